@@ -1,0 +1,73 @@
+# Works with GNU Make 3.81 (macOS) and later. Everything runs in .venv, which is made when it is first needed.
+
+# The first Python of 3.11 or later on the PATH; `make PYTHON=/path/to/python3.13 …` overrides it.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; exit; }; \
+	done; echo python3)
+UV = 0.13.9
+
+BIN = .venv/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test check format bench lock clean
+
+help: ## Show these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/project ## Run everything with the built-in model; ARGS="--port 9000"
+	@$(BIN)/readalong demo $(ARGS)
+
+test: .venv/project ## Run the tests; ARGS="-k cancel -x"
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/project ## Lint, format, types, import directions
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/test_house.py
+
+format: .venv/project ## Format, and fix what ruff can fix
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+bench: .venv/project ## Measure; ARGS as in bench/README.md
+	@$(BIN)/python -m bench $(ARGS)
+
+lock: .venv-lock/done ## Renew both locks from pyproject.toml
+	@$(LOCK) --group dev -o requirements.lock --upgrade
+	@$(LOCK) --group build -o requirements-runtime.lock -c requirements.lock --upgrade
+
+clean: ## Remove the environments and all caches
+	rm -rf .venv .venv-lock .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamps: the lock is installed again only when it changes, the project only when pyproject.toml does.
+.venv/project: .venv/lock pyproject.toml
+	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/lock: requirements.lock
+	@$(NEEDS_PYTHON)
+	@echo "Making .venv and installing requirements.lock ..." >&2
+	@$(PYTHON) -m venv --clear .venv
+	@$(PIP) install --quiet --require-hashes -r requirements.lock
+	@touch $@
+
+.venv-lock/done: Makefile
+	@$(NEEDS_PYTHON)
+	@$(PYTHON) -m venv --clear .venv-lock
+	@.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
+	@touch $@
+
+# No address of a registry gets into a lock, and it holds for Linux and macOS and every Python that we support.
+LOCK = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--system-certs --no-emit-index-url --annotation-style line --custom-compile-command 'make lock' pyproject.toml
+
+define NEEDS_PYTHON
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	echo "readalong needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) -V 2>/dev/null || echo not there). Name another: make PYTHON=/path/to/python3.13" >&2; exit 1; }; \
+$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	echo "$(PYTHON) has no venv module; on Debian and Ubuntu: apt install $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')" >&2; exit 1; }
+endef

@@ -1,0 +1,1 @@
+"""Tests: the modules one by one, then the whole of it with real processes."""

@@ -1,0 +1,1 @@
+"""What tests and benchmarks need around them: servers, processes, clients."""

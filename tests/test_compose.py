@@ -1,0 +1,110 @@
+"""docker-compose.yml against the compose specification, and against what the services need of each other."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from readalong.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+MODEL_VARIABLES = {
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+    "AZURE_OPENAI_ENDPOINT",
+    "AZURE_OPENAI_API_KEY",
+    "OPENAI_API_VERSION",
+    "READALONG_MODEL",
+}
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    loaded = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def schema() -> Draft202012Validator:
+    """The official schema, as the check-jsonschema package carries it."""
+    vendored = importlib.resources.files("check_jsonschema") / "builtin_schemas/vendor/compose-spec.json"
+    return Draft202012Validator(json.loads(vendored.read_text("utf-8")))
+
+
+def environment(service: dict[str, Any]) -> dict[str, str | None]:
+    """A service's variables; None is one that is passed on from whoever starts it."""
+    entries = (entry.partition("=") for entry in service.get("environment", []))
+    return {name: value if sign else None for name, sign, value in entries}
+
+
+def seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d+)(s|m)", text)
+    assert found is not None, text
+    return int(found[1]) * {"s": 1, "m": 60}[found[2]]
+
+
+def test_the_compose_file_fits_the_schema(compose: dict[str, Any], schema: Draft202012Validator) -> None:
+    """No misspelt key, no wrong type."""
+    assert [f"{error.json_path}: {error.message}" for error in schema.iter_errors(compose)] == []
+
+
+def test_the_schema_does_refuse_a_misspelt_key(compose: dict[str, Any], schema: Draft202012Validator) -> None:
+    """So that the test above means something."""
+    services = compose["services"]
+    broken = {**compose, "services": {**services, "api": {**services["api"], "helthcheck": {}}}}
+    assert not schema.is_valid(broken)
+
+
+def test_redis_keeps_its_log_and_refuses_rather_than_evicts(compose: dict[str, Any]) -> None:
+    """An evicted key would be a hole in a job's log."""
+    words = compose["services"]["redis"]["command"]
+    assert "--appendonly yes" in words
+    assert "--appendfsync everysec" in words
+    assert "--maxmemory-policy noeviction" in words
+
+
+@pytest.mark.parametrize("name", ["api", "worker"])
+def test_api_and_worker_wait_for_redis_and_find_it(compose: dict[str, Any], name: str) -> None:
+    """Both meet in the one Redis of this file, once it answers."""
+    service = compose["services"][name]
+    assert service["depends_on"]["redis"]["condition"] == "service_healthy"
+    assert environment(service)["READALONG_REDIS_URL"] == "redis://redis:6379/0"
+
+
+@pytest.mark.parametrize("name", ["api", "worker"])
+def test_the_models_variables_are_passed_on(compose: dict[str, Any], name: str) -> None:
+    """By name only: one that is not set stays unset, it does not become empty."""
+    variables = environment(compose["services"][name])
+    assert {variable for variable, value in variables.items() if value is None} >= MODEL_VARIABLES
+
+
+def test_all_of_our_services_run_one_image(compose: dict[str, Any]) -> None:
+    """API and worker of two versions would be a mix that nobody tested."""
+    services = compose["services"]
+    assert len({services[name]["image"] for name in ("api", "worker", "model")}) == 1
+
+
+def test_the_api_is_published_on_this_machine_only(compose: dict[str, Any]) -> None:
+    """It has no authentication; Redis and the model are not published at all."""
+    services = compose["services"]
+    assert services["api"]["ports"] == ["127.0.0.1:8000:8000"]
+    assert [name for name, service in services.items() if "ports" in service] == ["api"]
+
+
+def test_a_stopping_worker_has_the_time_to_drain(compose: dict[str, Any]) -> None:
+    """Docker's SIGKILL comes well after the worker has handed its streams over."""
+    drain = float(Settings.model_fields["drain_timeout"].default)
+    assert seconds(compose["services"]["worker"]["stop_grace_period"]) >= drain + 10
+
+
+def test_the_demo_model_starts_in_its_profile_only(compose: dict[str, Any]) -> None:
+    """Whoever has a real model does not run the other."""
+    assert compose["services"]["model"]["profiles"] == ["demo"]
