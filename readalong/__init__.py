@@ -1,0 +1,23 @@
+"""What the API and the workers share: the events, the log in Redis, the queue, the settings.
+
+# Layout
+
+Pure (no I/O, no await):
+    events    what a job's log holds, and how one event is written as JSON
+    states    the life of a job and its legal moves
+    keys      every name in Redis
+    fold      events to text, tool calls and end
+    sse       server-sent events, written and read
+    record    a job's hash as a typed record
+    errors    the tree of errors, each with a code
+    settings  one frozen object from the environment
+
+I/O:
+    connection  how we connect to Redis: time-outs, retries, translated errors
+    scripts     the Lua scripts of lua/, called by name
+    log         a job's log: submit, claim, append, finish, cancel, read
+    index       the list of all jobs
+    queue       arq's queue: enqueue, take, renew, release
+"""
+
+__version__ = "0.1.0"

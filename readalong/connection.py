@@ -1,0 +1,85 @@
+"""How we connect to Redis: time-outs, retries, and its errors as ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+from arq.connections import ArqRedis
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import (
+    BusyLoadingError,
+    ConnectionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
+
+from readalong.errors import StoreUnavailable
+from readalong.settings import Settings
+
+#: Errors of a Redis that is away or not itself for the moment; trying again may help.
+PASSING = (
+    ConnectionError,
+    TimeoutError,
+    BusyLoadingError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    OSError,
+)
+#: The same among the errors to which redis-py's client of one server gives no class of their own.
+_PASSING_CODES = ("MISCONF", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "UNKILLABLE", "BUSY")
+
+
+def connect(settings: Settings, *, max_connections: int = 64) -> ArqRedis:
+    """A client of the settings' Redis; it connects when first used.
+
+    Every command may wait `redis_timeout` for a connection and for its answer, and is tried three times in all
+    when the connection breaks: all that we send may be repeated. A BLPOP must block for less than the time-out.
+    """
+    pool = BlockingConnectionPool.from_url(
+        str(settings.redis_url),
+        max_connections=max_connections,
+        timeout=settings.redis_timeout,
+        # Without these a half-open socket hangs for ever.
+        socket_timeout=settings.redis_timeout,
+        socket_connect_timeout=settings.redis_timeout,
+        socket_keepalive=True,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), 2),
+        retry_on_error=[ConnectionError, TimeoutError],
+    )
+    client = ArqRedis(
+        pool_or_conn=pool,
+        # arq's default is pickle: whoever can write to Redis would run code in the workers.
+        job_serializer=_encode,
+        job_deserializer=orjson.loads,
+        default_queue_name=settings.keys.queue,
+    )
+    # A client that was given a pool leaves its connections open when it is closed, unless it owns the pool.
+    client.auto_close_connection_pool = True
+    return client
+
+
+def _encode(value: dict[str, Any]) -> bytes:
+    return orjson.dumps(value, default=repr)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns Redis's passing errors into StoreUnavailable; programming errors stay as they are."""
+    try:
+        yield
+    except PASSING as error:
+        raise StoreUnavailable(f"Redis does not answer: {type(error).__name__}", retry_after=1) from error
+    except ResponseError as error:
+        if str(error).startswith(_PASSING_CODES):
+            raise StoreUnavailable(f"Redis refuses writes: {str(error).split()[0]}", retry_after=1) from error
+        raise
+    except RedisError as error:
+        raise StoreUnavailable(f"Redis failed: {type(error).__name__}", retry_after=1) from error

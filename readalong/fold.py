@@ -1,0 +1,60 @@
+"""Events to what they say: the text, the tool calls and the end so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from readalong.events import TERMINAL, TEXT, Event
+
+
+@dataclass(slots=True)
+class Transcript:
+    """One attempt's words. A `restarted` event voids what came before it."""
+
+    last_seq: int = 0
+    attempt: int = 0
+    content: dict[int, list[str]] = field(default_factory=dict)
+    reasoning: list[str] = field(default_factory=list)
+    refusal: list[str] = field(default_factory=list)
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    function_call: dict[str, Any] | None = None
+    end: str | None = None
+    end_fields: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, event: Event) -> None:
+        """Takes in the next event of the log; types that it does not know change nothing but the position."""
+        self.last_seq = event.seq
+        kind = event.type
+        if kind in TEXT:
+            fields = event.fields()
+            if kind == "content":
+                self.content.setdefault(fields.get("choice", 0), []).append(fields["content"])
+            elif not fields.get("choice"):
+                (self.reasoning if kind == "reasoning" else self.refusal).append(fields["content"])
+        elif kind in ("started", "restarted"):
+            self._void()
+            self.attempt = event.fields()["attempt"]
+        elif kind == "tool_call":
+            self.tool_calls.append(event.fields())
+        elif kind == "function_call":
+            self.function_call = event.fields()
+        elif kind in TERMINAL:
+            self.end = kind
+            self.end_fields = event.fields()
+
+    def add_all(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self.add(event)
+
+    def text(self, choice: int = 0) -> str:
+        """The content of one choice so far."""
+        return "".join(self.content.get(choice, ()))
+
+    def _void(self) -> None:
+        self.content.clear()
+        self.reasoning.clear()
+        self.refusal.clear()
+        self.tool_calls.clear()
+        self.function_call = None

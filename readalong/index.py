@@ -1,0 +1,146 @@
+"""What is known about all jobs and workers: the list, the open jobs, Idempotency-Keys, signs of life.
+
+These are keys of their own, written beside the scripts, so they may lag behind a job's hash; the sweep mends
+them.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import NamedTuple
+
+from redis.asyncio import Redis
+
+from readalong.connection import translated
+from readalong.settings import Settings
+
+
+class Cursor(NamedTuple):
+    """A place in the list: the time of creation (ms) and the id of the last job seen."""
+
+    created_at: int
+    job_id: str
+
+    def __str__(self) -> str:
+        return f"{self.created_at}:{self.job_id}"
+
+
+class Index:
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self._redis = redis
+        self._keys = settings.keys
+        self._idempotency_ms = int(settings.idempotency_ttl * 1000)
+        self._keep_ms = int((settings.retention + settings.job_ttl) * 1000)
+
+    async def now(self) -> int:
+        """Redis' time in milliseconds since the epoch."""
+        with translated():
+            seconds, micros = await self._redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    async def add(self, job_id: str, created_at: int) -> None:
+        """Lists a job, before it is written: a job that is not listed would never be swept."""
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.zadd(self._keys.jobs, {job_id: created_at})
+                pipe.zadd(self._keys.open, {job_id: created_at})
+                await pipe.execute()
+
+    async def close(self, *job_ids: str) -> None:
+        """These jobs have ended."""
+        with translated():
+            await self._redis.zrem(self._keys.open, *job_ids)
+
+    async def remove(self, *job_ids: str) -> None:
+        """Forgets these jobs."""
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.zrem(self._keys.jobs, *job_ids)
+                pipe.zrem(self._keys.open, *job_ids)
+                await pipe.execute()
+
+    async def open_jobs(self, after: Cursor | None, count: int) -> list[Cursor]:
+        """Up to `count` jobs that have not ended and are newer than `after`, oldest first."""
+        lowest = "-inf" if after is None else str(after.created_at)
+        found: list[Cursor] = []
+        offset = 0
+        while len(found) < count:
+            with translated():
+                rows = await self._redis.zrangebyscore(
+                    self._keys.open, lowest, "+inf", start=offset, num=count, withscores=True
+                )
+            cursors = (Cursor(int(score), member.decode()) for member, score in rows)
+            found.extend(cursor for cursor in cursors if after is None or cursor > after)
+            offset += len(rows)
+            if len(rows) < count:
+                break
+        return found[:count]
+
+    async def knows(self, job_id: str) -> bool:
+        """Whether the list still names the job, also after its record is gone."""
+        with translated():
+            return await self._redis.zscore(self._keys.jobs, job_id) is not None
+
+    async def page(self, before: Cursor | None, count: int) -> list[Cursor]:
+        """Up to `count` jobs older than `before`, newest first."""
+        found: list[Cursor] = []
+        offset = 0
+        highest = "+inf" if before is None else str(before.created_at)
+        while len(found) < count:
+            with translated():
+                rows = await self._redis.zrevrangebyscore(
+                    self._keys.jobs, highest, "-inf", start=offset, num=count, withscores=True
+                )
+            for member, score in rows:
+                cursor = Cursor(int(score), member.decode())
+                # Of equal times the higher id comes first: those at the cursor's time up to its id were seen.
+                if before is None or cursor < before:
+                    found.append(cursor)
+            offset += len(rows)
+            if len(rows) < count:
+                break
+        return found[:count]
+
+    async def trim(self, now: int) -> int:
+        """Forgets jobs whose record must be gone by now. Answers how many."""
+        with translated():
+            return int(await self._redis.zremrangebyscore(self._keys.jobs, "-inf", f"({now - self._keep_ms}"))
+
+    async def remember(self, key: str, job_id: str, body_digest: str) -> tuple[str, str]:
+        """Ties an Idempotency-Key to a job and a body, unless it is tied. Answers what it is tied to."""
+        name = self._keys.idempotency(sha256(key.encode()).hexdigest())
+        with translated():
+            # GET of what stood there before; NX keeps it. Both in one command, so of two racers one wins.
+            before = await self._redis.set(name, f"{job_id} {body_digest}", nx=True, get=True, px=self._idempotency_ms)
+        if before is None:
+            return job_id, body_digest
+        found_id, found_digest = before.decode().split(" ")
+        return found_id, found_digest
+
+    async def beat(self, worker_id: str, details: bytes, now: int, ttl_ms: int) -> None:
+        """A worker's sign of life; `details` is JSON. Forgets workers that are long dead."""
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.set(self._keys.worker(worker_id), details, px=ttl_ms)
+                pipe.zadd(self._keys.workers, {worker_id: now + ttl_ms})
+                pipe.zremrangebyscore(self._keys.workers, "-inf", now)
+                pipe.pexpire(self._keys.workers, 10 * ttl_ms)
+                await pipe.execute()
+
+    async def leave(self, worker_id: str) -> None:
+        """A worker ends."""
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.delete(self._keys.worker(worker_id))
+                pipe.zrem(self._keys.workers, worker_id)
+                await pipe.execute()
+
+    async def may_sweep(self, every_ms: int) -> bool:
+        """Whether it is this worker's turn: one sweep for all workers in `every_ms`."""
+        with translated():
+            return bool(await self._redis.set(self._keys.sweep, b"1", nx=True, px=every_ms))
+
+    async def live_workers(self, now: int) -> int:
+        """How many workers have given a sign of life lately."""
+        with translated():
+            return int(await self._redis.zcount(self._keys.workers, now, "+inf"))

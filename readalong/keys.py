@@ -1,0 +1,113 @@
+"""Every name in Redis comes from here.
+
+The keys of one job share the hash tag `{id}`, so that a script touches one slot only and works on a cluster.
+The arq names are arq's own: its job and in-progress keys are not configurable, its queue is.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+
+from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
+
+_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
+
+
+def new_job_id() -> str:
+    """An unguessable id: 128 random bits as 22 URL-safe characters."""
+    job_id = secrets.token_urlsafe(16)
+    # A command line would take it for an option.
+    return new_job_id() if job_id.startswith("-") else job_id
+
+
+def is_job_id(text: str) -> bool:
+    """Whether `text` has the form of an id. Anything else must never become part of a key."""
+    return _ID.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names under one prefix; two deployments with two prefixes can share a Redis."""
+
+    prefix: str = "readalong"
+
+    def job(self, job_id: str) -> str:
+        """Hash: the job's record."""
+        return f"{self.prefix}:job:{{{job_id}}}"
+
+    def events(self, job_id: str) -> str:
+        """Stream: the log, with entry ids `<seq>-0`."""
+        return f"{self.prefix}:job:{{{job_id}}}:events"
+
+    def cancel(self, job_id: str) -> str:
+        """String: the cancel flag."""
+        return f"{self.prefix}:job:{{{job_id}}}:cancel"
+
+    def live(self, job_id: str) -> str:
+        """Channel: each append."""
+        return f"{self.prefix}:job:{{{job_id}}}:live"
+
+    def of_job(self, job_id: str) -> list[str]:
+        """The four that every script takes, in its order."""
+        return [self.job(job_id), self.events(job_id), self.cancel(job_id), self.live(job_id)]
+
+    @property
+    def jobs(self) -> str:
+        """Sorted set: job ids by time of creation, in milliseconds."""
+        return f"{self.prefix}:jobs"
+
+    @property
+    def open(self) -> str:
+        """Sorted set: ids of jobs that have not ended, by time of creation; what the sweep looks at."""
+        return f"{self.prefix}:open"
+
+    def idempotency(self, digest: str) -> str:
+        """String: the job and body of an Idempotency-Key, by the key's SHA-256."""
+        return f"{self.prefix}:idempotency:{digest}"
+
+    def worker(self, worker_id: str) -> str:
+        """String with a time to live: a worker that is alive."""
+        return f"{self.prefix}:worker:{worker_id}"
+
+    @property
+    def workers(self) -> str:
+        """Sorted set: worker ids by the time at which they count as dead, in milliseconds."""
+        return f"{self.prefix}:workers"
+
+    @property
+    def control(self) -> str:
+        """Channel: nudges to the workers; a hint only."""
+        return f"{self.prefix}:control"
+
+    def heartbeat(self, process_id: str) -> str:
+        """Channel: a hub's heartbeat to itself."""
+        return f"{self.prefix}:heartbeat:{process_id}"
+
+    @property
+    def sweep(self) -> str:
+        """String with a time to live: some worker swept lately."""
+        return f"{self.prefix}:sweep"
+
+    @property
+    def wake(self) -> str:
+        """List: one element for each enqueued job; workers BLPOP it."""
+        return f"{self.prefix}:wake"
+
+    @property
+    def queue(self) -> str:
+        """Sorted set: arq's queue; the score is when a job is due, or when its lease ends."""
+        return f"arq:queue:{self.prefix}"
+
+    def arq_job(self, job_id: str) -> str:
+        """String: arq's description of the call."""
+        return f"{job_key_prefix}{job_id}"
+
+    def arq_in_progress(self, job_id: str) -> str:
+        """String with a time to live: the lease; its value is the worker that holds it."""
+        return f"{in_progress_key_prefix}{job_id}"
+
+    def arq_retry(self, job_id: str) -> str:
+        """String: how often arq ran the job."""
+        return f"{retry_key_prefix}{job_id}"

@@ -1,0 +1,16 @@
+-- Sets the flag; a queued job ends at once.
+-- ARGV[1] flag (JSON), ARGV[2] retention (ms).
+-- Returns the status after it, or 'gone'. An ended job keeps its end.
+local status = redis.call('HGET', job, 'status')
+if not status then return 'gone' end
+if ENDED[status] then return status end
+-- The first who cancels is the one that the end names. The flag lives as long as the job.
+if redis.call('SETNX', cancel, ARGV[1]) == 1 then
+  local ttl = redis.call('PTTL', job)
+  if ttl > 0 then redis.call('PEXPIRE', cancel, ttl) end
+end
+if status == 'queued' then
+  cancel_queued(redis.call('GET', cancel), ARGV[2])
+  return 'cancelled'
+end
+return status

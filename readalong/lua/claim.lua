@@ -1,0 +1,52 @@
+-- Starts the next attempt.
+-- ARGV[1] worker (JSON), ARGV[2] claim token, ARGV[3] attempts allowed, ARGV[4] retention (ms).
+-- Returns {verdict, attempt, last_seq, ms since submit, flag or ''}; the verdicts:
+--   gone       there is no such job
+--   ended      it has ended (or had been cancelled while queued: it ends here)
+--   run        go on; `started` or `restarted` is in the log
+--   cancelled  it was running elsewhere and is cancelled: this attempt writes the end
+--   lost       it was running elsewhere and its attempts are used up: this attempt writes the end
+local fields = redis.call('HMGET', job, 'status', 'attempt', 'lost', 'last_seq', 'created_at', 'claim', 'handover', 'max_attempts')
+local status, attempt, lost, last = fields[1], tonumber(fields[2]), tonumber(fields[3]), tonumber(fields[4])
+if not status then return { 'gone' } end
+if ENDED[status] then return { 'ended' } end
+
+local flag = redis.call('GET', cancel)
+local now = now_ms()
+local waited = now - tonumber(fields[5])
+
+-- The reply to this very claim was lost and the client asks again: the same answer, and nothing is written.
+if fields[6] == ARGV[2] then
+  return { 'run', attempt, last, waited, flag or '' }
+end
+
+if status == 'queued' then
+  if flag then
+    cancel_queued(flag, ARGV[4])
+    return { 'ended' }
+  end
+  redis.call('HSET', job, 'status', 'running', 'attempt', '1', 'worker', ARGV[1], 'claim', ARGV[2],
+    'started_at', string.format('%d', now))
+  last = write(last, { 'started', '{"attempt":1,"worker":' .. ARGV[1] .. '}' }, 1)
+  return { 'run', 1, last, waited, '' }
+end
+
+attempt = attempt + 1
+local reason = fields[7]
+if not reason then
+  reason = 'worker_lost'
+  lost = lost + 1
+end
+redis.call('HSET', job, 'attempt', string.format('%d', attempt), 'lost', string.format('%d', lost), 'worker', ARGV[1])
+-- A late repeat of an older claim must not be answered with this attempt's number: two would write.
+redis.call('HDEL', job, 'claim')
+if flag then
+  return { 'cancelled', attempt, last, waited, flag }
+end
+if lost >= tonumber(fields[8] or ARGV[3]) then
+  return { 'lost', attempt, last, waited, reason }
+end
+redis.call('HDEL', job, 'handover')
+redis.call('HSET', job, 'claim', ARGV[2])
+last = write(last, { 'restarted', string.format('{"attempt":%d,"reason":%s,"worker":%s}', attempt, cjson.encode(reason), ARGV[1]) }, 1)
+return { 'run', attempt, last, waited, '' }

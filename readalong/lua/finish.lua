@@ -1,0 +1,24 @@
+-- Appends the last events, the terminal one at their end, and ends the job: the one end.
+-- ARGV[1] attempt, ARGV[2] number of the first event, ARGV[3] status, ARGV[4] retention (ms),
+-- ARGV[5] n, then n fields and values of the hash, then type, data, …
+-- Returns {verdict, last_seq, nil} as append does; a repeat after a lost reply is ok.
+local n = tonumber(ARGV[5])
+local first, from = tonumber(ARGV[2]), 6 + 2 * n
+local no = refusal(ARGV[1])
+if no then
+  local fields = redis.call('HMGET', job, 'status', 'last_seq')
+  if no == 'ended' and fields[1] == ARGV[3] and tonumber(fields[2]) == first + (#ARGV - from + 1) / 2 - 1 then
+    no = 'ok'
+  end
+  return { no, tonumber(fields[2] or 0), false }
+end
+local last = tonumber(redis.call('HGET', job, 'last_seq'))
+if first > last + 1 then return { 'gap', last, false } end
+from = from + 2 * (last + 1 - first)
+-- The job would end with no terminal event, and its watchers would wait for ever.
+if from > #ARGV then return redis.error_reply('ERR the log has no room for the end: it is at ' .. last) end
+for i = 6, 4 + 2 * n, 2 do redis.call('HSET', job, ARGV[i], ARGV[i + 1]) end
+redis.call('HSET', job, 'status', ARGV[3], 'ended_at', string.format('%d', now_ms()))
+last = write(last, ARGV, from)
+retire(ARGV[4])
+return { 'ok', last, false }

@@ -1,0 +1,68 @@
+-- The loader puts this before every script of a job's log.
+-- KEYS[1] job hash, KEYS[2] events stream, KEYS[3] cancel flag, KEYS[4] live channel: one hash tag, one slot.
+local job, events, cancel, live = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+
+local ENDED = { done = true, failed = true, cancelled = true }
+
+-- Redis' own clock decides about order and times: a worker's or an API's may be wrong.
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- Appends the type/data pairs of `pairs_` from index `from` on after number `last`, tells the watchers in one
+-- message, and returns the new last number.
+local function write(last, pairs_, from)
+  local lines = {}
+  for i = from, #pairs_, 2 do
+    last = last + 1
+    local kind, data = pairs_[i], pairs_[i + 1]
+    redis.call('XADD', events, string.format('%d-0', last), 'type', kind, 'data', data)
+    lines[#lines + 1] = string.format('{"id":%d,"type":"', last) .. kind .. '",' .. string.sub(data, 2)
+  end
+  if #lines > 0 then
+    redis.call('HSET', job, 'last_seq', string.format('%d', last))
+    redis.call('PUBLISH', live, table.concat(lines, '\n'))
+  end
+  return last
+end
+
+-- The job has ended: what Redis holds of it lives for the retention from here on.
+local function retire(retention_ms)
+  redis.call('PEXPIRE', job, retention_ms)
+  redis.call('PEXPIRE', events, retention_ms)
+  redis.call('PEXPIRE', cancel, retention_ms)
+end
+
+-- Who set the flag: the `by` of the API's JSON, or whatever a person typed in redis-cli.
+local function who(flag)
+  local ok, value = pcall(cjson.decode, flag)
+  if ok and type(value) == 'table' and type(value.by) == 'string' then
+    return value.by
+  end
+  return flag
+end
+
+-- Ends a job that never ran.
+local function cancel_queued(flag, retention_ms)
+  local fields = redis.call('HMGET', job, 'last_seq', 'created_at')
+  local now = now_ms()
+  local waited = (now - tonumber(fields[2])) / 1000
+  local metrics = string.format(
+    '{"queue_seconds":%.3f,"time_to_first_token":null,"time_to_first_token_from_call":null,'
+      .. '"total_seconds":%.3f,"chunk_count":0,"tokens_per_second":null}', waited, waited)
+  local data = '{"content":"","by":' .. cjson.encode(who(flag)) .. ',"metrics":' .. metrics .. '}'
+  redis.call('HSET', job, 'status', 'cancelled', 'ended_at', string.format('%d', now), 'metrics', metrics)
+  write(tonumber(fields[1]), { 'cancelled', data }, 1)
+  retire(retention_ms)
+end
+
+-- Why `attempt` may not write, or nil if it may. Only the newest attempt of a job that has not ended writes.
+local function refusal(attempt)
+  local fields = redis.call('HMGET', job, 'status', 'attempt')
+  if not fields[1] then return 'gone' end
+  -- A queued job has no attempt yet; its hash says 0.
+  if fields[2] ~= attempt or fields[1] == 'queued' then return 'fenced' end
+  if ENDED[fields[1]] then return 'ended' end
+  return nil
+end

@@ -1,0 +1,13 @@
+-- Creates a job once. A repeat after a lost reply, or with the same id, changes nothing.
+-- ARGV[1] time to live (ms), ARGV[2] data of the `queued` event, ARGV[3..] field, value, … of the hash.
+-- Returns {created (1 or 0), the hash as a flat list}.
+if redis.call('EXISTS', job) == 1 then
+  return { 0, redis.call('HGETALL', job) }
+end
+local fields = {}
+for i = 3, #ARGV do fields[#fields + 1] = ARGV[i] end
+redis.call('HSET', job, 'status', 'queued', 'attempt', '0', 'lost', '0', unpack(fields))
+write(0, { 'queued', ARGV[2] }, 1)
+redis.call('PEXPIRE', job, ARGV[1])
+redis.call('PEXPIRE', events, ARGV[1])
+return { 1, redis.call('HGETALL', job) }

@@ -1,0 +1,97 @@
+"""arq's queue, as we use it: woken at once, taken in one call under a short lease, given back with a check.
+
+The sorted set stays the truth and everything in it has arq's own form. A taken job's score is the end of its
+lease, so a job is due exactly if its score has passed: waiting, or left behind by a worker that died.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from arq.connections import ArqRedis
+from arq.constants import in_progress_key_prefix
+from arq.jobs import serialize_job
+
+from readalong.connection import translated
+from readalong.scripts import Scripts
+from readalong.settings import Settings
+
+#: The name under which workers register the function that runs a job.
+FUNCTION: Final = "generate"
+
+_LONGEST_WAKE_LIST: Final = 10_000
+
+
+class Taken(NamedTuple):
+    """A job under our lease; `score` is its old place in the queue, in milliseconds."""
+
+    job_id: str
+    score: int
+
+
+class Queue:
+    def __init__(self, redis: ArqRedis, settings: Settings) -> None:
+        self._redis = redis
+        self._run = Scripts(redis)
+        self._keys = settings.keys
+        self._ttl_ms = int(settings.job_ttl * 1000)
+        self._lease_ms = int(settings.lease * 1000)
+
+    async def enqueue(self, job_id: str, at_ms: int) -> bool:
+        """Puts the job into the queue and wakes a worker, unless it is there. Answers whether it did."""
+        call = serialize_job(FUNCTION, (job_id,), {}, None, at_ms, serializer=self._redis.job_serializer)
+        keys = [self._keys.queue, self._keys.arq_job(job_id), self._keys.wake]
+        return bool(await self._run("enqueue", keys, job_id, call, self._ttl_ms, _LONGEST_WAKE_LIST))
+
+    async def waiting(self, now: int) -> int:
+        """How many jobs are due and not taken. `now` is Redis' time in milliseconds."""
+        with translated():
+            return int(await self._redis.zcount(self._keys.queue, "-inf", now))
+
+    async def holds(self, job_ids: list[str]) -> list[bool]:
+        """For each job whether it is in the queue; the ones that are get a new time to live."""
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for job_id in job_ids:
+                    pipe.zscore(self._keys.queue, job_id)
+                    pipe.pexpire(self._keys.arq_job(job_id), self._ttl_ms)
+                answers = await pipe.execute()
+        return [score is not None and bool(there) for score, there in zip(answers[::2], answers[1::2], strict=True)]
+
+    async def take(self, worker_id: str, count: int) -> list[Taken]:
+        """Takes up to `count` due jobs, oldest first, each under a lease."""
+        flat = await self._run("take", [self._keys.queue], worker_id, self._lease_ms, count, in_progress_key_prefix)
+        return [Taken(i.decode(), int(float(score))) for i, score in zip(flat[::2], flat[1::2], strict=True)]
+
+    async def renew(self, worker_id: str, job_ids: list[str]) -> list[str]:
+        """Renews the leases of these jobs. Answers those that are another worker's by now."""
+        lost = await self._run("renew", [self._keys.queue], worker_id, self._lease_ms, in_progress_key_prefix, *job_ids)
+        return [job_id.decode() for job_id in lost]
+
+    async def finish(self, worker_id: str, job_id: str) -> bool:
+        """Takes the job out of the queue. Answers False, and does nothing, if the lease is another's."""
+        return await self._release(worker_id, job_id, "finished")
+
+    async def give_back(self, worker_id: str, taken: Taken) -> bool:
+        """Puts the job back at its old place and wakes another worker."""
+        return await self._release(worker_id, taken.job_id, str(taken.score))
+
+    async def withdraw(self, job_id: str) -> None:
+        """Takes a job that ended while it waited out of the queue."""
+        await self._release("", job_id, "finished")
+
+    async def wake(self, within: float) -> bool:
+        """Waits up to `within` seconds for somebody to enqueue a job; one waiting worker wakes for each."""
+        with translated():
+            # redis-py's types know neither fractions of a second nor that this client is asynchronous.
+            return await self._redis.blpop([self._keys.wake], timeout=within) is not None  # type: ignore[arg-type,misc]
+
+    async def _release(self, worker_id: str, job_id: str, how: str) -> bool:
+        keys = [
+            self._keys.queue,
+            self._keys.arq_in_progress(job_id),
+            self._keys.arq_job(job_id),
+            self._keys.arq_retry(job_id),
+            self._keys.wake,
+        ]
+        return bool(await self._run("release", keys, worker_id, job_id, how))

@@ -1,0 +1,84 @@
+"""A job's hash as a typed record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from readalong.events import SCHEMA
+from readalong.states import ENDED, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What Redis holds of a job besides its log. Times are milliseconds since the epoch, by Redis' clock."""
+
+    id: str
+    status: Status
+    model: str
+    attempt: int
+    last_seq: int
+    created_at: int
+    started_at: int | None
+    ended_at: int | None
+    worker: dict[str, Any] | None
+    finish_reason: str | None
+    usage: dict[str, Any] | None
+    metrics: dict[str, Any] | None
+    error: dict[str, Any] | None
+    metadata: dict[str, Any]
+    request: bytes
+    body_digest: str
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+
+def parse(fields: Mapping[bytes, bytes] | Iterable[bytes]) -> Record | None:
+    """The record of a hash, as HGETALL answers it, mapped or flat; None for an empty one.
+
+    Raises ValueError for a schema that this version does not know.
+    """
+    if not isinstance(fields, Mapping):
+        flat = list(fields)
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    if not fields:
+        return None
+    schema = int(fields.get(b"schema", b"0"))
+    if schema != SCHEMA:
+        raise ValueError(f"the job has schema {schema}; this version reads {SCHEMA}")
+
+    def number(name: bytes) -> int | None:
+        return int(fields[name]) if name in fields else None
+
+    def json(name: bytes) -> dict[str, Any] | None:
+        return orjson.loads(fields[name]) if name in fields else None
+
+    return Record(
+        id=fields[b"id"].decode(),
+        status=Status(fields[b"status"].decode()),
+        model=fields[b"model"].decode(),
+        attempt=int(fields[b"attempt"]),
+        last_seq=int(fields[b"last_seq"]),
+        created_at=int(fields[b"created_at"]),
+        started_at=number(b"started_at"),
+        ended_at=number(b"ended_at"),
+        worker=json(b"worker"),
+        finish_reason=fields[b"finish_reason"].decode() if b"finish_reason" in fields else None,
+        usage=json(b"usage"),
+        metrics=json(b"metrics"),
+        error=json(b"error"),
+        metadata=json(b"metadata") or {},
+        request=fields[b"request"],
+        body_digest=fields[b"body_digest"].decode(),
+    )
+
+
+def rfc3339(ms: int) -> str:
+    """A time in milliseconds since the epoch as RFC 3339, UTC, with milliseconds."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

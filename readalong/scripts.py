@@ -1,0 +1,50 @@
+"""The Lua scripts of `lua/`, one file each, called by name."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from readalong.connection import translated
+
+#: Scripts of a job's log; they share lua/lib.lua and take the job's four keys.
+LOG_SCRIPTS: Final = ("submit", "claim", "append", "finish", "cancel", "handover")
+QUEUE_SCRIPTS: Final = ("enqueue", "take", "renew", "release")
+
+Argument = str | bytes | int
+
+
+def _load() -> dict[str, tuple[str, str]]:
+    folder = files("readalong") / "lua"
+    lib = (folder / "lib.lua").read_text()
+    loaded = {}
+    for name in (*LOG_SCRIPTS, *QUEUE_SCRIPTS):
+        text = (folder / f"{name}.lua").read_text()
+        if name in LOG_SCRIPTS:
+            text = lib + text
+        loaded[name] = (text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return loaded
+
+
+_SCRIPTS: Final = _load()
+
+
+class Scripts:
+    """Calls scripts by their digest, and by their text when Redis has forgotten them (restart, SCRIPT FLUSH)."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._call: Callable[..., Awaitable[Any]] = redis.execute_command
+
+    async def __call__(self, name: str, keys: list[str], *args: Argument) -> Any:
+        """The script's answer. Raises StoreUnavailable when Redis is away."""
+        text, digest = _SCRIPTS[name]
+        with translated():
+            try:
+                return await self._call("EVALSHA", digest, len(keys), *keys, *args)
+            except NoScriptError:
+                return await self._call("EVAL", text, len(keys), *keys, *args)

@@ -1,0 +1,137 @@
+"""One frozen settings object, read from the environment once.
+
+Each field gives its unit, its default and what zero means. The environment's name is the field's, in capitals,
+with `READALONG_` in front. The model is reached with the openai package's own variables, which are not repeated here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AnyUrl, Field, UrlConstraints, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from readalong.errors import BadSettings
+from readalong.keys import Keys
+
+RedisUrl = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["redis", "rediss", "unix"])]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Settings(BaseSettings):
+    """What an operator can set. Build it with `load()`, which turns pydantic's errors into one clear line."""
+
+    model_config = SettingsConfigDict(env_prefix="READALONG_", frozen=True, extra="ignore")
+
+    redis_url: RedisUrl = Field(
+        default=AnyUrl("redis://127.0.0.1:6379/0"), description="Redis: redis://, rediss:// or unix://."
+    )
+    prefix: str = Field(
+        default="readalong",
+        pattern=r"^[A-Za-z0-9_.:-]{1,64}$",
+        description="First part of every key; two deployments with two prefixes share a Redis.",
+    )
+    model: str = Field(default="gpt-5-mini", min_length=1, description="Model of a job that names none.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is logged."
+    )
+
+    max_jobs: int = Field(default=100, ge=1, le=10_000, description="Streams that one worker runs at once.")
+    max_queued: int = Field(
+        default=10_000, ge=0, description="Waiting jobs beyond which a submit is a 429; 0: no limit."
+    )
+    max_body_bytes: int = Field(default=4_194_304, ge=1024, description="Largest request body, in bytes.")
+    max_attempts: int = Field(
+        default=3, ge=1, le=100, description="Attempts of a job whose workers are lost; 1: a lost worker fails the job."
+    )
+    on_cut: Literal["fail", "retry"] = Field(
+        default="fail",
+        description="A model that breaks off after its first token: end the job, or start a new attempt.",
+    )
+    model_retries: int = Field(
+        default=2, ge=0, le=20, description="Further calls to a model that fails before its first token; 0: none."
+    )
+    include_usage: bool = Field(
+        default=True, description="Ask the model for token counts (stream_options.include_usage)."
+    )
+
+    connect_timeout: PositiveSeconds = Field(default=5, description="Seconds to connect to the model.")
+    first_token_timeout: Seconds = Field(
+        default=120, description="Seconds from the call to the first token; 0: no limit."
+    )
+    gap_timeout: Seconds = Field(default=60, description="Seconds between two chunks of the model; 0: no limit.")
+    job_timeout: Seconds = Field(default=3600, description="Seconds that one attempt may run; 0: no limit.")
+    drain_timeout: Seconds = Field(
+        default=20,
+        description="Seconds that a stopping worker lets its streams run before it hands them over; 0: at once.",
+    )
+    lease: Annotated[float, Field(ge=0.5, le=600)] = Field(
+        default=10, description="Seconds after which a silent worker counts as lost; renewed every third of it."
+    )
+    cancel_poll: Annotated[float, Field(ge=0.02, le=60)] = Field(
+        default=0.25, description="Seconds between looks at the cancel flags of jobs whose model is silent."
+    )
+    poll: Annotated[float, Field(ge=0.05, le=3)] = Field(
+        default=1, description="Seconds between looks at the queue by a worker that nobody wakes."
+    )
+    sweep: PositiveSeconds = Field(default=10, description="Seconds between sweeps, over all workers.")
+
+    retention: Annotated[float, Field(ge=1)] = Field(default=86_400, description="Seconds that an ended job is kept.")
+    job_ttl: Annotated[float, Field(ge=10)] = Field(
+        default=86_400, description="Seconds that a job lives unattended; renewed while it waits or runs."
+    )
+    idempotency_ttl: PositiveSeconds = Field(
+        default=86_400, description="Seconds that an Idempotency-Key is remembered."
+    )
+
+    redis_timeout: PositiveSeconds = Field(default=5, description="Seconds that Redis may take to connect or answer.")
+    redis_outage: Seconds = Field(
+        default=60, description="Seconds that a running job waits for a Redis that is away; 0: not at all."
+    )
+    heartbeat: PositiveSeconds = Field(
+        default=15, description="Seconds between comments to a client that hears nothing."
+    )
+    hub_heartbeat: PositiveSeconds = Field(
+        default=5, description="Seconds between the hub's heartbeats to itself; after three lost ones it reconnects."
+    )
+    send_timeout: PositiveSeconds = Field(
+        default=60, description="Seconds that a client may read nothing before it is closed."
+    )
+    feed_bytes: int = Field(
+        default=1_048_576,
+        ge=4096,
+        description="Bytes of events that a process keeps of a watched job; older ones: the log.",
+    )
+    feed_linger: Seconds = Field(default=5, description="Seconds that a feed outlives its last watcher; 0: not at all.")
+
+    @field_validator("model", mode="after")
+    @classmethod
+    def _strip(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("must not be blank")
+        return value.strip()
+
+    @property
+    def keys(self) -> Keys:
+        return Keys(self.prefix)
+
+    @property
+    def safe_redis_url(self) -> str:
+        """The address without its password, for logs and people."""
+        # redis-py takes a password from the query too.
+        address = str(self.redis_url).partition("?")[0]
+        password = self.redis_url.password
+        return address if password is None else address.replace(f":{password}@", ":***@", 1)
+
+
+def load() -> Settings:
+    """The settings of this environment. Raises BadSettings, which names each variable that cannot be used."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors(include_url=False, include_context=False, include_input=False):
+            name = "READALONG_" + str(problem["loc"][0]).upper() if problem["loc"] else "settings"
+            lines.append(f"{name}: {problem['msg']}")
+        raise BadSettings("; ".join(lines)) from None

@@ -1,0 +1,87 @@
+"""Server-sent events, written and read (WHATWG HTML, section 9.2)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+#: A comment line: it keeps proxies and clients from giving up, and means nothing.
+HEARTBEAT = b": still here\n\n"
+
+CONTENT_TYPE = b"text/event-stream; charset=utf-8"
+
+
+class Message(NamedTuple):
+    """What the stream dispatched: `id` is the last one seen, also on an earlier message."""
+
+    event: str
+    data: bytes
+    id: str
+
+
+def frame(data: bytes, *, event: str | None = None, id: int | None = None) -> bytes:
+    """One event. `data` must hold no line end (JSON on one line does not)."""
+    head = b"" if id is None else b"id: %d\n" % id
+    if event is not None:
+        head += b"event: %s\n" % event.encode()
+    return b"%sdata: %s\n\n" % (head, data)
+
+
+class Decoder:
+    """Reads a stream piece by piece, wherever the pieces are cut.
+
+    Lines end with LF, CR or CR LF and nothing else: U+2028 inside JSON is text (str.splitlines would cut there).
+    """
+
+    def __init__(self, *, max_line: int = 16_777_216) -> None:
+        self._rest = b""
+        self._max_line = max_line
+        self._begun = False
+        self._after_cr = False
+        self._data: list[bytes] = []
+        self._event = ""
+        self._id = ""
+        #: Milliseconds that the server asked clients to wait before they come back, if it did.
+        self.retry: int | None = None
+
+    def feed(self, piece: bytes) -> list[Message]:
+        """The messages that this piece completes. Raises ValueError for a line beyond `max_line` bytes."""
+        if self._after_cr and piece:
+            # The CR has ended its line; an LF here is the other half of a CR LF.
+            piece = piece.removeprefix(b"\n")
+            self._after_cr = False
+        buffer = self._rest + piece
+        if not self._begun:
+            if b"\xef\xbb\xbf".startswith(buffer[:3]) and len(buffer) < 3:
+                self._rest = buffer
+                return []
+            buffer = buffer.removeprefix(b"\xef\xbb\xbf")
+            self._begun = True
+        if b"\r" in buffer:
+            self._after_cr = buffer.endswith(b"\r")
+            buffer = buffer.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *lines, self._rest = buffer.split(b"\n")
+        if len(self._rest) > self._max_line:
+            raise ValueError(f"a line of an event stream is longer than {self._max_line} bytes")
+        messages = []
+        for line in lines:
+            if not line:
+                if self._data:
+                    messages.append(Message(self._event or "message", b"\n".join(self._data), self._id))
+                self._data, self._event = [], ""
+            elif line.startswith(b"data:"):
+                self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+            elif line[0] != 0x3A:  # not a comment
+                self._field(line)
+        return messages
+
+    def _field(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self._data.append(value)
+        elif name == b"event":
+            self._event = value.decode(errors="replace")
+        elif name == b"id" and b"\0" not in value:
+            self._id = value.decode(errors="replace")
+        elif name == b"retry" and value.isdigit():
+            self.retry = int(value)

@@ -1,0 +1,34 @@
+"""The life of a job: its states and the moves between them.
+
+queued → running → done | failed | cancelled, and running → running with the next attempt when the worker is lost.
+The Lua scripts make these moves; this module says which are legal, and the tests hold the two together.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+#: States that nothing leaves. The terminal event of a log has the same name.
+ENDED = frozenset({Status.DONE, Status.FAILED, Status.CANCELLED})
+
+_MOVES: dict[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED}),
+    Status.RUNNING: frozenset({Status.RUNNING, *ENDED}),
+    Status.DONE: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.CANCELLED: frozenset(),
+}
+
+
+def can_move(before: Status, after: Status) -> bool:
+    """Whether a job may go from `before` to `after`; running → running is the next attempt."""
+    return after in _MOVES[before]
