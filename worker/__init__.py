@@ -1,0 +1,15 @@
+"""The arq face: takes jobs from the queue and streams them from the model into their logs.
+
+# Layout
+
+    main      one worker process: signals, loops, drain
+    woken     arq's Worker, woken at once and holding short leases
+    runner    the function that arq calls for each job, and the runs of this process
+    run       one attempt of one job, from its claim to its end
+    tail      an attempt's end of the log: append, repair, outages
+    model     the OpenAI-compatible model: one raw stream, errors translated
+    chunks    the model's chunks to events (pure)
+    meter     an attempt's times and rates (pure)
+    cancels   looks at the cancel flags while models are silent
+    sweep     mends what a crash left between two keys
+"""

@@ -1,0 +1,81 @@
+"""Looks at the cancel flags while models are silent; between tokens every append answers the flag."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+import orjson
+from arq.connections import ArqRedis
+from redis.exceptions import RedisError
+
+from readalong.errors import StoreUnavailable
+from readalong.log import Log
+from readalong.settings import Settings
+from worker.run import Run, Stop
+
+logger = logging.getLogger(__name__)
+
+
+class Cancels:
+    """The flag in Redis is the truth; a nudge on the control channel only makes us look at once."""
+
+    def __init__(self, redis: ArqRedis, log: Log, settings: Settings, runs: Mapping[str, Run]) -> None:
+        self._redis = redis
+        self._log = log
+        self._runs = runs
+        self._every = settings.cancel_poll
+        self._channel = settings.keys.control
+
+    async def poll(self) -> None:
+        """Looks at the flags of all silent jobs in one command, for ever."""
+        while True:
+            await asyncio.sleep(self._every)
+            now = asyncio.get_running_loop().time()
+            silent = [job_id for job_id, run in self._runs.items() if now - run.looked_at >= self._every]
+            if silent:
+                await self._look(silent)
+
+    async def listen(self) -> None:
+        """Looks at a job's flag when somebody nudges, for ever."""
+        pause = 0.1
+        while True:
+            pubsub = self._redis.pubsub()
+            try:
+                await pubsub.subscribe(self._channel)
+                while True:
+                    message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=5.0)
+                    pause = 0.1
+                    if message is not None:
+                        await self._nudged(message["data"])
+            except (RedisError, OSError) as error:
+                logger.debug("control channel: %s", error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, 2.0)
+            finally:
+                await pubsub.aclose()
+
+    async def _nudged(self, data: bytes) -> None:
+        try:
+            job_id = orjson.loads(data)["look_at"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            logger.warning("control channel: not a nudge: %r", data[:100])
+            return
+        if job_id in self._runs:
+            await self._look([job_id])
+
+    async def _look(self, job_ids: list[str]) -> None:
+        try:
+            flags = await self._log.flags(job_ids)
+        except StoreUnavailable as error:
+            logger.debug("cancel flags: %s", error)
+            return
+        now = asyncio.get_running_loop().time()
+        for job_id in job_ids:
+            run = self._runs.get(job_id)
+            if run is None:
+                continue
+            run.looked_at = now
+            if job_id in flags:
+                run.interrupt(Stop.CANCELLED, by=flags[job_id])

@@ -1,0 +1,59 @@
+"""An attempt's times and rates, from readings of a monotonic clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Meter:
+    """`waited`: seconds from submit to this attempt's claim, by Redis' clock. All else is seconds of one clock."""
+
+    def __init__(self, waited: float, now: float) -> None:
+        self._waited = waited
+        #: When the attempt was claimed.
+        self.claimed = now
+        self._called: float | None = None
+        self._first: float | None = None
+        self._last: float | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the model has said something."""
+        return self._first is not None
+
+    def called(self, now: float) -> None:
+        """The model is called, or called again."""
+        self._called = now
+
+    def token(self, now: float) -> None:
+        """The model said something."""
+        if self._first is None:
+            self._first = now
+        self._last = now
+
+    def metrics(self, now: float, chunk_count: int, usage: dict[str, Any] | None) -> dict[str, Any]:
+        """What the terminal event carries; seconds, and tokens a second between the first and the last token."""
+        first = self._first
+        counts = usage or {}
+        metrics: dict[str, Any] = {
+            "queue_seconds": round(self._waited, 4),
+            "time_to_first_token": None if first is None else round(self._waited + first - self.claimed, 4),
+            "time_to_first_token_from_call": None
+            if first is None or self._called is None
+            else round(first - self._called, 4),
+            "total_seconds": round(self._waited + now - self.claimed, 4),
+            "chunk_count": chunk_count,
+            "tokens_per_second": self._rate(chunk_count, counts),
+        }
+        for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+            if isinstance(counts.get(name), int):
+                metrics[name] = counts[name]
+        return metrics
+
+    def _rate(self, chunk_count: int, counts: dict[str, Any]) -> float | None:
+        tokens = counts.get("completion_tokens")
+        if not isinstance(tokens, int) or tokens <= 0:
+            tokens = chunk_count
+        if self._first is None or self._last is None or self._last <= self._first:
+            return None
+        return round((tokens - 1) / (self._last - self._first), 2)

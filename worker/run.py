@@ -1,0 +1,311 @@
+"""One attempt of one job, from its claim to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import orjson
+
+from readalong.errors import Fenced, ModelError, StoreUnavailable
+from readalong.events import Draft, merge_drafts
+from readalong.fold import Transcript
+from readalong.log import Claim, Log, Verdict
+from readalong.scripts import Argument
+from readalong.settings import Settings
+from readalong.sse import Decoder, Message
+from worker.chunks import Chunks
+from worker.meter import Meter
+from worker.model import Model
+from worker.tail import Tail
+
+logger = logging.getLogger(__name__)
+
+#: Longest that a model's Retry-After may make a job wait, in seconds; beyond it the job fails.
+_LONGEST_RETRY_AFTER: Final = 60.0
+#: Seconds to read on after the model's last message, so that its connection can be used again.
+_LAST_BYTES: Final = 0.1
+_HISTORY_PAGE: Final = 1000
+
+
+class Stop(StrEnum):
+    """Why a run was told to stop."""
+
+    CANCELLED = "cancelled"
+    FENCED = "fenced"
+    DRAIN = "drain"
+    TIMEOUT = "timeout"
+
+
+class _Cancelled(Exception):
+    """An append answered the cancel flag, which is its argument."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    stop: Stop
+    by: str = ""
+    error: ModelError | None = None
+
+
+class Run:
+    """Streams from the model into the log. `interrupt` stops it from outside, also while the model is silent."""
+
+    def __init__(self, settings: Settings, log: Log, model: Model, job_id: str, claim: Claim) -> None:
+        self.job_id = job_id
+        #: When the log was last asked for the cancel flag, by the loop's clock.
+        self.looked_at = 0.0
+        self._settings = settings
+        self._log = log
+        self._model = model
+        self._claim = claim
+        self._loop = asyncio.get_running_loop()
+        self._chunks = Chunks()
+        self._meter = Meter(claim.waited, self._loop.time())
+        self._tail = Tail(log, job_id, claim.attempt, claim.last_seq, settings.redis_outage)
+        self._order: _Order | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._heard_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def go(self) -> bool:
+        """Runs to the end. Answers whether the job has ended; False: another worker is to go on.
+
+        The job's end is written exactly once, by the newest attempt; a fenced one writes nothing.
+        """
+        try:
+            if self._claim.verdict is not Verdict.RUN:
+                await self._end_for_another()
+                return True
+            record = await self._log.record(self.job_id)
+            if record is None:
+                return True
+            return await self._stream_to_end(self._request(record.request, record.model))
+        except Fenced as fenced:
+            logger.info("job %s: attempt %d stops: %s", self.job_id, self._claim.attempt, fenced.code)
+            # An ended or erased job is over for the queue too; a fenced one belongs to another attempt.
+            return fenced.code != "fenced"
+
+    def interrupt(self, stop: Stop, *, by: str = "", error: ModelError | None = None) -> None:
+        """Stops the run; the first order counts. Does nothing once the model's stream is over."""
+        if self._order is None and self._task is not None and not self._task.done():
+            self._order = _Order(stop, by, error)
+            self._task.cancel()
+
+    async def _stream_to_end(self, request: dict[str, Any]) -> bool:
+        self._task = asyncio.create_task(self._stream(request), name=f"stream {self.job_id}")
+        self._watch_time()
+        error: ModelError | None = None
+        try:
+            await self._task
+        except asyncio.CancelledError:
+            if self._order is None:
+                raise
+        except _Cancelled as cancelled:
+            self._order = self._order or _Order(Stop.CANCELLED, by=cancelled.args[0])
+        except ModelError as failure:
+            error = failure
+        except StoreUnavailable:
+            error = ModelError("redis_outage", "Redis was away for longer than the worker waits.", retryable=True)
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+        return await self._end(self._order or _Order(Stop.TIMEOUT, error=error))
+
+    async def _stream(self, request: dict[str, Any]) -> None:
+        """Calls the model until it has begun to answer, and reads it to its end."""
+        retries = 0
+        while True:
+            try:
+                return await self._call(request)
+            except ModelError as error:
+                wait = error.retry_after if error.retry_after is not None else 0.5 * 2**retries
+                if (
+                    self._meter.begun
+                    or not error.retryable
+                    or retries >= self._settings.model_retries
+                    or wait > _LONGEST_RETRY_AFTER
+                ):
+                    raise
+                retries += 1
+                logger.info("job %s: %s; retry %d in %.1f s", self.job_id, error.code, retries, wait)
+                await asyncio.sleep(wait * random.uniform(1.0, 1.25))
+
+    async def _call(self, request: dict[str, Any]) -> None:
+        decoder = Decoder()
+        self._chunks = Chunks()
+        self._heard_at = self._loop.time()
+        self._meter.called(self._heard_at)
+        async with self._model.stream(request) as pieces:
+            async for piece in pieces:
+                if await self._take(decoder.feed(piece)):
+                    await self._read_out(pieces)
+                    return
+        if not self._chunks.finished:
+            raise ModelError("model_cut", "The model's stream ended before its answer did.", retryable=True)
+
+    async def _take(self, messages: Iterable[Message]) -> bool:
+        """Appends what a piece of the body held, in one call. Answers whether the model is done."""
+        drafts: list[Draft] = []
+        done = False
+        failure: ModelError | None = None
+        heard = self._chunks.count
+        for message in messages:
+            if message.data == b"[DONE]":
+                done = True
+                break
+            try:
+                drafts += self._chunks.add(message.data)
+            except ModelError as error:
+                # What came before it in the same piece was said, and watchers shall see it.
+                failure = error
+                break
+            self._heard_at = self._loop.time()
+        if self._chunks.count > heard:
+            self._meter.token(self._loop.time())
+        if drafts:
+            flag = await self._tail.append(merge_drafts(drafts))
+            self.looked_at = self._loop.time()
+            if flag is not None:
+                raise _Cancelled(flag)
+        if failure is not None:
+            raise failure
+        return done
+
+    async def _read_out(self, pieces: Any) -> None:
+        """Reads to the end of the body, which keeps the connection for the next job; not at any price."""
+        try:
+            async with asyncio.timeout(_LAST_BYTES):
+                async for _ in pieces:
+                    pass
+        except (TimeoutError, ModelError):
+            return
+
+    async def _end(self, order: _Order) -> bool:
+        """Writes how it ended. Answers whether the job has ended."""
+        error = order.error
+        if order.stop is Stop.FENCED:
+            return False
+        if order.stop is Stop.DRAIN:
+            await self._log.hand_over(self.job_id, self._claim.attempt, "worker_stopped", counts=False)
+            return False
+        if error is not None and error.code in ("model_cut", "model_stalled") and self._settings.on_cut == "retry":
+            await self._log.hand_over(self.job_id, self._claim.attempt, error.code, counts=True)
+            return False
+        if order.stop is Stop.CANCELLED:
+            await self._finish([], "cancelled", {"by": who(order.by)})
+        elif error is not None:
+            await self._finish([], "failed", {"error": _public(error)})
+        else:
+            await self._finish(self._chunks.close(), "done", {"finish_reason": self._chunks.finish_reason})
+        return True
+
+    async def _finish(self, drafts: list[Draft], end: str, fields: dict[str, Any]) -> None:
+        chunks = self._chunks
+        metrics = self._meter.metrics(self._loop.time(), chunks.count, chunks.usage)
+        fields["content"] = chunks.text()
+        for name, value in (
+            ("tool_calls", chunks.tool_calls),
+            ("function_call", chunks.function_call),
+            ("choices", chunks.other_choices()),
+            ("extra", chunks.take_extra()),
+        ):
+            if value:
+                fields[name] = value
+        fields["usage"] = chunks.usage
+        await self._write_end(drafts, end, fields, metrics)
+
+    async def _end_for_another(self) -> None:
+        """Ends a job whose worker was lost and that may not run again: cancelled, or out of attempts."""
+        transcript = Transcript()
+        while page := await self._log.read(self.job_id, transcript.last_seq, _HISTORY_PAGE):
+            transcript.add_all(page)
+        fields: dict[str, Any] = {"content": transcript.text(), "usage": None}
+        if self._claim.verdict is Verdict.CANCELLED:
+            end = "cancelled"
+            fields["by"] = who(self._claim.note)
+        else:
+            end = "failed"
+            fields["error"] = _public(ModelError(self._claim.note, _LOST[self._claim.note], retryable=True))
+        metrics = self._meter.metrics(self._loop.time(), 0, None)
+        metrics["chunk_count"] = None
+        await self._write_end([], end, fields, metrics)
+
+    async def _write_end(self, drafts: list[Draft], end: str, fields: dict[str, Any], metrics: dict[str, Any]) -> None:
+        fields["metrics"] = metrics
+        stored: dict[str, Argument] = {"metrics": orjson.dumps(metrics)}
+        for name in ("usage", "error"):
+            if fields.get(name) is not None:
+                stored[name] = orjson.dumps(fields[name])
+        if fields.get("finish_reason"):
+            stored["finish_reason"] = fields["finish_reason"]
+        await self._tail.finish([*drafts, Draft(end, fields)], stored)
+
+    def _request(self, body: bytes, model: str) -> dict[str, Any]:
+        """The body for the model: the client's own, streamed, with usage asked for unless it says otherwise."""
+        request: dict[str, Any] = orjson.loads(body)
+        if not request.get("store"):
+            # OpenAI refuses metadata for answers that it is not asked to store.
+            request.pop("metadata", None)
+        request["model"] = model
+        request["stream"] = True
+        if self._settings.include_usage:
+            request["stream_options"] = {"include_usage": True, **(request.get("stream_options") or {})}
+        return request
+
+    def _watch_time(self) -> None:
+        """One timer for the whole, the first token and the gap; it is set anew only when it fires."""
+        settings = self._settings
+        now = self._loop.time()
+        limits = []
+        if settings.job_timeout:
+            limits.append((self._meter.claimed + settings.job_timeout, "job_timeout", "The job took too long."))
+        if self._meter.begun:
+            if settings.gap_timeout:
+                limits.append((self._heard_at + settings.gap_timeout, "model_stalled", "The model fell silent."))
+        elif settings.first_token_timeout:
+            limits.append(
+                (
+                    self._meter.claimed + settings.first_token_timeout,
+                    "model_timeout",
+                    "The model did not begin in time.",
+                )
+            )
+        if not limits:
+            if settings.gap_timeout:
+                self._timer = self._loop.call_later(settings.gap_timeout, self._watch_time)
+            return
+        at, code, message = min(limits)
+        if at <= now:
+            self.interrupt(Stop.TIMEOUT, error=ModelError(code, message, retryable=True))
+        else:
+            # A gap may begin sooner than the limit that is nearest now.
+            at = min(at, now + settings.gap_timeout) if settings.gap_timeout else at
+            self._timer = self._loop.call_at(at, self._watch_time)
+
+
+_LOST: Final = {
+    "worker_lost": "The job's workers were lost, as often as it may be tried.",
+    "worker_stopped": "The job's workers were stopped, as often as it may be tried.",
+    "model_cut": "The model broke off, as often as the job may be tried.",
+    "model_stalled": "The model fell silent, as often as the job may be tried.",
+}
+
+
+def who(flag: str) -> str:
+    """Who set a cancel flag: the `by` of the API's JSON, or whatever a person typed in redis-cli."""
+    try:
+        value = orjson.loads(flag)
+    except orjson.JSONDecodeError:
+        return flag
+    by = value.get("by") if isinstance(value, dict) else None
+    return by if isinstance(by, str) else flag
+
+
+def _public(error: ModelError) -> dict[str, Any]:
+    return {"code": error.code, "message": error.message, "retryable": error.retryable}

@@ -1,0 +1,58 @@
+"""The function that arq calls for each job, and the runs of this process."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import Any
+
+import orjson
+from arq import Retry
+
+from readalong.errors import StoreUnavailable
+from readalong.index import Index
+from readalong.log import Log, Verdict
+from readalong.settings import Settings
+from worker.model import Model
+from worker.run import Run
+
+logger = logging.getLogger(__name__)
+
+
+class Runner:
+    """Claims jobs for one worker and runs them; `runs` is what runs now, by job id."""
+
+    def __init__(self, settings: Settings, log: Log, index: Index, model: Model, worker: dict[str, Any]) -> None:
+        """`worker` is what jobs say of their worker: id, host, pid."""
+        self.runs: dict[str, Run] = {}
+        self._settings = settings
+        self._log = log
+        self._index = index
+        self._model = model
+        self._worker = orjson.dumps(worker)
+
+    async def run(self, job_id: str) -> None:
+        """Runs one attempt. Raises arq's Retry when the job is to stay in the queue."""
+        try:
+            claim = await self._log.claim(job_id, self._worker, secrets.token_hex(8))
+            if claim.verdict in (Verdict.GONE, Verdict.ENDED):
+                ended = True
+            else:
+                run = self.runs[job_id] = Run(self._settings, self._log, self._model, job_id, claim)
+                try:
+                    ended = await run.go()
+                finally:
+                    del self.runs[job_id]
+            if ended:
+                await self._index.close(job_id)
+                return
+        except StoreUnavailable as error:
+            # The lease stays, and runs out; whoever takes the job then finds in the log where it stands.
+            logger.warning("job %s: %s; it stays in the queue", job_id, error)
+        raise Retry
+
+
+async def generate(ctx: dict[Any, Any], job_id: str) -> None:
+    """arq's entry: runs the job `job_id` with the worker's Runner."""
+    runner: Runner = ctx["runner"]
+    await runner.run(job_id)

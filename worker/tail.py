@@ -1,0 +1,73 @@
+"""An attempt's end of the log: it appends, repairs what Redis lost, and waits out an outage."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+from readalong.errors import StoreUnavailable
+from readalong.events import Draft
+from readalong.log import Appended, Log, encode
+from readalong.scripts import Argument
+
+logger = logging.getLogger(__name__)
+
+
+class Tail:
+    """Keeps the attempt's events until its end: Redis may lose its newest ones (a failover, a restart without AOF)."""
+
+    def __init__(self, log: Log, job_id: str, attempt: int, last_seq: int, outage: float) -> None:
+        """`last_seq` is the log's last number at the claim; `outage` is seconds to wait for a Redis that is away."""
+        self._log = log
+        self._job_id = job_id
+        self._attempt = attempt
+        self._start = last_seq
+        self._written = last_seq
+        self._kept: list[tuple[str, bytes]] = []
+        self._outage = outage
+
+    async def append(self, drafts: list[Draft]) -> str | None:
+        """Appends, and answers the cancel flag, None if unset. Raises Fenced, StoreUnavailable (the outage limit)."""
+        self._kept += encode(drafts)
+
+        async def write(first: int, events: list[tuple[str, bytes]]) -> Appended:
+            return await self._log.append(self._job_id, self._attempt, first, events)
+
+        return await self._write(write, self._outage)
+
+    async def finish(self, drafts: list[Draft], fields: dict[str, Argument]) -> None:
+        """Appends the last events and ends the job. Waits for Redis as long as it takes. Raises Fenced."""
+        self._kept += encode(drafts)
+
+        async def write(first: int, events: list[tuple[str, bytes]]) -> Appended:
+            return await self._log.finish(self._job_id, self._attempt, first, events, fields)
+
+        await self._write(write, None)
+
+    async def _write(
+        self, write: Callable[[int, list[tuple[str, bytes]]], Awaitable[Appended]], outage: float | None
+    ) -> str | None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        pause = 0.05
+        while True:
+            try:
+                answer = await write(self._written + 1, self._kept[self._written - self._start :])
+            except StoreUnavailable as error:
+                away = loop.time() - began
+                if outage is not None and away >= outage:
+                    raise
+                if pause == 0.05:
+                    logger.warning("job %s: %s; holding its events", self._job_id, error)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(pause * 2, 1.0)
+                continue
+            if answer.gap:
+                logger.warning(
+                    "job %s: the log ends at %d, not at %d; sending again", self._job_id, answer.last_seq, self._written
+                )
+            self._written = answer.last_seq
+            if not answer.gap:
+                return answer.flag

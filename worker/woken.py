@@ -1,0 +1,183 @@
+"""arq's Worker, woken at once and holding short leases.
+
+arq polls every half second, holds a job for its whole time-out, and looks again at every job that runs elsewhere. This
+one waits on a list, takes what is due in one call, and renews a short lease (docs/decisions/0002-woken-worker.md).
+Running a job, its tries, its result and its slots stay arq's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final, NoReturn
+
+import orjson
+from arq.connections import ArqRedis
+from arq.worker import Worker, func
+
+from readalong.errors import StoreUnavailable
+from readalong.index import Index
+from readalong.log import Log
+from readalong.queue import FUNCTION, Queue, Taken
+from readalong.settings import Settings
+from worker.cancels import Cancels
+from worker.model import Model
+from worker.run import Stop
+from worker.runner import Runner, generate
+from worker.sweep import Sweep
+
+logger = logging.getLogger(__name__)
+
+#: arq counts each time a job is taken, deploys too; attempts are counted in the job's log instead.
+_ARQ_TRIES: Final = 1_000_000
+
+
+class WokenWorker(Worker):
+    def __init__(self, settings: Settings, redis: ArqRedis, model: Model, identity: dict[str, Any]) -> None:
+        """`identity` is what others see of this worker: id, host, pid."""
+        self._settings = settings
+        self._identity = identity
+        self._id: str = identity["id"]
+        self._log = Log(redis, settings)
+        self._index = Index(redis, settings)
+        self._queue = Queue(redis, settings)
+        self._sweep = Sweep(self._log, self._index, self._queue, settings)
+        self._runner = Runner(settings, self._log, self._index, model, identity)
+        self._cancels = Cancels(redis, self._log, settings, self._runner.runs)
+        self._taken: dict[str, Taken] = {}
+        self._stopping = asyncio.Event()
+        self._slot_free = asyncio.Event()
+        super().__init__(
+            functions=[func(generate, name=FUNCTION, max_tries=_ARQ_TRIES)],
+            queue_name=settings.keys.queue,
+            redis_pool=redis,
+            max_jobs=settings.max_jobs,
+            # The run keeps its own time-outs and says in the log which of them ended it.
+            job_timeout=None,  # type: ignore[arg-type]  # arq takes None, its annotation does not
+            keep_result=0,
+            handle_signals=False,
+            # arq deletes this key at exit: the default one is shared by all workers.
+            health_check_key=settings.keys.worker(self._id),
+            ctx={"runner": self._runner},
+            job_serializer=redis.job_serializer,
+            job_deserializer=redis.job_deserializer,
+            log_results=False,
+        )
+
+    def stop(self) -> None:
+        """Takes nothing new, lets the streams run for the drain time, hands over the rest, and ends `main`."""
+        self._stopping.set()
+        self._slot_free.set()
+
+    async def main(self) -> None:
+        """Works until `stop`."""
+        logger.info("worker %s takes up to %d jobs at once", self._id, self.max_jobs)
+        loops = [
+            asyncio.create_task(loop, name=name)
+            for name, loop in (
+                ("take", self._take_for_ever()),
+                ("renew", self._every(self._settings.lease / 3, self._renew)),
+                ("sweep", self._every(self._settings.sweep, self._sweep.turn)),
+                ("cancel poll", self._cancels.poll()),
+                ("cancel nudges", self._cancels.listen()),
+            )
+        ]
+        stopped = asyncio.create_task(self._stopping.wait(), name="stop")
+        try:
+            await asyncio.wait([stopped, *loops], return_when=asyncio.FIRST_COMPLETED)
+            for loop in loops:
+                if loop.done():
+                    loop.result()  # a loop ends only by a bug: the process ends with its traceback
+            loops[0].cancel()
+            await self._drain()
+        finally:
+            for task in (stopped, *loops):
+                task.cancel()
+            await asyncio.gather(stopped, *loops, return_exceptions=True)
+            with suppress(StoreUnavailable):
+                await self._index.leave(self._id)
+
+    async def _take_for_ever(self) -> NoReturn:
+        """Fills free slots as soon as something is due. Without a free slot it pops no wake-up: others may be free."""
+        while True:
+            self._slot_free.clear()
+            free = self.max_jobs - len(self.tasks)
+            if free <= 0:
+                await self._slot_free.wait()
+                continue
+            try:
+                taken = await self._queue.take(self._id, free)
+                for job in taken:
+                    self._start(job)
+                if not taken:
+                    await self._queue.wake(self._settings.poll)
+            except StoreUnavailable as error:
+                logger.warning("queue: %s", error)
+                await asyncio.sleep(random.uniform(0.2, 0.5))
+
+    def _start(self, job: Taken) -> None:
+        self._taken[job.job_id] = job
+        task = self.tasks[job.job_id] = self.loop.create_task(self.run_job(job.job_id, job.score))
+        task.add_done_callback(lambda done: self._stopped(job.job_id, done))
+
+    def _stopped(self, job_id: str, task: asyncio.Task[Any]) -> None:
+        del self.tasks[job_id], self._taken[job_id]
+        self._slot_free.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # arq ends the process here. Its lease runs out and another worker goes on with the job.
+            logger.error("job %s: the run broke", job_id, exc_info=error)
+
+    async def finish_job(self, job_id: str, finish: bool, *_: Any) -> None:
+        """Gives the lease back, if it is still ours: arq's own would delete another worker's."""
+        try:
+            if finish:
+                await self._queue.finish(self._id, job_id)
+            else:
+                await self._queue.give_back(self._id, self._taken[job_id])
+        except StoreUnavailable as error:
+            logger.warning("job %s: %s; its lease runs out", job_id, error)
+
+    async def finish_failed_job(self, job_id: str, _: bytes | None) -> None:
+        """arq cannot read its own description of the job: the sweep writes it again."""
+        await self.finish_job(job_id, True)
+
+    async def _renew(self) -> None:
+        """Renews leases and times to live, gives a sign of life, and stops runs whose lease is another's."""
+        held = list(self.tasks)
+        if held:
+            for job_id in await self._queue.renew(self._id, held):
+                self._interrupt(job_id, Stop.FENCED)
+            for job_id in await self._log.keep_alive(held):
+                self._interrupt(job_id, Stop.FENCED)
+        details = {**self._identity, "running": list(self._runner.runs)}
+        now = await self._index.now()
+        await self._index.beat(self._id, orjson.dumps(details), now, int(self._settings.lease * 1000))
+
+    def _interrupt(self, job_id: str, stop: Stop) -> None:
+        run = self._runner.runs.get(job_id)
+        if run is not None:
+            run.interrupt(stop)
+
+    async def _every(self, seconds: float, turn: Callable[[], Awaitable[None]]) -> NoReturn:
+        while True:
+            try:
+                await turn()
+            except StoreUnavailable as error:
+                logger.warning("%s", error)
+            await asyncio.sleep(seconds)
+
+    async def _drain(self) -> None:
+        running = list(self.tasks.values())
+        if running:
+            logger.info(
+                "worker %s stops; %d jobs may end within %g s", self._id, len(running), self._settings.drain_timeout
+            )
+            await asyncio.wait(running, timeout=self._settings.drain_timeout)
+        for job_id in list(self._runner.runs):
+            self._interrupt(job_id, Stop.DRAIN)
+        if self.tasks:
+            # A run that waits for Redis cannot hand over; arq's close cancels it and its lease runs out.
+            await asyncio.wait(list(self.tasks.values()), timeout=self._settings.redis_timeout)
