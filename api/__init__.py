@@ -1,0 +1,22 @@
+"""The HTTP face: submits jobs and relays their logs to any number of watchers.
+
+# Layout
+
+    app         create_app: routes, errors, lifespan
+    server      uvicorn around it: processes, signals, the end of open streams
+    services    what the routes share: log, queue, index, hub
+    routes/     jobs, chat, health
+    submit      from a valid body to a queued job, once
+    chat_request  what a client may send
+    body        reads a request's body within its limit
+    job_view    a job as every call shows it
+    problems    errors as RFC 9457 problem details
+
+    hub         one Redis subscription for all; a feed for each watched job
+    subscriber  that subscription's connection: confirm, heartbeat, reconnect
+    feed        a job's newest events, shared by its watchers
+    window      the events that a feed keeps
+    watcher     one client's stream: a position and a socket
+    formats/    events to bytes, one wire format a file (pure)
+    page/       the page at /
+"""

@@ -1,0 +1,78 @@
+"""The ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypedDict
+
+from fastapi import FastAPI
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from api import problems
+from api.chat_request import Function, Message, Tool
+from api.problems import Problem
+from api.routes import chat, health, jobs
+from api.services import Services
+from readalong import __version__
+from readalong.settings import Settings
+
+_PAGE = Path(__file__).parent / "page"
+
+
+class State(TypedDict):
+    """What the server sees of the application while it runs."""
+
+    services: Services
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application; Redis may be away when it starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
+        services = app.state.services = Services.build(settings)
+        services.hub.start()
+        try:
+            yield {"services": services}
+        finally:
+            await services.close()
+
+    app = FastAPI(
+        title="readalong",
+        version=__version__,
+        summary="One generation, many readers.",
+        lifespan=lifespan,
+        docs_url="/docs",
+        redoc_url=None,
+    )
+    problems.install(app)
+    app.include_router(jobs.router)
+    app.include_router(chat.router)
+    app.include_router(health.router)
+    app.mount("/page", StaticFiles(directory=_PAGE), name="page")
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> Response:
+        """The page."""
+        return FileResponse(_PAGE / "index.html", headers={"cache-control": "no-cache"})
+
+    _describe(app)
+    return app
+
+
+def _describe(app: FastAPI) -> None:
+    """Adds the schemas that routes name but FastAPI does not see, since they read their bodies themselves."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = generate()
+            schemas = schema["components"]["schemas"]
+            for model in (Problem, Message, Tool, Function):
+                schemas[model.__name__] = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        return app.openapi_schema or generate()
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,161 @@
+"""A job's newest events in this process, shared by all who watch it.
+
+The order is: subscribe, then read the log, then take live events. What the channel repeats is skipped by its number;
+what it lost shows as a gap and is read from the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from api.formats import Format
+from api.watcher import Watcher
+from api.window import Batch, Window, pack
+from readalong.errors import JobNotFound, StoreUnavailable
+from readalong.events import Event
+from readalong.log import Log
+
+logger = logging.getLogger(__name__)
+
+#: Events read from the log at once.
+_PAGE: Final = 1000
+#: Events before the newest that a new feed reads, if a watcher wants them.
+_REACH: Final = 2 * _PAGE
+#: Pages of older events that are kept, so that a thousand who come back at once read each page once.
+_PAGES_KEPT: Final = 4
+
+
+class Feed:
+    def __init__(self, job_id: str, log: Log, max_bytes: int) -> None:
+        self.job_id = job_id
+        self.watchers: set[Watcher] = set()
+        #: The job is erased, or the process stops: nothing more will come.
+        self.closed = False
+        self._log = log
+        self._max_bytes = max_bytes
+        self._window = Window(0, max_bytes)
+        self._repairing: asyncio.Task[None] | None = None
+        self._stale = False
+        self._started = False
+        self._pages: dict[int, asyncio.Task[list[Event]]] = {}
+
+    def __repr__(self) -> str:
+        window = self._window
+        return f"<Feed {self.job_id} {window.oldest}..{window.newest} watchers={len(self.watchers)}>"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the terminal event is here."""
+        return self._window.ended
+
+    @property
+    def newest(self) -> int:
+        """The number of the newest event known."""
+        return self._window.newest
+
+    async def start(self, position: int, last_seq: int) -> None:
+        """Reads the log from `position` on, or from a little before its last known number. Raises StoreUnavailable."""
+        self._window = Window(max(min(position, last_seq), last_seq - _REACH, 0), self._max_bytes)
+        await self._read_on()
+        while self._stale:  # the channel spoke while the log was read
+            self._stale = False
+            await self._read_on()
+        self._started = True
+
+    def add(self, watcher: Watcher) -> None:
+        self.watchers.add(watcher)
+
+    def remove(self, watcher: Watcher) -> None:
+        self.watchers.discard(watcher)
+
+    def take(self, events: list[Event]) -> None:
+        """Takes in what the channel said."""
+        if not self._started:
+            self._stale = True
+            return
+        before = self._window.newest
+        for event in events:
+            if event.seq <= self._window.newest or self._window.ended:
+                continue
+            if event.seq > self._window.newest + 1:
+                self.repair()
+                break
+            self._window.add(event)
+        if self._window.newest > before:
+            self._push()
+
+    def repair(self) -> None:
+        """Reads what the channel may have lost, now or as soon as Redis answers."""
+        if self._window.ended or self.closed:
+            return
+        self._stale = True
+        if self._repairing is None and self._started:
+            self._repairing = asyncio.create_task(self._repair(), name=f"repair {self.job_id}")
+
+    def batch(self, wire: Format, after: int) -> Batch | None:
+        """What follows position `after`; None if only the log has it. Nothing new: a batch without bytes."""
+        if after >= self._window.newest:
+            return Batch(b"", after, False)
+        return self._window.batch(wire, after)
+
+    def over_at(self, position: int) -> bool:
+        """Whether nothing will ever follow `position`."""
+        return self.closed or (self._window.ended and position >= self._window.newest)
+
+    async def history(self, wire: Format, after: int) -> Batch:
+        """What follows position `after`, from the log. Raises StoreUnavailable; JobNotFound if the log is gone."""
+        number = after // _PAGE
+        page = self._pages.get(number)
+        if page is None:
+            page = asyncio.create_task(self._log.read(self.job_id, number * _PAGE, _PAGE))
+            self._pages[number] = page
+            page.add_done_callback(lambda done: self._forget_failed(number, done))
+            while len(self._pages) > _PAGES_KEPT:
+                self._pages.pop(next(iter(self._pages)))
+        # Shielded: one watcher's leaving must not cancel the read that others wait for.
+        events = (await asyncio.shield(page))[after - number * _PAGE :]
+        if not events or events[0].seq != after + 1:
+            raise JobNotFound(f"job {self.job_id}: no event {after + 1} in its log")
+        return pack(wire, events, after)
+
+    def close(self) -> None:
+        """Ends all streams without a terminal event."""
+        self.closed = True
+        if self._repairing is not None:
+            self._repairing.cancel()
+        for watcher in list(self.watchers):
+            watcher.close()
+
+    async def _repair(self) -> None:
+        pause = 0.05
+        try:
+            while self._stale:
+                self._stale = False
+                try:
+                    await self._read_on()
+                except StoreUnavailable as error:
+                    logger.debug("feed of %s: %s", self.job_id, error)
+                    self._stale = True
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, 1.0)
+        finally:
+            self._repairing = None
+
+    async def _read_on(self) -> None:
+        while events := await self._log.read(self.job_id, self._window.newest, _PAGE):
+            for event in events:
+                if event.seq == self._window.newest + 1 and not self._window.ended:
+                    self._window.add(event)
+            self._push()
+            if len(events) < _PAGE:
+                return
+
+    def _push(self) -> None:
+        for watcher in list(self.watchers):
+            watcher.push()
+
+    def _forget_failed(self, number: int, page: asyncio.Task[list[Event]]) -> None:
+        if page.cancelled() or page.exception() is not None:
+            self._pages.pop(number, None)

@@ -1,0 +1,145 @@
+"""All that a process relays: one Redis subscription, and a feed for each job that somebody watches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from typing import Any
+
+from arq.connections import ArqRedis
+
+from api.feed import Feed
+from api.subscriber import Subscriber
+from readalong.errors import JobNotFound
+from readalong.events import parse_live
+from readalong.log import Log
+from readalong.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class Hub:
+    """No Redis command for each token or watcher: a watched job costs one subscription and one read of its log."""
+
+    def __init__(self, redis: ArqRedis, log: Log, settings: Settings) -> None:
+        self._log = log
+        self._keys = settings.keys
+        self._linger = settings.feed_linger
+        self._max_bytes = settings.feed_bytes
+        self._heartbeat = settings.heartbeat
+        self._feeds: dict[bytes, Feed] = {}
+        self._starting: dict[str, asyncio.Task[Feed]] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._beats: asyncio.Task[None] | None = None
+        self._closed = False
+        self._subscriber = Subscriber(
+            redis,
+            settings.keys.heartbeat(secrets.token_hex(8)),
+            heartbeat=settings.hub_heartbeat,
+            patience=settings.redis_timeout,
+            on_message=self._on_message,
+            on_gap=self._on_gap,
+        )
+
+    def __repr__(self) -> str:
+        watchers = sum(len(feed.watchers) for feed in self._feeds.values())
+        return f"<Hub feeds={len(self._feeds)} watchers={watchers} {self._subscriber!r}>"
+
+    def start(self) -> None:
+        self._subscriber.start()
+        self._beats = asyncio.create_task(self._beat(), name="hub comments")
+
+    async def feed(self, job_id: str, position: int) -> Feed:
+        """The feed of a job, ready to be watched from `position`. Raises JobNotFound, StoreUnavailable."""
+        if (timer := self._timers.pop(job_id, None)) is not None:
+            timer.cancel()
+        feed = self._feeds.get(self._channel(job_id))
+        if feed is not None and job_id not in self._starting:
+            return feed
+        starting = self._starting.get(job_id)
+        if starting is None:
+            starting = self._starting[job_id] = asyncio.create_task(self._open(job_id, position))
+            starting.add_done_callback(lambda _: self._starting.pop(job_id, None))
+        # Shielded: the first watcher's leaving must not take the feed from those who wait for it too.
+        return await asyncio.shield(starting)
+
+    def left(self, feed: Feed) -> None:
+        """A watcher is gone; a feed without any ends after a short while, so that a reconnection costs nothing."""
+        if not feed.watchers and not self._closed and feed.job_id not in self._timers:
+            loop = asyncio.get_running_loop()
+            self._timers[feed.job_id] = loop.call_later(self._linger, self._end, feed)
+
+    async def close(self) -> None:
+        """Ends all streams, without terminal events."""
+        self._closed = True
+        for timer in self._timers.values():
+            timer.cancel()
+        for feed in list(self._feeds.values()):
+            feed.close()
+        tasks: list[asyncio.Task[Any]] = [*self._starting.values()]
+        if self._beats is not None:
+            tasks.append(self._beats)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._subscriber.close()
+
+    async def _open(self, job_id: str, position: int) -> Feed:
+        record = await self._log.record(job_id)
+        if record is None:
+            raise JobNotFound(f"There is no job {job_id}.")
+        channel = self._channel(job_id)
+        feed = Feed(job_id, self._log, self._max_bytes)
+        self._feeds[channel] = feed
+        try:
+            if not record.ended:
+                # First the subscription, then the log: the other way round loses what comes between.
+                await self._subscriber.subscribe(channel.decode())
+            await feed.start(position, record.last_seq)
+        except BaseException:
+            self._drop(feed)
+            raise
+        self.left(feed)  # whoever asked for it may be gone by now
+        return feed
+
+    def _end(self, feed: Feed) -> None:
+        self._timers.pop(feed.job_id, None)
+        if not feed.watchers:
+            self._drop(feed)
+
+    def _drop(self, feed: Feed) -> None:
+        channel = self._channel(feed.job_id)
+        if self._feeds.pop(channel, None) is not None and not self._closed:
+            feed.close()
+            self._subscriber.unsubscribe(channel.decode())
+
+    def _on_message(self, channel: bytes, data: bytes) -> None:
+        feed = self._feeds.get(channel)
+        if feed is None:
+            return
+        if data == b"erased":
+            self._drop(feed)
+            return
+        try:
+            feed.take(parse_live(data))
+        except ValueError as error:
+            # A person may publish anything on the channel; the log has what was really appended.
+            logger.warning("channel of job %s: %s", feed.job_id, error)
+
+    def _on_gap(self) -> None:
+        for feed in self._feeds.values():
+            feed.repair()
+
+    async def _beat(self) -> None:
+        """Writes comments to clients that hear nothing, so that proxies keep their connections."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._heartbeat / 3)
+            before = loop.time() - self._heartbeat
+            for feed in list(self._feeds.values()):
+                for watcher in list(feed.watchers):
+                    watcher.beat(before)
+
+    def _channel(self, job_id: str) -> bytes:
+        return self._keys.live(job_id).encode()

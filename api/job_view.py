@@ -1,0 +1,70 @@
+"""A job as every call shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field, JsonValue
+
+from readalong.fold import Transcript
+from readalong.record import Record, rfc3339
+from readalong.states import Status
+
+
+class Links(BaseModel):
+    self: str
+    events: str
+    cancel: str
+
+
+class JobView(BaseModel):
+    """A job: what it is, where it stands, and what the model has said so far."""
+
+    id: str
+    status: Status
+    model: str
+    attempt: int = Field(description="Runs begun so far; 0 while it waits.")
+    worker: dict[str, JsonValue] | None = Field(description="Who runs it, or ran it last: id, host, pid.")
+    last_seq: int = Field(description="The number of its newest event.")
+    created_at: str = Field(description="RFC 3339, UTC.")
+    started_at: str | None
+    ended_at: str | None
+    content: str | None = Field(description="Text of the first choice so far; null in a list.")
+    tool_calls: list[dict[str, JsonValue]] | None
+    function_call: dict[str, JsonValue] | None
+    finish_reason: str | None
+    usage: dict[str, JsonValue] | None = Field(description="The model's own counts.")
+    metrics: dict[str, JsonValue] | None = Field(description="Seconds and rates, once it has ended.")
+    error: dict[str, JsonValue] | None = Field(description="code, message, retryable.")
+    metadata: dict[str, JsonValue]
+    links: Links
+
+
+class JobList(BaseModel):
+    jobs: list[JobView]
+    next: str | None = Field(description="The path of the next page; null at the end.")
+
+
+def view(record: Record, said: Transcript | None) -> dict[str, Any]:
+    """The JobView of a record as plain data; without what was said, for a list."""
+    path = f"/v1/jobs/{record.id}"
+    return {
+        "id": record.id,
+        "status": record.status,
+        "model": record.model,
+        "attempt": record.attempt,
+        "worker": record.worker,
+        "last_seq": record.last_seq,
+        "created_at": rfc3339(record.created_at),
+        "started_at": None if record.started_at is None else rfc3339(record.started_at),
+        "ended_at": None if record.ended_at is None else rfc3339(record.ended_at),
+        "content": None if said is None else said.text(),
+        "tool_calls": None if said is None else said.tool_calls,
+        "function_call": None if said is None else said.function_call,
+        "finish_reason": record.finish_reason,
+        "usage": record.usage,
+        "metrics": record.metrics,
+        "error": record.error,
+        "metadata": record.metadata,
+        "links": {"self": path, "events": f"{path}/events", "cancel": f"{path}/cancel"},
+    }

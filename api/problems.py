@@ -1,0 +1,126 @@
+"""Errors as problem details (RFC 9457): a stable `code`, a sentence, and for a bad body the field."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from readalong.errors import (
+    IdempotencyConflict,
+    InvalidRequest,
+    JobExpired,
+    JobNotFound,
+    QueueFull,
+    ReadalongError,
+    StoreUnavailable,
+)
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+_STATUS: Final[dict[type[ReadalongError], int]] = {
+    InvalidRequest: 422,
+    JobExpired: 410,
+    JobNotFound: 404,
+    IdempotencyConflict: 409,
+    QueueFull: 429,
+    StoreUnavailable: 503,
+}
+#: Codes of InvalidRequest with a status of their own.
+_STATUS_OF_CODE: Final = {
+    "body_too_large": 413,
+    "invalid_json": 400,
+    "invalid_encoding": 400,
+    "invalid_position": 400,
+    "invalid_cursor": 400,
+}
+
+
+class Problem(BaseModel):
+    """The body of every error."""
+
+    type: str = Field(examples=["urn:readalong:problem:job_not_found"])
+    title: str = Field(description="The status in words.")
+    status: int
+    code: str = Field(description="What went wrong; stable, for programs.")
+    detail: str = Field(description="What went wrong; for people.")
+    retryable: bool = Field(description="Whether the same request may succeed later.")
+    field: str | None = Field(None, description="The part of the request that is wrong, such as messages.0.role.")
+
+
+def respond(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    retryable: bool = False,
+    field: str | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    body: dict[str, Any] = {
+        "type": f"urn:readalong:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "retryable": retryable,
+    }
+    if field is not None:
+        body["field"] = field
+    return Response(orjson.dumps(body), status, headers, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of the app a problem: ours, the router's, and those that should not be."""
+    app.add_exception_handler(ReadalongError, _ours)
+    app.add_exception_handler(HTTPException, _of_router)
+    app.add_exception_handler(RequestValidationError, _of_parameters)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """These error statuses, for OpenAPI."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in statuses
+    }
+
+
+async def _ours(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ReadalongError)
+    status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+    status = _STATUS_OF_CODE.get(error.code, status)
+    headers = {}
+    if error.retryable:
+        headers["Retry-After"] = str(max(1, round(error.retry_after or 1)))
+    field = error.field if isinstance(error, InvalidRequest) else None
+    return respond(status, error.code, error.message, retryable=error.retryable, field=field, headers=headers)
+
+
+async def _of_router(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = HTTPStatus(error.status_code).name.lower()
+    return respond(error.status_code, code, str(error.detail), headers=dict(error.headers or {}))
+
+
+async def _of_parameters(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"] if part not in ("query", "path", "header"))
+    return respond(422, "invalid_parameter", first["msg"], field=field)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return respond(500, "internal_error", "Something went wrong here; it is in our log.", retryable=True)

@@ -1,0 +1,207 @@
+"""`/v1/jobs`: submit, inspect, list, watch, cancel, erase."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any, Final
+
+import orjson
+from fastapi import APIRouter, Depends, Header, Query, Request
+from starlette.responses import Response
+
+from api.body import read_json
+from api.chat_request import ChatRequest
+from api.event_stream import EventStream
+from api.formats.native import native
+from api.job_view import JobList, JobView, view
+from api.problems import responses
+from api.services import Services, services
+from api.submit import submit
+from readalong.errors import InvalidRequest, JobExpired, JobNotFound
+from readalong.fold import Transcript
+from readalong.index import Cursor
+from readalong.keys import is_job_id
+from readalong.record import Record
+from readalong.states import Status
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+Used = Annotated[Services, Depends(services)]
+Key = Annotated[str | None, Header(alias="Idempotency-Key", description="The same key and body: the same job.")]
+
+_PAGE: Final = 1000
+_LARGEST_POSITION: Final = 2**53
+#: Seconds that an erase waits for a running job to stop before it deletes what it writes to.
+_ERASE_PATIENCE: Final = 2.0
+
+BODY: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": ChatRequest.model_json_schema(ref_template="#/components/schemas/{model}")}
+        },
+    }
+}
+
+
+@router.post(
+    "", status_code=202, response_model=JobView, responses=responses(400, 409, 413, 422, 429, 503), openapi_extra=BODY
+)
+async def submit_job(request: Request, used: Used, idempotency_key: Key = None) -> Response:
+    """Queues a chat job."""
+    raw, body = await read_json(request, used.settings.max_body_bytes)
+    record = await submit(used, raw, body, idempotency_key)
+    return await _shown(used, record, 202, {"location": f"/v1/jobs/{record.id}"})
+
+
+@router.get("", response_model=JobList, responses=responses(400, 422, 503))
+async def list_jobs(
+    used: Used,
+    status: Annotated[Status | None, Query(description="Only jobs in this state.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    before: Annotated[str | None, Query(description="From the `next` of the page before.")] = None,
+) -> Response:
+    """Lists jobs, newest first."""
+    cursor = None if before is None else _cursor(before)
+    shown: list[dict[str, Any]] = []
+    more = True
+    while more and len(shown) < limit:
+        page = await used.index.page(cursor, limit)
+        more = len(page) == limit
+        for at, record in zip(page, await used.log.records([at.job_id for at in page]), strict=True):
+            if len(shown) == limit:
+                more = True
+                break
+            cursor = at
+            if record is not None and (status is None or record.status is status):
+                shown.append(view(record, None))
+    link = f"/v1/jobs?before={cursor}&limit={limit}" + (f"&status={status}" if status else "")
+    return _json({"jobs": shown, "next": link if more else None})
+
+
+@router.get("/{job_id}", response_model=JobView, responses=responses(404, 410, 503))
+async def inspect_job(job_id: str, used: Used) -> Response:
+    """Shows a job as it stands."""
+    return await _shown(used, await _record(used, job_id), 200)
+
+
+@router.get(
+    "/{job_id}/events",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The job's events from the position on, up to its end, as server-sent events: `id` is the "
+            "number, `event` the type, `data` one line of JSON with the type in it. Comments keep the line open.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        204: {"description": "The job has ended and nothing follows the position."},
+        **responses(400, 404, 410, 503),
+    },
+)
+async def watch_job(
+    job_id: str,
+    used: Used,
+    last_event_id: Annotated[
+        str | None, Header(alias="Last-Event-ID", description="Position; wins over `after`.")
+    ] = None,
+    after: Annotated[
+        str | None, Query(description="Position: the number of the last event seen; 0 from the start.")
+    ] = None,
+) -> Response:
+    """Watches a job. A position beyond the newest event of a live job waits until the log has caught up."""
+    position = _position(last_event_id, after)
+    try:
+        feed = await used.hub.feed(_checked(job_id), position)
+    except JobNotFound:
+        raise await _missing(used, job_id) from None
+    if feed.over_at(position):
+        used.hub.left(feed)
+        return Response(status_code=204)
+    return EventStream(used.hub, feed, native, position, send_timeout=used.settings.send_timeout)
+
+
+@router.post("/{job_id}/cancel", status_code=202, response_model=JobView, responses=responses(404, 410, 503))
+async def cancel_job(job_id: str, used: Used) -> Response:
+    """Cancels a job, whatever it does; an ended one keeps its end."""
+    await _cancel(used, job_id)
+    return await _shown(used, await _record(used, job_id), 202)
+
+
+@router.delete("/{job_id}", status_code=204, response_class=Response, responses=responses(404, 410, 503))
+async def erase_job(job_id: str, used: Used) -> Response:
+    """Cancels a job if need be, and erases all that Redis holds of it."""
+    if await _cancel(used, job_id) is Status.RUNNING:
+        await _wait_for_end(used, job_id)
+    await used.log.erase(job_id)
+    await used.queue.withdraw(job_id)
+    await used.index.remove(job_id)
+    return Response(status_code=204)
+
+
+async def _cancel(used: Services, job_id: str) -> Status:
+    status = await used.log.cancel(_checked(job_id), "client", await used.index.now())
+    if status is None:
+        raise await _missing(used, job_id)
+    if status is Status.CANCELLED:
+        # It may have ended in the queue just now; the claim would refuse it, but it need not wait there.
+        await used.queue.withdraw(job_id)
+        await used.index.close(job_id)
+    return status
+
+
+async def _wait_for_end(used: Services, job_id: str) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _ERASE_PATIENCE
+    while loop.time() < deadline:
+        record = await used.log.record(job_id)
+        if record is None or record.ended:
+            return
+        await asyncio.sleep(0.05)
+
+
+async def _record(used: Services, job_id: str) -> Record:
+    record = await used.log.record(_checked(job_id))
+    if record is None:
+        raise await _missing(used, job_id)
+    return record
+
+
+async def _missing(used: Services, job_id: str) -> JobNotFound:
+    if await used.index.knows(job_id):
+        return JobExpired(f"Job {job_id} has expired.")
+    return JobNotFound(f"There is no job {job_id}.")
+
+
+async def _shown(used: Services, record: Record, status: int, headers: dict[str, str] | None = None) -> Response:
+    said = Transcript()
+    while events := await used.log.read(record.id, said.last_seq, _PAGE):
+        said.add_all(events)
+        if len(events) < _PAGE:
+            break
+    return _json(view(record, said), status, headers)
+
+
+def _json(value: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(value), status, headers, media_type="application/json")
+
+
+def _checked(job_id: str) -> str:
+    if not is_job_id(job_id):
+        raise JobNotFound("There is no such job.")
+    return job_id
+
+
+def _position(last_event_id: str | None, after: str | None) -> int:
+    name, text = ("Last-Event-ID", last_event_id) if last_event_id else ("after", after)
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdigit()) or int(text[:20]) > _LARGEST_POSITION:
+        raise InvalidRequest(f"{name} must be the number of an event.", code="invalid_position", field=name)
+    return int(text)
+
+
+def _cursor(text: str) -> Cursor:
+    created_at, _, job_id = text.partition(":")
+    if not (created_at.isascii() and created_at.isdigit() and len(created_at) < 16 and is_job_id(job_id)):
+        raise InvalidRequest("before must come from `next`.", code="invalid_cursor", field="before")
+    return Cursor(int(created_at), job_id)

@@ -1,0 +1,42 @@
+"""What the routes share in one process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from arq.connections import ArqRedis
+from starlette.requests import Request
+
+from api.hub import Hub
+from readalong.connection import connect
+from readalong.index import Index
+from readalong.log import Log
+from readalong.queue import Queue
+from readalong.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    settings: Settings
+    redis: ArqRedis
+    log: Log
+    index: Index
+    queue: Queue
+    hub: Hub
+
+    @classmethod
+    def build(cls, settings: Settings) -> Services:
+        redis = connect(settings)
+        log = Log(redis, settings)
+        hub = Hub(redis, log, settings)
+        return cls(settings, redis, log, Index(redis, settings), Queue(redis, settings), hub)
+
+    async def close(self) -> None:
+        await self.hub.close()
+        await self.redis.aclose()
+
+
+def services(request: Request) -> Services:
+    """The services of the app that serves this request; a dependency of every route."""
+    found: Services = request.app.state.services
+    return found

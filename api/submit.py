@@ -1,0 +1,64 @@
+"""From a valid body to a queued job, once."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any, Final
+
+import orjson
+
+from api.chat_request import check
+from api.services import Services
+from readalong.errors import IdempotencyConflict, InvalidRequest, QueueFull
+from readalong.keys import new_job_id
+from readalong.log import Submission
+from readalong.record import Record
+from readalong.states import Status
+
+_LONGEST_KEY: Final = 255
+
+
+async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str | None) -> Record:
+    """Checks the body, writes the job and queues it. The same key and body answer the same job.
+
+    The order is: list, write, enqueue. A crash after each leaves what the sweep mends, or what a repeat completes.
+    Raises InvalidRequest, IdempotencyConflict, QueueFull, StoreUnavailable.
+    """
+    request = check(body)
+    job_id = new_job_id()
+    digest = sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    known = None
+    if key is not None:
+        job_id, known = await _known(services, key, job_id, digest)
+    now = await services.index.now()
+    if known is None:
+        await _check_room(services, now)
+        await services.index.add(job_id, now)
+        new = Submission(
+            job_id=job_id,
+            model=request.model or services.settings.model,
+            request=raw,
+            metadata=orjson.dumps(body.get("metadata") or {}),
+            body_digest=digest,
+            created_at=now,
+        )
+        _, known = await services.log.submit(new)
+    if known.status is Status.QUEUED:
+        await services.queue.enqueue(job_id, now)
+    return known
+
+
+async def _known(services: Services, key: str, job_id: str, digest: str) -> tuple[str, Record | None]:
+    """The id that the key stands for, and its job if it is written already."""
+    if not 1 <= len(key) <= _LONGEST_KEY:
+        raise InvalidRequest(f"Idempotency-Key must have 1 to {_LONGEST_KEY} characters.", field="Idempotency-Key")
+    tied_id, tied_digest = await services.index.remember(key, job_id, digest)
+    if tied_digest != digest:
+        raise IdempotencyConflict("This Idempotency-Key was used with another body.")
+    return tied_id, None if tied_id == job_id else await services.log.record(tied_id)
+
+
+async def _check_room(services: Services, now: int) -> None:
+    limit = services.settings.max_queued
+    if limit and (waiting := await services.queue.waiting(now)) >= limit:
+        raise QueueFull(f"{waiting} jobs wait; no more than {limit} may.", retry_after=5)

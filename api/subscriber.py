@@ -1,0 +1,182 @@
+"""The one Redis subscription connection of a process.
+
+redis-py's own PubSub resubscribes silently after a break and so hides that messages were lost, and it cannot tell a
+dead connection from a quiet one. This one says when it was away, and hears its own heartbeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from arq.connections import ArqRedis
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from readalong.connection import translated
+from readalong.errors import StoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+#: Heartbeats that may be missed before the connection counts as dead.
+_MISSED: Final = 3
+
+
+class Subscriber:
+    """Channels and who hears them. `on_message(channel, data)` is called for each message, in order;
+    `on_gap()` after each reconnection, when all channels are subscribed again and messages may have been lost."""
+
+    def __init__(
+        self,
+        redis: ArqRedis,
+        own_channel: str,
+        *,
+        heartbeat: float,
+        patience: float,
+        on_message: Callable[[bytes, bytes], None],
+        on_gap: Callable[[], None],
+    ) -> None:
+        """`heartbeat` is seconds between two; `patience` is seconds that a subscribe may wait for Redis."""
+        self._redis = redis
+        self._own = own_channel.encode()
+        self._heartbeat = heartbeat
+        self._patience = patience
+        self._on_message = on_message
+        self._on_gap = on_gap
+        self._connection: AbstractConnection | None = None
+        self._wanted: set[bytes] = set()
+        self._confirmed: set[bytes] = set()
+        self._waiting: dict[bytes, asyncio.Future[None]] = {}
+        #: SUBSCRIBEs sent and not confirmed: after an UNSUBSCRIBE between two of them only the last one counts.
+        self._sent: Counter[bytes] = Counter()
+        self._heard_at = 0.0
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._sending: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        state = "away" if self._connection is None else "connected"
+        return f"<Subscriber {state} wanted={len(self._wanted)} confirmed={len(self._confirmed - {self._own})}>"
+
+    def start(self) -> None:
+        self._tasks = [
+            asyncio.create_task(self._stay_connected(), name="subscriber"),
+            asyncio.create_task(self._beat(), name="subscriber heartbeat"),
+        ]
+
+    async def close(self) -> None:
+        tasks = [*self._tasks, *self._sending]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for waiting in self._waiting.values():
+            waiting.cancel()
+        self._waiting.clear()
+
+    async def subscribe(self, channel: str) -> None:
+        """Returns when Redis has confirmed it. Raises StoreUnavailable if that takes longer than the patience."""
+        name = channel.encode()
+        self._wanted.add(name)
+        if name in self._confirmed:
+            return
+        waiting = self._waiting.get(name)
+        if waiting is None:
+            waiting = self._waiting[name] = asyncio.get_running_loop().create_future()
+            self._sent[name] += self._connection is not None
+            await self._send("SUBSCRIBE", name)
+        try:
+            async with asyncio.timeout(self._patience):
+                await asyncio.shield(waiting)
+        except TimeoutError:
+            raise StoreUnavailable("Redis does not answer: no subscription", retry_after=1) from None
+
+    def unsubscribe(self, channel: str) -> None:
+        """Forgets the channel at once, so that a subscribe right after it asks Redis anew."""
+        name = channel.encode()
+        self._wanted.discard(name)
+        self._confirmed.discard(name)
+        self._waiting.pop(name, None)
+        task = asyncio.create_task(self._send("UNSUBSCRIBE", name))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _send(self, command: str, *names: bytes) -> None:
+        """Sends to Redis if it is there; what is wanted is sent again at the next connection."""
+        connection = self._connection
+        if connection is not None:
+            with suppress(RedisError, OSError):  # the reader notices the same and reconnects
+                await connection.send_command(command, *names, check_health=False)
+
+    async def _stay_connected(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause = 0.05
+        first = True
+        while True:
+            connection = self._redis.connection_pool.make_connection()
+            # A subscription may be silent for long, and a retry inside redis-py would hide what was lost.
+            connection.socket_timeout = None
+            connection.retry = Retry(NoBackoff(), 0)
+            try:
+                await connection.connect()
+                self._heard_at = loop.time()
+                pause = 0.05
+                channels = {self._own, *self._wanted}
+                self._sent = Counter(channels)
+                self._connection = connection
+                await connection.send_command("SUBSCRIBE", *channels, check_health=False)
+                await self._read(connection, channels, gap=not first)
+            except (RedisError, OSError) as error:
+                logger.log(logging.DEBUG if pause > 0.05 else logging.WARNING, "subscription lost: %s", error)
+            finally:
+                self._connection = None
+                self._confirmed.clear()
+                await connection.disconnect(nowait=True)
+            first = False
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause, 1.0)
+
+    async def _read(self, connection: AbstractConnection, missing: set[bytes], *, gap: bool) -> None:
+        """Reads until the connection breaks; `missing` are the channels that it asked for at its start."""
+        loop = asyncio.get_running_loop()
+        while True:
+            kind, channel, data = await connection.read_response(disconnect_on_error=False)
+            if kind == b"message":
+                if channel == self._own:
+                    self._heard_at = loop.time()
+                else:
+                    self._on_message(channel, data)
+            elif kind == b"subscribe":
+                self._sent[channel] -= 1
+                if self._sent[channel] <= 0 and (channel in self._wanted or channel == self._own):
+                    self._confirmed.add(channel)
+                    if (waiting := self._waiting.pop(channel, None)) is not None:
+                        waiting.set_result(None)
+                missing.discard(channel)
+                if gap and not missing:
+                    gap = False
+                    self._on_gap()
+
+    async def _beat(self) -> None:
+        """Publishes to our own channel; whoever does not hear himself has a dead connection."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._heartbeat)
+            connection = self._connection
+            if connection is None:
+                continue
+            if loop.time() - self._heard_at > _MISSED * self._heartbeat:
+                logger.warning("subscription: no heartbeat for %.1f s; reconnecting", loop.time() - self._heard_at)
+                self._heard_at = loop.time()
+                await connection.disconnect(nowait=True)
+                continue
+            try:
+                with translated():
+                    await self._redis.publish(self._own, b"beat")
+            except StoreUnavailable as error:
+                logger.debug("heartbeat: %s", error)
