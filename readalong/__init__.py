@@ -14,6 +14,7 @@ Pure (no I/O, no await):
 
 I/O:
     connection  how we connect to Redis: time-outs, retries, translated errors
+    pipe        one connection that carries many calls at once
     scripts     the Lua scripts of lua/, called by name
     log         a job's log: submit, claim, append, finish, cancel, read
     index       the list of all jobs

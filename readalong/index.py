@@ -102,9 +102,18 @@ class Index:
         return found[:count]
 
     async def trim(self, now: int) -> int:
-        """Forgets jobs whose record must be gone by now. Answers how many."""
+        """Forgets jobs that are old enough and whose record is gone. Answers how many."""
         with translated():
-            return int(await self._redis.zremrangebyscore(self._keys.jobs, "-inf", f"({now - self._keep_ms}"))
+            old = await self._redis.zrangebyscore(self._keys.jobs, "-inf", f"({now - self._keep_ms}")
+            if not old:
+                return 0
+            # A job that waited or ran for long, its record renewed, is not gone by its age alone.
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for job_id in old:
+                    pipe.exists(self._keys.job(job_id.decode()))
+                there = await pipe.execute()
+            gone = [job_id for job_id, kept in zip(old, there, strict=True) if not kept]
+            return int(await self._redis.zrem(self._keys.jobs, *gone)) if gone else 0
 
     async def remember(self, key: str, job_id: str, body_digest: str) -> tuple[str, str]:
         """Ties an Idempotency-Key to a job and a body, unless it is tied. Answers what it is tied to."""

@@ -94,4 +94,4 @@ class Queue:
             self._keys.arq_retry(job_id),
             self._keys.wake,
         ]
-        return bool(await self._run("release", keys, worker_id, job_id, how))
+        return bool(await self._run("release", keys, worker_id, job_id, how, self._ttl_ms))

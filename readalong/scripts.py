@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from readalong.connection import translated
+from readalong.pipe import Pipe
 
 #: Scripts of a job's log; they share lua/lib.lua and take the job's four keys.
 LOG_SCRIPTS: Final = ("submit", "claim", "append", "finish", "cancel", "handover")
@@ -37,7 +38,7 @@ _SCRIPTS: Final = _load()
 class Scripts:
     """Calls scripts by their digest, and by their text when Redis has forgotten them (restart, SCRIPT FLUSH)."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis | Pipe) -> None:
         self._call: Callable[..., Awaitable[Any]] = redis.execute_command
 
     async def __call__(self, name: str, keys: list[str], *args: Argument) -> Any:

@@ -6,14 +6,13 @@ that are understood.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import orjson
-
 from readalong.errors import ModelError
 from readalong.events import Draft
+from worker.calls import Call, Calls
+from worker.values import as_dict, as_dicts, as_index, as_text, parse
 
 #: The names that servers give to the text of reasoning, in order of preference.
 _REASONING: Final = ("reasoning_content", "reasoning")
@@ -25,23 +24,15 @@ _CHOICE_FIELDS: Final = frozenset({"index", "delta", "message", "finish_reason",
 _DELTA_FIELDS: Final = frozenset(
     {"role", "content", "refusal", "tool_calls", "function_call", "reasoning_details", *_REASONING}
 )
-
-
-@dataclass(slots=True)
-class _Call:
-    index: int
-    id: str | None = None
-    name: str | None = None
-    arguments: list[str] = field(default_factory=list)
+#: Fields of a part of a text that are understood; a part with others is also kept as it came.
+_PART_FIELDS: Final = frozenset({"type", "text", "thinking", "summary", "index", "format", "id"})
 
 
 @dataclass(slots=True)
 class _Choice:
     text: list[str] = field(default_factory=list)
-    calls: list[_Call] = field(default_factory=list)
-    #: The call that each of the server's indexes means now.
-    by_index: dict[int, _Call] = field(default_factory=dict)
-    function: _Call | None = None
+    calls: Calls = field(default_factory=Calls)
+    function: Call | None = None
     finish_reason: str | None = None
 
 
@@ -57,6 +48,7 @@ class Chunks:
         self._choices: dict[int, _Choice] = {}
         self._seen: dict[str, Any] = {}
         self._extra: dict[str, Any] = {}
+        self._reasoned = False
 
     @property
     def finished(self) -> bool:
@@ -68,6 +60,13 @@ class Chunks:
         """Why the first choice stopped."""
         choice = self._choices.get(0)
         return choice.finish_reason if choice else None
+
+    @property
+    def hidden_tokens(self) -> int:
+        """Tokens that the model counts as its own but did not stream: its reasoning, unless it showed it."""
+        details = (self.usage or {}).get("completion_tokens_details")
+        tokens = details.get("reasoning_tokens") if isinstance(details, dict) else None
+        return tokens if isinstance(tokens, int) and not self._reasoned else 0
 
     def text(self) -> str:
         """The content of the first choice."""
@@ -83,34 +82,34 @@ class Chunks:
         ]
 
     def add(self, data: bytes) -> list[Draft]:
-        """The events of one chunk. Raises ModelError for one that is no JSON object or that carries an error."""
-        chunk = _parse(data)
-        if chunk.get("error"):
-            raise _in_stream(chunk["error"])
-        usage = chunk.get("usage")
-        if isinstance(usage, dict):
+        """The events of one chunk. Raises ModelError for one that is malformed or that carries an error."""
+        chunk = parse(data)
+        # vLLM's older form has no `error` around it.
+        if error := chunk.get("error") or (chunk if chunk.get("object") == "error" else None):
+            raise _in_stream(error)
+        if isinstance(usage := chunk.get("usage"), dict):
             self.usage = usage
         drafts: list[Draft] = []
-        for choice in chunk.get("choices") or ():
-            drafts += self._add_choice(choice)
+        said = False
+        for choice in as_dicts(chunk.get("choices"), "choices"):
+            said |= self._add_choice(choice, drafts)
         self._keep("", chunk, _CHUNK_FIELDS)
-        if drafts:
+        if said or drafts:
             self.count += 1
-            if self._extra:
-                drafts[0].fields["extra"] = self._extra
-                self._extra = {}
+        if drafts and self._extra:
+            drafts[0].fields["extra"] = self.take_extra()
         return drafts
 
     def close(self) -> list[Draft]:
         """The calls that are whole now that the stream has ended, their arguments parsed."""
         drafts = []
         for index, choice in sorted(self._choices.items()):
-            for call in choice.calls:
-                fields = {"index": call.index, "id": call.id, "name": call.name, **_arguments(call)}
+            for call in choice.calls.all:
+                fields = {"index": call.index, "id": call.id, "name": call.name, **call.parsed()}
                 drafts.append(Draft("tool_call", _of_choice(fields, index)))
                 self.tool_calls.append(drafts[-1].fields)
             if choice.function is not None:
-                fields = {"name": choice.function.name, **_arguments(choice.function)}
+                fields = {"name": choice.function.name, **choice.function.parsed()}
                 drafts.append(Draft("function_call", _of_choice(fields, index)))
                 if index == 0:
                     self.function_call = drafts[-1].fields
@@ -121,69 +120,59 @@ class Chunks:
         extra, self._extra = self._extra, {}
         return extra
 
-    def _add_choice(self, choice: dict[str, Any]) -> list[Draft]:
-        index = choice.get("index") or 0
+    def _add_choice(self, choice: dict[str, Any], drafts: list[Draft]) -> bool:
+        """Adds to `drafts`. Answers whether there was a fragment of a function call, which is no event yet."""
+        index = as_index(choice.get("index"), "index") or 0
         state = self._choices.get(index)
         if state is None:
             state = self._choices[index] = _Choice()
         # A server that does not stream answers with a whole `message` in place of a `delta`.
-        delta = choice.get("delta") or choice.get("message") or {}
-        drafts = []
+        delta = as_dict(choice.get("delta") or choice.get("message"), "delta")
+        before = len(drafts)
         if text := _reasoning(delta):
+            self._reasoned = True
             drafts.append(Draft("reasoning", _of_choice({"content": text}, index)))
         if text := _text(delta.get("content")):
             state.text.append(text)
             drafts.append(Draft("content", _of_choice({"content": text}, index)))
         if text := _text(delta.get("refusal")):
             drafts.append(Draft("refusal", _of_choice({"content": text}, index)))
-        for fragment in delta.get("tool_calls") or ():
-            drafts.append(Draft("tool_call_delta", _of_choice(_add_call(state, fragment), index)))
-        if (function := delta.get("function_call")) is not None:
-            if state.function is None:
-                state.function = _Call(0)
-            _extend(state.function, function)
-            self.count += 1 if not drafts else 0
-        if choice.get("finish_reason"):
-            state.finish_reason = str(choice["finish_reason"])
-        if choice.get("logprobs") and drafts:
-            drafts[0].fields["logprobs"] = choice["logprobs"]
+        for fragment in as_dicts(delta.get("tool_calls"), "tool_calls"):
+            drafts.append(Draft("tool_call_delta", _of_choice(state.calls.add(fragment), index)))
+        if function := as_dict(delta.get("function_call"), "function_call"):
+            state.function = state.function or Call(0)
+            state.function.extend(function)
+        state.finish_reason = as_text(choice.get("finish_reason")) or state.finish_reason
+        if logprobs := choice.get("logprobs"):
+            if len(drafts) == before and _has_tokens(logprobs):
+                # A token that is part of a character has no text of its own.
+                drafts.append(Draft("content", _of_choice({"content": ""}, index)))
+            if len(drafts) > before:
+                drafts[before].fields["logprobs"] = logprobs
         self._keep(f"choices.{index}.", choice, _CHOICE_FIELDS)
         self._keep(f"choices.{index}.delta.", delta, _DELTA_FIELDS)
-        return drafts
+        for name in ("content", "reasoning_details"):
+            if rest := _not_understood(delta.get(name)):
+                self._extra[f"choices.{index}.delta.{name}"] = rest
+        return bool(function)
 
     def _keep(self, path: str, fields: dict[str, Any], known: frozenset[str]) -> None:
         """Notes fields that no event type names, when they change."""
         for name, value in fields.items():
-            if name in known or value is None:
+            # Azure's chunks about its filters have an empty id, model and so on.
+            if name in known or value is None or value == "":
                 continue
             seen = self._seen.get(path + name)
-            if seen == value or (seen is not None and name in _FIRST_ONLY):
+            if (seen == value and type(seen) is type(value)) or (seen and name in _FIRST_ONLY):
                 continue
             self._seen[path + name] = value
             self._extra[path + name] = value
 
 
-def _parse(data: bytes) -> dict[str, Any]:
-    try:
-        chunk = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        chunk = _parse_leniently(data)
-    if not isinstance(chunk, dict):
-        raise ModelError("model_malformed", "The model sent a chunk that is no JSON object.", retryable=True)
-    return chunk
-
-
-def _parse_leniently(data: bytes) -> Any:
-    """Half a surrogate pair, which some servers send when they cut inside an emoji, becomes U+FFFD."""
-    try:
-        text = json.dumps(json.loads(data), ensure_ascii=False)
-        return orjson.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
-    except (ValueError, RecursionError):
-        raise ModelError("model_malformed", "The model sent a chunk that is no JSON.", retryable=True) from None
-
-
 def _in_stream(error: Any) -> ModelError:
-    message = error.get("message") if isinstance(error, dict) else error
+    message = error
+    if isinstance(error, dict):
+        message = error.get("message") or error.get("code") or error.get("type") or error
     return ModelError("model_error", f"The model reported an error: {str(message)[:500]}", retryable=True)
 
 
@@ -194,11 +183,11 @@ def _of_choice(fields: dict[str, Any], index: int) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
+    """Text, given as such or as a list of parts."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        parts = (part.get("text") for part in value if isinstance(part, dict))
-        return "".join(part for part in parts if isinstance(part, str))
+        return "".join(_text(part.get("text")) for part in value if isinstance(part, dict))
     return ""
 
 
@@ -206,41 +195,22 @@ def _reasoning(delta: dict[str, Any]) -> str:
     for name in _REASONING:
         if text := _text(delta.get(name)):
             return text
-    return _text(delta.get("reasoning_details"))
+    details, content = delta.get("reasoning_details"), delta.get("content")
+    if isinstance(details, list):
+        parts = (part for part in details if isinstance(part, dict))
+        return "".join(_text(part.get("text")) or _text(part.get("summary")) for part in parts)
+    if isinstance(content, list):
+        # Mistral's form.
+        return "".join(_text(part.get("thinking")) for part in content if isinstance(part, dict))
+    return ""
 
 
-def _add_call(state: _Choice, fragment: dict[str, Any]) -> dict[str, Any]:
-    """Adds a fragment to the call that it belongs to: some servers omit `index`, others always say 0."""
-    index, call_id = fragment.get("index"), fragment.get("id") or None
-    call = next((call for call in state.calls if call_id is not None and call.id == call_id), None)
-    if call is None:
-        call = state.by_index.get(index) if index is not None else (state.calls[-1] if state.calls else None)
-        if call is None or (call_id is not None and call.id is not None):
-            call = _Call(len(state.calls))
-            state.calls.append(call)
-    if index is not None:
-        state.by_index[index] = call
-    call.id = call.id or call_id
-    text = _extend(call, fragment.get("function") or {})
-    return {"index": call.index, "id": call.id, "name": call.name, "arguments": text}
+def _not_understood(value: Any) -> list[Any]:
+    """The parts of a text that hold more than text, such as pictures and signatures."""
+    if not isinstance(value, list):
+        return []
+    return [part for part in value if not isinstance(part, dict) or part.keys() - _PART_FIELDS]
 
 
-def _extend(call: _Call, function: dict[str, Any]) -> str:
-    call.name = call.name or function.get("name") or None
-    arguments = function.get("arguments")
-    if arguments is None:
-        return ""
-    # Ollama and others give the arguments as an object.
-    text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
-    call.arguments.append(text)
-    return text
-
-
-def _arguments(call: _Call) -> dict[str, Any]:
-    text = "".join(call.arguments)
-    if not text.strip():
-        return {"arguments": {}}
-    try:
-        return {"arguments": orjson.loads(text)}
-    except orjson.JSONDecodeError as error:
-        return {"arguments": None, "arguments_error": str(error), "arguments_text": text}
+def _has_tokens(logprobs: Any) -> bool:
+    return isinstance(logprobs, dict) and any(logprobs.get(name) for name in ("content", "refusal"))

@@ -21,6 +21,7 @@ from arq.worker import Worker, func
 from readalong.errors import StoreUnavailable
 from readalong.index import Index
 from readalong.log import Log
+from readalong.pipe import Pipe
 from readalong.queue import FUNCTION, Queue, Taken
 from readalong.settings import Settings
 from worker.cancels import Cancels
@@ -41,7 +42,8 @@ class WokenWorker(Worker):
         self._settings = settings
         self._identity = identity
         self._id: str = identity["id"]
-        self._log = Log(redis, settings)
+        self._pipe = Pipe(redis, settings.redis_timeout)
+        self._log = Log(redis, settings, self._pipe)
         self._index = Index(redis, settings)
         self._queue = Queue(redis, settings)
         self._sweep = Sweep(self._log, self._index, self._queue, settings)
@@ -99,6 +101,7 @@ class WokenWorker(Worker):
             await asyncio.gather(stopped, *loops, return_exceptions=True)
             with suppress(StoreUnavailable):
                 await self._index.leave(self._id)
+            await self._pipe.close()
 
     async def _take_for_ever(self) -> NoReturn:
         """Fills free slots as soon as something is due. Without a free slot it pops no wake-up: others may be free."""

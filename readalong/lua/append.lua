@@ -2,9 +2,8 @@
 -- ARGV[1] attempt, ARGV[2] number of the first event, ARGV[3..] type, data, …
 -- Returns {verdict, last_seq, cancel flag or nil}; the verdicts: ok; gap (the log ends earlier than the writer thinks:
 -- send again from last_seq + 1); fenced, ended, gone (stop).
-local no = refusal(ARGV[1])
-if no then return { no, 0, false } end
-local last = tonumber(redis.call('HGET', job, 'last_seq'))
+local no, last = standing(ARGV[1])
+if no then return { no, last, false } end
 local first = tonumber(ARGV[2])
 if first > last + 1 then return { 'gap', last, false } end
 -- What is in the log already is a repeat after a lost reply.

@@ -4,15 +4,9 @@
 -- Returns {verdict, last_seq, nil} as append does; a repeat after a lost reply is ok.
 local n = tonumber(ARGV[5])
 local first, from = tonumber(ARGV[2]), 6 + 2 * n
-local no = refusal(ARGV[1])
-if no then
-  local fields = redis.call('HMGET', job, 'status', 'last_seq')
-  if no == 'ended' and fields[1] == ARGV[3] and tonumber(fields[2]) == first + (#ARGV - from + 1) / 2 - 1 then
-    no = 'ok'
-  end
-  return { no, tonumber(fields[2] or 0), false }
-end
-local last = tonumber(redis.call('HGET', job, 'last_seq'))
+local no, last, status = standing(ARGV[1])
+if no == 'ended' and status == ARGV[3] and last == first + (#ARGV - from + 1) / 2 - 1 then no = 'ok' end
+if no then return { no, last, false } end
 if first > last + 1 then return { 'gap', last, false } end
 from = from + 2 * (last + 1 - first)
 -- The job would end with no terminal event, and its watchers would wait for ever.

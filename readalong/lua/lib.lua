@@ -34,13 +34,26 @@ local function retire(retention_ms)
   redis.call('PEXPIRE', cancel, retention_ms)
 end
 
+-- The text, with '?' for each byte beyond ASCII if it is not UTF-8: such JSON in a log nobody could read.
+local function utf8(text)
+  local rest = string.gsub(text, '[\194-\223][\128-\191]', ' ')
+  rest = string.gsub(rest, '\224[\160-\191][\128-\191]', ' ')
+  rest = string.gsub(rest, '[\225-\236\238\239][\128-\191][\128-\191]', ' ')
+  rest = string.gsub(rest, '\237[\128-\159][\128-\191]', ' ')
+  rest = string.gsub(rest, '\240[\144-\191][\128-\191][\128-\191]', ' ')
+  rest = string.gsub(rest, '[\241-\243][\128-\191][\128-\191][\128-\191]', ' ')
+  rest = string.gsub(rest, '\244[\128-\143][\128-\191][\128-\191]', ' ')
+  if not string.find(rest, '[\128-\255]') then return text end
+  return (string.gsub(text, '[\128-\255]', '?'))
+end
+
 -- Who set the flag: the `by` of the API's JSON, or whatever a person typed in redis-cli.
 local function who(flag)
   local ok, value = pcall(cjson.decode, flag)
   if ok and type(value) == 'table' and type(value.by) == 'string' then
-    return value.by
+    return utf8(value.by)
   end
-  return flag
+  return utf8(flag)
 end
 
 -- Ends a job that never ran.
@@ -57,12 +70,14 @@ local function cancel_queued(flag, retention_ms)
   retire(retention_ms)
 end
 
--- Why `attempt` may not write, or nil if it may. Only the newest attempt of a job that has not ended writes.
-local function refusal(attempt)
-  local fields = redis.call('HMGET', job, 'status', 'attempt')
-  if not fields[1] then return 'gone' end
+-- Why `attempt` may not write, or nil if it may; and the last number, and the status.
+-- Only the newest attempt of a job that has not ended writes.
+local function standing(attempt)
+  local fields = redis.call('HMGET', job, 'status', 'attempt', 'last_seq')
+  local status, last = fields[1], tonumber(fields[3] or 0)
+  if not status then return 'gone', 0, '' end
   -- A queued job has no attempt yet; its hash says 0.
-  if fields[2] ~= attempt or fields[1] == 'queued' then return 'fenced' end
-  if ENDED[fields[1]] then return 'ended' end
-  return nil
+  if fields[2] ~= attempt or status == 'queued' then return 'fenced', last, status end
+  if ENDED[status] then return 'ended', last, status end
+  return nil, last, status
 end

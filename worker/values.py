@@ -1,0 +1,93 @@
+"""Values out of a model's JSON, read with patience: nulls are empty, what cannot be meant is a ModelError (pure)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import orjson
+
+from readalong.errors import ModelError
+
+#: Levels that an event, and whoever shows it, puts around a value.
+_LEVELS_AROUND: Final = 16
+_LARGEST_INDEX: Final = 999_999
+
+
+def malformed(what: str) -> ModelError:
+    """The error of a chunk that cannot be understood; `what` follows "The model sent a chunk "."""
+    return ModelError("model_malformed", f"The model sent a chunk {what}.", retryable=True)
+
+
+def parse(data: bytes) -> dict[str, Any]:
+    """A chunk. Raises ModelError for one that is no JSON object, or that no event could hold."""
+    chunk = parse_leniently(data)
+    if not isinstance(chunk, dict):
+        raise malformed("that is no JSON object")
+    # Counting is cheap; only what has that many brackets can be so deep.
+    if data.count(b"{") + data.count(b"[") > 200 and too_deep(chunk):
+        raise malformed("that is nested too deeply")
+    return chunk
+
+
+def parse_leniently(data: bytes) -> Any:
+    """JSON. Half a surrogate pair, which some servers send when they cut inside an emoji, becomes U+FFFD.
+
+    Raises ModelError.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        text = json.dumps(json.loads(data), ensure_ascii=False)
+        return orjson.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    except (ValueError, RecursionError):
+        raise malformed("that is no JSON") from None
+
+
+def too_deep(value: Any) -> bool:
+    """Whether an event could not hold the value: orjson reads 1024 levels, and writes 254."""
+    for _ in range(_LEVELS_AROUND):
+        value = [value]
+    try:
+        orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return True
+    return False
+
+
+def as_dict(value: Any, name: str) -> dict[str, Any]:
+    """An object; null and other empty values are an empty one."""
+    if not value:
+        return {}
+    if not isinstance(value, dict):
+        raise malformed(f"whose `{name}` is no object")
+    return value
+
+
+def as_dicts(value: Any, name: str) -> list[dict[str, Any]]:
+    """A list of objects, without the empty ones."""
+    if not value:
+        return []
+    if not isinstance(value, list):
+        raise malformed(f"whose `{name}` is no list")
+    return [as_dict(item, name) for item in value if item]
+
+
+def as_index(value: Any, name: str) -> int | None:
+    """A small whole number, which some servers send as text; None for null."""
+    if value is None:
+        return None
+    if isinstance(value, str) and value.isdecimal() and len(value) <= 6:
+        return int(value)
+    if isinstance(value, int | float) and value == int(value) and 0 <= value <= _LARGEST_INDEX:
+        return int(value)
+    raise malformed(f"whose `{name}` is no index")
+
+
+def as_text(value: Any) -> str | None:
+    """Text as it is, null and "" as None, any other value as its JSON."""
+    if value is None or value == "":
+        return None
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
