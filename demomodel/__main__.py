@@ -1,0 +1,39 @@
+"""`python -m demomodel [--host HOST] [--port PORT]`: the demo model alone."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+
+from demomodel.server import serve
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until a signal; answers the exit code, 1 if the address can not be had."""
+    parser = argparse.ArgumentParser(prog="python -m demomodel", description="An OpenAI-compatible demo model.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one, the default")
+    given = parser.parse_args(arguments)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(serve(given.host, given.port, _announce))
+    except (OSError, OverflowError) as error:
+        print(f"demo model: can not listen on {given.host}:{given.port}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _announce(url: str) -> None:
+    print(f"demo model on {url}", flush=True)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop  # noqa: PLC0415  (a platform may have none)
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+if __name__ == "__main__":
+    sys.exit(main())

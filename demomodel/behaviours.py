@@ -1,0 +1,135 @@
+"""How an answer is to be given: its pace, its length and its faults, from the model's name and `demo`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from demomodel.refusals import bad_request
+
+TOKENS_PER_SECOND = 35.0
+FIRST_TOKEN_SECONDS = 0.2
+SLOW_FIRST_TOKEN_SECONDS = 3.0
+FAULT_AFTER_TOKENS = 12
+RETRY_AFTER_SECONDS = 1.0
+
+
+class Behaviour(StrEnum):
+    """Each is a model name with `demo-` before it, and a value of `demo.behaviour`."""
+
+    SLOW_FIRST_TOKEN = "slow-first-token"
+    STALL = "stall"
+    CUT = "cut"
+    RESET = "reset"
+    TOO_MANY = "429"
+    SERVER_ERROR = "500"
+    MALFORMED = "malformed"
+    ERROR = "error"
+    ENDLESS = "endless"
+    FAST = "fast"
+    AZURE = "azure"
+    UNICODE = "unicode"
+    TOOLS = "tools"
+    BAD_ARGUMENTS = "bad-arguments"
+    NO_INDEX = "no-index"
+    REASONING = "reasoning"
+    REFUSAL = "refusal"
+    USAGE_NONE = "usage-none"
+    NOT_SSE = "not-sse"
+    CLOSE_EARLY = "close-early"
+    LENGTH = "length"
+    HANG = "hang"
+    SPLIT = "split"
+    CRLF = "crlf"
+    LOGPROBS = "logprobs"
+    CHOICES = "choices"
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """The manner of one answer."""
+
+    behaviours: frozenset[Behaviour]
+    tokens_per_second: float
+    """0: as fast as it can."""
+    first_token_seconds: float
+    """From the response's headers to the first chunk."""
+    tokens: int | None
+    """Exact length of the text; None: as long as the text is."""
+    after: int
+    """Tokens sent before the fault, for the behaviours that have one in mid-stream."""
+    times: int | None
+    """How many requests with the same key fail with 429 or 500 before one succeeds; None: all of them."""
+    key: str
+    retry_after: float
+    """Seconds, for the header Retry-After of a 429."""
+
+    def has(self, behaviour: Behaviour) -> bool:
+        return behaviour in self.behaviours
+
+
+def manner_of(model: str, options: object) -> Manner:
+    """The manner asked for by a model's name and the request's `demo` object (None: no wishes).
+
+    `demo-cut` behaves; so does `demo-fast+unicode`, with both. Behaviours named in `demo` are added.
+    Any other name is a plain, well-behaved model. Raises ApiError(400) on an option that makes no sense.
+    """
+    if options is None:
+        options = {}
+    if not isinstance(options, Mapping):
+        raise bad_request("'demo' must be an object.", "demo")
+    behaviours = _of_name(model) | _of_field(options.get("behaviour"))
+    fast = Behaviour.FAST in behaviours
+    rate = _number(options, "tokens_per_second", 0.0 if fast else TOKENS_PER_SECOND)
+    pause = FIRST_TOKEN_SECONDS if rate else 0.0
+    if Behaviour.SLOW_FIRST_TOKEN in behaviours:
+        pause = SLOW_FIRST_TOKEN_SECONDS
+    first = _number(options, "first_token_seconds", pause)
+    retry_after = _number(options, "retry_after", RETRY_AFTER_SECONDS)
+    after = _count(options, "after")
+    return Manner(
+        behaviours=behaviours,
+        tokens_per_second=rate,
+        first_token_seconds=first,
+        tokens=_count(options, "tokens"),
+        after=FAULT_AFTER_TOKENS if after is None else after,
+        times=_count(options, "times"),
+        key=str(options.get("key", "")),
+        retry_after=retry_after,
+    )
+
+
+def _of_name(model: str) -> frozenset[Behaviour]:
+    if not model.startswith("demo-"):
+        return frozenset()
+    known = {behaviour.value for behaviour in Behaviour}
+    return frozenset(Behaviour(part) for part in model.removeprefix("demo-").split("+") if part in known)
+
+
+def _of_field(value: object) -> frozenset[Behaviour]:
+    if value is None:
+        return frozenset()
+    names = value if isinstance(value, list) else [value]
+    try:
+        return frozenset(Behaviour(str(name)) for name in names)
+    except ValueError as error:
+        known = ", ".join(Behaviour)
+        raise bad_request(f"Unknown behaviour {value!r}; known are: {known}.", "demo.behaviour") from error
+
+
+def _number(options: Mapping[str, Any], name: str, default: float) -> float:
+    value = options.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise bad_request(f"'demo.{name}' must be a number, 0 or more.", f"demo.{name}")
+    return float(value)
+
+
+def _count(options: Mapping[str, Any], name: str) -> int | None:
+    value = options.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise bad_request(f"'demo.{name}' must be a whole number, 0 or more.", f"demo.{name}")
+    return value
