@@ -22,6 +22,15 @@ from readalong.settings import Settings
 _PAGE = Path(__file__).parent / "page"
 
 
+class _Fresh(StaticFiles):
+    """Has browsers ask each time: after an upgrade they would mix old and new modules."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "no-cache"
+        return response
+
+
 class State(TypedDict):
     """What the server sees of the application while it runs."""
 
@@ -52,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(jobs.router)
     app.include_router(chat.router)
     app.include_router(health.router)
-    app.mount("/page", StaticFiles(directory=_PAGE), name="page")
+    app.mount("/page", _Fresh(directory=_PAGE), name="page")
 
     @app.get("/", include_in_schema=False)
     async def index() -> Response:

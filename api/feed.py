@@ -57,7 +57,8 @@ class Feed:
 
     async def start(self, position: int, last_seq: int) -> None:
         """Reads the log from `position` on, or from a little before its last known number. Raises StoreUnavailable."""
-        self._window = Window(max(min(position, last_seq), last_seq - _REACH, 0), self._max_bytes)
+        # The last event is always read: without the terminal one, a watcher at the very end would wait for ever.
+        self._window = Window(max(min(position, last_seq - 1), last_seq - _REACH, 0), self._max_bytes)
         await self._read_on()
         while self._stale:  # the channel spoke while the log was read
             self._stale = False

@@ -49,7 +49,7 @@ _STATUS_OF_CODE: Final = {
 class Problem(BaseModel):
     """The body of every error."""
 
-    type: str = Field(examples=["urn:readalong:problem:job_not_found"])
+    type: str = Field(examples=["urn:problem:job_not_found"])
     title: str = Field(description="The status in words.")
     status: int
     code: str = Field(description="What went wrong; stable, for programs.")
@@ -68,7 +68,7 @@ def respond(
     headers: dict[str, str] | None = None,
 ) -> Response:
     body: dict[str, Any] = {
-        "type": f"urn:readalong:problem:{code}",
+        "type": f"urn:problem:{code}",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "code": code,

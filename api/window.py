@@ -11,6 +11,8 @@ from readalong.events import Event, merge
 _WRITE: Final = 65_536
 #: From how many events on a client gets them merged; fewer are sent as they came.
 _MERGE: Final = 16
+#: Batches that are kept for others at the same position; watchers at many positions must not fill the memory.
+_SHARED: Final = 32
 
 
 class Batch(NamedTuple):
@@ -61,6 +63,8 @@ class Window:
             start = len(self._events) - (self.newest - after)
             if start < 0:
                 return None
+            if len(self._batches) >= _SHARED:
+                del self._batches[next(iter(self._batches))]
             found = self._batches[key] = pack(wire, self._events[start:], after)
         return found
 

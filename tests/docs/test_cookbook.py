@@ -1,0 +1,204 @@
+"""Each line of docs/redis.md's cookbook does what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+import shutil
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from readalong.connection import connect
+from readalong.index import Index
+from readalong.log import Log, Submission
+from readalong.queue import Queue
+from readalong.record import Record
+from readalong.settings import Settings
+
+_ROOT = Path(__file__).parents[2]
+_ID = "cookbook-job-0123456789"
+
+
+def _lines(page: str) -> list[str]:
+    text = (_ROOT / page).read_text()
+    return [
+        line.partition("  #")[0].strip()
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+        for line in block.splitlines()
+        if line.startswith("redis-cli")
+    ]
+
+
+COOKBOOK = _lines("docs/redis.md")
+
+
+class Shell:
+    """Runs a line as a person would, or, where there is no redis-cli, sends the command that it means."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def __call__(self, line: str, until: bytes | None = None) -> str:
+        """What the line prints; up to a line with `until`, for one that does not end by itself."""
+        words = shlex.split(line.replace("ID", _ID))[1:]
+        if shutil.which("redis-cli"):
+            return await self._cli(words, until)
+        return await self._client(words, until)
+
+    async def _cli(self, words: list[str], until: bytes | None) -> str:
+        process = await asyncio.create_subprocess_exec(
+            "redis-cli", "-u", str(self._settings.redis_url), *words, stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        if until is None:
+            printed, _ = await process.communicate()
+            return printed.decode()
+        seen = b""
+        while until not in seen:
+            piece = await process.stdout.readline()
+            assert piece, f"redis-cli ended with {seen!r}"
+            seen += piece
+        process.kill()
+        await process.communicate()
+        return seen.decode()
+
+    async def _client(self, words: list[str], until: bytes | None) -> str:
+        words = [word for word in words if word != "--raw"]
+        redis = connect(self._settings)
+        try:
+            if words[0] == "--scan":
+                return "\n".join([key.decode() async for key in redis.scan_iter(words[2])])
+            if until is None:
+                call: Callable[..., Awaitable[Any]] = redis.execute_command
+                return _printed(await call(*words))
+            pubsub = redis.pubsub()
+            await pubsub.subscribe(words[1])
+            while (message := await pubsub.get_message(timeout=5.0)) is not None:
+                if message["type"] == "message" and until in message["data"]:
+                    await pubsub.aclose()
+                    return str(message["data"].decode())
+            raise AssertionError("nothing was published")
+        finally:
+            await redis.aclose()
+
+
+def _printed(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, list | tuple):
+        return "\n".join(map(_printed, value))
+    if isinstance(value, dict):
+        return "\n".join(f"{_printed(key)}\n{_printed(part)}" for key, part in value.items())
+    return str(value)
+
+
+class Kitchen:
+    """A running job with three words in its log, and a worker."""
+
+    def __init__(self, url: str) -> None:
+        self.settings = Settings(redis_url=url)
+        self.redis = connect(self.settings)
+        self.log = Log(self.redis, self.settings)
+        self.index = Index(self.redis, self.settings)
+        self.queue = Queue(self.redis, self.settings)
+        self.shell = Shell(self.settings)
+
+    async def fill(self) -> None:
+        now = await self.index.now()
+        await self.index.add(_ID, now)
+        await self.log.submit(Submission(_ID, "demo", b'{"messages":[]}', b"{}", "digest", now))
+        await self.queue.enqueue(_ID, now)
+        await self.queue.take("cook", 1)
+        await self.index.beat("cook", b'{"host":"kitchen"}', now, 60_000)
+        await self.log.claim(_ID, b'{"id":"cook"}', "token")
+        words = [("content", orjson.dumps({"content": word})) for word in ("one", " two", " three")]
+        await self.log.append(_ID, 1, 3, words)
+
+    async def record(self) -> Record:
+        record = await self.log.record(_ID)
+        assert record is not None
+        return record
+
+
+@pytest.fixture
+def kitchen(redis_url: str) -> Kitchen:
+    return Kitchen(redis_url)
+
+
+#: What each line must print, by its beginning.
+EXPECTED = {
+    "redis-cli zrevrange readalong:jobs": [_ID],
+    "redis-cli zrange arq:queue": [_ID],
+    "redis-cli hmget": ["running", "demo", '{"id":"cook"}', "5"],
+    "redis-cli xrange 'readalong:job:{ID}:events' - +": ["queued", '{"content":" three"}', "5-0"],
+    "redis-cli zrange readalong:workers": ["cook"],
+    "redis-cli --scan": ["readalong:worker:cook"],
+}
+
+
+@pytest.mark.parametrize("line", [line for line in COOKBOOK if any(map(line.startswith, EXPECTED))])
+async def test_a_line_that_looks_prints_what_is_there(line: str, kitchen: Kitchen, resources: AsyncExitStack) -> None:
+    """Each line that only looks shows the job, its log, its worker."""
+    resources.push_async_callback(kitchen.redis.aclose)
+    await kitchen.fill()
+    printed = await kitchen.shell(line)
+    for words in next(words for start, words in EXPECTED.items() if line.startswith(start)):
+        assert words in printed
+
+
+async def test_the_log_is_read_after_a_position(kitchen: Kitchen, resources: AsyncExitStack) -> None:
+    """`(N-0` leaves out what came up to N."""
+    resources.push_async_callback(kitchen.redis.aclose)
+    await kitchen.fill()
+    line = next(line for line in COOKBOOK if "'(10-0'" in line).replace("10-0", "4-0")
+    printed = await kitchen.shell(line)
+    assert " three" in printed
+    assert " two" not in printed
+
+
+async def test_the_metrics_are_there_at_the_end(kitchen: Kitchen, resources: AsyncExitStack) -> None:
+    """An ended job's metrics are JSON in its hash."""
+    resources.push_async_callback(kitchen.redis.aclose)
+    await kitchen.fill()
+    await kitchen.log.finish(_ID, 1, 6, [("done", b'{"content":""}')], {"metrics": b'{"chunk_count":3}'})
+    line = next(line for line in COOKBOOK if "metrics" in line)
+    assert orjson.loads(await kitchen.shell(line)) == {"chunk_count": 3}
+
+
+async def test_a_job_is_followed_live(kitchen: Kitchen, resources: AsyncExitStack) -> None:
+    """SUBSCRIBE shows each append as lines of JSON."""
+    resources.push_async_callback(kitchen.redis.aclose)
+    await kitchen.fill()
+    line = next(line for line in COOKBOOK if "subscribe" in line)
+    following = asyncio.create_task(kitchen.shell(line, until=b" four"))
+    channel = kitchen.settings.keys.live(_ID)
+    async with asyncio.timeout(10):
+        while dict(await kitchen.redis.pubsub_numsub(channel))[channel.encode()] == 0:
+            await asyncio.sleep(0.01)  # noqa: ASYNC110  # Redis tells nobody of a new subscriber
+    await kitchen.log.append(_ID, 1, 6, [("content", b'{"content":" four"}')])
+    last = (await following).strip().splitlines()[-1]
+    assert orjson.loads(last) == {"id": 6, "type": "content", "content": " four"}
+
+
+async def test_a_job_is_cancelled_by_hand(kitchen: Kitchen, resources: AsyncExitStack) -> None:
+    """The flag set by hand is what the next append answers."""
+    resources.push_async_callback(kitchen.redis.aclose)
+    await kitchen.fill()
+    line = next(line for line in COOKBOOK if " set " in line)
+    await kitchen.shell(line)
+    answer = await kitchen.log.append(_ID, 1, 6, [("content", b'{"content":" four"}')])
+    assert answer.flag == "Ada, on call"
+
+
+def test_every_line_of_the_cookbook_is_tried() -> None:
+    """No line stands there untried, and the README shows only lines of the cookbook."""
+    tried = [*EXPECTED, "redis-cli hget", "redis-cli --raw subscribe", "redis-cli set", "redis-cli xrange"]
+    assert len(COOKBOOK) == 10
+    assert [line for line in COOKBOOK if not any(map(line.startswith, tried))] == []
+    assert [line for line in _lines("README.md") if line not in COOKBOOK] == []

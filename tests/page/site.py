@@ -1,0 +1,146 @@
+"""What the page talks to, with the test in the worker's place: it decides what the model says, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from typing import Any, Self
+
+import httpx2
+import orjson
+from pydantic import AnyUrl
+
+from readalong.connection import connect
+from readalong.events import Draft
+from readalong.log import Log, encode
+from readalong.settings import Settings
+from tests.support.servers import RedisServer, free_port
+
+_READY_WITHIN = 20.0  # seconds
+_WORKER = {"id": "cedar-4711-9f3a", "host": "cedar", "pid": 4711}
+METRICS = {
+    "queue_seconds": 0.002,
+    "time_to_first_token": 0.412,
+    "time_to_first_token_from_call": 0.4,
+    "total_seconds": 2.5,
+    "chunk_count": 80,
+    "tokens_per_second": 34.7,
+}
+
+
+class Site:
+    """An API process on a Redis of its own, and a pen that writes the logs of its jobs."""
+
+    def __init__(self) -> None:
+        self._redis = RedisServer.start(aof=True)
+        self._runner = asyncio.Runner()
+        self._port = free_port()
+        settings = Settings(redis_url=AnyUrl(self._redis.url))
+        self._client = self._runner.run(_made(lambda: connect(settings)))
+        self.log = Log(self._client, settings)
+        self._api = self._launch()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def stop_api(self) -> None:
+        self._api.terminate()
+        self._api.wait(20)
+
+    def start_api(self) -> None:
+        """At the same address as before."""
+        self._api = self._launch()
+
+    def pause_redis(self) -> None:
+        self._redis.kill()
+
+    def resume_redis(self) -> None:
+        self._redis.restart()
+
+    def get(self, path: str) -> Any:
+        return httpx2.get(self.url + path, trust_env=False).json()
+
+    def job(self, job_id: str) -> Pen:
+        return Pen(self, job_id)
+
+    def run(self, coroutine: Any) -> Any:
+        return self._runner.run(coroutine)
+
+    def close(self) -> None:
+        self.stop_api()
+        self._runner.run(self._client.aclose())
+        self._runner.close()
+        self._redis.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        serve = f"run(load(), host='127.0.0.1', port={self._port})"
+        code = f"from api.server import run; from readalong.settings import load; {serve}"
+        api = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "READALONG_REDIS_URL": self._redis.url})
+        deadline = time.monotonic() + _READY_WITHIN
+        while True:
+            try:
+                httpx2.get(f"{self.url}/healthz", trust_env=False).raise_for_status()
+            except httpx2.TransportError:
+                if time.monotonic() > deadline or api.poll() is not None:
+                    api.kill()
+                    api.wait()
+                    raise
+                time.sleep(0.02)
+            else:
+                return api
+
+
+class Pen:
+    """Writes one job's log as its worker would."""
+
+    def __init__(self, site: Site, job_id: str) -> None:
+        self._site = site
+        self.id = job_id
+        self._attempt = 0
+        self._next = 0
+
+    def claim(self) -> Self:
+        """Starts the next attempt, as another worker would after a loss."""
+        token = f"claim {self._attempt + 1} of {self.id}"
+        claim = self._site.run(self._site.log.claim(self.id, orjson.dumps(_WORKER), token))
+        self._attempt, self._next = claim.attempt, claim.last_seq + 1
+        return self
+
+    def say(self, text: str, kind: str = "content", **fields: Any) -> str:
+        """Appends a piece of text; answers the cancel flag."""
+        return self.write(Draft(kind, {"content": text, **fields}))
+
+    def write(self, *drafts: Draft) -> str:
+        appended = self._site.run(self._site.log.append(self.id, self._attempt, self._next, encode(list(drafts))))
+        self._next = appended.last_seq + 1
+        flag: str = appended.flag
+        return flag
+
+    def end(self, kind: str = "done", **fields: Any) -> None:
+        """Ends the job: `done`, `failed` or `cancelled`."""
+        draft = Draft(kind, {"content": "", **fields, "metrics": METRICS})
+        stored: dict[str, str | bytes | int] = {"metrics": orjson.dumps(METRICS)}
+        if "error" in fields:
+            stored["error"] = orjson.dumps(fields["error"])
+        self._site.run(self._site.log.finish(self.id, self._attempt, self._next, encode([draft]), stored))
+
+    def request(self) -> dict[str, Any]:
+        """What the page submitted."""
+        record = self._site.run(self._site.log.record(self.id))
+        body: dict[str, Any] = orjson.loads(record.request)
+        return body
+
+
+async def _made(build: Any) -> Any:
+    """Inside the loop, for what binds itself to the running one."""
+    return build()

@@ -1,0 +1,395 @@
+"""The page in a real browser, against a real API and Redis; the test writes what the model says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from readalong.events import Draft
+from tests.page.browser import Browser
+from tests.page.site import Pen, Site
+
+ENTER = "\ue007"
+SHIFT = "\ue008"
+RELEASE = "\ue000"
+
+#: Whether the page asked for the job itself and was answered 503.
+_REFUSED = """
+    const asked = performance.getEntriesByType("resource");
+    return asked.some((each) => each.initiatorType === "fetch" && each.responseStatus === 503);"""
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with Site() as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with Browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(chromium: Browser, site: Site) -> Iterator[Browser]:
+    """On a fresh page; afterwards the console must be clean."""
+    chromium.go(site.url + "/")
+    chromium.complaints()
+    yield chromium
+    assert not chromium.complaints()
+
+
+def ask(browser: Browser, site: Site, question: str = "Why?") -> Pen:
+    """Types a question; answers its job, which waits in the queue."""
+    before = job_of(browser)
+    browser.type("#question", question + ENTER)
+    job_id = browser.wait(lambda: (now := job_of(browser)) != before and now, "job in the address")
+    browser.wait_text("#status", "Queued")
+    return site.job(str(job_id))
+
+
+def job_of(browser: Browser) -> str:
+    return str(browser.run("return new URLSearchParams(location.search).get('job') ?? ''"))
+
+
+def answer(browser: Browser) -> str:
+    """The text of the last answer, exactly."""
+    found = browser.run("return document.querySelector('.turn:last-child .answer')?.textContent ?? ''")
+    return str(found)
+
+
+def open_second_tab(browser: Browser) -> tuple[str, str]:
+    """Opens the link in a second tab and stays there; answers both tabs."""
+    link, first = browser.run("return location.href"), browser.current_tab()
+    second = browser.tab()
+    browser.go(link)
+    return first, second
+
+
+def test_a_question_is_asked_streamed_and_done(browser: Browser, site: Site) -> None:
+    """It shows each step, the model's words as they come, and the numbers."""
+    pen = ask(browser, site, "What is a log?")
+    assert pen.request()["messages"] == [{"role": "user", "content": "What is a log?"}]
+    pen.claim()
+    browser.wait_text("#status", "Waiting for the model")
+    pen.say("A log ")
+    browser.wait_text("#status", "Streaming")
+    pen.say("is a list.")
+    browser.wait(lambda: answer(browser) == "A log is a list.", "the answer")
+    assert browser.text("#first").endswith(("ms", "s"))
+    assert browser.text("#worker") == "cedar · 4711"
+    assert browser.text("#attempt") == "1"
+    assert browser.text("#position") == "4"
+    pen.end()
+    browser.wait_text("#status", "Done")
+    assert browser.text("#first") == "412 ms"
+    assert browser.text("#rate") == "35"
+    assert browser.text("#follow") == f"redis-cli --raw subscribe 'readalong:job:{{{pen.id}}}:live'"
+    assert browser.text("#send") == "Send"
+
+
+def test_a_second_tab_watches_from_the_start_and_can_stop_it(browser: Browser, site: Site) -> None:
+    """Both show the same text, live, and both show the end."""
+    pen = ask(browser, site, "Tell me.").claim()
+    pen.say("One ")
+    browser.wait_text("#status", "Streaming")
+    first, second = open_second_tab(browser)
+    browser.wait_text(".question", "Tell me.")
+    browser.wait(lambda: answer(browser) == "One ", "the beginning")
+    pen.say("two ")
+    browser.wait(lambda: answer(browser) == "One two ", "the next piece")
+    browser.click("#stop")
+    browser.wait_text("#stop", "Stopping")
+    flag = browser.wait(lambda: pen.say("three "), "the cancel flag")
+    assert '"client"' in flag
+    pen.end("cancelled", by="client")
+    texts = []
+    for tab in (second, first):
+        browser.switch(tab)
+        browser.wait_text("#status", "Stopped")
+        texts.append(answer(browser))
+    assert texts[0] == texts[1]
+    assert texts[0].startswith("One two three ")
+
+
+def test_a_queued_job_can_be_stopped(browser: Browser, site: Site) -> None:
+    """No worker is needed for it."""
+    ask(browser, site)
+    browser.click("#stop")
+    browser.wait_text("#status", "Stopped")
+    assert browser.text("#send") == "Send"
+
+
+def test_a_new_attempt_voids_the_text_and_says_so(browser: Browser, site: Site) -> None:
+    """The words of a lost worker are not mixed with those of the next."""
+    pen = ask(browser, site).claim()
+    pen.say("The first try")
+    browser.wait_text(".answer", "The first try")
+    pen.claim().say("The second")
+    browser.wait_text(".notes", "attempt 2 (worker lost)")
+    browser.wait(lambda: answer(browser) == "The second", "only the new text")
+    pen.end()
+    browser.wait_text("#status", "Done")
+
+
+def test_calls_are_readable_blocks(browser: Browser, site: Site) -> None:
+    """Fragments as they come, then the whole; broken arguments are shown with what is wrong."""
+    pen = ask(browser, site).claim()
+    pen.write(Draft("tool_call_delta", {"index": 0, "id": "a", "name": "weather", "arguments": '{"city"'}))
+    browser.wait_text(".call pre", '{"city"')
+    pen.write(Draft("tool_call_delta", {"index": 1, "id": "b", "name": "clock", "arguments": "{oops"}))
+    pen.write(
+        Draft("tool_call", {"index": 0, "id": "a", "name": "weather", "arguments": {"city": "Paris"}}),
+        Draft(
+            "tool_call",
+            {
+                "index": 1,
+                "id": "b",
+                "name": "clock",
+                "arguments": None,
+                "arguments_error": "unexpected character",
+                "arguments_text": "{oops",
+            },
+        ),
+        Draft("function_call", {"name": "old", "arguments": {"n": 1}}),
+    )
+    pen.end(finish_reason="tool_calls")
+    browser.wait_text("#status", "Done")
+    calls = browser.run("return [...document.querySelectorAll('.call')].map((call) => call.innerText)")
+    assert [" ".join(call.split()) for call in calls] == [
+        'Tool call weather { "city": "Paris" }',
+        "Tool call clock {oops The arguments are no JSON: unexpected character",
+        'Function call old { "n": 1 }',
+    ]
+
+
+def test_reasoning_refusals_and_further_choices_have_places_of_their_own(browser: Browser, site: Site) -> None:
+    """They are not taken for the answer."""
+    pen = ask(browser, site).claim()
+    pen.say("Hm.", "reasoning")
+    pen.say("Yes.")
+    pen.say("No.", choice=1)
+    pen.say("I will not.", "refusal")
+    pen.end()
+    browser.wait_text("#status", "Done")
+    assert browser.text(".reasoning .text") == "Hm."
+    assert browser.text(".content .text") == "Yes."
+    assert browser.text(".content:nth-of-type(2)") == "Choice 2No."
+    assert browser.text(".refusal .text") == "I will not."
+
+
+def test_a_failure_says_what_went_wrong(browser: Browser, site: Site) -> None:
+    """With the words of the error and its code, beside the text so far."""
+    pen = ask(browser, site).claim()
+    pen.say("Half an")
+    error = {"code": "model_cut", "message": "The model broke off.", "retryable": True}
+    pen.end("failed", error=error)
+    browser.wait_text("#status", "Failed")
+    assert answer(browser) == "Half an"
+    assert browser.text(".notes") == "The model broke off. (model_cut)"
+
+
+def test_text_stays_text(browser: Browser, site: Site) -> None:
+    """Markup, odd line ends and long lines come out as they went in."""
+    text = "<img src=x onerror=alert(1)> & \u2028 \u05d0 \U0001f469\u200d\U0001f467\n\n  indented\n" + "line\n" * 3000
+    pen = ask(browser, site, "<b>bold</b>").claim()
+    pen.say(text)
+    pen.end()
+    browser.wait_text("#status", "Done")
+    assert answer(browser) == text
+    assert browser.text(".question") == "<b>bold</b>"
+    assert browser.run("return document.querySelectorAll('.turn img, .turn b').length") == 0
+
+
+def test_a_follow_up_sends_the_conversation_and_a_link_brings_it_back(browser: Browser, site: Site) -> None:
+    """The model sees every turn, and so does whoever opens the link of the last."""
+    pen = ask(browser, site, "One?").claim()
+    pen.say("First.")
+    pen.end()
+    browser.wait_text("#status", "Done")
+    pen = ask(browser, site, "Two?").claim()
+    wanted = [("user", "One?"), ("assistant", "First."), ("user", "Two?")]
+    assert [(each["role"], each["content"]) for each in pen.request()["messages"]] == wanted
+    pen.say("Second.")
+    pen.end()
+    browser.wait_text("#status", "Done")
+    browser.reload()
+    shown = "return [...document.querySelectorAll('.question, .answer')].map((each) => each.textContent)"
+    browser.wait(lambda: browser.run(shown) == ["One?", "First.", "Two?", "Second."], "both turns")
+    pen = ask(browser, site, "Three?")
+    assert len(pen.request()["messages"]) == 5
+    browser.click("#new")
+    assert browser.run(shown) == []
+    assert job_of(browser) == ""
+
+
+def test_a_repeat_after_a_lost_reply_is_one_job(browser: Browser, site: Site) -> None:
+    """The page sends the same key again."""
+    browser.run("""
+        const real = fetch; window.replies = [];
+        window.fetch = async (...args) => {
+          const reply = await real(...args);
+          window.replies.push((await reply.clone().json()).id);
+          if (window.replies.length < 3) throw new TypeError("lost");
+          return reply;
+        };""")
+    pen = ask(browser, site)
+    assert browser.run("return window.replies") == [pen.id] * 3
+
+
+def test_sending_again_after_a_failure_is_one_job(browser: Browser, site: Site) -> None:
+    """The reader sees a failure, though the job was made, and presses Enter once more."""
+    browser.run("""
+        const real = fetch; window.replies = [];
+        window.fetch = async (...args) => {
+          const reply = await real(...args);
+          window.replies.push((await reply.clone().json()).id);
+          return window.replies.length < 2 ? new Response("{}", { status: 500 }) : reply;
+        };""")
+    browser.type("#question", "Why?" + ENTER)
+    browser.wait_text("#problem", "500")
+    browser.type("#question", ENTER)
+    browser.wait_text("#status", "Queued")
+    assert browser.run("return window.replies") == [job_of(browser)] * 2
+
+
+def test_it_works_where_the_context_is_not_secure(browser: Browser, site: Site) -> None:
+    """On plain http from another device there is no clipboard and no randomUUID."""
+    browser.run("""
+        Object.defineProperty(navigator, "clipboard", { value: undefined });
+        Object.defineProperty(crypto, "randomUUID", { value: undefined });""")
+    browser.run("addEventListener('copy', () => { window.copied = document.activeElement.value; })")
+    ask(browser, site)
+    browser.click("#copy")
+    browser.wait_text("#copy", "Copied")
+    assert browser.run("return window.copied") == browser.run("return location.href")
+
+
+def test_an_api_that_restarts_costs_nothing(browser: Browser, site: Site) -> None:
+    """The page says that it reconnects, comes back to its position, and has each word once."""
+    pen = ask(browser, site).claim()
+    pen.say("before ")
+    browser.wait_text("#status", "Streaming")
+    site.stop_api()
+    try:
+        browser.wait_text("#away", "reconnecting")
+        pen.say("meanwhile ")
+    finally:
+        site.start_api()
+    browser.wait(lambda: answer(browser) == "before meanwhile ", "the missed piece", 30)
+    assert browser.text("#away") == ""
+    pen.say("after")
+    pen.end()
+    browser.wait_text("#status", "Done")
+    assert answer(browser) == "before meanwhile after"
+
+
+def test_a_refused_reconnection_is_tried_again(browser: Browser, site: Site) -> None:
+    """EventSource gives up for good after the 503 of an API whose Redis is away; the page makes a new one."""
+    pen = ask(browser, site).claim()
+    pen.say("one ")
+    browser.wait_text("#status", "Streaming")
+    browser.run("""
+        const Real = EventSource; window.opened = [];
+        window.EventSource = class extends Real {
+          constructor(url) { super(url); window.opened.push(url); }
+        };""")
+    site.pause_redis()
+    try:
+        site.stop_api()
+        site.start_api()
+        browser.wait(lambda: browser.run(_REFUSED), "refused look at the job", 30)
+        assert browser.text("#away") == "reconnecting…"
+    finally:
+        site.resume_redis()
+    pen.say("two ")
+    browser.wait(lambda: answer(browser) == "one two ", "the missed piece", 30)
+    assert browser.run("return window.opened.at(-1)") == f"v1/jobs/{pen.id}/events?after=3"
+    pen.end()
+    browser.wait_text("#status", "Done")
+
+
+def test_an_unknown_job_is_said_to_be_one(browser: Browser, site: Site) -> None:
+    """With the API's own words, and the page stays usable."""
+    browser.go(f"{site.url}/?job=AAAAAAAAAAAAAAAAAAAAAA")
+    browser.wait_text("#problem", "There is no job")
+    ask(browser, site)
+    assert browser.text("#problem") == ""
+
+
+def test_an_erased_job_ends_the_watching(browser: Browser, site: Site) -> None:
+    """A page that comes back to it says so, and does not try for ever."""
+    pen = ask(browser, site).claim()
+    pen.say("some ")
+    browser.wait_text("#status", "Streaming")
+    site.stop_api()
+    browser.wait_text("#away", "reconnecting")
+    site.run(site.log.erase(pen.id))
+    site.start_api()
+    browser.wait_text("#problem", pen.id, 30)
+    browser.wait_text("#status", "Failed")
+    assert answer(browser) == "some "
+
+
+def test_enter_sends_and_shift_enter_does_not(browser: Browser) -> None:
+    """A question may have lines; an empty one is not sent."""
+    browser.type("#question", f" {ENTER}a{SHIFT}{ENTER}{RELEASE}b")
+    assert browser.run("return document.querySelector('#question').value") == " a\nb"
+    assert job_of(browser) == ""
+
+
+def test_a_reader_who_scrolled_up_is_left_alone(browser: Browser, site: Site) -> None:
+    """And one at the end stays at the end."""
+    left = "const s = document.scrollingElement; return s.scrollHeight - s.scrollTop - s.clientHeight"
+    pen = ask(browser, site).claim()
+    pen.say("line\n" * 100)
+    browser.wait(lambda: len(answer(browser)) == 500 and browser.run(left) < 2, "the end of the page")
+    browser.run("scrollTo(0, 100)")
+    browser.wait(lambda: browser.run("return scrollY") == 100, "scroll")
+    pen.say("more\n" * 100)
+    browser.wait(lambda: len(answer(browser)) == 1000, "more text")
+    assert browser.run("return scrollY") == 100
+    browser.run("scrollTo(0, document.scrollingElement.scrollHeight)")
+    browser.wait(lambda: browser.run(left) < 2, "scroll")
+    pen.say("last\n" * 100)
+    browser.wait(lambda: len(answer(browser)) == 1500 and browser.run(left) < 2, "the end of the page")
+
+
+def test_it_fits_a_phone(browser: Browser, site: Site) -> None:
+    """Nothing is wider than 360 pixels, not even a word or a call without spaces."""
+    browser.devtools("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=1, mobile=True)
+    try:
+        pen = ask(browser, site, "w" * 200).claim()
+        pen.say("w" * 500)
+        pen.write(Draft("tool_call", {"index": 0, "id": "a", "name": "n" * 90, "arguments": {"k" * 90: "v" * 90}}))
+        pen.end()
+        browser.wait_text("#status", "Done")
+        assert browser.run("return document.scrollingElement.scrollWidth") == 360
+    finally:
+        browser.devtools("Emulation.clearDeviceMetricsOverride")
+
+
+def test_an_event_that_comes_again_changes_nothing(browser: Browser) -> None:
+    """Numbers rise; what is not newer than the position was seen."""
+    script = """
+        return import("/page/fold.js").then(({ apply, nothing, text }) => {
+          const state = nothing();
+          const news = [[1, "a"], [3, "b"], [3, "b"], [2, "c"]].map(
+            ([seq, content]) => apply(state, seq, "content", { content }));
+          return [news, text(state), state.position];
+        });"""
+    assert browser.run(script) == [[True, True, False, False], "ab", 3]
+
+
+def test_the_rate_is_that_of_the_last_four_seconds(browser: Browser) -> None:
+    """A hundred characters a second are about 25 tokens; a model that fell silent comes to nothing."""
+    script = """
+        return import("/page/rate.js").then(({ Rate }) => {
+          const rate = new Rate();
+          const early = rate.read(0);
+          for (let now = 0; now <= 10_000; now += 10) rate.add(now, 1);
+          return [early, Math.round(rate.read(10_000)), rate.read(15_000)];
+        });"""
+    assert browser.run(script) == [None, 25, 0]

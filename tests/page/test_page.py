@@ -1,0 +1,142 @@
+"""The page's files: complete, offline, safe under a strict content security policy, and in step with the log."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from api.app import create_app
+from readalong.events import TERMINAL, TYPES
+from readalong.keys import Keys
+from readalong.settings import Settings
+
+FOLDER = Path(__file__).parents[2] / "api" / "page"
+FILES = sorted(path.name for path in FOLDER.iterdir())
+SCRIPTS = [name for name in FILES if name.endswith(".js")]
+KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+
+class Tags(HTMLParser):
+    """Every start tag with its attributes, and the text inside scripts and styles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.inline: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1][0] in ("script", "style") and data.strip():
+            self.inline.append(data)
+
+
+def read(name: str) -> str:
+    return (FOLDER / name).read_text("utf-8")
+
+
+def ids() -> set[str]:
+    return {attributes["id"] for _, attributes in Tags(read("index.html")).tags if "id" in attributes}
+
+
+async def get(path: str) -> httpx2.Response:
+    transport = httpx2.ASGITransport(app=create_app(Settings()))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://api") as client:
+        return await client.get(path)
+
+
+async def test_the_page_is_at_the_root() -> None:
+    """Whoever opens the address sees it, also while Redis is away."""
+    reply = await get("/")
+    assert reply.status_code == 200
+    assert reply.headers["content-type"].startswith("text/html")
+    assert reply.text == read("index.html")
+
+
+@pytest.mark.parametrize("name", FILES)
+async def test_each_file_is_served_as_what_it_is(name: str) -> None:
+    """A browser refuses a module that does not come as JavaScript."""
+    reply = await get(f"/page/{name}")
+    assert reply.status_code == 200
+    assert reply.headers["content-type"].startswith(KINDS[Path(name).suffix])
+    assert reply.content == (FOLDER / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_file_names_another_address(name: str) -> None:
+    """The page works offline, and tells nobody who reads it."""
+    text = read(name).replace("http://www.w3.org/2000/svg", "")  # a name, not an address
+    assert not re.findall(r"""\w+://|["'(]//|@import""", text)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_no_script_makes_markup_or_code_of_text(name: str) -> None:
+    """What a model writes stays text."""
+    forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|createContextual|\beval\b|Function\("
+    assert not re.findall(forbidden, read(name))
+
+
+def test_nothing_is_inline() -> None:
+    """It runs under `default-src 'self'`."""
+    page = Tags(read("index.html"))
+    assert not page.inline
+    broken = [
+        (tag, name)
+        for tag, attributes in page.tags
+        for name in attributes
+        if tag == "style" or name == "style" or name.startswith("on")
+    ]
+    assert not broken
+    assert all(attributes.get("src") for tag, attributes in page.tags if tag == "script")
+    assert not [name for name in SCRIPTS if re.search(r"\.style\b|setAttribute\(.style", read(name))]
+
+
+def test_whatever_a_file_names_is_there() -> None:
+    """A misspelt module or id would show only when somebody gets there."""
+    page = Tags(read("index.html"))
+    linked = {value for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href")}
+    imported = {name for script in SCRIPTS for name in re.findall(r'from "\./([^"]+)"', read(script))}
+    assert {name.removeprefix("page/") for name in linked} | imported <= set(FILES)
+    used = {name for script in SCRIPTS for name in re.findall(r'(?:\$|\bset)\("([^"]+)"', read(script))}
+    assert used
+    assert used <= ids()
+
+
+def test_every_field_has_a_label() -> None:
+    """A screen reader says what a box is for."""
+    page = Tags(read("index.html"))
+    labelled = {attributes["for"] for tag, attributes in page.tags if tag == "label"}
+    assert {attributes["id"] for tag, attributes in page.tags if tag in ("input", "textarea")} == labelled
+    described = {attributes["aria-describedby"] for _, attributes in page.tags if "aria-describedby" in attributes}
+    assert described <= ids()
+
+
+def test_every_type_of_event_is_handled_by_name() -> None:
+    """An EventSource hears only the types that it was told of."""
+    table = re.search(r"^const HANDLERS = \{\n(.*?)^\};", read("fold.js"), re.DOTALL | re.MULTILINE)
+    assert table is not None
+    assert set(re.findall(r"^  (\w+)[(:]", table[1], re.MULTILINE)) == TYPES
+
+
+def test_the_ends_are_the_logs_ends() -> None:
+    """Else the page would wait for ever, or stop too soon."""
+    ends = re.search(r"TERMINAL = new Set\(\[(.*?)\]\)", read("fold.js"))
+    assert ends is not None
+    assert set(re.findall(r'"(\w+)"', ends[1])) == TERMINAL
+
+
+def test_the_redis_line_names_the_jobs_channel() -> None:
+    """It is there to be pasted into a terminal."""
+    channel = Keys().live("${id}")
+    assert f"redis-cli --raw subscribe '{channel}'" in read("bar.js")
+
+
+def test_the_page_is_small() -> None:
+    """There is no build step that would make it smaller."""
+    assert sum((FOLDER / name).stat().st_size for name in FILES) < 40_000
