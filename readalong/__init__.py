@@ -13,6 +13,7 @@ Pure (no I/O, no await):
     settings  one frozen object from the environment
 
 I/O:
+    cancellable redis-py's connections, on which no cancellation gets lost
     connection  how we connect to Redis: time-outs, retries, translated errors
     pipe        one connection that carries many calls at once
     scripts     the Lua scripts of lua/, called by name

@@ -13,14 +13,18 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import (
     BusyLoadingError,
+    ClusterDownError,
     ConnectionError,
+    MasterDownError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
     TimeoutError,
+    TryAgainError,
 )
 
+from readalong.cancellable import cancellable
 from readalong.errors import StoreUnavailable
 from readalong.settings import Settings
 
@@ -29,8 +33,11 @@ PASSING = (
     ConnectionError,
     TimeoutError,
     BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
     OutOfMemoryError,
     ReadOnlyError,
+    TryAgainError,
     OSError,
 )
 #: The same among the errors to which redis-py's client of one server gives no class of their own.
@@ -54,6 +61,7 @@ def connect(settings: Settings, *, max_connections: int = 64) -> ArqRedis:
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), 2),
         retry_on_error=[ConnectionError, TimeoutError],
     )
+    pool.connection_class = cancellable(pool.connection_class)
     client = ArqRedis(
         pool_or_conn=pool,
         # arq's default is pickle: whoever can write to Redis would run code in the workers.

@@ -25,7 +25,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="READALONG_", frozen=True, extra="ignore")
 
     redis_url: RedisUrl = Field(
-        default=AnyUrl("redis://127.0.0.1:6379/0"), description="Redis: redis://, rediss:// or unix://."
+        default=AnyUrl("redis://127.0.0.1:6379/0"),
+        description="Redis: redis://, rediss:// or unix://.",
+        repr=False,  # it may hold a password
     )
     prefix: str = Field(
         default="readalong",

@@ -179,8 +179,8 @@ async def test_a_job_is_followed_live(kitchen: Kitchen, resources: AsyncExitStac
     following = asyncio.create_task(kitchen.shell(line, until=b" four"))
     channel = kitchen.settings.keys.live(_ID)
     async with asyncio.timeout(10):
-        while dict(await kitchen.redis.pubsub_numsub(channel))[channel.encode()] == 0:
-            await asyncio.sleep(0.01)  # noqa: ASYNC110  # Redis tells nobody of a new subscriber
+        while dict(await kitchen.redis.pubsub_numsub(channel))[channel.encode()] == 0:  # noqa: ASYNC110  # Redis tells nobody
+            await asyncio.sleep(0.01)
     await kitchen.log.append(_ID, 1, 6, [("content", b'{"content":" four"}')])
     last = (await following).strip().splitlines()[-1]
     assert orjson.loads(last) == {"id": 6, "type": "content", "content": " four"}

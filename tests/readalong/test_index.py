@@ -1,0 +1,154 @@
+"""The list of jobs, Idempotency-Keys and signs of life, on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from arq.connections import ArqRedis
+
+from readalong.index import Cursor, Index
+from readalong.keys import Keys
+from readalong.log import Log
+from tests.readalong.helpers import CREATED_AT, JOB_TTL, RETENTION, WORKER, queued, until
+
+KEEP_MS = (RETENTION + JOB_TTL) * 1000
+
+#: Ids and times with ties, oldest first, and among equal times by id: the order of the list.
+LISTED = [Cursor(t, f"job-{i}") for t, i in [(1, "a"), (2, "b"), (2, "c"), (2, "d"), (2, "e"), (3, "f"), (9, "g")]]
+
+
+async def fill(index: Index) -> None:
+    for cursor in reversed(LISTED):
+        await index.add(cursor.job_id, cursor.created_at)
+
+
+async def test_the_time_is_that_of_redis(index: Index) -> None:
+    assert abs(await index.now() - time.time() * 1000) < 5_000
+    first = await index.now()
+    assert await index.now() >= first
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+async def test_pages_of_any_size_give_every_job_once_newest_first(count: int, index: Index) -> None:
+    await fill(index)
+    seen: list[Cursor] = []
+    while page := await index.page(seen[-1] if seen else None, count):
+        assert len(page) <= count
+        seen += page
+    assert seen == LISTED[::-1]
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+async def test_the_open_jobs_come_in_pages_of_any_size_oldest_first(count: int, index: Index) -> None:
+    await fill(index)
+    seen: list[Cursor] = []
+    while page := await index.open_jobs(seen[-1] if seen else None, count):
+        assert len(page) <= count
+        seen += page
+    assert seen == LISTED
+
+
+async def test_a_page_goes_on_from_a_job_that_is_gone_meanwhile(index: Index) -> None:
+    await fill(index)
+    page = await index.page(None, 3)
+    await index.remove(page[-1].job_id)
+    assert await index.page(page[-1], 3) == LISTED[::-1][3:6]
+
+
+async def test_a_page_that_is_full_is_followed_by_new_jobs_only_at_the_front(index: Index) -> None:
+    await fill(index)
+    page = await index.page(None, 2)
+    await index.add("job-new", 10)
+    assert await index.page(page[-1], 2) == LISTED[::-1][2:4]
+
+
+async def test_an_empty_list_has_an_empty_page(index: Index) -> None:
+    assert await index.page(None, 5) == []
+    assert await index.page(Cursor(5, "x"), 5) == []
+    assert await index.open_jobs(None, 5) == []
+
+
+def test_a_cursor_is_written_with_its_time_first() -> None:
+    assert str(Cursor(12, "abc")) == "12:abc"
+
+
+async def test_a_closed_job_is_still_listed_and_a_removed_one_is_not(index: Index) -> None:
+    await fill(index)
+    await index.close("job-a", "job-b")
+    assert await index.open_jobs(None, 10) == LISTED[2:]
+    assert await index.knows("job-a")
+    await index.remove("job-a", "job-c")
+    assert [await index.knows(f"job-{name}") for name in "abc"] == [False, True, False]
+    assert await index.open_jobs(None, 10) == LISTED[3:]
+
+
+async def test_an_id_that_was_never_listed_is_not_known(index: Index) -> None:
+    assert not await index.knows("nobody")
+
+
+async def test_trimming_forgets_old_jobs_whose_record_is_gone_and_no_others(index: Index, log: Log) -> None:
+    kept = await queued(log)
+    await index.add(kept, CREATED_AT)
+    await index.add("old", CREATED_AT)
+    await index.add("young", CREATED_AT + 1)
+    assert await index.trim(CREATED_AT + KEEP_MS) == 0
+    assert await index.trim(CREATED_AT + KEEP_MS + 1) == 1
+    assert [await index.knows(name) for name in ("old", kept, "young")] == [False, True, True]
+    await log.erase(kept)
+    assert await index.trim(CREATED_AT + KEEP_MS + 2) == 2
+    assert await index.page(None, 10) == []
+
+
+async def test_an_idempotency_key_stays_tied_to_the_first_who_used_it(index: Index) -> None:
+    assert await index.remember("key", "job-1", "digest-1") == ("job-1", "digest-1")
+    assert await index.remember("key", "job-2", "digest-2") == ("job-1", "digest-1")
+    assert await index.remember("key", "job-1", "digest-1") == ("job-1", "digest-1")
+    assert await index.remember("other", "job-2", "digest-2") == ("job-2", "digest-2")
+
+
+async def test_of_many_who_use_an_idempotency_key_at_once_one_wins(index: Index) -> None:
+    answers = await asyncio.gather(*(index.remember("key", f"job-{n}", "d") for n in range(20)))
+    assert len(set(answers)) == 1
+
+
+async def test_an_idempotency_key_is_kept_as_a_digest_only_and_has_a_time_to_live(
+    index: Index, redis: ArqRedis, keys: Keys
+) -> None:
+    await index.remember("secret key \u2028 " + "x" * 10_000, "job-1", "d")
+    [name] = await redis.keys("*")
+    assert name.decode().startswith(keys.idempotency(""))
+    assert len(name) < 100
+    assert 0 < await redis.pttl(name) <= 86_400_000
+
+
+async def test_a_worker_lives_while_it_gives_signs_of_life(index: Index, redis: ArqRedis, keys: Keys) -> None:
+    now = await index.now()
+    assert await index.live_workers(now) == 0
+    await index.beat("w1", WORKER, now, 2_000)
+    await index.beat("w2", WORKER, now, 10_000)
+    assert await index.live_workers(now) == 2
+    assert await index.live_workers(now + 5_000) == 1
+    assert await redis.get(keys.worker("w1")) == WORKER
+    assert 0 < await redis.pttl(keys.worker("w1")) <= 2_000
+    assert await redis.pttl(keys.workers) > 0
+
+
+async def test_a_worker_that_leaves_is_gone_at_once_and_the_dead_are_forgotten(
+    index: Index, redis: ArqRedis, keys: Keys
+) -> None:
+    now = await index.now()
+    await index.beat("dead", WORKER, now - 60_000, 1_000)
+    await index.beat("w1", WORKER, now, 5_000)
+    assert await redis.zrange(keys.workers, 0, -1) == [b"w1"]
+    await index.leave("w1")
+    assert await index.live_workers(now) == 0
+    assert not await redis.exists(keys.worker("w1"))
+
+
+async def test_one_of_many_may_sweep_and_another_after_a_while(index: Index) -> None:
+    turns = await asyncio.gather(*(index.may_sweep(300) for _ in range(10)))
+    assert sorted(turns) == [False] * 9 + [True]
+    assert not await index.may_sweep(300)
+    assert await until(lambda: index.may_sweep(300))
