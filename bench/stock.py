@@ -1,0 +1,41 @@
+"""Stock arq: its own Worker with its own defaults, which polls every half second."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Final
+
+import uvloop
+from arq.connections import RedisSettings
+from arq.worker import Worker
+
+from readalong.settings import load
+
+#: arq's own name, since this is its own worker; readalong's queue has another.
+FUNCTION: Final = "stamp"
+
+
+async def stamp(ctx: dict[str, Any], answer: str) -> None:
+    """Leaves the time of its start, in nanoseconds of the machine's clock, on the list `answer`."""
+    now = time.monotonic_ns()
+    await ctx["redis"].rpush(answer, now)
+
+
+async def work() -> None:
+    """Works until SIGTERM."""
+    worker = Worker(functions=[stamp], redis_settings=RedisSettings.from_dsn(str(load().redis_url)))
+    try:
+        await worker.async_run()
+    except asyncio.CancelledError:
+        # arq ends this way on SIGTERM.
+        return
+    finally:
+        await worker.close()
+
+
+def run(_port: int) -> int:
+    """Works until SIGTERM; answers the exit code. It listens on no port."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work())
+    return 0

@@ -1,0 +1,1 @@
+"""Tests of the benchmark: that it runs, not what it finds."""
