@@ -1,0 +1,22 @@
+"""Who is in a process group, and waiting for things with a deadline."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+
+
+def members(group: int) -> list[str]:
+    """The processes of a group, one line each; those that have ended and wait to be reaped do not count."""
+    table = subprocess.run(["ps", "-A", "-o", "pgid=,stat=,pid=,args="], capture_output=True, text=True, check=True)
+    rows = [line.split(maxsplit=3) for line in table.stdout.splitlines()]
+    return [" ".join(row[2:]) for row in rows if int(row[0]) == group and not row[1].startswith("Z")]
+
+
+def wait_for(what: Callable[[], object], seconds: float = 20.0) -> None:
+    """Returns when `what` answers something true; fails after the deadline."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s"
+        time.sleep(0.02)

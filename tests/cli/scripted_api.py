@@ -1,0 +1,122 @@
+"""A real HTTP server on port 0 that answers as it is told, and remembers what it was asked."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import orjson
+
+from readalong.sse import frame
+
+Act = Callable[["Handler"], None]
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: ScriptedApi
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self._answer()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Says nothing: the test's output is the command's."""
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        self.server.requests.append((self.command, self.path, dict(self.headers.items()), body))
+        self.close_connection = True
+        self.server.acts.popleft()(self)
+
+
+class ScriptedApi(ThreadingHTTPServer):
+    """`acts` are played in order, one a request; `requests` are (method, path, headers, body)."""
+
+    daemon_threads = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.acts: deque[Act] = deque()
+        self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Only a client that went away is no error of the test."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def positions(self) -> list[str | None]:
+        """The position that each watch asked for."""
+        return [headers.get("last-event-id") for _, path, headers, _ in self.requests if path.endswith("/events")]
+
+
+@contextmanager
+def scripted_api() -> Iterator[ScriptedApi]:
+    with ScriptedApi() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def event(seq: int, kind: str, **fields: Any) -> bytes:
+    return frame(orjson.dumps({"type": kind, **fields}), event=kind, id=seq)
+
+
+def text(seq: int, content: str, **more: Any) -> bytes:
+    return event(seq, "content", content=content, **more)
+
+
+def done(seq: int, **more: Any) -> bytes:
+    metrics = {"time_to_first_token": 0.52, "tokens_per_second": 31.25, "total_seconds": 5.14, "chunk_count": 9}
+    fields = {"finish_reason": "stop", "content": "", "usage": {"completion_tokens": 160}, "metrics": metrics}
+    return event(seq, "done", **{**fields, **more})
+
+
+def stream(*frames: bytes, drop: bool = False, hold: threading.Event | None = None) -> Act:
+    """Sends the frames, then ends the answer, or breaks the connection in its middle (`drop`).
+
+    `hold`: keep the connection open until it is set.
+    """
+
+    def act(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("content-type", "text/event-stream; charset=utf-8")
+        handler.send_header("transfer-encoding", "chunked")
+        handler.end_headers()
+        for piece in frames:
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        if hold is not None:
+            hold.wait(30)
+        if not drop:
+            handler.wfile.write(b"0\r\n\r\n")
+
+    return act
+
+
+def answer(status: int, body: dict[str, Any] | None = None, **headers: str) -> Act:
+    def act(handler: Handler) -> None:
+        payload = b"" if body is None else orjson.dumps(body)
+        handler.send_response(status)
+        handler.send_header("content-type", "application/json" if status < 400 else "application/problem+json")
+        handler.send_header("content-length", str(len(payload)))
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        handler.wfile.write(payload)
+
+    return act

@@ -1,0 +1,197 @@
+"""`readalong jobs`, `cancel`, `settings`, `--version` and bad settings."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+
+from cli.metrics import age, seconds
+from cli.reach import configured, described
+from readalong import __version__
+from readalong.settings import Settings
+from tests.cli.conftest import Run
+from tests.cli.scripted_api import ScriptedApi, answer
+
+KEYS = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY", "OPENAI_API_VERSION")
+
+
+def job(name: str, **fields: Any) -> dict[str, Any]:
+    return {
+        "id": name,
+        "status": "queued",
+        "model": "demo",
+        "attempt": 0,
+        "last_seq": 1,
+        "created_at": "2026-01-01T00:00:00.000Z",
+        "metrics": None,
+        "error": None,
+        **fields,
+    }
+
+
+def test_jobs_are_a_table(api: ScriptedApi, run: Run) -> None:
+    """A row a job: id, status, model, attempt, events, first token, rate, and the error's first words."""
+    metrics = {"time_to_first_token": 0.5, "tokens_per_second": 31.25}
+    error = {"code": "model_cut", "message": "It [b]broke\x1b off.", "retryable": False}
+    rows = [job("waits"), job("broke", status="failed", attempt=2, last_seq=77, metrics=metrics, error=error)]
+    api.acts.append(answer(200, {"jobs": rows, "next": None}))
+    result = run("jobs")
+    assert result.exit_code == 0
+    head, first, second = (" ".join(line.split()) for line in result.stdout.splitlines())
+    assert head == "job status model attempt age events first token tokens/s error"
+    assert first.startswith("waits queued demo 0 ")
+    assert second.startswith("broke failed demo 2 ")
+    assert second.endswith(" 77 0.50 s 31.2 model_cut: It [b]broke␛ off.")
+
+
+def test_jobs_are_fetched_page_by_page(api: ScriptedApi, run: Run) -> None:
+    """--limit beyond a page follows `next`; --status goes along; --json is one job a line."""
+    api.acts += [
+        answer(200, {"jobs": [job(f"a{n}") for n in range(100)], "next": "/v1/jobs?before=x%2By&limit=100"}),
+        answer(200, {"jobs": [job(f"b{n}") for n in range(20)], "next": "/v1/jobs?before=z"}),
+    ]
+    result = run("jobs", "--limit", "120", "--status", "queued", "--json")
+    names = [orjson.loads(line)["id"] for line in result.stdout.splitlines()]
+    assert names == [f"a{n}" for n in range(100)] + [f"b{n}" for n in range(20)]
+    assert [path for _, path, _, _ in api.requests] == [
+        "/v1/jobs?limit=100&status=queued",
+        "/v1/jobs?limit=20&status=queued&before=x%2By",
+    ]
+
+
+def test_no_jobs_is_said_on_stderr(api: ScriptedApi, run: Run) -> None:
+    """An empty list prints nothing on stdout."""
+    api.acts.append(answer(200, {"jobs": [], "next": None}))
+    result = run("jobs")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "no jobs\n")
+
+
+def test_an_error_is_its_detail(api: ScriptedApi, run: Run) -> None:
+    """Problem details are one line; an error page of a proxy is its status."""
+    api.acts += [answer(422, {"code": "invalid_request", "detail": "status: no such state"}), answer(502)]
+    assert run("jobs", "--status", "odd").stderr == "readalong: status: no such state\n"
+    result = run("jobs")
+    assert result.exit_code == 1
+    assert result.stderr == f"readalong: {api.url} answered 502 Bad Gateway\n"
+
+
+def test_cancel_prints_the_status(api: ScriptedApi, run: Run) -> None:
+    """The status is on stdout; a running job's cancel is said to be kept."""
+    api.acts += [
+        answer(202, {"status": "cancelled"}),
+        answer(202, {"status": "running"}),
+        answer(404, {"detail": "no"}),
+    ]
+    result = run("cancel", "some-job")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "cancelled\n", "")
+    assert api.requests[0][:2] == ("POST", "/v1/jobs/some-job/cancel")
+    result = run("cancel", "some-job")
+    assert result.stdout == "running\n"
+    assert "the cancel is kept" in result.stderr
+    assert run("cancel", "some-job").exit_code == 1
+
+
+def test_a_trailing_slash_and_a_base_path_are_kept(api: ScriptedApi, run: Run) -> None:
+    """The API may live below a path of a proxy."""
+    api.acts.append(answer(202, {"status": "done"}))
+    run("cancel", "x", "--url", f"{api.url}/below/")
+    assert api.requests[0][1] == "/below/v1/jobs/x/cancel"
+
+
+def test_loopback_is_reached_without_a_proxy(api: ScriptedApi, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTP_PROXY of the environment is not asked for 127.0.0.1."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    api.acts.append(answer(202, {"status": "done"}))
+    assert run("cancel", "x").exit_code == 0
+
+
+def test_settings_shows_every_setting(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every field of Settings has a row with its variable and description, and its value of now."""
+    monkeypatch.setenv("READALONG_LEASE", "7.5")
+    result = run("settings")
+    assert result.exit_code == 0
+    for name, info in Settings.model_fields.items():
+        (row,) = [line for line in result.stdout.splitlines() if line.startswith(f"READALONG_{name.upper()} ")]
+        assert info.description is not None
+        assert info.description in row
+    assert "7.5" in result.stdout
+
+
+def test_settings_as_json_is_complete(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--json gives value, default and description of each."""
+    monkeypatch.setenv("READALONG_MAX_JOBS", "3")
+    known = orjson.loads(run("settings", "--json").stdout)
+    rows = {row["name"]: row for row in known["settings"]}
+    assert rows["READALONG_MAX_JOBS"] == {
+        "name": "READALONG_MAX_JOBS",
+        "value": 3,
+        "default": 100,
+        "description": Settings.model_fields["max_jobs"].description,
+    }
+    assert len(rows) == len(Settings.model_fields)
+
+
+def test_no_secret_is_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The password of Redis, the model's key and what a URL carries of them appear nowhere."""
+    for name in KEYS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("READALONG_REDIS_URL", "redis://me:s3cret@example.invalid:6379/0")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-s3cret")
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://u:s3cret@gateway.invalid/v1?key=s3cret")
+    for words in (["settings"], ["settings", "--json"]):
+        out = run(*words).output
+        assert "s3cret" not in out
+        assert "redis://me:***@example.invalid:6379/0" in out
+        assert "https://gateway.invalid/v1?***" in out
+
+
+def test_the_way_to_the_model_is_told() -> None:
+    """Azure's endpoint wins, as in the worker; a variable that is set to nothing is not set."""
+    assert described({})["via"] == "nothing"
+    assert described({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"})["via"] == "openai"
+    azure = described(
+        {"AZURE_OPENAI_ENDPOINT": "https://x.invalid", "AZURE_OPENAI_API_KEY": "k", "OPENAI_API_KEY": "k"}
+    )
+    assert azure == {
+        "via": "azure",
+        "AZURE_OPENAI_ENDPOINT": "https://x.invalid",
+        "AZURE_OPENAI_API_KEY": "set",
+        "OPENAI_API_VERSION": "not set",
+    }
+    assert configured({"AZURE_OPENAI_API_KEY": "k"})
+    assert not configured({"OPENAI_API_KEY": ""})
+
+
+@pytest.mark.parametrize("command", ["settings", "demo", "api", "worker"])
+def test_a_bad_setting_stops_the_start(run: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """One line that names the variable and not its value, exit code 2, no traceback."""
+    monkeypatch.setenv("READALONG_LEASE", "s3cret")
+    result = run(command)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("readalong: READALONG_LEASE: ")
+    assert result.stderr.count("\n") == 1
+    assert "s3cret" not in result.output
+
+
+def test_version_is_the_packages(run: Run) -> None:
+    """--version needs no command."""
+    result = run("--version")
+    assert (result.exit_code, result.stdout) == (0, f"readalong {__version__}\n")
+
+
+def test_durations_are_words() -> None:
+    """Each size of duration has its words; what is no number is a dash."""
+    known = {0.5: "0.50 s", 59.9: "59.9 s", 60: "1 min 0 s", 3599.9: "1 h 0 min", 7260: "2 h 1 min", 180_000: "2 d 2 h"}
+    assert {value: seconds(value) for value in known} == known
+    assert seconds(None) == seconds(True) == seconds("1") == "-"
+
+
+def test_ages_are_from_now() -> None:
+    """An age is counted from now, never negative; what is no time is a dash."""
+    now = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
+    assert age("2026-01-01T00:00:00.000Z", now) == "1 min 0 s"
+    assert age("2026-01-01T00:02:00.000Z", now) == "0.00 s"
+    assert age("yesterday", now) == age(None, now) == age("2026-01-01T00:00:00", now) == "-"

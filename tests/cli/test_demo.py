@@ -1,0 +1,295 @@
+"""The demo as a whole: real processes, real sockets, and every way to end it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+import httpx2
+import pytest
+
+from tests.cli.processes import members, wait_for
+from tests.support.servers import RedisServer
+
+#: Each starts five Python processes or more: on a machine that does other things too that takes its time.
+pytestmark = pytest.mark.timeout(150)
+
+MODEL = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY")
+ASK = {"messages": [{"role": "user", "content": "How did this get here?"}]}
+
+
+class RunningDemo:
+    """A demo in a session of its own, as in a terminal; `out` and `err` grow as it writes."""
+
+    def __init__(self, folder: Path, *words: str, program: tuple[str, ...], **environment: str) -> None:
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith("READALONG") and name not in MODEL
+        }
+        self.temporary = folder / "temporary"
+        self.temporary.mkdir()
+        self.process = subprocess.Popen(
+            [sys.executable, *program, "demo", "--port", "0", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**kept, "TMPDIR": str(self.temporary), **environment},
+        )
+        self.out: list[str] = []
+        self.err: list[str] = []
+        self._readers: list[threading.Thread] = []
+        for stream, lines in ((self.process.stdout, self.out), (self.process.stderr, self.err)):
+            assert stream is not None
+            thread = threading.Thread(target=_collect, args=(stream, lines))
+            thread.start()
+            self._readers.append(thread)
+
+    def until_ready(self) -> None:
+        wait_for(lambda: "Ctrl-C ends it" in self.out or self.process.poll() is not None, 100)
+        assert self.process.poll() is None, self.err
+
+    def line(self, name: str) -> str:
+        """What it printed next to this word."""
+        (line,) = [line for line in self.out if line.startswith(f"{name} ")]
+        return line.removeprefix(name).strip()
+
+    @property
+    def url(self) -> str:
+        return self.line("page").rstrip("/")
+
+    @property
+    def pids(self) -> dict[str, int]:
+        return {name: int(pid) for name, pid in re.findall(r"(\w+) (\d+)", self.line("processes"))}
+
+    @property
+    def group(self) -> int:
+        return os.getpgid(self.pids["API"])
+
+    def code(self, seconds: float = 30) -> int:
+        """Its exit code, and every line that it wrote is here."""
+        code = self.process.wait(seconds)
+        for thread in self._readers:
+            thread.join(seconds)
+        return code
+
+
+def _collect(stream: IO[str], lines: list[str]) -> None:
+    with stream:
+        lines.extend(line.rstrip("\n") for line in stream)
+
+
+Start = Callable[..., RunningDemo]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a demo; after the test none of its processes and no file of it is left, or the test fails."""
+    demos: list[RunningDemo] = []
+    groups: list[int] = []
+
+    def start(
+        *words: str, ready: bool = True, program: tuple[str, ...] = ("-m", "cli"), **environment: str
+    ) -> RunningDemo:
+        demo = RunningDemo(tmp_path, *words, program=program, **environment)
+        demos.append(demo)
+        if ready:
+            demo.until_ready()
+            groups.append(demo.group)
+        return demo
+
+    yield start
+    for demo in demos:
+        left_running = demo.process.poll() is None
+        demo.process.kill()
+        demo.code()
+        assert not left_running, "the test did not end its demo"
+        assert list(demo.temporary.iterdir()) == []
+    for group in groups:
+        wait_for(partial(_empty, group))
+
+
+@contextmanager
+def watching(url: str, **body: object) -> Iterator[Iterator[str]]:
+    """Asks over /chat/stream; the lines of the answer."""
+    with (
+        httpx2.Client(trust_env=False, timeout=30) as client,
+        client.stream("POST", f"{url}/chat/stream", json={**ASK, **body}) as response,
+    ):
+        assert response.status_code == 200
+        yield response.iter_lines()
+
+
+def first_words(lines: Iterator[str]) -> None:
+    assert "content" in next(line for line in lines if line.startswith("data:"))
+
+
+def call(demo: RunningDemo, *words: str) -> str:
+    """One command of the console against the demo; its stdout."""
+    command = [sys.executable, "-m", "cli", *words, "--url", demo.url]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=50).stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_one_signal_ends_all_in_order(start: Start, number: signal.Signals) -> None:
+    """Sent to the whole terminal group, in the middle of a stream: the API's streams end, all end, exit code 0."""
+    demo = start()
+    with watching(demo.url) as lines:
+        first_words(lines)
+        os.killpg(demo.process.pid, number)
+        assert "data: [DONE]" not in list(lines)  # the stream was ended, not broken off, and not as if it were whole
+    assert demo.code() == 0
+    assert demo.err[-1] == "ended; nothing is left running"
+    assert not any("killed" in line for line in demo.err), demo.err
+
+
+def test_what_it_prints_works(start: Start) -> None:
+    """The curl line streams, the redis-cli line's port answers, watch, jobs and cancel find the job, pids are right."""
+    demo = start()
+    body = json.loads(re.search(r"-d '(.*)'", demo.line("try")).group(1))  # type: ignore[union-attr]
+    assert f"curl -N {demo.url}/chat/stream" in demo.line("try")
+    with watching(demo.url, **body, demo={"tokens": 5, "tokens_per_second": 0}) as lines:
+        assert [line for line in lines if line][-1] == "data: [DONE]"
+    port = int(demo.line("redis").removeprefix("redis-cli -p "))
+    with socket.create_connection(("127.0.0.1", port)) as redis:
+        redis.sendall(b"PING\r\n")
+        assert redis.recv(7) == b"+PONG\r\n"
+    (job,) = [json.loads(line) for line in call(demo, "jobs", "--json").splitlines()]
+    assert (job["status"], job["model"]) == ("done", "demo")
+    assert len(call(demo, "watch", job["id"])) > 5
+    assert call(demo, "cancel", job["id"]) == "done\n"
+    assert job["worker"]["pid"] == demo.pids["worker"]
+    assert f"kill -9 {demo.pids['worker']} " in demo.line("kill") + " "
+    assert set(demo.pids) == {"Valkey", "model", "worker", "API"}
+    demo.process.terminate()
+    assert demo.code() == 0
+
+
+def test_nothing_outlives_a_demo_that_is_killed(start: Start) -> None:
+    """SIGKILL of the demo in the middle of a stream: every process ends within seconds."""
+    demo = start()
+    with watching(demo.url) as lines:
+        first_words(lines)
+        group = demo.group
+        demo.process.kill()
+        wait_for(lambda: not members(group), 10)
+    assert demo.code() == -signal.SIGKILL
+
+
+def test_a_killed_worker_is_replaced_and_its_job_goes_on(start: Start) -> None:
+    """kill -9 of the worker in mid-stream: a new one, told in one line, and the job ends in a second attempt."""
+    demo = start()
+    with httpx2.Client(base_url=demo.url, trust_env=False, timeout=30) as client:
+        request = {**ASK, "demo": {"tokens": 60, "tokens_per_second": 30}}
+        job = client.post("/v1/jobs", json=request).json()["id"]
+        wait_for(lambda: client.get(f"/v1/jobs/{job}").json()["last_seq"] > 5)
+        os.kill(demo.pids["worker"], signal.SIGKILL)
+        wait_for(lambda: client.get(f"/v1/jobs/{job}").json()["status"] == "done", 40)
+        assert client.get(f"/v1/jobs/{job}").json()["attempt"] == 2
+    assert f"worker (pid {demo.pids['worker']}) was killed by SIGKILL; started again as pid" in demo.err[0]
+    demo.process.terminate()
+    assert demo.code() == 0
+
+
+def test_a_killed_api_ends_everything(start: Start) -> None:
+    """A vital process that dies: which one and how, exit code 1."""
+    demo = start("--workers", "2")
+    pid = demo.pids["API"]
+    os.kill(pid, signal.SIGKILL)
+    assert demo.code() == 1
+    assert f"readalong: API (pid {pid}) was killed by SIGKILL" in demo.err
+
+
+def test_a_second_ctrl_c_ends_at_once(start: Start) -> None:
+    """A worker that drains for a minute is not waited for after the second signal; exit code 130."""
+    demo = start(READALONG_DRAIN_TIMEOUT="60")
+    with httpx2.Client(base_url=demo.url, trust_env=False, timeout=30) as client:
+        job = client.post("/v1/jobs", json={**ASK, "model": "demo-endless"}).json()["id"]
+        wait_for(lambda: client.get(f"/v1/jobs/{job}").json()["status"] == "running")
+    api = demo.pids["API"]
+    group = demo.group
+    demo.process.send_signal(signal.SIGINT)
+    wait_for(lambda: not any(line.startswith(f"{api} ") for line in members(group)))
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.code(5) == 130
+
+
+def test_a_signal_while_it_starts_ends_it(start: Start) -> None:
+    """Ctrl-C before it is up: exit code 0, nothing printed as if it were up."""
+    demo = start(ready=False)
+    wait_for(lambda: _children(demo.process.pid))
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.code() == 0
+    assert demo.out == []
+    assert _children(demo.process.pid) == []
+
+
+def test_a_taken_port_is_one_line_and_nothing_is_started(start: Start) -> None:
+    """The port is looked at before anything starts: one line that names it, exit code 1."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        demo = start("--port", str(port), ready=False)
+        assert demo.code() == 1
+    assert demo.err == [f"readalong: cannot listen on 127.0.0.1:{port}: Address already in use; another one: --port"]
+
+
+def test_a_port_that_is_taken_meanwhile_is_the_apis_own_words(start: Start) -> None:
+    """Somebody takes the port after our look: the API's line about it, exit code 1, nothing left."""
+    blind = "import cli.demo; cli.demo.why_not = lambda *_: None; from cli.main import app; app()"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        demo = start("--port", str(port), ready=False, program=("-c", blind))
+        assert demo.code(70) == 1
+    assert f"  readalong: cannot listen on 127.0.0.1:{port}: Address already in use" in demo.err
+
+
+def test_a_model_that_cannot_be_used_is_the_workers_own_words(start: Start) -> None:
+    """A half-set Azure: the worker's line about it, exit code 1, nothing left."""
+    demo = start(ready=False, AZURE_OPENAI_API_KEY="s3cret")
+    assert demo.code() == 1
+    assert any("AZURE_OPENAI_ENDPOINT" in line for line in demo.err)
+    assert "s3cret" not in "".join(demo.err + demo.out)
+
+
+def test_a_redis_of_ones_own_is_used_and_left_alone(start: Start, redis_server: RedisServer) -> None:
+    """READALONG_REDIS_URL: no Valkey is started, the line shows it, and it lives on with its jobs."""
+    demo = start(READALONG_REDIS_URL=redis_server.url)
+    assert set(demo.pids) == {"model", "worker", "API"}
+    assert demo.line("redis") == f"redis-cli -u {redis_server.url}"
+    with watching(demo.url, demo={"tokens": 3, "tokens_per_second": 0}) as lines:
+        assert [line for line in lines if line][-1] == "data: [DONE]"
+    group = demo.group
+    demo.process.kill()
+    wait_for(lambda: not members(group), 20)
+    assert redis_server.command("ZCARD", "readalong:jobs") == 1
+
+
+def test_a_redis_that_is_away_is_one_line(start: Start) -> None:
+    """The line names the address without its password, exit code 1."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    demo = start(ready=False, READALONG_REDIS_URL=f"redis://:s3cret@127.0.0.1:{port}/0")
+    assert demo.code() == 1
+    (line,) = demo.err
+    assert f"redis://:***@127.0.0.1:{port}/0" in line
+    assert "Redis does not answer" in line
+
+
+def _empty(group: int) -> bool:
+    return not members(group)
+
+
+def _children(pid: int) -> list[str]:
+    table = subprocess.run(["ps", "-A", "-o", "ppid=,stat=,pid="], capture_output=True, text=True, check=True)
+    rows = [line.split() for line in table.stdout.splitlines()]
+    return [row[2] for row in rows if int(row[0]) == pid and not row[1].startswith("Z")]

@@ -1,0 +1,74 @@
+"""What a terminal is shown of a model's words."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from cli.follow import Seen
+from cli.plain import harmless, one_line
+from cli.show import Show
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def shown(out: io.StringIO, *events: Seen) -> str:
+    """Shows the events, stdout and stderr being the same terminal or two; answers what stdout got."""
+    show = Show(out, Console(file=out if out.isatty() else io.StringIO(), width=60, color_system=None))
+    for seen in events:
+        show.event(seen)
+    return out.getvalue()
+
+
+def content(words: str) -> Seen:
+    return Seen(1, "content", {"content": words})
+
+
+def test_control_characters_cannot_steer_a_terminal() -> None:
+    """ESC, C1 codes, CR, DEL and directional overrides become visible; newline and tab stay."""
+    evil = "a\x1b]0;title\x07b\x9b2Jc\rd\x7f\u202ee\n\tf"
+    assert shown(Terminal(), content(evil)) == "a␛]0;title␇b�2Jc␍d␡�e\n\tf"
+
+
+def test_a_pipe_gets_the_text_as_it_is() -> None:
+    """What is not a terminal gets every character, and not one more."""
+    evil = "a\x1b[31m [bold]b[/bold]\r\n"
+    assert shown(io.StringIO(), content(evil), Seen(2, "done", {})) == evil
+
+
+def test_markup_in_text_is_text() -> None:
+    """Square brackets are no instructions, in text and in notes."""
+    out = shown(Terminal(), content("[red]x[/red] :smile:"), Seen(2, "tool_call", {"name": "[b]", "arguments": {}}))
+    assert out == "[red]x[/red] :smile:\ntool call [b]({})\n"
+
+
+def test_a_note_begins_on_a_line_of_its_own() -> None:
+    """On a terminal a line of text is ended before a note, and an ended one is not ended twice."""
+    end = Seen(9, "cancelled", {})
+    assert shown(Terminal(), content("word"), end) == "word\ncancelled\n"
+    assert shown(Terminal(), content("word\n"), end) == "word\ncancelled\n"
+    thought = Seen(1, "reasoning", {"content": "hm"})
+    assert shown(Terminal(), thought, content("word"), end) == "reasoning: hm\nword\ncancelled\n"
+
+
+def test_unknown_events_show_nothing() -> None:
+    """A newer API's events are passed over."""
+    assert shown(Terminal(), Seen(1, "sparkle", {"x": 1}), Seen(2, "queued", {})) == ""
+
+
+def test_events_without_their_fields_break_nothing() -> None:
+    """A terminal event with null metrics, usage and error is shown."""
+    nothing = {"metrics": None, "usage": None, "error": None}
+    assert shown(Terminal(), Seen(1, "failed", nothing)) == "failed: None (None)\n"
+    assert shown(Terminal(), Seen(1, "done", {"finish_reason": "stop", **nothing})) == "done (stop)\n"
+
+
+def test_one_line_is_one_line() -> None:
+    """Line ends fold, length is bounded, ESC is visible."""
+    assert one_line("a\r\n  b\u2028c\x1b") == "a b c␛"
+    assert one_line("x" * 500, 10) == "x" * 9 + "…"
+    assert harmless("naïve 👍🏽 עברית") == "naïve 👍🏽 עברית"
