@@ -60,7 +60,7 @@ class Settings(BaseSettings):
 
     connect_timeout: PositiveSeconds = Field(default=5, description="Seconds to connect to the model.")
     first_token_timeout: Seconds = Field(
-        default=120, description="Seconds from the call to the first token; 0: no limit."
+        default=120, description="Seconds from the claim to the first token, our retries included; 0: no limit."
     )
     gap_timeout: Seconds = Field(default=60, description="Seconds between two chunks of the model; 0: no limit.")
     job_timeout: Seconds = Field(default=3600, description="Seconds that one attempt may run; 0: no limit.")

@@ -33,7 +33,9 @@ class Decoder:
     """
 
     def __init__(self, *, max_line: int = 16_777_216) -> None:
-        self._rest = b""
+        #: The pieces of an unfinished line, joined once it ends: to join them each time would be quadratic.
+        self._rest: list[bytes] = []
+        self._rest_size = 0
         self._max_line = max_line
         self._begun = False
         self._after_cr = False
@@ -49,19 +51,22 @@ class Decoder:
             # The CR has ended its line; an LF here is the other half of a CR LF.
             piece = piece.removeprefix(b"\n")
             self._after_cr = False
-        buffer = self._rest + piece
+        if self._begun and b"\n" not in piece and b"\r" not in piece:
+            self._keep(piece)
+            return []
+        buffer = b"".join((*self._rest, piece))
+        self._rest, self._rest_size = [], 0
         if not self._begun:
             if b"\xef\xbb\xbf".startswith(buffer[:3]) and len(buffer) < 3:
-                self._rest = buffer
+                self._keep(buffer)
                 return []
             buffer = buffer.removeprefix(b"\xef\xbb\xbf")
             self._begun = True
         if b"\r" in buffer:
             self._after_cr = buffer.endswith(b"\r")
             buffer = buffer.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *lines, self._rest = buffer.split(b"\n")
-        if len(self._rest) > self._max_line:
-            raise ValueError(f"a line of an event stream is longer than {self._max_line} bytes")
+        *lines, rest = buffer.split(b"\n")
+        self._keep(rest)
         messages = []
         for line in lines:
             if not line:
@@ -73,6 +78,13 @@ class Decoder:
             elif line[0] != 0x3A:  # not a comment
                 self._field(line)
         return messages
+
+    def _keep(self, piece: bytes) -> None:
+        if piece:
+            self._rest.append(piece)
+            self._rest_size += len(piece)
+        if self._rest_size > self._max_line:
+            raise ValueError(f"a line of an event stream is longer than {self._max_line} bytes")
 
     def _field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")

@@ -9,6 +9,8 @@
     tail      an attempt's end of the log: append, repair, outages
     model     the OpenAI-compatible model: one raw stream, errors translated
     chunks    the model's chunks to events (pure)
+    calls     tool and function calls, put together from fragments (pure)
+    values    what the model's JSON may mean, and what it cannot (pure)
     meter     an attempt's times and rates (pure)
     cancels   looks at the cancel flags while models are silent
     sweep     mends what a crash left between two keys

@@ -73,15 +73,12 @@ class Calls:
             for call in self.all:
                 if call.id == call_id:
                     return call
-        if index is not None:
-            call = self._by_index.get(index)
-        else:
-            call = self.all[-1] if self.all else None
-            if call is not None and name is not None and call.name is not None and name != call.name:
-                return None
-        if call is not None and call_id is not None and call.id is not None:
+        found = self._by_index.get(index) if index is not None else (self.all[-1] if self.all else None)
+        if found is None:
             return None
-        return call
+        another_id = call_id is not None and found.id is not None
+        another_name = index is None and name is not None and found.name not in (None, name)
+        return None if another_id or another_name else found
 
 
 def _why(text: str) -> str:

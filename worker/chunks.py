@@ -66,7 +66,7 @@ class Chunks:
         """Tokens that the model counts as its own but did not stream: its reasoning, unless it showed it."""
         details = (self.usage or {}).get("completion_tokens_details")
         tokens = details.get("reasoning_tokens") if isinstance(details, dict) else None
-        return tokens if isinstance(tokens, int) and not self._reasoned else 0
+        return max(tokens, 0) if isinstance(tokens, int) and not self._reasoned else 0
 
     def text(self) -> str:
         """The content of the first choice."""
@@ -142,7 +142,7 @@ class Chunks:
         if function := as_dict(delta.get("function_call"), "function_call"):
             state.function = state.function or Call(0)
             state.function.extend(function)
-        state.finish_reason = as_text(choice.get("finish_reason")) or state.finish_reason
+        state.finish_reason = as_text(choice.get("finish_reason") or None) or state.finish_reason
         if logprobs := choice.get("logprobs"):
             if len(drafts) == before and _has_tokens(logprobs):
                 # A token that is part of a character has no text of its own.

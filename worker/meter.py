@@ -31,8 +31,11 @@ class Meter:
             self._first = now
         self._last = now
 
-    def metrics(self, now: float, chunk_count: int, usage: dict[str, Any] | None) -> dict[str, Any]:
-        """What the terminal event carries; seconds, and tokens a second between the first and the last token."""
+    def metrics(self, now: float, chunk_count: int, usage: dict[str, Any] | None, hidden: int = 0) -> dict[str, Any]:
+        """What the terminal event carries; seconds, and tokens a second between the first and the last token.
+
+        `hidden`: tokens of `usage` that were not streamed, so that they do not count as fast ones.
+        """
         first = self._first
         counts = usage or {}
         metrics: dict[str, Any] = {
@@ -43,16 +46,17 @@ class Meter:
             else round(first - self._called, 4),
             "total_seconds": round(self._waited + now - self.claimed, 4),
             "chunk_count": chunk_count,
-            "tokens_per_second": self._rate(chunk_count, counts),
+            "tokens_per_second": self._rate(chunk_count, counts, hidden),
         }
         for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
             if isinstance(counts.get(name), int):
                 metrics[name] = counts[name]
         return metrics
 
-    def _rate(self, chunk_count: int, counts: dict[str, Any]) -> float | None:
-        tokens = counts.get("completion_tokens")
-        if not isinstance(tokens, int) or tokens <= 0:
+    def _rate(self, chunk_count: int, counts: dict[str, Any], hidden: int) -> float | None:
+        counted = counts.get("completion_tokens")
+        tokens = counted - hidden if isinstance(counted, int) else 0
+        if tokens <= 0:
             tokens = chunk_count
         if self._first is None or self._last is None or self._last <= self._first:
             return None

@@ -7,10 +7,11 @@ The bytes are read raw and parsed by `worker.chunks`: the SDK's chunk objects co
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any, Final
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Final, cast
 
+import aiohttp
 import httpx2
 import openai
 from openai import AsyncAzureOpenAI, AsyncOpenAI
@@ -58,7 +59,7 @@ class Model:
             ) as response:
                 kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if kind == "application/json":
-                    yield _framed(response.iter_bytes())
+                    pieces = _framed(response.iter_bytes())
                 elif kind in (
                     "text/event-stream",
                     "text/plain",
@@ -66,10 +67,14 @@ class Model:
                     "application/octet-stream",
                     "",
                 ):
-                    yield response.iter_bytes()
+                    # The SDK does not say that it is a generator.
+                    pieces = cast(AsyncGenerator[bytes, None], response.iter_bytes())
                 else:
                     raise ModelError("model_malformed", f"The model answered with {kind[:80]}.", retryable=False)
-        except (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError) as error:
+                # A generator that is left half read would be closed some time later, by a task of its own.
+                async with aclosing(pieces):
+                    yield pieces
+        except (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError) as error:
             raise self._translate(error) from None
 
     async def close(self) -> None:
@@ -82,18 +87,21 @@ class Model:
                 # The server's own words may quote the key.
                 message = f"The model refused our credentials ({error.status_code})."
             else:
-                message = f"The model answered {error.status_code}: {self._clean(_reason(error))}"
+                message = f"The model answered {error.status_code}: {self.clean(_reason(error))}"
             return ModelError(code, message, retryable=retryable, retry_after=_retry_after(error.response.headers))
-        if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
-            return ModelError("model_timeout", "The model did not answer in time.", retryable=True)
-        if isinstance(error, openai.APIConnectionError):
-            cause = type(error.__cause__).__name__ if error.__cause__ else "connection error"
-            return ModelError("model_unreachable", f"The model cannot be reached: {cause}.", retryable=True)
+        # The SDK's transport calls every broken connection a time-out; what aiohttp met is at the root.
+        causes = _causes(error)
+        root = causes[-1]
         if isinstance(error, httpx2.HTTPError | httpx2.StreamError):
-            return ModelError("model_cut", f"The model broke off: {type(error).__name__}.", retryable=True)
-        return ModelError("model_error", self._clean(str(error)), retryable=False)
+            return ModelError("model_cut", f"The model broke off: {type(root).__name__}.", retryable=True)
+        if isinstance(error, openai.APIConnectionError | aiohttp.ClientError):
+            if any(isinstance(cause, TimeoutError) for cause in causes):
+                return ModelError("model_timeout", "The model did not answer in time.", retryable=True)
+            reason = type(root).__name__
+            return ModelError("model_unreachable", f"The model cannot be reached: {reason}.", retryable=True)
+        return ModelError("model_error", self.clean(str(error)), retryable=False)
 
-    def _clean(self, message: str) -> str:
+    def clean(self, message: str) -> str:
         """The message, shortened and without our key, should the server quote it."""
         key = self._client.api_key
         return (message.replace(key, "***") if len(key) > 3 else message)[:500]
@@ -102,7 +110,8 @@ class Model:
 def _client(settings: Settings) -> AsyncOpenAI:
     timeout = httpx2.Timeout(None, connect=settings.connect_timeout)
     # No limit on connections but the slots: a stream that waited for a free connection would look like a slow model.
-    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30)
+    # The SDK passes the number on to aiohttp, where 0 is no limit, and None would be 100.
+    limits = httpx2.Limits(max_connections=0, max_keepalive_connections=None, keepalive_expiry=30)
     # Retries are ours: they end with the first token, obey the cancel flag, and count against the job's time.
     common: dict[str, Any] = {"max_retries": 0, "timeout": timeout}
     environment = os.environ
@@ -123,7 +132,7 @@ def _client(settings: Settings) -> AsyncOpenAI:
         raise BadSettings(str(error).replace("\n", " ")) from None
 
 
-async def _framed(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _framed(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """A whole JSON answer as one SSE message, for servers that do not stream."""
     body = bytearray()
     async for piece in pieces:
@@ -132,6 +141,14 @@ async def _framed(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             raise ModelError("model_malformed", f"The model's answer exceeds {_LONGEST_BODY} bytes.", retryable=False)
     # JSON has no line ends but between its tokens.
     yield b"data: " + bytes(body).replace(b"\r", b" ").replace(b"\n", b" ") + b"\n\ndata: [DONE]\n\n"
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error, its cause, and so on; what was raised first is the last."""
+    causes = [error]
+    while (cause := causes[-1].__cause__) is not None:
+        causes.append(cause)
+    return causes
 
 
 def _reason(error: openai.APIStatusError) -> str:

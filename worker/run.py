@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from worker.chunks import Chunks
 from worker.meter import Meter
 from worker.model import Model
 from worker.tail import Tail
+from worker.values import malformed
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +73,8 @@ class Run:
         self._order: _Order | None = None
         self._task: asyncio.Task[None] | None = None
         self._heard_at = 0.0
+        #: The model has said all; only its connection is still being read to its end.
+        self._complete = False
         self._timer: asyncio.TimerHandle | None = None
 
     async def go(self) -> bool:
@@ -93,11 +97,16 @@ class Run:
 
     def interrupt(self, stop: Stop, *, by: str = "", error: ModelError | None = None) -> None:
         """Stops the run; the first order counts. Does nothing once the model's stream is over."""
-        if self._order is None and self._task is not None and not self._task.done():
-            self._order = _Order(stop, by, error)
+        if self._order is not None or self._complete or (self._task is not None and self._task.done()):
+            return
+        self._order = _Order(stop, by, error)
+        if self._task is not None:
             self._task.cancel()
 
     async def _stream_to_end(self, request: dict[str, Any]) -> bool:
+        order = self._order
+        if order is not None:  # told before it began
+            return await self._end(order)
         self._task = asyncio.create_task(self._stream(request), name=f"stream {self.job_id}")
         self._watch_time()
         error: ModelError | None = None
@@ -112,6 +121,10 @@ class Run:
             error = failure
         except StoreUnavailable:
             error = ModelError("redis_outage", "Redis was away for longer than the worker waits.", retryable=True)
+        except Exception:
+            # Without an end here the job would come back and break as often as it may be tried, its watchers waiting.
+            logger.exception("job %s: the run broke", self.job_id)
+            error = ModelError("internal_error", "The worker failed; it is in its log.", retryable=True)
         finally:
             if self._timer is not None:
                 self._timer.cancel()
@@ -143,7 +156,12 @@ class Run:
         self._meter.called(self._heard_at)
         async with self._model.stream(request) as pieces:
             async for piece in pieces:
-                if await self._take(decoder.feed(piece)):
+                try:
+                    messages = decoder.feed(piece)
+                except ValueError as error:
+                    raise malformed(f"that is none: {error}") from None
+                if await self._take(messages):
+                    self._complete = True
                     await self._read_out(pieces)
                     return
         if not self._chunks.finished:
@@ -169,8 +187,10 @@ class Run:
         if self._chunks.count > heard:
             self._meter.token(self._loop.time())
         if drafts:
+            # While Redis is away nobody reads the model, so that it cannot be said to have fallen silent.
+            self._heard_at = math.inf
             flag = await self._tail.append(merge_drafts(drafts))
-            self.looked_at = self._loop.time()
+            self._heard_at = self.looked_at = self._loop.time()
             if flag is not None:
                 raise _Cancelled(flag)
         if failure is not None:
@@ -200,14 +220,16 @@ class Run:
         if order.stop is Stop.CANCELLED:
             await self._finish([], "cancelled", {"by": who(order.by)})
         elif error is not None:
-            await self._finish([], "failed", {"error": _public(error)})
+            public = _public(error)
+            public["message"] = self._model.clean(public["message"])
+            await self._finish([], "failed", {"error": public})
         else:
             await self._finish(self._chunks.close(), "done", {"finish_reason": self._chunks.finish_reason})
         return True
 
     async def _finish(self, drafts: list[Draft], end: str, fields: dict[str, Any]) -> None:
         chunks = self._chunks
-        metrics = self._meter.metrics(self._loop.time(), chunks.count, chunks.usage)
+        metrics = self._meter.metrics(self._loop.time(), chunks.count, chunks.usage, chunks.hidden_tokens)
         fields["content"] = chunks.text()
         for name, value in (
             ("tool_calls", chunks.tool_calls),
@@ -231,7 +253,13 @@ class Run:
             fields["by"] = who(self._claim.note)
         else:
             end = "failed"
-            fields["error"] = _public(ModelError(self._claim.note, _LOST[self._claim.note], retryable=True))
+            fields["error"] = _public(
+                ModelError(
+                    self._claim.note,
+                    _LOST.get(self._claim.note, "The job was tried as often as it may be."),
+                    retryable=True,
+                )
+            )
         metrics = self._meter.metrics(self._loop.time(), 0, None)
         metrics["chunk_count"] = None
         await self._write_end([], end, fields, metrics)

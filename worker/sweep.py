@@ -8,6 +8,7 @@ from typing import Final
 from readalong.index import Cursor, Index
 from readalong.log import Log
 from readalong.queue import Queue
+from readalong.record import Record
 from readalong.settings import Settings
 from readalong.states import Status
 from worker.run import who
@@ -39,7 +40,20 @@ class Sweep:
 
     async def _page(self, page: list[Cursor], now: int) -> None:
         ids = [cursor.job_id for cursor in page]
-        records = await self._log.records(ids)
+        try:
+            records = await self._log.records(ids)
+        except (KeyError, ValueError) as error:
+            # Of a newer version, in the middle of a deploy, or changed by hand: no reason to leave the others.
+            if len(page) == 1:
+                logger.warning("job %s cannot be read and is left alone: %s", ids[0], error)
+                return
+            for cursor in page:
+                await self._page([cursor], now)
+            return
+        await self._mend(page, records, now)
+
+    async def _mend(self, page: list[Cursor], records: list[Record | None], now: int) -> None:
+        ids = [cursor.job_id for cursor in page]
         queued = await self._queue.holds(ids)
         flags = await self._log.flags(ids)
         closed = []
@@ -56,9 +70,10 @@ class Sweep:
                     await self._queue.withdraw(cursor.job_id)
             elif record.status is Status.QUEUED and cursor.job_id in flags:
                 # Somebody set the flag by hand, which ends no queued job by itself.
-                await self._log.cancel(cursor.job_id, who(flags[cursor.job_id]), now)
-                await self._queue.withdraw(cursor.job_id)
-                closed.append(cursor.job_id)
+                status = await self._log.cancel(cursor.job_id, who(flags[cursor.job_id]), now)
+                if status is not Status.RUNNING:  # a worker may have been quicker; it sees the flag
+                    await self._queue.withdraw(cursor.job_id)
+                    closed.append(cursor.job_id)
             else:
                 alive.append(cursor.job_id)
                 if not in_queue and not fresh:

@@ -81,8 +81,10 @@ def as_index(value: Any, name: str) -> int | None:
         return None
     if isinstance(value, str) and value.isdecimal() and len(value) <= 6:
         return int(value)
-    if isinstance(value, int | float) and value == int(value) and 0 <= value <= _LARGEST_INDEX:
-        return int(value)
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+        index = int(value)
+        if 0 <= index <= _LARGEST_INDEX:
+            return index
     raise malformed(f"whose `{name}` is no index")
 
 

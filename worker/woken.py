@@ -42,6 +42,7 @@ class WokenWorker(Worker):
         self._settings = settings
         self._identity = identity
         self._id: str = identity["id"]
+        self._redis = redis
         self._pipe = Pipe(redis, settings.redis_timeout)
         self._log = Log(redis, settings, self._pipe)
         self._index = Index(redis, settings)
@@ -50,6 +51,9 @@ class WokenWorker(Worker):
         self._runner = Runner(settings, self._log, self._index, model, identity)
         self._cancels = Cancels(redis, self._log, settings, self._runner.runs)
         self._taken: dict[str, Taken] = {}
+        self._again: dict[str, Taken] = {}
+        # A BLPOP that blocks for longer than the socket's time-out would look like a Redis that is away.
+        self._patience = min(settings.poll, settings.redis_timeout / 2)
         self._stopping = asyncio.Event()
         self._slot_free = asyncio.Event()
         super().__init__(
@@ -73,6 +77,15 @@ class WokenWorker(Worker):
         """Takes nothing new, lets the streams run for the drain time, hands over the rest, and ends `main`."""
         self._stopping.set()
         self._slot_free.set()
+
+    async def close(self) -> None:
+        """Cancels what still runs and closes the connections. arq's own calls what redis-py is about to remove."""
+        running = list(self.tasks.values())
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await self._pipe.close()
+        await self._redis.aclose()
 
     async def main(self) -> None:
         """Works until `stop`."""
@@ -114,9 +127,14 @@ class WokenWorker(Worker):
             try:
                 taken = await self._queue.take(self._id, free)
                 for job in taken:
-                    self._start(job)
+                    # Redis was away for longer than our lease: what we still run is ours again, and not a second run.
+                    # Or it has just been given back, and its task is about to end.
+                    if job.job_id in self.tasks:
+                        self._again[job.job_id] = job
+                    else:
+                        self._start(job)
                 if not taken:
-                    await self._queue.wake(self._settings.poll)
+                    await self._queue.wake(self._patience)
             except StoreUnavailable as error:
                 logger.warning("queue: %s", error)
                 await asyncio.sleep(random.uniform(0.2, 0.5))
@@ -132,6 +150,9 @@ class WokenWorker(Worker):
         if not task.cancelled() and (error := task.exception()) is not None:
             # arq ends the process here. Its lease runs out and another worker goes on with the job.
             logger.error("job %s: the run broke", job_id, exc_info=error)
+        again = self._again.pop(job_id, None)
+        if again is not None and not self._stopping.is_set():
+            self._start(again)
 
     async def finish_job(self, job_id: str, finish: bool, *_: Any) -> None:
         """Gives the lease back, if it is still ours: arq's own would delete another worker's."""
@@ -179,8 +200,10 @@ class WokenWorker(Worker):
                 "worker %s stops; %d jobs may end within %g s", self._id, len(running), self._settings.drain_timeout
             )
             await asyncio.wait(running, timeout=self._settings.drain_timeout)
-        for job_id in list(self._runner.runs):
-            self._interrupt(job_id, Stop.DRAIN)
-        if self.tasks:
-            # A run that waits for Redis cannot hand over; arq's close cancels it and its lease runs out.
-            await asyncio.wait(list(self.tasks.values()), timeout=self._settings.redis_timeout)
+        # A run that waits for Redis cannot hand over: `close` cancels it.
+        deadline = self.loop.time() + self._settings.redis_timeout
+        while self.tasks and self.loop.time() < deadline:
+            # A job that was taken a moment ago is no run yet: it is told in the next turn.
+            for job_id in list(self._runner.runs):
+                self._interrupt(job_id, Stop.DRAIN)
+            await asyncio.wait(list(self.tasks.values()), timeout=0.05)

@@ -1,0 +1,34 @@
+"""Fixtures: an empty Valkey, settings with short times, the demo model, and the API's view of it all."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+import pytest
+
+from readalong.connection import connect
+from readalong.settings import Settings
+from tests.support.servers import RedisServer
+from tests.worker.helpers import House, settings_for
+
+
+@pytest.fixture
+def redis_server(redis_servers: dict[str, RedisServer]) -> RedisServer:
+    """The embedded Valkey alone: what differs between the brands is tested where the scripts are."""
+    server = redis_servers["valkey"]
+    if not server.running:
+        server.restart()
+    server.command("FLUSHALL")
+    return server
+
+
+@pytest.fixture
+def settings(redis_server: RedisServer) -> Settings:
+    return settings_for(redis_server.url)
+
+
+@pytest.fixture
+def house(settings: Settings, resources: AsyncExitStack) -> House:
+    redis = connect(settings)
+    resources.push_async_callback(redis.aclose)
+    return House(settings, redis)

@@ -1,0 +1,247 @@
+"""A queue with real workers, the demo model beside them, and ways to wait for what they do."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import orjson
+from arq.connections import ArqRedis
+from pydantic import AnyUrl
+
+from demomodel.server import serve
+from readalong.connection import connect
+from readalong.events import TERMINAL, TEXT, Event
+from readalong.index import Index
+from readalong.keys import new_job_id
+from readalong.log import Log, Submission
+from readalong.queue import Queue
+from readalong.record import Record
+from readalong.settings import Settings
+from worker.model import Model
+from worker.woken import WokenWorker
+
+ASKED = [{"role": "user", "content": "How does an umbrella work?"}]
+
+
+async def until(check: Callable[[], Any], within: float = 10.0) -> Any:
+    """Asks (and waits, if the answer is to be awaited) until the answer is true, and gives it back.
+
+    Fails after `within` seconds.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within
+    while True:
+        answer = check()
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if answer:
+            return answer
+        if loop.time() > deadline:
+            raise AssertionError(f"not within {within:g} s: {inspect.getsource(check).strip()}")
+        await asyncio.sleep(0.01)
+
+
+def settings_for(url: str, **changes: Any) -> Settings:
+    """Settings with short times; no sweep disturbs unless a test asks for it."""
+    values: dict[str, Any] = {
+        "model": "demo",
+        "lease": 1.0,
+        "cancel_poll": 0.05,
+        "poll": 0.1,
+        "sweep": 3600,
+        "drain_timeout": 0,
+        "redis_timeout": 2,
+        "first_token_timeout": 20,
+        "gap_timeout": 20,
+        **changes,
+    }
+    return Settings(redis_url=AnyUrl(url), **values)
+
+
+class DemoModel:
+    """The demo model, running; `url` is its base URL."""
+
+    def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
+        self.url = url
+        self._http = http
+
+    async def stats(self) -> dict[str, Any]:
+        async with self._http.get(self.url.removesuffix("/v1") + "/stats") as answer:
+            stats: dict[str, Any] = await answer.json()
+            return stats
+
+    async def bodies(self) -> list[dict[str, Any]]:
+        """The request bodies so far."""
+        return [request["body"] for request in (await self.stats())["requests"]]
+
+    async def streaming(self) -> None:
+        """Waits until a stream is open."""
+
+        async def opened() -> bool:
+            return bool((await self.stats())["open"])
+
+        await until(opened)
+
+    async def left_alone(self) -> dict[str, Any]:
+        """Waits until no stream is open, which is when every client has closed its connection or heard the end."""
+
+        async def closed() -> dict[str, Any] | None:
+            stats = await self.stats()
+            return None if stats["open"] else stats
+
+        found: dict[str, Any] = await until(closed)
+        return found
+
+
+@asynccontextmanager
+async def demo_model() -> AsyncIterator[DemoModel]:
+    """The demo model on a free port."""
+    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(serve(on_ready=ready.set_result, handle_signals=False), name="demo model")
+    try:
+        async with aiohttp.ClientSession() as http:
+            yield DemoModel(await ready, http)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+class House:
+    """One Redis as the API sees it: submits jobs and looks at them."""
+
+    def __init__(self, settings: Settings, redis: ArqRedis) -> None:
+        self.settings = settings
+        self.keys = settings.keys
+        self.redis = redis
+        self.log = Log(redis, settings)
+        self.index = Index(redis, settings)
+        self.queue = Queue(redis, settings)
+
+    async def write(self, model: str = "demo", *, age: float = 0, **body: Any) -> str:
+        """Lists and writes a job that is `age` seconds old, as the first half of a submit does; answers its id."""
+        job_id = new_job_id()
+        now = await self.index.now() - int(age * 1000)
+        request = orjson.dumps({"messages": ASKED, "model": model, **body})
+        await self.index.add(job_id, now)
+        await self.log.submit(Submission(job_id, model, request, b"{}", "digest", now))
+        return job_id
+
+    async def submit(self, model: str = "demo", *, rate: float | None = None, age: float = 0, **body: Any) -> str:
+        """A new job in the queue. `rate`: tokens a second; `demo` in `body` holds the demo model's other options."""
+        if rate is not None:
+            body["demo"] = {"tokens_per_second": rate, "first_token_seconds": 0, **body.get("demo", {})}
+        job_id = await self.write(model, age=age, **body)
+        await self.queue.enqueue(job_id, await self.index.now())
+        return job_id
+
+    async def events(self, job_id: str) -> list[Event]:
+        return await self.log.read(job_id, 0, 100_000)
+
+    async def record(self, job_id: str) -> Record:
+        record = await self.log.record(job_id)
+        assert record is not None
+        return record
+
+    async def has(self, job_id: str, kind: str, count: int = 1, within: float = 10.0) -> list[Event]:
+        """Waits for `count` events of a type; answers the log."""
+
+        async def there() -> list[Event]:
+            events = await self.events(job_id)
+            return events if kinds(events).count(kind) >= count else []
+
+        events: list[Event] = await until(there, within)
+        return events
+
+    async def ended(self, job_id: str, within: float = 20.0) -> list[Event]:
+        """Waits for the job's end, and for its leaving the queue and the open jobs; answers its log, checked."""
+
+        async def there() -> list[Event]:
+            newest = await self.log.newest(job_id, 1)
+            return newest if newest and newest[0].terminal else []
+
+        await until(there, within)
+        await until(lambda: self.is_closed(job_id), within)
+        events = await self.events(job_id)
+        check_order(events)
+        assert (await self.record(job_id)).last_seq == len(events)
+        return events
+
+    async def is_closed(self, job_id: str) -> bool:
+        """Whether neither the queue nor the list of open jobs names the job."""
+        left = await self.redis.exists(
+            self.keys.arq_job(job_id), self.keys.arq_in_progress(job_id), self.keys.arq_retry(job_id)
+        )
+        queued = await self.redis.zscore(self.keys.queue, job_id)
+        opened = await self.redis.zscore(self.keys.open, job_id)
+        return not left and queued is None and opened is None
+
+
+class Working:
+    """A worker at work in this process."""
+
+    def __init__(self, worker: WokenWorker, task: asyncio.Task[None]) -> None:
+        self.worker = worker
+        self.task = task
+
+    @property
+    def runs(self) -> dict[str, Any]:
+        """Its runs by job id."""
+        return self.worker._runner.runs
+
+    async def stop(self) -> None:
+        """What SIGTERM does: drains and closes."""
+        self.worker.stop()
+        await self.task
+
+
+@asynccontextmanager
+async def working(settings: Settings, name: str = "w1") -> AsyncIterator[Working]:
+    """A worker for the model of the environment; at the end it is stopped and must leave nothing behind."""
+    model = Model(settings)
+    worker = WokenWorker(settings, connect(settings), model, {"id": name, "host": "h", "pid": 1})
+    task = asyncio.create_task(worker.async_run(), name=f"worker {name}")
+    one = Working(worker, task)
+    try:
+        yield one
+        await one.stop()
+        assert not one.runs
+        assert not worker.tasks
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await worker.close()
+        await model.close()
+
+
+def kinds(events: Sequence[Event]) -> list[str]:
+    return [event.type for event in events]
+
+
+def text_of(events: Sequence[Event], choice: int = 0) -> str:
+    """The content of the last attempt."""
+    pieces: list[str] = []
+    for event in events:
+        if event.type == "restarted":
+            pieces.clear()
+        elif event.type == "content" and event.fields().get("choice", 0) == choice:
+            pieces.append(event.fields()["content"])
+    return "".join(pieces)
+
+
+def check_order(events: Sequence[Event]) -> None:
+    """Numbers 1, 2, 3, …; queued, started, what the model said, and one end: unless it was cancelled in the queue."""
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    names = kinds(events)
+    assert names[0] == "queued"
+    assert names[-1] in TERMINAL
+    assert not TERMINAL & set(names[:-1])
+    if names != ["queued", "cancelled"]:
+        assert names[1] == "started"
+        between = TEXT | {"tool_call_delta", "tool_call", "function_call", "restarted"}
+        assert set(names[2:-1]) <= between
+    assert all(isinstance(event.fields(), dict) for event in events)

@@ -1,0 +1,61 @@
+"""Small servers that answer with exact bytes, for what the demo model does not do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+HELLO = b'data: {"choices":[{"index":0,"delta":{"content":"hello"},"finish_reason":"stop"}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+def reply(body: bytes, kind: str = "application/json", status: str = "200 OK", **headers: str) -> bytes:
+    """A whole answer; an underscore in a header's name is a hyphen."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close"]
+    lines += [f"Content-Type: {kind}"] if kind else []
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+@dataclass
+class RawServer:
+    """`heads` are the request lines and headers so far."""
+
+    url: str = ""
+    heads: list[str] = field(default_factory=list)
+
+
+@asynccontextmanager
+async def raw_server(*answers: bytes, keep_open: bool = False) -> AsyncIterator[RawServer]:
+    """Gives each request the next of the answers, the last one again and again, and closes the connection."""
+    server = RawServer()
+    open_ones: set[asyncio.StreamWriter] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_ones.add(writer)
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            server.heads.append(head.decode())
+            lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+            await reader.readexactly(int(lengths[0].split(b":")[1]))
+            writer.write(answers[min(len(server.heads), len(answers)) - 1])
+            await writer.drain()
+            if keep_open:
+                await reader.read()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return  # the client left first, which is what some tests are about
+        finally:
+            writer.close()
+            open_ones.discard(writer)
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v1"
+    try:
+        async with listener:
+            yield server
+    finally:
+        for writer in open_ones:
+            writer.close()

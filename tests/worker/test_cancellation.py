@@ -1,0 +1,313 @@
+"""A run that is stopped or cancelled at any of its awaits leaves nothing: no task, no entry, no open stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+import pytest
+from arq import Retry
+from pydantic import AnyUrl
+
+from readalong.errors import Fenced, ModelError
+from readalong.log import Appended, Claim, Verdict
+from readalong.record import Record
+from readalong.settings import Settings
+from readalong.states import Status
+from tests.worker.raw import DONE, HELLO
+from worker.run import Stop
+from worker.runner import Runner
+
+JOB = "a-job-of-the-tests"
+#: Each place in a run where it waits, in order; the model stays silent after its second piece if it is held there.
+STEPS = ("claim", "record", "call", "piece 0", "append 0", "piece 1", "append 1", "rest", "leave", "finish", "close")
+
+
+class Gate:
+    """Passes every step but one, at which it waits for ever, or until it is opened."""
+
+    def __init__(self, held: str) -> None:
+        self.held = held
+        self.reached = asyncio.Event()
+        self.open = asyncio.Event()
+        self.passed: list[str] = []
+
+    def hold(self, step: str) -> None:
+        """Holds at another step from now on."""
+        self.held = step
+        self.reached.clear()
+
+    async def step(self, name: str) -> None:
+        await asyncio.sleep(0)
+        if name == self.held:
+            self.reached.set()
+            await self.open.wait()
+        self.passed.append(name)
+
+
+class FakeModel:
+    """Says hello twice; `streams` is how many of its streams are open."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self.streams = 0
+        self.calls = 0
+
+    def clean(self, message: str) -> str:
+        return message
+
+    @asynccontextmanager
+    async def stream(self, request: dict[str, Any]) -> AsyncIterator[AsyncIterator[bytes]]:
+        self.calls += 1
+        await self._gate.step("call")
+        self.streams += 1
+        pieces = self._pieces()
+        try:
+            yield pieces
+        finally:
+            self.streams -= 1
+            await pieces.aclose()
+            await self._gate.step("leave")
+
+    async def _pieces(self) -> Any:
+        for number, piece in enumerate((HELLO, HELLO + DONE)):
+            await self._gate.step(f"piece {number}")
+            yield piece
+        await self._gate.step("rest")
+
+
+class FakeLog:
+    """A log that remembers its end, and takes nothing after it."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._appends = 0
+        self.last_seq = 2
+        self.end: str | None = None
+        self.error: dict[str, Any] | None = None
+        self.handed_over: str | None = None
+
+    async def claim(self, job_id: str, worker: bytes, token: str) -> Claim:
+        await self._gate.step("claim")
+        return Claim(Verdict.RUN, 1, 2, 0.5)
+
+    async def record(self, job_id: str) -> Record:
+        await self._gate.step("record")
+        nothing: Any = None
+        request = b'{"messages":[]}'
+        return Record(
+            id=job_id,
+            status=Status.RUNNING,
+            model="m",
+            attempt=1,
+            last_seq=2,
+            created_at=0,
+            started_at=0,
+            ended_at=nothing,
+            worker=nothing,
+            finish_reason=nothing,
+            usage=nothing,
+            metrics=nothing,
+            error=nothing,
+            metadata={},
+            request=request,
+            body_digest="",
+        )
+
+    async def append(self, job_id: str, attempt: int, first: int, events: Sequence[tuple[str, bytes]]) -> Appended:
+        number, self._appends = self._appends, self._appends + 1
+        await self._gate.step(f"append {number}")
+        return self._write(first, events)
+
+    async def finish(
+        self, job_id: str, attempt: int, first: int, events: Sequence[tuple[str, bytes]], fields: dict[str, Any]
+    ) -> Appended:
+        await self._gate.step("finish")
+        answer = self._write(first, events)
+        self.end, self.error = events[-1][0], orjson.loads(events[-1][1]).get("error")
+        return answer
+
+    async def hand_over(self, job_id: str, attempt: int, reason: str, *, counts: bool) -> None:
+        await self._gate.step("hand over")
+        self._check()
+        self.handed_over = reason
+
+    def _write(self, first: int, events: Sequence[tuple[str, bytes]]) -> Appended:
+        self._check()
+        self.last_seq = max(self.last_seq, first + len(events) - 1)
+        return Appended(False, self.last_seq, None)
+
+    def _check(self) -> None:
+        if self.end is not None:
+            raise Fenced("ended", code="ended")
+
+
+class FakeIndex:
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self.closed = False
+
+    async def close(self, *job_ids: str) -> None:
+        await self._gate.step("close")
+        self.closed = True
+
+
+class Stage:
+    """A runner among fakes, held at one step."""
+
+    def __init__(self, held: str, **settings: Any) -> None:
+        self.gate = Gate(held)
+        self.log = FakeLog(self.gate)
+        self.model = FakeModel(self.gate)
+        self.index = FakeIndex(self.gate)
+        known = Settings(redis_url=AnyUrl("redis://127.0.0.1:1/0"), **settings)
+        log: Any = self.log
+        index: Any = self.index
+        model: Any = self.model
+        self.runner = Runner(known, log, index, model, {"id": "w"})
+        self.task = asyncio.create_task(self.runner.run(JOB), name="the run")
+
+    async def held(self) -> None:
+        await asyncio.wait_for(self.gate.reached.wait(), 5)
+
+    async def outcome(self) -> str:
+        """How the runner's call ended."""
+        try:
+            await asyncio.wait_for(asyncio.shield(self.task), 5)
+        except Retry:
+            return "retry"
+        except asyncio.CancelledError:
+            return "cancelled"
+        return "ended"
+
+    def check_empty(self) -> None:
+        """Nothing is left of the run."""
+        assert self.task.done()
+        assert self.runner.runs == {}
+        assert self.model.streams == 0
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        assert tasks == set(), tasks
+        timers = [handle for handle in scheduled() if not handle.cancelled()]
+        assert timers == []
+
+
+def scheduled() -> list[asyncio.TimerHandle]:
+    """The timers of runs that the loop still holds."""
+    handles: list[asyncio.TimerHandle] = getattr(asyncio.get_running_loop(), "_scheduled")  # noqa: B009
+    return [handle for handle in handles if "_watch_time" in repr(handle)]
+
+
+async def test_a_run_that_nothing_stops_passes_every_step_and_leaves_nothing() -> None:
+    stage = Stage("none")
+    assert await stage.outcome() == "ended"
+    assert stage.gate.passed == list(STEPS)
+    assert (stage.log.end, stage.index.closed) == ("done", True)
+    stage.check_empty()
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_run_that_is_cancelled_from_outside_leaves_nothing(step: str) -> None:
+    """As the worker's close does, or a second signal."""
+    stage = Stage(step)
+    await stage.held()
+    stage.task.cancel()
+    assert await stage.outcome() == "cancelled"
+    stage.check_empty()
+    assert stage.log.end == ("done" if step == "close" else None)
+
+
+STREAMING = ("record", "call", "piece 0", "append 0", "piece 1", "append 1")
+
+
+@pytest.mark.parametrize("step", STREAMING)
+@pytest.mark.parametrize(
+    ("stop", "outcome", "end", "handed_over"),
+    [
+        (Stop.CANCELLED, "ended", "cancelled", None),
+        (Stop.FENCED, "retry", None, None),
+        (Stop.DRAIN, "retry", None, "worker_stopped"),
+        (Stop.TIMEOUT, "ended", "failed", None),
+    ],
+)
+async def test_an_order_to_stop_is_obeyed_at_every_step_and_leaves_nothing(
+    step: str, stop: Stop, outcome: str, end: str | None, handed_over: str | None
+) -> None:
+    stage = Stage(step)
+    await stage.held()
+    error = ModelError("model_timeout", "too late", retryable=True) if stop is Stop.TIMEOUT else None
+    stage.runner.runs[JOB].interrupt(stop, by="me", error=error)
+    # Asking Redis for the record cannot be interrupted; the order is kept.
+    stage.gate.open.set()
+    assert await stage.outcome() == outcome
+    assert (stage.log.end, stage.log.handed_over) == (end, handed_over)
+    assert stage.index.closed is (outcome == "ended")
+    assert stage.model.calls == (0 if step == "record" else 1)
+    stage.check_empty()
+
+
+@pytest.mark.parametrize("step", ["rest", "leave", "finish", "close"])
+async def test_an_order_to_stop_that_comes_when_all_is_said_changes_nothing(step: str) -> None:
+    stage = Stage(step)
+    await stage.held()
+    for run in stage.runner.runs.values():
+        run.interrupt(Stop.CANCELLED)
+    stage.gate.open.set()
+    assert await stage.outcome() == "ended"
+    assert stage.log.end == "done"
+    stage.check_empty()
+
+
+async def test_the_first_order_counts() -> None:
+    stage = Stage("piece 1")
+    await stage.held()
+    run = stage.runner.runs[JOB]
+    run.interrupt(Stop.CANCELLED, by="first")
+    run.interrupt(Stop.FENCED)
+    run.interrupt(Stop.DRAIN)
+    assert await stage.outcome() == "ended"
+    assert stage.log.end == "cancelled"
+    stage.check_empty()
+
+
+@pytest.mark.parametrize("step", ["finish", "hand over"])
+async def test_an_end_that_is_cancelled_while_it_is_written_leaves_nothing(step: str) -> None:
+    """A worker that is closed while Redis is away."""
+    stage = Stage("piece 1")
+    await stage.held()
+    stage.gate.hold(step)
+    stage.runner.runs[JOB].interrupt(Stop.DRAIN if step == "hand over" else Stop.CANCELLED)
+    await stage.held()
+    stage.task.cancel()
+    assert await stage.outcome() == "cancelled"
+    assert (stage.log.end, stage.log.handed_over) == (None, None)
+    stage.check_empty()
+
+
+async def test_a_cancellation_from_outside_and_an_order_at_once_leave_nothing() -> None:
+    stage = Stage("piece 1")
+    await stage.held()
+    stage.runner.runs[JOB].interrupt(Stop.DRAIN)
+    stage.task.cancel()
+    assert await stage.outcome() in ("retry", "cancelled")
+    stage.check_empty()
+
+
+@pytest.mark.parametrize(
+    ("settings", "step", "code"),
+    [
+        ({"first_token_timeout": 0.05}, "call", "model_timeout"),
+        ({"first_token_timeout": 0.05}, "piece 0", "model_timeout"),
+        ({"gap_timeout": 0.05}, "piece 1", "model_stalled"),
+        ({"job_timeout": 0.05}, "append 0", "job_timeout"),
+        ({"job_timeout": 0.05}, "piece 1", "job_timeout"),
+    ],
+)
+async def test_a_run_that_its_own_clock_stops_leaves_nothing(settings: dict[str, float], step: str, code: str) -> None:
+    stage = Stage(step, **settings)
+    await stage.held()
+    assert await stage.outcome() == "ended"
+    assert (stage.log.end, (stage.log.error or {})["code"]) == ("failed", code)
+    stage.check_empty()

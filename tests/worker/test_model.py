@@ -1,0 +1,336 @@
+"""The model's client: what it sends, what it makes of answers, and that it lets go of the connection."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from typing import Any
+
+import orjson
+import pytest
+
+from readalong.errors import BadSettings, ModelError
+from readalong.settings import Settings
+from tests.support.servers import free_port
+from tests.worker.helpers import ASKED, demo_model, until
+from tests.worker.raw import DONE, HELLO, SSE, raw_server, reply
+from worker.model import Model
+
+KEY = "sk-secret-0123456789abcdef"
+REQUEST = {"model": "demo-fast", "messages": ASKED, "stream": True}
+
+
+@pytest.fixture(autouse=True)
+def _with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+
+@asynccontextmanager
+async def model_at(monkeypatch: pytest.MonkeyPatch, url: str, **settings: Any) -> AsyncIterator[Model]:
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    model = Model(Settings(**settings))
+    try:
+        yield model
+    finally:
+        await model.close()
+
+
+async def body_of(model: Model, request: dict[str, Any] | None = None) -> bytes:
+    async with model.stream(request or REQUEST) as pieces:
+        return b"".join([piece async for piece in pieces])
+
+
+async def failure(monkeypatch: pytest.MonkeyPatch, answer: bytes) -> ModelError:
+    async with raw_server(answer) as server, model_at(monkeypatch, server.url) as model:
+        with pytest.raises(ModelError) as caught:
+            await body_of(model)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "retryable"),
+    [
+        (400, "model_bad_request", False),
+        (401, "model_unauthorized", False),
+        (403, "model_unauthorized", False),
+        (404, "model_not_found", False),
+        (408, "model_timeout", True),
+        (409, "model_error", True),
+        (413, "model_bad_request", False),
+        (418, "model_error", False),
+        (422, "model_bad_request", False),
+        (429, "model_rate_limited", True),
+        (500, "model_error", True),
+        (503, "model_error", True),
+        (529, "model_error", True),
+    ],
+)
+async def test_each_status_has_its_code_and_says_whether_to_try_again(
+    monkeypatch: pytest.MonkeyPatch, status: int, code: str, retryable: bool
+) -> None:
+    error = await failure(monkeypatch, reply(b'{"error":{"message":"because"}}', status=f"{status} No"))
+    assert (error.code, error.retryable, error.retry_after) == (code, retryable, None)
+    assert str(status) in error.message
+    assert ("because" in error.message) is (code != "model_unauthorized")
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry_After": "7"}, 7.0),
+        ({"Retry_After": "0.5"}, 0.5),
+        ({"retry_after_ms": "250", "Retry_After": "7"}, 0.25),
+        ({"Retry_After": "Sun, 22 Nov 2026 22:00:00 GMT"}, None),
+        ({"Retry_After": "-1"}, None),
+        ({"Retry_After": "nan"}, None),
+        ({"Retry_After": "1e9"}, None),
+        ({"retry_after_ms": "soon", "Retry_After": "7"}, 7.0),
+    ],
+)
+async def test_retry_after_is_seconds_where_it_makes_sense(
+    monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], seconds: float | None
+) -> None:
+    assert (await failure(monkeypatch, reply(b"{}", status="429 No", **headers))).retry_after == seconds
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
+@pytest.mark.parametrize("form", ['{"error":{"message":"bad key %s"}}', '{"message":"%s"}', '{"error":"%s"}', "%s"])
+async def test_a_server_that_echoes_the_key_does_not_make_us_tell_it(
+    monkeypatch: pytest.MonkeyPatch, status: int, form: str
+) -> None:
+    error = await failure(monkeypatch, reply((form % KEY).encode(), status=f"{status} No"))
+    assert KEY not in f"{error.message} {error!r} {error.__cause__!r}"
+
+
+async def test_a_long_reason_is_cut_after_the_key_is_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut first, and the beginning of a key across the limit would stay."""
+    long = "x" * 490 + KEY + "y" * 10_000
+    error = await failure(monkeypatch, reply(orjson.dumps({"error": {"message": long}}), status="400 No"))
+    assert KEY[:8] not in error.message
+    assert len(error.message) < 600
+
+
+async def test_a_refused_connection_is_worth_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with model_at(monkeypatch, f"http://127.0.0.1:{free_port()}/v1") as model:
+        with pytest.raises(ModelError) as caught:
+            await body_of(model)
+    assert (caught.value.code, caught.value.retryable) == ("model_unreachable", True)
+
+
+@pytest.mark.parametrize("answer", [b"", b"no HTTP at all\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Le"])
+async def test_an_answer_that_is_no_http_is_an_unreachable_model(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    error = await failure(monkeypatch, answer)
+    assert (error.code, error.retryable) == ("model_unreachable", True)
+
+
+async def test_a_body_that_breaks_off_is_a_cut_and_what_came_before_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = SSE.replace(b"Connection: close", b"Content-Length: 9999") + HELLO
+    got: list[bytes] = []
+
+    async def read(model: Model) -> None:
+        async with model.stream(REQUEST) as pieces:
+            async for piece in pieces:
+                got.append(piece)
+
+    async with raw_server(answer) as server, model_at(monkeypatch, server.url) as model:
+        with pytest.raises(ModelError) as caught:
+            await read(model)
+    assert (caught.value.code, caught.value.retryable) == ("model_cut", True)
+    assert b"".join(got) == HELLO
+
+
+async def test_the_bytes_of_a_stream_come_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = b": comment\r\n\r\n" + HELLO + "data: \u2028\n\n".encode() + b"\xff" + DONE
+    async with raw_server(SSE + body) as server, model_at(monkeypatch, server.url) as model:
+        assert await body_of(model) == body
+
+
+async def test_a_json_answer_to_a_request_for_a_stream_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretty = b'{\r\n  "choices": [\n {"message": {"content": "a\\nb"}}]\n}\n'
+    answer = reply(pretty, kind="application/json; charset=utf-8")
+    async with raw_server(answer) as server, model_at(monkeypatch, server.url) as model:
+        message, *rest = (await body_of(model)).split(b"\n\n")
+    assert rest == [b"data: [DONE]", b""]
+    assert orjson.loads(message.removeprefix(b"data: ")) == orjson.loads(pretty)
+
+
+@pytest.mark.parametrize("kind", ["text/html", "image/png", "x" * 500])
+async def test_a_page_in_place_of_an_answer_is_told_and_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    error = await failure(monkeypatch, reply(b"<p>Welcome", kind=kind))
+    assert (error.code, error.retryable) == ("model_malformed", False)
+    assert kind[:80] in error.message
+    assert len(error.message) < 200
+
+
+@pytest.mark.parametrize("kind", ["text/event-stream", "Text/Event-Stream;charset=utf-8", "text/plain", ""])
+async def test_a_stream_is_known_by_its_type_or_by_none(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    async with raw_server(reply(HELLO, kind=kind)) as server, model_at(monkeypatch, server.url) as model:
+        assert await body_of(model) == HELLO
+
+
+async def test_every_parameter_goes_to_the_model_as_it_came_unknown_ones_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = {
+        **REQUEST,
+        "messages": [*ASKED, {"role": "assistant", "content": None, "weight": 0, "tool_calls": []}],
+        "temperature": 0.0,
+        "top_p": 0.5,
+        "n": 1,
+        "max_tokens": 7,
+        "max_completion_tokens": 9,
+        "stop": ["\n", "x"],
+        "presence_penalty": -0.5,
+        "frequency_penalty": 0.25,
+        "logit_bias": {"50256": -100},
+        "logprobs": False,
+        "top_logprobs": 0,
+        "user": "ü",
+        "seed": 3,
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
+        "tool_choice": "none",
+        "functions": [{"name": "g"}],
+        "function_call": "none",
+        "parallel_tool_calls": False,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"const": None}}},
+        "reasoning_effort": "low",
+        "service_tier": "auto",
+        "store": False,
+        "metadata": {"a": "b"},
+        "prediction": {"type": "content", "content": ""},
+        "modalities": ["text"],
+        "stream_options": {"include_usage": True, "include_obfuscation": False},
+        "top_k": 5,
+        "nobody_knows": {"this": [None, True, 1.5, "\u2028"]},
+        "extra_headers": {"not": "a header"},
+        "timeout": 0,
+    }
+    async with demo_model() as demo, model_at(monkeypatch, demo.url) as model:
+        await body_of(model, request)
+        assert await demo.bodies() == [request]
+
+
+async def test_azures_variables_make_azures_path_and_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_API_VERSION", "2026-10-01")
+    async with demo_model() as demo:
+        monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", demo.url.removesuffix("/v1"))
+        model = Model(Settings())
+        try:
+            body = await body_of(model, {**REQUEST, "model": "my deployment/../x", "demo": {"tokens_per_second": 0}})
+        finally:
+            await model.close()
+        request = (await demo.stats())["requests"][0]
+    assert b"prompt_filter_results" in body
+    assert request["path"] == "/openai/deployments/my%20deployment%2F..%2Fx/chat/completions?api-version=2026-10-01"
+    assert "api-key" in request["headers"]
+    assert "authorization" not in request["headers"]
+
+
+async def test_azures_key_is_not_told_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_API_VERSION", "2026-10-01")
+    async with raw_server(reply(orjson.dumps({"error": {"message": KEY}}), status="400 No")) as server:
+        monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", server.url.removesuffix("/v1"))
+        model = Model(Settings())
+        with pytest.raises(ModelError) as caught:
+            await body_of(model)
+        await model.close()
+    assert f"api-key: {KEY}" in server.heads[0]
+    assert KEY not in caught.value.message
+
+
+async def test_a_server_without_keys_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    async with demo_model() as demo, model_at(monkeypatch, demo.url) as model:
+        assert DONE in await body_of(model)
+
+
+@pytest.mark.parametrize(
+    ("environment", "names"),
+    [
+        ({}, "OPENAI_API_KEY"),
+        ({"OPENAI_API_KEY": ""}, "OPENAI_API_KEY"),
+        ({"AZURE_OPENAI_ENDPOINT": "https://x", "AZURE_OPENAI_API_KEY": "k"}, "OPENAI_API_VERSION"),
+        ({"AZURE_OPENAI_ENDPOINT": "https://x", "OPENAI_API_VERSION": "1"}, "AZURE_OPENAI_API_KEY"),
+        ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "http://[::1"}, ""),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else value,
+)
+async def test_what_is_missing_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], names: str
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(BadSettings) as caught:
+        Model(Settings())
+    assert names in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("how", ["break", "error", "before the first byte"])
+async def test_leaving_the_block_closes_the_connection(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    async def leave(model: Model) -> None:
+        async with model.stream({**REQUEST, "model": "demo-endless"}) as pieces:
+            if how != "before the first byte":
+                await anext(pieces)
+            await demo.streaming()
+            if how == "error":
+                raise ZeroDivisionError
+
+    async with demo_model() as demo, model_at(monkeypatch, demo.url) as model:
+        if how == "error":
+            with pytest.raises(ZeroDivisionError):
+                await leave(model)
+        else:
+            await leave(model)
+        assert (await demo.left_alone())["gone"] == 1
+
+
+async def test_a_connection_that_is_reset_in_mid_stream_is_a_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK's transport calls it a time-out to connect."""
+    async with demo_model() as demo, model_at(monkeypatch, demo.url) as model:
+        with pytest.raises(ModelError) as caught:
+            await body_of(model, {**REQUEST, "model": "demo-reset", "demo": {"tokens_per_second": 2000}})
+    assert (caught.value.code, caught.value.retryable) == ("model_cut", True)
+
+
+async def test_a_model_that_does_not_accept_connections_in_time_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listener whose backlog is full drops what comes next, as a firewall does."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        address = listener.getsockname()
+        with ExitStack() as stack:
+            for _ in range(4):
+                filler = stack.enter_context(socket.socket())
+                filler.setblocking(False)
+                filler.connect_ex(address)
+            async with model_at(monkeypatch, f"http://127.0.0.1:{address[1]}/v1", connect_timeout=0.2) as model:
+                with pytest.raises(ModelError) as caught:
+                    await body_of(model)
+    assert (caught.value.code, caught.value.retryable) == ("model_timeout", True)
+
+
+async def test_more_streams_than_a_hundred_are_open_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that waited for a free connection would look like a slow model."""
+    count = 120
+
+    async def hang(model: Model) -> None:
+        await body_of(model, {**REQUEST, "model": "demo-hang"})
+
+    async with demo_model() as demo, model_at(monkeypatch, demo.url) as model:
+        calls = [asyncio.create_task(hang(model)) for _ in range(count)]
+
+        async def all_open() -> bool:
+            return bool((await demo.stats())["open"] == count)
+
+        await until(all_open)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        assert (await demo.left_alone())["gone"] == count

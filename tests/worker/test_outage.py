@@ -1,0 +1,125 @@
+"""Redis goes away while a worker works, and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from demomodel import text_for
+from readalong.connection import connect
+from readalong.events import Event
+from readalong.settings import Settings
+from tests.support.servers import RedisServer
+from tests.worker.helpers import ASKED, House, Working, demo_model, kinds, settings_for, text_of, until, working
+
+#: A little over a second of text.
+DEMO = {"tokens": 200, "tokens_per_second": 150, "first_token_seconds": 0}
+
+
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    """A server of the test's own, which loses nothing when it is killed."""
+    with RedisServer.start(aof=True) as server:
+        yield server
+
+
+async def at_work(house: House, monkeypatch: pytest.MonkeyPatch, stack: AsyncExitStack, settings: Settings) -> Working:
+    demo = await stack.enter_async_context(demo_model())
+    monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
+    return await stack.enter_async_context(working(settings))
+
+
+async def away(server: RedisServer, seconds: float = 0) -> None:
+    """Kills the server, and starts it again after a while."""
+    await asyncio.to_thread(server.kill)
+    await asyncio.sleep(seconds)  # the outage itself: there is nothing to wait for
+    await asyncio.to_thread(server.restart)
+
+
+def check_whole(events: list[Event], demo: dict[str, float] | None = None) -> None:
+    """Done at the first attempt, with the model's own text."""
+    assert (events[-1].type, kinds(events).count("restarted")) == ("done", 0)
+    assert text_of(events) == text_for({"model": "demo", "messages": ASKED, "demo": demo or DEMO})
+
+
+async def test_a_job_outlives_a_restart_of_redis_in_mid_stream(
+    house: House, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
+) -> None:
+    settings = settings_for(redis_server.url, lease=10)
+    await at_work(house, monkeypatch, resources, settings)
+    job_id = await house.submit(demo=DEMO)
+    await house.has(job_id, "content", 5)
+    await away(redis_server)
+    check_whole(await house.ended(job_id))
+
+
+async def test_a_worker_alone_keeps_its_jobs_through_an_outage_longer_than_its_lease(
+    house: House, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
+) -> None:
+    """It must neither take them from itself nor believe that the model has fallen silent meanwhile."""
+    settings = settings_for(redis_server.url, lease=0.5, gap_timeout=0.4)
+    await at_work(house, monkeypatch, resources, settings)
+    job_id = await house.submit(demo=DEMO)
+    await house.has(job_id, "content", 5)
+    await away(redis_server, 1.5)
+    check_whole(await house.ended(job_id))
+
+
+async def test_an_outage_beyond_the_limit_fails_the_job_when_redis_is_back(
+    house: House, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
+) -> None:
+    settings = settings_for(redis_server.url, redis_outage=0.2, lease=10)
+    await at_work(house, monkeypatch, resources, settings)
+    job_id = await house.submit(demo={**DEMO, "tokens": 100_000})
+    await house.has(job_id, "content", 5)
+    await away(redis_server, 1)
+    events = await house.ended(job_id)
+    end = events[-1].fields()
+    assert (events[-1].type, end["error"]["code"], end["error"]["retryable"]) == ("failed", "redis_outage", True)
+    assert end["content"] == text_of(events)
+
+
+async def test_a_worker_that_starts_before_redis_works_when_it_comes(
+    house: House, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
+) -> None:
+    job_id = await house.submit("demo-fast")
+    await asyncio.to_thread(redis_server.kill)
+    one = await at_work(house, monkeypatch, resources, settings_for(redis_server.url))
+    await asyncio.to_thread(redis_server.restart)
+    assert (await house.ended(job_id))[-1].type == "done"
+    assert not one.task.done()
+
+
+async def test_an_idle_worker_hears_of_jobs_and_cancels_after_an_outage(
+    house: House, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
+) -> None:
+    settings = settings_for(redis_server.url, cancel_poll=60)
+    await at_work(house, monkeypatch, resources, settings)
+    await house.ended(await house.submit("demo-fast"))
+    await away(redis_server)
+    job_id = await house.submit("demo-hang")
+    await house.has(job_id, "started")
+
+    async def listens() -> bool:
+        return bool((await house.redis.pubsub_numsub(house.keys.control))[0][1])
+
+    await until(listens)
+    await house.log.cancel(job_id, "client", 0)
+    assert (await house.ended(job_id))[-1].type == "cancelled"
+
+
+async def test_a_frozen_redis_is_waited_out(
+    house: House, monkeypatch: pytest.MonkeyPatch, redis_server: RedisServer, resources: AsyncExitStack
+) -> None:
+    """It accepts connections and answers nothing, for longer than the time-out of a command."""
+    settings = settings_for(redis_server.url, redis_timeout=0.3, poll=0.1, lease=10)
+    await at_work(house, monkeypatch, resources, settings)
+    job_id = await house.submit(demo=DEMO)
+    await house.has(job_id, "content", 5)
+    client = connect(settings_for(redis_server.url))
+    resources.push_async_callback(client.aclose)
+    await client.execute_command("CLIENT", "PAUSE", 1200, "ALL")  # type: ignore[no-untyped-call]
+    check_whole(await house.ended(job_id))

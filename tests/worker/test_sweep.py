@@ -1,0 +1,154 @@
+"""What a crash left between two keys is mended."""
+
+from __future__ import annotations
+
+import pytest
+
+from readalong.settings import Settings
+from tests.worker.helpers import House, demo_model, kinds, settings_for, until, working
+from worker.sweep import Sweep
+
+
+@pytest.fixture
+def sweep(house: House, settings: Settings) -> Sweep:
+    """A sweep whose turn comes again after a millisecond."""
+    return Sweep(house.log, house.index, house.queue, settings.model_copy(update={"sweep": 0.001}))
+
+
+async def opened(house: House) -> set[str]:
+    return {cursor.job_id for cursor in await house.index.open_jobs(None, 100)}
+
+
+async def queued(house: House, job_id: str) -> bool:
+    return (await house.queue.holds([job_id]))[0]
+
+
+async def turn(house: House, sweep: Sweep) -> None:
+    """A sweep that is not left to another worker."""
+    await house.redis.delete(house.keys.sweep)
+    await sweep.turn()
+
+
+async def test_a_job_that_was_written_but_never_enqueued_is_enqueued(house: House, sweep: Sweep) -> None:
+    job_id = await house.write(age=60)
+    await turn(house, sweep)
+    assert await queued(house, job_id)
+    assert await house.redis.lrange(house.keys.wake, 0, -1) == [job_id.encode()]  # type: ignore[misc]
+    assert job_id in await opened(house)
+
+
+async def test_a_submit_that_is_under_way_is_left_alone(house: House, sweep: Sweep) -> None:
+    job_id = await house.write()
+    listed = "listed-but-not-written"
+    await house.index.add(listed, await house.index.now())
+    await turn(house, sweep)
+    assert not await queued(house, job_id)
+    assert await opened(house) == {job_id, listed}
+
+
+async def test_a_job_whose_queue_entry_lost_its_call_gets_it_back(house: House, sweep: Sweep) -> None:
+    job_id = await house.submit(age=60)
+    await house.redis.delete(house.keys.arq_job(job_id))
+    await turn(house, sweep)
+    assert await queued(house, job_id)
+
+
+async def test_a_running_job_that_fell_out_of_the_queue_is_enqueued(house: House, sweep: Sweep) -> None:
+    job_id = await house.write(age=60)
+    await house.log.claim(job_id, b"{}", "token")
+    await turn(house, sweep)
+    assert await queued(house, job_id)
+
+
+async def test_a_flag_set_by_hand_ends_a_queued_job_that_no_worker_is_free_for(house: House, sweep: Sweep) -> None:
+    job_id = await house.submit()
+    await house.redis.set(house.keys.cancel(job_id), "me")
+    await turn(house, sweep)
+    events = await house.events(job_id)
+    assert (kinds(events), events[-1].fields()["by"]) == (["queued", "cancelled"], "me")
+    assert await house.is_closed(job_id)
+
+
+async def test_a_flag_on_a_running_job_is_left_to_its_worker(house: House, sweep: Sweep) -> None:
+    job_id = await house.submit(age=60)
+    await house.queue.take("w", 1)
+    await house.log.claim(job_id, b"{}", "token")
+    await house.redis.set(house.keys.cancel(job_id), "me")
+    await turn(house, sweep)
+    assert kinds(await house.events(job_id)) == ["queued", "started"]
+    assert await queued(house, job_id)
+    assert job_id in await opened(house)
+
+
+@pytest.mark.parametrize("enqueued", [True, False])
+async def test_an_ended_job_leaves_the_open_jobs_and_the_queue(house: House, sweep: Sweep, enqueued: bool) -> None:
+    job_id = await house.submit() if enqueued else await house.write()
+    await house.log.cancel(job_id, "client", 0)
+    await turn(house, sweep)
+    assert await house.is_closed(job_id)
+    assert await house.index.knows(job_id)
+
+
+async def test_a_job_that_has_expired_leaves_the_open_jobs(house: House, sweep: Sweep) -> None:
+    job_id = await house.write(age=60)
+    await house.log.erase(job_id)
+    await turn(house, sweep)
+    assert await opened(house) == set()
+    assert not await queued(house, job_id)
+
+
+async def test_a_waiting_job_does_not_expire_while_it_waits(house: House, sweep: Sweep) -> None:
+    job_id = await house.submit(age=60)
+    names = [house.keys.job(job_id), house.keys.events(job_id), house.keys.arq_job(job_id)]
+    for name in names:
+        await house.redis.pexpire(name, 5_000)
+    await turn(house, sweep)
+    for name in names:
+        assert await house.redis.pttl(name) > 60_000
+
+
+async def test_the_list_forgets_jobs_past_their_retention(house: House, settings: Settings) -> None:
+    age = settings.retention + settings.job_ttl + 60
+    old, alive, young = await house.write(age=age), await house.write(age=age), await house.write(age=60)
+    for job_id in (old, young):
+        await house.log.erase(job_id)
+    await turn(house, Sweep(house.log, house.index, house.queue, settings))
+    assert [await house.index.knows(job_id) for job_id in (old, alive, young)] == [False, True, True]
+
+
+async def test_one_sweep_is_enough_for_all_workers(house: House, settings: Settings) -> None:
+    sweeps = [Sweep(house.log, house.index, house.queue, settings) for _ in range(2)]
+    await sweeps[0].turn()
+    job_id = await house.write(age=60)
+    await sweeps[1].turn()
+    assert not await queued(house, job_id)
+
+
+async def test_more_open_jobs_than_a_page_are_all_looked_at(
+    house: House, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.sweep._PAGE", 2)
+    jobs = [await house.write(age=60) for _ in range(5)]
+    await turn(house, sweep)
+    assert await house.queue.holds(jobs) == [True] * 5
+
+
+async def test_a_record_that_this_version_cannot_read_does_not_keep_the_others_from_being_mended(
+    house: House, sweep: Sweep
+) -> None:
+    """A newer version writes beside an older one while a deploy is under way."""
+    newer, job_id = await house.write(age=60), await house.write(age=60)
+    await house.redis.hset(house.keys.job(newer), mapping={"schema": 99})  # type: ignore[misc]
+    await turn(house, sweep)
+    assert await queued(house, job_id)
+    assert newer in await opened(house)
+
+
+async def test_a_worker_sweeps_by_itself(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_for(str(house.settings.redis_url), sweep=0.1)
+    async with demo_model() as demo:
+        monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
+        async with working(settings):
+            job_id = await house.write("demo-fast", age=60)
+            assert (await house.ended(job_id))[-1].type == "done"
+            await until(lambda: house.redis.exists(house.keys.sweep))

@@ -1,0 +1,213 @@
+"""An attempt's end of the log: lost replies, lost tails, outages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from readalong.errors import Fenced, StoreUnavailable
+from readalong.events import Draft
+from readalong.log import Appended
+from readalong.scripts import Argument
+from tests.worker.helpers import House, kinds, text_of, until
+from worker.tail import Tail
+
+Trouble = Callable[[int], str | None]
+WORKER = b'{"host":"h","pid":1,"id":"w1"}'
+DONE = [Draft("done", {"content": "", "metrics": {}})]
+
+
+class Flaky:
+    """A log whose calls fail as `trouble` says of each, counted from 0: "before" or "after" they took effect."""
+
+    def __init__(self, house: House, trouble: Trouble) -> None:
+        self._log = house.log
+        self._trouble = trouble
+        self.calls = 0
+
+    async def append(self, job_id: str, attempt: int, first: int, events: Sequence[tuple[str, bytes]]) -> Appended:
+        how = self._how()
+        answer = await self._log.append(job_id, attempt, first, events)
+        return self._lost(how, answer)
+
+    async def finish(
+        self,
+        job_id: str,
+        attempt: int,
+        first: int,
+        events: Sequence[tuple[str, bytes]],
+        fields: dict[str, Argument],
+    ) -> Appended:
+        how = self._how()
+        answer = await self._log.finish(job_id, attempt, first, events, fields)
+        return self._lost(how, answer)
+
+    def _how(self) -> str | None:
+        how = self._trouble(self.calls)
+        self.calls += 1
+        if how == "before":
+            raise StoreUnavailable("away")
+        return how
+
+    def _lost(self, how: str | None, answer: Appended) -> Appended:
+        if how == "after":
+            raise StoreUnavailable("the reply was lost")
+        return answer
+
+
+def always(how: str) -> Trouble:
+    return lambda _: how
+
+
+def first(count: int, how: str) -> Trouble:
+    return lambda call: how if call < count else None
+
+
+async def started(house: House, trouble: Trouble | None = None, outage: float = 5) -> tuple[str, Tail, Flaky]:
+    """A running job with two events, and the tail of its first attempt."""
+    job_id = await house.write()
+    claim = await house.log.claim(job_id, WORKER, "token")
+    log = Flaky(house, trouble or (lambda _: None))
+    return job_id, Tail(log, job_id, claim.attempt, claim.last_seq, outage), log  # type: ignore[arg-type]
+
+
+def say(*texts: str) -> list[Draft]:
+    return [Draft("content", {"content": text}) for text in texts]
+
+
+async def test_appends_go_to_the_log_and_answer_the_flag(house: House) -> None:
+    job_id, tail, log = await started(house)
+    assert await tail.append(say("a", "b")) is None
+    await house.redis.set(house.keys.cancel(job_id), "")
+    assert await tail.append(say("c")) == ""
+    await tail.finish([*say("d"), *DONE], {"metrics": b"{}"})
+    events = await house.events(job_id)
+    assert kinds(events) == ["queued", "started", "content", "content", "content", "content", "done"]
+    assert (text_of(events), log.calls) == ("abcd", 3)
+
+
+@pytest.mark.parametrize("how", ["before", "after"])
+async def test_an_append_whose_reply_is_lost_is_repeated_and_written_once(house: House, how: str) -> None:
+    job_id, tail, log = await started(house, first(2, how))
+    assert await tail.append(say("a", "b")) is None
+    assert await tail.append(say("c")) is None
+    events = await house.events(job_id)
+    assert [event.seq for event in events] == [1, 2, 3, 4, 5]
+    assert (text_of(events), log.calls) == ("abc", 4)
+
+
+@pytest.mark.parametrize("how", ["before", "after"])
+async def test_a_finish_whose_reply_is_lost_is_repeated_and_ends_the_job_once(house: House, how: str) -> None:
+    job_id, tail, _ = await started(house, first(2, how))
+    await tail.finish([*say("a"), *DONE], {"metrics": b"{}", "finish_reason": "stop"})
+    assert kinds(await house.events(job_id)) == ["queued", "started", "content", "done"]
+    record = await house.record(job_id)
+    assert (record.status, record.last_seq, record.finish_reason) == ("done", 4, "stop")
+
+
+async def roll_back(house: House, job_id: str, last_seq: int) -> None:
+    """The log as a replica knew it that had not heard of the events after `last_seq`."""
+    events = await house.log.read(job_id, 0, last_seq)
+    await house.redis.delete(house.keys.events(job_id))
+    for event in events:
+        await house.redis.xadd(house.keys.events(job_id), {"type": event.type, "data": event.data}, f"{event.seq}-0")
+    await house.redis.hset(house.keys.job(job_id), mapping={"last_seq": last_seq})  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("kept", [2, 3, 4, 5])
+async def test_events_that_redis_lost_are_sent_again_before_the_next_append(house: House, kept: int) -> None:
+    job_id, tail, _ = await started(house)
+    await tail.append(say("a"))
+    await tail.append(say("b", "c"))
+    await roll_back(house, job_id, kept)
+    assert await tail.append(say("d")) is None
+    events = await house.events(job_id)
+    assert [event.seq for event in events] == [1, 2, 3, 4, 5, 6]
+    assert text_of(events) == "abcd"
+
+
+@pytest.mark.parametrize("kept", [2, 4])
+async def test_events_that_redis_lost_are_sent_again_before_the_end(house: House, kept: int) -> None:
+    job_id, tail, _ = await started(house)
+    await tail.append(say("a", "b"))
+    await roll_back(house, job_id, kept)
+    await tail.finish([*say("c"), *DONE], {"metrics": b"{}"})
+    events = await house.events(job_id)
+    assert [event.seq for event in events] == [1, 2, 3, 4, 5, 6]
+    assert (text_of(events), events[-1].type) == ("abc", "done")
+    assert (await house.record(job_id)).status == "done"
+
+
+async def test_a_tail_lost_twice_and_replies_lost_between_still_give_each_event_once(house: House) -> None:
+    job_id, tail, _ = await started(house, lambda call: ("after", None, "before")[call % 3])
+    for turn, kept in enumerate((3, 4, 2, 6)):
+        await tail.append(say(str(turn)))
+        await roll_back(house, job_id, min(kept, turn + 3))
+    await tail.finish(DONE, {"metrics": b"{}"})
+    events = await house.events(job_id)
+    assert [event.seq for event in events] == list(range(1, 8))
+    assert text_of(events) == "0123"
+
+
+async def test_an_outage_within_the_limit_is_waited_out(house: House) -> None:
+    job_id, tail, log = await started(house, first(4, "before"), outage=30)
+    assert await tail.append(say("a")) is None
+    assert (text_of(await house.events(job_id)), log.calls) == ("a", 5)
+
+
+async def test_an_outage_beyond_the_limit_is_told(house: House) -> None:
+    _, tail, log = await started(house, always("before"), outage=0.2)
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(StoreUnavailable):
+        await tail.append(say("a"))
+    assert 0.2 <= asyncio.get_running_loop().time() - began < 2
+    assert log.calls >= 3
+
+
+async def test_no_outage_at_all_is_waited_out_if_the_limit_is_0(house: House) -> None:
+    _, tail, log = await started(house, always("before"), outage=0)
+    with pytest.raises(StoreUnavailable):
+        await tail.append(say("a"))
+    assert log.calls == 1
+
+
+async def test_what_an_outage_kept_from_the_log_goes_with_the_end(house: House) -> None:
+    job_id, tail, _ = await started(house, first(1, "before"), outage=0)
+    with pytest.raises(StoreUnavailable):
+        await tail.append(say("a"))
+    await tail.finish([Draft("failed", {"error": {}})], {"metrics": b"{}"})
+    events = await house.events(job_id)
+    assert (kinds(events)[2:], text_of(events)) == (["content", "failed"], "a")
+
+
+async def test_the_end_waits_for_redis_longer_than_any_limit(house: House) -> None:
+    away = True
+    job_id, tail, log = await started(house, lambda _: "before" if away else None, outage=0)
+    task = asyncio.create_task(tail.finish(DONE, {"metrics": b"{}"}))
+    await until(lambda: log.calls >= 4)
+    assert not task.done()
+    away = False
+    await task
+    assert (await house.record(job_id)).status == "done"
+
+
+async def test_a_newer_attempt_fences_the_older_one_out(house: House) -> None:
+    job_id, tail, _ = await started(house)
+    await house.log.claim(job_id, WORKER, "another token")
+    before = kinds(await house.events(job_id))
+    for write in (tail.append(say("a")), tail.finish(DONE, {})):
+        with pytest.raises(Fenced) as caught:
+            await write
+        assert caught.value.code == "fenced"
+    assert kinds(await house.events(job_id)) == before == ["queued", "started", "restarted"]
+
+
+async def test_an_erased_job_is_gone(house: House) -> None:
+    job_id, tail, _ = await started(house)
+    await house.log.erase(job_id)
+    with pytest.raises(Fenced) as caught:
+        await tail.append(say("a"))
+    assert caught.value.code == "gone"
+    assert not await house.redis.exists(*house.keys.of_job(job_id))

@@ -1,0 +1,376 @@
+"""Workers and the queue: slots, leases, fencing, drain, lost workers, and what they leave in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import orjson
+import pytest
+
+from readalong.log import Claim
+from readalong.queue import Taken
+from readalong.settings import Settings
+from tests.worker.helpers import DemoModel, House, demo_model, kinds, settings_for, text_of, until, working
+
+STEP = 0.2
+
+
+@pytest.fixture
+def shorter(settings: Settings) -> Settings:
+    """The shortest lease that there is."""
+    return settings_for(str(settings.redis_url), lease=0.5)
+
+
+@asynccontextmanager
+async def demo_at(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DemoModel]:
+    async with demo_model() as demo:
+        monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
+        yield demo
+
+
+async def asked(demo: DemoModel) -> list[str]:
+    """The `user` of each request, in order."""
+    return [body["user"] for body in await demo.bodies()]
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+async def test_more_jobs_than_slots_wait_in_order_and_all_finish(
+    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch, slots: int
+) -> None:
+    small = settings.model_copy(update={"max_jobs": slots})
+    jobs = [await house.submit(rate=400, user=str(n), demo={"tokens": 30}) for n in range(7)]
+    async with demo_at(monkeypatch) as demo, working(small) as one:
+        most = 0
+        while not all([await house.is_closed(job_id) for job_id in jobs]):
+            most = max(most, len(one.runs), (await demo.stats())["open"])
+        for job_id in jobs:
+            assert (await house.ended(job_id))[-1].type == "done"
+        places = [int(user) for user in await asked(demo)]
+    assert most == slots
+    # Those that start together may reach the model in any order.
+    assert sorted(places) == list(range(7))
+    assert all(abs(place - number) < slots for place, number in enumerate(places))
+
+
+async def test_a_job_starts_at_once_on_an_idle_worker(
+    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were it not woken, it would wait for the poll."""
+    slow = settings.model_copy(update={"poll": 3})
+    async with demo_at(monkeypatch), working(slow):
+        waits = []
+        for _ in range(5):
+            job_id = await house.submit("demo-fast", demo={"tokens": 1})
+            waits.append((await house.ended(job_id))[-1].fields()["metrics"]["queue_seconds"])
+    assert sorted(waits)[2] < 0.5
+
+
+async def test_two_workers_share_the_queue_and_each_job_runs_once(
+    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = settings.model_copy(update={"max_jobs": 3})
+    async with demo_at(monkeypatch) as demo, working(small, "w1"), working(small, "w2"):
+        jobs = [await house.submit(rate=500, user=str(n), demo={"tokens": 30}) for n in range(12)]
+        workers = []
+        for job_id in jobs:
+            events = await house.ended(job_id)
+            assert kinds(events).count("started") == 1
+            assert "restarted" not in kinds(events)
+            workers.append(events[1].fields()["worker"]["id"])
+        assert sorted(await asked(demo), key=int) == [str(n) for n in range(12)]
+    assert set(workers) == {"w1", "w2"}
+
+
+async def test_a_run_whose_lease_is_anothers_stops_and_writes_nothing_more(
+    house: House, shorter: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with demo_at(monkeypatch) as demo, working(shorter) as one:
+        job_id = await house.submit("demo-stall", rate=1000, demo={"after": 3})
+        await house.has(job_id, "content")
+        await house.redis.set(house.keys.arq_in_progress(job_id), "somebody else", px=60_000)
+        await demo.left_alone()
+        await until(lambda: not one.runs)
+        assert kinds(await house.events(job_id))[-1] == "content"
+        assert (await house.record(job_id)).status == "running"
+        assert await house.redis.get(house.keys.arq_in_progress(job_id)) == b"somebody else"
+        assert await house.redis.zscore(house.keys.queue, job_id) is not None
+
+
+async def test_a_run_that_a_newer_attempt_fences_out_stops_at_its_next_append(
+    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with demo_at(monkeypatch) as demo, working(settings) as one:
+        job_id = await house.submit("demo-endless", rate=300)
+        await house.has(job_id, "content", 3)
+        await house.redis.set(house.keys.arq_in_progress(job_id), "somebody else", px=60_000)
+        claim = await house.log.claim(job_id, b'{"id":"another"}', "token")
+        assert claim.attempt == 2
+        await demo.left_alone()
+        await until(lambda: not one.runs)
+        events = await house.events(job_id)
+        assert kinds(events)[-1] == "restarted"
+        assert len(events) == claim.last_seq == (await house.record(job_id)).last_seq
+
+
+@pytest.mark.parametrize("model", ["demo-endless", "demo-hang"])
+async def test_an_erased_job_stops_wherever_it_is(
+    house: House, shorter: Settings, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    async with demo_at(monkeypatch) as demo, working(shorter) as one:
+        job_id = await house.submit(model, rate=300)
+        await demo.streaming()
+        await house.log.erase(job_id)
+        await house.index.remove(job_id)
+        await demo.left_alone()
+        await until(lambda: not one.runs)
+        await until(lambda: house.is_closed(job_id))
+        assert not await house.redis.exists(*house.keys.of_job(job_id))
+
+
+async def lost_count(house: House, job_id: str) -> bytes | None:
+    value: bytes | None = await house.redis.hget(house.keys.job(job_id), "lost")  # type: ignore[misc]
+    return value
+
+
+async def test_a_stopping_worker_hands_its_jobs_over_at_once(
+    house: House, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
+) -> None:
+    """Without waiting for a lease, and it does not count as a lost attempt."""
+    long = settings_for(str(house.settings.redis_url), lease=60, max_attempts=1)
+    demo = await resources.enter_async_context(demo_at(monkeypatch))
+    async with working(long, "w1") as first:
+        job_id = await house.submit(rate=200, demo={"tokens": 60})
+        await house.has(job_id, "content", 3)
+        await first.stop()
+        assert await house.redis.get(house.keys.arq_in_progress(job_id)) is None
+    async with working(long, "w2"):
+        events = await house.ended(job_id)
+    (restarted,) = [event.fields() for event in events if event.type == "restarted"]
+    assert restarted == {"attempt": 2, "reason": "worker_stopped", "worker": {"id": "w2", "host": "h", "pid": 1}}
+    assert (await lost_count(house, job_id), events[-1].type) == (b"0", "done")
+    assert text_of(events) == events[-1].fields()["content"]
+    assert (await house.record(job_id)).attempt == 2
+    assert (await demo.left_alone())["gone"] == 1
+
+
+async def test_a_stopping_worker_lets_its_jobs_end_within_the_drain_time_and_takes_no_other(
+    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient = settings.model_copy(update={"drain_timeout": 20})
+    async with demo_at(monkeypatch), working(patient) as one:
+        job_id = await house.submit(rate=150, demo={"tokens": 40})
+        await house.has(job_id, "content", 2)
+        stopping = asyncio.create_task(one.stop())
+        await until(one.worker._stopping.is_set)
+        other = await house.submit("demo-fast")
+        await stopping
+        assert (await house.ended(job_id))[-1].type == "done"
+        assert kinds(await house.events(other)) == ["queued"]
+
+
+async def test_a_worker_that_stops_as_it_takes_a_job_hands_it_over_too(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order to stop comes before the job is a run that could be told."""
+    long = settings_for(str(house.settings.redis_url), lease=60)
+    async with demo_at(monkeypatch) as demo:
+        async with working(long) as one:
+            claim = one.worker._log.claim
+
+            async def claim_late(*given: Any) -> Claim:
+                await one.worker._stopping.wait()
+                for _ in range(20):
+                    await asyncio.sleep(0)
+                return await claim(*given)
+
+            monkeypatch.setattr(one.worker._log, "claim", claim_late)
+            job_id = await house.submit("demo-hang")
+            await until(lambda: one.worker.tasks)
+            began = asyncio.get_running_loop().time()
+            await one.stop()
+            assert asyncio.get_running_loop().time() - began < 1
+        await demo.left_alone()
+        assert await house.redis.get(house.keys.arq_in_progress(job_id)) is None
+        assert await lost_count(house, job_id) == b"0"
+
+
+async def test_a_job_whose_worker_died_is_finished_by_another(
+    house: House, shorter: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = await house.submit(rate=1000, demo={"tokens": 20})
+    await house.queue.take("dead", 1)
+    claim = await house.log.claim(job_id, b'{"id":"dead"}', "token")
+    await house.log.append(job_id, claim.attempt, 3, [("content", b'{"content":"void"}')])
+    async with demo_at(monkeypatch), working(shorter):
+        events = await house.ended(job_id)
+    (restarted,) = [event.fields() for event in events if event.type == "restarted"]
+    assert (restarted["attempt"], restarted["reason"]) == (2, "worker_lost")
+    assert text_of(events) == events[-1].fields()["content"] != ""
+    assert await lost_count(house, job_id) == b"1"
+
+
+async def test_a_job_whose_attempts_are_used_up_fails_with_what_the_last_one_said(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = await house.submit()
+    for token in ("first", "second"):
+        claim = await house.log.claim(job_id, b'{"id":"dead"}', token)
+        said = orjson.dumps({"content": token})
+        await house.log.append(job_id, claim.attempt, claim.last_seq + 1, [("content", said)])
+    async with demo_at(monkeypatch) as demo, working(settings_for(str(house.settings.redis_url), max_attempts=2)):
+        events = await house.ended(job_id)
+        assert (await demo.stats())["requests"] == []
+    end = events[-1].fields()
+    assert (events[-1].type, end["error"]["code"], end["error"]["retryable"]) == ("failed", "worker_lost", True)
+    assert end["content"] == text_of(events) == "second"
+    assert (await house.record(job_id)).error == end["error"]
+
+
+@pytest.mark.parametrize("model", ["demo-endless", "demo-hang", "demo-stall"])
+async def test_a_job_that_takes_too_long_fails_whatever_its_model_does(
+    house: House, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    settings = settings_for(str(house.settings.redis_url), job_timeout=0.4, first_token_timeout=0, gap_timeout=0)
+    async with demo_at(monkeypatch) as demo, working(settings):
+        events = await house.ended(await house.submit(model, rate=300))
+        end = events[-1].fields()
+        assert (events[-1].type, end["error"]["code"]) == ("failed", "job_timeout")
+        assert end["content"] == text_of(events)
+        assert (await demo.left_alone())["gone"] == 1
+
+
+async def test_a_worker_that_takes_a_job_from_itself_goes_on_with_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an outage that was longer than the lease, when it takes before it renews."""
+    long = settings_for(str(house.settings.redis_url), lease=60)
+    async with demo_at(monkeypatch) as demo, working(long) as one:
+        job_id = await house.submit("demo-endless", rate=200)
+        await house.has(job_id, "content")
+        run = one.runs[job_id]
+        await house.redis.zadd(house.keys.queue, {job_id: 1})
+        await until(lambda: job_id in one.worker._again)
+        await house.has(job_id, "content", 10)
+        assert one.runs == {job_id: run}
+        await house.log.cancel(job_id, "test", 0)
+        events = await house.ended(job_id)
+        assert (events[-1].type, kinds(events).count("restarted")) == ("cancelled", 0)
+        assert len((await demo.stats())["requests"]) == 1
+
+
+async def test_a_job_taken_again_while_its_last_run_ends_is_run_again_after_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs of one job in one process would forget each other's slot and lease."""
+    long = settings_for(str(house.settings.redis_url), lease=60)
+    async with demo_at(monkeypatch) as demo, working(long) as one:
+        queue, worker = one.worker._queue, one.worker
+        give_back = queue.give_back
+
+        async def give_back_and_see_it_taken(worker_id: str, taken: Taken) -> bool:
+            answer = await give_back(worker_id, taken)
+            await until(lambda: job_id in worker._again)
+            return answer
+
+        monkeypatch.setattr(queue, "give_back", give_back_and_see_it_taken)
+        job_id = await house.submit("demo-hang")
+        await demo.streaming()
+        first = worker.tasks[job_id]
+        first.cancel()
+        await house.has(job_id, "restarted")
+        assert first.done()
+        assert list(worker.tasks) == list(worker._taken) == [job_id]
+        await house.log.cancel(job_id, "test", 0)
+        assert (await house.ended(job_id))[-1].type == "cancelled"
+
+
+async def test_a_worker_gives_a_sign_of_life_and_takes_it_back_when_it_ends(
+    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def alive() -> int:
+        return await house.index.live_workers(await house.index.now())
+
+    async def details() -> dict[str, Any]:
+        value = await house.redis.get(house.keys.worker("w1"))
+        found: dict[str, Any] = orjson.loads(value or b"{}")
+        return found
+
+    async with demo_at(monkeypatch) as demo:
+        async with working(settings):
+            await until(alive)
+            job_id = await house.submit("demo-hang")
+            await demo.streaming()
+            await until(lambda: _runs(details, [job_id]))
+            assert {**await details(), "running": []} == {"id": "w1", "host": "h", "pid": 1, "running": []}
+            assert 0 < await house.redis.pttl(house.keys.worker("w1")) <= 1000
+        assert (await alive(), await details()) == (0, {})
+
+
+async def _runs(details: Any, wanted: list[str]) -> bool:
+    return bool((await details()).get("running") == wanted)
+
+
+async def test_nothing_in_redis_is_pickled_and_every_key_that_is_not_an_index_expires(
+    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with demo_at(monkeypatch) as demo, working(settings):
+        await house.ended(await house.submit("demo-fast"))
+        await house.ended(await house.submit("demo-not-sse"))
+        running = await house.submit("demo-hang")
+        await demo.streaming()
+        call = orjson.loads(await house.redis.get(house.keys.arq_job(running)))
+        assert (call["f"], call["a"]) == ("generate", [running])
+        indexes = {house.keys.queue, house.keys.jobs, house.keys.open}
+        keys = {key.decode() for key in await house.redis.keys("*")}
+        assert indexes < keys
+        for key in keys:
+            assert b"\x80\x04" not in (await house.redis.dump(key) or b"")  # how a pickle begins
+            assert (await house.redis.pttl(key) > 0) is (key not in indexes), key
+        await house.log.cancel(running, "test", 0)
+        await house.ended(running)
+
+
+@pytest.mark.parametrize("poison", [None, b"", b"garbage", b"[]", b"{}", b'{"f":"other","a":[],"k":{},"t":1,"et":1}'])
+async def test_a_queue_entry_that_arq_cannot_read_is_mended_and_others_run_on(
+    house: House, monkeypatch: pytest.MonkeyPatch, poison: bytes | None
+) -> None:
+    sweeping = settings_for(str(house.settings.redis_url), sweep=STEP)
+    job_id = await house.submit("demo-fast", age=60)
+    if poison is None:
+        await house.redis.delete(house.keys.arq_job(job_id))
+    else:
+        await house.redis.set(house.keys.arq_job(job_id), poison, px=60_000)
+    async with demo_at(monkeypatch), working(sweeping) as one:
+        assert (await house.ended(await house.submit("demo-fast")))[-1].type == "done"
+        assert (await house.ended(job_id))[-1].type == "done"
+        assert not one.task.done()
+
+
+async def test_an_id_in_the_queue_that_is_no_job_is_taken_out(
+    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.queue.enqueue("no-such-job-at-all", 1)
+    async with demo_at(monkeypatch), working(settings):
+        await until(lambda: house.is_closed("no-such-job-at-all"))
+
+
+async def test_the_worker_of_a_job_that_breaks_goes_on(
+    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that cannot be read is one job's trouble."""
+    async with demo_at(monkeypatch), working(settings) as one:
+        broken = await house.submit("demo-fast", rate=None)
+        await house.ended(broken)
+        broken = await house.write("demo-fast")
+        await house.redis.hset(house.keys.job(broken), mapping={"request": "no JSON"})  # type: ignore[misc]
+        await house.queue.enqueue(broken, 1)
+        await until(lambda: _left(house, broken))
+        assert (await house.ended(await house.submit("demo-fast")))[-1].type == "done"
+        assert not one.task.done()
+
+
+async def _left(house: House, job_id: str) -> bool:
+    return await house.redis.zscore(house.keys.queue, job_id) is None
