@@ -1,0 +1,1 @@
+"""End to end: real API, worker, model and Redis processes, over real sockets and signals."""

@@ -1,0 +1,103 @@
+"""What the end-to-end tests do with jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+from demomodel import text_for
+from tests.support.client import Answer, Watcher, call, until
+from tests.support.history import text
+from tests.support.stack import Process, Stack
+
+
+class Job:
+    """A chat job, asked with a question of its own, so that the model's statistics tell it from all others."""
+
+    def __init__(self, stack: Stack, body: dict[str, Any], shown: dict[str, Any]) -> None:
+        self.stack = stack
+        self.body = body
+        self.id: str = shown["id"]
+
+    @property
+    def text(self) -> str:
+        """The text that the model gives for it."""
+        return text_for(self.body)
+
+    @property
+    def question(self) -> str:
+        question: str = self.body["messages"][-1]["content"]
+        return question
+
+    async def show(self, url: str | None = None) -> dict[str, Any]:
+        """The job, from this API or the first."""
+        answer = await call("GET", f"{url or self.stack.url}/v1/jobs/{self.id}")
+        assert answer.status == 200, answer
+        shown: dict[str, Any] = answer.json()
+        return shown
+
+    async def cancel(self, url: str | None = None) -> Answer:
+        return await call("POST", f"{url or self.stack.url}/v1/jobs/{self.id}/cancel")
+
+    def watcher(self, *urls: str, position: int = 0, resumes: bool = True) -> Watcher:
+        """A watcher at these APIs in turn, or at all of them."""
+        return Watcher(urls or self.stack.urls, self.id, position, resumes)
+
+    async def reach(self, seq: int) -> None:
+        """Returns when the log has event `seq`."""
+        await until(lambda: self.stack.log_of(self.id)[seq - 1 :], f"event {seq}")
+
+    async def says(self, part: float) -> None:
+        """Returns when the log holds this part of the text, a number from 0 to 1."""
+        length = len(self.text)
+        await until(lambda: len(text(self.stack.log_of(self.id))) >= part * length, f"{part:.0%} of the text")
+
+    async def at_model(self, count: int = 1) -> None:
+        """Returns when the model was asked for it so often."""
+        await until(lambda: len(self.stack.generations(self.question)) >= count, "the call to the model")
+
+    async def model_let_go(self) -> None:
+        """Returns when no connection to the model is open for this job."""
+        await until(
+            lambda: all(made["state"] != "open" for made in self.stack.generations(self.question)),
+            "the model's connection to be closed",
+            within=3,
+        )
+
+    async def worker(self) -> Process:
+        """The process that runs it, as soon as one does."""
+        shown = await until(self._running, "the job to run")
+        return self.stack.worker_of(shown["worker"]["pid"])
+
+    async def ended(self) -> dict[str, Any]:
+        """The job, as soon as it has ended."""
+        return await until(self._ended, "the job's end")
+
+    async def _running(self) -> dict[str, Any] | None:
+        shown = await self.show()
+        return shown if shown["status"] == "running" else None
+
+    async def _ended(self) -> dict[str, Any] | None:
+        shown = await self.show()
+        return shown if shown["status"] not in ("queued", "running") else None
+
+
+def chat(model: str = "demo", question: str = "How does this stream reach me?", **more: Any) -> dict[str, Any]:
+    """A request body with a question that no other has."""
+    return {"model": model, "messages": [{"role": "user", "content": f"{question} ({uuid4().hex})"}], **more}
+
+
+def paced(tokens: int = 60, rate: float = 60, model: str = "demo", **more: Any) -> dict[str, Any]:
+    """A request for so many tokens at so many a second, the first one at once."""
+    demo = {"tokens": tokens, "tokens_per_second": rate, "first_token_seconds": 0, **more}
+    return chat(model, demo=demo)
+
+
+async def submit(
+    stack: Stack, body: dict[str, Any], *, url: str | None = None, headers: Mapping[str, str] | None = None
+) -> Job:
+    """Submits a job to this API, or the first."""
+    answer = await call("POST", f"{url or stack.url}/v1/jobs", body, headers)
+    assert answer.status == 202, answer
+    return Job(stack, body, answer.json())

@@ -1,0 +1,144 @@
+"""Redis is killed, restarted, paused, and drops everybody: jobs end, watchers see no gap, answers are clear."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.jobs import Job, chat, paced, submit
+from tests.support.client import Watcher, call, until
+from tests.support.history import assert_whole, text
+from tests.support.stack import Stack
+
+
+async def _watched(stack: Stack, tokens: int = 80, rate: float = 60) -> tuple[Job, asyncio.Task[Watcher]]:
+    """A job in mid-stream, and a watcher of it who must not lose his connection to the API."""
+    job = await submit(stack, paced(tokens=tokens, rate=rate))
+    watcher = asyncio.create_task(job.watcher(resumes=False).run())
+    await job.says(0.2)
+    return job, watcher
+
+
+async def _assert_unharmed(job: Job, watcher: asyncio.Task[Watcher]) -> None:
+    """One attempt, the whole text, and no gap for the watcher."""
+    shown = await job.ended()
+    log = job.stack.log_of(job.id)
+    assert_whole(log, (await watcher).history)
+    assert (shown["status"], shown["attempt"], text(log)) == ("done", 1, job.text)
+
+
+@pytest.mark.parametrize("fsync", ["always", "everysec"])
+async def test_a_redis_that_is_killed_and_comes_back_in_mid_stream_harms_neither_job_nor_watcher(
+    keeper: Stack, fsync: str
+) -> None:
+    """With an append-only file; the watcher's connection to the API stays."""
+    keeper.redis.command("CONFIG", "SET", "appendfsync", fsync)
+    job, watcher = await _watched(keeper)
+    keeper.redis.kill()
+    await asyncio.to_thread(keeper.redis.restart)
+    await _assert_unharmed(job, watcher)
+
+
+async def test_a_redis_that_comes_back_without_its_newest_events_gets_them_again(keeper: Stack) -> None:
+    """The end of its file is lost, as in a failover: the worker sends again what it kept, with the same numbers."""
+    job, watcher = await _watched(keeper)
+    keeper.redis.kill()
+    await asyncio.to_thread(_lose_tail, keeper, b"content", 4)
+    await asyncio.to_thread(keeper.redis.restart)
+    await _assert_unharmed(job, watcher)
+    assert "sending again" in keeper.workers[0].output
+
+
+async def test_a_redis_that_drops_all_connections_in_mid_stream_harms_neither_job_nor_watcher(stack: Stack) -> None:
+    job, watcher = await _watched(stack)
+    for kind in ("normal", "pubsub", "normal", "pubsub"):
+        stack.redis.command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+    await _assert_unharmed(job, watcher)
+
+
+async def test_a_redis_that_is_paused_in_mid_stream_harms_neither_job_nor_watcher(keeper: Stack) -> None:
+    """Its connections stay and say nothing, for longer than the time-out and the lease."""
+    job, watcher = await _watched(keeper)
+    keeper.redis.command("CLIENT", "PAUSE", 2500, "ALL")
+    await _assert_unharmed(job, watcher)
+
+
+async def test_a_redis_that_was_away_for_longer_than_the_lease_costs_a_job_one_attempt_at_most(stack: Stack) -> None:
+    """Another worker may take it before its holder has renewed the lease; it has one end all the same, and no gap."""
+    job, watcher = await _watched(stack)
+    stack.redis.command("CLIENT", "PAUSE", 2500, "ALL")
+    shown = await job.ended()
+    log = stack.log_of(job.id)
+    assert_whole(log, (await watcher).history)
+    assert (shown["status"], text(log)) == ("done", job.text)
+    assert shown["attempt"] <= 2
+
+
+async def test_what_is_asked_while_redis_is_away_is_refused_for_now_and_loses_nothing(keeper: Stack) -> None:
+    """503 with Retry-After on every call; the same submit and Idempotency-Key succeed when it is back."""
+    job = await submit(keeper, paced(tokens=3, rate=0))
+    await job.ended()
+    keeper.redis.kill()
+    body = paced(tokens=5, rate=0)
+    key = {"Idempotency-Key": body["messages"][0]["content"]}
+    url = keeper.url
+    answers = await asyncio.gather(
+        call("POST", f"{url}/v1/jobs", body, key),
+        call("POST", f"{url}/chat/stream", body),
+        call("GET", f"{url}/v1/jobs"),
+        call("GET", f"{url}/v1/jobs/{job.id}"),
+        call("GET", f"{url}/v1/jobs/{'x' * 22}/events"),
+        job.cancel(),
+        call("DELETE", f"{url}/v1/jobs/{job.id}"),
+    )
+    for answer in answers:
+        assert answer.status == 503, answer
+        assert int(answer.headers["retry-after"]) >= 1
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert (answer.json()["code"], answer.json()["retryable"]) == ("redis_unavailable", True)
+    assert (await call("GET", f"{url}/healthz")).status == 200
+    assert (await call("GET", f"{url}/readyz")).status == 503
+    await asyncio.to_thread(keeper.redis.restart)
+    again = await submit(keeper, body, headers=key)
+    assert (await again.ended())["content"] == again.text
+    assert len(keeper.generations(again.question)) == 1
+
+
+async def test_api_and_worker_come_up_without_redis_and_work_when_it_is_there(keeper: Stack) -> None:
+    keeper.redis.kill()
+    api, worker = keeper.apis[0], keeper.workers[0]
+    api.restart()
+    worker.restart()
+    health = f"{api.url}/healthz"
+    await until(lambda: "startup complete" in api.output and "takes up to" in worker.output, "both to start")
+    assert (await call("GET", health)).status == 200
+    assert (await call("GET", f"{api.url}/readyz")).status == 503
+    await asyncio.to_thread(keeper.redis.restart)
+    await asyncio.to_thread(keeper.wait_ready)
+    job = await submit(keeper, paced(tokens=5, rate=0))
+    assert (await job.ended())["content"] == job.text
+
+
+async def test_a_cancel_that_came_before_redis_died_is_kept(keeper: Stack) -> None:
+    """The worker is paused, so nobody has obeyed it yet."""
+    job = await submit(keeper, chat("demo-endless"))
+    await job.reach(5)
+    keeper.workers[0].stop()
+    await job.cancel()
+    keeper.redis.kill()
+    keeper.workers[0].cont()
+    await asyncio.to_thread(keeper.redis.restart)
+    assert (await job.ended())["status"] == "cancelled"
+    assert_whole(keeper.log_of(job.id))
+    await job.model_let_go()
+
+
+def _lose_tail(stack: Stack, word: bytes, count: int) -> None:
+    """Cuts the append-only file so that the last `count` places where `word` stands are lost."""
+    [path] = Path(stack.redis.dir).glob("appendonlydir/*.incr.aof")
+    data = path.read_bytes()
+    for _ in range(count):
+        data = data[: data.rindex(word)]
+    path.write_bytes(data)

@@ -1,0 +1,393 @@
+"""The whole of readalong as real processes: APIs, workers, the demo model, Redis, over real sockets and signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, Final, Self
+
+from readalong.keys import Keys
+from tests.support.client import Entry
+from tests.support.servers import RedisServer
+
+SECRET: Final = "sk-never-to-be-seen-4f1c9a7e"
+"""The model's API key: recognisable, so that a test can look for it everywhere."""
+
+ROOT: Final = Path(__file__).parents[2]
+_READY_WITHIN: Final = 30.0
+_END_WITHIN: Final = 10.0
+_TAIL: Final = 6000
+
+_API: Final = """
+import logging, sys
+from api.server import run
+from readalong.settings import load
+logging.basicConfig(level="INFO", format="%(levelname)s %(name)s: %(message)s")
+sys.exit(run(load(), host="127.0.0.1", port=int(sys.argv[1])))
+"""
+_WORKER: Final = """
+import logging, sys
+from readalong.settings import load
+from worker.main import run
+logging.basicConfig(level="INFO", format="%(levelname)s %(name)s: %(message)s")
+sys.exit(run(load()))
+"""
+
+#: Short, so that nothing is waited for longer than the tests' claims need.
+SETTINGS: Final = {
+    "READALONG_MODEL": "demo-fast",
+    "READALONG_LEASE": "1.5",
+    "READALONG_SWEEP": "0.5",
+    "READALONG_POLL": "0.5",
+    "READALONG_CANCEL_POLL": "0.1",
+    "READALONG_MAX_ATTEMPTS": "2",
+    "READALONG_MODEL_RETRIES": "1",
+    "READALONG_DRAIN_TIMEOUT": "30",
+    "READALONG_REDIS_TIMEOUT": "2",
+    "READALONG_HUB_HEARTBEAT": "0.5",
+    "READALONG_FEED_LINGER": "0.5",
+}
+
+#: How each type of value is read whole.
+_READ: Final[dict[str, Callable[[str], list[str]]]] = {
+    "string": lambda key: ["GET", key],
+    "hash": lambda key: ["HGETALL", key],
+    "list": lambda key: ["LRANGE", key, "0", "-1"],
+    "zset": lambda key: ["ZRANGE", key, "0", "-1", "WITHSCORES"],
+    "stream": lambda key: ["XRANGE", key, "-", "+"],
+}
+
+
+class Process:
+    """One process of a stack: `start` it, `kill`, `term`, `stop` and `cont` it, `restart` it. Its output is a file."""
+
+    def __init__(self, name: str, words: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+        self.name = name
+        self.words = list(words)
+        self.log = folder / f"{name}.log"
+        self._environment = dict(environment)
+        self._more: dict[str, str] = {}
+        self._group = 0
+        self._from = 0
+        self._marked = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, group: int, more: Mapping[str, str] | None = None) -> None:
+        """Starts it in a process group, `more` over its usual environment."""
+        self._group = group
+        self._more = dict(more or {})
+        self._from = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, *self.words],
+                cwd=ROOT,
+                env={**self._environment, **self._more},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                process_group=group,
+            )
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, f"{self.name} was never started"
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def usual(self) -> bool:
+        """Whether it runs, with its usual environment."""
+        return self.running and not self._more
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    @property
+    def output(self) -> str:
+        """All that it has written since it was started last."""
+        return self._read(self._from)
+
+    @property
+    def news(self) -> str:
+        """What it has written since `mark`, also before a restart."""
+        return self._read(self._marked)
+
+    def mark(self) -> None:
+        """`news` begins here."""
+        self._marked = self.log.stat().st_size if self.log.exists() else 0
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for it to be gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def term(self) -> None:
+        """SIGTERM."""
+        self._signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        """SIGSTOP: it is there, and does nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def cont(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    def restart(self, **more: str) -> None:
+        """Kills it if it runs and starts it again, `more` over its usual environment. Does not wait for it."""
+        self.kill()
+        self.start(self._group, more)
+
+    def wait(self) -> int | None:
+        """Its exit code; None if it does not end within 10 s."""
+        assert self._process is not None, f"{self.name} was never started"
+        with suppress(subprocess.TimeoutExpired):
+            return self._process.wait(_END_WITHIN)
+        return None
+
+    def line(self, pattern: str) -> str:
+        """The first group of the first line of its output that matches, as soon as it is there."""
+        deadline = time.monotonic() + _READY_WITHIN
+        while (found := re.search(pattern, self.output)) is None:
+            assert self.running, f"{self.name} exited with {self.code}:\n{self.output[-_TAIL:]}"
+            assert time.monotonic() < deadline, f"{self.name} does not start:\n{self.output[-_TAIL:]}"
+            time.sleep(0.02)
+        return found[1]
+
+    def _read(self, start: int) -> str:
+        with self.log.open("rb") as log:
+            log.seek(start)
+            return log.read().decode(errors="replace")
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None, f"{self.name} was never started"
+        self._process.send_signal(number)
+
+
+class Api(Process):
+    """An API process, which keeps its port."""
+
+    def __init__(self, name: str, environment: Mapping[str, str], folder: Path) -> None:
+        super().__init__(name, ["-c", _API, "0"], environment, folder)
+
+    @property
+    def url(self) -> str:
+        """Where it serves, once it does."""
+        if self.words[-1] == "0":
+            self.words[-1] = self.line(r"serving on http://127\.0\.0\.1:(\d+)")
+        return f"http://127.0.0.1:{self.words[-1]}"
+
+
+class Stack:
+    """Use it as a context manager; everything ends with it, and with the process that started it, however that dies.
+
+    `aof`: Redis keeps what it was told over a `redis.restart()`. `settings` go over SETTINGS and into all processes;
+    `model_url`: use another model than the demo model.
+    """
+
+    def __init__(
+        self,
+        *,
+        apis: int = 1,
+        workers: int = 1,
+        aof: bool = False,
+        settings: Mapping[str, str] | None = None,
+        model_url: str | None = None,
+    ) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="readalong-stack-"))
+        self.redis: RedisServer
+        self.apis: list[Api] = []
+        self.workers: list[Process] = []
+        self.keys = Keys()
+        self._counts = (apis, workers)
+        self._aof = aof
+        self._settings = {**SETTINGS, **(settings or {})}
+        self._environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("READALONG_", "OPENAI_", "AZURE_OPENAI_")) and not name.lower().endswith("_proxy")
+        }
+        self.model = Process("model", ["-m", "demomodel", "--port", "0"], self._environment, self.folder)
+        self._model_url = model_url
+        self._exits = ExitStack()
+        self._guard: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        with ExitStack() as exits:
+            exits.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            self._guard = _start_guard(self.folder)
+            exits.callback(_end_guard, self._guard)
+            exits.callback(self._end)
+            self.redis = exits.enter_context(RedisServer.start(aof=self._aof))
+            self._start(self._guard.pid)
+            self._exits = exits.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exits.close()
+
+    @property
+    def urls(self) -> list[str]:
+        return [api.url for api in self.apis]
+
+    @property
+    def url(self) -> str:
+        """The first API."""
+        return self.apis[0].url
+
+    @property
+    def model_url(self) -> str:
+        """The model's base URL, with `/v1`."""
+        return self._model_url or self.model.line(r"demo model on (\S+)")
+
+    @property
+    def processes(self) -> list[Process]:
+        return [self.model, *self.apis, *self.workers]
+
+    def heal(self) -> None:
+        """Brings back what a test killed, stopped or started otherwise, and empties Redis; waits until all is ready."""
+        if not self.redis.running:
+            self.redis.restart()
+        whole = True
+        for process in self.processes:
+            process.mark()
+            if process.running:
+                process.cont()
+            if not process.usual and (process is not self.model or self._model_url is None):
+                process.restart()
+                whole = False
+        # Signs of life that are true may stay, lest we wait for the next ones before every test; a dead worker's not.
+        kept = self.keys.worker("")[:-1] if whole else "none"
+        names = [name for name in self.key_names() if not name.startswith(kept)]
+        if names:
+            self.redis.command("UNLINK", *names)
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Returns when every API says that Redis and all running workers are there."""
+        wanted = sum(worker.running for worker in self.workers)
+        deadline = time.monotonic() + _READY_WITHIN
+        for api in self.apis:
+            url = api.url
+            while _ready_workers(url) < wanted:
+                for process in (api, *self.workers):
+                    assert process.running, f"{process.name} exited with {process.code}:\n{process.output[-_TAIL:]}"
+                assert time.monotonic() < deadline, f"not ready:\n{self.report()}"
+                time.sleep(0.02)
+
+    def worker_of(self, pid: int) -> Process:
+        """The worker with this process id."""
+        return next(worker for worker in self.workers if worker.pid == pid)
+
+    def log_of(self, job_id: str) -> list[Entry]:
+        """A job's log, straight from Redis."""
+        rows = self.redis.command("XRANGE", self.keys.events(job_id), "-", "+")
+        return [Entry(int(entry_id.removesuffix("-0")), row["type"], row["data"]) for entry_id, row in rows]
+
+    def hash_of(self, job_id: str) -> dict[str, str]:
+        """A job's hash, straight from Redis."""
+        found: dict[str, str] = self.redis.command("HGETALL", self.keys.job(job_id))
+        return found
+
+    def dump(self) -> dict[str, str]:
+        """All that Redis holds, by key. Fails for a value that is no text."""
+        return {key: str(self.redis.command(*_READ[self.redis.command("TYPE", key)](key))) for key in self.key_names()}
+
+    def key_names(self) -> list[str]:
+        """All keys of Redis, in order."""
+        names: list[str] = self.redis.command("KEYS", "*")
+        return sorted(names)
+
+    def generations(self, question: str) -> list[dict[str, Any]]:
+        """The demo model's requests whose last message is `question`: the `body` of each, and of its stream `state`
+        (None: it answered without one), `tokens`, `text`."""
+        stats = _get(self.model_url.removesuffix("/v1") + "/stats")
+        return [
+            {"state": None, **request, **stats["streams"].get(request["id"], {})}
+            for request in stats["requests"]
+            if request["body"] and request["body"]["messages"][-1]["content"] == question
+        ]
+
+    def report(self) -> str:
+        """The end of what each process has written."""
+        return "\n".join(
+            f"--- {process.name} (pid {process.pid}, exit code {process.code})\n{process.news[-_TAIL:]}"
+            for process in self.processes
+            if process.log.exists()
+        )
+
+    def _start(self, group: int) -> None:
+        apis, workers = self._counts
+        environment = {**self._environment, **self._settings, "READALONG_REDIS_URL": self.redis.url}
+        self.apis = [Api(f"api-{number}", environment, self.folder) for number in range(apis)]
+        if self._model_url is None:
+            self.model.start(group)
+        for api in self.apis:
+            api.start(group)
+        environment |= {"OPENAI_BASE_URL": self.model_url, "OPENAI_API_KEY": SECRET}
+        self.workers = [
+            Process(f"worker-{number}", ["-c", _WORKER], environment, self.folder) for number in range(workers)
+        ]
+        for worker in self.workers:
+            worker.start(group)
+        self.wait_ready()
+
+    def _end(self) -> None:
+        # Tests say how processes end when they are asked to; here that would only take time.
+        for process in self.processes:
+            process.kill()
+
+
+def redis_cli(server: RedisServer, *words: str) -> str:
+    """What the redis-cli on the PATH prints. Raises FileNotFoundError when there is none (see `has_redis_cli`)."""
+    line = ["redis-cli", "-h", "127.0.0.1", "-p", str(server.port), *words]
+    return subprocess.run(line, capture_output=True, text=True, check=True, timeout=10).stdout.rstrip("\n")
+
+
+def has_redis_cli() -> bool:
+    return shutil.which("redis-cli") is not None
+
+
+def _start_guard(folder: Path) -> subprocess.Popen[bytes]:
+    """The leader of the stack's process group. It kills the group when our end of its pipe closes: a test run that is
+    killed outright leaves nothing behind."""
+    line = ["/bin/sh", "-c", 'read _; rm -rf "$1"; kill -9 0', "guard", str(folder)]
+    return subprocess.Popen(line, stdin=subprocess.PIPE, process_group=0)
+
+
+def _end_guard(guard: subprocess.Popen[bytes]) -> None:
+    guard.kill()
+    guard.wait()
+    if guard.stdin is not None:
+        guard.stdin.close()
+
+
+def _ready_workers(url: str) -> int:
+    """How many workers an API knows of; -1 if it is not ready."""
+    try:
+        return int(_get(f"{url}/readyz")["workers"])
+    except OSError:  # not listening yet, or a 503
+        return -1
+
+
+def _get(url: str) -> Any:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=10) as response:
+        return json.load(response)
