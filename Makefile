@@ -5,6 +5,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; exit; }; \
 	done; echo python3)
 UV = 0.13.9
+# Test modules that run side by side: they wait for processes more than they compute.
+JOBS ?= 4
 
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
@@ -20,7 +22,7 @@ demo: .venv/project ## Run everything with the built-in model; ARGS="--port 9000
 	@$(BIN)/readalong demo $(ARGS)
 
 test: .venv/project ## Run the tests; ARGS="-k cancel -x"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadscope $(ARGS)
 
 check: .venv/project ## Lint, format, types, import directions
 	@$(BIN)/ruff check .
