@@ -24,7 +24,7 @@ _PAGE: Final = 1000
 #: Events before the newest that a new feed reads, if a watcher wants them.
 _REACH: Final = 2 * _PAGE
 #: Pages of older events that are kept, so that a thousand who come back at once read each page once.
-_PAGES_KEPT: Final = 4
+_PAGES_KEPT: Final = 8
 
 
 class Feed:
@@ -107,16 +107,15 @@ class Feed:
 
     async def history(self, wire: Format, after: int) -> Batch:
         """What follows position `after`, from the log. Raises StoreUnavailable; JobNotFound if the log is gone."""
-        number = after // _PAGE
-        page = self._pages.get(number)
-        if page is None:
-            page = asyncio.create_task(self._log.read(self.job_id, number * _PAGE, _PAGE))
-            self._pages[number] = page
-            page.add_done_callback(lambda done: self._forget_failed(number, done))
-            while len(self._pages) > _PAGES_KEPT:
-                self._pages.pop(next(iter(self._pages)))
+        number, skip = divmod(after, _PAGE)
+        page = self._page(number)
         # Shielded: one watcher's leaving must not cancel the read that others wait for.
-        events = (await asyncio.shield(page))[after - number * _PAGE :]
+        events = (await asyncio.shield(page))[skip:]
+        if not events:
+            # It was read before the log had all of it. Of many who notice, the first asks anew.
+            if self._pages.get(number) is page:
+                del self._pages[number]
+            events = (await asyncio.shield(self._page(number)))[skip:]
         if not events or events[0].seq != after + 1:
             raise JobNotFound(f"job {self.job_id}: no event {after + 1} in its log")
         return pack(wire, events, after)
@@ -128,6 +127,8 @@ class Feed:
             self._repairing.cancel()
         for watcher in list(self.watchers):
             watcher.close()
+        for page in self._pages.values():
+            page.cancel()
 
     async def _repair(self) -> None:
         pause = 0.05
@@ -157,6 +158,17 @@ class Feed:
         for watcher in list(self.watchers):
             watcher.push()
 
+    def _page(self, number: int) -> asyncio.Task[list[Event]]:
+        page = self._pages.pop(number, None)
+        if page is not None:
+            self._pages[number] = page  # the newest in use: the oldest one goes first
+        else:
+            page = self._pages[number] = asyncio.create_task(self._log.read(self.job_id, number * _PAGE, _PAGE))
+            page.add_done_callback(lambda done: self._forget_failed(number, done))
+            while len(self._pages) > _PAGES_KEPT:
+                self._pages.pop(next(iter(self._pages)))
+        return page
+
     def _forget_failed(self, number: int, page: asyncio.Task[list[Event]]) -> None:
-        if page.cancelled() or page.exception() is not None:
-            self._pages.pop(number, None)
+        if (page.cancelled() or page.exception() is not None) and self._pages.get(number) is page:
+            del self._pages[number]

@@ -5,24 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from typing import Any
+from typing import Any, Final
 
 from arq.connections import ArqRedis
 
 from api.feed import Feed
 from api.subscriber import Subscriber
-from readalong.errors import JobNotFound
+from readalong.connection import translated
+from readalong.errors import JobNotFound, StoreUnavailable
 from readalong.events import parse_live
 from readalong.log import Log
 from readalong.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+#: Seconds that a new feed waits for its first watcher.
+_FIRST_LINGER: Final = 1.0
+#: What the channel of an erased job says: no event will come any more.
+_ERASED: Final = b"erased"
+
 
 class Hub:
     """No Redis command for each token or watcher: a watched job costs one subscription and one read of its log."""
 
     def __init__(self, redis: ArqRedis, log: Log, settings: Settings) -> None:
+        self._redis = redis
         self._log = log
         self._keys = settings.keys
         self._linger = settings.feed_linger
@@ -52,6 +59,9 @@ class Hub:
 
     async def feed(self, job_id: str, position: int) -> Feed:
         """The feed of a job, ready to be watched from `position`. Raises JobNotFound, StoreUnavailable."""
+        if self._closed:
+            # A closed feed would pass for an ended job, and its watcher would never come back.
+            raise StoreUnavailable("This process is stopping.", retry_after=1)
         if (timer := self._timers.pop(job_id, None)) is not None:
             timer.cancel()
         feed = self._feeds.get(self._channel(job_id))
@@ -62,13 +72,23 @@ class Hub:
             starting = self._starting[job_id] = asyncio.create_task(self._open(job_id, position))
             starting.add_done_callback(lambda _: self._starting.pop(job_id, None))
         # Shielded: the first watcher's leaving must not take the feed from those who wait for it too.
-        return await asyncio.shield(starting)
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            if starting.cancelled():
+                raise StoreUnavailable("This process is stopping.", retry_after=1) from None
+            raise
 
     def left(self, feed: Feed) -> None:
         """A watcher is gone; a feed without any ends after a short while, so that a reconnection costs nothing."""
-        if not feed.watchers and not self._closed and feed.job_id not in self._timers:
-            loop = asyncio.get_running_loop()
-            self._timers[feed.job_id] = loop.call_later(self._linger, self._end, feed)
+        self._end_later(feed, self._linger)
+
+    async def let_go(self, job_id: str) -> None:
+        """Ends the streams of an erased job, in all processes. Raises StoreUnavailable."""
+        with translated():
+            await self._redis.publish(self._channel(job_id), _ERASED)
+        if (feed := self._feeds.get(self._channel(job_id))) is not None:
+            self._drop(feed)  # one of an ended job hears nothing
 
     async def close(self) -> None:
         """Ends all streams, without terminal events."""
@@ -100,8 +120,17 @@ class Hub:
         except BaseException:
             self._drop(feed)
             raise
-        self.left(feed)  # whoever asked for it may be gone by now
+        # Whoever asked for it may be gone by now, or is about to begin: without a linger too.
+        self._end_later(feed, max(self._linger, _FIRST_LINGER))
         return feed
+
+    def _end_later(self, feed: Feed, seconds: float) -> None:
+        known = self._feeds.get(self._channel(feed.job_id)) is feed
+        if known and not feed.watchers and not self._closed:
+            if (timer := self._timers.get(feed.job_id)) is not None:
+                timer.cancel()
+            loop = asyncio.get_running_loop()
+            self._timers[feed.job_id] = loop.call_later(seconds, self._end, feed)
 
     def _end(self, feed: Feed) -> None:
         self._timers.pop(feed.job_id, None)
@@ -110,7 +139,8 @@ class Hub:
 
     def _drop(self, feed: Feed) -> None:
         channel = self._channel(feed.job_id)
-        if self._feeds.pop(channel, None) is not None and not self._closed:
+        if self._feeds.get(channel) is feed and not self._closed:
+            del self._feeds[channel]
             feed.close()
             self._subscriber.unsubscribe(channel.decode())
 
@@ -118,7 +148,7 @@ class Hub:
         feed = self._feeds.get(channel)
         if feed is None:
             return
-        if data == b"erased":
+        if data == _ERASED:
             self._drop(feed)
             return
         try:

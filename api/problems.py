@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from readalong.errors import (
@@ -85,6 +85,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ReadalongError, _ours)
     app.add_exception_handler(HTTPException, _of_router)
     app.add_exception_handler(RequestValidationError, _of_parameters)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -119,6 +120,11 @@ async def _of_parameters(_: Request, error: Exception) -> Response:
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"] if part not in ("query", "path", "header"))
     return respond(422, "invalid_parameter", first["msg"], field=field)
+
+
+async def _gone(_: Request, error: Exception) -> Response:
+    """Nobody reads it; without it a client that leaves in its body would be an error in our log."""
+    return respond(400, "client_gone", "The client left before its body had come.")
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -8,7 +8,8 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -18,6 +19,8 @@ from readalong.errors import BadSettings
 from readalong.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class Protocol(HttpToolsProtocol):
@@ -36,6 +39,10 @@ class Server(uvicorn.Server):
         for server in self.servers:
             # Not one more connection, or clients whose streams end would come back to this very process.
             server.close()
+        for connection in list(self.server_state.connections):
+            # Closed when its stream ends. On a connection that lives on, a client would come back to this very
+            # process too, and hear an error that makes a browser give up.
+            connection.shutdown()
         services = self.lifespan.state.get("services")
         if services is not None:
             await services.hub.close()
@@ -51,19 +58,22 @@ def run(settings: Settings, *, host: str, port: int, processes: int = 1) -> int:
         return _supervise(processes, lambda: _serve(settings, listener))
 
 
-def _obeyed(_number: int, _frame: object) -> None:
-    """Does nothing: see `_serve`."""
-
-
 def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65_535:
+        # The resolver would take it modulo 65,536.
+        raise BadSettings(f"cannot listen on {host}:{port}: no such port")
+    listener = None
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-    except OSError as error:
-        raise BadSettings(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
-    listener.listen(4096)
+        listener.listen(4096)
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that no DNS could hold
+        if listener is not None:
+            listener.close()
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise BadSettings(f"cannot listen on {host}:{port}: {reason or error}") from None
     listener.set_inheritable(True)
     return listener
 
@@ -84,9 +94,13 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
             server_header=False,
         )
     )
-    # uvicorn raises the signal once more when it has ended; it has been obeyed by then.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _obeyed)
+
+    def stop(_number: int, _frame: object) -> None:
+        server.should_exit = True
+
+    # Before uvicorn sets its own handlers a signal must not be lost; it raises it once more when it has ended.
+    for number in _SIGNALS:
+        signal.signal(number, stop)
     host, port = listener.getsockname()[:2]
     logger.info("serving on http://%s:%d, process %d", f"[{host}]" if ":" in host else host, port, os.getpid())
     server.run(sockets=[listener])
@@ -101,17 +115,22 @@ def _supervise(processes: int, serve: Callable[[], int]) -> int:
     def stop(number: int, _: object) -> None:
         nonlocal stopping
         stopping = True
-        for pid in children:
-            os.kill(pid, number)
+        for pid in list(children):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _SIGNALS:
         signal.signal(number, stop)
     while True:
         while not stopping and len(children) < processes:
-            pid = os.fork()
-            if pid == 0:
-                os._exit(_in_child(serve))
-            children[pid] = time.monotonic()
+            # Blocked, a signal finds the child in the list or not born. It would outlive us otherwise.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+            if not stopping:
+                pid = os.fork()
+                if pid == 0:
+                    os._exit(_in_child(serve))
+                children[pid] = time.monotonic()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         try:
             pid, status = os.wait()
         except ChildProcessError:
@@ -124,6 +143,9 @@ def _supervise(processes: int, serve: Callable[[], int]) -> int:
 
 
 def _in_child(serve: Callable[[], int]) -> int:
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_DFL)  # the parent's would stop its siblings
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     try:
         return serve()
     except Exception:

@@ -36,7 +36,10 @@ class Services:
         await self.redis.aclose()
 
 
-def services(request: Request) -> Services:
-    """The services of the app that serves this request; a dependency of every route."""
+async def services(request: Request) -> Services:
+    """The services of the app that serves this request; a dependency of every route.
+
+    Async, though it awaits nothing: FastAPI runs what is not in a thread, which costs more than the route.
+    """
     found: Services = request.app.state.services
     return found

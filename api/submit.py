@@ -26,7 +26,7 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
     """
     request = check(body)
     job_id = new_job_id()
-    digest = sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    digest = _digest(body)
     known = None
     if key is not None:
         job_id, known = await _known(services, key, job_id, digest)
@@ -46,6 +46,14 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
     if known.status is Status.QUEUED:
         await services.queue.enqueue(job_id, now)
     return known
+
+
+def _digest(body: dict[str, Any]) -> str:
+    try:
+        return sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    except orjson.JSONEncodeError:
+        # orjson reads deeper than it writes.
+        raise InvalidRequest("The body is nested too deeply.", code="invalid_json") from None
 
 
 async def _known(services: Services, key: str, job_id: str, digest: str) -> tuple[str, Record | None]:

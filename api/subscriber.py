@@ -89,7 +89,7 @@ class Subscriber:
         if waiting is None:
             waiting = self._waiting[name] = asyncio.get_running_loop().create_future()
             self._sent[name] += self._connection is not None
-            await self._send("SUBSCRIBE", name)
+            self._send("SUBSCRIBE", name)
         try:
             async with asyncio.timeout(self._patience):
                 await asyncio.shield(waiting)
@@ -102,16 +102,23 @@ class Subscriber:
         self._wanted.discard(name)
         self._confirmed.discard(name)
         self._waiting.pop(name, None)
-        task = asyncio.create_task(self._send("UNSUBSCRIBE", name))
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
+        self._send("UNSUBSCRIBE", name)
 
-    async def _send(self, command: str, *names: bytes) -> None:
-        """Sends to Redis if it is there; what is wanted is sent again at the next connection."""
-        connection = self._connection
-        if connection is not None:
+    def _send(self, command: str, name: bytes) -> None:
+        """Sends to Redis if it is there; what is wanted is sent again at the next connection.
+
+        A task each, for tasks begin in the order of their making: an UNSUBSCRIBE that overtakes, or is overtaken by,
+        the SUBSCRIBE of the next watcher would leave that one deaf.
+        """
+        if self._connection is not None:
+            task = asyncio.create_task(self._write(self._connection, command, name))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+
+    async def _write(self, connection: AbstractConnection, command: str, name: bytes) -> None:
+        if connection.is_connected:  # redis-py would connect it again, behind the reader's back
             with suppress(RedisError, OSError):  # the reader notices the same and reconnects
-                await connection.send_command(command, *names, check_health=False)
+                await connection.send_command(command, name, check_health=False)
 
     async def _stay_connected(self) -> None:
         loop = asyncio.get_running_loop()
@@ -123,7 +130,9 @@ class Subscriber:
             connection.socket_timeout = None
             connection.retry = Retry(NoBackoff(), 0)
             try:
-                await connection.connect()
+                # Its greeting has no time-out of its own, and the heartbeat watches only what is connected.
+                async with asyncio.timeout(self._patience):
+                    await connection.connect()
                 self._heard_at = loop.time()
                 pause = 0.05
                 channels = {self._own, *self._wanted}
@@ -150,17 +159,29 @@ class Subscriber:
                 if channel == self._own:
                     self._heard_at = loop.time()
                 else:
-                    self._on_message(channel, data)
+                    self._receive(channel, data)
             elif kind == b"subscribe":
                 self._sent[channel] -= 1
-                if self._sent[channel] <= 0 and (channel in self._wanted or channel == self._own):
-                    self._confirmed.add(channel)
-                    if (waiting := self._waiting.pop(channel, None)) is not None:
-                        waiting.set_result(None)
+                if self._sent[channel] <= 0:
+                    del self._sent[channel]
+                    self._confirm(channel)
                 missing.discard(channel)
                 if gap and not missing:
                     gap = False
                     self._on_gap()
+
+    def _confirm(self, channel: bytes) -> None:
+        if channel in self._wanted or channel == self._own:
+            self._confirmed.add(channel)
+            if (waiting := self._waiting.pop(channel, None)) is not None:
+                waiting.set_result(None)
+
+    def _receive(self, channel: bytes, data: bytes) -> None:
+        try:
+            self._on_message(channel, data)
+        except Exception:
+            # The trouble of one channel must not end the subscription of all.
+            logger.exception("a message of %r broke its receiver", channel)
 
     async def _beat(self) -> None:
         """Publishes to our own channel; whoever does not hear himself has a dead connection."""

@@ -86,7 +86,15 @@ class Watcher:
                 self._task.cancel()
 
     def push(self) -> None:
-        """Writes what is new, unless a write is under way: that one goes on by itself."""
+        """Writes what is new, unless a write is under way: that one goes on by itself. Raises nothing."""
+        try:
+            self._push()
+        except Exception:
+            # An event that a format cannot show must not keep the feed from its other watchers.
+            logger.exception("a watcher broke")
+            self._give_up()
+
+    def _push(self) -> None:
         while not (self._busy or self._over):
             batch = self._feed.batch(self._wire, self.position)
             if batch is None:

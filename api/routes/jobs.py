@@ -133,6 +133,7 @@ async def erase_job(job_id: str, used: Used) -> Response:
     if await _cancel(used, job_id) is Status.RUNNING:
         await _wait_for_end(used, job_id)
     await used.log.erase(job_id)
+    await used.hub.let_go(job_id)
     await used.queue.withdraw(job_id)
     await used.index.remove(job_id)
     return Response(status_code=204)
@@ -174,7 +175,7 @@ async def _missing(used: Services, job_id: str) -> JobNotFound:
 
 async def _shown(used: Services, record: Record, status: int, headers: dict[str, str] | None = None) -> Response:
     said = Transcript()
-    while events := await used.log.read(record.id, said.last_seq, _PAGE):
+    while record.attempt and (events := await used.log.read(record.id, said.last_seq, _PAGE)):
         said.add_all(events)
         if len(events) < _PAGE:
             break
@@ -195,9 +196,11 @@ def _position(last_event_id: str | None, after: str | None) -> int:
     name, text = ("Last-Event-ID", last_event_id) if last_event_id else ("after", after)
     if not text:
         return 0
-    if not (text.isascii() and text.isdigit()) or int(text[:20]) > _LARGEST_POSITION:
+    digits = text.lstrip("0") or "0" if text.isascii() and text.isdigit() else ""
+    # The length first: Python refuses to read a number of some thousand digits.
+    if not digits or len(digits) > 16 or int(digits) > _LARGEST_POSITION:
         raise InvalidRequest(f"{name} must be the number of an event.", code="invalid_position", field=name)
-    return int(text)
+    return int(digits)
 
 
 def _cursor(text: str) -> Cursor:

@@ -1,0 +1,185 @@
+"""A worker played by hand, clients with and without a socket, and a wait with a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import orjson
+from starlette.types import Message as AsgiMessage
+
+from api.event_stream import EventStream
+from api.formats import Format
+from api.formats.native import native
+from api.hub import Hub
+from readalong.errors import StoreUnavailable
+from readalong.events import TERMINAL, TEXT, Draft
+from readalong.log import Claim, Log, Verdict, encode
+from readalong.sse import Decoder, Message
+from tests.readalong.helpers import METRICS, WORKER, queued
+
+__all__ = [
+    "METRICS",
+    "WORKER",
+    "Client",
+    "Player",
+    "again",
+    "check_stream",
+    "number",
+    "said",
+    "text",
+    "until",
+    "without_debug",
+]
+
+WITHIN = 10.0  # seconds; what is waited for comes in milliseconds on an idle machine
+
+
+async def until(true: Callable[[], object], what: str, within: float = WITHIN) -> None:
+    """Waits until it is true. Raises AssertionError with `what` if it does not come true in time."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within
+    while not true():
+        assert loop.time() < deadline, f"not within {within} s: {what}"
+        await asyncio.sleep(0.002)
+
+
+def without_debug() -> None:
+    """For the tests of many: asyncio's debug mode takes several times as long as what it looks at."""
+    asyncio.get_running_loop().set_debug(False)
+
+
+async def again(call: Callable[..., Awaitable[Any]], *arguments: Any) -> None:
+    """Calls until Redis answers."""
+    async with asyncio.timeout(WITHIN):
+        while True:
+            try:
+                await call(*arguments)
+            except StoreUnavailable:
+                await asyncio.sleep(0.01)
+            else:
+                return
+
+
+def said(first: int, last: int) -> str:
+    """The text of events `first` to `last` as a Player says them: each number once, so that none can hide."""
+    return "".join(f"{number} " for number in range(first, last + 1))
+
+
+class Player:
+    """Plays the worker of one job. Event n says "n ", so joined text shows what came, how often, and in what order."""
+
+    def __init__(self, log: Log, job_id: str) -> None:
+        self.job_id = job_id
+        self.last = 1
+        self.attempt = 0
+        self._log = log
+
+    @classmethod
+    async def start(cls, log: Log, job_id: str = "") -> Player:
+        """A job under its first attempt; its log holds `queued` and `started`."""
+        player = cls(log, job_id or await queued(log))
+        await player.claim()
+        return player
+
+    async def claim(self, token: str = "first") -> Claim:
+        claim = await self._log.claim(self.job_id, WORKER, token)
+        assert claim.verdict == Verdict.RUN
+        self.attempt, self.last = claim.attempt, claim.last_seq
+        return claim
+
+    async def append(self, *drafts: Draft) -> None:
+        done = await self._log.append(self.job_id, self.attempt, self.last + 1, encode(drafts))
+        assert not done.gap
+        self.last = done.last_seq
+
+    async def say(self, count: int = 1, pad: str = "") -> None:
+        """Appends so many `content` events in one call."""
+        first = self.last + 1
+        await self.append(*(Draft("content", {"content": f"{n} {pad}"}) for n in range(first, first + count)))
+
+    async def finish(self, kind: str = "done", **fields: Any) -> None:
+        end = [Draft(kind, {"content": "", **fields})]
+        done = await self._log.finish(self.job_id, self.attempt, self.last + 1, encode(end), {"metrics": METRICS})
+        self.last = done.last_seq
+
+
+class Client:
+    """A client without a socket. It reads at once, unless `reading` is cleared."""
+
+    def __init__(self) -> None:
+        self.seen: list[Message] = []
+        self.raw = b""
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        #: The response is complete, as far as the server is concerned.
+        self.complete = False
+        self.reading = asyncio.Event()
+        self.reading.set()
+        self._gone = asyncio.Event()
+        self._decoder = Decoder()
+
+    def leave(self) -> None:
+        self._gone.set()
+
+    async def receive(self) -> AsgiMessage:
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Any) -> None:
+        if not self.reading.is_set():
+            await self.reading.wait()
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+            return
+        self.raw += message["body"]
+        self.seen += self._decoder.feed(message["body"])
+        if not message["more_body"]:
+            self.complete = True
+            self._gone.set()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the terminal event came."""
+        return bool(self.seen) and self.seen[-1].event in TERMINAL
+
+    @property
+    def position(self) -> int:
+        return int(self.seen[-1].id) if self.seen else 0
+
+    async def watch(self, hub: Hub, job_id: str, position: int = 0, wire: Format = native) -> None:
+        """Watches until the response ends or this client leaves."""
+        feed = await hub.feed(job_id, position)
+        await EventStream(hub, feed, wire, position, send_timeout=5)({"type": "http"}, self.receive, self.send)
+
+
+def number(message: Message) -> int:
+    return int(message.id)
+
+
+def text(messages: Sequence[Message]) -> str:
+    """The joined text of native `content` events."""
+    parts = []
+    for message in messages:
+        if message.event in TEXT:
+            fields = orjson.loads(message.data)
+            parts.append(fields["content"])
+    return "".join(parts)
+
+
+def check_stream(messages: Sequence[Message], after: int, last: int, first_text: int = 3) -> None:
+    """Promise 1 for one client: every event after its position once, in order, up to one terminal event.
+
+    The log is a Player's: `queued`, `started`, text from `first_text` to `last` - 1, a terminal event.
+    """
+    numbers = [number(message) for message in messages]
+    assert numbers == sorted(set(numbers)), "numbers rise"
+    assert min(numbers, default=last) > after
+    assert numbers[-1] == last
+    assert [message.event in TERMINAL for message in messages] == [False] * (len(messages) - 1) + [True]
+    assert text(messages) == said(max(first_text, after + 1), last - 1)
+    kinds = [message.event for message in messages]
+    assert kinds.count("queued") == (after < 1)
+    assert kinds.count("started") == (after < 2)

@@ -1,0 +1,116 @@
+"""The API as a process of its own, with real signals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.api.helpers import until
+from tests.support.servers import free_port
+
+_CODE = """
+import logging, sys
+from api.server import run
+from readalong.settings import load
+logging.basicConfig(level="INFO", format="%(levelname)s %(message)s")
+sys.exit(run(load(), host="127.0.0.1", port=int(sys.argv[1]), processes=int(sys.argv[2])))
+"""
+_WITHIN = 20.0  # seconds; a start takes one on an idle machine
+
+
+class ApiProcess:
+    """`api.server.run` on a port; what it logs goes to a file. Leaving the context ends it, whatever it does."""
+
+    def __init__(self, redis_url: str, *, processes: int = 1, port: int | None = None, **settings: Any) -> None:
+        self.port = port or free_port()
+        self._folder = tempfile.TemporaryDirectory(prefix="readalong-api-")
+        self._log = Path(self._folder.name) / "log"
+        named = {f"READALONG_{name.upper()}": str(value) for name, value in settings.items()}
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _CODE, str(self.port), str(processes)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "READALONG_REDIS_URL": redis_url, "READALONG_REDIS_TIMEOUT": "1", **named},
+                start_new_session=True,
+            )
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    @property
+    def serving(self) -> list[int]:
+        """The ids of the processes that ever began to serve, in that order."""
+        return [int(pid) for pid in re.findall(r"serving on http://127\.0\.0\.1:\d+, process (\d+)", self.log)]
+
+    @property
+    def code(self) -> int | None:
+        """The exit code; None while it runs."""
+        return self._process.poll()
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        self._process.send_signal(number)
+
+    async def wait_for_serving(self, count: int = 1) -> list[int]:
+        """Waits until so many processes have begun to serve, and one of them answers. Answers their ids."""
+        await until(lambda: len(self.serving) >= count or self.code is not None, "serving", _WITHIN)
+        assert self.code is None, self.log
+        await until_answer(self.port)
+        return self.serving
+
+    async def wait_for_end(self, within: float = 10) -> int:
+        """The exit code."""
+        await until(lambda: self.code is not None, f"the end; it says {self.log}", within)
+        assert self.code is not None
+        return self.code
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.code is None:
+            # Its own process group: children too, however they hang.
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        if error is not None:
+            error.add_note(self.log)
+        self._folder.cleanup()
+
+
+async def until_answer(port: int) -> None:
+    """Waits until somebody accepts connections there."""
+    deadline = time.monotonic() + _WITHIN
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+        else:
+            writer.transport.abort()
+            return
+
+
+def alive(pid: int) -> bool:
+    """Whether the process is there, and not only waiting to be collected."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:  # it has just gone, or this is no Linux
+        return not Path("/proc/self").exists()

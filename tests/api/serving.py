@@ -1,0 +1,203 @@
+"""The API in this process on a port of its own, and a client that sees the very bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+import httpx2
+import pytest
+import uvicorn
+from pydantic import AnyUrl
+
+from api.app import create_app
+from api.hub import Hub
+from api.server import Protocol, Server
+from api.services import Services
+from readalong.connection import connect
+from readalong.log import Log
+from readalong.settings import Settings
+from readalong.sse import Decoder, Message
+from tests.api.helpers import WITHIN
+
+#: On the embedded Valkey alone, for what costs seconds, or where the brand of the server is not the subject.
+on_valkey = pytest.mark.parametrize("redis_server", ["valkey"], indirect=True)
+
+
+def short_settings(url: str, **changes: Any) -> Settings:
+    """Settings of that server, with times that suit a test."""
+    values: dict[str, Any] = {"redis_timeout": 2, "hub_heartbeat": 5, "feed_linger": 0.3, "send_timeout": 5, **changes}
+    return Settings(redis_url=AnyUrl(url), **values)
+
+
+def tcp_socket() -> socket.socket:
+    """Named as TCP: asyncio leaves Nagle's algorithm on otherwise, and every second write waits 40 ms."""
+    return socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+
+
+@asynccontextmanager
+async def a_hub(settings: Settings) -> AsyncIterator[Hub]:
+    """A started hub on a Redis client of its own."""
+    redis = connect(settings)
+    hub = Hub(redis, Log(redis, settings), settings)
+    hub.start()
+    try:
+        yield hub
+    finally:
+        await hub.close()
+        await redis.aclose()
+
+
+@asynccontextmanager
+async def a_log(settings: Settings) -> AsyncIterator[Log]:
+    """A log on a Redis client of its own, such as a worker has."""
+    redis = connect(settings)
+    try:
+        yield Log(redis, settings)
+    finally:
+        await redis.aclose()
+
+
+@dataclass
+class Site:
+    port: int
+    server: Server
+    services: Services
+    app: Any
+    http: httpx2.AsyncClient
+
+    @property
+    def hub(self) -> Hub:
+        return self.services.hub
+
+    async def open(self, path: str, **options: Any) -> Stream:
+        return await Stream.open(self.port, path, **options)
+
+    async def watch(self, job_id: str, after: int = 0) -> list[Message]:
+        """All that comes after the position."""
+        async with await self.open(f"/v1/jobs/{job_id}/events?after={after}") as stream:
+            return await stream.rest()
+
+
+@asynccontextmanager
+async def a_site(settings: Settings) -> AsyncIterator[Site]:
+    """The API on 127.0.0.1, in the loop of the test; left by uvicorn's orderly shutdown."""
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        http=Protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=2,
+        server_header=False,
+        date_header=False,
+    )
+    config.load()
+    server = Server(config)
+    server.lifespan = config.lifespan_class(config)
+    with tcp_socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(2048)
+        port = listener.getsockname()[1]
+        await server.startup(sockets=[listener])
+        try:
+            async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=WITHIN) as http:
+                yield Site(port, server, server.lifespan.state["services"], app, http)
+        finally:
+            await server.shutdown()
+
+
+class Stream:
+    """One HTTP/1.1 response, read from a socket of its own."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.status = 0
+        self.version = ""
+        self.headers: dict[str, str] = {}
+        #: The bytes of the status line and the headers, as they came.
+        self.head = b""
+        #: The body so far, without its chunks.
+        self.body = b""
+        self.reader = reader
+        self.writer = writer
+        self._decoder = Decoder()
+
+    @classmethod
+    async def open(
+        cls,
+        port: int,
+        path: str,
+        *,
+        method: str = "GET",
+        version: str = "1.1",
+        headers: Iterable[str] = (),
+        body: bytes = b"",
+        receive_buffer: int = 0,
+    ) -> Stream:
+        """Sends a request and reads the head of its response; `receive_buffer` in bytes, 0 leaves the system's."""
+        sock = tcp_socket()
+        sock.setblocking(False)
+        if receive_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        reader, writer = await asyncio.open_connection(sock=sock, limit=receive_buffer or 65_536)
+        stream = cls(reader, writer)
+        lines = [f"{method} {path} HTTP/{version}", "Host: test", *headers]
+        if body:
+            lines.append(f"Content-Length: {len(body)}")
+        writer.write("\r\n".join([*lines, "", ""]).encode() + body)
+        await stream.read_head()
+        return stream
+
+    async def read_head(self) -> None:
+        async with asyncio.timeout(WITHIN):
+            self.head = await self.reader.readuntil(b"\r\n\r\n")
+        status, *lines = self.head.decode().rstrip("\r\n").split("\r\n")
+        self.version, code, *_ = status.split(" ")
+        self.status = int(code)
+        self.headers = dict(line.split(": ", 1) for line in lines)
+
+    async def piece(self) -> bytes:
+        """The next chunk of the body; b"" at its end. Raises IncompleteReadError if the server breaks off."""
+        async with asyncio.timeout(WITHIN):
+            size = int(await self.reader.readuntil(b"\r\n"), 16)
+            piece = (await self.reader.readexactly(size + 2))[:-2]
+        self.body += piece
+        return piece
+
+    async def messages(self) -> list[Message] | None:
+        """The messages that the next chunk completes; None at the end of the body."""
+        piece = await self.piece()
+        return self._decoder.feed(piece) if piece else None
+
+    async def some(self, count: int) -> list[Message]:
+        """At least so many messages."""
+        found: list[Message] = []
+        while len(found) < count:
+            more = await self.messages()
+            assert more is not None, f"the stream ended after {len(found)} messages"
+            found += more
+        return found
+
+    async def rest(self) -> list[Message]:
+        """All messages up to the end of the body."""
+        found: list[Message] = []
+        while (more := await self.messages()) is not None:
+            found += more
+        return found
+
+    def vanish(self) -> None:
+        """Resets the connection."""
+        self.writer.transport.abort()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.vanish()

@@ -1,0 +1,251 @@
+"""A feed: the newest events of one job, whole, whatever the channel repeats, loses or invents."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from arq.connections import ArqRedis
+
+from api.feed import Feed
+from api.formats.native import native
+from readalong.errors import JobNotFound, StoreUnavailable
+from readalong.events import Event
+from readalong.log import Log
+from readalong.sse import Decoder, Message
+from tests.api.helpers import Player, check_stream, number, until
+from tests.api.serving import a_log, on_valkey, short_settings
+from tests.support.proxy import Proxy
+from tests.support.servers import RedisServer
+
+pytestmark = on_valkey
+
+LARGE = 1 << 20
+
+
+async def read_all(feed: Feed, position: int = 0) -> list[Message]:
+    """All that a watcher at this position gets now, from the window or from the log."""
+    decoder = Decoder()
+    messages: list[Message] = []
+    while True:
+        batch = feed.batch(native, position)
+        if batch is None:
+            batch = await feed.history(native, position)
+        elif batch.position == position:
+            return messages
+        assert batch.position > position
+        position = batch.position
+        messages += decoder.feed(batch.frames)
+
+
+async def calls(redis: ArqRedis, command: str) -> int:
+    stats = await redis.info("commandstats")
+    return int(stats.get(f"cmdstat_{command}", {"calls": 0})["calls"])
+
+
+@asynccontextmanager
+async def started(log: Log, job_id: str, position: int, last_seq: int, max_bytes: int = LARGE) -> AsyncIterator[Feed]:
+    feed = Feed(job_id, log, max_bytes)
+    await feed.start(position, last_seq)
+    try:
+        yield feed
+    finally:
+        feed.close()
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("position", [0, 1, 7, 10, 11])
+async def test_a_new_feed_holds_what_its_first_watcher_wants(log: Log, position: int) -> None:
+    player = await Player.start(log)
+    await player.say(8)
+    async with started(log, player.job_id, position, 10) as feed:
+        seen = await read_all(feed, position)
+        assert [number(message) for message in seen] == list(range(position + 1, 11))
+        assert feed.newest == 10
+
+
+async def test_a_first_watcher_far_behind_does_not_make_the_feed_read_the_whole_log(log: Log, redis: ArqRedis) -> None:
+    """The newest two pages, then whatever he wants from the log, a page at a time."""
+    player = await Player.start(log)
+    await player.say(4998)
+    await redis.config_resetstat()
+    async with started(log, player.job_id, 0, 5000) as feed:
+        assert await calls(redis, "xrange") <= 3
+        assert repr(feed).startswith(f"<Feed {player.job_id} 3000..5000 ")
+        await player.finish()
+        feed.repair()
+        await until(lambda: feed.ended, "the end")
+        check_stream(await read_all(feed), 0, 5001)
+
+
+async def test_what_the_channel_repeats_is_skipped_and_what_it_lost_is_read(log: Log) -> None:
+    """By the numbers alone."""
+    player = await Player.start(log)
+    async with started(log, player.job_id, 0, 2) as feed:
+        await player.say(10)
+        events = await log.read(player.job_id, 0, 100)
+        feed.take(events[:5])
+        assert feed.newest == 5
+        feed.take(events[1:4])
+        feed.take(events[3:7])
+        assert feed.newest == 7
+        feed.take(events[9:10])  # 8 and 9 were lost
+        await until(lambda: feed.newest == 12, "the gap is filled")
+        feed.take(events)
+        await player.finish()
+        feed.take(await log.read(player.job_id, 12, 10))
+        assert feed.ended
+        check_stream(await read_all(feed), 0, 13)
+
+
+async def test_what_the_channel_says_while_the_log_is_read_is_not_lost(log: Log) -> None:
+    """Between the last read and the first live event there is no hole."""
+    player = await Player.start(log)
+    feed = Feed(player.job_id, log, LARGE)
+    starting = asyncio.create_task(feed.start(0, 2))
+    await asyncio.sleep(0)  # it has asked for the log by now
+    await player.say(3)
+    feed.take(await log.read(player.job_id, 2, 10))
+    await starting
+    assert [number(message) for message in await read_all(feed)] == [1, 2, 3, 4, 5]
+
+
+async def test_nothing_follows_the_terminal_event(log: Log) -> None:
+    """Not even if the channel says so."""
+    player = await Player.start(log)
+    await player.finish()
+    async with started(log, player.job_id, 0, 3) as feed:
+        feed.take([Event(4, "content", b'{"content":"ghost"}')])
+        assert (feed.newest, feed.ended) == (3, True)
+        assert feed.over_at(3)
+        assert feed.over_at(99)
+        assert not feed.over_at(2)
+
+
+async def test_a_number_far_ahead_is_looked_up_and_waits(log: Log, redis: ArqRedis) -> None:
+    """A forged or premature number moves nothing: only the log says what there is."""
+    player = await Player.start(log)
+    async with started(log, player.job_id, 0, 2) as feed:
+        before = await calls(redis, "xrange")
+        feed.take([Event(1000, "content", b'{"content":"ghost"}')])
+        async with asyncio.timeout(5):
+            while await calls(redis, "xrange") == before:
+                pass
+        assert feed.newest == 2
+        await player.say(1)
+        feed.take(await log.read(player.job_id, 2, 10))
+        assert [number(message) for message in await read_all(feed)] == [1, 2, 3]
+
+
+async def test_a_page_of_history_that_was_read_half_full_is_read_again_when_more_is_there(log: Log) -> None:
+    """A slow watcher asks for the page's rest after the window has moved on; the kept page must not say: gone."""
+    player = await Player.start(log)
+    async with started(log, player.job_id, 0, 2, max_bytes=4096) as feed:
+
+        async def grow() -> None:
+            await player.say(60, pad="x" * 200)
+            feed.take(await log.read(player.job_id, feed.newest, 100))
+
+        await grow()
+        batch = await feed.history(native, 0)
+        position = batch.position
+        while position < 62:
+            position = (await feed.history(native, position)).position
+        await grow()
+        await grow()
+        assert feed.batch(native, position) is None
+        rest = await feed.history(native, position)
+        assert rest.position > position
+
+
+async def test_many_who_read_the_same_history_cost_one_command_a_page(log: Log, redis: ArqRedis) -> None:
+    player = await Player.start(log)
+    await player.say(2998, pad="x" * 50)
+    async with started(log, player.job_id, 3000, 3000) as feed:
+        await redis.config_resetstat()
+        found = await asyncio.gather(*(read_all(feed, position) for position in range(0, 3000, 60)))
+        assert await calls(redis, "xrange") == 3
+        for position, seen in zip(range(0, 3000, 60), found, strict=True):
+            assert number(seen[-1]) == 3000
+            assert number(seen[0]) > position
+
+
+async def test_one_reader_s_leaving_does_not_take_the_page_from_the_others(log: Log) -> None:
+    player = await Player.start(log)
+    await player.say(8)
+    async with started(log, player.job_id, 10, 10) as feed:
+        first = asyncio.create_task(feed.history(native, 0))
+        second = asyncio.create_task(feed.history(native, 0))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert (await second).position == 10
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+
+async def test_a_log_that_is_gone_is_said_to_be_gone(log: Log) -> None:
+    player = await Player.start(log)
+    async with started(log, player.job_id, 2, 2) as feed:
+        await log.erase(player.job_id)
+        with pytest.raises(JobNotFound):
+            await feed.history(native, 0)
+
+
+async def test_a_page_that_could_not_be_read_is_tried_again_by_the_next(redis_server: RedisServer) -> None:
+    """An outage of a moment must not stay in the cache."""
+    async with Proxy(redis_server.port) as proxy, a_log(short_settings(proxy.url)) as log:
+        player = await Player.start(log)
+        async with started(log, player.job_id, 2, 2) as feed:
+            proxy.refusing = True
+            proxy.cut()
+            with pytest.raises(StoreUnavailable):
+                await feed.history(native, 0)
+            proxy.refusing = False
+            assert (await feed.history(native, 0)).position == 2
+
+
+async def test_a_repair_goes_on_until_redis_answers(redis_server: RedisServer) -> None:
+    async with Proxy(redis_server.port) as proxy, a_log(short_settings(proxy.url)) as log:
+        player = await Player.start(log)
+        async with started(log, player.job_id, 0, 2) as feed:
+            await player.say(3)
+            proxy.refusing = True
+            proxy.cut()
+            feed.repair()
+            tries = proxy.accepted
+            await until(lambda: proxy.accepted > tries + 3, "it tried and tried again")
+            assert feed.newest == 2
+            proxy.refusing = False
+            await until(lambda: feed.newest == 5, "the gap is filled")
+
+
+async def test_closing_ends_a_repair_under_way(redis_server: RedisServer) -> None:
+    """The loop of the test checks that no task is left."""
+    async with Proxy(redis_server.port) as proxy, a_log(short_settings(proxy.url)) as log:
+        player = await Player.start(log)
+        async with started(log, player.job_id, 0, 2) as feed:
+            proxy.refusing = True
+            proxy.cut()
+            tries = proxy.accepted
+            feed.repair()
+            await until(lambda: proxy.accepted > tries, "a try")
+            feed.close()
+            assert feed.over_at(0)
+
+
+async def test_any_order_of_takes_ends_with_the_log(log: Log) -> None:
+    """Pieces of the channel in every order of three, some lost: the feed's history is the log's."""
+    player = await Player.start(log)
+    await player.say(6)
+    events = await log.read(player.job_id, 0, 100)
+    pieces = [events[:3], events[3:5], events[5:8]]
+    for count in (1, 2, 3):
+        for order in itertools.permutations(pieces, count):
+            async with started(log, player.job_id, 0, 0) as feed:
+                for piece in order:
+                    feed.take(piece)
+                await until(lambda: feed.newest == 8, "all events")
+                assert [number(message) for message in await read_all(feed)] == list(range(1, 9))

@@ -1,0 +1,274 @@
+"""The hub on a real Redis: whoever joins, leaves or is cut off when, sees every event once and in order."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+from arq.connections import ArqRedis
+
+from api.hub import Hub
+from readalong.errors import JobNotFound, StoreUnavailable
+from readalong.keys import new_job_id
+from readalong.log import Log
+from readalong.settings import Settings
+from tests.api.helpers import Client, Player, check_stream, until, without_debug
+from tests.api.serving import a_hub, on_valkey, short_settings
+from tests.api.test_feed import calls
+from tests.api.test_subscriber import sizes, wait_for_subscribers
+
+EMPTY = "<Hub feeds=0 watchers=0 <Subscriber connected wanted=0 confirmed=0>>"
+
+
+async def write_fast(player: Player, stop: asyncio.Event, end_after: int) -> None:
+    """Appends as fast as Redis takes it, until told to stop and at least so many; then ends the job."""
+    while not stop.is_set() or player.last < end_after:
+        await player.say(random.randint(1, 4))
+    await player.finish()
+
+
+async def test_two_hundred_who_join_while_a_writer_writes_see_every_event_once(settings: Settings, log: Log) -> None:
+    """Register, then snapshot, then live: there is no hole between them, and nothing comes twice."""
+    without_debug()
+    player = await Player.start(log)
+    stop = asyncio.Event()
+    async with a_hub(settings) as hub, asyncio.timeout(30):
+        clients: list[tuple[int, Client]] = []
+        async with asyncio.TaskGroup() as group:
+            group.create_task(write_fast(player, stop, 300))
+            for number in range(200):
+                position = random.choice((0, 0, 1, 2, random.randint(0, player.last)))
+                client = Client()
+                clients.append((position, client))
+                group.create_task(client.watch(hub, player.job_id, position))
+                if number % 4 == 0:
+                    await asyncio.sleep(random.uniform(0, 0.005))
+            stop.set()
+        for position, client in clients:
+            check_stream(client.seen, position, player.last)
+
+
+def open_feeds(hub: Hub) -> set[str]:
+    return {feed.job_id for feed in hub._feeds.values()}
+
+
+@on_valkey
+async def test_first_watchers_of_many_jobs_miss_nothing(log: Log, redis_url: str) -> None:
+    """The moment of the hole is when a feed opens: here eighty open while their jobs are written to."""
+    without_debug()
+    players = [await Player.start(log) for _ in range(20)]
+    async with a_hub(short_settings(redis_url, feed_linger=0.01)) as hub, asyncio.timeout(30):
+
+        async def one(player: Player) -> None:
+            for _ in range(4):
+                client = Client()
+                watching = asyncio.create_task(client.watch(hub, player.job_id, 0))
+                await player.say(1)
+                await player.say(2)
+                await until(lambda seen=client, last=player.last: seen.position == last, "all so far")  # type: ignore[misc]
+                client.leave()
+                await watching
+                await until(lambda: player.job_id not in open_feeds(hub), "the feed ends")
+            client = Client()
+            await asyncio.gather(client.watch(hub, player.job_id, 0), player.finish())
+            check_stream(client.seen, 0, player.last)
+
+        await asyncio.gather(*(one(player) for player in players))
+
+
+@on_valkey
+async def test_the_same_job_watched_and_left_many_times_quickly_loses_nothing(log: Log, redis_url: str) -> None:
+    """With no linger each leaving unsubscribes and each coming subscribes: they must not overtake each other."""
+    player = await Player.start(log)
+    async with a_hub(short_settings(redis_url, feed_linger=0)) as hub, asyncio.timeout(30):
+        for number in range(60):
+            client = Client()
+            watching = asyncio.create_task(client.watch(hub, player.job_id, player.last))
+            for _ in range(number % 5):
+                await asyncio.sleep(0)
+            if number % 3 == 0:
+                client.leave()
+                await watching
+                continue
+            await player.say(1)
+            await until(lambda seen=client: seen.position == player.last, f"round {number}")  # type: ignore[misc]
+            client.leave()
+            if number % 2:
+                await watching
+        last = Client()
+        await asyncio.gather(last.watch(hub, player.job_id), player.finish())
+        check_stream(last.seen, 0, player.last)
+
+
+async def test_a_feed_without_linger_serves_its_first_watcher(log: Log, redis_url: str) -> None:
+    """0 means: it ends with its last watcher, not before its first one."""
+    player = await Player.start(log)
+    async with a_hub(short_settings(redis_url, feed_linger=0)) as hub:
+        for _ in range(5):
+            feed = await hub.feed(player.job_id, 2)
+            assert not feed.over_at(2), "a live job is not over"
+            hub.left(feed)
+            await asyncio.sleep(0)
+
+
+@on_valkey
+async def test_a_thousand_who_come_back_at_once_cost_a_handful_of_reads(
+    settings: Settings, log: Log, redis: ArqRedis
+) -> None:
+    """And one subscription: no Redis command for each watcher or token."""
+    without_debug()
+    player = await Player.start(log)
+    for _ in range(10):
+        await player.say(500 - (player.last == 2) * 2)
+    assert player.last == 5000
+    async with a_hub(settings) as hub, asyncio.timeout(50):
+        await until(lambda: "connected" in repr(hub), "a connection")
+        await redis.config_resetstat()
+        clients = [(random.randrange(0, 5001, 250), Client()) for _ in range(1000)]
+        async with asyncio.TaskGroup() as group:
+            for position, client in clients:
+                group.create_task(client.watch(hub, player.job_id, position))
+            await until(lambda: "watchers=1000 " in repr(hub), "all are there", 30)
+            await until(lambda: all(client.position == 5000 for at, client in clients if at < 5000), "all have all", 30)
+            assert await calls(redis, "xrange") <= 10
+            assert await calls(redis, "hgetall") <= 1
+            assert await calls(redis, "subscribe") <= 1
+            assert len(await redis.client_list(_type="pubsub")) == 1
+            await player.say(10)
+            await player.finish()
+        assert await calls(redis, "xrange") <= 10
+        for position, client in clients:
+            check_stream(client.seen, position, 5011)
+
+
+async def test_the_last_watcher_s_leaving_ends_the_feed(log: Log, redis: ArqRedis, redis_url: str) -> None:
+    """After the linger: the feed is dropped and the channel unsubscribed."""
+    player = await Player.start(log)
+    channel = short_settings(redis_url).keys.live(player.job_id)
+    async with a_hub(short_settings(redis_url, feed_linger=0.1)) as hub:
+        before = sizes(hub)
+        clients = [Client() for _ in range(3)]
+        tasks = [asyncio.create_task(client.watch(hub, player.job_id)) for client in clients]
+        await until(lambda: all(client.position == 2 for client in clients), "the beginning")
+        await wait_for_subscribers(redis, channel, 1)
+        for client in clients:
+            client.leave()
+        await asyncio.gather(*tasks)
+        assert "feeds=1 watchers=0 " in repr(hub), "it lingers"
+        await until(lambda: repr(hub) == EMPTY, EMPTY)
+        await wait_for_subscribers(redis, channel, 0)
+        assert sizes(hub) == before
+
+
+async def test_who_comes_back_within_the_linger_costs_nothing(settings: Settings, log: Log, redis: ArqRedis) -> None:
+    player = await Player.start(log)
+    async with a_hub(settings) as hub:
+        for number in range(5):
+            client = Client()
+            watching = asyncio.create_task(client.watch(hub, player.job_id))
+            await until(lambda seen=client: seen.position == 2, "the beginning")  # type: ignore[misc]
+            if number == 0:
+                await redis.config_resetstat()
+            client.leave()
+            await watching
+        assert [await calls(redis, name) for name in ("xrange", "hgetall", "subscribe", "unsubscribe")] == [0] * 4
+
+
+async def test_a_feed_that_nobody_came_for_ends_too(settings: Settings, log: Log) -> None:
+    """The client was gone before its response began."""
+    player = await Player.start(log)
+    async with a_hub(settings) as hub:
+        watching = asyncio.create_task(hub.feed(player.job_id, 0))
+        await asyncio.sleep(0)
+        watching.cancel()
+        await until(lambda: "feeds=1" in repr(hub), "the feed opens")
+        await until(lambda: repr(hub) == EMPTY, EMPTY)
+
+
+@on_valkey
+async def test_a_first_watcher_who_leaves_while_the_feed_opens_does_not_hurt_the_second(
+    log: Log, redis_url: str
+) -> None:
+    player = await Player.start(log)
+    async with a_hub(short_settings(redis_url, feed_linger=0.05)) as hub:
+        for turns in range(8):
+            first, second = Client(), Client()
+            leaving = asyncio.create_task(first.watch(hub, player.job_id))
+            staying = asyncio.create_task(second.watch(hub, player.job_id))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            leaving.cancel()
+            await until(lambda seen=second: seen.position == 2, f"the second, after {turns} turns")  # type: ignore[misc]
+            second.leave()
+            await staying
+            await until(lambda: repr(hub) == EMPTY, EMPTY)
+            assert leaving.done()
+
+
+async def test_a_job_that_is_none_is_not_found_and_leaves_nothing(settings: Settings) -> None:
+    async with a_hub(settings) as hub:
+        await until(lambda: "connected" in repr(hub), "a connection")
+        for _ in range(3):
+            with pytest.raises(JobNotFound):
+                await hub.feed(new_job_id(), 0)
+        assert repr(hub) == EMPTY
+
+
+async def test_an_ended_job_needs_no_subscription(settings: Settings, log: Log, redis: ArqRedis) -> None:
+    player = await Player.start(log)
+    await player.say(3)
+    await player.finish()
+    await redis.config_resetstat()
+    async with a_hub(settings) as hub:
+        await until(lambda: "connected" in repr(hub), "a connection")
+        client = Client()
+        await client.watch(hub, player.job_id)
+        check_stream(client.seen, 0, player.last)
+        assert await calls(redis, "subscribe") == 1, "only the hub's own"
+
+
+async def test_a_closed_hub_ends_its_streams_and_takes_no_more(settings: Settings, log: Log) -> None:
+    """Without a terminal event, and never with the answer that the job is over: the client must come back elsewhere."""
+    player = await Player.start(log)
+    async with a_hub(settings) as hub:
+        clients = [Client() for _ in range(3)]
+        tasks = [asyncio.create_task(client.watch(hub, player.job_id)) for client in clients]
+        await until(lambda: all(client.position == 2 for client in clients), "the beginning")
+        await hub.close()
+        await asyncio.gather(*tasks)
+        assert all(client.complete and not client.ended for client in clients)
+        for job_id in (player.job_id, (await Player.start(log)).job_id):
+            with pytest.raises(StoreUnavailable):
+                await hub.feed(job_id, 0)
+
+
+async def test_an_erased_job_s_watchers_are_let_go(settings: Settings, log: Log, redis: ArqRedis) -> None:
+    """Nothing will come any more: their streams end, and the feed with them."""
+    player = await Player.start(log)
+    async with a_hub(settings) as hub:
+        client = Client()
+        watching = asyncio.create_task(client.watch(hub, player.job_id))
+        await until(lambda: client.position == 2, "the beginning")
+        await log.erase(player.job_id)
+        await redis.publish(settings.keys.live(player.job_id), b"erased")
+        await watching
+        assert client.complete
+        assert not client.ended
+        await until(lambda: repr(hub) == EMPTY, EMPTY)
+        with pytest.raises(JobNotFound):
+            await hub.feed(player.job_id, 0)
+
+
+@on_valkey
+async def test_watchers_of_many_jobs_share_one_connection(settings: Settings, log: Log, redis: ArqRedis) -> None:
+    players = [await Player.start(log) for _ in range(10)]
+    async with a_hub(settings) as hub:
+        clients = [(player, Client()) for player in players for _ in range(3)]
+        tasks = [asyncio.create_task(client.watch(hub, player.job_id)) for player, client in clients]
+        await until(lambda: all(client.position == 2 for _, client in clients), "the beginning")
+        assert len(await redis.client_list(_type="pubsub")) == 1
+        await asyncio.gather(*(player.finish() for player in players))
+        await asyncio.gather(*tasks)
+        for player, client in clients:
+            check_stream(client.seen, 0, player.last)

@@ -1,0 +1,222 @@
+"""The hub when Redis, the network or the channel fails it: every event still comes once and in order."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import AsyncExitStack
+
+import pytest
+from arq.connections import ArqRedis
+
+from api.formats.chat_stream import chat_stream
+from readalong.errors import StoreUnavailable
+from readalong.log import Log
+from readalong.settings import Settings
+from tests.api.helpers import Client, Player, again, check_stream, until
+from tests.api.serving import a_hub, a_log, short_settings
+from tests.api.test_hub import write_fast
+from tests.support.proxy import Proxy
+from tests.support.servers import RedisServer
+
+
+async def test_events_that_the_channel_lost_come_from_the_log(
+    settings: Settings, log: Log, redis_server: RedisServer
+) -> None:
+    """Every third message never arrives; the next one shows the gap, and the log fills it."""
+    player = await Player.start(log)
+    lost = 0
+    seen = 0
+
+    def keeps(piece: bytes) -> bool:
+        nonlocal lost, seen
+        if b"message" not in piece or b":live" not in piece:
+            return True
+        seen += 1
+        lost += seen % 3 == 0
+        return seen % 3 != 0
+
+    async with Proxy(redis_server.port) as proxy, a_hub(short_settings(proxy.url)) as hub:
+        client = Client()
+        watching = asyncio.create_task(client.watch(hub, player.job_id))
+        await until(lambda: client.position == 2, "the beginning")
+        proxy.keeps = keeps
+        for _ in range(30):
+            before = seen
+            await player.say(1)
+            await until(lambda count=before: seen > count, "it was published")  # type: ignore[misc]
+        assert lost >= 10
+        proxy.keeps = None
+        await player.finish()
+        await watching
+        check_stream(client.seen, 0, player.last)
+
+
+async def test_a_lost_terminal_event_is_found_at_the_next_reconnection(
+    settings: Settings, log: Log, redis: ArqRedis, redis_server: RedisServer
+) -> None:
+    """After the last event no further number would show the gap."""
+    player = await Player.start(log)
+    async with Proxy(redis_server.port) as proxy, a_hub(short_settings(proxy.url)) as hub:
+        client = Client()
+        watching = asyncio.create_task(client.watch(hub, player.job_id))
+        await until(lambda: client.position == 2, "the beginning")
+        proxy.keeps = lambda piece: b":live" not in piece
+        await player.finish()
+        proxy.keeps = None
+        await redis.client_kill_filter(_type="pubsub")
+        await watching
+        check_stream(client.seen, 0, player.last)
+
+
+async def test_what_the_channel_repeats_is_not_shown_twice(settings: Settings, log: Log, redis: ArqRedis) -> None:
+    player = await Player.start(log)
+    channel = settings.keys.live(player.job_id)
+    async with a_hub(settings) as hub, redis.pubsub() as tap:
+        await tap.subscribe(channel)
+        client = Client()
+        watching = asyncio.create_task(client.watch(hub, player.job_id))
+        await until(lambda: client.position == 2, "the beginning")
+        said = []
+        for _ in range(10):
+            await player.say(2)
+            message = None
+            while message is None or message["type"] != "message":
+                message = await tap.get_message(timeout=5)
+            said.append(message["data"])
+            for repeat in random.choices(said, k=3):
+                await redis.publish(channel, repeat)
+        await player.finish()
+        await watching
+        check_stream(client.seen, 0, player.last)
+
+
+GARBAGE = (
+    b"",
+    b"hello",
+    b"\xff\xfe",
+    b'{"id":',
+    b'{"id":x,"type":"content","content":"x"}',
+    b'{"id":4}',
+    b'{"id":99999,"type":"content","content":"ghost"}',
+    b'{"id":-1,"type":"content","content":"ghost"}',
+    b'{"id":1,"type":"done"}',
+    b'{"type":"content","id":4}',
+    b"[1,2]",
+    b"null",
+)
+
+
+async def test_garbage_on_the_channel_is_ignored(settings: Settings, log: Log, redis: ArqRedis) -> None:
+    """Anybody with redis-cli may publish anything; the log has what was really appended."""
+    player = await Player.start(log)
+    channel = settings.keys.live(player.job_id)
+    async with a_hub(settings) as hub:
+        client = Client()
+        watching = asyncio.create_task(client.watch(hub, player.job_id))
+        await until(lambda: client.position == 2, "the beginning")
+        for garbage in GARBAGE:
+            assert await redis.publish(channel, garbage) == 1
+            await player.say(1)
+            await until(lambda: client.position == player.last, f"the event after {garbage!r}")
+        await player.finish()
+        await watching
+        check_stream(client.seen, 0, player.last)
+
+
+async def test_a_forged_event_of_one_job_does_not_stop_another_job_s_events(
+    settings: Settings, log: Log, redis: ArqRedis
+) -> None:
+    """It has the right number and no content: the format that looks inside breaks, and nothing else does."""
+    forged, sound = await Player.start(log), await Player.start(log)
+    async with a_hub(settings) as hub:
+        victim, other, third = Client(), Client(), Client()
+        tasks = [
+            asyncio.create_task(victim.watch(hub, forged.job_id, wire=chat_stream)),
+            asyncio.create_task(other.watch(hub, forged.job_id)),
+            asyncio.create_task(third.watch(hub, sound.job_id)),
+        ]
+        await until(lambda: other.position == third.position == 2, "the beginning")
+        await redis.publish(settings.keys.live(forged.job_id), b'{"id":3,"type":"content","nothing":1}')
+        await until(lambda: other.position == 3, "the forged event reaches those who do not look inside")
+        await sound.say(3)
+        await sound.finish()
+        await tasks[2]
+        check_stream(third.seen, 0, sound.last)
+        other.leave()
+        victim.leave()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_killed_subscriptions_cost_no_event(settings: Settings, log: Log, redis: ArqRedis) -> None:
+    """CLIENT KILL again and again while the writer writes: reconnect, subscribe again, fill the gap."""
+    players = [await Player.start(log) for _ in range(3)]
+    stop = asyncio.Event()
+    async with a_hub(settings) as hub, asyncio.timeout(30):
+        clients = [(player, Client()) for player in players for _ in range(5)]
+        async with asyncio.TaskGroup() as group:
+            for player in players:
+                group.create_task(write_fast(player, stop, 50))
+            for player, client in clients:
+                group.create_task(client.watch(hub, player.job_id))
+            for _ in range(5):
+                await until(lambda: "connected" in repr(hub), "a connection")
+                await redis.client_kill_filter(_type="pubsub")
+                await asyncio.sleep(0.02)
+            stop.set()
+        for player, client in clients:
+            check_stream(client.seen, 0, player.last)
+
+
+async def test_a_restart_of_redis_in_mid_stream_costs_no_event() -> None:
+    """With an append-only file, as the operations page asks for: watchers wait, and go on where they were."""
+    with RedisServer.start(aof=True) as server:
+        settings = short_settings(server.url)
+        async with AsyncExitStack() as stack, asyncio.timeout(30):
+            hub = await stack.enter_async_context(a_hub(settings))
+            writer = await stack.enter_async_context(a_log(settings))
+            player = await Player.start(writer)
+            clients = [Client() for _ in range(5)]
+            tasks = [asyncio.create_task(client.watch(hub, player.job_id)) for client in clients]
+            await player.say(5)
+            await until(lambda: all(client.position == player.last for client in clients), "the beginning")
+            await asyncio.to_thread(server.restart)
+            await again(player.say, 5)
+            await again(player.finish)
+            await asyncio.gather(*tasks)
+            for client in clients:
+                check_stream(client.seen, 0, player.last)
+
+
+async def test_a_half_open_subscription_is_found_and_its_gap_filled(
+    settings: Settings, log: Log, redis_server: RedisServer
+) -> None:
+    player = await Player.start(log)
+    async with (
+        Proxy(redis_server.port) as proxy,
+        a_hub(short_settings(proxy.url, hub_heartbeat=0.05, redis_timeout=0.3)) as hub,
+    ):
+        client = Client()
+        watching = asyncio.create_task(client.watch(hub, player.job_id))
+        await until(lambda: client.position == 2, "the beginning")
+        proxy.stall()
+        proxy.heal()
+        await player.say(5)
+        await until(lambda: client.position == player.last, "what was said into the hole")
+        await player.finish()
+        await watching
+        check_stream(client.seen, 0, player.last)
+
+
+async def test_a_hub_that_starts_before_redis_serves_when_redis_comes(log: Log, redis_server: RedisServer) -> None:
+    player = await Player.start(log)
+    async with Proxy(redis_server.port) as proxy:
+        proxy.refusing = True
+        async with a_hub(short_settings(proxy.url, redis_timeout=0.5)) as hub:
+            with pytest.raises(StoreUnavailable):
+                await hub.feed(player.job_id, 0)
+            proxy.refusing = False
+            client = Client()
+            await player.finish()
+            await again(client.watch, hub, player.job_id)
+            check_stream(client.seen, 0, player.last)

@@ -1,0 +1,311 @@
+"""Inspect, list, cancel and erase."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from arq.connections import ArqRedis
+
+from api.job_view import JobList
+from readalong.events import Draft
+from readalong.index import Index
+from readalong.keys import new_job_id
+from readalong.log import Log
+from readalong.queue import Queue
+from readalong.settings import Settings
+from tests.api.helpers import Player, until
+from tests.api.serving import Site, a_site, on_valkey, short_settings
+from tests.api.test_routes_submit import job, problem, submit
+from tests.readalong.helpers import submission
+
+pytestmark = on_valkey
+
+#: What stands where an id should: each is a 404 and nothing else.
+NO_IDS = (
+    "x",
+    "short",
+    "a" * 15,
+    "a" * 65,
+    "a" * 300,
+    "%E2%80%A8" * 20,
+    "%F0%9F%A6%8A" * 5,
+    "a%2Fb%2Fc%2Fd%2Fe%2Ff%2Fg%2Fh",
+    "..%2F..%2F..%2Fetc%2Fpasswd",
+    "%00" * 20,
+    "%FF" * 20,
+    "abcdefghijklmnop%7Bx%7D",
+    "*" * 22,
+    "abcdefghijklmnop%20qrst",
+    "abcdefghijklmnopqrstuv%0A",
+)
+
+
+async def listed(site: Site, query: str = "") -> JobList:
+    answer = await site.http.get(f"/v1/jobs{query}")
+    assert answer.status_code == 200, answer.text
+    return JobList.model_validate_json(answer.content, strict=True)
+
+
+async def test_a_job_shows_how_far_it_is(settings: Settings, log: Log) -> None:
+    """Queued, running with its text and calls, then ended with what it cost."""
+    async with a_site(settings) as site:
+        path = f"/v1/jobs/{job(await submit(site)).id}"
+        queued = job(await site.http.get(path), 200)
+        assert (queued.status, queued.content, queued.started_at) == ("queued", "", None)
+        player = await Player.start(log, queued.id)
+        await player.say(2)
+        call = {"index": 0, "id": "c", "name": "f", "arguments": {"a": 1}}
+        await player.append(Draft("tool_call", call), Draft("function_call", {"name": "g", "arguments": {}}))
+        running = job(await site.http.get(path), 200)
+        assert (running.status, running.attempt, running.last_seq) == ("running", 1, 6)
+        assert (running.content, running.tool_calls) == ("3 4 ", [call])
+        assert running.function_call == {"name": "g", "arguments": {}}
+        assert running.worker == {"host": "h", "pid": 1, "id": "w1"}
+        assert running.started_at is not None
+        await player.finish("failed", error={"code": "model_cut", "message": "m", "retryable": True})
+        ended = job(await site.http.get(path), 200)
+        assert (ended.status, ended.metrics) == ("failed", {"total_seconds": 1.5})
+        assert ended.ended_at is not None
+
+
+async def test_a_long_job_shows_all_its_text(settings: Settings, log: Log) -> None:
+    """More than one page of the log."""
+    player = await Player.start(log)
+    await player.say(2500)
+    async with a_site(settings) as site:
+        shown = job(await site.http.get(f"/v1/jobs/{player.job_id}"), 200)
+        assert shown.content == "".join(f"{n} " for n in range(3, 2503))
+
+
+async def test_an_unknown_job_is_404_on_each_call(settings: Settings, redis: ArqRedis) -> None:
+    async with a_site(settings) as site:
+        for job_id in (new_job_id(), *NO_IDS):
+            for method, tail in (("GET", ""), ("GET", "/events"), ("POST", "/cancel"), ("DELETE", "")):
+                answer = await site.http.request(method, f"/v1/jobs/{job_id}{tail}")
+                assert answer.status_code == 404, f"{method} {job_id}{tail}: {answer.text}"
+                assert answer.headers["content-type"] == "application/problem+json"
+                assert not answer.json()["retryable"]
+    assert await redis.keys("*") == [], "no name that a client made up became a key"
+
+
+async def test_an_expired_job_is_410_on_each_call(settings: Settings, log: Log, index: Index) -> None:
+    """The list still names it; Redis has let the rest go."""
+    async with a_site(settings) as site:
+        job_id = job(await submit(site)).id
+        await log.erase(job_id)  # as the end of its time to live does
+        for method, tail in (("GET", ""), ("GET", "/events"), ("POST", "/cancel"), ("DELETE", "")):
+            problem(await site.http.request(method, f"/v1/jobs/{job_id}{tail}"), 410, "job_expired")
+        assert await index.knows(job_id)
+
+
+async def add(log: Log, index: Index, created_at: int) -> str:
+    new = submission(created_at=created_at)
+    await index.add(new.job_id, created_at)
+    await log.submit(new)
+    return new.job_id
+
+
+async def test_the_list_is_newest_first_in_pages_without_repeats_or_holes(
+    settings: Settings, log: Log, index: Index
+) -> None:
+    """Also where many jobs share a time; every page but the last names the next."""
+    times = [1000, 1000, 1000, 1000, 1000, 2000, 2000, 3000, 4000, 4000, 4000]
+    ids = [(at, await add(log, index, at)) for at in times]
+    wanted = [job_id for _, job_id in sorted(ids, reverse=True)]
+    async with a_site(settings) as site:
+        for limit in (1, 2, 3, 4, 5, 11, 200):
+            found: list[str] = []
+            path: str | None = f"?limit={limit}"
+            while path is not None:
+                page = await listed(site, path)
+                assert len(page.jobs) <= limit
+                assert all(shown.content is None for shown in page.jobs), "a list leaves out what was said"
+                found += [shown.id for shown in page.jobs]
+                path = None if page.next is None else page.next.removeprefix("/v1/jobs")
+            assert found == wanted, f"in pages of {limit}"
+
+
+async def test_the_list_filters_by_state_across_pages(settings: Settings, log: Log, index: Index) -> None:
+    ids = [await add(log, index, 1000 + number) for number in range(12)]
+    for job_id in ids[::3]:
+        await (await Player.start(log, job_id)).finish()
+    await Player.start(log, ids[1])
+    async with a_site(settings) as site:
+        for limit in (1, 2, 3, 5):
+            found: list[str] = []
+            path: str | None = f"?status=done&limit={limit}"
+            while path is not None:
+                page = await listed(site, path)
+                assert {shown.status for shown in page.jobs} <= {"done"}
+                found += [shown.id for shown in page.jobs]
+                path = None if page.next is None else page.next.removeprefix("/v1/jobs")
+            assert found == ids[::3][::-1], f"in pages of {limit}"
+        assert [shown.id for shown in (await listed(site, "?status=running")).jobs] == [ids[1]]
+        assert (await listed(site, "?status=failed")).jobs == []
+
+
+async def test_the_list_skips_jobs_that_are_gone(settings: Settings, log: Log, index: Index) -> None:
+    ids = [await add(log, index, 1000 + number) for number in range(6)]
+    for job_id in ids[1:5]:
+        await log.erase(job_id)
+    async with a_site(settings) as site:
+        assert [shown.id for shown in (await listed(site, "?limit=2")).jobs] == [ids[5], ids[0]]
+
+
+async def test_an_empty_list_is_a_list(settings: Settings) -> None:
+    async with a_site(settings) as site:
+        assert (await site.http.get("/v1/jobs")).json() == {"jobs": [], "next": None}
+
+
+BAD_QUERIES = (
+    ("limit=0", 422, "invalid_parameter", "limit"),
+    ("limit=201", 422, "invalid_parameter", "limit"),
+    ("limit=x", 422, "invalid_parameter", "limit"),
+    ("limit=1e400", 422, "invalid_parameter", "limit"),
+    ("status=gone", 422, "invalid_parameter", "status"),
+    ("before=x", 400, "invalid_cursor", "before"),
+    ("before=", 400, "invalid_cursor", "before"),
+    ("before=1000:short", 400, "invalid_cursor", "before"),
+    ("before=-1:abcdefghijklmnopqrstuv", 400, "invalid_cursor", "before"),
+    ("before=%C2%B2:abcdefghijklmnopqrstuv", 400, "invalid_cursor", "before"),
+    (f"before={'9' * 400}:abcdefghijklmnopqrstuv", 400, "invalid_cursor", "before"),
+)
+
+
+async def test_a_wrong_parameter_of_the_list_is_named(settings: Settings) -> None:
+    async with a_site(settings) as site:
+        for query, status, code, field in BAD_QUERIES:
+            problem(await site.http.get(f"/v1/jobs?{query}"), status, code, field)
+
+
+async def test_a_cancel_ends_a_queued_job_at_once(settings: Settings, queue: Queue, index: Index) -> None:
+    """It leaves the queue, and its end says who did it."""
+    async with a_site(settings) as site:
+        job_id = job(await submit(site)).id
+        for _ in range(3):
+            shown = job(await site.http.post(f"/v1/jobs/{job_id}/cancel"))
+            assert (shown.status, shown.last_seq) == ("cancelled", 2)
+        assert await queue.take("w", 10) == []
+        assert await index.open_jobs(None, 10) == []
+        messages = await site.watch(job_id)
+        assert [message.event for message in messages] == ["queued", "cancelled"]
+        assert b'"by":"client"' in messages[1].data
+
+
+async def test_a_cancel_of_a_running_job_sets_the_flag_and_nudges(
+    settings: Settings, log: Log, redis: ArqRedis
+) -> None:
+    """The worker writes the end; asking twice changes nothing."""
+    player = await Player.start(log)
+    async with a_site(settings) as site, redis.pubsub() as control:
+        await control.subscribe(settings.keys.control)
+        for _ in range(2):
+            shown = job(await site.http.post(f"/v1/jobs/{player.job_id}/cancel"))
+            assert shown.status == "running"
+        flags = await log.flags([player.job_id])
+        assert '"by":"client"' in flags[player.job_id]
+        message: Any = None
+        async with asyncio.timeout(5):
+            while message is None or message["type"] != "message":
+                message = await control.get_message(timeout=5)
+        assert player.job_id.encode() in message["data"]
+        await player.finish("cancelled", by="client")
+        assert job(await site.http.get(f"/v1/jobs/{player.job_id}"), 200).status == "cancelled"
+
+
+@pytest.mark.parametrize("kind", ["done", "failed", "cancelled"])
+async def test_a_cancel_of_an_ended_job_keeps_its_end(settings: Settings, log: Log, kind: str) -> None:
+    player = await Player.start(log)
+    await player.say(1)
+    await player.finish(kind)
+    async with a_site(settings) as site:
+        for _ in range(2):
+            shown = job(await site.http.post(f"/v1/jobs/{player.job_id}/cancel"))
+            assert (shown.status, shown.last_seq, shown.content) == (kind, 4, "3 ")
+
+
+def named(dump: dict[str, Any], job_id: str) -> list[str]:
+    return [name for name, value in dump.items() if job_id in name or job_id in str(value)]
+
+
+async def everything(redis: ArqRedis) -> dict[str, Any]:
+    """All of Redis, by name."""
+    client: Any = redis  # redis-py's types do not know that this client is asynchronous
+    found: dict[str, Any] = {}
+    for name in await redis.keys("*"):
+        kind = (await redis.type(name)).decode()
+        value: Any = None
+        if kind == "string":
+            value = await redis.get(name)
+        elif kind == "hash":
+            value = await client.hgetall(name)
+        elif kind == "zset":
+            value = await redis.zrange(name, 0, -1)
+        elif kind == "stream":
+            value = await redis.xrange(name)
+        found[name.decode()] = value
+    return found
+
+
+@pytest.mark.parametrize("state", ["queued", "cancelled", "done", "failed", "running"])
+async def test_erase_leaves_no_key_that_names_the_job(
+    settings: Settings, log: Log, redis: ArqRedis, state: str
+) -> None:
+    """Whatever its state. A wake-up in the list of hints may name it still: it has a time to live, and no meaning."""
+    async with a_site(settings) as site:
+        job_id = job(await submit(site)).id
+        player = Player(log, job_id)
+        if state == "cancelled":
+            await site.http.post(f"/v1/jobs/{job_id}/cancel")
+        elif state != "queued":
+            await player.claim()
+            await player.say(2)
+        if state in ("done", "failed"):
+            await player.finish(state)
+        erasing = asyncio.create_task(site.http.delete(f"/v1/jobs/{job_id}"))
+        if state == "running":
+            async with asyncio.timeout(5):
+                while not await log.flags([job_id]):
+                    pass
+            await player.finish("cancelled", by="client")
+        answer = await erasing
+        assert (answer.status_code, answer.content) == (204, b"")
+        rest = named(await everything(redis), job_id)
+        assert [name for name in rest if name != settings.keys.wake] == []
+        problem(await site.http.get(f"/v1/jobs/{job_id}"), 404, "job_not_found")
+        problem(await site.http.delete(f"/v1/jobs/{job_id}"), 404, "job_not_found")
+        assert (await listed(site)).jobs == []
+
+
+async def test_erase_of_a_running_job_whose_worker_is_dead_does_not_wait_for_ever(settings: Settings, log: Log) -> None:
+    """Its watchers are let go: nothing will come any more."""
+    player = await Player.start(log)
+    async with a_site(settings) as site:
+        async with await site.open(f"/v1/jobs/{player.job_id}/events") as stream:
+            await stream.some(2)
+            answer = await site.http.delete(f"/v1/jobs/{player.job_id}")
+            assert answer.status_code == 204
+            assert await stream.rest() == []
+        await until(lambda: "feeds=0 watchers=0" in repr(site.hub), "no feed")
+        problem(await site.http.get(f"/v1/jobs/{player.job_id}/events"), 404, "job_not_found")
+
+
+async def test_watchers_of_an_erased_job_get_its_end(settings: Settings, log: Log) -> None:
+    """Erasing cancels first, so those who watch see the terminal event."""
+    async with a_site(settings) as site:
+        job_id = job(await submit(site)).id
+        async with await site.open(f"/v1/jobs/{job_id}/events") as stream:
+            await stream.some(1)
+            assert (await site.http.delete(f"/v1/jobs/{job_id}")).status_code == 204
+            assert [message.event for message in await stream.rest()] == ["cancelled"]
+
+
+async def test_every_key_bears_the_prefix(redis_url: str) -> None:
+    """Besides arq's own job keys, whose name is not ours to choose."""
+    async with a_site(short_settings(redis_url, prefix="other")) as site:
+        job(await submit(site, key="key"))
+        names = list(await everything(site.services.redis))
+    assert names
+    assert all(name.startswith(("other:", "arq:job:", "arq:queue:other")) for name in names)

@@ -1,0 +1,212 @@
+"""The API as real processes: ports, signals, the end of open streams."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import Any
+
+import httpx2
+import pytest
+
+from api.server import run
+from readalong.errors import BadSettings
+from readalong.log import Log
+from readalong.settings import Settings
+from tests.api.helpers import Player, again, check_stream, until, without_debug
+from tests.api.process import ApiProcess, alive
+from tests.api.serving import Stream, a_log, a_site, on_valkey, short_settings
+from tests.support.servers import RedisServer, free_port
+
+BAD_ADDRESSES = (
+    ("203.0.113.1", 8000),
+    ("no.such.host.invalid", 8000),
+    ("127.0.0.1", 70_000),
+    ("a" * 300, 8000),
+    ("a..b", 8000),
+)
+
+
+@pytest.mark.parametrize(("host", "port"), BAD_ADDRESSES, ids=[f"{host[:12]}:{port}" for host, port in BAD_ADDRESSES])
+def test_an_address_that_cannot_be_used_is_a_bad_setting_that_names_it(host: str, port: int) -> None:
+    with pytest.raises(BadSettings, match=r"cannot listen on ") as caught:
+        run(Settings(), host=host, port=port)
+    assert f"{host}:{port}" in caught.value.message
+
+
+def test_a_taken_port_is_one_clear_line_and_an_exit_code() -> None:
+    """Not a stack trace, and not a server that answers nobody."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(BadSettings, match=f"cannot listen on 127.0.0.1:{port}: "):
+            run(Settings(), host="127.0.0.1", port=port)
+        done = subprocess.run(
+            [sys.executable, "-m", "cli", "api", "--port", str(port)],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode not in (0, -signal.SIGTERM)
+        assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+async def finish_reading(stream: Stream, seen: list[Any]) -> None:
+    seen += await stream.rest()
+    stream.vanish()
+
+
+@on_valkey
+async def test_sigterm_with_two_hundred_open_streams_ends_in_two_seconds_and_loses_nothing(
+    redis_url: str, log: Log
+) -> None:
+    """The streams end whole and without a terminal event; another process goes on from each one's position."""
+    without_debug()
+    players = [await Player.start(log) for _ in range(4)]
+    async with ApiProcess(redis_url) as first, ApiProcess(redis_url) as second, asyncio.timeout(50):
+        await first.wait_for_serving()
+        await second.wait_for_serving()
+
+        async def watch(number: int) -> tuple[Player, Stream]:
+            player = players[number % 4]
+            return player, await Stream.open(first.port, f"/v1/jobs/{player.job_id}/events")
+
+        streams = await asyncio.gather(*map(watch, range(200)))
+        seen: list[list[Any]] = [[] for _ in streams]
+        reading = [
+            asyncio.create_task(finish_reading(stream, messages))
+            for (_, stream), messages in zip(streams, seen, strict=True)
+        ]
+        for player in players:
+            await player.say(3)
+        await asyncio.sleep(0)
+        began = time.monotonic()
+        first.signal()
+        for player in players:
+            await player.say(3)
+        await asyncio.gather(*reading)
+        assert time.monotonic() - began < 2
+        assert await first.wait_for_end() == 0
+        assert time.monotonic() - began < 3
+        assert "Traceback" not in first.log
+        for player in players:
+            await player.finish()
+
+        async def resume(player: Player, messages: list[Any]) -> None:
+            position = messages[-1].id if messages else "0"
+            path = f"/v1/jobs/{player.job_id}/events"
+            async with await Stream.open(second.port, path, headers=[f"Last-Event-ID: {position}"]) as stream:
+                rest = await stream.rest()
+            assert rest, "no stream had ended before"
+            check_stream([*messages, *rest], 0, player.last)
+
+        await asyncio.gather(*(resume(player, messages) for (player, _), messages in zip(streams, seen, strict=True)))
+
+
+@on_valkey
+async def test_a_stopping_process_takes_no_further_request_on_a_connection_that_it_has(
+    settings: Settings, log: Log
+) -> None:
+    """A client that comes back at once on its kept connection must find it closed: a 204 would say that the job is
+    over, and after a 503 a browser's EventSource gives up."""
+    player = await Player.start(log)
+    path = f"/v1/jobs/{player.job_id}/events"
+    async with a_site(settings) as site:
+        streams = [await site.open(path) for _ in range(5)]
+        for stream in streams:
+            await stream.some(2)
+        idle = await site.open("/healthz")
+        await idle.reader.readexactly(len(b'{"status":"ok"}'))
+        stopping = asyncio.create_task(site.server.shutdown())
+        for stream in [*streams, idle]:
+            if stream is not idle:
+                assert await stream.rest() == []
+            stream.writer.write(f"GET {path} HTTP/1.1\r\nHost: test\r\nLast-Event-ID: 2\r\n\r\n".encode())
+            async with asyncio.timeout(5):
+                try:
+                    assert await stream.reader.read() == b""
+                except ConnectionResetError:
+                    continue
+        for stream in [*streams, idle]:
+            stream.vanish()
+        await stopping
+
+
+@on_valkey
+async def test_a_signal_at_the_very_start_is_obeyed(redis_url: str) -> None:
+    """Between the first line of its log and the server's own handlers: a deploy that changes its mind."""
+    for processes in (1, 2):
+        async with ApiProcess(redis_url, processes=processes) as api:
+            await until(lambda api=api: api.serving or api.code is not None, "the first line", 20)  # type: ignore[misc]
+            api.signal()
+            await api.wait_for_end(8)
+            for pid in api.serving:
+                await until(lambda pid=pid: not alive(pid), "its processes are gone")  # type: ignore[misc]
+
+
+@on_valkey
+async def test_two_processes_share_the_port_and_a_killed_one_is_replaced(redis_url: str, log: Log) -> None:
+    """Each serves while the other is stopped; what hung on the killed one resumes; SIGTERM ends all."""
+    player = await Player.start(log)
+    path = f"/v1/jobs/{player.job_id}/events"
+    async with ApiProcess(redis_url, processes=2) as api, asyncio.timeout(50):
+        first, second = await api.wait_for_serving(2)
+        for stopped in (first, second):
+            os.kill(stopped, signal.SIGSTOP)
+            async with await Stream.open(api.port, path) as stream:
+                assert len(await stream.some(2)) == 2
+            os.kill(stopped, signal.SIGCONT)
+        os.kill(second, signal.SIGSTOP)
+        async with await Stream.open(api.port, path) as stream:
+            begun = await stream.some(2)
+            os.kill(first, signal.SIGKILL)
+            os.kill(second, signal.SIGCONT)
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                await stream.rest()
+        *_, third = await api.wait_for_serving(3)
+        assert third not in (first, second)
+        os.kill(second, signal.SIGSTOP)
+        await player.say(2)
+        async with await Stream.open(api.port, path, headers=["Last-Event-ID: 2"]) as stream:
+            os.kill(second, signal.SIGCONT)
+            await player.finish()
+            check_stream([*begun, *await stream.rest()], 0, player.last)
+        api.signal()
+        assert await api.wait_for_end() == 0
+        assert not alive(second)
+        assert not alive(third)
+
+
+async def test_redis_away_at_the_start_is_not_ready_and_then_recovers() -> None:
+    """An API that starts before its Redis must not need a restart."""
+    port = free_port()
+    async with ApiProcess(f"redis://127.0.0.1:{port}/0") as api:
+        await api.wait_for_serving()
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{api.port}", timeout=10) as http:
+            ready = await http.get("/readyz")
+            assert (ready.status_code, ready.json()["redis"]) == (503, False)
+            assert (await http.get("/healthz")).status_code == 200
+            with RedisServer.start(port=port) as server:
+                async with a_log(short_settings(server.url)) as log:
+                    player = await Player.start(log)
+                    ready = await http.get("/readyz")
+                    assert ready.json()["redis"] is True
+
+                    async def watch() -> None:
+                        async with await Stream.open(api.port, f"/v1/jobs/{player.job_id}/events") as stream:
+                            assert stream.status in (200, 503)
+                            if stream.status == 200:
+                                watched.append(await stream.some(2))
+
+                    watched: list[Any] = []
+                    async with asyncio.timeout(10):
+                        while not watched:
+                            await again(watch)
+        api.signal()
+        assert await api.wait_for_end() == 0

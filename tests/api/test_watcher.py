@@ -1,0 +1,376 @@
+"""One client's stream, over a real server and real sockets: exact bytes, bounded memory, and no harm to others."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from typing import Any
+
+import pytest
+
+from api.event_stream import EventStream
+from api.formats.native import native
+from api.window import Window
+from readalong.events import Draft
+from readalong.log import Log
+from readalong.settings import Settings
+from tests.api.helpers import Client, Player, check_stream, said, text, until, without_debug
+from tests.api.serving import Site, a_hub, a_site, on_valkey, short_settings
+
+pytestmark = on_valkey
+
+WORKER = b'{"host":"h","pid":1,"id":"w1"}'
+
+
+async def test_the_whole_response_byte_for_byte(settings: Settings, log: Log) -> None:
+    """The head, then each event in one chunk with what was ready, then the end."""
+    player = await Player.start(log)
+    async with a_site(settings) as site, await site.open(f"/v1/jobs/{player.job_id}/events?after=1") as stream:
+        assert stream.head == (
+            b"HTTP/1.1 200 OK\r\n"
+            b"content-type: text/event-stream; charset=utf-8\r\n"
+            b"cache-control: no-cache, no-transform\r\n"
+            b"x-accel-buffering: no\r\n"
+            b"transfer-encoding: chunked\r\n\r\n"
+        )
+        started = b'id: 2\nevent: started\ndata: {"type":"started","attempt":1,"worker":' + WORKER + b"}\n\n"
+        assert await stream.piece() == started
+        await player.append(Draft("content", {"content": "Hé\u2028"}))
+        assert (
+            await stream.piece() == 'id: 3\nevent: content\ndata: {"type":"content","content":"Hé\u2028"}\n\n'.encode()
+        )
+        await player.append(Draft("reasoning", {"content": "a"}), Draft("reasoning", {"content": "b"}))
+        assert await stream.piece() == (
+            b'id: 4\nevent: reasoning\ndata: {"type":"reasoning","content":"a"}\n\n'
+            b'id: 5\nevent: reasoning\ndata: {"type":"reasoning","content":"b"}\n\n'
+        )
+        await player.finish(finish_reason="stop")
+        done = b'id: 6\nevent: done\ndata: {"type":"done","content":"","finish_reason":"stop"}\n\n'
+        assert await stream.reader.readexactly(len(done) + 6 + 5) == b"%x\r\n%s\r\n0\r\n\r\n" % (len(done), done)
+
+
+async def test_the_connection_serves_the_next_request_after_a_stream(settings: Settings, log: Log) -> None:
+    player = await Player.start(log)
+    await player.finish()
+    async with a_site(settings) as site, await site.open(f"/v1/jobs/{player.job_id}/events") as stream:
+        check_stream(await stream.rest(), 0, 3)
+        stream.writer.write(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
+        await stream.read_head()
+        assert stream.status == 200
+
+
+async def test_an_http_1_0_client_gets_the_stream_and_the_connection_s_end(settings: Settings, log: Log) -> None:
+    player = await Player.start(log)
+    async with a_site(settings) as site:
+        path = f"/v1/jobs/{player.job_id}/events"
+        async with await site.open(path, version="1.0") as stream:
+            assert stream.status == 200
+            assert stream.headers["connection"] == "close"
+            await player.say(2)
+            await player.finish()
+            check_stream(await stream.rest(), 0, player.last)
+            assert await stream.reader.read() == b""
+
+
+async def test_head_of_a_stream_is_refused_and_leaves_nothing(settings: Settings, log: Log) -> None:
+    """A stream has no head without its body; the answer has none either, and opens no feed."""
+    player = await Player.start(log)
+    async with a_site(settings) as site:
+        async with await site.open(f"/v1/jobs/{player.job_id}/events", method="HEAD") as stream:
+            assert stream.status == 405
+            stream.writer.write(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
+            await stream.read_head()
+            assert stream.status == 200, "no body came between"
+        assert "feeds=0 watchers=0" in repr(site.hub)
+
+
+async def test_a_client_that_hears_nothing_gets_comments(redis_url: str, log: Log) -> None:
+    """Proxies and clients give up on a silent line; a comment is no event and moves no position."""
+    player = await Player.start(log)
+    async with (
+        a_site(short_settings(redis_url, heartbeat=0.06)) as site,
+        await site.open(f"/v1/jobs/{player.job_id}/events?after=2") as stream,
+    ):
+        for _ in range(3):
+            assert await stream.piece() == b": still here\n\n"
+        await player.say(1)
+        await player.finish()
+        check_stream(await stream.rest(), 2, 4)
+
+
+async def test_a_client_that_hears_events_gets_no_comments(redis_url: str, log: Log) -> None:
+    player = await Player.start(log)
+    async with (
+        a_site(short_settings(redis_url, heartbeat=10)) as site,
+        await site.open(f"/v1/jobs/{player.job_id}/events") as stream,
+    ):
+        for _ in range(20):
+            await player.say(1)
+        await player.finish()
+        check_stream(await stream.rest(), 0, player.last)
+        assert b"still here" not in stream.body
+
+
+def held_by(stream_port: int, site: Site) -> int:
+    """Bytes in the server's own write buffers of the connections from this port."""
+    total = 0
+    for connection in list(site.server.server_state.connections):
+        transport = connection.transport
+        if transport.get_extra_info("peername")[1] == stream_port:
+            total += transport.get_write_buffer_size()
+    return total
+
+
+async def test_a_client_that_stops_reading_costs_bounded_memory_and_later_gets_every_event(
+    redis_url: str, log: Log
+) -> None:
+    """It holds up neither the writer nor another watcher, and what the feed dropped meanwhile comes from the log."""
+    without_debug()
+    player = await Player.start(log)
+    async with a_site(short_settings(redis_url, feed_bytes=65_536, send_timeout=30)) as site:
+        path = f"/v1/jobs/{player.job_id}/events"
+        async with await site.open(path, receive_buffer=4096) as slow, await site.open(path) as quick:
+            port = slow.writer.get_extra_info("sockname")[1]
+            quick_reads = asyncio.create_task(quick.rest())
+            most = 0
+            for _ in range(150):  # 9 MB: what the kernel buffers of both ends hold is used up on the way
+                await player.say(6, pad="x" * 10_000)
+                most = max(most, held_by(port, site))
+            await player.finish()
+            check_padded(await quick_reads, player.last)
+            assert 0 < most < 4 * 65_536, "a write or two, and the transport's own 64 KiB"
+            (feed,) = site.hub._feeds.values()
+            assert kept_by(feed) < 3 * 65_536
+            check_padded(await slow.rest(), player.last)
+
+
+def kept_by(feed: object) -> int:
+    """Bytes of event data in a feed's window."""
+    (window,) = (value for value in vars(feed).values() if isinstance(value, Window))
+    return sum(len(event.data) for event in window._events)
+
+
+def check_padded(messages: list[Any], last: int) -> None:
+    assert text(messages).replace("x", "") == said(3, last - 1)
+    assert [int(message.id) for message in messages] == sorted({int(message.id) for message in messages})
+    assert messages[-1].event == "done"
+
+
+async def test_a_client_that_reads_nothing_for_the_send_time_out_is_dropped_and_can_resume(
+    redis_url: str, log: Log
+) -> None:
+    """Without it a vanished phone would hold its socket for hours."""
+    without_debug()
+    player = await Player.start(log)
+    async with a_site(short_settings(redis_url, send_timeout=0.3)) as site:
+        path = f"/v1/jobs/{player.job_id}/events"
+        async with await site.open(path, receive_buffer=4096) as slow:
+            await until(lambda: "watchers=1 " in repr(site.hub), "it watches")
+            while "watchers=1 " in repr(site.hub):
+                await player.say(10, pad="x" * 20_000)
+            assert player.last < 2000
+            seen = []
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):  # noqa: PT012
+                while (more := await slow.messages()) is not None:
+                    seen += more
+        await player.finish()
+        position = int(seen[-1].id) if seen else 0
+        assert position < player.last
+        check_padded([*seen, *await site.watch(player.job_id, position)], player.last)
+
+
+async def test_a_client_that_vanishes_leaves_nothing(redis_url: str, log: Log) -> None:
+    """Whether it resets or closes its connection."""
+    player = await Player.start(log)
+    async with a_site(short_settings(redis_url, feed_linger=0)) as site:
+        for how in ("reset", "close"):
+            stream = await site.open(f"/v1/jobs/{player.job_id}/events")
+            await stream.some(2)
+            assert "watchers=1 " in repr(site.hub)
+            if how == "reset":
+                stream.vanish()
+            else:
+                stream.writer.close()
+            await until(lambda: "feeds=0 watchers=0" in repr(site.hub), f"nothing after a {how}")
+            await until(lambda: not site.server.server_state.connections, "no connection")
+
+
+async def test_a_client_that_vanishes_unread_leaves_nothing(redis_url: str, log: Log) -> None:
+    """In the middle of a write that waits."""
+    player = await Player.start(log)
+    await player.say(40, pad="x" * 100_000)
+    async with a_site(short_settings(redis_url, feed_linger=0, send_timeout=30)) as site:
+        for _ in range(3):
+            async with await site.open(f"/v1/jobs/{player.job_id}/events", receive_buffer=4096) as stream:
+                port = stream.writer.get_extra_info("sockname")[1]
+                await until(lambda port=port: held_by(port, site) > 0, "a write waits")  # type: ignore[misc]
+            await until(lambda: "feeds=0 watchers=0" in repr(site.hub), "nothing")
+
+
+async def test_five_hundred_openings_and_closings_leave_nothing(redis_url: str, log: Log) -> None:
+    """No feed, no watcher, no task, no connection, and the hub remembers none of them."""
+    without_debug()
+    players = [await Player.start(log) for _ in range(5)]
+    async with a_site(short_settings(redis_url, feed_linger=0)) as site:
+        paths = [f"/v1/jobs/{player.job_id}/events" for player in players]
+
+        async def cycle(number: int) -> None:
+            stream = await site.open(paths[number % 5])
+            if number % 3:
+                await stream.some(2)
+            stream.vanish()
+
+        async def quiet() -> None:
+            await until(lambda: "feeds=0 watchers=0" in repr(site.hub), "no feed")
+            await until(lambda: not site.server.server_state.tasks, "no request")
+            await until(lambda: "wanted=0 confirmed=0" in repr(site.hub), "no channel")
+
+        await asyncio.gather(*map(cycle, range(10)))
+        await quiet()
+        await until(lambda: len(asyncio.all_tasks()) <= 5, "the test, the lifespan, the hub's three")
+        before = len(asyncio.all_tasks()), live_objects()
+        for _ in range(10):
+            await asyncio.gather(*map(cycle, range(50)))
+        await quiet()
+        await until(lambda: (len(asyncio.all_tasks()), live_objects()) == before, f"{before} again")
+
+
+def live_objects() -> dict[str, int]:
+    """How many of what a stream is made of the process holds."""
+    gc.collect()
+    counts = dict.fromkeys(("Watcher", "Feed", "EventStream", "Window", "Protocol"), 0)
+    for thing in gc.get_objects():
+        name = type(thing).__name__
+        if name in counts and type(thing).__module__.startswith("api."):
+            counts[name] += 1
+    return counts
+
+
+class Broken(Client):
+    """A client whose server raises in `send`."""
+
+    async def send(self, message: Any) -> None:
+        if self.position >= 3:
+            raise RuntimeError("broken send")
+        await super().send(message)
+
+
+class BrokenLater(Client):
+    """The same, after it had to wait."""
+
+    async def send(self, message: Any) -> None:
+        if self.position >= 3:
+            await asyncio.sleep(0)
+            raise RuntimeError("broken send")
+        await super().send(message)
+
+
+@pytest.mark.parametrize("kind", [Broken, BrokenLater])
+async def test_a_send_that_raises_hurts_only_its_own_watcher(
+    settings: Settings, log: Log, kind: type[Client], caplog: pytest.LogCaptureFixture
+) -> None:
+    player = await Player.start(log)
+    async with a_hub(settings) as hub:
+        clients = [Client(), kind(), Client(), kind(), Client()]
+        tasks = [asyncio.create_task(client.watch(hub, player.job_id)) for client in clients]
+        await until(lambda: all(client.position == 2 for client in clients), "the beginning")
+        with caplog.at_level(logging.ERROR):
+            for _ in range(3):
+                await player.say(1)
+                await until(lambda: clients[0].position == player.last, "the next event")
+        await player.finish()
+        await asyncio.gather(*tasks)
+        for client in clients:
+            if type(client) is Client:
+                check_stream(client.seen, 0, player.last)
+            else:
+                assert client.position == 3
+        assert "broken send" in caplog.text
+        assert "watchers=0 " in repr(hub)
+
+
+async def test_close_ends_streams_without_a_terminal_event(settings: Settings, log: Log) -> None:
+    """The body is whole as HTTP goes; only the terminal event is missing, which tells the client to come back."""
+    player = await Player.start(log)
+    await player.say(3)
+    async with a_site(settings) as site:
+        streams = [await site.open(f"/v1/jobs/{player.job_id}/events") for _ in range(5)]
+        for stream in streams:
+            await stream.some(5)
+        await site.hub.close()
+        for stream in streams:
+            assert await stream.rest() == []
+            stream.vanish()
+
+
+async def test_close_drops_a_client_that_does_not_read(settings: Settings, log: Log) -> None:
+    """Its stream could not end in time; it comes back with the position of the last event that it got."""
+    player = await Player.start(log)
+    await player.say(40, pad="x" * 100_000)
+    async with a_hub(settings) as hub:
+        client = Client()
+        aborted = asyncio.Event()
+        feed = await hub.feed(player.job_id, 0)
+        stream = EventStream(hub, feed, native, 0, send_timeout=30)
+
+        def abort() -> None:
+            aborted.set()
+            client.leave()
+
+        scope = {"type": "http", "extensions": {"readalong.abort": abort}}
+        running = asyncio.create_task(stream(scope, client.receive, client.send))
+        await until(lambda: client.status == 200, "the head")
+        client.reading.clear()
+        await player.say(1)
+        await until(lambda: "watchers=1" in repr(hub), "it watches")
+        await until(lambda: feed.newest == player.last, "the event is here")
+        await hub.close()
+        await running
+        assert aborted.is_set()
+        assert not client.complete
+
+
+async def test_a_watcher_far_behind_the_window_reads_the_log(redis_url: str, log: Log) -> None:
+    """The feed keeps the newest 4 KiB; the rest comes in pages, and the live end after it."""
+    player = await Player.start(log)
+    async with a_site(short_settings(redis_url, feed_bytes=4096)) as site:
+        path = f"/v1/jobs/{player.job_id}/events"
+        async with await site.open(path + "?after=2") as first:
+            await player.say(2500)
+            await until(lambda: f"..{player.last} " in repr(list(site.hub._feeds.values())), "the feed has all")
+            late = [await site.open(f"{path}?after={after}") for after in (0, 1, 999, 1000, 1001, 2400)]
+            await player.say(3)
+            await player.finish()
+            check_stream(await first.rest(), 2, player.last)
+            for after, stream in zip((0, 1, 999, 1000, 1001, 2400), late, strict=True):
+                check_stream(await stream.rest(), after, player.last)
+                stream.vanish()
+
+
+async def test_a_watcher_that_drops_and_resumes_ten_times_misses_nothing(settings: Settings, log: Log) -> None:
+    """With the id of the last event that it saw, as EventSource does."""
+    player = await Player.start(log)
+    seen: list[Any] = []
+    async with a_site(settings) as site:
+        for _ in range(10):
+            await player.say(5)
+            position = seen[-1].id if seen else "0"
+            path = f"/v1/jobs/{player.job_id}/events"
+            async with await site.open(path, headers=[f"Last-Event-ID: {position}"]) as stream:
+                seen += await stream.some(3)
+        await player.finish()
+        check_stream([*seen, *await site.watch(player.job_id, int(seen[-1].id))], 0, player.last)
+
+
+async def test_pipelined_requests_behind_a_stream_wait_for_its_end(settings: Settings, log: Log) -> None:
+    """A second request on the same connection is no disconnect of the first."""
+    player = await Player.start(log)
+    async with a_site(settings) as site, await site.open(f"/v1/jobs/{player.job_id}/events") as stream:
+        begun = await stream.some(2)
+        stream.writer.write(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
+        await player.say(2)
+        await player.finish()
+        check_stream([*begun, *await stream.rest()], 0, player.last)
+        await stream.read_head()
+        assert stream.status == 200

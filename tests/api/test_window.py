@@ -1,0 +1,215 @@
+"""The window: whoever stands where, gets what follows, once and in order, at a bounded cost."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from api.formats import Format
+from api.formats.chat_stream import chat_stream
+from api.formats.native import native
+from api.window import Batch, Window, pack
+from readalong.events import Draft, Event
+from readalong.sse import Decoder, Message
+from tests.api.helpers import number, text
+
+#: About what one write holds; `pack` may go over it by one event.
+WRITE = 65_536
+
+
+def content(seq: int, pad: int = 0, **more: object) -> Event:
+    return Event(seq, "content", Draft("content", {"content": f"{seq} " + "x" * pad, **more}).encode())
+
+
+def read(frames: bytes) -> list[Message]:
+    return Decoder().feed(frames)
+
+
+def filled(count: int, max_bytes: int = 1 << 20, pad: int = 0) -> Window:
+    window = Window(0, max_bytes)
+    for seq in range(1, count + 1):
+        window.add(content(seq, pad))
+    return window
+
+
+def test_the_frames_of_a_few_events_are_the_frames_of_each() -> None:
+    window = filled(3)
+    assert window.batch(native, 0) == Batch(b"".join(native(content(n)) for n in (1, 2, 3)), 3, False)
+    assert window.batch(native, 2) == Batch(native(content(3)), 3, False)
+
+
+def test_watchers_at_one_position_share_one_bytes_object() -> None:
+    """Encoded once for each format, however many watch."""
+    window = filled(20)
+    first, second = window.batch(native, 5), window.batch(native, 5)
+    assert first is not None
+    assert second is not None
+    assert first.frames is second.frames
+    other = window.batch(chat_stream, 5)
+    assert other is not None
+    assert other.frames != first.frames
+
+
+def test_a_new_event_is_not_hidden_by_bytes_made_before_it() -> None:
+    window = filled(3)
+    window.batch(native, 0)
+    window.add(content(4))
+    batch = window.batch(native, 0)
+    assert batch is not None
+    assert [number(message) for message in read(batch.frames)] == [1, 2, 3, 4]
+
+
+def test_many_events_come_merged_under_the_number_of_the_last() -> None:
+    window = filled(100)
+    batch = window.batch(native, 0)
+    assert batch is not None
+    (message,) = read(batch.frames)
+    assert number(message) == batch.position == 100
+    assert text([message]) == "".join(f"{n} " for n in range(1, 101))
+
+
+@pytest.mark.parametrize("seq", [0, 1, 3, 5, 99])
+def test_an_event_out_of_turn_is_refused(seq: int) -> None:
+    """A hole in the window would be a hole for every watcher."""
+    window = filled(3)
+    with pytest.raises(ValueError, match=f"event {seq} does not follow 3"):
+        window.add(content(seq))
+    assert (window.oldest, window.newest) == (0, 3)
+
+
+def test_a_terminal_event_marks_the_window_and_its_batch() -> None:
+    window = filled(2)
+    window.add(Event(3, "done", b"{}"))
+    assert window.ended
+    batch = window.batch(native, 1)
+    assert batch is not None
+    assert (batch.position, batch.last) == (3, True)
+
+
+def test_a_position_that_is_not_kept_any_more_has_no_batch() -> None:
+    """None, never a batch with a hole: the log has what follows."""
+    window = filled(200, max_bytes=4096, pad=50)
+    assert window.oldest > 0
+    assert window.batch(native, window.oldest - 1) is None
+    assert window.batch(native, 0) is None
+    kept = window.batch(native, window.oldest)
+    assert kept is not None
+    assert read(kept.frames)
+
+
+def test_one_event_larger_than_the_window_is_kept_and_sent() -> None:
+    window = filled(3, max_bytes=4096, pad=100_000)
+    assert (window.oldest, window.newest) == (2, 3)
+    batch = window.batch(native, 2)
+    assert batch is not None
+    assert batch.position == 3
+
+
+def test_a_write_holds_about_as_much_as_its_measure() -> None:
+    """A client that stops reading costs one write, not the rest of the log."""
+    events = [content(n, pad=1000) for n in range(1, 1001)]
+    batch = pack(native, events, 0)
+    assert len(batch.frames) < WRITE + 2000
+    assert 50 < batch.position < 70
+
+
+def test_bytes_shared_at_many_positions_stay_bounded() -> None:
+    """Watchers at as many positions of an ended job as it has must not fill the memory with their batches."""
+    window = filled(200, pad=5000)
+    tracemalloc.start()
+    try:
+        for position in range(200):
+            window.batch(native, position)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 4 << 20  # 200 writes would be 13 MB
+
+
+kinds = st.sampled_from(("content", "reasoning", "tool_call", "restarted"))
+wires = st.sampled_from((native, chat_stream))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    after=st.integers(0, 50),
+    max_bytes=st.integers(100, 6000),
+    wire=wires,
+    steps=st.lists(
+        st.one_of(
+            st.tuples(st.just("add"), kinds, st.integers(0, 900)),
+            st.tuples(st.just("burst"), kinds, st.integers(1, 60)),
+            st.tuples(st.just("read"), st.just(""), st.integers(0, 3)),
+        ),
+        max_size=60,
+    ),
+)
+def test_any_watcher_gets_every_event_after_its_position_once(
+    after: int, max_bytes: int, wire: Format, steps: list[tuple[str, str, int]]
+) -> None:
+    """Four watchers read whenever they like; what the window dropped they take from the whole log, like a feed's."""
+    window = Window(after, max_bytes)
+    log: list[Event] = []
+    positions = [after] * 4
+    seen: list[list[Message]] = [[] for _ in positions]
+
+    def advance(who: int) -> None:
+        while positions[who] < window.newest:
+            batch = window.batch(wire, positions[who])
+            if batch is None:
+                assert positions[who] < window.oldest
+                batch = pack(wire, log[positions[who] - after :], positions[who])
+            else:
+                assert positions[who] >= window.oldest
+            assert batch.position > positions[who]
+            positions[who] = batch.position
+            seen[who] += read(batch.frames)
+
+    for step, kind, size in steps:
+        if step == "read":
+            advance(size)
+            continue
+        for _ in range(size if step == "burst" else 1):
+            seq = window.newest + 1
+            pad = size if step == "add" else 5
+            if kind in ("content", "reasoning"):
+                new = Event(seq, kind, Draft(kind, {"content": f"{seq} " + "x" * pad}).encode())
+            else:
+                new = Event(seq, kind, Draft(kind, {"attempt": seq}).encode())
+            log.append(new)
+            window.add(new)
+            kept = sum(len(event.data) for event in log[window.oldest - after :])
+            assert kept <= max(max_bytes, len(new.data))
+    for who in range(4):
+        advance(who)
+        check_same_history(wire, log, seen[who])
+
+
+def check_same_history(wire: Format, log: list[Event], messages: list[Message]) -> None:
+    """The messages say what the log says, each event once and in order, whichever way it was merged."""
+    if wire is native:
+        numbers = [number(message) for message in messages]
+        assert numbers == sorted(set(numbers))
+        assert numbers[-1:] == [event.seq for event in log][-1:]
+    assert joined(messages) == joined(read(b"".join(wire(event) for event in log)))
+
+
+def joined(messages: list[Message]) -> list[tuple[str, str]]:
+    """Runs of text of one kind joined; everything else as it is."""
+    runs: list[tuple[str, str]] = []
+    for message in messages:
+        fields = orjson.loads(message.data)
+        kind = fields.pop("type", None) or next(iter(fields))
+        if kind in ("content", "reasoning"):
+            said = fields.get("content", fields.get(kind))
+            if runs and runs[-1][0] == kind:
+                runs[-1] = (kind, runs[-1][1] + said)
+                continue
+            runs.append((kind, said))
+        else:
+            runs.append((kind, orjson.dumps(fields).decode()))
+    return runs
