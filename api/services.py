@@ -11,6 +11,7 @@ from api.hub import Hub
 from readalong.connection import connect
 from readalong.index import Index
 from readalong.log import Log
+from readalong.pipe import Pipe
 from readalong.queue import Queue
 from readalong.settings import Settings
 
@@ -19,6 +20,7 @@ from readalong.settings import Settings
 class Services:
     settings: Settings
     redis: ArqRedis
+    pipe: Pipe
     log: Log
     index: Index
     queue: Queue
@@ -27,12 +29,14 @@ class Services:
     @classmethod
     def build(cls, settings: Settings) -> Services:
         redis = connect(settings)
-        log = Log(redis, settings)
+        pipe = Pipe(redis, settings.redis_timeout)
+        log = Log(redis, settings, pipe)
         hub = Hub(redis, log, settings)
-        return cls(settings, redis, log, Index(redis, settings), Queue(redis, settings), hub)
+        return cls(settings, redis, pipe, log, Index(redis, settings, pipe), Queue(redis, settings, pipe), hub)
 
     async def close(self) -> None:
         await self.hub.close()
+        await self.pipe.close()
         await self.redis.aclose()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from hashlib import sha256
 from typing import Any, Final
 
@@ -30,10 +31,8 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
     known = None
     if key is not None:
         job_id, known = await _known(services, key, job_id, digest)
-    now = await services.index.now()
     if known is None:
-        await _check_room(services, now)
-        await services.index.add(job_id, now)
+        now = await _check_room(services)
         new = Submission(
             job_id=job_id,
             model=request.model or services.settings.model,
@@ -42,9 +41,11 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
             body_digest=digest,
             created_at=now,
         )
-        _, known = await services.log.submit(new)
+        # One after the other on one connection, and one round trip: a job that is not listed would not be swept.
+        _, (_, created) = await asyncio.gather(services.index.add(job_id, now), services.log.submit(new))
+        known = created
     if known.status is Status.QUEUED:
-        await services.queue.enqueue(job_id, now)
+        await services.queue.enqueue(job_id, known.created_at)
     return known
 
 
@@ -66,7 +67,10 @@ async def _known(services: Services, key: str, job_id: str, digest: str) -> tupl
     return tied_id, None if tied_id == job_id else await services.log.record(tied_id)
 
 
-async def _check_room(services: Services, now: int) -> None:
+async def _check_room(services: Services) -> int:
+    """Redis' time in milliseconds, if one more job may wait."""
     limit = services.settings.max_queued
-    if limit and (waiting := await services.queue.waiting(now)) >= limit:
+    now, waiting = await services.queue.room()
+    if limit and waiting >= limit:
         raise QueueFull(f"{waiting} jobs wait; no more than {limit} may.", retry_after=5)
+    return now

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from redis.asyncio import Redis
 
 from readalong.connection import translated
+from readalong.pipe import Pipe
+from readalong.scripts import Scripts
 from readalong.settings import Settings
 
 
@@ -26,8 +28,9 @@ class Cursor(NamedTuple):
 
 
 class Index:
-    def __init__(self, redis: Redis, settings: Settings) -> None:
+    def __init__(self, redis: Redis, settings: Settings, pipe: Pipe | None = None) -> None:
         self._redis = redis
+        self._run = Scripts(pipe or redis)
         self._keys = settings.keys
         self._idempotency_ms = int(settings.idempotency_ttl * 1000)
         self._keep_ms = int((settings.retention + settings.job_ttl) * 1000)
@@ -40,11 +43,7 @@ class Index:
 
     async def add(self, job_id: str, created_at: int) -> None:
         """Lists a job, before it is written: a job that is not listed would never be swept."""
-        with translated():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.zadd(self._keys.jobs, {job_id: created_at})
-                pipe.zadd(self._keys.open, {job_id: created_at})
-                await pipe.execute()
+        await self._run("list", [self._keys.jobs, self._keys.open], job_id, created_at)
 
     async def close(self, *job_ids: str) -> None:
         """These jobs have ended."""

@@ -66,10 +66,9 @@ class Log:
     """The logs of all jobs on one Redis."""
 
     def __init__(self, redis: Redis, settings: Settings, pipe: Pipe | None = None) -> None:
-        """`pipe` carries the appends of a worker that has many; without one they take a pooled connection each."""
+        """`pipe` carries the scripts of a process that calls many; without one they take a pooled connection each."""
         self._redis = redis
-        self._run = Scripts(redis)
-        self._write = Scripts(pipe or redis)
+        self._run = Scripts(pipe or redis)
         self._keys = settings.keys
         self._ttl_ms = int(settings.job_ttl * 1000)
         self._retention_ms = int(settings.retention * 1000)
@@ -108,7 +107,7 @@ class Log:
     async def append(self, job_id: str, attempt: int, first: int, drafts: Sequence[tuple[str, bytes]]) -> Appended:
         """Appends events from number `first` on: (type, data as JSON). Raises Fenced, StoreUnavailable."""
         flat = [part for draft in drafts for part in draft]
-        return _appended(job_id, await self._write("append", self._keys.of_job(job_id), attempt, first, *flat))
+        return _appended(job_id, await self._run("append", self._keys.of_job(job_id), attempt, first, *flat))
 
     async def finish(
         self,
@@ -123,7 +122,7 @@ class Log:
         flat = [part for pair in fields.items() for part in pair]
         events = [part for draft in drafts for part in draft]
         end = (attempt, first, status, self._retention_ms, len(fields), *flat, *events)
-        return _appended(job_id, await self._write("finish", self._keys.of_job(job_id), *end))
+        return _appended(job_id, await self._run("finish", self._keys.of_job(job_id), *end))
 
     async def hand_over(self, job_id: str, attempt: int, reason: str, *, counts: bool) -> None:
         """Lets the next claim go on as a new attempt for this reason; `counts`: as a lost one.

@@ -1,7 +1,7 @@
 """One Redis connection that carries the calls of many tasks at once.
 
 A pooled client takes a connection for each call and waits for its answer before it gives it back. The appends of a
-busy worker are many and small: here the calls of one turn of the event loop leave in one write, and the answers come
+busy process are many and small: here the calls of one turn of the event loop leave in one write, and the answers come
 back in order. An append costs a sixth of the CPU that way.
 """
 
@@ -20,7 +20,8 @@ from redis.exceptions import ConnectionError, RedisError, ResponseError, Timeout
 
 
 class Pipe:
-    """Connects when first used and again after a break. Nothing is retried here: the caller repeats its call."""
+    """Connects when first used and again after a break. A call that a break cut off is made once more: all that we
+    send may be repeated."""
 
     def __init__(self, redis: Redis, timeout: float) -> None:
         """`timeout` is seconds that an answer may take before the connection counts as dead."""
@@ -35,6 +36,12 @@ class Pipe:
 
     async def execute_command(self, *args: str | bytes | int) -> Any:
         """Redis' answer. Raises ResponseError for a refusal; ConnectionError, TimeoutError when there is no answer."""
+        try:
+            return await self._call(*args)
+        except ConnectionError:
+            return await self._call(*args)
+
+    async def _call(self, *args: str | bytes | int) -> Any:
         connection = self._connection
         if connection is None:
             connection = await self._connect()

@@ -13,6 +13,7 @@ from arq.constants import in_progress_key_prefix
 from arq.jobs import serialize_job
 
 from readalong.connection import translated
+from readalong.pipe import Pipe
 from readalong.scripts import Scripts
 from readalong.settings import Settings
 
@@ -30,9 +31,9 @@ class Taken(NamedTuple):
 
 
 class Queue:
-    def __init__(self, redis: ArqRedis, settings: Settings) -> None:
+    def __init__(self, redis: ArqRedis, settings: Settings, pipe: Pipe | None = None) -> None:
         self._redis = redis
-        self._run = Scripts(redis)
+        self._run = Scripts(pipe or redis)
         self._keys = settings.keys
         self._ttl_ms = int(settings.job_ttl * 1000)
         self._lease_ms = int(settings.lease * 1000)
@@ -43,10 +44,10 @@ class Queue:
         keys = [self._keys.queue, self._keys.arq_job(job_id), self._keys.wake]
         return bool(await self._run("enqueue", keys, job_id, call, self._ttl_ms, _LONGEST_WAKE_LIST))
 
-    async def waiting(self, now: int) -> int:
-        """How many jobs are due and not taken. `now` is Redis' time in milliseconds."""
-        with translated():
-            return int(await self._redis.zcount(self._keys.queue, "-inf", now))
+    async def room(self) -> tuple[int, int]:
+        """Redis' time in milliseconds since the epoch, and how many jobs are due and not taken."""
+        now, waiting = await self._run("room", [self._keys.queue])
+        return now, waiting
 
     async def holds(self, job_ids: list[str]) -> list[bool]:
         """For each job whether it is in the queue; the ones that are get a new time to live."""

@@ -45,8 +45,8 @@ class WokenWorker(Worker):
         self._redis = redis
         self._pipe = Pipe(redis, settings.redis_timeout)
         self._log = Log(redis, settings, self._pipe)
-        self._index = Index(redis, settings)
-        self._queue = Queue(redis, settings)
+        self._index = Index(redis, settings, self._pipe)
+        self._queue = Queue(redis, settings, self._pipe)
         self._sweep = Sweep(self._log, self._index, self._queue, settings)
         self._runner = Runner(settings, self._log, self._index, model, identity)
         self._cancels = Cancels(redis, self._log, settings, self._runner.runs)

@@ -19,20 +19,6 @@ from readalong.log import Claim, Log, Verdict, encode
 from readalong.sse import Decoder, Message
 from tests.readalong.helpers import METRICS, WORKER, queued
 
-__all__ = [
-    "METRICS",
-    "WORKER",
-    "Client",
-    "Player",
-    "again",
-    "check_stream",
-    "number",
-    "said",
-    "text",
-    "until",
-    "without_debug",
-]
-
 WITHIN = 10.0  # seconds; what is waited for comes in milliseconds on an idle machine
 
 

@@ -22,7 +22,7 @@ from readalong.connection import connect
 from readalong.log import Log
 from readalong.settings import Settings
 from readalong.sse import Decoder, Message
-from tests.api.helpers import WITHIN
+from tests.api.helpers import WITHIN, without_debug
 
 #: On the embedded Valkey alone, for what costs seconds, or where the brand of the server is not the subject.
 on_valkey = pytest.mark.parametrize("redis_server", ["valkey"], indirect=True)
@@ -86,6 +86,7 @@ class Site:
 @asynccontextmanager
 async def a_site(settings: Settings) -> AsyncIterator[Site]:
     """The API on 127.0.0.1, in the loop of the test; left by uvicorn's orderly shutdown."""
+    without_debug()
     app = create_app(settings)
     config = uvicorn.Config(
         app,
@@ -123,7 +124,7 @@ class Stream:
         #: The bytes of the status line and the headers, as they came.
         self.head = b""
         #: The body so far, without its chunks.
-        self.body = b""
+        self.body = bytearray()
         self.reader = reader
         self.writer = writer
         self._decoder = Decoder()

@@ -10,7 +10,7 @@ from arq.connections import ArqRedis
 
 from readalong.log import Log
 from readalong.settings import Settings
-from tests.api.helpers import Player, check_stream, until, without_debug
+from tests.api.helpers import Player, check_stream, until
 from tests.api.serving import Site, Stream, a_site, on_valkey, short_settings
 from tests.api.test_feed import calls
 from tests.api.test_hub import write_fast
@@ -43,7 +43,6 @@ async def test_promise_1_one_log_whoever_watches_sees_each_event_once_in_order_u
     redis: ArqRedis, redis_server: RedisServer, log: Log
 ) -> None:
     """Two processes, fifty watchers who join whenever, drop and change over; subscriptions cut on the way."""
-    without_debug()
     player = await Player.start(log)
     stop = asyncio.Event()
     async with Proxy(redis_server.port) as proxy, asyncio.timeout(50):
@@ -66,7 +65,6 @@ async def test_promise_1_one_log_whoever_watches_sees_each_event_once_in_order_u
 async def test_promise_6_no_watcher_can_hurt_anyone(redis_url: str, redis: ArqRedis, log: Log) -> None:
     """Readers that stop, vanish and come back by the hundred: the others hear every event as it is written, over one
     subscription, without a Redis command for each token or watcher."""
-    without_debug()
     player = await Player.start(log)
     path = f"/v1/jobs/{player.job_id}/events"
     async with a_site(short_settings(redis_url, feed_linger=0.1)) as site, asyncio.timeout(50):
@@ -109,7 +107,6 @@ async def test_promise_6_no_watcher_can_hurt_anyone(redis_url: str, redis: ArqRe
 
 async def test_promise_6_a_watcher_costs_no_redis_command(settings: Settings, redis: ArqRedis, log: Log) -> None:
     """A hundred watchers and a hundred tokens: what Redis does is the appends, and nothing else."""
-    without_debug()
     player = await Player.start(log)
     async with a_site(settings) as site:
         streams = [await site.open(f"/v1/jobs/{player.job_id}/events") for _ in range(100)]

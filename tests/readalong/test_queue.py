@@ -224,9 +224,9 @@ async def test_a_waiting_job_is_withdrawn_and_a_running_one_is_not(queue: Queue,
 
 async def test_only_due_jobs_that_nobody_took_count_as_waiting(queue: Queue, index: Index) -> None:
     await enqueue(queue, index, 3)
-    assert await queue.waiting(await index.now()) == 3
+    assert (await queue.room())[1] == 3
     await queue.take("w", 1)
-    assert await queue.waiting(await index.now()) == 2
+    assert (await queue.room())[1] == 2
 
 
 async def test_the_queue_holds_what_is_in_it_with_its_call_and_renews_the_call(
