@@ -308,7 +308,9 @@ class Stack:
 
     def dump(self) -> dict[str, str]:
         """All that Redis holds, by key. Fails for a value that is no text."""
-        return {key: str(self.redis.command(*_READ[self.redis.command("TYPE", key)](key))) for key in self.key_names()}
+        kinds = {key: self.redis.command("TYPE", key) for key in self.key_names()}
+        # A key that has expired since it was named is no more.
+        return {key: str(self.redis.command(*_READ[kind](key))) for key, kind in kinds.items() if kind != "none"}
 
     def key_names(self) -> list[str]:
         """All keys of Redis, in order."""

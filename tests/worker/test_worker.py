@@ -41,7 +41,7 @@ async def test_more_jobs_than_slots_wait_in_order_and_all_finish(
     house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch, slots: int
 ) -> None:
     small = settings.model_copy(update={"max_jobs": slots})
-    jobs = [await house.submit(rate=400, user=str(n), demo={"tokens": 30}) for n in range(7)]
+    jobs = [await house.submit(rate=60, user=str(n), demo={"tokens": 30}) for n in range(7)]
     async with demo_at(monkeypatch) as demo, working(small) as one:
         most = 0
         while not all([await house.is_closed(job_id) for job_id in jobs]):
