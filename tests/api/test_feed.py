@@ -101,15 +101,28 @@ async def test_what_the_channel_repeats_is_skipped_and_what_it_lost_is_read(log:
         check_stream(await read_all(feed), 0, 13)
 
 
-async def test_what_the_channel_says_while_the_log_is_read_is_not_lost(log: Log) -> None:
-    """Between the last read and the first live event there is no hole."""
+async def test_what_the_channel_says_while_the_log_is_read_is_not_lost(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log was read before an event and its message came before the feed began: the feed reads again."""
     player = await Player.start(log)
+    read, arrived = log.read, asyncio.Event()
+
+    async def late(job_id: str, after: int, count: int) -> list[Event]:
+        events = await read(job_id, after, count)
+        await arrived.wait()
+        return events
+
     feed = Feed(player.job_id, log, LARGE)
-    starting = asyncio.create_task(feed.start(0, 2))
-    await asyncio.sleep(0)  # it has asked for the log by now
-    await player.say(3)
-    feed.take(await log.read(player.job_id, 2, 10))
-    await starting
+    with monkeypatch.context() as patch:
+        patch.setattr(log, "read", late)
+        starting = asyncio.create_task(feed.start(0, 2))
+        redis_has_answered = asyncio.create_task(read(player.job_id, 0, 1))
+        await redis_has_answered
+        await player.say(3)
+        feed.take(await read(player.job_id, 2, 10))
+        arrived.set()
+        await starting
     assert [number(message) for message in await read_all(feed)] == [1, 2, 3, 4, 5]
 
 
