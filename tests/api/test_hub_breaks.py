@@ -140,7 +140,7 @@ async def test_a_forged_event_of_one_job_does_not_stop_another_job_s_events(
         tasks = [asyncio.create_task(client.watch(hub, forged.job_id)) for client in others]
         sound_task = asyncio.create_task(third.watch(hub, sound.job_id))
         await until(lambda: "watchers=12 " in repr(hub), "all watch")
-        await redis.publish(settings.keys.live(forged.job_id), b'{"id":3,"type":"content","nothing":1}')
+        await redis.publish(settings.keys.live(forged.job_id), b'{"id":3,"type":"reasoning","nothing":1}')
         await until(lambda: all(client.position == 3 for client in others), "it reaches those who do not look inside")
         await broken  # let go at once, to come back if it likes
         await sound.say(3)
