@@ -151,7 +151,8 @@ class Feed:
                 if event.seq == self._window.newest + 1 and not self._window.ended:
                     self._window.add(event)
             self._push()
-            if len(events) < _PAGE:
+            # A hole that somebody made by hand would be read again for ever.
+            if len(events) < _PAGE or events[-1].seq > self._window.newest:
                 return
 
     def _push(self) -> None:

@@ -15,6 +15,7 @@ from api.formats.native import native
 from readalong.errors import JobNotFound, StoreUnavailable
 from readalong.events import Event
 from readalong.log import Log
+from readalong.settings import Settings
 from readalong.sse import Decoder, Message
 from tests.api.helpers import Player, check_stream, number, until
 from tests.api.serving import a_log, on_valkey, short_settings
@@ -262,3 +263,14 @@ async def test_any_order_of_takes_ends_with_the_log(log: Log) -> None:
                     feed.take(piece)
                 await until(lambda: feed.newest == 8, "all events")
                 assert [number(message) for message in await read_all(feed)] == list(range(1, 9))
+
+
+async def test_a_hole_that_somebody_made_in_the_log_does_not_make_the_feed_read_for_ever(
+    log: Log, redis: ArqRedis, settings: Settings
+) -> None:
+    """XDEL by hand: what follows cannot be shown in order, so it is not shown; but Redis is left in peace."""
+    player = await Player.start(log)
+    await player.say(2500)
+    await redis.xdel(settings.keys.events(player.job_id), "700-0")
+    async with asyncio.timeout(5), started(log, player.job_id, 0, player.last) as feed:
+        assert feed.newest == 699

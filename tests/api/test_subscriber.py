@@ -232,7 +232,7 @@ async def test_a_half_open_connection_is_found_by_the_heartbeat(redis: ArqRedis,
         await heard.subscriber.subscribe("c")
         proxy.stall()
         proxy.heal()
-        await until(lambda: heard.gaps == 1, "a reconnection")
+        await until(lambda: heard.gaps >= 1, "a reconnection")
         assert await redis.publish("c", b"x") >= 1
         await until(lambda: heard.messages, "the message")
 
@@ -246,13 +246,13 @@ async def test_a_connection_that_dies_in_its_greeting_is_given_up(redis: ArqRedi
         proxy.cut()
         await until(lambda: proxy.accepted > before, "a reconnection into the hole")
         proxy.heal()  # for those who try again only
-        await until(lambda: heard.gaps == 1, "a reconnection")
+        await until(lambda: heard.gaps >= 1, "a reconnection")
         assert await redis.publish("c", b"x") >= 1
         await until(lambda: heard.messages, "the message")
 
 
 async def test_a_quiet_redis_is_not_mistaken_for_a_dead_one(redis_server: RedisServer) -> None:
-    async with Proxy(redis_server.port) as proxy, listening(proxy.url, heartbeat=0.02, patience=1) as heard:
+    async with Proxy(redis_server.port) as proxy, listening(proxy.url, heartbeat=0.2, patience=1) as heard:
         await heard.subscriber.subscribe("c")
         # Its own heartbeats come back many times over what would be missed, on one connection.
         seen = 0
@@ -263,7 +263,7 @@ async def test_a_quiet_redis_is_not_mistaken_for_a_dead_one(redis_server: RedisS
             return True
 
         proxy.keeps = count
-        await until(lambda: seen >= 15, "15 heartbeats")
+        await until(lambda: seen >= 5, "5 heartbeats")
         assert heard.gaps == 0
 
 
