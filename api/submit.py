@@ -11,6 +11,7 @@ import orjson
 from api.chat_request import check
 from api.services import Services
 from readalong.errors import IdempotencyConflict, InvalidRequest, QueueFull
+from readalong.index import key_digest
 from readalong.keys import new_job_id
 from readalong.log import Submission
 from readalong.record import Record
@@ -40,6 +41,7 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
             metadata=orjson.dumps(body.get("metadata") or {}),
             body_digest=digest,
             created_at=now,
+            key_digest="" if key is None else key_digest(key),
         )
         # One after the other on one connection, and one round trip: a job that is not listed would not be swept.
         _, (_, created) = await asyncio.gather(services.index.add(job_id, now), services.log.submit(new))

@@ -27,6 +27,11 @@ class Cursor(NamedTuple):
         return f"{self.created_at}:{self.job_id}"
 
 
+def key_digest(key: str) -> str:
+    """What Redis knows of an Idempotency-Key: clients may make it of what is nobody's business."""
+    return sha256(key.encode()).hexdigest()
+
+
 class Index:
     def __init__(self, redis: Redis, settings: Settings, pipe: Pipe | None = None) -> None:
         self._redis = redis
@@ -54,6 +59,8 @@ class Index:
         """Forgets these jobs."""
         with translated():
             async with self._redis.pipeline(transaction=False) as pipe:
+                for job_id in job_ids:
+                    pipe.lrem(self._keys.wake, 0, job_id)
                 pipe.zrem(self._keys.jobs, *job_ids)
                 pipe.zrem(self._keys.open, *job_ids)
                 await pipe.execute()
@@ -116,7 +123,7 @@ class Index:
 
     async def remember(self, key: str, job_id: str, body_digest: str) -> tuple[str, str]:
         """Ties an Idempotency-Key to a job and a body, unless it is tied. Answers what it is tied to."""
-        name = self._keys.idempotency(sha256(key.encode()).hexdigest())
+        name = self._keys.idempotency(key_digest(key))
         with translated():
             # GET of what stood there before; NX keeps it. Both in one command, so of two racers one wins.
             before = await self._redis.set(name, f"{job_id} {body_digest}", nx=True, get=True, px=self._idempotency_ms)
@@ -124,6 +131,11 @@ class Index:
             return job_id, body_digest
         found_id, found_digest = before.decode().split(" ")
         return found_id, found_digest
+
+    async def forget_key(self, digest: str) -> None:
+        """Unties an Idempotency-Key, given by its `key_digest`: its job is erased, and a repeat is a new one."""
+        with translated():
+            await self._redis.delete(self._keys.idempotency(digest))
 
     async def beat(self, worker_id: str, details: bytes, now: int, ttl_ms: int) -> None:
         """A worker's sign of life; `details` is JSON. Forgets workers that are long dead."""

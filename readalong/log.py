@@ -60,6 +60,8 @@ class Submission(NamedTuple):
     metadata: bytes
     body_digest: str
     created_at: int
+    #: The `key_digest` of its Idempotency-Key, if it came with one.
+    key_digest: str = ""
 
 
 class Log:
@@ -85,6 +87,7 @@ class Log:
             "request": new.request,
             "metadata": new.metadata,
             "body_digest": new.body_digest,
+            "key_digest": new.key_digest,
         }
         flat = [part for pair in fields.items() for part in pair]
         created, found = await self._run(

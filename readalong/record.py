@@ -33,6 +33,7 @@ class Record:
     metadata: dict[str, Any]
     request: bytes
     body_digest: str
+    key_digest: str
 
     @property
     def ended(self) -> bool:
@@ -76,6 +77,7 @@ def parse(fields: Mapping[bytes, bytes] | Iterable[bytes]) -> Record | None:
         metadata=json(b"metadata") or {},
         request=fields[b"request"],
         body_digest=fields[b"body_digest"].decode(),
+        key_digest=fields.get(b"key_digest", b"").decode(),
     )
 
 

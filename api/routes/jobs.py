@@ -132,6 +132,9 @@ async def erase_job(job_id: str, used: Used) -> Response:
     """Cancels a job if need be, and erases all that Redis holds of it."""
     if await _cancel(used, job_id) is Status.RUNNING:
         await _wait_for_end(used, job_id)
+    record = await used.log.record(job_id)
+    if record is not None and record.key_digest:
+        await used.index.forget_key(record.key_digest)
     await used.log.erase(job_id)
     await used.hub.let_go(job_id)
     await used.queue.withdraw(job_id)

@@ -34,6 +34,7 @@ def record(**changes: Any) -> Record:
         "metadata": {},
         "request": b'{"messages":[{"role":"user","content":"secret"}]}',
         "body_digest": "digest",
+        "key_digest": "",
         **changes,
     }
     return Record(**fields)

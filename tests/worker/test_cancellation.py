@@ -115,6 +115,7 @@ class FakeLog:
             metadata={},
             request=request,
             body_digest="",
+            key_digest="",
         )
 
     async def append(self, job_id: str, attempt: int, first: int, events: Sequence[tuple[str, bytes]]) -> Appended:
