@@ -84,4 +84,4 @@ def _describe(app: FastAPI) -> None:
                 schemas[model.__name__] = model.model_json_schema(ref_template="#/components/schemas/{model}")
         return app.openapi_schema or generate()
 
-    app.openapi = openapi  # type: ignore[method-assign]
+    app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI documents

@@ -174,7 +174,7 @@ class Log:
     async def record(self, job_id: str) -> Record | None:
         with translated():
             # redis-py's types do not know that this client is asynchronous.
-            return parse(await self._redis.hgetall(self._keys.job(job_id)))  # type: ignore[misc]
+            return parse(await self._redis.hgetall(self._keys.job(job_id)))  # type: ignore[misc]  # it is async
 
     async def records(self, job_ids: Sequence[str]) -> list[Record | None]:
         """Many records in one round trip; None for each that is gone."""
