@@ -14,7 +14,8 @@ import pytest
 from readalong.errors import BadSettings, ModelError
 from readalong.settings import Settings
 from tests.support.servers import free_port
-from tests.worker.helpers import ASKED, demo_model, until
+from tests.support.waiting import until
+from tests.worker.helpers import ASKED, demo_model
 from tests.worker.raw import DONE, HELLO, SSE, raw_server, reply
 from worker.model import Model
 

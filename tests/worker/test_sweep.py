@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from readalong.settings import Settings
-from tests.worker.helpers import House, demo_model, kinds, settings_for, until, working
+from tests.readalong.helpers import types
+from tests.support.waiting import until
+from tests.worker.helpers import House, demo_model, settings_for, working
 from worker.sweep import Sweep
 
 
@@ -65,7 +67,7 @@ async def test_a_flag_set_by_hand_ends_a_queued_job_that_no_worker_is_free_for(h
     await house.redis.set(house.keys.cancel(job_id), "me")
     await turn(house, sweep)
     events = await house.events(job_id)
-    assert (kinds(events), events[-1].fields()["by"]) == (["queued", "cancelled"], "me")
+    assert (types(events), events[-1].fields()["by"]) == (["queued", "cancelled"], "me")
     assert await house.is_closed(job_id)
 
 
@@ -75,7 +77,7 @@ async def test_a_flag_on_a_running_job_is_left_to_its_worker(house: House, sweep
     await house.log.claim(job_id, b"{}", "token")
     await house.redis.set(house.keys.cancel(job_id), "me")
     await turn(house, sweep)
-    assert kinds(await house.events(job_id)) == ["queued", "started"]
+    assert types(await house.events(job_id)) == ["queued", "started"]
     assert await queued(house, job_id)
     assert job_id in await opened(house)
 

@@ -11,11 +11,13 @@ from readalong.errors import Fenced, StoreUnavailable
 from readalong.events import Draft
 from readalong.log import Appended
 from readalong.scripts import Argument
-from tests.worker.helpers import House, kinds, text_of, until
+from tests.readalong.helpers import types
+from tests.readalong.jobs import WORKER
+from tests.support.waiting import until
+from tests.worker.helpers import House, text_of
 from worker.tail import Tail
 
 Trouble = Callable[[int], str | None]
-WORKER = b'{"host":"h","pid":1,"id":"w1"}'
 DONE = [Draft("done", {"content": "", "metrics": {}})]
 
 
@@ -84,7 +86,7 @@ async def test_appends_go_to_the_log_and_answer_the_flag(house: House) -> None:
     assert await tail.append(say("c")) == ""
     await tail.finish([*say("d"), *DONE], {"metrics": b"{}"})
     events = await house.events(job_id)
-    assert kinds(events) == ["queued", "started", "content", "content", "content", "content", "done"]
+    assert types(events) == ["queued", "started", "content", "content", "content", "content", "done"]
     assert (text_of(events), log.calls) == ("abcd", 3)
 
 
@@ -102,7 +104,7 @@ async def test_an_append_whose_reply_is_lost_is_repeated_and_written_once(house:
 async def test_a_finish_whose_reply_is_lost_is_repeated_and_ends_the_job_once(house: House, how: str) -> None:
     job_id, tail, _ = await started(house, first(2, how))
     await tail.finish([*say("a"), *DONE], {"metrics": b"{}", "finish_reason": "stop"})
-    assert kinds(await house.events(job_id)) == ["queued", "started", "content", "done"]
+    assert types(await house.events(job_id)) == ["queued", "started", "content", "done"]
     record = await house.record(job_id)
     assert (record.status, record.last_seq, record.finish_reason) == ("done", 4, "stop")
 
@@ -179,7 +181,7 @@ async def test_what_an_outage_kept_from_the_log_goes_with_the_end(house: House) 
         await tail.append(say("a"))
     await tail.finish([Draft("failed", {"error": {}})], {"metrics": b"{}"})
     events = await house.events(job_id)
-    assert (kinds(events)[2:], text_of(events)) == (["content", "failed"], "a")
+    assert (types(events)[2:], text_of(events)) == (["content", "failed"], "a")
 
 
 async def test_the_end_waits_for_redis_longer_than_any_limit(house: House) -> None:
@@ -196,12 +198,12 @@ async def test_the_end_waits_for_redis_longer_than_any_limit(house: House) -> No
 async def test_a_newer_attempt_fences_the_older_one_out(house: House) -> None:
     job_id, tail, _ = await started(house)
     await house.log.claim(job_id, WORKER, "another token")
-    before = kinds(await house.events(job_id))
+    before = types(await house.events(job_id))
     for write in (tail.append(say("a")), tail.finish(DONE, {})):
         with pytest.raises(Fenced) as caught:
             await write
         assert caught.value.code == "fenced"
-    assert kinds(await house.events(job_id)) == before == ["queued", "started", "restarted"]
+    assert types(await house.events(job_id)) == before == ["queued", "started", "restarted"]
 
 
 async def test_an_erased_job_is_gone(house: House) -> None:
