@@ -38,7 +38,7 @@ def check_log(events: Sequence[Event]) -> None:
     assert not any(event.type in TERMINAL for event in events[:-1])
 
 
-async def command(redis: Any, *words: str | int) -> Any:
+async def command(redis: Any, *words: str | float) -> Any:
     """One command as redis-cli would send it."""
     return await redis.execute_command(*words)
 

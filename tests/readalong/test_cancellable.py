@@ -83,4 +83,4 @@ def test_another_kind_of_connection_is_refused() -> None:
         pass
 
     with pytest.raises(TypeError):
-        cancellable(Other)  # type: ignore[type-abstract]
+        cancellable(Other)  # type: ignore[type-abstract]  # nobody makes one

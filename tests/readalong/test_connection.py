@@ -17,7 +17,7 @@ from readalong.index import Index
 from readalong.log import Log
 from readalong.queue import Queue
 from readalong.settings import Settings
-from tests.readalong.helpers import settings_for
+from tests.readalong.helpers import command, settings_for
 from tests.readalong.jobs import content, end, queued, running
 from tests.support.clients import client_of
 from tests.support.servers import RedisServer, free_port
@@ -182,7 +182,7 @@ async def test_a_closed_client_leaves_no_connection_behind(redis_server: RedisSe
 
     before = connections()
     client = connect(settings)
-    await asyncio.gather(*(client.blpop(["nothing"], timeout=0.05) for _ in range(5)))  # type: ignore[arg-type]
+    await asyncio.gather(*(command(client, "BLPOP", "nothing", 0.05) for _ in range(5)))
     assert connections() >= before + 5
     await client.aclose()
 

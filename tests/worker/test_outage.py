@@ -12,7 +12,7 @@ from demomodel import text_for
 from readalong.connection import connect
 from readalong.events import Event
 from readalong.settings import Settings
-from tests.readalong.helpers import types
+from tests.readalong.helpers import command, types
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 from tests.worker.helpers import ASKED, House, Working, demo_model, settings_for, text_of, working
@@ -123,5 +123,5 @@ async def test_a_frozen_redis_is_waited_out(
     await house.has(job_id, "content", 5)
     client = connect(settings_for(redis_server.url))
     resources.push_async_callback(client.aclose)
-    await client.execute_command("CLIENT", "PAUSE", 1200, "ALL")  # type: ignore[no-untyped-call]
+    await command(client, "CLIENT", "PAUSE", 1200, "ALL")
     check_whole(await house.ended(job_id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from readalong.settings import Settings
-from tests.readalong.helpers import types
+from tests.readalong.helpers import command, types
 from tests.support.waiting import until
 from tests.worker.helpers import House, demo_model, settings_for, working
 from worker.sweep import Sweep
@@ -35,7 +35,7 @@ async def test_a_job_that_was_written_but_never_enqueued_is_enqueued(house: Hous
     job_id = await house.write(age=60)
     await turn(house, sweep)
     assert await queued(house, job_id)
-    assert await house.redis.lrange(house.keys.wake, 0, -1) == [job_id.encode()]  # type: ignore[misc]
+    assert await command(house.redis, "LRANGE", house.keys.wake, 0, -1) == [job_id.encode()]
     assert job_id in await opened(house)
 
 
@@ -140,7 +140,7 @@ async def test_a_record_that_this_version_cannot_read_does_not_keep_the_others_f
 ) -> None:
     """A newer version writes beside an older one while a deploy is under way."""
     newer, job_id = await house.write(age=60), await house.write(age=60)
-    await house.redis.hset(house.keys.job(newer), mapping={"schema": 99})  # type: ignore[misc]
+    await command(house.redis, "HSET", house.keys.job(newer), "schema", 99)
     await turn(house, sweep)
     assert await queued(house, job_id)
     assert newer in await opened(house)

@@ -9,9 +9,9 @@ import pytest
 
 from readalong.errors import Fenced, StoreUnavailable
 from readalong.events import Draft
-from readalong.log import Appended
+from readalong.log import Appended, Log
 from readalong.scripts import Argument
-from tests.readalong.helpers import types
+from tests.readalong.helpers import command, types
 from tests.readalong.jobs import WORKER
 from tests.support.waiting import until
 from tests.worker.helpers import House, text_of
@@ -21,17 +21,17 @@ Trouble = Callable[[int], str | None]
 DONE = [Draft("done", {"content": "", "metrics": {}})]
 
 
-class Flaky:
+class Flaky(Log):
     """A log whose calls fail as `trouble` says of each, counted from 0: "before" or "after" they took effect."""
 
     def __init__(self, house: House, trouble: Trouble) -> None:
-        self._log = house.log
+        super().__init__(house.redis, house.settings)
         self._trouble = trouble
         self.calls = 0
 
-    async def append(self, job_id: str, attempt: int, first: int, events: Sequence[tuple[str, bytes]]) -> Appended:
+    async def append(self, job_id: str, attempt: int, first: int, drafts: Sequence[tuple[str, bytes]]) -> Appended:
         how = self._how()
-        answer = await self._log.append(job_id, attempt, first, events)
+        answer = await super().append(job_id, attempt, first, drafts)
         return self._lost(how, answer)
 
     async def finish(
@@ -39,11 +39,11 @@ class Flaky:
         job_id: str,
         attempt: int,
         first: int,
-        events: Sequence[tuple[str, bytes]],
+        drafts: Sequence[tuple[str, bytes]],
         fields: dict[str, Argument],
     ) -> Appended:
         how = self._how()
-        answer = await self._log.finish(job_id, attempt, first, events, fields)
+        answer = await super().finish(job_id, attempt, first, drafts, fields)
         return self._lost(how, answer)
 
     def _how(self) -> str | None:
@@ -72,7 +72,7 @@ async def started(house: House, trouble: Trouble | None = None, outage: float = 
     job_id = await house.write()
     claim = await house.log.claim(job_id, WORKER, "token")
     log = Flaky(house, trouble or (lambda _: None))
-    return job_id, Tail(log, job_id, claim.attempt, claim.last_seq, outage), log  # type: ignore[arg-type]
+    return job_id, Tail(log, job_id, claim.attempt, claim.last_seq, outage), log
 
 
 def say(*texts: str) -> list[Draft]:
@@ -115,7 +115,7 @@ async def roll_back(house: House, job_id: str, last_seq: int) -> None:
     await house.redis.delete(house.keys.events(job_id))
     for event in events:
         await house.redis.xadd(house.keys.events(job_id), {"type": event.type, "data": event.data}, f"{event.seq}-0")
-    await house.redis.hset(house.keys.job(job_id), mapping={"last_seq": last_seq})  # type: ignore[misc]
+    await command(house.redis, "HSET", house.keys.job(job_id), "last_seq", last_seq)
 
 
 @pytest.mark.parametrize("kept", [2, 3, 4, 5])

@@ -13,7 +13,7 @@ import pytest
 from readalong.log import Claim
 from readalong.queue import Taken
 from readalong.settings import Settings
-from tests.readalong.helpers import types
+from tests.readalong.helpers import command, types
 from tests.support.waiting import until
 from tests.worker.helpers import DemoModel, House, demo_model, settings_for, text_of, working
 
@@ -133,7 +133,7 @@ async def test_an_erased_job_stops_wherever_it_is(
 
 
 async def lost_count(house: House, job_id: str) -> bytes | None:
-    value: bytes | None = await house.redis.hget(house.keys.job(job_id), "lost")  # type: ignore[misc]
+    value: bytes | None = await command(house.redis, "HGET", house.keys.job(job_id), "lost")
     return value
 
 
@@ -367,7 +367,7 @@ async def test_the_worker_of_a_job_that_breaks_goes_on(
         broken = await house.submit("demo-fast", rate=None)
         await house.ended(broken)
         broken = await house.write("demo-fast")
-        await house.redis.hset(house.keys.job(broken), mapping={"request": "no JSON"})  # type: ignore[misc]
+        await command(house.redis, "HSET", house.keys.job(broken), "request", "no JSON")
         await house.queue.enqueue(broken, 1)
         await until(lambda: _left(house, broken))
         assert (await house.ended(await house.submit("demo-fast")))[-1].type == "done"
