@@ -65,9 +65,10 @@ async def subscribers(redis: ArqRedis, channel: str) -> int:
 
 
 async def wait_for_subscribers(redis: ArqRedis, channel: str, count: int) -> None:
-    async with asyncio.timeout(5):
-        while await subscribers(redis, channel) != count:
-            pass
+    async def there() -> bool:
+        return await subscribers(redis, channel) == count
+
+    await until(there, f"{count} subscribers")
 
 
 async def test_what_is_published_after_subscribe_returned_is_heard(redis: ArqRedis, redis_url: str) -> None:

@@ -12,7 +12,6 @@ import orjson
 from arq.connections import ArqRedis
 from pydantic import AnyUrl
 
-from demomodel.server import serve
 from readalong.connection import connect
 from readalong.events import TERMINAL, TEXT, Event
 from readalong.index import Index
@@ -22,6 +21,7 @@ from readalong.queue import Queue
 from readalong.record import Record
 from readalong.settings import Settings
 from tests.readalong.helpers import check_log, types
+from tests.support.model import serving_model
 from tests.support.waiting import WITHIN, until
 from worker.model import Model
 from worker.woken import WokenWorker
@@ -84,14 +84,8 @@ class DemoModel:
 @asynccontextmanager
 async def demo_model() -> AsyncIterator[DemoModel]:
     """The demo model on a free port."""
-    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    task = asyncio.create_task(serve(on_ready=ready.set_result, handle_signals=False), name="demo model")
-    try:
-        async with aiohttp.ClientSession() as http:
-            yield DemoModel(await ready, http)
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    async with serving_model() as url, aiohttp.ClientSession() as http:
+        yield DemoModel(url, http)
 
 
 class House:
