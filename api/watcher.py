@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import types
-from collections.abc import Coroutine, Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any, cast
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from api.formats import Format
 from api.window import Batch
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from api.feed import Feed
 
 logger = logging.getLogger(__name__)
+
+_Send = Callable[[Message], Coroutine[Any, Any, None]]
 
 _HEADERS = [
     (b"content-type", CONTENT_TYPE),
@@ -59,14 +61,14 @@ class Watcher:
         self._busy = False
         self._end = False
         self._over = False
-        self._send: Send
+        self._send: _Send
         self._abort: Any = None
         self._main: asyncio.Task[Any] | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def run(self, scope: Scope, receive: Receive, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
         """Serves the client until the terminal event is sent, it goes away, or the process stops."""
-        self._send = send
+        self._send = cast("_Send", send)  # ASGI says awaitable; servers give coroutines
         self._abort = scope.get("extensions", {}).get("readalong.abort")
         self._main = asyncio.current_task()
         self._written_at = asyncio.get_running_loop().time()
@@ -126,14 +128,14 @@ class Watcher:
         message = {"type": "http.response.body", "body": batch.frames, "more_body": not batch.last}
         sending = self._send(message)
         try:
-            waits_for = sending.send(None)  # type: ignore[attr-defined]  # ASGI says awaitable; servers give coroutines
+            waits_for = sending.send(None)
         except StopIteration:
             self._wrote(batch)
         except Exception:
             logger.exception("a watcher's send failed")
             self._give_up()
         else:
-            self._background(self._finish_write(sending, waits_for, batch))  # type: ignore[arg-type]
+            self._background(self._finish_write(sending, waits_for, batch))
 
     def _wrote(self, batch: Batch) -> None:
         self.position = batch.position

@@ -6,7 +6,7 @@ lease, so a job is due exactly if its score has passed: waiting, or left behind 
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from arq.connections import ArqRedis
 from arq.constants import in_progress_key_prefix
@@ -83,9 +83,10 @@ class Queue:
 
     async def wake(self, within: float) -> bool:
         """Waits up to `within` seconds for somebody to enqueue a job; one waiting worker wakes for each."""
+        # redis-py's types know neither fractions of a second nor that this client is asynchronous.
+        blpop: Any = self._redis.blpop
         with translated():
-            # redis-py's types know neither fractions of a second nor that this client is asynchronous.
-            return await self._redis.blpop([self._keys.wake], timeout=within) is not None  # type: ignore[arg-type,misc]
+            return await blpop([self._keys.wake], timeout=within) is not None
 
     async def _release(self, worker_id: str, job_id: str, how: str) -> bool:
         keys = [

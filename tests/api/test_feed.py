@@ -17,10 +17,11 @@ from readalong.events import Event
 from readalong.log import Log
 from readalong.settings import Settings
 from readalong.sse import Decoder, Message
-from tests.api.helpers import Player, check_stream, number, until
+from tests.api.helpers import Player, check_stream, number
 from tests.api.serving import a_log, on_valkey, short_settings
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
+from tests.support.waiting import until
 
 pytestmark = on_valkey
 

@@ -15,10 +15,11 @@ from readalong.keys import new_job_id
 from readalong.log import Log
 from readalong.queue import Queue
 from readalong.settings import Settings
-from tests.api.helpers import Player, until
+from tests.api.helpers import Player
 from tests.api.serving import Site, a_site, on_valkey, short_settings
 from tests.api.test_routes_submit import job, problem, submit
-from tests.readalong.helpers import submission
+from tests.readalong.jobs import submission
+from tests.support.waiting import until
 
 pytestmark = on_valkey
 

@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 from openai import AsyncOpenAI
 
-from demomodel.server import serve
+from tests.support.model import serving_model
 
 DEADLINE = 10.0
 MESSAGES = [{"role": "user", "content": "How does streaming with Redis work?"}]
@@ -118,15 +118,7 @@ def finish(events: list[Any], choice: int = 0) -> str | None:
 @asynccontextmanager
 async def running() -> AsyncIterator[Server]:
     """A demo model in this process, over real sockets."""
-    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    task = asyncio.create_task(serve("127.0.0.1", 0, ready.set_result, handle_signals=False))
-    try:
-        url = await asyncio.wait_for(ready, DEADLINE)
+    async with serving_model() as url, aiohttp.ClientSession() as http:
         port = int(url.rsplit(":", 1)[1].removesuffix("/v1"))
-        async with aiohttp.ClientSession() as http:
-            client = AsyncOpenAI(base_url=url, api_key="demo", max_retries=0, timeout=DEADLINE)
-            async with client:
-                yield Server(url, port, client, http)
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+        async with AsyncOpenAI(base_url=url, api_key="demo", max_retries=0, timeout=DEADLINE) as client:
+            yield Server(url, port, client, http)

@@ -11,7 +11,9 @@ from arq.connections import ArqRedis
 from readalong.index import Cursor, Index
 from readalong.keys import Keys
 from readalong.log import Log
-from tests.readalong.helpers import CREATED_AT, JOB_TTL, RETENTION, WORKER, queued, until
+from tests.readalong.helpers import JOB_TTL, RETENTION
+from tests.readalong.jobs import CREATED_AT, WORKER, queued
+from tests.support.waiting import until
 
 KEEP_MS = (RETENTION + JOB_TTL) * 1000
 

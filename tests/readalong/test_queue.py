@@ -11,12 +11,13 @@ from arq.connections import ArqRedis
 from arq.jobs import Job, JobStatus
 
 from readalong import queue as queue_module
-from readalong.connection import connect
 from readalong.index import Index
 from readalong.keys import Keys, new_job_id
 from readalong.queue import FUNCTION, Queue, Taken
 from readalong.settings import Settings
-from tests.readalong.helpers import JOB_TTL, command, settings_for, until
+from tests.readalong.helpers import JOB_TTL, command, settings_for
+from tests.support.clients import client_of
+from tests.support.waiting import until
 
 LEASE = 0.5
 
@@ -86,8 +87,7 @@ async def test_two_workers_that_take_at_once_never_take_the_same(
 ) -> None:
     queues = []
     for _ in range(4):
-        client = connect(settings)
-        resources.push_async_callback(client.aclose)
+        client = client_of(settings, resources)
         queues.append(Queue(client, settings))
     ids = await enqueue(queue, index, 20)
     batches = await asyncio.gather(*(one.take(f"w{n}", 3) for n, one in enumerate(queues) for _ in range(3)))
@@ -251,8 +251,7 @@ async def test_one_job_wakes_exactly_one_of_many_waiting_workers(
     queue: Queue, index: Index, redis: ArqRedis, settings: Settings, resources: AsyncExitStack
 ) -> None:
     async def wait() -> bool:
-        client = connect(settings)
-        resources.push_async_callback(client.aclose)
+        client = client_of(settings, resources)
         return await Queue(client, settings).wake(1.5)
 
     waiting = [asyncio.create_task(wait()) for _ in range(5)]
