@@ -100,6 +100,8 @@ class Subscriber:
     def unsubscribe(self, channel: str) -> None:
         """Forgets the channel at once, so that a subscribe right after it asks Redis anew."""
         name = channel.encode()
+        if name not in self._wanted:
+            return
         self._wanted.discard(name)
         self._confirmed.discard(name)
         self._waiting.pop(name, None)

@@ -87,8 +87,10 @@ def log(redis: ArqRedis, settings: Settings) -> Log:
 
 
 @pytest.fixture
-def queue(redis: ArqRedis, settings: Settings) -> Queue:
-    return Queue(redis, settings)
+def queue(redis: ArqRedis, settings: Settings, resources: AsyncExitStack) -> Queue:
+    queue = Queue(redis, settings)
+    resources.push_async_callback(queue.close)
+    return queue
 
 
 @pytest.fixture

@@ -218,17 +218,22 @@ async def test_a_job_that_is_none_is_not_found_and_leaves_nothing(settings: Sett
         assert repr(hub) == EMPTY
 
 
-async def test_an_ended_job_needs_no_subscription(settings: Settings, log: Log, redis: ArqRedis) -> None:
+async def test_an_ended_job_keeps_no_subscription(settings: Settings, log: Log, redis: ArqRedis) -> None:
     player = await Player.start(log)
     await player.say(3)
     await player.finish()
-    await redis.config_resetstat()
+    channel = settings.keys.live(player.job_id)
+
+    async def silent() -> bool:
+        return not dict(await redis.pubsub_numsub(channel))[channel.encode()]
+
     async with a_hub(settings) as hub:
         await until(lambda: "connected" in repr(hub), "a connection")
         client = Client()
         await client.watch(hub, player.job_id)
         check_stream(client.seen, 0, player.last)
-        assert await calls(redis, "subscribe") == 1, "only the hub's own"
+        assert "feeds=1" in repr(hub)
+        await until(silent, "an UNSUBSCRIBE")
 
 
 async def test_a_closed_hub_ends_its_streams_and_takes_no_more(settings: Settings, log: Log) -> None:
