@@ -179,7 +179,7 @@ async def test_a_job_is_followed_live(kitchen: Kitchen) -> None:
     channel = kitchen.settings.keys.live(_ID)
 
     async def follows() -> bool:
-        return dict(await kitchen.redis.pubsub_numsub(channel))[channel.encode()] > 0
+        return bool(dict(await kitchen.redis.pubsub_numsub(channel))[channel.encode()])
 
     await until(follows)
     await kitchen.log.append(_ID, 1, 6, [("content", b'{"content":" four"}')])

@@ -17,6 +17,7 @@ from readalong.log import Appended, Claim, Verdict
 from readalong.record import Record
 from readalong.settings import Settings
 from readalong.states import Status
+from tests.support.waiting import WITHIN
 from tests.worker.raw import DONE, HELLO
 from worker.run import Stop
 from worker.runner import Runner
@@ -172,12 +173,12 @@ class Stage:
         self.task = asyncio.create_task(self.runner.run(JOB), name="the run")
 
     async def held(self) -> None:
-        await asyncio.wait_for(self.gate.reached.wait(), 5)
+        await asyncio.wait_for(self.gate.reached.wait(), WITHIN)
 
     async def outcome(self) -> str:
         """How the runner's call ended."""
         try:
-            await asyncio.wait_for(asyncio.shield(self.task), 5)
+            await asyncio.wait_for(asyncio.shield(self.task), WITHIN)
         except Retry:
             return "retry"
         except asyncio.CancelledError:
