@@ -300,11 +300,11 @@ async def test_a_cancellation_from_outside_and_an_order_at_once_leave_nothing() 
 @pytest.mark.parametrize(
     ("settings", "step", "code"),
     [
-        ({"first_token_timeout": 0.05}, "call", "model_timeout"),
-        ({"first_token_timeout": 0.05}, "piece 0", "model_timeout"),
-        ({"gap_timeout": 0.05}, "piece 1", "model_stalled"),
-        ({"job_timeout": 0.05}, "append 0", "job_timeout"),
-        ({"job_timeout": 0.05}, "piece 1", "job_timeout"),
+        ({"first_token_timeout": 0.5}, "call", "model_timeout"),
+        ({"first_token_timeout": 0.5}, "piece 0", "model_timeout"),
+        ({"gap_timeout": 0.5}, "piece 1", "model_stalled"),
+        ({"job_timeout": 0.5}, "append 0", "job_timeout"),
+        ({"job_timeout": 0.5}, "piece 1", "job_timeout"),
     ],
 )
 async def test_a_run_that_its_own_clock_stops_leaves_nothing(settings: dict[str, float], step: str, code: str) -> None:
