@@ -13,8 +13,8 @@ import orjson
 from openai import AsyncOpenAI
 
 from tests.support.model import serving_model
+from tests.support.waiting import WITHIN
 
-DEADLINE = 10.0
 MESSAGES = [{"role": "user", "content": "How does streaming with Redis work?"}]
 QUICK = {"tokens_per_second": 0, "first_token_seconds": 0}
 
@@ -44,7 +44,7 @@ class Server:
 
     async def stats_when(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The first stats for which `holds`; fails after the deadline."""
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(WITHIN):
             while True:
                 shown = await self.stats()
                 if holds(shown):
@@ -70,7 +70,7 @@ class Server:
         try:
             head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: demo\r\nContent-Length: {len(data)}\r\n\r\n"
             writer.write(head.encode() + data)
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(WITHIN):
                 yield reader
         finally:
             writer.close()
@@ -120,5 +120,5 @@ async def running() -> AsyncIterator[Server]:
     """A demo model in this process, over real sockets."""
     async with serving_model() as url, aiohttp.ClientSession() as http:
         port = int(url.rsplit(":", 1)[1].removesuffix("/v1"))
-        async with AsyncOpenAI(base_url=url, api_key="demo", max_retries=0, timeout=DEADLINE) as client:
+        async with AsyncOpenAI(base_url=url, api_key="demo", max_retries=0, timeout=WITHIN) as client:
             yield Server(url, port, client, http)

@@ -13,6 +13,7 @@ from redis.exceptions import ConnectionError, TimeoutError
 from readalong.cancellable import cancellable
 from tests.readalong.helpers import settings_for
 from tests.support.clients import client_of
+from tests.support.waiting import WITHIN
 
 
 async def connected(url: str, resources: AsyncExitStack) -> Any:
@@ -38,7 +39,7 @@ async def test_a_cancellation_that_comes_as_the_bytes_leave_is_not_lost(
         await asyncio.sleep(30)
 
     task = asyncio.create_task(use())
-    done, _ = await asyncio.wait([task], timeout=5)
+    done, _ = await asyncio.wait([task], timeout=WITHIN)
     assert done
     assert task.cancelled()
 

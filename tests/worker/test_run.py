@@ -134,7 +134,7 @@ async def test_a_first_token_that_does_not_come_in_time_is_a_timeout(
     house: House, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     ran = await run(
-        house, monkeypatch, model, demo={"first_token_seconds": 30}, first_token_timeout=0.3, gap_timeout=0.1
+        house, monkeypatch, model, demo={"first_token_seconds": 30}, first_token_timeout=1.5, gap_timeout=0.1
     )
     assert ran.failure == ("failed", "model_timeout", True)
     assert ran.names == ["queued", "started", "failed"]

@@ -164,7 +164,7 @@ async def test_an_outage_beyond_the_limit_is_told(house: House) -> None:
     began = asyncio.get_running_loop().time()
     with pytest.raises(StoreUnavailable):
         await tail.append(say("a"))
-    assert 0.2 <= asyncio.get_running_loop().time() - began < 2
+    assert 0.2 <= asyncio.get_running_loop().time() - began < 10
     assert log.calls >= 3
 
 

@@ -193,7 +193,7 @@ async def test_a_worker_that_stops_as_it_takes_a_job_hands_it_over_too(
             await until(lambda: one.worker.tasks)
             began = asyncio.get_running_loop().time()
             await one.stop()
-            assert asyncio.get_running_loop().time() - began < 1
+            assert asyncio.get_running_loop().time() - began < 10
         await demo.left_alone()
         assert await house.redis.get(house.keys.arq_in_progress(job_id)) is None
         assert await lost_count(house, job_id) == b"0"
