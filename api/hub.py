@@ -170,13 +170,11 @@ class Hub:
 
     async def _beat(self) -> None:
         """Writes comments to clients that hear nothing, so that proxies keep their connections."""
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._heartbeat / 3)
-            before = loop.time() - self._heartbeat
             for feed in list(self._feeds.values()):
                 for watcher in list(feed.watchers):
-                    watcher.beat(before)
+                    watcher.beat()
 
     def _channel(self, job_id: str) -> bytes:
         return self._keys.live(job_id).encode()

@@ -9,9 +9,11 @@ from functools import partial
 from typing import Any
 
 import pytest
+from uvicorn.protocols.http.flow_control import FlowControl
 
 from api.event_stream import EventStream
 from api.formats.native import native
+from api.line import Line
 from api.window import Window
 from readalong.events import Draft
 from readalong.log import Log
@@ -316,11 +318,14 @@ async def test_close_drops_a_client_that_does_not_read(settings: Settings, log: 
         feed = await hub.feed(player.job_id, 0)
         stream = EventStream(hub, feed, native, 0, send_timeout=30)
 
-        def abort() -> None:
-            aborted.set()
-            client.leave()
+        class Full(asyncio.Transport):
+            def abort(self) -> None:
+                aborted.set()
+                client.leave()
 
-        scope = {"type": "http", "extensions": {"readalong.abort": abort}}
+        line = Line(Full(), FlowControl(Full()))
+        line.flow.pause_writing()
+        scope = {"type": "http", "extensions": {"readalong.line": line}}
         running = asyncio.create_task(stream(scope, client.receive, client.send))
         await until(lambda: client.status == 200, "the head")
         client.reading.clear()
