@@ -11,17 +11,16 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Final
 
 from arq.connections import ArqRedis
-from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from readalong.connection import translated
 from readalong.errors import StoreUnavailable
+from readalong.link import Link, pack
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ class Subscriber:
         self._patience = patience
         self._on_message = on_message
         self._on_gap = on_gap
-        self._connection: AbstractConnection | None = None
+        self._link: Link | None = None
         self._wanted: set[bytes] = set()
         self._confirmed: set[bytes] = set()
         self._waiting: dict[bytes, asyncio.Future[None]] = {}
@@ -59,10 +58,11 @@ class Subscriber:
         self._sent: Counter[bytes] = Counter()
         self._unheard = 0
         self._tasks: list[asyncio.Task[Any]] = []
-        self._sending: set[asyncio.Task[None]] = set()
+        #: After a break, the channels that are not confirmed yet.
+        self._missing: set[bytes] = set()
 
     def __repr__(self) -> str:
-        state = "away" if self._connection is None else "connected"
+        state = "away" if self._link is None else "connected"
         return f"<Subscriber {state} wanted={len(self._wanted)} confirmed={len(self._confirmed - {self._own})}>"
 
     def start(self) -> None:
@@ -72,10 +72,12 @@ class Subscriber:
         ]
 
     async def close(self) -> None:
-        tasks = [*self._tasks, *self._sending]
-        for task in tasks:
+        link, self._link = self._link, None
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if link is not None:
+            await link.lost.wait()
         for waiting in self._waiting.values():
             waiting.cancel()
         self._waiting.clear()
@@ -89,7 +91,7 @@ class Subscriber:
         waiting = self._waiting.get(name)
         if waiting is None:
             waiting = self._waiting[name] = asyncio.get_running_loop().create_future()
-            self._sent[name] += self._connection is not None
+            self._sent[name] += self._link is not None
             self._send("SUBSCRIBE", name)
         try:
             async with asyncio.timeout(self._patience):
@@ -107,68 +109,67 @@ class Subscriber:
         self._waiting.pop(name, None)
         self._send("UNSUBSCRIBE", name)
 
-    def _send(self, command: str, name: bytes) -> None:
-        """Sends to Redis if it is there; what is wanted is sent again at the next connection.
-
-        A task each, for tasks begin in the order of their making: an UNSUBSCRIBE that overtakes, or is overtaken by,
-        the SUBSCRIBE of the next watcher would leave that one deaf.
-        """
-        if self._connection is not None:
-            task = asyncio.create_task(self._write(self._connection, command, name))
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
-
-    async def _write(self, connection: AbstractConnection, command: str, name: bytes) -> None:
-        if connection.is_connected:  # redis-py would connect it again, behind the reader's back
-            with suppress(RedisError, OSError):  # the reader notices the same and reconnects
-                await connection.send_command(command, name, check_health=False)
+    def _send(self, command: str, *names: bytes) -> None:
+        """Sends to Redis if it is there; what is wanted is sent again at the next connection."""
+        if self._link is not None:
+            self._link.send(pack((command, *names)))
 
     async def _stay_connected(self) -> None:
         pause = 0.05
         first = True
         while True:
             connection = self._redis.connection_pool.make_connection()
-            # A subscription may be silent for long, and a retry inside redis-py would hide what was lost.
-            connection.socket_timeout = None
-            connection.retry = Retry(NoBackoff(), 0)
+            connection.retry = Retry(NoBackoff(), 0)  # a retry inside redis-py would hide what was lost
             try:
                 # Its greeting has no time-out of its own, and the heartbeat watches only what is connected.
                 async with asyncio.timeout(self._patience):
-                    await connection.connect()
-                self._unheard = 0
+                    link = await Link.open(connection, self._hear, self._lost)
+            except (RedisError, OSError) as error:
+                self._complain(error, again=pause > 0.05)
+            else:
                 pause = 0.05
+                self._unheard = 0
                 channels = {self._own, *self._wanted}
                 self._sent = Counter(channels)
-                self._connection = connection
-                await connection.send_command("SUBSCRIBE", *channels, check_health=False)
-                await self._read(connection, channels, gap=not first)
-            except (RedisError, OSError) as error:
-                logger.log(logging.DEBUG if pause > 0.05 else logging.WARNING, "subscription lost: %s", error)
-            finally:
-                self._connection = None
-                self._confirmed.clear()
-                await connection.disconnect(nowait=True)
+                self._missing = set() if first else set(channels)
+                self._link = link
+                self._send("SUBSCRIBE", *channels)
+                try:
+                    await link.lost.wait()
+                finally:
+                    link.abort()
             first = False
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, 1.0)
 
-    async def _read(self, connection: AbstractConnection, missing: set[bytes], *, gap: bool) -> None:
-        """Reads until the connection breaks; `missing` are the channels that it asked for at its start."""
-        while True:
-            kind, channel, data = await connection.read_response(disconnect_on_error=False)
-            if kind == b"message":
-                if channel == self._own:
-                    self._unheard = 0
-                else:
-                    self._receive(channel, data)
-            elif kind == b"subscribe":
-                self._sent[channel] -= 1
-                if self._sent[channel] <= 0:
-                    del self._sent[channel]
-                    self._confirm(channel)
-                missing.discard(channel)
-                if gap and not missing:
-                    gap = False
+    def _lost(self, error: Exception) -> None:
+        if self._link is not None:  # we did not close it ourselves
+            self._complain(error)
+        self._link = None
+        self._confirmed.clear()
+
+    def _complain(self, error: Exception, *, again: bool = False) -> None:
+        logger.log(logging.DEBUG if again else logging.WARNING, "subscription lost: %s", error)
+
+    def _hear(self, answer: Any) -> None:
+        if isinstance(answer, Exception):
+            # Not allowed to subscribe, for example. Without a confirmation nobody takes it for done.
+            logger.error("subscription: %s", answer)
+            return
+        kind, channel, data = answer
+        if kind == b"message":
+            if channel == self._own:
+                self._unheard = 0
+            else:
+                self._receive(channel, data)
+        elif kind == b"subscribe":
+            self._sent[channel] -= 1
+            if self._sent[channel] <= 0:
+                del self._sent[channel]
+                self._confirm(channel)
+            if self._missing:
+                self._missing.discard(channel)
+                if not self._missing:
                     self._on_gap()
 
     def _confirm(self, channel: bytes) -> None:
@@ -188,13 +189,13 @@ class Subscriber:
         """Publishes to our own channel; whoever does not hear himself has a dead connection."""
         while True:
             await asyncio.sleep(self._heartbeat)
-            connection = self._connection
-            if connection is None:
+            link = self._link
+            if link is None:
                 continue
             if self._unheard >= _MISSED:
                 logger.warning("subscription: %d heartbeats were not heard; reconnecting", self._unheard)
                 self._unheard = 0
-                await connection.disconnect(nowait=True)
+                link.abort()
                 continue
             self._unheard += 1
             try:

@@ -15,6 +15,7 @@ Pure (no I/O, no await):
 I/O:
     cancellable redis-py's connections, on which no cancellation gets lost
     connection  how we connect to Redis: time-outs, retries, translated errors
+    link        a connection whose answers are parsed where they arrive
     pipe        one connection that carries many calls at once
     scripts     the Lua scripts of lua/, called by name
     log         a job's log: submit, claim, append, finish, cancel, read

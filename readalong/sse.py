@@ -47,6 +47,8 @@ class Decoder:
 
     def feed(self, piece: bytes) -> list[Message]:
         """The messages that this piece completes. Raises ValueError for a line beyond `max_line` bytes."""
+        if self._is_one_message(piece):
+            return [Message("message", piece[6:-2], self._id)]
         if self._after_cr and piece:
             # The CR has ended its line; an LF here is the other half of a CR LF.
             piece = piece.removeprefix(b"\n")
@@ -78,6 +80,18 @@ class Decoder:
             elif line[0] != 0x3A:  # not a comment
                 self._field(line)
         return messages
+
+    def _is_one_message(self, piece: bytes) -> bool:
+        """Whether it is one line of data from its start to its end, which is how most models' tokens come."""
+        between = self._begun and not (self._rest or self._data or self._event or self._after_cr)
+        # No line ends before the last two bytes, which are two of them.
+        return (
+            between
+            and piece.startswith(b"data: ")
+            and piece.endswith(b"\n\n")
+            and piece.find(b"\n") == len(piece) - 2
+            and b"\r" not in piece
+        )
 
     def _keep(self, piece: bytes) -> None:
         if piece:

@@ -9,6 +9,7 @@
     tail      an attempt's end of the log: append, repair, outages
     model     the OpenAI-compatible model: one raw stream, errors translated
     chunks    the model's chunks to events (pure)
+    mould     the form that most chunks share (pure)
     calls     tool and function calls, put together from fragments (pure)
     values    what the model's JSON may mean, and what it cannot (pure)
     meter     an attempt's times and rates (pure)

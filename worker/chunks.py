@@ -12,6 +12,7 @@ from typing import Any, Final
 from readalong.errors import ModelError
 from readalong.events import Draft
 from worker.calls import Call, Calls
+from worker.mould import Mould
 from worker.values import as_dict, as_dicts, as_index, as_text, parse
 
 #: The names that servers give to the text of reasoning, in order of preference.
@@ -26,6 +27,8 @@ _DELTA_FIELDS: Final = frozenset(
 )
 #: Fields of a part of a text that are understood; a part with others is also kept as it came.
 _PART_FIELDS: Final = frozenset({"type", "text", "thinking", "summary", "index", "format", "id"})
+#: Chunks in a row that fit no mould, after which none is made any more: this server's are all different.
+_MOST_MISSES: Final = 16
 
 
 @dataclass(slots=True)
@@ -49,6 +52,8 @@ class Chunks:
         self._seen: dict[str, Any] = {}
         self._extra: dict[str, Any] = {}
         self._reasoned = False
+        self._mould: Mould | None = None
+        self._misses = 0
 
     @property
     def finished(self) -> bool:
@@ -83,21 +88,16 @@ class Chunks:
 
     def add(self, data: bytes) -> list[Draft]:
         """The events of one chunk. Raises ModelError for one that is malformed or that carries an error."""
-        chunk = parse(data)
-        # vLLM's older form has no `error` around it.
-        if error := chunk.get("error") or (chunk if chunk.get("object") == "error" else None):
-            raise _in_stream(error)
-        if isinstance(usage := chunk.get("usage"), dict):
-            self.usage = usage
-        drafts: list[Draft] = []
-        said = False
-        for choice in as_dicts(chunk.get("choices"), "choices"):
-            said |= self._add_choice(choice, drafts)
-        self._keep("", chunk, _CHUNK_FIELDS)
-        if said or drafts:
+        mould = self._mould
+        if mould is not None and (text := mould.text(data)):
             self.count += 1
-        if drafts and self._extra:
-            drafts[0].fields["extra"] = self.take_extra()
+            self._misses = 0
+            self._choices[mould.choice].text.append(text)
+            return [Draft("content", _of_choice({"content": text}, mould.choice))]
+        drafts = self._add_parsed(parse(data))
+        if self._misses < _MOST_MISSES:
+            self._misses += 1
+            self._mould = Mould.of(data, drafts)
         return drafts
 
     def close(self) -> list[Draft]:
@@ -119,6 +119,23 @@ class Chunks:
         """Fields that came with no event of their own, for the end to carry."""
         extra, self._extra = self._extra, {}
         return extra
+
+    def _add_parsed(self, chunk: dict[str, Any]) -> list[Draft]:
+        # vLLM's older form has no `error` around it.
+        if error := chunk.get("error") or (chunk if chunk.get("object") == "error" else None):
+            raise _in_stream(error)
+        if isinstance(usage := chunk.get("usage"), dict):
+            self.usage = usage
+        drafts: list[Draft] = []
+        said = False
+        for choice in as_dicts(chunk.get("choices"), "choices"):
+            said |= self._add_choice(choice, drafts)
+        self._keep("", chunk, _CHUNK_FIELDS)
+        if said or drafts:
+            self.count += 1
+        if drafts and self._extra:
+            drafts[0].fields["extra"] = self.take_extra()
+        return drafts
 
     def _add_choice(self, choice: dict[str, Any], drafts: list[Draft]) -> bool:
         """Adds to `drafts`. Answers whether there was a fragment of a function call, which is no event yet."""

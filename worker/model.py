@@ -14,13 +14,15 @@ from typing import Any, Final, cast
 import aiohttp
 import httpx2
 import openai
-from openai import AsyncAzureOpenAI, AsyncOpenAI
+from openai import AsyncAPIResponse, AsyncAzureOpenAI, AsyncOpenAI
 
 from readalong.errors import BadSettings, ModelError
 from readalong.settings import Settings
 
 #: Longest answer to a request that a server gave whole instead of streaming it, in bytes.
 _LONGEST_BODY: Final = 33_554_432
+#: Most of the body that is read at once, in bytes.
+_PIECE: Final = 65_536
 
 _CODES: Final = {
     400: ("model_bad_request", False),
@@ -58,8 +60,9 @@ class Model:
                 extra_body=request,
             ) as response:
                 kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+                body = _body(response)
                 if kind == "application/json":
-                    pieces = _framed(response.iter_bytes())
+                    pieces = _framed(body)
                 elif kind in (
                     "text/event-stream",
                     "text/plain",
@@ -67,8 +70,7 @@ class Model:
                     "application/octet-stream",
                     "",
                 ):
-                    # The SDK does not say that it is a generator.
-                    pieces = cast(AsyncGenerator[bytes, None], response.iter_bytes())
+                    pieces = body
                 else:
                     raise ModelError("model_malformed", f"The model answered with {kind[:80]}.", retryable=False)
                 # A generator that is left half read would be closed some time later, by a task of its own.
@@ -132,7 +134,24 @@ def _client(settings: Settings) -> AsyncOpenAI:
         raise BadSettings(str(error).replace("\n", " ")) from None
 
 
-async def _framed(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+def _body(response: AsyncAPIResponse[Any]) -> AsyncGenerator[bytes, None]:
+    """The body as it comes: read from aiohttp itself, past six generators between it and the SDK's `iter_bytes`."""
+    stream = getattr(getattr(response.http_response.stream, "_stream", None), "_aiohttp_response", None)
+    if isinstance(stream, aiohttp.ClientResponse) and not response.headers.get("content-encoding"):
+        return _read(stream.content)
+    # The SDK does not say that it is a generator.
+    return cast(AsyncGenerator[bytes, None], response.iter_bytes())
+
+
+async def _read(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
+    try:
+        while piece := await content.read(_PIECE):
+            yield piece
+    except aiohttp.ClientError as error:
+        raise httpx2.ReadError(str(error)) from error
+
+
+async def _framed(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """A whole JSON answer as one SSE message, for servers that do not stream."""
     body = bytearray()
     async for piece in pieces:
