@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from readalong.connection import translated
 from readalong.errors import Fenced
-from readalong.events import SCHEMA, Draft, Event
+from readalong.events import SCHEMA, SPAN, Draft, Event
 from readalong.pipe import Pipe
 from readalong.record import Record, parse, rfc3339
 from readalong.scripts import Argument, Scripts
@@ -62,6 +62,10 @@ class Submission(NamedTuple):
     created_at: int
     #: The `key_digest` of its Idempotency-Key, if it came with one.
     key_digest: str = ""
+
+
+#: An entry of a stream as redis-py gives it.
+Entry = tuple[bytes, dict[bytes, bytes]]
 
 
 class Log:
@@ -184,17 +188,72 @@ class Log:
                     pipe.hgetall(self._keys.job(job_id))
                 return [parse(fields) for fields in await pipe.execute()]
 
+    async def compact(self, job_id: str, attempt: int, first: int, events: Sequence[Event]) -> bool:
+        """Stores an ended job's events from number `first` on in this form: all that its last attempt wrote, merged.
+
+        Atomic, and without effect unless the log ends with that attempt's very last event and is not compacted yet.
+        Answers whether it did. Raises StoreUnavailable.
+        """
+        flat: list[Argument] = []
+        for event in events:
+            flat += (event.seq, event.type, event.data, "pieces", ",".join(map(str, event.pieces)))
+        if (quoted := _quoted(events)) is not None:
+            flat[-3:] = quoted
+        keys = [*self._keys.of_job(job_id), self._keys.compacted(job_id)]
+        return bool(await self._run("compact", keys, attempt, first, events[-1].seq, *flat))
+
     async def read(self, job_id: str, after: int, count: int) -> list[Event]:
-        """Up to `count` events after position `after`, in order."""
+        """Up to `count` events after position `after`, in order, each as it was appended."""
+        events: list[Event] = []
+        for event in await self.read_merged(job_id, after, count):
+            events += event.expand()
+        return events[:count]
+
+    async def read_merged(self, job_id: str, after: int, count: int) -> list[Event]:
+        """The events after position `after`, as they are stored: up to `count` of them, that cover `count` numbers or
+        a few more if they are merged, or all to the newest."""
+        # A merged one that begins before the last number asked for ends at the next multiple.
+        last = -(-(after + count) // SPAN) * SPAN
         with translated():
-            entries = await self._redis.xrange(self._keys.events(job_id), min=f"{after + 1}-0", max="+", count=count)
-        return [_event(entry) for entry in entries]
+            entries = await self._redis.xrange(
+                self._keys.events(job_id), min=f"{after + 1}-0", max=f"{last}-0", count=count
+            )
+        events = await self._events(job_id, entries)
+        if events:
+            events[0] = events[0].rest(after)
+        return events
 
     async def newest(self, job_id: str, count: int) -> list[Event]:
-        """The newest `count` events, in order."""
+        """The newest `count` events, in order, each as it was appended."""
         with translated():
             entries = await self._redis.xrevrange(self._keys.events(job_id), count=count)
-        return [_event(entry) for entry in reversed(entries)]
+        events: list[Event] = []
+        for event in await self._events(job_id, entries[::-1]):
+            events += event.expand()
+        return events[-count:]
+
+    async def _events(self, job_id: str, entries: list[Entry]) -> list[Event]:
+        events = []
+        for entry_id, fields in entries:
+            data, pieces = fields[b"data"], fields.get(b"pieces")
+            if (quoted := fields.get(b"content")) is not None:
+                data = await self._unquoted(job_id, data, quoted, entries)
+            lengths = tuple(map(int, pieces.split(b","))) if pieces else ()
+            events.append(Event(int(entry_id[:-2]), fields[b"type"].decode(), data, lengths))
+        return events
+
+    async def _unquoted(self, job_id: str, data: bytes, quoted: bytes, entries: list[Entry]) -> bytes:
+        """The data of a terminal event with its text in it, which is that of the entry `quoted`."""
+        said = next((fields for entry_id, fields in entries if entry_id == quoted), None)
+        if said is None:
+            with translated():
+                found = await self._redis.xrange(self._keys.events(job_id), min=quoted, max=quoted)
+            if not found:  # erased meanwhile, or deleted by hand
+                return data
+            said = found[0][1]
+        fields = orjson.loads(data)
+        fields["content"] = orjson.loads(said[b"data"])["content"]
+        return orjson.dumps(fields)
 
     async def erase(self, job_id: str) -> None:
         """Deletes the record, the log and the flag."""
@@ -207,9 +266,16 @@ def encode(drafts: Sequence[Draft]) -> list[tuple[str, bytes]]:
     return [(draft.type, draft.encode()) for draft in drafts]
 
 
-def _event(entry: tuple[bytes, dict[bytes, bytes]]) -> Event:
-    entry_id, fields = entry
-    return Event(int(entry_id[:-2]), fields[b"type"].decode(), fields[b"data"])
+def _quoted(events: Sequence[Event]) -> tuple[bytes, str, str] | None:
+    """Data, field and value of a terminal event that need not hold its text: an entry that does, by its id.
+
+    None if no single entry says exactly that. Short jobs, to which a second copy matters most, have one.
+    """
+    end = events[-1].fields()
+    said = [event for event in events if event.type == "content" and event.pieces]
+    if len(said) != 1 or said[0].fields().get("content") != end.get("content"):
+        return None
+    return orjson.dumps({**end, "content": ""}), "content", f"{said[0].seq}-0"
 
 
 def _text(flag: bytes | None) -> str | None:

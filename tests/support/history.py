@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -10,6 +11,27 @@ from tests.support.client import Entry
 
 TEXT = frozenset({"content", "reasoning", "refusal"})
 VOIDS = frozenset({"started", "restarted"})
+
+
+def appended(rows: Sequence[tuple[str, dict[str, str]]]) -> list[Entry]:
+    """The events of a log's stream as they were appended, whether it has been compacted or not."""
+    entries: list[Entry] = []
+    data_of = {entry_id: row["data"] for entry_id, row in rows}
+    for entry_id, row in rows:
+        seq, fields = int(entry_id.removesuffix("-0")), json.loads(row["data"])
+        if "content" in row:
+            fields["content"] = json.loads(data_of[row["content"]])["content"]
+        lengths = [int(length) for length in row.get("pieces", "").split(",") if length]
+        if not lengths:
+            entries.append(Entry(seq, row["type"], json.dumps(fields) if "content" in row else row["data"]))
+            continue
+        whole, start = fields["content"], 0
+        assert len(whole) == sum(lengths), f"the pieces of entry {entry_id} are not its text"
+        for number, length in enumerate(lengths, seq - len(lengths) + 1):
+            piece = json.dumps({**fields, "content": whole[start : start + length]})
+            entries.append(Entry(number, row["type"], piece))
+            start += length
+    return entries
 
 
 def text(entries: Sequence[Entry], choice: int = 0) -> str:
