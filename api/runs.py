@@ -33,13 +33,14 @@ class Batch(NamedTuple):
 class Run:
     """Neighbouring pieces of text of one kind and choice."""
 
-    __slots__ = ("_ends", "_fields", "_texts", "after", "size", "type", "voice")
+    __slots__ = ("_ends", "_fields", "_texts", "after", "length", "size", "type", "voice")
 
     def __init__(self, after: int, kind: str, fields: dict[str, Any], voice: tuple[str, Any]) -> None:
         self.after = after
         self.type = kind
         self.voice = voice
-        #: Bytes of the text as JSON.
+        #: Characters of the text, and its bytes as JSON.
+        self.length = 0
         self.size = 0
         self._fields = fields
         self._texts: list[str] = []
@@ -52,17 +53,17 @@ class Run:
         return self.after + len(self._ends)
 
     @property
-    def length(self) -> int:
-        """Characters."""
-        return self._ends[-1] if self._ends else 0
-
-    @property
     def cost(self) -> int:
         """Bytes of memory, once it is `settled`."""
         return sys.getsizeof(self._texts[0]) + 4 * len(self._ends) + 3 * OVERHEAD
 
     def add(self, text: str, pieces: tuple[int, ...], size: int) -> None:
-        self._ends.extend(islice(accumulate(pieces, initial=self.length), 1, None))
+        """Takes in the text that follows: one piece, or the pieces of these lengths."""
+        if pieces:
+            self._ends.extend(islice(accumulate(pieces, initial=self.length), 1, None))
+        self.length += len(text)
+        if not pieces:
+            self._ends.append(self.length)
         self._texts.append(text)
         self.size += size
 
@@ -111,7 +112,7 @@ class Runs:
                     self._settle(run)
                     run = Run(self.newest, event.type, fields, its)
                     self._items.append(run)
-                run.add(text, event.pieces or (len(text),), event.size)
+                run.add(text, event.pieces, event.size)
             self.newest = event.seq
         self._settle(run)
 

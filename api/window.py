@@ -85,12 +85,12 @@ class Window:
         if new := self.newest - self._runs.newest:
             self._runs.extend(self._recent[-new:])
             self._forget(len(self._recent) - _AS_THEY_CAME)
+            while self._recent_cost > min(WRITE, self._max_bytes // 4):
+                self._forget(1)
 
     def _shrink(self) -> None:
         """Drops a quarter at once: one at a time would move the whole list for each event."""
         self._parse()
-        while self._recent_cost > self._max_bytes // 4:
-            self._forget(1)
         self._runs.shrink(self._max_bytes * 3 // 4 - self._recent_cost)
         self._forget(len(self._recent) - (self.newest - self._runs.after))
 

@@ -122,9 +122,9 @@ def parse_live(message: bytes) -> list[Event]:
 
 def voice(kind: str, fields: dict[str, Any]) -> tuple[str, Any] | None:
     """Who says this: neighbours with the same voice merge. None for an event that merges with nothing."""
-    if kind in TEXT and fields.keys() <= _MERGEABLE and isinstance(fields.get("content"), str):
-        return kind, fields.get("choice")
-    return None
+    if kind not in TEXT or not fields.keys() <= _MERGEABLE or not isinstance(fields.get("content"), str):
+        return None
+    return kind, fields.get("choice")
 
 
 def merge_drafts(drafts: list[Draft]) -> list[Draft]:
@@ -149,35 +149,37 @@ def merge_drafts(drafts: list[Draft]) -> list[Draft]:
 
 def merge(events: Iterable[Event]) -> Iterator[Event]:
     """The same history in fewer events, none of them longer than a reader of the log may expect (`SPAN`)."""
-    run: list[Event] = []
-    texts: list[str] = []
-    fields: dict[str, Any] = {}  # of the first in `run`
+    first: Event | None = None  # of those that become one
+    fields: dict[str, Any] = {}  # the first's
     speaks = None
+    texts: list[str] = []
+    pieces: list[int] = []
     size = 0
     for event in events:
-        said = event.fields() if event.type in TEXT else {}
+        said: dict[str, Any] = orjson.loads(event.data) if event.type in TEXT else {}
         its = voice(event.type, said)
-        ends = its is None or its != speaks or event.after % SPAN == 0 or size + event.size > _LONGEST
-        if run and ends:
-            yield _merged(run, fields, texts)
-            run, texts, size = [], [], 0
-        if not run:
-            fields, speaks = said, its
-        run.append(event)
+        size += len(event.data) - _FRAME
+        if first is None or its is None or its != speaks or size > _LONGEST or event.after % SPAN == 0:
+            if first is not None:
+                yield _merged(first, fields, texts, pieces)
+            first, fields, speaks = event, said, its
+            texts, pieces, size = [], [], len(event.data) - _FRAME
         if its is not None:
-            texts.append(said["content"])
-            size += event.size
-    if run:
-        yield _merged(run, fields, texts)
+            text = said["content"]
+            texts.append(text)
+            if event.pieces:
+                pieces += event.pieces
+            else:
+                pieces.append(len(text))
+    if first is not None:
+        yield _merged(first, fields, texts, pieces)
 
 
-def _merged(run: list[Event], fields: dict[str, Any], texts: list[str]) -> Event:
-    if len(run) == 1:
-        return run[0]
-    pieces: list[int] = []
-    for event, text in zip(run, texts, strict=True):
-        pieces += event.pieces or (len(text),)
-    return Event(run[-1].seq, run[0].type, orjson.dumps({**fields, "content": "".join(texts)}), tuple(pieces))
+def _merged(first: Event, fields: dict[str, Any], texts: list[str], pieces: list[int]) -> Event:
+    if len(texts) < 2:
+        return first
+    data = orjson.dumps({**fields, "content": "".join(texts)})
+    return Event(first.after + len(pieces), first.type, data, tuple(pieces))
 
 
 def _close(merged: list[Draft], texts: list[str]) -> None:

@@ -6,16 +6,16 @@ Only the newest attempt of a job that has not ended may write; anybody may read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 from redis.asyncio import Redis
 
 from readalong.connection import translated
 from readalong.errors import Fenced
-from readalong.events import SCHEMA, SPAN, Draft, Event
+from readalong.events import SCHEMA, SPAN, TERMINAL, Draft, Event
 from readalong.pipe import Pipe
 from readalong.record import Record, parse, rfc3339
 from readalong.scripts import Argument, Scripts
@@ -63,6 +63,9 @@ class Submission(NamedTuple):
     #: The `key_digest` of its Idempotency-Key, if it came with one.
     key_digest: str = ""
 
+
+#: Bytes of a terminal event that other entries may take their text from.
+_LONGEST_QUOTED: Final = 65_536
 
 #: An entry of a stream as redis-py gives it.
 Entry = tuple[bytes, dict[bytes, bytes]]
@@ -194,13 +197,8 @@ class Log:
         Atomic, and without effect unless the log ends with that attempt's very last event and is not compacted yet.
         Answers whether it did. Raises StoreUnavailable.
         """
-        flat: list[Argument] = []
-        for event in events:
-            flat += (event.seq, event.type, event.data, "pieces", ",".join(map(str, event.pieces)))
-        if (quoted := _quoted(events)) is not None:
-            flat[-3:] = quoted
         keys = [*self._keys.of_job(job_id), self._keys.compacted(job_id)]
-        return bool(await self._run("compact", keys, attempt, first, events[-1].seq, *flat))
+        return bool(await self._run("compact", keys, attempt, first, events[-1].seq, *_entries(events)))
 
     async def read(self, job_id: str, after: int, count: int) -> list[Event]:
         """Up to `count` events after position `after`, in order, each as it was appended."""
@@ -234,26 +232,26 @@ class Log:
 
     async def _events(self, job_id: str, entries: list[Entry]) -> list[Event]:
         events = []
+        whole: str | None = None  # what the last entry of the log says was said
         for entry_id, fields in entries:
-            data, pieces = fields[b"data"], fields.get(b"pieces")
-            if (quoted := fields.get(b"content")) is not None:
-                data = await self._unquoted(job_id, data, quoted, entries)
-            lengths = tuple(map(int, pieces.split(b","))) if pieces else ()
-            events.append(Event(int(entry_id[:-2]), fields[b"type"].decode(), data, lengths))
+            data = fields[b"data"]
+            pieces = tuple(map(int, fields[b"pieces"].split(b","))) if b"pieces" in fields else ()
+            if b"from" in fields:
+                if whole is None:
+                    whole = await self._whole_text(job_id, entries[-1])
+                start = int(fields[b"from"])
+                data = orjson.dumps({"content": whole[start : start + sum(pieces)]})
+            events.append(Event(int(entry_id[:-2]), fields[b"type"].decode(), data, pieces))
         return events
 
-    async def _unquoted(self, job_id: str, data: bytes, quoted: bytes, entries: list[Entry]) -> bytes:
-        """The data of a terminal event with its text in it, which is that of the entry `quoted`."""
-        said = next((fields for entry_id, fields in entries if entry_id == quoted), None)
-        if said is None:
+    async def _whole_text(self, job_id: str, entry: Entry) -> str:
+        """The text of the terminal event: of this entry, if it is that, or of the log's last."""
+        if entry[1][b"type"].decode() not in TERMINAL:
             with translated():
-                found = await self._redis.xrange(self._keys.events(job_id), min=quoted, max=quoted)
-            if not found:  # erased meanwhile, or deleted by hand
-                return data
-            said = found[0][1]
-        fields = orjson.loads(data)
-        fields["content"] = orjson.loads(said[b"data"])["content"]
-        return orjson.dumps(fields)
+                newest = await self._redis.xrevrange(self._keys.events(job_id), count=1)
+            entry = newest[0] if newest else entry  # erased meanwhile
+        text: str = orjson.loads(entry[1][b"data"]).get("content", "")
+        return text
 
     async def erase(self, job_id: str) -> None:
         """Deletes the record, the log and the flag."""
@@ -266,16 +264,24 @@ def encode(drafts: Sequence[Draft]) -> list[tuple[str, bytes]]:
     return [(draft.type, draft.encode()) for draft in drafts]
 
 
-def _quoted(events: Sequence[Event]) -> tuple[bytes, str, str] | None:
-    """Data, field and value of a terminal event that need not hold its text: an entry that does, by its id.
+def _entries(events: Sequence[Event]) -> Iterator[Argument]:
+    """Number, type, data, pieces and `from` of each, as the script compact takes them.
 
-    None if no single entry says exactly that. Short jobs, to which a second copy matters most, have one.
+    What the terminal event says is stored there alone, unless it is long: reading a part would mean reading all of it.
     """
-    end = events[-1].fields()
-    said = [event for event in events if event.type == "content" and event.pieces]
-    if len(said) != 1 or said[0].fields().get("content") != end.get("content"):
-        return None
-    return orjson.dumps({**end, "content": ""}), "content", f"{said[0].seq}-0"
+    end = events[-1]
+    whole = end.fields().get("content") if len(end.data) <= _LONGEST_QUOTED else None
+    offset = 0
+    for event in events:
+        data, start = event.data, ""
+        if whole is not None and event.type == "content":
+            fields = event.fields()
+            text = fields["content"]
+            if event.pieces and fields.keys() == {"content"} and whole.startswith(text, offset):
+                data, start = b"{}", str(offset)
+            if not fields.get("choice"):
+                offset += len(text)
+        yield from (event.seq, event.type, data, ",".join(map(str, event.pieces)), start)
 
 
 def _text(flag: bytes | None) -> str | None:

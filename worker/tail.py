@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 #: Beyond so many events, its own or those of the attempts before it, a log is not compacted: one script call rewrites
 #: it, and Redis serves nobody meanwhile.
-_MOST: Final = 1_000_000
+_MOST: Final = 100_000
 _MOST_BEFORE: Final = 10_000
 
 

@@ -69,17 +69,17 @@ async def test_a_new_feed_holds_what_its_first_watcher_wants(log: Log, position:
 
 
 async def test_a_first_watcher_far_behind_does_not_make_the_feed_read_the_whole_log(log: Log, redis: ArqRedis) -> None:
-    """The newest two pages, then whatever he wants from the log, a page at a time."""
+    """The newest eight pages, then whatever he wants from the log, a page at a time."""
     player = await Player.start(log)
-    await player.say(4998)
+    await player.say(9998)
     await redis.config_resetstat()
-    async with started(log, player.job_id, 0, 5000) as feed:
-        assert await calls(redis, "xrange") <= 3
-        assert repr(feed).startswith(f"<Feed {player.job_id} 3000..5000 ")
+    async with started(log, player.job_id, 0, 10_000) as feed:
+        assert await calls(redis, "xrange") <= 9
+        assert repr(feed).startswith(f"<Feed {player.job_id} 1808..10000 ")
         await player.finish()
         feed.repair()
         await until(lambda: feed.ended, "the end")
-        check_stream(await read_all(feed), 0, 5001)
+        check_stream(await read_all(feed), 0, 10_001)
 
 
 async def test_what_the_channel_repeats_is_skipped_and_what_it_lost_is_read(log: Log) -> None:

@@ -16,15 +16,15 @@ VOIDS = frozenset({"started", "restarted"})
 def appended(rows: Sequence[tuple[str, dict[str, str]]]) -> list[Entry]:
     """The events of a log's stream as they were appended, whether it has been compacted or not."""
     entries: list[Entry] = []
-    data_of = {entry_id: row["data"] for entry_id, row in rows}
     for entry_id, row in rows:
         seq, fields = int(entry_id.removesuffix("-0")), json.loads(row["data"])
-        if "content" in row:
-            fields["content"] = json.loads(data_of[row["content"]])["content"]
-        lengths = [int(length) for length in row.get("pieces", "").split(",") if length]
-        if not lengths:
-            entries.append(Entry(seq, row["type"], json.dumps(fields) if "content" in row else row["data"]))
+        if "pieces" not in row:
+            entries.append(Entry(seq, row["type"], row["data"]))
             continue
+        lengths = [int(length) for length in row["pieces"].split(",")]
+        if "from" in row:
+            start = int(row["from"])
+            fields = {"content": json.loads(rows[-1][1]["data"])["content"][start : start + sum(lengths)]}
         whole, start = fields["content"], 0
         assert len(whole) == sum(lengths), f"the pieces of entry {entry_id} are not its text"
         for number, length in enumerate(lengths, seq - len(lengths) + 1):
