@@ -28,8 +28,9 @@ def appended(rows: Sequence[tuple[str, dict[str, str]]]) -> list[Entry]:
         whole, start = fields["content"], 0
         assert len(whole) == sum(lengths), f"the pieces of entry {entry_id} are not its text"
         for number, length in enumerate(lengths, seq - len(lengths) + 1):
-            piece = json.dumps({**fields, "content": whole[start : start + length]})
-            entries.append(Entry(number, row["type"], piece))
+            piece = {**fields, "content": whole[start : start + length]}
+            data = json.dumps(piece, ensure_ascii=False, separators=(",", ":"))
+            entries.append(Entry(number, row["type"], data))
             start += length
     return entries
 
