@@ -94,27 +94,29 @@ class Runs:
         self._items: list[Run | Event] = []
 
     def extend(self, events: Iterable[Event]) -> None:
-        """Takes in events that follow the newest without a gap."""
+        """Takes in events that follow the newest without a gap. Raises ValueError at one whose data is no JSON."""
         run = self._items[-1] if self._items else None
         if isinstance(run, Run):
             self.cost -= run.cost
-        for event in events:
-            fields = event.fields() if event.type in TEXT else {}
-            its = voice(event.type, fields)
-            if its is None:
-                self._settle(run)
-                run = event
-                self._items.append(event)
-                self.cost += _cost(event)
-            else:
-                text: str = fields["content"]
-                if not isinstance(run, Run) or run.voice != its or run.length + len(text) > self._longest:
+        try:
+            for event in events:
+                fields = event.fields() if event.type in TEXT else {}
+                its = voice(event.type, fields)
+                if its is None:
                     self._settle(run)
-                    run = Run(self.newest, event.type, fields, its)
-                    self._items.append(run)
-                run.add(text, event.pieces, event.size)
-            self.newest = event.seq
-        self._settle(run)
+                    run = event
+                    self._items.append(event)
+                    self.cost += _cost(event)
+                else:
+                    text: str = fields["content"]
+                    if not isinstance(run, Run) or run.voice != its or run.length + len(text) > self._longest:
+                        self._settle(run)
+                        run = Run(self.newest, event.type, fields, its)
+                        self._items.append(run)
+                    run.add(text, event.pieces, event.size)
+                self.newest = event.seq
+        finally:  # also before an event that somebody broke by hand
+            self._settle(run)
 
     def shrink(self, cost: int) -> None:
         """Drops the oldest until the rest costs no more than this; the newest stays."""
@@ -157,8 +159,8 @@ class Runs:
 
 
 class Shared:
-    """The newest batches, so that watchers at one position get one bytes object; watchers at many positions must not
-    fill the memory with theirs."""
+    """The newest batches, so that watchers at one position get one bytes object: up to `max_bytes`, or a single larger
+    one, because watchers at many positions must not fill the memory with theirs."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -171,7 +173,7 @@ class Shared:
     def put(self, wire: Format, after: int, batch: Batch) -> Batch:
         self._batches[wire, after] = batch
         self._bytes += len(batch.frames) + OVERHEAD
-        while self._bytes > self._max_bytes:
+        while self._bytes > self._max_bytes and len(self._batches) > 1:
             self._bytes -= len(self._batches.pop(next(iter(self._batches))).frames) + OVERHEAD
         return batch
 

@@ -55,6 +55,26 @@ def test_watchers_at_one_position_share_one_bytes_object() -> None:
     assert other.frames != first.frames
 
 
+def test_also_bytes_larger_than_all_that_is_kept_for_others_are_shared() -> None:
+    """The end of a very long job, which all its watchers want at the same moment."""
+    window = filled(2, max_bytes=1 << 22, pad=1_000_000)
+    first, second = window.batch(native, 1), window.batch(native, 1)
+    assert first is not None
+    assert second is not None
+    assert first.frames is second.frames
+
+
+def test_an_event_that_is_no_json_keeps_nobody_from_what_came_before_it() -> None:
+    """Whatever a person did to the log by hand."""
+    runs = Runs(0)
+    runs.extend([content(1), content(2)])
+    with pytest.raises(ValueError, match="unexpected"):
+        runs.extend([content(3), Event(4, "content", b"{broken"), content(5)])
+    assert runs.newest == 3
+    batch = runs.batch(native, 0)
+    assert (text(read(batch.frames)), batch.position) == ("1 2 3 ", 3)
+
+
 def test_a_new_event_is_not_hidden_by_bytes_made_before_it() -> None:
     window = filled(3)
     window.batch(native, 0)
