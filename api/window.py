@@ -92,7 +92,6 @@ class Window:
         """Drops a quarter at once: one at a time would move the whole list for each event."""
         self._parse()
         self._runs.shrink(self._max_bytes * 3 // 4 - self._recent_cost)
-        self._forget(len(self._recent) - (self.newest - self._runs.after))
 
     def _forget(self, count: int) -> None:
         """Drops the oldest of the recent events, which are in the runs."""

@@ -258,10 +258,11 @@ async def test_pages_of_history_are_kept_up_to_a_number_of_bytes(log: Log) -> No
         assert sum(page.cost for page in kept) <= 400_000
 
 
+@pytest.mark.parametrize("merged", [False, True])
 async def test_what_the_channel_says_while_a_repair_reads_is_taken_once(
-    log: Log, monkeypatch: pytest.MonkeyPatch
+    log: Log, monkeypatch: pytest.MonkeyPatch, merged: bool
 ) -> None:
-    """The log's answer holds events that the channel has brought meanwhile."""
+    """The log's answer holds events that the channel has brought meanwhile, also as a part of a merged one."""
     player = await Player.start(log)
     read, asked, go_on = log.read_merged, asyncio.Event(), asyncio.Event()
 
@@ -273,15 +274,19 @@ async def test_what_the_channel_says_while_a_repair_reads_is_taken_once(
 
     async with started(log, player.job_id, 0, 2) as feed:
         await player.say(5)
+        await player.finish()
+        first = await log.read(player.job_id, 2, 3)
+        if merged:
+            await compacted(log, player)
         with monkeypatch.context() as patch:
             patch.setattr(log, "read_merged", late)
             feed.repair()
             await asked.wait()
-            feed.take(await read(player.job_id, 2, 3))
+            feed.take(first)
             assert feed.newest == 5
             go_on.set()
-            await until(lambda: feed.newest == 7, "the rest")
-        assert [number(message) for message in await read_all(feed)] == [1, 2, 3, 4, 5, 6, 7]
+            await until(lambda: feed.ended, "the rest")
+        check_stream(await read_all(feed), 0, 8)
 
 
 async def test_one_reader_s_leaving_does_not_take_the_page_from_the_others(log: Log) -> None:

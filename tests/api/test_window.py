@@ -196,6 +196,11 @@ def test_the_memory_of_a_window_is_what_it_says_and_bounded_however_long_the_str
     assert kept < 400_000, "the events, and a batch or two"
 
 
+def test_a_stream_on_which_nobody_is_behind_is_kept_small_too() -> None:
+    """Its events are parsed some hundred at a time: all at once, when the room is used up, would hold everybody up."""
+    assert filled(5000, max_bytes=1 << 22).cost < 5000 * 60
+
+
 def test_a_run_that_goes_on_for_hours_is_dropped_from_its_beginning() -> None:
     window = filled(100_000, max_bytes=65_536)
     assert 0 < window.oldest < 100_000 - 3000, "most of the room is used"

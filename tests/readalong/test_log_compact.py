@@ -69,10 +69,12 @@ async def test_what_the_end_does_not_repeat_stays_where_it_was_said(log: Log, re
             Draft("content", {"content": "e"}),
             Draft("content", {"content": "x", "choice": 1}),
             Draft("content", {"content": "y", "choice": 1}),
+            Draft("content", {"content": "f"}),
+            Draft("content", {"content": "g"}),
         ]
     )
     job_id = await running(log)
-    await log.finish(job_id, 1, 3, [*drafts, *end("cancelled", content="abcde")], {})
+    await log.finish(job_id, 1, 3, [*drafts, *end("cancelled", content="abcdefg")], {})
     before = await history(log, job_id)
     assert await log.compact(job_id, 1, 3, list(merge(before[2:])))
     stored = [fields for _, fields in await entries(redis, keys, job_id)]
@@ -82,6 +84,7 @@ async def test_what_the_end_does_not_repeat_stays_where_it_was_said(log: Log, re
         (b'{"content":"c","logprobs":[1]}', None),
         (b"{}", b"3"),
         (b'{"content":"xy","choice":1}', None),
+        (b"{}", b"5"),
     ]
     assert await history(log, job_id) == before
 
