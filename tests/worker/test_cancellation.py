@@ -25,6 +25,9 @@ from worker.runner import Runner
 JOB = "a-job-of-the-tests"
 #: Each place in a run where it waits, in order; the model stays silent after its second piece if it is held there.
 STEPS = (
+    *("claim", "record", "call", "piece 0", "append 0", "piece 1", "append 1", "rest", "leave"),
+    *("finish", "compact", "close"),
+)
     "claim",
     "record",
     "call",
