@@ -28,19 +28,6 @@ STEPS = (
     *("claim", "record", "call", "piece 0", "append 0", "piece 1", "append 1", "rest", "leave"),
     *("finish", "compact", "close"),
 )
-    "claim",
-    "record",
-    "call",
-    "piece 0",
-    "append 0",
-    "piece 1",
-    "append 1",
-    "rest",
-    "leave",
-    "finish",
-    "compact",
-    "close",
-)
 
 
 class Gate:
