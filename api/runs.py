@@ -6,8 +6,10 @@ import sys
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 
@@ -22,12 +24,18 @@ OVERHEAD: Final = 180
 _LONGEST: Final = 16_384
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True)
+class Batch:
     """Bytes for a watcher, and its position after them. `last` is set with the terminal event."""
 
     frames: bytes
     position: int
     last: bool
+
+    @cached_property
+    def chunk(self) -> bytes:
+        """The frames as a chunk of an HTTP/1.1 body (RFC 9112, section 7.1), made once for all who get them."""
+        return b"%x\r\n%b\r\n" % (len(self.frames), self.frames)
 
 
 class Run:
@@ -172,15 +180,20 @@ class Shared:
 
     def put(self, wire: Format, after: int, batch: Batch) -> Batch:
         self._batches[wire, after] = batch
-        self._bytes += len(batch.frames) + OVERHEAD
+        self._bytes += _kept(batch)
         while self._bytes > self._max_bytes and len(self._batches) > 1:
-            self._bytes -= len(self._batches.pop(next(iter(self._batches))).frames) + OVERHEAD
+            self._bytes -= _kept(self._batches.pop(next(iter(self._batches))))
         return batch
 
     def clear(self) -> None:
         if self._batches:
             self._batches.clear()
             self._bytes = 0
+
+
+def _kept(batch: Batch) -> int:
+    """Bytes of memory that a batch costs: its frames twice, once as a chunk."""
+    return 2 * len(batch.frames) + OVERHEAD
 
 
 def _seq(item: Run | Event) -> int:
