@@ -41,7 +41,7 @@ class Batch:
 class Run:
     """Neighbouring pieces of text of one kind and choice."""
 
-    __slots__ = ("_ends", "_fields", "_texts", "after", "length", "size", "type", "voice")
+    __slots__ = ("_ends", "_fields", "_texts", "after", "cost", "length", "size", "type", "voice")
 
     def __init__(self, after: int, kind: str, fields: dict[str, Any], voice: tuple[str, Any]) -> None:
         self.after = after
@@ -50,6 +50,8 @@ class Run:
         #: Characters of the text, and its bytes as JSON.
         self.length = 0
         self.size = 0
+        #: Bytes of memory, when it was settled last.
+        self.cost = 0
         self._fields = fields
         self._texts: list[str] = []
         #: Where each piece ends, in characters.
@@ -59,11 +61,6 @@ class Run:
     def seq(self) -> int:
         """The number of its last piece."""
         return self.after + len(self._ends)
-
-    @property
-    def cost(self) -> int:
-        """Bytes of memory, once it is `settled`."""
-        return sys.getsizeof(self._texts[0]) + 4 * len(self._ends) + 3 * OVERHEAD
 
     def add(self, text: str, pieces: tuple[int, ...], size: int) -> None:
         """Takes in the text that follows: one piece, or the pieces of these lengths."""
@@ -77,7 +74,11 @@ class Run:
 
     def settle(self) -> None:
         """Joins what was added, all at once: piece by piece would copy the text for each."""
-        self._texts = ["".join(self._texts)]
+        text = "".join(self._texts)
+        self._texts = [text]
+        # Encoding leaves its UTF-8 with a text that is not ASCII.
+        held = sys.getsizeof(text) + (0 if text.isascii() else 4 * len(text))
+        self.cost = held + 4 * len(self._ends) + 3 * OVERHEAD
 
     def text(self, position: int) -> str:
         """What follows `position`, which lies before its last number."""

@@ -29,7 +29,7 @@ class Window:
         self.newest = after
         self.ended = False
         self._max_bytes = max_bytes
-        self._runs = Runs(after, min(max_bytes // 8, 16_384))
+        self._runs = Runs(after, min(max_bytes // 32, 16_384))
         #: The newest events as they came; those beyond `_runs.newest` are not in the runs yet.
         self._recent: list[Event] = []
         self._recent_cost = 0
