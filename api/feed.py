@@ -8,26 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from typing import Final
 
 from api.formats import Format
+from api.runs import Batch, Runs, Shared
 from api.watcher import Watcher
-from api.window import Batch, Window, pack
+from api.window import Window
 from readalong.errors import JobNotFound, StoreUnavailable
-from readalong.events import Event
+from readalong.events import SPAN, Event
 from readalong.log import Log
 
 logger = logging.getLogger(__name__)
 
-#: Events read from the log at once.
-_PAGE: Final = 1000
 #: Events before the newest that a new feed reads, if a watcher wants them.
-_REACH: Final = 2 * _PAGE
-#: Pages of older events that are kept, so that a thousand who come back at once read each page once.
-_PAGES_KEPT: Final = 8
+_REACH: Final = 8 * SPAN
+#: Pages of one log that are read at the same time.
+_READS: Final = 4
+#: Bytes of batches from pages that are kept for others at the same position.
+_SHARED: Final = 524_288
 
 
 class Feed:
+    """A window of the newest events, and pages of `SPAN` older ones, so that a thousand who come back at once read
+    each page once. Both are bounded by `max_bytes`."""
+
     def __init__(self, job_id: str, log: Log, max_bytes: int) -> None:
         self.job_id = job_id
         self.watchers: set[Watcher] = set()
@@ -39,7 +44,9 @@ class Feed:
         self._repairing: asyncio.Task[None] | None = None
         self._stale = False
         self._started = False
-        self._pages: dict[int, asyncio.Task[list[Event]]] = {}
+        self._pages: dict[int, asyncio.Task[Runs]] = {}
+        self._reads = asyncio.Semaphore(_READS)
+        self._shared = Shared(_SHARED)
 
     def __repr__(self) -> str:
         window = self._window
@@ -107,18 +114,20 @@ class Feed:
 
     async def history(self, wire: Format, after: int) -> Batch:
         """What follows position `after`, from the log. Raises StoreUnavailable; JobNotFound if the log is gone."""
-        number, skip = divmod(after, _PAGE)
+        if (found := self._shared.get(wire, after)) is not None:
+            return found
+        number = after // SPAN
         page = self._page(number)
         # Shielded: one watcher's leaving must not cancel the read that others wait for.
-        events = (await asyncio.shield(page))[skip:]
-        if not events:
+        runs = await asyncio.shield(page)
+        if runs.newest <= after:
             # It was read before the log had all of it. Of many who notice, the first asks anew.
             if self._pages.get(number) is page:
                 del self._pages[number]
-            events = (await asyncio.shield(self._page(number)))[skip:]
-        if not events or events[0].seq != after + 1:
+            runs = await asyncio.shield(self._page(number))
+        if runs.newest <= after:
             raise JobNotFound(f"job {self.job_id}: no event {after + 1} in its log")
-        return pack(wire, events, after)
+        return self._shared.get(wire, after) or self._shared.put(wire, after, runs.batch(wire, after))
 
     def close(self) -> None:
         """Ends all streams without a terminal event."""
@@ -146,30 +155,54 @@ class Feed:
             self._repairing = None
 
     async def _read_on(self) -> None:
-        while events := await self._log.read(self.job_id, self._window.newest, _PAGE):
-            for event in events:
-                if event.seq == self._window.newest + 1 and not self._window.ended:
-                    self._window.add(event)
+        window = self._window
+        while not window.ended:
+            before = window.newest
+            for event in await self._log.read_merged(self.job_id, before, SPAN):
+                # The channel may have said some of it meanwhile.
+                if event.after <= window.newest < event.seq and not window.ended:
+                    window.add(event.rest(window.newest))
             self._push()
-            # A hole that somebody made by hand would be read again for ever.
-            if len(events) < _PAGE or events[-1].seq > self._window.newest:
+            # Less than asked for: this is the end, or a hole that somebody made by hand.
+            if window.newest < before + SPAN:
                 return
 
     def _push(self) -> None:
         for watcher in list(self.watchers):
             watcher.push()
 
-    def _page(self, number: int) -> asyncio.Task[list[Event]]:
+    def _page(self, number: int) -> asyncio.Task[Runs]:
         page = self._pages.pop(number, None)
-        if page is not None:
-            self._pages[number] = page  # the newest in use: the oldest one goes first
-        else:
-            page = self._pages[number] = asyncio.create_task(self._log.read(self.job_id, number * _PAGE, _PAGE))
-            page.add_done_callback(lambda done: self._forget_failed(number, done))
-            while len(self._pages) > _PAGES_KEPT:
-                self._pages.pop(next(iter(self._pages)))
+        if page is None:
+            page = asyncio.create_task(self._read_page(number), name=f"page {number} of {self.job_id}")
+            page.add_done_callback(lambda done: self._page_read(number, done))
+        self._pages[number] = page  # the newest in use: the oldest one goes first
         return page
 
-    def _forget_failed(self, number: int, page: asyncio.Task[list[Event]]) -> None:
-        if (page.cancelled() or page.exception() is not None) and self._pages.get(number) is page:
-            del self._pages[number]
+    async def _read_page(self, number: int) -> Runs:
+        runs = Runs(number * SPAN)
+        async with self._reads:
+            runs.extend(_unbroken(await self._log.read_merged(self.job_id, runs.after, SPAN), runs.after))
+        return runs
+
+    def _page_read(self, number: int, page: asyncio.Task[Runs]) -> None:
+        if page.cancelled() or page.exception() is not None:
+            if self._pages.get(number) is page:
+                del self._pages[number]
+            return
+        there = [(place, kept.result().cost) for place, kept in self._pages.items() if kept.done()]
+        cost = sum(cost for _, cost in there)
+        for place, its in there[:-1]:
+            if cost <= self._max_bytes:
+                break
+            del self._pages[place]
+            cost -= its
+
+
+def _unbroken(events: list[Event], position: int) -> Iterator[Event]:
+    """The events that follow `position` and one another without a gap."""
+    for event in events:
+        if event.after != position:
+            return
+        yield event
+        position = event.seq

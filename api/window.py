@@ -1,38 +1,25 @@
-"""The events of one job that a process keeps, and the bytes that its watchers share."""
+"""The newest events of one job that a process keeps, and the bytes that its watchers share."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
 from api.formats import Format
-from readalong.events import Event, merge
+from api.runs import OVERHEAD, WRITE, Batch, Runs, Shared
+from readalong.events import Event
 
-#: What one write to a client may hold, about, in bytes: a client that stops reading costs this and a socket's buffer.
-_WRITE: Final = 65_536
-#: From how many events on a client gets them merged; fewer are sent as they came.
-_MERGE: Final = 16
-#: Batches that are kept for others at the same position; watchers at many positions must not fill the memory.
-_SHARED: Final = 32
+__all__ = ["Batch", "Window"]
 
-
-@dataclass(frozen=True)
-class Batch:
-    """Bytes for a watcher, and its position after them. `last` is set with the terminal event."""
-
-    frames: bytes
-    position: int
-    last: bool
-
-    @cached_property
-    def chunk(self) -> bytes:
-        """The frames as a chunk of an HTTP/1.1 body (RFC 9112, section 7.1), made once for all who get them."""
-        return b"%x\r\n%b\r\n" % (len(self.frames), self.frames)
+#: From more events than these on a client gets them merged; so many or fewer are sent as they came.
+_AS_THEY_CAME: Final = 16
+#: Events that wait to be parsed until somebody wants them merged; mostly nobody does.
+_UNPARSED: Final = 1024
+#: Bytes of batches that are kept for others at the same position.
+_SHARED: Final = 524_288
 
 
 class Window:
-    """Events without a gap, up to the newest known; the oldest are dropped beyond `max_bytes` of data.
+    """Events without a gap, up to the newest known; the oldest are dropped beyond `max_bytes` of memory.
 
     Watchers who stand at the same position get the same bytes object, encoded once for each format.
     """
@@ -41,59 +28,83 @@ class Window:
         """Starts empty behind position `after`."""
         self.newest = after
         self.ended = False
-        self._events: list[Event] = []
-        self._bytes = 0
         self._max_bytes = max_bytes
-        self._batches: dict[tuple[Format, int], Batch] = {}
+        self._runs = Runs(after, min(max_bytes // 32, 16_384))
+        #: The newest events as they came; those beyond `_runs.newest` are not in the runs yet.
+        self._recent: list[Event] = []
+        self._recent_cost = 0
+        self._shared = Shared(_SHARED)
 
     @property
     def oldest(self) -> int:
         """The position that the kept events follow: watchers behind it must read the log."""
-        return self.newest - len(self._events)
+        return self._runs.after
+
+    @property
+    def cost(self) -> int:
+        """Bytes of memory of the events kept, about."""
+        return self._runs.cost + self._recent_cost
 
     def add(self, event: Event) -> None:
-        """Takes in the event after the newest. Raises ValueError for any other number."""
-        if event.seq != self.newest + 1:
+        """Takes in the event after the newest, or a merged one. Raises ValueError for one that does not follow."""
+        if event.after != self.newest:
             raise ValueError(f"event {event.seq} does not follow {self.newest}")
+        if event.pieces:
+            self._parse()
+            self._runs.extend((event,))
+            self._recent.clear()
+            self._recent_cost = 0
+        else:
+            self._recent.append(event)
+            self._recent_cost += len(event.data) + OVERHEAD
         self.newest = event.seq
         self.ended = event.terminal
-        self._events.append(event)
-        self._bytes += len(event.data)
-        self._batches.clear()
-        if self._bytes > self._max_bytes:
+        self._shared.clear()
+        if len(self._recent) >= _UNPARSED:
+            self._parse()
+        if self._runs.cost + self._recent_cost > self._max_bytes:
             self._shrink()
 
     def batch(self, wire: Format, after: int) -> Batch | None:
         """What follows position `after`, about one write's worth; None if that is not kept any more."""
-        key = (wire, after)
-        found = self._batches.get(key)
+        found = self._shared.get(wire, after)
         if found is None:
-            start = len(self._events) - (self.newest - after)
-            if start < 0:
+            if after < self.oldest:
                 return None
-            if len(self._batches) >= _SHARED:
-                del self._batches[next(iter(self._batches))]
-            found = self._batches[key] = pack(wire, self._events[start:], after)
+            behind = self.newest - after
+            if 0 < behind <= min(_AS_THEY_CAME, len(self._recent)):
+                found = _as_they_came(wire, self._recent[-behind:])
+            else:
+                self._parse()
+                found = self._runs.batch(wire, after)
+            self._shared.put(wire, after, found)
         return found
+
+    def _parse(self) -> None:
+        """Puts what is new into the runs, and keeps the newest as they came too."""
+        if new := self.newest - self._runs.newest:
+            self._runs.extend(self._recent[-new:])
+            self._forget(len(self._recent) - _AS_THEY_CAME)
+            while self._recent_cost > min(WRITE, self._max_bytes // 4):
+                self._forget(1)
 
     def _shrink(self) -> None:
         """Drops a quarter at once: one at a time would move the whole list for each event."""
-        drop = 0
-        while self._bytes > self._max_bytes * 3 // 4 and drop < len(self._events) - 1:
-            self._bytes -= len(self._events[drop].data)
-            drop += 1
-        del self._events[:drop]
+        self._parse()
+        self._runs.shrink(self._max_bytes * 3 // 4 - self._recent_cost)
+
+    def _forget(self, count: int) -> None:
+        """Drops the oldest of the recent events, which are in the runs."""
+        if count > 0:
+            self._recent_cost -= sum(len(event.data) + OVERHEAD for event in self._recent[:count])
+            del self._recent[:count]
 
 
-def pack(wire: Format, events: list[Event], after: int) -> Batch:
-    """The first of these events, about one write's worth, as bytes; many are merged."""
+def _as_they_came(wire: Format, events: list[Event]) -> Batch:
     size = 0
     for count, event in enumerate(events, 1):
         size += len(event.data)
-        if size > _WRITE:
+        if size > WRITE:
             events = events[:count]
             break
-    position = events[-1].seq if events else after
-    last = bool(events) and events[-1].terminal
-    shown = merge(events) if len(events) > _MERGE else events
-    return Batch(b"".join(map(wire, shown)), position, last)
+    return Batch(b"".join(map(wire, events)), events[-1].seq, events[-1].terminal)

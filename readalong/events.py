@@ -3,6 +3,9 @@
 A `Draft` is an event that has no number yet; an `Event` is one line of the log. An event's data is a JSON
 object, kept as bytes from the worker to the watcher, so that it is encoded once and everybody sees the same bytes.
 
+Neighbouring pieces of text may be stored and sent merged: one event with the number of the last that it covers. In
+the log it also holds the length of each piece, so that it can be taken apart again at any position.
+
 On the job's live channel an append is one message: a JSON line for each event, `{"id":5,"type":"content",…}`.
 """
 
@@ -21,6 +24,14 @@ TEXT: Final = frozenset({"content", "reasoning", "refusal"})
 TOOLS: Final = frozenset({"tool_call_delta", "tool_call", "function_call"})
 TYPES: Final = TERMINAL | TEXT | TOOLS | {"queued", "started", "restarted"}
 
+#: No merged event covers numbers on both sides of a multiple of this: whoever reads the log in such steps reads whole
+#: events, however it is stored.
+SPAN: Final = 1024
+#: Bytes of text, as JSON, that one merged event of the log holds at most, unless a single piece is longer.
+_LONGEST: Final = 65_536
+#: Bytes of a piece's data that are not its text.
+_FRAME: Final = len(b'{"content":""}')
+
 #: A text event merges with its neighbour only if it says nothing besides these, such as log probabilities.
 _MERGEABLE: Final = frozenset({"content", "choice"})
 
@@ -37,20 +48,57 @@ class Draft(NamedTuple):
 
 
 class Event(NamedTuple):
-    """An event of the log: its number (1, 2, 3, …), its type, and its data, a JSON object without the type."""
+    """An event of the log: its number (1, 2, 3, …), its type, and its data, a JSON object without the type.
+
+    `pieces`: the lengths in characters of the pieces of text that a merged one covers, up to number `seq`.
+    """
 
     seq: int
     type: str
     data: bytes
+    pieces: tuple[int, ...] = ()
+
+    @property
+    def after(self) -> int:
+        """The position that it follows."""
+        return self.seq - (len(self.pieces) or 1)
 
     @property
     def terminal(self) -> bool:
         return self.type in TERMINAL
 
+    @property
+    def size(self) -> int:
+        """Bytes of its text as JSON; of an event that is none, about those of its data."""
+        return len(self.data) - _FRAME
+
     def fields(self) -> dict[str, Any]:
         """The data, parsed."""
         fields: dict[str, Any] = orjson.loads(self.data)
         return fields
+
+    def rest(self, position: int) -> Event:
+        """What of it follows `position`, which lies before its number."""
+        skip = position - self.after
+        if skip <= 0:
+            return self
+        fields = self.fields()
+        fields["content"] = fields["content"][sum(self.pieces[:skip]) :]
+        left = self.pieces[skip:]
+        return Event(self.seq, self.type, orjson.dumps(fields), left if len(left) > 1 else ())
+
+    def expand(self) -> list[Event]:
+        """Its pieces, each with its own number and the bytes that it came with."""
+        if not self.pieces:
+            return [self]
+        fields = self.fields()
+        text: str = fields["content"]
+        events, start = [], 0
+        for seq, length in enumerate(self.pieces, self.after + 1):
+            fields["content"] = text[start : start + length]
+            events.append(Event(seq, self.type, orjson.dumps(fields)))
+            start += length
+        return events
 
     def typed(self) -> bytes:
         """The data with its type in front, for readers who see only the data."""
@@ -72,52 +120,66 @@ def parse_live(message: bytes) -> list[Event]:
     return events
 
 
+def voice(kind: str, fields: dict[str, Any]) -> tuple[str, Any] | None:
+    """Who says this: neighbours with the same voice merge. None for an event that merges with nothing."""
+    if kind not in TEXT or not fields.keys() <= _MERGEABLE or not isinstance(fields.get("content"), str):
+        return None
+    return kind, fields.get("choice")
+
+
 def merge_drafts(drafts: list[Draft]) -> list[Draft]:
     """Joins neighbouring pieces of text of one kind and choice; all else stays as it is, in order."""
     if len(drafts) < 2:
         return drafts
     merged: list[Draft] = []
     texts: list[str] = []  # of the newest in `merged`, joined once at its end: += would be quadratic
+    speaks = None
     for draft in drafts:
-        if merged and _joins(merged[-1].type, merged[-1].fields, draft.type, draft.fields):
+        its = voice(draft.type, draft.fields)
+        if its is not None and its == speaks:
             texts.append(draft.fields["content"])
             continue
         _close(merged, texts)
         merged.append(draft)
-        texts = [draft.fields["content"]] if draft.type in TEXT else []
+        texts = [] if its is None else [draft.fields["content"]]
+        speaks = its
     _close(merged, texts)
     return merged
 
 
 def merge(events: Iterable[Event]) -> Iterator[Event]:
-    """The same history in fewer events: each merged one has the number of the last that it covers."""
-    run: list[Event] = []
-    drafts: list[Draft] = []
+    """The same history in fewer events, none of them longer than a reader of the log may expect (`SPAN`)."""
+    first: Event | None = None  # of those that become one
+    fields: dict[str, Any] = {}  # the first's
+    speaks = None
+    texts: list[str] = []
+    pieces: list[int] = []
+    size = 0
     for event in events:
-        draft = Draft(event.type, event.fields() if event.type in TEXT else {})
-        if run and not _joins(drafts[0].type, drafts[0].fields, draft.type, draft.fields):
-            yield _merged(run, drafts)
-            run, drafts = [], []
-        run.append(event)
-        drafts.append(draft)
-    if run:
-        yield _merged(run, drafts)
+        said: dict[str, Any] = orjson.loads(event.data) if event.type in TEXT else {}
+        its = voice(event.type, said)
+        size += len(event.data) - _FRAME
+        if first is None or its is None or its != speaks or size > _LONGEST or event.after % SPAN == 0:
+            if first is not None:
+                yield _merged(first, fields, texts, pieces)
+            first, fields, speaks = event, said, its
+            texts, pieces, size = [], [], len(event.data) - _FRAME
+        if its is not None:
+            text = said["content"]
+            texts.append(text)
+            if event.pieces:
+                pieces += event.pieces
+            else:
+                pieces.append(len(text))
+    if first is not None:
+        yield _merged(first, fields, texts, pieces)
 
 
-def _merged(run: list[Event], drafts: list[Draft]) -> Event:
-    if len(run) == 1:
-        return run[0]
-    return Event(run[-1].seq, run[0].type, merge_drafts(drafts)[0].encode())
-
-
-def _joins(kind: str, fields: dict[str, Any], next_kind: str, next_fields: dict[str, Any]) -> bool:
-    return (
-        kind == next_kind
-        and kind in TEXT
-        and fields.keys() <= _MERGEABLE
-        and next_fields.keys() <= _MERGEABLE
-        and fields.get("choice") == next_fields.get("choice")
-    )
+def _merged(first: Event, fields: dict[str, Any], texts: list[str], pieces: list[int]) -> Event:
+    if len(texts) < 2:
+        return first
+    data = orjson.dumps({**fields, "content": "".join(texts)})
+    return Event(first.after + len(pieces), first.type, data, tuple(pieces))
 
 
 def _close(merged: list[Draft], texts: list[str]) -> None:

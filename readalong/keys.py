@@ -49,6 +49,10 @@ class Keys:
         """Channel: each append."""
         return f"{self.prefix}:job:{{{job_id}}}:live"
 
+    def compacted(self, job_id: str) -> str:
+        """Stream: the small form of an ended log; it exists only while the script that writes it runs."""
+        return f"{self.prefix}:job:{{{job_id}}}:compacted"
+
     def of_job(self, job_id: str) -> list[str]:
         """The four that every script takes, in its order."""
         return [self.job(job_id), self.events(job_id), self.cancel(job_id), self.live(job_id)]

@@ -6,16 +6,16 @@ Only the newest attempt of a job that has not ended may write; anybody may read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 from redis.asyncio import Redis
 
 from readalong.connection import translated
 from readalong.errors import Fenced
-from readalong.events import SCHEMA, Draft, Event
+from readalong.events import SCHEMA, SPAN, TERMINAL, Draft, Event
 from readalong.pipe import Pipe
 from readalong.record import Record, parse, rfc3339
 from readalong.scripts import Argument, Scripts
@@ -62,6 +62,13 @@ class Submission(NamedTuple):
     created_at: int
     #: The `key_digest` of its Idempotency-Key, if it came with one.
     key_digest: str = ""
+
+
+#: Bytes of a terminal event that other entries may take their text from.
+_LONGEST_QUOTED: Final = 65_536
+
+#: An entry of a stream as redis-py gives it.
+Entry = tuple[bytes, dict[bytes, bytes]]
 
 
 class Log:
@@ -184,17 +191,67 @@ class Log:
                     pipe.hgetall(self._keys.job(job_id))
                 return [parse(fields) for fields in await pipe.execute()]
 
+    async def compact(self, job_id: str, attempt: int, first: int, events: Sequence[Event]) -> bool:
+        """Stores an ended job's events from number `first` on in this form: all that its last attempt wrote, merged.
+
+        Atomic, and without effect unless the log ends with that attempt's very last event and is not compacted yet.
+        Answers whether it did. Raises StoreUnavailable.
+        """
+        keys = [*self._keys.of_job(job_id), self._keys.compacted(job_id)]
+        return bool(await self._run("compact", keys, attempt, first, events[-1].seq, *_entries(events)))
+
     async def read(self, job_id: str, after: int, count: int) -> list[Event]:
-        """Up to `count` events after position `after`, in order."""
+        """Up to `count` events after position `after`, in order, each as it was appended."""
+        events: list[Event] = []
+        for event in await self.read_merged(job_id, after, count):
+            events += event.expand()
+        return events[:count]
+
+    async def read_merged(self, job_id: str, after: int, count: int) -> list[Event]:
+        """The events after position `after`, as they are stored: up to `count` of them, that cover `count` numbers or
+        a few more if they are merged, or all to the newest."""
+        # A merged one that begins before the last number asked for ends at the next multiple.
+        last = -(-(after + count) // SPAN) * SPAN
         with translated():
-            entries = await self._redis.xrange(self._keys.events(job_id), min=f"{after + 1}-0", max="+", count=count)
-        return [_event(entry) for entry in entries]
+            entries = await self._redis.xrange(
+                self._keys.events(job_id), min=f"{after + 1}-0", max=f"{last}-0", count=count
+            )
+        events = await self._events(job_id, entries)
+        if events:
+            events[0] = events[0].rest(after)
+        return events
 
     async def newest(self, job_id: str, count: int) -> list[Event]:
-        """The newest `count` events, in order."""
+        """The newest `count` events, in order, each as it was appended."""
         with translated():
             entries = await self._redis.xrevrange(self._keys.events(job_id), count=count)
-        return [_event(entry) for entry in reversed(entries)]
+        events: list[Event] = []
+        for event in await self._events(job_id, entries[::-1]):
+            events += event.expand()
+        return events[-count:]
+
+    async def _events(self, job_id: str, entries: list[Entry]) -> list[Event]:
+        events = []
+        whole: str | None = None  # what the last entry of the log says was said
+        for entry_id, fields in entries:
+            data = fields[b"data"]
+            pieces = tuple(map(int, fields[b"pieces"].split(b","))) if b"pieces" in fields else ()
+            if b"from" in fields:
+                if whole is None:
+                    whole = await self._whole_text(job_id, entries[-1])
+                start = int(fields[b"from"])
+                data = orjson.dumps({"content": whole[start : start + sum(pieces)]})
+            events.append(Event(int(entry_id[:-2]), fields[b"type"].decode(), data, pieces))
+        return events
+
+    async def _whole_text(self, job_id: str, entry: Entry) -> str:
+        """The text of the terminal event: of this entry, if it is that, or of the log's last."""
+        if entry[1][b"type"].decode() not in TERMINAL:
+            with translated():
+                newest = await self._redis.xrevrange(self._keys.events(job_id), count=1)
+            entry = newest[0] if newest else entry  # erased meanwhile
+        text: str = orjson.loads(entry[1][b"data"]).get("content", "")
+        return text
 
     async def erase(self, job_id: str) -> None:
         """Deletes the record, the log and the flag."""
@@ -207,9 +264,24 @@ def encode(drafts: Sequence[Draft]) -> list[tuple[str, bytes]]:
     return [(draft.type, draft.encode()) for draft in drafts]
 
 
-def _event(entry: tuple[bytes, dict[bytes, bytes]]) -> Event:
-    entry_id, fields = entry
-    return Event(int(entry_id[:-2]), fields[b"type"].decode(), fields[b"data"])
+def _entries(events: Sequence[Event]) -> Iterator[Argument]:
+    """Number, type, data, pieces and `from` of each, as the script compact takes them.
+
+    What the terminal event says is stored there alone, unless it is long: reading a part would mean reading all of it.
+    """
+    end = events[-1]
+    whole = end.fields().get("content") if len(end.data) <= _LONGEST_QUOTED else None
+    offset = 0
+    for event in events:
+        data, start = event.data, ""
+        if whole is not None and event.type == "content":
+            fields = event.fields()
+            text = fields["content"]
+            if event.pieces and fields.keys() == {"content"} and whole.startswith(text, offset):
+                data, start = b"{}", str(offset)
+            if not fields.get("choice"):
+                offset += len(text)
+        yield from (event.seq, event.type, data, ",".join(map(str, event.pieces)), start)
 
 
 def _text(flag: bytes | None) -> str | None:

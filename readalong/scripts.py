@@ -13,8 +13,8 @@ from redis.exceptions import NoScriptError
 from readalong.connection import translated
 from readalong.pipe import Pipe
 
-#: Scripts of a job's log; they share lua/lib.lua and take the job's four keys.
-LOG_SCRIPTS: Final = ("submit", "claim", "append", "finish", "cancel", "handover")
+#: Scripts of a job's log; they share lua/lib.lua and take the job's four keys, compact one more.
+LOG_SCRIPTS: Final = ("submit", "claim", "append", "finish", "cancel", "handover", "compact")
 QUEUE_SCRIPTS: Final = ("room", "list", "enqueue", "take", "renew", "release")
 
 Argument = str | bytes | int

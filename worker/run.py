@@ -275,6 +275,7 @@ class Run:
         if fields.get("finish_reason"):
             stored["finish_reason"] = fields["finish_reason"]
         await self._tail.finish([*drafts, Draft(end, fields)], stored)
+        await self._tail.compact()
 
     def _request(self, body: bytes, model: str) -> dict[str, Any]:
         """The body for the model: the client's own, streamed, with usage asked for unless it says otherwise."""

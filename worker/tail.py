@@ -6,13 +6,19 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from readalong.errors import StoreUnavailable
-from readalong.events import Draft
+from readalong.events import SPAN, Draft, Event, merge
 from readalong.log import Appended, Log, encode
 from readalong.scripts import Argument
 
 logger = logging.getLogger(__name__)
+
+#: Beyond so many events, its own or those of the attempts before it, a log is not compacted: one script call rewrites
+#: it, and Redis serves nobody meanwhile.
+_MOST: Final = 100_000
+_MOST_BEFORE: Final = 10_000
 
 
 class Tail:
@@ -45,6 +51,23 @@ class Tail:
             return await self._log.finish(self._job_id, self._attempt, first, events, fields)
 
         await self._write(write, None)
+
+    async def compact(self) -> None:
+        """Stores what the attempt wrote in few entries, after the end. Left undone, the log reads the same."""
+        if self._start > _MOST_BEFORE or len(self._kept) > _MOST:
+            return
+        entries: list[Event] = []
+        numbered = (Event(seq, *kept) for seq, kept in enumerate(self._kept, self._start + 1))
+        for entry in merge(numbered):
+            entries.append(entry)
+            if entry.pieces or len(entries) % SPAN == 0:
+                await asyncio.sleep(0)  # a long log takes a second: other streams go on meanwhile
+        if len(entries) == len(self._kept):
+            return
+        try:
+            await self._log.compact(self._job_id, self._attempt, self._start + 1, entries)
+        except StoreUnavailable as error:
+            logger.info("job %s: its log stays as it is: %s", self._job_id, error)
 
     async def _write(
         self, write: Callable[[int, list[tuple[str, bytes]]], Awaitable[Appended]], outage: float | None

@@ -178,9 +178,9 @@ async def _missing(used: Services, job_id: str) -> JobNotFound:
 
 async def _shown(used: Services, record: Record, status: int, headers: dict[str, str] | None = None) -> Response:
     said = Transcript()
-    while record.attempt and (events := await used.log.read(record.id, said.last_seq, _PAGE)):
+    while record.attempt and (events := await used.log.read_merged(record.id, said.last_seq, _PAGE)):
         said.add_all(events)
-        if len(events) < _PAGE:
+        if said.last_seq >= record.last_seq:
             break
     return _json(view(record, said), status, headers)
 

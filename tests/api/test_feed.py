@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,11 +14,11 @@ from arq.connections import ArqRedis
 from api.feed import Feed
 from api.formats.native import native
 from readalong.errors import JobNotFound, StoreUnavailable
-from readalong.events import Event
+from readalong.events import Event, merge
 from readalong.log import Log
 from readalong.settings import Settings
 from readalong.sse import Decoder, Message
-from tests.api.helpers import Player, check_stream, number
+from tests.api.helpers import Player, check_stream, number, said, text, without_debug
 from tests.api.serving import a_log, on_valkey, short_settings
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
@@ -70,17 +71,17 @@ async def test_a_new_feed_holds_what_its_first_watcher_wants(log: Log, position:
 
 
 async def test_a_first_watcher_far_behind_does_not_make_the_feed_read_the_whole_log(log: Log, redis: ArqRedis) -> None:
-    """The newest two pages, then whatever he wants from the log, a page at a time."""
+    """The newest eight pages, then whatever he wants from the log, a page at a time."""
     player = await Player.start(log)
-    await player.say(4998)
+    await player.say(9998)
     await redis.config_resetstat()
-    async with started(log, player.job_id, 0, 5000) as feed:
-        assert await calls(redis, "xrange") <= 3
-        assert repr(feed).startswith(f"<Feed {player.job_id} 3000..5000 ")
+    async with started(log, player.job_id, 0, 10_000) as feed:
+        assert await calls(redis, "xrange") <= 9
+        assert repr(feed).startswith(f"<Feed {player.job_id} 1808..10000 ")
         await player.finish()
         feed.repair()
         await until(lambda: feed.ended, "the end")
-        check_stream(await read_all(feed), 0, 5001)
+        check_stream(await read_all(feed), 0, 10_001)
 
 
 async def test_what_the_channel_repeats_is_skipped_and_what_it_lost_is_read(log: Log) -> None:
@@ -108,7 +109,7 @@ async def test_what_the_channel_says_while_the_log_is_read_is_not_lost(
 ) -> None:
     """The log was read before an event and its message came before the feed began: the feed reads again."""
     player = await Player.start(log)
-    read, arrived = log.read, asyncio.Event()
+    read, arrived = log.read_merged, asyncio.Event()
 
     async def late(job_id: str, after: int, count: int) -> list[Event]:
         events = await read(job_id, after, count)
@@ -117,7 +118,7 @@ async def test_what_the_channel_says_while_the_log_is_read_is_not_lost(
 
     feed = Feed(player.job_id, log, LARGE)
     with monkeypatch.context() as patch:
-        patch.setattr(log, "read", late)
+        patch.setattr(log, "read_merged", late)
         starting = asyncio.create_task(feed.start(0, 2))
         redis_has_answered = asyncio.create_task(read(player.job_id, 0, 1))
         await redis_has_answered
@@ -188,6 +189,107 @@ async def test_many_who_read_the_same_history_cost_one_command_a_page(log: Log, 
         for position, seen in zip(range(0, 3000, 60), found, strict=True):
             assert number(seen[-1]) == 3000
             assert number(seen[0]) > position
+
+
+async def compacted(log: Log, player: Player) -> None:
+    """What the job's worker does after the end."""
+    events = await log.read(player.job_id, 2, 100_000)
+    assert await log.compact(player.job_id, player.attempt, 3, list(merge(events)))
+
+
+async def test_a_late_join_to_a_finished_job_is_a_few_events_in_one_write(log: Log, redis: ArqRedis) -> None:
+    player = await Player.start(log)
+    await player.say(4000)
+    await player.finish()
+    await compacted(log, player)
+    await redis.config_resetstat()
+    async with started(log, player.job_id, 0, player.last) as feed:
+        batch = feed.batch(native, 0)
+        assert batch is not None
+        assert (batch.position, batch.last) == (4003, True)
+        seen = Decoder().feed(batch.frames)
+        assert [message.event for message in seen] == ["queued", "started", "content", "done"]
+        check_stream(seen, 0, 4003)
+        assert await calls(redis, "xrange") <= 4
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_a_thousand_positions_behind_the_window_cost_one_read_a_page(
+    log: Log, redis: ArqRedis, ends: bool
+) -> None:
+    """Also of more pages than were ever kept by number; whoever ended the job may compact it meanwhile."""
+    without_debug()
+    player = await Player.start(log)
+    await player.say(9000)
+    if ends:
+        await player.finish()
+        await compacted(log, player)
+    async with started(log, player.job_id, player.last, player.last, max_bytes=262_144) as feed:
+        await redis.config_resetstat()
+        positions = random.Random(1).sample(range(2, 9002), 1000)
+        found = await asyncio.gather(*(read_all(feed, position) for position in positions))
+        assert await calls(redis, "xrange") <= 9
+        for position, seen in zip(positions, found, strict=True):
+            assert number(seen[-1]) == player.last
+            assert text(seen) == said(position + 1, 9002)
+
+
+async def test_a_log_that_is_compacted_between_two_reads_gives_each_event_once(log: Log) -> None:
+    """A watcher stands in what becomes the middle of an entry."""
+    player = await Player.start(log)
+    await player.say(3000)
+    await player.finish()
+    async with started(log, player.job_id, player.last, player.last) as feed:
+        assert (await feed.history(native, 500)).position == 1024
+        await compacted(log, player)
+        assert text(await read_all(feed, 1500)) == said(1501, 3002)
+        assert text(await read_all(feed, 700)) == said(701, 3002)
+    async with started(log, player.job_id, 1500, player.last) as feed:
+        assert text(await read_all(feed, 1500)) == said(1501, 3002)
+        assert text(await read_all(feed, 0)) == said(3, 3002)
+
+
+async def test_pages_of_history_are_kept_up_to_a_number_of_bytes(log: Log) -> None:
+    """A few readers of a long log must not bring all of it into memory."""
+    player = await Player.start(log)
+    for _ in range(10):
+        await player.say(1024, pad="x" * 100)
+    async with started(log, player.job_id, player.last, player.last, max_bytes=400_000) as feed:
+        assert text(await read_all(feed)).replace("x", "") == said(3, player.last)
+        kept = [page.result() for page in feed._pages.values()]
+        assert 2 <= len(kept) <= 4
+        assert sum(page.cost for page in kept) <= 400_000
+
+
+@pytest.mark.parametrize("merged", [False, True])
+async def test_what_the_channel_says_while_a_repair_reads_is_taken_once(
+    log: Log, monkeypatch: pytest.MonkeyPatch, merged: bool
+) -> None:
+    """The log's answer holds events that the channel has brought meanwhile, also as a part of a merged one."""
+    player = await Player.start(log)
+    read, asked, go_on = log.read_merged, asyncio.Event(), asyncio.Event()
+
+    async def late(job_id: str, after: int, count: int) -> list[Event]:
+        events = await read(job_id, after, count)
+        asked.set()
+        await go_on.wait()
+        return events
+
+    async with started(log, player.job_id, 0, 2) as feed:
+        await player.say(5)
+        await player.finish()
+        first = await log.read(player.job_id, 2, 3)
+        if merged:
+            await compacted(log, player)
+        with monkeypatch.context() as patch:
+            patch.setattr(log, "read_merged", late)
+            feed.repair()
+            await asked.wait()
+            feed.take(first)
+            assert feed.newest == 5
+            go_on.set()
+            await until(lambda: feed.ended, "the rest")
+        check_stream(await read_all(feed), 0, 8)
 
 
 async def test_one_reader_s_leaving_does_not_take_the_page_from_the_others(log: Log) -> None:

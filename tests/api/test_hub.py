@@ -128,7 +128,7 @@ async def test_a_thousand_who_come_back_at_once_cost_a_handful_of_reads(
     async with a_hub(short_settings(redis_url, hub_heartbeat=60)) as hub, asyncio.timeout(110):
         await until(lambda: "connected" in repr(hub), "a connection")
         await redis.config_resetstat()
-        clients = [(random.randrange(0, 5001, 250), Client()) for _ in range(1000)]
+        clients = [(position, Client()) for position in random.sample(range(5001), 1000)]
         async with asyncio.TaskGroup() as group:
             for position, client in clients:
                 group.create_task(client.watch(hub, player.job_id, position))

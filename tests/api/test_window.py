@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from api.formats import Format
 from api.formats.chat_stream import chat_stream
 from api.formats.native import native
-from api.window import Batch, Window, pack
-from readalong.events import Draft, Event
+from api.runs import Runs
+from api.window import Batch, Window
+from readalong.events import Draft, Event, merge
 from readalong.sse import Decoder, Message
 from tests.api.helpers import number, text
 
-#: About what one write holds; `pack` may go over it by one event.
+#: About what one write holds.
 WRITE = 65_536
 
 
@@ -52,6 +53,26 @@ def test_watchers_at_one_position_share_one_bytes_object() -> None:
     other = window.batch(chat_stream, 5)
     assert other is not None
     assert other.frames != first.frames
+
+
+def test_also_bytes_larger_than_all_that_is_kept_for_others_are_shared() -> None:
+    """The end of a very long job, which all its watchers want at the same moment."""
+    window = filled(2, max_bytes=1 << 22, pad=1_000_000)
+    first, second = window.batch(native, 1), window.batch(native, 1)
+    assert first is not None
+    assert second is not None
+    assert first.frames is second.frames
+
+
+def test_an_event_that_is_no_json_keeps_nobody_from_what_came_before_it() -> None:
+    """Whatever a person did to the log by hand."""
+    runs = Runs(0)
+    runs.extend([content(1), content(2)])
+    with pytest.raises(ValueError, match="unexpected"):
+        runs.extend([content(3), Event(4, "content", b"{broken"), content(5)])
+    assert runs.newest == 3
+    batch = runs.batch(native, 0)
+    assert (text(read(batch.frames)), batch.position) == ("1 2 3 ", 3)
 
 
 def test_a_new_event_is_not_hidden_by_bytes_made_before_it() -> None:
@@ -111,15 +132,29 @@ def test_one_event_larger_than_the_window_is_kept_and_sent() -> None:
 
 def test_a_write_holds_about_as_much_as_its_measure() -> None:
     """A client that stops reading costs one write, not the rest of the log."""
-    events = [content(n, pad=1000) for n in range(1, 1001)]
-    batch = pack(native, events, 0)
-    assert len(batch.frames) < WRITE + 2000
-    assert 50 < batch.position < 70
+    for window in (filled(1000, max_bytes=1 << 22, pad=1000), filled(16, max_bytes=1 << 22, pad=10_000)):
+        batch = window.batch(native, 0)
+        assert batch is not None
+        assert WRITE * 3 // 4 < len(batch.frames) < WRITE + 11_000
+        assert batch.position < window.newest
+
+
+def test_a_long_history_comes_in_writes_of_one_event_each() -> None:
+    window = filled(20_000)
+    position, writes = 0, 0
+    while position < 20_000:
+        batch = window.batch(native, position)
+        assert batch is not None
+        (message,) = read(batch.frames)
+        assert text([message]) == "".join(f"{n} " for n in range(position + 1, batch.position + 1))
+        position, writes = batch.position, writes + 1
+    assert writes <= 3  # 109 KB
 
 
 def test_bytes_shared_at_many_positions_stay_bounded() -> None:
     """Watchers at as many positions of an ended job as it has must not fill the memory with their batches."""
     window = filled(200, pad=5000)
+    window.batch(native, 0)
     tracemalloc.start()
     try:
         for position in range(200):
@@ -127,10 +162,83 @@ def test_bytes_shared_at_many_positions_stay_bounded() -> None:
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert kept < 4 << 20  # 200 writes would be 13 MB
+    assert kept < 1 << 20  # 200 writes would be 13 MB
 
 
-kinds = st.sampled_from(("content", "reasoning", "tool_call", "restarted"))
+@pytest.mark.parametrize("kind", ["words", "tool calls", "log probabilities", "other scripts"])
+def test_the_memory_of_a_window_is_what_it_says_and_bounded_however_long_the_stream(kind: str) -> None:
+    """Events, not only their data: a token's event costs many times its text."""
+
+    def event(seq: int) -> Event:
+        match kind:
+            case "words":
+                return content(seq)
+            case "other scripts":
+                return Event(seq, "content", Draft("content", {"content": "🦉🦉🦉"}).encode())
+            case "tool calls":
+                return Event(seq, "tool_call_delta", Draft("tool_call_delta", {"arguments": f"{seq}"}).encode())
+        return content(seq, logprobs=[seq])
+
+    window = Window(0, 200_000)
+    tracemalloc.start()
+    try:
+        for seq in range(1, 30_001):
+            new = event(seq)
+            # As it comes from Redis: orjson leaves the room behind its bytes unused but taken.
+            window.add(new._replace(data=bytes(bytearray(new.data))))
+            if seq % 10_000 == 0:
+                window.batch(native, window.oldest)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert window.oldest > 0
+    assert window.cost <= 200_000
+    assert kept < 200_000 + 4 * WRITE, "the events, and a batch or two"
+
+
+def test_a_stream_on_which_nobody_is_behind_is_kept_small_too() -> None:
+    """Its events are parsed some hundred at a time: all at once, when the room is used up, would hold everybody up."""
+    assert filled(5000, max_bytes=1 << 22).cost < 5000 * 60
+
+
+def test_a_run_that_goes_on_for_hours_is_dropped_from_its_beginning() -> None:
+    window = filled(100_000, max_bytes=65_536)
+    assert 0 < window.oldest < 100_000 - 3000, "most of the room is used"
+    batch = window.batch(native, window.oldest)
+    assert batch is not None
+    assert text(read(batch.frames)).startswith(f"{window.oldest + 1} ")
+
+
+def test_a_merged_event_is_taken_apart_at_any_position() -> None:
+    events = [Event(1, "queued", b"{}"), *(content(n) for n in range(2, 500)), Event(500, "done", b"{}")]
+    window = Window(0, 1 << 20)
+    for event in merge(events):
+        window.add(event)
+    for after in (0, 1, 2, 250, 480, 490, 498, 499):
+        batch = window.batch(native, after)
+        assert batch is not None
+        assert (batch.position, batch.last) == (500, True)
+        messages = read(batch.frames)
+        assert text(messages) == "".join(f"{n} " for n in range(max(2, after + 1), 500))
+        assert len(messages) <= 3
+
+
+def test_what_comes_live_after_a_merged_event_comes_as_it_is() -> None:
+    """Byte for byte: it has not been parsed."""
+    window = Window(0, 1 << 20)
+    (merged,) = merge(content(n) for n in range(1, 100))
+    window.add(merged)
+    odd = Event(100, "content", b'{"content" : "spaced"}')
+    window.add(odd)
+    batch = window.batch(native, 99)
+    assert batch is not None
+    assert batch.frames == native(odd)
+    before = window.batch(native, 98)
+    assert before is not None
+    assert text(read(before.frames)) == "99 spaced"
+
+
+kinds = st.sampled_from(("content", "content", "reasoning", "choice", "logprobs", "tool_call", "restarted"))
 wires = st.sampled_from((native, chat_stream))
 
 
@@ -142,7 +250,7 @@ wires = st.sampled_from((native, chat_stream))
     steps=st.lists(
         st.one_of(
             st.tuples(st.just("add"), kinds, st.integers(0, 900)),
-            st.tuples(st.just("burst"), kinds, st.integers(1, 60)),
+            st.tuples(st.sampled_from(("burst", "load")), kinds, st.integers(1, 60)),
             st.tuples(st.just("read"), st.just(""), st.integers(0, 3)),
         ),
         max_size=60,
@@ -162,7 +270,9 @@ def test_any_watcher_gets_every_event_after_its_position_once(
             batch = window.batch(wire, positions[who])
             if batch is None:
                 assert positions[who] < window.oldest
-                batch = pack(wire, log[positions[who] - after :], positions[who])
+                page = Runs(after)
+                page.extend(merge(log))
+                batch = page.batch(wire, positions[who])
             else:
                 assert positions[who] >= window.oldest
             assert batch.position > positions[who]
@@ -173,20 +283,30 @@ def test_any_watcher_gets_every_event_after_its_position_once(
         if step == "read":
             advance(size)
             continue
-        for _ in range(size if step == "burst" else 1):
-            seq = window.newest + 1
+        new = []
+        for seq in range(window.newest + 1, window.newest + 1 + (size if step != "add" else 1)):
             pad = size if step == "add" else 5
-            if kind in ("content", "reasoning"):
-                new = Event(seq, kind, Draft(kind, {"content": f"{seq} " + "x" * pad}).encode())
-            else:
-                new = Event(seq, kind, Draft(kind, {"attempt": seq}).encode())
-            log.append(new)
-            window.add(new)
-            kept = sum(len(event.data) for event in log[window.oldest - after :])
-            assert kept <= max(max_bytes, len(new.data))
+            new.append(an_event(seq, kind, pad))
+        log += new
+        stored = list(merge(new)) if step == "load" else new
+        for event in stored:
+            window.add(event)
+        assert window.cost <= max(max_bytes, 8 * max(len(event.data) for event in stored) + 3000)
     for who in range(4):
         advance(who)
         check_same_history(wire, log, seen[who])
+
+
+def an_event(seq: int, kind: str, pad: int) -> Event:
+    fields: dict[str, object] = {"content": f"{seq}\u2028🦉 " + "x" * pad}
+    match kind:
+        case "content" | "reasoning":
+            return Event(seq, kind, Draft(kind, fields).encode())
+        case "choice":
+            return Event(seq, "content", Draft("content", {**fields, "choice": 1}).encode())
+        case "logprobs":
+            return Event(seq, "content", Draft("content", {**fields, "logprobs": [seq]}).encode())
+    return Event(seq, kind, Draft(kind, {"attempt": seq}).encode())
 
 
 def check_same_history(wire: Format, log: list[Event], messages: list[Message]) -> None:
@@ -204,8 +324,9 @@ def joined(messages: list[Message]) -> list[tuple[str, str]]:
     for message in messages:
         fields = orjson.loads(message.data)
         kind = fields.pop("type", None) or next(iter(fields))
-        if kind in ("content", "reasoning"):
+        if kind in ("content", "reasoning") and "logprobs" not in fields:
             said = fields.get("content", fields.get(kind))
+            kind += str(fields.get("choice", ""))
             if runs and runs[-1][0] == kind:
                 runs[-1] = (kind, runs[-1][1] + said)
                 continue

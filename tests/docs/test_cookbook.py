@@ -15,6 +15,7 @@ import orjson
 import pytest
 
 from readalong.connection import connect
+from readalong.events import merge
 from readalong.index import Index
 from readalong.log import Log, Submission
 from readalong.queue import Queue
@@ -163,6 +164,30 @@ async def test_the_log_is_read_after_a_position(kitchen: Kitchen) -> None:
     assert " two" not in printed
 
 
+@pytest.mark.parametrize("compacted", [False, True])
+async def test_the_end_of_a_log_has_its_text(compacted: bool, kitchen: Kitchen) -> None:
+    """Whether the log is compacted or not; and once it is, its entries say what docs/redis.md says they do."""
+    await kitchen.fill()
+    await kitchen.log.finish(_ID, 1, 6, [("done", b'{"content":"one two three"}')], {})
+    if compacted:
+        assert await kitchen.log.compact(_ID, 1, 3, list(merge(await kitchen.log.read(_ID, 2, 10))))
+        entries = (await kitchen.shell("redis-cli xrange 'readalong:job:{ID}:events' - +")).split()
+        assert entries[entries.index("5-0") :][:9] == [
+            "5-0",
+            "type",
+            "content",
+            "data",
+            "{}",
+            "pieces",
+            "3,4,6",
+            "from",
+            "0",
+        ]
+    line = next(line for line in COOKBOOK if "xrevrange" in line)
+    printed = (await kitchen.shell(line)).split("\n")
+    assert [part.strip() for part in printed if part] == ["6-0", "type", "done", "data", '{"content":"one two three"}']
+
+
 async def test_the_metrics_are_there_at_the_end(kitchen: Kitchen) -> None:
     """An ended job's metrics are JSON in its hash."""
     await kitchen.fill()
@@ -198,7 +223,14 @@ async def test_a_job_is_cancelled_by_hand(kitchen: Kitchen) -> None:
 
 def test_every_line_of_the_cookbook_is_tried() -> None:
     """No line stands there untried, and the README shows only lines of the cookbook."""
-    tried = [*EXPECTED, "redis-cli hget", "redis-cli --raw subscribe", "redis-cli set", "redis-cli xrange"]
-    assert len(COOKBOOK) == 10
+    tried = [
+        *EXPECTED,
+        "redis-cli hget",
+        "redis-cli --raw subscribe",
+        "redis-cli set",
+        "redis-cli xrange",
+        "redis-cli xrevrange",
+    ]
+    assert len(COOKBOOK) == 11
     assert [line for line in COOKBOOK if not any(map(line.startswith, tried))] == []
     assert [line for line in _lines("README.md") if line not in COOKBOOK] == []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.client import Entry, Malformed, Parser
-from tests.support.history import assert_whole, faults_of_history, faults_of_log, kinds, text
+from tests.support.history import appended, assert_whole, faults_of_history, faults_of_log, kinds, text
 
 
 def entry(number: int, kind: str, **fields: Any) -> Entry:
@@ -34,6 +34,26 @@ def seen(log: list[Entry] = LOG, after: int = 0) -> list[Entry]:
 
 
 MERGED = [*seen()[:4], entry(7, "content", type="content", content="One two three"), *seen()[7:]]
+
+
+def test_a_compacted_stream_gives_the_events_as_they_were_appended() -> None:
+    """Text of its own, text of the end, and entries that are one event."""
+    end = '{"content":"One 🦉 two"}'
+    rows = [
+        ("1-0", {"type": "queued", "data": '{"job_id":"j"}'}),
+        ("4-0", {"type": "reasoning", "data": '{"content":"Hmm","choice":1}', "pieces": "2,0,1"}),
+        ("6-0", {"type": "content", "data": "{}", "pieces": "5,4", "from": "0"}),
+        ("7-0", {"type": "done", "data": end}),
+    ]
+    assert appended(rows) == [
+        Entry(1, "queued", '{"job_id":"j"}'),
+        Entry(2, "reasoning", '{"content":"Hm","choice":1}'),
+        Entry(3, "reasoning", '{"content":"","choice":1}'),
+        Entry(4, "reasoning", '{"content":"m","choice":1}'),
+        Entry(5, "content", '{"content":"One 🦉"}'),
+        Entry(6, "content", '{"content":" two"}'),
+        Entry(7, "done", end),
+    ]
 
 
 def test_a_right_log_and_right_histories_have_no_faults() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from readalong.events import (
+    SPAN,
     TERMINAL,
     TEXT,
     TYPES,
@@ -151,6 +152,52 @@ def test_a_history_may_be_merged_in_parts(drafts: list[Draft], data: st.DataObje
     cut = data.draw(st.integers(0, len(events)))
     parts = [*merge(events[:cut]), *merge(events[cut:])]
     assert list(merge(parts)) == list(merge(events))
+
+
+@given(histories, st.integers(1, 3 * SPAN))
+def test_a_merged_history_expands_to_the_events_that_it_was_made_of(drafts: list[Draft], first: int) -> None:
+    """Byte for byte, also where a character takes two places in JavaScript or four bytes in UTF-8."""
+    events = numbered(drafts, first)
+    merged = list(merge(events))
+    assert [piece for event in merged for piece in event.expand()] == events
+    assert [event.after for event in merged] == [first - 1, *(event.seq for event in merged)][: len(merged)]
+
+
+@given(histories.filter(bool), st.data())
+def test_what_follows_a_position_in_a_merged_event_is_exactly_the_rest(
+    drafts: list[Draft], data: st.DataObject
+) -> None:
+    events = numbered(drafts)
+    position = data.draw(st.integers(0, len(events) - 1))
+    rest = [event.rest(position) for event in merge(events) if event.seq > position]
+    assert rest[0].after == position
+    assert [piece for event in rest for piece in event.expand()] == events[position:]
+    assert all(len(event.pieces) != 1 for event in rest), "a single piece is a plain event"
+
+
+@pytest.mark.parametrize("first", [1, 3, SPAN - 1, SPAN, SPAN + 1])
+def test_no_merged_event_covers_both_sides_of_a_multiple_of_the_span(first: int) -> None:
+    """A reader that asks for the numbers between two multiples would miss it."""
+    events = [Event(first + n, "content", b'{"content":"a"}') for n in range(2 * SPAN)]
+    merged = list(merge(events))
+    assert all(event.after // SPAN == (event.seq - 1) // SPAN for event in merged)
+    assert len(merged) == 2 + (first % SPAN != 1)
+    assert [piece for event in merged for piece in event.expand()] == events
+
+
+def test_a_merged_event_holds_a_bounded_text_unless_a_single_piece_is_longer() -> None:
+    texts = ["\u2028" * 10_000] * 5 + ["x" * 200_000, "y", "z"]
+    events = numbered([Draft("content", {"content": text}) for text in texts])
+    merged = list(merge(events))
+    assert [event.seq for event in merged] == [2, 4, 5, 6, 8]
+    assert all(len(event.data) <= 65_550 for event in merged if event.pieces)
+
+
+@pytest.mark.parametrize("data", [b"{}", b'{"content":null}', b'{"content":[]}'])
+def test_a_text_event_without_a_text_merges_with_nothing(data: bytes) -> None:
+    """Whatever a person wrote into the log by hand."""
+    events = [Event(1, "content", b'{"content":"a"}'), Event(2, "content", data), Event(3, "content", data)]
+    assert list(merge(events)) == events
 
 
 def test_text_with_log_probabilities_stays_with_its_tokens() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fakeredis
 
+from readalong.events import merge
 from readalong.fold import Transcript
 from readalong.log import Log, Submission, Verdict
 from readalong.settings import Settings
@@ -25,6 +26,7 @@ async def test_a_job_is_submitted_streamed_cancelled_and_ended(fake_redis: faker
     assert await log.cancel(_ID, "me", 2) is Status.RUNNING
     assert (await log.append(_ID, 1, 5, [("content", b'{"content":" three"}')])).flag is not None
     await log.finish(_ID, 1, 6, [("cancelled", b'{"by":"me","content":"one two three"}')], {"metrics": b"{}"})
+    assert await log.compact(_ID, 1, 3, list(merge(await log.read(_ID, 2, 100))))
     said = Transcript()
     said.add_all(await log.read(_ID, 0, 100))
     assert (said.text(), said.end, said.last_seq) == ("one two three", "cancelled", 6)

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 
 from readalong.connection import connect
 from readalong.errors import Fenced
-from readalong.events import TERMINAL, Event, parse_live
+from readalong.events import TERMINAL, Event, merge, parse_live
 from readalong.log import Appended, Log, Verdict
 from readalong.record import parse
 from readalong.states import ENDED, Status, can_move
@@ -46,6 +46,7 @@ class Model:
     handover: str | None = None
     claim: str | None = None
     log: Drafts = field(default_factory=list)
+    compacted: bool = False
 
     def refusal(self, attempt: int) -> str | None:
         if attempt != self.attempt or self.status == Status.QUEUED:
@@ -172,6 +173,20 @@ class LogMachine(RuleBasedStateMachine):
         answer = self.run(self.logs.finish(self.id, self.model.attempt, first, drafts, {}))
         assert answer == Appended(False, len(self.model.log), None)
 
+    @rule(stale=st.sampled_from([0, 0, 0, 1]), wrong=st.sampled_from([0, 0, 0, 1]), start=st.integers(2, 6))
+    def compact(self, stale: int, wrong: int, start: int) -> None:
+        """By whoever believes that it ended the job, from wherever it believes to have begun."""
+        model = self.model
+        numbered = [Event(n, kind, data) for n, (kind, data) in enumerate(model.log, 1)]
+        events = list(merge(numbered[start - 1 :]))
+        if not events:
+            return
+        events[-1] = events[-1]._replace(seq=events[-1].seq + wrong)
+        call = self.logs.compact(self.id, model.attempt - stale, start, events)
+        allowed = model.status in ENDED and not (stale or wrong or model.compacted)
+        assert self.run(call) == allowed
+        model.compacted = model.compacted or (allowed and any(event.pieces for event in events))
+
     def write(self, call: Any, stale: int, first: int, drafts: Drafts) -> bool:
         """Makes the call; whether it was allowed, by both the scripts and the model."""
         refused = self.model.refusal(self.model.attempt - stale)
@@ -234,9 +249,12 @@ class LogMachine(RuleBasedStateMachine):
     @invariant()
     def redis_holds_what_the_model_says(self) -> None:
         record, entries, flag, *lives = self.run(self.look())
-        assert [(n, e[b"type"].decode(), e[b"data"]) for n, e in entries] == [
-            (b"%d-0" % n, kind, data) for n, (kind, data) in enumerate(self.model.log, 1)
-        ]
+        if not self.model.compacted:
+            assert [(n, e[b"type"].decode(), e[b"data"]) for n, e in entries] == [
+                (b"%d-0" % n, kind, data) for n, (kind, data) in enumerate(self.model.log, 1)
+            ]
+        numbered = [Event(n, kind, data) for n, (kind, data) in enumerate(self.model.log, 1)]
+        assert self.run(history(self.logs, self.id)) == numbered
         assert (record.status, record.attempt) == (self.model.status, self.model.attempt)
         assert record.last_seq == len(self.model.log)
         assert flag == (None if self.model.flag is None else self.model.flag.encode())

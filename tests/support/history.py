@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -10,6 +11,28 @@ from tests.support.client import Entry
 
 TEXT = frozenset({"content", "reasoning", "refusal"})
 VOIDS = frozenset({"started", "restarted"})
+
+
+def appended(rows: Sequence[tuple[str, dict[str, str]]]) -> list[Entry]:
+    """The events of a log's stream as they were appended, whether it has been compacted or not."""
+    entries: list[Entry] = []
+    for entry_id, row in rows:
+        seq, fields = int(entry_id.removesuffix("-0")), json.loads(row["data"])
+        if "pieces" not in row:
+            entries.append(Entry(seq, row["type"], row["data"]))
+            continue
+        lengths = [int(length) for length in row["pieces"].split(",")]
+        if "from" in row:
+            start = int(row["from"])
+            fields = {"content": json.loads(rows[-1][1]["data"])["content"][start : start + sum(lengths)]}
+        whole, start = fields["content"], 0
+        assert len(whole) == sum(lengths), f"the pieces of entry {entry_id} are not its text"
+        for number, length in enumerate(lengths, seq - len(lengths) + 1):
+            piece = {**fields, "content": whole[start : start + length]}
+            data = json.dumps(piece, ensure_ascii=False, separators=(",", ":"))
+            entries.append(Entry(number, row["type"], data))
+            start += length
+    return entries
 
 
 def text(entries: Sequence[Entry], choice: int = 0) -> str:

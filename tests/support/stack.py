@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 
 from readalong.keys import Keys
 from tests.support.client import Entry
+from tests.support.history import appended
 from tests.support.servers import RedisServer
 
 SECRET: Final = "sk-never-to-be-seen-4f1c9a7e"
@@ -297,9 +298,9 @@ class Stack:
         return next(worker for worker in self.workers if worker.pid == pid)
 
     def log_of(self, job_id: str) -> list[Entry]:
-        """A job's log, straight from Redis."""
+        """A job's log, straight from Redis, each event as it was appended."""
         rows = self.redis.command("XRANGE", self.keys.events(job_id), "-", "+")
-        return [Entry(int(entry_id.removesuffix("-0")), row["type"], row["data"]) for entry_id, row in rows]
+        return appended(rows)
 
     def hash_of(self, job_id: str) -> dict[str, str]:
         """A job's hash, straight from Redis."""

@@ -13,6 +13,7 @@ from arq import Retry
 from pydantic import AnyUrl
 
 from readalong.errors import Fenced, ModelError
+from readalong.events import Event
 from readalong.log import Appended, Claim, Verdict
 from readalong.record import Record
 from readalong.settings import Settings
@@ -24,7 +25,10 @@ from worker.runner import Runner
 
 JOB = "a-job-of-the-tests"
 #: Each place in a run where it waits, in order; the model stays silent after its second piece if it is held there.
-STEPS = ("claim", "record", "call", "piece 0", "append 0", "piece 1", "append 1", "rest", "leave", "finish", "close")
+STEPS = (
+    *("claim", "record", "call", "piece 0", "append 0", "piece 1", "append 1", "rest", "leave"),
+    *("finish", "compact", "close"),
+)
 
 
 class Gate:
@@ -132,6 +136,12 @@ class FakeLog:
         self.end, self.error = events[-1][0], orjson.loads(events[-1][1]).get("error")
         return answer
 
+    async def compact(self, job_id: str, attempt: int, first: int, events: Sequence[Event]) -> bool:
+        await self._gate.step("compact")
+        assert self.end is not None
+        assert events[-1].seq == self.last_seq
+        return True
+
     async def hand_over(self, job_id: str, attempt: int, reason: str, *, counts: bool) -> None:
         await self._gate.step("hand over")
         self._check()
@@ -218,7 +228,7 @@ async def test_a_run_that_is_cancelled_from_outside_leaves_nothing(step: str) ->
     stage.task.cancel()
     assert await stage.outcome() == "cancelled"
     stage.check_empty()
-    assert stage.log.end == ("done" if step == "close" else None)
+    assert stage.log.end == ("done" if step in ("compact", "close") else None)
 
 
 STREAMING = ("record", "call", "piece 0", "append 0", "piece 1", "append 1")
@@ -250,7 +260,7 @@ async def test_an_order_to_stop_is_obeyed_at_every_step_and_leaves_nothing(
     stage.check_empty()
 
 
-@pytest.mark.parametrize("step", ["rest", "leave", "finish", "close"])
+@pytest.mark.parametrize("step", ["rest", "leave", "finish", "compact", "close"])
 async def test_an_order_to_stop_that_comes_when_all_is_said_changes_nothing(step: str) -> None:
     stage = Stage(step)
     await stage.held()

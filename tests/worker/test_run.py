@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from demomodel import text_for
-from readalong.events import Event
+from readalong.events import Event, merge
 from readalong.settings import Settings
 from readalong.sse import Decoder
 from tests.readalong.helpers import types
@@ -82,6 +82,17 @@ async def test_an_ordinary_answer_is_told_whole_with_its_metrics(house: House, m
     assert 0 <= metrics["queue_seconds"] <= metrics["time_to_first_token"] <= metrics["total_seconds"] < 20
     assert 0.05 <= metrics["time_to_first_token_from_call"] <= metrics["time_to_first_token"]
     assert 100 < metrics["tokens_per_second"] < 4000
+
+
+async def test_the_log_of_an_ended_job_is_stored_in_few_entries(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And says the same, piece by piece."""
+    ran = await run(house, monkeypatch, "demo", rate=200)
+    assert ran.names.count("content") > 5
+    assert ran.text == text_for(ran.body)
+    entries = await house.redis.xrange(house.keys.events(ran.id))
+    assert [int(entry_id[:-2]) for entry_id, _ in entries] == [event.seq for event in merge(ran.events)]
+    assert len(entries) < 7
+    assert await house.events(ran.id) == ran.events
 
 
 async def test_the_hash_holds_what_the_end_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import pytest
 
 from readalong.errors import Fenced, StoreUnavailable
-from readalong.events import Draft
+from readalong.events import Draft, Event
 from readalong.log import Appended, Log
 from readalong.scripts import Argument
 from tests.readalong.helpers import command, types
@@ -17,6 +18,7 @@ from tests.support.waiting import until
 from tests.worker.helpers import House, text_of
 from worker.tail import Tail
 
+T = TypeVar("T")
 Trouble = Callable[[int], str | None]
 DONE = [Draft("done", {"content": "", "metrics": {}})]
 
@@ -46,6 +48,11 @@ class Flaky(Log):
         answer = await super().finish(job_id, attempt, first, drafts, fields)
         return self._lost(how, answer)
 
+    async def compact(self, job_id: str, attempt: int, first: int, events: Sequence[Event]) -> bool:
+        how = self._how()
+        answer = await super().compact(job_id, attempt, first, events)
+        return self._lost(how, answer)
+
     def _how(self) -> str | None:
         how = self._trouble(self.calls)
         self.calls += 1
@@ -53,7 +60,7 @@ class Flaky(Log):
             raise StoreUnavailable("away")
         return how
 
-    def _lost(self, how: str | None, answer: Appended) -> Appended:
+    def _lost(self, how: str | None, answer: T) -> T:
         if how == "after":
             raise StoreUnavailable("the reply was lost")
         return answer
@@ -213,3 +220,61 @@ async def test_an_erased_job_is_gone(house: House) -> None:
         await tail.append(say("a"))
     assert caught.value.code == "gone"
     assert not await house.redis.exists(*house.keys.of_job(job_id))
+
+
+async def test_an_ended_log_is_compacted_and_reads_the_same(house: House) -> None:
+    job_id, tail, _ = await started(house)
+    await tail.append(say("a", "b"))
+    await tail.append(say("c"))
+    await tail.finish(end := [Draft("done", {"content": "abc"})], {})
+    before = await house.events(job_id)
+    await tail.compact()
+    assert await house.redis.xlen(house.keys.events(job_id)) == 4
+    assert await house.events(job_id) == before
+    assert before[-1].data == end[0].encode()
+
+
+async def test_a_repaired_log_is_compacted_from_what_the_tail_kept(house: House) -> None:
+    job_id, tail, _ = await started(house)
+    await tail.append(say("a", "b", "c"))
+    await roll_back(house, job_id, 3)
+    await tail.finish(DONE, {})
+    await tail.compact()
+    assert await house.redis.xlen(house.keys.events(job_id)) == 4
+    assert text_of(await house.events(job_id)) == "abc"
+
+
+async def test_a_log_without_neighbours_to_join_is_not_rewritten(house: House) -> None:
+    _, tail, log = await started(house)
+    await tail.append(say("a"))
+    await tail.finish(DONE, {})
+    await tail.compact()
+    assert log.calls == 2
+
+
+@pytest.mark.parametrize("how", ["before", "after"])
+async def test_a_redis_that_is_away_when_the_log_would_be_compacted_is_not_waited_for(house: House, how: str) -> None:
+    """The job has ended; its log is as valid as it was."""
+    job_id, tail, log = await started(house, lambda call: how if call == 2 else None)
+    await tail.append(say("a", "b"))
+    await tail.finish(DONE, {})
+    await tail.compact()
+    assert log.calls == 3
+    assert await house.redis.xlen(house.keys.events(job_id)) == (5 if how == "before" else 4)
+    assert text_of(await house.events(job_id)) == "ab"
+
+
+@pytest.mark.parametrize("limit", ["_MOST", "_MOST_BEFORE"])
+async def test_a_log_too_long_for_one_script_call_stays_as_it_is(
+    house: House, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis serves nobody while it rewrites one."""
+    _, tail, log = await started(house)
+    await tail.append(say("a", "b"))
+    await tail.finish(DONE, {})
+    with monkeypatch.context() as patch:
+        patch.setattr(f"worker.tail.{limit}", 1)
+        await tail.compact()
+        assert log.calls == 2
+    await tail.compact()
+    assert log.calls == 3
