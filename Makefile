@@ -34,12 +34,13 @@ format: .venv/project ## Format, and fix what ruff can fix
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-bench: .venv/project ## Measure; ARGS as in bench/README.md
-	@$(BIN)/python -m bench $(ARGS)
+bench: .venv/project .venv/bench ## Measure, five minutes; QUICK=1: one
+	@QUICK=$(QUICK) $(BIN)/python -m bench
 
-lock: .venv-lock/done ## Renew both locks from pyproject.toml
+lock: .venv-lock/done ## Renew the locks from pyproject.toml
 	@$(LOCK) --group dev -o requirements.lock --upgrade
 	@$(LOCK) --group build -o requirements-runtime.lock -c requirements.lock --upgrade
+	@$(LOCK) --only-group bench -o requirements-bench.lock -c requirements.lock --upgrade
 
 clean: ## Remove the environments and all caches
 	rm -rf .venv .venv-lock .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
@@ -55,6 +56,10 @@ clean: ## Remove the environments and all caches
 	@echo "Making .venv and installing requirements.lock ..." >&2
 	@$(PYTHON) -m venv --clear .venv
 	@$(PIP) install --quiet --require-hashes -r requirements.lock
+	@touch $@
+
+.venv/bench: requirements-bench.lock .venv/lock
+	@$(PIP) install --quiet --require-hashes -r requirements-bench.lock
 	@touch $@
 
 .venv-lock/done: Makefile

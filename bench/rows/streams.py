@@ -8,12 +8,15 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from bench.cpu import CpuMeter
+from bench.harness.cpu import CpuMeter
+from bench.harness.errors import BenchError
+from bench.harness.monitor import Monitor
+from bench.harness.quantiles import curve, summary
+from bench.harness.stack import Stack
+from bench.load.wire import Caller, Stream, Token, all_of, question
 from bench.plan import Plan
-from bench.stack import BenchError, Stack
-from bench.wire import Caller, Stream, Token, all_of, question
 
 _WITHIN: Final = 30.0
 #: Seconds of tokens beyond the measurement, and those that opening a stream may take: all must run while it lasts.
@@ -22,6 +25,13 @@ _OPENING: Final = 0.01
 
 #: Opens so many streams, each of so many tokens at such a pace.
 Open = Callable[[Stack, int, int, float], Awaitable[list[Stream]]]
+
+
+#: What is halted while another is measured.
+_OURS: Final = ("worker", "api")
+#: Tokens a second of a model that is fast, and seconds in which commands are counted.
+_FAST: Final = 5000
+_COUNTED_SECONDS: Final = 1.0
 
 
 class Load(NamedTuple):
@@ -43,6 +53,7 @@ class Flow:
     """Seconds of CPU time by process; `client` is the load generator itself."""
     tokens: int = 0
     """Tokens that the model sent in the measured time."""
+    seconds: float = 0.0
 
     def add(self, streams: list[list[Token]], cpu: dict[str, float], tokens: int, start: int, end: int) -> None:
         """Takes in all tokens that came from `start` to `end`, in nanoseconds."""
@@ -51,6 +62,19 @@ class Flow:
         for name, seconds in cpu.items():
             self.cpu[name] = self.cpu.get(name, 0.0) + seconds
         self.tokens += tokens
+        self.seconds += (end - start) / 1e9
+
+    def found(self) -> dict[str, Any]:
+        """`busy` is the share of a core; `cpu_us_total` is that of the servers, without the client's."""
+        servers = sum(seconds for name, seconds in self.cpu.items() if name != "client")
+        return {
+            "delay_ms": summary(self.delays),
+            "delay_curve": curve(self.delays),
+            "tokens": self.tokens,
+            "cpu_us": {name: seconds / self.tokens * 1e6 for name, seconds in self.cpu.items()},
+            "cpu_us_total": servers / self.tokens * 1e6,
+            "busy": {name: seconds / self.seconds for name, seconds in self.cpu.items()},
+        }
 
 
 class Streams:
@@ -61,27 +85,61 @@ class Streams:
         self.direct = {streams: Flow() for streams in plan.streams}
 
     async def measure(self, stack: Stack, plan: Plan) -> None:
-        """One round. Which way goes first is left to chance."""
+        """One round. Which way goes first is left to chance; the other is halted meanwhile."""
         for streams in plan.streams:
-            ways = [
-                (self.readalong[streams], _watched_jobs, ("worker", "api", "valkey")),
-                (self.direct[streams], _direct, ("direct",)),
-            ]
             load = Load(streams, plan.stream_rate, plan.stream_seconds, plan.settle)
-            for flow, open_streams, names in random.sample(ways, len(ways)):
-                await run(flow, stack, open_streams, names, load)
+            ways = [(self.readalong[streams], False), (self.direct[streams], True)]
+            for flow, direct in random.sample(ways, 2):
+                if direct:
+                    with stack.stopped(*_OURS):
+                        await run(flow, stack, _direct, ("direct",), load)
+                else:
+                    await ours(flow, stack, load)
+
+    def found(self) -> dict[str, Any]:
+        return {
+            str(streams): {"readalong": flow.found(), "direct": self.direct[streams].found()}
+            for streams, flow in self.readalong.items()
+        }
 
 
-class Fanout:
-    """Many watchers of one job."""
+async def ours(flow: Flow, stack: Stack, load: Load) -> None:
+    """readalong alone."""
+    with stack.stopped("direct"):
+        await run(flow, stack, watched_jobs, (*_OURS, "valkey"), load)
 
-    def __init__(self) -> None:
-        self.readalong = Flow()
 
-    async def measure(self, stack: Stack, plan: Plan) -> None:
-        """One round."""
-        load = Load(plan.watchers, plan.watch_rate, plan.watch_seconds, plan.settle)
-        await run(self.readalong, stack, _one_job, ("worker", "api", "valkey"), load)
+async def commands(stack: Stack, plan: Plan) -> dict[str, Any]:
+    """Commands of clients for each token, by name.
+
+    `paced`: of the plan's streams while they run, what idles beside them counted too. `fast`: of one whole job of a
+    model that is fast, from its submit on.
+    """
+    count, rate = plan.streams[0], plan.stream_rate
+    tokens = int(rate * (2 * plan.settle + _COUNTED_SECONDS + _SPARE + count * _OPENING))
+    streams = await watched_jobs(stack, count, tokens, rate)
+    await all_of([stream.begun for stream in streams], _WITHIN, "begun")
+    await asyncio.sleep(plan.settle)
+    with Monitor(stack.redis.port) as monitor:
+        start = time.monotonic_ns()
+        await asyncio.sleep(_COUNTED_SECONDS)
+        end = time.monotonic_ns()
+    await all_of([stream.closed for stream in streams], _WITHIN, "ended")
+    sent = sum(start <= token.sent < end for stream in streams for token in stream.tokens())
+    paced = _per_token(monitor, sent)
+    tokens = int(_FAST * _COUNTED_SECONDS)
+    with Monitor(stack.redis.port) as monitor:
+        streams = await watched_jobs(stack, 1, tokens, _FAST)
+        await all_of([stream.closed for stream in streams], _WITHIN, "ended")
+    return {"paced": paced, "fast": _per_token(monitor, tokens)}
+
+
+def _per_token(monitor: Monitor, tokens: int) -> dict[str, Any]:
+    return {
+        "tokens": tokens,
+        "per_token": monitor.counts.total() / tokens,
+        "by_name": {name: count / tokens for name, count in monitor.counts.items()},
+    }
 
 
 async def run(flow: Flow, stack: Stack, open_streams: Open, names: tuple[str, ...], load: Load) -> None:
@@ -110,7 +168,7 @@ async def run(flow: Flow, stack: Stack, open_streams: Open, names: tuple[str, ..
     flow.add(seen, cpu, len(sent), start, end)
 
 
-async def _watched_jobs(stack: Stack, count: int, tokens: int, rate: float) -> list[Stream]:
+async def watched_jobs(stack: Stack, count: int, tokens: int, rate: float) -> list[Stream]:
     """As many jobs, each with one watcher."""
     caller = await Caller.open(stack.ports["api"])
     streams = []
@@ -119,14 +177,6 @@ async def _watched_jobs(stack: Stack, count: int, tokens: int, rate: float) -> l
         streams.append(await Stream.open(stack.ports["api"], "GET", job["links"]["events"]))
     await caller.close()
     return streams
-
-
-async def _one_job(stack: Stack, count: int, tokens: int, rate: float) -> list[Stream]:
-    """One job with as many watchers."""
-    caller = await Caller.open(stack.ports["api"])
-    job = (await caller.call("POST", "/v1/jobs", question(tokens, rate))).body
-    await caller.close()
-    return [await Stream.open(stack.ports["api"], "GET", job["links"]["events"]) for _ in range(count)]
 
 
 async def _direct(stack: Stack, count: int, tokens: int, rate: float) -> list[Stream]:
