@@ -38,9 +38,9 @@ bench: .venv/project .venv/bench ## Measure, five minutes; QUICK=1: one
 	@QUICK=$(QUICK) $(BIN)/python -m bench
 
 lock: .venv-lock/done ## Renew the locks from pyproject.toml
-	@$(LOCK) --group dev -o requirements.lock --upgrade
-	@$(LOCK) --group build -o requirements-runtime.lock -c requirements.lock --upgrade
-	@$(LOCK) --only-group bench -o requirements-bench.lock -c requirements.lock --upgrade
+	@$(LOCK) pyproject.toml --group dev -o requirements.lock --upgrade
+	@$(LOCK) pyproject.toml --group build -o requirements-runtime.lock -c requirements.lock --upgrade
+	@$(LOCK) --group bench -o requirements-bench.lock -c requirements.lock --upgrade
 
 clean: ## Remove the environments and all caches
 	rm -rf .venv .venv-lock .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
@@ -70,7 +70,7 @@ clean: ## Remove the environments and all caches
 
 # No address of a registry gets into a lock, and it holds for Linux and macOS and every Python that we support.
 LOCK = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--system-certs --no-emit-index-url --annotation-style line --custom-compile-command 'make lock' pyproject.toml
+	--system-certs --no-emit-index-url --annotation-style line --custom-compile-command 'make lock'
 
 define NEEDS_PYTHON
 $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import orjson
 
-from bench.report.rows import number, rows
+from bench.report.row import number
+from bench.report.rows import rows
 
 #: A figure may be so much worse before it is worth a line.
 TOLERANCE: Final = 1.15

@@ -8,7 +8,8 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from bench.report.rows import Row, rows
+from bench.report.row import Row
+from bench.report.rows import rows
 
 README: Final = Path(__file__).parents[1] / "README.md"
 BEGIN: Final = "<!-- table: written by `python -m bench` -->\n"
