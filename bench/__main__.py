@@ -58,7 +58,10 @@ def main() -> int:
         table.write_readme(found)
         _draw(found, console)
     table.show(found, console)
-    lines = [] if before is None else compare.worse(before, found)
+    if before is None:
+        console.print("\nThere is no committed run to compare this one with.")
+        return 0
+    lines = compare.worse(before, found)
     console.print("\nWorse than the committed run:" if lines else "\nNothing is worse than in the committed run.")
     for line in lines:
         console.print(f"  {line}", highlight=False, markup=False)

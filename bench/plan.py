@@ -22,7 +22,7 @@ class Plan:
     #: Events at full speed: readalong's, nchan's, the others'. They differ so that each takes some seconds.
     flood: tuple[int, int, int]
 
-    #: Streams at once, the most first; tokens a second of each, seconds of a measurement.
+    #: Streams at once, the most first, and only those in rounds after the first; tokens a second of each, seconds.
     streams: tuple[int, ...]
     stream_rate: float
     stream_seconds: float
@@ -45,6 +45,8 @@ class Plan:
     #: For what must stay flat: finished jobs in Redis, jobs running elsewhere.
     finished_jobs: int
     elsewhere_jobs: int
+    #: Whether the figures without them are taken again just before, and not from the beginning of the run.
+    flat_again: bool
 
     #: Seconds between the last stream's first token and the measurement.
     settle: float = 0.5
@@ -56,15 +58,15 @@ FULL: Final = Plan(
     rounds=2,
     watchers=(1000, 300, 100),
     watch_rate=20,
-    watch_seconds=8,
-    fewer_seconds=3,
+    watch_seconds=6,
+    fewer_seconds=2,
     flood=(10_000, 1_000, 100),
     streams=(50, 20, 1),
     stream_rate=50,
-    stream_seconds=6,
-    stock_jobs=20,
+    stream_seconds=5,
+    stock_jobs=12,
     jobs=100,
-    loaded_jobs=100,
+    loaded_jobs=60,
     late_tokens=4000,
     late_jobs=10,
     returning=1000,
@@ -73,27 +75,30 @@ FULL: Final = Plan(
     weighed_rate=100,
     finished_jobs=100_000,
     elsewhere_jobs=1000,
+    flat_again=True,
 )
 QUICK: Final = Plan(
     rounds=1,
-    watchers=(1000,),
+    watchers=(500,),
     watch_rate=20,
-    watch_seconds=1.5,
+    watch_seconds=1,
     fewer_seconds=0,
-    flood=(3_000, 200, 20),
+    flood=(2_000, 200, 20),
     streams=(50,),
     stream_rate=50,
-    stream_seconds=1.5,
-    stock_jobs=6,
-    jobs=40,
-    loaded_jobs=30,
+    stream_seconds=1,
+    stock_jobs=5,
+    jobs=30,
+    loaded_jobs=15,
     late_tokens=4000,
-    late_jobs=3,
-    returning=1000,
+    late_jobs=2,
+    returning=300,
     returning_events=4000,
     weighed_tokens=1000,
     weighed_rate=500,
     finished_jobs=10_000,
-    elsewhere_jobs=1000,
-    settle=0.3,
+    elsewhere_jobs=500,
+    flat_again=False,
+    settle=0.2,
+    warm_up_jobs=10,
 )

@@ -17,8 +17,8 @@ class Running:
     """A started contender with one channel."""
 
     port: int
-    #: Of a watcher's GET.
-    path: str
+    #: The GET of a watcher who comes now, and wants what comes after.
+    request: Callable[[], str]
     #: By role. `server` holds the watchers' connections; the others do what it needs done.
     pids: dict[str, int]
     publish: Publish

@@ -12,6 +12,7 @@ from typing import Final
 from bench.contenders.contender import Running
 from bench.contenders.poster import Poster
 from bench.harness.stack import Stack, accepts
+from bench.load.crowd import get
 
 _BATCH: Final = 100
 _HEAD: Final = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
@@ -77,4 +78,4 @@ async def start(stack: Stack) -> AsyncIterator[Running]:
     with stack.child("floor") as port:
         stack.wait("floor", accepts)
         async with Poster.open(port, "/") as poster:
-            yield Running(port, "/", {"server": stack.pids["floor"]}, poster.publish, _BATCH)
+            yield Running(port, lambda: get("/"), {"server": stack.pids["floor"]}, poster.publish, _BATCH)

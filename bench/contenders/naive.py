@@ -14,6 +14,7 @@ from starlette.responses import StreamingResponse
 
 from bench.contenders.contender import Running
 from bench.harness.stack import Stack, answers
+from bench.load.crowd import get
 
 _BATCH: Final = 20
 
@@ -65,4 +66,4 @@ async def start(stack: Stack) -> AsyncIterator[Running]:
                         pipe.publish("bench", text)
                     await pipe.execute()
 
-            yield Running(port, "/watch/bench", {"server": stack.pids["naive"]}, publish, _BATCH)
+            yield Running(port, lambda: get("/watch/bench"), {"server": stack.pids["naive"]}, publish, _BATCH)

@@ -15,6 +15,7 @@ from bench.contenders.contender import Running
 from bench.contenders.poster import Poster
 from bench.harness.errors import BenchError
 from bench.harness.stack import Stack, accepts
+from bench.load.crowd import get
 from tests.support.servers import free_port
 
 _MODULES: Final = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
@@ -94,7 +95,7 @@ async def start(stack: Stack) -> AsyncIterator[Running]:
     with stack.process("nchan", words, port) as master:
         stack.wait("nchan", accepts)
         async with Poster.open(port, "/pub") as poster:
-            yield Running(port, "/sub", {"server": _worker(master.pid)}, poster.publish, _BATCH)
+            yield Running(port, lambda: get("/sub"), {"server": _worker(master.pid)}, poster.publish, _BATCH)
 
 
 def _worker(master: int) -> int:

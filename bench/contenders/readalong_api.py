@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from bench.contenders.contender import Running
 from bench.harness.jobs import Jobs
 from bench.harness.stack import Stack, answers
+from bench.load.crowd import get
 
 #: Events of one append at full speed: what a fast model sends while the append before is under way.
 _BATCH = 20
@@ -20,5 +21,5 @@ async def start(stack: Stack) -> AsyncIterator[Running]:
         stack.wait("api", lambda at: answers(at, "/healthz"))
         async with Jobs.on(stack.redis.url) as jobs:
             job = await jobs.running()
-            yield Running(port, job.path, {"server": stack.pids["api"]}, job.append, _BATCH)
+            yield Running(port, lambda: get(job.path, job.last_seq), {"server": stack.pids["api"]}, job.append, _BATCH)
             await job.finish()

@@ -1,5 +1,6 @@
-// resumable-stream as its README has it: `node resumable.cjs server PORT` answers every GET with the existing stream,
-// `node resumable.cjs producer PORT` makes that stream of the lines that it is sent. READALONG_REDIS_URL is the Redis.
+// resumable-stream as its README has it. READALONG_REDIS_URL is the Redis.
+// `node resumable.cjs server PORT` answers every GET with the existing stream, from the character that its query names;
+// `node resumable.cjs producer PORT` makes that stream of the lines that it is sent.
 'use strict'
 const http = require('node:http')
 const net = require('node:net')
@@ -22,8 +23,8 @@ async function context() {
 
 async function serve() {
   const streams = await context()
-  const server = http.createServer(async (_request, response) => {
-    const stream = await streams.resumeExistingStream(NAME)
+  const server = http.createServer(async (request, response) => {
+    const stream = await streams.resumeExistingStream(NAME, Number(request.url.split('?')[1] ?? 0))
     if (!stream) return response.writeHead(422).end()
     response.writeHead(200, { 'content-type': 'text/event-stream' })
     response.flushHeaders()

@@ -13,6 +13,7 @@ from typing import Final
 
 from bench.contenders.contender import Running
 from bench.harness.stack import Stack, accepts
+from bench.load.crowd import get
 from tests.support.servers import free_port
 
 #: Where the npm packages `resumable-stream` and `redis` are, if Node does not find them by itself.
@@ -20,6 +21,8 @@ VARIABLE: Final = "READALONG_BENCH_NODE_MODULES"
 
 _SCRIPT: Final = Path(__file__).with_suffix(".cjs")
 _BATCH: Final = 20
+#: Characters that the producer puts around an event.
+_FRAME: Final = len("data: \n\n")
 _LOOK: Final = (
     "require('redis'); const main = require.resolve('resumable-stream/generic');"
     "console.log(require(require('path').join(main, '../../package.json')).version)"
@@ -60,14 +63,17 @@ async def start(stack: Stack) -> AsyncIterator[Running]:
         stack.wait("producer", accepts)
         with stack.process("resumable", ["node", str(_SCRIPT), "server", str(port)], port, _environment()):
             stack.wait("resumable", accepts)
+            said = 0
             _, writer = await asyncio.open_connection("127.0.0.1", feed)
 
             async def publish(texts: Sequence[bytes]) -> None:
+                nonlocal said
+                said += sum(len(text) + _FRAME for text in texts)
                 writer.write(b"".join(text + b"\n" for text in texts))
                 await writer.drain()
 
             pids = {"server": stack.pids["resumable"], "producer": stack.pids["producer"]}
-            yield Running(port, "/", pids, publish, _BATCH)
+            yield Running(port, lambda: get(f"/?{said}"), pids, publish, _BATCH)
             writer.close()
 
 

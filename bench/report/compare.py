@@ -10,19 +10,22 @@ import orjson
 
 from bench.report.row import number
 from bench.report.rows import rows
+from bench.run import FORMAT
 
 #: A figure may be so much worse before it is worth a line.
 TOLERANCE: Final = 1.15
 
 
 def committed(path: Path) -> dict[str, Any] | None:
-    """The results of the last commit, or those of the file where there is no repository; None if neither is there."""
+    """The results of the last commit, or those of the file where there is no repository; None if neither is there,
+    or they are those of another version of this benchmark."""
     shown = subprocess.run(
         ["git", "show", f"HEAD:./{path.name}"], cwd=path.parent, capture_output=True, check=False
     ).stdout
     if not shown and path.exists():
         shown = path.read_bytes()
-    return orjson.loads(shown) if shown else None
+    found: dict[str, Any] | None = orjson.loads(shown) if shown else None
+    return found if found is not None and found.get("format") == FORMAT else None
 
 
 def worse(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from bench.harness.memory import memory_kb
 from bench.harness.monitor import Monitor
 from bench.harness.quantiles import curve, summary
 from bench.harness.stack import Stack
-from bench.load.crowd import Crowd, get
+from bench.load.crowd import Crowd
 from bench.load.stamps import stamped
 from bench.plan import Plan
 
@@ -23,7 +23,9 @@ _FLOOD_WITHIN: Final = 90.0
 _WARM: Final = 20
 _WARM_EVENTS: Final = 100
 #: Seconds in which connections come to rest.
-_SETTLE: Final = 0.4
+_SETTLE: Final = 0.3
+#: Events of the measurement that counts commands.
+_COUNTED: Final = 10
 
 
 class Pace(NamedTuple):
@@ -43,7 +45,7 @@ async def visit(contender: Contender, stack: Stack, crowd: Crowd, plan: Plan, fl
         found: dict[str, Any] = {"idle": await _idle(running, stack, crowd, most)}
         found["paced"] = {str(most): await paced(running, pids, crowd, Pace(most, plan.watch_rate, plan.watch_seconds))}
         found["flood"] = await _flood(running, pids, crowd, most, flood)
-        found["commands_per_event"] = await _commands(running, stack, crowd, plan.watch_rate)
+        found["commands_per_event"] = await _commands(running, stack, crowd)
         for watchers in fewer:
             await crowd.close(keep=watchers)
             await asyncio.sleep(_SETTLE)
@@ -61,7 +63,7 @@ async def alone(contender: Contender, stack: Stack, crowd: Crowd, plan: Plan) ->
     most = plan.watchers[0]
     async with contender.start(stack) as running:
         await _warm_up(running, crowd)
-        await crowd.open(running.port, [get(running.path)] * most)
+        await crowd.open(running.port, [running.request()] * most)
         await asyncio.sleep(_SETTLE)
         pace = Pace(most, plan.watch_rate, plan.watch_seconds)
         found = await paced(running, _pids(running, stack), crowd, pace)
@@ -127,7 +129,7 @@ async def _idle(running: Running, stack: Stack, crowd: Crowd, watchers: int) -> 
     pid = running.pids["server"]
     before, connections = memory_kb(pid), _connections(stack)
     with Monitor(stack.redis.port) as monitor:
-        opened = await crowd.open(running.port, [get(running.path)] * watchers)
+        opened = await crowd.open(running.port, [running.request()] * watchers)
         await asyncio.sleep(_SETTLE)
     after = memory_kb(pid)
     return {
@@ -141,21 +143,19 @@ async def _idle(running: Running, stack: Stack, crowd: Crowd, watchers: int) -> 
     }
 
 
-async def _commands(running: Running, stack: Stack, crowd: Crowd, rate: float) -> dict[str, float]:
+async def _commands(running: Running, stack: Stack, crowd: Crowd) -> dict[str, float]:
     """Commands of clients by name, for each event that all watch; the publisher's own is among them."""
-    events = 20
-    await crowd.expect(events)
+    await crowd.expect(_COUNTED)
     with Monitor(stack.redis.port) as monitor:
-        for _ in range(events):
+        for _ in range(_COUNTED):
             await running.publish([stamped()])
-            await asyncio.sleep(1 / rate)
         await crowd.wait(_WITHIN)
-    return {name: count / events for name, count in monitor.counts.items()}
+    return {name: count / _COUNTED for name, count in monitor.counts.items()}
 
 
 async def _warm_up(running: Running, crowd: Crowd) -> None:
     """Some watchers and events before those that count."""
-    await crowd.open(running.port, [get(running.path)] * _WARM)
+    await crowd.open(running.port, [running.request()] * _WARM)
     await asyncio.sleep(_SETTLE)
     await crowd.expect(_WARM_EVENTS)
     for _ in range(_WARM_EVENTS):

@@ -32,10 +32,10 @@ async def fill(stack: Stack, jobs: Jobs, plan: Plan) -> None:
         await taken(jobs, plan.elsewhere_jobs)
 
 
-async def pipeline(stack: Stack, jobs: Jobs, plan: Plan) -> dict[str, Any]:
-    """Streams and starts again, in a Redis that has just been filled, beside the same just before."""
+async def pipeline(stack: Stack, jobs: Jobs, plan: Plan, earlier: dict[str, Any]) -> dict[str, Any]:
+    """Streams and starts in a Redis that has just been filled, beside the same just before or `earlier` in the run."""
     found: dict[str, Any] = {"finished": plan.finished_jobs, "elsewhere": plan.elsewhere_jobs}
-    found["without"] = await _both(stack, plan)
+    found["without"] = await _both(stack, plan) if plan.flat_again else earlier
     await fill(stack, jobs, plan)
     found["with"] = await _both(stack, plan)
     return found

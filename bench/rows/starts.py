@@ -24,6 +24,9 @@ _WITHIN: Final = 20.0
 #: Seconds between jobs, at random, so that neither a poll nor a warm cache is met at the same point each time.
 _STOCK_PAUSE: Final = (0.0, 0.5)
 _PAUSE: Final = (0.01, 0.06)
+#: Seconds that a job beside the streams takes at most, on average, and those in which the streams are opened.
+_LOADED: Final = 0.12
+_OPENING: Final = 2.5
 
 
 @dataclass
@@ -76,7 +79,7 @@ class Starts:
 
     async def measure_loaded(self, stack: Stack, plan: Plan) -> None:
         """One round beside the plan's streams, which run for longer than this takes."""
-        seconds = plan.loaded_jobs * 0.1 + plan.settle + 1
+        seconds = plan.loaded_jobs * _LOADED + plan.settle + _OPENING
         others = await watched_jobs(stack, plan.streams[0], int(seconds * plan.stream_rate), plan.stream_rate)
         await all_of([stream.begun for stream in others], _WITHIN, "begun")
         await asyncio.sleep(plan.settle)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -19,9 +19,9 @@ from bench.load.wire import Caller, Stream, Token, all_of, question
 from bench.plan import Plan
 
 _WITHIN: Final = 30.0
-#: Seconds of tokens beyond the measurement, and those that opening a stream may take: all must run while it lasts.
-_SPARE: Final = 1.5
-_OPENING: Final = 0.01
+#: Seconds of tokens beyond the measurement, in which all streams are opened: all must run while it lasts. The second is
+#: for a machine on which that takes longer.
+_SPARES: Final = (2.0, 10.0)
 
 #: Opens so many streams, each of so many tokens at such a pace.
 Open = Callable[[Stack, int, int, float], Awaitable[list[Stream]]]
@@ -84,9 +84,9 @@ class Streams:
         self.readalong = {streams: Flow() for streams in plan.streams}
         self.direct = {streams: Flow() for streams in plan.streams}
 
-    async def measure(self, stack: Stack, plan: Plan) -> None:
+    async def measure(self, stack: Stack, plan: Plan, counts: Sequence[int]) -> None:
         """One round. Which way goes first is left to chance; the other is halted meanwhile."""
-        for streams in plan.streams:
+        for streams in counts:
             load = Load(streams, plan.stream_rate, plan.stream_seconds, plan.settle)
             ways = [(self.readalong[streams], False), (self.direct[streams], True)]
             for flow, direct in random.sample(ways, 2):
@@ -116,7 +116,7 @@ async def commands(stack: Stack, plan: Plan) -> dict[str, Any]:
     model that is fast, from its submit on.
     """
     count, rate = plan.streams[0], plan.stream_rate
-    tokens = int(rate * (2 * plan.settle + _COUNTED_SECONDS + _SPARE + count * _OPENING))
+    tokens = int(rate * (2 * plan.settle + _COUNTED_SECONDS + _SPARES[0]))
     streams = await watched_jobs(stack, count, tokens, rate)
     await all_of([stream.begun for stream in streams], _WITHIN, "begun")
     await asyncio.sleep(plan.settle)
@@ -147,25 +147,28 @@ async def run(flow: Flow, stack: Stack, open_streams: Open, names: tuple[str, ..
 
     Raises BenchError if a stream lacks a token or has one twice.
     """
-    tokens = int(load.rate * (load.seconds + load.settle + _SPARE + load.streams * _OPENING))
-    streams = await open_streams(stack, load.streams, tokens, load.rate)
-    await all_of([stream.begun for stream in streams], _WITHIN, "begun")
-    await asyncio.sleep(load.settle)
-    meter = CpuMeter({"client": os.getpid()} | {name: stack.pids[name] for name in names})
-    meter.start()
-    start = time.monotonic_ns()
-    await asyncio.sleep(load.seconds)
-    cpu = meter.stop()
-    end = time.monotonic_ns()
-    if any(stream.closed.done() for stream in streams):
-        raise BenchError("a stream ended before the measurement did")
-    await all_of([stream.closed for stream in streams], _WITHIN + tokens / load.rate, "ended")
-    seen = [stream.tokens() for stream in streams]
-    for one in seen:
-        if len(one) != tokens or len({token.sent for token in one}) != tokens:
-            raise BenchError(f"a stream of {tokens} tokens came as {len(one)}")
-    sent = {token.sent for one in seen for token in one if start <= token.came < end}
-    flow.add(seen, cpu, len(sent), start, end)
+    for spare in _SPARES:
+        tokens = int(load.rate * (load.seconds + load.settle + spare))
+        streams = await open_streams(stack, load.streams, tokens, load.rate)
+        await all_of([stream.begun for stream in streams], _WITHIN, "begun")
+        await asyncio.sleep(load.settle)
+        meter = CpuMeter({"client": os.getpid()} | {name: stack.pids[name] for name in names})
+        meter.start()
+        start = time.monotonic_ns()
+        await asyncio.sleep(load.seconds)
+        cpu = meter.stop()
+        end = time.monotonic_ns()
+        enough = not any(stream.closed.done() for stream in streams)
+        await all_of([stream.closed for stream in streams], _WITHIN + tokens / load.rate, "ended")
+        if enough:
+            seen = [stream.tokens() for stream in streams]
+            for one in seen:
+                if len(one) != tokens or len({token.sent for token in one}) != tokens:
+                    raise BenchError(f"a stream of {tokens} tokens came as {len(one)}")
+            sent = {token.sent for one in seen for token in one if start <= token.came < end}
+            flow.add(seen, cpu, len(sent), start, end)
+            return
+    raise BenchError("a stream ended before the measurement did")
 
 
 async def watched_jobs(stack: Stack, count: int, tokens: int, rate: float) -> list[Stream]:
