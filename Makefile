@@ -35,7 +35,7 @@ format: .venv/project ## Format, and fix what ruff can fix
 	@$(BIN)/ruff format .
 
 bench: .venv/project .venv/bench ## Measure, five minutes; QUICK=1: one
-	@QUICK=$(QUICK) $(BIN)/python -m bench
+	@$(BIN)/python -m bench
 
 lock: .venv-lock/done ## Renew the locks from pyproject.toml
 	@$(LOCK) pyproject.toml --group dev -o requirements.lock --upgrade

@@ -62,6 +62,8 @@ def main() -> int:
         console.print("\nThere is no committed run to compare this one with.")
         return 0
     lines = compare.worse(before, found)
+    if before["quick"] != quick:
+        console.print("\nThe committed run was of another length: what depends on it differs too.")
     console.print("\nWorse than the committed run:" if lines else "\nNothing is worse than in the committed run.")
     for line in lines:
         console.print(f"  {line}", highlight=False, markup=False)

@@ -102,12 +102,8 @@ def _worker(master: int) -> int:
     """The one worker process of a master."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        said = subprocess.run(
-            ["ps", "-o", "pid=,args=", "--ppid", str(master)], capture_output=True, text=True, check=False
-        )
-        for line in said.stdout.splitlines():
-            pid, _, name = line.strip().partition(" ")
-            if "worker process" in name:
-                return int(pid)
+        said = subprocess.run(["pgrep", "-P", str(master)], capture_output=True, text=True, check=False).stdout
+        if said:
+            return int(said)
         time.sleep(0.02)
     raise BenchError("nginx has no worker process")

@@ -35,7 +35,8 @@ class Jobs:
     @classmethod
     @asynccontextmanager
     async def on(cls, url: str) -> AsyncIterator[Jobs]:
-        settings = Settings(redis_url=AnyUrl(url), lease=_LEASE)
+        # The defaults, as the measured processes have them, and nothing of the environment of whoever runs this.
+        settings = Settings.model_construct(redis_url=AnyUrl(url), lease=_LEASE)
         redis = connect(settings)
         try:
             yield cls(redis, settings)

@@ -92,7 +92,6 @@ def rest(found: dict[str, Any]) -> list[Row]:
             "≤ 10, one or few",
             f"{number(late['cold_ms']['p50'])} ({number(late['warm_ms']['p50'])}), {late['events']}",
             held=late["cold_ms"]["p50"] <= 10 and late["events"] <= HANDFUL,
-            marks={"events": late["events"]},
         ),
         *(_return(name, one) for name, one in found["return"].items()),
         Row(
@@ -114,7 +113,6 @@ def _return(name: str, one: dict[str, Any]) -> Row:
         "≤ 2, a handful",
         f"{number(one['seconds'])}, {one['log_reads']}",
         held=one["seconds"] <= 2 and one["log_reads"] <= HANDFUL,
-        marks={"reads": one["log_reads"]},
     )
 
 
