@@ -91,7 +91,7 @@ def _others(values: dict[str, Any], show: Callable[[Any], str] = number) -> str:
 
 
 def _ratio(values: dict[str, float]) -> str:
-    return number(values["readalong"] / values["nchan"]) if "nchan" in values else ""
+    return number(values["readalong"] / values["nchan"]) if values.get("nchan") else ""
 
 
 def _marks(values: dict[str, float]) -> dict[str, float]:
