@@ -19,7 +19,7 @@ def describe(server: redis.Redis, contenders: dict[str, str]) -> dict[str, Any]:
 
     `contenders`: the versions of those that are no Python packages.
     """
-    info: dict[str, Any] = server.info("server")  # type: ignore[assignment]  # it is not asynchronous
+    info: Any = server.info("server")  # redis-py's types do not know that this client is not asynchronous
     name = "valkey" if "valkey_version" in info else "redis"
     return {
         "machine": {
