@@ -106,20 +106,27 @@ class Hub:
         await self._subscriber.close()
 
     async def _open(self, job_id: str, position: int) -> Feed:
-        record = await self._log.record(job_id)
-        if record is None:
-            raise JobNotFound(f"There is no job {job_id}.")
         channel = self._channel(job_id)
         feed = Feed(job_id, self._log, self._max_bytes)
         self._feeds[channel] = feed
+        # At the same time as the record is read: most jobs that are opened run.
+        subscribing = asyncio.create_task(self._subscriber.subscribe(channel.decode()))
         try:
-            if not record.ended:
+            record = await self._log.record(job_id)
+            if record is None:
+                raise JobNotFound(f"There is no job {job_id}.")
+            if record.ended:
+                self._subscriber.unsubscribe(channel.decode())
+            else:
                 # First the subscription, then the log: the other way round loses what comes between.
-                await self._subscriber.subscribe(channel.decode())
+                await subscribing
             await feed.start(position, record.last_seq)
         except BaseException:
             self._drop(feed)
             raise
+        finally:
+            subscribing.cancel()
+            await asyncio.gather(subscribing, return_exceptions=True)
         # Whoever asked for it may be gone by now, or is about to begin: without a linger too.
         self._end_later(feed, max(self._linger, _FIRST_LINGER))
         return feed
@@ -163,13 +170,11 @@ class Hub:
 
     async def _beat(self) -> None:
         """Writes comments to clients that hear nothing, so that proxies keep their connections."""
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._heartbeat / 3)
-            before = loop.time() - self._heartbeat
             for feed in list(self._feeds.values()):
                 for watcher in list(feed.watchers):
-                    watcher.beat(before)
+                    watcher.beat()
 
     def _channel(self, job_id: str) -> bytes:
         return self._keys.live(job_id).encode()

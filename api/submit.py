@@ -29,26 +29,28 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
     request = check(body)
     job_id = new_job_id()
     digest = _digest(body)
-    known = None
     if key is not None:
         job_id, known = await _known(services, key, job_id, digest)
-    if known is None:
-        now = await _check_room(services)
-        new = Submission(
-            job_id=job_id,
-            model=request.model or services.settings.model,
-            request=raw,
-            metadata=orjson.dumps(body.get("metadata") or {}),
-            body_digest=digest,
-            created_at=now,
-            key_digest="" if key is None else key_digest(key),
-        )
-        # One after the other on one connection, and one round trip: a job that is not listed would not be swept.
-        _, (_, created) = await asyncio.gather(services.index.add(job_id, now), services.log.submit(new))
-        known = created
-    if known.status is Status.QUEUED:
-        await services.queue.enqueue(job_id, known.created_at)
-    return known
+        if known is not None:
+            if known.status is Status.QUEUED:
+                await services.queue.enqueue(job_id, known.created_at)
+            return known
+    now = await _check_room(services)
+    new = Submission(
+        job_id=job_id,
+        model=request.model or services.settings.model,
+        request=raw,
+        metadata=orjson.dumps(body.get("metadata") or {}),
+        body_digest=digest,
+        created_at=now,
+        key_digest="" if key is None else key_digest(key),
+    )
+    # In this order, on one connection, in one round trip. A job that is not listed would not be swept; one that was
+    # enqueued and could not be written is gone for the worker that claims it.
+    _, (_, record), _ = await asyncio.gather(
+        services.index.add(job_id, now), services.log.submit(new), services.queue.enqueue(job_id, now)
+    )
+    return record
 
 
 def _digest(body: dict[str, Any]) -> str:

@@ -25,7 +25,8 @@ from readalong.errors import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-#: Heartbeats that may be missed before the connection counts as dead.
+#: Heartbeats sent and not heard, one after the other, from which on the connection counts as dead. They are counted
+#: and not timed: a process that was paused has sent none, and has only not read what came yet.
 _MISSED: Final = 3
 
 
@@ -56,7 +57,7 @@ class Subscriber:
         self._waiting: dict[bytes, asyncio.Future[None]] = {}
         #: SUBSCRIBEs sent and not confirmed: after an UNSUBSCRIBE between two of them only the last one counts.
         self._sent: Counter[bytes] = Counter()
-        self._heard_at = 0.0
+        self._unheard = 0
         self._tasks: list[asyncio.Task[Any]] = []
         self._sending: set[asyncio.Task[None]] = set()
 
@@ -99,6 +100,8 @@ class Subscriber:
     def unsubscribe(self, channel: str) -> None:
         """Forgets the channel at once, so that a subscribe right after it asks Redis anew."""
         name = channel.encode()
+        if name not in self._wanted:
+            return
         self._wanted.discard(name)
         self._confirmed.discard(name)
         self._waiting.pop(name, None)
@@ -121,7 +124,6 @@ class Subscriber:
                 await connection.send_command(command, name, check_health=False)
 
     async def _stay_connected(self) -> None:
-        loop = asyncio.get_running_loop()
         pause = 0.05
         first = True
         while True:
@@ -133,7 +135,7 @@ class Subscriber:
                 # Its greeting has no time-out of its own, and the heartbeat watches only what is connected.
                 async with asyncio.timeout(self._patience):
                     await connection.connect()
-                self._heard_at = loop.time()
+                self._unheard = 0
                 pause = 0.05
                 channels = {self._own, *self._wanted}
                 self._sent = Counter(channels)
@@ -152,12 +154,11 @@ class Subscriber:
 
     async def _read(self, connection: AbstractConnection, missing: set[bytes], *, gap: bool) -> None:
         """Reads until the connection breaks; `missing` are the channels that it asked for at its start."""
-        loop = asyncio.get_running_loop()
         while True:
             kind, channel, data = await connection.read_response(disconnect_on_error=False)
             if kind == b"message":
                 if channel == self._own:
-                    self._heard_at = loop.time()
+                    self._unheard = 0
                 else:
                     self._receive(channel, data)
             elif kind == b"subscribe":
@@ -185,19 +186,21 @@ class Subscriber:
 
     async def _beat(self) -> None:
         """Publishes to our own channel; whoever does not hear himself has a dead connection."""
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._heartbeat)
             connection = self._connection
             if connection is None:
                 continue
-            if loop.time() - self._heard_at > _MISSED * self._heartbeat:
-                logger.warning("subscription: no heartbeat for %.1f s; reconnecting", loop.time() - self._heard_at)
-                self._heard_at = loop.time()
+            if self._unheard >= _MISSED:
+                logger.warning("subscription: %d heartbeats were not heard; reconnecting", self._unheard)
+                self._unheard = 0
                 await connection.disconnect(nowait=True)
                 continue
+            self._unheard += 1
             try:
-                with translated():
-                    await self._redis.publish(self._own, b"beat")
-            except StoreUnavailable as error:
+                # Behind a lost route the publish hangs too, and nobody would count.
+                async with asyncio.timeout(self._heartbeat):
+                    with translated():
+                        await self._redis.publish(self._own, b"beat")
+            except (StoreUnavailable, TimeoutError) as error:
                 logger.debug("heartbeat: %s", error)

@@ -1,21 +1,21 @@
 """One client's stream: a position in a feed, and a socket.
 
-The feed calls `push` for all its watchers when there is something new. A push drives the server's `send` by hand: as
-long as the socket takes the bytes, that costs no task switch. Only when `send` has to wait does a task wait with it
-(docs/decisions/0004-pushing-watchers.md).
+The feed calls `push` for all its watchers when there is something new. As long as the socket takes the bytes, a push is
+one write to it, with no coroutine and no task switch, and the bytes are the same object for all. Only who has to wait
+gets a task to wait with (docs/decisions/0004-pushing-watchers.md).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import types
-from collections.abc import Coroutine, Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import Receive, Scope, Send
 
 from api.formats import Format
+from api.line import Line
 from api.window import Batch
 from readalong.errors import JobNotFound, StoreUnavailable
 from readalong.sse import CONTENT_TYPE, HEARTBEAT
@@ -31,22 +31,25 @@ _HEADERS = [
     (b"x-accel-buffering", b"no"),
 ]
 
+#: Of the hub's beats, those without a word after which the client gets a comment.
+_QUIET_BEATS: Final = 3
+
 
 class Watcher:
     """Never more than one write under way; what comes meanwhile stays in the feed, or in the log behind it."""
 
     __slots__ = (
-        "_abort",
         "_busy",
         "_end",
         "_feed",
+        "_line",
         "_main",
         "_over",
+        "_quiet",
         "_send",
         "_task",
         "_timeout",
         "_wire",
-        "_written_at",
         "position",
     )
 
@@ -55,22 +58,22 @@ class Watcher:
         self._feed = feed
         self._wire = wire
         self._timeout = send_timeout
-        self._written_at = 0.0
+        self._quiet = 0
         self._busy = False
         self._end = False
         self._over = False
         self._send: Send
-        self._abort: Any = None
+        #: The connection itself; None on a server that is not ours.
+        self._line: Line | None = None
         self._main: asyncio.Task[Any] | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def run(self, scope: Scope, receive: Receive, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
         """Serves the client until the terminal event is sent, it goes away, or the process stops."""
         self._send = send
-        self._abort = scope.get("extensions", {}).get("readalong.abort")
         self._main = asyncio.current_task()
-        self._written_at = asyncio.get_running_loop().time()
         await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *headers]})
+        self._line = scope.get("extensions", {}).get("readalong.line")
         self._feed.add(self)
         try:
             self.push()
@@ -109,36 +112,38 @@ class Watcher:
             else:  # events that this format does not show
                 self.position = batch.position
 
-    def beat(self, before: float) -> None:
-        """Writes a comment if nothing was written since `before`, by the loop's clock."""
-        if not (self._busy or self._over) and self._written_at < before:
+    def beat(self) -> None:
+        """Writes a comment if nothing was written for some beats."""
+        self._quiet += 1
+        if self._quiet >= _QUIET_BEATS and not (self._busy or self._over):
             self._write(Batch(HEARTBEAT, self.position, False))
 
     def close(self) -> None:
         """Ends the response without a terminal event: the client comes back to another process."""
         self._end = True
-        if self._busy:
+        if self._busy or (self._line is not None and self._line.flow.write_paused):
             self._give_up()
         else:
             self.push()
 
     def _write(self, batch: Batch) -> None:
-        message = {"type": "http.response.body", "body": batch.frames, "more_body": not batch.last}
-        sending = self._send(message)
-        try:
-            waits_for = sending.send(None)  # type: ignore[attr-defined]  # ASGI says awaitable; servers give coroutines
-        except StopIteration:
-            self._wrote(batch)
-        except Exception:
-            logger.exception("a watcher's send failed")
-            self._give_up()
+        line = self._line
+        if line is None or batch.last or line.flow.write_paused:
+            self._background(self._send_batch(batch))
         else:
-            self._background(self._finish_write(sending, waits_for, batch))  # type: ignore[arg-type]
+            line.transport.write(batch.chunk)
+            self.position = batch.position
+            self._quiet = 0
 
-    def _wrote(self, batch: Batch) -> None:
+    async def _send_batch(self, batch: Batch) -> None:
+        """Sends the way of ASGI, which waits as long as the client's buffer is full, and ends the response after the
+        last batch. Raises TimeoutError if the client reads nothing for the send time-out."""
+        message = {"type": "http.response.body", "body": batch.frames, "more_body": not batch.last}
+        async with asyncio.timeout(self._timeout):
+            await self._send(message)
         self.position = batch.position
         self._over = batch.last
-        self._written_at = asyncio.get_running_loop().time()
+        self._quiet = 0
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         self._busy = True
@@ -158,36 +163,15 @@ class Watcher:
             return
         self.push()
 
-    async def _finish_write(self, sending: Coroutine[Any, Any, None], waits_for: Any, batch: Batch) -> None:
-        """Waits with a `send` that waits. Raises TimeoutError if the client reads nothing for the send time-out."""
-        async with asyncio.timeout(self._timeout):
-            await _rest(sending, waits_for)
-        self._wrote(batch)
-
     async def _catch_up(self) -> None:
         """Writes events that the feed does not keep any more, from the log."""
-        while (batch := self._feed.batch(self._wire, self.position)) is None and not self._end:
-            batch = await self._feed.history(self._wire, self.position)
-            message = {"type": "http.response.body", "body": batch.frames, "more_body": not batch.last}
-            async with asyncio.timeout(self._timeout):
-                await self._send(message)
-            self._wrote(batch)
+        while self._feed.batch(self._wire, self.position) is None and not self._end:
+            await self._send_batch(await self._feed.history(self._wire, self.position))
 
     def _give_up(self) -> None:
         """Drops the connection at once, whatever is still unsent in its buffer."""
         self._over = True
-        if self._abort is not None:
-            self._abort()
+        if self._line is not None:
+            self._line.transport.abort()
         elif self._main is not None:
             self._main.cancel()
-
-
-@types.coroutine
-def _rest(coroutine: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, None, None]:
-    """Goes on with a coroutine that was begun by hand and waits for something."""
-    while True:
-        yield waits_for
-        try:
-            waits_for = coroutine.send(None)
-        except StopIteration:
-            return

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
 
 from api.formats import Format
 from readalong.events import Event, merge
@@ -15,12 +17,18 @@ _MERGE: Final = 16
 _SHARED: Final = 32
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True)
+class Batch:
     """Bytes for a watcher, and its position after them. `last` is set with the terminal event."""
 
     frames: bytes
     position: int
     last: bool
+
+    @cached_property
+    def chunk(self) -> bytes:
+        """The frames as a chunk of an HTTP/1.1 body (RFC 9112, section 7.1), made once for all who get them."""
+        return b"%x\r\n%b\r\n" % (len(self.frames), self.frames)
 
 
 class Window:

@@ -16,9 +16,9 @@ from redis.exceptions import ConnectionError, TimeoutError
 class _Cancellable(AbstractConnection):
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
         if not self.is_connected:
-            await self.connect()  # type: ignore[no-untyped-call]
+            await self.connect()  # type: ignore[no-untyped-call]  # redis-py's own has no types
         elif check_health:
-            await self.check_health()  # type: ignore[no-untyped-call]
+            await self.check_health()  # type: ignore[no-untyped-call]  # likewise
         if isinstance(command, str):
             command = command.encode()
         if isinstance(command, bytes):

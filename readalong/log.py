@@ -172,9 +172,9 @@ class Log:
         return [job_id for job_id, there in zip(job_ids, answers[::3], strict=True) if not there]
 
     async def record(self, job_id: str) -> Record | None:
+        hgetall: Any = self._redis.hgetall  # redis-py's types do not know that this client is asynchronous
         with translated():
-            # redis-py's types do not know that this client is asynchronous.
-            return parse(await self._redis.hgetall(self._keys.job(job_id)))  # type: ignore[misc]  # it is async
+            return parse(await hgetall(self._keys.job(job_id)))
 
     async def records(self, job_ids: Sequence[str]) -> list[Record | None]:
         """Many records in one round trip; None for each that is gone."""

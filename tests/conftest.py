@@ -8,7 +8,13 @@ from contextlib import AsyncExitStack, ExitStack
 
 import fakeredis
 import pytest
+from arq.connections import ArqRedis
 
+from readalong.index import Index
+from readalong.log import Log
+from readalong.queue import Queue
+from readalong.settings import Settings
+from tests.support.clients import client_of
 from tests.support.loop import pytest_pyfunc_call
 from tests.support.servers import RedisServer, redis_binary, valkey_binary
 
@@ -67,3 +73,26 @@ def fake_redis(resources: AsyncExitStack) -> fakeredis.FakeAsyncRedis:
     client = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer(), decode_responses=False)
     resources.push_async_callback(client.aclose)
     return client
+
+
+@pytest.fixture
+def redis(settings: Settings, resources: AsyncExitStack) -> ArqRedis:
+    """A client of the server that the folder's `settings` name."""
+    return client_of(settings, resources)
+
+
+@pytest.fixture
+def log(redis: ArqRedis, settings: Settings) -> Log:
+    return Log(redis, settings)
+
+
+@pytest.fixture
+def queue(redis: ArqRedis, settings: Settings, resources: AsyncExitStack) -> Queue:
+    queue = Queue(redis, settings)
+    resources.push_async_callback(queue.close)
+    return queue
+
+
+@pytest.fixture
+def index(redis: ArqRedis, settings: Settings) -> Index:
+    return Index(redis, settings)

@@ -93,51 +93,69 @@ class WokenWorker(Worker):
         loops = [
             asyncio.create_task(loop, name=name)
             for name, loop in (
-                ("take", self._take_for_ever()),
+                ("take", self._take_until_stopped()),
                 ("renew", self._every(self._settings.lease / 3, self._renew)),
                 ("sweep", self._every(self._settings.sweep, self._sweep.turn)),
                 ("cancel poll", self._cancels.poll()),
                 ("cancel nudges", self._cancels.listen()),
             )
         ]
-        stopped = asyncio.create_task(self._stopping.wait(), name="stop")
+        loops.append(asyncio.create_task(self._stop_waiting(), name="stop"))
         try:
-            await asyncio.wait([stopped, *loops], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
             for loop in loops:
                 if loop.done():
                     loop.result()  # a loop ends only by a bug: the process ends with its traceback
-            loops[0].cancel()
+            # Not cancelled: what it is about to take would be nobody's until the lease ends.
+            await asyncio.wait(loops[:1], timeout=self._settings.redis_timeout)
             await self._drain()
         finally:
-            for task in (stopped, *loops):
+            for task in loops:
                 task.cancel()
-            await asyncio.gather(stopped, *loops, return_exceptions=True)
+            await asyncio.gather(*loops, return_exceptions=True)
             with suppress(StoreUnavailable):
                 await self._index.leave(self._id)
+            await self._queue.close()
             await self._pipe.close()
 
-    async def _take_for_ever(self) -> NoReturn:
+    async def _take_until_stopped(self) -> None:
         """Fills free slots as soon as something is due. Without a free slot it pops no wake-up: others may be free."""
-        while True:
+        more = True
+        while not self._stopping.is_set():
             self._slot_free.clear()
             free = self.max_jobs - len(self.tasks)
             if free <= 0:
                 await self._slot_free.wait()
+                more = True  # the wake-ups of what has come meanwhile may be used up
                 continue
             try:
-                taken = await self._queue.take(self._id, free)
+                if more:
+                    taken = await self._queue.take(self._id, free)
+                else:
+                    taken = await self._queue.wait(self._id, free, self._patience)
+                more = False
                 for job in taken:
-                    # Redis was away for longer than our lease: what we still run is ours again, and not a second run.
-                    # Or it has just been given back, and its task is about to end.
-                    if job.job_id in self.tasks:
-                        self._again[job.job_id] = job
-                    else:
-                        self._start(job)
-                if not taken:
-                    await self._queue.wake(self._patience)
+                    await self._begin(job)
             except StoreUnavailable as error:
                 logger.warning("queue: %s", error)
                 await asyncio.sleep(random.uniform(0.2, 0.5))
+
+    async def _stop_waiting(self) -> None:
+        await self._stopping.wait()
+        try:
+            await self._queue.stop_waiting()
+        except StoreUnavailable as error:
+            logger.debug("queue: %s", error)  # the waiting ends by itself a little later
+
+    async def _begin(self, job: Taken) -> None:
+        if self._stopping.is_set():
+            await self._queue.give_back(self._id, job)
+        elif job.job_id in self.tasks:
+            # Redis was away for longer than our lease: what we still run is ours again, and not a second run.
+            # Or it has just been given back, and its task is about to end.
+            self._again[job.job_id] = job
+        else:
+            self._start(job)
 
     def _start(self, job: Taken) -> None:
         self._taken[job.job_id] = job

@@ -1,4 +1,4 @@
-"""A worker played by hand, clients with and without a socket, and a wait with a deadline."""
+"""A worker played by hand, a client without a socket, and the checks of what it saw."""
 
 from __future__ import annotations
 
@@ -17,18 +17,8 @@ from readalong.errors import StoreUnavailable
 from readalong.events import TERMINAL, TEXT, Draft
 from readalong.log import Claim, Log, Verdict, encode
 from readalong.sse import Decoder, Message
-from tests.readalong.helpers import METRICS, WORKER, queued
-
-WITHIN = 10.0  # seconds; what is waited for comes in milliseconds on an idle machine
-
-
-async def until(true: Callable[[], object], what: str, within: float = WITHIN) -> None:
-    """Waits until it is true. Raises AssertionError with `what` if it does not come true in time."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + within
-    while not true():
-        assert loop.time() < deadline, f"not within {within} s: {what}"
-        await asyncio.sleep(0.002)
+from tests.readalong.jobs import METRICS, WORKER, queued
+from tests.support.waiting import WITHIN, until
 
 
 def without_debug() -> None:
@@ -134,6 +124,10 @@ class Client:
     @property
     def position(self) -> int:
         return int(self.seen[-1].id) if self.seen else 0
+
+    async def reaches(self, position: int, what: str = "") -> None:
+        """Waits until this event is the newest that it has seen."""
+        await until(lambda: self.position == position, what or f"event {position}")
 
     async def watch(self, hub: Hub, job_id: str, position: int = 0, wire: Format = native) -> None:
         """Watches until the response ends or this client leaves."""

@@ -9,13 +9,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.api.helpers import until
 from tests.support.servers import free_port
+from tests.support.waiting import until
 
 _CODE = """
 import logging, sys
@@ -24,7 +23,6 @@ from readalong.settings import load
 logging.basicConfig(level="INFO", format="%(levelname)s %(message)s")
 sys.exit(run(load(), host="127.0.0.1", port=int(sys.argv[1]), processes=int(sys.argv[2])))
 """
-_WITHIN = 20.0  # seconds; a start takes one on an idle machine
 
 
 class ApiProcess:
@@ -62,11 +60,19 @@ class ApiProcess:
     def signal(self, number: int = signal.SIGTERM) -> None:
         self._process.send_signal(number)
 
+    async def wait_for_first_line(self) -> None:
+        """Waits until its first process begins to serve, or it has ended."""
+        await until(lambda: self.serving or self.code is not None, "the first line")
+
+    async def wait_for_no_process(self) -> None:
+        """Waits until all that ever began to serve are gone."""
+        await until(lambda: not any(map(alive, self.serving)), "its processes are gone")
+
     async def wait_for_serving(self, count: int = 1) -> list[int]:
         """Waits until so many processes have begun to serve, and one of them answers. Answers their ids."""
-        await until(lambda: len(self.serving) >= count or self.code is not None, "serving", _WITHIN)
+        await until(lambda: len(self.serving) >= count or self.code is not None, "serving")
         assert self.code is None, self.log
-        await until_answer(self.port)
+        await until(lambda: _answers(self.port), "an answer")
         return self.serving
 
     async def wait_for_end(self, within: float = 10) -> int:
@@ -90,18 +96,14 @@ class ApiProcess:
         self._folder.cleanup()
 
 
-async def until_answer(port: int) -> None:
-    """Waits until somebody accepts connections there."""
-    deadline = time.monotonic() + _WITHIN
-    while True:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.01)
-        else:
-            writer.transport.abort()
-            return
+async def _answers(port: int) -> bool:
+    """Whether somebody accepts connections there."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.transport.abort()
+    return True
 
 
 def alive(pid: int) -> bool:

@@ -22,7 +22,8 @@ from readalong.connection import connect
 from readalong.log import Log
 from readalong.settings import Settings
 from readalong.sse import Decoder, Message
-from tests.api.helpers import WITHIN, without_debug
+from tests.api.helpers import without_debug
+from tests.support.waiting import WITHIN
 
 #: On the embedded Valkey alone, for what costs seconds, or where the brand of the server is not the subject.
 on_valkey = pytest.mark.parametrize("redis_server", ["valkey"], indirect=True)

@@ -17,10 +17,11 @@ from readalong.events import Event
 from readalong.log import Log
 from readalong.settings import Settings
 from readalong.sse import Decoder, Message
-from tests.api.helpers import Player, check_stream, number, until
+from tests.api.helpers import Player, check_stream, number
 from tests.api.serving import a_log, on_valkey, short_settings
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
+from tests.support.waiting import WITHIN, until
 
 pytestmark = on_valkey
 
@@ -145,9 +146,11 @@ async def test_a_number_far_ahead_is_looked_up_and_waits(log: Log, redis: ArqRed
     async with started(log, player.job_id, 0, 2) as feed:
         before = await calls(redis, "xrange")
         feed.take([Event(1000, "content", b'{"content":"ghost"}')])
-        async with asyncio.timeout(5):
-            while await calls(redis, "xrange") == before:
-                pass
+
+        async def looked() -> bool:
+            return await calls(redis, "xrange") != before
+
+        await until(looked, "a look into the log")
         assert feed.newest == 2
         await player.say(1)
         feed.take(await log.read(player.job_id, 2, 10))
@@ -272,5 +275,5 @@ async def test_a_hole_that_somebody_made_in_the_log_does_not_make_the_feed_read_
     player = await Player.start(log)
     await player.say(2500)
     await redis.xdel(settings.keys.events(player.job_id), "700-0")
-    async with asyncio.timeout(5), started(log, player.job_id, 0, player.last) as feed:
+    async with asyncio.timeout(WITHIN), started(log, player.job_id, 0, player.last) as feed:
         assert feed.newest == 699

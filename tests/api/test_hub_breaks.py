@@ -13,11 +13,12 @@ from api.formats.chat_stream import chat_stream
 from readalong.errors import StoreUnavailable
 from readalong.log import Log
 from readalong.settings import Settings
-from tests.api.helpers import Client, Player, again, check_stream, until
+from tests.api.helpers import Client, Player, again, check_stream
 from tests.api.serving import a_hub, a_log, short_settings
 from tests.api.test_hub import write_fast
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
+from tests.support.waiting import until
 
 
 async def test_events_that_the_channel_lost_come_from_the_log(
@@ -36,15 +37,18 @@ async def test_events_that_the_channel_lost_come_from_the_log(
         lost += seen % 3 == 0
         return seen % 3 != 0
 
+    async def say() -> None:
+        before = seen
+        await player.say(1)
+        await until(lambda: seen > before, "it was published")
+
     async with Proxy(redis_server.port) as proxy, a_hub(short_settings(proxy.url)) as hub:
         client = Client()
         watching = asyncio.create_task(client.watch(hub, player.job_id))
-        await until(lambda: client.position == 2, "the beginning")
+        await client.reaches(2)
         proxy.keeps = keeps
         for _ in range(30):
-            before = seen
-            await player.say(1)
-            await until(lambda count=before: seen > count, "it was published")  # type: ignore[misc]
+            await say()
         assert lost >= 10
         proxy.keeps = None
         await player.finish()
@@ -60,7 +64,7 @@ async def test_a_lost_terminal_event_is_found_at_the_next_reconnection(
     async with Proxy(redis_server.port) as proxy, a_hub(short_settings(proxy.url)) as hub:
         client = Client()
         watching = asyncio.create_task(client.watch(hub, player.job_id))
-        await until(lambda: client.position == 2, "the beginning")
+        await client.reaches(2)
         proxy.keeps = lambda piece: b":live" not in piece
         await player.finish()
         proxy.keeps = None
@@ -76,7 +80,7 @@ async def test_what_the_channel_repeats_is_not_shown_twice(settings: Settings, l
         await tap.subscribe(channel)
         client = Client()
         watching = asyncio.create_task(client.watch(hub, player.job_id))
-        await until(lambda: client.position == 2, "the beginning")
+        await client.reaches(2)
         said = []
         for _ in range(10):
             await player.say(2)
@@ -116,11 +120,11 @@ async def test_garbage_on_the_channel_is_ignored(
     async with a_hub(settings) as hub:
         client = Client()
         watching = asyncio.create_task(client.watch(hub, player.job_id))
-        await until(lambda: client.position == 2, "the beginning")
+        await client.reaches(2)
         for garbage in GARBAGE:
             assert await redis.publish(channel, garbage) == 1
             await player.say(1)
-            await until(lambda: client.position == player.last, f"the event after {garbage!r}")
+            await client.reaches(player.last, f"the event after {garbage!r}")
         await player.finish()
         await watching
         check_stream(client.seen, 0, player.last)
@@ -202,11 +206,11 @@ async def test_a_half_open_subscription_is_found_and_its_gap_filled(
     ):
         client = Client()
         watching = asyncio.create_task(client.watch(hub, player.job_id))
-        await until(lambda: client.position == 2, "the beginning")
+        await client.reaches(2)
         proxy.stall()
         proxy.heal()
         await player.say(5)
-        await until(lambda: client.position == player.last, "what was said into the hole")
+        await client.reaches(player.last, "what was said into the hole")
         await player.finish()
         await watching
         check_stream(client.seen, 0, player.last)

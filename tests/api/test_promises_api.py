@@ -10,12 +10,13 @@ from arq.connections import ArqRedis
 
 from readalong.log import Log
 from readalong.settings import Settings
-from tests.api.helpers import Player, check_stream, until
+from tests.api.helpers import Player, check_stream
 from tests.api.serving import Site, Stream, a_site, on_valkey, short_settings
 from tests.api.test_feed import calls
 from tests.api.test_hub import write_fast
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
+from tests.support.waiting import until
 
 pytestmark = on_valkey
 

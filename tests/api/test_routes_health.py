@@ -14,11 +14,12 @@ from readalong.index import Index
 from readalong.keys import new_job_id
 from readalong.log import Log
 from readalong.settings import Settings
-from tests.api.helpers import Player, check_stream, until
+from tests.api.helpers import Player, check_stream
 from tests.api.serving import Site, a_site, on_valkey, short_settings
 from tests.api.test_routes_submit import BODY, problem
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
+from tests.support.waiting import until
 
 
 @on_valkey

@@ -15,10 +15,11 @@ from readalong.keys import new_job_id
 from readalong.log import Log
 from readalong.queue import Queue
 from readalong.settings import Settings
-from tests.api.helpers import Player, until
+from tests.api.helpers import Player
 from tests.api.serving import Site, a_site, on_valkey, short_settings
 from tests.api.test_routes_submit import job, problem, submit
-from tests.readalong.helpers import submission
+from tests.readalong.jobs import submission
+from tests.support.waiting import WITHIN, until
 
 pytestmark = on_valkey
 
@@ -207,7 +208,7 @@ async def test_a_cancel_of_a_running_job_sets_the_flag_and_nudges(
         flags = await log.flags([player.job_id])
         assert '"by":"client"' in flags[player.job_id]
         message: Any = None
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WITHIN):
             while message is None or message["type"] != "message":
                 message = await control.get_message(timeout=5)
         assert player.job_id.encode() in message["data"]
@@ -266,9 +267,7 @@ async def test_erase_leaves_no_key_that_names_the_job(
             await player.finish(state)
         erasing = asyncio.create_task(site.http.delete(f"/v1/jobs/{job_id}"))
         if state == "running":
-            async with asyncio.timeout(5):
-                while not await log.flags([job_id]):
-                    pass
+            await until(lambda: log.flags([job_id]), "the flag")
             await player.finish("cancelled", by="client")
         answer = await erasing
         assert (answer.status_code, answer.content) == (204, b"")

@@ -17,8 +17,9 @@ from readalong.keys import is_job_id
 from readalong.log import Log
 from readalong.queue import Queue
 from readalong.settings import Settings
-from tests.api.helpers import Player, until
+from tests.api.helpers import Player
 from tests.api.serving import Site, a_site, on_valkey, short_settings
+from tests.support.waiting import until
 
 pytestmark = on_valkey
 

@@ -6,9 +6,10 @@ import pytest
 
 from readalong.log import Log
 from readalong.settings import Settings
-from tests.api.helpers import Player, check_stream, number, until
+from tests.api.helpers import Player, check_stream, number
 from tests.api.serving import a_site, on_valkey
 from tests.api.test_routes_submit import problem
+from tests.support.waiting import until
 
 pytestmark = on_valkey
 

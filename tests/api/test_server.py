@@ -18,7 +18,7 @@ from api.server import run
 from readalong.errors import BadSettings
 from readalong.log import Log
 from readalong.settings import Settings
-from tests.api.helpers import Player, again, check_stream, until, without_debug
+from tests.api.helpers import Player, again, check_stream, without_debug
 from tests.api.process import ApiProcess, alive
 from tests.api.serving import Stream, a_log, a_site, on_valkey, short_settings
 from tests.support.servers import RedisServer, free_port
@@ -143,11 +143,10 @@ async def test_a_signal_at_the_very_start_is_obeyed(redis_url: str) -> None:
     """Between the first line of its log and the server's own handlers: a deploy that changes its mind."""
     for processes in (1, 2):
         async with ApiProcess(redis_url, processes=processes) as api:
-            await until(lambda api=api: api.serving or api.code is not None, "the first line", 20)  # type: ignore[misc]
+            await api.wait_for_first_line()
             api.signal()
             await api.wait_for_end(8)
-            for pid in api.serving:
-                await until(lambda pid=pid: not alive(pid), "its processes are gone")  # type: ignore[misc]
+            await api.wait_for_no_process()
 
 
 @on_valkey

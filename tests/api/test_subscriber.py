@@ -14,9 +14,9 @@ from api.subscriber import Subscriber
 from readalong.connection import connect
 from readalong.errors import StoreUnavailable
 from readalong.settings import Settings
-from tests.api.helpers import until
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
+from tests.support.waiting import until
 
 OWN = "test:heartbeat:own"
 
@@ -43,6 +43,9 @@ class Heard:
     def state(self) -> str:
         return repr(self.subscriber)
 
+    async def reaches_gap(self, number: int) -> None:
+        await until(lambda: self.gaps == number, f"gap {number}")
+
 
 @asynccontextmanager
 async def listening(url: str, heartbeat: float = 5, patience: float = 2) -> AsyncIterator[Heard]:
@@ -62,9 +65,10 @@ async def subscribers(redis: ArqRedis, channel: str) -> int:
 
 
 async def wait_for_subscribers(redis: ArqRedis, channel: str, count: int) -> None:
-    async with asyncio.timeout(5):
-        while await subscribers(redis, channel) != count:
-            pass
+    async def there() -> bool:
+        return await subscribers(redis, channel) == count
+
+    await until(there, f"{count} subscribers")
 
 
 async def test_what_is_published_after_subscribe_returned_is_heard(redis: ArqRedis, redis_url: str) -> None:
@@ -158,7 +162,7 @@ async def test_a_killed_connection_comes_back_with_all_channels_and_says_that_th
             await heard.subscriber.subscribe(f"c{number}")
         for gaps in (1, 2, 3):
             await redis.client_kill_filter(_type="pubsub")
-            await until(lambda wanted=gaps: heard.gaps == wanted, f"gap {gaps}")  # type: ignore[misc]
+            await heard.reaches_gap(gaps)
             # By the time it says so, it hears every channel again.
             for number in range(20):
                 assert await redis.publish(f"c{number}", b"x") == 1

@@ -156,7 +156,9 @@ def test_one_signal_ends_all_in_order(start: Start, number: signal.Signals) -> N
 def test_what_it_prints_works(start: Start) -> None:
     """The curl line streams, the redis-cli line's port answers, watch, jobs and cancel find the job, pids are right."""
     demo = start()
-    body = json.loads(re.search(r"-d '(.*)'", demo.line("try")).group(1))  # type: ignore[union-attr]
+    found = re.search(r"-d '(.*)'", demo.line("try"))
+    assert found is not None
+    body = json.loads(found[1])
     assert f"curl -N {demo.url}/chat/stream" in demo.line("try")
     with watching(demo.url, **body, demo={"tokens": 5, "tokens_per_second": 0}) as lines:
         assert [line for line in lines if line][-1] == "data: [DONE]"

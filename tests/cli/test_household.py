@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from cli.ports import free_port, why_not
 from cli.problem import Problem
 from cli.valkey import start_valkey
 from tests.cli.processes import members, wait_for
+from tests.support.waiting import until
 
 ORDER = ("api", "worker", "valkey")
 SLEEPS = "import time; print('up'); time.sleep(60)"
@@ -36,12 +36,6 @@ async def up(household: Household, *children: Child) -> None:
         await household.start(one)
     for one in children:
         await asyncio.wait_for(one.line("up"), 20)
-
-
-async def until(what: Callable[[], object], seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not what():  # noqa: ASYNC110 (other processes)
-            await asyncio.sleep(0.02)
 
 
 def group_of(household: Household) -> int:

@@ -12,9 +12,9 @@ import aiohttp
 import orjson
 from openai import AsyncOpenAI
 
-from demomodel.server import serve
+from tests.support.model import serving_model
+from tests.support.waiting import WITHIN
 
-DEADLINE = 10.0
 MESSAGES = [{"role": "user", "content": "How does streaming with Redis work?"}]
 QUICK = {"tokens_per_second": 0, "first_token_seconds": 0}
 
@@ -44,7 +44,7 @@ class Server:
 
     async def stats_when(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The first stats for which `holds`; fails after the deadline."""
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(WITHIN):
             while True:
                 shown = await self.stats()
                 if holds(shown):
@@ -70,7 +70,7 @@ class Server:
         try:
             head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: demo\r\nContent-Length: {len(data)}\r\n\r\n"
             writer.write(head.encode() + data)
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(WITHIN):
                 yield reader
         finally:
             writer.close()
@@ -118,15 +118,7 @@ def finish(events: list[Any], choice: int = 0) -> str | None:
 @asynccontextmanager
 async def running() -> AsyncIterator[Server]:
     """A demo model in this process, over real sockets."""
-    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    task = asyncio.create_task(serve("127.0.0.1", 0, ready.set_result, handle_signals=False))
-    try:
-        url = await asyncio.wait_for(ready, DEADLINE)
+    async with serving_model() as url, aiohttp.ClientSession() as http:
         port = int(url.rsplit(":", 1)[1].removesuffix("/v1"))
-        async with aiohttp.ClientSession() as http:
-            client = AsyncOpenAI(base_url=url, api_key="demo", max_retries=0, timeout=DEADLINE)
-            async with client:
-                yield Server(url, port, client, http)
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+        async with AsyncOpenAI(base_url=url, api_key="demo", max_retries=0, timeout=WITHIN) as client:
+            yield Server(url, port, client, http)

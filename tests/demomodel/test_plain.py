@@ -9,7 +9,8 @@ import orjson
 from openai import AsyncAzureOpenAI
 
 from demomodel import Behaviour, text_for
-from tests.demomodel.support import DEADLINE, MESSAGES, ask, deltas, finish, running, text
+from tests.demomodel.support import MESSAGES, ask, deltas, finish, running, text
+from tests.support.waiting import WITHIN
 
 
 async def test_the_openai_package_streams_the_expected_text() -> None:
@@ -142,7 +143,7 @@ async def test_demo_azure_streams_the_same_on_the_plain_path() -> None:
 async def test_the_azure_client_reads_a_deployment() -> None:
     async with running() as server:
         client = AsyncAzureOpenAI(
-            azure_endpoint=server.root, api_key="k", api_version="2024-10-21", max_retries=0, timeout=DEADLINE
+            azure_endpoint=server.root, api_key="k", api_version="2024-10-21", max_retries=0, timeout=WITHIN
         )
         create: Any = client.chat.completions.create
         async with client:

@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from tests.demomodel.support import DEADLINE, ask
+from tests.demomodel.support import ask
+from tests.support.waiting import WITHIN
 
 
 @contextlib.asynccontextmanager
@@ -34,7 +35,7 @@ async def process(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_it_prints_one_line_and_exits_within_a_second_with_streams_open(number: signal.Signals) -> None:
-    async with process("--port", "0") as started, asyncio.timeout(DEADLINE), aiohttp.ClientSession() as http:
+    async with process("--port", "0") as started, asyncio.timeout(WITHIN), aiohttp.ClientSession() as http:
         assert started.stdout
         assert started.stderr
         line = (await started.stdout.readline()).decode()
@@ -57,7 +58,7 @@ async def test_it_prints_one_line_and_exits_within_a_second_with_streams_open(nu
 async def test_a_taken_port_is_one_clear_line_and_exit_code_1() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        async with process("--port", str(port)) as started, asyncio.timeout(DEADLINE):
+        async with process("--port", str(port)) as started, asyncio.timeout(WITHIN):
             out, err = await started.communicate()
             assert started.returncode == 1
             assert out == b""

@@ -20,6 +20,7 @@ from readalong.log import Log, Submission
 from readalong.queue import Queue
 from readalong.record import Record
 from readalong.settings import Settings
+from tests.support.waiting import until
 
 _ROOT = Path(__file__).parents[2]
 _ID = "cookbook-job-0123456789"
@@ -127,8 +128,10 @@ class Kitchen:
 
 
 @pytest.fixture
-def kitchen(redis_url: str) -> Kitchen:
-    return Kitchen(redis_url)
+def kitchen(redis_url: str, resources: AsyncExitStack) -> Kitchen:
+    kitchen = Kitchen(redis_url)
+    resources.push_async_callback(kitchen.redis.aclose)
+    return kitchen
 
 
 #: What each line must print, by its beginning.
@@ -143,18 +146,16 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("line", [line for line in COOKBOOK if any(map(line.startswith, EXPECTED))])
-async def test_a_line_that_looks_prints_what_is_there(line: str, kitchen: Kitchen, resources: AsyncExitStack) -> None:
+async def test_a_line_that_looks_prints_what_is_there(line: str, kitchen: Kitchen) -> None:
     """Each line that only looks shows the job, its log, its worker."""
-    resources.push_async_callback(kitchen.redis.aclose)
     await kitchen.fill()
     printed = await kitchen.shell(line)
     for words in next(words for start, words in EXPECTED.items() if line.startswith(start)):
         assert words in printed
 
 
-async def test_the_log_is_read_after_a_position(kitchen: Kitchen, resources: AsyncExitStack) -> None:
+async def test_the_log_is_read_after_a_position(kitchen: Kitchen) -> None:
     """`(N-0` leaves out what came up to N."""
-    resources.push_async_callback(kitchen.redis.aclose)
     await kitchen.fill()
     line = next(line for line in COOKBOOK if "'(10-0'" in line).replace("10-0", "4-0")
     printed = await kitchen.shell(line)
@@ -162,33 +163,32 @@ async def test_the_log_is_read_after_a_position(kitchen: Kitchen, resources: Asy
     assert " two" not in printed
 
 
-async def test_the_metrics_are_there_at_the_end(kitchen: Kitchen, resources: AsyncExitStack) -> None:
+async def test_the_metrics_are_there_at_the_end(kitchen: Kitchen) -> None:
     """An ended job's metrics are JSON in its hash."""
-    resources.push_async_callback(kitchen.redis.aclose)
     await kitchen.fill()
     await kitchen.log.finish(_ID, 1, 6, [("done", b'{"content":""}')], {"metrics": b'{"chunk_count":3}'})
     line = next(line for line in COOKBOOK if "metrics" in line)
     assert orjson.loads(await kitchen.shell(line)) == {"chunk_count": 3}
 
 
-async def test_a_job_is_followed_live(kitchen: Kitchen, resources: AsyncExitStack) -> None:
+async def test_a_job_is_followed_live(kitchen: Kitchen) -> None:
     """SUBSCRIBE shows each append as lines of JSON."""
-    resources.push_async_callback(kitchen.redis.aclose)
     await kitchen.fill()
     line = next(line for line in COOKBOOK if "subscribe" in line)
     following = asyncio.create_task(kitchen.shell(line, until=b" four"))
     channel = kitchen.settings.keys.live(_ID)
-    async with asyncio.timeout(10):
-        while dict(await kitchen.redis.pubsub_numsub(channel))[channel.encode()] == 0:  # noqa: ASYNC110  # Redis tells nobody
-            await asyncio.sleep(0.01)
+
+    async def follows() -> bool:
+        return bool(dict(await kitchen.redis.pubsub_numsub(channel))[channel.encode()])
+
+    await until(follows)
     await kitchen.log.append(_ID, 1, 6, [("content", b'{"content":" four"}')])
     last = (await following).strip().splitlines()[-1]
     assert orjson.loads(last) == {"id": 6, "type": "content", "content": " four"}
 
 
-async def test_a_job_is_cancelled_by_hand(kitchen: Kitchen, resources: AsyncExitStack) -> None:
+async def test_a_job_is_cancelled_by_hand(kitchen: Kitchen) -> None:
     """The flag set by hand is what the next append answers."""
-    resources.push_async_callback(kitchen.redis.aclose)
     await kitchen.fill()
     line = next(line for line in COOKBOOK if " set " in line)
     await kitchen.shell(line)

@@ -7,9 +7,10 @@ from typing import Any
 from uuid import uuid4
 
 from demomodel import text_for
-from tests.support.client import Answer, Watcher, call, until
+from tests.support.client import Answer, Watcher, call
 from tests.support.history import text
 from tests.support.stack import Process, Stack
+from tests.support.waiting import until
 
 
 class Job:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from tests.e2e.jobs import Job, paced, submit
-from tests.support.client import Watcher, until
+from tests.support.client import Watcher
 from tests.support.history import assert_whole, text
 from tests.support.stack import Stack
+from tests.support.waiting import until
 
 
 async def _watch(job: Job, urls: list[str]) -> list[tuple[Watcher, asyncio.Task[Watcher]]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from tests.e2e.jobs import Job, chat, paced, submit
-from tests.support.client import call, until
+from tests.support.client import call
 from tests.support.history import assert_whole, kinds, text
 from tests.support.stack import Stack
+from tests.support.waiting import until
 
 
 async def assert_cancelled(job: Job, by: str = "client") -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from demomodel import text_for
 from tests.e2e.jobs import chat, paced
-from tests.support.client import Entry, Response, call, until
+from tests.support.client import Entry, Response, call
 from tests.support.stack import Stack
+from tests.support.waiting import until
 
 TOOL: dict[str, Any] = {"name": "look_up", "parameters": {"type": "object", "properties": {"q": {"type": "string"}}}}
 

@@ -13,6 +13,7 @@ from tests.e2e.conftest import assert_no_traceback
 from tests.e2e.jobs import chat, paced, submit
 from tests.support.client import call
 from tests.support.history import assert_whole
+from tests.support.model import REFUSALS
 from tests.support.servers import free_port
 from tests.support.stack import SECRET, Stack
 
@@ -76,12 +77,7 @@ async def test_a_model_that_is_not_there_fails_the_job_which_may_be_tried_again(
 @pytest.mark.parametrize(
     ("status", "code", "retryable"),
     [
-        (400, "model_bad_request", False),
-        (401, "model_unauthorized", False),
-        (403, "model_unauthorized", False),
-        (404, "model_not_found", False),
-        (429, "model_rate_limited", True),
-        (503, "model_error", True),
+        *((status, *REFUSALS[status]) for status in (400, 401, 403, 404, 429, 503)),
         (200, "model_error", True),
     ],
 )

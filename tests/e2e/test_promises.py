@@ -9,9 +9,10 @@ import re
 import redis
 
 from tests.e2e.jobs import Job, chat, paced, submit
-from tests.support.client import Response, Watcher, until
+from tests.support.client import Response, Watcher
 from tests.support.history import assert_whole, faults_of_log, text
 from tests.support.stack import Stack, has_redis_cli, redis_cli
+from tests.support.waiting import until
 
 #: Sorted sets that name jobs, and so live as long as any job does; the sweep trims them.
 INDEXES = {"readalong:jobs", "readalong:open", "arq:queue:readalong"}

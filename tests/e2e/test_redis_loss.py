@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.jobs import Job, chat, paced, submit
-from tests.support.client import Watcher, call, until
+from tests.support.client import Watcher, call
 from tests.support.history import assert_whole, text
 from tests.support.stack import Stack
+from tests.support.waiting import until
 
 
 async def _watched(stack: Stack, tokens: int = 80, rate: float = 60) -> tuple[Job, asyncio.Task[Watcher]]:

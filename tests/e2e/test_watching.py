@@ -6,9 +6,10 @@ import asyncio
 import random
 
 from tests.e2e.jobs import chat, paced, submit
-from tests.support.client import Response, Watcher, call, until
+from tests.support.client import Response, Watcher, call
 from tests.support.history import assert_whole, faults_of_history, text
 from tests.support.stack import Stack
+from tests.support.waiting import until
 
 
 async def test_fifty_watchers_on_two_replicas_who_join_at_different_moments_end_with_the_same_numbers_and_text(

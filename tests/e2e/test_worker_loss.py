@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from tests.e2e.jobs import Job, chat, paced, submit
-from tests.support.client import until
 from tests.support.history import assert_whole, kinds, text
 from tests.support.stack import Process, Stack
+from tests.support.waiting import until
 
 
 def reasons(job: Job) -> list[tuple[int, str]]:

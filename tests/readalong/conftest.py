@@ -1,17 +1,10 @@
-"""Fixtures: one Redis, its settings, and a client, a log, a queue and an index on it."""
+"""Fixtures: the settings of one Redis, and the names of its keys."""
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
-
 import pytest
-from arq.connections import ArqRedis
 
-from readalong.connection import connect
-from readalong.index import Index
 from readalong.keys import Keys
-from readalong.log import Log
-from readalong.queue import Queue
 from readalong.settings import Settings
 from tests.readalong.helpers import settings_for
 
@@ -24,25 +17,3 @@ def settings(redis_url: str) -> Settings:
 @pytest.fixture
 def keys(settings: Settings) -> Keys:
     return settings.keys
-
-
-@pytest.fixture
-def redis(settings: Settings, resources: AsyncExitStack) -> ArqRedis:
-    client = connect(settings)
-    resources.push_async_callback(client.aclose)
-    return client
-
-
-@pytest.fixture
-def log(redis: ArqRedis, settings: Settings) -> Log:
-    return Log(redis, settings)
-
-
-@pytest.fixture
-def queue(redis: ArqRedis, settings: Settings) -> Queue:
-    return Queue(redis, settings)
-
-
-@pytest.fixture
-def index(redis: ArqRedis, settings: Settings) -> Index:
-    return Index(redis, settings)

@@ -11,13 +11,13 @@ from redis.asyncio.connection import AbstractConnection, Connection, SSLConnecti
 from redis.exceptions import ConnectionError, TimeoutError
 
 from readalong.cancellable import cancellable
-from readalong.connection import connect
 from tests.readalong.helpers import settings_for
+from tests.support.clients import client_of
+from tests.support.waiting import WITHIN
 
 
 async def connected(url: str, resources: AsyncExitStack) -> Any:
-    redis = connect(settings_for(url, redis_timeout=0.2), max_connections=1)
-    resources.push_async_callback(redis.aclose)
+    redis = client_of(settings_for(url, redis_timeout=0.2), resources, max_connections=1)
     await redis.ping()
     return await redis.connection_pool.get_connection()
 
@@ -39,7 +39,7 @@ async def test_a_cancellation_that_comes_as_the_bytes_leave_is_not_lost(
         await asyncio.sleep(30)
 
     task = asyncio.create_task(use())
-    done, _ = await asyncio.wait([task], timeout=5)
+    done, _ = await asyncio.wait([task], timeout=WITHIN)
     assert done
     assert task.cancelled()
 
@@ -84,4 +84,4 @@ def test_another_kind_of_connection_is_refused() -> None:
         pass
 
     with pytest.raises(TypeError):
-        cancellable(Other)  # type: ignore[type-abstract]
+        cancellable(Other)  # type: ignore[type-abstract]  # nobody makes one

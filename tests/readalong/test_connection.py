@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from contextlib import AsyncExitStack
 
@@ -16,9 +17,11 @@ from readalong.index import Index
 from readalong.log import Log
 from readalong.queue import Queue
 from readalong.settings import Settings
-from tests.readalong.helpers import content, end, queued, running, settings_for, until
-from tests.readalong.proxy import never_answering
+from tests.readalong.helpers import command, settings_for
+from tests.readalong.jobs import content, end, queued, running
+from tests.support.clients import client_of
 from tests.support.servers import RedisServer, free_port
+from tests.support.waiting import until
 
 PASSING = [
     exceptions.ConnectionError("Connection closed by server."),
@@ -78,8 +81,7 @@ def test_what_is_ours_already_and_a_cancellation_pass_through() -> None:
 
 
 async def test_a_port_where_nobody_listens_is_unavailable_after_few_tries(resources: AsyncExitStack) -> None:
-    client = connect(settings_for(f"redis://:hunter2@127.0.0.1:{free_port()}/0"))
-    resources.push_async_callback(client.aclose)
+    client = client_of(settings_for(f"redis://:hunter2@127.0.0.1:{free_port()}/0"), resources)
     began = time.monotonic()
     with pytest.raises(StoreUnavailable) as caught:
         await Index(client, settings_for("redis://127.0.0.1")).now()
@@ -97,7 +99,8 @@ def chain(error: BaseException | None) -> list[BaseException]:
 
 
 async def test_a_server_that_accepts_and_never_answers_is_unavailable_after_the_time_out() -> None:
-    async with never_answering() as port:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
         settings = settings_for(f"redis://127.0.0.1:{port}/0", redis_timeout=0.1)
         client = connect(settings)
         began = time.monotonic()
@@ -116,8 +119,7 @@ async def test_a_refused_password_is_unavailable_and_is_not_shown(
     server = resources.enter_context(RedisServer.start(binary=redis_server.binary))
     server.command("CONFIG", "SET", "requirepass", "right")
     settings = settings_for(url.format(port=server.port))
-    client = connect(settings)
-    resources.push_async_callback(client.aclose)
+    client = client_of(settings, resources)
     with pytest.raises(StoreUnavailable) as caught:
         await Index(client, settings).now()
     assert not any("hunter2" in str(error) for error in chain(caught.value))
@@ -128,8 +130,7 @@ async def test_the_right_password_opens(resources: AsyncExitStack, redis_server:
     server = resources.enter_context(RedisServer.start(binary=redis_server.binary))
     server.command("CONFIG", "SET", "requirepass", "p@ss/word")
     settings = settings_for(f"redis://:p%40ss%2Fword@127.0.0.1:{server.port}/0")
-    client = connect(settings)
-    resources.push_async_callback(client.aclose)
+    client = client_of(settings, resources)
     assert await Index(client, settings).now() > 0
     assert settings.safe_redis_url == f"redis://:***@127.0.0.1:{server.port}/0"
 
@@ -139,8 +140,7 @@ async def test_a_script_on_a_redis_that_is_full_is_unavailable_and_writes_nothin
 ) -> None:
     server = resources.enter_context(RedisServer.start(binary=redis_server.binary))
     settings = settings_for(server.url)
-    client = connect(settings)
-    resources.push_async_callback(client.aclose)
+    client = client_of(settings, resources)
     log = Log(client, settings)
     waits, runs = await queued(log), await running(log)
     before = [await log.read(job_id, 0, 10) for job_id in (waits, runs)]
@@ -164,8 +164,7 @@ async def test_a_restart_of_redis_is_ridden_out_by_the_next_call(
 ) -> None:
     server = resources.enter_context(RedisServer.start(aof=True, binary=redis_server.binary))
     settings = settings_for(server.url)
-    client = connect(settings)
-    resources.push_async_callback(client.aclose)
+    client = client_of(settings, resources)
     log = Log(client, settings)
     job_id = await running(log)
     server.restart()
@@ -183,7 +182,7 @@ async def test_a_closed_client_leaves_no_connection_behind(redis_server: RedisSe
 
     before = connections()
     client = connect(settings)
-    await asyncio.gather(*(client.blpop(["nothing"], timeout=0.05) for _ in range(5)))  # type: ignore[arg-type]
+    await asyncio.gather(*(command(client, "BLPOP", "nothing", 0.05) for _ in range(5)))
     assert connections() >= before + 5
     await client.aclose()
 
@@ -196,8 +195,7 @@ async def test_a_closed_client_leaves_no_connection_behind(redis_server: RedisSe
 async def test_a_client_has_no_more_connections_than_allowed_and_waits_for_a_free_one(
     redis_server: RedisServer, settings: Settings, resources: AsyncExitStack
 ) -> None:
-    client = connect(settings, max_connections=2)
-    resources.push_async_callback(client.aclose)
+    client = client_of(settings, resources, max_connections=2)
     before = int(redis_server.command("INFO", "clients")["connected_clients"])
     assert await asyncio.gather(*(client.ping() for _ in range(20))) == [True] * 20
     assert int(redis_server.command("INFO", "clients")["connected_clients"]) <= before + 2

@@ -26,8 +26,8 @@ def test_the_docstring_draws_the_tree_as_it_is() -> None:
             depth = len(match[1]) // 4
             parents[depth] = match[2]
             drawn[match[2]] = parents.get(depth - 1)
-    real = {kind.__name__: kind.__bases__[0].__name__ for kind in tree()}
-    real["ReadalongError"] = None  # type: ignore[assignment]
+    real: dict[str, str | None] = {kind.__name__: kind.__bases__[0].__name__ for kind in tree()}
+    real["ReadalongError"] = None
     assert drawn == real
 
 

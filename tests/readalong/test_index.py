@@ -11,7 +11,9 @@ from arq.connections import ArqRedis
 from readalong.index import Cursor, Index
 from readalong.keys import Keys
 from readalong.log import Log
-from tests.readalong.helpers import CREATED_AT, JOB_TTL, RETENTION, WORKER, queued, until
+from tests.readalong.helpers import JOB_TTL, RETENTION
+from tests.readalong.jobs import CREATED_AT, WORKER, queued
+from tests.support.waiting import until
 
 KEEP_MS = (RETENTION + JOB_TTL) * 1000
 
@@ -148,7 +150,7 @@ async def test_a_worker_that_leaves_is_gone_at_once_and_the_dead_are_forgotten(
 
 
 async def test_one_of_many_may_sweep_and_another_after_a_while(index: Index) -> None:
-    turns = await asyncio.gather(*(index.may_sweep(300) for _ in range(10)))
+    turns = await asyncio.gather(*(index.may_sweep(1_500) for _ in range(10)))
     assert sorted(turns) == [False] * 9 + [True]
-    assert not await index.may_sweep(300)
-    assert await until(lambda: index.may_sweep(300))
+    assert not await index.may_sweep(1_500)
+    assert await until(lambda: index.may_sweep(1_500))

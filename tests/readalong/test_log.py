@@ -9,15 +9,8 @@ from arq.connections import ArqRedis
 from readalong.keys import Keys
 from readalong.log import Log
 from readalong.settings import Settings
-from tests.readalong.helpers import (
-    JOB_TTL,
-    content,
-    ended,
-    queued,
-    running,
-    submission,
-    types,
-)
+from tests.readalong.helpers import JOB_TTL, types
+from tests.readalong.jobs import content, ended, queued, running, submission
 
 
 async def test_reading_goes_on_after_a_position_and_stops_at_a_count(log: Log) -> None:

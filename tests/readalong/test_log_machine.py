@@ -27,17 +27,8 @@ from readalong.events import TERMINAL, Event, parse_live
 from readalong.log import Appended, Log, Verdict
 from readalong.record import parse
 from readalong.states import ENDED, Status, can_move
-from tests.readalong.helpers import (
-    JOB_TTL,
-    RETENTION,
-    WORKER,
-    command,
-    content,
-    end,
-    history,
-    settings_for,
-    submission,
-)
+from tests.readalong.helpers import JOB_TTL, RETENTION, command, history, settings_for
+from tests.readalong.jobs import WORKER, content, end, submission
 
 Drafts = list[tuple[str, bytes]]
 tokens = itertools.count(1)

@@ -15,17 +15,28 @@ from readalong.errors import StoreUnavailable
 from readalong.pipe import Pipe
 from readalong.scripts import Scripts
 from readalong.settings import Settings
+from tests.support.waiting import WITHIN, until
 
 
 @asynccontextmanager
-async def piped(url: str) -> AsyncIterator[tuple[ArqRedis, Pipe]]:
+async def piped(url: str, patience: float = 1.0) -> AsyncIterator[tuple[ArqRedis, Pipe]]:
     redis = connect(Settings.model_validate({"redis_url": url}))
-    pipe = Pipe(redis, 1.0)
+    pipe = Pipe(redis, patience)
     try:
         yield redis, pipe
     finally:
         await pipe.close()
         await redis.aclose()
+
+
+async def blocking(redis: ArqRedis, besides: int = 0) -> int:
+    """The id of another connection that blocks, as soon as there is one: Redis tells nobody who begins to."""
+
+    async def one() -> int:
+        ids = [int(client["id"]) for client in await redis.client_list() if client["cmd"] == "blpop"]
+        return max(ids, default=0) if besides not in ids else 0
+
+    return await until(one, "a BLPOP")
 
 
 async def connections(redis: ArqRedis) -> int:
@@ -67,14 +78,12 @@ async def test_a_caller_that_is_cancelled_shifts_nobody_elses_answer(redis_url: 
 
 
 async def test_calls_that_a_break_cuts_off_are_made_once_more(redis_url: str) -> None:
-    async with piped(redis_url) as (redis, pipe):
+    async with piped(redis_url, patience=WITHIN) as (redis, pipe):
         await pipe.execute_command("PING")
-        blocked = asyncio.create_task(pipe.execute_command("BLPOP", "nothing", "0.5"))
-        async with asyncio.timeout(5):
-            # Redis tells nobody who begins to block.
-            while not [one for one in await redis.client_list() if one["cmd"] == "blpop"]:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+        blocked = asyncio.create_task(pipe.execute_command("BLPOP", "nothing", 0))
+        cut_off = await blocking(redis)
         await redis.client_kill_filter(_type="normal", skipme=True)
+        await redis.client_unblock(await blocking(redis, besides=cut_off))
         assert await blocked is None
         assert await pipe.execute_command("ECHO", "back") == b"back"
 

@@ -10,7 +10,6 @@ import orjson
 import pytest
 from arq.connections import ArqRedis
 
-from readalong.connection import connect
 from readalong.events import TERMINAL
 from readalong.index import Index
 from readalong.keys import Keys
@@ -18,25 +17,10 @@ from readalong.log import Log, Verdict
 from readalong.queue import Queue
 from readalong.settings import Settings
 from readalong.states import Status
-from tests.readalong.helpers import (
-    WORKER,
-    check_log,
-    content,
-    ended,
-    history,
-    queued,
-    reclaim,
-    running,
-    settings_for,
-)
+from tests.readalong.helpers import check_log, history, settings_for
+from tests.readalong.jobs import WORKER, content, ended, queued, reclaim, running
+from tests.support.clients import client_of
 from tests.support.servers import RedisServer
-
-
-async def another_client(settings: Settings, resources: AsyncExitStack) -> Log:
-    client = connect(settings)
-    resources.push_async_callback(client.aclose)
-    return Log(client, settings)
-
 
 # 5. A cancel is kept
 
@@ -116,23 +100,17 @@ async def test_promise_5_a_cancel_is_kept_through_the_death_of_redis(
 ) -> None:
     server = resources.enter_context(RedisServer.start(aof=True, binary=redis_server.binary))
     settings = settings_for(server.url)
-    log = await another_client(settings, resources)
+    log = Log(client_of(settings, resources), settings)
     waits, runs = await queued(log), await running(log)
     await log.cancel(runs, "ann", 0)
     await log.append(runs, 1, 3, content("a"))
-    await another_flag(settings, resources, waits)
+    await client_of(settings, resources).set(settings.keys.cancel(waits), "bob")
     before = await history(log, runs)
     server.kill()
     server.restart()
     assert await history(log, runs) == before
     assert orjson.loads((await log.append(runs, 1, 4, content("b"))).flag or "")["by"] == "ann"
     assert (await log.claim(waits, WORKER, "t")).verdict == Verdict.ENDED
-
-
-async def another_flag(settings: Settings, resources: AsyncExitStack, job_id: str) -> None:
-    client = connect(settings)
-    resources.push_async_callback(client.aclose)
-    await client.set(settings.keys.cancel(job_id), "bob")
 
 
 # 7. Nothing hidden

@@ -9,14 +9,16 @@ import orjson
 import pytest
 from arq.connections import ArqRedis
 from arq.jobs import Job, JobStatus
+from redis.exceptions import ResponseError
 
 from readalong import queue as queue_module
-from readalong.connection import connect
 from readalong.index import Index
 from readalong.keys import Keys, new_job_id
 from readalong.queue import FUNCTION, Queue, Taken
 from readalong.settings import Settings
-from tests.readalong.helpers import JOB_TTL, command, settings_for, until
+from tests.readalong.helpers import JOB_TTL, command, settings_for
+from tests.support.clients import client_of
+from tests.support.waiting import until
 
 LEASE = 0.5
 
@@ -32,6 +34,11 @@ async def enqueue(queue: Queue, index: Index, count: int = 1) -> list[str]:
         while await index.now() <= now + 1:
             pass
     return ids
+
+
+async def blocked(redis: ArqRedis, count: int) -> bool:
+    """Whether so many clients wait for a wake-up."""
+    return int((await redis.info("clients"))["blocked_clients"]) == count
 
 
 def ids_of(taken: list[Taken]) -> list[str]:
@@ -86,9 +93,7 @@ async def test_two_workers_that_take_at_once_never_take_the_same(
 ) -> None:
     queues = []
     for _ in range(4):
-        client = connect(settings)
-        resources.push_async_callback(client.aclose)
-        queues.append(Queue(client, settings))
+        queues.append(Queue(client_of(settings, resources), settings))
     ids = await enqueue(queue, index, 20)
     batches = await asyncio.gather(*(one.take(f"w{n}", 3) for n, one in enumerate(queues) for _ in range(3)))
     assert sorted(job_id for batch in batches for job_id in ids_of(batch)) == sorted(ids)
@@ -173,8 +178,7 @@ async def test_a_job_that_left_the_queue_is_lost_to_whoever_renews_it(queue: Que
 
 async def test_a_finished_job_leaves_nothing_behind(queue: Queue, index: Index, redis: ArqRedis, keys: Keys) -> None:
     [job_id] = await enqueue(queue, index)
-    assert await queue.wake(1)
-    await queue.take("w", 1)
+    assert ids_of(await queue.wait("w", 1, 1)) == [job_id]
     await redis.set(keys.arq_retry(job_id), "1")
     assert await queue.finish("w", job_id)
     assert await redis.keys("*") == []
@@ -186,8 +190,7 @@ async def test_whoever_does_not_hold_the_lease_changes_nothing(
     how: str, queue: Queue, index: Index, redis: ArqRedis, keys: Keys
 ) -> None:
     [job_id] = await enqueue(queue, index)
-    await queue.wake(1)
-    [taken] = await queue.take("w1", 1)
+    [taken] = await queue.wait("w1", 1, 1)
     names = sorted(await redis.keys("*"))
     before = await redis.zscore(keys.queue, job_id)
     assert not await (queue.finish("w2", job_id) if how == "finish" else queue.give_back("w2", taken))
@@ -200,8 +203,7 @@ async def test_a_job_given_back_waits_at_its_old_place_and_wakes_another_worker(
     queue: Queue, index: Index, redis: ArqRedis, keys: Keys
 ) -> None:
     ids = await enqueue(queue, index, 3)
-    while await queue.wake(0.01):
-        pass
+    await redis.delete(keys.wake)
     first, second = await queue.take("w1", 2)
     assert await queue.give_back("w1", second)
     assert await queue.give_back("w1", first)
@@ -211,7 +213,6 @@ async def test_a_job_given_back_waits_at_its_old_place_and_wakes_another_worker(
     again = await queue.take("w2", 10)
     assert again[:2] == [first, second]
     assert ids_of(again) == ids
-    assert await queue.wake(1)
 
 
 async def test_a_waiting_job_is_withdrawn_and_a_running_one_is_not(queue: Queue, index: Index, redis: ArqRedis) -> None:
@@ -241,30 +242,62 @@ async def test_the_queue_holds_what_is_in_it_with_its_call_and_renews_the_call(
     assert await queue.holds([]) == []
 
 
-async def test_a_wake_up_that_was_waiting_is_taken_at_once_and_only_once(queue: Queue, index: Index) -> None:
-    await enqueue(queue, index)
-    assert await queue.wake(1)
-    assert not await queue.wake(0.05)
+async def test_a_wake_up_that_was_waiting_is_used_at_once_and_only_once(
+    queue: Queue, index: Index, redis: ArqRedis, keys: Keys
+) -> None:
+    [job_id] = await enqueue(queue, index)
+    assert ids_of(await queue.wait("w", 1, 1)) == [job_id]
+    assert not await redis.exists(keys.wake)
+    assert await queue.wait("w", 1, 0.05) == []
 
 
 async def test_one_job_wakes_exactly_one_of_many_waiting_workers(
     queue: Queue, index: Index, redis: ArqRedis, settings: Settings, resources: AsyncExitStack
 ) -> None:
-    async def wait() -> bool:
-        client = connect(settings)
-        resources.push_async_callback(client.aclose)
-        return await Queue(client, settings).wake(1.5)
+    async def wait(name: str) -> list[str]:
+        own = Queue(client_of(settings, resources), settings)
+        resources.push_async_callback(own.close)
+        return ids_of(await own.wait(name, 1, 1.5))
 
-    waiting = [asyncio.create_task(wait()) for _ in range(5)]
-
-    async def all_block() -> bool:
-        return int((await redis.info("clients"))["blocked_clients"]) == 5
-
-    await until(all_block)
-    await enqueue(queue, index)
+    waiting = [asyncio.create_task(wait(f"w{number}")) for number in range(5)]
+    await until(lambda: blocked(redis, 5))
+    [job_id] = await enqueue(queue, index)
     woken, asleep = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    assert [task.result() for task in woken] == [True]
-    assert await asyncio.gather(*asleep) == [False] * 4
+    assert [task.result() for task in woken] == [[job_id]]
+    assert await asyncio.gather(*asleep) == [[]] * 4
+
+
+async def test_a_job_whose_wake_up_was_lost_is_taken_when_the_waiting_ends(
+    queue: Queue, index: Index, redis: ArqRedis, keys: Keys
+) -> None:
+    [job_id] = await enqueue(queue, index)
+    await redis.delete(keys.wake)
+    assert ids_of(await queue.wait("w", 1, 0.05)) == [job_id]
+
+
+async def test_waiting_ends_at_once_when_the_worker_stops(
+    queue: Queue, index: Index, redis: ArqRedis, keys: Keys
+) -> None:
+    """Also on the connection that took the place of a broken one."""
+    await queue.stop_waiting()
+    for _ in range(2):
+        waiting = asyncio.create_task(queue.wait("w", 1, 4))
+        await until(lambda: blocked(redis, 1))
+        await queue.stop_waiting()
+        assert await asyncio.wait_for(waiting, 2) == []
+        await redis.client_kill_filter(_type="normal", skipme=True)
+
+
+async def test_a_waiting_worker_outlives_a_restart_of_the_scripts_and_a_maimed_wake_list(
+    queue: Queue, index: Index, redis: ArqRedis, keys: Keys
+) -> None:
+    await command(redis, "SCRIPT", "FLUSH")
+    assert await queue.wait("w", 1, 0.05) == []
+    await redis.set(keys.wake, "not a list")
+    await redis.zadd(keys.queue, {"j1": 1})
+    assert ids_of(await queue.wait("w", 1, 0.05)) == ["j1"], "what was taken is ours whatever became of the wake-up"
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await queue.wait("w", 1, 0.05)
 
 
 async def test_the_wake_list_does_not_grow_for_ever_without_workers(

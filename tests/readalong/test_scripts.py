@@ -10,16 +10,8 @@ from readalong.events import parse_live
 from readalong.keys import Keys
 from readalong.log import Log
 from readalong.scripts import LOG_SCRIPTS, QUEUE_SCRIPTS, Scripts
-from tests.readalong.helpers import (
-    WORKER,
-    command,
-    content,
-    end,
-    history,
-    running,
-    submission,
-    types,
-)
+from tests.readalong.helpers import command, history, types
+from tests.readalong.jobs import WORKER, content, end, running, submission
 
 
 async def test_each_write_is_one_message_that_parses_to_what_the_log_holds(

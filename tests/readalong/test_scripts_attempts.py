@@ -12,22 +12,8 @@ from readalong.keys import Keys, new_job_id
 from readalong.log import Log, Verdict
 from readalong.settings import Settings
 from readalong.states import Status
-from tests.readalong.helpers import (
-    OTHER_WORKER,
-    WORKER,
-    command,
-    content,
-    end,
-    ended,
-    history,
-    queued,
-    reclaim,
-    running,
-    settings_for,
-    state,
-    submission,
-    types,
-)
+from tests.readalong.helpers import command, history, settings_for, state, types
+from tests.readalong.jobs import OTHER_WORKER, WORKER, content, end, ended, queued, reclaim, running, submission
 
 # submit
 # submit

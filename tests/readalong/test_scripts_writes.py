@@ -12,19 +12,8 @@ from readalong.errors import Fenced
 from readalong.keys import Keys
 from readalong.log import Appended, Log
 from readalong.states import Status
-from tests.readalong.helpers import (
-    METRICS,
-    check_log,
-    content,
-    end,
-    ended,
-    history,
-    queued,
-    reclaim,
-    running,
-    state,
-    types,
-)
+from tests.readalong.helpers import check_log, history, state, types
+from tests.readalong.jobs import METRICS, content, end, ended, queued, reclaim, running
 
 # append
 

@@ -147,7 +147,7 @@ def test_the_safe_address_shows_where_and_not_the_password(
 def test_the_settings_cannot_be_changed() -> None:
     settings = load()
     with pytest.raises(ValidationError, match="frozen"):
-        settings.lease = 1  # type: ignore[misc]
+        settings.lease = 1  # type: ignore[misc]  # mypy refuses it too
 
 
 @pytest.mark.parametrize("name", FIELDS)

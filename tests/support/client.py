@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self, TypeVar, overload
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 TERMINAL = frozenset({"done", "failed", "cancelled"})
-WITHIN = 20.0
-"""Seconds that a test waits for something that takes a moment on an idle machine."""
 
+#: Seconds before a watcher comes back.
 _PAUSE = 0.02
-
-T = TypeVar("T")
 
 
 class Cut(Exception):
@@ -179,27 +175,6 @@ async def call(method: str, url: str, body: Any = None, headers: Mapping[str, st
     async with await Response.open(method, url, raw, headers) as response:
         whole = b"".join([piece async for piece in response.pieces()])
         return Answer(response.status, response.headers, whole)
-
-
-@overload
-async def until(check: Callable[[], Coroutine[Any, Any, T | None]], what: str = ..., within: float = ...) -> T: ...
-
-
-@overload
-async def until(check: Callable[[], T], what: str = ..., within: float = ...) -> T: ...
-
-
-async def until(check: Callable[[], Any], what: str = "it", within: float = WITHIN) -> Any:
-    """The first true answer of `check`. Fails when it does not come in time."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + within
-    while True:
-        found = check()
-        answer = await found if inspect.isawaitable(found) else found
-        if answer:
-            return answer
-        assert loop.time() < deadline, f"waited {within:g} s for {what}"
-        await asyncio.sleep(_PAUSE)
 
 
 @dataclass

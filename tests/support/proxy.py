@@ -25,6 +25,7 @@ class Proxy:
         self._stalling = False
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._clients: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
     @property
@@ -59,7 +60,10 @@ class Proxy:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
+        self.refusing = True  # also of those that the loop has accepted and not yet told us
         self.cut()
+        for writer in self._clients:
+            writer.transport.abort()
         tasks = [*self._tasks]
         for task in tasks:
             task.cancel()
@@ -70,9 +74,12 @@ class Proxy:
         if self.refusing:
             writer.transport.abort()
             return
+        # Not left to the task: one that is cancelled before it begins, or while it connects, closes nothing.
+        self._clients.add(writer)
         task = asyncio.create_task(self._serve(reader, writer, stalled=self._stalling))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._clients.discard(writer))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, stalled: bool) -> None:
         try:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
-
 import pytest
+from arq.connections import ArqRedis
 
-from readalong.connection import connect
 from readalong.settings import Settings
 from tests.support.servers import RedisServer
 from tests.worker.helpers import House, settings_for
@@ -28,7 +26,5 @@ def settings(redis_server: RedisServer) -> Settings:
 
 
 @pytest.fixture
-def house(settings: Settings, resources: AsyncExitStack) -> House:
-    redis = connect(settings)
-    resources.push_async_callback(redis.aclose)
+def house(settings: Settings, redis: ArqRedis) -> House:
     return House(settings, redis)

@@ -17,6 +17,7 @@ from readalong.log import Appended, Claim, Verdict
 from readalong.record import Record
 from readalong.settings import Settings
 from readalong.states import Status
+from tests.support.waiting import WITHIN
 from tests.worker.raw import DONE, HELLO
 from worker.run import Stop
 from worker.runner import Runner
@@ -172,12 +173,12 @@ class Stage:
         self.task = asyncio.create_task(self.runner.run(JOB), name="the run")
 
     async def held(self) -> None:
-        await asyncio.wait_for(self.gate.reached.wait(), 5)
+        await asyncio.wait_for(self.gate.reached.wait(), WITHIN)
 
     async def outcome(self) -> str:
         """How the runner's call ended."""
         try:
-            await asyncio.wait_for(asyncio.shield(self.task), 5)
+            await asyncio.wait_for(asyncio.shield(self.task), WITHIN)
         except Retry:
             return "retry"
         except asyncio.CancelledError:
@@ -299,11 +300,11 @@ async def test_a_cancellation_from_outside_and_an_order_at_once_leave_nothing() 
 @pytest.mark.parametrize(
     ("settings", "step", "code"),
     [
-        ({"first_token_timeout": 0.05}, "call", "model_timeout"),
-        ({"first_token_timeout": 0.05}, "piece 0", "model_timeout"),
-        ({"gap_timeout": 0.05}, "piece 1", "model_stalled"),
-        ({"job_timeout": 0.05}, "append 0", "job_timeout"),
-        ({"job_timeout": 0.05}, "piece 1", "job_timeout"),
+        ({"first_token_timeout": 0.5}, "call", "model_timeout"),
+        ({"first_token_timeout": 0.5}, "piece 0", "model_timeout"),
+        ({"gap_timeout": 0.5}, "piece 1", "model_stalled"),
+        ({"job_timeout": 0.5}, "append 0", "job_timeout"),
+        ({"job_timeout": 0.5}, "piece 1", "job_timeout"),
     ],
 )
 async def test_a_run_that_its_own_clock_stops_leaves_nothing(settings: dict[str, float], step: str, code: str) -> None:

@@ -13,8 +13,10 @@ import pytest
 
 from readalong.errors import BadSettings, ModelError
 from readalong.settings import Settings
+from tests.support.model import REFUSALS
 from tests.support.servers import free_port
-from tests.worker.helpers import ASKED, demo_model, until
+from tests.support.waiting import until
+from tests.worker.helpers import ASKED, demo_model
 from tests.worker.raw import DONE, HELLO, SSE, raw_server, reply
 from worker.model import Model
 
@@ -49,24 +51,7 @@ async def failure(monkeypatch: pytest.MonkeyPatch, answer: bytes) -> ModelError:
     return caught.value
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "retryable"),
-    [
-        (400, "model_bad_request", False),
-        (401, "model_unauthorized", False),
-        (403, "model_unauthorized", False),
-        (404, "model_not_found", False),
-        (408, "model_timeout", True),
-        (409, "model_error", True),
-        (413, "model_bad_request", False),
-        (418, "model_error", False),
-        (422, "model_bad_request", False),
-        (429, "model_rate_limited", True),
-        (500, "model_error", True),
-        (503, "model_error", True),
-        (529, "model_error", True),
-    ],
-)
+@pytest.mark.parametrize(("status", "code", "retryable"), [(status, *refusal) for status, refusal in REFUSALS.items()])
 async def test_each_status_has_its_code_and_says_whether_to_try_again(
     monkeypatch: pytest.MonkeyPatch, status: int, code: str, retryable: bool
 ) -> None:

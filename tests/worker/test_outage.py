@@ -12,8 +12,10 @@ from demomodel import text_for
 from readalong.connection import connect
 from readalong.events import Event
 from readalong.settings import Settings
+from tests.readalong.helpers import command, types
 from tests.support.servers import RedisServer
-from tests.worker.helpers import ASKED, House, Working, demo_model, kinds, settings_for, text_of, until, working
+from tests.support.waiting import until
+from tests.worker.helpers import ASKED, House, Working, demo_model, settings_for, text_of, working
 
 #: A little over a second of text.
 DEMO = {"tokens": 200, "tokens_per_second": 150, "first_token_seconds": 0}
@@ -41,7 +43,7 @@ async def away(server: RedisServer, seconds: float = 0) -> None:
 
 def check_whole(events: list[Event], demo: dict[str, float] | None = None) -> None:
     """Done at the first attempt, with the model's own text."""
-    assert (events[-1].type, kinds(events).count("restarted")) == ("done", 0)
+    assert (events[-1].type, types(events).count("restarted")) == ("done", 0)
     assert text_of(events) == text_for({"model": "demo", "messages": ASKED, "demo": demo or DEMO})
 
 
@@ -121,5 +123,5 @@ async def test_a_frozen_redis_is_waited_out(
     await house.has(job_id, "content", 5)
     client = connect(settings_for(redis_server.url))
     resources.push_async_callback(client.aclose)
-    await client.execute_command("CLIENT", "PAUSE", 1200, "ALL")  # type: ignore[no-untyped-call]
+    await command(client, "CLIENT", "PAUSE", 1200, "ALL")
     check_whole(await house.ended(job_id))

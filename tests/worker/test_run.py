@@ -13,7 +13,8 @@ from demomodel import text_for
 from readalong.events import Event
 from readalong.settings import Settings
 from readalong.sse import Decoder
-from tests.worker.helpers import House, demo_model, kinds, settings_for, text_of, working
+from tests.readalong.helpers import types
+from tests.worker.helpers import House, demo_model, settings_for, text_of, working
 from tests.worker.raw import DONE, HELLO, SSE, raw_server, reply
 
 TOOLS = [
@@ -32,7 +33,7 @@ class Ran:
         self.id = job_id
         self.body = body
         self.events = events
-        self.names = kinds(events)
+        self.names = types(events)
         self.end = events[-1].fields()
         self.text = text_of(events)
         self.stats = stats
@@ -133,7 +134,7 @@ async def test_a_first_token_that_does_not_come_in_time_is_a_timeout(
     house: House, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     ran = await run(
-        house, monkeypatch, model, demo={"first_token_seconds": 30}, first_token_timeout=0.3, gap_timeout=0.1
+        house, monkeypatch, model, demo={"first_token_seconds": 30}, first_token_timeout=1.5, gap_timeout=0.1
     )
     assert ran.failure == ("failed", "model_timeout", True)
     assert ran.names == ["queued", "started", "failed"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from readalong.settings import Settings
-from tests.worker.helpers import House, demo_model, kinds, settings_for, until, working
+from tests.readalong.helpers import command, types
+from tests.support.waiting import until
+from tests.worker.helpers import House, demo_model, settings_for, working
 from worker.sweep import Sweep
 
 
@@ -33,7 +35,7 @@ async def test_a_job_that_was_written_but_never_enqueued_is_enqueued(house: Hous
     job_id = await house.write(age=60)
     await turn(house, sweep)
     assert await queued(house, job_id)
-    assert await house.redis.lrange(house.keys.wake, 0, -1) == [job_id.encode()]  # type: ignore[misc]
+    assert await command(house.redis, "LRANGE", house.keys.wake, 0, -1) == [job_id.encode()]
     assert job_id in await opened(house)
 
 
@@ -65,7 +67,7 @@ async def test_a_flag_set_by_hand_ends_a_queued_job_that_no_worker_is_free_for(h
     await house.redis.set(house.keys.cancel(job_id), "me")
     await turn(house, sweep)
     events = await house.events(job_id)
-    assert (kinds(events), events[-1].fields()["by"]) == (["queued", "cancelled"], "me")
+    assert (types(events), events[-1].fields()["by"]) == (["queued", "cancelled"], "me")
     assert await house.is_closed(job_id)
 
 
@@ -75,7 +77,7 @@ async def test_a_flag_on_a_running_job_is_left_to_its_worker(house: House, sweep
     await house.log.claim(job_id, b"{}", "token")
     await house.redis.set(house.keys.cancel(job_id), "me")
     await turn(house, sweep)
-    assert kinds(await house.events(job_id)) == ["queued", "started"]
+    assert types(await house.events(job_id)) == ["queued", "started"]
     assert await queued(house, job_id)
     assert job_id in await opened(house)
 
@@ -138,7 +140,7 @@ async def test_a_record_that_this_version_cannot_read_does_not_keep_the_others_f
 ) -> None:
     """A newer version writes beside an older one while a deploy is under way."""
     newer, job_id = await house.write(age=60), await house.write(age=60)
-    await house.redis.hset(house.keys.job(newer), mapping={"schema": 99})  # type: ignore[misc]
+    await command(house.redis, "HSET", house.keys.job(newer), "schema", 99)
     await turn(house, sweep)
     assert await queued(house, job_id)
     assert newer in await opened(house)

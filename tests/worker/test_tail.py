@@ -9,27 +9,29 @@ import pytest
 
 from readalong.errors import Fenced, StoreUnavailable
 from readalong.events import Draft
-from readalong.log import Appended
+from readalong.log import Appended, Log
 from readalong.scripts import Argument
-from tests.worker.helpers import House, kinds, text_of, until
+from tests.readalong.helpers import command, types
+from tests.readalong.jobs import WORKER
+from tests.support.waiting import until
+from tests.worker.helpers import House, text_of
 from worker.tail import Tail
 
 Trouble = Callable[[int], str | None]
-WORKER = b'{"host":"h","pid":1,"id":"w1"}'
 DONE = [Draft("done", {"content": "", "metrics": {}})]
 
 
-class Flaky:
+class Flaky(Log):
     """A log whose calls fail as `trouble` says of each, counted from 0: "before" or "after" they took effect."""
 
     def __init__(self, house: House, trouble: Trouble) -> None:
-        self._log = house.log
+        super().__init__(house.redis, house.settings)
         self._trouble = trouble
         self.calls = 0
 
-    async def append(self, job_id: str, attempt: int, first: int, events: Sequence[tuple[str, bytes]]) -> Appended:
+    async def append(self, job_id: str, attempt: int, first: int, drafts: Sequence[tuple[str, bytes]]) -> Appended:
         how = self._how()
-        answer = await self._log.append(job_id, attempt, first, events)
+        answer = await super().append(job_id, attempt, first, drafts)
         return self._lost(how, answer)
 
     async def finish(
@@ -37,11 +39,11 @@ class Flaky:
         job_id: str,
         attempt: int,
         first: int,
-        events: Sequence[tuple[str, bytes]],
+        drafts: Sequence[tuple[str, bytes]],
         fields: dict[str, Argument],
     ) -> Appended:
         how = self._how()
-        answer = await self._log.finish(job_id, attempt, first, events, fields)
+        answer = await super().finish(job_id, attempt, first, drafts, fields)
         return self._lost(how, answer)
 
     def _how(self) -> str | None:
@@ -70,7 +72,7 @@ async def started(house: House, trouble: Trouble | None = None, outage: float = 
     job_id = await house.write()
     claim = await house.log.claim(job_id, WORKER, "token")
     log = Flaky(house, trouble or (lambda _: None))
-    return job_id, Tail(log, job_id, claim.attempt, claim.last_seq, outage), log  # type: ignore[arg-type]
+    return job_id, Tail(log, job_id, claim.attempt, claim.last_seq, outage), log
 
 
 def say(*texts: str) -> list[Draft]:
@@ -84,7 +86,7 @@ async def test_appends_go_to_the_log_and_answer_the_flag(house: House) -> None:
     assert await tail.append(say("c")) == ""
     await tail.finish([*say("d"), *DONE], {"metrics": b"{}"})
     events = await house.events(job_id)
-    assert kinds(events) == ["queued", "started", "content", "content", "content", "content", "done"]
+    assert types(events) == ["queued", "started", "content", "content", "content", "content", "done"]
     assert (text_of(events), log.calls) == ("abcd", 3)
 
 
@@ -102,7 +104,7 @@ async def test_an_append_whose_reply_is_lost_is_repeated_and_written_once(house:
 async def test_a_finish_whose_reply_is_lost_is_repeated_and_ends_the_job_once(house: House, how: str) -> None:
     job_id, tail, _ = await started(house, first(2, how))
     await tail.finish([*say("a"), *DONE], {"metrics": b"{}", "finish_reason": "stop"})
-    assert kinds(await house.events(job_id)) == ["queued", "started", "content", "done"]
+    assert types(await house.events(job_id)) == ["queued", "started", "content", "done"]
     record = await house.record(job_id)
     assert (record.status, record.last_seq, record.finish_reason) == ("done", 4, "stop")
 
@@ -113,7 +115,7 @@ async def roll_back(house: House, job_id: str, last_seq: int) -> None:
     await house.redis.delete(house.keys.events(job_id))
     for event in events:
         await house.redis.xadd(house.keys.events(job_id), {"type": event.type, "data": event.data}, f"{event.seq}-0")
-    await house.redis.hset(house.keys.job(job_id), mapping={"last_seq": last_seq})  # type: ignore[misc]
+    await command(house.redis, "HSET", house.keys.job(job_id), "last_seq", last_seq)
 
 
 @pytest.mark.parametrize("kept", [2, 3, 4, 5])
@@ -162,7 +164,7 @@ async def test_an_outage_beyond_the_limit_is_told(house: House) -> None:
     began = asyncio.get_running_loop().time()
     with pytest.raises(StoreUnavailable):
         await tail.append(say("a"))
-    assert 0.2 <= asyncio.get_running_loop().time() - began < 2
+    assert 0.2 <= asyncio.get_running_loop().time() - began < 10
     assert log.calls >= 3
 
 
@@ -179,7 +181,7 @@ async def test_what_an_outage_kept_from_the_log_goes_with_the_end(house: House) 
         await tail.append(say("a"))
     await tail.finish([Draft("failed", {"error": {}})], {"metrics": b"{}"})
     events = await house.events(job_id)
-    assert (kinds(events)[2:], text_of(events)) == (["content", "failed"], "a")
+    assert (types(events)[2:], text_of(events)) == (["content", "failed"], "a")
 
 
 async def test_the_end_waits_for_redis_longer_than_any_limit(house: House) -> None:
@@ -196,12 +198,12 @@ async def test_the_end_waits_for_redis_longer_than_any_limit(house: House) -> No
 async def test_a_newer_attempt_fences_the_older_one_out(house: House) -> None:
     job_id, tail, _ = await started(house)
     await house.log.claim(job_id, WORKER, "another token")
-    before = kinds(await house.events(job_id))
+    before = types(await house.events(job_id))
     for write in (tail.append(say("a")), tail.finish(DONE, {})):
         with pytest.raises(Fenced) as caught:
             await write
         assert caught.value.code == "fenced"
-    assert kinds(await house.events(job_id)) == before == ["queued", "started", "restarted"]
+    assert types(await house.events(job_id)) == before == ["queued", "started", "restarted"]
 
 
 async def test_an_erased_job_is_gone(house: House) -> None:

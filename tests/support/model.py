@@ -1,0 +1,40 @@
+"""The demo model in the test's own loop, and how a model that refuses is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from demomodel.server import serve
+from tests.support.waiting import WITHIN
+
+#: What a model's HTTP status makes of a job: its error's code, and whether trying again may help.
+REFUSALS: Final = {
+    400: ("model_bad_request", False),
+    401: ("model_unauthorized", False),
+    403: ("model_unauthorized", False),
+    404: ("model_not_found", False),
+    408: ("model_timeout", True),
+    409: ("model_error", True),
+    413: ("model_bad_request", False),
+    418: ("model_error", False),
+    422: ("model_bad_request", False),
+    429: ("model_rate_limited", True),
+    500: ("model_error", True),
+    503: ("model_error", True),
+    529: ("model_error", True),
+}
+
+
+@asynccontextmanager
+async def serving_model() -> AsyncIterator[str]:
+    """The demo model on a free port; gives its base URL, which ends in `/v1`."""
+    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(serve("127.0.0.1", 0, ready.set_result, handle_signals=False), name="demo model")
+    try:
+        yield await asyncio.wait_for(ready, WITHIN)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])

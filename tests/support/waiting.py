@@ -1,0 +1,37 @@
+"""Waiting for the thing itself, with a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, overload
+
+WITHIN = 20.0
+"""Seconds that a test waits for something that takes a moment on an idle machine."""
+
+_PAUSE = 0.01
+
+T = TypeVar("T")
+
+
+@overload
+async def until(check: Callable[[], Awaitable[T | None]], what: str = ..., within: float = ...) -> T: ...
+
+
+@overload
+async def until(check: Callable[[], T], what: str = ..., within: float = ...) -> T: ...
+
+
+async def until(check: Callable[[], Any], what: str = "", within: float = WITHIN) -> Any:
+    """The first true answer of `check`, awaited if it is to be. Raises AssertionError with `what`, or the check's
+    source, when it does not come within so many seconds."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within
+    while True:
+        found = check()
+        answer = await found if inspect.isawaitable(found) else found
+        if answer:
+            return answer
+        assert loop.time() < deadline, f"waited {within:g} s for {what or inspect.getsource(check).strip()}"
+        await asyncio.sleep(_PAUSE)
