@@ -34,12 +34,13 @@ format: .venv/project ## Format, and fix what ruff can fix
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-bench: .venv/project ## Measure; ARGS as in bench/README.md
-	@$(BIN)/python -m bench $(ARGS)
+bench: .venv/project .venv/bench ## Measure, five minutes; QUICK=1: one
+	@$(BIN)/python -m bench
 
-lock: .venv-lock/done ## Renew both locks from pyproject.toml
-	@$(LOCK) --group dev -o requirements.lock --upgrade
-	@$(LOCK) --group build -o requirements-runtime.lock -c requirements.lock --upgrade
+lock: .venv-lock/done ## Renew the locks from pyproject.toml
+	@$(LOCK) pyproject.toml --group dev -o requirements.lock --upgrade
+	@$(LOCK) pyproject.toml --group build -o requirements-runtime.lock -c requirements.lock --upgrade
+	@$(LOCK) --group bench -o requirements-bench.lock -c requirements.lock --upgrade
 
 clean: ## Remove the environments and all caches
 	rm -rf .venv .venv-lock .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
@@ -57,6 +58,10 @@ clean: ## Remove the environments and all caches
 	@$(PIP) install --quiet --require-hashes -r requirements.lock
 	@touch $@
 
+.venv/bench: requirements-bench.lock .venv/lock
+	@$(PIP) install --quiet --require-hashes -r requirements-bench.lock
+	@touch $@
+
 .venv-lock/done: Makefile
 	@$(NEEDS_PYTHON)
 	@$(PYTHON) -m venv --clear .venv-lock
@@ -65,7 +70,7 @@ clean: ## Remove the environments and all caches
 
 # No address of a registry gets into a lock, and it holds for Linux and macOS and every Python that we support.
 LOCK = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--system-certs --no-emit-index-url --annotation-style line --custom-compile-command 'make lock' pyproject.toml
+	--system-certs --no-emit-index-url --annotation-style line --custom-compile-command 'make lock'
 
 define NEEDS_PYTHON
 $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

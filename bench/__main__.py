@@ -1,4 +1,4 @@
-"""`python -m bench`: measure, print, and write `results/latest.json` and the table in README.md.
+"""`python -m bench`: measure, print, and write `results/latest.json`, the plots and the table in README.md.
 
 With QUICK=1 in the environment it is short, and writes `results/quick.json` only.
 """
@@ -6,80 +6,75 @@ With QUICK=1 in the environment it is short, and writes `results/quick.json` onl
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import orjson
-import redis
 import uvloop
 from rich.console import Console
 
-from bench import machine, report
-from bench.latency import Starts
+from bench.harness.child import allow_many_files
+from bench.harness.errors import BenchError
 from bench.plan import FULL, QUICK, Plan
-from bench.results import Results, collect
-from bench.stack import BenchError, Stack
-from bench.streams import Fanout, Streams
+from bench.report import compare, table
+from bench.run import measure
 
-_RESULTS: Final = Path(__file__).parent / "results"
-
-
-async def measure(stack: Stack, plan: Plan, console: Console) -> Results:
-    """All rounds of a plan. Raises BenchError when something was not as it must be."""
-    starts, streams, fanout = Starts(), Streams(plan), Fanout()
-    await starts.warm_up(stack, plan.warm_up_jobs)
-    # A collection of the client's own rubbish would count as delay.
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    try:
-        for turn in range(plan.rounds):
-            console.print(f"round {turn + 1} of {plan.rounds}: starts", end="", highlight=False)
-            await starts.measure(stack, plan)
-            console.print(", streams", end="")
-            await streams.measure(stack, plan)
-            console.print(", fan-out")
-            await fanout.measure(stack, plan)
-    finally:
-        gc.enable()
-        gc.unfreeze()
-    return collect(plan, starts, streams, fanout)
+RESULTS: Final = Path(__file__).parent / "results"
+LATEST: Final = RESULTS / "latest.json"
 
 
-def run(plan: Plan, console: Console) -> Results:
-    """Starts everything, measures, stops everything."""
-    load_before = os.getloadavg()[0]
-    with Stack.start() as stack, redis.Redis.from_url(stack.redis.url) as server:
-        described = machine.describe(server)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            measured = runner.run(measure(stack, plan, console))
+def run(plan: Plan, console: Console) -> dict[str, Any]:
+    """What a run found, with its date and plan."""
+    allow_many_files()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        measured = runner.run(measure(plan, console))
     date = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return {"date": date, **described, "load_before": load_before, **measured}
+    return {"date": date, "quick": plan == QUICK, "plan": asdict(plan), **measured}
 
 
 def main() -> int:
     """Answers the exit code: 1 when something broke, 130 after a Ctrl-C."""
     # Not so narrow in a pipe or a CI log.
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = Console(width=None if sys.stdout.isatty() else 200)
     quick = os.environ.get("QUICK", "") not in ("", "0")
     try:
-        results = run(QUICK if quick else FULL, console)
+        found = run(QUICK if quick else FULL, console)
     except BenchError as error:
         console.print(f"\n{error}", style="red", markup=False)
         return 1
     except KeyboardInterrupt:
         return 130
-    (_RESULTS / ("quick.json" if quick else "latest.json")).write_bytes(
-        orjson.dumps(results, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    before = compare.committed(LATEST)
+    (RESULTS / "quick.json" if quick else LATEST).write_bytes(
+        orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     )
     if not quick:
-        report.write_readme(results)
-    report.show(results, console)
+        table.write_readme(found)
+        _draw(found, console)
+    table.show(found, console)
+    if before is None:
+        console.print("\nThere is no committed run to compare this one with.")
+        return 0
+    lines = compare.worse(before, found)
+    if before["quick"] != quick:
+        console.print("\nThe committed run was of another length: what depends on it differs too.")
+    console.print("\nWorse than the committed run:" if lines else "\nNothing is worse than in the committed run.")
+    for line in lines:
+        console.print(f"  {line}", highlight=False, markup=False)
     return 0
+
+
+def _draw(found: dict[str, Any], console: Console) -> None:
+    if find_spec("matplotlib") is None:
+        console.print("no plots: matplotlib is not installed; `make bench` installs it", style="yellow")
+        return
+    import_module("bench.report.plots").draw(found, RESULTS)
 
 
 if __name__ == "__main__":

@@ -8,20 +8,46 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The sizes of a run. Everything is measured once a round, so that noise hits all contenders alike."""
+    """The sizes of a run."""
 
+    #: Of the pipeline's measurements, which are taken in turns with others' so that noise hits all alike.
     rounds: int
-    #: Jobs a round, one at a time, for the latency of a start.
-    stock_jobs: int
-    jobs: int
-    #: Streams at once for the delay of a token, tokens a second of each, seconds of a measurement.
+
+    #: Watchers of one job, the most first; the first is what the table tells.
+    watchers: tuple[int, ...]
+    watch_rate: float
+    #: Seconds of a measurement at the first number of watchers, and at each of the others.
+    watch_seconds: float
+    fewer_seconds: float
+    #: Events at full speed: readalong's, nchan's, the others'. They differ so that each takes some seconds.
+    flood: tuple[int, int, int]
+
+    #: Streams at once, the most first, and only those in rounds after the first; tokens a second of each, seconds.
     streams: tuple[int, ...]
     stream_rate: float
     stream_seconds: float
-    #: The one job that many watch: watchers, events a second, seconds of a measurement.
-    watchers: int
-    watch_rate: float
-    watch_seconds: float
+
+    #: Jobs a round, one at a time: stock arq's, ours on an idle stack, ours beside `streams[0]` streams.
+    stock_jobs: int
+    jobs: int
+    loaded_jobs: int
+
+    #: Tokens of the finished jobs that are joined late, and how many such jobs.
+    late_tokens: int
+    late_jobs: int
+    #: Watchers that come back at once, and events of the job that they come back to.
+    returning: int
+    returning_events: int
+    #: Tokens of the job whose memory is weighed, and its pace.
+    weighed_tokens: int
+    weighed_rate: float
+
+    #: For what must stay flat: finished jobs in Redis, jobs running elsewhere.
+    finished_jobs: int
+    elsewhere_jobs: int
+    #: Whether the figures without them are taken again just before, and not from the beginning of the run.
+    flat_again: bool
+
     #: Seconds between the last stream's first token and the measurement.
     settle: float = 0.5
     #: Jobs before the first that counts.
@@ -29,24 +55,50 @@ class Plan:
 
 
 FULL: Final = Plan(
-    rounds=3,
-    stock_jobs=20,
-    jobs=67,
-    streams=(1, 20),
-    stream_rate=50,
-    stream_seconds=6,
-    watchers=200,
+    rounds=2,
+    watchers=(1000, 300, 100),
     watch_rate=20,
     watch_seconds=6,
+    fewer_seconds=2,
+    flood=(10_000, 1_000, 100),
+    streams=(50, 20, 1),
+    stream_rate=50,
+    stream_seconds=5,
+    stock_jobs=12,
+    jobs=100,
+    loaded_jobs=60,
+    late_tokens=4000,
+    late_jobs=10,
+    returning=1000,
+    returning_events=4000,
+    weighed_tokens=1000,
+    weighed_rate=100,
+    finished_jobs=100_000,
+    elsewhere_jobs=1000,
+    flat_again=True,
 )
 QUICK: Final = Plan(
     rounds=1,
-    stock_jobs=8,
-    jobs=30,
-    streams=(1, 20),
-    stream_rate=50,
-    stream_seconds=3,
-    watchers=200,
+    watchers=(500,),
     watch_rate=20,
-    watch_seconds=3,
+    watch_seconds=1,
+    fewer_seconds=0,
+    flood=(2_000, 200, 20),
+    streams=(50,),
+    stream_rate=50,
+    stream_seconds=1,
+    stock_jobs=4,
+    jobs=24,
+    loaded_jobs=12,
+    late_tokens=4000,
+    late_jobs=2,
+    returning=300,
+    returning_events=4000,
+    weighed_tokens=1000,
+    weighed_rate=500,
+    finished_jobs=10_000,
+    elsewhere_jobs=500,
+    flat_again=False,
+    settle=0.2,
+    warm_up_jobs=10,
 )

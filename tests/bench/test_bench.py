@@ -1,8 +1,7 @@
-"""The benchmark's pieces at tiny sizes. No figure is asserted: that would test the machine."""
+"""The benchmark at tiny sizes. No figure is asserted: that would test the machine."""
 
 from __future__ import annotations
 
-import asyncio
 import io
 import shutil
 import subprocess
@@ -17,29 +16,41 @@ import pytest
 from rich.console import Console
 
 from bench import __main__ as bench
-from bench import report
-from bench.child import ROLES
-from bench.cpu import cpu_seconds, seconds_of
+from bench.contenders import nchan, resumable
+from bench.harness.child import ROLES
+from bench.harness.errors import BenchError
+from bench.harness.stack import Stack
 from bench.plan import Plan
-from bench.quantiles import summary
-from bench.stack import BenchError, Stack
-from bench.wire import Stream
+from bench.report import table
+from bench.report.rows import rows
 from tests.support.servers import RedisServer
 
 TINY = Plan(
     rounds=1,
-    stock_jobs=1,
-    jobs=2,
+    watchers=(10, 5),
+    watch_rate=20,
+    watch_seconds=0.2,
+    fewer_seconds=0.1,
+    flood=(40, 20, 10),
     streams=(2,),
     stream_rate=50,
     stream_seconds=0.3,
-    watchers=5,
-    watch_rate=20,
-    watch_seconds=0.3,
+    stock_jobs=1,
+    jobs=2,
+    loaded_jobs=2,
+    late_tokens=50,
+    late_jobs=1,
+    returning=10,
+    returning_events=60,
+    weighed_tokens=20,
+    weighed_rate=500,
+    finished_jobs=30,
+    elsewhere_jobs=10,
+    flat_again=True,
     settle=0.05,
     warm_up_jobs=1,
 )
-LATEST = Path(bench.__file__).parent / "results" / "latest.json"
+ALWAYS = {"readalong", "subscription a client", "write(2)"}
 
 
 @pytest.fixture
@@ -56,19 +67,30 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
     return processes
 
 
-def test_a_tiny_run_measures_everything_and_leaves_no_process(started: list[subprocess.Popen[bytes]]) -> None:
-    """Every section once, with real processes; the table can be shown."""
+@pytest.mark.timeout(180)
+def test_a_tiny_run_measures_every_row_and_leaves_no_process(started: list[subprocess.Popen[bytes]]) -> None:
+    """With real processes, and the contenders that this machine has; the table can be shown."""
     console = Console(file=io.StringIO(), width=160)
-    results = bench.run(TINY, console)
-    assert results["start_ms"]["stock_arq"]["n"] == 1
-    assert results["start_ms"]["readalong_client"]["n"] == results["start_ms"]["readalong_redis"]["n"] == 2
-    assert results["token"]["2"]["direct"]["cpu_us_per_token"].keys() == {"client", "direct"}
-    assert results["token"]["2"]["readalong"]["cpu_us_per_token"].keys() == {"client", "worker", "api", "valkey"}
-    assert results["fanout"]["deliveries"] > results["fanout"]["tokens"] > 0
-    orjson.dumps(results)
-    report.show(results, console)
-    assert len(report.rows(results)) == 3 + 3 + 2
-    assert len(started) >= len(ROLES) + 1
+    found = bench.run(TINY, console)
+    assert found["fanout"].keys() | found["missing"].keys() == ALWAYS | {"nchan", "resumable-stream"}
+    assert found["fanout"].keys() >= ALWAYS
+    for contender in found["fanout"].values():
+        assert contender["paced"]["10"]["deliveries"] == 4 * 10
+        assert contender["paced"]["5"]["lost"] == contender["flood"]["lost"] == 0
+        assert contender["idle"]["watchers"] == 10
+    assert found["fanout"]["readalong"]["commands_per_event"] == {"evalsha": 1}
+    assert found["fanout"]["subscription a client"]["idle"]["redis_connections"] == 10
+    assert found["streams"]["2"]["direct"]["cpu_us"].keys() == {"client", "direct"}
+    assert found["streams"]["2"]["readalong"]["cpu_us"].keys() == {"client", "worker", "api", "valkey"}
+    assert found["starts"]["idle"]["first_token_ms"]["n"] == found["starts"]["loaded"]["first_token_ms"]["n"] == 2
+    assert found["late"]["events"] >= 1
+    assert found["return"]["live"]["log_reads"] >= 1
+    assert found["flat"]["with"]["fanout"]["lost"] == 0
+    assert found["weight"]["redis_bytes"] > found["weight"]["text_bytes"] > 20
+    orjson.dumps(found)
+    table.show(found, console)
+    assert len({row.key for row in rows(found)}) == 5 + 3 + 2 + 5 + 4
+    assert len(started) > len(ROLES)
     assert all(process.returncode is not None for process in started)
 
 
@@ -91,67 +113,54 @@ def test_a_process_that_does_not_start_is_named_with_what_it_said(monkeypatch: p
     with RedisServer.start() as redis, ExitStack() as resources:
         stack = Stack(redis, resources)
         monkeypatch.setattr("sys.executable", shutil.which("echo"))
-        with stack.child("direct"), pytest.raises(BenchError, match=r"direct did not start: -m bench.child direct \d+"):
+        said = r"direct did not start: -m bench.harness.child direct \d+"
+        with stack.child("direct"), pytest.raises(BenchError, match=said):
             stack.wait("direct", lambda _: False)
 
 
 def test_a_measured_process_ends_with_the_one_that_started_it() -> None:
     """However that one dies: its end of the pipe closes."""
-    words = [sys.executable, "-m", "bench.child", "clock_model", "0"]
-    with subprocess.Popen(words, cwd=LATEST.parents[2], stdin=subprocess.PIPE) as process:
+    words = [sys.executable, "-m", "bench.harness.child", "clock_model", "0"]
+    with subprocess.Popen(words, cwd=Path(__file__).parents[2], stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         process.stdin.close()
         process.wait(20)
 
 
-def test_a_token_comes_when_its_last_byte_does() -> None:
-    """It may be cut anywhere; what the end repeats does not count."""
+def test_a_halted_process_runs_again_when_the_block_ends() -> None:
+    """Also when it breaks: else the next measurement would wait for ever."""
 
-    async def read() -> Stream:
-        stream = Stream(b"")
-        for piece in (b"HTTP/1.1 200 OK\r\n\r\n@100 x@2", b"00 ", b"event: done\ndata: @100 @200 "):
-            stream.data_received(piece)
-        return stream
+    def state(pid: int) -> str:
+        shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=True)
+        return shown.stdout[0]
 
-    stream = asyncio.run(read())
-    first, second = stream.tokens()
-    assert (first.sent, second.sent) == (100, 200)
-    assert first.came < second.came == stream.time_of(b"@200 ")
-    with pytest.raises(BenchError, match="no b'event: started'"):
-        stream.time_of(b"event: started")
+    with Stack.start() as stack:
+        pid = stack.pids["valkey"]
 
+        def broken() -> None:
+            with stack.stopped("valkey"):
+                assert state(pid) == "T"
+                raise BenchError("broken")
 
-def test_a_summary_is_by_nearest_rank() -> None:
-    """The p99 of a hundred values is the 99th."""
-    assert summary([float(n) for n in range(100, 0, -1)]) == {"n": 100, "p50": 50, "p95": 95, "p99": 99, "max": 100}
-    assert summary([3.0])["p99"] == 3.0
-    with pytest.raises(ValueError, match="nothing was measured"):
-        summary([])
+        with pytest.raises(BenchError):
+            broken()
+        assert stack.redis.command("PING")
 
 
-def test_the_cpu_time_of_another_process_is_what_it_says_itself() -> None:
-    """The child burns some, prints its own account of it, and waits."""
-    code = "import time\nwhile time.process_time() < 0.1: pass\nprint(time.process_time(), flush=True)\ninput()"
-    words = [sys.executable, "-c", code]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        said = float(process.stdout.readline())
-        assert said - 0.02 <= cpu_seconds(process.pid) <= said + 1
-        process.communicate("\n")
-    with pytest.raises(ProcessLookupError):
-        cpu_seconds(process.pid)
-
-
-@pytest.mark.parametrize(("shown", "seconds"), [("0:01.25", 1.25), (" 01:02:03\n", 3723.0), ("2-00:00:01", 172801.0)])
-def test_what_ps_shows_is_read_in_all_its_forms(shown: str, seconds: float) -> None:
-    """macOS and BSD have no clock of another process."""
-    assert seconds_of(shown) == seconds
-
-
-def test_the_readme_shows_the_committed_run() -> None:
-    """Nobody edits the table by hand, and no run is committed by halves."""
-    shown = report.README.read_text("utf-8").split(report.BEGIN)[1].split(report.END)[0]
-    assert shown == report.markdown(orjson.loads(LATEST.read_bytes()))
+def test_contenders_that_are_not_installed_say_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And what is wanting."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(nchan, "nginx", lambda: None)
+    assert nchan.missing() == "nginx is not installed"
+    assert resumable.missing() == "Node is not installed"
+    monkeypatch.setattr(nchan, "nginx", lambda: "nginx")
+    monkeypatch.setattr(nchan, "_MODULES", (str(tmp_path),))
+    assert nchan.missing() == "nginx has no ngx_nchan_module.so"
+    (tmp_path / "ngx_nchan_module.so").touch()
+    assert nchan.missing() == ""
+    (tmp_path / "node").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "node").chmod(0o755)
+    assert "READALONG_BENCH_NODE_MODULES" in resumable.missing()
 
 
 def test_the_clock_is_the_machines() -> None:

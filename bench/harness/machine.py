@@ -14,8 +14,11 @@ import redis
 _PACKAGES: Final = ("redis", "hiredis", "arq", "openai", "aiohttp", "fastapi", "starlette", "uvicorn", "uvloop")
 
 
-def describe(server: redis.Redis) -> dict[str, Any]:
-    """The machine and the versions of what was measured; `server` is the Redis or Valkey in use."""
+def describe(server: redis.Redis, contenders: dict[str, str]) -> dict[str, Any]:
+    """The machine and the versions of what was measured; `server` is the Redis or Valkey in use.
+
+    `contenders`: the versions of those that are no Python packages.
+    """
     info: Any = server.info("server")  # redis-py's types do not know that this client is not asynchronous
     name = "valkey" if "valkey_version" in info else "redis"
     return {
@@ -28,6 +31,7 @@ def describe(server: redis.Redis) -> dict[str, Any]:
             "python": platform.python_version(),
             name: info[f"{name}_version"],
             **{package: version(package) for package in _PACKAGES},
+            **contenders,
         },
     }
 

@@ -1,4 +1,4 @@
-"""One measured process: `python -m bench.child ROLE PORT`. It ends with the process that started it.
+"""One measured process: `python -m bench.harness.child ROLE PORT`. It ends with the process that started it.
 
 The roles are `api`, `worker`, and the modules of this package that have a `run(port)`. Each imports only its own.
 """
@@ -6,6 +6,7 @@ The roles are `api`, `worker`, and the modules of this package that have a `run(
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import threading
@@ -14,17 +15,34 @@ from typing import Final
 
 from readalong.settings import load
 
-ROLES: Final = ("api", "worker", "clock_model", "direct", "stock")
+MODULES: Final = {
+    "clock_model": "bench.load.clock_model",
+    "readers": "bench.load.readers",
+    "direct": "bench.contenders.direct",
+    "floor": "bench.contenders.floor",
+    "naive": "bench.contenders.naive",
+    "stock": "bench.contenders.stock",
+}
+ROLES: Final = ("api", "worker", *MODULES)
 
 
 def main(role: str, port: int) -> int:
     """Runs until SIGTERM; answers the exit code."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    allow_many_files()
     if role == "api":
         return int(import_module("api.server").run(load(), host="127.0.0.1", port=port, processes=1))
     if role == "worker":
         return int(import_module("worker.main").run(load()))
-    return int(import_module(f"bench.{role}").run(port))
+    return int(import_module(MODULES[role]).run(port))
+
+
+def allow_many_files() -> None:
+    """A thousand watchers are more sockets than some systems allow a process unasked."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _end_with_parent() -> None:

@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple, Self, cast
 
 import orjson
 
-from bench.clock_model import TOKEN
-from bench.stack import BenchError
+from bench.harness.errors import BenchError
+from bench.load.clock_model import ASKED, TOKEN
 
 _HOST: Final = "127.0.0.1"
 #: Frames from here on repeat the whole text.
@@ -71,6 +71,8 @@ class Stream(asyncio.Protocol):
         #: Done with the first token, and when the server has closed the connection.
         self.begun: asyncio.Future[None] = loop.create_future()
         self.closed: asyncio.Future[None] = loop.create_future()
+        #: When the request was written, in nanoseconds of the machine's clock.
+        self.sent = 0
         self._request = request
         self._times: list[int] = []
         self._pieces: list[bytes] = []
@@ -82,6 +84,7 @@ class Stream(asyncio.Protocol):
         return stream
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.sent = time.monotonic_ns()
         cast(asyncio.Transport, transport).write(self._request)
 
     def data_received(self, data: bytes) -> None:
@@ -110,6 +113,22 @@ class Stream(asyncio.Protocol):
         came = self._arrivals([match.end() for match in matches])
         return [Token(int(match[1]), at) for match, at in zip(matches, came, strict=True)]
 
+    def asked(self) -> int:
+        """When the model was asked. Raises BenchError if it did not say."""
+        found = ASKED.search(self._said())
+        if found is None:
+            raise BenchError("the model did not say when it was asked")
+        return int(found[1])
+
+    def count(self, text: bytes) -> int:
+        """How often `text` is in the response, the repeated text of its end aside."""
+        head, end, _ = self._said().partition(_END)
+        return (head + end).count(text)
+
+    def size(self) -> int:
+        """Bytes of the response."""
+        return sum(map(len, self._pieces))
+
     def _said(self) -> bytes:
         said = b"".join(self._pieces)
         if not said.startswith(b"HTTP/1.1 200 "):
@@ -135,12 +154,12 @@ def encode(method: str, path: str, body: dict[str, Any] | None = None, *, close:
     return "\r\n".join([*lines, "", ""]).encode() + data
 
 
-def question(tokens: int, per_second: float) -> dict[str, Any]:
+def question(tokens: int, per_second: float, *, words: bool = False) -> dict[str, Any]:
     """A chat request that the clock model answers with so many tokens at such a pace."""
     return {
         "model": "clock",
         "messages": [{"role": "user", "content": "What time is it?"}],
-        "bench": {"tokens": tokens, "per_second": per_second},
+        "bench": {"tokens": tokens, "per_second": per_second, "words": words},
     }
 
 

@@ -2,6 +2,8 @@
 
 It speaks as much of OpenAI's streamed chat completions as the contenders need, at the pace that the request asks for:
 `"bench": {"tokens": 500, "per_second": 50}`. The clock is the machine's, so another process can subtract.
+In front of the first token stands the time at which the request came, `~<monotonic nanoseconds> `.
+With `"words": true` it says English words instead, about five characters each.
 """
 
 from __future__ import annotations
@@ -16,8 +18,13 @@ from typing import Any, Final, cast
 import orjson
 import uvloop
 
-#: A token in the text of an answer.
-TOKEN: Final = re.compile(rb"@(\d+) ")
+from bench.load.stamps import STAMP
+
+#: A token in the text of an answer; and, before the first, when the model was asked.
+TOKEN: Final = STAMP
+ASKED: Final = re.compile(rb"~(\d+) ")
+
+_WORDS: Final = (b"the ", b"time ", b"of ", b"every ", b"reader ", b"comes ", b"to ", b"one ", b"story ", b"again ")
 
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _HEAD: Final = (
@@ -45,6 +52,8 @@ class Connection(asyncio.Protocol):
         self._left = 0
         self._tokens = 0
         self._rate = 1.0
+        self._asked = b""
+        self._words = False
         self._due = 0.0
         self._random = random.Random()
 
@@ -67,6 +76,8 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, request: dict[str, Any]) -> None:
         wishes = request["bench"]
+        self._asked = b"~%d " % time.monotonic_ns()
+        self._words = bool(wishes.get("words"))
         self._tokens = self._left = int(wishes["tokens"])
         self._rate = float(wishes["per_second"])
         self._chunk = _CHUNK % (self._random.getrandbits(60), int(time.time()))
@@ -82,7 +93,11 @@ class Connection(asyncio.Protocol):
             self._end()
             return
         self._left -= 1
-        self._transport.write(self._said(b'{"content":"@%d "}' % time.monotonic_ns()))
+        if self._words:
+            text = self._random.choice(_WORDS)
+        else:
+            text, self._asked = self._asked + b"@%d " % time.monotonic_ns(), b""
+        self._transport.write(self._said(b'{"content":"%b"}' % text))
         # As uneven as a model, and right on average.
         self._due += self._random.uniform(0.7, 1.3) / self._rate
         self._timer = self._loop.call_at(self._due, self._next)

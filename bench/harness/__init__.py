@@ -1,0 +1,1 @@
+"""The measured processes, and what is read off them."""

@@ -1,0 +1,100 @@
+"""Jobs that are written straight into the log, with readalong's own code and no model: watchers see no difference."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import orjson
+from pydantic import AnyUrl
+
+from readalong.connection import connect
+from readalong.index import Index
+from readalong.keys import new_job_id
+from readalong.log import Log, Submission
+from readalong.queue import Queue
+from readalong.settings import Settings
+
+_WORKER: Final = orjson.dumps({"host": "bench", "pid": 0, "id": "bench"})
+#: Taken jobs stay taken for as long as a run lasts.
+_LEASE: Final = 600
+
+
+class Jobs:
+    """The writer of one or many jobs."""
+
+    def __init__(self, redis: Any, settings: Settings) -> None:
+        self.redis = redis
+        self.keys = settings.keys
+        self.log = Log(redis, settings)
+        self.queue = Queue(redis, settings)
+        self.index = Index(redis, settings)
+
+    @classmethod
+    @asynccontextmanager
+    async def on(cls, url: str) -> AsyncIterator[Jobs]:
+        # The defaults, as the measured processes have them, and nothing of the environment of whoever runs this.
+        settings = Settings.model_construct(redis_url=AnyUrl(url), lease=_LEASE)
+        redis = connect(settings)
+        try:
+            yield cls(redis, settings)
+        finally:
+            await redis.aclose()
+
+    async def running(self, *, queued: bool = False) -> Written:
+        """A job that runs; `queued`: it is in the queue too, and taken, as a worker of another machine would."""
+        job_id = new_job_id()
+        now = await self.index.now()
+        if queued:
+            await self.index.add(job_id, now)
+        await self.log.submit(Submission(job_id, "clock", b"{}", b"{}", "", now))
+        if queued:
+            await self.queue.enqueue(job_id, now)
+            await self.queue.take("bench", 1)
+        claim = await self.log.claim(job_id, _WORKER, job_id)
+        return Written(self.log, job_id, claim.attempt, claim.last_seq)
+
+    async def finished(self, texts: Sequence[str]) -> Written:
+        """A job that has ended and said all this, an event for each text."""
+        job = await self.running()
+        for at in range(0, len(texts), 500):
+            await job.append([text.encode() for text in texts[at : at + 500]])
+        await job.finish()
+        return job
+
+
+class Written:
+    """One job and how far it has come."""
+
+    def __init__(self, log: Log, job_id: str, attempt: int, last_seq: int) -> None:
+        self._log = log
+        self._attempt = attempt
+        self.job_id = job_id
+        self.last_seq = last_seq
+        #: Events before the first text.
+        self.head = last_seq
+
+    @property
+    def path(self) -> str:
+        return f"/v1/jobs/{self.job_id}/events"
+
+    async def append(self, texts: Sequence[bytes]) -> None:
+        """A text event for each, in one call."""
+        drafts = [("content", orjson.dumps({"content": text.decode()})) for text in texts]
+        answer = await self._log.append(self.job_id, self._attempt, self.last_seq + 1, drafts)
+        self.last_seq = answer.last_seq
+
+    async def finish(self) -> None:
+        """The one end. Its text is `@`, so that a client that counts them sees the end as one event more."""
+        done = ("done", orjson.dumps({"finish_reason": "stop", "content": "@", "usage": None, "metrics": {}}))
+        await self._log.finish(self.job_id, self._attempt, self.last_seq + 1, [done], {})
+
+
+async def taken(jobs: Jobs, count: int) -> None:
+    """So many running jobs of a worker that is not there. This process' own workers must be halted meanwhile."""
+    for _ in range(0, count, 50):
+        await asyncio.gather(*(jobs.running(queued=True) for _ in range(50)))
+    # The wake-ups of jobs that are taken wake nobody to any purpose.
+    await jobs.redis.delete(jobs.keys.wake)

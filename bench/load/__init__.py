@@ -1,0 +1,1 @@
+"""What loads them: the model, and the clients."""

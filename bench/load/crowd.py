@@ -1,0 +1,93 @@
+"""The readers' process, as the measurements use it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from bench.harness.errors import BenchError
+from bench.harness.stack import Stack
+
+_LINE: Final = 1 << 27
+_ANSWER_WITHIN: Final = 120.0
+
+
+class Arrival(NamedTuple):
+    """Seconds until the last client had all; events that did not come, and such as came twice, over all clients."""
+
+    seconds: float
+    lost: int
+    more: int
+
+
+class Crowd:
+    """Many clients of one server at a time."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    @asynccontextmanager
+    async def start(cls, stack: Stack) -> AsyncIterator[Crowd]:
+        """Runs the process for the length of the block."""
+        with stack.child("readers") as port:
+            for _ in range(500):
+                try:
+                    streams = await asyncio.open_connection("127.0.0.1", port, limit=_LINE)
+                    break
+                except ConnectionRefusedError:
+                    await asyncio.sleep(0.02)
+            else:
+                raise BenchError("the readers did not start")
+            try:
+                yield cls(*streams)
+            finally:
+                streams[1].close()
+
+    async def open(
+        self, port: int, requests: Sequence[str], expect: Sequence[int] = (), *, sample: int = 10, within: float = 60
+    ) -> Arrival:
+        """One client for each request, waiting until each is answered and has as many events as expected."""
+        told = {"port": port, "requests": requests, "expect": expect or [0] * len(requests), "sample": sample}
+        answer = await self._do("open", **told, within=within)
+        if answer["unbegun"]:
+            raise BenchError(f"{answer['unbegun']} of {len(requests)} clients were not answered")
+        return Arrival(answer["seconds"], answer["lost"], answer["more"])
+
+    async def expect(self, events: int) -> None:
+        """From now on so many events are to come to each client."""
+        await self._do("reset", expect=events)
+
+    async def wait(self, within: float) -> Arrival:
+        """Until they have come, or `within` seconds; counted from `expect`."""
+        answer = await self._do("wait", within=within)
+        return Arrival(answer["seconds"], answer["lost"], answer["more"])
+
+    async def delays(self) -> list[float]:
+        """Milliseconds from publish to read of each event since `expect`, at a sample of the clients."""
+        return list((await self._do("delays"))["ms"])
+
+    async def close(self, keep: int = 0) -> None:
+        """All but the first `keep` clients leave."""
+        await self._do("close", keep=keep)
+
+    async def _do(self, what: str, **told: Any) -> dict[str, Any]:
+        self._writer.write(orjson.dumps({"do": what, **told}) + b"\n")
+        line = await asyncio.wait_for(self._reader.readline(), _ANSWER_WITHIN)
+        if not line:
+            raise BenchError("the readers ended")
+        answer: dict[str, Any] = orjson.loads(line)
+        if answer["error"]:
+            raise BenchError(f"a client: {answer['error']}")
+        return answer
+
+
+def get(path: str, after: int | None = None) -> str:
+    """The request of a watcher; `after`: the position that it comes back with."""
+    position = "" if after is None else f"last-event-id: {after}\r\n"
+    return f"GET {path} HTTP/1.1\r\nhost: bench\r\naccept: text/event-stream\r\n{position}\r\n"

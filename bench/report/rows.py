@@ -1,0 +1,19 @@
+"""All lines of the table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.report.fan_out import fan_out
+from bench.report.pipeline import rest, starts, streams
+from bench.report.row import Row
+
+
+def rows(found: dict[str, Any]) -> list[Row]:
+    """What was wanted first."""
+    return [
+        *fan_out(found["fanout"]),
+        *streams(found["streams"]),
+        *starts(found["starts"]),
+        *rest(found),
+    ]

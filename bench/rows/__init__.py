@@ -1,0 +1,1 @@
+"""The measurements, one file for what a row of the table shows."""

@@ -1,0 +1,50 @@
+"""What must not grow: the main figures once more with many finished jobs in Redis, and many running elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from bench.harness.jobs import Jobs, taken
+from bench.harness.stack import Stack
+from bench.load.wire import Caller
+from bench.plan import Plan
+from bench.rows.starts import Times, some
+from bench.rows.streams import Flow, Load, ours
+from readalong.keys import new_job_id
+
+_BATCH: Final = 1000
+
+
+async def fill(stack: Stack, jobs: Jobs, plan: Plan) -> None:
+    """The finished jobs are copies of one, under their own ids and in the list; the others are another worker's."""
+    template = await jobs.finished(["word "])
+    record = jobs.keys.job(template.job_id)
+    now = await jobs.index.now()
+    for at in range(0, plan.finished_jobs, _BATCH):
+        async with jobs.redis.pipeline(transaction=False) as pipe:
+            for number in range(at, min(at + _BATCH, plan.finished_jobs)):
+                job_id = new_job_id()
+                pipe.copy(record, jobs.keys.job(job_id))
+                pipe.hset(jobs.keys.job(job_id), "id", job_id)
+                pipe.zadd(jobs.keys.jobs, {job_id: now - number})
+            await pipe.execute()
+    with stack.stopped("worker"):
+        await taken(jobs, plan.elsewhere_jobs)
+
+
+async def pipeline(stack: Stack, jobs: Jobs, plan: Plan, earlier: dict[str, Any]) -> dict[str, Any]:
+    """Streams and starts in a Redis that has just been filled, beside the same just before or `earlier` in the run."""
+    found: dict[str, Any] = {"finished": plan.finished_jobs, "elsewhere": plan.elsewhere_jobs}
+    found["without"] = await _both(stack, plan) if plan.flat_again else earlier
+    await fill(stack, jobs, plan)
+    found["with"] = await _both(stack, plan)
+    return found
+
+
+async def _both(stack: Stack, plan: Plan) -> dict[str, Any]:
+    flow, times = Flow(), Times()
+    await ours(flow, stack, Load(plan.streams[0], plan.stream_rate, plan.stream_seconds, plan.settle))
+    caller = await Caller.open(stack.ports["api"])
+    await some(times, stack, caller, plan.jobs)
+    await caller.close()
+    return {"streams": flow.found(), "starts": times.found()}

@@ -1,0 +1,37 @@
+"""What a finished job weighs in Redis, over the bytes of its text."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from bench.harness.errors import BenchError
+from bench.harness.stack import Stack
+from bench.load.wire import Caller, Stream, all_of, question
+from bench.plan import Plan
+
+_WITHIN: Final = 60.0
+
+
+async def weigh(stack: Stack, plan: Plan) -> dict[str, Any]:
+    """Runs a job of English words through the whole pipeline and adds up MEMORY USAGE of all keys that name it."""
+    caller = await Caller.open(stack.ports["api"])
+    wanted = question(plan.weighed_tokens, plan.weighed_rate, words=True)
+    job = (await caller.call("POST", "/v1/jobs", wanted)).body
+    stream = await Stream.open(stack.ports["api"], "GET", job["links"]["events"])
+    await all_of([stream.closed], _WITHIN, "ended")
+    job = (await caller.call("GET", job["links"]["self"])).body
+    await caller.close()
+    if job["status"] != "done":
+        raise BenchError(f"the job to be weighed is {job['status']}")
+    keys = {}
+    for key in stack.redis.command("KEYS", f"*{job['id']}*"):
+        name = str(key).replace(job["id"], "id")
+        keys[name] = int(stack.redis.command("MEMORY", "USAGE", key, "SAMPLES", 0))
+    text = len(job["content"].encode())
+    return {
+        "tokens": plan.weighed_tokens,
+        "text_bytes": text,
+        "redis_bytes": sum(keys.values()),
+        "by_key": keys,
+        "ratio": sum(keys.values()) / text,
+    }
