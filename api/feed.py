@@ -27,6 +27,8 @@ _REACH: Final = 8 * SPAN
 _READS: Final = 4
 #: Bytes of batches from pages that are kept for others at the same position.
 _SHARED: Final = 524_288
+#: Watchers that are written to in one turn of the loop.
+_AT_ONCE: Final = 64
 
 
 class Feed:
@@ -47,6 +49,9 @@ class Feed:
         self._pages: dict[int, asyncio.Task[Runs]] = {}
         self._reads = asyncio.Semaphore(_READS)
         self._shared = Shared(_SHARED)
+        #: Watchers that are to be told of something new in the next turns of the loop, and whether all are once more.
+        self._telling: list[Watcher] = []
+        self._again = False
 
     def __repr__(self) -> str:
         window = self._window
@@ -168,8 +173,23 @@ class Feed:
                 return
 
     def _push(self) -> None:
-        for watcher in list(self.watchers):
-            watcher.push()
+        """Tells all watchers, some in each turn of the loop: to write to a thousand takes many milliseconds, in which
+        neither the first of them nor another job's would hear a word. Who is told late gets what has gathered."""
+        if self._telling:
+            self._again = True
+        else:
+            self._telling = list(self.watchers)
+            self._tell()
+
+    def _tell(self) -> None:
+        telling = self._telling
+        for _ in range(min(_AT_ONCE, len(telling))):
+            telling.pop().push()
+        if self._again and not telling:
+            self._again = False
+            telling.extend(self.watchers)
+        if telling:
+            asyncio.get_running_loop().call_soon(self._tell)
 
     def _page(self, number: int) -> asyncio.Task[Runs]:
         page = self._pages.pop(number, None)

@@ -98,16 +98,16 @@ class Watcher:
             self._give_up()
 
     def _push(self) -> None:
+        feed = self._feed
         while not (self._busy or self._over):
-            batch = self._feed.batch(self._wire, self.position)
-            if batch is None:
-                self._background(self._catch_up())
-                return
-            if batch.position == self.position:
-                if self._end or self._feed.over_at(self.position):
+            if self.position >= feed.newest or self._end:
+                if self._end or feed.over_at(self.position):
                     self._write(Batch(b"", self.position, True))
                 return
-            if batch.frames:
+            batch = feed.batch(self._wire, self.position)
+            if batch is None:
+                self._background(self._catch_up())
+            elif batch.frames:
                 self._write(batch)
             else:  # events that this format does not show
                 self.position = batch.position

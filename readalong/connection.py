@@ -83,11 +83,18 @@ def translated() -> Iterator[None]:
     """Turns Redis's passing errors into StoreUnavailable; programming errors stay as they are."""
     try:
         yield
-    except PASSING as error:
-        raise StoreUnavailable(f"Redis does not answer: {type(error).__name__}", retry_after=1) from error
-    except ResponseError as error:
-        if str(error).startswith(_PASSING_CODES):
-            raise StoreUnavailable(f"Redis refuses writes: {str(error).split()[0]}", retry_after=1) from error
-        raise
-    except RedisError as error:
-        raise StoreUnavailable(f"Redis failed: {type(error).__name__}", retry_after=1) from error
+    except (RedisError, OSError) as error:
+        if (ours := as_ours(error)) is None:
+            raise
+        raise ours from error
+
+
+def as_ours(error: RedisError | OSError) -> StoreUnavailable | None:
+    """StoreUnavailable for an error that may pass; None for a mistake of ours."""
+    if isinstance(error, PASSING):
+        return StoreUnavailable(f"Redis does not answer: {type(error).__name__}", retry_after=1)
+    if not isinstance(error, ResponseError):
+        return StoreUnavailable(f"Redis failed: {type(error).__name__}", retry_after=1)
+    if str(error).startswith(_PASSING_CODES):
+        return StoreUnavailable(f"Redis refuses writes: {str(error).split()[0]}", retry_after=1)
+    return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 
 from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
 
@@ -53,9 +54,9 @@ class Keys:
         """Stream: the small form of an ended log; it exists only while the script that writes it runs."""
         return f"{self.prefix}:job:{{{job_id}}}:compacted"
 
-    def of_job(self, job_id: str) -> list[str]:
+    def of_job(self, job_id: str) -> tuple[str, str, str, str]:
         """The four that every script takes, in its order."""
-        return [self.job(job_id), self.events(job_id), self.cancel(job_id), self.live(job_id)]
+        return _of_job(self, job_id)
 
     @property
     def jobs(self) -> str:
@@ -115,3 +116,9 @@ class Keys:
     def arq_retry(self, job_id: str) -> str:
         """String: how often arq ran the job."""
         return f"{retry_key_prefix}{job_id}"
+
+
+@lru_cache(maxsize=4096)
+def _of_job(keys: Keys, job_id: str) -> tuple[str, str, str, str]:
+    """Cached, for each append asks."""
+    return keys.job(job_id), keys.events(job_id), keys.cancel(job_id), keys.live(job_id)

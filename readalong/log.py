@@ -6,19 +6,21 @@ Only the newest attempt of a job that has not ended may write; anybody may read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 import orjson
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from readalong.connection import translated
 from readalong.errors import Fenced
 from readalong.events import SCHEMA, SPAN, TERMINAL, Draft, Event
+from readalong.link import pack
 from readalong.pipe import Pipe
 from readalong.record import Record, parse, rfc3339
-from readalong.scripts import Argument, Scripts
+from readalong.scripts import Argument, Scripts, digest_of
 from readalong.settings import Settings
 from readalong.states import Status
 
@@ -64,10 +66,11 @@ class Submission(NamedTuple):
     key_digest: str = ""
 
 
+_APPEND: Final = digest_of("append")
 #: Bytes of a terminal event that other entries may take their text from.
 _LONGEST_QUOTED: Final = 65_536
 
-#: An entry of a stream as redis-py gives it.
+#: An entry of a stream: its id and its fields.
 Entry = tuple[bytes, dict[bytes, bytes]]
 
 
@@ -75,9 +78,11 @@ class Log:
     """The logs of all jobs on one Redis."""
 
     def __init__(self, redis: Redis, settings: Settings, pipe: Pipe | None = None) -> None:
-        """`pipe` carries the scripts of a process that calls many; without one they take a pooled connection each."""
+        """`pipe` carries the calls of a process that makes many; without one they take a pooled connection each."""
         self._redis = redis
         self._run = Scripts(pipe or redis)
+        self._pipe = pipe
+        self._ask: Callable[..., Awaitable[Any]] = (pipe or redis).execute_command
         self._keys = settings.keys
         self._ttl_ms = int(settings.job_ttl * 1000)
         self._retention_ms = int(settings.retention * 1000)
@@ -117,7 +122,15 @@ class Log:
     async def append(self, job_id: str, attempt: int, first: int, drafts: Sequence[tuple[str, bytes]]) -> Appended:
         """Appends events from number `first` on: (type, data as JSON). Raises Fenced, StoreUnavailable."""
         flat = [part for draft in drafts for part in draft]
-        return _appended(job_id, await self._run("append", self._keys.of_job(job_id), attempt, first, *flat))
+        keys = self._keys.of_job(job_id)
+        if self._pipe is not None:
+            # Each token takes this way, so it goes past two coroutines.
+            try:
+                packed = pack(("EVALSHA", _APPEND, len(keys), *keys, attempt, first, *flat))
+                return _appended(job_id, await self._pipe.call(packed))
+            except (RedisError, OSError):
+                pass  # to append twice is to append once: the longer way connects, sends the text, and says what fails
+        return _appended(job_id, await self._run("append", keys, attempt, first, *flat))
 
     async def finish(
         self,
@@ -179,9 +192,8 @@ class Log:
         return [job_id for job_id, there in zip(job_ids, answers[::3], strict=True) if not there]
 
     async def record(self, job_id: str) -> Record | None:
-        hgetall: Any = self._redis.hgetall  # redis-py's types do not know that this client is asynchronous
         with translated():
-            return parse(await hgetall(self._keys.job(job_id)))
+            return parse(await self._ask("HGETALL", self._keys.job(job_id)))
 
     async def records(self, job_ids: Sequence[str]) -> list[Record | None]:
         """Many records in one round trip; None for each that is gone."""
@@ -213,10 +225,10 @@ class Log:
         # A merged one that begins before the last number asked for ends at the next multiple.
         last = -(-(after + count) // SPAN) * SPAN
         with translated():
-            entries = await self._redis.xrange(
-                self._keys.events(job_id), min=f"{after + 1}-0", max=f"{last}-0", count=count
+            entries = await self._ask(
+                "XRANGE", self._keys.events(job_id), f"{after + 1}-0", f"{last}-0", "COUNT", count
             )
-        events = await self._events(job_id, entries)
+        events = await self._events(job_id, _mapped(entries))
         if events:
             events[0] = events[0].rest(after)
         return events
@@ -224,9 +236,9 @@ class Log:
     async def newest(self, job_id: str, count: int) -> list[Event]:
         """The newest `count` events, in order, each as it was appended."""
         with translated():
-            entries = await self._redis.xrevrange(self._keys.events(job_id), count=count)
+            entries = await self._ask("XREVRANGE", self._keys.events(job_id), "+", "-", "COUNT", count)
         events: list[Event] = []
-        for event in await self._events(job_id, entries[::-1]):
+        for event in await self._events(job_id, _mapped(entries[::-1])):
             events += event.expand()
         return events[-count:]
 
@@ -248,8 +260,8 @@ class Log:
         """The text of the terminal event: of this entry, if it is that, or of the log's last."""
         if entry[1][b"type"].decode() not in TERMINAL:
             with translated():
-                newest = await self._redis.xrevrange(self._keys.events(job_id), count=1)
-            entry = newest[0] if newest else entry  # erased meanwhile
+                newest = await self._ask("XREVRANGE", self._keys.events(job_id), "+", "-", "COUNT", 1)
+            entry = _mapped(newest)[0] if newest else entry  # erased meanwhile
         text: str = orjson.loads(entry[1][b"data"]).get("content", "")
         return text
 
@@ -262,6 +274,13 @@ class Log:
 def encode(drafts: Sequence[Draft]) -> list[tuple[str, bytes]]:
     """Drafts as `append` and `finish` take them."""
     return [(draft.type, draft.encode()) for draft in drafts]
+
+
+def _mapped(entries: list[Any]) -> list[Entry]:
+    """A stream's entries, as redis-py gives them, or as Redis does, with flat fields."""
+    if not entries or isinstance(entries[0][1], dict):
+        return entries
+    return [(entry_id, dict(zip(flat[::2], flat[1::2], strict=True))) for entry_id, flat in entries]
 
 
 def _entries(events: Sequence[Event]) -> Iterator[Argument]:

@@ -21,10 +21,13 @@ class Pipe:
     """Connects when first used and again after a break. A call that a break cut off is made once more: all that we
     send may be repeated."""
 
-    def __init__(self, redis: Redis, timeout: float) -> None:
-        """`timeout` is seconds that an answer may take before the connection counts as dead."""
+    def __init__(self, redis: Redis, timeout: float, gather: float = 0) -> None:
+        """`timeout` is seconds that an answer may take before the connection counts as dead. `gather` is seconds
+        between two writes, at least: who calls alone never waits, and many who call at once share writes and answers.
+        """
         self._pool = redis.connection_pool
         self._timeout = timeout
+        self._gather = gather
         self._link: Link | None = None
         self._connecting = asyncio.Lock()
         self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
@@ -34,28 +37,33 @@ class Pipe:
         """Redis' answer. Raises ResponseError for a refusal; ConnectionError, TimeoutError when there is no answer."""
         packed = pack(args)
         try:
-            return await self._call(self._link or await self._connect(), packed)
+            if self._link is None:
+                await self._connect()
+            return await self.call(packed)
         except ConnectionError:
-            return await self._call(self._link or await self._connect(), packed)
+            await self._connect()
+            return await self.call(packed)
+
+    def call(self, packed: bytes) -> asyncio.Future[Any]:
+        """The answer to a packed command, if there is a connection. Raises ConnectionError if there is none."""
+        if self._link is None:
+            raise ConnectionError("not connected")
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = loop.create_future()
+        self._link.send(packed)
+        self._waiting.append((answer, loop.time()))
+        return answer
 
     async def close(self) -> None:
         if (link := self._link) is not None:
             link.abort()
             await link.lost.wait()
 
-    def _call(self, link: Link, packed: bytes) -> asyncio.Future[Any]:
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Any] = loop.create_future()
-        link.send(packed)
-        self._waiting.append((answer, loop.time()))
-        return answer
-
-    async def _connect(self) -> Link:
+    async def _connect(self) -> None:
         async with self._connecting:
             if self._link is None:
-                self._link = await Link.open(self._pool.make_connection(), self._answered, self._lost)
+                self._link = await Link.open(self._pool.make_connection(), self._answered, self._lost, self._gather)
                 self._look()
-            return self._link
 
     def _answered(self, answer: Any) -> None:
         if not self._waiting:

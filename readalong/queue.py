@@ -7,7 +7,7 @@ lease, so a job is due exactly if its score has passed: waiting, or left behind 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from arq.connections import ArqRedis
 from arq.constants import in_progress_key_prefix
@@ -40,7 +40,6 @@ class Queue:
         self._lease_ms = int(settings.lease * 1000)
         # A worker's blocking call has a connection of its own: what came behind it would wait as long.
         self._waiting = Pipe(redis, 2 * settings.redis_timeout)
-        self._run_behind = Scripts(self._waiting)
         self._wait_id: int | None = None
 
     async def enqueue(self, job_id: str, at_ms: int) -> bool:
@@ -66,31 +65,24 @@ class Queue:
 
     async def take(self, worker_id: str, count: int) -> list[Taken]:
         """Takes up to `count` due jobs, oldest first, each under a lease."""
-        return _taken(await self._run("take", *self._take(worker_id, count)))
+        flat = await self._run("take", [self._keys.queue], worker_id, self._lease_ms, count, in_progress_key_prefix)
+        return [Taken(i.decode(), int(float(score))) for i, score in zip(flat[::2], flat[1::2], strict=True)]
 
-    async def wait(self, worker_id: str, count: int, within: float) -> list[Taken]:
-        """As `take`, after somebody has enqueued a job, or after `within` seconds; one waiting worker wakes for each.
+    async def wait(self, within: float) -> bool:
+        """Waits up to `within` seconds for somebody to enqueue a job; one waiting worker wakes for each.
 
-        The take stands behind the waiting in Redis itself, so that it costs no round trip. To be cancelled is to lose
-        what it takes until the lease ends: call `stop_waiting` first. `within` is at most the Redis time-out.
+        Only a wake-up leaves Redis this way: a take that stood behind it, in the same round trip, would give jobs to
+        workers that are paused. `within` is at most the Redis time-out.
         """
         with translated():
-            answers: tuple[Any, Any, Any] = await asyncio.gather(
+            _, woken = await asyncio.gather(
                 self._note_waiting_connection(),
                 self._waiting.execute_command("BLPOP", self._keys.wake, str(within)),
-                self._run_behind("take", *self._take(worker_id, count)),
-                return_exceptions=True,
             )
-            _, woken, flat = answers
-            if isinstance(flat, BaseException):
-                raise flat
-            # What was taken is ours whatever became of the wake-up.
-            if isinstance(woken, BaseException) and not flat:
-                raise woken
-        return _taken(flat)
+        return woken is not None
 
     async def stop_waiting(self) -> None:
-        """Has a `wait` that is under way take at once."""
+        """Ends a `wait` that is under way."""
         if self._wait_id is not None:
             with translated():
                 await self._redis.client_unblock(self._wait_id)
@@ -119,9 +111,6 @@ class Queue:
         """Takes a job that ended while it waited out of the queue."""
         await self._release("", job_id, "finished")
 
-    def _take(self, worker_id: str, count: int) -> tuple[list[str], str, int, int, str]:
-        return [self._keys.queue], worker_id, self._lease_ms, count, in_progress_key_prefix
-
     async def _release(self, worker_id: str, job_id: str, how: str) -> bool:
         keys = [
             self._keys.queue,
@@ -131,7 +120,3 @@ class Queue:
             self._keys.wake,
         ]
         return bool(await self._run("release", keys, worker_id, job_id, how, self._ttl_ms))
-
-
-def _taken(flat: list[bytes]) -> list[Taken]:
-    return [Taken(i.decode(), int(float(score))) for i, score in zip(flat[::2], flat[1::2], strict=True)]

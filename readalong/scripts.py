@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisError
 
-from readalong.connection import translated
+from readalong.connection import as_ours
 from readalong.pipe import Pipe
 
 #: Scripts of a job's log; they share lua/lib.lua and take the job's four keys, compact one more.
@@ -35,17 +35,26 @@ def _load() -> dict[str, tuple[str, str]]:
 _SCRIPTS: Final = _load()
 
 
+def digest_of(name: str) -> str:
+    """What EVALSHA calls a script by."""
+    return _SCRIPTS[name][1]
+
+
 class Scripts:
     """Calls scripts by their digest, and by their text when Redis has forgotten them (restart, SCRIPT FLUSH)."""
 
     def __init__(self, redis: Redis | Pipe) -> None:
         self._call: Callable[..., Awaitable[Any]] = redis.execute_command
 
-    async def __call__(self, name: str, keys: list[str], *args: Argument) -> Any:
+    async def __call__(self, name: str, keys: Sequence[str], *args: Argument) -> Any:
         """The script's answer. Raises StoreUnavailable when Redis is away."""
         text, digest = _SCRIPTS[name]
-        with translated():
+        try:
             try:
                 return await self._call("EVALSHA", digest, len(keys), *keys, *args)
             except NoScriptError:
                 return await self._call("EVAL", text, len(keys), *keys, *args)
+        except (RedisError, OSError) as error:  # not by `translated`, which costs as much as the rest
+            if (ours := as_ours(error)) is None:
+                raise
+            raise ours from error

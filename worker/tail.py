@@ -36,12 +36,18 @@ class Tail:
 
     async def append(self, drafts: list[Draft]) -> str | None:
         """Appends, and answers the cancel flag, None if unset. Raises Fenced, StoreUnavailable (the outage limit)."""
-        self._kept += encode(drafts)
-
-        async def write(first: int, events: list[tuple[str, bytes]]) -> Appended:
-            return await self._log.append(self._job_id, self._attempt, first, events)
-
-        return await self._write(write, self._outage)
+        events = encode(drafts)
+        self._kept += events
+        try:
+            answer = await self._log.append(self._job_id, self._attempt, self._written + 1, events)
+        except StoreUnavailable:
+            if not self._outage:
+                raise
+            return await self._write(self._append, self._outage)
+        if answer.gap:
+            return await self._write(self._append, self._outage)
+        self._written = answer.last_seq
+        return answer.flag
 
     async def finish(self, drafts: list[Draft], fields: dict[str, Argument]) -> None:
         """Appends the last events and ends the job. Waits for Redis as long as it takes. Raises Fenced."""
@@ -68,6 +74,9 @@ class Tail:
             await self._log.compact(self._job_id, self._attempt, self._start + 1, entries)
         except StoreUnavailable as error:
             logger.info("job %s: its log stays as it is: %s", self._job_id, error)
+
+    async def _append(self, first: int, events: list[tuple[str, bytes]]) -> Appended:
+        return await self._log.append(self._job_id, self._attempt, first, events)
 
     async def _write(
         self, write: Callable[[int, list[tuple[str, bytes]]], Awaitable[Appended]], outage: float | None

@@ -18,12 +18,12 @@ JOB = "abcdefghijklmnop"
 
 def test_the_names_are_those_that_the_documents_promise() -> None:
     keys = Keys("readalong")
-    assert keys.of_job(JOB) == [
+    assert keys.of_job(JOB) == (
         f"readalong:job:{{{JOB}}}",
         f"readalong:job:{{{JOB}}}:events",
         f"readalong:job:{{{JOB}}}:cancel",
         f"readalong:job:{{{JOB}}}:live",
-    ]
+    )
     assert keys.jobs == "readalong:jobs"
     assert keys.open == "readalong:open"
     assert keys.worker("w") == "readalong:worker:w"
@@ -53,7 +53,7 @@ def every_name(keys: Keys) -> list[str]:
             names.append(getattr(keys, name))
         elif inspect.isfunction(member):
             answer: Any = getattr(keys, name)(JOB)
-            names += answer if isinstance(answer, list) else [answer]
+            names += answer if isinstance(answer, tuple) else [answer]
     return names
 
 
