@@ -27,13 +27,8 @@ class EventStream(Response):
         headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
-        self._hub = hub
-        self._feed = feed
         self._extra = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
-        self._watcher = Watcher(feed, wire, position, send_timeout)
+        self._watcher = Watcher(feed, wire, position, send_timeout, hub.left)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self._watcher.run(scope, receive, send, self._extra)
-        finally:
-            self._hub.left(self._feed)
+        await self._watcher.run(scope, receive, send, self._extra)

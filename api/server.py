@@ -9,10 +9,9 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.app import create_app
 from api.line import Line
@@ -22,16 +21,6 @@ from readalong.settings import Settings
 logger = logging.getLogger(__name__)
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-
-
-class Protocol(HttpToolsProtocol):
-    """Hands watchers the connection: to write to it costs half of what `send` does, and only it can be dropped while
-    its client reads nothing."""
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        extensions: dict[str, Any] = {"readalong.line": Line(self.transport, self.flow)}
-        self.scope["extensions"] = extensions
 
 
 class Server(uvicorn.Server):
@@ -84,7 +73,7 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
     server = Server(
         uvicorn.Config(
             create_app(settings),
-            http=Protocol,
+            http=Line,
             loop="uvloop",
             ws="none",
             lifespan="on",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import Receive, Scope, Send
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_HEADERS = [
+_HEADERS: Final = [
     (b"content-type", CONTENT_TYPE),
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
@@ -44,37 +44,54 @@ class Watcher:
         "_feed",
         "_line",
         "_main",
+        "_on_gone",
         "_over",
         "_quiet",
         "_send",
-        "_task",
         "_timeout",
+        "_waits",
         "_wire",
         "position",
     )
 
-    def __init__(self, feed: Feed, wire: Format, position: int, send_timeout: float) -> None:
+    def __init__(
+        self, feed: Feed, wire: Format, position: int, send_timeout: float, on_gone: Callable[[Feed], None]
+    ) -> None:
+        """`on_gone(feed)` is called when the client has its end, or is gone without."""
         self.position = position
         self._feed = feed
         self._wire = wire
         self._timeout = send_timeout
+        self._on_gone = on_gone
         self._quiet = 0
         self._busy = False
         self._end = False
         self._over = False
-        self._send: Send
-        #: The connection itself; None on a server that is not ours.
+        #: The connection itself; None on a server that is not ours, where there are a `send` and a task.
         self._line: Line | None = None
+        self._send: Send | None = None
         self._main: asyncio.Task[Any] | None = None
-        self._task: asyncio.Task[None] | None = None
+        #: What waits: for the client to read, or for its last read.
+        self._waits: asyncio.Task[None] | asyncio.TimerHandle | None = None
 
     async def run(self, scope: Scope, receive: Receive, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
-        """Serves the client until the terminal event is sent, it goes away, or the process stops."""
+        """Serves the client until the terminal event is sent, it goes away, or the process stops. On our own server it
+        returns at once and the stream goes on without it."""
+        line: Line | None = scope.get("extensions", {}).get("readalong.line")
+        close = [] if line is None else [(b"connection", b"close")]
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *headers, *close]})
+        except BaseException:
+            self._gone()
+            raise
+        self._feed.add(self)
+        if line is not None:
+            self._line = line
+            line.take(self._gone)
+            self.push()
+            return
         self._send = send
         self._main = asyncio.current_task()
-        await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *headers]})
-        self._line = scope.get("extensions", {}).get("readalong.line")
-        self._feed.add(self)
         try:
             self.push()
             while (await receive())["type"] != "http.disconnect":
@@ -83,10 +100,7 @@ class Watcher:
             if not self._over:
                 raise
         finally:
-            self._over = True
-            self._feed.remove(self)
-            if self._task is not None:
-                self._task.cancel()
+            self._gone()
 
     def push(self) -> None:
         """Writes what is new, unless a write is under way: that one goes on by itself. Raises nothing."""
@@ -121,38 +135,53 @@ class Watcher:
     def close(self) -> None:
         """Ends the response without a terminal event: the client comes back to another process."""
         self._end = True
-        if self._busy or (self._line is not None and self._line.flow.write_paused):
+        if self._line is not None and (self._busy or self._line.flow.write_paused):
             self._give_up()
         else:
-            self.push()
+            self.push()  # or, if a `send` is under way, when that is done
 
     def _write(self, batch: Batch) -> None:
         line = self._line
-        if line is None or batch.last or line.flow.write_paused:
-            self._background(self._send_batch(batch))
+        if line is None or line.flow.write_paused:
+            self._background(self._wait_and_write(batch))
         else:
-            line.transport.write(batch.chunk)
-            self.position = batch.position
-            self._quiet = 0
+            self._put(line, batch)
 
-    async def _send_batch(self, batch: Batch) -> None:
-        """Sends the way of ASGI, which waits as long as the client's buffer is full, and ends the response after the
-        last batch. Raises TimeoutError if the client reads nothing for the send time-out."""
-        message = {"type": "http.response.body", "body": batch.frames, "more_body": not batch.last}
-        async with asyncio.timeout(self._timeout):
-            await self._send(message)
+    def _put(self, line: Line, batch: Batch) -> None:
+        if batch.frames:
+            line.transport.write(batch.chunk)
+        self._wrote(batch)
+        if batch.last:
+            line.finish()
+            # A client that reads no more would keep its connection, and what it has not read, for ever.
+            self._waits = asyncio.get_running_loop().call_later(self._timeout, line.transport.abort)
+
+    def _wrote(self, batch: Batch) -> None:
         self.position = batch.position
         self._over = batch.last
         self._quiet = 0
 
+    async def _wait_and_write(self, batch: Batch) -> None:
+        """Raises TimeoutError if the client reads nothing for the send time-out."""
+        async with asyncio.timeout(self._timeout):
+            if self._send is not None:
+                await self._send({"type": "http.response.body", "body": batch.frames, "more_body": not batch.last})
+            elif self._line is not None:
+                await self._line.flow.drain()
+        if self._line is not None:
+            self._put(self._line, batch)
+        else:
+            self._wrote(batch)
+
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         self._busy = True
-        self._task = asyncio.get_running_loop().create_task(work)
-        self._task.add_done_callback(self._done)
+        self._waits = task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._busy = False
-        self._task = None
+        if self._waits is task:
+            self._waits = None
         if task.cancelled():
             return
         if (error := task.exception()) is not None:
@@ -165,8 +194,8 @@ class Watcher:
 
     async def _catch_up(self) -> None:
         """Writes events that the feed does not keep any more, from the log."""
-        while self._feed.batch(self._wire, self.position) is None and not self._end:
-            await self._send_batch(await self._feed.history(self._wire, self.position))
+        while self._feed.batch(self._wire, self.position) is None and not (self._end or self._over):
+            await self._wait_and_write(await self._feed.history(self._wire, self.position))
 
     def _give_up(self) -> None:
         """Drops the connection at once, whatever is still unsent in its buffer."""
@@ -175,3 +204,10 @@ class Watcher:
             self._line.transport.abort()
         elif self._main is not None:
             self._main.cancel()
+
+    def _gone(self) -> None:
+        self._over = True
+        if self._waits is not None:
+            self._waits.cancel()
+        self._feed.remove(self)
+        self._on_gone(self._feed)

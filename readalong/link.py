@@ -81,6 +81,11 @@ class Link(asyncio.Protocol):
         """Drops the connection. `on_lost` is called soon."""
         self._transport.abort()
 
+    def leave(self) -> None:
+        """Drops the connection and calls nobody any more."""
+        self._on_answer = self._on_lost = lambda _: None
+        self.abort()
+
     def data_received(self, data: bytes) -> None:
         reader = self._reader
         reader.feed(data)

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any
+from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError, TimeoutError
 
 from readalong.link import Link, pack
 
+_TRIES: Final = 3
+
 
 class Pipe:
-    """Connects when first used and again after a break. A call that a break cut off is made once more: all that we
-    send may be repeated."""
+    """Connects when first used and again after a break. A call that a break cut off, or that nobody answered, is made
+    three times in all: what we send may be repeated."""
 
     def __init__(self, redis: Redis, timeout: float, gather: float = 0) -> None:
         """`timeout` is seconds that an answer may take before the connection counts as dead. `gather` is seconds
@@ -36,13 +38,16 @@ class Pipe:
     async def execute_command(self, *args: str | bytes | int) -> Any:
         """Redis' answer. Raises ResponseError for a refusal; ConnectionError, TimeoutError when there is no answer."""
         packed = pack(args)
-        try:
+        tries = _TRIES
+        while True:
             if self._link is None:
                 await self._connect()
-            return await self.call(packed)
-        except ConnectionError:
-            await self._connect()
-            return await self.call(packed)
+            try:
+                return await self.call(packed)
+            except (ConnectionError, TimeoutError):
+                tries -= 1
+                if not tries:
+                    raise
 
     def call(self, packed: bytes) -> asyncio.Future[Any]:
         """The answer to a packed command, if there is a connection. Raises ConnectionError if there is none."""
@@ -77,15 +82,12 @@ class Pipe:
             future.set_result(answer)
 
     def _lost(self, error: Exception) -> None:
+        waiting, self._waiting = self._waiting, deque()
         # Before the callers hear of it: who calls again must not get this connection.
         self._link = None
         if self._watch is not None:
             self._watch.cancel()
-        self._fail(error)
-        self._waiting.clear()
-
-    def _fail(self, error: Exception) -> None:
-        for future, _ in self._waiting:
+        for future, _ in waiting:
             if not future.done():
                 future.set_exception(error)
 
@@ -93,7 +95,7 @@ class Pipe:
         """Breaks a connection whose oldest call has waited too long: a half-open one would hang for ever."""
         loop = asyncio.get_running_loop()
         if self._waiting and self._link is not None and loop.time() - self._waiting[0][1] > self._timeout:
-            self._fail(TimeoutError("Redis did not answer in time"))
-            self._link.abort()
+            self._link.leave()
+            self._lost(TimeoutError("Redis did not answer in time"))
         else:
             self._watch = loop.call_later(self._timeout / 4, self._look)

@@ -16,7 +16,8 @@ from pydantic import AnyUrl
 
 from api.app import create_app
 from api.hub import Hub
-from api.server import Protocol, Server
+from api.line import Line
+from api.server import Server
 from api.services import Services
 from readalong.connection import connect
 from readalong.log import Log
@@ -91,7 +92,7 @@ async def a_site(settings: Settings) -> AsyncIterator[Site]:
     app = create_app(settings)
     config = uvicorn.Config(
         app,
-        http=Protocol,
+        http=Line,
         ws="none",
         lifespan="on",
         log_config=None,
