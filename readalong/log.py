@@ -33,16 +33,20 @@ class Verdict(StrEnum):
     LOST = "lost"
     ENDED = "ended"
     GONE = "gone"
+    UNKNOWN = "unknown"
 
 
 class Claim(NamedTuple):
-    """A started attempt. `waited`: seconds since submit. `note`: the cancel flag, or the reason of the loss."""
+    """A started attempt. `waited`: seconds since submit. `note`: the cancel flag, or the reason of the loss.
+    `model` and `request` are there if the verdict is RUN."""
 
     verdict: Verdict
     attempt: int = 0
     last_seq: int = 0
     waited: float = 0.0
     note: str = ""
+    model: str = ""
+    request: bytes = b""
 
 
 class Appended(NamedTuple):
@@ -112,12 +116,13 @@ class Log:
     async def claim(self, job_id: str, worker: bytes, token: str) -> Claim:
         """Starts the next attempt, fencing out the one before. `worker` is JSON, `token` this claim's alone."""
         answer = await self._run(
-            "claim", self._keys.of_job(job_id), worker, token, self._max_attempts, self._retention_ms
+            "claim", self._keys.of_job(job_id), worker, token, self._max_attempts, self._retention_ms, SCHEMA
         )
         verdict = Verdict(answer[0].decode())
         if len(answer) == 1:
             return Claim(verdict)
-        return Claim(verdict, answer[1], answer[2], answer[3] / 1000, answer[4].decode(errors="replace"))
+        started = Claim(verdict, answer[1], answer[2], answer[3] / 1000, answer[4].decode(errors="replace"))
+        return started if verdict is not Verdict.RUN else started._replace(model=answer[5].decode(), request=answer[6])
 
     async def append(self, job_id: str, attempt: int, first: int, drafts: Sequence[tuple[str, bytes]]) -> Appended:
         """Appends events from number `first` on: (type, data as JSON). Raises Fenced, StoreUnavailable."""

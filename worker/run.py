@@ -86,10 +86,7 @@ class Run:
             if self._claim.verdict is not Verdict.RUN:
                 await self._end_for_another()
                 return True
-            record = await self._log.record(self.job_id)
-            if record is None:
-                return True
-            return await self._stream_to_end(self._request(record.request, record.model))
+            return await self._stream_to_end(self._request(self._claim.request, self._claim.model))
         except Fenced as fenced:
             logger.info("job %s: attempt %d stops: %s", self.job_id, self._claim.attempt, fenced.code)
             # An ended or erased job is over for the queue too; a fenced one belongs to another attempt.
@@ -104,9 +101,6 @@ class Run:
             self._task.cancel()
 
     async def _stream_to_end(self, request: dict[str, Any]) -> bool:
-        order = self._order
-        if order is not None:  # told before it began
-            return await self._end(order)
         self._task = asyncio.create_task(self._stream(request), name=f"stream {self.job_id}")
         self._watch_time()
         error: ModelError | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from typing import Any
@@ -11,7 +12,7 @@ from arq import Retry
 
 from readalong.errors import StoreUnavailable
 from readalong.index import Index
-from readalong.log import Log, Verdict
+from readalong.log import Claim, Log, Verdict
 from readalong.settings import Settings
 from worker.model import Model
 from worker.run import Run
@@ -25,16 +26,28 @@ class Runner:
     def __init__(self, settings: Settings, log: Log, index: Index, model: Model, worker: dict[str, Any]) -> None:
         """`worker` is what jobs say of their worker: id, host, pid."""
         self.runs: dict[str, Run] = {}
+        self._claims: dict[str, asyncio.Task[Claim]] = {}
         self._settings = settings
         self._log = log
         self._index = index
         self._model = model
         self._worker = orjson.dumps(worker)
 
+    def claim(self, job_id: str) -> None:
+        """Begins to claim a job that arq is about to run: arq first reads its own description, which takes as long."""
+        claiming = self._log.claim(job_id, self._worker, secrets.token_hex(8))
+        self._claims[job_id] = asyncio.create_task(claiming, name=f"claim {job_id}")
+
     async def run(self, job_id: str) -> None:
         """Runs one attempt. Raises arq's Retry when the job is to stay in the queue."""
         try:
-            claim = await self._log.claim(job_id, self._worker, secrets.token_hex(8))
+            if job_id not in self._claims:
+                self.claim(job_id)
+            claim = await self._claims.pop(job_id)
+            if claim.verdict is Verdict.UNKNOWN:
+                # The sweep enqueues it again, for a newer worker.
+                logger.error("job %s has a schema that this worker does not know", job_id)
+                return
             if claim.verdict in (Verdict.GONE, Verdict.ENDED):
                 ended = True
             else:
@@ -50,6 +63,21 @@ class Runner:
             # The lease stays, and runs out; whoever takes the job then finds in the log where it stands.
             logger.warning("job %s: %s; it stays in the queue", job_id, error)
         raise Retry
+
+    async def give_up(self, job_id: str) -> None:
+        """arq does not run a job after all: what is claimed goes to the next attempt, which loses nothing by it.
+
+        Raises Fenced, StoreUnavailable.
+        """
+        claiming = self._claims.pop(job_id, None)
+        if claiming is not None and (claim := await claiming).verdict is Verdict.RUN:
+            await self._log.hand_over(job_id, claim.attempt, "worker_stopped", counts=False)
+
+    def forget(self, job_id: str) -> None:
+        """The job's task is over."""
+        claiming = self._claims.pop(job_id, None)
+        if claiming is not None and not claiming.cancel() and not claiming.cancelled():
+            claiming.exception()  # nobody waited for it; what it says is known by the lease that runs out
 
 
 async def generate(ctx: dict[Any, Any], job_id: str) -> None:

@@ -18,7 +18,7 @@ import orjson
 from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
-from readalong.errors import StoreUnavailable
+from readalong.errors import Fenced, StoreUnavailable
 from readalong.index import Index
 from readalong.log import Log
 from readalong.pipe import Pipe
@@ -157,11 +157,13 @@ class WokenWorker(Worker):
 
     def _start(self, job: Taken) -> None:
         self._taken[job.job_id] = job
+        self._runner.claim(job.job_id)
         task = self.tasks[job.job_id] = self.loop.create_task(self.run_job(job.job_id, job.score))
         task.add_done_callback(lambda done: self._stopped(job.job_id, done))
 
     def _stopped(self, job_id: str, task: asyncio.Task[Any]) -> None:
         del self.tasks[job_id], self._taken[job_id]
+        self._runner.forget(job_id)
         self._slot_free.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             # arq ends the process here. Its lease runs out and another worker goes on with the job.
@@ -182,6 +184,10 @@ class WokenWorker(Worker):
 
     async def finish_failed_job(self, job_id: str, _: bytes | None) -> None:
         """arq cannot read its own description of the job: the sweep writes it again."""
+        try:
+            await self._runner.give_up(job_id)
+        except (Fenced, StoreUnavailable) as error:
+            logger.warning("job %s: %s; the next attempt counts as lost", job_id, error)
         await self.finish_job(job_id, True)
 
     async def _renew(self) -> None:

@@ -1,15 +1,19 @@
 -- Starts the next attempt.
 -- ARGV[1] worker (JSON), ARGV[2] claim token, ARGV[3] attempts allowed, ARGV[4] retention (ms).
--- Returns {verdict, attempt, last_seq, ms since submit, flag or ''}; the verdicts:
+-- ARGV[5] the schema that the worker knows.
+-- Returns {verdict, attempt, last_seq, ms since submit, flag or '', model, request}; the verdicts:
 --   gone       there is no such job
+--   unknown    it has another schema: nothing is changed
 --   ended      it has ended (or had been cancelled while queued: it ends here)
 --   run        go on; `started` or `restarted` is in the log
 --   cancelled  it was running elsewhere and is cancelled: this attempt writes the end
 --   lost       it was running elsewhere and its attempts are used up: this attempt writes the end
-local fields = redis.call('HMGET', job, 'status', 'attempt', 'lost', 'last_seq', 'created_at', 'claim', 'handover', 'max_attempts')
+local fields = redis.call('HMGET', job, 'status', 'attempt', 'lost', 'last_seq', 'created_at', 'claim', 'handover', 'max_attempts', 'schema', 'model', 'request')
 local status, attempt, lost, last = fields[1], tonumber(fields[2]), tonumber(fields[3]), tonumber(fields[4])
 if not status then return { 'gone' } end
 if ENDED[status] then return { 'ended' } end
+if fields[9] ~= ARGV[5] then return { 'unknown' } end
+local model, request = fields[10], fields[11]
 
 local flag = redis.call('GET', cancel)
 local now = now_ms()
@@ -17,7 +21,7 @@ local waited = now - tonumber(fields[5])
 
 -- The reply to this very claim was lost and the client asks again: the same answer, and nothing is written.
 if fields[6] == ARGV[2] then
-  return { 'run', attempt, last, waited, flag or '' }
+  return { 'run', attempt, last, waited, flag or '', model, request }
 end
 
 if status == 'queued' then
@@ -28,7 +32,7 @@ if status == 'queued' then
   redis.call('HSET', job, 'status', 'running', 'attempt', '1', 'worker', ARGV[1], 'claim', ARGV[2],
     'started_at', string.format('%d', now))
   last = write(last, { 'started', '{"attempt":1,"worker":' .. ARGV[1] .. '}' }, 1)
-  return { 'run', 1, last, waited, '' }
+  return { 'run', 1, last, waited, '', model, request }
 end
 
 attempt = attempt + 1
@@ -49,4 +53,4 @@ end
 redis.call('HDEL', job, 'handover')
 redis.call('HSET', job, 'claim', ARGV[2])
 last = write(last, { 'restarted', string.format('{"attempt":%d,"reason":%s,"worker":%s}', attempt, cjson.encode(reason), ARGV[1]) }, 1)
-return { 'run', attempt, last, waited, '' }
+return { 'run', attempt, last, waited, '', model, request }

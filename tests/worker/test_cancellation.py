@@ -15,9 +15,7 @@ from pydantic import AnyUrl
 from readalong.errors import Fenced, ModelError
 from readalong.events import Event
 from readalong.log import Appended, Claim, Verdict
-from readalong.record import Record
 from readalong.settings import Settings
-from readalong.states import Status
 from tests.support.waiting import WITHIN
 from tests.worker.raw import DONE, HELLO
 from worker.run import Stop
@@ -26,7 +24,7 @@ from worker.runner import Runner
 JOB = "a-job-of-the-tests"
 #: Each place in a run where it waits, in order; the model stays silent after its second piece if it is held there.
 STEPS = (
-    *("claim", "record", "call", "piece 0", "append 0", "piece 1", "append 1", "rest", "leave"),
+    *("claim", "call", "piece 0", "append 0", "piece 1", "append 1", "rest", "leave"),
     *("finish", "compact", "close"),
 )
 
@@ -97,31 +95,7 @@ class FakeLog:
 
     async def claim(self, job_id: str, worker: bytes, token: str) -> Claim:
         await self._gate.step("claim")
-        return Claim(Verdict.RUN, 1, 2, 0.5)
-
-    async def record(self, job_id: str) -> Record:
-        await self._gate.step("record")
-        nothing: Any = None
-        request = b'{"messages":[]}'
-        return Record(
-            id=job_id,
-            status=Status.RUNNING,
-            model="m",
-            attempt=1,
-            last_seq=2,
-            created_at=0,
-            started_at=0,
-            ended_at=nothing,
-            worker=nothing,
-            finish_reason=nothing,
-            usage=nothing,
-            metrics=nothing,
-            error=nothing,
-            metadata={},
-            request=request,
-            body_digest="",
-            key_digest="",
-        )
+        return Claim(Verdict.RUN, 1, 2, 0.5, model="m", request=b'{"messages":[]}')
 
     async def append(self, job_id: str, attempt: int, first: int, events: Sequence[tuple[str, bytes]]) -> Appended:
         number, self._appends = self._appends, self._appends + 1
@@ -231,7 +205,7 @@ async def test_a_run_that_is_cancelled_from_outside_leaves_nothing(step: str) ->
     assert stage.log.end == ("done" if step in ("compact", "close") else None)
 
 
-STREAMING = ("record", "call", "piece 0", "append 0", "piece 1", "append 1")
+STREAMING = ("call", "piece 0", "append 0", "piece 1", "append 1")
 
 
 @pytest.mark.parametrize("step", STREAMING)
@@ -251,12 +225,11 @@ async def test_an_order_to_stop_is_obeyed_at_every_step_and_leaves_nothing(
     await stage.held()
     error = ModelError("model_timeout", "too late", retryable=True) if stop is Stop.TIMEOUT else None
     stage.runner.runs[JOB].interrupt(stop, by="me", error=error)
-    # Asking Redis for the record cannot be interrupted; the order is kept.
     stage.gate.open.set()
     assert await stage.outcome() == outcome
     assert (stage.log.end, stage.log.handed_over) == (end, handed_over)
     assert stage.index.closed is (outcome == "ended")
-    assert stage.model.calls == (0 if step == "record" else 1)
+    assert stage.model.calls == 1
     stage.check_empty()
 
 

@@ -349,6 +349,22 @@ async def test_a_queue_entry_that_arq_cannot_read_is_mended_and_others_run_on(
         assert (await house.ended(await house.submit("demo-fast")))[-1].type == "done"
         assert (await house.ended(job_id))[-1].type == "done"
         assert not one.task.done()
+        # It was claimed while arq read; nothing was lost by it.
+        assert await command(house.redis, "HGET", house.keys.job(job_id), "lost") == b"0"
+
+
+async def test_a_job_of_another_schema_is_left_to_a_newer_worker(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It uses no attempt up, and comes back with each sweep until a worker knows it."""
+    job_id = await house.submit("demo-fast", age=60)
+    await command(house.redis, "HSET", house.keys.job(job_id), "schema", 99)
+    before = await command(house.redis, "HGETALL", house.keys.job(job_id))
+    async with demo_at(monkeypatch), working(settings_for(str(house.settings.redis_url), sweep=STEP)):
+        await until(lambda: "a schema that this worker does not know" in caplog.text, "a look at it")
+        assert await command(house.redis, "HGETALL", house.keys.job(job_id)) == before
+        await command(house.redis, "HSET", house.keys.job(job_id), "schema", 1)
+        assert (await house.ended(job_id))[-1].type == "done"
 
 
 async def test_an_id_in_the_queue_that_is_no_job_is_taken_out(
