@@ -29,9 +29,8 @@ class Link(asyncio.Protocol):
         connection: AbstractConnection,
         on_answer: Callable[[Any], None],
         on_lost: Callable[[Exception], None],
-        gather: float = 0,
     ) -> None:
-        """`gather` is seconds between two writes, at least. Raises ConnectionError if the connection is gone."""
+        """Raises ConnectionError if the connection is gone."""
         self._connection = connection
         self._on_answer = on_answer
         self._on_lost = on_lost
@@ -39,8 +38,6 @@ class Link(asyncio.Protocol):
         self._reader = hiredis.Reader(
             protocolError=InvalidResponse, replyError=connection._parser.parse_error, notEnoughData=_PART
         )
-        self._gather = gather
-        self._wrote_at = 0.0
         self._out: list[bytes] = []
         self._error = ConnectionError("the connection was closed")
         #: Set when the connection is gone.
@@ -57,24 +54,19 @@ class Link(asyncio.Protocol):
         connection: AbstractConnection,
         on_answer: Callable[[Any], None],
         on_lost: Callable[[Exception], None],
-        gather: float = 0,
     ) -> Self:
         """Connects first. Raises redis-py's errors."""
         try:
             await connection.connect()
-            return cls(connection, on_answer, on_lost, gather)
+            return cls(connection, on_answer, on_lost)
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
 
     def send(self, packed: bytes) -> None:
-        """Sends a packed command together with what else this turn of the loop sends, or the gathering time."""
+        """Sends a packed command together with what else this turn of the loop sends."""
         if not self._out:
-            wait = self._gather and self._wrote_at + self._gather - self._loop.time()
-            if wait > 0:
-                self._loop.call_later(wait, self._flush)
-            else:
-                self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._flush)
         self._out.append(packed)
 
     def abort(self) -> None:
@@ -105,4 +97,3 @@ class Link(asyncio.Protocol):
         data, self._out = b"".join(self._out), []
         if not self._transport.is_closing():
             self._transport.write(data)
-            self._wrote_at = self._loop.time()

@@ -196,6 +196,18 @@ class Log:
                 answers = await pipe.execute()
         return [job_id for job_id, there in zip(job_ids, answers[::3], strict=True) if not there]
 
+    async def gone(self, job_ids: Sequence[str]) -> list[str]:
+        """Those of the ids whose record is gone; mostly none, which takes one command."""
+        names = [self._keys.job(job_id) for job_id in job_ids]
+        with translated():
+            if not names or await self._ask("EXISTS", *names) == len(names):
+                return []
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for name in names:
+                    pipe.exists(name)
+                answers = await pipe.execute()
+        return [job_id for job_id, there in zip(job_ids, answers, strict=True) if not there]
+
     async def record(self, job_id: str) -> Record | None:
         with translated():
             return parse(await self._ask("HGETALL", self._keys.job(job_id)))

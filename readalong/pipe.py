@@ -23,13 +23,10 @@ class Pipe:
     """Connects when first used and again after a break. A call that a break cut off, or that nobody answered, is made
     three times in all: what we send may be repeated."""
 
-    def __init__(self, redis: Redis, timeout: float, gather: float = 0) -> None:
-        """`timeout` is seconds that an answer may take before the connection counts as dead. `gather` is seconds
-        between two writes, at least: who calls alone never waits, and many who call at once share writes and answers.
-        """
+    def __init__(self, redis: Redis, timeout: float) -> None:
+        """`timeout` is seconds that an answer may take before the connection counts as dead."""
         self._pool = redis.connection_pool
         self._timeout = timeout
-        self._gather = gather
         self._link: Link | None = None
         self._connecting = asyncio.Lock()
         self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
@@ -67,7 +64,7 @@ class Pipe:
     async def _connect(self) -> None:
         async with self._connecting:
             if self._link is None:
-                self._link = await Link.open(self._pool.make_connection(), self._answered, self._lost, self._gather)
+                self._link = await Link.open(self._pool.make_connection(), self._answered, self._lost)
                 self._look()
 
     def _answered(self, answer: Any) -> None:

@@ -34,8 +34,6 @@ logger = logging.getLogger(__name__)
 
 #: arq counts each time a job is taken, deploys too; attempts are counted in the job's log instead.
 _ARQ_TRIES: Final = 1_000_000
-#: Seconds between two writes of appends: a write wakes Redis, and its answer wakes us, whatever they carry.
-_GATHER: Final = 0.002
 
 
 class WokenWorker(Worker):
@@ -45,13 +43,14 @@ class WokenWorker(Worker):
         self._identity = identity
         self._id: str = identity["id"]
         self._redis = redis
-        self._pipe = Pipe(redis, settings.redis_timeout, _GATHER)
+        self._pipe = Pipe(redis, settings.redis_timeout)
         self._log = Log(redis, settings, self._pipe)
         self._index = Index(redis, settings, self._pipe)
         self._queue = Queue(redis, settings, self._pipe)
         self._sweep = Sweep(self._log, self._index, self._queue, settings)
         self._runner = Runner(settings, self._log, self._index, model, identity)
         self._cancels = Cancels(redis, self._log, settings, self._runner.runs)
+        self._keep_alive_at = 0.0
         self._taken: dict[str, Taken] = {}
         self._again: dict[str, Taken] = {}
         # A BLPOP that blocks for longer than the socket's time-out would look like a Redis that is away.
@@ -196,8 +195,12 @@ class WokenWorker(Worker):
         if held:
             for job_id in await self._queue.renew(self._id, held):
                 self._interrupt(job_id, Stop.FENCED)
-            for job_id in await self._log.keep_alive(held):
+            # Three commands for each job, against one for all: as seldom as the time to live allows.
+            due = self.loop.time() >= self._keep_alive_at
+            for job_id in await (self._log.keep_alive(held) if due else self._log.gone(held)):
                 self._interrupt(job_id, Stop.FENCED)
+            if due:
+                self._keep_alive_at = self.loop.time() + self._settings.job_ttl / 4
         details = {**self._identity, "running": list(self._runner.runs)}
         now = await self._index.now()
         await self._index.beat(self._id, orjson.dumps(details), now, int(self._settings.lease * 1000))

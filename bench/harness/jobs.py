@@ -11,6 +11,7 @@ import orjson
 from pydantic import AnyUrl
 
 from readalong.connection import connect
+from readalong.events import merge
 from readalong.index import Index
 from readalong.keys import new_job_id
 from readalong.log import Log, Submission
@@ -87,9 +88,14 @@ class Written:
         self.last_seq = answer.last_seq
 
     async def finish(self) -> None:
-        """The one end. Its text is `@`, so that a client that counts them sees the end as one event more."""
+        """The one end, and what a worker does after it.
+
+        Its text is `@`, so that a client that counts them sees the end as one event more.
+        """
         done = ("done", orjson.dumps({"finish_reason": "stop", "content": "@", "usage": None, "metrics": {}}))
-        await self._log.finish(self.job_id, self._attempt, self.last_seq + 1, [done], {})
+        answer = await self._log.finish(self.job_id, self._attempt, self.last_seq + 1, [done], {})
+        events = await self._log.read(self.job_id, self.head, answer.last_seq)
+        await self._log.compact(self.job_id, self._attempt, self.head + 1, list(merge(events)))
 
 
 async def taken(jobs: Jobs, count: int) -> None:

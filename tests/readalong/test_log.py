@@ -64,6 +64,13 @@ async def test_the_flags_of_many_jobs_name_those_that_are_set(log: Log, redis: A
 async def test_of_no_jobs_there_are_no_flags(log: Log) -> None:
     assert await log.flags([]) == {}
     assert await log.keep_alive([]) == []
+    assert await log.gone([]) == []
+
+
+async def test_gone_are_those_without_a_record(log: Log) -> None:
+    there, another, gone = await running(log), await running(log), submission().job_id
+    assert await log.gone([there, another]) == []
+    assert await log.gone([there, gone, another]) == [gone]
 
 
 async def test_keep_alive_renews_all_that_a_job_has_and_names_those_that_are_gone(
