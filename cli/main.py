@@ -230,6 +230,9 @@ def _log(settings: Settings) -> None:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    if settings.log_level == "info":
+        # A line for each call to the model says less than the job's own.
+        logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 
 def _console() -> Any:
