@@ -15,6 +15,7 @@ from readalong.events import merge
 from readalong.index import Index
 from readalong.keys import new_job_id
 from readalong.log import Log, Submission
+from readalong.pipe import Pipe
 from readalong.queue import Queue
 from readalong.settings import Settings
 
@@ -26,10 +27,10 @@ _LEASE: Final = 600
 class Jobs:
     """The writer of one or many jobs."""
 
-    def __init__(self, redis: Any, settings: Settings) -> None:
+    def __init__(self, redis: Any, settings: Settings, pipe: Pipe) -> None:
         self.redis = redis
         self.keys = settings.keys
-        self.log = Log(redis, settings)
+        self.log = Log(redis, settings, pipe)
         self.queue = Queue(redis, settings)
         self.index = Index(redis, settings)
 
@@ -39,9 +40,11 @@ class Jobs:
         # The defaults, as the measured processes have them, and nothing of the environment of whoever runs this.
         settings = Settings.model_construct(redis_url=AnyUrl(url), lease=_LEASE)
         redis = connect(settings)
+        pipe = Pipe(redis, settings.redis_timeout)  # as a worker has one
         try:
-            yield cls(redis, settings)
+            yield cls(redis, settings, pipe)
         finally:
+            await pipe.close()
             await redis.aclose()
 
     async def running(self, *, queued: bool = False) -> Written:
