@@ -48,7 +48,6 @@ async def test_sigterm_with_a_thousand_open_streams_ends_them_whole_and_another_
             first.signal()
             await until(lambda: first.code is not None, f"the end of the process; it says {first.log}", _END_WITHIN)
             took = time.monotonic() - began
-            print("TOOK", took)
             assert first.code == 0, f"after {took:.2f} s with {first.code}: {first.log}"
             assert "Traceback" not in first.log
             for listener in listeners:
