@@ -54,7 +54,10 @@ class Listener(asyncio.Protocol):
         self._pad = pad
         self._news = asyncio.Event()
         self._transport: Any = None
-        self._begin()
+        self._rest = bytearray()
+        self._parser = Parser()
+        self.status = 0
+        self.closed = False
 
     async def open(self, port: int, *, receive_buffer: int = 0) -> None:
         """Comes with its position; returns when the response has begun. `receive_buffer`: bytes, 0 is the system's."""
@@ -64,7 +67,10 @@ class Listener(asyncio.Protocol):
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         await loop.sock_connect(sock, ("127.0.0.1", port))
-        self._begin()
+        self.status = 0
+        self.closed = self.complete = False
+        self._rest = bytearray()
+        self._parser = Parser()
         self.connections += 1
         await loop.create_connection(lambda: self, sock=sock)
         head = [f"GET {self._path} HTTP/1.1", "Host: test"]
@@ -114,12 +120,6 @@ class Listener(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
         self._news.set()
-
-    def _begin(self) -> None:
-        self.status = 0
-        self.closed = self.complete = False
-        self._rest = bytearray()
-        self._parser = Parser()
 
     def _read_chunks(self) -> None:
         start = 0

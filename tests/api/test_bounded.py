@@ -33,6 +33,7 @@ _CLIENT_KB = 208
 
 
 _KILOBYTE = "x" * 1000
+_WORDS = "a few words of text, as from a fast model "
 
 
 async def tell(player: Player, kilobytes: int) -> None:
@@ -123,18 +124,18 @@ async def test_a_client_that_reads_nothing_for_the_send_time_out_is_closed_whate
 
 
 async def test_a_job_that_streams_for_an_hour_does_not_grow_the_process(redis_url: str, log: Log) -> None:
-    """200,000 small appends' worth of events, as they come at 55 a second."""
+    """200,000 events, as many as come in an hour at 55 a second; 10 MB of text, so that keeping it would show."""
     without_debug()
     player = await Player.start(log)
     async with ApiProcess(redis_url, feed_bytes=_FEED) as api:
         (pid,) = await api.wait_for_serving()
-        listeners = [Listener(player), Listener(player)]
+        listeners = [Listener(player, _WORDS), Listener(player, _WORDS)]
         for listener in listeners:
             await listener.open(api.port)
         memory = []
-        for tenth in range(10):
+        for _ in range(10):
             for _ in range(400):
-                await player.say(50)
+                await player.say(50, pad=_WORDS)
             for listener in listeners:
                 await listener.reach(player.last)
             memory.append(memory_kb(pid))
