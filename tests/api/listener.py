@@ -49,7 +49,6 @@ class Listener(asyncio.Protocol):
         #: The body came to its end in good order.
         self.complete = False
         self.connections = 0
-        self.received = 0
         self._path = f"/v1/jobs/{player.job_id}/events"
         self._pad = pad
         self._news = asyncio.Event()
@@ -105,7 +104,6 @@ class Listener(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self.received += len(data)
         self._rest += data
         if self.status == 0:
             head, end, rest = bytes(self._rest).partition(b"\r\n\r\n")
