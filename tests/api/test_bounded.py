@@ -178,7 +178,7 @@ async def test_thousands_of_streams_that_come_and_go_leave_nothing(
     """No memory in the process, no channel in Redis; and all of them share one connection that is subscribed."""
     without_debug()
     room_for_many()
-    async with ApiProcess(redis_url, feed_linger=0) as api:
+    async with ApiProcess(redis_url, feed_linger=0, redis_timeout=10) as api:
         (pid,) = await api.wait_for_serving()
         await until(lambda: redis_server.command("PUBSUB", "CHANNELS"), "the hub's own channel")
         channels = redis_server.command("PUBSUB", "CHANNELS")
