@@ -35,6 +35,7 @@ class Hub:
         self._linger = settings.feed_linger
         self._max_bytes = settings.feed_bytes
         self._heartbeat = settings.heartbeat
+        self._send_timeout = settings.send_timeout
         self._feeds: dict[bytes, Feed] = {}
         self._starting: dict[str, asyncio.Task[Feed]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -169,12 +170,14 @@ class Hub:
             feed.repair()
 
     async def _beat(self) -> None:
-        """Writes comments to clients that hear nothing, so that proxies keep their connections."""
+        """Has watchers write comments to clients that hear nothing, so that proxies keep their connections, and drop
+        clients that take nothing."""
+        every = min(self._heartbeat, self._send_timeout) / 3
         while True:
-            await asyncio.sleep(self._heartbeat / 3)
+            await asyncio.sleep(every)
             for feed in list(self._feeds.values()):
                 for watcher in list(feed.watchers):
-                    watcher.beat()
+                    watcher.beat(every, self._heartbeat)
 
     def _channel(self, job_id: str) -> bytes:
         return self._keys.live(job_id).encode()

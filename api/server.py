@@ -20,6 +20,8 @@ from readalong.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+#: Bytes that the kernel keeps of a response which its client has not read; Linux takes twice as many.
+_SEND_BUFFER: Final = 131_072
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -58,6 +60,9 @@ def _listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Its connections have it too. The kernel would let each grow to megabytes, and tell us of room only in thirds:
+        # a slow client would seem to take nothing.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         listener.bind(address)
         listener.listen(4096)
     except (OSError, UnicodeError) as error:  # UnicodeError: a name that no DNS could hold

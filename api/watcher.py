@@ -31,9 +31,6 @@ _HEADERS: Final = [
     (b"x-accel-buffering", b"no"),
 ]
 
-#: Of the hub's beats, those without a word after which the client gets a comment.
-_QUIET_BEATS: Final = 3
-
 
 class Watcher:
     """Never more than one write under way; what comes meanwhile stays in the feed, or in the log behind it."""
@@ -42,15 +39,18 @@ class Watcher:
         "_busy",
         "_end",
         "_feed",
+        "_left",
         "_line",
         "_main",
         "_on_gone",
         "_over",
         "_quiet",
         "_send",
+        "_stuck",
         "_timeout",
         "_waits",
         "_wire",
+        "_written",
         "position",
     )
 
@@ -63,7 +63,12 @@ class Watcher:
         self._wire = wire
         self._timeout = send_timeout
         self._on_gone = on_gone
-        self._quiet = 0
+        #: Seconds, by the hub's beats, in which nothing was written, and in which the client took nothing.
+        self._quiet = 0.0
+        self._stuck = 0.0
+        #: Bytes written, and those of them that had left for the client at the last beat.
+        self._written = 0
+        self._left = 0
         self._busy = False
         self._end = False
         self._over = False
@@ -71,8 +76,7 @@ class Watcher:
         self._line: Line | None = None
         self._send: Send | None = None
         self._main: asyncio.Task[Any] | None = None
-        #: What waits: for the client to read, or for its last read.
-        self._waits: asyncio.Task[None] | asyncio.TimerHandle | None = None
+        self._waits: asyncio.Task[None] | None = None
 
     async def run(self, scope: Scope, receive: Receive, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
         """Serves the client until the terminal event is sent, it goes away, or the process stops. On our own server it
@@ -126,11 +130,23 @@ class Watcher:
             else:  # events that this format does not show
                 self.position = batch.position
 
-    def beat(self) -> None:
-        """Writes a comment if nothing was written for some beats."""
-        self._quiet += 1
-        if self._quiet >= _QUIET_BEATS and not (self._busy or self._over):
+    def beat(self, seconds: float, heartbeat: float) -> None:
+        """The hub calls it every so many seconds. Writes a comment if nothing was written for a heartbeat, and drops a
+        client that has taken nothing of what it was sent for the send time-out."""
+        if self._line is not None and self._takes_nothing(self._line, seconds):
+            self._give_up()
+            return
+        self._quiet += seconds
+        if self._quiet >= heartbeat * 0.999 and not (self._busy or self._over):
             self._write(Batch(HEARTBEAT, self.position, False))
+
+    def _takes_nothing(self, line: Line, seconds: float) -> bool:
+        unsent = line.transport.get_write_buffer_size()
+        left = self._written - unsent
+        # What counts is that it takes something: a slow client may take hours for all.
+        self._stuck = self._stuck + seconds if unsent and left <= self._left else 0.0
+        self._left = left
+        return self._stuck >= self._timeout
 
     def close(self) -> None:
         """Ends the response without a terminal event: the client comes back to another process."""
@@ -150,27 +166,24 @@ class Watcher:
     def _put(self, line: Line, batch: Batch) -> None:
         if batch.frames:
             line.transport.write(batch.chunk)
+            self._written += len(batch.chunk)
         self._wrote(batch)
         if batch.last:
             line.finish()
-            # A client that reads no more would keep its connection, and what it has not read, for ever.
-            self._waits = asyncio.get_running_loop().call_later(self._timeout, line.transport.abort)
 
     def _wrote(self, batch: Batch) -> None:
         self.position = batch.position
         self._over = batch.last
-        self._quiet = 0
+        self._quiet = 0.0
 
     async def _wait_and_write(self, batch: Batch) -> None:
-        """Raises TimeoutError if the client reads nothing for the send time-out."""
-        async with asyncio.timeout(self._timeout):
-            if self._send is not None:
-                await self._send({"type": "http.response.body", "body": batch.frames, "more_body": not batch.last})
-            elif self._line is not None:
-                await self._line.flow.drain()
+        """Raises TimeoutError if the client of another server's `send` takes too long; of ours, the beat sees to it."""
         if self._line is not None:
+            await self._line.flow.drain()
             self._put(self._line, batch)
-        else:
+        elif self._send is not None:
+            async with asyncio.timeout(self._timeout):
+                await self._send({"type": "http.response.body", "body": batch.frames, "more_body": not batch.last})
             self._wrote(batch)
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:

@@ -342,6 +342,22 @@ async def test_close_drops_a_client_that_does_not_read(settings: Settings, log: 
         assert not client.complete
 
 
+async def test_a_slow_client_that_reads_on_is_not_closed(redis_url: str, log: Log) -> None:
+    """The end is one write of 12 MB; at its pace the client takes several send time-outs for it."""
+    player = await Player.start(log)
+    async with a_site(short_settings(redis_url, send_timeout=1)) as site:
+        async with await site.open(f"/v1/jobs/{player.job_id}/events") as stream:
+            await stream.some(2)
+            await player.finish(content="x" * 12_000_000)
+            size = pause_at = 0
+            while piece := await stream.reader.read(65_536):
+                size += len(piece)
+                if size > pause_at:
+                    pause_at = size + 262_144
+                    await asyncio.sleep(0.1)  # its pace
+        assert size > 12_000_000
+
+
 async def test_a_watcher_far_behind_the_window_reads_the_log(redis_url: str, log: Log) -> None:
     """The feed keeps the newest 4 KiB; the rest comes in pages, and the live end after it."""
     player = await Player.start(log)
