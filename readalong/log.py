@@ -220,6 +220,15 @@ class Log:
                     pipe.hgetall(self._keys.job(job_id))
                 return [parse(fields) for fields in await pipe.execute()]
 
+    async def standings(self, job_ids: Sequence[str]) -> list[tuple[str, int] | None]:
+        """Status and attempt of many jobs in one round trip; None for each that is gone."""
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for job_id in job_ids:
+                    pipe.hmget(self._keys.job(job_id), ["status", "attempt"])
+                answers = await pipe.execute()
+        return [None if status is None else (status.decode(), int(attempt or 0)) for status, attempt in answers]
+
     async def compact(self, job_id: str, attempt: int, first: int, events: Sequence[Event]) -> bool:
         """Stores an ended job's events from number `first` on in this form: all that its last attempt wrote, merged.
 

@@ -53,15 +53,20 @@ class Queue:
         now, waiting = await self._run("room", [self._keys.queue])
         return now, waiting
 
-    async def holds(self, job_ids: list[str]) -> list[bool]:
-        """For each job whether it is in the queue; the ones that are get a new time to live."""
+    async def holds(self, job_ids: list[str], *, renew: bool = True) -> list[bool]:
+        """For each job whether it is in the queue; `renew`: the ones that are get a new time to live."""
+        if not job_ids:
+            return []
+        names = [self._keys.arq_job(job_id) for job_id in job_ids]
         with translated():
+            scores = await self._redis.zmscore(self._keys.queue, job_ids)
+            if not renew and await self._redis.exists(*names) == len(names):
+                return [score is not None for score in scores]
             async with self._redis.pipeline(transaction=False) as pipe:
-                for job_id in job_ids:
-                    pipe.zscore(self._keys.queue, job_id)
-                    pipe.pexpire(self._keys.arq_job(job_id), self._ttl_ms)
-                answers = await pipe.execute()
-        return [score is not None and bool(there) for score, there in zip(answers[::2], answers[1::2], strict=True)]
+                for name in names:
+                    pipe.pexpire(name, self._ttl_ms)
+                there = await pipe.execute()
+        return [score is not None and bool(kept) for score, kept in zip(scores, there, strict=True)]
 
     async def take(self, worker_id: str, count: int) -> list[Taken]:
         """Takes up to `count` due jobs, oldest first, each under a lease."""

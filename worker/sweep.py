@@ -8,9 +8,8 @@ from typing import Final
 from readalong.index import Cursor, Index
 from readalong.log import Log
 from readalong.queue import Queue
-from readalong.record import Record
 from readalong.settings import Settings
-from readalong.states import Status
+from readalong.states import ENDED, Status
 from worker.run import who
 
 logger = logging.getLogger(__name__)
@@ -26,6 +25,8 @@ class Sweep:
         self._index = index
         self._queue = queue
         self._every_ms = int(settings.sweep * 1000)
+        self._renew_ms = int(settings.job_ttl * 1000) // 4
+        self._renew_at = 0
 
     async def turn(self) -> None:
         """Sweeps if it is time and no other worker did. Raises StoreUnavailable."""
@@ -33,42 +34,33 @@ class Sweep:
             return
         now = await self._index.now()
         await self._index.trim(now)
+        # Four commands for each job: as seldom as the time to live allows.
+        renew = now >= self._renew_at
         last: Cursor | None = None
         while page := await self._index.open_jobs(last, _PAGE):
-            await self._page(page, now)
+            await self._mend(page, now, renew=renew)
             last = page[-1]
+        if renew:
+            self._renew_at = now + self._renew_ms
 
-    async def _page(self, page: list[Cursor], now: int) -> None:
+    async def _mend(self, page: list[Cursor], now: int, *, renew: bool) -> None:
         ids = [cursor.job_id for cursor in page]
-        try:
-            records = await self._log.records(ids)
-        except (KeyError, ValueError) as error:
-            # Of a newer version, in the middle of a deploy, or changed by hand: no reason to leave the others.
-            if len(page) == 1:
-                logger.warning("job %s cannot be read and is left alone: %s", ids[0], error)
-                return
-            for cursor in page:
-                await self._page([cursor], now)
-            return
-        await self._mend(page, records, now)
-
-    async def _mend(self, page: list[Cursor], records: list[Record | None], now: int) -> None:
-        ids = [cursor.job_id for cursor in page]
-        queued = await self._queue.holds(ids)
+        standings = await self._log.standings(ids)
+        queued = await self._queue.holds(ids, renew=renew)
         flags = await self._log.flags(ids)
         closed = []
         alive = []
-        for cursor, record, in_queue in zip(page, records, queued, strict=True):
+        for cursor, standing, in_queue in zip(page, standings, queued, strict=True):
             fresh = now - cursor.created_at < _GRACE_MS
-            if record is None:
+            if standing is None:
                 # The submit died before it wrote the job, or the job has expired.
                 if not fresh:
                     closed.append(cursor.job_id)
-            elif record.ended:
+            elif standing[0] in ENDED:
                 closed.append(cursor.job_id)
-                if in_queue and record.attempt == 0:
+                if in_queue and standing[1] == 0:
                     await self._queue.withdraw(cursor.job_id)
-            elif record.status is Status.QUEUED and cursor.job_id in flags:
+            elif standing[0] == Status.QUEUED and cursor.job_id in flags:
                 # Somebody set the flag by hand, which ends no queued job by itself.
                 status = await self._log.cancel(cursor.job_id, who(flags[cursor.job_id]), now)
                 if status is not Status.RUNNING:  # a worker may have been quicker; it sees the flag
@@ -79,7 +71,7 @@ class Sweep:
                 if not in_queue and not fresh:
                     logger.warning("job %s was not in the queue; it is again", cursor.job_id)
                     await self._queue.enqueue(cursor.job_id, now)
-        if alive:
+        if alive and renew:
             await self._log.keep_alive(alive)
         if closed:
             await self._index.close(*closed)

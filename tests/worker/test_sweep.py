@@ -109,6 +109,29 @@ async def test_a_waiting_job_does_not_expire_while_it_waits(house: House, sweep:
         assert await house.redis.pttl(name) > 60_000
 
 
+async def test_lives_are_renewed_once_in_a_quarter_of_their_time(
+    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at each turn: with many jobs open that would be more commands than their tokens."""
+    sweep = Sweep(house.log, house.index, house.queue, settings)
+    job_id = await house.submit(age=60)
+    names = [house.keys.job(job_id), house.keys.events(job_id), house.keys.arq_job(job_id)]
+    await turn(house, sweep)
+    for name in names:
+        await house.redis.pexpire(name, 50_000)
+    await turn(house, sweep)
+    assert all([await house.redis.pttl(name) <= 50_000 for name in names])
+    assert await queued(house, job_id)
+    later = await house.index.now() + int(settings.job_ttl * 1000) // 4
+
+    async def now() -> int:
+        return later
+
+    monkeypatch.setattr(house.index, "now", now)
+    await turn(house, sweep)
+    assert all([await house.redis.pttl(name) > 60_000 for name in names])
+
+
 async def test_the_list_forgets_jobs_past_their_retention(house: House, settings: Settings) -> None:
     age = settings.retention + settings.job_ttl + 60
     old, alive, young = await house.write(age=age), await house.write(age=age), await house.write(age=60)
