@@ -60,6 +60,7 @@ class Readers:
                 if key.data is None:
                     if not self._told():
                         return
+                    break  # it may have had us close clients that this very select has named
                 elif mask & selectors.EVENT_WRITE:
                     self._ask(key.data)
                 else:
