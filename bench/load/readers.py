@@ -61,7 +61,7 @@ class Readers:
                     if not self._told():
                         return
                     break  # it may have had us close clients that this very select has named
-                elif mask & selectors.EVENT_WRITE:
+                if mask & selectors.EVENT_WRITE:
                     self._ask(key.data)
                 else:
                     self._read(key.data, view)

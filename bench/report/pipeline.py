@@ -56,10 +56,12 @@ def starts(starts: dict[str, Any]) -> list[Row]:
     idle, loaded = starts["idle"]["first_token_ms"], starts["loaded"]["first_token_ms"]
     stock = starts["stock_arq_ms"]
 
-    def row(key: str, how: str, wanted: str, ours: dict[str, float], *, held: bool) -> Row:
+    started, queued = starts["idle"]["started_ms"], starts["idle"]["redis_ms"]
+
+    def row(key: str, what: str, wanted: str, ours: dict[str, float], *, held: bool | None = None) -> Row:
         return Row(
             key,
-            f"submit to first token, less the model's own, {how}, p50 / p99 ms",
+            f"submit to {what}, p50 / p99 ms",
             wanted,
             pair(ours),
             f"stock arq to its start {pair(stock)}",
@@ -69,9 +71,21 @@ def starts(starts: dict[str, Any]) -> list[Row]:
         )
 
     return [
-        row("first_token", "idle", "≤ 5 / ≤ 20", idle, held=idle["p50"] <= 5 and idle["p99"] <= 20),
-        row("first_token_loaded", "beside the streams", "p99 ≤ 60", loaded, held=loaded["p99"] <= 60),
+        row("started", "started, Redis' clock, idle", "≤ 5 / ≤ 20", queued, held=_within(queued)),
+        row("started_seen", "started as a client sees it, idle", "", started),
+        row("first_token", "first token, less the model's own, idle", "≤ 5 / ≤ 20", idle, held=_within(idle)),
+        row(
+            "first_token_loaded",
+            "first token, less the model's own, beside the streams",
+            "p99 ≤ 60",
+            loaded,
+            held=loaded["p99"] <= 60,
+        ),
     ]
+
+
+def _within(ours: dict[str, float]) -> bool:
+    return ours["p50"] <= 5 and ours["p99"] <= 20
 
 
 def rest(found: dict[str, Any]) -> list[Row]:

@@ -89,7 +89,7 @@ def test_a_tiny_run_measures_every_row_and_leaves_no_process(started: list[subpr
     assert found["weight"]["redis_bytes"] > found["weight"]["text_bytes"] > 20
     orjson.dumps(found)
     table.show(found, console)
-    assert len({row.key for row in rows(found)}) == 5 + 3 + 2 + 5 + 4
+    assert len({row.key for row in rows(found)}) == 5 + 3 + 4 + 5 + 4
     assert len(started) > len(ROLES)
     assert all(process.returncode is not None for process in started)
 
