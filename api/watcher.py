@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.formats import Format
 from api.line import Line
-from api.window import Batch
+from api.runs import Batch
 from readalong.errors import JobNotFound, StoreUnavailable
 from readalong.sse import CONTENT_TYPE, HEARTBEAT
 

@@ -8,8 +8,6 @@ from api.formats import Format
 from api.runs import OVERHEAD, WRITE, Batch, Runs, Shared
 from readalong.events import Event
 
-__all__ = ["Batch", "Window"]
-
 #: From more events than these on a client gets them merged; so many or fewer are sent as they came.
 _AS_THEY_CAME: Final = 16
 #: Events that wait to be parsed until somebody wants them merged; mostly nobody does.

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from api.formats import Format
 from api.formats.chat_stream import chat_stream
 from api.formats.native import native
-from api.runs import Runs
-from api.window import Batch, Window
+from api.runs import Batch, Runs
+from api.window import Window
 from readalong.events import Draft, Event, merge
 from readalong.sse import Decoder, Message
 from tests.api.helpers import number, text
