@@ -97,6 +97,7 @@ def stream(*frames: bytes, drop: bool = False, hold: threading.Event | None = No
         handler.send_response(200)
         handler.send_header("content-type", "text/event-stream; charset=utf-8")
         handler.send_header("transfer-encoding", "chunked")
+        handler.send_header("connection", "close")
         handler.end_headers()
         for piece in frames:
             handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
@@ -114,6 +115,8 @@ def answer(status: int, body: dict[str, Any] | None = None, **headers: str) -> A
         handler.send_response(status)
         handler.send_header("content-type", "application/json" if status < 400 else "application/problem+json")
         handler.send_header("content-length", str(len(payload)))
+        # Unsaid, the client's next request may meet the end of this connection.
+        handler.send_header("connection", "close")
         for name, value in headers.items():
             handler.send_header(name.replace("_", "-"), value)
         handler.end_headers()
