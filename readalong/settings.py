@@ -47,6 +47,10 @@ class Settings(BaseSettings):
     max_attempts: int = Field(
         default=3, ge=1, le=100, description="Attempts of a job whose workers are lost; 1: a lost worker fails the job."
     )
+    on_worker_lost: Literal["retry", "fail"] = Field(
+        default="retry",
+        description="A job whose worker is lost: start a new attempt, or end it. A job's own `on_worker_lost` wins.",
+    )
     on_cut: Literal["fail", "retry"] = Field(
         default="fail",
         description="A model that breaks off after its first token: end the job, or start a new attempt.",
@@ -64,6 +68,20 @@ class Settings(BaseSettings):
     )
     gap_timeout: Seconds = Field(default=60, description="Seconds between two chunks of the model; 0: no limit.")
     job_timeout: Seconds = Field(default=3600, description="Seconds that one attempt may run; 0: no limit.")
+    job_deadline: Seconds = Field(
+        default=0,
+        description="Seconds from submit in which a job must end, its waiting and all attempts included; 0: no limit. "
+        "A job's own `deadline` wins.",
+    )
+    cancel_on_disconnect: Literal["chat", "always", "never"] = Field(
+        default="chat",
+        description="Cancel a job that nobody watches any more: those of /chat/stream, all, or none. "
+        "A job's own `cancel_on_disconnect` wins.",
+    )
+    disconnect_grace: Seconds = Field(
+        default=10,
+        description="Seconds that such a job goes on without a watcher; who comes back in time keeps it. 0: none.",
+    )
     drain_timeout: Seconds = Field(
         default=20,
         description="Seconds that a stopping worker lets its streams run before it hands them over; 0: at once.",
