@@ -84,6 +84,14 @@ class Hub:
         """A watcher is gone; a feed without any ends after a short while, so that a reconnection costs nothing."""
         self._end_later(feed, self._linger)
 
+    def attended(self) -> list[str]:
+        """The jobs that end when nobody watches them and that somebody watches here."""
+        return [
+            feed.job_id
+            for feed in self._feeds.values()
+            if feed.cancel_on_disconnect and feed.watchers and not feed.ended
+        ]
+
     async def let_go(self, job_id: str) -> None:
         """Ends the streams of an erased job, in all processes. Raises StoreUnavailable."""
         with translated():
@@ -116,6 +124,7 @@ class Hub:
             record = await self._log.record(job_id)
             if record is None:
                 raise JobNotFound(f"There is no job {job_id}.")
+            feed.cancel_on_disconnect = record.cancel_on_disconnect
             if record.ended:
                 self._subscriber.unsubscribe(channel.decode())
             else:

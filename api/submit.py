@@ -54,10 +54,13 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
             cancel_on_disconnect=request.cancel_on_disconnect,
         ),
     )
+    watched = new.terms.cancel_on_disconnect
     # In this order, on one connection, in one round trip. A job that is not listed would not be swept; one that was
     # enqueued and could not be written is gone for the worker that claims it.
     _, (_, record), _ = await asyncio.gather(
-        services.index.add(job_id, now), services.log.submit(new), services.queue.enqueue(job_id, now)
+        services.index.add(job_id, now, watched=watched),
+        services.log.submit(new),
+        services.queue.enqueue(job_id, now),
     )
     return record
 

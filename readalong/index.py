@@ -15,6 +15,7 @@ from readalong.connection import translated
 from readalong.pipe import Pipe
 from readalong.scripts import Scripts
 from readalong.settings import Settings
+from readalong.watched import lease_ms, set_ttl_ms
 
 
 class Cursor(NamedTuple):
@@ -38,6 +39,8 @@ class Index:
         self._run = Scripts(pipe or redis)
         self._keys = settings.keys
         self._idempotency_ms = int(settings.idempotency_ttl * 1000)
+        self._watched_ms = lease_ms(settings)
+        self._watched_ttl_ms = set_ttl_ms(settings)
         self._keep_ms = int((settings.retention + settings.job_ttl) * 1000)
 
     async def now(self) -> int:
@@ -46,9 +49,13 @@ class Index:
             seconds, micros = await self._redis.time()
         return int(seconds) * 1000 + int(micros) // 1000
 
-    async def add(self, job_id: str, created_at: int) -> None:
-        """Lists a job, before it is written: a job that is not listed would never be swept."""
-        await self._run("list", [self._keys.jobs, self._keys.open], job_id, created_at)
+    async def add(self, job_id: str, created_at: int, *, watched: bool = False) -> None:
+        """Lists a job, before it is written: a job that is not listed would never be swept.
+
+        `watched`: it is to end when nobody watches it, for which its time begins now.
+        """
+        keys = [self._keys.jobs, self._keys.open, self._keys.watched]
+        await self._run("list", keys, job_id, created_at, self._watched_ms if watched else 0, self._watched_ttl_ms)
 
     async def close(self, *job_ids: str) -> None:
         """These jobs have ended."""
@@ -63,6 +70,7 @@ class Index:
                     pipe.lrem(self._keys.wake, 0, job_id)
                 pipe.zrem(self._keys.jobs, *job_ids)
                 pipe.zrem(self._keys.open, *job_ids)
+                pipe.zrem(self._keys.watched, *job_ids)
                 await pipe.execute()
 
     async def open_jobs(self, after: Cursor | None, count: int) -> list[Cursor]:

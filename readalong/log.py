@@ -22,7 +22,7 @@ from readalong.pipe import Pipe
 from readalong.record import Record, parse, rfc3339
 from readalong.scripts import Argument, Scripts, digest_of
 from readalong.settings import Settings
-from readalong.states import Status
+from readalong.states import ENDED, Status
 from readalong.terms import Terms
 
 
@@ -177,6 +177,19 @@ class Log:
         """Tells the workers to look at this job's flag at once."""
         with translated():
             await self._redis.publish(self._keys.control, orjson.dumps({"look_at": job_id}))
+
+    async def for_watchers(self, job_ids: Sequence[str]) -> list[str]:
+        """Those of the ids whose job has not ended and is to end when nobody watches it."""
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for job_id in job_ids:
+                    pipe.hmget(self._keys.job(job_id), ["status", "cancel_on_disconnect"])
+                answers = await pipe.execute()
+        return [
+            job_id
+            for job_id, (status, wanted) in zip(job_ids, answers, strict=True)
+            if wanted == b"1" and status.decode() not in ENDED
+        ]
 
     async def flags(self, job_ids: Sequence[str]) -> dict[str, str]:
         """The cancel flags that are set, of many jobs in one command."""
