@@ -6,8 +6,9 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
 
@@ -16,6 +17,9 @@ from readalong.pipe import Pipe
 from readalong.scripts import Scripts
 from readalong.settings import Settings
 from readalong.watched import lease_ms, set_ttl_ms
+
+#: Third word of an Idempotency-Key's value once its job is written.
+_WRITTEN: Final = "written"
 
 
 class Cursor(NamedTuple):
@@ -31,6 +35,14 @@ class Cursor(NamedTuple):
 def key_digest(key: str) -> str:
     """What Redis knows of an Idempotency-Key: clients may make it of what is nobody's business."""
     return sha256(key.encode()).hexdigest()
+
+
+class Tie(NamedTuple):
+    """What an Idempotency-Key stands for. `written`: its job was there, so that a missing one has expired."""
+
+    job_id: str
+    body_digest: str
+    written: bool = False
 
 
 class Index:
@@ -61,6 +73,10 @@ class Index:
         """These jobs have ended."""
         with translated():
             await self._redis.zrem(self._keys.open, *job_ids)
+
+    async def unlist(self, cursors: Sequence[Cursor]) -> None:
+        """These jobs are not there; but a repeat of the submit may have listed one again since it was looked for."""
+        await self._run("unlist", [self._keys.open], *(part for at in cursors for part in (at.job_id, at.created_at)))
 
     async def remove(self, *job_ids: str) -> None:
         """Forgets these jobs."""
@@ -129,16 +145,22 @@ class Index:
             gone = [job_id for job_id, kept in zip(old, there, strict=True) if not kept]
             return int(await self._redis.zrem(self._keys.jobs, *gone)) if gone else 0
 
-    async def remember(self, key: str, job_id: str, body_digest: str) -> tuple[str, str]:
+    async def remember(self, key: str, job_id: str, body_digest: str) -> Tie:
         """Ties an Idempotency-Key to a job and a body, unless it is tied. Answers what it is tied to."""
         name = self._keys.idempotency(key_digest(key))
         with translated():
             # GET of what stood there before; NX keeps it. Both in one command, so of two racers one wins.
             before = await self._redis.set(name, f"{job_id} {body_digest}", nx=True, get=True, px=self._idempotency_ms)
         if before is None:
-            return job_id, body_digest
-        found_id, found_digest = before.decode().split(" ")
-        return found_id, found_digest
+            return Tie(job_id, body_digest)
+        found_id, found_digest, *mark = before.decode().split(" ")
+        return Tie(found_id, found_digest, mark == [_WRITTEN])
+
+    async def settle(self, key: str, tie: Tie) -> None:
+        """Notes that the job of an Idempotency-Key is written; its time to live stays."""
+        name = self._keys.idempotency(key_digest(key))
+        with translated():
+            await self._redis.set(name, f"{tie.job_id} {tie.body_digest} {_WRITTEN}", xx=True, keepttl=True)
 
     async def forget_key(self, digest: str) -> None:
         """Unties an Idempotency-Key, given by its `key_digest`: its job is erased, and a repeat is a new one."""

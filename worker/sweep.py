@@ -49,13 +49,14 @@ class Sweep:
         queued = await self._queue.holds(ids, renew=renew)
         flags = await self._log.flags(ids)
         closed = []
+        missing = []
         alive = []
         for cursor, standing, in_queue in zip(page, standings, queued, strict=True):
             fresh = now - cursor.created_at < _GRACE_MS
             if standing is None:
                 # The submit died before it wrote the job, or the job has expired.
                 if not fresh:
-                    closed.append(cursor.job_id)
+                    missing.append(cursor)
             elif standing[0] in ENDED:
                 closed.append(cursor.job_id)
                 if in_queue and standing[1] == 0:
@@ -75,3 +76,5 @@ class Sweep:
             await self._log.keep_alive(alive)
         if closed:
             await self._index.close(*closed)
+        if missing:
+            await self._index.unlist(missing)

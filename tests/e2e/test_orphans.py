@@ -162,18 +162,13 @@ async def test_a_killed_replicas_clients_keep_their_jobs_if_they_come_to_another
         await job.reach(5)
     victim.kill()
     response = await watching(loyal, other.url)
-    shown = await until(lambda: _ended(faithless, other.url), "the end of the job that nobody came back to")
+    shown = await faithless.ended(other.url)
     assert shown["status"] == "cancelled"
     assert stack.log_of(faithless.id)[-1].fields["by"] == "disconnect"
     await faithless.model_let_go()
     await goes_on(loyal)
     for gone in (first, second, response):
         gone.abort()
-
-
-async def _ended(job: Job, url: str) -> dict[str, Any] | None:
-    shown = await job.show(url)
-    return None if shown["status"] in ("queued", "running") else shown
 
 
 async def test_a_redis_that_stands_still_for_longer_than_the_grace_orphans_nobody(stack: Stack) -> None:

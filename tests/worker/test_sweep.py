@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
+from readalong.log import Submission
 from readalong.settings import Settings
 from tests.readalong.helpers import command, types
 from tests.support.waiting import until
@@ -97,6 +100,27 @@ async def test_a_job_that_has_expired_leaves_the_open_jobs(house: House, sweep: 
     await turn(house, sweep)
     assert await opened(house) == set()
     assert not await queued(house, job_id)
+
+
+async def test_a_submit_that_is_repeated_while_the_sweep_looks_is_not_forgotten(
+    house: House, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep has seen that the job is missing; its client comes back and writes it before that is acted upon."""
+    job_id = await house.write(age=60)
+    await house.log.erase(job_id)
+    look = house.log.standings
+
+    async def standings(job_ids: Sequence[str]) -> list[tuple[str, int] | None]:
+        found = await look(job_ids)
+        if found == [None]:
+            now = await house.index.now()
+            await house.index.add(job_id, now)
+            await house.log.submit(Submission(job_id, "demo", b"{}", b"{}", "digest", now))
+        return found
+
+    monkeypatch.setattr(house.log, "standings", standings)
+    await turn(house, sweep)
+    assert await opened(house) == {job_id}
 
 
 async def test_a_waiting_job_does_not_expire_while_it_waits(house: House, sweep: Sweep) -> None:
