@@ -76,6 +76,9 @@ _APPEND: Final = digest_of("append")
 #: Bytes of a terminal event that other entries may take their text from.
 _LONGEST_QUOTED: Final = 65_536
 
+#: Keys that one look for forgotten flags goes through.
+_LOOKED_AT: Final = 1000
+
 #: An entry of a stream: its id and its fields.
 Entry = tuple[bytes, dict[bytes, bytes]]
 
@@ -211,6 +214,18 @@ class Log:
                     pipe.pexpire(self._keys.cancel(job_id), self._ttl_ms)
                 answers = await pipe.execute()
         return [job_id for job_id, there in zip(job_ids, answers[::3], strict=True) if not there]
+
+    async def limit_flags(self, cursor: int) -> int:
+        """Gives a time to live to cancel flags that have none, among some of Redis' keys; a person may have set one for
+        a job that is over, or was never there. `cursor` is where to go on, 0 at first; answers the next."""
+        with translated():
+            cursor, names = await self._redis.scan(cursor, match=self._keys.cancel("*"), count=_LOOKED_AT)
+            if names:
+                async with self._redis.pipeline(transaction=False) as pipe:
+                    for name in names:
+                        pipe.pexpire(name, self._ttl_ms, nx=True)
+                    await pipe.execute()
+        return int(cursor)
 
     async def gone(self, job_ids: Sequence[str]) -> list[str]:
         """Those of the ids whose record is gone; mostly none, which takes one command."""

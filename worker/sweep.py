@@ -24,9 +24,12 @@ class Sweep:
         self._log = log
         self._index = index
         self._queue = queue
-        self._every_ms = int(settings.sweep * 1000)
+        #: Seconds between two turns: often enough to renew a waiting job before its time to live is over.
+        self.every = min(settings.sweep, settings.job_ttl / 4)
+        self._every_ms = int(self.every * 1000)
         self._renew_ms = int(settings.job_ttl * 1000) // 4
         self._renew_at = 0
+        self._flags_at = 0
 
     async def turn(self) -> None:
         """Sweeps if it is time and no other worker did. Raises StoreUnavailable."""
@@ -34,6 +37,7 @@ class Sweep:
             return
         now = await self._index.now()
         await self._index.trim(now)
+        self._flags_at = await self._log.limit_flags(self._flags_at)
         # Four commands for each job: as seldom as the time to live allows.
         renew = now >= self._renew_at
         last: Cursor | None = None

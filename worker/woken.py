@@ -99,7 +99,7 @@ class WokenWorker(Worker):
             for name, loop in (
                 ("take", self._take_until_stopped()),
                 ("renew", self._every(self._settings.lease / 3, self._renew)),
-                ("sweep", self._every(self._settings.sweep, self._sweep.turn)),
+                ("sweep", self._every(self._sweep.every, self._sweep.turn)),
                 ("orphans", self._every(LOOK_EVERY, self._orphans.turn)),
                 ("cancel poll", self._cancels.poll()),
                 ("cancel nudges", self._cancels.listen()),

@@ -156,6 +156,38 @@ async def test_lives_are_renewed_once_in_a_quarter_of_their_time(
     assert all([await house.redis.pttl(name) > 60_000 for name in names])
 
 
+@pytest.mark.parametrize(("setting", "every"), [(10.0, 2.5), (1.0, 1.0)])
+def test_sweeps_are_as_frequent_as_the_time_to_live_of_a_waiting_job_demands(
+    house: House, settings: Settings, setting: float, every: float
+) -> None:
+    changed = settings.model_copy(update={"sweep": setting, "job_ttl": 10})
+    assert Sweep(house.log, house.index, house.queue, changed).every == every
+
+
+async def test_a_flag_that_was_set_by_hand_for_no_job_does_not_stay_for_ever(
+    house: House, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a job that has ended, or expired, or never was; among more keys than one look goes through."""
+    monkeypatch.setattr("readalong.log._LOOKED_AT", 10)
+    ended, running = await house.submit(), await house.submit()
+    await house.log.cancel(ended, "client", 0)
+    await house.log.claim(running, b"{}", "token")
+    names = [house.keys.cancel(job_id) for job_id in (ended, running, "no-such-job-0123456789")]
+    others = [f"readalong:job:{number}:cancelled" for number in range(100)]
+    for name in (*names, *others):
+        await house.redis.set(name, "me")
+    short = house.keys.cancel("short-lived-0123456789")
+    await house.redis.set(short, "me", px=600_000)
+    for _ in range(len(others)):
+        await turn(house, sweep)
+        if all([await house.redis.pttl(name) > 0 for name in names]):
+            break
+    for name in names:
+        assert 600_000 < await house.redis.pttl(name) <= house.settings.job_ttl * 1000
+    assert 0 < await house.redis.pttl(short) <= 600_000
+    assert {await house.redis.pttl(name) for name in others} == {-1}
+
+
 async def test_the_list_forgets_jobs_past_their_retention(house: House, settings: Settings) -> None:
     age = settings.retention + settings.job_ttl + 60
     old, alive, young = await house.write(age=age), await house.write(age=age), await house.write(age=60)
