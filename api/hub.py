@@ -59,7 +59,10 @@ class Hub:
         self._beats = asyncio.create_task(self._beat(), name="hub comments")
 
     async def feed(self, job_id: str, position: int) -> Feed:
-        """The feed of a job, ready to be watched from `position`. Raises JobNotFound, StoreUnavailable."""
+        """The feed of a job, ready to be watched from `position`.
+
+        Raises JobNotFound, UnknownSchema, StoreUnavailable.
+        """
         if self._closed:
             # A closed feed would pass for an ended job, and its watcher would never come back.
             raise StoreUnavailable("This process is stopping.", retry_after=1)

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from readalong.connection import translated
-from readalong.errors import Fenced
+from readalong.errors import Fenced, UnknownSchema
 from readalong.events import SCHEMA, SPAN, TERMINAL, Draft, Event
 from readalong.link import pack
 from readalong.pipe import Pipe
@@ -167,9 +167,12 @@ class Log:
         _appended(job_id, answer)
 
     async def cancel(self, job_id: str, by: str, at_ms: int) -> Status | None:
-        """Sets the flag, ends a queued job, nudges the workers. Answers the status after it; None: no such job."""
+        """Sets the flag, ends a queued job, nudges the workers. Answers the status after it; None: no such job.
+
+        A queued job that another version wrote keeps the flag until a worker of that version sees it.
+        """
         flag = orjson.dumps({"by": by, "at": rfc3339(at_ms)})
-        answer = (await self._run("cancel", self._keys.of_job(job_id), flag, self._retention_ms)).decode()
+        answer = (await self._run("cancel", self._keys.of_job(job_id), flag, self._retention_ms, SCHEMA)).decode()
         if answer == "gone":
             return None
         if answer == Status.RUNNING:
@@ -240,16 +243,17 @@ class Log:
         return [job_id for job_id, there in zip(job_ids, answers, strict=True) if not there]
 
     async def record(self, job_id: str) -> Record | None:
+        """The job; None if it is gone. Raises UnknownSchema, StoreUnavailable."""
         with translated():
             return parse(await self._ask("HGETALL", self._keys.job(job_id)))
 
     async def records(self, job_ids: Sequence[str]) -> list[Record | None]:
-        """Many records in one round trip; None for each that is gone."""
+        """Many records in one round trip; None for each that is gone, or that another version wrote."""
         with translated():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for job_id in job_ids:
                     pipe.hgetall(self._keys.job(job_id))
-                return [parse(fields) for fields in await pipe.execute()]
+                return [_readable(fields) for fields in await pipe.execute()]
 
     async def standings(self, job_ids: Sequence[str]) -> list[tuple[str, int] | None]:
         """Status and attempt of many jobs in one round trip; None for each that is gone."""
@@ -358,6 +362,13 @@ def _entries(events: Sequence[Event]) -> Iterator[Argument]:
             if not fields.get("choice"):
                 offset += len(text)
         yield from (event.seq, event.type, data, ",".join(map(str, event.pieces)), start)
+
+
+def _readable(fields: dict[bytes, bytes]) -> Record | None:
+    try:
+        return parse(fields)
+    except UnknownSchema:
+        return None
 
 
 def _text(flag: bytes | None) -> str | None:

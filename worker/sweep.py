@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Final
 
 from readalong.index import Cursor, Index
@@ -65,12 +66,9 @@ class Sweep:
                 closed.append(cursor.job_id)
                 if in_queue and standing[1] == 0:
                     await self._queue.withdraw(cursor.job_id)
-            elif standing[0] == Status.QUEUED and cursor.job_id in flags:
-                # Somebody set the flag by hand, which ends no queued job by itself.
-                status = await self._log.cancel(cursor.job_id, who(flags[cursor.job_id]), now)
-                if status is not Status.RUNNING:  # a worker may have been quicker; it sees the flag
-                    await self._queue.withdraw(cursor.job_id)
-                    closed.append(cursor.job_id)
+            elif standing[0] == Status.QUEUED and await self._cancelled(cursor.job_id, flags, now):
+                await self._queue.withdraw(cursor.job_id)
+                closed.append(cursor.job_id)
             else:
                 alive.append(cursor.job_id)
                 if not in_queue and not fresh:
@@ -82,3 +80,10 @@ class Sweep:
             await self._index.close(*closed)
         if missing:
             await self._index.unlist(missing)
+
+    async def _cancelled(self, job_id: str, flags: Mapping[str, str], now: int) -> bool:
+        """Whether a waiting job has ended: somebody set its flag by hand, which ends no queued job by itself."""
+        if job_id not in flags:
+            return False
+        # A worker may have been quicker, and sees the flag; one of another version may have to end it.
+        return await self._log.cancel(job_id, who(flags[job_id]), now) in ENDED

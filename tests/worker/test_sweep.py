@@ -225,6 +225,23 @@ async def test_a_record_that_this_version_cannot_read_does_not_keep_the_others_f
     assert newer in await opened(house)
 
 
+async def test_a_waiting_job_of_another_schema_keeps_its_flag_for_a_worker_that_knows_it(
+    house: House, sweep: Sweep
+) -> None:
+    """Nothing is written into a log that this version does not know, and the job stays in the queue."""
+    job_id = await house.submit(age=60)
+    await command(house.redis, "HSET", house.keys.job(job_id), "schema", 99)
+    await house.redis.set(house.keys.cancel(job_id), "me")
+    await turn(house, sweep)
+    assert types(await house.events(job_id)) == ["queued"]
+    assert await queued(house, job_id)
+    assert job_id in await opened(house)
+    await command(house.redis, "HSET", house.keys.job(job_id), "schema", 1)
+    claim = await house.log.claim(job_id, b"{}", "token")
+    assert claim.verdict == "ended"
+    assert (await house.events(job_id))[-1].fields()["by"] == "me"
+
+
 async def test_a_worker_sweeps_by_itself(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = settings_for(str(house.settings.redis_url), sweep=0.1)
     async with demo_model() as demo:
