@@ -31,7 +31,7 @@ def running_pair() -> Iterator[Stack]:
         # A call that waits for a Redis that stands still is answered: that nobody hears the answer saves nobody.
         "READALONG_REDIS_TIMEOUT": "15",
         # Nor does a lease that ran out meanwhile begin the job anew.
-        "READALONG_LEASE": "30",
+        "READALONG_LEASE": "12",
     }
     with Stack(apis=2, workers=2, settings=settings) as stack:
         yield stack
