@@ -69,7 +69,7 @@ class Excuses:
         return _EXPLAINED[code](self, job, faults) if code in _EXPLAINED else False
 
     def close_by(self, due: float, pids: Iterable[int] | None) -> float:
-        """Until when a call may stay open that should end at `due`, made by a worker with one of these pids (None: any).
+        """Until when a call may stay open that should end at `due`, made by one of these processes (None: by any).
 
         A stopped worker cannot close before it goes on, nor can one that is cut off know that it should.
         """
@@ -126,8 +126,8 @@ class Excuses:
         assert job.ended is not None
         if "deadline" in job.hash and job.ended >= int(job.hash["deadline"]) / 1000:
             return True
-        limit = self._history.run.get("job_timeout")
-        return bool(limit) and job.ended - job.created >= limit and any(_of_redis(line) for line in faults)
+        limit = float(self._history.run.get("job_timeout", inf))
+        return job.ended - job.created >= limit and any(_of_redis(line) for line in faults)
 
     def _hinders(self, line: Line, pids: Iterable[int] | None) -> bool:
         """Whether the fault keeps such a worker from closing a connection, or from knowing that it should."""
@@ -137,7 +137,7 @@ class Excuses:
 
     @staticmethod
     def _on_worker(line: Line, pids: Iterable[int] | None) -> bool:
-        return _of_worker(line) and (pids is None or line.record.get("pid") in pids)
+        return _of_worker(line) and (pids is None or any(line.record.get("pid") == pid for pid in pids))
 
     def _overlaps(self, line: Line, begin: float, end: float) -> bool:
         return (line.t or 0.0) <= end and self._over(line) >= begin

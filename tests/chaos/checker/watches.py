@@ -16,6 +16,9 @@ _OPENED = {200, 204, 503, None}
 _SUBMITTED = {202, 429, 503, None}
 _CANCELLED = {202, 503, None}
 
+#: What is wrong: the rule, a sentence, and the events that show it.
+Wrong = tuple[Rule, str, list[Seen]]
+
 
 def check_watches(history: History) -> Iterator[Violation]:
     yield from _answers(history)
@@ -103,7 +106,7 @@ def _watch(watch: Watch, job: Job) -> Violation | None:
         if wrong is not None:
             rule, says, shown = wrong
             lines = [other.line(watch.name) for other in shown]
-            if place == 0 or (shown and shown[0] is seen and rule is not Rule.BYTES):
+            if rule in (Rule.GAP, Rule.ORDER, Rule.MERGED) or (rule is Rule.REPEAT and place == 0):
                 lines.insert(0, watch.open if place == 0 else watch.events[place - 1].line(watch.name))
             if rule not in (Rule.REPEAT, Rule.SECOND_END):
                 held = [event.place for event in job.log[position : seen.id]]
@@ -117,36 +120,47 @@ def _watch(watch: Watch, job: Job) -> Violation | None:
     return None
 
 
-def _next(watch: Watch, place: int, position: int, log: Sequence[Event]) -> tuple[Rule, str, list[Seen]] | None:
-    """Whether the event at `place` is what follows `position`; if not: rule, sentence, and the events that show it."""
+def _next(watch: Watch, place: int, position: int, log: Sequence[Event]) -> Wrong | None:
+    """Whether the event at `place` is what follows `position`."""
     seen = watch.events[place]
+    earlier = watch.events[:place]
     if seen.id <= position:
-        before = next((other for other in watch.events[:place] if other.id >= seen.id), None)
-        where = f"position {watch.after}" if before is None else f"event {before.id}"
-        return Rule.REPEAT, f"event {seen.id} after {where}", [*([before] if before else []), seen]
-    if place and watch.events[place - 1].type in TERMINAL:
-        return Rule.SECOND_END, f"event {seen.id} after the end", [watch.events[place - 1], seen]
+        same = [other for other in earlier if other.id >= seen.id][:1]
+        return Rule.REPEAT, f"event {seen.id} came again, after position {position}", [*same, seen]
+    if earlier and earlier[-1].type in TERMINAL:
+        return Rule.SECOND_END, f"event {seen.id} after the end", [earlier[-1], seen]
     if seen.id > len(log):
         return Rule.BYTES, f"event {seen.id} is not in the log", [seen]
+    return _differs(watch, place, position, log)
+
+
+def _differs(watch: Watch, place: int, position: int, log: Sequence[Event]) -> Wrong | None:
+    """Whether the event at `place` says what the log does from `position` up to its number."""
+    seen = watch.events[place]
     covered = log[position : seen.id]
-    if len(covered) == 1 and (seen.type, seen.data) == (covered[0].type, covered[0].typed):
+    merged = len(covered) > 1
+    if not merged and (seen.type, seen.data) == (covered[0].type, covered[0].typed):
         return None
-    said = _parsed(seen)
-    expected = joined(covered)
-    if len(covered) > 1 and said is not None and said == expected and seen.type == expected["type"]:
+    expected, said = joined(covered), _parsed(seen)
+    if merged and said is not None and said == expected and seen.type == said["type"]:
         return None
-    after = _after(said, seen, log)
-    if after is not None and after > position:
-        late = next((other for other in watch.events[place:] if position < other.id <= after), None)
-        if late is not None:
-            return Rule.ORDER, f"event {late.id} came after event {seen.id}", [seen, late]
-        return Rule.GAP, f"event {seen.id} came when {position + 1} was next", [seen]
-    if after is not None and after < position:
-        before = watch.events[place - 1 : place]
-        return Rule.REPEAT, f"event {seen.id} begins again at {after + 1}, after {position}", [*before, seen]
-    if len(covered) > 1 and expected is not None:
+    if (after := _after(said, seen, log)) is not None and after != position:
+        return _elsewhere(watch, place, position, after)
+    if merged and expected is not None:
         return Rule.MERGED, f"event {seen.id} is not what the events {position + 1} to {seen.id} say", [seen]
     return Rule.BYTES, f"event {seen.id} is not the log's", [seen]
+
+
+def _elsewhere(watch: Watch, place: int, position: int, after: int) -> Wrong:
+    """The event at `place` is whole and right, but follows another position than the one that was reached."""
+    seen = watch.events[place]
+    if after < position:
+        says = f"event {seen.id} begins again at {after + 1}, after position {position}"
+        return Rule.REPEAT, says, [*watch.events[:place][-1:], seen]
+    for late in watch.events[place:]:
+        if position < late.id <= after:
+            return Rule.ORDER, f"event {late.id} came after event {seen.id}", [seen, late]
+    return Rule.GAP, f"event {seen.id} begins at {after + 1}, after position {position}", [seen]
 
 
 def _after(said: dict[str, Any] | None, seen: Seen, log: Sequence[Event]) -> int | None:
