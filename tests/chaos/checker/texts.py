@@ -33,7 +33,7 @@ def check_texts(history: History) -> Iterator[Violation]:
     for job in history.jobs.values():
         calls = history.calls_of[job.tag or ""]
         # The text of a call that is still open is not known; that it is open is a violation of its own.
-        if sound(job) and not any(call.closed is None for call in calls if not call.refused):
+        if job.tag is not None and sound(job) and not any(call.closed is None for call in calls if not call.refused):
             fault = _not_the_models(history, job, calls) or _not_the_end(job)
             if fault is not None:
                 yield fault
