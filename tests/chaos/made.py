@@ -109,9 +109,8 @@ class Made:
         line = {"t": START + t, "kind": "cancel", "job": f"id-{tag}", "via": "api", "replica": 0, "status": status}
         self.clients.append(line)
 
-    def call(
-        self, tag: str, number: int, t: float, until: float, texts: Iterable[str], state: str = "finished"
-    ) -> None:
+    def call(self, call: str, t: float, until: float, texts: Iterable[str], state: str = "finished") -> None:
+        """One of the model, `tag.number`, with all that was sent."""
         self._request(call, t, 200)
         sent = {"tokens": 1, "text": "".join(texts)}
         self.model.append({"t": START + until, "kind": "closed", "call": call, "state": state, **sent})
@@ -174,8 +173,8 @@ class Made:
         return name
 
     def watch(
-        self, client: str, job: str, after: int, t: float, seen: Iterable[Record], how: str, status: int = 200
-    ) -> str:
+        self, client: str, job: str, t: float, seen: Iterable[Record], *, after: int, how: str, status: int = 200
+    ) -> None:
         watch = f"w{self._watches}"
         self._watches += 1
         opened = {"t": START + t, "kind": "open", "watch": watch, "client": client, "job": job, "after": after}
