@@ -82,7 +82,7 @@ class Report:
     counts: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        found = f"{len(self.violations)} violations" if self.violations else "no violation"
+        found = _number(len(self.violations))
         lines = [f"seed {self.run.get('seed')}: {found}"]
         for name, count in self.counts.items():
             told = ", ".join(f"{key} {value}" for key, value in sorted(count.items())) if _many(count) else count
@@ -93,6 +93,10 @@ class Report:
 def in_time(lines: Iterable[Line]) -> list[Line]:
     """In the order of time; what was read at the end of the run is last."""
     return sorted(lines, key=lambda line: float("inf") if line.t is None else line.t)
+
+
+def _number(count: int) -> str:
+    return f"{count or 'no'} violation{'s' if count > 1 else ''}"
 
 
 def _many(count: object) -> bool:
