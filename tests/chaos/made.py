@@ -73,7 +73,7 @@ class Made:
             "max_attempts": 3,
             "aof": "always",
             "retry": "retry",
-            "redis_timeout": 1.0,
+            "settings": {"READALONG_REDIS_TIMEOUT": "1", "READALONG_JOB_TIMEOUT": "12"},
         }
     )
     after: Record = field(

@@ -100,6 +100,16 @@ def never_ended(made: Made) -> None:
     del log["hash"]["ended_at"]
 
 
+def never_ended_for_all_who_waited(made: Made) -> None:
+    log = made.log("j8")
+    del log["entries"][-1]
+    log["hash"].update(status="running", last_seq=str(len(log["entries"])))
+    del log["hash"]["ended_at"]
+    opened = made.line(kind="open", job="id-j8")
+    del made.clients[made.seen(opened["watch"])[-1]]
+    made.line(kind="client_end", client=opened["client"])["how"] = "gave_up"
+
+
 def another_status(made: Made) -> None:
     made.log("j7")["hash"]["status"] = "cancelled"
 
@@ -315,6 +325,14 @@ def left_watcher(made: Made) -> None:
     made.after["hubs"].append("<Hub feeds=0 watchers=1 <Subscriber up>>")
 
 
+def a_silent_hub(made: Made) -> None:
+    made.after["hubs"].append("")
+
+
+def model_calls_left(made: Made) -> None:
+    made.after["connections"]["model"] = 1
+
+
 def connections_left(made: Made) -> None:
     made.after["connections"]["redis"] = 40
 
@@ -341,6 +359,7 @@ PLANTS: list[tuple[Plant, Rule]] = [
     (told_too_early_that_it_is_over, Rule.MISSING_END),
     (no_end_in_the_log, Rule.MISSING_END),
     (never_ended, Rule.NEVER_ENDED),
+    (never_ended_for_all_who_waited, Rule.NEVER_ENDED),
     (another_status, Rule.STATUS),
     (lost_job, Rule.LOST_JOB),
     (changed_bytes, Rule.BYTES),
@@ -382,6 +401,8 @@ PLANTS: list[tuple[Plant, Rule]] = [
     (left_open, Rule.LEAK),
     (live_channel, Rule.LEAK),
     (left_watcher, Rule.LEAK),
+    (a_silent_hub, Rule.LEAK),
+    (model_calls_left, Rule.LEAK),
     (connections_left, Rule.LEAK),
     (files_left_open, Rule.LEAK),
     (no_time_to_live, Rule.TTL),

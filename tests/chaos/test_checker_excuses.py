@@ -167,6 +167,16 @@ def test_a_deadline_explains_the_end_after_it_only(tmp_path: Path) -> None:
     assert rules(made, tmp_path) == [Rule.UNDISTURBED]
 
 
+def test_an_answer_that_takes_longer_than_a_job_may_explains_its_time_out(tmp_path: Path) -> None:
+    made = clean()
+    fails(made, "job_timeout")
+    assert rules(made, tmp_path) == [Rule.UNDISTURBED]
+    made.log("z1")["hash"]["ended_at"] = str(int((START + 112.2) * 1000))
+    assert rules(made, tmp_path) == [Rule.UNDISTURBED]
+    made.line(kind="closed", call="z1.1")["t"] = START + 112.1
+    assert rules(made, tmp_path) == []
+
+
 @pytest.mark.parametrize(
     "plant",
     [

@@ -46,9 +46,9 @@ class Excuses:
     def __init__(self, history: History) -> None:
         self._history = history
         self._lease = float(history.run["lease"])
-        #: Seconds after a fault of Redis or of a link in which its clients have certainly noticed that it is over: a
-        #: command may wait so long for its reply, and a second goes by until the next try.
-        self._settle = max(float(history.run.get("redis_timeout", 5.0)) + 1.0, self._lease)
+        #: Seconds after a fault in which whoever it hit has certainly noticed that it is over: a worker renews its
+        #: leases, waits for a reply that does not come on a half-open connection, and pauses before it tries again.
+        self._settle = self._lease + self._seconds("redis_timeout", 5.0) + 1.0
 
     def disturbances(self, job: Job) -> list[Line]:
         """The faults that overlap the job's life, or were over a moment before it, and the lags that cost a lease."""
@@ -64,7 +64,7 @@ class Excuses:
         calls = self._history.calls_of[job.tag or ""]
         if any(code in _OF_BEHAVIOUR.get(name, ()) for name in _behaviours(job, calls)):
             return True
-        if code in _LIMITS and any(line.record["kind"] == "worker_stop" for line in faults):
+        if code in _LIMITS and any(_holds_up(line) for line in faults):
             return True
         return _EXPLAINED[code](self, job, faults) if code in _EXPLAINED else False
 
@@ -80,7 +80,7 @@ class Excuses:
                 if self._hinders(line, pids) and (line.t or 0.0) <= by and self._over(line) >= due:
                     by = max(by, self._over(line) + _CLOSE)
             for place, line in enumerate(self._history.lags):
-                if place not in late and due <= (line.t or 0.0) <= by + line.record["seconds"]:
+                if place not in late and (line.t or 0.0) <= by and (line.t or 0.0) + line.record["seconds"] >= due:
                     late.add(place)
                     by += line.record["seconds"]
             if by == before:
@@ -92,7 +92,7 @@ class Excuses:
         if not (own or (own is None and job.hash.get("cancel_on_disconnect") == "1")) or job.ended is None:
             return False
         # Whoever came back within this last moment may have come too late.
-        came = job.ended - min(1.0, float(self._history.run.get("disconnect_grace", 1.0)))
+        came = job.ended - min(1.0, self._seconds("disconnect_grace", 10.0))
         watched = any(
             watch.open.record["status"] == 200
             and (watch.open.t or 0.0) <= came
@@ -105,11 +105,9 @@ class Excuses:
     def _worker_lost(self, job: Job, faults: list[Line]) -> bool:
         """Its attempts are used up, and its workers or their way to Redis were hit."""
         lost = 1 + sum(event.fields.get("reason") in _COUNTED for event in job.begun)
-        policy = job.terms.get("on_worker_lost") or job.hash.get("on_worker_lost") or self._history.run.get("retry")
+        policy = job.terms.get("on_worker_lost") or job.hash.get("on_worker_lost", "retry")
         used_up = policy == "fail" or lost >= int(self._history.run["max_attempts"])
-        return used_up and any(
-            line.record["kind"] in ("worker_kill", "worker_stop", "lag") or _of_redis(line) for line in faults
-        )
+        return used_up and any(_of_redis(line) or _costs_a_lease(line) for line in faults)
 
     def _redis_outage(self, job: Job, faults: list[Line]) -> bool:
         """Redis was away from a worker for as long as it waits; one fault may begin before the one before is over."""
@@ -122,12 +120,20 @@ class Excuses:
         return longest >= float(self._history.run["outage"])
 
     def _job_timeout(self, job: Job, faults: list[Line]) -> bool:
-        """Its deadline, which counts from its submit, was over; or Redis was away while its time ran out."""
+        """Its deadline was over, or its time ran out: its model spoke for so long, or something kept it waiting."""
         assert job.ended is not None
         if "deadline" in job.hash and job.ended >= int(job.hash["deadline"]) / 1000:
             return True
-        limit = float(self._history.run.get("job_timeout", inf))
-        return job.ended - job.created >= limit and any(_of_redis(line) for line in faults)
+        limit = self._seconds("job_timeout", 3600.0)
+        calls = self._history.calls_of[job.tag or ""]
+        spoke = any(call.closed is not None and (call.closed.t or 0.0) - call.t >= limit - 1.0 for call in calls)
+        slow = spoke or misbehaves(job, calls) or any(_of_redis(line) for line in faults)
+        return slow and job.ended - job.created >= limit
+
+    def _seconds(self, name: str, default: float) -> float:
+        """A setting of the run's processes."""
+        settings = self._history.run.get("settings", {})
+        return float(settings.get(f"READALONG_{name.upper()}", default))
 
     def _hinders(self, line: Line, pids: Iterable[int] | None) -> bool:
         """Whether the fault keeps such a worker from closing a connection, or from knowing that it should."""
@@ -146,7 +152,8 @@ class Excuses:
         """When nobody feels the fault any more."""
         until = line.record.get("until")
         if until is None:
-            until = line.t if line.record["kind"] in _MOMENTS | {"lag"} else inf
+            lasted = line.record.get("seconds", 0.0 if line.record["kind"] in _MOMENTS else inf)
+            until = (line.t or 0.0) + lasted
         return float(until or 0.0) + self._settle
 
 
@@ -184,11 +191,26 @@ def _of_worker(line: Line) -> bool:
     return str(line.record["kind"]).startswith("worker_")
 
 
+def _of_api(line: Line) -> bool:
+    """Whether it hits an API, or its way to Redis."""
+    return str(line.record["kind"]).startswith("api_") or str(line.record.get("target", "")).startswith("api")
+
+
+def _costs_a_lease(line: Line) -> bool:
+    """Whether a worker may count as lost for it. A drained one gives its jobs away, which uses no attempt up."""
+    return line.record["kind"] == "lag" or (_of_worker(line) and line.record["kind"] != "worker_drain")
+
+
+def _holds_up(line: Line) -> bool:
+    """Whether a process that lives on finds more time gone than it had."""
+    return line.record["kind"] == "lag" or (_of_worker(line) and line.record["kind"] not in _DEATHS)
+
+
 def _of_redis(line: Line) -> bool:
     """Whether it hits Redis, or a worker's way to it; the way of an API costs no lease."""
     kind = str(line.record["kind"])
     if kind.startswith("proxy_"):
-        return not str(line.record.get("target", "")).startswith("api")
+        return not _of_api(line)
     return kind.startswith("redis_") or kind in _BLINKS
 
 

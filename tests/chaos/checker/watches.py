@@ -24,11 +24,12 @@ def check_watches(history: History) -> Iterator[Violation]:
     yield from _answers(history)
     logs = {job.id: job for job in history.jobs.values() if sound(job)}
     for client in history.clients.values():
-        job = logs.get(client.job)
-        faults = list(_client(client, job)) if job is not None else []
-        yield from faults
-        if not faults and (fault := _left_alone(client)) is not None:
-            yield fault
+        # What is wrong with the log itself is told once, and not again for each who read it.
+        if (job := logs.get(client.job)) is not None:
+            faults = list(_client(client, job))
+            yield from faults
+            if not faults and (fault := _left_alone(client)) is not None:
+                yield fault
 
 
 def _answers(history: History) -> Iterator[Violation]:
