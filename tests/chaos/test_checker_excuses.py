@@ -40,6 +40,8 @@ LATE_CLOSE: list[tuple[str, Change, bool]] = [
     ("its worker was killed", fault("worker_kill", 0.9, 2.0, pid=WORKER), False),
     ("its worker was drained", fault("worker_drain", 0.9, 2.0, pid=WORKER), False),
     ("a worker was cut off", fault("proxy_silent", 0.9, 2.0), True),
+    ("its worker was cut off", fault("proxy_silent", 0.9, 2.0, pid=WORKER), True),
+    ("another worker was cut off", fault("proxy_silent", 0.9, 2.0, pid=WORKER + 1), False),
     ("a worker was cut off and never healed", fault("proxy_silent", 0.9, None), True),
     ("a worker was cut off far away in time", fault("proxy_silent", 80.0, 81.0), False),
     ("an API was cut off", fault("proxy_silent", 0.9, 2.0, "api-0"), False),

@@ -139,7 +139,9 @@ class Excuses:
         """Whether the fault keeps such a worker from closing a connection, or from knowing that it should."""
         if line.record["kind"] in _BLINKS | _DEATHS:
             return False
-        return self._on_worker(line, pids) if _of_worker(line) else _of_redis(line)
+        # The way of one worker hinders no other, if its line names the process.
+        everyone = pids is None or "pid" not in line.record
+        return self._on_worker(line, pids) or (_of_redis(line) and (everyone or line.record["pid"] in (pids or ())))
 
     @staticmethod
     def _on_worker(line: Line, pids: Iterable[int] | None) -> bool:
