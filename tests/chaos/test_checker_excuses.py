@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos import test_checker as plants
+from tests.chaos import plants
 from tests.chaos.checker import Rule, check
 from tests.chaos.clean import QUEUED, clean, failed
 from tests.chaos.made import START, Made, begun, dumped, said, tokens

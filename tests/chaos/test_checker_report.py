@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos import test_checker as plants
+from tests.chaos import plants
 from tests.chaos.checker import check
 from tests.chaos.checker.report import in_time
 from tests.chaos.clean import PIECES, clean
 from tests.chaos.made import START, Made
-from tests.chaos.test_checker import Plant
+from tests.chaos.plants import Plant
 
 
 def shown(made: Made, directory: Path) -> list[str]:
