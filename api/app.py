@@ -43,7 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         services = app.state.services = Services.build(settings)
-        services.hub.start()
+        services.start()
         try:
             yield {"services": services}
         finally:

@@ -40,6 +40,8 @@ class Feed:
         self.watchers: set[Watcher] = set()
         #: The job is erased, or the process stops: nothing more will come.
         self.closed = False
+        #: The job ends when nobody watches it.
+        self.cancel_on_disconnect = False
         self._log = log
         self._max_bytes = max_bytes
         self._window = Window(0, max_bytes)

@@ -59,7 +59,10 @@ class Hub:
         self._beats = asyncio.create_task(self._beat(), name="hub comments")
 
     async def feed(self, job_id: str, position: int) -> Feed:
-        """The feed of a job, ready to be watched from `position`. Raises JobNotFound, StoreUnavailable."""
+        """The feed of a job, ready to be watched from `position`.
+
+        Raises JobNotFound, UnknownSchema, StoreUnavailable.
+        """
         if self._closed:
             # A closed feed would pass for an ended job, and its watcher would never come back.
             raise StoreUnavailable("This process is stopping.", retry_after=1)
@@ -83,6 +86,14 @@ class Hub:
     def left(self, feed: Feed) -> None:
         """A watcher is gone; a feed without any ends after a short while, so that a reconnection costs nothing."""
         self._end_later(feed, self._linger)
+
+    def attended(self) -> list[str]:
+        """The jobs that end when nobody watches them and that somebody watches here."""
+        return [
+            feed.job_id
+            for feed in self._feeds.values()
+            if feed.cancel_on_disconnect and feed.watchers and not feed.ended
+        ]
 
     async def let_go(self, job_id: str) -> None:
         """Ends the streams of an erased job, in all processes. Raises StoreUnavailable."""
@@ -116,6 +127,7 @@ class Hub:
             record = await self._log.record(job_id)
             if record is None:
                 raise JobNotFound(f"There is no job {job_id}.")
+            feed.cancel_on_disconnect = record.cancel_on_disconnect
             if record.ended:
                 self._subscriber.unsubscribe(channel.decode())
             else:

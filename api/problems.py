@@ -22,6 +22,7 @@ from readalong.errors import (
     QueueFull,
     ReadalongError,
     StoreUnavailable,
+    UnknownSchema,
 )
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ _STATUS: Final[dict[type[ReadalongError], int]] = {
     IdempotencyConflict: 409,
     QueueFull: 429,
     StoreUnavailable: 503,
+    UnknownSchema: 503,
 }
 #: Codes of InvalidRequest with a status of their own.
 _STATUS_OF_CODE: Final = {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from arq.connections import ArqRedis
 from starlette.requests import Request
 
+from api.attendance import Attendance
 from api.hub import Hub
 from readalong.connection import connect
 from readalong.index import Index
@@ -14,6 +15,7 @@ from readalong.log import Log
 from readalong.pipe import Pipe
 from readalong.queue import Queue
 from readalong.settings import Settings
+from readalong.watched import Watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Services:
     index: Index
     queue: Queue
     hub: Hub
+    attendance: Attendance
 
     @classmethod
     def build(cls, settings: Settings) -> Services:
@@ -32,9 +35,17 @@ class Services:
         pipe = Pipe(redis, settings.redis_timeout)
         log = Log(redis, settings, pipe)
         hub = Hub(redis, log, settings)
-        return cls(settings, redis, pipe, log, Index(redis, settings, pipe), Queue(redis, settings, pipe), hub)
+        index, queue = Index(redis, settings, pipe), Queue(redis, settings, pipe)
+        attendance = Attendance(hub, Watched(redis, settings, pipe))
+        return cls(settings, redis, pipe, log, index, queue, hub, attendance)
+
+    def start(self) -> None:
+        """Begins to hear what Redis publishes; Redis may be away."""
+        self.hub.start()
+        self.attendance.start()
 
     async def close(self) -> None:
+        await self.attendance.close()
         await self.hub.close()
         await self.pipe.close()
         await self.redis.aclose()

@@ -10,8 +10,8 @@ import orjson
 
 from api.chat_request import check
 from api.services import Services
-from readalong.errors import IdempotencyConflict, InvalidRequest, QueueFull
-from readalong.index import key_digest
+from readalong.errors import IdempotencyConflict, InvalidRequest, JobExpired, QueueFull
+from readalong.index import Tie, key_digest
 from readalong.keys import new_job_id
 from readalong.log import Submission
 from readalong.record import Record
@@ -26,7 +26,7 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
 
     `chat`: it came by /chat/stream. The order is: list, write, enqueue. A crash after each leaves what the sweep mends,
     or what a repeat completes.
-    Raises InvalidRequest, IdempotencyConflict, QueueFull, StoreUnavailable.
+    Raises InvalidRequest, IdempotencyConflict, JobExpired, QueueFull, StoreUnavailable.
     """
     request = check(body)
     job_id = new_job_id()
@@ -54,11 +54,16 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
             cancel_on_disconnect=request.cancel_on_disconnect,
         ),
     )
+    watched = new.terms.cancel_on_disconnect
     # In this order, on one connection, in one round trip. A job that is not listed would not be swept; one that was
     # enqueued and could not be written is gone for the worker that claims it.
     _, (_, record), _ = await asyncio.gather(
-        services.index.add(job_id, now), services.log.submit(new), services.queue.enqueue(job_id, now)
+        services.index.add(job_id, now, watched=watched),
+        services.log.submit(new),
+        services.queue.enqueue(job_id, now),
     )
+    if key is not None:
+        await services.index.settle(key, Tie(job_id, digest))
     return record
 
 
@@ -74,10 +79,18 @@ async def _known(services: Services, key: str, job_id: str, digest: str) -> tupl
     """The id that the key stands for, and its job if it is written already."""
     if not 1 <= len(key) <= _LONGEST_KEY:
         raise InvalidRequest(f"Idempotency-Key must have 1 to {_LONGEST_KEY} characters.", field="Idempotency-Key")
-    tied_id, tied_digest = await services.index.remember(key, job_id, digest)
-    if tied_digest != digest:
+    tie = await services.index.remember(key, job_id, digest)
+    if tie.body_digest != digest:
         raise IdempotencyConflict("This Idempotency-Key was used with another body.")
-    return tied_id, None if tied_id == job_id else await services.log.record(tied_id)
+    if tie.job_id == job_id:
+        return job_id, None
+    record = await services.log.record(tie.job_id)
+    if record is None and tie.written:
+        # To write it again would be to generate it again.
+        raise JobExpired(f"The job of this Idempotency-Key, {tie.job_id}, has expired.")
+    if record is not None and not tie.written:
+        await services.index.settle(key, tie)
+    return tie.job_id, record
 
 
 async def _check_room(services: Services) -> int:

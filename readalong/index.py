@@ -6,8 +6,9 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
 
@@ -15,6 +16,10 @@ from readalong.connection import translated
 from readalong.pipe import Pipe
 from readalong.scripts import Scripts
 from readalong.settings import Settings
+from readalong.watched import lease_ms, set_ttl_ms
+
+#: Third word of an Idempotency-Key's value once its job is written.
+_WRITTEN: Final = "written"
 
 
 class Cursor(NamedTuple):
@@ -32,12 +37,22 @@ def key_digest(key: str) -> str:
     return sha256(key.encode()).hexdigest()
 
 
+class Tie(NamedTuple):
+    """What an Idempotency-Key stands for. `written`: its job was there, so that a missing one has expired."""
+
+    job_id: str
+    body_digest: str
+    written: bool = False
+
+
 class Index:
     def __init__(self, redis: Redis, settings: Settings, pipe: Pipe | None = None) -> None:
         self._redis = redis
         self._run = Scripts(pipe or redis)
         self._keys = settings.keys
         self._idempotency_ms = int(settings.idempotency_ttl * 1000)
+        self._watched_ms = lease_ms(settings)
+        self._watched_ttl_ms = set_ttl_ms(settings)
         self._keep_ms = int((settings.retention + settings.job_ttl) * 1000)
 
     async def now(self) -> int:
@@ -46,14 +61,22 @@ class Index:
             seconds, micros = await self._redis.time()
         return int(seconds) * 1000 + int(micros) // 1000
 
-    async def add(self, job_id: str, created_at: int) -> None:
-        """Lists a job, before it is written: a job that is not listed would never be swept."""
-        await self._run("list", [self._keys.jobs, self._keys.open], job_id, created_at)
+    async def add(self, job_id: str, created_at: int, *, watched: bool = False) -> None:
+        """Lists a job, before it is written: a job that is not listed would never be swept.
+
+        `watched`: it is to end when nobody watches it, for which its time begins now.
+        """
+        keys = [self._keys.jobs, self._keys.open, self._keys.watched]
+        await self._run("list", keys, job_id, created_at, self._watched_ms if watched else 0, self._watched_ttl_ms)
 
     async def close(self, *job_ids: str) -> None:
         """These jobs have ended."""
         with translated():
             await self._redis.zrem(self._keys.open, *job_ids)
+
+    async def unlist(self, cursors: Sequence[Cursor]) -> None:
+        """These jobs are not there; but a repeat of the submit may have listed one again since it was looked for."""
+        await self._run("unlist", [self._keys.open], *(part for at in cursors for part in (at.job_id, at.created_at)))
 
     async def remove(self, *job_ids: str) -> None:
         """Forgets these jobs."""
@@ -63,6 +86,7 @@ class Index:
                     pipe.lrem(self._keys.wake, 0, job_id)
                 pipe.zrem(self._keys.jobs, *job_ids)
                 pipe.zrem(self._keys.open, *job_ids)
+                pipe.zrem(self._keys.watched, *job_ids)
                 await pipe.execute()
 
     async def open_jobs(self, after: Cursor | None, count: int) -> list[Cursor]:
@@ -121,16 +145,22 @@ class Index:
             gone = [job_id for job_id, kept in zip(old, there, strict=True) if not kept]
             return int(await self._redis.zrem(self._keys.jobs, *gone)) if gone else 0
 
-    async def remember(self, key: str, job_id: str, body_digest: str) -> tuple[str, str]:
+    async def remember(self, key: str, job_id: str, body_digest: str) -> Tie:
         """Ties an Idempotency-Key to a job and a body, unless it is tied. Answers what it is tied to."""
         name = self._keys.idempotency(key_digest(key))
         with translated():
             # GET of what stood there before; NX keeps it. Both in one command, so of two racers one wins.
             before = await self._redis.set(name, f"{job_id} {body_digest}", nx=True, get=True, px=self._idempotency_ms)
         if before is None:
-            return job_id, body_digest
-        found_id, found_digest = before.decode().split(" ")
-        return found_id, found_digest
+            return Tie(job_id, body_digest)
+        found_id, found_digest, *mark = before.decode().split(" ")
+        return Tie(found_id, found_digest, mark == [_WRITTEN])
+
+    async def settle(self, key: str, tie: Tie) -> None:
+        """Notes that the job of an Idempotency-Key is written; its time to live stays."""
+        name = self._keys.idempotency(key_digest(key))
+        with translated():
+            await self._redis.set(name, f"{tie.job_id} {tie.body_digest} {_WRITTEN}", xx=True, keepttl=True)
 
     async def forget_key(self, digest: str) -> None:
         """Unties an Idempotency-Key, given by its `key_digest`: its job is erased, and a repeat is a new one."""

@@ -68,6 +68,16 @@ class Keys:
         """Sorted set: ids of jobs that have not ended, by time of creation; what the sweep looks at."""
         return f"{self.prefix}:open"
 
+    @property
+    def watched(self) -> str:
+        """Sorted set: ids of jobs that end when nobody watches them, by the time from which on nobody does, in ms."""
+        return f"{self.prefix}:watched"
+
+    @property
+    def orphans_from(self) -> str:
+        """String with a time to live: the time, in milliseconds, before which none of them counts as an orphan."""
+        return f"{self.prefix}:watched:from"
+
     def idempotency(self, digest: str) -> str:
         """String: the job and body of an Idempotency-Key, by the key's SHA-256."""
         return f"{self.prefix}:idempotency:{digest}"

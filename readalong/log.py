@@ -15,14 +15,14 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from readalong.connection import translated
-from readalong.errors import Fenced
+from readalong.errors import Fenced, UnknownSchema
 from readalong.events import SCHEMA, SPAN, TERMINAL, Draft, Event
 from readalong.link import pack
 from readalong.pipe import Pipe
 from readalong.record import Record, parse, rfc3339
 from readalong.scripts import Argument, Scripts, digest_of
 from readalong.settings import Settings
-from readalong.states import Status
+from readalong.states import ENDED, Status
 from readalong.terms import Terms
 
 
@@ -75,6 +75,9 @@ class Submission(NamedTuple):
 _APPEND: Final = digest_of("append")
 #: Bytes of a terminal event that other entries may take their text from.
 _LONGEST_QUOTED: Final = 65_536
+
+#: Keys that one look for forgotten flags goes through.
+_LOOKED_AT: Final = 1000
 
 #: An entry of a stream: its id and its fields.
 Entry = tuple[bytes, dict[bytes, bytes]]
@@ -164,9 +167,12 @@ class Log:
         _appended(job_id, answer)
 
     async def cancel(self, job_id: str, by: str, at_ms: int) -> Status | None:
-        """Sets the flag, ends a queued job, nudges the workers. Answers the status after it; None: no such job."""
+        """Sets the flag, ends a queued job, nudges the workers. Answers the status after it; None: no such job.
+
+        A queued job that another version wrote keeps the flag until a worker of that version sees it.
+        """
         flag = orjson.dumps({"by": by, "at": rfc3339(at_ms)})
-        answer = (await self._run("cancel", self._keys.of_job(job_id), flag, self._retention_ms)).decode()
+        answer = (await self._run("cancel", self._keys.of_job(job_id), flag, self._retention_ms, SCHEMA)).decode()
         if answer == "gone":
             return None
         if answer == Status.RUNNING:
@@ -177,6 +183,19 @@ class Log:
         """Tells the workers to look at this job's flag at once."""
         with translated():
             await self._redis.publish(self._keys.control, orjson.dumps({"look_at": job_id}))
+
+    async def for_watchers(self, job_ids: Sequence[str]) -> list[str]:
+        """Those of the ids whose job has not ended and is to end when nobody watches it."""
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for job_id in job_ids:
+                    pipe.hmget(self._keys.job(job_id), ["status", "cancel_on_disconnect"])
+                answers = await pipe.execute()
+        return [
+            job_id
+            for job_id, (status, wanted) in zip(job_ids, answers, strict=True)
+            if wanted == b"1" and status.decode() not in ENDED
+        ]
 
     async def flags(self, job_ids: Sequence[str]) -> dict[str, str]:
         """The cancel flags that are set, of many jobs in one command."""
@@ -199,6 +218,18 @@ class Log:
                 answers = await pipe.execute()
         return [job_id for job_id, there in zip(job_ids, answers[::3], strict=True) if not there]
 
+    async def limit_flags(self, cursor: int) -> int:
+        """Gives a time to live to cancel flags that have none, among some of Redis' keys; a person may have set one for
+        a job that is over, or was never there. `cursor` is where to go on, 0 at first; answers the next."""
+        with translated():
+            cursor, names = await self._redis.scan(cursor, match=self._keys.cancel("*"), count=_LOOKED_AT)
+            if names:
+                async with self._redis.pipeline(transaction=False) as pipe:
+                    for name in names:
+                        pipe.pexpire(name, self._ttl_ms, nx=True)
+                    await pipe.execute()
+        return int(cursor)
+
     async def gone(self, job_ids: Sequence[str]) -> list[str]:
         """Those of the ids whose record is gone; mostly none, which takes one command."""
         names = [self._keys.job(job_id) for job_id in job_ids]
@@ -212,16 +243,17 @@ class Log:
         return [job_id for job_id, there in zip(job_ids, answers, strict=True) if not there]
 
     async def record(self, job_id: str) -> Record | None:
+        """The job; None if it is gone. Raises UnknownSchema, StoreUnavailable."""
         with translated():
             return parse(await self._ask("HGETALL", self._keys.job(job_id)))
 
     async def records(self, job_ids: Sequence[str]) -> list[Record | None]:
-        """Many records in one round trip; None for each that is gone."""
+        """Many records in one round trip; None for each that is gone, or that another version wrote."""
         with translated():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for job_id in job_ids:
                     pipe.hgetall(self._keys.job(job_id))
-                return [parse(fields) for fields in await pipe.execute()]
+                return [_readable(fields) for fields in await pipe.execute()]
 
     async def standings(self, job_ids: Sequence[str]) -> list[tuple[str, int] | None]:
         """Status and attempt of many jobs in one round trip; None for each that is gone."""
@@ -330,6 +362,13 @@ def _entries(events: Sequence[Event]) -> Iterator[Argument]:
             if not fields.get("choice"):
                 offset += len(text)
         yield from (event.seq, event.type, data, ",".join(map(str, event.pieces)), start)
+
+
+def _readable(fields: dict[bytes, bytes]) -> Record | None:
+    try:
+        return parse(fields)
+    except UnknownSchema:
+        return None
 
 
 def _text(flag: bytes | None) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from readalong.errors import UnknownSchema
 from readalong.events import SCHEMA
 from readalong.states import ENDED, Status
 
@@ -46,7 +47,7 @@ class Record:
 def parse(fields: Mapping[bytes, bytes] | Iterable[bytes]) -> Record | None:
     """The record of a hash, as HGETALL answers it, mapped or flat; None for an empty one.
 
-    Raises ValueError for a schema that this version does not know.
+    Raises UnknownSchema for one that this version does not know. Fields that it does not know are nothing to it.
     """
     if not isinstance(fields, Mapping):
         flat = list(fields)
@@ -55,7 +56,7 @@ def parse(fields: Mapping[bytes, bytes] | Iterable[bytes]) -> Record | None:
         return None
     schema = int(fields.get(b"schema", b"0"))
     if schema != SCHEMA:
-        raise ValueError(f"the job has schema {schema}; this version reads {SCHEMA}")
+        raise UnknownSchema(f"The job has schema {schema}; this version reads {SCHEMA}.", retry_after=5)
 
     def number(name: bytes) -> int | None:
         return int(fields[name]) if name in fields else None

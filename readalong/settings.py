@@ -83,7 +83,8 @@ class Settings(BaseSettings):
     )
     disconnect_grace: Seconds = Field(
         default=10,
-        description="Seconds that such a job goes on without a watcher; 0: none.",
+        description="Seconds that such a job goes on without a watcher; who comes back in time keeps it. "
+        "0: as 2, the least.",
     )
     drain_timeout: Seconds = Field(
         default=20,

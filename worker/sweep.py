@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Final
 
 from readalong.index import Cursor, Index
@@ -24,9 +25,12 @@ class Sweep:
         self._log = log
         self._index = index
         self._queue = queue
-        self._every_ms = int(settings.sweep * 1000)
+        #: Seconds between two turns: often enough to renew a waiting job before its time to live is over.
+        self.every = min(settings.sweep, settings.job_ttl / 4)
+        self._every_ms = int(self.every * 1000)
         self._renew_ms = int(settings.job_ttl * 1000) // 4
         self._renew_at = 0
+        self._flags_at = 0
 
     async def turn(self) -> None:
         """Sweeps if it is time and no other worker did. Raises StoreUnavailable."""
@@ -34,6 +38,7 @@ class Sweep:
             return
         now = await self._index.now()
         await self._index.trim(now)
+        self._flags_at = await self._log.limit_flags(self._flags_at)
         # Four commands for each job: as seldom as the time to live allows.
         renew = now >= self._renew_at
         last: Cursor | None = None
@@ -49,23 +54,21 @@ class Sweep:
         queued = await self._queue.holds(ids, renew=renew)
         flags = await self._log.flags(ids)
         closed = []
+        missing = []
         alive = []
         for cursor, standing, in_queue in zip(page, standings, queued, strict=True):
             fresh = now - cursor.created_at < _GRACE_MS
             if standing is None:
                 # The submit died before it wrote the job, or the job has expired.
                 if not fresh:
-                    closed.append(cursor.job_id)
+                    missing.append(cursor)
             elif standing[0] in ENDED:
                 closed.append(cursor.job_id)
                 if in_queue and standing[1] == 0:
                     await self._queue.withdraw(cursor.job_id)
-            elif standing[0] == Status.QUEUED and cursor.job_id in flags:
-                # Somebody set the flag by hand, which ends no queued job by itself.
-                status = await self._log.cancel(cursor.job_id, who(flags[cursor.job_id]), now)
-                if status is not Status.RUNNING:  # a worker may have been quicker; it sees the flag
-                    await self._queue.withdraw(cursor.job_id)
-                    closed.append(cursor.job_id)
+            elif standing[0] == Status.QUEUED and await self._cancelled(cursor.job_id, flags, now):
+                await self._queue.withdraw(cursor.job_id)
+                closed.append(cursor.job_id)
             else:
                 alive.append(cursor.job_id)
                 if not in_queue and not fresh:
@@ -75,3 +78,12 @@ class Sweep:
             await self._log.keep_alive(alive)
         if closed:
             await self._index.close(*closed)
+        if missing:
+            await self._index.unlist(missing)
+
+    async def _cancelled(self, job_id: str, flags: Mapping[str, str], now: int) -> bool:
+        """Whether a waiting job has ended: somebody set its flag by hand, which ends no queued job by itself."""
+        if job_id not in flags:
+            return False
+        # A worker may have been quicker, and sees the flag; one of another version may have to end it.
+        return await self._log.cancel(job_id, who(flags[job_id]), now) in ENDED

@@ -24,8 +24,10 @@ from readalong.log import Log
 from readalong.pipe import Pipe
 from readalong.queue import FUNCTION, Queue, Taken
 from readalong.settings import Settings
+from readalong.watched import LOOK_EVERY, Watched
 from worker.cancels import Cancels
 from worker.model import Model
+from worker.orphans import Orphans
 from worker.run import Stop
 from worker.runner import Runner, generate
 from worker.sweep import Sweep
@@ -48,6 +50,7 @@ class WokenWorker(Worker):
         self._index = Index(redis, settings, self._pipe)
         self._queue = Queue(redis, settings, self._pipe)
         self._sweep = Sweep(self._log, self._index, self._queue, settings)
+        self._orphans = Orphans(self._log, self._index, self._queue, Watched(redis, settings, self._pipe))
         self._runner = Runner(settings, self._log, self._index, model, identity)
         self._cancels = Cancels(redis, self._log, settings, self._runner.runs)
         self._keep_alive_at = 0.0
@@ -96,7 +99,8 @@ class WokenWorker(Worker):
             for name, loop in (
                 ("take", self._take_until_stopped()),
                 ("renew", self._every(self._settings.lease / 3, self._renew)),
-                ("sweep", self._every(self._settings.sweep, self._sweep.turn)),
+                ("sweep", self._every(self._sweep.every, self._sweep.turn)),
+                ("orphans", self._every(LOOK_EVERY, self._orphans.turn)),
                 ("cancel poll", self._cancels.poll()),
                 ("cancel nudges", self._cancels.listen()),
             )

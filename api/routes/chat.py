@@ -25,7 +25,7 @@ router = APIRouter(tags=["chat"], route_class=TextRoute)
             "cancel and an error under their own names; `data: [DONE]` at the end. `X-Job-Id` names the job.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
-        **responses(400, 409, 413, 422, 429, 503),
+        **responses(400, 409, 410, 413, 422, 429, 503),
     },
     openapi_extra=BODY,
 )

@@ -46,7 +46,11 @@ BODY: Final = {
 
 
 @router.post(
-    "", status_code=202, response_model=JobView, responses=responses(400, 409, 413, 422, 429, 503), openapi_extra=BODY
+    "",
+    status_code=202,
+    response_model=JobView,
+    responses=responses(400, 409, 410, 413, 422, 429, 503),
+    openapi_extra=BODY,
 )
 async def submit_job(request: Request, used: Used, idempotency_key: Key = None) -> Response:
     """Queues a chat job."""

@@ -1,4 +1,12 @@
--- Lists a job: among all, and among those that have not ended.
--- KEYS[1] jobs, KEYS[2] open (sorted sets). ARGV[1] job id, ARGV[2] its time of creation (ms).
+-- Lists a job: among all, among those that have not ended, and, if it ends when nobody watches it, among those.
+-- KEYS[1] jobs, KEYS[2] open, KEYS[3] watched (sorted sets).
+-- ARGV[1] job id, ARGV[2] its time of creation (ms), ARGV[3] ms that it may go without a watcher, or 0 for any time,
+-- ARGV[4] time to live of the set of watched jobs (ms).
 redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
+if ARGV[3] ~= '0' then
+  local t = redis.call('TIME')
+  local now = t[1] * 1000 + math.floor(t[2] / 1000)
+  redis.call('ZADD', KEYS[3], string.format('%d', now + ARGV[3]), ARGV[1])
+  redis.call('PEXPIRE', KEYS[3], ARGV[4])
+end

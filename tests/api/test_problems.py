@@ -20,6 +20,7 @@ from readalong.errors import (
     QueueFull,
     ReadalongError,
     StoreUnavailable,
+    UnknownSchema,
 )
 
 CASES: list[tuple[ReadalongError, int, str, str | None]] = [
@@ -37,6 +38,7 @@ CASES: list[tuple[ReadalongError, int, str, str | None]] = [
     (StoreUnavailable("away"), 503, "redis_unavailable", "1"),
     (StoreUnavailable("away", retry_after=0.2), 503, "redis_unavailable", "1"),
     (StoreUnavailable("away", retry_after=2.4), 503, "redis_unavailable", "2"),
+    (UnknownSchema("newer", retry_after=5), 503, "unknown_schema", "5"),
     (BadSettings("not for clients"), 500, "bad_settings", None),
 ]
 

@@ -101,6 +101,24 @@ async def test_the_same_key_with_another_body_is_a_conflict(settings: Settings) 
         assert job(await submit(site, {**BODY, "n": 2}, "other")).id != first.id
 
 
+async def test_a_key_whose_job_has_expired_starts_nothing(settings: Settings, log: Log, queue: Queue) -> None:
+    """To write it again would be to generate it again. A job that was never written is another matter."""
+    async with a_site(settings) as site:
+        shown = job(await submit(site, key="key"))
+        await queue.withdraw(shown.id)
+        await log.erase(shown.id)
+        assert not problem(await submit(site, key="key"), 410, "job_expired").retryable
+        assert await queue.take("w", 10) == []
+        assert await log.record(shown.id) is None
+
+
+async def test_an_erased_jobs_key_is_as_good_as_new(settings: Settings) -> None:
+    async with a_site(settings) as site:
+        shown = job(await submit(site, key="key"))
+        assert (await site.http.delete(f"/v1/jobs/{shown.id}")).status_code == 204
+        assert job(await submit(site, key="key")).id != shown.id
+
+
 async def test_racing_submits_with_one_key_make_one_job(settings: Settings, queue: Queue, index: Index) -> None:
     async with a_site(settings) as site:
         for number in range(5):

@@ -21,6 +21,7 @@ from readalong.log import Log, Submission
 from readalong.queue import Queue
 from readalong.record import Record
 from readalong.settings import Settings
+from readalong.terms import Terms
 from tests.support.waiting import until
 
 _ROOT = Path(__file__).parents[2]
@@ -111,10 +112,12 @@ class Kitchen:
         self.queue = Queue(self.redis, self.settings)
         self.shell = Shell(self.settings)
 
-    async def fill(self) -> None:
+    async def fill(self, *, for_watchers: bool = False) -> None:
+        """`for_watchers`: the job is to end when nobody watches it."""
+        terms = Terms(cancel_on_disconnect=for_watchers)
         now = await self.index.now()
         await self.index.add(_ID, now)
-        await self.log.submit(Submission(_ID, "demo", b'{"messages":[]}', b"{}", "digest", now))
+        await self.log.submit(Submission(_ID, "demo", b'{"messages":[]}', b"{}", "digest", now, terms=terms))
         await self.queue.enqueue(_ID, now)
         await self.queue.take("cook", 1)
         await self.index.beat("cook", b'{"host":"kitchen"}', now, 60_000)
@@ -221,6 +224,15 @@ async def test_a_job_is_cancelled_by_hand(kitchen: Kitchen) -> None:
     assert answer.flag == "Ada, on call"
 
 
+async def test_a_job_is_told_by_hand_to_outlive_its_watchers(kitchen: Kitchen) -> None:
+    """Whoever cancels orphans asks the hash, not the set."""
+    await kitchen.fill(for_watchers=True)
+    assert await kitchen.log.for_watchers([_ID]) == [_ID]
+    line = next(line for line in COOKBOOK if " hset " in line)
+    await kitchen.shell(line)
+    assert await kitchen.log.for_watchers([_ID]) == []
+
+
 def test_every_line_of_the_cookbook_is_tried() -> None:
     """No line stands there untried, and the README shows only lines of the cookbook."""
     tried = [
@@ -228,9 +240,10 @@ def test_every_line_of_the_cookbook_is_tried() -> None:
         "redis-cli hget",
         "redis-cli --raw subscribe",
         "redis-cli set",
+        "redis-cli hset",
         "redis-cli xrange",
         "redis-cli xrevrange",
     ]
-    assert len(COOKBOOK) == 11
+    assert len(COOKBOOK) == 12
     assert [line for line in COOKBOOK if not any(map(line.startswith, tried))] == []
     assert [line for line in _lines("README.md") if line not in COOKBOOK] == []

@@ -71,16 +71,16 @@ class Job:
         shown = await until(self._running, "the job to run")
         return self.stack.worker_of(shown["worker"]["pid"])
 
-    async def ended(self) -> dict[str, Any]:
-        """The job, as soon as it has ended."""
-        return await until(self._ended, "the job's end")
+    async def ended(self, url: str | None = None) -> dict[str, Any]:
+        """The job, as soon as it has ended, from this API or the first."""
+        return await until(lambda: self._ended(url), "the job's end")
 
     async def _running(self) -> dict[str, Any] | None:
         shown = await self.show()
         return shown if shown["status"] == "running" else None
 
-    async def _ended(self) -> dict[str, Any] | None:
-        shown = await self.show()
+    async def _ended(self, url: str | None) -> dict[str, Any] | None:
+        shown = await self.show(url)
         return shown if shown["status"] not in ("queued", "running") else None
 
 

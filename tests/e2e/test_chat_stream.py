@@ -80,8 +80,8 @@ async def test_its_job_can_be_watched_and_cancelled_like_any_other(stack: Stack)
         assert pieces(await reading)[-1]["cancelled"] == {"by": "client"}
 
 
-async def test_the_job_goes_on_when_its_reader_goes_away(stack: Stack) -> None:
-    """Whoever comes back finds the answer."""
+async def test_a_job_that_is_soon_done_is_so_without_its_reader_too(stack: Stack) -> None:
+    """Whoever comes back finds the answer. What takes longer than the grace is cancelled: tests/e2e/test_orphans.py."""
     raw = json.dumps(paced(tokens=20, rate=40)).encode()
     response = await Response.open("POST", f"{stack.url}/chat/stream", raw)
     async with response:

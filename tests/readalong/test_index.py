@@ -8,7 +8,7 @@ import time
 import pytest
 from arq.connections import ArqRedis
 
-from readalong.index import Cursor, Index
+from readalong.index import Cursor, Index, Tie, key_digest
 from readalong.keys import Keys
 from readalong.log import Log
 from tests.readalong.helpers import JOB_TTL, RETENTION
@@ -104,10 +104,32 @@ async def test_trimming_forgets_old_jobs_whose_record_is_gone_and_no_others(inde
 
 
 async def test_an_idempotency_key_stays_tied_to_the_first_who_used_it(index: Index) -> None:
-    assert await index.remember("key", "job-1", "digest-1") == ("job-1", "digest-1")
-    assert await index.remember("key", "job-2", "digest-2") == ("job-1", "digest-1")
-    assert await index.remember("key", "job-1", "digest-1") == ("job-1", "digest-1")
-    assert await index.remember("other", "job-2", "digest-2") == ("job-2", "digest-2")
+    assert await index.remember("key", "job-1", "digest-1") == Tie("job-1", "digest-1")
+    assert await index.remember("key", "job-2", "digest-2") == Tie("job-1", "digest-1")
+    assert await index.remember("key", "job-1", "digest-1") == Tie("job-1", "digest-1")
+    assert await index.remember("other", "job-2", "digest-2") == Tie("job-2", "digest-2")
+
+
+async def test_an_idempotency_key_knows_whether_its_job_was_written(index: Index, redis: ArqRedis, keys: Keys) -> None:
+    """That lives no longer than the key, and brings no key back that is over."""
+    tie = await index.remember("key", "job-1", "digest-1")
+    name = keys.idempotency(key_digest("key"))
+    await redis.pexpire(name, 50_000)
+    await index.settle("key", tie)
+    assert await index.remember("key", "job-2", "digest-1") == Tie("job-1", "digest-1", written=True)
+    assert 0 < await redis.pttl(name) <= 50_000
+    await index.forget_key(key_digest("key"))
+    await index.settle("key", tie)
+    assert not await redis.exists(name)
+
+
+async def test_a_job_that_is_missing_is_unlisted_unless_it_was_listed_again_meanwhile(index: Index) -> None:
+    await fill(index)
+    missing = LISTED[1:4]
+    again = missing[1]._replace(created_at=10)
+    await index.add(again.job_id, again.created_at)
+    await index.unlist(missing)
+    assert await index.open_jobs(None, 10) == [LISTED[0], *LISTED[4:], again]
 
 
 async def test_of_many_who_use_an_idempotency_key_at_once_one_wins(index: Index) -> None:

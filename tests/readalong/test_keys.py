@@ -31,6 +31,8 @@ def test_the_names_are_those_that_the_documents_promise() -> None:
     assert keys.control == "readalong:control"
     assert keys.sweep == "readalong:sweep"
     assert keys.wake == "readalong:wake"
+    assert keys.watched == "readalong:watched"
+    assert keys.orphans_from == "readalong:watched:from"
     assert keys.idempotency("d") == "readalong:idempotency:d"
     assert keys.heartbeat("p") == "readalong:heartbeat:p"
 

@@ -17,6 +17,7 @@ from readalong.log import Log, Verdict
 from readalong.queue import Queue
 from readalong.settings import Settings
 from readalong.states import Status
+from readalong.watched import Watched
 from tests.readalong.helpers import check_log, history, settings_for
 from tests.readalong.jobs import WORKER, content, ended, queued, reclaim, running
 from tests.support.clients import client_of
@@ -128,12 +129,13 @@ async def fill(redis: ArqRedis, settings: Settings) -> list[str]:
     await log.cancel(gone, "ann", 0)
     now = await index.now()
     for job_id in (*jobs, gone):
-        await index.add(job_id, now)
+        await index.add(job_id, now, watched=True)
         await queue.enqueue(job_id, now)
     await queue.take("worker-1", 4)
     await index.remember("my key", waits, "digest")
     await index.beat("worker-1", WORKER, now, 10_000)
     await index.may_sweep(10_000)
+    await Watched(redis, settings).orphans(1)
     return [*jobs, gone]
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from readalong.errors import UnknownSchema
 from readalong.record import parse, rfc3339
 from readalong.states import Status
 
@@ -70,13 +71,17 @@ def test_an_empty_hash_is_no_job() -> None:
 
 @pytest.mark.parametrize("schema", [b"2", b"0"])
 def test_a_schema_of_another_version_is_refused_by_name(schema: bytes) -> None:
-    with pytest.raises(ValueError, match=f"schema {schema.decode()}; this version reads 1"):
+    with pytest.raises(UnknownSchema, match=f"schema {schema.decode()}; this version reads 1"):
         parse(NEW | {b"schema": schema})
 
 
 def test_a_hash_without_a_schema_is_refused() -> None:
-    with pytest.raises(ValueError, match="schema 0"):
+    with pytest.raises(UnknownSchema, match="schema 0"):
         parse({b"id": b"x"})
+
+
+def test_a_field_that_a_newer_version_writes_changes_nothing() -> None:
+    assert parse(DONE | {b"a_field_of_next_year": b"\xff{"}) == parse(DONE)
 
 
 @pytest.mark.parametrize("status", Status)

@@ -19,6 +19,9 @@ class Proxy:
         self.refusing = False
         #: Asked for each piece that the server sends: False loses it. A piece is whole messages if they come apart.
         self.keeps: Filter | None = None
+        #: Asked for each command, by its words, of connections that are made from then on. False: neither that one nor
+        #: any that follows it on its connection gets through.
+        self.admits: Callable[[list[bytes]], bool] | None = None
         #: Connections made so far.
         self.accepted = 0
         self._target = target
@@ -93,7 +96,10 @@ class Proxy:
         self._links.add(link)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(link, reader, there_writer, None))
+                if self.admits is None:
+                    group.create_task(self._pump(link, reader, there_writer, None))
+                else:
+                    group.create_task(self._pump_commands(link, reader, there_writer))
                 group.create_task(self._pump(link, there_reader, writer, self._kept))
         finally:
             self._links.discard(link)
@@ -101,6 +107,23 @@ class Proxy:
 
     def _kept(self, piece: bytes) -> bool:
         return self.keeps is None or self.keeps(piece)
+
+    async def _pump_commands(self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        rest = b""
+        open_ = True
+        with suppress(OSError):
+            while piece := await reader.read(65_536):
+                await link.flowing.wait()
+                rest += piece
+                while open_ and (command := _command(rest)) is not None:
+                    words, size = command
+                    open_ = self.admits is None or self.admits(words)
+                    if open_:
+                        # Each by itself: what came before one that is not admitted is on its way when that is said.
+                        writer.write(rest[:size])
+                        rest = rest[size:]
+                await writer.drain()
+        link.abort()
 
     async def _pump(
         self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, keeps: Filter | None
@@ -126,3 +149,19 @@ class _Link:
         self.flowing.set()
         for writer in self._writers:
             writer.transport.abort()
+
+
+def _command(buffer: bytes) -> tuple[list[bytes], int] | None:
+    """The words of the first command in a buffer, and its length in bytes; None if it has not all come."""
+    head, found, rest = buffer.partition(b"\r\n")
+    if not found:
+        return None
+    words = []
+    for _ in range(int(head[1:])):
+        head, found, rest = rest.partition(b"\r\n")
+        length = int(head[1:] or 0)
+        if not found or len(rest) < length + 2:
+            return None
+        words.append(rest[:length])
+        rest = rest[length + 2 :]
+    return words, len(buffer) - len(rest)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
+from readalong.log import Submission
 from readalong.settings import Settings
 from tests.readalong.helpers import command, types
 from tests.support.waiting import until
@@ -99,6 +102,27 @@ async def test_a_job_that_has_expired_leaves_the_open_jobs(house: House, sweep: 
     assert not await queued(house, job_id)
 
 
+async def test_a_submit_that_is_repeated_while_the_sweep_looks_is_not_forgotten(
+    house: House, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep has seen that the job is missing; its client comes back and writes it before that is acted upon."""
+    job_id = await house.write(age=60)
+    await house.log.erase(job_id)
+    look = house.log.standings
+
+    async def standings(job_ids: Sequence[str]) -> list[tuple[str, int] | None]:
+        found = await look(job_ids)
+        if found == [None]:
+            now = await house.index.now()
+            await house.index.add(job_id, now)
+            await house.log.submit(Submission(job_id, "demo", b"{}", b"{}", "digest", now))
+        return found
+
+    monkeypatch.setattr(house.log, "standings", standings)
+    await turn(house, sweep)
+    assert await opened(house) == {job_id}
+
+
 async def test_a_waiting_job_does_not_expire_while_it_waits(house: House, sweep: Sweep) -> None:
     job_id = await house.submit(age=60)
     names = [house.keys.job(job_id), house.keys.events(job_id), house.keys.arq_job(job_id)]
@@ -130,6 +154,38 @@ async def test_lives_are_renewed_once_in_a_quarter_of_their_time(
     monkeypatch.setattr(house.index, "now", now)
     await turn(house, sweep)
     assert all([await house.redis.pttl(name) > 60_000 for name in names])
+
+
+@pytest.mark.parametrize(("setting", "every"), [(10.0, 2.5), (1.0, 1.0)])
+def test_sweeps_are_as_frequent_as_the_time_to_live_of_a_waiting_job_demands(
+    house: House, settings: Settings, setting: float, every: float
+) -> None:
+    changed = settings.model_copy(update={"sweep": setting, "job_ttl": 10})
+    assert Sweep(house.log, house.index, house.queue, changed).every == every
+
+
+async def test_a_flag_that_was_set_by_hand_for_no_job_does_not_stay_for_ever(
+    house: House, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a job that has ended, or expired, or never was; among more keys than one look goes through."""
+    monkeypatch.setattr("readalong.log._LOOKED_AT", 10)
+    ended, running = await house.submit(), await house.submit()
+    await house.log.cancel(ended, "client", 0)
+    await house.log.claim(running, b"{}", "token")
+    names = [house.keys.cancel(job_id) for job_id in (ended, running, "no-such-job-0123456789")]
+    others = [f"readalong:job:{number}:cancelled" for number in range(100)]
+    for name in (*names, *others):
+        await house.redis.set(name, "me")
+    short = house.keys.cancel("short-lived-0123456789")
+    await house.redis.set(short, "me", px=600_000)
+    for _ in range(len(others)):
+        await turn(house, sweep)
+        if all([await house.redis.pttl(name) > 0 for name in names]):
+            break
+    for name in names:
+        assert 600_000 < await house.redis.pttl(name) <= house.settings.job_ttl * 1000
+    assert 0 < await house.redis.pttl(short) <= 600_000
+    assert {await house.redis.pttl(name) for name in others} == {-1}
 
 
 async def test_the_list_forgets_jobs_past_their_retention(house: House, settings: Settings) -> None:
@@ -167,6 +223,23 @@ async def test_a_record_that_this_version_cannot_read_does_not_keep_the_others_f
     await turn(house, sweep)
     assert await queued(house, job_id)
     assert newer in await opened(house)
+
+
+async def test_a_waiting_job_of_another_schema_keeps_its_flag_for_a_worker_that_knows_it(
+    house: House, sweep: Sweep
+) -> None:
+    """Nothing is written into a log that this version does not know, and the job stays in the queue."""
+    job_id = await house.submit(age=60)
+    await command(house.redis, "HSET", house.keys.job(job_id), "schema", 99)
+    await house.redis.set(house.keys.cancel(job_id), "me")
+    await turn(house, sweep)
+    assert types(await house.events(job_id)) == ["queued"]
+    assert await queued(house, job_id)
+    assert job_id in await opened(house)
+    await command(house.redis, "HSET", house.keys.job(job_id), "schema", 1)
+    claim = await house.log.claim(job_id, b"{}", "token")
+    assert claim.verdict == "ended"
+    assert (await house.events(job_id))[-1].fields()["by"] == "me"
 
 
 async def test_a_worker_sweeps_by_itself(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -367,6 +367,35 @@ async def test_a_job_of_another_schema_is_left_to_a_newer_worker(
         assert (await house.ended(job_id))[-1].type == "done"
 
 
+async def test_what_a_newer_version_adds_to_a_job_is_nothing_to_a_worker(
+    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A field of its hash, and events that an attempt of a newer worker left in its log."""
+    job_id = await house.submit("demo-fast")
+    await command(house.redis, "HSET", house.keys.job(job_id), "a_field_of_next_year", "\x00{")
+    await house.log.claim(job_id, b"{}", "newer")
+    await house.log.append(job_id, 1, 3, [("citation", b'{"url":"u"}'), ("content", b'{"content":"x"}')])
+    async with demo_at(monkeypatch), working(settings):
+        events = await house.ended(job_id, known=False)
+    assert types(events)[:5] == ["queued", "started", "citation", "content", "restarted"]
+    assert events[-1].type == "done"
+    assert await command(house.redis, "HGET", house.keys.job(job_id), "a_field_of_next_year") == b"\x00{"
+
+
+async def test_a_job_that_is_over_before_it_runs_again_keeps_what_a_newer_version_wrote(
+    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker that ends it reads the log of the attempt that was lost."""
+    job_id = await house.submit("demo-fast")
+    await house.log.claim(job_id, b"{}", "newer")
+    await house.log.append(job_id, 1, 3, [("citation", b'{"url":"u"}'), ("content", b'{"content":"x"}')])
+    await house.log.cancel(job_id, "client", 0)
+    async with demo_at(monkeypatch), working(settings):
+        events = await house.ended(job_id, known=False)
+    assert types(events) == ["queued", "started", "citation", "content", "cancelled"]
+    assert events[-1].fields()["content"] == "x"
+
+
 async def test_an_id_in_the_queue_that_is_no_job_is_taken_out(
     house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,211 @@
+"""A job that is to end with its watchers ends with the last of them, wherever they watch, and never before."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import assert_no_traceback
+from tests.e2e.jobs import Job, chat, submit
+from tests.e2e.test_cancelling import assert_cancelled
+from tests.support.client import Response
+from tests.support.history import kinds
+from tests.support.stack import Stack
+from tests.support.waiting import until
+
+#: Streams that one worker runs at once here.
+SLOTS = 4
+
+
+@pytest.fixture(scope="module")
+def running_pair() -> Iterator[Stack]:
+    settings = {
+        "READALONG_DISCONNECT_GRACE": "0",
+        "READALONG_MAX_JOBS": str(SLOTS),
+        # A call that waits for a Redis that stands still is answered: that nobody hears the answer saves nobody.
+        "READALONG_REDIS_TIMEOUT": "15",
+        # Nor does a lease that ran out meanwhile begin the job anew.
+        "READALONG_LEASE": "12",
+    }
+    with Stack(apis=2, workers=2, settings=settings) as stack:
+        yield stack
+
+
+@pytest.fixture
+def stack(running_pair: Stack) -> Iterator[Stack]:
+    """Two APIs and two workers with the least grace."""
+    running_pair.heal()
+    yield running_pair
+    assert_no_traceback(running_pair)
+
+
+def endless(**more: Any) -> dict[str, Any]:
+    """A request whose answer never ends by itself."""
+    return chat("demo-endless", demo={"tokens_per_second": 20, "first_token_seconds": 0}, **more)
+
+
+async def opened(stack: Stack, body: dict[str, Any], url: str | None = None, key: str = "") -> tuple[Job, Response]:
+    """A chat, and the response that is its watcher."""
+    raw = json.dumps(body).encode()
+    headers = {"Idempotency-Key": key} if key else None
+    response = await Response.open("POST", f"{url or stack.url}/chat/stream", raw, headers)
+    assert response.status == 200
+    return Job(stack, body, {"id": response.headers["x-job-id"]}), response
+
+
+async def abandoned(stack: Stack, body: dict[str, Any], url: str | None = None) -> Job:
+    """A chat whose client has gone."""
+    job, response = await opened(stack, body, url)
+    response.abort()
+    return job
+
+
+async def watching(job: Job, url: str) -> Response:
+    """One more watcher, at this API."""
+    response = await Response.open("GET", f"{url}/v1/jobs/{job.id}/events")
+    assert response.status == 200
+    return response
+
+
+async def goes_on(job: Job) -> None:
+    """The job runs in its first attempt, nobody has asked for its end, and it says more."""
+    shown = await job.show(job.stack.urls[1])
+    assert (shown["status"], shown["attempt"]) == ("running", 1)
+    assert not job.stack.redis.command("EXISTS", job.stack.keys.cancel(job.id))
+    await job.reach(shown["last_seq"] + 3)
+
+
+async def test_an_orphan_is_cancelled_and_its_model_let_go_whatever_it_does(stack: Stack) -> None:
+    """Streaming, before the first token, and one that nobody ever watched. Others go on without watchers."""
+    silent = chat("demo-hang")
+    free = [await submit(stack, body) for body in (endless(), chat("demo-hang"), endless(cancel_on_disconnect=False))]
+    chatty = [await abandoned(stack, endless(cancel_on_disconnect=False))]
+    orphans = [
+        await abandoned(stack, endless()),
+        await abandoned(stack, silent, stack.urls[1]),
+        await submit(stack, endless(cancel_on_disconnect=True)),
+        await submit(stack, endless(cancel_on_disconnect=True), url=stack.urls[1]),
+    ]
+    for job in (*free, *chatty, *orphans):
+        await job.at_model()
+    for job in orphans:
+        await assert_cancelled(job, by="disconnect")
+        assert [made["state"] for made in stack.generations(job.question)] == ["gone"]
+    assert kinds(stack.log_of(orphans[0].id)) == ["queued", "started", "content", "cancelled"]
+    assert kinds(stack.log_of(orphans[1].id)) == ["queued", "started", "cancelled"]
+    for job in (free[0], free[2], *chatty):
+        await goes_on(job)
+    assert (await free[1].show())["status"] == "running"
+    assert stack.redis.command("EXISTS", stack.keys.watched) == 0
+
+
+async def test_an_orphan_that_waits_never_begins(stack: Stack) -> None:
+    """All slots are taken by jobs that nobody has to watch."""
+    for _ in range(2 * SLOTS):
+        await (await submit(stack, chat("demo-hang"))).at_model()
+    waiting = [await abandoned(stack, endless()), await submit(stack, endless(cancel_on_disconnect=True))]
+    for job in waiting:
+        await assert_cancelled(job, by="disconnect")
+        assert kinds(stack.log_of(job.id)) == ["queued", "cancelled"]
+        assert stack.generations(job.question) == []
+
+
+async def test_one_watcher_at_any_replica_keeps_the_job_and_the_last_one_to_leave_ends_it(stack: Stack) -> None:
+    """Of three, at two replicas, one stays: the job outlives another that was left at the same moment."""
+    job, first = await opened(stack, endless())
+    second, last = await watching(job, stack.urls[0]), await watching(job, stack.urls[1])
+    await job.reach(5)
+    first.abort()
+    second.abort()
+    await assert_cancelled(await abandoned(stack, endless()), by="disconnect")
+    await goes_on(job)
+    last.abort()
+    await assert_cancelled(job, by="disconnect")
+
+
+async def test_who_comes_back_in_time_keeps_the_job_however_often_he_leaves(stack: Stack) -> None:
+    """At one replica and the other in turn, for longer than a job may go without a watcher; also with his key."""
+    key = f"key of {stack.folder.name}"
+    body = endless()
+    job, response = await opened(stack, body, key=key)
+    left = await abandoned(stack, endless())
+    ending = asyncio.create_task(left.ended())
+    turns = 0
+    while not ending.done():
+        response.abort()
+        turns += 1
+        url = stack.urls[turns % 2]
+        if turns % 3:
+            response = await watching(job, url)
+        else:
+            again, response = await opened(stack, body, url, key)
+            assert again.id == job.id
+        await job.reach((await job.show())["last_seq"] + 2)
+    assert (await ending)["status"] == "cancelled"
+    assert turns > 3
+    await goes_on(job)
+    response.abort()
+
+
+async def test_a_killed_replicas_clients_keep_their_jobs_if_they_come_to_another_in_time(stack: Stack) -> None:
+    """The one who does not come ends his job; the replica could not say that he had gone."""
+    victim, other = stack.apis
+    loyal, first = await opened(stack, endless(), victim.url)
+    faithless, second = await opened(stack, endless(), victim.url)
+    for job in (loyal, faithless):
+        await job.reach(5)
+    victim.kill()
+    response = await watching(loyal, other.url)
+    shown = await faithless.ended(other.url)
+    assert shown["status"] == "cancelled"
+    assert stack.log_of(faithless.id)[-1].fields["by"] == "disconnect"
+    await faithless.model_let_go()
+    await goes_on(loyal)
+    for gone in (first, second, response):
+        gone.abort()
+
+
+async def test_a_redis_that_stands_still_for_longer_than_the_grace_orphans_nobody(stack: Stack) -> None:
+    """All jobs are overdue when it goes on, and nobody could say that he watches. An orphan ends a little later."""
+    kept, response = await opened(stack, endless())
+    left = await abandoned(stack, endless())
+    for job in (kept, left):
+        await job.reach(5)
+    score = float(stack.redis.command("ZSCORE", stack.keys.watched, kept.id))
+    api, pid = stack.apis[0], stack.redis.pid
+    seconds, micros = stack.redis.command("TIME")
+    now = int(seconds) * 1000 + int(micros) // 1000
+    # The worst order: the workers look as soon as Redis goes on, and the API is heard after them.
+    api.stop()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        # Longer than any of them may go without a watcher: what is waited for is that this time has passed.
+        await asyncio.sleep((score - now) / 1000 + 1.5)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    await until(lambda: stack.redis.command("EXISTS", stack.keys.orphans_from), "a worker's look")
+    api.cont()
+    await assert_cancelled(left, by="disconnect")
+    await goes_on(kept)
+    response.abort()
+
+
+async def test_a_redis_that_is_killed_and_comes_back_orphans_nobody() -> None:
+    """It keeps what it was told; the API connects again in time to say who watches."""
+    with Stack(aof=True, settings={"READALONG_DISCONNECT_GRACE": "0"}) as stack:
+        kept, response = await opened(stack, endless())
+        left = await abandoned(stack, endless())
+        for job in (kept, left):
+            await job.reach(5)
+        stack.redis.kill()
+        await asyncio.to_thread(stack.redis.restart)
+        await assert_cancelled(left, by="disconnect")
+        shown = await kept.show()
+        assert shown["status"] == "running"
+        response.abort()

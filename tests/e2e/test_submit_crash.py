@@ -1,0 +1,212 @@
+"""An API dies in the middle of a submit: whatever it left, and whoever mends it, it is one job and one generation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import orjson
+import pytest
+
+from api.submit import _digest
+from readalong.connection import connect
+from readalong.index import Index, key_digest
+from readalong.keys import new_job_id
+from readalong.log import Log, Submission
+from readalong.pipe import Pipe
+from readalong.queue import Queue
+from readalong.settings import Settings
+from tests.e2e.conftest import assert_no_traceback
+from tests.e2e.jobs import Job, paced, submit
+from tests.support.client import Cut, call
+from tests.support.history import assert_whole
+from tests.support.proxy import Proxy
+from tests.support.stack import Stack
+from tests.support.waiting import until
+
+#: What a submit does, one after the other; each with the one before.
+STEPS = ("remember", "list", "write", "enqueue", "settle")
+#: Jobs of each kind in a test where chance decides who comes first.
+MANY = 8
+
+
+@pytest.fixture(scope="module")
+def running_pair() -> Iterator[Stack]:
+    # A worker of a busy machine that stumbles must not begin a job anew: generations are counted here.
+    with Stack(apis=2, workers=2, settings={"READALONG_LEASE": "6"}) as stack:
+        yield stack
+
+
+@pytest.fixture
+def stack(running_pair: Stack) -> Iterator[Stack]:
+    """Two APIs and two workers."""
+    running_pair.heal()
+    yield running_pair
+    assert_no_traceback(running_pair)
+
+
+class Dead:
+    """An API that died in the middle of a submit, a minute ago: a submit that is younger is left alone by the sweep."""
+
+    def __init__(self, stack: Stack, step: str) -> None:
+        """`step`: the last one that it took."""
+        self.stack = stack
+        self.body = paced(tokens=5, rate=0)
+        self.key = {"Idempotency-Key": uuid4().hex}
+        self.job = Job(stack, self.body, {"id": new_job_id()})
+        self._step = STEPS.index(step)
+
+    async def die(self) -> None:
+        """Leaves in Redis what its steps left."""
+        settings = Settings.model_validate({"redis_url": self.stack.redis.url})
+        redis = connect(settings)
+        # One write, as an API makes: nobody looks between two steps.
+        pipe = Pipe(redis, settings.redis_timeout)
+        index, log, queue = Index(redis, settings, pipe), Log(redis, settings, pipe), Queue(redis, settings, pipe)
+        digest = _digest(self.body)
+        key = self.key["Idempotency-Key"]
+        then = await index.now() - 60_000
+        new = Submission(self.job.id, "demo", orjson.dumps(self.body), b"{}", digest, then, key_digest=key_digest(key))
+        tie = await index.remember(key, self.job.id, digest)
+        steps: list[Callable[[], Awaitable[object]]] = [
+            lambda: index.add(self.job.id, then),
+            lambda: log.submit(new),
+            lambda: queue.enqueue(self.job.id, then),
+        ]
+        await asyncio.gather(*(step() for step in steps[: self._step]))
+        if self._step == STEPS.index("settle"):
+            await index.settle(key, tie)
+        await pipe.close()
+        await redis.aclose()
+
+    async def repeat(self, url: str) -> None:
+        """The client asks again with its key, and gets the same job."""
+        assert (await submit(self.stack, self.body, url=url, headers=self.key)).id == self.job.id
+
+    @property
+    def written(self) -> bool:
+        return self._step >= STEPS.index("write")
+
+
+async def assert_one_generation(*jobs: Job) -> None:
+    """Each ended well, once, after one call of the model; index and queue are through with them."""
+    for job in jobs:
+        shown = await job.ended()
+        assert (shown["status"], shown["attempt"], shown["content"]) == ("done", 1, job.text)
+        assert_whole(job.stack.log_of(job.id))
+    redis, keys = jobs[0].stack.redis, jobs[0].stack.keys
+    await until(lambda: redis.command("ZCARD", keys.queue) == redis.command("ZCARD", keys.open) == 0, "all to be over")
+    for job in jobs:
+        assert len(job.stack.generations(job.question)) == 1
+    assert sorted(redis.command("ZRANGE", keys.jobs, 0, -1)) == sorted(job.id for job in jobs)
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_the_sweep_alone_runs_what_was_written_and_forgets_the_rest(stack: Stack, step: str) -> None:
+    """The client never comes back. A job that was not written was promised to nobody."""
+    dead = Dead(stack, step)
+    await dead.die()
+    if dead.written:
+        await assert_one_generation(dead.job)
+        return
+    await until(lambda: stack.redis.command("ZCARD", stack.keys.open) == 0, "the sweep")
+    assert (await call("GET", f"{stack.url}/v1/jobs/{dead.job.id}")).status in (404, 410)
+    assert (await call("GET", f"{stack.url}/v1/jobs")).json()["jobs"] == []
+    assert stack.generations(dead.job.question) == []
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_repeat_completes_the_job_at_once(stack: Stack, step: str) -> None:
+    """At both replicas at the same moment; without the sweep, which is held up."""
+    stack.redis.command("SET", stack.keys.sweep, "1", "EX", "3600")
+    dead = Dead(stack, step)
+    await dead.die()
+    await asyncio.gather(*(dead.repeat(url) for url in stack.urls * 3))
+    await assert_one_generation(dead.job)
+
+
+async def test_sweep_and_repeats_at_the_same_time_make_one_job_of_each(stack: Stack) -> None:
+    """Many, in all stages, repeated while the sweeps go on."""
+    dead = [Dead(stack, step) for step in STEPS for _ in range(MANY)]
+    await asyncio.gather(*(api.die() for api in dead))
+
+    async def mend(place: int) -> None:
+        await asyncio.sleep(place / len(dead))  # spread over two sweeps
+        await asyncio.gather(*(dead[place].repeat(url) for url in stack.urls))
+
+    await asyncio.gather(*(mend(place) for place in range(len(dead))))
+    await assert_one_generation(*(api.job for api in dead))
+
+
+async def test_two_clients_with_one_key_at_the_same_moment_get_one_job(stack: Stack) -> None:
+    """On two replicas, many times over."""
+    bodies = [paced(tokens=3, rate=0) for _ in range(MANY)]
+    keys = [{"Idempotency-Key": uuid4().hex} for _ in bodies]
+    jobs = []
+    for body, key in zip(bodies, keys, strict=True):
+        one, other = await asyncio.gather(*(submit(stack, body, url=url, headers=key) for url in stack.urls))
+        assert one.id == other.id
+        jobs.append(one)
+    await assert_one_generation(*jobs)
+
+
+@asynccontextmanager
+async def killed_before(stack: Stack, step: int) -> AsyncIterator[str]:
+    """The URL of an API that is killed when it is about to take this step of its second submit, or any after it."""
+    api = stack.apis[0]
+    async with Proxy(stack.redis.port) as proxy:
+        seen = [0]
+
+        def admits(words: list[bytes]) -> bool:
+            if not _is_step(stack, words):
+                return True
+            # The first submit's are those in which the server learns the scripts.
+            seen[0] += 1
+            if armed.is_set() and seen[0] > step:
+                api.kill()
+                return False
+            return True
+
+        armed = asyncio.Event()
+        proxy.admits = admits
+        api.restart(READALONG_REDIS_URL=proxy.url)
+        await asyncio.to_thread(stack.wait_ready)
+        await submit(stack, paced(tokens=1, rate=0))
+        seen[0] = 0
+        armed.set()
+        yield api.url
+
+
+def _is_step(stack: Stack, words: list[bytes]) -> bool:
+    """Whether a command is one of STEPS."""
+    keys = stack.keys
+    first = words[3].decode() if words[0] in (b"EVALSHA", b"EVAL") else ""
+    return (
+        (words[0] == b"SET" and words[1].decode().startswith(keys.idempotency("")))
+        or first == keys.jobs
+        or first.startswith(keys.job("")[:-2])
+        or (first == keys.queue and words[2] == b"3")
+    )
+
+
+@pytest.mark.parametrize("step", range(len(STEPS)))
+async def test_an_api_that_is_killed_at_any_step_of_a_submit_costs_the_client_a_repeat(stack: Stack, step: int) -> None:
+    """The client hears nothing, and asks another replica with its key."""
+    body, key = paced(tokens=5, rate=0), {"Idempotency-Key": uuid4().hex}
+    async with killed_before(stack, step) as url:
+        with pytest.raises(Cut):
+            await submit(stack, body, url=url, headers=key)
+        assert not stack.apis[0].running
+        names = stack.key_names()
+        left = {
+            "remember": any(name.startswith(stack.keys.idempotency("")) for name in names),
+            "list": stack.redis.command("ZCARD", stack.keys.jobs) == 2,
+            "write": sum(stack.redis.command("TYPE", name) == "hash" for name in names) == 2,
+        }
+        assert left == {name: STEPS.index(name) < step for name in left}, "it died where it should"
+        job = await submit(stack, body, url=stack.urls[1], headers=key)
+        assert (await job.ended(stack.urls[1]))["content"] == job.text
+        assert len(stack.generations(job.question)) == 1
+        assert len(stack.redis.command("ZRANGE", stack.keys.jobs, 0, -1)) == 2

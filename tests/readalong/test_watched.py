@@ -1,0 +1,142 @@
+"""The set of jobs that end when nobody watches them, on a real server; its times are Redis' own."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from arq.connections import ArqRedis
+
+from readalong.index import Index
+from readalong.keys import Keys
+from readalong.settings import Settings
+from readalong.watched import RENEW_EVERY, Watched, lease_ms
+from tests.readalong.helpers import command
+
+A, B, C = "job-a", "job-b", "job-c"
+
+
+@pytest.fixture
+def watched(redis: ArqRedis, settings: Settings) -> Watched:
+    return Watched(redis, settings)
+
+
+async def overdue(redis: ArqRedis, keys: Keys, *job_ids: str) -> None:
+    """These jobs have been without a watcher for too long, and somebody has looked all the time."""
+    for job_id in job_ids:
+        await command(redis, "ZADD", keys.watched, 1, job_id)
+    await command(redis, "SET", keys.orphans_from, 1, "PX", 60_000)
+
+
+async def left(redis: ArqRedis, keys: Keys, index: Index, job_id: str) -> float:
+    """Milliseconds that the job may still go without a watcher."""
+    score = await redis.zscore(keys.watched, job_id)
+    assert score is not None
+    return float(score) - await index.now()
+
+
+def test_who_comes_back_within_the_grace_is_in_time(settings: Settings) -> None:
+    """The last renewal was up to an interval before he left, and the next one comes up to one after he is back."""
+    for grace in (0.0, 2.0, 10.0, 3600.0):
+        found = lease_ms(settings.model_copy(update={"disconnect_grace": grace}))
+        assert found >= (grace + 2 * RENEW_EVERY) * 1000
+        assert found <= (max(grace, 2) + 2 * RENEW_EVERY) * 1000
+
+
+async def test_a_listed_job_is_in_the_set_only_if_it_wants_to(
+    index: Index, redis: ArqRedis, keys: Keys, settings: Settings
+) -> None:
+    await index.add(A, 1)
+    assert not await redis.exists(keys.watched)
+    await index.add(B, 1, watched=True)
+    assert await redis.zrange(keys.watched, 0, -1) == [B.encode()]
+    lease = lease_ms(settings)
+    assert lease - 2_000 < await left(redis, keys, index, B) <= lease
+    assert lease < await redis.pttl(keys.watched) <= lease + settings.job_ttl * 1000
+    assert [cursor.job_id for cursor in await index.open_jobs(None, 9)] == [A, B]
+
+
+async def test_a_renewal_gives_the_whole_time_and_adds_nobody(
+    index: Index, watched: Watched, redis: ArqRedis, keys: Keys, settings: Settings
+) -> None:
+    """A job that was cancelled or forgotten meanwhile stays so."""
+    await overdue(redis, keys, A, B)
+    await command(redis, "PEXPIRE", keys.watched, 5_000)
+    await watched.attend([A, C])
+    assert await left(redis, keys, index, A) > lease_ms(settings) - 2_000
+    assert await left(redis, keys, index, B) < 0
+    assert await redis.zcard(keys.watched) == 2
+    assert await redis.pttl(keys.watched) > lease_ms(settings)
+
+
+async def test_a_renewal_of_many_jobs_is_of_all_of_them(
+    watched: Watched, redis: ArqRedis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("readalong.watched._AT_ONCE", 2)
+    jobs = [f"job-{number}" for number in range(5)]
+    await overdue(redis, keys, *jobs)
+    await watched.attend(jobs)
+    assert await watched.orphans(10) == []
+    assert await redis.zcount(keys.watched, "-inf", 1) == 0
+
+
+async def test_what_is_due_is_answered_once_until_it_is_forgotten_or_due_again(
+    index: Index, watched: Watched, redis: ArqRedis, keys: Keys
+) -> None:
+    """Whoever asked may die before he cancels it; another one must not cancel it too meanwhile."""
+    await index.add(C, 1, watched=True)
+    await overdue(redis, keys, A, B)
+    first = await watched.orphans(1)
+    assert len(first) == 1
+    second = await watched.orphans(10)
+    assert {*first, *second} == {A, B}
+    assert await watched.orphans(10) == []
+    await watched.forget([A])
+    await overdue(redis, keys, B)
+    assert await watched.orphans(10) == [B]
+    assert await redis.zscore(keys.watched, A) is None
+    assert await left(redis, keys, index, C) > 0
+
+
+async def test_workers_who_ask_at_the_same_time_get_each_job_once(
+    watched: Watched, redis: ArqRedis, keys: Keys
+) -> None:
+    jobs = {f"job-{number}" for number in range(40)}
+    await overdue(redis, keys, *jobs)
+    answers = await asyncio.gather(*(watched.orphans(7) for _ in range(10)))
+    found = [job_id for answer in answers for job_id in answer]
+    assert sorted(found) == sorted(jobs)
+
+
+@pytest.mark.parametrize("before", [None, "in a far future"])
+async def test_after_a_time_in_which_nobody_looked_all_get_their_whole_time_anew(
+    watched: Watched, redis: ArqRedis, index: Index, settings: Settings, before: str | None
+) -> None:
+    """Redis was away, or its clock leapt, and nobody could renew: what is due, and what is nearly due, is not taken
+    before whoever watches could say so. A clock that leaps back does not put it off for longer than that."""
+    keys = settings.keys
+    await overdue(redis, keys, A)
+    await redis.delete(keys.orphans_from)
+    if before is not None:
+        await command(redis, "SET", keys.orphans_from, await index.now() + 10**9, "PX", 60_000)
+    assert await watched.orphans(10) == []
+    assert await watched.orphans(10) == []
+    assert await redis.zscore(keys.watched, A) == 1
+    value = await redis.get(keys.orphans_from)
+    assert value is not None
+    lease = lease_ms(settings)
+    assert lease - 2_000 < int(value) - await index.now() <= lease
+    assert 0 < await redis.pttl(keys.orphans_from) <= lease / 2
+    await command(redis, "SET", keys.orphans_from, 1, "PX", 60_000)
+    assert await watched.orphans(10) == [A]
+
+
+async def test_an_empty_set_is_one_cheap_look_that_writes_nothing(watched: Watched, redis: ArqRedis) -> None:
+    assert await watched.orphans(10) == []
+    assert await redis.keys("*") == []
+
+
+async def test_an_erased_job_is_in_no_set(index: Index, redis: ArqRedis, keys: Keys) -> None:
+    await index.add(A, 1, watched=True)
+    await index.remove(A)
+    assert not await redis.exists(keys.watched, keys.jobs, keys.open)
