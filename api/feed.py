@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from api.formats import Format
@@ -35,13 +35,15 @@ class Feed:
     """A window of the newest events, and pages of `SPAN` older ones, so that a thousand who come back at once read
     each page once. Both are bounded by `max_bytes`."""
 
-    def __init__(self, job_id: str, log: Log, max_bytes: int) -> None:
+    def __init__(self, job_id: str, log: Log, max_bytes: int, on_gone: Callable[[Feed], None]) -> None:
+        """`on_gone(feed)` is called when a repair finds that Redis has lost the job."""
         self.job_id = job_id
         self.watchers: set[Watcher] = set()
         #: The job is erased, or the process stops: nothing more will come.
         self.closed = False
         self._log = log
         self._max_bytes = max_bytes
+        self._on_gone = on_gone
         self._window = Window(0, max_bytes)
         self._repairing: asyncio.Task[None] | None = None
         self._stale = False
@@ -151,6 +153,11 @@ class Feed:
                 self._stale = False
                 try:
                     await self._read_on()
+                    if not self._window.ended and await self._log.gone([self.job_id]):
+                        # A Redis that came back without it: no event will come, and its watchers would wait for ever.
+                        logger.warning("job %s is gone from Redis; its streams end", self.job_id)
+                        self._on_gone(self)
+                        return
                 except StoreUnavailable as error:
                     logger.debug("feed of %s: %s", self.job_id, error)
                     self._stale = True

@@ -21,6 +21,7 @@ from readalong.errors import (
     JobNotFound,
     QueueFull,
     ReadalongError,
+    Stopping,
     StoreUnavailable,
 )
 
@@ -35,6 +36,7 @@ _STATUS: Final[dict[type[ReadalongError], int]] = {
     IdempotencyConflict: 409,
     QueueFull: 429,
     StoreUnavailable: 503,
+    Stopping: 503,
 }
 #: Codes of InvalidRequest with a status of their own.
 _STATUS_OF_CODE: Final = {

@@ -7,6 +7,7 @@
     ├── IdempotencyConflict     the same Idempotency-Key with another body
     ├── QueueFull               as many jobs wait as the settings allow
     ├── StoreUnavailable        Redis is away, loading, full or read-only
+    ├── Stopping                this process stops; another one serves
     ├── Fenced                  a newer attempt writes this log, or the job has ended or is gone
     ├── ModelError              the model refused, failed or broke off
     └── BadSettings             a setting that cannot be used
@@ -58,6 +59,11 @@ class QueueFull(ReadalongError):
 
 class StoreUnavailable(ReadalongError):
     code = "redis_unavailable"
+    retryable = True
+
+
+class Stopping(ReadalongError):
+    code = "stopping"
     retryable = True
 
 

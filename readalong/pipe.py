@@ -12,11 +12,15 @@ from collections import deque
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError, TimeoutError
+from redis.exceptions import ConnectionError, ReadOnlyError, TimeoutError
 
 from readalong.link import Link, pack
 
 _TRIES: Final = 3
+#: Seconds from a connection that failed to the next try: many callers that wait for Redis would try without a pause.
+_PAUSE: Final = 0.1
+#: Seconds after which a connection to a server that turns out to be a replica is given up; reads go on meanwhile.
+_REPLICA: Final = 1.0
 
 
 class Pipe:
@@ -28,7 +32,9 @@ class Pipe:
         self._pool = redis.connection_pool
         self._timeout = timeout
         self._link: Link | None = None
-        self._connecting = asyncio.Lock()
+        self._connecting: asyncio.Task[None] | None = None
+        self._failed_at = -_PAUSE
+        self._opened_at = 0.0
         self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
         self._watch: asyncio.TimerHandle | None = None
 
@@ -57,15 +63,38 @@ class Pipe:
         return answer
 
     async def close(self) -> None:
+        if (connecting := self._connecting) is not None:
+            connecting.cancel()
+            await asyncio.gather(connecting, return_exceptions=True)
         if (link := self._link) is not None:
             link.abort()
             await link.lost.wait()
 
     async def _connect(self) -> None:
-        async with self._connecting:
-            if self._link is None:
-                self._link = await Link.open(self._pool.make_connection(), self._answered, self._lost)
-                self._look()
+        """All who wait share one try: behind a route that swallows everything they would wait for one another's."""
+        if (connecting := self._connecting) is None:
+            connecting = self._connecting = asyncio.create_task(self._open(), name="pipe connects")
+            connecting.add_done_callback(lambda done: done.cancelled() or done.exception())  # all may be gone
+        try:
+            # Shielded: the first one's cancellation must not take the connection from the others.
+            await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            if connecting.cancelled():
+                raise ConnectionError("the connection was closed") from None
+            raise
+
+    async def _open(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await asyncio.sleep(self._failed_at + _PAUSE - loop.time())
+            self._link = await Link.open(self._pool.make_connection(), self._answered, self._lost)
+            self._opened_at = loop.time()
+            self._look()
+        except BaseException:
+            self._failed_at = loop.time()
+            raise
+        finally:
+            self._connecting = None
 
     def _answered(self, answer: Any) -> None:
         if not self._waiting:
@@ -75,8 +104,17 @@ class Pipe:
             return
         if isinstance(answer, Exception):
             future.set_exception(answer)
+            if isinstance(answer, ReadOnlyError):
+                self._leave_replica()
         else:
             future.set_result(answer)
+
+    def _leave_replica(self) -> None:
+        """After a failover the same name may lead to the new primary; this connection never would."""
+        now = asyncio.get_running_loop().time()
+        if self._link is not None and now - self._opened_at > _REPLICA:
+            self._link.leave()
+            self._lost(ConnectionError("connected to a replica"))
 
     def _lost(self, error: Exception) -> None:
         waiting, self._waiting = self._waiting, deque()

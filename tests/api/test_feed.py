@@ -51,7 +51,7 @@ async def calls(redis: ArqRedis, command: str) -> int:
 
 @asynccontextmanager
 async def started(log: Log, job_id: str, position: int, last_seq: int, max_bytes: int = LARGE) -> AsyncIterator[Feed]:
-    feed = Feed(job_id, log, max_bytes)
+    feed = Feed(job_id, log, max_bytes, Feed.close)
     await feed.start(position, last_seq)
     try:
         yield feed
@@ -116,7 +116,7 @@ async def test_what_the_channel_says_while_the_log_is_read_is_not_lost(
         await arrived.wait()
         return events
 
-    feed = Feed(player.job_id, log, LARGE)
+    feed = Feed(player.job_id, log, LARGE, Feed.close)
     with monkeypatch.context() as patch:
         patch.setattr(log, "read_merged", late)
         starting = asyncio.create_task(feed.start(0, 2))

@@ -46,6 +46,8 @@ PASSING = [
     exceptions.ResponseError("TRYAGAIN Multiple keys request during rehashing of slot"),
     exceptions.ResponseError("BUSY Redis is busy running a script."),
     exceptions.ResponseError("UNKILLABLE Sorry the script already executed write commands"),
+    exceptions.ResponseError("UNBLOCKED force unblock from blocking operation, instance state changed"),
+    exceptions.ResponseError("Script killed by user with SCRIPT KILL. script: on @user_script:1."),
 ]
 OURS = [
     exceptions.ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"),
