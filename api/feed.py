@@ -70,13 +70,16 @@ class Feed:
         return self._window.newest
 
     async def start(self, position: int, last_seq: int) -> None:
-        """Reads the log from `position` on, or from a little before its last known number. Raises StoreUnavailable."""
+        """Reads the log from `position` on, or from a little before its last known number. Raises StoreUnavailable,
+        JobNotFound if Redis has lost the job since."""
         # The last event is always read: without the terminal one, a watcher at the very end would wait for ever.
         self._window = Window(max(min(position, last_seq - 1), last_seq - _REACH, 0), self._max_bytes)
         await self._read_on()
         while self._stale:  # the channel spoke while the log was read
             self._stale = False
             await self._read_on()
+        if self._window.newest < last_seq and await self._log.gone([self.job_id]):
+            raise JobNotFound(f"job {self.job_id} is gone from Redis")
         self._started = True
 
     def add(self, watcher: Watcher) -> None:

@@ -201,7 +201,7 @@ class Stack:
     """Use it as a context manager; everything ends with it, and with the process that started it, however that dies.
 
     `aof`: Redis keeps what it was told over a `redis.restart()`. `settings` go over SETTINGS and into all processes;
-    `model_url`: use another model than the demo model. `routed`: APIs and workers reach Redis over a Route for each kind.
+    `model_url`: use another model than the demo model. `routed`: APIs reach Redis over one Route, workers over another.
     """
 
     def __init__(
