@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from arq.connections import ArqRedis
 from pydantic import AnyUrl
+from redis.exceptions import ResponseError
 
 from api.subscriber import Subscriber
 from readalong.connection import connect
@@ -279,3 +280,52 @@ async def test_close_while_redis_is_away_leaves_nothing() -> None:
             await until(lambda: proxy.accepted > 0, "a try")
         with pytest.raises(asyncio.CancelledError):
             await waiting
+
+
+async def test_a_redis_that_is_busy_with_a_script_is_asked_again_until_it_subscribes(
+    redis_server: RedisServer, resources: AsyncExitStack
+) -> None:
+    """It refuses the SUBSCRIBE and keeps the connection: nothing would ever be heard on it."""
+    server = resources.enter_context(RedisServer.start(binary=redis_server.binary))
+    server.command("CONFIG", "SET", "lua-time-limit", "1")
+    proxy = await resources.enter_async_context(Proxy(server.port))
+    heard = await resources.enter_async_context(listening(proxy.url, heartbeat=60))
+    await heard.subscriber.subscribe("c")
+    seen: list[bytes] = []
+    proxy.keeps = lambda piece: not seen.append(piece)
+
+    async def endless() -> None:
+        with pytest.raises(ResponseError):
+            await asyncio.to_thread(server.command, "EVAL", "while true do end", 0)
+
+    busy = asyncio.create_task(endless())
+
+    async def is_busy() -> bool:
+        try:
+            await asyncio.to_thread(server.command, "PING")
+        except ResponseError:
+            return True
+        return False
+
+    await until(is_busy, "a busy server")
+    proxy.cut()
+    await until(lambda: b"".join(seen).count(b"-BUSY") > 6, "refusals on several connections")
+    server.command("SCRIPT", "KILL")
+    await busy
+    await heard.reaches_gap(1)
+    assert server.command("PUBLISH", "c", "x") == 1
+
+
+async def test_a_redis_that_drops_each_connection_as_soon_as_it_subscribes_is_not_asked_without_a_pause(
+    redis_server: RedisServer, resources: AsyncExitStack
+) -> None:
+    """A limit for subscribers that is too small for us, for example."""
+    server = resources.enter_context(RedisServer.start(binary=redis_server.binary))
+    server.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 1 0 0")
+    proxy = await resources.enter_async_context(Proxy(server.port))
+    heard = await resources.enter_async_context(listening(proxy.url))
+    await until(lambda: proxy.accepted > 1, "a second connection")
+    await asyncio.sleep(1.5)  # the time itself in which they are counted
+    assert proxy.accepted <= 12
+    server.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 0 0 0")
+    await heard.subscriber.subscribe("c")

@@ -20,6 +20,8 @@ class Proxy:
 
     def __init__(self, target: int) -> None:
         self.port = 0
+        #: The port of new connections' server.
+        self.target = target
         #: New connections are closed at once.
         self.refusing = False
         #: Asked for each piece that the server sends: False loses it. A piece is whole messages if they come apart.
@@ -28,7 +30,6 @@ class Proxy:
         self.delay = 0.0
         #: Connections made so far.
         self.accepted = 0
-        self._target = target
         self._stalling = False
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -112,7 +113,7 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, stalled: bool) -> None:
         try:
-            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:  # the server is away: so is what stands behind this connection
             writer.transport.abort()
             return
