@@ -33,6 +33,8 @@ class Pipe:
         self._timeout = timeout
         self._link: Link | None = None
         self._connecting: asyncio.Task[None] | None = None
+        self._tried = asyncio.Event()
+        self._failure: Exception | None = None
         self._failed_at = -_PAUSE
         self._opened_at = 0.0
         self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
@@ -72,29 +74,29 @@ class Pipe:
 
     async def _connect(self) -> None:
         """All who wait share one try: behind a route that swallows everything they would wait for one another's."""
-        if (connecting := self._connecting) is None:
-            connecting = self._connecting = asyncio.create_task(self._open(), name="pipe connects")
-            connecting.add_done_callback(lambda done: done.cancelled() or done.exception())  # all may be gone
-        try:
-            # Shielded: the first one's cancellation must not take the connection from the others.
-            await asyncio.shield(connecting)
-        except asyncio.CancelledError:
-            if connecting.cancelled():
-                raise ConnectionError("the connection was closed") from None
-            raise
+        if self._connecting is None:
+            self._tried.clear()
+            # A task of its own: the first caller's cancellation must not take the connection from the others.
+            self._connecting = asyncio.create_task(self._open(), name="pipe connects")
+        await self._tried.wait()
+        if self._link is None and self._failure is not None:
+            raise self._failure
 
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
+        self._failure = ConnectionError("the connection was closed")
         try:
             await asyncio.sleep(self._failed_at + _PAUSE - loop.time())
             self._link = await Link.open(self._pool.make_connection(), self._answered, self._lost)
+            self._failure = None
             self._opened_at = loop.time()
             self._look()
-        except BaseException:
+        except Exception as error:
+            self._failure = error
             self._failed_at = loop.time()
-            raise
         finally:
             self._connecting = None
+            self._tried.set()
 
     def _answered(self, answer: Any) -> None:
         if not self._waiting:

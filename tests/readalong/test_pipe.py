@@ -113,7 +113,7 @@ async def test_a_script_that_redis_forgot_is_sent_again(redis_url: str, resource
 
 async def test_callers_that_wait_for_a_connection_share_one_try_and_its_failure(redis_server: RedisServer) -> None:
     """Behind a route that swallows everything they would wait for one another's tries, one after the other."""
-    async with Proxy(redis_server.port) as proxy, piped(proxy.url) as (redis, pipe):
+    async with Proxy(redis_server.port) as proxy, piped(proxy.url) as (_, pipe):
         proxy.refusing = True
         calls = (pipe.execute_command("PING") for _ in range(100))
         answers = await asyncio.gather(*calls, return_exceptions=True)
@@ -146,7 +146,7 @@ async def test_to_close_while_it_connects_tells_who_waits() -> None:
 async def test_after_a_failover_the_name_is_asked_anew_though_the_old_primary_still_answers(
     redis_server: RedisServer, resources: AsyncExitStack, way: str
 ) -> None:
-    """It is a replica by now, and would refuse each write for ever; its reads go on until we leave it."""
+    """It is a replica by now, and would refuse each write for ever."""
     old = resources.enter_context(RedisServer.start(binary=redis_server.binary))
     proxy = await resources.enter_async_context(Proxy(old.port))
     redis, pipe = await resources.enter_async_context(piped(proxy.url))
@@ -159,7 +159,6 @@ async def test_after_a_failover_the_name_is_asked_anew_though_the_old_primary_st
         try:
             await execute("SET", "after", "1")
         except ReadOnlyError:
-            assert await execute("GET", "before") == b"1"
             return False
         return True
 
