@@ -235,7 +235,7 @@ async def test_the_streams_of_a_job_that_redis_lost_end_and_it_is_unknown(
 ) -> None:
     """A Redis that came back without it: no event will come, and a closed feed would pass for an ended job."""
     lost, kept = await Player.start(log), await Player.start(log)
-    async with a_hub(settings) as hub:
+    async with a_hub(settings) as hub, asyncio.timeout(20):
         clients = [Client() for _ in range(3)]
         watching = [asyncio.create_task(client.watch(hub, lost.job_id)) for client in clients]
         other = Client()
