@@ -119,4 +119,4 @@ async def test_a_subscription_that_redis_drops_because_nobody_reads_it_costs_no_
     redis.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 33554432 8388608 60")
     api.cont()
     await assert_unharmed(job, watching)
-    assert "subscription lost" in api.output
+    await until(lambda: "subscription lost" in api.output, "the API to notice")
