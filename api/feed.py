@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from api.formats import Format
@@ -35,7 +35,8 @@ class Feed:
     """A window of the newest events, and pages of `SPAN` older ones, so that a thousand who come back at once read
     each page once. Both are bounded by `max_bytes`."""
 
-    def __init__(self, job_id: str, log: Log, max_bytes: int) -> None:
+    def __init__(self, job_id: str, log: Log, max_bytes: int, on_gone: Callable[[Feed], None]) -> None:
+        """`on_gone(feed)` is called when a repair finds that Redis has lost the job."""
         self.job_id = job_id
         self.watchers: set[Watcher] = set()
         #: The job is erased, or the process stops: nothing more will come.
@@ -44,6 +45,7 @@ class Feed:
         self.cancel_on_disconnect = False
         self._log = log
         self._max_bytes = max_bytes
+        self._on_gone = on_gone
         self._window = Window(0, max_bytes)
         self._repairing: asyncio.Task[None] | None = None
         self._stale = False
@@ -70,13 +72,16 @@ class Feed:
         return self._window.newest
 
     async def start(self, position: int, last_seq: int) -> None:
-        """Reads the log from `position` on, or from a little before its last known number. Raises StoreUnavailable."""
+        """Reads the log from `position` on, or from a little before its last known number. Raises StoreUnavailable,
+        JobNotFound if Redis has lost the job since."""
         # The last event is always read: without the terminal one, a watcher at the very end would wait for ever.
         self._window = Window(max(min(position, last_seq - 1), last_seq - _REACH, 0), self._max_bytes)
         await self._read_on()
         while self._stale:  # the channel spoke while the log was read
             self._stale = False
             await self._read_on()
+        if self._window.newest < last_seq and await self._log.gone([self.job_id]):
+            raise JobNotFound(f"job {self.job_id} is gone from Redis")
         self._started = True
 
     def add(self, watcher: Watcher) -> None:
@@ -153,6 +158,11 @@ class Feed:
                 self._stale = False
                 try:
                     await self._read_on()
+                    if not self._window.ended and await self._log.gone([self.job_id]):
+                        # A Redis that came back without it: no event will come, and its watchers would wait for ever.
+                        logger.warning("job %s is gone from Redis; its streams end", self.job_id)
+                        self._on_gone(self)
+                        return
                 except StoreUnavailable as error:
                     logger.debug("feed of %s: %s", self.job_id, error)
                     self._stale = True

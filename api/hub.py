@@ -12,7 +12,7 @@ from arq.connections import ArqRedis
 from api.feed import Feed
 from api.subscriber import Subscriber
 from readalong.connection import translated
-from readalong.errors import JobNotFound, StoreUnavailable
+from readalong.errors import JobNotFound, Stopping
 from readalong.events import parse_live
 from readalong.log import Log
 from readalong.settings import Settings
@@ -61,11 +61,11 @@ class Hub:
     async def feed(self, job_id: str, position: int) -> Feed:
         """The feed of a job, ready to be watched from `position`.
 
-        Raises JobNotFound, UnknownSchema, StoreUnavailable.
+        Raises JobNotFound, UnknownSchema, StoreUnavailable, Stopping.
         """
         if self._closed:
             # A closed feed would pass for an ended job, and its watcher would never come back.
-            raise StoreUnavailable("This process is stopping.", retry_after=1)
+            raise Stopping("This process is stopping.", retry_after=1)
         if (timer := self._timers.pop(job_id, None)) is not None:
             timer.cancel()
         feed = self._feeds.get(self._channel(job_id))
@@ -80,7 +80,7 @@ class Hub:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
             if starting.cancelled():
-                raise StoreUnavailable("This process is stopping.", retry_after=1) from None
+                raise Stopping("This process is stopping.", retry_after=1) from None
             raise
 
     def left(self, feed: Feed) -> None:
@@ -119,7 +119,7 @@ class Hub:
 
     async def _open(self, job_id: str, position: int) -> Feed:
         channel = self._channel(job_id)
-        feed = Feed(job_id, self._log, self._max_bytes)
+        feed = Feed(job_id, self._log, self._max_bytes, on_gone=self._drop)
         self._feeds[channel] = feed
         # At the same time as the record is read: most jobs that are opened run.
         subscribing = asyncio.create_task(self._subscriber.subscribe(channel.decode()))

@@ -21,6 +21,7 @@ from readalong.errors import (
     JobNotFound,
     QueueFull,
     ReadalongError,
+    Stopping,
     StoreUnavailable,
     UnknownSchema,
 )
@@ -37,6 +38,7 @@ _STATUS: Final[dict[type[ReadalongError], int]] = {
     QueueFull: 429,
     StoreUnavailable: 503,
     UnknownSchema: 503,
+    Stopping: 503,
 }
 #: Codes of InvalidRequest with a status of their own.
 _STATUS_OF_CODE: Final = {

@@ -18,7 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from readalong.connection import translated
+from readalong.connection import as_ours, translated
 from readalong.errors import StoreUnavailable
 from readalong.link import Link, pack
 
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 #: Heartbeats sent and not heard, one after the other, from which on the connection counts as dead. They are counted
 #: and not timed: a process that was paused has sent none, and has only not read what came yet.
 _MISSED: Final = 3
+#: Seconds that a connection must last for the next one to be tried at once: Redis may drop each as soon as it is made.
+_STABLE: Final = 1.0
 
 
 class Subscriber:
@@ -115,6 +117,7 @@ class Subscriber:
             self._link.send(pack((command, *names)))
 
     async def _stay_connected(self) -> None:
+        loop = asyncio.get_running_loop()
         pause = 0.05
         first = True
         while True:
@@ -127,17 +130,19 @@ class Subscriber:
             except (RedisError, OSError) as error:
                 self._complain(error, again=pause > 0.05)
             else:
-                pause = 0.05
                 self._unheard = 0
                 channels = {self._own, *self._wanted}
                 self._sent = Counter(channels)
                 self._missing = set() if first else set(channels)
                 self._link = link
+                connected_at = loop.time()
                 self._send("SUBSCRIBE", *channels)
                 try:
                     await link.lost.wait()
                 finally:
                     link.abort()
+                if loop.time() - connected_at > _STABLE:
+                    pause = 0.05
             first = False
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, 1.0)
@@ -155,6 +160,8 @@ class Subscriber:
         if isinstance(answer, Exception):
             # Not allowed to subscribe, for example. Without a confirmation nobody takes it for done.
             logger.error("subscription: %s", answer)
+            if self._link is not None and isinstance(answer, RedisError) and as_ours(answer) is not None:
+                self._link.abort()  # Redis is busy with a script: what it refused is asked for again
             return
         kind, channel, data = answer
         if kind == b"message":

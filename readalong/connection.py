@@ -41,8 +41,21 @@ PASSING = (
     TryAgainError,
     OSError,
 )
-#: The same among the errors to which redis-py's client of one server gives no class of their own.
-_PASSING_CODES = ("MISCONF", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "UNKILLABLE", "BUSY")
+#: The same among the errors to which redis-py's client of one server gives no class of their own. UNBLOCKED is what a
+#: BLPOP hears when its server becomes a replica, the last one what a script hears that somebody has killed.
+_PASSING_CODES = (
+    "MISCONF",
+    "NOREPLICAS",
+    "CLUSTERDOWN",
+    "MASTERDOWN",
+    "TRYAGAIN",
+    "UNKILLABLE",
+    "UNBLOCKED",
+    "BUSY",
+    "Script killed",
+)
+#: What a Redis says that is there and takes no writes.
+_REFUSALS = {OutOfMemoryError: "it is full (maxmemory)", ReadOnlyError: "it is a read-only replica"}
 
 
 def connect(settings: Settings, *, max_connections: int = 64) -> ArqRedis:
@@ -50,6 +63,7 @@ def connect(settings: Settings, *, max_connections: int = 64) -> ArqRedis:
 
     Every command may wait `redis_timeout` for a connection and for its answer, and is tried three times in all
     when the connection breaks: all that we send may be repeated. A BLPOP must block for less than the time-out.
+    A replica's refusal breaks the connection too: after a failover the same name may lead to the new primary.
     """
     pool = BlockingConnectionPool.from_url(
         str(settings.redis_url),
@@ -60,7 +74,7 @@ def connect(settings: Settings, *, max_connections: int = 64) -> ArqRedis:
         socket_connect_timeout=settings.redis_timeout,
         socket_keepalive=True,
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), 2),
-        retry_on_error=[ConnectionError, TimeoutError],
+        retry_on_error=[ConnectionError, TimeoutError, ReadOnlyError],
     )
     pool.connection_class = cancellable(pool.connection_class)
     if settings.sentinels:
@@ -94,10 +108,13 @@ def translated() -> Iterator[None]:
 
 def as_ours(error: RedisError | OSError) -> StoreUnavailable | None:
     """StoreUnavailable for an error that may pass; None for a mistake of ours."""
+    for kind, why in _REFUSALS.items():
+        if isinstance(error, kind):
+            return StoreUnavailable(f"Redis refuses writes: {why}", retry_after=1)
     if isinstance(error, PASSING):
         return StoreUnavailable(f"Redis does not answer: {type(error).__name__}", retry_after=1)
     if not isinstance(error, ResponseError):
         return StoreUnavailable(f"Redis failed: {type(error).__name__}", retry_after=1)
     if str(error).startswith(_PASSING_CODES):
-        return StoreUnavailable(f"Redis refuses writes: {str(error).split()[0]}", retry_after=1)
+        return StoreUnavailable(f"Redis refuses for now: {str(error).split()[0]}", retry_after=1)
     return None

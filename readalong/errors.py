@@ -8,6 +8,7 @@
     ├── QueueFull               as many jobs wait as the settings allow
     ├── StoreUnavailable        Redis is away, loading, full or read-only
     ├── UnknownSchema           another version wrote this job
+    ├── Stopping                this process stops; another one serves
     ├── Fenced                  a newer attempt writes this log, or the job has ended or is gone
     ├── ModelError              the model refused, failed or broke off
     └── BadSettings             a setting that cannot be used
@@ -66,6 +67,11 @@ class UnknownSchema(ReadalongError):
     """Retryable: while an upgrade is under way, another process may know it."""
 
     code = "unknown_schema"
+    retryable = True
+
+
+class Stopping(ReadalongError):
+    code = "stopping"
     retryable = True
 
 

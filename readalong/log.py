@@ -39,7 +39,7 @@ class Verdict(StrEnum):
 
 class Claim(NamedTuple):
     """A started attempt. `waited`: seconds since submit. `note`: the cancel flag, or the reason of the loss.
-    `model` and `request` are there if the verdict is RUN."""
+    `model`, `request` and `begun`, the event that it wrote, are there if the verdict is RUN."""
 
     verdict: Verdict
     attempt: int = 0
@@ -48,14 +48,25 @@ class Claim(NamedTuple):
     note: str = ""
     model: str = ""
     request: bytes = b""
+    begun: tuple[str, bytes] | None = None
+    worker: bytes = b""
+    #: Its own, unlike the attempt's number, which comes twice when Redis has lost a claim.
+    token: str = ""
+
+    @property
+    def fence(self) -> str:
+        """What its writes name, so that no other attempt's count as its own."""
+        return f"{self.attempt}:{self.token}"
 
 
 class Appended(NamedTuple):
-    """Where the log stands. After a `gap`, send again from `last_seq` + 1. `flag` is the cancel flag, None if unset."""
+    """Where the log stands. After a `gap`, send again from `last_seq` + 1; if it is `behind`, restore first.
+    `flag` is the cancel flag, None if unset."""
 
     gap: bool
     last_seq: int
     flag: str | None
+    behind: bool = False
 
 
 class Submission(NamedTuple):
@@ -78,6 +89,8 @@ _LONGEST_QUOTED: Final = 65_536
 
 #: Keys that one look for forgotten flags goes through.
 _LOOKED_AT: Final = 1000
+#: The writer: `Claim.fence`, or the number of its attempt alone.
+Fence = str | int
 
 #: An entry of a stream: its id and its fields.
 Entry = tuple[bytes, dict[bytes, bytes]]
@@ -127,26 +140,42 @@ class Log:
         verdict = Verdict(answer[0].decode())
         if len(answer) == 1:
             return Claim(verdict)
-        started = Claim(verdict, answer[1], answer[2], answer[3] / 1000, answer[4].decode(errors="replace"))
-        return started if verdict is not Verdict.RUN else started._replace(model=answer[5].decode(), request=answer[6])
+        started = Claim(
+            verdict,
+            answer[1],
+            answer[2],
+            answer[3] / 1000,
+            answer[4].decode(errors="replace"),
+            worker=worker,
+            token=token,
+        )
+        if verdict is not Verdict.RUN:
+            return started
+        return started._replace(model=answer[5].decode(), request=answer[6], begun=(answer[7].decode(), answer[8]))
 
-    async def append(self, job_id: str, attempt: int, first: int, drafts: Sequence[tuple[str, bytes]]) -> Appended:
+    async def restore(self, job_id: str, claim: Claim) -> Appended:
+        """Takes up again a claim that Redis has lost. Answers a gap: where the log stands, all the rest of which the
+        caller sends again. Raises Fenced, StoreUnavailable."""
+        keys = self._keys.of_job(job_id)
+        return _appended(job_id, await self._run("restore", keys, claim.attempt, claim.fence, claim.worker))
+
+    async def append(self, job_id: str, fence: Fence, first: int, drafts: Sequence[tuple[str, bytes]]) -> Appended:
         """Appends events from number `first` on: (type, data as JSON). Raises Fenced, StoreUnavailable."""
         flat = [part for draft in drafts for part in draft]
         keys = self._keys.of_job(job_id)
         if self._pipe is not None:
             # Each token takes this way, so it goes past two coroutines.
             try:
-                packed = pack(("EVALSHA", _APPEND, len(keys), *keys, attempt, first, *flat))
+                packed = pack(("EVALSHA", _APPEND, len(keys), *keys, fence, first, *flat))
                 return _appended(job_id, await self._pipe.call(packed))
             except (RedisError, OSError):
                 pass  # to append twice is to append once: the longer way connects, sends the text, and says what fails
-        return _appended(job_id, await self._run("append", keys, attempt, first, *flat))
+        return _appended(job_id, await self._run("append", keys, fence, first, *flat))
 
     async def finish(
         self,
         job_id: str,
-        attempt: int,
+        fence: Fence,
         first: int,
         drafts: Sequence[tuple[str, bytes]],
         fields: dict[str, Argument],
@@ -155,15 +184,15 @@ class Log:
         status = Status(drafts[-1][0])
         flat = [part for pair in fields.items() for part in pair]
         events = [part for draft in drafts for part in draft]
-        end = (attempt, first, status, self._retention_ms, len(fields), *flat, *events)
+        end = (fence, first, status, self._retention_ms, len(fields), *flat, *events)
         return _appended(job_id, await self._run("finish", self._keys.of_job(job_id), *end))
 
-    async def hand_over(self, job_id: str, attempt: int, reason: str, *, counts: bool) -> None:
+    async def hand_over(self, job_id: str, fence: Fence, reason: str, *, counts: bool) -> None:
         """Lets the next claim go on as a new attempt for this reason; `counts`: as a lost one.
 
-        Raises Fenced, StoreUnavailable.
+        Nothing is left to hand over if Redis has lost the claim. Raises Fenced, StoreUnavailable.
         """
-        answer = await self._run("handover", self._keys.of_job(job_id), attempt, reason, int(counts))
+        answer = await self._run("handover", self._keys.of_job(job_id), fence, reason, int(counts))
         _appended(job_id, answer)
 
     async def cancel(self, job_id: str, by: str, at_ms: int) -> Status | None:
@@ -377,6 +406,6 @@ def _text(flag: bytes | None) -> str | None:
 
 def _appended(job_id: str, answer: list[Any]) -> Appended:
     verdict = answer[0]
-    if verdict in (b"ok", b"gap"):
-        return Appended(verdict == b"gap", answer[1], _text(answer[2]))
+    if verdict in (b"ok", b"gap", b"behind"):
+        return Appended(verdict != b"ok", answer[1], _text(answer[2]), verdict == b"behind")
     raise Fenced(f"job {job_id}: this attempt may not write: {verdict.decode()}", code=verdict.decode())

@@ -17,6 +17,10 @@ from redis.exceptions import ConnectionError, ReadOnlyError, TimeoutError
 from readalong.link import Link, pack
 
 _TRIES: Final = 3
+#: Seconds from a connection that failed to the next try: many callers that wait for Redis would try without a pause.
+_PAUSE: Final = 0.1
+#: Seconds after which a connection to a server that turns out to be a replica is given up; reads go on meanwhile.
+_REPLICA: Final = 1.0
 
 
 class Pipe:
@@ -28,7 +32,11 @@ class Pipe:
         self._pool = redis.connection_pool
         self._timeout = timeout
         self._link: Link | None = None
-        self._connecting = asyncio.Lock()
+        self._connecting: asyncio.Task[None] | None = None
+        self._tried = asyncio.Event()
+        self._failure: Exception | None = None
+        self._failed_at = -_PAUSE
+        self._opened_at = 0.0
         self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
         self._watch: asyncio.TimerHandle | None = None
 
@@ -57,15 +65,38 @@ class Pipe:
         return answer
 
     async def close(self) -> None:
+        if (connecting := self._connecting) is not None:
+            connecting.cancel()
+            await asyncio.gather(connecting, return_exceptions=True)
         if (link := self._link) is not None:
             link.abort()
             await link.lost.wait()
 
     async def _connect(self) -> None:
-        async with self._connecting:
-            if self._link is None:
-                self._link = await Link.open(self._pool.make_connection(), self._answered, self._lost)
-                self._look()
+        """All who wait share one try: behind a route that swallows everything they would wait for one another's."""
+        if self._connecting is None:
+            self._tried.clear()
+            # A task of its own: the first caller's cancellation must not take the connection from the others.
+            self._connecting = asyncio.create_task(self._open(), name="pipe connects")
+        await self._tried.wait()
+        if self._link is None and self._failure is not None:
+            raise self._failure
+
+    async def _open(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._failure = ConnectionError("the connection was closed")
+        try:
+            await asyncio.sleep(self._failed_at + _PAUSE - loop.time())
+            self._link = await Link.open(self._pool.make_connection(), self._answered, self._lost)
+            self._failure = None
+            self._opened_at = loop.time()
+            self._look()
+        except Exception as error:
+            self._failure = error
+            self._failed_at = loop.time()
+        finally:
+            self._connecting = None
+            self._tried.set()
 
     def _answered(self, answer: Any) -> None:
         if not self._waiting:
@@ -74,12 +105,18 @@ class Pipe:
         if future.done():  # its caller was cancelled meanwhile
             return
         if isinstance(answer, Exception):
-            if isinstance(answer, ReadOnlyError) and self._link is not None:
-                # It was the primary once. Whoever connects anew finds the one that is it now.
-                self._link.abort()
             future.set_exception(answer)
+            if isinstance(answer, ReadOnlyError):
+                self._leave_replica()
         else:
             future.set_result(answer)
+
+    def _leave_replica(self) -> None:
+        """After a failover the same name may lead to the new primary; this connection never would."""
+        now = asyncio.get_running_loop().time()
+        if self._link is not None and now - self._opened_at > _REPLICA:
+            self._link.leave()
+            self._lost(ConnectionError("connected to a replica"))
 
     def _lost(self, error: Exception) -> None:
         waiting, self._waiting = self._waiting, deque()

@@ -14,7 +14,7 @@ from readalong.connection import as_ours
 from readalong.pipe import Pipe
 
 #: Scripts of a job's log; they share lua/lib.lua and take the job's four keys, compact one more.
-LOG_SCRIPTS: Final = ("submit", "claim", "append", "finish", "cancel", "handover", "compact")
+LOG_SCRIPTS: Final = ("submit", "claim", "restore", "append", "finish", "cancel", "handover", "compact")
 QUEUE_SCRIPTS: Final = ("room", "list", "enqueue", "take", "renew", "release", "attend", "orphans", "unlist")
 
 Argument = str | bytes | int

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import orjson
 from arq.connections import ArqRedis
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError, RedisError
 
 from readalong.errors import StoreUnavailable
 from readalong.log import Log
@@ -27,6 +27,7 @@ class Cancels:
         self._runs = runs
         self._every = settings.cancel_poll
         self._channel = settings.keys.control
+        self._patience = settings.redis_timeout
 
     async def poll(self) -> None:
         """Looks at the flags of all silent jobs in one command, for ever."""
@@ -44,11 +45,20 @@ class Cancels:
             pubsub = self._redis.pubsub()
             try:
                 await pubsub.subscribe(self._channel)
+                asked = False
                 while True:
-                    message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=5.0)
-                    pause = 0.1
+                    message = await pubsub.get_message(timeout=self._patience)
                     if message is not None:
-                        await self._nudged(message["data"])
+                        asked = False
+                        pause = 0.1
+                        if message["type"] == "message":
+                            await self._nudged(message["data"])
+                    elif asked:
+                        # Half-open: nothing else would ever tell it from a quiet one.
+                        raise ConnectionError("no answer")
+                    else:
+                        asked = True
+                        await pubsub.ping()
             except (RedisError, OSError) as error:
                 logger.debug("control channel: %s", error)
                 await asyncio.sleep(pause)

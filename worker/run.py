@@ -70,7 +70,7 @@ class Run:
         self._loop = asyncio.get_running_loop()
         self._chunks = Chunks()
         self._meter = Meter(claim.waited, self._loop.time())
-        self._tail = Tail(log, job_id, claim.attempt, claim.last_seq, settings.redis_outage)
+        self._tail = Tail(log, job_id, claim, settings.redis_outage)
         self._order: _Order | None = None
         self._task: asyncio.Task[None] | None = None
         self._heard_at = 0.0
@@ -209,10 +209,10 @@ class Run:
         if order.stop is Stop.FENCED:
             return False
         if order.stop is Stop.DRAIN:
-            await self._log.hand_over(self.job_id, self._claim.attempt, "worker_stopped", counts=False)
+            await self._log.hand_over(self.job_id, self._claim.fence, "worker_stopped", counts=False)
             return False
         if error is not None and error.code in ("model_cut", "model_stalled") and self._settings.on_cut == "retry":
-            await self._log.hand_over(self.job_id, self._claim.attempt, error.code, counts=True)
+            await self._log.hand_over(self.job_id, self._claim.fence, error.code, counts=True)
             return False
         if order.stop is Stop.CANCELLED:
             await self._finish([], "cancelled", {"by": who(order.by)})

@@ -71,7 +71,7 @@ class Runner:
         """
         claiming = self._claims.pop(job_id, None)
         if claiming is not None and (claim := await claiming).verdict is Verdict.RUN:
-            await self._log.hand_over(job_id, claim.attempt, "worker_stopped", counts=False)
+            await self._log.hand_over(job_id, claim.fence, "worker_stopped", counts=False)
 
     def forget(self, job_id: str) -> None:
         """The job's task is over."""

@@ -8,9 +8,9 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from readalong.errors import StoreUnavailable
+from readalong.errors import Fenced, StoreUnavailable
 from readalong.events import SPAN, Draft, Event, merge
-from readalong.log import Appended, Log, encode
+from readalong.log import Appended, Claim, Log, encode
 from readalong.scripts import Argument
 
 logger = logging.getLogger(__name__)
@@ -19,19 +19,24 @@ logger = logging.getLogger(__name__)
 #: it, and Redis serves nobody meanwhile.
 _MOST: Final = 100_000
 _MOST_BEFORE: Final = 10_000
+#: Stands for each event of the attempts before that Redis has lost and nobody has any more: it keeps the numbers, and
+#: what it would say is void.
+_VOID: Final = ("content", b'{"content":""}')
 
 
 class Tail:
     """Keeps the attempt's events until its end: Redis may lose its newest ones (a failover, a restart without AOF)."""
 
-    def __init__(self, log: Log, job_id: str, attempt: int, last_seq: int, outage: float) -> None:
-        """`last_seq` is the log's last number at the claim; `outage` is seconds to wait for a Redis that is away."""
+    def __init__(self, log: Log, job_id: str, claim: Claim, outage: float) -> None:
+        """`outage` is seconds to wait for a Redis that is away."""
         self._log = log
         self._job_id = job_id
-        self._attempt = attempt
-        self._start = last_seq
-        self._written = last_seq
-        self._kept: list[tuple[str, bytes]] = []
+        self._claim = claim
+        self._fence = claim.fence
+        #: With the event of the claim itself, which Redis may lose too.
+        self._kept: list[tuple[str, bytes]] = [] if claim.begun is None else [claim.begun]
+        self._start = claim.last_seq - len(self._kept)
+        self._written = claim.last_seq
         self._outage = outage
 
     async def append(self, drafts: list[Draft]) -> str | None:
@@ -39,7 +44,7 @@ class Tail:
         events = encode(drafts)
         self._kept += events
         try:
-            answer = await self._log.append(self._job_id, self._attempt, self._written + 1, events)
+            answer = await self._log.append(self._job_id, self._fence, self._written + 1, events)
         except StoreUnavailable:
             if not self._outage:
                 raise
@@ -54,7 +59,7 @@ class Tail:
         self._kept += encode(drafts)
 
         async def write(first: int, events: list[tuple[str, bytes]]) -> Appended:
-            return await self._log.finish(self._job_id, self._attempt, first, events, fields)
+            return await self._log.finish(self._job_id, self._fence, first, events, fields)
 
         await self._write(write, None)
 
@@ -71,12 +76,16 @@ class Tail:
         if len(entries) == len(self._kept):
             return
         try:
-            await self._log.compact(self._job_id, self._attempt, self._start + 1, entries)
+            await self._log.compact(self._job_id, self._claim.attempt, self._start + 1, entries)
         except StoreUnavailable as error:
             logger.info("job %s: its log stays as it is: %s", self._job_id, error)
 
     async def _append(self, first: int, events: list[tuple[str, bytes]]) -> Appended:
-        return await self._log.append(self._job_id, self._attempt, first, events)
+        return await self._log.append(self._job_id, self._fence, first, events)
+
+    def _unwritten(self) -> list[tuple[str, bytes]]:
+        lost = self._start - self._written
+        return [_VOID] * lost + self._kept if lost > 0 else self._kept[-lost:]
 
     async def _write(
         self, write: Callable[[int, list[tuple[str, bytes]]], Awaitable[Appended]], outage: float | None
@@ -86,7 +95,11 @@ class Tail:
         pause = 0.05
         while True:
             try:
-                answer = await write(self._written + 1, self._kept[self._written - self._start :])
+                answer = await write(self._written + 1, self._unwritten())
+                if answer.behind:
+                    if self._claim.begun is None:
+                        raise Fenced(f"job {self._job_id}: Redis has lost the claim")  # the next one finds the same
+                    answer = await self._log.restore(self._job_id, self._claim)
             except StoreUnavailable as error:
                 away = loop.time() - began
                 if outage is not None and away >= outage:

@@ -1,7 +1,7 @@
 -- Appends and publishes, atomically and idempotently.
--- ARGV[1] attempt, ARGV[2] number of the first event, ARGV[3..] type, data, …
+-- ARGV[1] fence, ARGV[2] number of the first event, ARGV[3..] type, data, …
 -- Returns {verdict, last_seq, cancel flag or nil}; the verdicts: ok; gap (the log ends earlier than the writer thinks:
--- send again from last_seq + 1); fenced, ended, gone (stop).
+-- send again from last_seq + 1); behind (it has lost the claim too: restore, then likewise); fenced, ended, gone (stop).
 local no, last = standing(ARGV[1])
 if no then return { no, last, false } end
 local first = tonumber(ARGV[2])

@@ -1,7 +1,8 @@
 -- Starts the next attempt.
 -- ARGV[1] worker (JSON), ARGV[2] claim token, ARGV[3] attempts allowed, ARGV[4] retention (ms).
 -- ARGV[5] the schema that the worker knows.
--- Returns {verdict, attempt, last_seq, ms since submit, flag or '', model, request}; the verdicts:
+-- Returns {verdict, attempt, last_seq, ms since submit, flag or '', model, request, type and data of the event that it
+-- wrote}; the verdicts:
 --   gone       there is no such job
 --   unknown    it has another schema: nothing is changed
 --   ended      it has ended (or had been cancelled while queued: it ends here)
@@ -21,7 +22,8 @@ local waited = now - tonumber(fields[5])
 
 -- The reply to this very claim was lost and the client asks again: the same answer, and nothing is written.
 if fields[6] == ARGV[2] then
-  return { 'run', attempt, last, waited, flag or '', model, request }
+  local begun = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1][2]
+  return { 'run', attempt, last, waited, flag or '', model, request, begun[2], begun[4] }
 end
 
 if status == 'queued' then
@@ -30,9 +32,10 @@ if status == 'queued' then
     return { 'ended' }
   end
   redis.call('HSET', job, 'status', 'running', 'attempt', '1', 'worker', ARGV[1], 'claim', ARGV[2],
-    'started_at', string.format('%d', now))
-  last = write(last, { 'started', '{"attempt":1,"worker":' .. ARGV[1] .. '}' }, 1)
-  return { 'run', 1, last, waited, '', model, request }
+    'fence', '1:' .. ARGV[2], 'started_at', string.format('%d', now))
+  local begun = { 'started', '{"attempt":1,"worker":' .. ARGV[1] .. '}' }
+  last = write(last, begun, 1)
+  return { 'run', 1, last, waited, '', model, request, begun[1], begun[2] }
 end
 
 attempt = attempt + 1
@@ -41,7 +44,8 @@ if not reason then
   reason = 'worker_lost'
   lost = lost + 1
 end
-redis.call('HSET', job, 'attempt', string.format('%d', attempt), 'lost', string.format('%d', lost), 'worker', ARGV[1])
+redis.call('HSET', job, 'attempt', string.format('%d', attempt), 'lost', string.format('%d', lost), 'worker', ARGV[1],
+  'fence', string.format('%d:', attempt) .. ARGV[2])
 -- A late repeat of an older claim must not be answered with this attempt's number: two would write.
 redis.call('HDEL', job, 'claim')
 if flag then
@@ -52,5 +56,6 @@ if lost >= tonumber(fields[8] or ARGV[3]) then
 end
 redis.call('HDEL', job, 'handover')
 redis.call('HSET', job, 'claim', ARGV[2])
-last = write(last, { 'restarted', string.format('{"attempt":%d,"reason":%s,"worker":%s}', attempt, cjson.encode(reason), ARGV[1]) }, 1)
-return { 'run', attempt, last, waited, '', model, request }
+local begun = { 'restarted', string.format('{"attempt":%d,"reason":%s,"worker":%s}', attempt, cjson.encode(reason), ARGV[1]) }
+last = write(last, begun, 1)
+return { 'run', attempt, last, waited, '', model, request, begun[1], begun[2] }

@@ -1,5 +1,5 @@
 -- Appends the last events, the terminal one at their end, and ends the job: the one end.
--- ARGV[1] attempt, ARGV[2] number of the first event, ARGV[3] status, ARGV[4] retention (ms),
+-- ARGV[1] fence, ARGV[2] number of the first event, ARGV[3] status, ARGV[4] retention (ms),
 -- ARGV[5] n, then n fields and values of the hash, then type, data, …
 -- Returns {verdict, last_seq, nil} as append does; a repeat after a lost reply is ok.
 local n = tonumber(ARGV[5])

@@ -70,14 +70,20 @@ local function cancel_queued(flag, retention_ms)
   retire(retention_ms)
 end
 
--- Why `attempt` may not write, or nil if it may; and the last number, and the status.
--- Only the newest attempt of a job that has not ended writes.
-local function standing(attempt)
-  local fields = redis.call('HMGET', job, 'status', 'attempt', 'last_seq')
+-- Why a writer may not write, or nil if it may; and the last number, and the status.
+-- Only the newest attempt of a job that has not ended writes. `fence` is its number and its claim's token, as in the
+-- field `fence`: a number comes twice when Redis has lost the first claim with it. A bare number is compared as such.
+local function standing(fence)
+  local fields = redis.call('HMGET', job, 'status', 'attempt', 'last_seq', 'fence')
   local status, last = fields[1], tonumber(fields[3] or 0)
   if not status then return 'gone', 0, '' end
   -- A queued job has no attempt yet; its hash says 0.
-  if fields[2] ~= attempt or status == 'queued' then return 'fenced', last, status end
+  if (fields[4] ~= fence and fields[2] ~= fence) or status == 'queued' then
+    -- Attempts only rise: Redis has lost the claim of this one, and knows of no other since.
+    local number = tonumber(string.match(fence, '^(%d+):'))
+    local behind = number and not ENDED[status] and tonumber(fields[2]) < number
+    return behind and 'behind' or 'fenced', last, status
+  end
   if ENDED[status] then return 'ended', last, status end
   return nil, last, status
 end

@@ -51,7 +51,7 @@ async def calls(redis: ArqRedis, command: str) -> int:
 
 @asynccontextmanager
 async def started(log: Log, job_id: str, position: int, last_seq: int, max_bytes: int = LARGE) -> AsyncIterator[Feed]:
-    feed = Feed(job_id, log, max_bytes)
+    feed = Feed(job_id, log, max_bytes, Feed.close)
     await feed.start(position, last_seq)
     try:
         yield feed
@@ -116,7 +116,7 @@ async def test_what_the_channel_says_while_the_log_is_read_is_not_lost(
         await arrived.wait()
         return events
 
-    feed = Feed(player.job_id, log, LARGE)
+    feed = Feed(player.job_id, log, LARGE, Feed.close)
     with monkeypatch.context() as patch:
         patch.setattr(log, "read_merged", late)
         starting = asyncio.create_task(feed.start(0, 2))
@@ -379,3 +379,14 @@ async def test_a_hole_that_somebody_made_in_the_log_does_not_make_the_feed_read_
     await redis.xdel(settings.keys.events(player.job_id), "700-0")
     async with asyncio.timeout(WITHIN), started(log, player.job_id, 0, player.last) as feed:
         assert feed.newest == 699
+
+
+async def test_a_feed_of_a_job_that_redis_lost_since_it_was_looked_up_does_not_begin(log: Log) -> None:
+    """Its watchers would wait for ever. One whose newest events are lost waits for its worker to send them again."""
+    player = await Player.start(log)
+    async with started(log, player.job_id, 0, 7) as feed:
+        assert feed.newest == 2
+    await log.erase(player.job_id)
+    with pytest.raises(JobNotFound):
+        async with started(log, player.job_id, 0, 2):
+            pass

@@ -9,7 +9,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from api.hub import Hub
-from readalong.errors import JobNotFound, StoreUnavailable
+from readalong.errors import JobNotFound, Stopping
 from readalong.keys import new_job_id
 from readalong.log import Log
 from readalong.settings import Settings
@@ -247,7 +247,7 @@ async def test_a_closed_hub_ends_its_streams_and_takes_no_more(settings: Setting
         await asyncio.gather(*tasks)
         assert all(client.complete and not client.ended for client in clients)
         for job_id in (player.job_id, (await Player.start(log)).job_id):
-            with pytest.raises(StoreUnavailable):
+            with pytest.raises(Stopping):
                 await hub.feed(job_id, 0)
 
 

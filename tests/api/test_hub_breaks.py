@@ -10,7 +10,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from api.formats.chat_stream import chat_stream
-from readalong.errors import StoreUnavailable
+from readalong.errors import JobNotFound, StoreUnavailable
 from readalong.log import Log
 from readalong.settings import Settings
 from tests.api.helpers import Client, Player, again, check_stream
@@ -228,3 +228,25 @@ async def test_a_hub_that_starts_before_redis_serves_when_redis_comes(log: Log, 
             await player.finish()
             await again(client.watch, hub, player.job_id)
             check_stream(client.seen, 0, player.last)
+
+
+async def test_the_streams_of_a_job_that_redis_lost_end_and_it_is_unknown(
+    settings: Settings, log: Log, redis: ArqRedis
+) -> None:
+    """A Redis that came back without it: no event will come, and a closed feed would pass for an ended job."""
+    lost, kept = await Player.start(log), await Player.start(log)
+    async with a_hub(settings) as hub, asyncio.timeout(20):
+        clients = [Client() for _ in range(3)]
+        watching = [asyncio.create_task(client.watch(hub, lost.job_id)) for client in clients]
+        other = Client()
+        other_watching = asyncio.create_task(other.watch(hub, kept.job_id))
+        await until(lambda: all(client.position == 2 for client in [*clients, other]), "the beginning")
+        await redis.delete(*settings.keys.of_job(lost.job_id))
+        await redis.client_kill_filter(_type="pubsub")
+        await asyncio.gather(*watching)
+        assert all(client.complete and not client.ended for client in clients)
+        with pytest.raises(JobNotFound):
+            await hub.feed(lost.job_id, 2)
+        await kept.finish()
+        await other_watching
+        check_stream(other.seen, 0, kept.last)

@@ -19,6 +19,7 @@ from readalong.errors import (
     JobNotFound,
     QueueFull,
     ReadalongError,
+    Stopping,
     StoreUnavailable,
     UnknownSchema,
 )
@@ -39,6 +40,7 @@ CASES: list[tuple[ReadalongError, int, str, str | None]] = [
     (StoreUnavailable("away", retry_after=0.2), 503, "redis_unavailable", "1"),
     (StoreUnavailable("away", retry_after=2.4), 503, "redis_unavailable", "2"),
     (UnknownSchema("newer", retry_after=5), 503, "unknown_schema", "5"),
+    (Stopping("bye", retry_after=1), 503, "stopping", "1"),
     (BadSettings("not for clients"), 500, "bad_settings", None),
 ]
 

@@ -139,6 +139,18 @@ async def test_a_stopping_process_takes_no_further_request_on_a_connection_that_
 
 
 @on_valkey
+async def test_open_streams_end_before_the_server_waits_for_their_connections(settings: Settings, log: Log) -> None:
+    """uvicorn tells the application to stop when they have closed: it would wait for as long as it may."""
+    player = await Player.start(log)
+    async with a_site(settings) as site:
+        site.server.config.timeout_graceful_shutdown = None
+        async with await site.open(f"/v1/jobs/{player.job_id}/events") as stream:
+            await stream.some(2)
+            async with asyncio.timeout(10):
+                await asyncio.gather(site.server.shutdown(), stream.rest())
+
+
+@on_valkey
 async def test_a_signal_at_the_very_start_is_obeyed(redis_url: str) -> None:
     """Between the first line of its log and the server's own handlers: a deploy that changes its mind."""
     for processes in (1, 2):

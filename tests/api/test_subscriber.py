@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from arq.connections import ArqRedis
 from pydantic import AnyUrl
+from redis.exceptions import ResponseError
 
 from api.subscriber import Subscriber
 from readalong.connection import connect
 from readalong.errors import StoreUnavailable
 from readalong.settings import Settings
+from tests.api.serving import on_valkey
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
@@ -279,3 +281,66 @@ async def test_close_while_redis_is_away_leaves_nothing() -> None:
             await until(lambda: proxy.accepted > 0, "a try")
         with pytest.raises(asyncio.CancelledError):
             await waiting
+
+
+@on_valkey
+async def test_a_redis_that_is_busy_with_a_script_is_asked_again_until_it_subscribes(
+    redis_server: RedisServer, resources: AsyncExitStack
+) -> None:
+    """It refuses the SUBSCRIBE and keeps the connection: nothing would ever be heard on it."""
+    server = resources.enter_context(RedisServer.start(binary=redis_server.binary))
+    server.command("CONFIG", "SET", "lua-time-limit", "1")
+    proxy = await resources.enter_async_context(Proxy(server.port))
+    heard = await resources.enter_async_context(listening(proxy.url, heartbeat=60))
+    await heard.subscriber.subscribe("c")
+    refusals = 0
+
+    def count(piece: bytes) -> bool:
+        nonlocal refusals
+        refusals += piece.count(b"-BUSY")
+        return True
+
+    proxy.keeps = count
+
+    async def endless() -> None:
+        with pytest.raises(ResponseError):
+            await asyncio.to_thread(server.command, "EVAL", "while true do end", 0)
+
+    busy = asyncio.create_task(endless())
+
+    async def is_busy() -> bool:
+        try:
+            await asyncio.to_thread(server.command, "PING")
+        except ResponseError:
+            return True
+        return False
+
+    await until(is_busy, "a busy server")
+    proxy.cut()
+    await until(lambda: refusals > 6, "refusals on several connections")
+    server.command("SCRIPT", "KILL")
+    await busy
+    await heard.reaches_gap(1)
+    assert server.command("PUBLISH", "c", "x") == 1
+
+
+@on_valkey
+async def test_a_redis_that_drops_each_connection_as_soon_as_it_subscribes_is_not_asked_without_a_pause(
+    redis_server: RedisServer,
+) -> None:
+    """A limit for subscribers that is too small for us, for example."""
+    loop = asyncio.get_running_loop()
+
+    def drops(piece: bytes) -> bool:
+        if b"subscribe" in piece:
+            loop.call_soon(proxy.cut)
+        return True
+
+    async with Proxy(redis_server.port) as proxy:
+        proxy.keeps = drops
+        async with listening(proxy.url, heartbeat=60) as heard:
+            await until(lambda: proxy.accepted > 1, "a second connection")
+            await asyncio.sleep(1.5)  # the time itself in which they are counted
+            assert proxy.accepted <= 8
+            proxy.keeps = None
+            await heard.subscriber.subscribe("c")

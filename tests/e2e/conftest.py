@@ -37,6 +37,21 @@ def keeper(running_keeper: Stack) -> Iterator[Stack]:
     assert_no_traceback(running_keeper)
 
 
+@pytest.fixture(scope="session")
+def running_routed() -> Iterator[Stack]:
+    hasty = {"READALONG_REDIS_TIMEOUT": "0.5", "READALONG_HUB_HEARTBEAT": "0.1", "READALONG_LEASE": "10"}
+    with Stack(apis=1, workers=1, settings=hasty, routed=True) as stack:
+        yield stack
+
+
+@pytest.fixture
+def routed(running_routed: Stack) -> Iterator[Stack]:
+    """One API and one worker whose ways to Redis can be cut, slowed and lost, one connection or all."""
+    running_routed.heal()
+    yield running_routed
+    assert_no_traceback(running_routed)
+
+
 def assert_no_traceback(stack: Stack) -> None:
     """Whatever a test did to them, no process may have stumbled over it."""
     for process in stack.processes:

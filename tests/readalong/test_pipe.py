@@ -8,13 +8,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from arq.connections import ArqRedis
-from redis.exceptions import ResponseError, TimeoutError
+from redis.exceptions import ConnectionError, ReadOnlyError, ResponseError, TimeoutError
 
 from readalong.connection import connect
 from readalong.errors import StoreUnavailable
 from readalong.pipe import Pipe
 from readalong.scripts import Scripts
 from readalong.settings import Settings
+from tests.support.proxy import Proxy
+from tests.support.servers import RedisServer, free_port
 from tests.support.waiting import WITHIN, until
 
 
@@ -107,3 +109,58 @@ async def test_a_script_that_redis_forgot_is_sent_again(redis_url: str, resource
     for _ in range(2):
         assert (await Scripts(pipe)("room", ["queue"]))[1] == 0
         await redis.script_flush()
+
+
+async def test_callers_that_wait_for_a_connection_share_one_try_and_its_failure(redis_server: RedisServer) -> None:
+    """Behind a route that swallows everything they would wait for one another's tries, one after the other."""
+    async with Proxy(redis_server.port) as proxy, piped(proxy.url) as (_, pipe):
+        proxy.refusing = True
+        calls = (pipe.execute_command("PING") for _ in range(100))
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(answer) for answer in answers} == {ConnectionError}
+        assert proxy.accepted <= 3, "redis-py's own tries of one connection"
+        proxy.refusing = False
+        assert await pipe.execute_command("ECHO", "back") == b"back"
+
+
+async def test_a_caller_that_is_cancelled_while_it_connects_takes_the_connection_from_nobody(redis_url: str) -> None:
+    async with piped(redis_url) as (_, pipe):
+        first, second = (asyncio.create_task(pipe.execute_command("ECHO", word)) for word in ("first", "second"))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert await second == b"second"
+        assert first.cancelled()
+
+
+async def test_to_close_while_it_connects_tells_who_waits() -> None:
+    async with Proxy(target=1) as proxy, piped(proxy.url, patience=WITHIN) as (_, pipe):
+        proxy.stall()
+        waiting = asyncio.create_task(pipe.execute_command("PING"))
+        await until(lambda: proxy.accepted, "a try")
+        await pipe.close()
+        with pytest.raises(ConnectionError):
+            await waiting
+
+
+@pytest.mark.parametrize("way", ["pipe", "pool"])
+async def test_after_a_failover_the_name_is_asked_anew_though_the_old_primary_still_answers(
+    redis_server: RedisServer, resources: AsyncExitStack, way: str
+) -> None:
+    """It is a replica by now, and would refuse each write for ever."""
+    old = resources.enter_context(RedisServer.start(binary=redis_server.binary))
+    proxy = await resources.enter_async_context(Proxy(old.port))
+    redis, pipe = await resources.enter_async_context(piped(proxy.url))
+    execute = pipe.execute_command if way == "pipe" else redis.execute_command
+    await execute("SET", "before", "1")
+    old.command("REPLICAOF", "127.0.0.1", free_port())
+    proxy.target = redis_server.port
+
+    async def written() -> bool:
+        try:
+            await execute("SET", "after", "1")
+        except ReadOnlyError:
+            return False
+        return True
+
+    await until(written, "a write on the new primary")
+    assert redis_server.command("GET", "after") == "1"

@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Self
+from threading import Thread
+from typing import Self, TypeVar
 
 Filter = Callable[[bytes], bool]
+T = TypeVar("T")
+
+#: Bytes from the beginning of what a client sends that are kept, to tell connections apart.
+_SAID = 16_384
 
 
 class Proxy:
@@ -15,6 +20,8 @@ class Proxy:
 
     def __init__(self, target: int) -> None:
         self.port = 0
+        #: The port of new connections' server.
+        self.target = target
         #: New connections are closed at once.
         self.refusing = False
         #: Asked for each piece that the server sends: False loses it. A piece is whole messages if they come apart.
@@ -22,9 +29,10 @@ class Proxy:
         #: Asked for each command, by its words, of connections that are made from then on. False: neither that one nor
         #: any that follows it on its connection gets through.
         self.admits: Callable[[list[bytes]], bool] | None = None
+        #: Seconds by which each piece that a client sends is late.
+        self.delay = 0.0
         #: Connections made so far.
         self.accepted = 0
-        self._target = target
         self._stalling = False
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -51,9 +59,31 @@ class Proxy:
         for link in self._links:
             link.flowing.clear()
 
+    def freeze(self, chosen: Filter) -> int:
+        """Leaves open connections half-open for ever: those for which `chosen`, asked with the beginning of what their
+        client has said, is true. Answers how many."""
+        links = [link for link in self._links if chosen(bytes(link.said))]
+        for link in links:
+            link.flowing.clear()
+        return len(links)
+
+    def addresses(self, chosen: Filter) -> list[str]:
+        """What the server calls the clients of such connections."""
+        return [link.address for link in self._links if chosen(bytes(link.said))]
+
     def heal(self) -> None:
         """Serves new connections again; those that were stalled stay half-open for ever, as behind a lost route."""
         self._stalling = False
+
+    def mend(self) -> None:
+        """Serves as usual; no connection stays half-open."""
+        self.heal()
+        self.refusing = False
+        self.keeps = None
+        self.delay = 0.0
+        for link in list(self._links):
+            if not link.flowing.is_set():
+                link.abort()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -86,11 +116,12 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, stalled: bool) -> None:
         try:
-            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:  # the server is away: so is what stands behind this connection
             writer.transport.abort()
             return
         link = _Link(writer, there_writer)
+        link.address = "{}:{}".format(*there_writer.get_extra_info("sockname"))
         if stalled:
             link.flowing.clear()
         self._links.add(link)
@@ -130,6 +161,9 @@ class Proxy:
     ) -> None:
         with suppress(OSError):  # a reset ends the link as a close does
             while piece := await reader.read(65_536):
+                if keeps is None:
+                    link.said += piece[: _SAID - len(link.said)]
+                    await asyncio.sleep(self.delay)
                 await link.flowing.wait()
                 if keeps is None or keeps(piece):
                     writer.write(piece)
@@ -143,6 +177,8 @@ class _Link:
     def __init__(self, *writers: asyncio.StreamWriter) -> None:
         self.flowing = asyncio.Event()
         self.flowing.set()
+        self.said = bytearray()
+        self.address = ""
         self._writers = writers
 
     def abort(self) -> None:
@@ -165,3 +201,31 @@ def _command(buffer: bytes) -> tuple[list[bytes], int] | None:
         words.append(rest[:length])
         rest = rest[length + 2 :]
     return words, len(buffer) - len(rest)
+
+
+class Route:
+    """A proxy in a thread of its own, for processes that outlive a test's loop. Leaving it ends the proxy."""
+
+    def __init__(self, target: int) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name="route", daemon=True)
+        self._proxy = Proxy(target)
+
+    def do(self, act: Callable[[Proxy], T]) -> T:
+        """Lets the proxy do something, in its loop."""
+
+        async def doing() -> T:
+            return act(self._proxy)
+
+        return asyncio.run_coroutine_threadsafe(doing(), self._loop).result(10)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._proxy.__aenter__(), self._loop).result(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._proxy.__aexit__(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()

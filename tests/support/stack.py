@@ -20,6 +20,7 @@ from typing import Any, Final, Self
 from readalong.keys import Keys
 from tests.support.client import Entry
 from tests.support.history import appended
+from tests.support.proxy import Proxy, Route
 from tests.support.servers import RedisServer
 
 SECRET: Final = "sk-never-to-be-seen-4f1c9a7e"
@@ -200,7 +201,7 @@ class Stack:
     """Use it as a context manager; everything ends with it, and with the process that started it, however that dies.
 
     `aof`: Redis keeps what it was told over a `redis.restart()`. `settings` go over SETTINGS and into all processes;
-    `model_url`: use another model than the demo model.
+    `model_url`: use another model than the demo model. `routed`: APIs reach Redis over one Route, workers over another.
     """
 
     def __init__(
@@ -211,6 +212,7 @@ class Stack:
         aof: bool = False,
         settings: Mapping[str, str] | None = None,
         model_url: str | None = None,
+        routed: bool = False,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="readalong-stack-"))
         self.redis: RedisServer
@@ -219,6 +221,9 @@ class Stack:
         self.keys = Keys()
         self._counts = (apis, workers)
         self._aof = aof
+        self._routed = routed
+        self.api_route: Route
+        self.worker_route: Route
         self._settings = {**SETTINGS, **(settings or {})}
         self._environment = {
             name: value
@@ -237,7 +242,11 @@ class Stack:
             exits.callback(_end_guard, self._guard)
             exits.callback(self._end)
             self.redis = exits.enter_context(RedisServer.start(aof=self._aof))
-            self._start(self._guard.pid)
+            urls = [self.redis.url] * 2
+            if self._routed:
+                self.api_route, self.worker_route = (exits.enter_context(Route(self.redis.port)) for _ in range(2))
+                urls = [route.do(lambda proxy: proxy.url) for route in (self.api_route, self.worker_route)]
+            self._start(self._guard.pid, *urls)
             self._exits = exits.pop_all()
         return self
 
@@ -266,6 +275,9 @@ class Stack:
         """Brings back what a test killed, stopped or started otherwise, and empties Redis; waits until all is ready."""
         if not self.redis.running:
             self.redis.restart()
+        if self._routed:
+            for route in (self.api_route, self.worker_route):
+                route.do(Proxy.mend)
         whole = True
         for process in self.processes:
             process.mark()
@@ -336,15 +348,16 @@ class Stack:
             if process.log.exists()
         )
 
-    def _start(self, group: int) -> None:
+    def _start(self, group: int, api_redis: str, worker_redis: str) -> None:
         apis, workers = self._counts
-        environment = {**self._environment, "READALONG_REDIS_URL": self.redis.url, **self._settings}
+        environment = {**self._environment, "READALONG_REDIS_URL": api_redis, **self._settings}
         self.apis = [Api(f"api-{number}", environment, self.folder) for number in range(apis)]
         if self._model_url is None:
             self.model.start(group)
         for api in self.apis:
             api.start(group)
         environment |= {"OPENAI_BASE_URL": self.model_url, "OPENAI_API_KEY": SECRET}
+        environment |= {"READALONG_REDIS_URL": worker_redis, **self._settings}
         self.workers = [
             Process(f"worker-{number}", ["-c", _WORKER], environment, self.folder) for number in range(workers)
         ]

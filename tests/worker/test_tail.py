@@ -10,7 +10,7 @@ import pytest
 
 from readalong.errors import Fenced, StoreUnavailable
 from readalong.events import Draft, Event
-from readalong.log import Appended, Log
+from readalong.log import Appended, Fence, Log
 from readalong.scripts import Argument
 from tests.readalong.helpers import command, types
 from tests.readalong.jobs import WORKER
@@ -31,21 +31,21 @@ class Flaky(Log):
         self._trouble = trouble
         self.calls = 0
 
-    async def append(self, job_id: str, attempt: int, first: int, drafts: Sequence[tuple[str, bytes]]) -> Appended:
+    async def append(self, job_id: str, fence: Fence, first: int, drafts: Sequence[tuple[str, bytes]]) -> Appended:
         how = self._how()
-        answer = await super().append(job_id, attempt, first, drafts)
+        answer = await super().append(job_id, fence, first, drafts)
         return self._lost(how, answer)
 
     async def finish(
         self,
         job_id: str,
-        attempt: int,
+        fence: Fence,
         first: int,
         drafts: Sequence[tuple[str, bytes]],
         fields: dict[str, Argument],
     ) -> Appended:
         how = self._how()
-        answer = await super().finish(job_id, attempt, first, drafts, fields)
+        answer = await super().finish(job_id, fence, first, drafts, fields)
         return self._lost(how, answer)
 
     async def compact(self, job_id: str, attempt: int, first: int, events: Sequence[Event]) -> bool:
@@ -79,7 +79,7 @@ async def started(house: House, trouble: Trouble | None = None, outage: float = 
     job_id = await house.write()
     claim = await house.log.claim(job_id, WORKER, "token")
     log = Flaky(house, trouble or (lambda _: None))
-    return job_id, Tail(log, job_id, claim.attempt, claim.last_seq, outage), log
+    return job_id, Tail(log, job_id, claim, outage), log
 
 
 def say(*texts: str) -> list[Draft]:
@@ -273,7 +273,7 @@ async def test_a_log_too_long_for_one_script_call_stays_as_it_is(
     await tail.append(say("a", "b"))
     await tail.finish(DONE, {})
     with monkeypatch.context() as patch:
-        patch.setattr(f"worker.tail.{limit}", 1)
+        patch.setattr(f"worker.tail.{limit}", 0)
         await tail.compact()
         assert log.calls == 2
     await tail.compact()

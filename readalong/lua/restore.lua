@@ -1,0 +1,10 @@
+-- Takes up again a claim that Redis has lost: it came back with what it knew before.
+-- ARGV[1] attempt, ARGV[2] fence, ARGV[3] worker (JSON).
+-- Returns {verdict, last_seq, nil} as append does, but gap instead of ok; a repeat after a lost reply changes nothing.
+local no, last = standing(ARGV[2])
+if no and no ~= 'behind' then return { no, last, false } end
+redis.call('HSET', job, 'status', 'running', 'attempt', ARGV[1], 'fence', ARGV[2], 'worker', ARGV[3])
+redis.call('HSETNX', job, 'started_at', string.format('%d', now_ms()))
+-- Both are of the attempt before.
+redis.call('HDEL', job, 'claim', 'handover')
+return { 'gap', last, false }

@@ -1,0 +1,120 @@
+"""Redis is away for long: what waits is bounded, nothing spins, and the job ends in the way that the limit says."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.jobs import chat, paced, submit
+from tests.support.client import call
+from tests.support.history import assert_whole, text
+from tests.support.proxy import Proxy
+from tests.support.stack import Process, Stack
+from tests.support.waiting import until
+
+
+def lose(proxy: Proxy, how: str) -> None:
+    """Connections are refused, or nothing gets through and nothing is closed."""
+    if how == "refused":
+        proxy.refusing = True
+        proxy.cut()
+    else:
+        proxy.stall()
+
+
+def cpu_seconds(process: Process) -> float:
+    """What the process has used so far."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize(
+    ("stage", "how"),
+    [
+        ("before the first token", "refused"),
+        ("streaming", "refused"),
+        ("streaming", "silent"),
+        ("finishing", "refused"),
+    ],
+)
+async def test_a_job_whose_redis_was_away_beyond_the_limit_has_failed_when_it_is_back(
+    routed: Stack, stage: str, how: str
+) -> None:
+    """The model is let go at the limit, and not paid for until Redis comes."""
+    routed.workers[0].restart(READALONG_REDIS_OUTAGE="0.2")
+    first = 0.5 if stage == "before the first token" else 0
+    tokens = 20 if stage == "finishing" else 5000
+    job = await submit(routed, paced(tokens=tokens, rate=50, first_token_seconds=first))
+    watching = asyncio.create_task(job.watcher(resumes=False).run())
+    await job.at_model()
+    if stage != "before the first token":
+        await job.reach(4)
+    routed.worker_route.do(lambda proxy: lose(proxy, how))
+    await until(lambda: routed.generations(job.question)[0]["state"] != "open", "the model to be let go")
+    routed.worker_route.do(Proxy.mend)
+    shown = await job.ended()
+    log = routed.log_of(job.id)
+    assert_whole(log, (await watching).history)
+    assert (shown["status"], shown["error"]["code"], shown["error"]["retryable"]) == ("failed", "redis_outage", True)
+    assert job.text.startswith(text(log))
+    assert shown["content"] == text(log)
+
+
+async def test_jobs_that_wait_for_redis_spin_neither_the_worker_nor_the_network(routed: Stack) -> None:
+    """Twenty wait at once: they share their tries to connect, and all go on where they were."""
+    jobs = [await submit(routed, paced(tokens=40, rate=40)) for _ in range(20)]
+    for job in jobs:
+        await job.reach(3)
+    worker, route = routed.workers[0], routed.worker_route
+    route.do(lambda proxy: lose(proxy, "refused"))
+    cpu, accepted = cpu_seconds(worker), route.do(lambda proxy: proxy.accepted)
+    await asyncio.sleep(2)  # the outage itself: there is nothing to wait for
+    tries = route.do(lambda proxy: proxy.accepted) - accepted
+    used = cpu_seconds(worker) - cpu
+    route.do(Proxy.mend)
+    for job in jobs:
+        shown = await job.ended()
+        assert (shown["status"], shown["attempt"], shown["content"]) == ("done", 1, job.text)
+        assert_whole(routed.log_of(job.id))
+    # Ten tries a second of each of two pipes, of three connections each, and a few of the pool; one by one it were 500.
+    assert tries <= 150
+    assert used <= 1
+
+
+async def test_callers_that_wait_for_a_silent_redis_wait_for_one_try_and_not_for_one_another(routed: Stack) -> None:
+    """Behind a route that swallows everything, each try takes the whole time-out."""
+    job = await submit(routed, paced(tokens=3, rate=0))
+    await job.ended()
+    route = routed.api_route
+    route.do(lambda proxy: lose(proxy, "silent"))
+    accepted = route.do(lambda proxy: proxy.accepted)
+    answers = await asyncio.gather(*(call("GET", f"{routed.url}/v1/jobs/{job.id}") for _ in range(50)))
+    tries = route.do(lambda proxy: proxy.accepted) - accepted
+    assert {answer.status for answer in answers} == {503}
+    assert {answer.json()["code"] for answer in answers} == {"redis_unavailable"}
+    assert tries <= 40, "the heartbeat's and the subscription's are among them"
+
+
+async def test_a_worker_that_waits_for_redis_does_not_read_on_from_the_model(routed: Stack) -> None:
+    """The model sends as fast as it can, without an end: it is stopped by the network, not by our memory."""
+    job = await submit(routed, chat("demo-fast+endless"))
+    await job.reach(3)
+    route = routed.worker_route
+    route.do(lambda proxy: lose(proxy, "refused"))
+    sent = [0, 1]
+
+    async def stands() -> bool:
+        sent.append(routed.generations(job.question)[0]["tokens"])
+        await asyncio.sleep(0.1)
+        return len(set(sent[-5:])) == 1
+
+    await until(stands, "the model to stop sending")
+    assert routed.generations(job.question)[0]["state"] == "open"
+    route.do(Proxy.mend)
+    await until(lambda: routed.generations(job.question)[0]["tokens"] > sent[-1], "the model to send on")
+    await job.cancel()
+    assert (await job.ended())["status"] == "cancelled"
+    await job.model_let_go()

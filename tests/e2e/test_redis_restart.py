@@ -1,0 +1,150 @@
+"""Redis is killed at each stage of a job, and comes back with all, with a part, or with nothing of what it knew."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.jobs import Job, paced, submit
+from tests.support.client import Cut, Watcher, call
+from tests.support.history import assert_whole, text
+from tests.support.stack import Stack
+from tests.support.waiting import until
+
+STAGES = ["before the first token", "streaming", "finishing"]
+
+
+class Past:
+    """What the append-only file held at some moment: Redis writes to it before it answers."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._size = self._file.stat().st_size
+
+    @property
+    def _file(self) -> Path:
+        [path] = Path(self._stack.redis.dir).glob("appendonlydir/*.incr.aof")
+        return path
+
+    def comes_back(self) -> None:
+        """Redis, which must be dead, knows what it knew then."""
+        with self._file.open("ab") as file:
+            file.truncate(self._size)
+
+
+async def asked(stack: Stack, stage: str) -> tuple[Job, Past]:
+    """A job whose worker has not seen it yet, and Redis as it is now."""
+    stack.workers[0].stop()
+    first = 0.5 if stage == "before the first token" else 0
+    job = await submit(stack, paced(tokens=30, rate=100, first_token_seconds=first))
+    return job, Past(stack)
+
+
+async def watched(job: Job) -> asyncio.Task[Watcher]:
+    """A watcher that has begun to see it, and must not lose his connection to the API."""
+    watcher = job.watcher(resumes=False)
+    watching = asyncio.create_task(watcher.run())
+    await until(lambda: watcher.history, "the first event")
+    return watching
+
+
+async def reach(job: Job, stage: str) -> None:
+    """Lets the worker begin; at the end of the stage Redis is there no more."""
+    redis = job.stack.redis
+    job.stack.workers[0].cont()
+    await job.at_model()
+    if stage != "before the first token":
+        await job.says(0.2)
+    if stage == "finishing":
+        os.kill(redis.pid, signal.SIGSTOP)
+        await until(lambda: job.stack.generations(job.question)[0]["state"] == "finished", "the model to have said all")
+    redis.kill()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("lost", ["nothing", "its newest events", "its claim"])
+async def test_what_redis_lost_of_a_running_job_its_worker_restores(keeper: Stack, stage: str, lost: str) -> None:
+    """One attempt, one call to the model, and neither the job nor a watcher that stays connected sees a difference."""
+    job, past = await asked(keeper, stage)
+    watching = await watched(job)
+    if lost == "its newest events":
+        keeper.workers[0].cont()
+        await job.reach(2)
+        past = Past(keeper)
+    await reach(job, stage)
+    if lost != "nothing":
+        past.comes_back()
+    await asyncio.to_thread(keeper.redis.restart)
+    shown = await job.ended()
+    log = keeper.log_of(job.id)
+    assert_whole(log, (await watching).history)
+    assert (shown["status"], shown["attempt"], text(log)) == ("done", 1, job.text)
+    assert len(keeper.generations(job.question)) == 1
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("lost", ["the job", "all"])
+async def test_a_job_that_redis_lost_altogether_is_let_go_by_model_worker_and_watchers(
+    keeper: Stack, stage: str, lost: str
+) -> None:
+    """Nobody waits for an end that nobody can write: it is unknown, and the next job is served."""
+    past = Past(keeper)
+    job, _ = await asked(keeper, stage)
+    watching = await watched(job)
+    await reach(job, stage)
+    if lost == "all":
+        shutil.rmtree(Path(keeper.redis.dir) / "appendonlydir")
+    else:
+        past.comes_back()
+    await asyncio.to_thread(keeper.redis.restart)
+    with pytest.raises(Cut):
+        await asyncio.wait_for(watching, 10)
+    await job.model_let_go()
+    for path in ("", "/events"):
+        answer = await call("GET", f"{keeper.url}/v1/jobs/{job.id}{path}")
+        assert (answer.status, answer.json()["code"]) == (404, "job_not_found")
+    following = await submit(keeper, paced(tokens=3, rate=0))
+    assert (await following.ended())["content"] == following.text
+    assert not [key for key in keeper.key_names() if job.id in key]
+
+
+@pytest.mark.parametrize("lost", ["nothing", "the job"])
+async def test_a_queued_job_is_kept_by_redis_or_unknown(keeper: Stack, lost: str) -> None:
+    """Its worker is paused all the while; what wakes it from its wait is a connection that broke."""
+    past = Past(keeper)
+    job, _ = await asked(keeper, "queued")
+    watching = await watched(job)
+    keeper.redis.kill()
+    if lost == "the job":
+        past.comes_back()
+    await asyncio.to_thread(keeper.redis.restart)
+    keeper.workers[0].cont()
+    if lost == "nothing":
+        assert (await job.ended())["content"] == job.text
+        assert_whole(keeper.log_of(job.id), (await watching).history)
+        return
+    with pytest.raises(Cut):
+        await asyncio.wait_for(watching, 10)
+    assert (await call("GET", f"{keeper.url}/v1/jobs/{job.id}")).status == 404
+    assert keeper.generations(job.question) == []
+
+
+async def test_a_job_that_redis_forgot_to_be_done_is_run_again_and_done(keeper: Stack) -> None:
+    """Its end was among what Redis lost, and its worker has let go of it: another attempt, and one end in the log."""
+    job, _ = await asked(keeper, "streaming")
+    keeper.workers[0].cont()
+    await job.says(0.2)
+    past = Past(keeper)
+    await job.ended()
+    keeper.redis.kill()
+    past.comes_back()
+    await asyncio.to_thread(keeper.redis.restart)
+    shown = await job.ended()
+    log = keeper.log_of(job.id)
+    assert_whole(log)
+    assert (shown["status"], shown["attempt"], text(log)) == ("done", 2, job.text)

@@ -1,0 +1,197 @@
+"""Redis comes back with what it knew before an attempt began: the writer that still has it all restores it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from readalong.errors import Fenced
+from tests.readalong.helpers import state, types
+from tests.readalong.jobs import OTHER_WORKER, WORKER
+from tests.worker.helpers import House, check_order, text_of
+from tests.worker.test_tail import DONE, say
+from worker.tail import Tail
+
+
+async def known(house: House, job_id: str) -> dict[str, bytes]:
+    """All that Redis knows of a job now."""
+    names = house.keys.of_job(job_id)[:3]
+    dumps = [await house.redis.dump(name) for name in names]
+    return {name: dump for name, dump in zip(names, dumps, strict=True) if dump is not None}
+
+
+async def forget(house: House, job_id: str, but: dict[str, bytes]) -> None:
+    """Redis knows of the job what it knew then."""
+    await house.redis.delete(*house.keys.of_job(job_id)[:3])
+    for name, dump in but.items():
+        await house.redis.restore(name, 60_000, dump)
+
+
+async def begun(house: House, job_id: str, worker: bytes = WORKER, token: str = "first") -> Tail:
+    return Tail(house.log, job_id, await house.log.claim(job_id, worker, token), outage=5)
+
+
+@pytest.mark.parametrize("before", ["an append", "the end"])
+async def test_a_claim_that_redis_lost_is_restored_with_all_that_it_wrote(house: House, before: str) -> None:
+    job_id = await house.write()
+    then = await known(house, job_id)
+    tail = await begun(house, job_id)
+    await tail.append(say("a", "b"))
+    seen = await house.events(job_id)
+    await forget(house, job_id, then)
+    if before == "an append":
+        assert await tail.append(say("c")) is None
+    await tail.finish([*(say("c") if before == "the end" else []), *DONE], {"metrics": b"{}"})
+    events = await house.events(job_id)
+    assert events[: len(seen)] == seen, "the same numbers for the same events"
+    assert (text_of(events), types(events)[-1]) == ("abc", "done")
+    record = await house.record(job_id)
+    assert (record.status, record.attempt, record.worker) == ("done", 1, {"host": "h", "pid": 1, "id": "w1"})
+    assert record.started_at is not None
+
+
+async def test_a_claim_lost_before_the_first_token_is_restored_by_it(house: House) -> None:
+    job_id = await house.write()
+    then = await known(house, job_id)
+    tail = await begun(house, job_id)
+    seen = await house.events(job_id)
+    await forget(house, job_id, then)
+    await tail.append(say("a"))
+    events = await house.events(job_id)
+    assert events[:2] == seen
+    assert types(events) == ["queued", "started", "content"]
+
+
+async def test_a_cancel_flag_that_redis_still_has_is_answered_with_the_restored_events(house: House) -> None:
+    job_id = await house.write()
+    then = await known(house, job_id)
+    tail = await begun(house, job_id)
+    await forget(house, job_id, then)
+    await house.redis.set(house.keys.cancel(job_id), "me")
+    assert await tail.append(say("a")) == "me"
+
+
+async def test_a_later_attempt_keeps_its_numbers_though_nobody_has_the_lost_events_before_it(house: House) -> None:
+    """Theirs was text that the restart made void: empty pieces stand for it, and whoever saw it is not misled."""
+    job_id = await house.write()
+    dead = await begun(house, job_id)
+    await dead.append(say("x"))
+    then = await known(house, job_id)
+    await dead.append(say("y", "z"))
+    heir = await begun(house, job_id, OTHER_WORKER, "second")
+    await heir.append(say("a"))
+    seen = await house.events(job_id)
+    await forget(house, job_id, then)
+    await heir.append(say("b"))
+    await heir.finish(DONE, {"metrics": b"{}"})
+    events = await house.events(job_id)
+    check_order(events)
+    assert events[:3] + events[5:7] == seen[:3] + seen[5:7]
+    assert [event.fields()["content"] for event in events[3:5]] == ["", ""]
+    assert (text_of(events), (await house.record(job_id)).attempt) == ("ab", 2)
+
+
+async def test_two_attempts_that_bear_one_number_after_a_loss_do_not_mix(house: House) -> None:
+    """Another worker took the job before the first one was back: its claim is the one that Redis knows."""
+    job_id = await house.write()
+    then = await known(house, job_id)
+    first = await begun(house, job_id)
+    await first.append(say("a", "b", "c"))
+    await forget(house, job_id, then)
+    other = await begun(house, job_id, OTHER_WORKER, "second")
+    await other.append(say("A"))
+    for write in (first.append(say("d")), first.finish(DONE, {"metrics": b"{}"})):
+        with pytest.raises(Fenced) as caught:
+            await write
+        assert caught.value.code == "fenced"
+    await other.append(say("B"))
+    await other.finish(DONE, {"metrics": b"{}"})
+    assert text_of(await house.events(job_id)) == "AB"
+
+
+async def test_a_restored_claim_is_fenced_out_by_the_next_one(house: House) -> None:
+    """The queue has forgotten the lease too, so another worker may take the job right after."""
+    job_id = await house.write()
+    then = await known(house, job_id)
+    tail = await begun(house, job_id)
+    await forget(house, job_id, then)
+    await tail.append(say("a"))
+    heir = await begun(house, job_id, OTHER_WORKER, "second")
+    with pytest.raises(Fenced):
+        await tail.append(say("b"))
+    await heir.finish([*say("c"), *DONE], {"metrics": b"{}"})
+    events = await house.events(job_id)
+    assert types(events) == ["queued", "started", "content", "restarted", "content", "done"]
+    assert text_of(events) == "c"
+
+
+async def test_to_restore_twice_is_to_restore_once(house: House) -> None:
+    """The reply may be lost."""
+    job_id = await house.write()
+    then = await known(house, job_id)
+    claim = await house.log.claim(job_id, WORKER, "first")
+    await forget(house, job_id, then)
+    first = await house.log.restore(job_id, claim)
+    before = await state(house.redis, house.keys, job_id)
+    assert await house.log.restore(job_id, claim) == first == (True, 1, None, False)
+    assert await state(house.redis, house.keys, job_id) == before
+
+
+async def test_a_job_that_was_cancelled_meanwhile_stays_so(house: House) -> None:
+    """The loss made it a queued job again, and a cancel ended it there."""
+    job_id = await house.write()
+    then = await known(house, job_id)
+    claim = await house.log.claim(job_id, WORKER, "first")
+    tail = Tail(house.log, job_id, claim, outage=5)
+    await forget(house, job_id, then)
+    await house.log.cancel(job_id, "client", 0)
+    before = await state(house.redis, house.keys, job_id)
+    for write in (tail.append(say("a")), house.log.restore(job_id, claim)):
+        with pytest.raises(Fenced):
+            await write
+    assert await state(house.redis, house.keys, job_id) == before
+
+
+@pytest.mark.parametrize("write", ["append", "finish", "restore"])
+async def test_a_job_that_redis_lost_altogether_is_gone_for_its_writer(house: House, write: str) -> None:
+    """Nobody but the client has the request; the writer stops, and makes nothing of half a job."""
+    job_id = await house.write()
+    claim = await house.log.claim(job_id, WORKER, "first")
+    tail = Tail(house.log, job_id, claim, outage=5)
+    await tail.append(say("a"))
+    await forget(house, job_id, {})
+    calls: dict[str, Callable[[], Awaitable[Any]]] = {
+        "append": lambda: tail.append(say("b")),
+        "finish": lambda: tail.finish(DONE, {}),
+        "restore": lambda: house.log.restore(job_id, claim),
+    }
+    with pytest.raises(Fenced) as caught:
+        await calls[write]()
+    assert caught.value.code == "gone"
+    assert not await known(house, job_id)
+
+
+async def test_a_lost_claim_that_was_to_end_a_job_for_another_is_left_to_the_next_one(house: House) -> None:
+    """It said nothing of its own; whoever claims next finds the same and ends the job."""
+    job_id = await house.write()
+    await begun(house, job_id)
+    then = await known(house, job_id)
+    await house.redis.set(house.keys.cancel(job_id), "me")
+    closing = await begun(house, job_id, OTHER_WORKER, "second")
+    await forget(house, job_id, then)
+    with pytest.raises(Fenced):
+        await closing.finish(DONE, {"metrics": b"{}"})
+    assert types(await house.events(job_id)) == ["queued", "started"]
+
+
+async def test_to_hand_over_a_lost_claim_leaves_the_job_as_it_is(house: House) -> None:
+    """It waits in the queue again already."""
+    job_id = await house.write()
+    then = await known(house, job_id)
+    claim = await house.log.claim(job_id, WORKER, "first")
+    await forget(house, job_id, then)
+    before = await state(house.redis, house.keys, job_id)
+    await house.log.hand_over(job_id, claim.fence, "worker_stopped", counts=False)
+    assert await state(house.redis, house.keys, job_id) == before
