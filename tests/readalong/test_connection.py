@@ -221,6 +221,8 @@ async def test_a_connection_to_what_is_no_primary_any_more_is_made_anew() -> Non
             redis = client_of(settings_for(server.url), resources)
             before = await command(redis, "CLIENT", "ID")
             server.command("REPLICAOF", "127.0.0.1", free_port())
-            with pytest.raises(exceptions.RedisError):
-                await redis.pipeline(transaction=False).set("key", "value").execute()
+            async with redis.pipeline(transaction=False) as pipe:
+                pipe.set("key", "value")
+                with pytest.raises(exceptions.RedisError):
+                    await pipe.execute()
             assert await command(redis, "CLIENT", "ID") != before
