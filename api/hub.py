@@ -175,9 +175,13 @@ class Hub:
         every = min(self._heartbeat, self._send_timeout) / 3
         while True:
             await asyncio.sleep(every)
-            for feed in list(self._feeds.values()):
-                for watcher in list(feed.watchers):
-                    watcher.beat(every, self._heartbeat)
+            self._beat_once(every)
+
+    def _beat_once(self, seconds: float) -> None:
+        # Of its own: names of the endless loop would keep the last feed and watcher alive while it sleeps.
+        for feed in list(self._feeds.values()):
+            for watcher in list(feed.watchers):
+                watcher.beat(seconds, self._heartbeat)
 
     def _channel(self, job_id: str) -> bytes:
         return self._keys.live(job_id).encode()
