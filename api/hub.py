@@ -35,7 +35,6 @@ class Hub:
         self._linger = settings.feed_linger
         self._max_bytes = settings.feed_bytes
         self._heartbeat = settings.heartbeat
-        self._send_timeout = settings.send_timeout
         self._feeds: dict[bytes, Feed] = {}
         self._starting: dict[str, asyncio.Task[Feed]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -170,9 +169,8 @@ class Hub:
             feed.repair()
 
     async def _beat(self) -> None:
-        """Has watchers write comments to clients that hear nothing, so that proxies keep their connections, and drop
-        clients that take nothing."""
-        every = min(self._heartbeat, self._send_timeout) / 3
+        """Has watchers write comments to clients that hear nothing, so that proxies keep their connections."""
+        every = self._heartbeat / 3
         while True:
             await asyncio.sleep(every)
             self._beat_once(every)
