@@ -35,7 +35,6 @@ class Hub:
         self._linger = settings.feed_linger
         self._max_bytes = settings.feed_bytes
         self._heartbeat = settings.heartbeat
-        self._send_timeout = settings.send_timeout
         self._feeds: dict[bytes, Feed] = {}
         self._starting: dict[str, asyncio.Task[Feed]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -182,14 +181,17 @@ class Hub:
             feed.repair()
 
     async def _beat(self) -> None:
-        """Has watchers write comments to clients that hear nothing, so that proxies keep their connections, and drop
-        clients that take nothing."""
-        every = min(self._heartbeat, self._send_timeout) / 3
+        """Has watchers write comments to clients that hear nothing, so that proxies keep their connections."""
+        every = self._heartbeat / 3
         while True:
             await asyncio.sleep(every)
-            for feed in list(self._feeds.values()):
-                for watcher in list(feed.watchers):
-                    watcher.beat(every, self._heartbeat)
+            self._beat_once(every)
+
+    def _beat_once(self, seconds: float) -> None:
+        # Of its own: names of the endless loop would keep the last feed and watcher alive while it sleeps.
+        for feed in list(self._feeds.values()):
+            for watcher in list(feed.watchers):
+                watcher.beat(seconds, self._heartbeat)
 
     def _channel(self, job_id: str) -> bytes:
         return self._keys.live(job_id).encode()

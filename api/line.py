@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+#: Looks at a client in each send time-out.
+_LOOKS: Final = 3
 
 
 class Line(HttpToolsProtocol):
@@ -15,8 +19,24 @@ class Line(HttpToolsProtocol):
     while `flow.write_paused`. The application returns, so that a stream costs no task and no stack of coroutines.
     """
 
+    #: Bytes that whoever took it has written.
+    written = 0
+
     _taken: Callable[[], None] | None = None
     _lost = False
+    #: The request that is being answered; uvicorn's `cycle` may be one that came behind it.
+    _answering: RequestResponseCycle | None = None
+    _watch: asyncio.TimerHandle | None = None
+    #: Looks, one after the other, since which the client has done nothing of what it is waited for.
+    _idle = 0
+    #: What the last look saw: bytes that had left for the client; and whether it has sent something since.
+    _left = 0
+    _heard = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        super().connection_made(transport)
+        self._every = self.app_state["services"].settings.send_timeout / _LOOKS
+        self._watch = self.loop.call_later(self._every, self._look)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -30,8 +50,13 @@ class Line(HttpToolsProtocol):
             return
         self._taken = on_lost
         # For uvicorn the response is complete; what it needs for another request is not needed any more.
-        self.cycle.response_complete = True
+        if self._answering is not None:
+            self._answering.response_complete = True
+        self.pipeline.clear()
         self.cycle = self.scope = self.headers = self.parser = None  # type: ignore[assignment]  # as it does itself
+        self._answering = None  # it refers to us: only the garbage collector would find the two
+        # It stops reading when much comes behind a request; then we would never hear that the client has gone.
+        self.flow.resume_reading()
 
     def finish(self) -> None:
         """Ends the body and closes the connection when the client has got all of it."""
@@ -40,10 +65,14 @@ class Line(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._taken is None:  # who was told that the connection closes gets no other answer on it
+            self._heard = True
             super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch = self._answering = None
         super().connection_lost(exc)
         taken, self._taken = self._taken, None
         if taken is not None:
@@ -53,3 +82,27 @@ class Line(HttpToolsProtocol):
         """The server stops. The hub ends the streams."""
         if self._taken is None:
             super().shutdown()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _look(self) -> None:
+        """Drops a client that for the send time-out has taken nothing of what it was sent, or has sent nothing of a
+        request that is not whole. A phone that has vanished, or a proxy that has fallen silent, closes nothing."""
+        unsent = self.transport.get_write_buffer_size()
+        left = self.written - unsent
+        # What counts is that it takes something: a slow client may take hours for all.
+        idle = left <= self._left if unsent else self._waits_for_request() and not self._heard
+        self._idle = self._idle + 1 if idle else 0
+        self._left, self._heard = left, False
+        if self._idle >= _LOOKS:
+            self.transport.abort()
+        else:
+            self._watch = self.loop.call_later(self._every, self._look)
+
+    def _waits_for_request(self) -> bool:
+        if self._taken is not None or self.timeout_keep_alive_task is not None:  # the latter is uvicorn's to end
+            return False
+        cycle = self._answering
+        return cycle is None or cycle.response_complete or cycle.more_body

@@ -39,18 +39,15 @@ class Watcher:
         "_busy",
         "_end",
         "_feed",
-        "_left",
         "_line",
         "_main",
         "_on_gone",
         "_over",
         "_quiet",
         "_send",
-        "_stuck",
         "_timeout",
         "_waits",
         "_wire",
-        "_written",
         "position",
     )
 
@@ -63,12 +60,8 @@ class Watcher:
         self._wire = wire
         self._timeout = send_timeout
         self._on_gone = on_gone
-        #: Seconds, by the hub's beats, in which nothing was written, and in which the client took nothing.
+        #: Seconds, by the hub's beats, in which nothing was written.
         self._quiet = 0.0
-        self._stuck = 0.0
-        #: Bytes written, and those of them that had left for the client at the last beat.
-        self._written = 0
-        self._left = 0
         self._busy = False
         self._end = False
         self._over = False
@@ -131,22 +124,10 @@ class Watcher:
                 self.position = batch.position
 
     def beat(self, seconds: float, heartbeat: float) -> None:
-        """The hub calls it every so many seconds. Writes a comment if nothing was written for a heartbeat, and drops a
-        client that has taken nothing of what it was sent for the send time-out."""
-        if self._line is not None and self._takes_nothing(self._line, seconds):
-            self._give_up()
-            return
+        """The hub calls it every so many seconds. Writes a comment if nothing was written for a heartbeat."""
         self._quiet += seconds
         if self._quiet >= heartbeat * 0.999 and not (self._busy or self._over):
             self._write(Batch(HEARTBEAT, self.position, False))
-
-    def _takes_nothing(self, line: Line, seconds: float) -> bool:
-        unsent = line.transport.get_write_buffer_size()
-        left = self._written - unsent
-        # What counts is that it takes something: a slow client may take hours for all.
-        self._stuck = self._stuck + seconds if unsent and left <= self._left else 0.0
-        self._left = left
-        return self._stuck >= self._timeout
 
     def close(self) -> None:
         """Ends the response without a terminal event: the client comes back to another process."""
@@ -166,7 +147,7 @@ class Watcher:
     def _put(self, line: Line, batch: Batch) -> None:
         if batch.frames:
             line.transport.write(batch.chunk)
-            self._written += len(batch.chunk)
+            line.written += len(batch.chunk)
         self._wrote(batch)
         if batch.last:
             line.finish()
@@ -177,7 +158,7 @@ class Watcher:
         self._quiet = 0.0
 
     async def _wait_and_write(self, batch: Batch) -> None:
-        """Raises TimeoutError if the client of another server's `send` takes too long; of ours, the beat sees to it."""
+        """Raises TimeoutError if the client of another server's `send` takes too long; of ours, its line sees to it."""
         if self._line is not None:
             await self._line.flow.drain()
             self._put(self._line, batch)

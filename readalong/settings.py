@@ -120,7 +120,9 @@ class Settings(BaseSettings):
         default=5, description="Seconds between the hub's heartbeats to itself; after three lost ones it reconnects."
     )
     send_timeout: PositiveSeconds = Field(
-        default=60, description="Seconds that a client may read nothing, or less than some 100 KB, before it is closed."
+        default=60,
+        description="Seconds that a client may read nothing, or less than some 100 KB, or send nothing of a request "
+        "that it has begun, before it is closed.",
     )
     feed_bytes: int = Field(
         default=1_048_576,

@@ -31,10 +31,13 @@ class Cancels:
 
     async def poll(self) -> None:
         """Looks at the flags of all silent jobs in one command, for ever."""
+        # Half of it, and for jobs not looked at for half of it: one that fell silent just after a turn would otherwise
+        # not be looked at in the next one either, and wait for twice as long as the setting says.
+        half = self._every / 2
         while True:
-            await asyncio.sleep(self._every)
+            await asyncio.sleep(half)
             now = asyncio.get_running_loop().time()
-            silent = [job_id for job_id, run in self._runs.items() if now - run.looked_at >= self._every]
+            silent = [job_id for job_id, run in self._runs.items() if now - run.looked_at >= half]
             if silent:
                 await self._look(silent)
 

@@ -7,9 +7,12 @@ are read raw and parsed by `worker.chunks`: the SDK's way of a call and its chun
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import aiohttp
@@ -209,12 +212,28 @@ def _reason(body: bytes) -> str | None:
 
 
 def _retry_after(headers: httpx2.Headers) -> float | None:
-    """Seconds; a date, which RFC 9110 allows too, is rare enough here to count as unknown."""
+    """Seconds, from seconds or a date (RFC 9110, section 10.2.3); None where there is none that makes sense."""
     for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
             seconds = float(headers[name]) * scale
-        except (KeyError, ValueError):
+        except KeyError:
             continue
+        except ValueError:
+            seconds = _seconds_until(headers[name], headers.get("date"))
         if 0 <= seconds < 86_400:
             return seconds
     return None
+
+
+def _seconds_until(date: str, now: str | None) -> float:
+    """Seconds from the server's own `Date` to an HTTP date, for our clock may be wrong; 0 for one that has passed, and
+    NaN if it is no date."""
+    try:
+        at = parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return math.nan
+    try:
+        since = parsedate_to_datetime(now or "").timestamp()
+    except ValueError:
+        since = time.time()
+    return max(0.0, at - since)

@@ -134,17 +134,26 @@ class Run:
             try:
                 return await self._call(request)
             except ModelError as error:
-                wait = error.retry_after if error.retry_after is not None else 0.5 * 2**retries
+                asked = error.retry_after if error.retry_after is not None else 0.5 * 2**retries
+                # Never sooner than was asked, and not all of those that were refused together at once.
+                wait = asked * random.uniform(1.0, 1.25)
                 if (
                     self._meter.begun
                     or not error.retryable
                     or retries >= self._settings.model_retries
-                    or wait > _LONGEST_RETRY_AFTER
+                    or asked > _LONGEST_RETRY_AFTER
+                    # The job's time would be over, and its error would tell of that and not of the model.
+                    or self._loop.time() + wait >= self._begin_by()
                 ):
                     raise
                 retries += 1
                 logger.info("job %s: %s; retry %d in %.1f s", self.job_id, error.code, retries, wait)
-                await asyncio.sleep(wait * random.uniform(1.0, 1.25))
+                await asyncio.sleep(wait)
+
+    def _begin_by(self) -> float:
+        """When the model must have begun, by the loop's clock."""
+        limits = (self._settings.first_token_timeout, self._settings.job_timeout)
+        return self._meter.claimed + min((limit for limit in limits if limit), default=math.inf)
 
     async def _call(self, request: dict[str, Any]) -> None:
         decoder = Decoder()

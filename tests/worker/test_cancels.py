@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from readalong.events import Event
+from readalong.settings import Settings
 from tests.readalong.helpers import types
 from tests.support.waiting import until
 from tests.worker.helpers import DemoModel, House, demo_model, settings_for, text_of, working
+from worker.cancels import Cancels
 
 
 async def started(house: House, patch: pytest.MonkeyPatch, stack: AsyncExitStack, **settings: float) -> DemoModel:
@@ -111,7 +116,7 @@ async def test_a_cancel_in_a_stall_does_not_wait_for_the_model(
 async def test_a_cancel_in_the_wait_before_a_retry_does_not_wait_for_it(
     house: House, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
 ) -> None:
-    demo = await started(house, monkeypatch, resources)
+    demo = await started(house, monkeypatch, resources, first_token_timeout=0)
     job_id = await house.submit("demo-429", demo={"retry_after": 50})
 
     async def refused() -> bool:
@@ -204,3 +209,32 @@ async def test_a_flag_set_by_hand_on_a_job_whose_worker_is_lost_ends_it_with_wha
     events = await cancelled(house, job_id, "me")
     assert (types(events)[2:], text_of(events)) == (["content", "cancelled"], "so far")
     assert (await demo.stats())["requests"] == []
+
+
+async def test_no_silent_job_goes_unlooked_at_for_longer_than_the_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever it fell silent: also just after a turn, in which it was not silent yet."""
+    chance = random.Random(7)
+    every, now, gaps = 0.25, 0.0, [0.0]
+    run = SimpleNamespace(looked_at=0.0)
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        if now > 200:
+            raise asyncio.CancelledError
+        if chance.random() < 0.5:  # an append in between answered the flag
+            run.looked_at = max(run.looked_at, now - seconds * chance.random())
+
+    async def flags(job_ids: list[str]) -> dict[str, str]:
+        gaps.append(now - run.looked_at)
+        return {}
+
+    clock = SimpleNamespace(sleep=sleep, get_running_loop=lambda: SimpleNamespace(time=lambda: now))
+    monkeypatch.setattr("worker.cancels.asyncio", clock)
+    runs: Any = {"a job": run}
+    log: Any = SimpleNamespace(flags=flags)
+    redis: Any = None
+    with pytest.raises(asyncio.CancelledError):
+        await Cancels(redis, log, Settings(cancel_poll=every), runs).poll()
+    assert len(gaps) > 100
+    assert max(gaps) <= every + 1e-6

@@ -214,6 +214,43 @@ async def test_a_wait_that_is_too_long_is_not_waited(house: House, monkeypatch: 
     assert len(ran.stats["requests"]) == 1
 
 
+@pytest.mark.parametrize("limit", ["job_timeout", "first_token_timeout"])
+async def test_a_wait_that_would_pass_the_jobs_time_is_not_begun(
+    house: House, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    """The job says at once what the model said, and not, much later, that it took too long."""
+    ran = await run(house, monkeypatch, "demo-429", demo={"retry_after": 30}, **{limit: 25})
+    assert ran.failure == ("failed", "model_rate_limited", True)
+    assert len(ran.stats["requests"]) == 1
+    assert ran.end["metrics"]["total_seconds"] < 25
+
+
+async def test_an_endless_answer_ends_with_the_jobs_time_and_what_was_said(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = await run(house, monkeypatch, "demo-endless", rate=500, job_timeout=1, demo={"tokens": 1_000_000})
+    assert ran.failure == ("failed", "job_timeout", True)
+    assert ran.text == ran.end["content"] != ""
+    assert (len(ran.stats["requests"]), ran.stats["gone"]) == (1, 1)
+
+
+async def test_waits_before_retries_grow_and_are_jittered(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never shorter than the step, so that a server that asks for patience gets it."""
+    asked: list[tuple[float, float]] = []
+
+    def highest(low: float, high: float) -> float:
+        asked.append((low, high))
+        return high
+
+    monkeypatch.setattr("worker.run.random.uniform", highest)
+    ran = await run(house, monkeypatch, "demo-500", model_retries=2)
+    assert asked.count((1.0, 1.25)) == 3
+    assert len(ran.stats["requests"]) == 3
+    first, second, third = (request["at"] for request in ran.stats["requests"])
+    assert second - first >= 0.625 - 0.02
+    assert third - second >= 1.25 - 0.02
+
+
 @pytest.mark.parametrize(("model", "code"), [("demo-malformed", "model_malformed"), ("demo-error", "model_error")])
 async def test_what_cannot_be_read_in_mid_stream_fails_the_job_with_what_was_said(
     house: House, monkeypatch: pytest.MonkeyPatch, model: str, code: str

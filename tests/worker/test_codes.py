@@ -1,0 +1,48 @@
+"""The table of error codes in the docs is what the code does."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Final
+
+from worker.model import _CODES
+from worker.run import _LOST
+
+ROOT: Final = Path(__file__).parents[2]
+
+
+def in_code() -> dict[str, set[bool]]:
+    """Each code of a failed job, and whether trying again may help, wherever the worker makes one."""
+    found: dict[str, set[bool]] = {}
+    for code, retryable in _CODES.values():
+        found.setdefault(code, set()).add(retryable)
+    for code in _LOST:
+        found.setdefault(code, set()).add(True)
+    found.setdefault("model_error", set()).update((True, False))  # any other status: by its first digit
+    for path in sorted((ROOT / "worker").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "ModelError":
+                (may_help,) = (word.value for word in node.keywords if word.arg == "retryable")
+                if isinstance(node.args[0], ast.Constant) and isinstance(may_help, ast.Constant):
+                    found.setdefault(str(node.args[0].value), set()).add(bool(may_help.value))
+            elif isinstance(node, ast.Tuple) and len(node.elts) == 3:
+                middle = getattr(node.elts[1], "value", None)
+                if re.fullmatch(r"(model|job)_[a-z]+", str(middle)):  # a limit of `_watch_time`
+                    found.setdefault(str(middle), set()).add(True)
+    return found
+
+
+def in_docs() -> dict[str, set[bool]]:
+    table = (ROOT / "docs" / "protocol.md").read_text().partition("### Codes of a failed job")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \|", table, re.MULTILINE)
+    assert len(rows) == len(dict(rows)), "each code once"
+    known = {"yes": {True}, "no": {False}}
+    return {code: known.get(says, {True, False}) for code, says in rows[1:]}  # the first is the table's head
+
+
+def test_every_code_of_a_failed_job_is_in_the_docs_with_whether_to_try_again() -> None:
+    """And the docs name none that never comes."""
+    assert in_code() == in_docs()
+    assert {"job_timeout", "model_timeout", "model_stalled", "model_cut", "model_malformed"} <= set(in_code())
