@@ -43,6 +43,7 @@ class Behaviour(StrEnum):
     CRLF = "crlf"
     LOGPROBS = "logprobs"
     CHOICES = "choices"
+    NUMBERED = "numbered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Manner:
     times: int | None
     """How many requests with the same key fail with 429 or 500 before one succeeds; None: all of them."""
     key: str
+    """Tells apart who asks: for `times`, `numbered` and the journal."""
     retry_after: float
     """Seconds, for the header Retry-After of a 429."""
 

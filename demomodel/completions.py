@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import time
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Literal
 
 import orjson
@@ -12,6 +13,7 @@ from aiohttp import HttpVersion11, web
 from demomodel.behaviours import Behaviour, Manner
 from demomodel.chunks import Act, Envelope, pieces
 from demomodel.faults import MALFORMED, NOT_SSE, bent
+from demomodel.journal import Journal
 from demomodel.pump import Pump
 from demomodel.question import Question, question_of
 from demomodel.refusals import ApiError, bad_request, error_body
@@ -31,10 +33,12 @@ _STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Co
 class Model:
     """The state of one server: its counters, its open connections, and who has failed how often."""
 
-    def __init__(self) -> None:
-        self.stats = Stats()
+    def __init__(self, journal: Journal | None = None) -> None:
+        self.stats = Stats(journal)
+        self._journal = journal
         self._wheel = Wheel()
         self._failed: OrderedDict[str, int] = OrderedDict()
+        self._called: OrderedDict[str, int] = OrderedDict()
         self._transports: set[asyncio.Transport] = set()
 
     def shut(self) -> None:
@@ -45,19 +49,24 @@ class Model:
     async def completions(self, request: web.Request) -> web.StreamResponse:
         """`POST /v1/chat/completions`, and Azure's path, where the deployment is the model."""
         answer_id = f"chatcmpl-{secrets.token_hex(12)}"
+        question = None
         try:
             question = await self._question(request, answer_id)
             self._maybe_fail(question.manner)
         except ApiError as error:
             self.stats.refused += 1
+            self._note(answer_id, question, error.status)
             return web.Response(
                 status=error.status,
                 body=error.body(),
                 content_type="application/json",
                 headers={**error.headers, "x-request-id": answer_id},
             )
+        self._note(answer_id, question, None if question.manner.has(Behaviour.HANG) else 200)
         if question.manner.has(Behaviour.NOT_SSE):
             self.stats.answers += 1
+            if self._journal is not None:
+                self._journal.closed(answer_id, State.BROKEN, 0, "")
             return web.Response(body=NOT_SSE, content_type="text/html")
         if question.stream or question.manner.behaviours & {Behaviour.HANG, Behaviour.STALL}:
             return await self._held(request, question, answer_id)
@@ -77,7 +86,13 @@ class Model:
             raise ApiError(404, "Resource not found", kind="invalid_request_error", code="404")
         if wrong is not None:
             raise wrong
-        return question_of(body, deployment)
+        question = question_of(body, deployment)
+        return replace(question, call=_count(self._called, question.manner.key))
+
+    def _note(self, answer_id: str, question: Question | None, status: int | None) -> None:
+        if self._journal is not None:
+            tag, model = ("", "") if question is None else (question.manner.key, question.model)
+            self._journal.request(answer_id, tag, model, status)
 
     def _maybe_fail(self, manner: Manner) -> None:
         if manner.has(Behaviour.TOO_MANY) and self._fails(manner):
@@ -94,12 +109,9 @@ class Model:
     def _fails(self, manner: Manner) -> bool:
         if manner.times is None:
             return True
-        failed = self._failed.get(manner.key, 0)
-        if failed >= manner.times:
+        if self._failed.get(manner.key, 0) >= manner.times:
             return False
-        self._failed[manner.key] = failed + 1
-        if len(self._failed) > KEPT_KEYS:
-            self._failed.popitem(last=False)
+        _count(self._failed, manner.key)
         return True
 
     async def _whole(self, request: web.Request, question: Question, answer_id: str) -> web.Response:
@@ -154,6 +166,14 @@ async def _stream(pump: Pump, question: Question, answer_id: str) -> Literal[Sta
         case Act.RESET:
             pump.reset()
     return State.BROKEN
+
+
+def _count(counts: OrderedDict[str, int], key: str) -> int:
+    """One more of the key; the oldest keys are forgotten when there are too many."""
+    counts[key] = counts.get(key, 0) + 1
+    if len(counts) > KEPT_KEYS:
+        counts.popitem(last=False)
+    return counts.get(key, 1)
 
 
 async def _for_ever() -> None:
