@@ -1,4 +1,4 @@
-"""A TCP proxy that breaks connections as networks do: cut, refused, lost on the way, or open and silent."""
+"""A TCP proxy that breaks connections as networks do: cut, refused, late, lost on the way, or open and silent."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ Filter = Callable[[bytes], bool]
 class Proxy:
     """Forwards to a port of 127.0.0.1; enter it as an async context. Its own port is a free one."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int = 0) -> None:
         self.port = 0
+        #: The port that it forwards to; may be set at any time, for connections to come.
+        self.target = target
         #: New connections are closed at once.
         self.refusing = False
         #: Asked for each piece that the server sends: False loses it. A piece is whole messages if they come apart.
         self.keeps: Filter | None = None
+        #: Seconds by which each piece is late, in both directions.
+        self.delay = 0.0
         #: Connections made so far.
         self.accepted = 0
-        self._target = target
         self._stalling = False
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -51,6 +54,18 @@ class Proxy:
     def heal(self) -> None:
         """Serves new connections again; those that were stalled stay half-open for ever, as behind a lost route."""
         self._stalling = False
+
+    def resume(self) -> None:
+        """As `heal`, but what was stalled goes on, with all that was sent meanwhile: it was only late."""
+        self._stalling = False
+        for link in self._links:
+            link.flowing.set()
+
+    def cut_stalled(self) -> None:
+        """Resets the connections that `heal` left half-open."""
+        for link in list(self._links):
+            if not link.flowing.is_set():
+                link.abort()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -83,7 +98,7 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, stalled: bool) -> None:
         try:
-            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:  # the server is away: so is what stands behind this connection
             writer.transport.abort()
             return
@@ -107,6 +122,8 @@ class Proxy:
     ) -> None:
         with suppress(OSError):  # a reset ends the link as a close does
             while piece := await reader.read(65_536):
+                if self.delay:
+                    await asyncio.sleep(self.delay)
                 await link.flowing.wait()
                 if keeps is None or keeps(piece):
                     writer.write(piece)
