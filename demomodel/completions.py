@@ -31,13 +31,12 @@ _STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Co
 
 
 class Model:
-    """The state of one server: its counters, its open connections, and who has failed how often."""
+    """The state of one server: its counters, its open connections, and who has asked how often."""
 
     def __init__(self, journal: Journal | None = None) -> None:
         self.stats = Stats(journal)
         self._journal = journal
         self._wheel = Wheel()
-        self._failed: OrderedDict[str, int] = OrderedDict()
         self._called: OrderedDict[str, int] = OrderedDict()
         self._transports: set[asyncio.Transport] = set()
 
@@ -52,7 +51,7 @@ class Model:
         question = None
         try:
             question = await self._question(request, answer_id)
-            self._maybe_fail(question.manner)
+            _maybe_fail(question.manner)
         except ApiError as error:
             self.stats.refused += 1
             self._note(answer_id, question, error.status)
@@ -87,32 +86,20 @@ class Model:
         if wrong is not None:
             raise wrong
         question = question_of(body, deployment)
-        return replace(question, call=_count(self._called, question.manner.key))
+        call = self._count(question.manner.key)
+        return replace(question, call=call, manner=question.manner.of_call(call))
+
+    def _count(self, key: str) -> int:
+        """Which request with this key it is, from 1 on."""
+        call = self._called[key] = self._called.get(key, 0) + 1
+        if len(self._called) > KEPT_KEYS:
+            self._called.popitem(last=False)
+        return call
 
     def _note(self, answer_id: str, question: Question | None, status: int | None) -> None:
         if self._journal is not None:
             tag, model = ("", "") if question is None else (question.manner.key, question.model)
             self._journal.request(answer_id, tag, model, status)
-
-    def _maybe_fail(self, manner: Manner) -> None:
-        if manner.has(Behaviour.TOO_MANY) and self._fails(manner):
-            raise ApiError(
-                429,
-                "Rate limit reached for the demo model. Please try again later.",
-                kind="requests",
-                code="rate_limit_exceeded",
-                headers={"Retry-After": f"{manner.retry_after:g}"},
-            )
-        if manner.has(Behaviour.SERVER_ERROR) and self._fails(manner):
-            raise ApiError(500, "The server had an error while processing your request.", kind="server_error")
-
-    def _fails(self, manner: Manner) -> bool:
-        if manner.times is None:
-            return True
-        if self._failed.get(manner.key, 0) >= manner.times:
-            return False
-        _count(self._failed, manner.key)
-        return True
 
     async def _whole(self, request: web.Request, question: Question, answer_id: str) -> web.Response:
         manner = question.manner
@@ -152,6 +139,19 @@ class Model:
         return response
 
 
+def _maybe_fail(manner: Manner) -> None:
+    if manner.has(Behaviour.TOO_MANY):
+        raise ApiError(
+            429,
+            "Rate limit reached for the demo model. Please try again later.",
+            kind="requests",
+            code="rate_limit_exceeded",
+            headers={"Retry-After": f"{manner.retry_after:g}"},
+        )
+    if manner.has(Behaviour.SERVER_ERROR):
+        raise ApiError(500, "The server had an error while processing your request.", kind="server_error")
+
+
 async def _stream(pump: Pump, question: Question, answer_id: str) -> Literal[State.FINISHED, State.BROKEN]:
     envelope = Envelope(answer_id, int(time.time()), question)
     source = bent(pieces(question, reply_to(question), envelope), question.manner)
@@ -166,14 +166,6 @@ async def _stream(pump: Pump, question: Question, answer_id: str) -> Literal[Sta
         case Act.RESET:
             pump.reset()
     return State.BROKEN
-
-
-def _count(counts: OrderedDict[str, int], key: str) -> int:
-    """One more of the key; the oldest keys are forgotten when there are too many."""
-    counts[key] = counts.get(key, 0) + 1
-    if len(counts) > KEPT_KEYS:
-        counts.popitem(last=False)
-    return counts.get(key, 1)
 
 
 async def _for_ever() -> None:

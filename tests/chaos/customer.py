@@ -16,7 +16,7 @@ from tests.support.client import Answer, Cut, call
 
 #: Seconds that a client waits for an answer before it asks again.
 _PATIENCE: Final = 8.0
-_PAUSES: Final = (0.05, 0.5)
+_PAUSES: Final = (0.1, 1.0)
 
 
 class Customer:

@@ -98,12 +98,14 @@ class Nemesis:
         process = self._free(processes, dice)
         if process is None:
             return
-        async with self._fault(kind, process.name, process.name, pid=process.pid):
+        async with self._fault(kind, process.name, process.name, pid=process.pid) as more:
             process.term()
+            asked = time.monotonic()
             if not await self._cluster.wait(lambda: not process.running, _END_WITHIN):
                 self._history.trouble(f"{process.name} does not end: {process.output[-2000:]}")
             elif process.code:
                 self._history.trouble(f"{process.name} ended with {process.code}: {process.output[-2000:]}")
+            more["took"] = round(time.monotonic() - asked, 2)
             await self._pause(dice.uniform(0, 1))
             await self._cluster.restart(process)
 
@@ -193,19 +195,18 @@ class Nemesis:
     async def _links(self, kind: str, dice: Random) -> AsyncIterator[list[Proxy]]:
         """The proxies of one process, or of all; of those that no other fault has in its hand."""
         free = [name for name in self._cluster.proxies if _link(name) not in self._cluster.held]
-        everything = dice.random() < 0.3
-        names = free if everything or not free else [dice.choice(free)]
-        target = "all" if everything else ",".join(names)
+        names = free if dice.random() < 0.3 or not free else [dice.choice(free)]
+        target = "all" if len(names) == len(self._cluster.proxies) else ",".join(names)
         async with self._fault(kind, target, *map(_link, names)):
             yield [self._cluster.proxies[name] for name in names]
 
     @asynccontextmanager
-    async def _fault(self, kind: str, target: str, *holds: str, **more: Any) -> AsyncIterator[None]:
-        """Holds what the fault is about, and writes it down when it is over."""
+    async def _fault(self, kind: str, target: str, *holds: str, **more: Any) -> AsyncIterator[dict[str, Any]]:
+        """Holds what the fault is about, and writes it down when it is over, with what is put in the dictionary."""
         self._cluster.held.update(holds)
         began = time.time()
         try:
-            yield
+            yield more
         finally:
             self._cluster.held.difference_update(holds)
             self._history.fault(kind, began, target=target, until=time.time(), **more)

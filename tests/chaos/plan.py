@@ -23,7 +23,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "READALONG_CANCEL_POLL": "0.1",
     "READALONG_FIRST_TOKEN_TIMEOUT": "6",
     "READALONG_GAP_TIMEOUT": "3",
-    "READALONG_JOB_TIMEOUT": "20",
+    "READALONG_JOB_TIMEOUT": "12",
     "READALONG_DRAIN_TIMEOUT": "2",
     "READALONG_REDIS_TIMEOUT": "2",
     "READALONG_REDIS_OUTAGE": str(OUTAGE),
@@ -47,9 +47,9 @@ class Plan:
     """Of wishes and faults; what is under way then is let finish."""
     apis: int = 2
     workers: int = 3
-    jobs: int = 16
+    jobs: int = 24
     """Alive at once."""
-    pause: float = 2.0
+    pause: float = 1.5
     """Seconds between two faults, in the mean."""
     settle: float = 60.0
     """Seconds that all may take to finish when nothing is broken any more."""

@@ -16,7 +16,7 @@ from tests.support.client import Cut, Malformed, Response
 How = Literal["terminal", "204", "left", "gave_up"]
 
 #: Seconds before it comes back, at least and at most.
-_PAUSES: Final = (0.05, 0.6)
+_PAUSES: Final = (0.1, 1.5)
 _NUMBERS: Final = count(1)
 
 

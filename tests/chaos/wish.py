@@ -96,8 +96,8 @@ def wish_of(dice: Random, tag: str) -> Wish:
         demo["tokens_per_second"] = dice.choice((10, 40))
     if "429" in manner or "500" in manner:
         demo["retry_after"] = dice.choice((0, 0.2, 1))
-        if dice.random() < 0.7:
-            demo["times"] = dice.randint(1, 2)
+    if dice.random() < 0.7:
+        demo["times"] = dice.randint(1, 2)
     body: dict[str, Any] = {
         "model": f"demo-{manner}",
         "messages": [{"role": "user", "content": f"{tag}: what becomes of this job?"}],
@@ -118,7 +118,7 @@ def wish_of(dice: Random, tag: str) -> Wish:
 
 def _reading(dice: Random) -> Reading:
     return Reading(
-        join=dice.choice((0.0, 0.0, dice.uniform(0, 2), dice.uniform(0, 10))),
+        join=dice.choice((0.0, 0.0, dice.uniform(0, 2), dice.uniform(0, 6))),
         after=dice.choice((0, 0, 0, 0, 1, dice.randint(2, 60))),
         drops=tuple(dice.randint(0, 25) for _ in range(dice.choice((0, 0, 1, 2, 4)))),
         leaves=dice.randint(0, 40) if dice.random() < 0.15 else None,

@@ -125,7 +125,7 @@ class Proxy:
                 if self.delay:
                     await asyncio.sleep(self.delay)
                 await link.flowing.wait()
-                if keeps is None or keeps(piece):
+                if not link.aborted and (keeps is None or keeps(piece)):
                     writer.write(piece)
                     await writer.drain()
         link.abort()
@@ -137,9 +137,11 @@ class _Link:
     def __init__(self, *writers: asyncio.StreamWriter) -> None:
         self.flowing = asyncio.Event()
         self.flowing.set()
+        self.aborted = False
         self._writers = writers
 
     def abort(self) -> None:
+        self.aborted = True
         self.flowing.set()
         for writer in self._writers:
             writer.transport.abort()

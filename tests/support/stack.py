@@ -34,14 +34,14 @@ _API: Final = """
 import logging, sys
 from api.server import run
 from readalong.settings import load
-logging.basicConfig(level="INFO", format="%(levelname)s %(name)s: %(message)s")
+logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 sys.exit(run(load(), host="127.0.0.1", port=int(sys.argv[1])))
 """
 _WORKER: Final = """
 import logging, sys
 from readalong.settings import load
 from worker.main import run
-logging.basicConfig(level="INFO", format="%(levelname)s %(name)s: %(message)s")
+logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 sys.exit(run(load()))
 """
 
