@@ -193,9 +193,12 @@ class Nemesis:
 
     @asynccontextmanager
     async def _links(self, kind: str, dice: Random) -> AsyncIterator[list[Proxy]]:
-        """The proxies of one process, or of all; of those that no other fault has in its hand."""
+        """The proxies of one process, or of all; of those that no other fault has in its hand: it may be none."""
         free = [name for name in self._cluster.proxies if _link(name) not in self._cluster.held]
-        names = free if dice.random() < 0.3 or not free else [dice.choice(free)]
+        if not free:
+            yield []
+            return
+        names = free if dice.random() < 0.3 else [dice.choice(free)]
         target = "all" if len(names) == len(self._cluster.proxies) else ",".join(names)
         async with self._fault(kind, target, *map(_link, names)):
             yield [self._cluster.proxies[name] for name in names]

@@ -17,6 +17,8 @@ How = Literal["terminal", "204", "left", "gave_up"]
 
 #: Seconds before it comes back, at least and at most.
 _PAUSES: Final = (0.1, 1.5)
+#: Events over which it may dawdle: a long answer must not take for ever.
+_DAWDLES: Final = 60
 _NUMBERS: Final = count(1)
 
 
@@ -105,7 +107,7 @@ class Reader:
                         return "left"
                     elif here == drop:
                         return "left"
-                    if self._reading.dawdle:
+                    if self._reading.dawdle and self._seen < _DAWDLES:
                         await asyncio.sleep(self._reading.dawdle)
         except Malformed as error:
             self._history.trouble(f"{watch}: {error}")

@@ -52,7 +52,7 @@ class Reading:
     leaves: int | None
     """It goes for good after so many events in all; None: it stays to the end."""
     dawdle: float
-    """Seconds that it takes over each event."""
+    """Seconds that it takes over each of its first events."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def wish_of(dice: Random, tag: str) -> Wish:
     demo: dict[str, Any] = {
         "key": tag,
         "tokens": dice.randint(3000, 8000) if bulky else dice.randint(0, 120),
-        "tokens_per_second": dice.choice((0, 400)) if bulky else dice.choice((0, 10, 20, 40, 80)),
+        "tokens_per_second": dice.choice((0, 1500)) if bulky else dice.choice((0, 20, 20, 40, 80)),
         "first_token_seconds": dice.choice((0, 0, 0.1, 0.5, 1.5)),
         "after": dice.randint(0, 40),
     }
