@@ -68,6 +68,15 @@ class ChatRequest(BaseModel):
     tools: list[Tool] | None = None
     functions: list[Function] | None = None
     stream_options: dict[str, JsonValue] | None = None
+    on_worker_lost: Literal["retry", "fail"] | None = Field(
+        None, description="If its worker is lost: start a new attempt, or end the job. The model does not get this."
+    )
+    deadline: Annotated[Number, Field(gt=0, le=31_536_000)] | None = Field(
+        None, description="Seconds from now in which the job must have ended. The model does not get this."
+    )
+    cancel_on_disconnect: StrictBool | None = Field(
+        None, description="Cancel the job when its last watcher is gone for a while. The model does not get this."
+    )
     stream: StrictBool | None = Field(None, description="Means nothing here: a job is always streamed.")
 
 

@@ -37,6 +37,9 @@ class JobView(BaseModel):
     metrics: dict[str, JsonValue] | None = Field(description="Seconds and rates, once it has ended.")
     error: dict[str, JsonValue] | None = Field(description="code, message, retryable.")
     metadata: dict[str, JsonValue]
+    on_worker_lost: str = Field(description="retry or fail.")
+    deadline: str | None = Field(description="When it must have ended; null: no limit.")
+    cancel_on_disconnect: bool
     links: Links
 
 
@@ -66,5 +69,8 @@ def view(record: Record, said: Transcript | None) -> dict[str, Any]:
         "metrics": record.metrics,
         "error": record.error,
         "metadata": record.metadata,
+        "on_worker_lost": record.on_worker_lost,
+        "deadline": None if record.deadline is None else rfc3339(record.deadline),
+        "cancel_on_disconnect": record.cancel_on_disconnect,
         "links": {"self": path, "events": f"{path}/events", "cancel": f"{path}/cancel"},
     }

@@ -16,14 +16,16 @@ from readalong.keys import new_job_id
 from readalong.log import Submission
 from readalong.record import Record
 from readalong.states import Status
+from readalong.terms import resolve
 
 _LONGEST_KEY: Final = 255
 
 
-async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str | None) -> Record:
+async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str | None, *, chat: bool) -> Record:
     """Checks the body, writes the job and queues it. The same key and body answer the same job.
 
-    The order is: list, write, enqueue. A crash after each leaves what the sweep mends, or what a repeat completes.
+    `chat`: it came by /chat/stream. The order is: list, write, enqueue. A crash after each leaves what the sweep mends,
+    or what a repeat completes.
     Raises InvalidRequest, IdempotencyConflict, QueueFull, StoreUnavailable.
     """
     request = check(body)
@@ -44,6 +46,13 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
         body_digest=digest,
         created_at=now,
         key_digest="" if key is None else key_digest(key),
+        terms=resolve(
+            services.settings,
+            chat=chat,
+            on_worker_lost=request.on_worker_lost,
+            deadline=request.deadline,
+            cancel_on_disconnect=request.cancel_on_disconnect,
+        ),
     )
     # In this order, on one connection, in one round trip. A job that is not listed would not be swept; one that was
     # enqueued and could not be written is gone for the worker that claims it.

@@ -23,6 +23,7 @@ from readalong.record import Record, parse, rfc3339
 from readalong.scripts import Argument, Scripts, digest_of
 from readalong.settings import Settings
 from readalong.states import Status
+from readalong.terms import Terms
 
 
 class Verdict(StrEnum):
@@ -68,6 +69,7 @@ class Submission(NamedTuple):
     created_at: int
     #: The `key_digest` of its Idempotency-Key, if it came with one.
     key_digest: str = ""
+    terms: Terms = Terms()
 
 
 _APPEND: Final = digest_of("append")
@@ -104,6 +106,7 @@ class Log:
             "metadata": new.metadata,
             "body_digest": new.body_digest,
             "key_digest": new.key_digest,
+            **new.terms.fields(new.created_at),
         }
         flat = [part for pair in fields.items() for part in pair]
         created, found = await self._run(

@@ -34,6 +34,9 @@ class Record:
     request: bytes
     body_digest: str
     key_digest: str
+    on_worker_lost: str
+    deadline: int | None
+    cancel_on_disconnect: bool
 
     @property
     def ended(self) -> bool:
@@ -78,6 +81,9 @@ def parse(fields: Mapping[bytes, bytes] | Iterable[bytes]) -> Record | None:
         request=fields[b"request"],
         body_digest=fields[b"body_digest"].decode(),
         key_digest=fields.get(b"key_digest", b"").decode(),
+        on_worker_lost=fields.get(b"on_worker_lost", b"retry").decode(),
+        deadline=number(b"deadline"),
+        cancel_on_disconnect=fields.get(b"cancel_on_disconnect") == b"1",
     )
 
 

@@ -20,6 +20,7 @@ from readalong.log import Claim, Log, Verdict
 from readalong.scripts import Argument
 from readalong.settings import Settings
 from readalong.sse import Decoder, Message
+from readalong.terms import FIELDS
 from worker.chunks import Chunks
 from worker.meter import Meter
 from worker.model import Model
@@ -274,6 +275,8 @@ class Run:
     def _request(self, body: bytes, model: str) -> dict[str, Any]:
         """The body for the model: the client's own, streamed, with usage asked for unless it says otherwise."""
         request: dict[str, Any] = orjson.loads(body)
+        for name in FIELDS & request.keys():
+            del request[name]
         if not request.get("store"):
             # OpenAI refuses metadata for answers that it is not asked to store.
             request.pop("metadata", None)

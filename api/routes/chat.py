@@ -31,7 +31,7 @@ router = APIRouter(tags=["chat"])
 async def stream_chat(request: Request, used: Used, idempotency_key: Key = None) -> Response:
     """Queues a chat job and streams its answer."""
     raw, body = await read_json(request, used.settings.max_body_bytes)
-    record = await submit(used, raw, body, idempotency_key)
+    record = await submit(used, raw, body, idempotency_key, chat=True)
     feed = await used.hub.feed(record.id, 0)
     headers = {"x-job-id": record.id, "location": f"/v1/jobs/{record.id}"}
     return EventStream(used.hub, feed, chat_stream, 0, send_timeout=used.settings.send_timeout, headers=headers)

@@ -50,7 +50,7 @@ BODY: Final = {
 async def submit_job(request: Request, used: Used, idempotency_key: Key = None) -> Response:
     """Queues a chat job."""
     raw, body = await read_json(request, used.settings.max_body_bytes)
-    record = await submit(used, raw, body, idempotency_key)
+    record = await submit(used, raw, body, idempotency_key, chat=False)
     return await _shown(used, record, 202, {"location": f"/v1/jobs/{record.id}"})
 
 

@@ -35,6 +35,9 @@ def record(**changes: Any) -> Record:
         "request": b'{"messages":[{"role":"user","content":"secret"}]}',
         "body_digest": "digest",
         "key_digest": "",
+        "on_worker_lost": "retry",
+        "deadline": None,
+        "cancel_on_disconnect": False,
         **changes,
     }
     return Record(**fields)
@@ -66,6 +69,9 @@ def test_a_queued_job_shows_all_its_fields_and_nothing_else() -> None:
         "metrics": None,
         "error": None,
         "metadata": {},
+        "on_worker_lost": "retry",
+        "deadline": None,
+        "cancel_on_disconnect": False,
         "links": {
             "self": "/v1/jobs/abcdefghijklmnopqrstuv",
             "events": "/v1/jobs/abcdefghijklmnopqrstuv/events",

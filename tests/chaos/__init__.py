@@ -12,5 +12,7 @@
 - `vandal`    sends rubbish
 - `after`     what is left when all is quiet again
 - `run`       one run, from start to the files
+- `verdict`   what is said of it
+- `checker`   reads the history; shares no code with all the others
 - `__main__`  `python -m tests.chaos`
 """

@@ -50,7 +50,7 @@ class Customer:
             status = None if answer is None else answer.status
             job_id = str(answer.json()["id"]) if answer is not None and status == 202 else None
             self._history.client(
-                "submit", tag=wish.tag, key=wish.key, replica=replica, status=status, job=job_id, terms={}
+                "submit", tag=wish.tag, key=wish.key, replica=replica, status=status, job=job_id, terms=wish.terms
             )
             if job_id is not None:
                 return job_id

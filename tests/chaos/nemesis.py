@@ -199,8 +199,11 @@ class Nemesis:
             yield []
             return
         names = free if dice.random() < 0.3 else [dice.choice(free)]
-        target = "all" if len(names) == len(self._cluster.proxies) else ",".join(names)
-        async with self._fault(kind, target, *map(_link, names)):
+        # Of several it may hit any: whoever reads it must take it for all.
+        target = names[0] if len(names) == 1 else "all"
+        pids = {worker.name: worker.pid for worker in self._cluster.stack.workers}
+        more = {"pid": pids[target]} if target in pids else {}
+        async with self._fault(kind, target, *map(_link, names), **more):
             yield [self._cluster.proxies[name] for name in names]
 
     @asynccontextmanager

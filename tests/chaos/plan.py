@@ -10,11 +10,14 @@ LEASE: Final = 2.0
 OUTAGE: Final = 30.0
 MAX_ATTEMPTS: Final = 10
 MODEL_RETRIES: Final = 2
+MAX_JOBS: Final = 10
+#: Connections to Redis that a process keeps for calls at once, when it once needed so many.
+POOLS: Final[Mapping[str, int]] = {"api": 64, "worker": MAX_JOBS + 16}
 
 #: Short, so that a minute holds many leases, time-outs and drains.
 SETTINGS: Final[Mapping[str, str]] = {
     "READALONG_MODEL": "demo",
-    "READALONG_MAX_JOBS": "20",
+    "READALONG_MAX_JOBS": str(MAX_JOBS),
     "READALONG_MAX_ATTEMPTS": str(MAX_ATTEMPTS),
     "READALONG_MODEL_RETRIES": str(MODEL_RETRIES),
     "READALONG_LEASE": str(LEASE),
@@ -24,6 +27,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "READALONG_FIRST_TOKEN_TIMEOUT": "6",
     "READALONG_GAP_TIMEOUT": "3",
     "READALONG_JOB_TIMEOUT": "12",
+    "READALONG_DISCONNECT_GRACE": "2",
     "READALONG_DRAIN_TIMEOUT": "2",
     "READALONG_REDIS_TIMEOUT": "2",
     "READALONG_REDIS_OUTAGE": str(OUTAGE),
@@ -66,6 +70,7 @@ class Plan:
             "model_retries": MODEL_RETRIES,
             "aof": "always",
             "retry": "mixed",
+            "pools": dict(POOLS),
             "settings": dict(SETTINGS),
             "settings_of": {name: dict(settings) for name, settings in SETTINGS_OF.items()},
         }

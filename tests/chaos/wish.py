@@ -73,6 +73,8 @@ class Wish:
     tag: str
     key: str
     body: dict[str, Any]
+    terms: dict[str, Any]
+    """What of the body says how the job is to be treated."""
     at_once: int
     readings: tuple[Reading, ...]
     cancels: tuple[Cancel, ...]
@@ -104,16 +106,30 @@ def wish_of(dice: Random, tag: str) -> Wish:
         "metadata": {"tag": tag},
         "demo": demo,
     }
+    terms = _terms(dice)
+    body |= terms
     if manner == "tools":
         body["tools"] = [_TOOL]
     return Wish(
         tag=tag,
         key=f"{tag}-{dice.getrandbits(32):08x}",
         body=body,
+        terms=terms,
         at_once=2 if dice.random() < 0.1 else 1,
         readings=tuple(_reading(dice) for _ in range(dice.choice((1, 2, 3, 3, 4, 6)))),
         cancels=tuple(_cancel(dice) for _ in range(dice.choice((0, 0, 0, 0, 1, 1, 2)))) if dice.random() < 0.6 else (),
     )
+
+
+def _terms(dice: Random) -> dict[str, Any]:
+    terms: dict[str, Any] = {}
+    if dice.random() < 0.2:
+        terms["on_worker_lost"] = dice.choice(("retry", "fail", "fail"))
+    if dice.random() < 0.1:
+        terms["deadline"] = dice.randint(2, 20)
+    if dice.random() < 0.2:
+        terms["cancel_on_disconnect"] = dice.random() < 0.7
+    return terms
 
 
 def _reading(dice: Random) -> Reading:

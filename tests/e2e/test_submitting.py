@@ -82,6 +82,20 @@ async def test_every_parameter_of_openais_and_every_other_arrives_at_the_model_u
     assert json.loads(stack.hash_of(job.id)["request"]) == body
 
 
+async def test_the_terms_of_a_job_are_in_its_hash_and_not_in_what_the_model_gets(stack: Stack) -> None:
+    terms = {"on_worker_lost": "fail", "deadline": 90.5, "cancel_on_disconnect": False}
+    body = chat("demo-fast")
+    job = await submit(stack, {**body, **terms})
+    shown = await job.ended()
+    assert shown["status"] == "done"
+    [made] = stack.generations(job.question)
+    assert made["body"].keys() == {*body, "stream", "stream_options"}
+    held = stack.hash_of(job.id)
+    assert (held["on_worker_lost"], held["cancel_on_disconnect"]) == ("fail", "0")
+    assert int(held["deadline"]) == int(held["created_at"]) + 90_500
+    assert (shown["on_worker_lost"], shown["cancel_on_disconnect"]) == ("fail", False)
+
+
 async def test_what_the_client_leaves_out_is_left_out_besides_the_question_for_usage(
     stack: Stack,
 ) -> None:

@@ -363,7 +363,7 @@ class Stack:
     def _environment_of(self, name: str) -> dict[str, str]:
         port = self.redis.port if self._link is None else self._link(name, self.redis.port)
         url = {"READALONG_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
-        return {**self._environment, **self._settings, **self._settings_of.get(name, {}), **url}
+        return {**self._environment, **url, **self._settings, **self._settings_of.get(name, {})}
 
     def _end(self) -> None:
         # Tests say how processes end when they are asked to; here that would only take time.

@@ -1,0 +1,47 @@
+"""How a job wants to be treated: what its request says, and else the settings."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+from readalong.settings import Settings
+
+#: Fields of a request that are ours: no model gets them.
+FIELDS: Final = frozenset({"on_worker_lost", "deadline", "cancel_on_disconnect"})
+
+OnLost = Literal["retry", "fail"]
+
+
+class Terms(NamedTuple):
+    """`deadline`: seconds from submit; 0: none. `cancel_on_disconnect`: when nobody watches it any more."""
+
+    on_worker_lost: OnLost = "retry"
+    deadline: float = 0.0
+    cancel_on_disconnect: bool = False
+
+    def fields(self, created_at: int) -> dict[str, str | int]:
+        """As the job's hash holds them; the deadline in milliseconds since the epoch."""
+        found: dict[str, str | int] = {
+            "on_worker_lost": self.on_worker_lost,
+            "cancel_on_disconnect": int(self.cancel_on_disconnect),
+        }
+        if self.deadline:
+            found["deadline"] = created_at + int(self.deadline * 1000)
+        return found
+
+
+def resolve(
+    settings: Settings,
+    *,
+    chat: bool,
+    on_worker_lost: OnLost | None,
+    deadline: float | None,
+    cancel_on_disconnect: bool | None,
+) -> Terms:
+    """The terms of a job; None: the request does not say. `chat`: it came by `/chat/stream`."""
+    by_default = settings.cancel_on_disconnect == "always" or (chat and settings.cancel_on_disconnect == "chat")
+    return Terms(
+        settings.on_worker_lost if on_worker_lost is None else on_worker_lost,
+        settings.job_deadline if deadline is None else deadline,
+        by_default if cancel_on_disconnect is None else cancel_on_disconnect,
+    )
