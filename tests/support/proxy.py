@@ -23,6 +23,8 @@ class Proxy:
         self.keeps: Filter | None = None
         #: Seconds by which each piece is late, in both directions.
         self.delay = 0.0
+        #: Pieces that have come and wait for a stalled connection.
+        self.held = 0
         #: Connections made so far.
         self.accepted = 0
         self._stalling = False
@@ -124,7 +126,9 @@ class Proxy:
             while piece := await reader.read(65_536):
                 if self.delay:
                     await asyncio.sleep(self.delay)
+                self.held += 1
                 await link.flowing.wait()
+                self.held -= 1
                 if not link.aborted and (keeps is None or keeps(piece)):
                     writer.write(piece)
                     await writer.drain()
