@@ -64,7 +64,7 @@ class Cluster:
             exits.push_async_callback(asyncio.to_thread, self.stack.__exit__)
             exits.callback(self._keep_output)
             #: Past the proxies.
-            self.redis = Redis(port=self.stack.redis.port, decode_responses=True, socket_timeout=1)
+            self.redis = Redis(port=self.stack.redis.port, decode_responses=True, socket_timeout=10)
             exits.push_async_callback(self.redis.aclose)
             self._exits = exits.pop_all()
         return self

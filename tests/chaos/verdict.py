@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Final
-
+from tests.chaos.checker import check
 from tests.chaos.history import History
-
-_CHECKER: Final = "tests.chaos.checker"
 
 
 def verdict(history: History) -> tuple[str, bool]:
     """The words, and whether all was well. The history's files are closed by now."""
-    report = import_module(_CHECKER).check(history.directory)
+    report = check(history.directory)
     counts = ", ".join(f"{number} {kind}" for kind, number in sorted(history.counts.items()))
     troubles = [f"trouble: {trouble}" for trouble in history.troubles]
     return "\n".join([counts, *troubles, str(report)]), not (troubles or report.violations)
