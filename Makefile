@@ -13,7 +13,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check format bench lock clean
+.PHONY: help demo test chaos check format bench lock clean
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +23,9 @@ demo: .venv/project ## Run everything with the built-in model; ARGS="--port 9000
 
 test: .venv/project ## Run the tests; ARGS="-k cancel -x"
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadscope $(ARGS)
+
+chaos: .venv/project ## Break everything at random, ten minutes; MINUTES=1 SEED=7
+	@$(BIN)/python -m tests.chaos
 
 check: .venv/project ## Lint, format, types, import directions
 	@$(BIN)/ruff check .

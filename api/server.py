@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -23,10 +24,16 @@ logger = logging.getLogger(__name__)
 #: Bytes that the kernel keeps of a response which its client has not read; Linux takes twice as many.
 _SEND_BUFFER: Final = 131_072
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+#: Asks for a line about what is open.
+_REPORT: Final = signal.SIGUSR1
 
 
 class Server(uvicorn.Server):
     """Ends open streams first: uvicorn would wait for them before it tells the application to stop."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        asyncio.get_running_loop().add_signal_handler(_REPORT, self._report)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
@@ -40,6 +47,11 @@ class Server(uvicorn.Server):
         if services is not None:
             await services.hub.close()
         await super().shutdown(sockets)
+
+    def _report(self) -> None:
+        services = self.lifespan.state.get("services")
+        if services is not None:
+            logger.info("process %d: %d connections, %r", os.getpid(), len(self.server_state.connections), services.hub)
 
 
 def run(settings: Settings, *, host: str, port: int, processes: int = 1) -> int:
@@ -97,6 +109,8 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
     # Before uvicorn sets its own handlers a signal must not be lost; it raises it once more when it has ended.
     for number in _SIGNALS:
         signal.signal(number, stop)
+    # Nor may one that asks for a report end a process that is not ready to give it.
+    signal.signal(_REPORT, signal.SIG_IGN)
     host, port = listener.getsockname()[:2]
     logger.info("serving on http://%s:%d, process %d", f"[{host}]" if ":" in host else host, port, os.getpid())
     server.run(sockets=[listener])
@@ -115,8 +129,14 @@ def _supervise(processes: int, serve: Callable[[], int]) -> int:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
+    def ask(number: int, _: object) -> None:
+        for pid in list(children):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     for number in _SIGNALS:
         signal.signal(number, stop)
+    signal.signal(_REPORT, ask)
     while True:
         while not stopping and len(children) < processes:
             # Blocked, a signal finds the child in the list or not born. It would outlive us otherwise.
@@ -139,6 +159,7 @@ def _supervise(processes: int, serve: Callable[[], int]) -> int:
 
 
 def _in_child(serve: Callable[[], int]) -> int:
+    signal.signal(_REPORT, signal.SIG_IGN)
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)  # the parent's would stop its siblings
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

@@ -17,6 +17,7 @@ Pure modules, which never await and do no I/O:
 The I/O around them:
 
 - `stats`       what `/stats` shows
+- `journal`     the same as a file, line by line
 - `wheel`       one timer for all paced streams
 - `paced`       writes a stream that keeps a pace
 - `pump`        writes any stream: paced, as fast as it can, or split into odd writes

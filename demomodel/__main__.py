@@ -1,25 +1,37 @@
-"""`python -m demomodel [--host HOST] [--port PORT]`: the demo model alone."""
+"""`python -m demomodel [--host HOST] [--port PORT] [--journal FILE]`: the demo model alone."""
 
 import argparse
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 
+from demomodel.journal import Journal
 from demomodel.server import serve
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until a signal; answers the exit code, 1 if the address can not be had."""
+    """Serve until a signal; answers the exit code, 1 if the address or the journal can not be had."""
     parser = argparse.ArgumentParser(prog="python -m demomodel", description="An OpenAI-compatible demo model.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one, the default")
+    parser.add_argument("--journal", type=Path, metavar="FILE", help="append each request and each end of a stream")
     given = parser.parse_args(arguments)
-    try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(serve(given.host, given.port, _announce))
-    except (OSError, OverflowError) as error:
-        print(f"demo model: can not listen on {given.host}:{given.port}: {error}", file=sys.stderr)
-        return 1
+    with ExitStack() as opened:
+        journal = None
+        try:
+            if given.journal is not None:
+                journal = opened.enter_context(Journal(given.journal))
+        except OSError as error:
+            print(f"demo model: can not write {given.journal}: {error.strerror}", file=sys.stderr)
+            return 1
+        try:
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                runner.run(serve(given.host, given.port, _announce, journal=journal))
+        except (OSError, OverflowError) as error:
+            print(f"demo model: can not listen on {given.host}:{given.port}: {error}", file=sys.stderr)
+            return 1
     return 0
 
 

@@ -1,7 +1,7 @@
 """How an answer is to be given: its pace, its length and its faults, from the model's name and `demo`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -43,6 +43,24 @@ class Behaviour(StrEnum):
     CRLF = "crlf"
     LOGPROBS = "logprobs"
     CHOICES = "choices"
+    NUMBERED = "numbered"
+
+
+_WRONG = frozenset(
+    {
+        Behaviour.TOO_MANY,
+        Behaviour.SERVER_ERROR,
+        Behaviour.STALL,
+        Behaviour.CUT,
+        Behaviour.RESET,
+        Behaviour.MALFORMED,
+        Behaviour.ERROR,
+        Behaviour.NOT_SSE,
+        Behaviour.CLOSE_EARLY,
+        Behaviour.HANG,
+    }
+)
+"""What `times` limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +77,20 @@ class Manner:
     after: int
     """Tokens sent before the fault, for the behaviours that have one in mid-stream."""
     times: int | None
-    """How many requests with the same key fail with 429 or 500 before one succeeds; None: all of them."""
+    """How many requests with the same key go wrong before one succeeds; None: all of them."""
     key: str
+    """Tells apart who asks: for `times`, `numbered` and the journal."""
     retry_after: float
     """Seconds, for the header Retry-After of a 429."""
 
     def has(self, behaviour: Behaviour) -> bool:
         return behaviour in self.behaviours
+
+    def of_call(self, call: int) -> "Manner":
+        """The manner of one request of those with the key, counted from 1: after `times` nothing goes wrong."""
+        if self.times is None or call <= self.times:
+            return self
+        return replace(self, behaviours=self.behaviours - _WRONG)
 
 
 def manner_of(model: str, options: object) -> Manner:

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import time
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Literal
 
 import orjson
@@ -12,6 +13,7 @@ from aiohttp import HttpVersion11, web
 from demomodel.behaviours import Behaviour, Manner
 from demomodel.chunks import Act, Envelope, pieces
 from demomodel.faults import MALFORMED, NOT_SSE, bent
+from demomodel.journal import Journal
 from demomodel.pump import Pump
 from demomodel.question import Question, question_of
 from demomodel.refusals import ApiError, bad_request, error_body
@@ -29,12 +31,13 @@ _STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Co
 
 
 class Model:
-    """The state of one server: its counters, its open connections, and who has failed how often."""
+    """The state of one server: its counters, its open connections, and who has asked how often."""
 
-    def __init__(self) -> None:
-        self.stats = Stats()
+    def __init__(self, journal: Journal | None = None) -> None:
+        self.stats = Stats(journal)
+        self._journal = journal
         self._wheel = Wheel()
-        self._failed: OrderedDict[str, int] = OrderedDict()
+        self._called: OrderedDict[str, int] = OrderedDict()
         self._transports: set[asyncio.Transport] = set()
 
     def shut(self) -> None:
@@ -45,19 +48,24 @@ class Model:
     async def completions(self, request: web.Request) -> web.StreamResponse:
         """`POST /v1/chat/completions`, and Azure's path, where the deployment is the model."""
         answer_id = f"chatcmpl-{secrets.token_hex(12)}"
+        question = None
         try:
             question = await self._question(request, answer_id)
-            self._maybe_fail(question.manner)
+            _maybe_fail(question.manner)
         except ApiError as error:
             self.stats.refused += 1
+            self._note(answer_id, question, error.status)
             return web.Response(
                 status=error.status,
                 body=error.body(),
                 content_type="application/json",
                 headers={**error.headers, "x-request-id": answer_id},
             )
+        self._note(answer_id, question, None if question.manner.has(Behaviour.HANG) else 200)
         if question.manner.has(Behaviour.NOT_SSE):
             self.stats.answers += 1
+            if self._journal is not None:
+                self._journal.closed(answer_id, State.BROKEN, 0, "")
             return web.Response(body=NOT_SSE, content_type="text/html")
         if question.stream or question.manner.behaviours & {Behaviour.HANG, Behaviour.STALL}:
             return await self._held(request, question, answer_id)
@@ -77,30 +85,21 @@ class Model:
             raise ApiError(404, "Resource not found", kind="invalid_request_error", code="404")
         if wrong is not None:
             raise wrong
-        return question_of(body, deployment)
+        question = question_of(body, deployment)
+        call = self._count(question.manner.key)
+        return replace(question, call=call, manner=question.manner.of_call(call))
 
-    def _maybe_fail(self, manner: Manner) -> None:
-        if manner.has(Behaviour.TOO_MANY) and self._fails(manner):
-            raise ApiError(
-                429,
-                "Rate limit reached for the demo model. Please try again later.",
-                kind="requests",
-                code="rate_limit_exceeded",
-                headers={"Retry-After": f"{manner.retry_after:g}"},
-            )
-        if manner.has(Behaviour.SERVER_ERROR) and self._fails(manner):
-            raise ApiError(500, "The server had an error while processing your request.", kind="server_error")
+    def _count(self, key: str) -> int:
+        """Which request with this key it is, from 1 on."""
+        call = self._called[key] = self._called.get(key, 0) + 1
+        if len(self._called) > KEPT_KEYS:
+            self._called.popitem(last=False)
+        return call
 
-    def _fails(self, manner: Manner) -> bool:
-        if manner.times is None:
-            return True
-        failed = self._failed.get(manner.key, 0)
-        if failed >= manner.times:
-            return False
-        self._failed[manner.key] = failed + 1
-        if len(self._failed) > KEPT_KEYS:
-            self._failed.popitem(last=False)
-        return True
+    def _note(self, answer_id: str, question: Question | None, status: int | None) -> None:
+        if self._journal is not None:
+            tag, model = ("", "") if question is None else (question.manner.key, question.model)
+            self._journal.request(answer_id, tag, model, status)
 
     async def _whole(self, request: web.Request, question: Question, answer_id: str) -> web.Response:
         manner = question.manner
@@ -138,6 +137,19 @@ class Model:
             stream.end(State.GONE)
             self._transports.discard(transport)
         return response
+
+
+def _maybe_fail(manner: Manner) -> None:
+    if manner.has(Behaviour.TOO_MANY):
+        raise ApiError(
+            429,
+            "Rate limit reached for the demo model. Please try again later.",
+            kind="requests",
+            code="rate_limit_exceeded",
+            headers={"Retry-After": f"{manner.retry_after:g}"},
+        )
+    if manner.has(Behaviour.SERVER_ERROR):
+        raise ApiError(500, "The server had an error while processing your request.", kind="server_error")
 
 
 async def _stream(pump: Pump, question: Question, answer_id: str) -> Literal[State.FINISHED, State.BROKEN]:

@@ -38,6 +38,8 @@ class Question:
     logprobs: bool
     top_logprobs: int
     manner: Manner
+    call: int = 1
+    """Which request with this key it is, from 1 on: the only thing that the body does not tell."""
 
     @property
     def text(self) -> str:

@@ -79,6 +79,8 @@ def _choice(question: Question, index: int, seed: int) -> Choice:
     written = _written(asked, seed, manner.has(Behaviour.UNICODE))
     tokens, endless, reason = _bounded(question, written)
     reasoning = tokenize(thoughts(asked, seed)) if manner.has(Behaviour.REASONING) else ()
+    if manner.has(Behaviour.NUMBERED):
+        tokens, reasoning = _numbered(question, tokens), _numbered(question, reasoning)
     return Choice(index, reasoning, (), tokens, endless, (), None, reason)
 
 
@@ -105,6 +107,11 @@ def _bounded(question: Question, tokens: tuple[str, ...]) -> tuple[tuple[str, ..
     if limit is not None and len(tokens) > limit:
         return tokens[:limit], False, "length"
     return tokens, endless, "length" if manner.has(Behaviour.LENGTH) else "stop"
+
+
+def _numbered(question: Question, tokens: tuple[str, ...]) -> tuple[str, ...]:
+    """The tokens, each with the key, the call and its own number before it: no two calls say the same."""
+    return tuple(f"<{question.manner.key}.{question.call}.{place}>{token}" for place, token in enumerate(tokens, 1))
 
 
 def _before_stop(tokens: tuple[str, ...], stops: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -10,20 +10,21 @@ from aiohttp import web
 
 from demomodel.behaviours import Behaviour
 from demomodel.completions import MODEL, Model
+from demomodel.journal import Journal
 from demomodel.refusals import ApiError
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 SHUTDOWN_SECONDS = 0.3
 
 
-def create_app() -> web.Application:
+def create_app(journal: Journal | None = None) -> web.Application:
     """The model as an application.
 
     Run it with `handler_cancellation=True`, as `serve` does: that is how a stream that says nothing learns
     that its client has gone.
     """
     app = web.Application(client_max_size=MAX_BODY_BYTES)
-    model = app[MODEL] = Model()
+    model = app[MODEL] = Model(journal)
     app.on_shutdown.append(_shut)
     app.router.add_post("/v1/chat/completions", model.completions)
     app.router.add_post("/openai/deployments/{deployment}/chat/completions", model.completions)
@@ -40,13 +41,16 @@ async def serve(
     on_ready: Callable[[str], None] | None = None,
     *,
     handle_signals: bool = True,
+    journal: Journal | None = None,
 ) -> None:
     """Serve until cancelled, or until SIGTERM or SIGINT if `handle_signals` and this is the main thread.
 
     `on_ready` is called with the base URL, `http://HOST:PORT/v1`, once connections are accepted; port 0 takes
-    a free one. Open streams are cut at the end. Raises OSError if the port is taken.
+    a free one. `journal`: where requests and the ends of streams are written down. Open streams are cut at the
+    end. Raises OSError if the port is taken.
     """
-    runner = web.AppRunner(create_app(), handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    app = create_app(journal)
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT) if handle_signals and _in_main_thread() else ()

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from demomodel.chunks import Piece
+from demomodel.journal import Journal
 
 KEPT = 100
 """How many requests and how many streams are remembered."""
@@ -59,6 +60,8 @@ class Stream:
         self.state = state
         self.ended_at = time.time()
         self._stats.ended[state] += 1
+        if self._stats.journal is not None:
+            self._stats.journal.closed(self.id, state, self.tokens, "".join(self.texts))
 
     def shown(self) -> dict[str, object]:
         return {
@@ -74,7 +77,8 @@ class Stream:
 class Stats:
     """Counters since the start, and the last requests and streams."""
 
-    def __init__(self) -> None:
+    def __init__(self, journal: Journal | None = None) -> None:
+        self.journal = journal
         self.opened = 0
         self.answers = 0
         """Answers given whole, without a stream."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from tests.api.helpers import Player, again, check_stream, without_debug
 from tests.api.process import ApiProcess, alive
 from tests.api.serving import Stream, a_log, a_site, on_valkey, short_settings
 from tests.support.servers import RedisServer, free_port
+from tests.support.waiting import until
 
 BAD_ADDRESSES = (
     ("203.0.113.1", 8000),
@@ -192,6 +194,35 @@ async def test_two_processes_share_the_port_and_a_killed_one_is_replaced(redis_u
         assert await api.wait_for_end() == 0
         assert not alive(second)
         assert not alive(third)
+
+
+@on_valkey
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_sigusr1_logs_what_each_process_has_open_and_ends_nothing(
+    redis_url: str, log: Log, processes: int
+) -> None:
+    """How an operator sees a leak; the parent of several passes it on, and it may come before they are ready."""
+    player = await Player.start(log)
+    async with ApiProcess(redis_url, processes=processes) as api, asyncio.timeout(50):
+        await api.wait_for_first_line()
+        api.signal(signal.SIGUSR1)
+        pids = await api.wait_for_serving(processes)
+        async with await Stream.open(api.port, f"/v1/jobs/{player.job_id}/events") as stream:
+            await stream.some(2)
+
+            def reports() -> dict[int, str]:
+                lines = re.findall(r"process (\d+): \d+ connections, <Hub (.+)>", api.log)
+                return {int(pid): hub for pid, hub in lines}
+
+            def reported() -> bool:
+                api.signal(signal.SIGUSR1)
+                return set(reports()) == set(pids) and any("feeds=1 watchers=1" in hub for hub in reports().values())
+
+            await until(reported, "a report of each process")
+        assert sum("feeds=0 watchers=0" in hub for hub in reports().values()) == processes - 1
+        assert all(map(alive, pids))
+        api.signal()
+        assert await api.wait_for_end() == 0
 
 
 async def test_redis_away_at_the_start_is_not_ready_and_then_recovers() -> None:

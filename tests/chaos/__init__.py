@@ -1,1 +1,18 @@
-"""Chaos: all processes at once, faults at random, and an independent checker of what everybody saw."""
+"""Everything broken at random from a seed, and a checker that reads the history of it: `make chaos`.
+
+# Layout
+
+- `plan`      how long, how much, and the settings of the processes
+- `wish`      one job as its clients want it: its request, who watches, who cancels
+- `history`   the files that a run leaves
+- `cluster`   the processes, and a proxy before Redis for each
+- `nemesis`   what is done to them
+- `customer`  submits a job, cancels it, brings its readers
+- `reader`    watches one job as an EventSource does, and drops, resumes, dawdles or leaves
+- `vandal`    sends rubbish
+- `after`     what is left when all is quiet again
+- `run`       one run, from start to the files
+- `verdict`   what is said of it
+- `checker`   reads the history; shares no code with all the others
+- `__main__`  `python -m tests.chaos`
+"""

@@ -12,6 +12,7 @@ import aiohttp
 import orjson
 from openai import AsyncOpenAI
 
+from demomodel.journal import Journal
 from tests.support.model import serving_model
 from tests.support.waiting import WITHIN
 
@@ -116,9 +117,9 @@ def finish(events: list[Any], choice: int = 0) -> str | None:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[Server]:
+async def running(journal: Journal | None = None) -> AsyncIterator[Server]:
     """A demo model in this process, over real sockets."""
-    async with serving_model() as url, aiohttp.ClientSession() as http:
+    async with serving_model(journal) as url, aiohttp.ClientSession() as http:
         port = int(url.rsplit(":", 1)[1].removesuffix("/v1"))
         async with AsyncOpenAI(base_url=url, api_key="demo", max_retries=0, timeout=WITHIN) as client:
             yield Server(url, port, client, http)

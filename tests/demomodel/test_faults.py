@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -270,3 +271,13 @@ async def test_a_client_can_use_its_connection_again_after_a_stream() -> None:
         connector = http.connector
         assert connector is not None
         assert len(connector._conns) == 1
+
+
+@pytest.mark.parametrize("name", ["cut", "close-early", "error", "not-sse"])
+async def test_what_goes_wrong_in_an_answer_goes_right_after_the_given_times(name: str) -> None:
+    """A client that tries again can be seen to succeed."""
+    async with running() as server:
+        body = ask(f"demo-{name}", demo={"times": 1, "key": "a", "tokens": 20, "after": 5})
+        with suppress(aiohttp.ClientPayloadError):
+            assert text(await server.events(body)) != text_for(body)
+        assert text(await server.events(body)) == text_for(body)

@@ -81,6 +81,7 @@ FAULTS = [
     Fault(B.CRLF),
     Fault(B.LOGPROBS),
     Fault(B.CHOICES),
+    Fault(B.NUMBERED),
     Fault(B.TOOLS, more={"tools": TOOLS}),
     Fault(B.NO_INDEX, more={"tools": TOOLS}),
     Fault(B.BAD_ARGUMENTS, more={"tools": TOOLS}),

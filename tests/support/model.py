@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from demomodel.journal import Journal
 from demomodel.server import serve
 from tests.support.waiting import WITHIN
 
@@ -29,10 +30,12 @@ REFUSALS: Final = {
 
 
 @asynccontextmanager
-async def serving_model() -> AsyncIterator[str]:
+async def serving_model(journal: Journal | None = None) -> AsyncIterator[str]:
     """The demo model on a free port; gives its base URL, which ends in `/v1`."""
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    task = asyncio.create_task(serve("127.0.0.1", 0, ready.set_result, handle_signals=False), name="demo model")
+    task = asyncio.create_task(
+        serve("127.0.0.1", 0, ready.set_result, handle_signals=False, journal=journal), name="demo model"
+    )
     try:
         yield await asyncio.wait_for(ready, WITHIN)
     finally:

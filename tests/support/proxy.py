@@ -1,4 +1,4 @@
-"""A TCP proxy that breaks connections as networks do: cut, refused, lost on the way, or open and silent."""
+"""A TCP proxy that breaks connections as networks do: cut, refused, late, lost on the way, or open and silent."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _SAID = 16_384
 class Proxy:
     """Forwards to a port of 127.0.0.1; enter it as an async context. Its own port is a free one."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int = 0) -> None:
         self.port = 0
-        #: The port of new connections' server.
+        #: The port that it forwards to; may be set at any time, for connections to come.
         self.target = target
         #: New connections are closed at once.
         self.refusing = False
@@ -29,8 +29,10 @@ class Proxy:
         #: Asked for each command, by its words, of connections that are made from then on. False: neither that one nor
         #: any that follows it on its connection gets through.
         self.admits: Callable[[list[bytes]], bool] | None = None
-        #: Seconds by which each piece that a client sends is late.
+        #: Seconds by which each piece is late, in both directions.
         self.delay = 0.0
+        #: Pieces that have come and wait for a stalled connection.
+        self.held = 0
         #: Connections made so far.
         self.accepted = 0
         self._stalling = False
@@ -75,12 +77,22 @@ class Proxy:
         """Serves new connections again; those that were stalled stay half-open for ever, as behind a lost route."""
         self._stalling = False
 
+    def resume(self) -> None:
+        """As `heal`, but what was stalled goes on, with all that was sent meanwhile: it was only late."""
+        self._stalling = False
+        for link in self._links:
+            link.flowing.set()
+
     def mend(self) -> None:
         """Serves as usual; no connection stays half-open."""
         self.heal()
         self.refusing = False
         self.keeps = None
         self.delay = 0.0
+        self.cut_stalled()
+
+    def cut_stalled(self) -> None:
+        """Resets the connections that `heal` left half-open."""
         for link in list(self._links):
             if not link.flowing.is_set():
                 link.abort()
@@ -163,9 +175,12 @@ class Proxy:
             while piece := await reader.read(65_536):
                 if keeps is None:
                     link.said += piece[: _SAID - len(link.said)]
+                if self.delay:
                     await asyncio.sleep(self.delay)
+                self.held += 1
                 await link.flowing.wait()
-                if keeps is None or keeps(piece):
+                self.held -= 1
+                if not link.aborted and (keeps is None or keeps(piece)):
                     writer.write(piece)
                     await writer.drain()
         link.abort()
@@ -179,9 +194,11 @@ class _Link:
         self.flowing.set()
         self.said = bytearray()
         self.address = ""
+        self.aborted = False
         self._writers = writers
 
     def abort(self) -> None:
+        self.aborted = True
         self.flowing.set()
         for writer in self._writers:
             writer.transport.abort()

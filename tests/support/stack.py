@@ -35,14 +35,14 @@ _API: Final = """
 import logging, sys
 from api.server import run
 from readalong.settings import load
-logging.basicConfig(level="INFO", format="%(levelname)s %(name)s: %(message)s")
+logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 sys.exit(run(load(), host="127.0.0.1", port=int(sys.argv[1])))
 """
 _WORKER: Final = """
 import logging, sys
 from readalong.settings import load
 from worker.main import run
-logging.basicConfig(level="INFO", format="%(levelname)s %(name)s: %(message)s")
+logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 sys.exit(run(load()))
 """
 
@@ -200,8 +200,10 @@ class Api(Process):
 class Stack:
     """Use it as a context manager; everything ends with it, and with the process that started it, however that dies.
 
-    `aof`: Redis keeps what it was told over a `redis.restart()`. `settings` go over SETTINGS and into all processes;
-    `model_url`: use another model than the demo model. `routed`: APIs reach Redis over one Route, workers over another.
+    `aof`: Redis keeps what it was told over a `redis.restart()`. `settings` go over SETTINGS and into all processes,
+    `settings_of` a process by its name over these. `model_url`: use another model than the demo model, which writes
+    its `journal` if it is given one. `link`: the port by which a process, by its name, reaches Redis' port. `routed`:
+    APIs reach Redis over one Route, workers over another.
     """
 
     def __init__(
@@ -211,8 +213,11 @@ class Stack:
         workers: int = 1,
         aof: bool = False,
         settings: Mapping[str, str] | None = None,
+        settings_of: Mapping[str, Mapping[str, str]] | None = None,
         model_url: str | None = None,
         routed: bool = False,
+        journal: Path | None = None,
+        link: Callable[[str, int], int] | None = None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="readalong-stack-"))
         self.redis: RedisServer
@@ -230,7 +235,10 @@ class Stack:
             for name, value in os.environ.items()
             if not name.startswith(("READALONG_", "OPENAI_", "AZURE_OPENAI_")) and not name.lower().endswith("_proxy")
         }
-        self.model = Process("model", ["-m", "demomodel", "--port", "0"], self._environment, self.folder)
+        self._settings_of = settings_of or {}
+        self._link = link
+        words = ["-m", "demomodel", "--port", "0", *(["--journal", str(journal)] if journal else [])]
+        self.model = Process("model", words, self._environment, self.folder)
         self._model_url = model_url
         self._exits = ExitStack()
         self._guard: subprocess.Popen[bytes] | None = None
@@ -242,11 +250,9 @@ class Stack:
             exits.callback(_end_guard, self._guard)
             exits.callback(self._end)
             self.redis = exits.enter_context(RedisServer.start(aof=self._aof))
-            urls = [self.redis.url] * 2
             if self._routed:
                 self.api_route, self.worker_route = (exits.enter_context(Route(self.redis.port)) for _ in range(2))
-                urls = [route.do(lambda proxy: proxy.url) for route in (self.api_route, self.worker_route)]
-            self._start(self._guard.pid, *urls)
+            self._start(self._guard.pid)
             self._exits = exits.pop_all()
         return self
 
@@ -348,22 +354,30 @@ class Stack:
             if process.log.exists()
         )
 
-    def _start(self, group: int, api_redis: str, worker_redis: str) -> None:
+    def _start(self, group: int) -> None:
         apis, workers = self._counts
-        environment = {**self._environment, "READALONG_REDIS_URL": api_redis, **self._settings}
-        self.apis = [Api(f"api-{number}", environment, self.folder) for number in range(apis)]
+        names = [f"api-{number}" for number in range(apis)]
+        self.apis = [Api(name, self._environment_of(name), self.folder) for name in names]
         if self._model_url is None:
             self.model.start(group)
         for api in self.apis:
             api.start(group)
-        environment |= {"OPENAI_BASE_URL": self.model_url, "OPENAI_API_KEY": SECRET}
-        environment |= {"READALONG_REDIS_URL": worker_redis, **self._settings}
+        access = {"OPENAI_BASE_URL": self.model_url, "OPENAI_API_KEY": SECRET}
+        names = [f"worker-{number}" for number in range(workers)]
         self.workers = [
-            Process(f"worker-{number}", ["-c", _WORKER], environment, self.folder) for number in range(workers)
+            Process(name, ["-c", _WORKER], self._environment_of(name) | access, self.folder) for name in names
         ]
         for worker in self.workers:
             worker.start(group)
         self.wait_ready()
+
+    def _environment_of(self, name: str) -> dict[str, str]:
+        if self._routed:
+            port = (self.api_route if name.startswith("api") else self.worker_route).do(lambda proxy: proxy.port)
+        else:
+            port = self.redis.port if self._link is None else self._link(name, self.redis.port)
+        url = {"READALONG_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
+        return {**self._environment, **url, **self._settings, **self._settings_of.get(name, {})}
 
     def _end(self) -> None:
         # Tests say how processes end when they are asked to; here that would only take time.

@@ -9,8 +9,8 @@ from typing import Any, Final
 from tests.chaos.checker.history import History
 from tests.chaos.checker.report import Line, Rule, Violation
 
-#: More than so many above the count at the start are a leak; pools and caches that grew once are fewer.
-_SPARE: Final[Mapping[str, int]] = {"redis": 24, "model": 0, "fds": 24, "threads": 8}
+#: More than so many above the count at the start, and besides what the pools may hold, are a leak.
+_SPARE: Final[Mapping[str, int]] = {"redis": 24, "model": 0, "fds": 24, "threads": 12}
 _LIVE: Final = re.compile(r":job:\{(.*)\}:live$")
 _IDLE: Final = re.compile(r"\bfeeds=0 watchers=0\b")
 
@@ -27,19 +27,27 @@ def check_leaks(history: History) -> Iterator[Violation]:
         if not _IDLE.search(hub):
             yield _leak("a hub does not say that it has no feeds and no watchers", {"hubs": [hub]})
     before = after["before"]
+    #: Connections to Redis that a process may keep, by its kind.
+    pools: Mapping[str, int] = history.run.get("pools", {})
+    kept = sum(pools.get(_kind(name), 0) for name in after["processes"])
     for kind, count in after["connections"].items():
-        if count > before["connections"].get(kind, 0) + _SPARE[kind]:
+        spare = _SPARE[kind] + (kept if kind == "redis" else 0)
+        if count > before["connections"].get(kind, 0) + spare:
             told = {"before": before["connections"], "connections": after["connections"]}
             yield _leak(f"{count} connections to {kind}", told)
     for name, numbers in after["processes"].items():
         # A process that the run started later is held against the largest of its kind at the start.
-        kind = name.partition("-")[0]
-        alike = [found for other, found in before["processes"].items() if other.partition("-")[0] == kind]
+        alike = [found for other, found in before["processes"].items() if _kind(other) == _kind(name)]
         # Where the system tells no numbers there are none.
         for what in {"fds", "threads"} & numbers.keys():
             most = max((found[what] for found in alike if what in found), default=0)
-            if numbers[what] > most + _SPARE[what]:
+            spare = _SPARE[what] + (pools.get(_kind(name), 0) if what == "fds" else 0)
+            if numbers[what] > most + spare:
                 yield _leak(f"{name} has {numbers[what]} {what}", {"before": most, name: numbers})
+
+
+def _kind(process: str) -> str:
+    return process.partition("-")[0]
 
 
 def _leak(says: str, shown: Mapping[str, Any], job: str | None = None) -> Violation:

@@ -1,0 +1,100 @@
+"""What the processes and Redis hold: before all, and when all is quiet again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+from arq.constants import in_progress_key_prefix
+
+from tests.chaos.cluster import Cluster
+from tests.support.client import call
+from tests.support.stack import Process
+
+_PAUSE: Final = 0.2
+_HUB: Final = re.compile(r"<Hub .+>")
+_PROC: Final = Path("/proc")
+
+
+async def readings(cluster: Cluster) -> dict[str, Any]:
+    """Queues, channels, connections, hubs and processes as they are now."""
+    redis, keys = cluster.redis, cluster.stack.keys
+    clients = await redis.client_list()
+    own = await redis.client_id()
+    model = await call("GET", cluster.stack.model_url.removesuffix("/v1") + "/stats")
+    return {
+        "queue": await redis.zrange(keys.queue, 0, -1),
+        "in_progress": [key async for key in redis.scan_iter(match=f"{in_progress_key_prefix}*", count=1000)],
+        "open": await redis.zrange(keys.open, 0, -1),
+        "channels": await redis.pubsub_channels(),
+        "connections": {
+            "redis": sum(int(client["id"]) != own for client in clients),
+            "model": int(model.json()["open"]),
+        },
+        "hubs": [await _hub(cluster, api) for api in cluster.stack.apis],
+        "processes": {process.name: _usage(process) for process in cluster.processes},
+    }
+
+
+async def when_quiet(cluster: Cluster, within: float) -> dict[str, Any]:
+    """The readings as soon as nothing is under way, or as they are when so many seconds have passed."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within
+    while True:
+        found = await readings(cluster)
+        if _quiet(cluster, found) or loop.time() >= deadline:
+            return found
+        await asyncio.sleep(_PAUSE)
+
+
+async def logs(cluster: Cluster) -> AsyncIterator[dict[str, Any]]:
+    """All jobs that Redis holds, each with its hash, its log as it lies there, and its times to live in ms."""
+    redis, keys = cluster.redis, cluster.stack.keys
+    begin, end = keys.job("?").split("?")
+    async for key in redis.scan_iter(match="*", count=1000):
+        if not (key.startswith(begin) and key.endswith(end)):
+            continue
+        job_id = key[len(begin) : -len(end)]
+        async with redis.pipeline(transaction=True) as pipe:
+            pipe.hgetall(key)
+            pipe.xrange(keys.events(job_id))
+            pipe.pttl(key)
+            pipe.pttl(keys.events(job_id))
+            fields, entries, job_ttl, events_ttl = await pipe.execute()
+        yield {"job": job_id, "hash": fields, "entries": entries, "ttl": {"job": job_ttl, "events": events_ttl}}
+
+
+def _quiet(cluster: Cluster, found: dict[str, Any]) -> bool:
+    live = cluster.stack.keys.live("?").split("?")[0]
+    return (
+        not (found["queue"] or found["in_progress"] or found["open"] or found["connections"]["model"])
+        and not any(channel.startswith(live) for channel in found["channels"])
+        and all("feeds=0 watchers=0" in hub for hub in found["hubs"])
+    )
+
+
+async def _hub(cluster: Cluster, api: Process) -> str:
+    """The API's own word, from its log; empty if it gives none."""
+    api.mark()
+    os.kill(api.pid, signal.SIGUSR1)
+    await cluster.wait(lambda: _HUB.search(api.news) is not None, 10)
+    found = _HUB.search(api.news)
+    return "" if found is None else found[0]
+
+
+def _usage(process: Process) -> dict[str, int]:
+    """Empty where the system tells nothing in /proc."""
+    folder = _PROC / str(process.pid)
+    if not folder.is_dir():
+        return {}
+    fields = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+    return {
+        "rss_kb": int(fields["VmRSS"].split()[0]),
+        "fds": len(list((folder / "fd").iterdir())),
+        "threads": int(fields["Threads"]),
+    }

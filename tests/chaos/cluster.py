@@ -1,0 +1,132 @@
+"""The processes of a run, a proxy before Redis for each, and what a supervisor does for them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from redis.asyncio import Redis
+
+from tests.chaos.history import History
+from tests.chaos.plan import SETTINGS, SETTINGS_OF, Plan
+from tests.support.proxy import Proxy
+from tests.support.stack import Process, Stack
+
+_PAUSE: Final = 0.1
+_START_WITHIN: Final = 60.0
+#: What a process writes when it is ready for work.
+_READY: Final = re.compile(r"serving on http|takes up to \d+ jobs")
+
+
+class Cluster:
+    """Enter it as an async context. The proxies live in this very loop: whatever waits for a process waits in a thread,
+    or in steps."""
+
+    def __init__(self, plan: Plan, history: History) -> None:
+        names = [f"api-{number}" for number in range(plan.apis)] + [
+            f"worker-{number}" for number in range(plan.workers)
+        ]
+        #: By the name of the process whose link it is.
+        self.proxies = {name: Proxy() for name in names}
+        #: What a fault has in its hand: processes by name, and links as `link of …`. The supervisor lets it be.
+        self.held: set[str] = set()
+        self._history = history
+        self._exits = AsyncExitStack()
+        self.stack = Stack(
+            apis=plan.apis,
+            workers=plan.workers,
+            aof=True,
+            settings=SETTINGS,
+            settings_of=SETTINGS_OF,
+            journal=history.directory / "model.jsonl",
+            link=self._link,
+        )
+
+    @property
+    def processes(self) -> list[Process]:
+        return [*self.stack.apis, *self.stack.workers]
+
+    @property
+    def urls(self) -> list[str]:
+        return self.stack.urls
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as exits:
+            for proxy in self.proxies.values():
+                await exits.enter_async_context(proxy)
+            await asyncio.to_thread(self.stack.__enter__)
+            exits.push_async_callback(asyncio.to_thread, self.stack.__exit__)
+            exits.callback(self._keep_output)
+            #: Past the proxies.
+            self.redis = Redis(port=self.stack.redis.port, decode_responses=True, socket_timeout=10)
+            exits.push_async_callback(self.redis.aclose)
+            self._exits = exits.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._exits.aclose()
+
+    async def restart(self, process: Process) -> None:
+        """Starts a process again as a supervisor does, and waits until it is ready for work."""
+        process.restart()
+        await self.wait_ready(process)
+
+    async def wait_ready(self, process: Process) -> None:
+        """Returns when the process is ready for work; one that ends or takes too long is a trouble."""
+        await self.wait(lambda: not process.running or bool(_READY.search(process.output)), _START_WITHIN)
+        if not process.running:
+            self._history.trouble(f"{process.name} exited with {process.code} as it started: {process.output[-2000:]}")
+        elif not _READY.search(process.output):
+            self._history.trouble(f"{process.name} does not start: {process.output[-2000:]}")
+
+    async def wait(self, check: Callable[[], bool], within: float) -> bool:
+        """Whether `check` holds before so many seconds have passed."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within
+        while not check():
+            if loop.time() >= deadline:
+                return False
+            await asyncio.sleep(_PAUSE)
+        return True
+
+    async def supervise(self) -> None:
+        """Restarts what ends though nobody asked it to, which is a trouble; until it is cancelled."""
+        while True:
+            await asyncio.sleep(_PAUSE)
+            for process in self.processes:
+                if process.name not in self.held and not process.running:
+                    self._history.trouble(f"{process.name} exited with {process.code}: {process.output[-2000:]}")
+                    self.held.add(process.name)
+                    try:
+                        await self.restart(process)
+                    finally:
+                        self.held.discard(process.name)
+
+    def heal_links(self) -> None:
+        """All links work again; what was half-open for good is reset."""
+        for proxy in self.proxies.values():
+            proxy.refusing = False
+            proxy.delay = 0.0
+            proxy.cut_stalled()
+            proxy.heal()
+
+    def _link(self, name: str, port: int) -> int:
+        self.proxies[name].target = port
+        return self.proxies[name].port
+
+    def _keep_output(self) -> None:
+        folder = self._history.directory / "processes"
+        folder.mkdir(exist_ok=True)
+        for process in [*self.processes, self.stack.model]:
+            if process.log.exists():
+                shutil.copy(process.log, folder)
+        log: Path = self.stack.redis.dir / "server.log"
+        shutil.copy(log, folder / "redis.log")

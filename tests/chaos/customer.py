@@ -1,0 +1,104 @@
+"""One wish fulfilled: submits the job until it is answered, brings its readers, cancels it if so wished."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from typing import Final
+
+from redis.exceptions import RedisError
+
+from tests.chaos.cluster import Cluster
+from tests.chaos.history import History
+from tests.chaos.reader import Reader
+from tests.chaos.wish import Cancel, Reading, Wish
+from tests.support.client import Answer, Cut, call
+
+#: Seconds that a client waits for an answer before it asks again.
+_PATIENCE: Final = 8.0
+_PAUSES: Final = (0.1, 1.0)
+
+
+class Customer:
+    def __init__(self, history: History, cluster: Cluster, wish: Wish, dice: Random) -> None:
+        self._history = history
+        self._urls = cluster.urls
+        self._redis = cluster.redis
+        self._keys = cluster.stack.keys
+        self._wish = wish
+        self._dice = dice
+
+    async def run(self) -> None:
+        """Returns when all that was wished has come about."""
+        async with asyncio.TaskGroup() as group:
+            submits = [group.create_task(self._submit()) for _ in range(self._wish.at_once)]
+        job_id = submits[0].result()
+        if job_id is None:
+            return
+        async with asyncio.TaskGroup() as group:
+            for reading in self._wish.readings:
+                group.create_task(self._watch(job_id, reading, Random(self._dice.getrandbits(64))))
+            for cancel in self._wish.cancels:
+                group.create_task(self._cancel(job_id, cancel))
+
+    async def _submit(self) -> str | None:
+        """The job's id; None if it was refused, which is a trouble."""
+        wish = self._wish
+        while True:
+            replica = self._dice.randrange(len(self._urls))
+            answer = await self._ask(replica, "/v1/jobs", wish.body, {"Idempotency-Key": wish.key})
+            status = None if answer is None else answer.status
+            job_id = str(answer.json()["id"]) if answer is not None and status == 202 else None
+            self._history.client(
+                "submit", tag=wish.tag, key=wish.key, replica=replica, status=status, job=job_id, terms=wish.terms
+            )
+            if job_id is not None:
+                return job_id
+            if answer is not None and answer.status not in (429, 503):
+                self._history.trouble(f"{wish.tag} was refused: {answer.status} {answer.body[:300]!r}")
+                return None
+            await asyncio.sleep(self._dice.uniform(*_PAUSES))
+
+    async def _watch(self, job_id: str, reading: Reading, dice: Random) -> None:
+        await asyncio.sleep(reading.join)
+        await Reader(self._history, self._urls, job_id, reading, dice).run()
+
+    async def _cancel(self, job_id: str, cancel: Cancel) -> None:
+        await asyncio.sleep(cancel.wait)
+        how = self._cancel_by_hand if cancel.via == "redis" else self._cancel_by_call
+        async with asyncio.TaskGroup() as group:
+            for _ in range(cancel.times):
+                group.create_task(how(job_id))
+
+    async def _cancel_by_call(self, job_id: str) -> None:
+        status = None
+        while status != 202:
+            replica = self._dice.randrange(len(self._urls))
+            answer = await self._ask(replica, f"/v1/jobs/{job_id}/cancel")
+            status = None if answer is None else answer.status
+            self._history.client("cancel", job=job_id, via="api", replica=replica, status=status)
+            if status not in (None, 202, 503):
+                self._history.trouble(f"a cancel of {job_id} was refused: {status}")
+                return
+            if status != 202:
+                await asyncio.sleep(self._dice.uniform(*_PAUSES))
+
+    async def _cancel_by_hand(self, job_id: str) -> None:
+        """As somebody with redis-cli does: past the proxies, and past the API."""
+        done = False
+        while not done:
+            try:
+                done = bool(await self._redis.set(self._keys.cancel(job_id), "chaos, by hand"))
+            except (RedisError, OSError):
+                await asyncio.sleep(self._dice.uniform(*_PAUSES))
+            self._history.client("cancel", job=job_id, via="redis", replica=None, status=202 if done else None)
+
+    async def _ask(
+        self, replica: int, path: str, body: object = None, headers: dict[str, str] | None = None
+    ) -> Answer | None:
+        """The answer to a POST; None if none came."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return await call("POST", self._urls[replica] + path, body, headers)
+        except (OSError, Cut, TimeoutError):
+            return None

@@ -1,0 +1,230 @@
+"""Breaks the cluster, at random from a seed: kills, stops, restarts, drains, cuts, silences, delays. Some overlap."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any, Final
+
+from redis.exceptions import RedisError
+
+from tests.chaos.cluster import Cluster
+from tests.chaos.history import History
+from tests.chaos.plan import LEASE
+from tests.support.proxy import Proxy
+from tests.support.stack import Process
+
+#: Seconds in which a process must have ended that was asked to: its drain, and its Redis may be away meanwhile.
+_END_WITHIN: Final = 45.0
+_REDIS: Final = "redis"
+
+Fault = Callable[[Random], Awaitable[None]]
+
+
+class Nemesis:
+    """`run` strikes until it is told to `rest`; then all that it broke is whole again."""
+
+    def __init__(self, cluster: Cluster, history: History, dice: Random, pause: float) -> None:
+        """`pause` is the mean of the seconds between two faults."""
+        self._cluster = cluster
+        self._history = history
+        self._dice = dice
+        self._mean = pause
+        self._over = asyncio.Event()
+        self._faults: dict[Fault, int] = {
+            self._worker_kill: 5,
+            self._worker_stop: 4,
+            self._worker_drain: 4,
+            self._api_kill: 3,
+            self._api_drain: 3,
+            self._api_stop: 2,
+            self._redis_kill: 3,
+            self._redis_stop: 2,
+            self._proxy_cut: 4,
+            self._proxy_silent: 4,
+            self._proxy_late: 3,
+            self._proxy_slow: 2,
+            self._client_kill: 3,
+            self._script_flush: 2,
+        }
+
+    async def run(self) -> None:
+        """Returns when it was told to rest and all faults are over."""
+        async with asyncio.TaskGroup() as group:
+            while not self._over.is_set():
+                await self._pause(self._dice.expovariate(1 / self._mean))
+                fault = self._dice.choices(list(self._faults), list(self._faults.values()))[0]
+                dice = Random(self._dice.getrandbits(64))
+                if not self._over.is_set():
+                    group.create_task(fault(dice))  # type: ignore[arg-type]  # all of them are coroutines
+        self._cluster.heal_links()
+
+    def rest(self) -> None:
+        """Ends all pauses: what is broken is mended at once, and nothing more is broken."""
+        self._over.set()
+
+    async def _worker_kill(self, dice: Random) -> None:
+        await self._kill("worker_kill", self._cluster.stack.workers, dice)
+
+    async def _api_kill(self, dice: Random) -> None:
+        await self._kill("api_kill", self._cluster.stack.apis, dice)
+
+    async def _worker_drain(self, dice: Random) -> None:
+        await self._drain("worker_drain", self._cluster.stack.workers, dice)
+
+    async def _api_drain(self, dice: Random) -> None:
+        await self._drain("api_drain", self._cluster.stack.apis, dice)
+
+    async def _worker_stop(self, dice: Random) -> None:
+        await self._stop("worker_stop", self._cluster.stack.workers, LEASE * dice.uniform(1.2, 3), dice)
+
+    async def _api_stop(self, dice: Random) -> None:
+        await self._stop("api_stop", self._cluster.stack.apis, dice.uniform(0.3, 6), dice)
+
+    async def _kill(self, kind: str, processes: Sequence[Process], dice: Random) -> None:
+        process = self._free(processes, dice)
+        if process is not None:
+            async with self._fault(kind, process.name, process.name, pid=process.pid):
+                process.kill()
+                await self._pause(dice.uniform(0, 3))
+                await self._cluster.restart(process)
+
+    async def _drain(self, kind: str, processes: Sequence[Process], dice: Random) -> None:
+        process = self._free(processes, dice)
+        if process is None:
+            return
+        async with self._fault(kind, process.name, process.name, pid=process.pid) as more:
+            process.term()
+            asked = time.monotonic()
+            if not await self._cluster.wait(lambda: not process.running, _END_WITHIN):
+                self._history.trouble(f"{process.name} does not end: {process.output[-2000:]}")
+            elif process.code:
+                self._history.trouble(f"{process.name} ended with {process.code}: {process.output[-2000:]}")
+            more["took"] = round(time.monotonic() - asked, 2)
+            await self._pause(dice.uniform(0, 1))
+            await self._cluster.restart(process)
+
+    async def _stop(self, kind: str, processes: Sequence[Process], seconds: float, dice: Random) -> None:
+        process = self._free(processes, dice)
+        if process is not None:
+            async with self._fault(kind, process.name, process.name, pid=process.pid):
+                process.stop()
+                try:
+                    await self._pause(seconds)
+                finally:
+                    process.cont()
+
+    async def _redis_kill(self, dice: Random) -> None:
+        if _REDIS not in self._cluster.held:
+            async with self._fault("redis_kill", _REDIS, _REDIS):
+                self._cluster.stack.redis.kill()
+                await self._pause(dice.choice((0, dice.uniform(0, 4))))
+                await asyncio.to_thread(self._cluster.stack.redis.restart)
+
+    async def _redis_stop(self, dice: Random) -> None:
+        if _REDIS not in self._cluster.held:
+            async with self._fault("redis_stop", _REDIS, _REDIS):
+                pid = self._cluster.stack.redis.pid
+                os.kill(pid, signal.SIGSTOP)
+                try:
+                    await self._pause(dice.uniform(0.3, 6))
+                finally:
+                    os.kill(pid, signal.SIGCONT)
+
+    async def _client_kill(self, dice: Random) -> None:
+        kind = dice.choice(("normal", "pubsub"))
+        await self._command("client_kill", kind, "CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+
+    async def _script_flush(self, _: Random) -> None:
+        await self._command("script_flush", _REDIS, "SCRIPT", "FLUSH")
+
+    async def _command(self, kind: str, target: str, *words: str) -> None:
+        if _REDIS not in self._cluster.held:
+            async with self._fault(kind, target, _REDIS):
+                try:
+                    await self._cluster.redis.execute_command(*words)
+                except (RedisError, OSError) as error:
+                    self._history.trouble(f"{words}: {error!r}")
+
+    async def _proxy_cut(self, dice: Random) -> None:
+        async with self._links("proxy_cut", dice) as proxies:
+            seconds = dice.choice((0.0, dice.uniform(0, 4)))
+            for proxy in proxies:
+                proxy.refusing = seconds > 0
+                proxy.cut()
+            await self._pause(seconds)
+            for proxy in proxies:
+                proxy.refusing = False
+
+    async def _proxy_silent(self, dice: Random) -> None:
+        """New connections work again after a while; those that were there stay half-open for good."""
+        async with self._links("proxy_silent", dice) as proxies:
+            for proxy in proxies:
+                proxy.stall()
+            await self._pause(dice.uniform(0.5, 6))
+            for proxy in proxies:
+                proxy.heal()
+
+    async def _proxy_late(self, dice: Random) -> None:
+        """All that was sent meanwhile comes through after all, to a server that has gone on without it."""
+        async with self._links("proxy_late", dice) as proxies:
+            for proxy in proxies:
+                proxy.stall()
+            await self._pause(dice.uniform(0.5, 3 * LEASE))
+            for proxy in proxies:
+                proxy.resume()
+
+    async def _proxy_slow(self, dice: Random) -> None:
+        async with self._links("proxy_slow", dice) as proxies:
+            for proxy in proxies:
+                proxy.delay = dice.uniform(0.02, 0.2)
+            await self._pause(dice.uniform(1, 6))
+            for proxy in proxies:
+                proxy.delay = 0.0
+
+    def _free(self, processes: Sequence[Process], dice: Random) -> Process | None:
+        free = [process for process in processes if process.name not in self._cluster.held and process.running]
+        return dice.choice(free) if free else None
+
+    @asynccontextmanager
+    async def _links(self, kind: str, dice: Random) -> AsyncIterator[list[Proxy]]:
+        """The proxies of one process, or of all; of those that no other fault has in its hand: it may be none."""
+        free = [name for name in self._cluster.proxies if _link(name) not in self._cluster.held]
+        if not free:
+            yield []
+            return
+        names = free if dice.random() < 0.3 else [dice.choice(free)]
+        # Of several it may hit any: whoever reads it must take it for all.
+        target = names[0] if len(names) == 1 else "all"
+        pids = {worker.name: worker.pid for worker in self._cluster.stack.workers}
+        more = {"pid": pids[target]} if target in pids else {}
+        async with self._fault(kind, target, *map(_link, names), **more):
+            yield [self._cluster.proxies[name] for name in names]
+
+    @asynccontextmanager
+    async def _fault(self, kind: str, target: str, *holds: str, **more: Any) -> AsyncIterator[dict[str, Any]]:
+        """Holds what the fault is about, and writes it down when it is over, with what is put in the dictionary."""
+        self._cluster.held.update(holds)
+        began = time.time()
+        try:
+            yield more
+        finally:
+            self._cluster.held.difference_update(holds)
+            self._history.fault(kind, began, target=target, until=time.time(), **more)
+
+    async def _pause(self, seconds: float) -> None:
+        """So many seconds, or until it is to rest."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
+        except TimeoutError:
+            return
+
+
+def _link(name: str) -> str:
+    return f"link of {name}"

@@ -1,0 +1,76 @@
+"""What a run is: how long, how much, and the settings of its processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+LEASE: Final = 2.0
+OUTAGE: Final = 30.0
+MAX_ATTEMPTS: Final = 10
+MODEL_RETRIES: Final = 2
+MAX_JOBS: Final = 10
+#: Connections to Redis that a process keeps for calls at once, when it once needed so many.
+POOLS: Final[Mapping[str, int]] = {"api": 64, "worker": MAX_JOBS + 16}
+
+#: Short, so that a minute holds many leases, time-outs and drains.
+SETTINGS: Final[Mapping[str, str]] = {
+    "READALONG_MODEL": "demo",
+    "READALONG_MAX_JOBS": str(MAX_JOBS),
+    "READALONG_MAX_ATTEMPTS": str(MAX_ATTEMPTS),
+    "READALONG_MODEL_RETRIES": str(MODEL_RETRIES),
+    "READALONG_LEASE": str(LEASE),
+    "READALONG_SWEEP": "1",
+    "READALONG_POLL": "0.5",
+    "READALONG_CANCEL_POLL": "0.1",
+    "READALONG_FIRST_TOKEN_TIMEOUT": "6",
+    "READALONG_GAP_TIMEOUT": "3",
+    "READALONG_JOB_TIMEOUT": "12",
+    "READALONG_DISCONNECT_GRACE": "2",
+    "READALONG_DRAIN_TIMEOUT": "2",
+    "READALONG_REDIS_TIMEOUT": "2",
+    "READALONG_REDIS_OUTAGE": str(OUTAGE),
+    "READALONG_HEARTBEAT": "2",
+    "READALONG_HUB_HEARTBEAT": "0.5",
+    "READALONG_SEND_TIMEOUT": "5",
+    "READALONG_FEED_BYTES": "65536",
+    "READALONG_FEED_LINGER": "0.5",
+}
+
+#: One worker starts a job anew where the others fail it: a fleet in the middle of a change of its settings.
+SETTINGS_OF: Final[Mapping[str, Mapping[str, str]]] = {"worker-0": {"READALONG_ON_CUT": "retry"}}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run. Two runs of one plan make the same wishes and the same faults; what happens at once still differs."""
+
+    seed: int
+    seconds: float
+    """Of wishes and faults; what is under way then is let finish."""
+    apis: int = 2
+    workers: int = 3
+    jobs: int = 24
+    """Alive at once."""
+    pause: float = 1.5
+    """Seconds between two faults, in the mean."""
+    settle: float = 60.0
+    """Seconds that all may take to finish when nothing is broken any more."""
+
+    def shown(self) -> dict[str, Any]:
+        """What the checker must know of it."""
+        return {
+            "seed": self.seed,
+            "seconds": self.seconds,
+            "settle": self.settle,
+            "lease": LEASE,
+            "outage": OUTAGE,
+            "max_attempts": MAX_ATTEMPTS,
+            "model_retries": MODEL_RETRIES,
+            "aof": "always",
+            "retry": "mixed",
+            "pools": dict(POOLS),
+            "settings": dict(SETTINGS),
+            "settings_of": {name: dict(settings) for name, settings in SETTINGS_OF.items()},
+        }

@@ -1,0 +1,117 @@
+"""A client that watches one job as an EventSource does, and writes down every line that it reads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from itertools import count
+from random import Random
+from typing import Final, Literal
+
+from tests.chaos.history import History
+from tests.chaos.wish import Reading
+from tests.support.client import Cut, Malformed, Response
+
+How = Literal["terminal", "204", "left", "gave_up"]
+
+#: Seconds before it comes back, at least and at most.
+_PAUSES: Final = (0.1, 1.5)
+#: Events over which it may dawdle: a long answer must not take for ever.
+_DAWDLES: Final = 60
+_NUMBERS: Final = count(1)
+
+
+class Reader:
+    """Goes on, from its position and on any replica, until it has the terminal event, is told 204, or is to leave."""
+
+    def __init__(self, history: History, urls: Sequence[str], job_id: str, reading: Reading, dice: Random) -> None:
+        self._history = history
+        self._urls = urls
+        self._job_id = job_id
+        self._reading = reading
+        self._dice = dice
+        self._name = f"c{next(_NUMBERS)}"
+        self._position = reading.after
+        self._drops = list(reading.drops)
+        self._seen = 0
+        self._how: How | None = None
+
+    async def run(self) -> None:
+        """Reads to the end. Being cancelled is giving up, which the history tells."""
+        self._history.client("client", client=self._name, job=self._job_id, after=self._reading.after)
+        try:
+            while self._how is None:
+                await self._connect()
+                if self._how is None:
+                    await asyncio.sleep(self._dice.uniform(*_PAUSES))
+        finally:
+            self._history.client("client_end", client=self._name, how=self._how or "gave_up")
+
+    async def _connect(self) -> None:
+        """One connection, from `open` to `close`."""
+        watch = f"w{next(_NUMBERS)}"
+        replica = self._dice.randrange(len(self._urls))
+        url = f"{self._urls[replica]}/v1/jobs/{self._job_id}/events"
+        headers = {}
+        if self._position and self._dice.random() < 0.2:
+            url += f"?after={self._position}"
+        elif self._position:
+            headers = {"Last-Event-ID": str(self._position)}
+        opened = {
+            "watch": watch,
+            "client": self._name,
+            "job": self._job_id,
+            "after": self._position,
+            "replica": replica,
+        }
+        try:
+            response = await Response.open("GET", url, None, headers)
+        except (OSError, Cut):
+            self._history.client("open", **opened, status=None)
+            self._history.client("close", watch=watch, how="refused")
+            return
+        self._history.client("open", **opened, status=response.status)
+        how = "refused"
+        try:
+            if response.status == 204:
+                self._how, how = "204", "end"
+            elif response.status == 200:
+                how = await self._read(response, watch)
+            elif response.status != 503:
+                self._history.trouble(f"{watch}: {response.status} for a watcher of {self._job_id}")
+                self._how = "gave_up"
+        finally:
+            response.abort()
+            self._history.client("close", watch=watch, how=how)
+
+    async def _read(self, response: Response, watch: str) -> str:
+        """Reads one stream; answers how it closed."""
+        drop = self._drops.pop(0) if self._drops else None
+        ended = False
+        here = 0
+        try:
+            if drop == 0:
+                return "left"
+            async with aclosing(response.entries()) as entries:
+                async for entry in entries:
+                    self._history.client("event", watch=watch, id=entry.id, type=entry.event, data=entry.data)
+                    self._position = entry.id or self._position
+                    self._seen += 1
+                    here += 1
+                    if entry.terminal:
+                        # It reads on: nothing may follow.
+                        ended, self._how = True, "terminal"
+                    elif self._reading.leaves is not None and self._seen >= self._reading.leaves:
+                        self._how = "left"
+                        return "left"
+                    elif here == drop:
+                        return "left"
+                    if self._reading.dawdle and self._seen < _DAWDLES:
+                        await asyncio.sleep(self._reading.dawdle)
+        except Malformed as error:
+            self._history.trouble(f"{watch}: {error}")
+            return "reset"
+        except (OSError, Cut):
+            return "end" if ended else "reset"
+        return "end" if ended else "eof"

@@ -1,0 +1,14 @@
+"""What is said of a run: its counts, its troubles, and the checker's word."""
+
+from __future__ import annotations
+
+from tests.chaos.checker import check
+from tests.chaos.history import History
+
+
+def verdict(history: History) -> tuple[str, bool]:
+    """The words, and whether all was well. The history's files are closed by now."""
+    report = check(history.directory)
+    counts = ", ".join(f"{number} {kind}" for kind, number in sorted(history.counts.items()))
+    troubles = [f"trouble: {trouble}" for trouble in history.troubles]
+    return "\n".join([counts, *troubles, str(report)]), not (troubles or report.violations)
