@@ -15,6 +15,7 @@ from readalong.pipe import Pipe
 
 #: Scripts of a job's log; they share lua/lib.lua and take the job's four keys, compact one more.
 LOG_SCRIPTS: Final = ("submit", "claim", "append", "finish", "cancel", "handover", "compact")
+#: Scripts of the queue; the last three share lua/leases.lua.
 QUEUE_SCRIPTS: Final = ("room", "list", "enqueue", "take", "renew", "release")
 
 Argument = str | bytes | int
@@ -22,12 +23,11 @@ Argument = str | bytes | int
 
 def _load() -> dict[str, tuple[str, str]]:
     folder = files("readalong") / "lua"
-    lib = (folder / "lib.lua").read_text()
+    shared = dict.fromkeys(LOG_SCRIPTS, (folder / "lib.lua").read_text())
+    shared |= dict.fromkeys(QUEUE_SCRIPTS[-3:], (folder / "leases.lua").read_text())
     loaded = {}
     for name in (*LOG_SCRIPTS, *QUEUE_SCRIPTS):
-        text = (folder / f"{name}.lua").read_text()
-        if name in LOG_SCRIPTS:
-            text = lib + text
+        text = shared.get(name, "") + (folder / f"{name}.lua").read_text()
         loaded[name] = (text, sha1(text.encode(), usedforsecurity=False).hexdigest())
     return loaded
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, NoReturn
@@ -51,7 +52,6 @@ class WokenWorker(Worker):
         self._runner = Runner(settings, self._log, self._index, model, identity)
         self._cancels = Cancels(redis, self._log, settings, self._runner.runs)
         self._keep_alive_at = 0.0
-        self._taken: dict[str, Taken] = {}
         self._again: dict[str, Taken] = {}
         # A BLPOP that blocks for longer than the socket's time-out would look like a Redis that is away.
         self._patience = min(settings.poll, settings.redis_timeout / 2)
@@ -121,6 +121,7 @@ class WokenWorker(Worker):
 
     async def _take_until_stopped(self) -> None:
         """Fills free slots as soon as something is due. Without a free slot it pops no wake-up: others may be free."""
+        token = secrets.token_hex(8)
         while not self._stopping.is_set():
             self._slot_free.clear()
             free = self.max_jobs - len(self.tasks)
@@ -128,7 +129,8 @@ class WokenWorker(Worker):
                 await self._slot_free.wait()
                 continue
             try:
-                taken = await self._queue.take(self._id, free)
+                taken = await self._queue.take(self._id, free, token)
+                token = secrets.token_hex(8)
                 for job in taken:
                     await self._begin(job)
                 if not taken:
@@ -146,7 +148,7 @@ class WokenWorker(Worker):
 
     async def _begin(self, job: Taken) -> None:
         if self._stopping.is_set():
-            await self._queue.give_back(self._id, job)
+            await self._queue.give_back(self._id, job.job_id)
         elif job.job_id in self.tasks:
             # Redis was away for longer than our lease: what we still run is ours again, and not a second run.
             # Or it has just been given back, and its task is about to end.
@@ -155,13 +157,12 @@ class WokenWorker(Worker):
             self._start(job)
 
     def _start(self, job: Taken) -> None:
-        self._taken[job.job_id] = job
         self._runner.claim(job.job_id)
         task = self.tasks[job.job_id] = self.loop.create_task(self.run_job(job.job_id, job.score))
         task.add_done_callback(lambda done: self._stopped(job.job_id, done))
 
     def _stopped(self, job_id: str, task: asyncio.Task[Any]) -> None:
-        del self.tasks[job_id], self._taken[job_id]
+        del self.tasks[job_id]
         self._runner.forget(job_id)
         self._slot_free.set()
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -177,7 +178,7 @@ class WokenWorker(Worker):
             if finish:
                 await self._queue.finish(self._id, job_id)
             else:
-                await self._queue.give_back(self._id, self._taken[job_id])
+                await self._queue.give_back(self._id, job_id)
         except StoreUnavailable as error:
             logger.warning("job %s: %s; its lease runs out", job_id, error)
 
@@ -192,9 +193,9 @@ class WokenWorker(Worker):
     async def _renew(self) -> None:
         """Renews leases and times to live, gives a sign of life, and stops runs whose lease is another's."""
         held = list(self.tasks)
+        for job_id in await self._queue.renew(self._id, held):
+            self._interrupt(job_id, Stop.FENCED)
         if held:
-            for job_id in await self._queue.renew(self._id, held):
-                self._interrupt(job_id, Stop.FENCED)
             # Three commands for each job, against one for all: as seldom as the time to live allows.
             due = self.loop.time() >= self._keep_alive_at
             for job_id in await (self._log.keep_alive(held) if due else self._log.gone(held)):
@@ -212,11 +213,14 @@ class WokenWorker(Worker):
 
     async def _every(self, seconds: float, turn: Callable[[], Awaitable[None]]) -> NoReturn:
         while True:
+            pause = seconds
             try:
                 await turn()
             except StoreUnavailable as error:
                 logger.warning("%s", error)
-            await asyncio.sleep(seconds)
+                # When Redis is back, leases want to be renewed before they are over.
+                pause = min(seconds, random.uniform(0.2, 0.5))
+            await asyncio.sleep(pause)
 
     async def _drain(self) -> None:
         running = list(self.tasks.values())
