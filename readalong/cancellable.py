@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any
 
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
-from redis.exceptions import ConnectionError, TimeoutError
+from redis.exceptions import ConnectionError, ReadOnlyError, TimeoutError
 
 
 class _Cancellable(AbstractConnection):
@@ -33,6 +34,14 @@ class _Cancellable(AbstractConnection):
             raise ConnectionError(f"Error while writing to socket: {error}") from error
         except BaseException:
             # Half a command may have left.
+            await self.disconnect(nowait=True)
+            raise
+
+    async def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super().read_response(*args, **kwargs)
+        except ReadOnlyError:
+            # It was the primary once. Whoever connects anew finds the one that is it now.
             await self.disconnect(nowait=True)
             raise
 

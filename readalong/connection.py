@@ -26,6 +26,7 @@ from redis.exceptions import (
 
 from readalong.cancellable import cancellable
 from readalong.errors import StoreUnavailable
+from readalong.sentinel import Sentinels, led
 from readalong.settings import Settings
 
 #: Errors of a Redis that is away or not itself for the moment; trying again may help.
@@ -62,6 +63,8 @@ def connect(settings: Settings, *, max_connections: int = 64) -> ArqRedis:
         retry_on_error=[ConnectionError, TimeoutError],
     )
     pool.connection_class = cancellable(pool.connection_class)
+    if settings.sentinels:
+        pool.connection_class = led(pool.connection_class, Sentinels(settings))
     client = ArqRedis(
         pool_or_conn=pool,
         # arq's default is pickle: whoever can write to Redis would run code in the workers.

@@ -12,7 +12,7 @@ from collections import deque
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError, TimeoutError
+from redis.exceptions import ConnectionError, ReadOnlyError, TimeoutError
 
 from readalong.link import Link, pack
 
@@ -74,6 +74,9 @@ class Pipe:
         if future.done():  # its caller was cancelled meanwhile
             return
         if isinstance(answer, Exception):
+            if isinstance(answer, ReadOnlyError) and self._link is not None:
+                # It was the primary once. Whoever connects anew finds the one that is it now.
+                self._link.abort()
             future.set_exception(answer)
         else:
             future.set_result(answer)

@@ -6,9 +6,10 @@ with `READALONG_` in front. The model is reached with the openai package's own v
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AnyUrl, Field, UrlConstraints, ValidationError, field_validator
+from pydantic import AnyUrl, Field, UrlConstraints, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from readalong.errors import BadSettings
@@ -28,6 +29,10 @@ class Settings(BaseSettings):
         default=AnyUrl("redis://127.0.0.1:6379/0"),
         description="Redis: redis://, rediss:// or unix://.",
         repr=False,  # it may hold a password
+    )
+    sentinels: str = Field(
+        default="",
+        description="Redis' Sentinels: host:port,host:port. Then REDIS_URL's host is their name of it.",
     )
     prefix: str = Field(
         default="readalong",
@@ -49,7 +54,7 @@ class Settings(BaseSettings):
     )
     on_worker_lost: Literal["retry", "fail"] = Field(
         default="retry",
-        description="A job whose worker is lost: start a new attempt, or end it. A job's own `on_worker_lost` wins.",
+        description="A job whose worker is lost: start a new attempt, or end it; its own `on_worker_lost` wins.",
     )
     on_cut: Literal["fail", "retry"] = Field(
         default="fail",
@@ -70,17 +75,15 @@ class Settings(BaseSettings):
     job_timeout: Seconds = Field(default=3600, description="Seconds that one attempt may run; 0: no limit.")
     job_deadline: Seconds = Field(
         default=0,
-        description="Seconds from submit in which a job must end, its waiting and all attempts included; 0: no limit. "
-        "A job's own `deadline` wins.",
+        description="Seconds from submit in which a job must end; its own `deadline` wins; 0: no limit.",
     )
     cancel_on_disconnect: Literal["chat", "always", "never"] = Field(
         default="chat",
-        description="Cancel a job that nobody watches any more: those of /chat/stream, all, or none. "
-        "A job's own `cancel_on_disconnect` wins.",
+        description="Cancel jobs that nobody watches any more: those of /chat/stream, all or none.",
     )
     disconnect_grace: Seconds = Field(
         default=10,
-        description="Seconds that such a job goes on without a watcher; who comes back in time keeps it. 0: none.",
+        description="Seconds that such a job goes on without a watcher; 0: none.",
     )
     drain_timeout: Seconds = Field(
         default=20,
@@ -132,6 +135,24 @@ class Settings(BaseSettings):
             raise ValueError("must not be blank")
         return value.strip()
 
+    @field_validator("sentinels", mode="after")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        if value:
+            _parse_addresses(value)
+        return value
+
+    @model_validator(mode="after")
+    def _sentinels_are_reached_by_tcp(self) -> Self:
+        if self.sentinels and self.redis_url.scheme == "unix":
+            raise ValueError("READALONG_SENTINELS needs a redis:// or rediss:// READALONG_REDIS_URL")
+        return self
+
+    @property
+    def sentinel_addresses(self) -> list[tuple[str, int]]:
+        """Host and port of each."""
+        return _parse_addresses(self.sentinels)
+
     @property
     def keys(self) -> Keys:
         return Keys(self.prefix)
@@ -143,6 +164,17 @@ class Settings(BaseSettings):
         address = str(self.redis_url).partition("?")[0]
         password = self.redis_url.password
         return address if password is None else address.replace(f":{password}@", ":***@", 1)
+
+
+def _parse_addresses(text: str) -> list[tuple[str, int]]:
+    """Raises ValueError."""
+    found = []
+    for part in text.split(","):
+        address = urlsplit(f"//{part.strip()}")
+        if not address.hostname or address.path or "@" in address.netloc:
+            raise ValueError("must be host:port,host:port")
+        found.append((address.hostname, address.port or 26379))
+    return found
 
 
 def load() -> Settings:

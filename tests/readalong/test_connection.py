@@ -15,6 +15,7 @@ from readalong.connection import connect, translated
 from readalong.errors import StoreUnavailable
 from readalong.index import Index
 from readalong.log import Log
+from readalong.pipe import Pipe
 from readalong.queue import Queue
 from readalong.settings import Settings
 from tests.readalong.helpers import command, settings_for
@@ -210,3 +211,26 @@ async def test_arq_speaks_json_and_never_pickle(redis: ArqRedis, settings: Setti
     info = await job.info()
     assert info is not None
     assert (info.function, info.kwargs["odd"]["error"]) == ("f", "ValueError('x')")
+
+
+async def test_a_connection_to_what_is_no_primary_any_more_is_made_anew() -> None:
+    """A failover behind one address: whoever stays connected is refused for ever."""
+    with RedisServer.start() as server:
+        async with AsyncExitStack() as resources:
+            settings = settings_for(server.url)
+            redis = client_of(settings, resources)
+            pipe = Pipe(redis, settings.redis_timeout)
+            resources.push_async_callback(pipe.close)
+            before = await _ids(redis, pipe)
+            server.command("REPLICAOF", "127.0.0.1", free_port())
+            for client in (redis, pipe):
+                with pytest.raises(exceptions.ReadOnlyError):
+                    await command(client, "SET", "key", "value")
+            after = await _ids(redis, pipe)
+            assert before[0] != after[0]
+            assert before[1] != after[1]
+
+
+async def _ids(redis: ArqRedis, pipe: Pipe) -> tuple[int, int]:
+    """Of the connection that either takes."""
+    return await command(redis, "CLIENT", "ID"), await command(pipe, "CLIENT", "ID")

@@ -18,6 +18,9 @@ BAD = [
     ("REDIS_URL", "127.0.0.1:6379"),
     ("REDIS_URL", ""),
     ("REDIS_URL", "redis://127.0.0.1:99999/0"),
+    ("SENTINELS", "host:port"),
+    ("SENTINELS", "a:1,,b:2"),
+    ("SENTINELS", "user@a:1"),
     ("PREFIX", ""),
     ("PREFIX", "with space"),
     ("PREFIX", "a{b}"),
@@ -210,3 +213,15 @@ def test_the_repr_of_the_settings_holds_no_password(monkeypatch: pytest.MonkeyPa
     """Whoever logs the settings must not log the password."""
     monkeypatch.setenv("READALONG_REDIS_URL", "redis://:hunter2@127.0.0.1:6379/0")
     assert "hunter2" not in repr(load())
+
+
+def test_sentinels_are_named_with_or_without_their_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("READALONG_SENTINELS", "one:1, two,[::1]:3")
+    assert load().sentinel_addresses == [("one", 1), ("two", 26379), ("::1", 3)]
+
+
+def test_sentinels_do_not_go_with_a_unix_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("READALONG_SENTINELS", "one:1")
+    monkeypatch.setenv("READALONG_REDIS_URL", "unix:///tmp/redis.sock")
+    with pytest.raises(BadSettings, match="READALONG_SENTINELS needs"):
+        load()

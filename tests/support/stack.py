@@ -338,7 +338,7 @@ class Stack:
 
     def _start(self, group: int) -> None:
         apis, workers = self._counts
-        environment = {**self._environment, **self._settings, "READALONG_REDIS_URL": self.redis.url}
+        environment = {**self._environment, "READALONG_REDIS_URL": self.redis.url, **self._settings}
         self.apis = [Api(f"api-{number}", environment, self.folder) for number in range(apis)]
         if self._model_url is None:
             self.model.start(group)
