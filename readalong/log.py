@@ -39,7 +39,7 @@ class Verdict(StrEnum):
 
 class Claim(NamedTuple):
     """A started attempt. `waited`: seconds since submit. `note`: the cancel flag, or the reason of the loss.
-    `model` and `request` are there if the verdict is RUN."""
+    `model`, `request` and `left`, the seconds to the job's deadline or None, are there if the verdict is RUN."""
 
     verdict: Verdict
     attempt: int = 0
@@ -48,6 +48,7 @@ class Claim(NamedTuple):
     note: str = ""
     model: str = ""
     request: bytes = b""
+    left: float | None = None
 
 
 class Appended(NamedTuple):
@@ -125,7 +126,10 @@ class Log:
         if len(answer) == 1:
             return Claim(verdict)
         started = Claim(verdict, answer[1], answer[2], answer[3] / 1000, answer[4].decode(errors="replace"))
-        return started if verdict is not Verdict.RUN else started._replace(model=answer[5].decode(), request=answer[6])
+        if verdict is not Verdict.RUN:
+            return started
+        left = None if answer[7] < 0 else answer[7] / 1000
+        return started._replace(model=answer[5].decode(), request=answer[6], left=left)
 
     async def append(self, job_id: str, attempt: int, first: int, drafts: Sequence[tuple[str, bytes]]) -> Appended:
         """Appends events from number `first` on: (type, data as JSON). Raises Fenced, StoreUnavailable."""
@@ -172,6 +176,10 @@ class Log:
         if answer == Status.RUNNING:
             await self.nudge(job_id)
         return Status(answer)
+
+    async def expire(self, job_id: str) -> bool:
+        """Ends a queued job whose deadline has passed. Answers whether it did."""
+        return bool(await self._run("expire", self._keys.of_job(job_id), self._retention_ms))
 
     async def nudge(self, job_id: str) -> None:
         """Tells the workers to look at this job's flag at once."""
@@ -223,14 +231,17 @@ class Log:
                     pipe.hgetall(self._keys.job(job_id))
                 return [parse(fields) for fields in await pipe.execute()]
 
-    async def standings(self, job_ids: Sequence[str]) -> list[tuple[str, int] | None]:
-        """Status and attempt of many jobs in one round trip; None for each that is gone."""
+    async def standings(self, job_ids: Sequence[str]) -> list[tuple[str, int, int | None] | None]:
+        """Status, attempt and deadline (ms, or None) of many jobs in one round trip; None for each that is gone."""
         with translated():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for job_id in job_ids:
-                    pipe.hmget(self._keys.job(job_id), ["status", "attempt"])
+                    pipe.hmget(self._keys.job(job_id), ["status", "attempt", "deadline"])
                 answers = await pipe.execute()
-        return [None if status is None else (status.decode(), int(attempt or 0)) for status, attempt in answers]
+        return [
+            None if status is None else (status.decode(), int(attempt or 0), None if deadline is None else int(deadline))
+            for status, attempt, deadline in answers
+        ]
 
     async def compact(self, job_id: str, attempt: int, first: int, events: Sequence[Event]) -> bool:
         """Stores an ended job's events from number `first` on in this form: all that its last attempt wrote, merged.

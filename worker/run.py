@@ -293,6 +293,8 @@ class Run:
         limits = []
         if settings.job_timeout:
             limits.append((self._meter.claimed + settings.job_timeout, "job_timeout", "The job took too long."))
+        if self._claim.left is not None:
+            limits.append((self._meter.claimed + self._claim.left, "deadline_exceeded", _LOST["deadline_exceeded"]))
         if self._meter.begun:
             if settings.gap_timeout:
                 limits.append((self._heard_at + settings.gap_timeout, "model_stalled", "The model fell silent."))
@@ -319,6 +321,7 @@ class Run:
 
 _LOST: Final = {
     "worker_lost": "The job's workers were lost, as often as it may be tried.",
+    "deadline_exceeded": "The job did not end before its deadline.",
     "worker_stopped": "The job's workers were stopped, as often as it may be tried.",
     "model_cut": "The model broke off, as often as the job may be tried.",
     "model_stalled": "The model fell silent, as often as the job may be tried.",

@@ -66,6 +66,10 @@ class Sweep:
                 if status is not Status.RUNNING:  # a worker may have been quicker; it sees the flag
                     await self._queue.withdraw(cursor.job_id)
                     closed.append(cursor.job_id)
+            elif standing[0] == Status.QUEUED and standing[2] is not None and standing[2] <= now:
+                if await self._log.expire(cursor.job_id):  # a worker may have been quicker; it keeps the deadline
+                    await self._queue.withdraw(cursor.job_id)
+                    closed.append(cursor.job_id)
             else:
                 alive.append(cursor.job_id)
                 if not in_queue and not fresh:

@@ -1,14 +1,16 @@
 -- Starts the next attempt.
 -- ARGV[1] worker (JSON), ARGV[2] claim token, ARGV[3] attempts allowed, ARGV[4] retention (ms).
 -- ARGV[5] the schema that the worker knows.
--- Returns {verdict, attempt, last_seq, ms since submit, flag or '', model, request}; the verdicts:
+-- Returns {verdict, attempt, last_seq, ms since submit, flag or '', model, request, ms to its deadline or -1}; the verdicts:
 --   gone       there is no such job
 --   unknown    it has another schema: nothing is changed
---   ended      it has ended (or had been cancelled while queued: it ends here)
+--   ended      it has ended (or was cancelled, or its deadline passed, while queued: it ends here)
 --   run        go on; `started` or `restarted` is in the log
 --   cancelled  it was running elsewhere and is cancelled: this attempt writes the end
---   lost       it was running elsewhere and its attempts are used up: this attempt writes the end
-local fields = redis.call('HMGET', job, 'status', 'attempt', 'lost', 'last_seq', 'created_at', 'claim', 'handover', 'max_attempts', 'schema', 'model', 'request')
+--   lost       it was running elsewhere and may not run again: this attempt writes the end, for the reason that
+--              stands in the flag's place
+local fields = redis.call('HMGET', job, 'status', 'attempt', 'lost', 'last_seq', 'created_at', 'claim', 'handover', 'max_attempts', 'schema', 'model', 'request',
+  'on_worker_lost', 'deadline')
 local status, attempt, lost, last = fields[1], tonumber(fields[2]), tonumber(fields[3]), tonumber(fields[4])
 if not status then return { 'gone' } end
 if ENDED[status] then return { 'ended' } end
@@ -18,10 +20,13 @@ local model, request = fields[10], fields[11]
 local flag = redis.call('GET', cancel)
 local now = now_ms()
 local waited = now - tonumber(fields[5])
+local deadline = tonumber(fields[13])
+local left = deadline and math.max(deadline - now, 0) or -1
+local late = left == 0
 
 -- The reply to this very claim was lost and the client asks again: the same answer, and nothing is written.
 if fields[6] == ARGV[2] then
-  return { 'run', attempt, last, waited, flag or '', model, request }
+  return { 'run', attempt, last, waited, flag or '', model, request, left }
 end
 
 if status == 'queued' then
@@ -29,10 +34,14 @@ if status == 'queued' then
     cancel_queued(flag, ARGV[4])
     return { 'ended' }
   end
+  if late then
+    fail_queued(ARGV[4])
+    return { 'ended' }
+  end
   redis.call('HSET', job, 'status', 'running', 'attempt', '1', 'worker', ARGV[1], 'claim', ARGV[2],
     'started_at', string.format('%d', now))
   last = write(last, { 'started', '{"attempt":1,"worker":' .. ARGV[1] .. '}' }, 1)
-  return { 'run', 1, last, waited, '', model, request }
+  return { 'run', 1, last, waited, '', model, request, left }
 end
 
 attempt = attempt + 1
@@ -47,10 +56,13 @@ redis.call('HDEL', job, 'claim')
 if flag then
   return { 'cancelled', attempt, last, waited, flag }
 end
-if lost >= tonumber(fields[8] or ARGV[3]) then
+if late then
+  return { 'lost', attempt, last, waited, 'deadline_exceeded' }
+end
+if lost >= tonumber(fields[8] or ARGV[3]) or (reason == 'worker_lost' and fields[12] == 'fail') then
   return { 'lost', attempt, last, waited, reason }
 end
 redis.call('HDEL', job, 'handover')
 redis.call('HSET', job, 'claim', ARGV[2])
 last = write(last, { 'restarted', string.format('{"attempt":%d,"reason":%s,"worker":%s}', attempt, cjson.encode(reason), ARGV[1]) }, 1)
-return { 'run', attempt, last, waited, '', model, request }
+return { 'run', attempt, last, waited, '', model, request, left }
