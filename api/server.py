@@ -155,6 +155,6 @@ def _in_child(serve: Callable[[], int], parent_gone: int) -> int:
 
 
 def _end_with_parent(parent_gone: int) -> None:
-    """Ends this process as SIGTERM does when its parent was killed: it would hold the port, and nobody would know it."""
+    """Ends this process as SIGTERM does when its parent was killed: it would hold the port, and nobody would know."""
     os.read(parent_gone, 1)
     os.kill(os.getpid(), signal.SIGTERM)

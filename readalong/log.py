@@ -239,7 +239,9 @@ class Log:
                     pipe.hmget(self._keys.job(job_id), ["status", "attempt", "deadline"])
                 answers = await pipe.execute()
         return [
-            None if status is None else (status.decode(), int(attempt or 0), None if deadline is None else int(deadline))
+            None
+            if status is None
+            else (status.decode(), int(attempt or 0), None if deadline is None else int(deadline))
             for status, attempt, deadline in answers
         ]
 

@@ -118,6 +118,8 @@ class Run:
             error = ModelError("redis_outage", "Redis was away for longer than the worker waits.", retryable=True)
         except Fenced:
             raise
+        except MemoryError:
+            raise  # this process has no use for the job, another may
         except Exception:
             # Without an end here the job would come back and break as often as it may be tried, its watchers waiting.
             logger.exception("job %s: the run broke", self.job_id)

@@ -60,16 +60,11 @@ class Sweep:
                 closed.append(cursor.job_id)
                 if in_queue and standing[1] == 0:
                     await self._queue.withdraw(cursor.job_id)
-            elif standing[0] == Status.QUEUED and cursor.job_id in flags:
-                # Somebody set the flag by hand, which ends no queued job by itself.
-                status = await self._log.cancel(cursor.job_id, who(flags[cursor.job_id]), now)
-                if status is not Status.RUNNING:  # a worker may have been quicker; it sees the flag
-                    await self._queue.withdraw(cursor.job_id)
-                    closed.append(cursor.job_id)
-            elif standing[0] == Status.QUEUED and standing[2] is not None and standing[2] <= now:
-                if await self._log.expire(cursor.job_id):  # a worker may have been quicker; it keeps the deadline
-                    await self._queue.withdraw(cursor.job_id)
-                    closed.append(cursor.job_id)
+            elif standing[0] == Status.QUEUED and await self._ends(
+                cursor.job_id, flags.get(cursor.job_id), standing[2], now
+            ):
+                await self._queue.withdraw(cursor.job_id)
+                closed.append(cursor.job_id)
             else:
                 alive.append(cursor.job_id)
                 if not in_queue and not fresh:
@@ -79,3 +74,10 @@ class Sweep:
             await self._log.keep_alive(alive)
         if closed:
             await self._index.close(*closed)
+
+    async def _ends(self, job_id: str, flag: str | None, deadline: int | None, now: int) -> bool:
+        """Ends a queued job if it is to end, unless a worker is quicker: it sees the flag and keeps the deadline."""
+        if flag is not None:
+            # Somebody set it by hand, which ends no queued job by itself.
+            return await self._log.cancel(job_id, who(flag), now) is not Status.RUNNING
+        return deadline is not None and deadline <= now and await self._log.expire(job_id)

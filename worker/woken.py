@@ -49,8 +49,10 @@ class WokenWorker(Worker):
         self._index = Index(redis, settings, self._pipe)
         self._queue = Queue(redis, settings, self._pipe)
         self._sweep = Sweep(self._log, self._index, self._queue, settings)
-        self._runner = Runner(settings, self._log, self._index, model, identity)
+        self._runner = Runner(settings, self._log, self._index, model, identity, self._break)
         self._cancels = Cancels(redis, self._log, settings, self._runner.runs)
+        #: It ran out of memory: it stops as if it were told to, but has failed.
+        self.broken = False
         self._keep_alive_at = 0.0
         self._again: dict[str, Taken] = {}
         # A BLPOP that blocks for longer than the socket's time-out would look like a Redis that is away.
@@ -78,6 +80,10 @@ class WokenWorker(Worker):
         """Takes nothing new, lets the streams run for the drain time, hands over the rest, and ends `main`."""
         self._stopping.set()
         self._slot_free.set()
+
+    def _break(self) -> None:
+        self.broken = True
+        self.stop()
 
     async def close(self) -> None:
         """Cancels what still runs and closes the connections. arq's own calls what redis-py is about to remove."""
@@ -129,10 +135,11 @@ class WokenWorker(Worker):
                 await self._slot_free.wait()
                 continue
             try:
+                asked = self.loop.time()
                 taken = await self._queue.take(self._id, free, token)
                 token = secrets.token_hex(8)
                 for job in taken:
-                    await self._begin(job)
+                    await self._begin(job, asked)
                 if not taken:
                     await self._queue.wait(self._patience)
             except StoreUnavailable as error:
@@ -146,9 +153,13 @@ class WokenWorker(Worker):
         except StoreUnavailable as error:
             logger.debug("queue: %s", error)  # the waiting ends by itself a little later
 
-    async def _begin(self, job: Taken) -> None:
+    async def _begin(self, job: Taken, asked: float) -> None:
+        """`asked`: the loop's time when the take was sent."""
         if self._stopping.is_set():
             await self._queue.give_back(self._id, job.job_id)
+        elif self.loop.time() - asked > self._settings.lease / 2 and await self._queue.renew(self._id, [job.job_id]):
+            # We were paused since. A claim now would fence out whoever took the job meanwhile.
+            logger.warning("job %s: its lease was lost before it was claimed", job.job_id)
         elif job.job_id in self.tasks:
             # Redis was away for longer than our lease: what we still run is ours again, and not a second run.
             # Or it has just been given back, and its task is about to end.
@@ -194,6 +205,7 @@ class WokenWorker(Worker):
         """Renews leases and times to live, gives a sign of life, and stops runs whose lease is another's."""
         held = list(self.tasks)
         for job_id in await self._queue.renew(self._id, held):
+            self._again.pop(job_id, None)
             self._interrupt(job_id, Stop.FENCED)
         if held:
             # Three commands for each job, against one for all: as seldom as the time to live allows.

@@ -10,7 +10,7 @@ from readalong.keys import Keys
 from readalong.log import Log, Verdict
 from readalong.states import Status
 from readalong.terms import OnLost, Terms
-from tests.readalong.helpers import RETENTION, history, state, types
+from tests.readalong.helpers import RETENTION, command, history, state, types
 from tests.readalong.jobs import WORKER, reclaim, submission
 
 ERROR = {"code": "deadline_exceeded", "message": "The job did not end before its deadline.", "retryable": True}
@@ -62,7 +62,7 @@ async def test_no_other_job_is_ended_so(log: Log, index: Index, redis: ArqRedis,
     free, early = await submit(log, index), await submit(log, index, left=60)
     runs = await submit(log, index, left=60)
     await log.claim(runs, WORKER, "t")
-    await redis.hset(keys.job(runs), "deadline", str(await index.now() - 1000))
+    await command(redis, "HSET", keys.job(runs), "deadline", await index.now() - 1000)
     for job_id in (free, early, runs):
         before = await state(redis, keys, job_id)
         assert not await log.expire(job_id)
@@ -74,13 +74,10 @@ async def test_no_other_job_is_ended_so(log: Log, index: Index, redis: ArqRedis,
 async def test_a_claim_says_how_long_it_is_to_the_deadline(log: Log, index: Index) -> None:
     assert (await log.claim(await submit(log, index), WORKER, "t")).left is None
     job_id = await submit(log, index, left=60)
-    for _ in range(2):  # the repeat after a lost reply says it too
-        claim = await log.claim(job_id, WORKER, "t")
-        assert claim.left is not None
-        assert 0 < claim.left <= 60
+    first = await log.claim(job_id, WORKER, "t")
+    repeated = await log.claim(job_id, WORKER, "t")  # after a lost reply
     restarted = await reclaim(log, job_id)
-    assert restarted.left is not None
-    assert 0 < restarted.left <= claim.left
+    assert 60 >= (first.left or 0) >= (repeated.left or 0) >= (restarted.left or 0) > 0
 
 
 async def test_a_repeated_claim_after_the_deadline_leaves_no_time(
@@ -89,7 +86,7 @@ async def test_a_repeated_claim_after_the_deadline_leaves_no_time(
     """Not all the time in the world, which is what no deadline means."""
     job_id = await submit(log, index, left=60)
     await log.claim(job_id, WORKER, "t")
-    await redis.hset(keys.job(job_id), "deadline", str(await index.now() - 1000))
+    await command(redis, "HSET", keys.job(job_id), "deadline", await index.now() - 1000)
     assert (await log.claim(job_id, WORKER, "t")).left == 0
 
 
@@ -101,7 +98,7 @@ async def test_no_attempt_begins_anew_after_the_deadline(
     await log.claim(job_id, WORKER, "t")
     if handed_over:
         await log.hand_over(job_id, 1, "worker_stopped", counts=False)
-    await redis.hset(keys.job(job_id), "deadline", str(await index.now() - 1))
+    await command(redis, "HSET", keys.job(job_id), "deadline", await index.now() - 1)
     claim = await reclaim(log, job_id)
     assert (claim.verdict, claim.note, claim.attempt) == (Verdict.LOST, "deadline_exceeded", 2)
     assert types(await history(log, job_id)) == ["queued", "started"]
