@@ -31,6 +31,7 @@ class Runner:
         index: Index,
         model: Model,
         worker: dict[str, Any],
+        *,
         broken: Callable[[], None],
     ) -> None:
         """`worker` is what jobs say of their worker: id, host, pid. `broken` is called when the memory is used up."""

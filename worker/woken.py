@@ -49,7 +49,7 @@ class WokenWorker(Worker):
         self._index = Index(redis, settings, self._pipe)
         self._queue = Queue(redis, settings, self._pipe)
         self._sweep = Sweep(self._log, self._index, self._queue, settings)
-        self._runner = Runner(settings, self._log, self._index, model, identity, self._break)
+        self._runner = Runner(settings, self._log, self._index, model, identity, broken=self._break)
         self._cancels = Cancels(redis, self._log, settings, self._runner.runs)
         #: It ran out of memory: it stops as if it were told to, but has failed.
         self.broken = False
