@@ -15,7 +15,7 @@ BEGUN = ("claimed", "asked", "streaming", "finishing")
 
 
 async def assert_done_elsewhere(one: Staged, reason: str, *, begun: tuple[str, ...] = BEGUN) -> None:
-    """Every job is done with the whole text; those of `begun` by the other worker, after one restart for this reason."""
+    """Every job is done, with all its text; those of `begun` elsewhere, after one restart for this reason."""
     for stage in STAGES:
         job = one.jobs[stage]
         shown = await job.ended()
