@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.e2e.jobs import Job, paced, submit
-from tests.support.stack import Process, Stack
+from tests.support.stack import Stack
 from tests.support.waiting import until
 
 #: `taken`: its lease is there, its claim is not. `asked`: the model has answered, and said nothing yet.
@@ -120,18 +120,6 @@ def staged(stack: Stack, **settings: str) -> Iterator[Staged]:
     with tempfile.TemporaryDirectory(prefix="readalong-stages-") as name:
         one = Staged(stack, Path(name))
         one.heir.stop()
-        with _code(one.worker):
-            one.worker.restart(READALONG_TEST_STAGES=name, **settings)
+        one.worker.restart_as(_CODE, READALONG_TEST_STAGES=name, **settings)
         yield one
         one.worker.kill()
-
-
-@contextmanager
-def _code(worker: Process) -> Iterator[None]:
-    """What it is started with here is this module's code."""
-    usual = worker.words
-    worker.words = ["-c", _CODE]
-    try:
-        yield
-    finally:
-        worker.words = usual

@@ -15,7 +15,7 @@ from tests.support.stack import Stack, has_redis_cli, redis_cli
 from tests.support.waiting import until
 
 #: Sorted sets that name jobs, and so live as long as any job does; the sweep trims them.
-INDEXES = {"readalong:jobs", "readalong:open", "arq:queue:readalong"}
+INDEXES = {"readalong:jobs", "readalong:open", "arq:queue:readalong", "readalong:leases"}
 
 
 async def test_promise_1_one_log_every_watcher_sees_each_event_once_in_order_up_to_one_end(stack: Stack) -> None:
