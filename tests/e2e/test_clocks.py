@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
 import pytest
 
-from tests.e2e.jobs import paced, submit
+from tests.e2e.jobs import chat, paced, submit
 from tests.support.history import assert_whole
 from tests.support.stack import API_CODE, WORKER_CODE, Process, Stack
 from tests.support.waiting import until
@@ -30,16 +29,14 @@ def shift(process: Process, code: str, days: int) -> None:
 
 
 @pytest.fixture
-def wrong(stack: Stack) -> Iterator[Stack]:
+def wrong(stack: Stack) -> Stack:
     """The stack with one API and one worker a day early, the others a day late; a worker has one slot."""
-    for process, days in zip(stack.apis, (1, -1), strict=True):
-        shift(process, API_CODE, days)
-    for process, days in zip(stack.workers, (-1, 1), strict=True):
-        shift(process, WORKER_CODE, days)
+    for api, days in zip(stack.apis, (1, -1), strict=True):
+        shift(api, API_CODE, days)
+    for worker, days in zip(stack.workers, (-1, 1), strict=True):
+        shift(worker, WORKER_CODE, days)
     stack.wait_ready()
-    yield stack
-    for process in (*stack.apis, *stack.workers):
-        process.kill()
+    return stack
 
 
 def at(shown: dict[str, str], name: str) -> float:
@@ -77,7 +74,7 @@ async def test_a_deadline_is_by_the_clock_of_redis_in_whatever_stage_it_passes(w
     for worker in wrong.workers:
         worker.stop()
     waits = await submit(wrong, {**paced(), "deadline": 0.5}, url=wrong.urls[0])
-    runs = await submit(wrong, {**paced(model="demo-endless", rate=50), "deadline": 4}, url=wrong.urls[1])
+    runs = await submit(wrong, {**chat("demo-endless"), "deadline": 5}, url=wrong.urls[1])
     in_time = [await submit(wrong, {**paced(tokens=3, rate=0), "deadline": 60}, url=url) for url in wrong.urls]
     await until(lambda: _passed(wrong, waits.id), "the deadline")
     for worker in wrong.workers:
