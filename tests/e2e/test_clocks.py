@@ -44,7 +44,13 @@ def at(shown: dict[str, str], name: str) -> float:
     return datetime.fromisoformat(shown[name]).timestamp()
 
 
-async def test_wrong_clocks_change_neither_order_nor_leases_nor_times(wrong: Stack) -> None:
+async def test_wrong_clocks_change_neither_deadlines_nor_order_nor_times_nor_leases(wrong: Stack) -> None:
+    await assert_deadlines(wrong)
+    await assert_order_and_leases(wrong)
+
+
+async def assert_order_and_leases(wrong: Stack) -> None:
+    """Jobs from both APIs run in the order in which they came, and a dead worker's goes on when its lease is over."""
     early, late = wrong.workers
     late.stop()
     jobs = [await submit(wrong, paced(tokens=5, rate=0), url=wrong.urls[number % 2]) for number in range(6)]
@@ -69,8 +75,8 @@ async def test_wrong_clocks_change_neither_order_nor_leases_nor_times(wrong: Sta
     assert (shown["status"], shown["attempt"], shown["worker"]["pid"]) == ("done", 2, late.pid)
 
 
-async def test_a_deadline_is_by_the_clock_of_redis_in_whatever_stage_it_passes(wrong: Stack) -> None:
-    """It counts from submit: of a job that waits for a slot, and of those that run; a day's difference is none."""
+async def assert_deadlines(wrong: Stack) -> None:
+    """They count from submit, of a job that waits and of one that runs; a day's difference is none."""
     for worker in wrong.workers:
         worker.stop()
     waits = await submit(wrong, {**paced(), "deadline": 0.5}, url=wrong.urls[0])
