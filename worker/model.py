@@ -1,6 +1,7 @@
 """The OpenAI-compatible model: one raw stream a call, its errors translated.
 
-The bytes are read raw and parsed by `worker.chunks`: the SDK's chunk objects cost five times the CPU
+The SDK says where and with which headers a call goes, once for each model; the calls are its HTTP client's. The bytes
+are read raw and parsed by `worker.chunks`: the SDK's way of a call and its chunk objects cost several times the CPU
 (docs/decisions/0003-raw-model-stream.md).
 """
 
@@ -9,12 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import aiohttp
 import httpx2
 import openai
-from openai import AsyncAPIResponse, AsyncAzureOpenAI, AsyncOpenAI
+import orjson
+from openai import AsyncAzureOpenAI, AsyncOpenAI
+from openai._models import FinalRequestOptions
 
 from readalong.errors import BadSettings, ModelError
 from readalong.settings import Settings
@@ -23,6 +26,8 @@ from readalong.settings import Settings
 _LONGEST_BODY: Final = 33_554_432
 #: Most of the body that is read at once, in bytes.
 _PIECE: Final = 65_536
+#: Models whose calls' addresses are kept: clients may name any.
+_MOST_MODELS: Final = 100
 
 _CODES: Final = {
     400: ("model_bad_request", False),
@@ -42,8 +47,9 @@ class Model:
 
     def __init__(self, settings: Settings) -> None:
         """Raises BadSettings when the environment does not say how to reach a model."""
-        self._settings = settings
-        self._client = _client(settings)
+        self._client, self._http = _clients(settings)
+        #: Of each model what the SDK would send, but for the body.
+        self._made: dict[str, httpx2.Request] = {}
 
     @asynccontextmanager
     async def stream(self, request: dict[str, Any]) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -52,13 +58,13 @@ class Model:
         Leaving the block closes the connection, so that the model stops generating. Raises ModelError.
         """
         try:
-            async with self._client.chat.completions.with_streaming_response.create(
-                # Azure makes the deployment's path of `model`; the body as a whole is `extra_body`, untouched.
-                model=request["model"],
-                messages=[],
-                stream=True,
-                extra_body=request,
-            ) as response:
+            response = await self._http.send(await self._request(request), stream=True)
+        except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, aiohttp.ClientError) as error:
+            raise _unreached(error) from None
+        try:
+            async with aclosing(response):
+                if not response.is_success:
+                    raise self._refusal(response, await response.aread())
                 kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
                 body = _body(response)
                 if kind == "application/json":
@@ -76,32 +82,41 @@ class Model:
                 # A generator that is left half read would be closed some time later, by a task of its own.
                 async with aclosing(pieces):
                     yield pieces
-        except (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError) as error:
-            raise self._translate(error) from None
+        except (httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError) as error:
+            root = type(_causes(error)[-1]).__name__
+            raise ModelError("model_cut", f"The model broke off: {root}.", retryable=True) from None
 
     async def close(self) -> None:
         await self._client.close()
 
-    def _translate(self, error: Exception) -> ModelError:
-        if isinstance(error, openai.APIStatusError):
-            code, retryable = _CODES.get(error.status_code, ("model_error", error.status_code >= 500))
-            if code == "model_unauthorized":
-                # The server's own words may quote the key.
-                message = f"The model refused our credentials ({error.status_code})."
-            else:
-                message = f"The model answered {error.status_code}: {self.clean(_reason(error))}"
-            return ModelError(code, message, retryable=retryable, retry_after=_retry_after(error.response.headers))
-        # The SDK's transport calls every broken connection a time-out; what aiohttp met is at the root.
-        causes = _causes(error)
-        root = causes[-1]
-        if isinstance(error, httpx2.HTTPError | httpx2.StreamError):
-            return ModelError("model_cut", f"The model broke off: {type(root).__name__}.", retryable=True)
-        if isinstance(error, openai.APIConnectionError | aiohttp.ClientError):
-            if any(isinstance(cause, TimeoutError) for cause in causes):
-                return ModelError("model_timeout", "The model did not answer in time.", retryable=True)
-            reason = type(root).__name__
-            return ModelError("model_unreachable", f"The model cannot be reached: {reason}.", retryable=True)
-        return ModelError("model_error", self.clean(str(error)), retryable=False)
+    async def _request(self, body: dict[str, Any]) -> httpx2.Request:
+        """The SDK's request around a body that goes out as it came."""
+        made = self._made.get(body["model"])
+        if made is None:
+            options = FinalRequestOptions.construct(
+                method="post",
+                url="/chat/completions",
+                # Azure makes the deployment's path of it.
+                json_data={"model": body["model"]},
+                security={"bearer_auth": True},
+            )
+            made = self._client._build_request(await self._client._prepare_options(options))
+            del made.headers["content-length"]
+            if len(self._made) >= _MOST_MODELS:
+                self._made.clear()
+            self._made[body["model"]] = made
+        content = orjson.dumps(body)
+        return httpx2.Request(made.method, made.url, headers=made.headers, content=content, extensions=made.extensions)
+
+    def _refusal(self, response: httpx2.Response, body: bytes) -> ModelError:
+        status = response.status_code
+        code, retryable = _CODES.get(status, ("model_error", status >= 500))
+        if code == "model_unauthorized":
+            # The server's own words may quote the key.
+            message = f"The model refused our credentials ({status})."
+        else:
+            message = f"The model answered {status}: {self.clean(_reason(body) or response.reason_phrase)}"
+        return ModelError(code, message, retryable=retryable, retry_after=_retry_after(response.headers))
 
     def clean(self, message: str) -> str:
         """The message, shortened and without our key, should the server quote it."""
@@ -109,7 +124,8 @@ class Model:
         return (message.replace(key, "***") if len(key) > 3 else message)[:500]
 
 
-def _client(settings: Settings) -> AsyncOpenAI:
+def _clients(settings: Settings) -> tuple[AsyncOpenAI, httpx2.AsyncClient]:
+    """The SDK's client, and the HTTP client in it, which knows proxies and redirects."""
     timeout = httpx2.Timeout(None, connect=settings.connect_timeout)
     # No limit on connections but the slots: a stream that waited for a free connection would look like a slow model.
     # The SDK passes the number on to aiohttp, where 0 is no limit, and None would be 100.
@@ -120,7 +136,7 @@ def _client(settings: Settings) -> AsyncOpenAI:
     try:
         if environment.get("AZURE_OPENAI_ENDPOINT"):
             http_client = openai.DefaultAioHttpClient(timeout=timeout, limits=limits)
-            return AsyncAzureOpenAI(**common, http_client=http_client)
+            return AsyncAzureOpenAI(**common, http_client=http_client), http_client
         key = environment.get("OPENAI_API_KEY")
         if not key and not environment.get("OPENAI_BASE_URL"):
             raise BadSettings(
@@ -129,18 +145,17 @@ def _client(settings: Settings) -> AsyncOpenAI:
             )
         http_client = openai.DefaultAioHttpClient(timeout=timeout, limits=limits)
         # vLLM, Ollama and others take any key, but the SDK wants one.
-        return AsyncOpenAI(**common, http_client=http_client, api_key=key or "none")
+        return AsyncOpenAI(**common, http_client=http_client, api_key=key or "none"), http_client
     except (openai.OpenAIError, ValueError, httpx2.InvalidURL) as error:
         raise BadSettings(str(error).replace("\n", " ")) from None
 
 
-def _body(response: AsyncAPIResponse[Any]) -> AsyncGenerator[bytes, None]:
-    """The body as it comes: read from aiohttp itself, past six generators between it and the SDK's `iter_bytes`."""
-    stream = getattr(getattr(response.http_response.stream, "_stream", None), "_aiohttp_response", None)
+def _body(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
+    """The body as it comes: read from aiohttp itself, past six generators between it and `aiter_bytes`."""
+    stream = getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
     if isinstance(stream, aiohttp.ClientResponse) and not response.headers.get("content-encoding"):
         return _read(stream.content)
-    # The SDK does not say that it is a generator.
-    return cast(AsyncGenerator[bytes, None], response.iter_bytes())
+    return response.aiter_bytes()
 
 
 async def _read(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
@@ -170,14 +185,27 @@ def _causes(error: BaseException) -> list[BaseException]:
     return causes
 
 
-def _reason(error: openai.APIStatusError) -> str:
-    body = error.body
-    if isinstance(body, dict):
-        inner = body.get("error", body)
-        message = inner.get("message") if isinstance(inner, dict) else inner
-        if message:
-            return str(message)
-    return type(error).__name__
+def _unreached(error: Exception) -> ModelError:
+    """Why no answer began."""
+    # The SDK's transport calls every broken connection a time-out; what aiohttp met is at the root.
+    causes = _causes(error)
+    if any(isinstance(cause, TimeoutError) for cause in causes):
+        return ModelError("model_timeout", "The model did not answer in time.", retryable=True)
+    reason = type(causes[-1]).__name__
+    return ModelError("model_unreachable", f"The model cannot be reached: {reason}.", retryable=True)
+
+
+def _reason(body: bytes) -> str | None:
+    """What a refusal's body says, if it is an object as servers' errors are."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(value, dict):
+        return None
+    inner = value.get("error", value)
+    message = inner.get("message") if isinstance(inner, dict) else inner
+    return str(message) if message else None
 
 
 def _retry_after(headers: httpx2.Headers) -> float | None:

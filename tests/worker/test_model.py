@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -59,6 +60,26 @@ async def test_each_status_has_its_code_and_says_whether_to_try_again(
     assert (error.code, error.retryable, error.retry_after) == (code, retryable, None)
     assert str(status) in error.message
     assert ("because" in error.message) is (code != "model_unauthorized")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"error":{"message":"because"}}', "because"),
+        (b'{"message":"because"}', "because"),
+        (b'{"error":"because"}', "because"),
+        (b'{"error":{}}', "Not so"),
+        (b'{"error":null}', "Not so"),
+        (b'["because"]', "Not so"),
+        (b"<p>because", "Not so"),
+        (b"", "Not so"),
+    ],
+)
+async def test_the_reason_of_a_refusal_is_the_servers_own_or_its_status_line(
+    monkeypatch: pytest.MonkeyPatch, body: bytes, said: str
+) -> None:
+    error = await failure(monkeypatch, reply(body, status="400 Not so"))
+    assert error.message == f"The model answered 400: {said}"
 
 
 @pytest.mark.parametrize(
@@ -134,6 +155,12 @@ async def test_the_bytes_of_a_stream_come_as_they_are(monkeypatch: pytest.Monkey
         assert await body_of(model) == body
 
 
+async def test_a_compressed_stream_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = reply(gzip.compress(HELLO + DONE), kind="text/event-stream", Content_Encoding="gzip")
+    async with raw_server(answer) as server, model_at(monkeypatch, server.url) as model:
+        assert await body_of(model) == HELLO + DONE
+
+
 async def test_a_json_answer_to_a_request_for_a_stream_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     pretty = b'{\r\n  "choices": [\n {"message": {"content": "a\\nb"}}]\n}\n'
     answer = reply(pretty, kind="application/json; charset=utf-8")
@@ -199,6 +226,19 @@ async def test_every_parameter_goes_to_the_model_as_it_came_unknown_ones_too(mon
         assert await demo.bodies() == [request]
 
 
+async def test_each_call_has_its_own_body_and_model_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the SDK says of a call is kept for the next one of its model."""
+    monkeypatch.setattr("worker.model._MOST_MODELS", 2)
+    requests: list[dict[str, Any]] = [
+        {**REQUEST, "model": name, "user": "ü" * turn, "demo": {"tokens": 1, "tokens_per_second": 0}}
+        for turn, name in enumerate(["a", "b", "a", "c", "a"])
+    ]
+    async with demo_model() as demo, model_at(monkeypatch, demo.url) as model:
+        for request in requests:
+            await body_of(model, request)
+        assert await demo.bodies() == requests
+
+
 async def test_azures_variables_make_azures_path_and_header(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
@@ -215,6 +255,25 @@ async def test_azures_variables_make_azures_path_and_header(monkeypatch: pytest.
     assert request["path"] == "/openai/deployments/my%20deployment%2F..%2Fx/chat/completions?api-version=2026-10-01"
     assert "api-key" in request["headers"]
     assert "authorization" not in request["headers"]
+
+
+async def test_azures_path_is_each_jobs_own_and_its_key_does_not_follow_a_redirect_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_API_VERSION", "2026-10-01")
+    async with raw_server(SSE + DONE) as elsewhere:
+        away = reply(b"", status="307 No", Location=elsewhere.url)
+        async with raw_server(away) as server:
+            monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", server.url.removesuffix("/v1"))
+            model = Model(Settings())
+            for name in ("a", "b", "a"):
+                assert await body_of(model, {**REQUEST, "model": name}) == DONE
+            await model.close()
+    assert [head.split("/")[3] for head in server.heads] == ["a", "b", "a"]
+    assert all(f"api-key: {KEY}" in head for head in server.heads)
+    assert len(elsewhere.heads) == 3
+    assert KEY not in "".join(elsewhere.heads)
 
 
 async def test_azures_key_is_not_told_either(monkeypatch: pytest.MonkeyPatch) -> None:

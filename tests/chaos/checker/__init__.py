@@ -1,0 +1,71 @@
+"""An independent checker of a chaos run: `check(directory)`, or `python -m tests.chaos.checker DIR`.
+
+It shares no code with what it checks, nor with the other tests: it reads what the clients, the model and Redis saw,
+and knows docs/protocol.md and docs/redis.md only.
+
+# Layout
+
+- `history`  the files of a run
+- `log`      a job's log, decompacted
+- `jobs`     accepted jobs end once, attempts rise, keys have a time to live
+- `watches`  clients saw the log
+- `texts`    the log says what the model sent
+- `bill`     one job a submit, no end without a reason
+- `calls`    connections to the model end with their attempts
+- `leaks`    nothing is left
+- `excuses`  all that a fault excuses
+- `report`   violations, and how they are shown
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.checker.bill import check_bill
+from tests.chaos.checker.calls import check_calls
+from tests.chaos.checker.excuses import Excuses
+from tests.chaos.checker.history import BadHistory, History, read
+from tests.chaos.checker.jobs import check_jobs
+from tests.chaos.checker.leaks import check_leaks
+from tests.chaos.checker.report import Line, Report, Rule, Violation
+from tests.chaos.checker.texts import check_texts
+from tests.chaos.checker.watches import check_watches
+
+__all__ = ["BadHistory", "Line", "Report", "Rule", "Violation", "check"]
+
+
+def check(directory: Path) -> Report:
+    """What the run in this directory broke. Raises BadHistory, OSError for files that are not what a run writes."""
+    history = read(directory)
+    excuses = Excuses(history)
+    violations = [
+        *check_jobs(history),
+        *check_watches(history),
+        *check_texts(history),
+        *check_bill(history, excuses),
+        *check_calls(history, excuses),
+        *check_leaks(history),
+    ]
+    return Report(history.run, violations, _counts(history))
+
+
+def _counts(history: History) -> dict[str, Any]:
+    ends = [job.ends[0] for job in history.jobs.values() if job.ends]
+    codes = [event.fields["error"]["code"] for event in ends if event.type == "failed"]
+    return {
+        "submits": len(history.submits),
+        "jobs": len(history.jobs),
+        "outcomes": Counter(job.hash["status"] for job in history.jobs.values()),
+        "codes": Counter(codes),
+        "attempts": sum(len(job.begun) for job in history.jobs.values()),
+        "events": sum(len(job.log) for job in history.jobs.values()),
+        "clients": len(history.clients),
+        "watches": len(history.watches),
+        "events seen": sum(len(watch.events) for watch in history.watches.values()),
+        "model calls": Counter(call.state for call in history.calls.values() if not call.refused),
+        "cancels": len(history.cancels),
+        "faults": Counter(line.record["kind"] for line in history.faults),
+        "seconds late": round(sum(line.record["seconds"] for line in history.lags), 3),
+    }

@@ -1,0 +1,94 @@
+"""Rule 5: one job a submit, one bill, and no end without a reason."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from tests.chaos.checker.excuses import Excuses, asked, misbehaves
+from tests.chaos.checker.history import History, Job
+from tests.chaos.checker.jobs import sound
+from tests.chaos.checker.report import Line, Rule, Violation
+
+
+def check_bill(history: History, excuses: Excuses) -> Iterator[Violation]:
+    yield from _two_jobs(history)
+    yield from _calls(history)
+    for job in history.jobs.values():
+        if not sound(job):
+            continue
+        match job.hash["status"]:
+            case "failed":
+                fault = _failed(history, excuses, job)
+            case "cancelled":
+                fault = _cancelled(history, excuses, job)
+            case _:
+                fault = None
+        fault = fault or _cancel_lost(history, excuses, job)
+        if fault is not None:
+            yield fault
+
+
+def _two_jobs(history: History) -> Iterator[Violation]:
+    """One job for each tag and for each key, whether a reply named it or Redis has it."""
+    jobs_of: dict[str, dict[str, Line]] = defaultdict(dict)
+    for line in history.submits:
+        if line.record["status"] == 202:
+            for name in (f"tag {line.record['tag']}", f"key {line.record['key']}"):
+                jobs_of[name].setdefault(line.record["job"], line)
+    for job in history.jobs.values():
+        if job.tag is None:
+            yield Violation(Rule.BILL, job.id, "nobody submitted it", (job.line(),))
+        else:
+            jobs_of[f"tag {job.tag}"].setdefault(job.id, job.line())
+    told: set[frozenset[str]] = set()
+    for name, found in jobs_of.items():
+        if len(found) > 1 and frozenset(found) not in told:
+            told.add(frozenset(found))
+            yield Violation(Rule.TWO_JOBS, None, f"{name} made {len(found)} jobs", tuple(found.values()))
+
+
+def _calls(history: History) -> Iterator[Violation]:
+    """No more calls than attempts, times the first and its retries."""
+    each = 1 + int(history.run.get("model_retries", 2))
+    jobs_of: dict[str, list[Job]] = defaultdict(list)
+    for job in history.jobs.values():
+        jobs_of[job.tag or ""].append(job)
+    for tag, calls in history.calls_of.items():
+        jobs = jobs_of[tag]
+        begun = [job.line(*(event.place for event in job.begun)) for job in jobs if job.begun]
+        attempts = sum(len(job.begun) for job in jobs)
+        if len(calls) > attempts * each and all(job.broken is None for job in jobs):
+            says = f"{len(calls)} calls of the model for {attempts} attempts, tag {tag}"
+            lines = (*(call.request for call in calls), *begun)
+            yield Violation(Rule.BILL, jobs[0].id if jobs else None, says, lines)
+
+
+def _failed(history: History, excuses: Excuses, job: Job) -> Violation | None:
+    end = job.ends[0]
+    code = str((end.fields.get("error") or {}).get("code"))
+    if excuses.failure(job, code):
+        return None
+    calls, faults = history.calls_of[job.tag or ""], excuses.disturbances(job)
+    lines = (*(call.request for call in calls), *faults, job.line(), job.line(end.place))
+    if faults or misbehaves(job, calls) or asked(history, job):
+        return Violation(Rule.FAILURE, job.id, f"nothing explains that it failed with {code}", lines)
+    return Violation(Rule.UNDISTURBED, job.id, f"nothing disturbed it, and it failed with {code}", lines)
+
+
+def _cancelled(history: History, excuses: Excuses, job: Job) -> Violation | None:
+    if asked(history, job) or excuses.orphaned(job):
+        return None
+    return Violation(Rule.CANCELLED, job.id, "nobody cancelled it", (job.line(), job.line(job.ends[0].place)))
+
+
+def _cancel_lost(history: History, excuses: Excuses, job: Job) -> Violation | None:
+    """A cancel that was accepted is kept, unless the end was on its way."""
+    if job.hash["status"] == "cancelled" or job.ended is None:
+        return None
+    for line in asked(history, job):
+        heard = line.record["status"] == 202 and line.t is not None
+        if heard and job.ended > excuses.close_by(line.t or 0.0, None):
+            says = f"it was cancelled, and ended {job.hash['status']}"
+            return Violation(Rule.CANCEL_LOST, job.id, says, (line, job.line()))
+    return None

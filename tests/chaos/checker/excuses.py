@@ -1,0 +1,224 @@
+"""All that excuses a job's end or a late close, in one place. Order, gaps, repeats, ends and zombies have no excuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import inf
+from typing import Any, Final
+
+from tests.chaos.checker.history import Call, History, Job
+from tests.chaos.checker.report import Line
+
+#: Seconds that a model's connection may outlive its job, or its attempt.
+_CLOSE: Final = 1.0
+#: Faults that are over at once, unless their line says until when they lasted.
+_MOMENTS: Final = frozenset(
+    {"worker_kill", "worker_drain", "api_kill", "api_drain", "client_kill", "script_flush", "redis_flush"}
+)
+#: Faults of Redis that cost connections or scripts only: no lease, and no more than a moment.
+_BLINKS: Final = frozenset({"client_kill", "script_flush"})
+#: What a worker does not live through, or gives its jobs away at: the kernel, or it, closes its connections.
+_DEATHS: Final = frozenset({"worker_kill", "worker_drain"})
+
+#: The codes that a misbehaving model explains, by its behaviour (docs/demo-model.md).
+_OF_BEHAVIOUR: Final[Mapping[str, frozenset[str]]] = {
+    "429": frozenset({"model_rate_limited", "model_timeout"}),
+    "500": frozenset({"model_error", "model_timeout"}),
+    "cut": frozenset({"model_cut"}),
+    "reset": frozenset({"model_cut"}),
+    "close-early": frozenset({"model_cut"}),
+    "stall": frozenset({"model_stalled", "model_timeout", "job_timeout"}),
+    "hang": frozenset({"model_timeout", "job_timeout"}),
+    "slow-first-token": frozenset({"model_timeout"}),
+    "malformed": frozenset({"model_malformed"}),
+    "not-sse": frozenset({"model_malformed"}),
+    "error": frozenset({"model_error"}),
+    "endless": frozenset({"job_timeout"}),
+}
+#: Codes of a time limit, which a worker that was stopped finds passed when it goes on.
+_LIMITS: Final = frozenset({"model_timeout", "model_stalled", "job_timeout"})
+#: Why an attempt counts as lost; `worker_stopped` does not.
+_COUNTED: Final = frozenset({"worker_lost", "model_cut", "model_stalled"})
+
+
+class Excuses:
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._lease = float(history.run["lease"])
+        #: Seconds after a fault in which whoever it hit has certainly noticed that it is over: a worker renews its
+        #: leases, waits for a reply that does not come on a half-open connection, and pauses before it tries again.
+        self._settle = self._lease + self._seconds("redis_timeout", 5.0) + 1.0
+
+    def disturbances(self, job: Job) -> list[Line]:
+        """The faults that overlap the job's life, or were over a moment before it, and the lags that cost a lease."""
+        begin, end = job.created, job.ended or inf
+        found = [line for line in self._history.faults if self._on_worker(line, pids_of(job)) or not _of_worker(line)]
+        # Half a lease late, and a renewal, which comes each third, may have been missed.
+        lags = [line for line in self._history.lags if line.record["seconds"] >= self._lease / 2]
+        return [line for line in found + lags if self._overlaps(line, begin, end)]
+
+    def failure(self, job: Job, code: str) -> bool:
+        """Whether a fault, the model or the job's own terms explain that it failed with this code."""
+        faults = self.disturbances(job)
+        calls = self._history.calls_of[job.tag or ""]
+        if any(code in _OF_BEHAVIOUR.get(name, ()) for name in _behaviours(job, calls)):
+            return True
+        if code in _LIMITS and any(_holds_up(line) for line in faults):
+            return True
+        return _EXPLAINED[code](self, job, faults) if code in _EXPLAINED else False
+
+    def close_by(self, due: float, pids: Iterable[int] | None) -> float:
+        """Until when a call may stay open that should end at `due`, made by one of these processes (None: by any).
+
+        A stopped worker cannot close before it goes on, nor can one that is cut off know that it should.
+        """
+        by, late = due + _CLOSE, set[int]()
+        while True:
+            before = by
+            for line in self._history.faults:
+                if self._hinders(line, pids) and (line.t or 0.0) <= by and self._over(line) >= due:
+                    by = max(by, self._over(line) + _CLOSE)
+            for place, line in enumerate(self._history.lags):
+                if place not in late and (line.t or 0.0) <= by and (line.t or 0.0) + line.record["seconds"] >= due:
+                    late.add(place)
+                    by += line.record["seconds"]
+            if by == before:
+                return by
+
+    def orphaned(self, job: Job) -> bool:
+        """Whether its policy lets it go when nobody watches, and nobody did, or could be known to, before its end."""
+        own = job.terms.get("cancel_on_disconnect")
+        if not (own or (own is None and job.hash.get("cancel_on_disconnect") == "1")) or job.ended is None:
+            return False
+        # Whoever came back within this last moment may have come too late.
+        came = job.ended - min(1.0, self._seconds("disconnect_grace", 10.0))
+        watched = any(
+            watch.open.record["status"] == 200
+            and (watch.open.t or 0.0) <= came
+            and (watch.close is None or (watch.close.t or 0.0) >= job.ended)
+            for watch in self._history.watches_of[job.id]
+        )
+        # An API that is cut off from Redis cannot say whom it serves.
+        return not watched or any(not _of_worker(line) for line in self.disturbances(job))
+
+    def _worker_lost(self, job: Job, faults: list[Line]) -> bool:
+        """Its attempts are used up, and its workers or their way to Redis were hit."""
+        lost = 1 + sum(event.fields.get("reason") in _COUNTED for event in job.begun)
+        policy = job.terms.get("on_worker_lost") or job.hash.get("on_worker_lost", "retry")
+        used_up = policy == "fail" or lost >= int(self._history.run["max_attempts"])
+        return used_up and any(_of_redis(line) or _costs_a_lease(line) for line in faults)
+
+    def _redis_outage(self, job: Job, faults: list[Line]) -> bool:
+        """Redis was away from a worker for as long as it waits; one fault may begin before the one before is over."""
+        begin, over, longest = 0.0, 0.0, 0.0
+        for line in sorted((line for line in faults if _of_redis(line)), key=lambda line: line.t or 0.0):
+            if (line.t or 0.0) > over:
+                begin = line.t or 0.0
+            over = max(over, self._over(line))
+            longest = max(longest, over - begin)
+        return longest >= float(self._history.run["outage"])
+
+    def _job_timeout(self, job: Job, faults: list[Line]) -> bool:
+        """Its deadline was over, or its time ran out: its model spoke for so long, or something kept it waiting."""
+        assert job.ended is not None
+        if "deadline" in job.hash and job.ended >= int(job.hash["deadline"]) / 1000:
+            return True
+        limit = self._seconds("job_timeout", 3600.0)
+        calls = self._history.calls_of[job.tag or ""]
+        spoke = any(call.closed is not None and (call.closed.t or 0.0) - call.t >= limit - 1.0 for call in calls)
+        slow = spoke or misbehaves(job, calls) or any(_of_redis(line) for line in faults)
+        return slow and job.ended - job.created >= limit
+
+    def _seconds(self, name: str, default: float) -> float:
+        """A setting of the run's processes."""
+        settings = self._history.run.get("settings", {})
+        return float(settings.get(f"READALONG_{name.upper()}", default))
+
+    def _hinders(self, line: Line, pids: Iterable[int] | None) -> bool:
+        """Whether the fault keeps such a worker from closing a connection, or from knowing that it should."""
+        if line.record["kind"] in _BLINKS | _DEATHS:
+            return False
+        # The way of one worker hinders no other, if its line names the process.
+        everyone = pids is None or "pid" not in line.record
+        return self._on_worker(line, pids) or (_of_redis(line) and (everyone or line.record["pid"] in (pids or ())))
+
+    @staticmethod
+    def _on_worker(line: Line, pids: Iterable[int] | None) -> bool:
+        return _of_worker(line) and (pids is None or any(line.record.get("pid") == pid for pid in pids))
+
+    def _overlaps(self, line: Line, begin: float, end: float) -> bool:
+        return (line.t or 0.0) <= end and self._over(line) >= begin
+
+    def _over(self, line: Line) -> float:
+        """When nobody feels the fault any more."""
+        until = line.record.get("until")
+        if until is None:
+            lasted = line.record.get("seconds", 0.0 if line.record["kind"] in _MOMENTS else inf)
+            until = (line.t or 0.0) + lasted
+        return float(until or 0.0) + self._settle
+
+
+def asked(history: History, job: Job) -> list[Line]:
+    """The requests to cancel it that may have been heard before its end; their lines are written at the reply."""
+    reply = 30.0  # the longest that a client waits for one
+    end = inf if job.ended is None else job.ended
+    return [line for line in history.cancels if line.record["job"] == job.id and (line.t or 0.0) <= end + reply]
+
+
+def pids_of(job: Job) -> frozenset[int]:
+    """The processes that ran it, or were about to."""
+    workers = [event.fields.get("worker") for event in job.begun]
+    if "worker" in job.hash:
+        workers.append(json.loads(job.hash["worker"]))
+    return frozenset(worker["pid"] for worker in workers if isinstance(worker, dict) and "pid" in worker)
+
+
+def misbehaves(job: Job, calls: Iterable[Call]) -> bool:
+    """Whether its model was told to fail in any way."""
+    return any(name in _OF_BEHAVIOUR for name in _behaviours(job, calls))
+
+
+def _behaviours(job: Job, calls: Iterable[Call]) -> Iterator[str]:
+    """What its model was told to do: by its name, or by `demo.behaviour` of the request."""
+    for name in {job.hash.get("model", ""), *(call.model for call in calls)}:
+        if name.startswith("demo-"):
+            yield from name.removeprefix("demo-").split("+")
+    demo: dict[str, Any] = json.loads(job.hash.get("request", "{}")).get("demo") or {}
+    told = demo.get("behaviour") or []
+    yield from [told] if isinstance(told, str) else told
+
+
+def _of_worker(line: Line) -> bool:
+    return str(line.record["kind"]).startswith("worker_")
+
+
+def _of_api(line: Line) -> bool:
+    """Whether it hits an API, or its way to Redis."""
+    return str(line.record["kind"]).startswith("api_") or str(line.record.get("target", "")).startswith("api")
+
+
+def _costs_a_lease(line: Line) -> bool:
+    """Whether a worker may count as lost for it. A drained one gives its jobs away, which uses no attempt up."""
+    return line.record["kind"] == "lag" or (_of_worker(line) and line.record["kind"] != "worker_drain")
+
+
+def _holds_up(line: Line) -> bool:
+    """Whether a process that lives on finds more time gone than it had."""
+    return line.record["kind"] == "lag" or (_of_worker(line) and line.record["kind"] not in _DEATHS)
+
+
+def _of_redis(line: Line) -> bool:
+    """Whether it hits Redis, or a worker's way to it; the way of an API costs no lease."""
+    kind = str(line.record["kind"])
+    if kind.startswith("proxy_"):
+        return not _of_api(line)
+    return kind.startswith("redis_") or kind in _BLINKS
+
+
+#: The codes that faults and terms explain. Any other code, such as `internal_error`, nothing explains.
+_EXPLAINED: Final[Mapping[str, Callable[[Excuses, Job, list[Line]], bool]]] = {
+    "worker_lost": Excuses._worker_lost,
+    "redis_outage": Excuses._redis_outage,
+    "job_timeout": Excuses._job_timeout,
+}

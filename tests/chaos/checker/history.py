@@ -1,0 +1,254 @@
+"""The history of a run, read from its directory: six files, one JSON object a line (`read`)."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from tests.chaos.checker.log import TERMINAL, VOIDS, Broken, Event, decompact
+from tests.chaos.checker.report import Line
+
+_AFTER: Final = {"queue", "in_progress", "open", "channels", "connections", "hubs", "processes", "before"}
+
+
+class BadHistory(ValueError):
+    """The files are not what a run writes; nothing can be said of it."""
+
+
+class Seen(NamedTuple):
+    """An event as a client read it."""
+
+    t: float
+    id: int
+    type: str
+    data: str
+
+    def line(self, watch: str) -> Line:
+        shown = {"kind": "event", "watch": watch, "id": self.id, "type": self.type, "data": self.data}
+        return Line("clients.jsonl", self.t, shown)
+
+
+@dataclass(slots=True)
+class Watch:
+    """One connection of a client: what it read after position `after`."""
+
+    name: str
+    job: str
+    after: int
+    open: Line
+    events: list[Seen] = field(default_factory=list)
+    close: Line | None = None
+
+    @property
+    def how(self) -> str | None:
+        return None if self.close is None else self.close.record["how"]
+
+
+@dataclass(slots=True)
+class Client:
+    """A chain of watches, from its first position on."""
+
+    name: str
+    job: str
+    after: int
+    begin: Line
+    watches: list[Watch] = field(default_factory=list)
+    end: Line | None = None
+
+
+@dataclass(slots=True)
+class Call:
+    """A request that the model got. `text` is all that it sent, once the call is closed."""
+
+    id: str
+    tag: str
+    model: str
+    status: int | None
+    request: Line
+    closed: Line | None = None
+
+    @property
+    def t(self) -> float:
+        assert self.request.t is not None
+        return self.request.t
+
+    @property
+    def refused(self) -> bool:
+        return self.status is not None and self.status >= 400
+
+    @property
+    def text(self) -> str:
+        return "" if self.closed is None else self.closed.record["text"]
+
+    @property
+    def state(self) -> str:
+        return "open" if self.closed is None else self.closed.record["state"]
+
+
+@dataclass(slots=True)
+class Job:
+    """A job as Redis held it at the end. `log` is decompacted; `broken` says why it could not be."""
+
+    id: str
+    hash: dict[str, str]
+    entries: list[Any]
+    ttl: dict[str, int | None]
+    log: list[Event] = field(default_factory=list)
+    broken: Broken | None = None
+    tag: str | None = None
+    #: The fields about how it wants to be treated that its submit sent.
+    terms: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        try:
+            self.log = decompact(self.entries)
+        except Broken as broken:
+            self.broken = broken
+
+    @property
+    def created(self) -> float:
+        return int(self.hash["created_at"]) / 1000
+
+    @property
+    def ended(self) -> float | None:
+        return int(self.hash["ended_at"]) / 1000 if "ended_at" in self.hash else None
+
+    @property
+    def ends(self) -> list[Event]:
+        return [event for event in self.log if event.type in TERMINAL]
+
+    @property
+    def begun(self) -> list[Event]:
+        """Its `started` and each `restarted`."""
+        return [event for event in self.log if event.type in VOIDS]
+
+    def line(self, *places: int) -> Line:
+        """The end of the hash, or entries of the log, as a line of a report."""
+        if places:
+            return Line("logs.jsonl", None, {"job": self.id, "entries": [self.entries[place] for place in places]})
+        shown = {name: self.hash[name] for name in ("status", "attempt", "last_seq", "ended_at") if name in self.hash}
+        return Line("logs.jsonl", None, {"job": self.id, "hash": shown})
+
+
+@dataclass(slots=True)
+class History:
+    run: dict[str, Any]
+    submits: list[Line] = field(default_factory=list)
+    cancels: list[Line] = field(default_factory=list)
+    clients: dict[str, Client] = field(default_factory=dict)
+    watches: dict[str, Watch] = field(default_factory=dict)
+    calls: dict[str, Call] = field(default_factory=dict)
+    faults: list[Line] = field(default_factory=list)
+    lags: list[Line] = field(default_factory=list)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    after: dict[str, Any] = field(default_factory=dict)
+    calls_of: dict[str, list[Call]] = field(default_factory=lambda: defaultdict(list))
+    watches_of: dict[str, list[Watch]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def accepted(self) -> dict[str, Line]:
+        """The first 202 of each job, by its id."""
+        found: dict[str, Line] = {}
+        for line in self.submits:
+            if line.record["status"] == 202:
+                found.setdefault(line.record["job"], line)
+        return found
+
+
+def read(directory: Path) -> History:
+    """Raises BadHistory for files that do not fit together, OSError for one that is missing."""
+    history = History(json.loads((directory / "run.json").read_text("utf-8")))
+    for line in _lines(directory / "logs.jsonl"):
+        record = line.record
+        history.jobs[record["job"]] = Job(record["job"], record["hash"], record["entries"], record["ttl"])
+    for line in _lines(directory / "clients.jsonl"):
+        _add_client_line(history, line)
+    for line in _lines(directory / "model.jsonl"):
+        _add_model_line(history, line)
+    faults: dict[tuple[Any, ...], Line] = {}
+    for line in _lines(directory / "faults.jsonl"):
+        if line.record["kind"] == "lag":
+            history.lags.append(line)
+        else:
+            # One that is written at its begin and again when it was over: the last word counts.
+            faults[line.t, line.record["kind"], line.record.get("target")] = line
+    history.faults = list(faults.values())
+    history.after = json.loads((directory / "after.json").read_text("utf-8"))
+    if missing := _AFTER - history.after.keys():
+        raise BadHistory(f"after.json: {sorted(missing)} missing")
+    _tie(history)
+    return history
+
+
+def _lines(path: Path) -> Iterator[Line]:
+    with path.open(encoding="utf-8") as lines:
+        for number, text in enumerate(lines, 1):
+            try:
+                record = json.loads(text)
+            except ValueError as error:
+                raise BadHistory(f"{path.name}, line {number}: {error}") from None
+            yield Line(path.name, record.get("t"), record)
+
+
+def _add_client_line(history: History, line: Line) -> None:
+    record = line.record
+    try:
+        match record["kind"]:
+            case "event":
+                data = sys.intern(record["data"])  # many clients read the same
+                seen = Seen(record["t"], record["id"], sys.intern(record["type"]), data)
+                history.watches[record["watch"]].events.append(seen)
+            case "submit":
+                history.submits.append(line)
+            case "cancel":
+                history.cancels.append(line)
+            case "client":
+                name = record["client"]
+                history.clients[name] = Client(name, record["job"], record["after"], line)
+            case "open":
+                watch = Watch(record["watch"], record["job"], record["after"], line)
+                history.watches[watch.name] = watch
+                history.watches_of[watch.job].append(watch)
+                history.clients[record["client"]].watches.append(watch)
+            case "close":
+                history.watches[record["watch"]].close = line
+            case "client_end":
+                history.clients[record["client"]].end = line
+            case _:
+                raise BadHistory(f"clients.jsonl: an unknown kind: {record}")
+    except KeyError as missing:
+        raise BadHistory(f"clients.jsonl: {missing} is missing for {dict(record)}") from None
+
+
+def _add_model_line(history: History, line: Line) -> None:
+    record = line.record
+    if record["kind"] == "request":
+        call = Call(record["call"], record["tag"], record["model"], record["status"], line)
+        history.calls[call.id] = call
+        history.calls_of[call.tag].append(call)
+    elif record["call"] in history.calls:
+        history.calls[record["call"]].closed = line
+    else:
+        raise BadHistory(f"model.jsonl: a call that was never made: {dict(record)}")
+
+
+def _tie(history: History) -> None:
+    """Says of each job which submit made it: by the reply, or by the tag in its request where none came."""
+    for job_id, line in history.accepted.items():
+        if (job := history.jobs.get(job_id)) is not None:
+            job.tag, job.terms = line.record["tag"], line.record.get("terms") or {}
+    by_tag = {line.record["tag"]: line for line in history.submits}
+    # j1 must not be found in j17.
+    words = re.compile("|".join(rf"(?<![\w-]){re.escape(tag)}(?![\w-])" for tag in by_tag) or r"(?!)")
+    for job in history.jobs.values():
+        if job.tag is None and (found := words.search(job.hash.get("request", ""))):
+            job.tag = found.group()
+            job.terms = by_tag[job.tag].record.get("terms") or {}
+    for calls in history.calls_of.values():
+        calls.sort(key=lambda call: call.t)

@@ -1,0 +1,117 @@
+"""A job's log as it was appended, whether it has been compacted or not (docs/redis.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+TERMINAL: Final = frozenset({"done", "failed", "cancelled"})
+TEXT: Final = frozenset({"content", "reasoning", "refusal"})
+VOIDS: Final = frozenset({"started", "restarted"})
+
+#: No entry of a compacted log covers numbers on both sides of a multiple of this.
+_SPAN: Final = 1024
+
+#: An entry's id and its fields.
+Entry = Sequence[Any]
+
+
+class Broken(Exception):
+    """An entry that cannot be what docs/redis.md says. `rule`: "gap", "order" or "log-form"; `place`: its index."""
+
+    def __init__(self, rule: str, says: str, place: int) -> None:
+        super().__init__(says)
+        self.rule, self.says, self.place = rule, says, place
+
+
+class Event(NamedTuple):
+    """An event as its writer appended it; `place` is the index of the entry that holds it."""
+
+    id: int
+    type: str
+    data: str
+    place: int
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        fields: dict[str, Any] = json.loads(self.data)
+        return fields
+
+    @property
+    def typed(self) -> str:
+        """What a client reads after `data:`."""
+        return f'{{"type":"{self.type}",{self.data[1:]}'
+
+
+def decompact(entries: Sequence[Entry]) -> list[Event]:
+    """The events of a log's entries, numbered 1, 2, 3, … Raises Broken at the first entry that does not follow."""
+    events: list[Event] = []
+    for place, (entry_id, row) in enumerate(entries):
+        number = _number(entry_id, place)
+        lengths = _lengths(row, place)
+        first = number - len(lengths or [0]) + 1
+        if first != len(events) + 1:
+            rule = "gap" if first > len(events) + 1 else "order"
+            raise Broken(rule, f"the log's entry {entry_id} does not follow event {len(events)}", place)
+        if lengths is None:
+            events.append(Event(number, row["type"], row["data"], place))
+            continue
+        if (first - 1) // _SPAN != (number - 1) // _SPAN:
+            raise Broken("log-form", f"the log's entry {entry_id} crosses a multiple of {_SPAN}", place)
+        fields = _fields(row, entries[-1][1], sum(lengths), place)
+        if row["type"] not in TEXT or not fields.keys() <= {"content", "choice"}:
+            raise Broken("log-form", f"the log's entry {entry_id} merges what does not merge", place)
+        whole, start = fields["content"], 0
+        if len(whole) != sum(lengths):
+            raise Broken("log-form", f"the pieces of the log's entry {entry_id} are not its text", place)
+        for piece, length in enumerate(lengths, first):
+            data = _encoded({**fields, "content": whole[start : start + length]})
+            events.append(Event(piece, row["type"], data, place))
+            start += length
+    return events
+
+
+def joined(events: Sequence[Event]) -> dict[str, Any] | None:
+    """What one event that covers these must say, parsed; None if no event may cover them."""
+    said = [event.fields for event in events]
+    if len(events) > 1:
+        for event, fields in zip(events, said, strict=True):
+            alike = event.type == events[0].type and fields.get("choice") == said[0].get("choice")
+            if not alike or event.type not in TEXT or not fields.keys() <= {"content", "choice"}:
+                return None
+        said[0]["content"] = "".join(fields["content"] for fields in said)
+    return {"type": events[0].type, **said[0]}
+
+
+def _number(entry_id: str, place: int) -> int:
+    number, dash, rest = entry_id.partition("-")
+    if not (number.isdigit() and dash and rest == "0"):
+        raise Broken("log-form", f"the log has an entry {entry_id!r}", place)
+    return int(number)
+
+
+def _lengths(row: Mapping[str, str], place: int) -> list[int] | None:
+    if "pieces" not in row:
+        return None
+    try:
+        return [int(length) for length in row["pieces"].split(",")]
+    except ValueError:
+        raise Broken("log-form", f"pieces are {row['pieces']!r}", place) from None
+
+
+def _fields(row: Mapping[str, str], last: Mapping[str, str], length: int, place: int) -> dict[str, Any]:
+    """The data of a merged entry, taken from the log's last one if it says so."""
+    fields: dict[str, Any] = json.loads(row["data"])
+    if "from" not in row:
+        return fields
+    whole = json.loads(last["data"]).get("content")
+    if fields or last["type"] not in TERMINAL or not isinstance(whole, str):
+        raise Broken("log-form", "an entry takes its text from an end that has none", place)
+    start = int(row["from"])
+    return {"content": whole[start : start + length]}
+
+
+def _encoded(fields: Mapping[str, Any]) -> str:
+    """JSON as the writers encode it: without spaces, and nothing escaped that need not be."""
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))

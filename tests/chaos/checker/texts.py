@@ -1,0 +1,121 @@
+"""Rules 3 and 4: each attempt's text is that of a call of its own, and nothing of a fenced attempt follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from tests.chaos.checker.history import Call, History, Job
+from tests.chaos.checker.jobs import sound
+from tests.chaos.checker.log import VOIDS, Event
+from tests.chaos.checker.report import Line, Rule, Violation
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What one attempt said, and the call that said it to the worker; None if it said nothing."""
+
+    begin: Event
+    pieces: list[Event] = field(default_factory=list)
+    call: Call | None = None
+
+    @property
+    def texts(self) -> list[str]:
+        return [event.fields["content"] for event in self.pieces]
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+
+def check_texts(history: History) -> Iterator[Violation]:
+    for job in history.jobs.values():
+        calls = history.calls_of[job.tag or ""]
+        # The text of a call that is still open is not known; that it is open is a violation of its own.
+        if job.tag is not None and sound(job) and not any(call.closed is None for call in calls if not call.refused):
+            fault = _not_the_models(history, job, calls) or _not_the_end(job)
+            if fault is not None:
+                yield fault
+
+
+def attempts_of(job: Job, calls: Sequence[Call]) -> list[Attempt]:
+    """The attempts in order, each with its call: the first after that of the attempt before which sent its text."""
+    attempts: list[Attempt] = []
+    for event in job.log:
+        if event.type in VOIDS:
+            attempts.append(Attempt(event))
+        elif event.type == "content" and attempts and not event.fields.get("choice"):
+            attempts[-1].pieces.append(event)
+    free = 0
+    for attempt in attempts:
+        text = attempt.text
+        whole = job.hash["status"] == "done" and attempt is attempts[-1]
+        if not text and not whole:
+            continue
+        for place in range(free, len(calls)):
+            call = calls[place]
+            if (call.text == text and call.state == "finished") if whole else call.text.startswith(text):
+                attempt.call, free = call, place + 1
+                break
+    return attempts
+
+
+def _not_the_models(history: History, job: Job, calls: Sequence[Call]) -> Violation | None:
+    """The first attempt that said what no call of its own did."""
+    attempts = attempts_of(job, calls)
+    for place, attempt in enumerate(attempts):
+        last = attempt is attempts[-1] and job.hash["status"] == "done"
+        if attempt.call is None and (attempt.pieces or last):
+            return _stranger(history, job, attempts[: place + 1], calls)
+    return None
+
+
+def _stranger(history: History, job: Job, attempts: list[Attempt], calls: Sequence[Call]) -> Violation:
+    """Where the text of the last of these attempts leaves its call, and what it is there."""
+    attempt, before = attempts[-1], [earlier.call for earlier in attempts[:-1] if earlier.call is not None]
+    free = calls[calls.index(before[-1]) + 1 :] if before else calls
+    text = attempt.text
+    own = max(free, key=lambda call: _alike(call.text, text), default=None)
+    shared = 0 if own is None else _alike(own.text, text)
+    lines = [] if own is None else _sent(own)
+    # The first piece that its call did not say; if that said all and more, the attempt's end.
+    ends = accumulate(map(len, attempt.texts))
+    odd = next((event for event, end in zip(attempt.pieces, ends, strict=True) if end > shared), None)
+    if odd is None:
+        end = job.ends[0]
+        says = f"attempt {attempt.begin.fields['attempt']} is done, but its text is no call's that was sent whole"
+        return Violation(Rule.NOT_SENT, job.id, says, (*lines, job.line(attempt.begin.place, end.place)))
+    piece = odd.fields["content"]
+    shown = job.line(attempt.begin.place, odd.place)
+    for call in before:
+        if piece in call.text:
+            says = f"event {odd.id} is of an attempt before {attempt.begin.type} {attempt.begin.fields['attempt']}"
+            return Violation(Rule.ZOMBIE, job.id, says, (*_sent(call), shown))
+    for call in history.calls.values():
+        if call is not own and piece in call.text:
+            says = f"event {odd.id} says what another call did"
+            return Violation(Rule.OTHER_CALL, job.id, says, (*lines, *_sent(call), shown))
+    return Violation(Rule.NOT_SENT, job.id, f"event {odd.id} says what no call did", (*lines, shown))
+
+
+def _not_the_end(job: Job) -> Violation | None:
+    """What was said since the last `started` or `restarted` is what the end says."""
+    end = job.ends[0]
+    attempts = attempts_of(job, ())
+    if end.fields.get("content", "") == (attempts[-1].text if attempts else ""):
+        return None
+    pieces = attempts[-1].pieces if attempts else []
+    places = sorted({event.place for event in pieces} | {end.place})
+    says = f"the content of event {end.id} is not the text before it"
+    return Violation(Rule.CONTENT, job.id, says, (job.line(*places),))
+
+
+def _sent(call: Call) -> list[Line]:
+    return [call.request, *([] if call.closed is None else [call.closed])]
+
+
+def _alike(one: str, other: str) -> int:
+    """How many characters both begin with."""
+    pairs = zip(one, other, strict=False)
+    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

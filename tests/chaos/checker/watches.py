@@ -1,0 +1,192 @@
+"""Rule 2: every client saw the log's events after its position, in order, each once, up to one end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tests.chaos.checker.history import Client, History, Job, Seen, Watch
+from tests.chaos.checker.jobs import sound
+from tests.chaos.checker.log import TERMINAL, Event, joined
+from tests.chaos.checker.report import Line, Rule, Violation
+
+#: What a client may be told; None: nothing at all. Anything else is an answer to a fault that it did not make.
+_OPENED = {200, 204, 503, None}
+_SUBMITTED = {202, 429, 503, None}
+_CANCELLED = {202, 503, None}
+
+#: What is wrong: the rule, a sentence, and the events that show it.
+Wrong = tuple[Rule, str, list[Seen]]
+
+
+def check_watches(history: History) -> Iterator[Violation]:
+    yield from _answers(history)
+    logs = {job.id: job for job in history.jobs.values() if sound(job)}
+    for client in history.clients.values():
+        # What is wrong with the log itself is told once, and not again for each who read it.
+        if (job := logs.get(client.job)) is not None:
+            faults = list(_client(client, job))
+            yield from faults
+            if not faults and (fault := _left_alone(client)) is not None:
+                yield fault
+
+
+def _answers(history: History) -> Iterator[Violation]:
+    accepted = history.accepted
+    for line in history.submits:
+        if line.record["status"] not in _SUBMITTED:
+            yield Violation(Rule.ANSWER, None, f"a submit was answered {line.record['status']}", (line,))
+    for line in history.cancels:
+        by_us = line.record["via"] == "api" and line.record["job"] in accepted
+        if by_us and line.record["status"] not in _CANCELLED:
+            says = f"a cancel was answered {line.record['status']}"
+            yield Violation(Rule.ANSWER, line.record["job"], says, (accepted[line.record["job"]], line))
+    for watch in history.watches.values():
+        if watch.job in accepted and watch.open.record["status"] not in _OPENED:
+            says = f"a client was answered {watch.open.record['status']}"
+            yield Violation(Rule.ANSWER, watch.job, says, (accepted[watch.job], watch.open))
+
+
+def _client(client: Client, job: Job) -> Iterator[Violation]:
+    """Its connections one by one, and that each goes on where the one before ended, or earlier."""
+    position, last = client.after, client.begin
+    for watch in client.watches:
+        if watch.after > position:
+            says = f"client {client.name} goes on at {watch.after}, but had come to {position} only"
+            yield Violation(Rule.GAP, job.id, says, (last, watch.open))
+            return
+        fault = _refused(watch, job) if watch.open.record["status"] == 204 else _watch(watch, job)
+        if fault is not None:
+            yield fault
+            return
+        position = watch.events[-1].id if watch.events else watch.after
+        last = watch.events[-1].line(watch.name) if watch.events else watch.open
+
+
+def _left_alone(client: Client) -> Violation | None:
+    """It has its end, unless it was told to leave."""
+    if client.end is None or client.end.record["how"] == "gave_up":
+        lines = [client.begin, *_last(client), *([] if client.end is None else [client.end])]
+        how = "still waits" if client.end is None else "gave up"
+        return Violation(Rule.GAVE_UP, client.job, f"client {client.name} {how}", tuple(lines))
+    how = client.end.record["how"]
+    ended = any(seen.type in TERMINAL for watch in client.watches for seen in watch.events[-1:])
+    told = any(watch.open.record["status"] == 204 for watch in client.watches)
+    if (how == "terminal" and not ended) or (how == "204" and not told):
+        says = f"client {client.name} ended by {how}, which it never saw"
+        return Violation(Rule.MISSING_END, client.job, says, (*_last(client), client.end))
+    return None
+
+
+def _last(client: Client) -> list[Line]:
+    """What a client saw last."""
+    if not client.watches:
+        return []
+    watch = client.watches[-1]
+    lines = [watch.open, *(seen.line(watch.name) for seen in watch.events[-1:])]
+    return lines if watch.close is None else [*lines, watch.close]
+
+
+def _refused(watch: Watch, job: Job) -> Violation | None:
+    """204 is for a position at or beyond the end of an ended job."""
+    end = job.ends[0]
+    if watch.after < end.id or watch.events:
+        says = f"204 at position {watch.after}, before the end, event {end.id}"
+        return Violation(Rule.MISSING_END, job.id, says, (watch.open, job.line(end.place)))
+    if job.ended is not None and (watch.open.t or 0.0) < job.ended:
+        return Violation(Rule.MISSING_END, job.id, "204 before the job had ended", (watch.open, job.line()))
+    return None
+
+
+def _watch(watch: Watch, job: Job) -> Violation | None:
+    """What is wrong first with what one connection said; what follows it may be wrong for that alone."""
+    position = watch.after
+    for place, seen in enumerate(watch.events):
+        wrong = _next(watch, place, position, job.log)
+        if wrong is not None:
+            rule, says, shown = wrong
+            lines = [other.line(watch.name) for other in shown]
+            if rule in (Rule.GAP, Rule.ORDER, Rule.MERGED) or (rule is Rule.REPEAT and place == 0):
+                lines.insert(0, watch.open if place == 0 else watch.events[place - 1].line(watch.name))
+            if rule not in (Rule.REPEAT, Rule.SECOND_END):
+                held = [event.place for event in job.log[position : seen.id]]
+                lines.append(job.line(*sorted({*held[:1], *held[-1:]})) if held else job.line(job.log[-1].place))
+            return Violation(rule, job.id, f"watch {watch.name}: {says}", tuple(lines))
+        position = seen.id
+    if watch.how == "end" and (not watch.events or watch.events[-1].type not in TERMINAL):
+        last = [seen.line(watch.name) for seen in watch.events[-1:]] or [watch.open]
+        says = f"watch {watch.name} was closed without an end"
+        return Violation(Rule.MISSING_END, job.id, says, (*last, *([watch.close] if watch.close else [])))
+    return None
+
+
+def _next(watch: Watch, place: int, position: int, log: Sequence[Event]) -> Wrong | None:
+    """Whether the event at `place` is what follows `position`."""
+    seen = watch.events[place]
+    earlier = watch.events[:place]
+    if seen.id <= position:
+        same = [other for other in earlier if other.id >= seen.id][:1]
+        return Rule.REPEAT, f"event {seen.id} came again, after position {position}", [*same, seen]
+    if earlier and earlier[-1].type in TERMINAL:
+        return Rule.SECOND_END, f"event {seen.id} after the end", [earlier[-1], seen]
+    if seen.id > len(log):
+        return Rule.BYTES, f"event {seen.id} is not in the log", [seen]
+    return _differs(watch, place, position, log)
+
+
+def _differs(watch: Watch, place: int, position: int, log: Sequence[Event]) -> Wrong | None:
+    """Whether the event at `place` says what the log does from `position` up to its number."""
+    seen = watch.events[place]
+    covered = log[position : seen.id]
+    merged = len(covered) > 1
+    if not merged and (seen.type, seen.data) == (covered[0].type, covered[0].typed):
+        return None
+    expected, said = joined(covered), _parsed(seen)
+    if merged and said is not None and said == expected and seen.type == said["type"]:
+        return None
+    if (after := _after(said, seen, log)) is not None and after != position:
+        return _elsewhere(watch, place, position, after)
+    if merged and expected is not None:
+        return Rule.MERGED, f"event {seen.id} is not what the events {position + 1} to {seen.id} say", [seen]
+    return Rule.BYTES, f"event {seen.id} is not the log's", [seen]
+
+
+def _elsewhere(watch: Watch, place: int, position: int, after: int) -> Wrong:
+    """The event at `place` is whole and right, but follows another position than the one that was reached."""
+    seen = watch.events[place]
+    if after < position:
+        says = f"event {seen.id} begins again at {after + 1}, after position {position}"
+        return Rule.REPEAT, says, [*watch.events[:place][-1:], seen]
+    for late in watch.events[place:]:
+        if position < late.id <= after:
+            return Rule.ORDER, f"event {late.id} came after event {seen.id}", [seen, late]
+    return Rule.GAP, f"event {seen.id} begins at {after + 1}, after position {position}", [seen]
+
+
+def _after(said: dict[str, Any] | None, seen: Seen, log: Sequence[Event]) -> int | None:
+    """The position that an event follows, by what it says; None if it says nothing that the log does up to there."""
+    last = log[seen.id - 1]
+    if (seen.type, seen.data) == (last.type, last.typed):
+        return last.id - 1
+    if said is None or seen.type != last.type or not isinstance(said.get("content"), str):
+        return None
+    text = said["content"]
+    rest = len(text)
+    for event in reversed(log[: seen.id]):
+        both = joined([event, last])
+        piece = event.fields.get("content")
+        if both is None or not isinstance(piece, str) or not text[:rest].endswith(piece):
+            return None
+        rest -= len(piece)
+        if rest == 0 and event is not last:
+            return event.id - 1 if said == {**both, "content": text} else None
+    return None
+
+
+def _parsed(seen: Seen) -> dict[str, Any] | None:
+    try:
+        said = json.loads(seen.data)
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) else None

@@ -1,0 +1,151 @@
+"""A clean history: jobs that ended in all the ways they may, and clients that came and went in all of theirs."""
+
+from __future__ import annotations
+
+from tests.chaos.made import Made, Said, begun, said, tokens
+
+QUEUED: Said = ("queued", {"job_id": "?", "model": "demo-numbered", "created_at": "?"})
+#: How many pieces each whole answer has.
+PIECES = 8
+
+
+def end(kind: str, texts: list[str], **fields: object) -> Said:
+    return kind, {"content": "".join(texts), **fields, "usage": None}
+
+
+def failed(code: str, texts: list[str]) -> Said:
+    return end("failed", texts, error={"code": code, "message": "It failed.", "retryable": True})
+
+
+def whole(tag: str, pid: int) -> list[Said]:
+    """The log of a job that ran in one attempt."""
+    texts = tokens(tag, 1, PIECES)
+    return [QUEUED, begun("started", 1, pid), *said(texts), end("done", texts, finish_reason="stop")]
+
+
+def clean() -> Made:
+    made = Made()
+    _plain(made)
+    _lost_worker(made)
+    _cancelled(made)
+    _failed(made)
+    _without_reply(made)
+    return made
+
+
+def _plain(made: Made) -> None:
+    """j1: one attempt, in a time without a fault; read in all ways."""
+    log = whole("j1", 103)
+    made.submit("j1", 0.0)
+    made.call("j1.1", 0.2, 1.0, tokens("j1", 1, PIECES))
+    made.job("j1", log, 0.0, 1.05)
+    made.client("j1", log, 0.1)
+    made.client("j1", log, 2.0, merged=True)
+    made.client("j1", log, 2.0, 3, 6, merged=True)
+    made.client("j1", log, 2.0, 6, how="left")
+    made.client("j1", log, 2.0, 3, 9, after=2)
+    told = made.client("j1", log, 2.0, after=len(log), how="204")
+    made.watch(told, "id-j1", 3.0, [], after=len(log), how="refused", status=204)
+    # It asked again for what it had.
+    again = made.client("j1", log, 2.0, 6, how="left")
+    made.watch(again, "id-j1", 3.0, [], after=4, how="left")
+
+
+def _lost_worker(made: Made) -> None:
+    """j2: a worker was killed, and one was paused and drained; the log is compacted. j3: all three were killed."""
+    one, two, three = tokens("j2", 1, PIECES)[:3], tokens("j2", 2, PIECES)[:2], tokens("j2", 4, PIECES)
+    log = [
+        QUEUED,
+        begun("started", 1, 101),
+        *said(one),
+        begun("restarted", 2, 102, reason="worker_lost"),
+        *said(["Well"], "reasoning"),
+        *said(two),
+        begun("restarted", 3, 103, reason="worker_stopped"),
+        *said(three),
+        end("done", three, finish_reason="stop"),
+    ]
+    made.submit("j2", 10.0)
+    made.call("j2.1", 10.1, 11.0, tokens("j2", 1, PIECES)[:5], "gone")
+    made.fault("worker_kill", 11.0, 11.5, "worker-1", pid=101)
+    made.call("j2.2", 12.6, 15.5, tokens("j2", 2, PIECES)[:6], "gone")
+    made.fault("worker_stop", 13.0, 15.4, "worker-2", pid=102)
+    made.fault("worker_drain", 13.0, 15.4, "worker-2", pid=102)
+    made.refused("j2.3", 14.7, 429)
+    made.call("j2.4", 15.0, 17.0, tokens("j2", 4, PIECES))
+    made.job("j2", log, 10.0, 17.1, compacted=True)
+    made.client("j2", log, 17.5, merged=True)
+    made.client("j2", log, 17.5, 4, 5, 8, 12)
+
+    lost: list[Said] = [QUEUED, begun("started", 1, 111)]
+    texts = tokens("j3", 3, 4)
+    for attempt, pid in ((2, 112), (3, 113)):
+        lost.append(begun("restarted", attempt, pid, reason="worker_lost"))
+    lost += [*said(texts), failed("worker_lost", texts)]
+    made.submit("j3", 10.0)
+    for attempt, pid in ((1, 111), (2, 112), (3, 113)):
+        made.call(f"j3.{attempt}", 8.2 + 2 * attempt, 10.0 + 2 * attempt, tokens("j3", attempt, 5), "gone")
+        made.fault("worker_kill", 10.0 + 2 * attempt, 10.5 + 2 * attempt, f"worker-{attempt}", pid=pid)
+    made.job("j3", lost, 10.0, 18.0, attempt="4")
+    made.client("j3", lost, 18.5)
+
+
+def _cancelled(made: Made) -> None:
+    """j4: while queued. j5: while running. j6: nobody watched it. j7: at its end, too late."""
+    queued = [QUEUED, end("cancelled", [], by="Ada")]
+    made.submit("j4", 20.0)
+    made.cancel("j4", 20.1)
+    made.job("j4", queued, 20.0, 20.1)
+    made.client("j4", queued, 20.05)
+
+    texts = tokens("j5", 1, 5)
+    running = [QUEUED, begun("started", 1, 103), *said(texts), end("cancelled", texts, by="Ada")]
+    made.submit("j5", 20.0)
+    made.cancel("j5", 21.0, None)
+    made.call("j5.1", 20.1, 21.1, tokens("j5", 1, 6), "gone")
+    made.job("j5", running, 20.0, 21.0, compacted=True)
+    made.client("j5", running, 20.1, merged=True)
+
+    texts = tokens("j6", 1, 2)
+    alone = [QUEUED, begun("started", 1, 103), *said(texts), end("cancelled", texts, by="nobody watches")]
+    made.submit("j6", 20.0, cancel_on_disconnect=True)
+    made.call("j6.1", 20.1, 25.0, texts, "gone")
+    made.job("j6", alone, 20.0, 25.0)
+    made.client("j6", alone, 20.2, 3, how="left")
+
+    log = whole("j7", 103)
+    made.submit("j7", 20.0)
+    made.cancel("j7", 22.0)
+    made.call("j7.1", 20.1, 22.1, tokens("j7", 1, PIECES))
+    made.job("j7", log, 20.0, 22.1)
+
+
+def _failed(made: Made) -> None:
+    """j8: its model breaks off. j9: Redis was away for longer than a worker waits."""
+    texts = tokens("j8", 1, 4)
+    cut = [QUEUED, begun("started", 1, 103), *said(texts), failed("model_cut", texts)]
+    made.submit("j8", 30.0)
+    made.call("j8.1", 30.1, 31.0, texts, "broken")
+    made.job("j8", cut, 30.0, 31.1, model="demo-numbered+cut")
+    made.client("j8", cut, 30.1)
+
+    texts = tokens("j9", 1, 4)
+    away = [QUEUED, begun("started", 1, 103), *said(texts[:3]), failed("redis_outage", texts[:3])]
+    made.submit("j9", 40.0)
+    made.call("j9.1", 40.1, 61.5, texts, "gone")
+    made.fault("proxy_silent", 40.5, 61.0, "worker-3")
+    made.faults.append({"t": 1_000_041.0, "kind": "lag", "seconds": 0.7})
+    made.job("j9", away, 40.0, 61.6)
+    made.client("j9", away, 62.0)
+
+
+def _without_reply(made: Made) -> None:
+    """j10: asked for twice, for want of a reply. j11: no reply, and a job all the same. j12: no reply, and no job."""
+    for tag, replies in (("j10", (None, 202)), ("j11", (None, 503)), ("j12", (None,))):
+        for place, status in enumerate(replies):
+            made.submit(tag, 70.0 + place, status)
+        if tag != "j12":
+            log = whole(tag, 103)
+            made.call(f"{tag}.1", 70.2, 71.0, tokens(tag, 1, PIECES))
+            made.job(tag, log, 70.0, 71.1, compacted=True)
+    made.client("j10", whole("j10", 103), 71.5, 7)

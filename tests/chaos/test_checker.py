@@ -1,0 +1,80 @@
+"""The checker finds nothing in a clean history, and each planted fault by its own rule."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.checker import BadHistory, Rule, Violation, __main__, check
+from tests.chaos.clean import clean
+from tests.chaos.made import START, Made
+from tests.chaos.plants import PLANTS, Plant, left_in_the_queue
+
+
+def found(made: Made, directory: Path) -> list[Violation]:
+    return check(made.write(directory)).violations
+
+
+def test_a_clean_history_has_no_violation(tmp_path: Path) -> None:
+    """Jobs done, failed and cancelled, attempts, replies lost, logs compacted, clients of all kinds."""
+    report = check(clean().write(tmp_path))
+    assert not report.violations, str(report)
+    assert report.counts["outcomes"] == {"done": 5, "failed": 3, "cancelled": 3}
+    assert report.counts["faults"]["worker_kill"] == 4
+    assert "seed 7: no violation" in str(report)
+
+
+@pytest.mark.parametrize(("plant", "rule"), PLANTS, ids=[plant.__name__ for plant, _ in PLANTS])
+def test_a_planted_fault_is_caught_by_its_own_rule_and_no_other(plant: Plant, rule: Rule, tmp_path: Path) -> None:
+    made = clean()
+    plant(made)
+    assert [violation.rule for violation in found(made, tmp_path)] == [rule]
+
+
+def test_every_rule_has_a_planted_fault() -> None:
+    """A rule that nothing breaks would be a rule that cannot fail."""
+    assert {rule for _, rule in PLANTS} == set(Rule)
+
+
+def test_files_that_do_not_fit_together_are_no_history(tmp_path: Path) -> None:
+    """To say nothing of what cannot be read would pass for a clean run."""
+    made = clean()
+    made.clients.append({"t": START, "kind": "event", "watch": "w999", "id": 1, "type": "queued", "data": "{}"})
+    with pytest.raises(BadHistory, match="w999"):
+        found(made, tmp_path)
+
+
+def test_the_command_says_by_its_exit_code_what_it_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """0: nothing; 1: a violation, which it prints with the seed; 2: no history."""
+    monkeypatch.setattr(sys, "argv", ["checker", str(tmp_path)])
+    assert __main__.main() == 2
+    made = clean()
+    made.write(tmp_path)
+    assert __main__.main() == 0
+    left_in_the_queue(made)
+    made.write(tmp_path)
+    assert __main__.main() == 1
+    printed = capsys.readouterr().out
+    assert "seed 7: 1 violation" in printed
+    assert "leak: 1 left in the queue" in printed
+
+
+def test_the_checker_imports_the_standard_library_and_itself_only() -> None:
+    """What it checks by the code that it checks would hide that code's faults."""
+    modules = sorted((Path(__file__).parent / "checker").glob("*.py"))
+    assert len(modules) > 5
+    names = []
+    for module in modules:
+        for node in ast.walk(ast.parse(module.read_bytes())):
+            if isinstance(node, ast.Import):
+                names += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{module.name} imports relatively"
+                names.append(node.module or "")
+    foreign = [name for name in names if name.partition(".")[0] not in sys.stdlib_module_names]
+    assert not [name for name in foreign if not f"{name}.".startswith("tests.chaos.checker.")]

@@ -1,0 +1,106 @@
+"""Whatever the texts and however they are read: a clean history is clean, and one with any one event changed is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from tests.chaos.checker import Rule, check
+from tests.chaos.clean import QUEUED, clean, end
+from tests.chaos.made import Made, Said, begun, dumped, said
+
+#: What a mutation of one event of a client may be caught by.
+OF_CLIENTS = {Rule.GAP, Rule.REPEAT, Rule.ORDER, Rule.BYTES, Rule.MERGED, Rule.MISSING_END, Rule.SECOND_END}
+#: The places of all events that clients read, in the clean history.
+EVENTS = [place for place, line in enumerate(clean().clients) if line["kind"] == "event"]
+CHANGES = ["drop", "repeat", "swap", "data", "type", "earlier", "later"]
+
+TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), max_size=30)
+
+
+def rules(made: Made) -> list[Rule]:
+    with TemporaryDirectory() as directory:
+        return [violation.rule for violation in check(made.write(Path(directory))).violations]
+
+
+def next_event(made: Made, place: int) -> int | None:
+    """The place of the event that the same watch read next."""
+    places = made.seen(made.clients[place]["watch"])
+    return next((other for other in places if other > place), None)
+
+
+def is_last_of_who_left(made: Made, place: int) -> bool:
+    """Nobody can say that it was read: its client left, and nothing that it did later shows its position."""
+    watch = made.line(kind="open", watch=made.clients[place]["watch"])
+    left = made.line(kind="client_end", client=watch["client"])["how"] == "left"
+    return left and next_event(made, place) is None
+
+
+def changed(data: str) -> str:
+    fields = json.loads(data)
+    fields["content"] = fields.get("content", "") + "x"
+    return dumped(fields)
+
+
+@settings(deadline=None)
+@given(
+    place=st.sampled_from(EVENTS), how=st.sampled_from(["drop", "repeat", "swap", "data", "type", "earlier", "later"])
+)
+def test_any_change_of_one_event_that_a_client_read_is_caught(place: int, how: str) -> None:
+    made = clean()
+    line = made.clients[place]
+    match how:
+        case "drop":
+            assume(not is_last_of_who_left(made, place))
+            del made.clients[place]
+        case "repeat":
+            made.clients.insert(place, dict(line))
+        case "swap":
+            other = next_event(made, place)
+            assume(other is not None)
+            assert other is not None
+            made.clients[place], made.clients[other] = made.clients[other], line
+        case "data":
+            line["data"] = changed(line["data"])
+        case "type":
+            line["type"] = "refusal"
+        case "earlier" | "later":
+            line["id"] += 1 if how == "later" else -1
+    caught = rules(made)
+    assert len(caught) == 1
+    assert caught[0] in OF_CLIENTS
+
+
+@settings(deadline=None)
+@given(
+    texts=TEXTS,
+    lost=TEXTS,
+    compacted=st.booleans(),
+    stops=st.lists(st.integers(1, 30), max_size=4, unique=True),
+    kind=st.sampled_from(["done", "cancelled"]),
+)
+def test_a_clean_history_is_clean_whatever_was_said(
+    texts: list[str], lost: list[str], compacted: bool, stops: list[int], kind: str
+) -> None:
+    """Two attempts of any texts, empty ones too; read as they came and merged, in parts of any length."""
+    restarted = begun("restarted", 2, 102, reason="worker_lost")
+    log: list[Said] = [QUEUED, begun("started", 1, 101), *said(lost), restarted, *said(texts), end(kind, texts)]
+    made = Made()
+    made.submit("z1", 0.0)
+    made.cancel("z1", 2.9)
+    made.call("z1.1", 0.1, 1.0, ["1: ", *lost], "gone")
+    log[2:2] = said(["1: "])
+    at = log.index(restarted) + 1
+    log[at:at] = said(["2: "])
+    log[-1] = end(kind, ["2: ", *texts])
+    made.call("z1.2", 2.0, 2.9, ["2: ", *texts])
+    made.job("z1", log, 0.0, 3.0, compacted=compacted)
+    cuts = sorted(stop for stop in stops if stop < len(log))
+    for merged in (False, True):
+        made.client("z1", log, 1.0, *cuts, merged=merged)
+        made.client("z1", log, 5.0, *cuts, merged=merged)
+    assert rules(made) == []

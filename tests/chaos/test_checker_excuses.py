@@ -1,0 +1,223 @@
+"""An excuse excuses what it should, where and when it should; and never order, gaps, repeats, ends and zombies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chaos import plants
+from tests.chaos.checker import Rule, check
+from tests.chaos.clean import QUEUED, clean, failed
+from tests.chaos.made import START, Made, begun, dumped, said, tokens
+
+Change = Callable[[Made], None]
+
+#: The worker that ran j1 and j9 in the clean history.
+WORKER = 103
+
+
+def rules(made: Made, directory: Path) -> list[Rule]:
+    return [violation.rule for violation in check(made.write(directory)).violations]
+
+
+def fault(kind: str, t: float, until: float | None, target: str = "worker-3", **fields: Any) -> Change:
+    return lambda made: made.fault(kind, t, until, target, **fields)
+
+
+def lag(t: float, seconds: float) -> Change:
+    return lambda made: made.faults.append({"t": START + t, "kind": "lag", "seconds": seconds})
+
+
+#: j1 ended at 1.05; its call was closed at 2.2.
+LATE_CLOSE: list[tuple[str, Change, bool]] = [
+    ("its worker was stopped", fault("worker_stop", 0.9, 2.0, pid=WORKER), True),
+    ("another worker was stopped", fault("worker_stop", 0.9, 2.0, pid=WORKER + 1), False),
+    ("its worker was stopped far away in time", fault("worker_stop", 80.0, 81.0, pid=WORKER), False),
+    ("its worker was stopped later", fault("worker_stop", 2.3, 2.4, pid=WORKER), False),
+    ("its worker was killed", fault("worker_kill", 0.9, 2.0, pid=WORKER), False),
+    ("its worker was drained", fault("worker_drain", 0.9, 2.0, pid=WORKER), False),
+    ("a worker was cut off", fault("proxy_silent", 0.9, 2.0), True),
+    ("its worker was cut off", fault("proxy_silent", 0.9, 2.0, pid=WORKER), True),
+    ("another worker was cut off", fault("proxy_silent", 0.9, 2.0, pid=WORKER + 1), False),
+    ("a worker was cut off and never healed", fault("proxy_silent", 0.9, None), True),
+    ("a worker was cut off far away in time", fault("proxy_silent", 80.0, 81.0), False),
+    ("an API was cut off", fault("proxy_silent", 0.9, 2.0, "api-0"), False),
+    ("an API was killed", fault("api_kill", 0.9, 2.0, "api-0"), False),
+    ("Redis was away", fault("redis_kill", 0.9, 2.0, "redis"), True),
+    ("a connection was killed", fault("client_kill", 0.9, None, "redis"), False),
+    ("the machine was busy", lag(1.5, 1.0), True),
+    ("the machine was not as busy", lag(1.5, 0.1), False),
+    ("the machine was busy far away in time", lag(80.0, 1.0), False),
+]
+
+
+@pytest.mark.parametrize(("change", "excused"), [case[1:] for case in LATE_CLOSE], ids=[case[0] for case in LATE_CLOSE])
+def test_a_late_close_is_excused_only_by_what_kept_its_worker(change: Change, excused: bool, tmp_path: Path) -> None:
+    made = clean()
+    plants.outlived_its_job(made)
+    change(made)
+    assert rules(made, tmp_path) == ([] if excused else [Rule.OUTLIVED])
+
+
+def test_a_worker_that_goes_on_again_has_little_time_left(tmp_path: Path) -> None:
+    """A fault excuses until it is over and was noticed, and not for ever."""
+    made = clean()
+    made.line(kind="closed", call="j1.1")["t"] = START + 9.0
+    made.fault("worker_stop", 0.9, 2.0, pid=WORKER)
+    assert rules(made, tmp_path) == [Rule.OUTLIVED]
+
+
+def moved(kinds: str, seconds: float) -> Change:
+    def change(made: Made) -> None:
+        for line in made.faults:
+            if line["kind"] == kinds:
+                line["t"] += seconds
+                line["until"] += seconds
+
+    return change
+
+
+@pytest.mark.parametrize("seconds", [-200.0, 200.0])
+def test_lost_workers_explain_nothing_at_another_time(seconds: float, tmp_path: Path) -> None:
+    made = clean()
+    moved("worker_kill", seconds)(made)
+    assert rules(made, tmp_path) == [Rule.UNDISTURBED]
+
+
+def test_other_workers_explain_no_lost_one(tmp_path: Path) -> None:
+    made = clean()
+    for line in made.faults:
+        if line["kind"] == "worker_kill":
+            line["pid"] += 1000
+    assert rules(made, tmp_path) == [Rule.UNDISTURBED]
+
+
+def test_a_job_that_wants_no_retry_fails_with_its_first_worker(tmp_path: Path) -> None:
+    made = clean()
+    plants.lost_too_early(made)
+    made.line(kind="submit", tag="z1")["terms"] = {"on_worker_lost": "fail"}
+    assert rules(made, tmp_path) == []
+
+
+OUTAGES: list[tuple[str, dict[str, Any], Rule]] = [
+    ("too short", {"until": START + 50.0}, Rule.FAILURE),
+    ("far away in time", {"t": START + 240.0, "until": START + 270.0}, Rule.UNDISTURBED),
+    ("of an API", {"target": "api-1"}, Rule.FAILURE),
+    ("a drain", {"kind": "worker_drain", "pid": WORKER}, Rule.FAILURE),
+]
+
+
+@pytest.mark.parametrize(("changes", "rule"), [case[1:] for case in OUTAGES], ids=[case[0] for case in OUTAGES])
+def test_an_outage_is_explained_only_by_one_as_long_as_the_limit(
+    changes: dict[str, Any], rule: Rule, tmp_path: Path
+) -> None:
+    made = clean()
+    made.line(kind="closed", call="j9.1")["t"] = made.line(kind="request", call="j9.1")["t"] + 1
+    made.line(kind="proxy_silent").update(changes)
+    made.faults = [line for line in made.faults if line["kind"] != "lag"]
+    assert rules(made, tmp_path) == [rule]
+
+
+def fails(made: Made, code: str, **hash: str) -> None:
+    texts = tokens("z1", 1, 3)
+    log = [QUEUED, begun("started", 1, 9), *said(texts), failed(code, texts)]
+    plants.alone(made, log, tokens("z1", 1, 4), state="gone")
+    made.log("z1")["hash"].update(hash)
+
+
+def demo(*behaviours: str) -> str:
+    return dumped({"demo": {"key": "z1", "behaviour": list(behaviours)}})
+
+
+@pytest.mark.parametrize(
+    ("code", "behaviour"),
+    [
+        ("model_cut", "cut"),
+        ("model_cut", "reset"),
+        ("model_cut", "close-early"),
+        ("model_stalled", "stall"),
+        ("model_timeout", "hang"),
+        ("model_timeout", "slow-first-token"),
+        ("model_rate_limited", "429"),
+        ("model_error", "500"),
+        ("model_error", "error"),
+        ("model_malformed", "malformed"),
+        ("model_malformed", "not-sse"),
+        ("job_timeout", "endless"),
+    ],
+)
+def test_a_model_explains_the_failure_that_it_was_told_to_make_and_no_other(
+    code: str, behaviour: str, tmp_path: Path
+) -> None:
+    made = clean()
+    fails(made, code, request=demo("numbered", behaviour))
+    assert rules(made, tmp_path) == []
+    made.log("z1")["hash"]["request"] = demo("numbered", "unicode")
+    assert rules(made, tmp_path) == [Rule.UNDISTURBED]
+    made.log("z1")["hash"]["request"] = demo("error" if behaviour not in ("error", "500") else "cut")
+    assert rules(made, tmp_path) == [Rule.FAILURE]
+
+
+def test_a_deadline_explains_the_end_after_it_only(tmp_path: Path) -> None:
+    made = clean()
+    fails(made, "job_timeout", deadline=str(int((START + 101) * 1000)))
+    assert rules(made, tmp_path) == []
+    made.log("z1")["hash"]["deadline"] = str(int((START + 102) * 1000))
+    assert rules(made, tmp_path) == [Rule.UNDISTURBED]
+
+
+def test_an_answer_that_takes_longer_than_a_job_may_explains_its_time_out(tmp_path: Path) -> None:
+    made = clean()
+    fails(made, "job_timeout")
+    assert rules(made, tmp_path) == [Rule.UNDISTURBED]
+    made.log("z1")["hash"]["ended_at"] = str(int((START + 112.2) * 1000))
+    assert rules(made, tmp_path) == [Rule.UNDISTURBED]
+    made.line(kind="closed", call="z1.1")["t"] = START + 112.1
+    assert rules(made, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        plants.lost_for_a_client,
+        plants.lost_between_connections,
+        plants.lost_in_the_log,
+        plants.a_repeat,
+        plants.a_swap,
+        plants.a_second_end_for_a_client,
+        plants.a_second_end_in_the_log,
+        plants.no_end_for_a_client,
+        plants.no_end_in_the_log,
+        plants.never_ended,
+        plants.lost_job,
+        plants.changed_bytes,
+        plants.wrong_merged_text,
+        plants.gave_up,
+        plants.text_of_nobody,
+        plants.text_of_another_job,
+        plants.zombie,
+        plants.zombie_before_its_successor,
+        plants.skipped_attempt,
+        plants.two_jobs_for_one_key,
+        plants.one_call_too_many,
+        plants.cancelled_by_nobody,
+        plants.never_closed,
+        plants.left_in_the_queue,
+        plants.no_time_to_live,
+    ],
+)
+def test_no_fault_excuses_what_has_no_excuse(plant: Change, tmp_path: Path) -> None:
+    """Everything is stopped, cut off and away the whole time, and the machine is busy."""
+    made = clean()
+    plant(made)
+    caught = rules(made, tmp_path)
+    assert len(caught) == 1
+    for kind in ("redis_kill", "redis_stop", "proxy_cut", "proxy_silent", "proxy_slow", "api_kill", "api_drain"):
+        made.fault(kind, -10.0, 500.0, "redis")
+    for pid in (8, 9, *range(101, 114)):
+        made.fault("worker_stop", -10.0, 500.0, pid=pid)
+    lag(20.0, 400.0)(made)
+    assert rules(made, tmp_path) == caught
