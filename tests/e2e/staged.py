@@ -33,8 +33,9 @@ STAGE_OF, APPENDS = {}, {}
 
 async def reached(stage):
     (FOLDER / stage).touch()
-    while not (FOLDER / "go").exists():
-        while (FOLDER / "block").exists() and not (FOLDER / "go").exists():
+    go = FOLDER / f"go-{stage}"
+    while not go.exists():
+        while (FOLDER / "block").exists() and not go.exists():
             time.sleep(0.01)
         await asyncio.sleep(0.01)
 
@@ -91,7 +92,7 @@ class Staged:
         for stage in (*STAGES[1:], STAGES[0]):
             if stage == "taken":
                 (self._folder / "take").touch()
-            job = await submit(self.stack, {**paced(tokens=30, rate=200), "user": stage, **more})
+            job = await submit(self.stack, {**paced(tokens=30, rate=100), "user": stage, **more})
             await until((self._folder / stage).exists, f"a job at {stage}")
             self.jobs[stage] = job
         self.id = json.loads(self.stack.hash_of(self.jobs["claimed"].id)["worker"])["id"]
@@ -100,9 +101,10 @@ class Staged:
         """Blocks its event loop until `go`."""
         (self._folder / "block").touch()
 
-    def go(self) -> None:
-        """Lets every job go on from its stage."""
-        (self._folder / "go").touch()
+    def go(self, *stages: str) -> None:
+        """Lets the jobs at these stages go on."""
+        for stage in stages:
+            (self._folder / f"go-{stage}").touch()
 
     async def is_idle(self) -> None:
         """Returns when it says that it runs nothing."""

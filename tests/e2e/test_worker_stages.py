@@ -9,6 +9,7 @@ import pytest
 from tests.e2e.staged import STAGES, Staged, staged
 from tests.support.history import assert_whole, kinds, text
 from tests.support.stack import Stack
+from tests.support.waiting import until
 
 #: Stages at which a job that is taken over has lost an attempt: it was claimed, and has not ended.
 BEGUN = ("claimed", "asked", "streaming", "finishing")
@@ -64,7 +65,7 @@ async def test_a_worker_that_stood_still_for_longer_than_its_lease_writes_nothin
         one.heir.cont()
         await assert_done_elsewhere(one, "worker_lost")
         logs = {stage: stack.log_of(job.id) for stage, job in one.jobs.items()}
-        one.go()
+        one.go(*STAGES)
         one.worker.cont()
         await one.is_idle()
         for stage, job in one.jobs.items():
@@ -79,7 +80,9 @@ async def test_a_worker_that_is_stopped_hands_over_at_every_stage_and_uses_no_at
     with staged(stack, READALONG_DRAIN_TIMEOUT="0", READALONG_LEASE="60") as one:
         await one.hold(on_worker_lost="fail")
         one.worker.term()
-        one.go()
+        one.go("taken")
+        await until(lambda: "stops" in one.worker.output, "the worker to notice")
+        one.go("claimed", "finishing", "ended")
         assert await asyncio.to_thread(one.worker.wait) == 0
         one.heir.cont()
         await assert_done_elsewhere(one, "worker_stopped", begun=("claimed", "asked", "streaming"))
