@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from threading import Thread
 from typing import Final
 
 import uvicorn
@@ -118,8 +119,10 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
 
 
 def _supervise(processes: int, serve: Callable[[], int]) -> int:
-    """Runs `serve` in forked processes that share the listener, and replaces those that die."""
+    """Runs `serve` in forked processes that share the listener, and replaces those that die. They end with us."""
     children: dict[int, float] = {}
+    # Nobody writes; its end is closed when we are gone, however we went.
+    parent_gone, parent_here = os.pipe()
     stopping = False
 
     def stop(number: int, _: object) -> None:
@@ -144,7 +147,8 @@ def _supervise(processes: int, serve: Callable[[], int]) -> int:
             if not stopping:
                 pid = os.fork()
                 if pid == 0:
-                    os._exit(_in_child(serve))
+                    os.close(parent_here)
+                    os._exit(_in_child(serve, parent_gone))
                 children[pid] = time.monotonic()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         try:
@@ -158,13 +162,20 @@ def _supervise(processes: int, serve: Callable[[], int]) -> int:
                 time.sleep(1)  # a process that dies at once must not spin
 
 
-def _in_child(serve: Callable[[], int]) -> int:
+def _in_child(serve: Callable[[], int], parent_gone: int) -> int:
     signal.signal(_REPORT, signal.SIG_IGN)
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)  # the parent's would stop its siblings
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    Thread(target=_end_with_parent, args=(parent_gone,), name="parent", daemon=True).start()
     try:
         return serve()
     except Exception:
         logger.exception("an API process broke")
         return 1
+
+
+def _end_with_parent(parent_gone: int) -> None:
+    """Ends this process as SIGTERM does when its parent was killed: it would hold the port, and nobody would know."""
+    os.read(parent_gone, 1)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -112,15 +112,29 @@ class Keys:
 
     @property
     def queue(self) -> str:
-        """Sorted set: arq's queue; the score is when a job is due, or when its lease ends."""
+        """Sorted set: arq's queue; the score is a job's place in milliseconds, and 10^14 more while it is taken."""
         return f"arq:queue:{self.prefix}"
+
+    @property
+    def leases(self) -> str:
+        """Sorted set: taken jobs by the end of their lease, in milliseconds."""
+        return f"{self.prefix}:leases"
+
+    @property
+    def heard(self) -> str:
+        """String with a time to live: some worker was heard lately, so that leases could be renewed."""
+        return f"{self.prefix}:heard"
+
+    def taken(self, worker_id: str) -> str:
+        """String with a time to live: the token and the jobs of a worker's last take."""
+        return f"{self.prefix}:taken:{worker_id}"
 
     def arq_job(self, job_id: str) -> str:
         """String: arq's description of the call."""
         return f"{job_key_prefix}{job_id}"
 
     def arq_in_progress(self, job_id: str) -> str:
-        """String with a time to live: the lease; its value is the worker that holds it."""
+        """String: who holds the lease."""
         return f"{in_progress_key_prefix}{job_id}"
 
     def arq_retry(self, job_id: str) -> str:

@@ -39,7 +39,8 @@ class Verdict(StrEnum):
 
 class Claim(NamedTuple):
     """A started attempt. `waited`: seconds since submit. `note`: the cancel flag, or the reason of the loss.
-    `model`, `request` and `begun`, the event that it wrote, are there if the verdict is RUN."""
+    `model`, `request`, `begun` (the event that it wrote) and `left` (seconds to the job's deadline, or None) are there
+    if the verdict is RUN."""
 
     verdict: Verdict
     attempt: int = 0
@@ -49,6 +50,7 @@ class Claim(NamedTuple):
     model: str = ""
     request: bytes = b""
     begun: tuple[str, bytes] | None = None
+    left: float | None = None
     worker: bytes = b""
     #: Its own, unlike the attempt's number, which comes twice when Redis has lost a claim.
     token: str = ""
@@ -151,7 +153,9 @@ class Log:
         )
         if verdict is not Verdict.RUN:
             return started
-        return started._replace(model=answer[5].decode(), request=answer[6], begun=(answer[7].decode(), answer[8]))
+        left = None if answer[9] < 0 else answer[9] / 1000
+        begun = (answer[7].decode(), answer[8])
+        return started._replace(model=answer[5].decode(), request=answer[6], begun=begun, left=left)
 
     async def restore(self, job_id: str, claim: Claim) -> Appended:
         """Takes up again a claim that Redis has lost. Answers a gap: where the log stands, all the rest of which the
@@ -207,6 +211,10 @@ class Log:
         if answer == Status.RUNNING:
             await self.nudge(job_id)
         return Status(answer)
+
+    async def expire(self, job_id: str) -> bool:
+        """Ends a queued job whose deadline has passed. Answers whether it did."""
+        return bool(await self._run("expire", self._keys.of_job(job_id), self._retention_ms))
 
     async def nudge(self, job_id: str) -> None:
         """Tells the workers to look at this job's flag at once."""
@@ -284,14 +292,19 @@ class Log:
                     pipe.hgetall(self._keys.job(job_id))
                 return [_readable(fields) for fields in await pipe.execute()]
 
-    async def standings(self, job_ids: Sequence[str]) -> list[tuple[str, int] | None]:
-        """Status and attempt of many jobs in one round trip; None for each that is gone."""
+    async def standings(self, job_ids: Sequence[str]) -> list[tuple[str, int, int | None] | None]:
+        """Status, attempt and deadline (ms, or None) of many jobs in one round trip; None for each that is gone."""
         with translated():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for job_id in job_ids:
-                    pipe.hmget(self._keys.job(job_id), ["status", "attempt"])
+                    pipe.hmget(self._keys.job(job_id), ["status", "attempt", "deadline"])
                 answers = await pipe.execute()
-        return [None if status is None else (status.decode(), int(attempt or 0)) for status, attempt in answers]
+        return [
+            None
+            if status is None
+            else (status.decode(), int(attempt or 0), None if deadline is None else int(deadline))
+            for status, attempt, deadline in answers
+        ]
 
     async def compact(self, job_id: str, attempt: int, first: int, events: Sequence[Event]) -> bool:
         """Stores an ended job's events from number `first` on in this form: all that its last attempt wrote, merged.

@@ -1,12 +1,13 @@
 """arq's queue, as we use it: woken at once, taken in one call under a short lease, given back with a check.
 
-The sorted set stays the truth and everything in it has arq's own form. A taken job's score is the end of its
-lease, so a job is due exactly if its score has passed: waiting, or left behind by a worker that died.
+The sorted set stays the truth and everything in it has arq's own form. A taken job keeps its place in it, behind all
+that wait, and stands in a second one by the end of its lease: when that is over it waits at its old place again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import Final, NamedTuple
 
 from arq.connections import ArqRedis
@@ -25,7 +26,7 @@ _LONGEST_WAKE_LIST: Final = 10_000
 
 
 class Taken(NamedTuple):
-    """A job under our lease; `score` is its old place in the queue, in milliseconds."""
+    """A job under our lease; `score` is its place in the queue, in milliseconds."""
 
     job_id: str
     score: int
@@ -41,6 +42,7 @@ class Queue:
         # A worker's blocking call has a connection of its own: what came behind it would wait as long.
         self._waiting = Pipe(redis, 2 * settings.redis_timeout)
         self._wait_id: int | None = None
+        self._leased = [self._keys.queue, self._keys.leases]
 
     async def enqueue(self, job_id: str, at_ms: int) -> bool:
         """Puts the job into the queue and wakes a worker, unless it is there. Answers whether it did."""
@@ -68,10 +70,17 @@ class Queue:
                 there = await pipe.execute()
         return [score is not None and bool(kept) for score, kept in zip(scores, there, strict=True)]
 
-    async def take(self, worker_id: str, count: int) -> list[Taken]:
-        """Takes up to `count` due jobs, oldest first, each under a lease."""
-        flat = await self._run("take", [self._keys.queue], worker_id, self._lease_ms, count, in_progress_key_prefix)
-        return [Taken(i.decode(), int(float(score))) for i, score in zip(flat[::2], flat[1::2], strict=True)]
+    async def take(self, worker_id: str, count: int, token: str = "") -> list[Taken]:
+        """Takes up to `count` waiting jobs, oldest first, each under a lease.
+
+        `token` is this take's alone: call again with it when the reply was lost, and get what was taken then.
+        """
+        keys = [*self._leased, self._keys.heard, self._keys.taken(worker_id)]
+        token = token or secrets.token_hex(8)
+        flat = await self._run(
+            "take", keys, worker_id, self._lease_ms, count, in_progress_key_prefix, self._ttl_ms, token
+        )
+        return [Taken(job_id.decode(), int(score)) for job_id, score in zip(flat[::2], flat[1::2], strict=True)]
 
     async def wait(self, within: float) -> bool:
         """Waits up to `within` seconds for somebody to enqueue a job; one waiting worker wakes for each.
@@ -100,17 +109,18 @@ class Queue:
         await self._waiting.close()
 
     async def renew(self, worker_id: str, job_ids: list[str]) -> list[str]:
-        """Renews the leases of these jobs. Answers those that are another worker's by now."""
-        lost = await self._run("renew", [self._keys.queue], worker_id, self._lease_ms, in_progress_key_prefix, *job_ids)
+        """Renews the leases of these jobs, and says that the worker lives. Answers those that are another's by now."""
+        keys = [*self._leased, self._keys.heard]
+        lost = await self._run("renew", keys, worker_id, self._lease_ms, in_progress_key_prefix, self._ttl_ms, *job_ids)
         return [job_id.decode() for job_id in lost]
 
     async def finish(self, worker_id: str, job_id: str) -> bool:
         """Takes the job out of the queue. Answers False, and does nothing, if the lease is another's."""
         return await self._release(worker_id, job_id, "finished")
 
-    async def give_back(self, worker_id: str, taken: Taken) -> bool:
+    async def give_back(self, worker_id: str, job_id: str) -> bool:
         """Puts the job back at its old place and wakes another worker."""
-        return await self._release(worker_id, taken.job_id, str(taken.score))
+        return await self._release(worker_id, job_id, "waits")
 
     async def withdraw(self, job_id: str) -> None:
         """Takes a job that ended while it waited out of the queue."""
@@ -118,7 +128,7 @@ class Queue:
 
     async def _release(self, worker_id: str, job_id: str, how: str) -> bool:
         keys = [
-            self._keys.queue,
+            *self._leased,
             self._keys.arq_in_progress(job_id),
             self._keys.arq_job(job_id),
             self._keys.arq_retry(job_id),

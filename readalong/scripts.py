@@ -14,7 +14,9 @@ from readalong.connection import as_ours
 from readalong.pipe import Pipe
 
 #: Scripts of a job's log; they share lua/lib.lua and take the job's four keys, compact one more.
-LOG_SCRIPTS: Final = ("submit", "claim", "restore", "append", "finish", "cancel", "handover", "compact")
+LOG_SCRIPTS: Final = ("submit", "claim", "restore", "append", "finish", "cancel", "handover", "expire", "compact")
+#: Those of the queue that share lua/leases.lua.
+LEASE_SCRIPTS: Final = ("take", "renew", "release")
 QUEUE_SCRIPTS: Final = ("room", "list", "enqueue", "take", "renew", "release", "attend", "orphans", "unlist")
 
 Argument = str | bytes | int
@@ -22,12 +24,11 @@ Argument = str | bytes | int
 
 def _load() -> dict[str, tuple[str, str]]:
     folder = files("readalong") / "lua"
-    lib = (folder / "lib.lua").read_text()
+    shared = dict.fromkeys(LOG_SCRIPTS, (folder / "lib.lua").read_text())
+    shared |= dict.fromkeys(LEASE_SCRIPTS, (folder / "leases.lua").read_text())
     loaded = {}
     for name in (*LOG_SCRIPTS, *QUEUE_SCRIPTS):
-        text = (folder / f"{name}.lua").read_text()
-        if name in LOG_SCRIPTS:
-            text = lib + text
+        text = shared.get(name, "") + (folder / f"{name}.lua").read_text()
         loaded[name] = (text, sha1(text.encode(), usedforsecurity=False).hexdigest())
     return loaded
 

@@ -1,6 +1,7 @@
 """The life of a job: its states and the moves between them.
 
 queued → running → done | failed | cancelled, and running → running with the next attempt when the worker is lost.
+A queued job is cancelled, or fails when its deadline passes, without having run.
 The Lua scripts make these moves; this module says which are legal, and the tests hold the two together.
 """
 
@@ -21,7 +22,7 @@ class Status(StrEnum):
 ENDED = frozenset({Status.DONE, Status.FAILED, Status.CANCELLED})
 
 _MOVES: dict[Status, frozenset[Status]] = {
-    Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED}),
+    Status.QUEUED: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELLED}),
     Status.RUNNING: frozenset({Status.RUNNING, *ENDED}),
     Status.DONE: frozenset(),
     Status.FAILED: frozenset(),

@@ -58,7 +58,7 @@ async def serve(settings: Settings) -> int:
             loop.remove_signal_handler(number)
         await worker.close()
         await model.close()
-    return 0
+    return int(worker.broken)
 
 
 def identity() -> dict[str, Any]:

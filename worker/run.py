@@ -118,6 +118,8 @@ class Run:
             error = ModelError("redis_outage", "Redis was away for longer than the worker waits.", retryable=True)
         except Fenced:
             raise
+        except MemoryError:
+            raise  # this process has no use for the job, another may
         except Exception:
             # Without an end here the job would come back and break as often as it may be tried, its watchers waiting.
             logger.exception("job %s: the run broke", self.job_id)
@@ -152,8 +154,11 @@ class Run:
 
     def _begin_by(self) -> float:
         """When the model must have begun, by the loop's clock."""
-        limits = (self._settings.first_token_timeout, self._settings.job_timeout)
-        return self._meter.claimed + min((limit for limit in limits if limit), default=math.inf)
+        settings = self._settings
+        limits = [limit for limit in (settings.first_token_timeout, settings.job_timeout) if limit]
+        if self._claim.left is not None:
+            limits.append(self._claim.left)
+        return self._meter.claimed + min(limits, default=math.inf)
 
     async def _call(self, request: dict[str, Any]) -> None:
         decoder = Decoder()
@@ -302,6 +307,8 @@ class Run:
         limits = []
         if settings.job_timeout:
             limits.append((self._meter.claimed + settings.job_timeout, "job_timeout", "The job took too long."))
+        if self._claim.left is not None:
+            limits.append((self._meter.claimed + self._claim.left, "deadline_exceeded", _LOST["deadline_exceeded"]))
         if self._meter.begun:
             if settings.gap_timeout:
                 limits.append((self._heard_at + settings.gap_timeout, "model_stalled", "The model fell silent."))
@@ -328,6 +335,7 @@ class Run:
 
 _LOST: Final = {
     "worker_lost": "The job's workers were lost, as often as it may be tried.",
+    "deadline_exceeded": "The job did not end before its deadline.",
     "worker_stopped": "The job's workers were stopped, as often as it may be tried.",
     "model_cut": "The model broke off, as often as the job may be tried.",
     "model_stalled": "The model fell silent, as often as the job may be tried.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -23,14 +24,24 @@ logger = logging.getLogger(__name__)
 class Runner:
     """Claims jobs for one worker and runs them; `runs` is what runs now, by job id."""
 
-    def __init__(self, settings: Settings, log: Log, index: Index, model: Model, worker: dict[str, Any]) -> None:
-        """`worker` is what jobs say of their worker: id, host, pid."""
+    def __init__(
+        self,
+        settings: Settings,
+        log: Log,
+        index: Index,
+        model: Model,
+        worker: dict[str, Any],
+        *,
+        broken: Callable[[], None],
+    ) -> None:
+        """`worker` is what jobs say of their worker: id, host, pid. `broken` is called when the memory is used up."""
         self.runs: dict[str, Run] = {}
         self._claims: dict[str, asyncio.Task[Claim]] = {}
         self._settings = settings
         self._log = log
         self._index = index
         self._model = model
+        self._broken = broken
         self._worker = orjson.dumps(worker)
 
     def claim(self, job_id: str) -> None:
@@ -62,6 +73,9 @@ class Runner:
         except StoreUnavailable as error:
             # The lease stays, and runs out; whoever takes the job then finds in the log where it stands.
             logger.warning("job %s: %s; it stays in the queue", job_id, error)
+        except MemoryError:
+            logger.critical("job %s: out of memory; the worker ends", job_id)
+            self._broken()
         raise Retry
 
     async def give_up(self, job_id: str) -> None:

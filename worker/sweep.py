@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import Final
 
 from readalong.index import Cursor, Index
@@ -66,7 +65,9 @@ class Sweep:
                 closed.append(cursor.job_id)
                 if in_queue and standing[1] == 0:
                     await self._queue.withdraw(cursor.job_id)
-            elif standing[0] == Status.QUEUED and await self._cancelled(cursor.job_id, flags, now):
+            elif standing[0] == Status.QUEUED and await self._ends(
+                cursor.job_id, flags.get(cursor.job_id), standing[2], now
+            ):
                 await self._queue.withdraw(cursor.job_id)
                 closed.append(cursor.job_id)
             else:
@@ -81,9 +82,9 @@ class Sweep:
         if missing:
             await self._index.unlist(missing)
 
-    async def _cancelled(self, job_id: str, flags: Mapping[str, str], now: int) -> bool:
-        """Whether a waiting job has ended: somebody set its flag by hand, which ends no queued job by itself."""
-        if job_id not in flags:
-            return False
-        # A worker may have been quicker, and sees the flag; one of another version may have to end it.
-        return await self._log.cancel(job_id, who(flags[job_id]), now) in ENDED
+    async def _ends(self, job_id: str, flag: str | None, deadline: int | None, now: int) -> bool:
+        """Ends a queued job if it is to end, unless a worker is quicker: it sees the flag and keeps the deadline."""
+        if flag is not None:
+            # Somebody set it by hand, which ends no queued job by itself. A worker of another version may have to.
+            return await self._log.cancel(job_id, who(flag), now) in ENDED
+        return deadline is not None and deadline <= now and await self._log.expire(job_id)

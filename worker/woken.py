@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, NoReturn
@@ -51,10 +52,11 @@ class WokenWorker(Worker):
         self._queue = Queue(redis, settings, self._pipe)
         self._sweep = Sweep(self._log, self._index, self._queue, settings)
         self._orphans = Orphans(self._log, self._index, self._queue, Watched(redis, settings, self._pipe))
-        self._runner = Runner(settings, self._log, self._index, model, identity)
+        self._runner = Runner(settings, self._log, self._index, model, identity, broken=self._break)
         self._cancels = Cancels(redis, self._log, settings, self._runner.runs)
+        #: It ran out of memory: it stops as if it were told to, but has failed.
+        self.broken = False
         self._keep_alive_at = 0.0
-        self._taken: dict[str, Taken] = {}
         self._again: dict[str, Taken] = {}
         # A BLPOP that blocks for longer than the socket's time-out would look like a Redis that is away.
         self._patience = min(settings.poll, settings.redis_timeout / 2)
@@ -81,6 +83,10 @@ class WokenWorker(Worker):
         """Takes nothing new, lets the streams run for the drain time, hands over the rest, and ends `main`."""
         self._stopping.set()
         self._slot_free.set()
+
+    def _break(self) -> None:
+        self.broken = True
+        self.stop()
 
     async def close(self) -> None:
         """Cancels what still runs and closes the connections. arq's own calls what redis-py is about to remove."""
@@ -125,6 +131,7 @@ class WokenWorker(Worker):
 
     async def _take_until_stopped(self) -> None:
         """Fills free slots as soon as something is due. Without a free slot it pops no wake-up: others may be free."""
+        token = secrets.token_hex(8)
         while not self._stopping.is_set():
             self._slot_free.clear()
             free = self.max_jobs - len(self.tasks)
@@ -132,9 +139,11 @@ class WokenWorker(Worker):
                 await self._slot_free.wait()
                 continue
             try:
-                taken = await self._queue.take(self._id, free)
+                asked = self.loop.time()
+                taken = await self._queue.take(self._id, free, token)
+                token = secrets.token_hex(8)
                 for job in taken:
-                    await self._begin(job)
+                    await self._begin(job, asked)
                 if not taken:
                     await self._queue.wait(self._patience)
             except StoreUnavailable as error:
@@ -148,9 +157,13 @@ class WokenWorker(Worker):
         except StoreUnavailable as error:
             logger.debug("queue: %s", error)  # the waiting ends by itself a little later
 
-    async def _begin(self, job: Taken) -> None:
+    async def _begin(self, job: Taken, asked: float) -> None:
+        """`asked`: the loop's time when the take was sent."""
         if self._stopping.is_set():
-            await self._queue.give_back(self._id, job)
+            await self._queue.give_back(self._id, job.job_id)
+        elif self.loop.time() - asked > self._settings.lease / 2 and await self._queue.renew(self._id, [job.job_id]):
+            # We were paused since. A claim now would fence out whoever took the job meanwhile.
+            logger.warning("job %s: its lease was lost before it was claimed", job.job_id)
         elif job.job_id in self.tasks:
             # Redis was away for longer than our lease: what we still run is ours again, and not a second run.
             # Or it has just been given back, and its task is about to end.
@@ -159,13 +172,12 @@ class WokenWorker(Worker):
             self._start(job)
 
     def _start(self, job: Taken) -> None:
-        self._taken[job.job_id] = job
         self._runner.claim(job.job_id)
         task = self.tasks[job.job_id] = self.loop.create_task(self.run_job(job.job_id, job.score))
         task.add_done_callback(lambda done: self._stopped(job.job_id, done))
 
     def _stopped(self, job_id: str, task: asyncio.Task[Any]) -> None:
-        del self.tasks[job_id], self._taken[job_id]
+        del self.tasks[job_id]
         self._runner.forget(job_id)
         self._slot_free.set()
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -181,7 +193,7 @@ class WokenWorker(Worker):
             if finish:
                 await self._queue.finish(self._id, job_id)
             else:
-                await self._queue.give_back(self._id, self._taken[job_id])
+                await self._queue.give_back(self._id, job_id)
         except StoreUnavailable as error:
             logger.warning("job %s: %s; its lease runs out", job_id, error)
 
@@ -196,9 +208,10 @@ class WokenWorker(Worker):
     async def _renew(self) -> None:
         """Renews leases and times to live, gives a sign of life, and stops runs whose lease is another's."""
         held = list(self.tasks)
+        for job_id in await self._queue.renew(self._id, held):
+            self._again.pop(job_id, None)
+            self._interrupt(job_id, Stop.FENCED)
         if held:
-            for job_id in await self._queue.renew(self._id, held):
-                self._interrupt(job_id, Stop.FENCED)
             # Three commands for each job, against one for all: as seldom as the time to live allows.
             due = self.loop.time() >= self._keep_alive_at
             for job_id in await (self._log.keep_alive(held) if due else self._log.gone(held)):
@@ -216,11 +229,14 @@ class WokenWorker(Worker):
 
     async def _every(self, seconds: float, turn: Callable[[], Awaitable[None]]) -> NoReturn:
         while True:
+            pause = seconds
             try:
                 await turn()
             except StoreUnavailable as error:
                 logger.warning("%s", error)
-            await asyncio.sleep(seconds)
+                # When Redis is back, leases want to be renewed before they are over.
+                pause = min(seconds, random.uniform(0.2, 0.5))
+            await asyncio.sleep(pause)
 
     async def _drain(self) -> None:
         running = list(self.tasks.values())

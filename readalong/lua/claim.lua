@@ -2,14 +2,16 @@
 -- ARGV[1] worker (JSON), ARGV[2] claim token, ARGV[3] attempts allowed, ARGV[4] retention (ms).
 -- ARGV[5] the schema that the worker knows.
 -- Returns {verdict, attempt, last_seq, ms since submit, flag or '', model, request, type and data of the event that it
--- wrote}; the verdicts:
+-- wrote, ms to its deadline or -1}; the verdicts:
 --   gone       there is no such job
 --   unknown    it has another schema: nothing is changed
---   ended      it has ended (or had been cancelled while queued: it ends here)
+--   ended      it has ended (or was cancelled, or its deadline passed, while queued: it ends here)
 --   run        go on; `started` or `restarted` is in the log
 --   cancelled  it was running elsewhere and is cancelled: this attempt writes the end
---   lost       it was running elsewhere and its attempts are used up: this attempt writes the end
-local fields = redis.call('HMGET', job, 'status', 'attempt', 'lost', 'last_seq', 'created_at', 'claim', 'handover', 'max_attempts', 'schema', 'model', 'request')
+--   lost       it was running elsewhere and may not run again: this attempt writes the end, for the reason that
+--              stands in the flag's place
+local fields = redis.call('HMGET', job, 'status', 'attempt', 'lost', 'last_seq', 'created_at', 'claim', 'handover', 'max_attempts', 'schema', 'model', 'request',
+  'on_worker_lost', 'deadline')
 local status, attempt, lost, last = fields[1], tonumber(fields[2]), tonumber(fields[3]), tonumber(fields[4])
 if not status then return { 'gone' } end
 if ENDED[status] then return { 'ended' } end
@@ -19,11 +21,14 @@ local model, request = fields[10], fields[11]
 local flag = redis.call('GET', cancel)
 local now = now_ms()
 local waited = now - tonumber(fields[5])
+local deadline = tonumber(fields[13])
+local left = deadline and math.max(deadline - now, 0) or -1
+local late = left == 0
 
 -- The reply to this very claim was lost and the client asks again: the same answer, and nothing is written.
 if fields[6] == ARGV[2] then
   local begun = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1][2]
-  return { 'run', attempt, last, waited, flag or '', model, request, begun[2], begun[4] }
+  return { 'run', attempt, last, waited, flag or '', model, request, begun[2], begun[4], left }
 end
 
 if status == 'queued' then
@@ -31,11 +36,15 @@ if status == 'queued' then
     cancel_queued(flag, ARGV[4])
     return { 'ended' }
   end
+  if late then
+    fail_queued(ARGV[4])
+    return { 'ended' }
+  end
   redis.call('HSET', job, 'status', 'running', 'attempt', '1', 'worker', ARGV[1], 'claim', ARGV[2],
     'fence', '1:' .. ARGV[2], 'started_at', string.format('%d', now))
   local begun = { 'started', '{"attempt":1,"worker":' .. ARGV[1] .. '}' }
   last = write(last, begun, 1)
-  return { 'run', 1, last, waited, '', model, request, begun[1], begun[2] }
+  return { 'run', 1, last, waited, '', model, request, begun[1], begun[2], left }
 end
 
 attempt = attempt + 1
@@ -51,11 +60,14 @@ redis.call('HDEL', job, 'claim')
 if flag then
   return { 'cancelled', attempt, last, waited, flag }
 end
-if lost >= tonumber(fields[8] or ARGV[3]) then
+if late then
+  return { 'lost', attempt, last, waited, 'deadline_exceeded' }
+end
+if lost >= tonumber(fields[8] or ARGV[3]) or (reason == 'worker_lost' and fields[12] == 'fail') then
   return { 'lost', attempt, last, waited, reason }
 end
 redis.call('HDEL', job, 'handover')
 redis.call('HSET', job, 'claim', ARGV[2])
 local begun = { 'restarted', string.format('{"attempt":%d,"reason":%s,"worker":%s}', attempt, cjson.encode(reason), ARGV[1]) }
 last = write(last, begun, 1)
-return { 'run', attempt, last, waited, '', model, request, begun[1], begun[2] }
+return { 'run', attempt, last, waited, '', model, request, begun[1], begun[2], left }

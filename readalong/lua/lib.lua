@@ -56,18 +56,29 @@ local function who(flag)
   return utf8(flag)
 end
 
--- Ends a job that never ran.
-local function cancel_queued(flag, retention_ms)
+-- Ends a job that never ran. `how` is a field of its terminal event, as JSON: `"by":…` or `"error":…`.
+local function end_queued(status, how, retention_ms)
   local fields = redis.call('HMGET', job, 'last_seq', 'created_at')
   local now = now_ms()
   local waited = (now - tonumber(fields[2])) / 1000
   local metrics = string.format(
     '{"queue_seconds":%.3f,"time_to_first_token":null,"time_to_first_token_from_call":null,'
       .. '"total_seconds":%.3f,"chunk_count":0,"tokens_per_second":null}', waited, waited)
-  local data = '{"content":"","by":' .. cjson.encode(who(flag)) .. ',"metrics":' .. metrics .. '}'
-  redis.call('HSET', job, 'status', 'cancelled', 'ended_at', string.format('%d', now), 'metrics', metrics)
-  write(tonumber(fields[1]), { 'cancelled', data }, 1)
+  local data = '{"content":"",' .. how .. ',"metrics":' .. metrics .. '}'
+  redis.call('HSET', job, 'status', status, 'ended_at', string.format('%d', now), 'metrics', metrics)
+  write(tonumber(fields[1]), { status, data }, 1)
   retire(retention_ms)
+end
+
+local function cancel_queued(flag, retention_ms)
+  end_queued('cancelled', '"by":' .. cjson.encode(who(flag)), retention_ms)
+end
+
+-- Ends a queued job whose deadline has passed.
+local function fail_queued(retention_ms)
+  local error = '{"code":"deadline_exceeded","message":"The job did not end before its deadline.","retryable":true}'
+  redis.call('HSET', job, 'error', error)
+  end_queued('failed', '"error":' .. error, retention_ms)
 end
 
 -- Why a writer may not write, or nil if it may; and the last number, and the status.

@@ -1,18 +1,20 @@
--- Renews the leases of a worker's jobs.
--- KEYS[1] queue (sorted set). ARGV[1] worker, ARGV[2] lease (ms), ARGV[3] prefix of arq's in-progress keys, ARGV[4..] ids.
+-- Renews the leases of a worker's jobs, and notes that it lives.
+-- KEYS[3] key that says that a worker was heard.
+-- ARGV[1] worker, ARGV[2] lease (ms), ARGV[3] prefix of arq's in-progress keys, ARGV[4] their time to live (ms), ARGV[5..] ids.
 -- Returns the ids whose lease is another's by now, or that left the queue.
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local worker, lease = ARGV[1], tonumber(ARGV[2])
+local now = now_ms()
+hear(KEYS[3], now, lease)
 local lost = {}
-for i = 4, #ARGV do
-  local lease = ARGV[3] .. ARGV[i]
-  local holder = redis.call('GET', lease)
+for i = 5, #ARGV do
+  local id = ARGV[i]
+  local holder = redis.call('GET', ARGV[3] .. id)
+  local at = place(id)
   -- A lease that ran out but that nobody took meanwhile is still ours to renew.
-  if (holder == ARGV[1] or not holder) and redis.call('ZSCORE', KEYS[1], ARGV[i]) then
-    redis.call('ZADD', KEYS[1], 'XX', string.format('%d', now + ARGV[2]), ARGV[i])
-    redis.call('SET', lease, ARGV[1], 'PX', ARGV[2])
+  if at and (not holder or holder == worker) then
+    hold(id, at, now + lease, ARGV[3] .. id, worker, ARGV[4])
   else
-    lost[#lost + 1] = ARGV[i]
+    lost[#lost + 1] = id
   end
 end
 return lost

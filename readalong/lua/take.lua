@@ -1,12 +1,35 @@
--- Takes up to n due jobs, each under a lease. The score of a taken job is the end of its lease, so that the scan sees
--- only what is due: never the jobs that run elsewhere, and those of a dead worker as soon as its leases are over.
--- KEYS[1] queue (sorted set). ARGV[1] worker, ARGV[2] lease (ms), ARGV[3] n, ARGV[4] prefix of arq's in-progress keys.
--- Returns {id, score, id, score, …} with the scores before, oldest first.
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%d', now), 'WITHSCORES', 'LIMIT', 0, ARGV[3])
-for i = 1, #due, 2 do
-  redis.call('ZADD', KEYS[1], 'XX', string.format('%d', now + ARGV[2]), due[i])
-  redis.call('SET', ARGV[4] .. due[i], ARGV[1], 'PX', ARGV[2])
+-- Takes up to n waiting jobs, each under a lease: those of dead workers too, which wait at their old places as soon as
+-- their leases are over. The scan sees only what waits, never the jobs that run elsewhere.
+-- KEYS[3] key that says that a worker was heard, KEYS[4] the worker's last take.
+-- ARGV[1] worker, ARGV[2] lease (ms), ARGV[3] n, ARGV[4] prefix of arq's in-progress keys, ARGV[5] their time to live (ms),
+-- ARGV[6] token of this take: a repeat after a lost reply answers the same jobs, and takes no more.
+-- Returns {id, place, id, place, …}, oldest first.
+local worker, lease, token = ARGV[1], tonumber(ARGV[2]), ARGV[6]
+local now = now_ms()
+hear(KEYS[3], now, lease)
+
+local ids = {}
+local last = redis.call('GET', KEYS[4])
+if last and string.sub(last, 1, #token) == token then
+  for id in string.gmatch(string.sub(last, #token + 1), '%S+') do
+    -- If the repeat took long, it may be another's by now.
+    if redis.call('GET', ARGV[4] .. id) == worker then ids[#ids + 1] = id end
+  end
+else
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', ms(now))) do put_back(id, ARGV[4] .. id) end
+  ids = redis.call('ZRANGEBYSCORE', queue, '-inf', ms(now), 'LIMIT', 0, ARGV[3])
+  if #ids > 0 then
+    redis.call('SET', KEYS[4], token .. ' ' .. table.concat(ids, ' '), 'PX', ms(10 * lease))
+  end
 end
-return due
+
+local taken = {}
+for _, id in ipairs(ids) do
+  local at = place(id)
+  if at then
+    hold(id, at, now + lease, ARGV[4] .. id, worker, ARGV[5])
+    taken[#taken + 1] = id
+    taken[#taken + 1] = ms(at)
+  end
+end
+return taken

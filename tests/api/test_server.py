@@ -225,6 +225,25 @@ async def test_sigusr1_logs_what_each_process_has_open_and_ends_nothing(
         assert await api.wait_for_end() == 0
 
 
+@on_valkey
+async def test_the_processes_end_when_their_parent_is_killed_outright(redis_url: str, log: Log) -> None:
+    """They would hold the port, and no supervisor would know of them. Streams end without a terminal event."""
+    player = await Player.start(log)
+    async with ApiProcess(redis_url, processes=2) as api, asyncio.timeout(50):
+        await api.wait_for_serving(2)
+        async with await Stream.open(api.port, f"/v1/jobs/{player.job_id}/events") as stream:
+            seen = await stream.some(2)
+            api.signal(signal.SIGKILL)
+            assert await stream.rest() == []
+        await api.wait_for_no_process()
+        async with ApiProcess(redis_url, port=api.port) as heir:
+            await heir.wait_for_serving()
+            await player.finish()
+            path = f"/v1/jobs/{player.job_id}/events"
+            async with await Stream.open(heir.port, path, headers=["Last-Event-ID: 2"]) as stream:
+                check_stream([*seen, *await stream.rest()], 0, player.last)
+
+
 async def test_redis_away_at_the_start_is_not_ready_and_then_recovers() -> None:
     """An API that starts before its Redis must not need a restart."""
     port = free_port()

@@ -142,6 +142,8 @@ def kitchen(redis_url: str, resources: AsyncExitStack) -> Kitchen:
 EXPECTED = {
     "redis-cli zrevrange readalong:jobs": [_ID],
     "redis-cli zrange arq:queue": [_ID],
+    "redis-cli zrange readalong:leases": [_ID],
+    "redis-cli get 'arq:in-progress": ["cook"],
     "redis-cli hmget": ["running", "demo", '{"id":"cook"}', "5"],
     "redis-cli xrange 'readalong:job:{ID}:events' - +": ["queued", '{"content":" three"}', "5-0"],
     "redis-cli zrange readalong:workers": ["cook"],
@@ -244,6 +246,6 @@ def test_every_line_of_the_cookbook_is_tried() -> None:
         "redis-cli xrange",
         "redis-cli xrevrange",
     ]
-    assert len(COOKBOOK) == 12
+    assert len(COOKBOOK) == 14
     assert [line for line in COOKBOOK if not any(map(line.startswith, tried))] == []
     assert [line for line in _lines("README.md") if line not in COOKBOOK] == []

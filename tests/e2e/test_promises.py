@@ -15,7 +15,7 @@ from tests.support.stack import Stack, has_redis_cli, redis_cli
 from tests.support.waiting import until
 
 #: Sorted sets that name jobs, and so live as long as any job does; the sweep trims them.
-INDEXES = {"readalong:jobs", "readalong:open", "arq:queue:readalong"}
+INDEXES = {"readalong:jobs", "readalong:open", "arq:queue:readalong", "readalong:leases"}
 
 
 async def test_promise_1_one_log_every_watcher_sees_each_event_once_in_order_up_to_one_end(stack: Stack) -> None:
@@ -159,10 +159,12 @@ async def test_promise_7_nothing_hidden_all_of_redis_is_text_and_has_an_end(stac
         "readalong:job:*:cancel",
         "readalong:job:*:events",
         "readalong:jobs",
+        "readalong:leases",
         "readalong:open",
+        "readalong:taken:*",
         "readalong:worker:*",
         "readalong:workers",
-    } | (_shapes(names) & {"readalong:sweep", "readalong:wake", "arq:in-progress:*"})
+    } | (_shapes(names) & {"readalong:heard", "readalong:sweep", "readalong:wake", "arq:in-progress:*"})
     for name in names:
         assert name in INDEXES or stack.redis.command("PTTL", name) != -1, f"{name} lives for ever"
         assert dump[name].isprintable(), name
@@ -231,7 +233,7 @@ def _resumed(job: Job) -> bool:
 
 def _shape(name: str) -> str:
     name = re.sub(r"\{[^}]+\}", "*", name)
-    return re.sub(r"^(arq:(?:in-progress|job|retry)|readalong:(?:idempotency|worker)):.+$", r"\1:*", name)
+    return re.sub(r"^(arq:(?:in-progress|job|retry)|readalong:(?:idempotency|taken|worker)):.+$", r"\1:*", name)
 
 
 def _shapes(names: list[str]) -> set[str]:

@@ -90,8 +90,9 @@ async def test_a_job_that_a_dead_worker_took_and_did_not_claim_is_run_by_another
         worker.stop()
     job = await submit(stack, paced(tokens=5, rate=0))
     seconds, _ = stack.redis.command("TIME")
-    stack.redis.command("ZADD", stack.keys.queue, "XX", (int(seconds) + 1) * 1000, job.id)
-    stack.redis.command("SET", stack.keys.arq_in_progress(job.id), "dead-worker", "PX", 1000)
+    stack.redis.command("ZINCRBY", stack.keys.queue, 10**14, job.id)
+    stack.redis.command("ZADD", stack.keys.leases, (int(seconds) + 1) * 1000, job.id)
+    stack.redis.command("SET", stack.keys.arq_in_progress(job.id), "dead-worker", "PX", 60_000)
     for worker in stack.workers:
         worker.cont()
     await assert_done(job)

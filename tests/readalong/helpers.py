@@ -9,8 +9,10 @@ import orjson
 from pydantic import AnyUrl
 
 from readalong.events import TERMINAL, Event
-from readalong.keys import Keys
+from readalong.index import Index
+from readalong.keys import Keys, new_job_id
 from readalong.log import Log
+from readalong.queue import Queue, Taken
 from readalong.settings import Settings
 
 RETENTION = 1_000
@@ -47,3 +49,20 @@ async def state(redis: Any, keys: Keys, job_id: str) -> tuple[dict[bytes, bytes]
     """All that Redis holds of a job."""
     job, events, cancel, _ = keys.of_job(job_id)
     return await redis.hgetall(job), await redis.xrange(events), await redis.get(cancel)
+
+
+async def enqueue(queue: Queue, index: Index, count: int = 1) -> list[str]:
+    """New jobs in the queue, each of a millisecond of its own."""
+    ids = []
+    for _ in range(count):
+        now = await index.now()
+        job_id = new_job_id()
+        assert await queue.enqueue(job_id, now)
+        ids.append(job_id)
+        while await index.now() <= now + 1:
+            pass
+    return ids
+
+
+def ids_of(taken: list[Taken]) -> list[str]:
+    return [one.job_id for one in taken]

@@ -143,9 +143,9 @@ async def test_promise_7_nothing_hidden_everything_has_a_time_to_live(redis: Arq
     keys = settings.keys
     await fill(redis, settings)
     without = {name.decode() for name in await redis.keys("*") if await redis.pttl(name) == -1}
-    # One of each for a whole deployment. `jobs` and `open` are trimmed with retention; the queue's members leave it
-    # with their jobs. Nothing of one job is among them.
-    assert without <= {keys.jobs, keys.open, keys.queue}
+    # One of each for a whole deployment. `jobs` and `open` are trimmed with retention; members of the queue
+    # and of its leases leave with their jobs. Nothing of one job is among them.
+    assert without <= {keys.jobs, keys.open, keys.queue, keys.leases}
 
 
 async def test_promise_7_nothing_hidden_what_ended_goes_with_its_retention(redis: ArqRedis, settings: Settings) -> None:

@@ -10,6 +10,7 @@ from readalong.states import ENDED, Status, can_move
 LEGAL = {
     (Status.QUEUED, Status.RUNNING),
     (Status.QUEUED, Status.CANCELLED),
+    (Status.QUEUED, Status.FAILED),
     (Status.RUNNING, Status.RUNNING),
     (Status.RUNNING, Status.DONE),
     (Status.RUNNING, Status.FAILED),

@@ -31,14 +31,14 @@ _READY_WITHIN: Final = 30.0
 _END_WITHIN: Final = 10.0
 _TAIL: Final = 6000
 
-_API: Final = """
+API_CODE: Final = """
 import logging, sys
 from api.server import run
 from readalong.settings import load
 logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 sys.exit(run(load(), host="127.0.0.1", port=int(sys.argv[1])))
 """
-_WORKER: Final = """
+WORKER_CODE: Final = """
 import logging, sys
 from readalong.settings import load
 from worker.main import run
@@ -157,6 +157,16 @@ class Process:
         self.kill()
         self.start(self._group, more)
 
+    def restart_as(self, code: str, **more: str) -> None:
+        """Restarts it with other Python code and something more in its environment. The next `restart` undoes it."""
+        assert more, "or `heal` would take it for a usual one"
+        assert self.words[0] == "-c", f"{self.name} does not run code of ours"
+        usual, self.words[1] = self.words[1], code
+        try:
+            self.restart(**more)
+        finally:
+            self.words[1] = usual
+
     def wait(self) -> int | None:
         """Its exit code; None if it does not end within 10 s."""
         assert self._process is not None, f"{self.name} was never started"
@@ -187,7 +197,7 @@ class Api(Process):
     """An API process, which keeps its port."""
 
     def __init__(self, name: str, environment: Mapping[str, str], folder: Path) -> None:
-        super().__init__(name, ["-c", _API, "0"], environment, folder)
+        super().__init__(name, ["-c", API_CODE, "0"], environment, folder)
 
     @property
     def url(self) -> str:
@@ -365,7 +375,7 @@ class Stack:
         access = {"OPENAI_BASE_URL": self.model_url, "OPENAI_API_KEY": SECRET}
         names = [f"worker-{number}" for number in range(workers)]
         self.workers = [
-            Process(name, ["-c", _WORKER], self._environment_of(name) | access, self.folder) for name in names
+            Process(name, ["-c", WORKER_CODE], self._environment_of(name) | access, self.folder) for name in names
         ]
         for worker in self.workers:
             worker.start(group)

@@ -153,7 +153,7 @@ class Stage:
         log: Any = self.log
         index: Any = self.index
         model: Any = self.model
-        self.runner = Runner(known, log, index, model, {"id": "w"})
+        self.runner = Runner(known, log, index, model, {"id": "w"}, broken=self.gate.reached.set)
         self.task = asyncio.create_task(self.runner.run(JOB), name="the run")
 
     async def held(self) -> None:

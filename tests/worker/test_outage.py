@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
@@ -68,6 +70,29 @@ async def test_a_worker_alone_keeps_its_jobs_through_an_outage_longer_than_its_l
     await house.has(job_id, "content", 5)
     await away(redis_server, 1.5)
     check_whole(await house.ended(job_id))
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+async def test_no_worker_takes_anothers_jobs_after_an_outage_longer_than_the_lease(
+    house: House, monkeypatch: pytest.MonkeyPatch, redis_server: RedisServer, resources: AsyncExitStack, how: str
+) -> None:
+    """All leases are over when Redis is back; a second generation would be paid for, and an attempt used up."""
+    settings = settings_for(redis_server.url, lease=0.6, redis_timeout=0.3, poll=0.05)
+    demo = await resources.enter_async_context(demo_model())
+    monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
+    await resources.enter_async_context(working(settings, "w1"))
+    job_id = await house.submit(demo={**DEMO, "tokens": 500})
+    await house.has(job_id, "content", 5)
+    for name in ("w2", "w3", "w4"):
+        await resources.enter_async_context(working(settings, name))
+    if how == "killed":
+        await away(redis_server, 1.5)
+    else:
+        os.kill(redis_server.pid, signal.SIGSTOP)
+        await asyncio.sleep(1.5)  # the outage itself: there is nothing to wait for
+        os.kill(redis_server.pid, signal.SIGCONT)
+    check_whole(await house.ended(job_id), {**DEMO, "tokens": 500})
+    assert len((await demo.stats())["requests"]) == 1
 
 
 async def test_an_outage_beyond_the_limit_fails_the_job_when_redis_is_back(

@@ -110,7 +110,7 @@ async def test_a_submit_that_is_repeated_while_the_sweep_looks_is_not_forgotten(
     await house.log.erase(job_id)
     look = house.log.standings
 
-    async def standings(job_ids: Sequence[str]) -> list[tuple[str, int] | None]:
+    async def standings(job_ids: Sequence[str]) -> list[tuple[str, int, int | None] | None]:
         found = await look(job_ids)
         if found == [None]:
             now = await house.index.now()

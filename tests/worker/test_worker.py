@@ -11,7 +11,6 @@ import orjson
 import pytest
 
 from readalong.log import Claim
-from readalong.queue import Taken
 from readalong.settings import Settings
 from tests.readalong.helpers import command, types
 from tests.support.waiting import until
@@ -253,7 +252,7 @@ async def test_a_worker_that_takes_a_job_from_itself_goes_on_with_it(
         job_id = await house.submit("demo-endless", rate=200)
         await house.has(job_id, "content")
         run = one.runs[job_id]
-        await house.redis.zadd(house.keys.queue, {job_id: 1})
+        await house.redis.zadd(house.keys.leases, {job_id: 1})
         await until(lambda: job_id in one.worker._again)
         await house.has(job_id, "content", 10)
         assert one.runs == {job_id: run}
@@ -272,8 +271,8 @@ async def test_a_job_taken_again_while_its_last_run_ends_is_run_again_after_it(
         queue, worker = one.worker._queue, one.worker
         give_back = queue.give_back
 
-        async def give_back_and_see_it_taken(worker_id: str, taken: Taken) -> bool:
-            answer = await give_back(worker_id, taken)
+        async def give_back_and_see_it_taken(worker_id: str, given: str) -> bool:
+            answer = await give_back(worker_id, given)
             await until(lambda: job_id in worker._again)
             return answer
 
@@ -284,7 +283,7 @@ async def test_a_job_taken_again_while_its_last_run_ends_is_run_again_after_it(
         first.cancel()
         await house.has(job_id, "restarted")
         assert first.done()
-        assert list(worker.tasks) == list(worker._taken) == [job_id]
+        assert list(worker.tasks) == [job_id]
         await house.log.cancel(job_id, "test", 0)
         assert (await house.ended(job_id))[-1].type == "cancelled"
 
@@ -325,7 +324,7 @@ async def test_nothing_in_redis_is_pickled_and_every_key_that_is_not_an_index_ex
         await demo.streaming()
         call = orjson.loads(await house.redis.get(house.keys.arq_job(running)))
         assert (call["f"], call["a"]) == ("generate", [running])
-        indexes = {house.keys.queue, house.keys.jobs, house.keys.open}
+        indexes = {house.keys.queue, house.keys.leases, house.keys.jobs, house.keys.open}
         keys = {key.decode() for key in await house.redis.keys("*")}
         assert indexes < keys
         for key in keys:

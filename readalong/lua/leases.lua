@@ -1,0 +1,48 @@
+-- The loader puts this before take, renew and release.
+-- KEYS[1] queue: waiting jobs by their place in it (ms). KEYS[2] leases: taken jobs by the end of their lease (ms).
+local queue, leases = KEYS[1], KEYS[2]
+
+-- A taken job stays in the queue, as arq's do, with this much on its score: behind all that wait, its place not forgotten.
+local TAKEN = 1e14
+
+local function ms(number)
+  return string.format('%d', number)
+end
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- Notes that a worker was heard. Live ones are heard every third of a lease. If none was for half of one, Redis was away,
+-- or its clock jumped, and nobody could renew: each lease begins anew, or jobs that run would be taken from their workers.
+local function hear(heard, now, lease)
+  if redis.call('SET', heard, '1', 'PX', ms(lease / 2), 'GET') then return end
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', ms(now + lease))) do
+    redis.call('ZADD', leases, ms(now + lease), id)
+  end
+end
+
+-- The job's place in the queue and whether it is taken; nil if it is not in the queue.
+local function place(id)
+  local score = tonumber(redis.call('ZSCORE', queue, id))
+  if not score then return nil end
+  if score >= TAKEN then return score - TAKEN, true end
+  return score, false
+end
+
+-- Puts the job under the worker's lease until `ends`. `lease_key` is arq's in-progress key, which lives for `ttl` ms.
+local function hold(id, at, ends, lease_key, worker, ttl)
+  redis.call('ZADD', queue, ms(TAKEN + at), id)
+  redis.call('ZADD', leases, ms(ends), id)
+  redis.call('SET', lease_key, worker, 'PX', ttl)
+end
+
+-- Puts a taken job back at its place. Returns whether it was taken.
+local function put_back(id, lease_key)
+  redis.call('DEL', lease_key)
+  redis.call('ZREM', leases, id)
+  local at, taken = place(id)
+  if taken then redis.call('ZADD', queue, ms(at), id) end
+  return taken
+end

@@ -1,0 +1,127 @@
+"""A worker that holds each job at the stage that its `user` names, until it is told to go on."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from tests.e2e.jobs import Job, paced, submit
+from tests.support.stack import Stack
+from tests.support.waiting import until
+
+#: `taken`: its lease is there, its claim is not. `asked`: the model has answered, and said nothing yet.
+#: `finishing`: the model has said all; `ended`: so does the log, and the queue does not know yet.
+STAGES: Final = ("taken", "claimed", "asked", "streaming", "finishing", "ended")
+
+_CODE: Final = """
+import asyncio, functools, logging, os, sys, time
+from contextlib import asynccontextmanager
+from pathlib import Path
+import orjson
+from readalong.log import Log
+from readalong.queue import Queue
+from readalong.settings import load
+from worker.main import run
+from worker.model import Model
+
+FOLDER = Path(os.environ["READALONG_TEST_STAGES"])
+STAGE_OF, APPENDS = {}, {}
+
+async def reached(stage):
+    (FOLDER / stage).touch()
+    go = FOLDER / f"go-{stage}"
+    while not go.exists():
+        while (FOLDER / "block").exists() and not go.exists():
+            time.sleep(0.01)
+        await asyncio.sleep(0.01)
+
+def held(stage, *, after=False, count=1):
+    def around(method):
+        @functools.wraps(method)
+        async def wrapper(self, job_id, *rest):
+            answer = await method(self, job_id, *rest) if after else None
+            if stage == "claimed":
+                STAGE_OF[job_id] = orjson.loads(answer.request or b"{}").get("user")
+            calls = APPENDS[job_id, stage] = APPENDS.get((job_id, stage), 0) + 1
+            if STAGE_OF.get(job_id) == stage and calls == count:
+                await reached(stage)
+            return answer if after else await method(self, job_id, *rest)
+        return wrapper
+    return around
+
+Log.claim = held("claimed", after=True)(Log.claim)
+Log.append = held("streaming", count=3)(Log.append)
+Log.finish = held("ended", after=True)(held("finishing")(Log.finish))
+stream, take = Model.stream, Queue.take
+
+@asynccontextmanager
+async def stream_held(self, request):
+    async with stream(self, request) as pieces:
+        if request.get("user") == "asked":
+            await reached("asked")
+        yield pieces
+
+async def take_held(self, *given):
+    taken = await take(self, *given)
+    if taken and (FOLDER / "take").exists():
+        await reached("taken")
+    return taken
+
+Model.stream, Queue.take = stream_held, take_held
+logging.basicConfig(level="INFO", format="%(levelname)s %(name)s: %(message)s")
+sys.exit(run(load()))
+"""
+
+
+class Staged:
+    """One worker of the stack, restarted as such; the other one is stopped. `hold` brings a job to every stage."""
+
+    def __init__(self, stack: Stack, folder: Path) -> None:
+        self.stack = stack
+        self.worker, self.heir = stack.workers
+        self.jobs: dict[str, Job] = {}
+        self.id = ""
+        self._folder = folder
+
+    async def hold(self, **more: str) -> None:
+        """Returns when a job is at each stage; `more` are fields of the request."""
+        for stage in (*STAGES[1:], STAGES[0]):
+            if stage == "taken":
+                (self._folder / "take").touch()
+            job = await submit(self.stack, {**paced(tokens=30, rate=100), "user": stage, **more})
+            await until((self._folder / stage).exists, f"a job at {stage}")
+            self.jobs[stage] = job
+        self.id = json.loads(self.stack.hash_of(self.jobs["claimed"].id)["worker"])["id"]
+
+    def block(self) -> None:
+        """Blocks its event loop until `go`."""
+        (self._folder / "block").touch()
+
+    def go(self, *stages: str) -> None:
+        """Lets the jobs at these stages go on."""
+        for stage in stages:
+            (self._folder / f"go-{stage}").touch()
+
+    async def is_idle(self) -> None:
+        """Returns when it says that it runs nothing."""
+
+        def idle() -> bool:
+            said = self.stack.redis.command("GET", self.stack.keys.worker(self.id))
+            return bool(said) and json.loads(said)["running"] == []
+
+        await until(idle, "the worker to let go of its jobs")
+
+
+@contextmanager
+def staged(stack: Stack, **settings: str) -> Iterator[Staged]:
+    """`settings`: environment of the worker. The stack heals afterwards: it sees that this is not its usual one."""
+    with tempfile.TemporaryDirectory(prefix="readalong-stages-") as name:
+        one = Staged(stack, Path(name))
+        one.heir.stop()
+        one.worker.restart_as(_CODE, READALONG_TEST_STAGES=name, **settings)
+        yield one
+        one.worker.kill()

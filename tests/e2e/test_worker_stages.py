@@ -1,0 +1,90 @@
+"""A worker is killed, paused, blocked and stopped with a job at each stage: each job goes on elsewhere, or is over."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.e2e.staged import STAGES, Staged, staged
+from tests.support.history import assert_whole, kinds, text
+from tests.support.stack import Stack
+from tests.support.waiting import until
+
+#: Stages at which a job that is taken over has lost an attempt: it was claimed, and has not ended.
+BEGUN = ("claimed", "asked", "streaming", "finishing")
+
+
+async def assert_done_elsewhere(one: Staged, reason: str, *, begun: tuple[str, ...] = BEGUN) -> None:
+    """Every job is done, with all its text; those of `begun` elsewhere, after one restart for this reason."""
+    for stage in STAGES:
+        job = one.jobs[stage]
+        shown = await job.ended()
+        log = one.stack.log_of(job.id)
+        assert_whole(log)
+        assert (shown["status"], text(log)) == ("done", job.text), stage
+        restarts = [entry.fields for entry in log if entry.event == "restarted"]
+        assert [restart["reason"] for restart in restarts] == [reason] * (stage in begun), stage
+        assert (shown["worker"]["pid"] == one.heir.pid) is (stage in begun or stage == "taken"), stage
+
+
+async def test_a_killed_workers_jobs_go_on_elsewhere_from_every_stage(stack: Stack) -> None:
+    with staged(stack) as one:
+        await one.hold()
+        one.worker.kill()
+        one.heir.cont()
+        await assert_done_elsewhere(one, "worker_lost")
+
+
+async def test_a_killed_workers_jobs_fail_if_they_are_to_unless_they_never_began_or_had_ended(stack: Stack) -> None:
+    with staged(stack) as one:
+        await one.hold(on_worker_lost="fail")
+        one.worker.kill()
+        one.heir.cont()
+        for stage in STAGES:
+            shown = await one.jobs[stage].ended()
+            log = stack.log_of(shown["id"])
+            assert_whole(log)
+            lost = stage in BEGUN
+            assert shown["status"] == ("failed" if lost else "done"), stage
+            assert (shown["error"] or {}).get("code") == ("worker_lost" if lost else None), stage
+            assert "restarted" not in kinds(log)
+            asked = len(stack.generations(one.jobs[stage].question))
+            assert asked == (0 if stage == "claimed" else 1), stage
+
+
+@pytest.mark.parametrize("how", ["stopped", "blocked"])
+async def test_a_worker_that_stood_still_for_longer_than_its_lease_writes_nothing_more(stack: Stack, how: str) -> None:
+    """At whatever stage: it finds itself fenced out, lets go of the model, and works on."""
+    with staged(stack) as one:
+        await one.hold()
+        if how == "stopped":
+            one.worker.stop()
+        else:
+            one.block()
+        one.heir.cont()
+        await assert_done_elsewhere(one, "worker_lost")
+        logs = {stage: stack.log_of(job.id) for stage, job in one.jobs.items()}
+        one.go(*STAGES)
+        one.worker.cont()
+        await one.is_idle()
+        for stage, job in one.jobs.items():
+            await job.model_let_go()
+            assert stack.log_of(job.id) == logs[stage], stage
+            assert len(stack.generations(job.question)) <= (2 if stage in BEGUN else 1), stage
+        assert one.worker.running
+
+
+async def test_a_worker_that_is_stopped_hands_over_at_every_stage_and_uses_no_attempt_up(stack: Stack) -> None:
+    """Its lease is a minute: nobody waits for that. What has all been said, it finishes itself."""
+    with staged(stack, READALONG_DRAIN_TIMEOUT="0", READALONG_LEASE="60") as one:
+        await one.hold(on_worker_lost="fail")
+        one.worker.term()
+        one.go("taken")
+        await until(lambda: "stops" in one.worker.output, "the worker to notice")
+        one.go("claimed", "finishing", "ended")
+        assert await asyncio.to_thread(one.worker.wait) == 0
+        one.heir.cont()
+        await assert_done_elsewhere(one, "worker_stopped", begun=("claimed", "asked", "streaming"))
+        for job in one.jobs.values():
+            assert stack.hash_of(job.id)["lost"] == "0"

@@ -1,0 +1,113 @@
+"""Between a worker's take and its claims: lost replies, pauses, and a memory that is used up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from readalong.errors import StoreUnavailable
+from readalong.queue import Taken
+from tests.readalong.helpers import command, types
+from tests.support.waiting import until
+from tests.worker.helpers import House, Working, demo_model, settings_for, text_of, working
+from worker.chunks import Chunks
+
+
+def loses_replies(one: Working, monkeypatch: pytest.MonkeyPatch, count: int) -> list[list[Taken]]:
+    """The replies of the next takes that took something do not reach the worker. Answers those that it got."""
+    take = one.worker._queue.take
+    replies: list[list[Taken]] = []
+
+    async def take_and_lose(*given: Any) -> list[Taken]:
+        nonlocal count
+        taken = await take(*given)
+        if taken and count:
+            count -= 1
+            raise StoreUnavailable("the reply was lost")
+        if taken:
+            replies.append(taken)
+        return taken
+
+    monkeypatch.setattr(one.worker._queue, "take", take_and_lose)
+    return replies
+
+
+async def test_jobs_whose_take_got_no_reply_run_at_once_and_not_when_the_lease_is_over(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the repeat takes no more than the slots that there are."""
+    settings = settings_for(str(house.settings.redis_url), lease=60, max_jobs=2)
+    async with demo_model() as demo:
+        monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
+        async with working(settings) as one:
+            replies = loses_replies(one, monkeypatch, 2)
+            jobs = [await house.write("demo-fast") for _ in range(5)]
+            await asyncio.gather(*(house.queue.enqueue(job_id, 0) for job_id in jobs))
+            for job_id in jobs:
+                events = await house.ended(job_id)
+                assert types(events).count("started") == 1
+                assert "restarted" not in types(events)
+        assert max(map(len, replies)) <= 2
+        assert len(await demo.bodies()) == 5
+
+
+async def test_a_worker_that_was_paused_between_take_and_claim_does_not_fence_out_who_runs_the_job(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A claim would be the next attempt: a second generation, and a lost worker where none was lost."""
+    settings = settings_for(str(house.settings.redis_url), lease=0.5)
+    gone_on = asyncio.Event()
+    async with demo_model() as demo:
+        monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
+        async with working(settings, "paused") as one:
+            take = one.worker._queue.take
+
+            async def take_and_pause(*given: Any) -> list[Taken]:
+                taken = await take(*given)
+                if taken:
+                    await gone_on.wait()
+                return taken
+
+            monkeypatch.setattr(one.worker._queue, "take", take_and_pause)
+            job_id = await house.submit("demo-endless", rate=200)
+            async with working(settings, "heir") as heir:
+                await house.has(job_id, "content", 3)
+                assert list(heir.runs) == [job_id]
+                gone_on.set()
+                await until(lambda: "its lease was lost before it was claimed" in caplog.text, "the worker to notice")
+                await house.has(job_id, "content", 30)
+                await house.log.cancel(job_id, "test", 0)
+                events = await house.ended(job_id)
+        assert (events[-1].type, types(events).count("restarted")) == ("cancelled", 0)
+        assert len(await demo.bodies()) == 1
+
+
+async def test_a_worker_without_memory_gives_its_job_to_another_and_ends(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counts as a lost attempt: a job that eats all memory must not do so for ever."""
+    settings = settings_for(str(house.settings.redis_url), lease=60)
+    add = Chunks.add
+
+    def add_much(chunks: Chunks, data: bytes) -> Any:
+        if chunks.count == 5:
+            bytearray(1 << 62)
+        return add(chunks, data)
+
+    async with demo_model() as demo:
+        monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
+        async with working(settings, "full") as one:
+            with monkeypatch.context() as patch:
+                patch.setattr(Chunks, "add", add_much)
+                job_id = await house.submit(rate=200, demo={"tokens": 40})
+                await one.task
+            assert one.worker.broken
+            async with working(settings, "heir"):
+                events = await house.ended(job_id)
+        (restarted,) = [event.fields() for event in events if event.type == "restarted"]
+        assert (restarted["reason"], restarted["worker"]["id"]) == ("worker_lost", "heir")
+        assert events[-1].type == "done"
+        assert text_of(events) == events[-1].fields()["content"] != ""
+        assert await command(house.redis, "HGET", house.keys.job(job_id), "lost") == b"1"
