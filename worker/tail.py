@@ -58,7 +58,7 @@ class Tail:
         self._gathered_bytes = 0
         self._mending: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
-        #: Whether an append is in flight.
+        #: Whether an append is in flight; after trouble for ever.
         self.busy = False
         self._left = False
 
@@ -140,10 +140,10 @@ class Tail:
 
     def _go_on(self, flag: str | None) -> None:
         """After an append: tells of the flag, or sends what has gathered."""
-        self.busy = False
         if flag is not None:
             self._fail(Cancelled(flag))
             return
+        self.busy = False
         if self._gathered:
             self._send()
         if self._waiter is not None and not self._waiter.done():
