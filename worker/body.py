@@ -13,7 +13,7 @@ from typing import Final, Self
 import aiohttp
 import httpx2
 
-#: Bytes that wait to be read before aiohttp stops reading the connection.
+#: Bytes that wait to be read before aiohttp stops reading the connection, and the most in a piece.
 _MOST: Final = 65_536
 
 
@@ -35,7 +35,7 @@ class Body(aiohttp.StreamReader):
         """aiohttp would note where in the body it was."""
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """All that has come since, again and again to the end. Raises httpx2.ReadError where it breaks off."""
+        """All that has come, again and again to the end. Raises httpx2.ReadError where it breaks off."""
         buffer = self._buffer
         try:
             while True:
@@ -43,9 +43,12 @@ class Body(aiohttp.StreamReader):
                     piece = buffer.popleft() if len(buffer) == 1 else b"".join(buffer)
                     buffer.clear()
                     self._size = 0
-                    if len(piece) > _MOST:
-                        self._protocol.resume_reading()
-                    yield piece
+                    if len(piece) <= _MOST:
+                        yield piece
+                        continue
+                    for start in range(0, len(piece), _MOST):
+                        yield piece[start : start + _MOST]
+                    self._protocol.resume_reading()
                 elif self._exception is not None:
                     raise self._exception
                 elif self._eof:

@@ -43,6 +43,12 @@ async def test_a_body_is_read_whole_however_it_is_cut() -> None:
         assert await read(body) == b"".join(pieces)
 
 
+async def test_no_piece_is_longer_than_one_may_be_read_without_others_waiting() -> None:
+    async with answered(HEAD + chunked(b"x" * 1_000_000) + b"0\r\n\r\n") as body:
+        sizes = [len(piece) async for piece in body.pieces()]
+    assert (sum(sizes), max(sizes) <= 65_536) == (1_000_000, True)
+
+
 async def test_a_body_that_nobody_reads_is_not_received_to_its_end() -> None:
     """Or a worker that waits for Redis would fill its memory."""
     pieces = [b"x" * 1000] * 4000
