@@ -1,7 +1,7 @@
 """A body as aiohttp receives it, read with as few steps a piece as can be.
 
 aiohttp's own `read` keeps the borders of HTTP's chunks, which nobody asks for, and with each piece it calls its parser
-once more for bytes that are not there: a sixth of a worker's CPU a token.
+once more for bytes that are not there.
 """
 
 from __future__ import annotations
