@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from readalong.connection import translated
 from readalong.errors import Fenced, UnknownSchema
@@ -166,15 +165,30 @@ class Log:
     async def append(self, job_id: str, fence: Fence, first: int, drafts: Sequence[tuple[str, bytes]]) -> Appended:
         """Appends events from number `first` on: (type, data as JSON). Raises Fenced, StoreUnavailable."""
         flat = [part for draft in drafts for part in draft]
+        return _appended(job_id, await self._run("append", self._keys.of_job(job_id), fence, first, *flat))
+
+    def send(
+        self,
+        job_id: str,
+        fence: Fence,
+        first: int,
+        drafts: Sequence[tuple[str, bytes]],
+        on_answer: Callable[[Appended | Exception], None],
+    ) -> bool:
+        """Sends an append if there is a connection for it, and answers whether there was. Each token takes this way.
+
+        `on_answer` hears what `append` would answer or raise; any exception but Fenced means: call `append`, which
+        connects, sends the script's text, and says what fails. To append twice is to append once.
+        """
+        if self._pipe is None:
+            return False
+
+        def heard(answer: Any) -> None:
+            on_answer(answer if isinstance(answer, Exception) else _outcome(job_id, answer))
+
         keys = self._keys.of_job(job_id)
-        if self._pipe is not None:
-            # Each token takes this way, so it goes past two coroutines.
-            try:
-                packed = pack(("EVALSHA", _APPEND, len(keys), *keys, fence, first, *flat))
-                return _appended(job_id, await self._pipe.call(packed))
-            except (RedisError, OSError):
-                pass  # to append twice is to append once: the longer way connects, sends the text, and says what fails
-        return _appended(job_id, await self._run("append", keys, fence, first, *flat))
+        flat = [part for draft in drafts for part in draft]
+        return self._pipe.send(pack(("EVALSHA", _APPEND, len(keys), *keys, fence, first, *flat)), heard)
 
     async def finish(
         self,
@@ -418,7 +432,15 @@ def _text(flag: bytes | None) -> str | None:
 
 
 def _appended(job_id: str, answer: list[Any]) -> Appended:
+    """Raises Fenced."""
+    outcome = _outcome(job_id, answer)
+    if isinstance(outcome, Fenced):
+        raise outcome
+    return outcome
+
+
+def _outcome(job_id: str, answer: list[Any]) -> Appended | Fenced:
     verdict = answer[0]
     if verdict in (b"ok", b"gap", b"behind"):
         return Appended(verdict != b"ok", answer[1], _text(answer[2]), verdict == b"behind")
-    raise Fenced(f"job {job_id}: this attempt may not write: {verdict.decode()}", code=verdict.decode())
+    return Fenced(f"job {job_id}: this attempt may not write: {verdict.decode()}", code=verdict.decode())

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -37,7 +39,7 @@ class Pipe:
         self._failure: Exception | None = None
         self._failed_at = -_PAUSE
         self._opened_at = 0.0
-        self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._waiting: deque[tuple[Callable[[Any], None], float]] = deque()
         self._watch: asyncio.TimerHandle | None = None
 
     async def execute_command(self, *args: str | bytes | int) -> Any:
@@ -48,21 +50,23 @@ class Pipe:
             if self._link is None:
                 await self._connect()
             try:
-                return await self.call(packed)
+                return await self._call(packed)
             except (ConnectionError, TimeoutError):
                 tries -= 1
                 if not tries:
                     raise
 
-    def call(self, packed: bytes) -> asyncio.Future[Any]:
-        """The answer to a packed command, if there is a connection. Raises ConnectionError if there is none."""
+    def send(self, packed: bytes, on_answer: Callable[[Any], None]) -> bool:
+        """Sends a packed command if there is a connection, and answers whether there was.
+
+        `on_answer` is called once where the answer arrives, in no task: with it, or with the exception that came in
+        its place. It must not raise.
+        """
         if self._link is None:
-            raise ConnectionError("not connected")
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Any] = loop.create_future()
+            return False
         self._link.send(packed)
-        self._waiting.append((answer, loop.time()))
-        return answer
+        self._waiting.append((on_answer, asyncio.get_running_loop().time()))
+        return True
 
     async def close(self) -> None:
         if (connecting := self._connecting) is not None:
@@ -71,6 +75,12 @@ class Pipe:
         if (link := self._link) is not None:
             link.abort()
             await link.lost.wait()
+
+    async def _call(self, packed: bytes) -> Any:
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if not self.send(packed, partial(_settle, answer)):
+            raise ConnectionError("not connected")
+        return await answer
 
     async def _connect(self) -> None:
         """All who wait share one try: behind a route that swallows everything they would wait for one another's."""
@@ -101,15 +111,10 @@ class Pipe:
     def _answered(self, answer: Any) -> None:
         if not self._waiting:
             raise RuntimeError(f"an answer that nobody asked for: {answer!r}")
-        future, _ = self._waiting.popleft()
-        if future.done():  # its caller was cancelled meanwhile
-            return
-        if isinstance(answer, Exception):
-            future.set_exception(answer)
-            if isinstance(answer, ReadOnlyError):
-                self._leave_replica()
-        else:
-            future.set_result(answer)
+        on_answer, _ = self._waiting.popleft()
+        on_answer(answer)
+        if isinstance(answer, ReadOnlyError):
+            self._leave_replica()
 
     def _leave_replica(self) -> None:
         """After a failover the same name may lead to the new primary; this connection never would."""
@@ -124,9 +129,8 @@ class Pipe:
         self._link = None
         if self._watch is not None:
             self._watch.cancel()
-        for future, _ in waiting:
-            if not future.done():
-                future.set_exception(error)
+        for on_answer, _ in waiting:
+            on_answer(error)
 
     def _look(self) -> None:
         """Breaks a connection whose oldest call has waited too long: a half-open one would hang for ever."""
@@ -136,3 +140,12 @@ class Pipe:
             self._lost(TimeoutError("Redis did not answer in time"))
         else:
             self._watch = loop.call_later(self._timeout / 4, self._look)
+
+
+def _settle(future: asyncio.Future[Any], answer: Any) -> None:
+    if future.done():  # its caller was cancelled meanwhile
+        return
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)

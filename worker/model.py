@@ -24,11 +24,10 @@ from openai._models import FinalRequestOptions
 
 from readalong.errors import BadSettings, ModelError
 from readalong.settings import Settings
+from worker.body import Body
 
 #: Longest answer to a request that a server gave whole instead of streaming it, in bytes.
 _LONGEST_BODY: Final = 33_554_432
-#: Most of the body that is read at once, in bytes.
-_PIECE: Final = 65_536
 #: Models whose calls' addresses are kept: clients may name any.
 _MOST_MODELS: Final = 100
 
@@ -157,16 +156,8 @@ def _body(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
     """The body as it comes: read from aiohttp itself, past six generators between it and `aiter_bytes`."""
     stream = getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
     if isinstance(stream, aiohttp.ClientResponse) and not response.headers.get("content-encoding"):
-        return _read(stream.content)
+        return Body.of(stream.content).pieces()
     return response.aiter_bytes()
-
-
-async def _read(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
-    try:
-        while piece := await content.read(_PIECE):
-            yield piece
-    except aiohttp.ClientError as error:
-        raise httpx2.ReadError(str(error)) from error
 
 
 async def _framed(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

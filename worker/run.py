@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from readalong.errors import Fenced, ModelError, StoreUnavailable
-from readalong.events import Draft, merge_drafts
+from readalong.events import Draft
 from readalong.fold import Transcript
 from readalong.log import Claim, Log, Verdict
 from readalong.scripts import Argument
@@ -24,7 +24,7 @@ from readalong.terms import FIELDS
 from worker.chunks import Chunks
 from worker.meter import Meter
 from worker.model import Model
-from worker.tail import Tail
+from worker.tail import Cancelled, Tail
 from worker.values import malformed
 
 logger = logging.getLogger(__name__)
@@ -45,15 +45,11 @@ class Stop(StrEnum):
     TIMEOUT = "timeout"
 
 
-class _Cancelled(Exception):
-    """An append answered the cancel flag, which is its argument."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Order:
     stop: Stop
     by: str = ""
-    error: ModelError | None = None
+    error: Exception | None = None
 
 
 class Run:
@@ -70,7 +66,7 @@ class Run:
         self._loop = asyncio.get_running_loop()
         self._chunks = Chunks()
         self._meter = Meter(claim.waited, self._loop.time())
-        self._tail = Tail(log, job_id, claim, settings.redis_outage)
+        self._tail = Tail(log, job_id, claim, settings.redis_outage, self._cannot_write)
         self._order: _Order | None = None
         self._task: asyncio.Task[None] | None = None
         self._heard_at = 0.0
@@ -93,7 +89,7 @@ class Run:
             # An ended or erased job is over for the queue too; a fenced one belongs to another attempt.
             return fenced.code != "fenced"
 
-    def interrupt(self, stop: Stop, *, by: str = "", error: ModelError | None = None) -> None:
+    def interrupt(self, stop: Stop, *, by: str = "", error: Exception | None = None) -> None:
         """Stops the run; the first order counts. Does nothing once the model's stream is over."""
         if self._order is not None or self._complete or (self._task is not None and self._task.done()):
             return
@@ -101,35 +97,35 @@ class Run:
         if self._task is not None:
             self._task.cancel()
 
+    def _cannot_write(self, error: Exception) -> None:
+        if isinstance(error, Cancelled):
+            self.interrupt(Stop.CANCELLED, by=error.args[0])
+        else:
+            self.interrupt(Stop.FENCED if isinstance(error, Fenced) else Stop.TIMEOUT, error=error)
+
     async def _stream_to_end(self, request: dict[str, Any]) -> bool:
         self._task = asyncio.create_task(self._stream(request), name=f"stream {self.job_id}")
         self._watch_time()
-        error: ModelError | None = None
         try:
             await self._task
         except asyncio.CancelledError:
             if self._order is None:
                 raise
-        except _Cancelled as cancelled:
-            self._order = self._order or _Order(Stop.CANCELLED, by=cancelled.args[0])
-        except ModelError as failure:
-            error = failure
-        except StoreUnavailable:
-            error = ModelError("redis_outage", "Redis was away for longer than the worker waits.", retryable=True)
-        except Fenced:
-            raise
-        except MemoryError:
-            raise  # this process has no use for the job, another may
-        except Exception:
-            # Without an end here the job would come back and break as often as it may be tried, its watchers waiting.
-            logger.exception("job %s: the run broke", self.job_id)
-            error = ModelError("internal_error", "The worker failed; it is in its log.", retryable=True)
+        except Exception as error:
+            self._order = self._order or _Order(Stop.TIMEOUT, error=error)
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-        return await self._end(self._order or _Order(Stop.TIMEOUT, error=error))
+        return await self._end(self._order or _Order(Stop.TIMEOUT))
 
     async def _stream(self, request: dict[str, Any]) -> None:
+        """Reads the model to its end, and appends what it says."""
+        try:
+            await self._call_until_begun(request)
+        finally:
+            await self._tail.leave()
+
+    async def _call_until_begun(self, request: dict[str, Any]) -> None:
         """Calls the model until it has begun to answer, and reads it to its end."""
         retries = 0
         while True:
@@ -171,19 +167,32 @@ class Run:
                     messages = decoder.feed(piece)
                 except ValueError as error:
                     raise malformed(f"that is none: {error}") from None
-                if await self._take(messages):
+                if self._take(messages, len(piece)):
+                    while self._tail.busy:
+                        await self._answered()
                     self._complete = True
                     await self._read_out(pieces)
                     return
+                if self._tail.full:
+                    await self._answered()
         if not self._chunks.finished:
             raise ModelError("model_cut", "The model's stream ended before its answer did.", retryable=True)
+        while self._tail.busy:
+            await self._answered()
 
-    async def _take(self, messages: Iterable[Message]) -> bool:
-        """Appends what a piece of the body held, in one call. Answers whether the model is done."""
+    async def _answered(self) -> None:
+        """Waits for Redis. Nobody reads the model meanwhile, so that it cannot be said to have fallen silent."""
+        self._heard_at = math.inf
+        await self._tail.answered()
+        self._heard_at = self._loop.time()
+
+    def _take(self, messages: Iterable[Message], size: int) -> bool:
+        """Appends what a piece of the body held, `size` bytes. Answers whether the model is done. Raises ModelError."""
         drafts: list[Draft] = []
         done = False
         failure: ModelError | None = None
         heard = self._chunks.count
+        now = self._loop.time()
         for message in messages:
             if message.data == b"[DONE]":
                 done = True
@@ -194,16 +203,12 @@ class Run:
                 # What came before it in the same piece was said, and watchers shall see it.
                 failure = error
                 break
-            self._heard_at = self._loop.time()
+            self._heard_at = now
         if self._chunks.count > heard:
-            self._meter.token(self._loop.time())
+            self._meter.token(now)
         if drafts:
-            # While Redis is away nobody reads the model, so that it cannot be said to have fallen silent.
-            self._heard_at = math.inf
-            flag = await self._tail.append(merge_drafts(drafts))
-            self._heard_at = self.looked_at = self._loop.time()
-            if flag is not None:
-                raise _Cancelled(flag)
+            self._tail.add(drafts, size)
+            self.looked_at = now
         if failure is not None:
             raise failure
         return done
@@ -219,9 +224,11 @@ class Run:
 
     async def _end(self, order: _Order) -> bool:
         """Writes how it ended. Answers whether the job has ended."""
-        error = order.error
         if order.stop is Stop.FENCED:
+            if order.error is not None:
+                raise order.error
             return False
+        error = None if order.error is None else self._failure(order.error)
         if order.stop is Stop.DRAIN:
             await self._log.hand_over(self.job_id, self._claim.fence, "worker_stopped", counts=False)
             return False
@@ -237,6 +244,18 @@ class Run:
         else:
             await self._finish(self._chunks.close(), "done", {"finish_reason": self._chunks.finish_reason})
         return True
+
+    def _failure(self, error: Exception) -> ModelError:
+        """What the job's end says of an exception. Raises MemoryError."""
+        if isinstance(error, ModelError):
+            return error
+        if isinstance(error, MemoryError):
+            raise error  # this process has no use for the job, another may
+        if isinstance(error, StoreUnavailable):
+            return ModelError("redis_outage", "Redis was away for longer than the worker waits.", retryable=True)
+        # Without an end the job would come back and break as often as it may be tried, its watchers waiting.
+        logger.error("job %s: the run broke", self.job_id, exc_info=error)
+        return ModelError("internal_error", "The worker failed; it is in its log.", retryable=True)
 
     async def _finish(self, drafts: list[Draft], end: str, fields: dict[str, Any]) -> None:
         chunks = self._chunks

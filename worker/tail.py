@@ -9,12 +9,14 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from readalong.errors import Fenced, StoreUnavailable
-from readalong.events import SPAN, Draft, Event, merge
+from readalong.events import SPAN, Draft, Event, merge, merge_drafts
 from readalong.log import Appended, Claim, Log, encode
 from readalong.scripts import Argument
 
 logger = logging.getLogger(__name__)
 
+#: Bytes of the model's body whose events may gather while an append is in flight; beyond them nobody reads the model.
+_MOST_GATHERED: Final = 65_536
 #: Beyond so many events, its own or those of the attempts before it, a log is not compacted: one script call rewrites
 #: it, and Redis serves nobody meanwhile.
 _MOST: Final = 100_000
@@ -24,10 +26,21 @@ _MOST_BEFORE: Final = 10_000
 _VOID: Final = ("content", b'{"content":""}')
 
 
-class Tail:
-    """Keeps the attempt's events until its end: Redis may lose its newest ones (a failover, a restart without AOF)."""
+class Cancelled(Exception):
+    """An append answered the cancel flag, which is its argument."""
 
-    def __init__(self, log: Log, job_id: str, claim: Claim, outage: float) -> None:
+
+class Tail:
+    """Keeps the attempt's events until its end: Redis may lose its newest ones (a failover, a restart without AOF).
+
+    One append is in flight at a time; what is added meanwhile gathers, and leaves merged when its answer has come.
+    `on_trouble` is called at most once, with what ends the writing: Cancelled, Fenced, StoreUnavailable (the outage's
+    limit), or a bug. Whoever waits in `answered` then waits until it is cancelled.
+    """
+
+    def __init__(
+        self, log: Log, job_id: str, claim: Claim, outage: float, on_trouble: Callable[[Exception], None]
+    ) -> None:
         """`outage` is seconds to wait for a Redis that is away."""
         self._log = log
         self._job_id = job_id
@@ -38,25 +51,49 @@ class Tail:
         self._start = claim.last_seq - len(self._kept)
         self._written = claim.last_seq
         self._outage = outage
+        self._on_trouble = on_trouble
+        self._gathered: list[Draft] = []
+        self._gathered_bytes = 0
+        self._mending: asyncio.Task[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        #: Whether an append is in flight; after trouble for ever.
+        self.busy = False
+        self._left = False
 
-    async def append(self, drafts: list[Draft]) -> str | None:
-        """Appends, and answers the cancel flag, None if unset. Raises Fenced, StoreUnavailable (the outage limit)."""
-        events = encode(drafts)
-        self._kept += events
+    @property
+    def full(self) -> bool:
+        """Whether so much has gathered that `answered` is to be awaited before more is added."""
+        return self._gathered_bytes > _MOST_GATHERED
+
+    def add(self, drafts: list[Draft], size: int) -> None:
+        """Appends, now or with the answer that is awaited. `size`: bytes that they were read from."""
+        self._gathered += drafts
+        if self.busy:
+            self._gathered_bytes += size
+        else:
+            self._send()
+
+    async def answered(self) -> None:
+        """Waits for the answer to the append in flight. For one caller at a time."""
+        self._waiter = asyncio.get_running_loop().create_future()
         try:
-            answer = await self._log.append(self._job_id, self._fence, self._written + 1, events)
-        except StoreUnavailable:
-            if not self._outage:
-                raise
-            return await self._write(self._append, self._outage)
-        if answer.gap:
-            return await self._write(self._append, self._outage)
-        self._written = answer.last_seq
-        return answer.flag
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    async def leave(self) -> None:
+        """Appends nothing more but by `finish`, and hears no answer any more."""
+        self._left = True
+        if self._mending is not None:
+            self._mending.cancel()
+            await asyncio.wait([self._mending])
 
     async def finish(self, drafts: list[Draft], fields: dict[str, Argument]) -> None:
-        """Appends the last events and ends the job. Waits for Redis as long as it takes. Raises Fenced."""
-        self._kept += encode(drafts)
+        """Appends the last events and ends the job, after `leave`. Waits for Redis as long as it takes. Raises Fenced.
+
+        An append may still be in flight: what it writes is skipped here, or the other way round.
+        """
+        self._kept += encode([*merge_drafts(self._gathered), *drafts])
 
         async def write(first: int, events: list[tuple[str, bytes]]) -> Appended:
             return await self._log.finish(self._job_id, self._fence, first, events, fields)
@@ -79,6 +116,52 @@ class Tail:
             await self._log.compact(self._job_id, self._claim.attempt, self._start + 1, entries)
         except StoreUnavailable as error:
             logger.info("job %s: its log stays as it is: %s", self._job_id, error)
+
+    def _send(self) -> None:
+        events = encode(merge_drafts(self._gathered))
+        self._gathered, self._gathered_bytes = [], 0
+        self._kept += events
+        self.busy = True
+        if not self._log.send(self._job_id, self._fence, self._written + 1, events, self._heard):
+            self._mend()
+
+    def _heard(self, answer: Appended | Exception) -> None:
+        if self._left:
+            return
+        if isinstance(answer, Fenced):
+            self._fail(answer)
+        elif isinstance(answer, Exception) or answer.gap:
+            self._mend()
+        else:
+            self._written = answer.last_seq
+            self._go_on(answer.flag)
+
+    def _go_on(self, flag: str | None) -> None:
+        """After an append: tells of the flag, or sends what has gathered."""
+        if flag is not None:
+            self._fail(Cancelled(flag))
+            return
+        self.busy = False
+        if self._gathered:
+            self._send()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _fail(self, error: Exception) -> None:
+        self._left = True
+        self._on_trouble(error)
+
+    def _mend(self) -> None:
+        """Sends again until all that was sent is written, in a task, for the model may be silent meanwhile."""
+        self._mending = asyncio.create_task(self._mended(), name=f"append {self._job_id}")
+
+    async def _mended(self) -> None:
+        try:
+            flag = await self._write(self._append, self._outage)
+        except Exception as error:
+            self._fail(error)
+        else:
+            self._go_on(flag)
 
     async def _append(self, first: int, events: list[tuple[str, bytes]]) -> Appended:
         return await self._log.append(self._job_id, self._fence, first, events)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from readalong.errors import Fenced, ModelError
 from readalong.events import Event
 from readalong.log import Appended, Claim, Verdict
 from readalong.settings import Settings
-from tests.support.waiting import WITHIN
+from tests.support.waiting import WITHIN, until
 from tests.worker.raw import DONE, HELLO
 from worker.run import Stop
 from worker.runner import Runner
@@ -50,6 +50,18 @@ class Gate:
             await self.open.wait()
         self.passed.append(name)
 
+    def soon(self, name: str, then: Callable[[], None]) -> None:
+        """The same for what waits in no task; held there, it is forgotten."""
+
+        def step() -> None:
+            if name == self.held:
+                self.reached.set()
+            else:
+                self.passed.append(name)
+                then()
+
+        asyncio.get_running_loop().call_soon(step)
+
 
 class FakeModel:
     """Says hello twice; `streams` is how many of its streams are open."""
@@ -58,6 +70,8 @@ class FakeModel:
         self._gate = gate
         self.streams = 0
         self.calls = 0
+        self.says = [HELLO, HELLO + DONE]
+        self.read = 0
 
     def clean(self, message: str) -> str:
         return message
@@ -76,18 +90,21 @@ class FakeModel:
             await self._gate.step("leave")
 
     async def _pieces(self) -> Any:
-        for number, piece in enumerate((HELLO, HELLO + DONE)):
+        for number, piece in enumerate(self.says):
             await self._gate.step(f"piece {number}")
+            self.read += len(piece)
             yield piece
         await self._gate.step("rest")
 
 
 class FakeLog:
-    """A log that remembers its end, and takes nothing after it."""
+    """A log that remembers its end, and takes nothing after it. Without a connection every append is `append`'s."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, *, connected: bool, answer: Appended | Fenced | None) -> None:
         self._gate = gate
         self._appends = 0
+        self._connected = connected
+        self._answer = answer
         self.last_seq = 2
         self.end: str | None = None
         self.error: dict[str, Any] | None = None
@@ -96,6 +113,19 @@ class FakeLog:
     async def claim(self, job_id: str, worker: bytes, token: str) -> Claim:
         await self._gate.step("claim")
         return Claim(Verdict.RUN, 1, 2, 0.5, model="m", request=b'{"messages":[]}')
+
+    def send(
+        self,
+        job_id: str,
+        attempt: int,
+        first: int,
+        events: Sequence[tuple[str, bytes]],
+        on_answer: Callable[[Appended | Exception], None],
+    ) -> bool:
+        if self._connected:
+            number, self._appends = self._appends, self._appends + 1
+            self._gate.soon(f"append {number}", lambda: on_answer(self._answer or self._write(first, events)))
+        return self._connected
 
     async def append(self, job_id: str, attempt: int, first: int, events: Sequence[tuple[str, bytes]]) -> Appended:
         number, self._appends = self._appends, self._appends + 1
@@ -144,9 +174,11 @@ class FakeIndex:
 class Stage:
     """A runner among fakes, held at one step."""
 
-    def __init__(self, held: str, **settings: Any) -> None:
+    def __init__(
+        self, held: str, *, connected: bool = True, answer: Appended | Fenced | None = None, **settings: Any
+    ) -> None:
         self.gate = Gate(held)
-        self.log = FakeLog(self.gate)
+        self.log = FakeLog(self.gate, connected=connected, answer=answer)
         self.model = FakeModel(self.gate)
         self.index = FakeIndex(self.gate)
         known = Settings(redis_url=AnyUrl("redis://127.0.0.1:1/0"), **settings)
@@ -194,10 +226,11 @@ async def test_a_run_that_nothing_stops_passes_every_step_and_leaves_nothing() -
     stage.check_empty()
 
 
+@pytest.mark.parametrize("connected", [True, False])
 @pytest.mark.parametrize("step", STEPS)
-async def test_a_run_that_is_cancelled_from_outside_leaves_nothing(step: str) -> None:
+async def test_a_run_that_is_cancelled_from_outside_leaves_nothing(step: str, *, connected: bool) -> None:
     """As the worker's close does, or a second signal."""
-    stage = Stage(step)
+    stage = Stage(step, connected=connected)
     await stage.held()
     stage.task.cancel()
     assert await stage.outcome() == "cancelled"
@@ -208,6 +241,7 @@ async def test_a_run_that_is_cancelled_from_outside_leaves_nothing(step: str) ->
 STREAMING = ("call", "piece 0", "append 0", "piece 1", "append 1")
 
 
+@pytest.mark.parametrize("connected", [True, False])
 @pytest.mark.parametrize("step", STREAMING)
 @pytest.mark.parametrize(
     ("stop", "outcome", "end", "handed_over"),
@@ -219,9 +253,9 @@ STREAMING = ("call", "piece 0", "append 0", "piece 1", "append 1")
     ],
 )
 async def test_an_order_to_stop_is_obeyed_at_every_step_and_leaves_nothing(
-    step: str, stop: Stop, outcome: str, end: str | None, handed_over: str | None
+    step: str, stop: Stop, outcome: str, end: str | None, handed_over: str | None, *, connected: bool
 ) -> None:
-    stage = Stage(step)
+    stage = Stage(step, connected=connected)
     await stage.held()
     error = ModelError("model_timeout", "too late", retryable=True) if stop is Stop.TIMEOUT else None
     stage.runner.runs[JOB].interrupt(stop, by="me", error=error)
@@ -230,6 +264,45 @@ async def test_an_order_to_stop_is_obeyed_at_every_step_and_leaves_nothing(
     assert (stage.log.end, stage.log.handed_over) == (end, handed_over)
     assert stage.index.closed is (outcome == "ended")
     assert stage.model.calls == 1
+    stage.check_empty()
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "end", "closed"),
+    [
+        (Fenced("no", code="fenced"), "retry", None, False),
+        (Fenced("no", code="ended"), "ended", None, True),
+        (Appended(False, 3, "me"), "ended", "cancelled", True),
+    ],
+)
+async def test_what_an_append_answers_stops_a_run_that_waits_for_its_model(
+    answer: Appended | Fenced, outcome: str, end: str | None, closed: bool
+) -> None:
+    stage = Stage("piece 1", answer=answer)
+    assert await stage.outcome() == outcome
+    assert (stage.log.end, stage.log.handed_over, stage.index.closed) == (end, None, closed)
+    assert stage.gate.passed[:4] == ["claim", "call", "piece 0", "append 0"]
+    stage.check_empty()
+
+
+async def test_a_model_is_not_read_on_and_not_called_silent_when_too_much_waits_for_an_answer() -> None:
+    stage = Stage("append 0", gap_timeout=0.3, job_timeout=1)
+    stage.model.says = [HELLO] * 10_000
+    assert await stage.outcome() == "ended"
+    assert (stage.log.error or {})["code"] == "job_timeout"
+    assert 65_536 < stage.model.read < 65_536 + 3 * len(HELLO)
+    stage.check_empty()
+
+
+async def test_all_that_was_said_is_appended_before_the_end_is_written() -> None:
+    """The flag that the last answer carries is seen."""
+    stage = Stage("append 0")
+    await stage.held()
+    await until(lambda: stage.model.read == len(HELLO + HELLO + DONE))
+    assert "finish" not in stage.gate.passed
+    stage.runner.runs[JOB].interrupt(Stop.CANCELLED, by="me")
+    assert await stage.outcome() == "ended"
+    assert stage.log.end == "cancelled"
     stage.check_empty()
 
 
@@ -290,7 +363,7 @@ async def test_a_cancellation_from_outside_and_an_order_at_once_leave_nothing() 
         ({"job_timeout": 0.5}, "piece 1", "job_timeout"),
     ],
 )
-async def test_a_run_that_its_own_clock_stops_leaves_nothing(settings: dict[str, float], step: str, code: str) -> None:
+async def test_a_run_that_its_own_clock_stops_leaves_nothing(settings: dict[str, Any], step: str, code: str) -> None:
     stage = Stage(step, **settings)
     await stage.held()
     assert await stage.outcome() == "ended"

@@ -11,8 +11,7 @@ from readalong.errors import Fenced
 from tests.readalong.helpers import state, types
 from tests.readalong.jobs import OTHER_WORKER, WORKER
 from tests.worker.helpers import House, check_order, text_of
-from tests.worker.test_tail import DONE, say
-from worker.tail import Tail
+from tests.worker.test_tail import DONE, Told, say
 
 
 async def known(house: House, job_id: str) -> dict[str, bytes]:
@@ -29,8 +28,8 @@ async def forget(house: House, job_id: str, but: dict[str, bytes]) -> None:
         await house.redis.restore(name, 60_000, dump)
 
 
-async def begun(house: House, job_id: str, worker: bytes = WORKER, token: str = "first") -> Tail:
-    return Tail(house.log, job_id, await house.log.claim(job_id, worker, token), outage=5)
+async def begun(house: House, job_id: str, worker: bytes = WORKER, token: str = "first") -> Told:
+    return Told(house.log, job_id, await house.log.claim(job_id, worker, token), outage=5)
 
 
 @pytest.mark.parametrize("before", ["an append", "the end"])
@@ -79,7 +78,8 @@ async def test_a_later_attempt_keeps_its_numbers_though_nobody_has_the_lost_even
     dead = await begun(house, job_id)
     await dead.append(say("x"))
     then = await known(house, job_id)
-    await dead.append(say("y", "z"))
+    await dead.append(say("y"))
+    await dead.append(say("z"))
     heir = await begun(house, job_id, OTHER_WORKER, "second")
     await heir.append(say("a"))
     seen = await house.events(job_id)
@@ -144,7 +144,7 @@ async def test_a_job_that_was_cancelled_meanwhile_stays_so(house: House) -> None
     job_id = await house.write()
     then = await known(house, job_id)
     claim = await house.log.claim(job_id, WORKER, "first")
-    tail = Tail(house.log, job_id, claim, outage=5)
+    tail = Told(house.log, job_id, claim, outage=5)
     await forget(house, job_id, then)
     await house.log.cancel(job_id, "client", 0)
     before = await state(house.redis, house.keys, job_id)
@@ -159,7 +159,7 @@ async def test_a_job_that_redis_lost_altogether_is_gone_for_its_writer(house: Ho
     """Nobody but the client has the request; the writer stops, and makes nothing of half a job."""
     job_id = await house.write()
     claim = await house.log.claim(job_id, WORKER, "first")
-    tail = Tail(house.log, job_id, claim, outage=5)
+    tail = Told(house.log, job_id, claim, outage=5)
     await tail.append(say("a"))
     await forget(house, job_id, {})
     calls: dict[str, Callable[[], Awaitable[Any]]] = {

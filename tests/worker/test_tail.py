@@ -10,13 +10,13 @@ import pytest
 
 from readalong.errors import Fenced, StoreUnavailable
 from readalong.events import Draft, Event
-from readalong.log import Appended, Fence, Log
+from readalong.log import Appended, Claim, Fence, Log
 from readalong.scripts import Argument
 from tests.readalong.helpers import command, types
 from tests.readalong.jobs import WORKER
 from tests.support.waiting import until
 from tests.worker.helpers import House, text_of
-from worker.tail import Tail
+from worker.tail import Cancelled, Tail
 
 T = TypeVar("T")
 Trouble = Callable[[int], str | None]
@@ -66,6 +66,34 @@ class Flaky(Log):
         return answer
 
 
+@pytest.fixture(autouse=True)
+def _unmerged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the pieces of one append stay events of their own, so that an append has several."""
+    monkeypatch.setattr("worker.tail.merge_drafts", lambda drafts: drafts)
+
+
+class Told(Tail):
+    """A tail whose trouble is raised."""
+
+    def __init__(self, log: Log, job_id: str, claim: Claim, outage: float) -> None:
+        self.trouble: Exception | None = None
+        super().__init__(log, job_id, claim, outage, self._note)
+
+    async def append(self, drafts: list[Draft]) -> str | None:
+        """Appends, and answers the flag."""
+        self.add(drafts, 1)
+        await until(lambda: self.trouble is not None or not self.busy)
+        if isinstance(self.trouble, Cancelled):
+            return str(self.trouble)
+        if self.trouble is not None:
+            raise self.trouble
+        return None
+
+    def _note(self, error: Exception) -> None:
+        assert self.trouble is None
+        self.trouble = error
+
+
 def always(how: str) -> Trouble:
     return lambda _: how
 
@@ -74,12 +102,12 @@ def first(count: int, how: str) -> Trouble:
     return lambda call: how if call < count else None
 
 
-async def started(house: House, trouble: Trouble | None = None, outage: float = 5) -> tuple[str, Tail, Flaky]:
+async def started(house: House, trouble: Trouble | None = None, outage: float = 5) -> tuple[str, Told, Flaky]:
     """A running job with two events, and the tail of its first attempt."""
     job_id = await house.write()
     claim = await house.log.claim(job_id, WORKER, "token")
     log = Flaky(house, trouble or (lambda _: None))
-    return job_id, Tail(log, job_id, claim, outage), log
+    return job_id, Told(log, job_id, claim, outage), log
 
 
 def say(*texts: str) -> list[Draft]:

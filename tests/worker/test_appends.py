@@ -1,0 +1,195 @@
+"""Appends in flight: what gathers behind one, and what its answer brings about."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+import pytest
+from redis.exceptions import ConnectionError
+
+from readalong.connection import connect
+from readalong.errors import Fenced, StoreUnavailable
+from readalong.events import Draft
+from readalong.log import Appended, Claim, Log, Verdict
+from readalong.pipe import Pipe
+from tests.readalong.jobs import WORKER
+from tests.support.waiting import until
+from tests.worker.helpers import House, text_of
+from worker.tail import Cancelled, Tail
+
+OnAnswer = Callable[[Appended | Exception], None]
+
+
+class SlowLog:
+    """Answers what is sent when the test says so; what is sent again it writes at once."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, list[str]]] = []
+        self.again: list[tuple[int, list[str]]] = []
+        self.finished: list[tuple[int, list[str]]] = []
+        self.waiting: list[OnAnswer] = []
+        self.away = False
+
+    def send(self, job_id: str, attempt: int, first: int, events: Any, on_answer: OnAnswer) -> bool:
+        self.sent.append((first, texts(events)))
+        self.waiting.append(on_answer)
+        return True
+
+    async def append(self, job_id: str, attempt: int, first: int, events: Any) -> Appended:
+        self.again.append((first, texts(events)))
+        if self.away:
+            raise StoreUnavailable("away")
+        return Appended(False, first + len(events) - 1, None)
+
+    async def finish(self, job_id: str, attempt: int, first: int, events: Any, fields: Any) -> Appended:
+        self.finished.append((first, texts(events)))
+        return Appended(False, first + len(events) - 1, None)
+
+    def answer(self, answer: Appended | Exception) -> None:
+        self.waiting.pop(0)(answer)
+
+
+def texts(events: Sequence[tuple[str, bytes]]) -> list[str]:
+    return [orjson.loads(data)["content"] for _, data in events]
+
+
+def say(text: str) -> list[Draft]:
+    return [Draft("content", {"content": text})]
+
+
+def written(last_seq: int, flag: str | None = None) -> Appended:
+    return Appended(False, last_seq, flag)
+
+
+def tail_of(log: Any, outage: float = 5) -> tuple[Tail, list[Exception]]:
+    """A tail whose log ends at 2, and its troubles."""
+    troubles: list[Exception] = []
+    return Tail(log, "a-job", Claim(Verdict.RUN, 1, 2), outage, troubles.append), troubles
+
+
+def in_flight(*more: str) -> tuple[Tail, SlowLog, list[Exception]]:
+    """An append of "a" without an answer, and what has been added since."""
+    log = SlowLog()
+    tail, troubles = tail_of(log)
+    tail.add(say("a"), 1)
+    for text in more:
+        tail.add(say(text), 1)
+    return tail, log, troubles
+
+
+async def test_what_gathers_behind_an_append_leaves_as_one_event_with_its_answer() -> None:
+    tail, log, troubles = in_flight("b", "c")
+    assert log.sent == [(3, ["a"])]
+    log.answer(written(3))
+    assert log.sent == [(3, ["a"]), (4, ["bc"])]
+    log.answer(written(4))
+    assert not tail.busy
+    tail.add(say("d"), 1)
+    assert log.sent[2:] == [(5, ["d"])]
+    assert troubles == []
+
+
+@pytest.mark.parametrize("answer", [Appended(True, 1, None), ConnectionError("lost")])
+async def test_events_without_an_answer_are_sent_again_before_what_gathered(answer: Appended | Exception) -> None:
+    tail, log, troubles = in_flight("b")
+    log.answer(answer)
+    tail.add(say("c"), 1)
+    await until(lambda: len(log.sent) == 2)
+    assert (log.again, log.sent[1]) == ([(3, ["a"])], (4, ["bc"]))
+    log.answer(written(4))
+    assert (tail.busy, troubles) == (False, [])
+
+
+@pytest.mark.parametrize("answer", [Fenced("no", code="fenced"), written(3, "me")])
+async def test_nothing_is_sent_after_an_answer_that_ends_the_writing(answer: Appended | Fenced) -> None:
+    tail, log, troubles = in_flight("b")
+    log.answer(answer)
+    tail.add(say("c"), 1)
+    assert [str(error) for error in troubles] == ["no" if isinstance(answer, Fenced) else "me"]
+    assert isinstance(troubles[0], Fenced | Cancelled)
+    assert (len(log.sent), log.again) == (1, [])
+
+
+async def test_an_outage_beyond_the_limit_is_told_once_while_more_gathers() -> None:
+    log = SlowLog()
+    log.away = True
+    tail, troubles = tail_of(log, outage=0.1)
+    tail.add(say("a"), 1)
+    log.answer(ConnectionError("lost"))
+    tail.add(say("b"), 1)
+    await until(lambda: troubles)
+    assert [type(error) for error in troubles] == [StoreUnavailable]
+    assert {str(each) for each in log.again} == {str((3, ["a"]))}
+    log.away = False
+    await tail.leave()
+    await tail.finish([Draft("failed", {"content": "end"})], {})
+    assert log.finished == [(3, ["a", "b", "end"])]
+
+
+async def test_whoever_waits_for_an_answer_goes_on_with_it_and_finds_room() -> None:
+    tail, log, _ = in_flight()
+    full = []
+    for size in (65_536, 1):
+        tail.add(say("b"), size)
+        full.append(tail.full)
+    assert full == [False, True]
+    waiting = asyncio.create_task(tail.answered())
+    await asyncio.sleep(0)
+    log.answer(written(3))
+    await waiting
+    assert (tail.full, tail.busy) == (False, True)
+
+
+async def test_the_end_carries_what_gathered_and_a_late_answer_changes_nothing() -> None:
+    tail, log, troubles = in_flight("b", "c")
+    await tail.leave()
+    await tail.finish([Draft("cancelled", {"content": "end"})], {})
+    log.answer(ConnectionError("late"))
+    assert (log.finished, log.again, troubles) == ([(3, ["a", "bc", "end"])], [], [])
+
+
+async def test_leaving_ends_the_sending_again() -> None:
+    log = SlowLog()
+    log.away = True
+    tail, troubles = tail_of(log)
+    tail.add(say("a"), 1)
+    log.answer(ConnectionError("lost"))
+    await until(lambda: log.again)
+    await tail.leave()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert troubles == []
+
+
+async def test_over_the_pipe_each_event_comes_once_though_redis_forgets_the_script_and_drops_connections(
+    house: House,
+) -> None:
+    job_id = await house.write()
+    claim = await house.log.claim(job_id, WORKER, "token")
+    redis = connect(house.settings)
+    pipe = Pipe(redis, 5)
+    troubles: list[Exception] = []
+    log = Log(redis, house.settings, pipe)
+    tail = Tail(log, job_id, claim, 30, troubles.append)
+    said = ""
+    try:
+        for turn in range(60):
+            if turn % 20 == 5:
+                await house.redis.script_flush()
+            if turn % 20 == 15:
+                await house.redis.client_kill_filter(_type="normal", skipme=True)
+            tail.add(say(f"{turn} "), 1)
+            said += f"{turn} "
+            await asyncio.sleep(0)
+        await until(lambda: not tail.busy)
+        assert text_of(await house.events(job_id)) == said
+        await house.redis.set(house.keys.cancel(job_id), "me")
+        tail.add(say("more"), 1)
+        await until(lambda: troubles)
+        assert [(type(error), str(error)) for error in troubles] == [(Cancelled, "me")]
+    finally:
+        await tail.leave()
+        await pipe.close()
+        await redis.aclose()
