@@ -83,7 +83,9 @@ class Run:
             if self._claim.verdict is not Verdict.RUN:
                 await self._end_for_another()
                 return True
-            return await self._stream_to_end(self._request(self._claim.request, self._claim.model))
+            if self._order is None:
+                await self._stream_to_end(self._request(self._claim.request, self._claim.model))
+            return await self._end(self._order or _Order(Stop.TIMEOUT))
         except Fenced as fenced:
             logger.info("job %s: attempt %d stops: %s", self.job_id, self._claim.attempt, fenced.code)
             # An ended or erased job is over for the queue too; a fenced one belongs to another attempt.
@@ -103,7 +105,7 @@ class Run:
         else:
             self.interrupt(Stop.FENCED if isinstance(error, Fenced) else Stop.TIMEOUT, error=error)
 
-    async def _stream_to_end(self, request: dict[str, Any]) -> bool:
+    async def _stream_to_end(self, request: dict[str, Any]) -> None:
         self._task = asyncio.create_task(self._stream(request), name=f"stream {self.job_id}")
         self._watch_time()
         try:
@@ -116,7 +118,6 @@ class Run:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-        return await self._end(self._order or _Order(Stop.TIMEOUT))
 
     async def _stream(self, request: dict[str, Any]) -> None:
         """Reads the model to its end, and appends what it says."""

@@ -13,10 +13,10 @@ from arq import Retry
 
 from readalong.errors import StoreUnavailable
 from readalong.index import Index
-from readalong.log import Claim, Log, Verdict
+from readalong.log import Log, Verdict
 from readalong.settings import Settings
 from worker.model import Model
-from worker.run import Run
+from worker.run import Run, Stop
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,9 @@ class Runner:
     ) -> None:
         """`worker` is what jobs say of their worker: id, host, pid. `broken` is called when the memory is used up."""
         self.runs: dict[str, Run] = {}
-        self._claims: dict[str, asyncio.Task[Claim]] = {}
+        self._begun: dict[str, asyncio.Task[bool]] = {}
+        #: Jobs that arq does not run after all.
+        self._unwanted: set[str] = set()
         self._settings = settings
         self._log = log
         self._index = index
@@ -44,54 +46,59 @@ class Runner:
         self._broken = broken
         self._worker = orjson.dumps(worker)
 
-    def claim(self, job_id: str) -> None:
-        """Begins to claim a job that arq is about to run: arq first reads its own description, which takes as long."""
-        claiming = self._log.claim(job_id, self._worker, secrets.token_hex(8))
-        self._claims[job_id] = asyncio.create_task(claiming, name=f"claim {job_id}")
+    def begin(self, job_id: str) -> None:
+        """Claims and runs a job that arq is about to call `generate` for: arq first reads its own description, which
+        takes as long as to claim the job and to call the model."""
+        self._begun[job_id] = asyncio.create_task(self._run(job_id), name=f"run {job_id}")
 
     async def run(self, job_id: str) -> None:
-        """Runs one attempt. Raises arq's Retry when the job is to stay in the queue."""
+        """Waits for the end of one attempt. Raises arq's Retry when the job is to stay in the queue."""
+        if job_id not in self._begun:
+            self.begin(job_id)
+        if not await self._begun[job_id]:
+            raise Retry
+
+    async def give_up(self, job_id: str) -> None:
+        """arq does not run a job after all: it goes to the next attempt, which loses nothing by it."""
+        self._unwanted.add(job_id)
+        if (run := self.runs.get(job_id)) is not None:
+            run.interrupt(Stop.DRAIN)
+        if (begun := self._begun.get(job_id)) is not None:
+            await begun
+
+    def forget(self, job_id: str) -> None:
+        """The job's task is over."""
+        self._unwanted.discard(job_id)
+        begun = self._begun.pop(job_id, None)
+        if begun is not None and not begun.cancel() and not begun.cancelled():
+            begun.exception()  # arq was told, or has failed itself before it would have been
+
+    async def _run(self, job_id: str) -> bool:
+        """Runs one attempt. Answers False when the job is to stay in the queue."""
         try:
-            if job_id not in self._claims:
-                self.claim(job_id)
-            claim = await self._claims.pop(job_id)
+            claim = await self._log.claim(job_id, self._worker, secrets.token_hex(8))
             if claim.verdict is Verdict.UNKNOWN:
                 # The sweep enqueues it again, for a newer worker.
                 logger.error("job %s has a schema that this worker does not know", job_id)
-                return
-            if claim.verdict in (Verdict.GONE, Verdict.ENDED):
-                ended = True
-            else:
+                return True
+            if claim.verdict not in (Verdict.GONE, Verdict.ENDED):
                 run = self.runs[job_id] = Run(self._settings, self._log, self._model, job_id, claim)
+                if job_id in self._unwanted:
+                    run.interrupt(Stop.DRAIN)
                 try:
-                    ended = await run.go()
+                    if not await run.go():
+                        return False
                 finally:
                     del self.runs[job_id]
-            if ended:
-                await self._index.close(job_id)
-                return
+            await self._index.close(job_id)
+            return True
         except StoreUnavailable as error:
             # The lease stays, and runs out; whoever takes the job then finds in the log where it stands.
             logger.warning("job %s: %s; it stays in the queue", job_id, error)
         except MemoryError:
             logger.critical("job %s: out of memory; the worker ends", job_id)
             self._broken()
-        raise Retry
-
-    async def give_up(self, job_id: str) -> None:
-        """arq does not run a job after all: what is claimed goes to the next attempt, which loses nothing by it.
-
-        Raises Fenced, StoreUnavailable.
-        """
-        claiming = self._claims.pop(job_id, None)
-        if claiming is not None and (claim := await claiming).verdict is Verdict.RUN:
-            await self._log.hand_over(job_id, claim.fence, "worker_stopped", counts=False)
-
-    def forget(self, job_id: str) -> None:
-        """The job's task is over."""
-        claiming = self._claims.pop(job_id, None)
-        if claiming is not None and not claiming.cancel() and not claiming.cancelled():
-            claiming.exception()  # nobody waited for it; what it says is known by the lease that runs out
+        return False
 
 
 async def generate(ctx: dict[Any, Any], job_id: str) -> None:

@@ -19,7 +19,7 @@ import orjson
 from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
-from readalong.errors import Fenced, StoreUnavailable
+from readalong.errors import StoreUnavailable
 from readalong.index import Index
 from readalong.log import Log
 from readalong.pipe import Pipe
@@ -172,7 +172,7 @@ class WokenWorker(Worker):
             self._start(job)
 
     def _start(self, job: Taken) -> None:
-        self._runner.claim(job.job_id)
+        self._runner.begin(job.job_id)
         task = self.tasks[job.job_id] = self.loop.create_task(self.run_job(job.job_id, job.score))
         task.add_done_callback(lambda done: self._stopped(job.job_id, done))
 
@@ -199,10 +199,7 @@ class WokenWorker(Worker):
 
     async def finish_failed_job(self, job_id: str, _: bytes | None) -> None:
         """arq cannot read its own description of the job: the sweep writes it again."""
-        try:
-            await self._runner.give_up(job_id)
-        except (Fenced, StoreUnavailable) as error:
-            logger.warning("job %s: %s; the next attempt counts as lost", job_id, error)
+        await self._runner.give_up(job_id)
         await self.finish_job(job_id, True)
 
     async def _renew(self) -> None:
