@@ -121,8 +121,7 @@ class Settings(BaseSettings):
     )
     send_timeout: PositiveSeconds = Field(
         default=60,
-        description="Seconds that a client may read nothing, or less than some 100 KB, or send nothing of a request "
-        "that it has begun, before it is closed.",
+        description="Seconds that a client may do nothing (read some 100 KB, send on a request) before it is closed.",
     )
     feed_bytes: int = Field(
         default=1_048_576,

@@ -163,7 +163,7 @@ def test_a_model_explains_the_failure_that_it_was_told_to_make_and_no_other(
 
 def test_a_deadline_explains_the_end_after_it_only(tmp_path: Path) -> None:
     made = clean()
-    fails(made, "job_timeout", deadline=str(int((START + 101) * 1000)))
+    fails(made, "deadline_exceeded", deadline=str(int((START + 101) * 1000)))
     assert rules(made, tmp_path) == []
     made.log("z1")["hash"]["deadline"] = str(int((START + 102) * 1000))
     assert rules(made, tmp_path) == [Rule.UNDISTURBED]

@@ -80,9 +80,9 @@ async def _all_forgotten(jobs: list[Job], told: dict[str, list[int]]) -> bool:
 
 
 def _lasting(stack: Stack) -> list[str]:
-    """The keys of Redis, without what only says that somebody swept or looked lately."""
-    passing = {stack.keys.sweep, stack.keys.orphans_from}
-    return [name for name in stack.key_names() if name not in passing]
+    """The keys of Redis, without what only says that somebody swept, looked, took or was heard lately."""
+    passing = (stack.keys.sweep, stack.keys.orphans_from, stack.keys.heard, stack.keys.taken(""))
+    return [name for name in stack.key_names() if not name.startswith(passing)]
 
 
 async def test_a_job_that_nobody_hears_of_for_longer_than_its_time_to_live_is_there(stack: Stack) -> None:

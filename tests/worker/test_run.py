@@ -78,7 +78,7 @@ async def test_an_ordinary_answer_is_told_whole_with_its_metrics(house: House, m
     assert (metrics["prompt_tokens"], metrics["total_tokens"]) == (usage["prompt_tokens"], usage["total_tokens"])
     assert 0 <= metrics["queue_seconds"] <= metrics["time_to_first_token"] <= metrics["total_seconds"] < 20
     assert 0.05 <= metrics["time_to_first_token_from_call"] <= metrics["time_to_first_token"]
-    assert 100 < metrics["tokens_per_second"] < 4000
+    assert metrics["tokens_per_second"] >= sent / metrics["total_seconds"]
 
 
 async def test_the_log_of_an_ended_job_is_stored_in_few_entries(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

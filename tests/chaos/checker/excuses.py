@@ -119,11 +119,14 @@ class Excuses:
             longest = max(longest, over - begin)
         return longest >= float(self._history.run["outage"])
 
+    @staticmethod
+    def _deadline(job: Job) -> bool:
+        """Its deadline was over."""
+        return job.ended is not None and "deadline" in job.hash and job.ended >= int(job.hash["deadline"]) / 1000
+
     def _job_timeout(self, job: Job, faults: list[Line]) -> bool:
-        """Its deadline was over, or its time ran out: its model spoke for so long, or something kept it waiting."""
+        """Its time ran out: its model spoke for so long, or something kept it waiting."""
         assert job.ended is not None
-        if "deadline" in job.hash and job.ended >= int(job.hash["deadline"]) / 1000:
-            return True
         limit = self._seconds("job_timeout", 3600.0)
         calls = self._history.calls_of[job.tag or ""]
         spoke = any(call.closed is not None and (call.closed.t or 0.0) - call.t >= limit - 1.0 for call in calls)
@@ -221,4 +224,5 @@ _EXPLAINED: Final[Mapping[str, Callable[[Excuses, Job, list[Line]], bool]]] = {
     "worker_lost": Excuses._worker_lost,
     "redis_outage": Excuses._redis_outage,
     "job_timeout": Excuses._job_timeout,
+    "deadline_exceeded": lambda _, job, __: Excuses._deadline(job),
 }
