@@ -307,12 +307,8 @@ class Log:
                 return [_readable(fields) for fields in await pipe.execute()]
 
     async def standings(self, job_ids: Sequence[str]) -> list[tuple[str, int, int | None] | None]:
-        """Status, attempt and deadline (ms, or None) of many jobs in one round trip; None for each that is gone."""
-        with translated():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for job_id in job_ids:
-                    pipe.hmget(self._keys.job(job_id), ["status", "attempt", "deadline"])
-                answers = await pipe.execute()
+        """Status, attempt and deadline (ms, or None) of many jobs in one command; None for each that is gone."""
+        answers = await self._run("standings", [self._keys.job(job_id) for job_id in job_ids])
         return [
             None
             if status is None

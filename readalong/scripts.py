@@ -17,7 +17,18 @@ from readalong.pipe import Pipe
 LOG_SCRIPTS: Final = ("submit", "claim", "restore", "append", "finish", "cancel", "handover", "expire", "compact")
 #: Those of the queue that share lua/leases.lua.
 LEASE_SCRIPTS: Final = ("take", "renew", "release")
-QUEUE_SCRIPTS: Final = ("room", "list", "enqueue", "take", "renew", "release", "attend", "orphans", "unlist")
+QUEUE_SCRIPTS: Final = (
+    "room",
+    "list",
+    "enqueue",
+    "take",
+    "renew",
+    "release",
+    "attend",
+    "orphans",
+    "unlist",
+    "standings",
+)
 
 Argument = str | bytes | int
 
