@@ -81,6 +81,7 @@ class WokenWorker(Worker):
 
     def stop(self) -> None:
         """Takes nothing new, lets the streams run for the drain time, hands over the rest, and ends `main`."""
+        logger.info("worker %s stops: it takes nothing new", self._id)
         self._stopping.set()
         self._slot_free.set()
 
@@ -238,9 +239,7 @@ class WokenWorker(Worker):
     async def _drain(self) -> None:
         running = list(self.tasks.values())
         if running:
-            logger.info(
-                "worker %s stops; %d jobs may end within %g s", self._id, len(running), self._settings.drain_timeout
-            )
+            logger.info("%d jobs may end within %g s", len(running), self._settings.drain_timeout)
             await asyncio.wait(running, timeout=self._settings.drain_timeout)
         # A run that waits for Redis cannot hand over: `close` cancels it.
         deadline = self.loop.time() + self._settings.redis_timeout

@@ -19,7 +19,7 @@ async def assert_cancelled(job: Job, by: str = "client") -> None:
     end = log[-1].fields
     assert (shown["status"], log[-1].event, end["by"]) == ("cancelled", "cancelled", by)
     assert end["content"] == shown["content"] == text(log)
-    assert job.text.startswith(text(log))
+    assert job.text.startswith(text(log)[: len(job.text)])  # an endless one may be in its second round
     assert shown["metrics"] == end["metrics"]
     await job.model_let_go()
     redis, keys = job.stack.redis, job.stack.keys

@@ -166,7 +166,8 @@ def test_a_job_has_one_right_end_however_the_model_behaves(seen: Seen, fault: Fa
     else:
         said = "".join(tokens_for(seen.body)[: fault.tokens])
         assert text(seen.log).startswith(said)
-        assert text_for(seen.body).startswith(text(seen.log))
+        whole = text_for(seen.body)
+        assert whole.startswith(text(seen.log)[: len(whole)])  # an endless one may be in its second round
     assert seen.shown["content"] == text(seen.log)
     assert seen.shown["metrics"] == seen.log[-1].fields["metrics"]
 

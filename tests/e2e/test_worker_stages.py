@@ -80,8 +80,9 @@ async def test_a_worker_that_is_stopped_hands_over_at_every_stage_and_uses_no_at
     with staged(stack, READALONG_DRAIN_TIMEOUT="0", READALONG_LEASE="60") as one:
         await one.hold(on_worker_lost="fail")
         one.worker.term()
-        one.go("taken")
         await until(lambda: "stops" in one.worker.output, "the worker to notice")
+        one.go("taken")
+        await until(lambda: "may end within" in one.worker.output, "the take to be given back")
         one.go("claimed", "finishing", "ended")
         assert await asyncio.to_thread(one.worker.wait) == 0
         one.heir.cont()
