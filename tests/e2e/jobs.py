@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
 from demomodel import text_for
 from tests.support.client import Answer, Watcher, call
-from tests.support.history import text
+from tests.support.history import assert_whole, text
 from tests.support.stack import Process, Stack
 from tests.support.waiting import until
 
@@ -102,3 +103,19 @@ async def submit(
     answer = await call("POST", f"{url or stack.url}/v1/jobs", body, headers)
     assert answer.status == 202, answer
     return Job(stack, body, answer.json())
+
+
+async def watched(stack: Stack, tokens: int = 60, rate: float = 100) -> tuple[Job, asyncio.Task[Watcher]]:
+    """A job in mid-stream, and a watcher of it who must not lose his connection to the API."""
+    job = await submit(stack, paced(tokens=tokens, rate=rate))
+    watching = asyncio.create_task(job.watcher(resumes=False).run())
+    await job.says(0.2)
+    return job, watching
+
+
+async def assert_unharmed(job: Job, watching: asyncio.Task[Watcher]) -> None:
+    """One attempt, the whole text, and no gap for the watcher."""
+    shown = await job.ended()
+    log = job.stack.log_of(job.id)
+    assert_whole(log, (await watching).history)
+    assert (shown["status"], shown["attempt"], text(log)) == ("done", 1, job.text)

@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.jobs import Job, chat, paced, submit
-from tests.support.client import Watcher
-from tests.support.history import assert_whole, text
+from tests.e2e.jobs import assert_unharmed, chat, submit, watched
+from tests.support.history import assert_whole
 from tests.support.proxy import Route
 from tests.support.stack import Stack
 from tests.support.waiting import until
@@ -36,27 +35,11 @@ async def addresses(stack: Stack, name: str) -> list[str]:
     return await until(lambda: route.do(lambda proxy: proxy.addresses(chosen)), name)
 
 
-async def watched(stack: Stack, tokens: int = 40) -> tuple[Job, asyncio.Task[Watcher]]:
-    """A job in mid-stream, and a watcher that must not lose his connection to the API."""
-    job = await submit(stack, paced(tokens=tokens, rate=100))
-    watching = asyncio.create_task(job.watcher(resumes=False).run())
-    await job.says(0.2)
-    return job, watching
-
-
-async def assert_unharmed(job: Job, watching: asyncio.Task[Watcher]) -> None:
-    """One attempt, the whole text, and no gap for the watcher."""
-    shown = await job.ended()
-    log = job.stack.log_of(job.id)
-    assert_whole(log, (await watching).history)
-    assert (shown["status"], shown["attempt"], text(log)) == ("done", 1, job.text)
-
-
 @pytest.mark.parametrize("how", ["killed", "half-open"])
 @pytest.mark.parametrize("name", CONNECTIONS)
 async def test_a_broken_connection_is_made_anew_and_harms_nobody(routed: Stack, name: str, how: str) -> None:
     """By CLIENT KILL, or behind a route that forwards nothing more and closes nothing. The next job is served too."""
-    job, watching = await watched(routed)
+    job, watching = await watched(routed, tokens=40, rate=100)
     broken = await addresses(routed, name)
     if how == "killed":
         for address in broken:
@@ -97,7 +80,7 @@ async def test_a_slow_redis_slows_a_job_and_harms_nobody(routed: Stack) -> None:
     await asyncio.to_thread(routed.wait_ready)
     for route in (routed.api_route, routed.worker_route):
         route.do(lambda proxy: setattr(proxy, "delay", 0.2))
-    job, watching = await watched(routed)
+    job, watching = await watched(routed, tokens=40, rate=100)
     endless = await submit(routed, chat("demo-endless"))
     await assert_unharmed(job, watching)
     await endless.reach(3)
@@ -109,7 +92,7 @@ async def test_a_slow_redis_slows_a_job_and_harms_nobody(routed: Stack) -> None:
 
 async def test_a_subscription_that_redis_drops_because_nobody_reads_it_costs_no_event(routed: Stack) -> None:
     """The API is paused for longer than Redis keeps what it has for it."""
-    job, watching = await watched(routed)
+    job, watching = await watched(routed, tokens=40, rate=100)
     api, redis = routed.apis[0], routed.redis
     api.stop()
     redis.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 65536 0 0")

@@ -7,27 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.jobs import Job, chat, paced, submit
-from tests.support.client import Watcher, call
+from tests.e2e.jobs import assert_unharmed, chat, paced, submit, watched
+from tests.support.client import call
 from tests.support.history import assert_whole, text
 from tests.support.stack import Stack
 from tests.support.waiting import until
-
-
-async def _watched(stack: Stack, tokens: int = 80, rate: float = 60) -> tuple[Job, asyncio.Task[Watcher]]:
-    """A job in mid-stream, and a watcher of it who must not lose his connection to the API."""
-    job = await submit(stack, paced(tokens=tokens, rate=rate))
-    watcher = asyncio.create_task(job.watcher(resumes=False).run())
-    await job.says(0.2)
-    return job, watcher
-
-
-async def _assert_unharmed(job: Job, watcher: asyncio.Task[Watcher]) -> None:
-    """One attempt, the whole text, and no gap for the watcher."""
-    shown = await job.ended()
-    log = job.stack.log_of(job.id)
-    assert_whole(log, (await watcher).history)
-    assert (shown["status"], shown["attempt"], text(log)) == ("done", 1, job.text)
 
 
 @pytest.mark.parametrize("fsync", ["always", "everysec"])
@@ -36,39 +20,39 @@ async def test_a_redis_that_is_killed_and_comes_back_in_mid_stream_harms_neither
 ) -> None:
     """With an append-only file; the watcher's connection to the API stays."""
     keeper.redis.command("CONFIG", "SET", "appendfsync", fsync)
-    job, watcher = await _watched(keeper)
+    job, watcher = await watched(keeper)
     keeper.redis.kill()
     await asyncio.to_thread(keeper.redis.restart)
-    await _assert_unharmed(job, watcher)
+    await assert_unharmed(job, watcher)
 
 
 async def test_a_redis_that_comes_back_without_its_newest_events_gets_them_again(keeper: Stack) -> None:
     """The end of its file is lost, as in a failover: the worker sends again what it kept, with the same numbers."""
-    job, watcher = await _watched(keeper)
+    job, watcher = await watched(keeper)
     keeper.redis.kill()
     await asyncio.to_thread(_lose_tail, keeper, b"content", 4)
     await asyncio.to_thread(keeper.redis.restart)
-    await _assert_unharmed(job, watcher)
+    await assert_unharmed(job, watcher)
     assert "sending again" in keeper.workers[0].output
 
 
 async def test_a_redis_that_drops_all_connections_in_mid_stream_harms_neither_job_nor_watcher(stack: Stack) -> None:
-    job, watcher = await _watched(stack)
+    job, watcher = await watched(stack)
     for kind in ("normal", "pubsub", "normal", "pubsub"):
         stack.redis.command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
-    await _assert_unharmed(job, watcher)
+    await assert_unharmed(job, watcher)
 
 
 async def test_a_redis_that_is_paused_in_mid_stream_harms_neither_job_nor_watcher(keeper: Stack) -> None:
     """Its connections stay and say nothing, for longer than the time-out and the lease."""
-    job, watcher = await _watched(keeper)
+    job, watcher = await watched(keeper)
     keeper.redis.command("CLIENT", "PAUSE", 2500, "ALL")
-    await _assert_unharmed(job, watcher)
+    await assert_unharmed(job, watcher)
 
 
 async def test_a_redis_that_was_away_for_longer_than_the_lease_costs_a_job_one_attempt_at_most(stack: Stack) -> None:
     """Another worker may take it before its holder has renewed the lease; it has one end all the same, and no gap."""
-    job, watcher = await _watched(stack)
+    job, watcher = await watched(stack)
     stack.redis.command("CLIENT", "PAUSE", 2500, "ALL")
     shown = await job.ended()
     log = stack.log_of(job.id)

@@ -8,28 +8,11 @@ from contextlib import suppress
 import pytest
 from redis.exceptions import ResponseError
 
-from tests.e2e.jobs import Job, paced, submit
-from tests.support.client import Watcher, call
-from tests.support.history import assert_whole, text
+from tests.e2e.jobs import assert_unharmed, paced, submit, watched
+from tests.support.client import call
 from tests.support.servers import free_port
 from tests.support.stack import Stack
 from tests.support.waiting import until
-
-
-async def watched(stack: Stack) -> tuple[Job, asyncio.Task[Watcher]]:
-    """A job in mid-stream, and a watcher that must not lose his connection to the API."""
-    job = await submit(stack, paced(tokens=60, rate=100))
-    watching = asyncio.create_task(job.watcher(resumes=False).run())
-    await job.says(0.2)
-    return job, watching
-
-
-async def assert_unharmed(job: Job, watching: asyncio.Task[Watcher]) -> None:
-    """One attempt, the whole text, and no gap for the watcher."""
-    shown = await job.ended()
-    log = job.stack.log_of(job.id)
-    assert_whole(log, (await watching).history)
-    assert (shown["status"], shown["attempt"], text(log)) == ("done", 1, job.text)
 
 
 async def holding(stack: Stack) -> None:
