@@ -20,11 +20,6 @@ from tests.support.loop import as_sync
 from tests.support.servers import RedisServer, ServerError
 
 
-async def test_an_async_test_runs_in_debug_mode() -> None:
-    """A forgotten await or a call from the wrong thread shows itself."""
-    assert asyncio.get_running_loop().get_debug()
-
-
 def test_a_task_left_pending_fails_the_test_that_left_it() -> None:
     """A leak is the failure of the test that leaks."""
 

@@ -52,7 +52,7 @@ async def test_a_run_ends_at_its_jobs_deadline(
         monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
         async with working(settings):
             manner = {"tokens_per_second": 200, "first_token_seconds": 0}
-            job_id = await write(house, model, left=0.8, demo=manner)
+            job_id = await write(house, model, left=2, demo=manner)
             await house.queue.enqueue(job_id, 0)
             events = await house.ended(job_id)
             await demo.left_alone()
