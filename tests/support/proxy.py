@@ -180,7 +180,9 @@ class Proxy:
                 self.held += 1
                 await link.flowing.wait()
                 self.held -= 1
-                if not link.aborted and (keeps is None or keeps(piece)):
+                if link.aborted or writer.transport.is_closing():  # uvloop would raise
+                    break
+                if keeps is None or keeps(piece):
                     writer.write(piece)
                     await writer.drain()
         link.abort()
