@@ -17,7 +17,8 @@ from typing import Any, Final, NoReturn
 
 import orjson
 from arq.connections import ArqRedis
-from arq.worker import Worker, func
+from arq.worker import Retry, Worker, func
+from redis.exceptions import RedisError
 
 from readalong.errors import StoreUnavailable
 from readalong.index import Index
@@ -174,8 +175,21 @@ class WokenWorker(Worker):
 
     def _start(self, job: Taken) -> None:
         self._runner.begin(job.job_id)
-        task = self.tasks[job.job_id] = self.loop.create_task(self.run_job(job.job_id, job.score))
+        task = self.tasks[job.job_id] = self.loop.create_task(self._run_by_arq(job))
         task.add_done_callback(lambda done: self._stopped(job.job_id, done))
+
+    async def _run_by_arq(self, job: Taken) -> None:
+        try:
+            await self.run_job(job.job_id, job.score)
+        except (RedisError, OSError) as error:
+            # It could not read its own description. The run, which has begun, waits for Redis by itself.
+            logger.warning("job %s: arq: %s", job.job_id, type(error).__name__)
+            try:
+                await self._runner.run(job.job_id)
+            except Retry:
+                await self.finish_job(job.job_id, False)
+            else:
+                await self.finish_job(job.job_id, True)
 
     def _stopped(self, job_id: str, task: asyncio.Task[Any]) -> None:
         del self.tasks[job_id]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 import pytest
@@ -350,6 +350,26 @@ async def test_a_queue_entry_that_arq_cannot_read_is_mended_and_others_run_on(
         assert not one.task.done()
         # It was claimed while arq read; nothing was lost by it.
         assert await command(house.redis, "HGET", house.keys.job(job_id), "lost") == b"0"
+
+
+async def test_a_run_goes_on_though_redis_is_away_while_arq_reads_its_own_description(
+    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model may have been called already: another run would be another bill."""
+
+    def away(*_: Any, **__: Any) -> NoReturn:
+        raise ConnectionError("away")
+
+    async with demo_model() as demo:
+        monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
+        async with working(settings) as one:
+            monkeypatch.setattr(one.worker.pool, "pipeline", away)
+            job_id = await house.submit("demo-fast")
+            assert (await house.ended(job_id))[-1].type == "done"
+            await until(lambda: not one.worker.tasks, "the worker to be idle")
+            assert await command(house.redis, "ZSCORE", house.keys.queue, job_id) is None
+        assert len(await demo.bodies()) == 1
+        assert (await house.record(job_id)).attempt == 1
 
 
 async def test_a_job_of_another_schema_is_left_to_a_newer_worker(
