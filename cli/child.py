@@ -91,6 +91,7 @@ class Child:
             # A grandchild that lives on would hold the pipe for ever.
             await asyncio.wait([self._reading], timeout=_LAST_LINES_SECONDS)
             self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
 
     async def stop(self) -> bool:
         """SIGTERM, and SIGKILL after `grace` seconds; answers whether the first was enough."""
