@@ -166,7 +166,7 @@ def asked(history: History, job: Job) -> list[Line]:
     """The requests to cancel it that may have been heard before its end; their lines are written at the reply."""
     reply = 30.0  # the longest that a client waits for one
     end = inf if job.ended is None else job.ended
-    return [line for line in history.cancels if line.record["job"] == job.id and (line.t or 0.0) <= end + reply]
+    return [line for line in history.cancels_of[job.id] if (line.t or 0.0) <= end + reply]
 
 
 def pids_of(job: Job) -> frozenset[int]:

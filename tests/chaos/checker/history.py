@@ -141,6 +141,7 @@ class History:
     run: dict[str, Any]
     submits: list[Line] = field(default_factory=list)
     cancels: list[Line] = field(default_factory=list)
+    cancels_of: dict[str, list[Line]] = field(default_factory=lambda: defaultdict(list))
     clients: dict[str, Client] = field(default_factory=dict)
     watches: dict[str, Watch] = field(default_factory=dict)
     calls: dict[str, Call] = field(default_factory=dict)
@@ -208,6 +209,7 @@ def _add_client_line(history: History, line: Line) -> None:
                 history.submits.append(line)
             case "cancel":
                 history.cancels.append(line)
+                history.cancels_of[line.record["job"]].append(line)
             case "client":
                 name = record["client"]
                 history.clients[name] = Client(name, record["job"], record["after"], line)
