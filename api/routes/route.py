@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -10,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.services import services
+from readalong.errors import Stopping
 
 
 class TextRoute(APIRoute):
@@ -43,7 +45,11 @@ class TextRoute(APIRoute):
                 found[name] = request.query_params.get(alias)
             for name, alias in headers:
                 found[name] = request.headers.get(alias)
-            response: Response = await call(**found)
+            try:
+                response: Response = await call(**found)
+            except asyncio.CancelledError:
+                # uvicorn's patience with a stopping process' requests is over; it would answer 500.
+                raise Stopping("This process is stopping.", retry_after=1) from None
             return response
 
         return handle
