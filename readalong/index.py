@@ -70,9 +70,8 @@ class Index:
         await self._run("list", keys, job_id, created_at, self._watched_ms if watched else 0, self._watched_ttl_ms)
 
     async def close(self, *job_ids: str) -> None:
-        """These jobs have ended."""
-        with translated():
-            await self._redis.zrem(self._keys.open, *job_ids)
+        """These jobs have ended. Does nothing for one that Redis knows as waiting or running."""
+        await self._run("close", [self._keys.open, *map(self._keys.job, job_ids)], *job_ids)
 
     async def unlist(self, cursors: Sequence[Cursor]) -> None:
         """These jobs are not there; but a repeat of the submit may have listed one again since it was looked for."""

@@ -27,6 +27,7 @@ QUEUE_SCRIPTS: Final = (
     "attend",
     "orphans",
     "unlist",
+    "close",
     "standings",
 )
 

@@ -10,10 +10,10 @@ from api.event_stream import EventStream
 from api.formats.chat_stream import chat_stream
 from api.problems import responses
 from api.routes.jobs import BODY, Key, Used
-from api.routes.route import TextRoute
+from api.routes.route import Route
 from api.submit import submit
 
-router = APIRouter(tags=["chat"], route_class=TextRoute)
+router = APIRouter(tags=["chat"], route_class=Route)
 
 
 @router.post(

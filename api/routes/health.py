@@ -7,9 +7,10 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from api.routes.jobs import Used
+from api.routes.route import Route
 from readalong.errors import StoreUnavailable
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=Route)
 
 
 class Ready(BaseModel):

@@ -15,7 +15,7 @@ from api.event_stream import EventStream
 from api.formats.native import native
 from api.job_view import JobList, JobView, view
 from api.problems import responses
-from api.routes.route import TextRoute
+from api.routes.route import Route
 from api.services import Services, services
 from api.submit import submit
 from readalong.errors import InvalidRequest, JobExpired, JobNotFound
@@ -25,7 +25,7 @@ from readalong.keys import is_job_id
 from readalong.record import Record
 from readalong.states import Status
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=TextRoute)
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Route)
 
 Used = Annotated[Services, Depends(services)]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", description="The same key and body: the same job.")]

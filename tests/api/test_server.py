@@ -22,6 +22,7 @@ from readalong.settings import Settings
 from tests.api.helpers import Player, again, check_stream, without_debug
 from tests.api.process import ApiProcess, alive
 from tests.api.serving import Stream, a_log, a_site, on_valkey, short_settings
+from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer, free_port
 from tests.support.waiting import until
 
@@ -242,6 +243,24 @@ async def test_the_processes_end_when_their_parent_is_killed_outright(redis_url:
             path = f"/v1/jobs/{player.job_id}/events"
             async with await Stream.open(heir.port, path, headers=["Last-Event-ID: 2"]) as stream:
                 check_stream([*seen, *await stream.rest()], 0, player.last)
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/abcdefghijklmnopqrstuv", "/readyz"])
+@on_valkey
+async def test_a_request_that_a_stopping_process_gives_up_is_told_so(redis_server: RedisServer, path: str) -> None:
+    """Redis says nothing for longer than the process may wait. A client may try another one; a 500 says nothing."""
+    async with Proxy(redis_server.port) as proxy, ApiProcess(proxy.url, redis_timeout=30) as api, asyncio.timeout(50):
+        await api.wait_for_serving()
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{api.port}", timeout=20) as http:
+            assert (await http.get("/v1/jobs")).status_code == 200
+            proxy.stall()
+            held = proxy.held
+            asked = asyncio.create_task(http.get(path))
+            await until(lambda: proxy.held > held, "the request to reach Redis")
+            api.signal()
+            answer = await asked
+        assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "stopping", "1")
+        assert await api.wait_for_end() == 0
 
 
 async def test_redis_away_at_the_start_is_not_ready_and_then_recovers() -> None:

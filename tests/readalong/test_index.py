@@ -11,7 +11,8 @@ from arq.connections import ArqRedis
 from readalong.index import Cursor, Index, Tie, key_digest
 from readalong.keys import Keys
 from readalong.log import Log
-from tests.readalong.helpers import JOB_TTL, RETENTION
+from readalong.states import Status
+from tests.readalong.helpers import JOB_TTL, RETENTION, command
 from tests.readalong.jobs import CREATED_AT, WORKER, queued
 from tests.support.waiting import until
 
@@ -84,6 +85,18 @@ async def test_a_closed_job_is_still_listed_and_a_removed_one_is_not(index: Inde
     await index.remove("job-a", "job-c")
     assert [await index.knows(f"job-{name}") for name in "abc"] == [False, True, False]
     assert await index.open_jobs(None, 10) == LISTED[3:]
+
+
+async def test_a_job_that_has_not_ended_stays_open_whatever_its_worker_thinks(
+    index: Index, log: Log, redis: ArqRedis, keys: Keys
+) -> None:
+    """Redis came back without its end: only the sweep can have it run again."""
+    jobs = {status: await queued(log) for status in Status}
+    for status, job_id in jobs.items():
+        await command(redis, "HSET", keys.job(job_id), "status", status)
+        await index.add(job_id, CREATED_AT)
+    await index.close(*jobs.values())
+    assert {cursor.job_id for cursor in await index.open_jobs(None, 10)} == {jobs[Status.QUEUED], jobs[Status.RUNNING]}
 
 
 async def test_an_id_that_was_never_listed_is_not_known(index: Index) -> None:

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from readalong.errors import Fenced
+from readalong.events import Event
+from readalong.log import Appended
 from tests.readalong.helpers import state, types
 from tests.readalong.jobs import OTHER_WORKER, WORKER
-from tests.worker.helpers import House, check_order, text_of
+from tests.support.waiting import until
+from tests.worker.helpers import House, check_order, demo_model, settings_for, text_of, working
 from tests.worker.test_tail import DONE, Told, say
 
 
@@ -195,3 +198,35 @@ async def test_to_hand_over_a_lost_claim_leaves_the_job_as_it_is(house: House) -
     before = await state(house.redis, house.keys, job_id)
     await house.log.hand_over(job_id, claim.fence, "worker_stopped", counts=False)
     assert await state(house.redis, house.keys, job_id) == before
+
+
+async def test_a_job_whose_end_redis_loses_while_its_worker_lets_go_of_it_is_run_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker takes it out of the queue all the same; in the list of open jobs the sweep finds it."""
+    async with demo_model() as demo:
+        monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
+        async with working(settings_for(str(house.settings.redis_url), sweep=0.1)) as one:
+            close, finish = one.worker._index.close, one.worker._log.finish
+            then: dict[str, bytes] = {}
+
+            async def finish_and_remember(job_id: str, *given: Any) -> Appended:
+                then.update(await known(house, job_id))
+                return await finish(job_id, *given)
+
+            async def forget_and_close(job_id: str) -> None:
+                await forget(house, job_id, then)
+                monkeypatch.setattr(one.worker._index, "close", close)
+                await close(job_id)
+
+            monkeypatch.setattr(one.worker._index, "close", forget_and_close)
+            monkeypatch.setattr(one.worker._log, "finish", finish_and_remember)
+            job_id = await house.submit("demo-fast", age=60)
+            events = await until(lambda: ended_twice(house, job_id), "the second attempt's end")
+    assert types(events)[-1] == "done"
+    assert (await house.record(job_id)).attempt == 2
+
+
+async def ended_twice(house: House, job_id: str) -> list[Event] | None:
+    events = await house.events(job_id)
+    return events if "restarted" in types(events) and events[-1].terminal else None
