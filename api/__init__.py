@@ -5,7 +5,7 @@
     app         create_app: routes, errors, lifespan
     server      uvicorn around it: processes, signals, the end of open streams
     services    what the routes share: log, queue, index, hub
-    routes/     jobs, chat, health
+    routes/     jobs, chat, health, and how a request reaches its function
     submit      from a valid body to a queued job, once
     chat_request  what a client may send
     body        reads a request's body within its limit
@@ -16,7 +16,10 @@
     subscriber  that subscription's connection: confirm, heartbeat, reconnect
     feed        a job's newest events, shared by its watchers
     window      the events that a feed keeps
-    watcher     one client's stream: a position and a socket
+    runs        older ones, merged, and the bytes that watchers share
+    watcher     one client's stream: a position
+    line        its connection, taken over from the server
+    attendance  tells Redis who is watched here
     formats/    events to bytes, one wire format a file (pure)
     page/       the page at /
 """

@@ -125,21 +125,19 @@ def _supervise(processes: int, serve: Callable[[], int]) -> int:
     parent_gone, parent_here = os.pipe()
     stopping = False
 
-    def stop(number: int, _: object) -> None:
-        nonlocal stopping
-        stopping = True
+    def pass_on(number: int, _: object) -> None:
         for pid in list(children):
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError):  # it has just ended
                 os.kill(pid, number)
 
-    def ask(number: int, _: object) -> None:
-        for pid in list(children):
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
+    def stop(number: int, frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+        pass_on(number, frame)
 
     for number in _SIGNALS:
         signal.signal(number, stop)
-    signal.signal(_REPORT, ask)
+    signal.signal(_REPORT, pass_on)
     while True:
         while not stopping and len(children) < processes:
             # Blocked, a signal finds the child in the list or not born. It would outlive us otherwise.

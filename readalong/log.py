@@ -6,7 +6,7 @@ Only the newest attempt of a job that has not ended may write; anybody may read.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -14,8 +14,9 @@ import orjson
 from redis.asyncio import Redis
 
 from readalong.connection import translated
+from readalong.entries import Entry, ends, event_of, mapped, quotes, said, stored
 from readalong.errors import Fenced, UnknownSchema
-from readalong.events import SCHEMA, SPAN, TERMINAL, Draft, Event
+from readalong.events import SCHEMA, SPAN, Draft, Event
 from readalong.link import pack
 from readalong.pipe import Pipe
 from readalong.record import Record, parse, rfc3339
@@ -85,16 +86,11 @@ class Submission(NamedTuple):
 
 
 _APPEND: Final = digest_of("append")
-#: Bytes of a terminal event that other entries may take their text from.
-_LONGEST_QUOTED: Final = 65_536
 
 #: Keys that one look for forgotten flags goes through.
 _LOOKED_AT: Final = 1000
 #: The writer: `Claim.fence`, or the number of its attempt alone.
 Fence = str | int
-
-#: An entry of a stream: its id and its fields.
-Entry = tuple[bytes, dict[bytes, bytes]]
 
 
 class Log:
@@ -323,7 +319,7 @@ class Log:
         Answers whether it did. Raises StoreUnavailable.
         """
         keys = [*self._keys.of_job(job_id), self._keys.compacted(job_id)]
-        return bool(await self._run("compact", keys, attempt, first, events[-1].seq, *_entries(events)))
+        return bool(await self._run("compact", keys, attempt, first, events[-1].seq, *stored(events)))
 
     async def read(self, job_id: str, after: int, count: int) -> list[Event]:
         """Up to `count` events after position `after`, in order, each as it was appended."""
@@ -341,7 +337,7 @@ class Log:
             entries = await self._ask(
                 "XRANGE", self._keys.events(job_id), f"{after + 1}-0", f"{last}-0", "COUNT", count
             )
-        events = await self._events(job_id, _mapped(entries))
+        events = await self._events(job_id, mapped(entries))
         if events:
             events[0] = events[0].rest(after)
         return events
@@ -351,32 +347,20 @@ class Log:
         with translated():
             entries = await self._ask("XREVRANGE", self._keys.events(job_id), "+", "-", "COUNT", count)
         events: list[Event] = []
-        for event in await self._events(job_id, _mapped(entries[::-1])):
+        for event in await self._events(job_id, mapped(entries[::-1])):
             events += event.expand()
         return events[-count:]
 
     async def _events(self, job_id: str, entries: list[Entry]) -> list[Event]:
-        events = []
-        whole: str | None = None  # what the last entry of the log says was said
-        for entry_id, fields in entries:
-            data = fields[b"data"]
-            pieces = tuple(map(int, fields[b"pieces"].split(b","))) if b"pieces" in fields else ()
-            if b"from" in fields:
-                if whole is None:
-                    whole = await self._whole_text(job_id, entries[-1])
-                start = int(fields[b"from"])
-                data = orjson.dumps({"content": whole[start : start + sum(pieces)]})
-            events.append(Event(int(entry_id[:-2]), fields[b"type"].decode(), data, pieces))
-        return events
-
-    async def _whole_text(self, job_id: str, entry: Entry) -> str:
-        """The text of the terminal event: of this entry, if it is that, or of the log's last."""
-        if entry[1][b"type"].decode() not in TERMINAL:
-            with translated():
-                newest = await self._ask("XREVRANGE", self._keys.events(job_id), "+", "-", "COUNT", 1)
-            entry = _mapped(newest)[0] if newest else entry  # erased meanwhile
-        text: str = orjson.loads(entry[1][b"data"]).get("content", "")
-        return text
+        whole = ""
+        if any(quotes(entry) for entry in entries):
+            end = entries[-1]
+            if not ends(end):
+                with translated():
+                    newest = await self._ask("XREVRANGE", self._keys.events(job_id), "+", "-", "COUNT", 1)
+                end = mapped(newest)[0] if newest else end  # erased meanwhile
+            whole = said(end)
+        return [event_of(entry, whole) for entry in entries]
 
     async def erase(self, job_id: str) -> None:
         """Deletes the record, the log and the flag."""
@@ -387,33 +371,6 @@ class Log:
 def encode(drafts: Sequence[Draft]) -> list[tuple[str, bytes]]:
     """Drafts as `append` and `finish` take them."""
     return [(draft.type, draft.encode()) for draft in drafts]
-
-
-def _mapped(entries: list[Any]) -> list[Entry]:
-    """A stream's entries, as redis-py gives them, or as Redis does, with flat fields."""
-    if not entries or isinstance(entries[0][1], dict):
-        return entries
-    return [(entry_id, dict(zip(flat[::2], flat[1::2], strict=True))) for entry_id, flat in entries]
-
-
-def _entries(events: Sequence[Event]) -> Iterator[Argument]:
-    """Number, type, data, pieces and `from` of each, as the script compact takes them.
-
-    What the terminal event says is stored there alone, unless it is long: reading a part would mean reading all of it.
-    """
-    end = events[-1]
-    whole = end.fields().get("content") if len(end.data) <= _LONGEST_QUOTED else None
-    offset = 0
-    for event in events:
-        data, start = event.data, ""
-        if whole is not None and event.type == "content":
-            fields = event.fields()
-            text = fields["content"]
-            if event.pieces and fields.keys() == {"content"} and whole.startswith(text, offset):
-                data, start = b"{}", str(offset)
-            if not fields.get("choice"):
-                offset += len(text)
-        yield from (event.seq, event.type, data, ",".join(map(str, event.pieces)), start)
 
 
 def _readable(fields: dict[bytes, bytes]) -> Record | None:

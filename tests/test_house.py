@@ -22,11 +22,13 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 PURE = (
+    "readalong/entries.py",
     "readalong/events.py",
     "readalong/states.py",
     "readalong/keys.py",
     "readalong/fold.py",
     "readalong/sse.py",
+    "readalong/terms.py",
     "worker/chunks.py",
 )
 PURE_FOLDERS = ("api/formats",)

@@ -8,6 +8,7 @@
     run       one attempt of one job, from its claim to its end
     tail      an attempt's end of the log: append, repair, outages
     model     the OpenAI-compatible model: one raw stream, errors translated
+    body      its body, read with few steps a piece
     chunks    the model's chunks to events (pure)
     mould     the form that most chunks share (pure)
     calls     tool and function calls, put together from fragments (pure)
@@ -15,4 +16,5 @@
     meter     an attempt's times and rates (pure)
     cancels   looks at the cancel flags while models are silent
     sweep     mends what a crash left between two keys
+    orphans   cancels jobs that nobody watches any more
 """

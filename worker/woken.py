@@ -126,7 +126,7 @@ class WokenWorker(Worker):
             for task in loops:
                 task.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
-            with suppress(StoreUnavailable):
+            with suppress(StoreUnavailable):  # its sign of life runs out
                 await self._index.leave(self._id)
             await self._queue.close()
             await self._pipe.close()

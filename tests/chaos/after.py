@@ -14,7 +14,7 @@ from arq.constants import in_progress_key_prefix
 
 from tests.chaos.cluster import Cluster
 from tests.support.client import call
-from tests.support.stack import Process
+from tests.support.processes import Process
 
 _PAUSE: Final = 0.2
 _HUB: Final = re.compile(r"<Hub .+>")

@@ -15,8 +15,9 @@ from redis.asyncio import Redis
 
 from tests.chaos.history import History
 from tests.chaos.plan import SETTINGS, SETTINGS_OF, Plan
+from tests.support.processes import Process
 from tests.support.proxy import Proxy
-from tests.support.stack import Process, Stack
+from tests.support.stack import Stack
 
 _PAUSE: Final = 0.1
 _START_WITHIN: Final = 60.0

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any, Final
@@ -16,14 +16,14 @@ from redis.exceptions import RedisError
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import History
 from tests.chaos.plan import LEASE
+from tests.support.processes import Process
 from tests.support.proxy import Proxy
-from tests.support.stack import Process
 
 #: Seconds in which a process must have ended that was asked to: its drain, and its Redis may be away meanwhile.
 _END_WITHIN: Final = 45.0
 _REDIS: Final = "redis"
 
-Fault = Callable[[Random], Awaitable[None]]
+Fault = Callable[[Random], Coroutine[Any, Any, None]]
 
 
 class Nemesis:
@@ -61,7 +61,7 @@ class Nemesis:
                 fault = self._dice.choices(list(self._faults), list(self._faults.values()))[0]
                 dice = Random(self._dice.getrandbits(64))
                 if not self._over.is_set():
-                    group.create_task(fault(dice))  # type: ignore[arg-type]  # all of them are coroutines
+                    group.create_task(fault(dice))
         self._cluster.heal_links()
 
     def rest(self) -> None:

@@ -46,7 +46,7 @@ class Vandal:
     async def _send(self, url: str, rubbish: bytes) -> None:
         parts = urlsplit(url)
         answer = b""
-        with suppress(OSError, TimeoutError):
+        with suppress(OSError, TimeoutError):  # the API may be dead just now, and need not answer rubbish
             reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
             try:
                 async with asyncio.timeout(_PATIENCE):

@@ -278,6 +278,6 @@ async def test_what_goes_wrong_in_an_answer_goes_right_after_the_given_times(nam
     """A client that tries again can be seen to succeed."""
     async with running() as server:
         body = ask(f"demo-{name}", demo={"times": 1, "key": "a", "tokens": 20, "after": 5})
-        with suppress(aiohttp.ClientPayloadError):
+        with suppress(aiohttp.ClientPayloadError):  # of those that break off in the middle of a chunk
             assert text(await server.events(body)) != text_for(body)
         assert text(await server.events(body)) == text_for(body)

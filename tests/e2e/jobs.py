@@ -10,7 +10,8 @@ from uuid import uuid4
 from demomodel import text_for
 from tests.support.client import Answer, Watcher, call
 from tests.support.history import assert_whole, text
-from tests.support.stack import Process, Stack
+from tests.support.processes import Process
+from tests.support.stack import Stack
 from tests.support.waiting import until
 
 

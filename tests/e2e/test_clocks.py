@@ -10,7 +10,8 @@ import pytest
 
 from tests.e2e.jobs import chat, paced, submit
 from tests.support.history import assert_whole
-from tests.support.stack import API_CODE, WORKER_CODE, Process, Stack
+from tests.support.processes import API_CODE, WORKER_CODE, Process
+from tests.support.stack import Stack
 from tests.support.waiting import until
 
 _DAY: Final = 86_400

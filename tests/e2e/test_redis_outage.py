@@ -11,8 +11,9 @@ import pytest
 from tests.e2e.jobs import chat, paced, submit
 from tests.support.client import call
 from tests.support.history import assert_whole, text
+from tests.support.processes import Process
 from tests.support.proxy import Proxy
-from tests.support.stack import Process, Stack
+from tests.support.stack import Stack
 from tests.support.waiting import until
 
 

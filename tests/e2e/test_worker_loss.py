@@ -6,7 +6,8 @@ import asyncio
 
 from tests.e2e.jobs import Job, chat, paced, submit
 from tests.support.history import assert_whole, kinds, text
-from tests.support.stack import Process, Stack
+from tests.support.processes import Process
+from tests.support.stack import Stack
 from tests.support.waiting import until
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import orjson
@@ -14,6 +15,7 @@ from readalong.keys import Keys, new_job_id
 from readalong.log import Log
 from readalong.queue import Queue, Taken
 from readalong.settings import Settings
+from tests.support.waiting import until
 
 RETENTION = 1_000
 JOB_TTL = 5_000
@@ -59,9 +61,12 @@ async def enqueue(queue: Queue, index: Index, count: int = 1) -> list[str]:
         job_id = new_job_id()
         assert await queue.enqueue(job_id, now)
         ids.append(job_id)
-        while await index.now() <= now + 1:
-            pass
+        await until(partial(_later, index, now), "the next millisecond")
     return ids
+
+
+async def _later(index: Index, at: int) -> bool:
+    return await index.now() > at
 
 
 def ids_of(taken: list[Taken]) -> list[str]:

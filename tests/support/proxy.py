@@ -154,7 +154,7 @@ class Proxy:
     async def _pump_commands(self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         rest = b""
         open_ = True
-        with suppress(OSError):
+        with suppress(OSError):  # a reset ends the link as a close does
             while piece := await reader.read(65_536):
                 await link.flowing.wait()
                 rest += piece

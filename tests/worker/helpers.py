@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import orjson
+import pytest
 from arq.connections import ArqRedis
 from pydantic import AnyUrl
 
@@ -235,3 +236,11 @@ def check_order(events: Sequence[Event]) -> None:
         assert names[1] == "started"
         between = TEXT | {"tool_call_delta", "tool_call", "function_call", "restarted"}
         assert set(names[2:-1]) <= between
+
+
+@asynccontextmanager
+async def demo_at(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DemoModel]:
+    """A demo model that the workers of this test reach."""
+    async with demo_model() as demo:
+        monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
+        yield demo

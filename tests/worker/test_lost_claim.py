@@ -13,7 +13,7 @@ from readalong.log import Appended
 from tests.readalong.helpers import state, types
 from tests.readalong.jobs import OTHER_WORKER, WORKER
 from tests.support.waiting import until
-from tests.worker.helpers import House, check_order, demo_model, settings_for, text_of, working
+from tests.worker.helpers import House, check_order, demo_at, settings_for, text_of, working
 from tests.worker.test_tail import DONE, Told, say
 
 
@@ -204,25 +204,23 @@ async def test_a_job_whose_end_redis_loses_while_its_worker_lets_go_of_it_is_run
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker takes it out of the queue all the same; in the list of open jobs the sweep finds it."""
-    async with demo_model() as demo:
-        monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
-        async with working(settings_for(str(house.settings.redis_url), sweep=0.1)) as one:
-            close, finish = one.worker._index.close, one.worker._log.finish
-            then: dict[str, bytes] = {}
+    async with demo_at(monkeypatch), working(settings_for(str(house.settings.redis_url), sweep=0.1)) as one:
+        close, finish = one.worker._index.close, one.worker._log.finish
+        then: dict[str, bytes] = {}
 
-            async def finish_and_remember(job_id: str, *given: Any) -> Appended:
-                then.update(await known(house, job_id))
-                return await finish(job_id, *given)
+        async def finish_and_remember(job_id: str, *given: Any) -> Appended:
+            then.update(await known(house, job_id))
+            return await finish(job_id, *given)
 
-            async def forget_and_close(job_id: str) -> None:
-                await forget(house, job_id, then)
-                monkeypatch.setattr(one.worker._index, "close", close)
-                await close(job_id)
+        async def forget_and_close(job_id: str) -> None:
+            await forget(house, job_id, then)
+            monkeypatch.setattr(one.worker._index, "close", close)
+            await close(job_id)
 
-            monkeypatch.setattr(one.worker._index, "close", forget_and_close)
-            monkeypatch.setattr(one.worker._log, "finish", finish_and_remember)
-            job_id = await house.submit("demo-fast", age=60)
-            events = await until(lambda: ended_twice(house, job_id), "the second attempt's end")
+        monkeypatch.setattr(one.worker._index, "close", forget_and_close)
+        monkeypatch.setattr(one.worker._log, "finish", finish_and_remember)
+        job_id = await house.submit("demo-fast", age=60)
+        events = await until(lambda: ended_twice(house, job_id), "the second attempt's end")
     assert types(events)[-1] == "done"
     assert (await house.record(job_id)).attempt == 2
 

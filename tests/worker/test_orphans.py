@@ -9,7 +9,7 @@ from readalong.settings import Settings
 from readalong.watched import Watched
 from tests.readalong.helpers import command, types
 from tests.support.servers import RedisServer
-from tests.worker.helpers import House, demo_model, working
+from tests.worker.helpers import House, demo_at, working
 from worker.orphans import Orphans
 
 
@@ -113,14 +113,12 @@ async def test_an_orphan_whose_canceller_dies_is_cancelled_by_the_next(
 async def test_a_worker_looks_by_itself_and_lets_go_of_the_model(
     house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with demo_model() as demo:
-        monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
-        async with working(settings):
-            job_id = await house.submit("demo-hang", for_watchers=True)
-            await demo.streaming()
-            await leave(house, job_id)
-            assert (await house.ended(job_id))[-1].fields()["by"] == "disconnect"
-            await demo.left_alone()
+    async with demo_at(monkeypatch) as demo, working(settings):
+        job_id = await house.submit("demo-hang", for_watchers=True)
+        await demo.streaming()
+        await leave(house, job_id)
+        assert (await house.ended(job_id))[-1].fields()["by"] == "disconnect"
+        await demo.left_alone()
 
 
 async def test_a_redis_that_is_away_is_no_error(

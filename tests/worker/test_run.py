@@ -12,7 +12,7 @@ from demomodel import text_for
 from readalong.events import Event, merge
 from readalong.settings import Settings
 from tests.readalong.helpers import types
-from tests.worker.helpers import House, demo_model, settings_for, text_of, working
+from tests.worker.helpers import House, demo_at, settings_for, text_of, working
 
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": fields}}}
@@ -54,13 +54,11 @@ async def run(
     names = set(Settings.model_fields) - {"model"}
     changes = {name: given.pop(name) for name in list(given) if name in names}
     settings = settings_for(str(house.settings.redis_url), **changes)
-    async with demo_model() as demo:
-        monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
-        async with working(settings):
-            job_id = await house.submit(model, rate=rate, **given)
-            events = await house.ended(job_id)
-            body = orjson.loads((await house.record(job_id)).request)
-            return Ran(job_id, body, events, await demo.left_alone())
+    async with demo_at(monkeypatch) as demo, working(settings):
+        job_id = await house.submit(model, rate=rate, **given)
+        events = await house.ended(job_id)
+        body = orjson.loads((await house.record(job_id)).request)
+        return Ran(job_id, body, events, await demo.left_alone())
 
 
 def said(events: Sequence[Event], kind: str) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from readalong.log import Submission
 from readalong.settings import Settings
 from tests.readalong.helpers import command, types
 from tests.support.waiting import until
-from tests.worker.helpers import House, demo_model, settings_for, working
+from tests.worker.helpers import House, demo_at, settings_for, working
 from worker.sweep import Sweep
 
 
@@ -244,9 +244,7 @@ async def test_a_waiting_job_of_another_schema_keeps_its_flag_for_a_worker_that_
 
 async def test_a_worker_sweeps_by_itself(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = settings_for(str(house.settings.redis_url), sweep=0.1)
-    async with demo_model() as demo:
-        monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
-        async with working(settings):
-            job_id = await house.write("demo-fast", age=60)
-            assert (await house.ended(job_id))[-1].type == "done"
-            await until(lambda: house.redis.exists(house.keys.sweep))
+    async with demo_at(monkeypatch), working(settings):
+        job_id = await house.write("demo-fast", age=60)
+        assert (await house.ended(job_id))[-1].type == "done"
+        await until(lambda: house.redis.exists(house.keys.sweep))

@@ -11,7 +11,7 @@ from readalong.errors import StoreUnavailable
 from readalong.queue import Taken
 from tests.readalong.helpers import command, types
 from tests.support.waiting import until
-from tests.worker.helpers import House, Working, demo_model, settings_for, text_of, working
+from tests.worker.helpers import House, Working, demo_at, settings_for, text_of, working
 from worker.chunks import Chunks
 
 
@@ -39,8 +39,7 @@ async def test_jobs_whose_take_got_no_reply_run_at_once_and_not_when_the_lease_i
 ) -> None:
     """And the repeat takes no more than the slots that there are."""
     settings = settings_for(str(house.settings.redis_url), lease=60, max_jobs=2)
-    async with demo_model() as demo:
-        monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
+    async with demo_at(monkeypatch) as demo:
         async with working(settings) as one:
             replies = loses_replies(one, monkeypatch, 2)
             jobs = [await house.write("demo-fast") for _ in range(5)]
@@ -59,8 +58,7 @@ async def test_a_worker_that_was_paused_between_take_and_claim_does_not_fence_ou
     """A claim would be the next attempt: a second generation, and a lost worker where none was lost."""
     settings = settings_for(str(house.settings.redis_url), lease=1.5)
     gone_on = asyncio.Event()
-    async with demo_model() as demo:
-        monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
+    async with demo_at(monkeypatch) as demo:
         async with working(settings, "paused") as one:
             take = one.worker._queue.take
 
@@ -96,8 +94,7 @@ async def test_a_worker_without_memory_gives_its_job_to_another_and_ends(
             bytearray(1 << 62)
         return add(chunks, data)
 
-    async with demo_model() as demo:
-        monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
+    async with demo_at(monkeypatch):
         async with working(settings, "full") as one:
             with monkeypatch.context() as patch:
                 patch.setattr(Chunks, "add", add_much)

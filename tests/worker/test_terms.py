@@ -9,7 +9,7 @@ import pytest
 from readalong.events import Event
 from readalong.settings import Settings
 from tests.readalong.helpers import command, types
-from tests.worker.helpers import House, demo_model, settings_for, text_of, working
+from tests.worker.helpers import House, demo_at, settings_for, text_of, working
 
 
 async def write(house: House, model: str, *, left: float | None = None, lost: str = "retry", **body: Any) -> str:
@@ -48,48 +48,42 @@ def failure(events: list[Event]) -> tuple[str, str]:
 async def test_a_run_ends_at_its_jobs_deadline(
     house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch, model: str, said: bool
 ) -> None:
-    async with demo_model() as demo:
-        monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
-        async with working(settings):
-            manner = {"tokens_per_second": 200, "first_token_seconds": 0}
-            job_id = await write(house, model, left=2, demo=manner)
-            await house.queue.enqueue(job_id, 0)
-            events = await house.ended(job_id)
-            await demo.left_alone()
-            assert failure(events) == ("failed", "deadline_exceeded")
-            assert bool(text_of(events)) is said
-            assert len(await demo.bodies()) == 1
+    async with demo_at(monkeypatch) as demo, working(settings):
+        manner = {"tokens_per_second": 200, "first_token_seconds": 0}
+        job_id = await write(house, model, left=2, demo=manner)
+        await house.queue.enqueue(job_id, 0)
+        events = await house.ended(job_id)
+        await demo.left_alone()
+        assert failure(events) == ("failed", "deadline_exceeded")
+        assert bool(text_of(events)) is said
+        assert len(await demo.bodies()) == 1
 
 
 async def test_a_wait_that_would_pass_the_deadline_is_not_begun(
     house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job ends at once, and its error tells of the model."""
-    async with demo_model() as demo:
-        monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
-        async with working(settings):
-            job_id = await write(house, "demo-429", left=15, demo={"retry_after": 16})
-            await house.queue.enqueue(job_id, 0)
-            assert failure(await house.ended(job_id)) == ("failed", "model_rate_limited")
-            assert len(await demo.bodies()) == 1
+    async with demo_at(monkeypatch) as demo, working(settings):
+        job_id = await write(house, "demo-429", left=15, demo={"retry_after": 16})
+        await house.queue.enqueue(job_id, 0)
+        assert failure(await house.ended(job_id)) == ("failed", "model_rate_limited")
+        assert len(await demo.bodies()) == 1
 
 
 async def test_a_job_whose_deadline_passes_while_it_waits_for_a_slot_calls_no_model(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = settings_for(str(house.settings.redis_url), max_jobs=1, sweep=0.1)
-    async with demo_model() as demo:
-        monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
-        async with working(full):
-            runs = await house.submit("demo-hang")
-            await demo.streaming()
-            waits = await write(house, "demo", left=0.3)
-            await house.queue.enqueue(waits, 0)
-            events = await house.ended(waits)
-            assert (types(events), failure(events)[1]) == (["queued", "failed"], "deadline_exceeded")
-            await house.log.cancel(runs, "test", 0)
-            assert (await house.ended(runs))[-1].type == "cancelled"
-            assert len(await demo.bodies()) == 1
+    async with demo_at(monkeypatch) as demo, working(full):
+        runs = await house.submit("demo-hang")
+        await demo.streaming()
+        waits = await write(house, "demo", left=0.3)
+        await house.queue.enqueue(waits, 0)
+        events = await house.ended(waits)
+        assert (types(events), failure(events)[1]) == (["queued", "failed"], "deadline_exceeded")
+        await house.log.cancel(runs, "test", 0)
+        assert (await house.ended(runs))[-1].type == "cancelled"
+        assert len(await demo.bodies()) == 1
 
 
 @pytest.mark.parametrize("code", ["deadline_exceeded", "worker_lost"])
@@ -101,10 +95,8 @@ async def test_a_lost_job_that_may_not_begin_again_fails_with_what_was_said(
     if code == "deadline_exceeded":
         await expire_in(house, job_id, -1)
     await house.queue.enqueue(job_id, 0)
-    async with demo_model() as demo:
-        monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
-        async with working(settings):
-            events = await house.ended(job_id)
-            assert failure(events) == ("failed", code)
-            assert (text_of(events), types(events).count("restarted")) == ("said", 0)
-            assert await demo.bodies() == []
+    async with demo_at(monkeypatch) as demo, working(settings):
+        events = await house.ended(job_id)
+        assert failure(events) == ("failed", code)
+        assert (text_of(events), types(events).count("restarted")) == ("said", 0)
+        assert await demo.bodies() == []

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, NoReturn
+from contextlib import AsyncExitStack
+from typing import Any
 
 import orjson
 import pytest
@@ -14,7 +13,7 @@ from readalong.log import Claim
 from readalong.settings import Settings
 from tests.readalong.helpers import command, types
 from tests.support.waiting import until
-from tests.worker.helpers import DemoModel, House, demo_model, settings_for, text_of, working
+from tests.worker.helpers import DemoModel, House, demo_at, settings_for, text_of, working
 
 STEP = 0.2
 
@@ -23,13 +22,6 @@ STEP = 0.2
 def shorter(settings: Settings) -> Settings:
     """The shortest lease that there is."""
     return settings_for(str(settings.redis_url), lease=0.5)
-
-
-@asynccontextmanager
-async def demo_at(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DemoModel]:
-    async with demo_model() as demo:
-        monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
-        yield demo
 
 
 async def asked(demo: DemoModel) -> list[str]:
@@ -332,111 +324,3 @@ async def test_nothing_in_redis_is_pickled_and_every_key_that_is_not_an_index_ex
             assert (await house.redis.pttl(key) > 0) is (key not in indexes), key
         await house.log.cancel(running, "test", 0)
         await house.ended(running)
-
-
-@pytest.mark.parametrize("poison", [None, b"", b"garbage", b"[]", b"{}", b'{"f":"other","a":[],"k":{},"t":1,"et":1}'])
-async def test_a_queue_entry_that_arq_cannot_read_is_mended_and_others_run_on(
-    house: House, monkeypatch: pytest.MonkeyPatch, poison: bytes | None
-) -> None:
-    sweeping = settings_for(str(house.settings.redis_url), sweep=STEP)
-    job_id = await house.submit("demo-fast", age=60)
-    if poison is None:
-        await house.redis.delete(house.keys.arq_job(job_id))
-    else:
-        await house.redis.set(house.keys.arq_job(job_id), poison, px=60_000)
-    async with demo_at(monkeypatch), working(sweeping) as one:
-        assert (await house.ended(await house.submit("demo-fast")))[-1].type == "done"
-        assert (await house.ended(job_id))[-1].type == "done"
-        assert not one.task.done()
-        # It was claimed while arq read; nothing was lost by it.
-        assert await command(house.redis, "HGET", house.keys.job(job_id), "lost") == b"0"
-
-
-async def test_a_run_goes_on_though_redis_is_away_while_arq_reads_its_own_description(
-    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The model may have been called already: another run would be another bill."""
-
-    def away(*_: Any, **__: Any) -> NoReturn:
-        raise ConnectionError("away")
-
-    async with demo_model() as demo:
-        monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
-        async with working(settings) as one:
-            monkeypatch.setattr(one.worker.pool, "pipeline", away)
-            job_id = await house.submit("demo-fast")
-            assert (await house.ended(job_id))[-1].type == "done"
-            await until(lambda: not one.worker.tasks, "the worker to be idle")
-            assert await command(house.redis, "ZSCORE", house.keys.queue, job_id) is None
-        assert len(await demo.bodies()) == 1
-        assert (await house.record(job_id)).attempt == 1
-
-
-async def test_a_job_of_another_schema_is_left_to_a_newer_worker(
-    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It uses no attempt up, and comes back with each sweep until a worker knows it."""
-    job_id = await house.submit("demo-fast", age=60)
-    await command(house.redis, "HSET", house.keys.job(job_id), "schema", 99)
-    before = await command(house.redis, "HGETALL", house.keys.job(job_id))
-    async with demo_at(monkeypatch), working(settings_for(str(house.settings.redis_url), sweep=STEP)):
-        await until(lambda: "a schema that this worker does not know" in caplog.text, "a look at it")
-        assert await command(house.redis, "HGETALL", house.keys.job(job_id)) == before
-        await command(house.redis, "HSET", house.keys.job(job_id), "schema", 1)
-        assert (await house.ended(job_id))[-1].type == "done"
-
-
-async def test_what_a_newer_version_adds_to_a_job_is_nothing_to_a_worker(
-    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A field of its hash, and events that an attempt of a newer worker left in its log."""
-    job_id = await house.submit("demo-fast")
-    await command(house.redis, "HSET", house.keys.job(job_id), "a_field_of_next_year", "\x00{")
-    await house.log.claim(job_id, b"{}", "newer")
-    await house.log.append(job_id, 1, 3, [("citation", b'{"url":"u"}'), ("content", b'{"content":"x"}')])
-    async with demo_at(monkeypatch), working(settings):
-        events = await house.ended(job_id, known=False)
-    assert types(events)[:5] == ["queued", "started", "citation", "content", "restarted"]
-    assert events[-1].type == "done"
-    assert await command(house.redis, "HGET", house.keys.job(job_id), "a_field_of_next_year") == b"\x00{"
-
-
-async def test_a_job_that_is_over_before_it_runs_again_keeps_what_a_newer_version_wrote(
-    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The worker that ends it reads the log of the attempt that was lost."""
-    job_id = await house.submit("demo-fast")
-    await house.log.claim(job_id, b"{}", "newer")
-    await house.log.append(job_id, 1, 3, [("citation", b'{"url":"u"}'), ("content", b'{"content":"x"}')])
-    await house.log.cancel(job_id, "client", 0)
-    async with demo_at(monkeypatch), working(settings):
-        events = await house.ended(job_id, known=False)
-    assert types(events) == ["queued", "started", "citation", "content", "cancelled"]
-    assert events[-1].fields()["content"] == "x"
-
-
-async def test_an_id_in_the_queue_that_is_no_job_is_taken_out(
-    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await house.queue.enqueue("no-such-job-at-all", 1)
-    async with demo_at(monkeypatch), working(settings):
-        await until(lambda: house.is_closed("no-such-job-at-all"))
-
-
-async def test_the_worker_of_a_job_that_breaks_goes_on(
-    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A record that cannot be read is one job's trouble."""
-    async with demo_at(monkeypatch), working(settings) as one:
-        broken = await house.submit("demo-fast", rate=None)
-        await house.ended(broken)
-        broken = await house.write("demo-fast")
-        await command(house.redis, "HSET", house.keys.job(broken), "request", "no JSON")
-        await house.queue.enqueue(broken, 1)
-        await until(lambda: _left(house, broken))
-        assert (await house.ended(await house.submit("demo-fast")))[-1].type == "done"
-        assert not one.task.done()
-
-
-async def _left(house: House, job_id: str) -> bool:
-    return await house.redis.zscore(house.keys.queue, job_id) is None
