@@ -36,11 +36,12 @@ Argument = str | bytes | int
 
 def _load() -> dict[str, tuple[str, str]]:
     folder = files("readalong") / "lua"
+    clock = (folder / "clock.lua").read_text()
     shared = dict.fromkeys(LOG_SCRIPTS, (folder / "lib.lua").read_text())
     shared |= dict.fromkeys(LEASE_SCRIPTS, (folder / "leases.lua").read_text())
     loaded = {}
     for name in (*LOG_SCRIPTS, *QUEUE_SCRIPTS):
-        text = shared.get(name, "") + (folder / f"{name}.lua").read_text()
+        text = clock + shared.get(name, "") + (folder / f"{name}.lua").read_text()
         loaded[name] = (text, sha1(text.encode(), usedforsecurity=False).hexdigest())
     return loaded
 

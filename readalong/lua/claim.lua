@@ -41,7 +41,7 @@ if status == 'queued' then
     return { 'ended' }
   end
   redis.call('HSET', job, 'status', 'running', 'attempt', '1', 'worker', ARGV[1], 'claim', ARGV[2],
-    'fence', '1:' .. ARGV[2], 'started_at', string.format('%d', now))
+    'fence', '1:' .. ARGV[2], 'started_at', ms(now))
   local begun = { 'started', '{"attempt":1,"worker":' .. ARGV[1] .. '}' }
   last = write(last, begun, 1)
   return { 'run', 1, last, waited, '', model, request, begun[1], begun[2], left }

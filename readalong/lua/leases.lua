@@ -5,15 +5,6 @@ local queue, leases = KEYS[1], KEYS[2]
 -- A taken job stays in the queue, as arq's do, with this much on its score: behind all that wait, its place not forgotten.
 local TAKEN = 1e14
 
-local function ms(number)
-  return string.format('%d', number)
-end
-
-local function now_ms()
-  local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
-end
-
 -- Notes that a worker was heard. Live ones are heard every third of a lease. If none was for half of one, Redis was away,
 -- or its clock jumped, and nobody could renew: each lease begins anew, or jobs that run would be taken from their workers.
 local function hear(heard, now, lease)

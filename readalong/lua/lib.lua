@@ -4,12 +4,6 @@ local job, events, cancel, live = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 local ENDED = { done = true, failed = true, cancelled = true }
 
--- Redis' own clock decides about order and times: a worker's or an API's may be wrong.
-local function now_ms()
-  local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
-end
-
 -- Appends the type/data pairs of `pairs_` from index `from` on after number `last`, tells the watchers in one
 -- message, and returns the new last number.
 local function write(last, pairs_, from)
@@ -65,7 +59,7 @@ local function end_queued(status, how, retention_ms)
     '{"queue_seconds":%.3f,"time_to_first_token":null,"time_to_first_token_from_call":null,'
       .. '"total_seconds":%.3f,"chunk_count":0,"tokens_per_second":null}', waited, waited)
   local data = '{"content":"",' .. how .. ',"metrics":' .. metrics .. '}'
-  redis.call('HSET', job, 'status', status, 'ended_at', string.format('%d', now), 'metrics', metrics)
+  redis.call('HSET', job, 'status', status, 'ended_at', ms(now), 'metrics', metrics)
   write(tonumber(fields[1]), { status, data }, 1)
   retire(retention_ms)
 end

@@ -5,8 +5,6 @@
 redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
 if ARGV[3] ~= '0' then
-  local t = redis.call('TIME')
-  local now = t[1] * 1000 + math.floor(t[2] / 1000)
-  redis.call('ZADD', KEYS[3], string.format('%d', now + ARGV[3]), ARGV[1])
+  redis.call('ZADD', KEYS[3], ms(now_ms() + ARGV[3]), ARGV[1])
   redis.call('PEXPIRE', KEYS[3], ARGV[4])
 end

@@ -4,7 +4,7 @@
 local no, last = standing(ARGV[2])
 if no and no ~= 'behind' then return { no, last, false } end
 redis.call('HSET', job, 'status', 'running', 'attempt', ARGV[1], 'fence', ARGV[2], 'worker', ARGV[3])
-redis.call('HSETNX', job, 'started_at', string.format('%d', now_ms()))
+redis.call('HSETNX', job, 'started_at', ms(now_ms()))
 -- Both are of the attempt before.
 redis.call('HDEL', job, 'claim', 'handover')
 return { 'gap', last, false }
