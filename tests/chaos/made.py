@@ -73,7 +73,11 @@ class Made:
             "max_attempts": 3,
             "aof": "always",
             "retry": "retry",
-            "settings": {"READALONG_REDIS_TIMEOUT": "1", "READALONG_JOB_TIMEOUT": "12"},
+            "settings": {
+                "READALONG_REDIS_TIMEOUT": "1",
+                "READALONG_JOB_TIMEOUT": "12",
+                "READALONG_FIRST_TOKEN_TIMEOUT": "6",
+            },
         }
     )
     after: Record = field(

@@ -179,6 +179,20 @@ def test_an_answer_that_takes_longer_than_a_job_may_explains_its_time_out(tmp_pa
     assert rules(made, tmp_path) == []
 
 
+@pytest.mark.parametrize("behaviour", ["429", "500", "cut", "reset", "close-early"])
+def test_a_model_that_must_be_asked_again_explains_a_late_first_token_once_the_time_for_it_is_over(
+    behaviour: str, tmp_path: Path
+) -> None:
+    made = clean()
+    fails(made, "model_timeout", request=demo("numbered", behaviour), ended_at=str(int((START + 106.2) * 1000)))
+    assert rules(made, tmp_path) == [Rule.FAILURE]
+    made.call("z1.2", 103.0, 106.1, [])
+    assert rules(made, tmp_path) == []
+    made.log("z1")["hash"]["ended_at"] = str(int((START + 104.2) * 1000))
+    made.line(kind="closed", call="z1.2")["t"] = START + 104.1
+    assert rules(made, tmp_path) == [Rule.FAILURE]
+
+
 @pytest.mark.parametrize(
     "plant",
     [

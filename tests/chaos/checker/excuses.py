@@ -23,8 +23,8 @@ _DEATHS: Final = frozenset({"worker_kill", "worker_drain"})
 
 #: The codes that a misbehaving model explains, by its behaviour (docs/demo-model.md).
 _OF_BEHAVIOUR: Final[Mapping[str, frozenset[str]]] = {
-    "429": frozenset({"model_rate_limited", "model_timeout"}),
-    "500": frozenset({"model_error", "model_timeout"}),
+    "429": frozenset({"model_rate_limited"}),
+    "500": frozenset({"model_error"}),
     "cut": frozenset({"model_cut"}),
     "reset": frozenset({"model_cut"}),
     "close-early": frozenset({"model_cut"}),
@@ -36,6 +36,8 @@ _OF_BEHAVIOUR: Final[Mapping[str, frozenset[str]]] = {
     "error": frozenset({"model_error"}),
     "endless": frozenset({"job_timeout"}),
 }
+#: Behaviours for which a model is asked again before its first token.
+_ASKED_AGAIN: Final = frozenset({"429", "500", "cut", "reset", "close-early"})
 #: Codes of a time limit, which a worker that was stopped finds passed when it goes on.
 _LIMITS: Final = frozenset({"model_timeout", "model_stalled", "job_timeout"})
 #: Why an attempt counts as lost; `worker_stopped` does not.
@@ -118,6 +120,15 @@ class Excuses:
             over = max(over, self._over(line))
             longest = max(longest, over - begin)
         return longest >= float(self._history.run["outage"])
+
+    def _model_timeout(self, job: Job, _: list[Line]) -> bool:
+        """Its model had to be asked again, and the asking of its last attempt took up the time to the first token."""
+        limit = self._seconds("first_token_timeout", 120.0)
+        calls = self._history.calls_of[job.tag or ""]
+        end = job.ended or inf
+        last = [call.t for call in calls if end - limit - 1.0 <= call.t <= end]
+        asked_again = any(name in _ASKED_AGAIN for name in _behaviours(job, calls))
+        return asked_again and len(last) > 1 and end - min(last) >= limit - 1.0
 
     @staticmethod
     def _deadline(job: Job) -> bool:
@@ -224,5 +235,6 @@ _EXPLAINED: Final[Mapping[str, Callable[[Excuses, Job, list[Line]], bool]]] = {
     "worker_lost": Excuses._worker_lost,
     "redis_outage": Excuses._redis_outage,
     "job_timeout": Excuses._job_timeout,
+    "model_timeout": Excuses._model_timeout,
     "deadline_exceeded": lambda _, job, __: Excuses._deadline(job),
 }
