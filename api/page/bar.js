@@ -4,6 +4,8 @@ import { speaking, TERMINAL } from "./fold.js";
 import { perSecond, seconds } from "./rate.js";
 import { copy } from "./share.js";
 
+const SILENCE = 3000; // milliseconds without an event after which it is no longer called streaming
+
 const $ = (id) => document.getElementById(id);
 
 /** Only when it changes: a screen reader would say it again. */
@@ -65,9 +67,9 @@ export class Bar {
     set("problem", text);
   }
 
-  draw({ turn: { state }, sent, first, rate }, now) {
+  draw({ turn: { state }, sent, first, rate, heard }, now) {
     const ended = TERMINAL.has(state.status);
-    const [word, look] = status(state);
+    const [word, look] = status(state, now - heard > SILENCE);
     set("status", word);
     $("dot").className = look;
     if (ended) this.link(true);
@@ -89,9 +91,12 @@ export class Bar {
   }
 }
 
-function status(state) {
+function status(state, silent) {
   if (state.status === "queued") return ["Queued", "waiting"];
-  if (state.status === "running") return speaking(state) ? ["Streaming", "live"] : ["Waiting for the model", "waiting"];
+  if (state.status === "running") {
+    if (!speaking(state)) return ["Waiting for the model", "waiting"];
+    return silent ? ["Waiting for the next word", "waiting"] : ["Streaming", "live"];
+  }
   return { done: ["Done", "done"], cancelled: ["Stopped", "done"], failed: ["Failed", "failed"] }[state.status];
 }
 

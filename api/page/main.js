@@ -74,13 +74,17 @@ function address(id) {
 /** `sent`: when this tab asked. `known`: events up to this number are history, and say nothing about the rate. */
 function follow(turn, { sent = null, known = 0, metrics = null } = {}) {
   live?.watcher.close();
-  const mine = { turn, sent, first: metrics?.time_to_first_token ?? null, rate: new Rate(), watcher: null };
+  const first = metrics?.time_to_first_token ?? null;
+  const mine = { turn, sent, first, rate: new Rate(), heard: performance.now(), watcher: null };
   live = mine;
   mine.watcher = new Watcher(turn.id, {
     event(seq, type, data) {
+      const before = turn.state.position;
       if (!apply(turn.state, seq, type, data)) return;
-      const now = performance.now();
-      if (seq > known) mine.rate.add(now, written(type, data));
+      const now = (mine.heard = performance.now());
+      // History may come merged with what is new: only that share of it was written just now.
+      const fresh = (seq - Math.max(known, before)) / (seq - before);
+      if (fresh > 0) mine.rate.add(now, fresh * written(type, data));
       if (mine.first === null && sent !== null && speaking(turn.state)) mine.first = (now - sent) / 1000;
       soon();
     },

@@ -15,6 +15,7 @@ export function element(tag, name = "", text = "") {
 
 export class Turn {
   element = element("article", "turn");
+  #restarts = element("div", "restarts");
   #answer = element("div", "answer");
   #notes = element("div", "notes");
   #drawn = new Map();
@@ -27,7 +28,7 @@ export class Turn {
       asked.dir = "auto";
       this.element.append(asked);
     }
-    this.element.append(this.#answer, this.#notes);
+    this.element.append(this.#restarts, this.#answer, this.#notes);
   }
 
   /** Brings the page up to `state`; costs what is new. */
@@ -108,18 +109,22 @@ export class Turn {
   }
 
   #tell(state) {
-    const notes = state.restarts.map(({ attempt, reason }) => {
+    // Above the answer: below it, "before" would seem to be the text that is shown.
+    const restarts = state.restarts.map(({ attempt, reason }) => {
       const why = reason && ` (${reason.replaceAll("_", " ")})`;
-      return ["note", `Started again: attempt ${attempt}${why}. The text before it is void.`];
+      return ["note", `Started again: attempt ${attempt}${why}. What had been written before is void.`];
     });
+    const notes = [];
     if (state.status === "cancelled") notes.push(["note", `Stopped${speaking(state) ? " here" : ""}${state.by && state.by !== "client" ? `, by ${state.by}` : ""}.`]);
     if (state.status === "failed") notes.push(["bad", `${state.error?.message ?? "It failed."} (${state.error?.code ?? "unknown"})`]);
     if (state.finishReason === "length") notes.push(["note", "Cut at the model’s length limit."]);
     if (state.finishReason === "content_filter") notes.push(["note", "Cut by the model’s content filter."]);
     if (state.status === "done" && !speaking(state)) notes.push(["note", "The model said nothing."]);
-    const told = JSON.stringify(notes);
+    const told = JSON.stringify([restarts, notes]);
     if (told === this.#told) return;
     this.#told = told;
-    this.#notes.replaceChildren(...notes.map(([name, text]) => element("p", name, text)));
+    const lines = (list) => list.map(([name, text]) => element("p", name, text));
+    this.#restarts.replaceChildren(...lines(restarts));
+    this.#notes.replaceChildren(...lines(notes));
   }
 }
