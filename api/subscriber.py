@@ -130,6 +130,8 @@ class Subscriber:
             except (RedisError, OSError) as error:
                 self._complain(error, again=pause > 0.05)
             else:
+                if not first:
+                    logger.info("subscribed again")
                 self._unheard = 0
                 channels = {self._own, *self._wanted}
                 self._sent = Counter(channels)

@@ -14,6 +14,7 @@
     calls     tool and function calls, put together from fragments (pure)
     values    what the model's JSON may mean, and what it cannot (pure)
     meter     an attempt's times and rates (pure)
+    outage    how an outage of Redis is logged
     cancels   looks at the cancel flags while models are silent
     sweep     mends what a crash left between two keys
     orphans   cancels jobs that nobody watches any more

@@ -30,6 +30,7 @@ from readalong.watched import LOOK_EVERY, Watched
 from worker.cancels import Cancels
 from worker.model import Model
 from worker.orphans import Orphans
+from worker.outage import Outage
 from worker.run import Stop
 from worker.runner import Runner, generate
 from worker.sweep import Sweep
@@ -57,6 +58,7 @@ class WokenWorker(Worker):
         self._cancels = Cancels(redis, self._log, settings, self._runner.runs)
         #: It ran out of memory: it stops as if it were told to, but has failed.
         self.broken = False
+        self._outage = Outage()
         self._keep_alive_at = 0.0
         self._again: dict[str, Taken] = {}
         # A BLPOP that blocks for longer than the socket's time-out would look like a Redis that is away.
@@ -143,13 +145,14 @@ class WokenWorker(Worker):
             try:
                 asked = self.loop.time()
                 taken = await self._queue.take(self._id, free, token)
+                self._outage.over()
                 token = secrets.token_hex(8)
                 for job in taken:
                     await self._begin(job, asked)
                 if not taken:
                     await self._queue.wait(self._patience)
             except StoreUnavailable as error:
-                logger.warning("queue: %s", error)
+                self._outage.seen(error)
                 await asyncio.sleep(random.uniform(0.2, 0.5))
 
     async def _stop_waiting(self) -> None:
@@ -245,7 +248,7 @@ class WokenWorker(Worker):
             try:
                 await turn()
             except StoreUnavailable as error:
-                logger.warning("%s", error)
+                self._outage.seen(error)
                 # When Redis is back, leases want to be renewed before they are over.
                 pause = min(seconds, random.uniform(0.2, 0.5))
             await asyncio.sleep(pause)
