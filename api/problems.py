@@ -48,6 +48,11 @@ _STATUS_OF_CODE: Final = {
     "invalid_position": 400,
     "invalid_cursor": 400,
 }
+#: What the router says is the status in words, which is the title already.
+_UNROUTED: Final = {
+    404: "There is nothing at {0.url.path}; /docs describes what there is.",
+    405: "{0.url.path} takes no {0.method}; /docs describes what it takes.",
+}
 
 
 class Problem(BaseModel):
@@ -113,17 +118,18 @@ async def _ours(_: Request, error: Exception) -> Response:
     return respond(status, error.code, error.message, retryable=error.retryable, field=field, headers=headers)
 
 
-async def _of_router(_: Request, error: Exception) -> Response:
+async def _of_router(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = HTTPStatus(error.status_code).name.lower()
-    return respond(error.status_code, code, str(error.detail), headers=dict(error.headers or {}))
+    detail = _UNROUTED.get(error.status_code, str(error.detail)).format(request)
+    return respond(error.status_code, code, detail, headers=dict(error.headers or {}))
 
 
 async def _of_parameters(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"] if part not in ("query", "path", "header"))
-    return respond(422, "invalid_parameter", first["msg"], field=field)
+    return respond(422, "invalid_parameter", f"{field}: {first['msg']}.", field=field)
 
 
 async def _gone(_: Request, error: Exception) -> Response:

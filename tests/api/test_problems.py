@@ -102,7 +102,9 @@ def test_a_problem_is_these_bytes() -> None:
 
 
 def test_a_path_that_is_none_is_a_problem(app: FastAPI) -> None:
-    assert check(ask(app, "/nowhere"), 404, "not_found").retryable is False
+    nowhere = check(ask(app, "/nowhere"), 404, "not_found")
+    assert nowhere.retryable is False
+    assert nowhere.detail == "There is nothing at /nowhere; /docs describes what there is."
 
 
 def test_a_wrong_method_is_a_problem_that_names_the_right_one(app: FastAPI) -> None:
@@ -111,7 +113,7 @@ def test_a_wrong_method_is_a_problem_that_names_the_right_one(app: FastAPI) -> N
         return None
 
     answer = ask(app, "/", "PUT")
-    check(answer, 405, "method_not_allowed")
+    assert check(answer, 405, "method_not_allowed").detail == "/ takes no PUT; /docs describes what it takes."
     assert answer.headers["allow"] == "GET"
 
 
@@ -120,7 +122,10 @@ def test_a_wrong_parameter_is_a_problem_with_its_name(app: FastAPI) -> None:
     async def limited(limit: int) -> int:
         return limit
 
-    assert check(ask(app, "/?limit=x"), 422, "invalid_parameter").field == "limit"
+    problem = check(ask(app, "/?limit=x"), 422, "invalid_parameter")
+    assert problem.field == "limit"
+    assert problem.detail.startswith("limit: Input should be a valid integer")
+    assert problem.detail.endswith(".")
 
 
 def test_an_unexpected_exception_tells_the_client_nothing_and_the_log_all(
