@@ -85,8 +85,8 @@ def demo(
 ) -> None:
     """Start everything on this machine: Redis, worker, API and a model. Ctrl-C ends it all.
 
-    The Redis is an embedded Valkey that keeps nothing, or READALONG_REDIS_URL. The model is the built-in one, unless
-    OPENAI_API_KEY, OPENAI_BASE_URL or Azure's variables are set.
+    The Redis is an embedded Valkey that keeps nothing, or READALONG_REDIS_URL.
+    The model is the built-in one, or the one that the OPENAI or AZURE variables name.
 
     Exit codes: 0 ended by a signal, 1 something failed, 2 bad settings, 130 ended by a second Ctrl-C.
     """
