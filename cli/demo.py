@@ -198,7 +198,7 @@ class Demo:
             "jobs": f"{shown_command()} jobs{here}",
             "redis": self._redis_line,
             "processes": ", ".join(f"{child.name} {child.pid}" for child in children),
-            "kill": f"kill -9 {worker}   (a worker: another one is started, and goes on with its jobs a few seconds later)",
+            "kill": f"kill -9 {worker}   (a worker: a new one goes on with its jobs within seconds)",
         }
         self._console.print(Text("readalong is up", style="bold green"))
         for name, line in lines.items():

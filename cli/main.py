@@ -86,7 +86,7 @@ def demo(
     """Start everything on this machine: Redis, worker, API and a model. Ctrl-C ends it all.
 
     The Redis is an embedded Valkey that keeps nothing, or READALONG_REDIS_URL.
-    The model is the built-in one, or the one that the OPENAI or AZURE variables name.
+    The model is the built-in one, or what OPENAI or AZURE variables name.
 
     Exit codes: 0 ended by a signal, 1 something failed, 2 bad settings, 130 ended by a second Ctrl-C.
     """
