@@ -1,36 +1,152 @@
-"""What a worker logs of an outage of Redis."""
+"""Redis goes away while a worker works, and comes back."""
 
 from __future__ import annotations
 
-import logging
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 
 import pytest
 
-from readalong.errors import StoreUnavailable
-from worker.outage import Outage
+from demomodel import text_for
+from readalong.connection import connect
+from readalong.events import Event
+from readalong.settings import Settings
+from tests.readalong.helpers import command, types
+from tests.support.servers import RedisServer
+from tests.support.waiting import until
+from tests.worker.helpers import ASKED, House, Working, demo_model, settings_for, text_of, working
 
-_AWAY = StoreUnavailable("Redis does not answer: ConnectionError", retry_after=1)
+#: A little over a second of text.
+DEMO = {"tokens": 200, "tokens_per_second": 150, "first_token_seconds": 0}
 
 
-def test_an_outage_is_a_few_lines(caplog: pytest.LogCaptureFixture) -> None:
-    """Its beginning, one line in ten seconds, and its end; then the next one begins anew. An answer between two
-    failures ends nothing."""
-    now = 0.0
-    outage = Outage(lambda: now)
-    with caplog.at_level(logging.WARNING):
-        outage.over()
-        for tenth in range(250):
-            now = tenth / 10
-            outage.seen(_AWAY)
-            outage.over()
-        now = 26.5
-        outage.over()
-        outage.over()
-        outage.seen(_AWAY)
-    assert caplog.messages == [
-        "Redis does not answer: ConnectionError; trying again",
-        "Redis does not answer: ConnectionError, for 10 s now",
-        "Redis does not answer: ConnectionError, for 20 s now",
-        "Redis answers again, after 26.5 s",
-        "Redis does not answer: ConnectionError; trying again",
-    ]
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    """A server of the test's own, which loses nothing when it is killed."""
+    with RedisServer.start(aof=True) as server:
+        yield server
+
+
+async def at_work(house: House, monkeypatch: pytest.MonkeyPatch, stack: AsyncExitStack, settings: Settings) -> Working:
+    demo = await stack.enter_async_context(demo_model())
+    monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
+    return await stack.enter_async_context(working(settings))
+
+
+async def away(server: RedisServer, seconds: float = 0) -> None:
+    """Kills the server, and starts it again after a while."""
+    await asyncio.to_thread(server.kill)
+    await asyncio.sleep(seconds)  # the outage itself: there is nothing to wait for
+    await asyncio.to_thread(server.restart)
+
+
+def check_whole(events: list[Event], demo: dict[str, float] | None = None) -> None:
+    """Done at the first attempt, with the model's own text."""
+    assert (events[-1].type, types(events).count("restarted")) == ("done", 0)
+    assert text_of(events) == text_for({"model": "demo", "messages": ASKED, "demo": demo or DEMO})
+
+
+async def test_a_job_outlives_a_restart_of_redis_in_mid_stream(
+    house: House, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
+) -> None:
+    settings = settings_for(redis_server.url, lease=10)
+    await at_work(house, monkeypatch, resources, settings)
+    job_id = await house.submit(demo=DEMO)
+    await house.has(job_id, "content", 5)
+    await away(redis_server)
+    check_whole(await house.ended(job_id))
+
+
+async def test_a_worker_alone_keeps_its_jobs_through_an_outage_longer_than_its_lease(
+    house: House, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
+) -> None:
+    """It must neither take them from itself nor believe that the model has fallen silent meanwhile."""
+    settings = settings_for(redis_server.url, lease=0.5, gap_timeout=0.4)
+    await at_work(house, monkeypatch, resources, settings)
+    job_id = await house.submit(demo=DEMO)
+    await house.has(job_id, "content", 5)
+    await away(redis_server, 1.5)
+    check_whole(await house.ended(job_id))
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+async def test_no_worker_takes_anothers_jobs_after_an_outage_longer_than_the_lease(
+    house: House, monkeypatch: pytest.MonkeyPatch, redis_server: RedisServer, resources: AsyncExitStack, how: str
+) -> None:
+    """All leases are over when Redis is back; a second generation would be paid for, and an attempt used up."""
+    settings = settings_for(redis_server.url, lease=0.6, redis_timeout=0.3, poll=0.05)
+    demo = await resources.enter_async_context(demo_model())
+    monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
+    await resources.enter_async_context(working(settings, "w1"))
+    job_id = await house.submit(demo={**DEMO, "tokens": 500})
+    await house.has(job_id, "content", 5)
+    for name in ("w2", "w3", "w4"):
+        await resources.enter_async_context(working(settings, name))
+    if how == "killed":
+        await away(redis_server, 1.5)
+    else:
+        os.kill(redis_server.pid, signal.SIGSTOP)
+        await asyncio.sleep(1.5)  # the outage itself: there is nothing to wait for
+        os.kill(redis_server.pid, signal.SIGCONT)
+    check_whole(await house.ended(job_id), {**DEMO, "tokens": 500})
+    assert len((await demo.stats())["requests"]) == 1
+
+
+async def test_an_outage_beyond_the_limit_fails_the_job_when_redis_is_back(
+    house: House, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
+) -> None:
+    settings = settings_for(redis_server.url, redis_outage=0.2, lease=10)
+    await at_work(house, monkeypatch, resources, settings)
+    job_id = await house.submit(demo={**DEMO, "tokens": 100_000})
+    await house.has(job_id, "content", 5)
+    await away(redis_server, 1)
+    events = await house.ended(job_id)
+    end = events[-1].fields()
+    assert (events[-1].type, end["error"]["code"], end["error"]["retryable"]) == ("failed", "redis_outage", True)
+    assert end["content"] == text_of(events)
+
+
+async def test_a_worker_that_starts_before_redis_works_when_it_comes(
+    house: House, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
+) -> None:
+    job_id = await house.submit("demo-fast")
+    await asyncio.to_thread(redis_server.kill)
+    one = await at_work(house, monkeypatch, resources, settings_for(redis_server.url))
+    await asyncio.to_thread(redis_server.restart)
+    assert (await house.ended(job_id))[-1].type == "done"
+    assert not one.task.done()
+
+
+async def test_an_idle_worker_hears_of_jobs_and_cancels_after_an_outage(
+    house: House, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
+) -> None:
+    settings = settings_for(redis_server.url, cancel_poll=60)
+    await at_work(house, monkeypatch, resources, settings)
+    await house.ended(await house.submit("demo-fast"))
+    await away(redis_server)
+    job_id = await house.submit("demo-hang")
+    await house.has(job_id, "started")
+
+    async def listens() -> bool:
+        return bool((await house.redis.pubsub_numsub(house.keys.control))[0][1])
+
+    await until(listens)
+    await house.log.cancel(job_id, "client", 0)
+    assert (await house.ended(job_id))[-1].type == "cancelled"
+
+
+async def test_a_frozen_redis_is_waited_out(
+    house: House, monkeypatch: pytest.MonkeyPatch, redis_server: RedisServer, resources: AsyncExitStack
+) -> None:
+    """It accepts connections and answers nothing, for longer than the time-out of a command."""
+    settings = settings_for(redis_server.url, redis_timeout=0.3, poll=0.1, lease=10)
+    await at_work(house, monkeypatch, resources, settings)
+    job_id = await house.submit(demo=DEMO)
+    await house.has(job_id, "content", 5)
+    client = connect(settings_for(redis_server.url))
+    resources.push_async_callback(client.aclose)
+    await command(client, "CLIENT", "PAUSE", 1200, "ALL")
+    check_whole(await house.ended(job_id))
