@@ -101,7 +101,7 @@ class WokenWorker(Worker):
                 await self._redis.aclose()
 
     async def main(self) -> None:
-        """Works until `stop`; then ends in the drain time, a Redis time-out and a second, though Redis be silent."""
+        """Works until `stop`; then ends within drain time, Redis time-out and a second, also while Redis is silent."""
         logger.info("worker %s takes up to %d jobs at once", self._id, self.max_jobs)
         loops = [
             asyncio.create_task(loop, name=name)

@@ -33,12 +33,14 @@ def now_is_its_deadline(job: Job) -> None:
 async def test_a_job_without_a_worker_ends_at_its_deadline_though_no_slot_is_free(stack: Stack, how: str) -> None:
     """A stopped worker that wakes up after that writes nothing more, and lets go of the model."""
     first, full = stack.workers
-    first.kill()
     full.restart(**ONE_SLOT)
+    if how == "drained":
+        first.restart(READALONG_DRAIN_TIMEOUT="0")
+    await until(lambda: all("takes up to" in worker.output for worker in stack.workers), "the workers to work")
+    first.stop()
     busy = await submit(stack, chat("demo-hang"))
     assert await busy.worker() is full
-    first.restart(READALONG_DRAIN_TIMEOUT="0")
-    await until(lambda: "takes up to" in first.output, "the worker to work")
+    first.cont()
     job = await submit(stack, {**paced(tokens=5000, rate=50), "deadline": 6 if how == "stopped" else 600})
     await job.reach(3)
     if how == "stopped":
