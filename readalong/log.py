@@ -19,7 +19,7 @@ from readalong.errors import Fenced, UnknownSchema
 from readalong.events import SCHEMA, SPAN, Draft, Event
 from readalong.link import pack
 from readalong.pipe import Pipe
-from readalong.record import Record, parse, rfc3339
+from readalong.record import Record, Standing, parse, rfc3339, standing
 from readalong.scripts import Argument, Scripts, digest_of
 from readalong.settings import Settings
 from readalong.states import ENDED, Status
@@ -302,15 +302,10 @@ class Log:
                     pipe.hgetall(self._keys.job(job_id))
                 return [_readable(fields) for fields in await pipe.execute()]
 
-    async def standings(self, job_ids: Sequence[str]) -> list[tuple[str, int, int | None] | None]:
-        """Status, attempt and deadline (ms, or None) of many jobs in one command; None for each that is gone."""
+    async def standings(self, job_ids: Sequence[str]) -> list[Standing | None]:
+        """How many jobs stand, in one command; None for each that is gone."""
         answers = await self._run("standings", [self._keys.job(job_id) for job_id in job_ids])
-        return [
-            None
-            if status is None
-            else (status.decode(), int(attempt or 0), None if deadline is None else int(deadline))
-            for status, attempt, deadline in answers
-        ]
+        return [standing(*answer) for answer in answers]
 
     async def compact(self, job_id: str, attempt: int, first: int, events: Sequence[Event]) -> bool:
         """Stores an ended job's events from number `first` on in this form: all that its last attempt wrote, merged.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -42,6 +42,25 @@ class Record:
     @property
     def ended(self) -> bool:
         return self.status in ENDED
+
+
+class Standing(NamedTuple):
+    """What the sweep wants to know of a job. `deadline`: ms since the epoch. `known`: this version knows its schema."""
+
+    status: str
+    attempt: int
+    deadline: int | None
+    known: bool
+
+
+def standing(
+    status: bytes | None, attempt: bytes | None, deadline: bytes | None, schema: bytes | None
+) -> Standing | None:
+    """From these fields of a hash; None for one that is gone."""
+    if status is None:
+        return None
+    known = int(schema or 0) == SCHEMA
+    return Standing(status.decode(), int(attempt or 0), None if deadline is None else int(deadline), known)
 
 
 def parse(fields: Mapping[bytes, bytes] | Iterable[bytes]) -> Record | None:

@@ -16,12 +16,13 @@ from readalong.pipe import Pipe
 #: Scripts of a job's log; they share lua/lib.lua and take the job's four keys, compact one more.
 LOG_SCRIPTS: Final = ("submit", "claim", "restore", "append", "finish", "cancel", "handover", "expire", "compact")
 #: Those of the queue that share lua/leases.lua.
-LEASE_SCRIPTS: Final = ("take", "renew", "release")
+LEASE_SCRIPTS: Final = ("take", "seize", "renew", "release")
 QUEUE_SCRIPTS: Final = (
     "room",
     "list",
     "enqueue",
     "take",
+    "seize",
     "renew",
     "release",
     "attend",

@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 #: arq counts each time a job is taken, deploys too; attempts are counted in the job's log instead.
 _ARQ_TRIES: Final = 1_000_000
+#: Seconds, at the end, for what Redis still has to be told and for closing its connections.
+_LAST_WORDS: Final = 1.0
 
 
 class WokenWorker(Worker):
@@ -52,7 +54,7 @@ class WokenWorker(Worker):
         self._log = Log(redis, settings, self._pipe)
         self._index = Index(redis, settings, self._pipe)
         self._queue = Queue(redis, settings, self._pipe)
-        self._sweep = Sweep(self._log, self._index, self._queue, settings)
+        self._sweep = Sweep(self._log, self._index, self._queue, settings, self._end)
         self._orphans = Orphans(self._log, self._index, self._queue, Watched(redis, settings, self._pipe))
         self._runner = Runner(settings, self._log, self._index, model, identity, broken=self._break)
         self._cancels = Cancels(redis, self._log, settings, self._runner.runs)
@@ -93,16 +95,15 @@ class WokenWorker(Worker):
         self.stop()
 
     async def close(self) -> None:
-        """Cancels what still runs and closes the connections. arq's own calls what redis-py is about to remove."""
-        running = list(self.tasks.values())
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        """Closes the connections, after `main`. arq's own calls what redis-py is about to remove."""
+        await self._queue.close()
         await self._pipe.close()
-        await self._redis.aclose()
+        with suppress(TimeoutError):  # the other end of a TLS connection may be silent
+            async with asyncio.timeout(_LAST_WORDS):
+                await self._redis.aclose()
 
     async def main(self) -> None:
-        """Works until `stop`."""
+        """Works until `stop`; then ends within drain time, Redis time-out and a second, also while Redis is silent."""
         logger.info("worker %s takes up to %d jobs at once", self._id, self.max_jobs)
         loops = [
             asyncio.create_task(loop, name=name)
@@ -113,25 +114,25 @@ class WokenWorker(Worker):
                 ("orphans", self._every(LOOK_EVERY, self._orphans.turn)),
                 ("cancel poll", self._cancels.poll()),
                 ("cancel nudges", self._cancels.listen()),
+                ("stop", self._stopping.wait()),
             )
         ]
-        loops.append(asyncio.create_task(self._stop_waiting(), name="stop"))
         try:
             await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
             for loop in loops:
                 if loop.done():
                     loop.result()  # a loop ends only by a bug: the process ends with its traceback
-            # Not cancelled: what it is about to take would be nobody's until the lease ends.
-            await asyncio.wait(loops[:1], timeout=self._settings.redis_timeout)
-            await self._drain()
+            loops.append(asyncio.create_task(self._stop_waiting(), name="stop waiting"))
+            await self._drain(loops[0])
         finally:
-            for task in loops:
+            running = [*loops, *self.tasks.values()]
+            for task in running:
                 task.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
-            with suppress(StoreUnavailable):  # its sign of life runs out
-                await self._index.leave(self._id)
-            await self._queue.close()
-            await self._pipe.close()
+            # Whatever is not told: leases and its sign of life run out.
+            with suppress(StoreUnavailable, TimeoutError):
+                async with asyncio.timeout(_LAST_WORDS):
+                    await asyncio.gather(*running, return_exceptions=True)
+                    await self._index.leave(self._id)
 
     async def _take_until_stopped(self) -> None:
         """Fills free slots as soon as something is due. Without a free slot it pops no wake-up: others may be free."""
@@ -156,7 +157,6 @@ class WokenWorker(Worker):
                 await asyncio.sleep(random.uniform(0.2, 0.5))
 
     async def _stop_waiting(self) -> None:
-        await self._stopping.wait()
         try:
             await self._queue.stop_waiting()
         except StoreUnavailable as error:
@@ -175,6 +175,19 @@ class WokenWorker(Worker):
             self._again[job.job_id] = job
         else:
             self._start(job)
+
+    async def _end(self, job_id: str) -> None:
+        """Ends a job that waits for its next attempt and is to end, if nobody holds it: it needs no free slot."""
+        if self._stopping.is_set() or job_id in self.tasks:
+            return
+        asked = self.loop.time()
+        job = await self._queue.seize(self._id, job_id)
+        if job is not None:
+            # Its claim finds that it is to end, and fences out whoever ran it.
+            await self._begin(job, asked)
+            if (task := self.tasks.get(job_id)) is not None:
+                # One after the other, for there may be many; but what waits for Redis must not keep the sweep.
+                await asyncio.wait([task], timeout=self._settings.redis_timeout)
 
     def _start(self, job: Taken) -> None:
         self._runner.begin(job.job_id)
@@ -253,15 +266,17 @@ class WokenWorker(Worker):
                 pause = min(seconds, random.uniform(0.2, 0.5))
             await asyncio.sleep(pause)
 
-    async def _drain(self) -> None:
+    async def _drain(self, take: asyncio.Task[Any]) -> None:
+        """Lets what runs end, and hands over the rest. `take` is the loop that takes: it is about to end."""
         running = list(self.tasks.values())
         if running:
             logger.info("%d jobs may end within %g s", len(running), self._settings.drain_timeout)
             await asyncio.wait(running, timeout=self._settings.drain_timeout)
-        # A run that waits for Redis cannot hand over: `close` cancels it.
+        # A run that waits for Redis cannot hand over: it is cancelled then. So is the take, not before: what it brought
+        # would be nobody's until the lease ends.
         deadline = self.loop.time() + self._settings.redis_timeout
-        while self.tasks and self.loop.time() < deadline:
+        while (self.tasks or not take.done()) and self.loop.time() < deadline:
             # A job that was taken a moment ago is no run yet: it is told in the next turn.
             for job_id in list(self._runner.runs):
                 self._interrupt(job_id, Stop.DRAIN)
-            await asyncio.wait(list(self.tasks.values()), timeout=0.05)
+            await asyncio.wait([take, *self.tasks.values()], timeout=0.05)

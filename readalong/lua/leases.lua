@@ -1,4 +1,4 @@
--- The loader puts this before take, renew and release.
+-- The loader puts this before take, seize, renew and release.
 -- KEYS[1] queue: waiting jobs by their place in it (ms). KEYS[2] leases: taken jobs by the end of their lease (ms).
 local queue, leases = KEYS[1], KEYS[2]
 

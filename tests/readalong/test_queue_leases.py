@@ -132,7 +132,48 @@ async def test_renewing_tells_which_leases_are_lost_and_leaves_those_alone(
     assert await redis.get(keys.arq_in_progress(kept)) == b"w1"
 
 
-@pytest.mark.parametrize("how", ["take", "renew"])
+async def test_a_job_is_seized_whatever_waits_before_it_and_keeps_its_place(
+    queue: Queue, index: Index, redis: ArqRedis, keys: Keys, settings: Settings
+) -> None:
+    first, wanted = await enqueue(queue, index, 2)
+    place = await redis.zscore(keys.queue, wanted)
+    before = await index.now()
+    seized = await queue.seize("w1", wanted)
+    assert seized == Taken(wanted, int(place or 0))
+    assert await redis.get(keys.arq_in_progress(wanted)) == b"w1"
+    assert 0 < await redis.pttl(keys.arq_in_progress(wanted)) <= JOB_TTL * 1000
+    end = await redis.zscore(keys.leases, wanted) or 0
+    assert before <= end - settings.lease * 1000 <= await index.now()
+    assert ids_of(await queue.take("w2", 2)) == [first]
+    assert await queue.seize("w1", wanted) == seized, "the repeat after a lost reply"
+    assert await queue.give_back("w1", wanted)
+    assert await queue.take("w2", 2) == [seized]
+
+
+async def test_a_held_job_is_not_seized_before_its_lease_is_over(
+    queue: Queue, index: Index, redis: ArqRedis, keys: Keys, over: Over
+) -> None:
+    [job_id] = await enqueue(queue, index)
+    taken = await queue.take("w1", 1)
+
+    async def holds() -> tuple[object, ...]:
+        name = keys.arq_in_progress(job_id)
+        return await redis.zscore(keys.leases, job_id), await redis.get(name), await redis.zscore(keys.queue, job_id)
+
+    before = await holds()
+    assert await queue.seize("w2", job_id) is None
+    assert await holds() == before
+    await over(job_id)
+    assert [await queue.seize("w2", job_id)] == taken
+    assert await queue.renew("w1", [job_id]) == [job_id]
+
+
+async def test_what_is_not_in_the_queue_is_not_seized(queue: Queue, redis: ArqRedis, keys: Keys) -> None:
+    assert await queue.seize("w1", "no-such-job-at-all") is None
+    assert not await redis.exists(keys.queue, keys.leases, keys.arq_in_progress("no-such-job-at-all"))
+
+
+@pytest.mark.parametrize("how", ["take", "renew", "seize"])
 async def test_when_no_worker_was_heard_for_a_while_every_lease_begins_anew(
     queue: Queue, index: Index, redis: ArqRedis, keys: Keys, how: str
 ) -> None:
@@ -145,6 +186,8 @@ async def test_when_no_worker_was_heard_for_a_while_every_lease_begins_anew(
     now = await index.now()
     if how == "renew":
         assert await queue.renew("w2", []) == []
+    elif how == "seize":
+        assert await queue.seize("w2", ids[0]) is None
     assert await queue.take("w2", 2) == []
     for job_id in ids:
         assert (await redis.zscore(keys.leases, job_id) or 0) >= now + 10_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from arq.connections import ArqRedis
 
+from readalong.errors import Fenced
 from readalong.index import Index
 from readalong.keys import Keys
 from readalong.log import Log, Verdict
@@ -102,6 +103,31 @@ async def test_no_attempt_begins_anew_after_the_deadline(
     claim = await reclaim(log, job_id)
     assert (claim.verdict, claim.note, claim.attempt) == (Verdict.LOST, "deadline_exceeded", 2)
     assert types(await history(log, job_id)) == ["queued", "started"]
+
+
+async def test_of_two_who_would_end_a_late_job_only_the_newer_one_writes(
+    log: Log, index: Index, redis: ArqRedis, keys: Keys
+) -> None:
+    """The sweep and a worker that takes the job in the same moment, or the one that ran it and was paused."""
+    job_id = await submit(log, index, left=60)
+    ran = await log.claim(job_id, WORKER, "t")
+    await command(redis, "HSET", keys.job(job_id), "deadline", await index.now() - 1)
+    swept = await log.claim(job_id, WORKER, "sweep")
+    took = await log.claim(job_id, WORKER, "take")
+    assert (swept.verdict, took.verdict, swept.attempt, took.attempt) == (Verdict.LOST, Verdict.LOST, 2, 3)
+    end = [("failed", b'{"content":""}')]
+    for older in (ran, swept):
+        with pytest.raises(Fenced):
+            await log.finish(job_id, older.fence, older.last_seq + 1, end, {})
+    await log.finish(job_id, took.fence, took.last_seq + 1, end, {})
+    before = await state(redis, keys, job_id)
+    for older in (ran, swept):
+        with pytest.raises(Fenced):
+            await log.finish(job_id, older.fence, older.last_seq + 1, end, {})
+        with pytest.raises(Fenced):
+            await log.append(job_id, older.fence, took.last_seq + 2, [("content", b'{"content":"late"}')])
+    assert await state(redis, keys, job_id) == before
+    assert types(await history(log, job_id)) == ["queued", "started", "failed"]
 
 
 async def test_a_cancelled_job_is_cancelled_also_after_its_deadline(log: Log, index: Index) -> None:

@@ -7,17 +7,34 @@ from collections.abc import Sequence
 import pytest
 
 from readalong.log import Submission
+from readalong.record import Standing
 from readalong.settings import Settings
-from tests.readalong.helpers import command, types
+from tests.readalong.helpers import command, state, types
 from tests.support.waiting import until
 from tests.worker.helpers import House, demo_at, settings_for, working
 from worker.sweep import Sweep
 
 
 @pytest.fixture
-def sweep(house: House, settings: Settings) -> Sweep:
+def ended() -> list[str]:
+    """The jobs that a sweep has told its worker to end."""
+    return []
+
+
+@pytest.fixture
+def sweep(house: House, settings: Settings, ended: list[str]) -> Sweep:
     """A sweep whose turn comes again after a millisecond."""
-    return Sweep(house.log, house.index, house.queue, settings.model_copy(update={"sweep": 0.001}))
+    return made(house, settings.model_copy(update={"sweep": 0.001}), ended)
+
+
+def made(house: House, settings: Settings, ended: list[str] | None = None) -> Sweep:
+    """A sweep without a worker."""
+
+    async def end(job_id: str) -> None:
+        assert ended is not None, f"{job_id} is to end"
+        ended.append(job_id)
+
+    return Sweep(house.log, house.index, house.queue, settings, end)
 
 
 async def opened(house: House) -> set[str]:
@@ -85,6 +102,39 @@ async def test_a_flag_on_a_running_job_is_left_to_its_worker(house: House, sweep
     assert job_id in await opened(house)
 
 
+@pytest.mark.parametrize("why", ["deadline", "flag"])
+async def test_a_begun_job_that_is_to_end_is_the_workers_to_end_if_nobody_holds_it(
+    house: House, sweep: Sweep, ended: list[str], why: str
+) -> None:
+    job_id, other = await house.submit(age=60), await house.submit(age=60)
+    for begun in (job_id, other):
+        await house.log.claim(begun, b"{}", "token")
+        await command(house.redis, "HSET", house.keys.job(begun), "deadline", await house.index.now() + 60_000)
+    await turn(house, sweep)
+    assert ended == []
+    if why == "flag":
+        await house.redis.set(house.keys.cancel(job_id), "me")
+    else:
+        await command(house.redis, "HSET", house.keys.job(job_id), "deadline", await house.index.now())
+    await turn(house, sweep)
+    assert ended == [job_id]
+    assert await opened(house) == {job_id, other}
+
+
+async def test_a_begun_job_that_is_to_end_and_fell_out_of_the_queue_is_enqueued_first(
+    house: House, sweep: Sweep, ended: list[str]
+) -> None:
+    """Only there it is known whether somebody holds it."""
+    job_id = await house.write(age=60)
+    await house.log.claim(job_id, b"{}", "token")
+    await house.redis.set(house.keys.cancel(job_id), "me")
+    await turn(house, sweep)
+    assert await queued(house, job_id)
+    assert ended == []
+    await turn(house, sweep)
+    assert ended == [job_id]
+
+
 @pytest.mark.parametrize("enqueued", [True, False])
 async def test_an_ended_job_leaves_the_open_jobs_and_the_queue(house: House, sweep: Sweep, enqueued: bool) -> None:
     job_id = await house.submit() if enqueued else await house.write()
@@ -110,7 +160,7 @@ async def test_a_submit_that_is_repeated_while_the_sweep_looks_is_not_forgotten(
     await house.log.erase(job_id)
     look = house.log.standings
 
-    async def standings(job_ids: Sequence[str]) -> list[tuple[str, int, int | None] | None]:
+    async def standings(job_ids: Sequence[str]) -> list[Standing | None]:
         found = await look(job_ids)
         if found == [None]:
             now = await house.index.now()
@@ -137,7 +187,7 @@ async def test_lives_are_renewed_once_in_a_quarter_of_their_time(
     house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not at each turn: with many jobs open that would be more commands than their tokens."""
-    sweep = Sweep(house.log, house.index, house.queue, settings)
+    sweep = made(house, settings)
     job_id = await house.submit(age=60)
     names = [house.keys.job(job_id), house.keys.events(job_id), house.keys.arq_job(job_id)]
     await turn(house, sweep)
@@ -161,7 +211,7 @@ def test_sweeps_are_as_frequent_as_the_time_to_live_of_a_waiting_job_demands(
     house: House, settings: Settings, setting: float, every: float
 ) -> None:
     changed = settings.model_copy(update={"sweep": setting, "job_ttl": 10})
-    assert Sweep(house.log, house.index, house.queue, changed).every == every
+    assert made(house, changed).every == every
 
 
 async def test_a_flag_that_was_set_by_hand_for_no_job_does_not_stay_for_ever(
@@ -193,12 +243,12 @@ async def test_the_list_forgets_jobs_past_their_retention(house: House, settings
     old, alive, young = await house.write(age=age), await house.write(age=age), await house.write(age=60)
     for job_id in (old, young):
         await house.log.erase(job_id)
-    await turn(house, Sweep(house.log, house.index, house.queue, settings))
+    await turn(house, made(house, settings))
     assert [await house.index.knows(job_id) for job_id in (old, alive, young)] == [False, True, True]
 
 
 async def test_one_sweep_is_enough_for_all_workers(house: House, settings: Settings) -> None:
-    sweeps = [Sweep(house.log, house.index, house.queue, settings) for _ in range(2)]
+    sweeps = [made(house, settings) for _ in range(2)]
     await sweeps[0].turn()
     job_id = await house.write(age=60)
     await sweeps[1].turn()
@@ -240,6 +290,22 @@ async def test_a_waiting_job_of_another_schema_keeps_its_flag_for_a_worker_that_
     claim = await house.log.claim(job_id, b"{}", "token")
     assert claim.verdict == "ended"
     assert (await house.events(job_id))[-1].fields()["by"] == "me"
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_job_of_another_schema_is_not_ended_at_its_deadline_by_a_worker_that_does_not_know_it(
+    house: House, sweep: Sweep, ended: list[str], begun: bool
+) -> None:
+    job_id = await house.submit(age=60)
+    if begun:
+        await house.log.claim(job_id, b"{}", "token")
+    late = await house.index.now() - 1
+    await command(house.redis, "HSET", house.keys.job(job_id), "schema", 99, "deadline", late)
+    before = await state(house.redis, house.keys, job_id)
+    await turn(house, sweep)
+    assert await state(house.redis, house.keys, job_id) == before
+    assert await queued(house, job_id)
+    assert ended == []
 
 
 async def test_a_worker_sweeps_by_itself(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

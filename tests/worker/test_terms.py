@@ -48,7 +48,9 @@ def failure(events: list[Event]) -> tuple[str, str]:
 async def test_a_run_ends_at_its_jobs_deadline(
     house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch, model: str, said: bool
 ) -> None:
-    async with demo_at(monkeypatch) as demo, working(settings):
+    """Itself: no sweep comes between."""
+    swept = settings.model_copy(update={"sweep": 0.01})
+    async with demo_at(monkeypatch) as demo, working(swept):
         manner = {"tokens_per_second": 200, "first_token_seconds": 0}
         job_id = await write(house, model, left=2, demo=manner)
         await house.queue.enqueue(job_id, 0)
@@ -56,6 +58,7 @@ async def test_a_run_ends_at_its_jobs_deadline(
         await demo.left_alone()
         assert failure(events) == ("failed", "deadline_exceeded")
         assert bool(text_of(events)) is said
+        assert (await house.record(job_id)).attempt == 1
         assert len(await demo.bodies()) == 1
 
 
@@ -81,6 +84,40 @@ async def test_a_job_whose_deadline_passes_while_it_waits_for_a_slot_calls_no_mo
         await house.queue.enqueue(waits, 0)
         events = await house.ended(waits)
         assert (types(events), failure(events)[1]) == (["queued", "failed"], "deadline_exceeded")
+        await house.log.cancel(runs, "test", 0)
+        assert (await house.ended(runs))[-1].type == "cancelled"
+        assert len(await demo.bodies()) == 1
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled"])
+@pytest.mark.parametrize("held", [True, False], ids=["its worker died", "handed over"])
+async def test_a_begun_job_that_waits_for_a_slot_ends_at_its_deadline_or_its_cancel(
+    house: House, monkeypatch: pytest.MonkeyPatch, held: bool, end: str
+) -> None:
+    """With what was said; no slot becomes free, and none is taken from the job that has it."""
+    job_id = await write(house, "demo")
+    await house.queue.enqueue(job_id, 0)
+    if held:
+        await house.queue.take("dead", 1)
+    await lose(house, job_id)
+    full = settings_for(str(house.settings.redis_url), max_jobs=1, sweep=0.05, drain_timeout=20)
+    if not held:
+        # Older than the one that waits, so that the worker's first take is not that.
+        await command(house.redis, "ZADD", house.keys.queue, await house.index.now() + 60_000, job_id)
+    async with demo_at(monkeypatch) as demo, working(full) as one:
+        runs = await house.submit("demo-hang")
+        await demo.streaming()
+        await command(house.redis, "ZADD", house.keys.queue, "LT", 1, job_id)
+        if end == "failed":
+            await expire_in(house, job_id, 0.1)
+        else:
+            await house.redis.set(house.keys.cancel(job_id), "me")
+        events = await house.ended(job_id)
+        assert (types(events), text_of(events)) == (["queued", "started", "content", end], "said")
+        if end == "failed":
+            assert failure(events) == ("failed", "deadline_exceeded")
+        assert list(one.runs) == [runs]
+        assert (await house.record(runs)).attempt == 1
         await house.log.cancel(runs, "test", 0)
         assert (await house.ended(runs))[-1].type == "cancelled"
         assert len(await demo.bodies()) == 1

@@ -1,0 +1,36 @@
+"""A worker that is told to end while Redis is silent: its connections stay open, and no reply comes."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+
+from tests.e2e.jobs import chat, submit
+from tests.support.history import assert_whole
+from tests.support.proxy import Proxy
+from tests.support.stack import Stack
+from tests.support.waiting import until
+
+DRAIN, TIMEOUT = 1.0, 5.0
+
+
+async def test_a_worker_that_is_stopped_while_redis_is_silent_ends_after_one_redis_time_out(routed: Stack) -> None:
+    """Its waits do not come one after the other: two time-outs would break the bound. Its jobs go on elsewhere."""
+    worker, route = routed.workers[0], routed.worker_route
+    worker.restart(READALONG_DRAIN_TIMEOUT=f"{DRAIN}", READALONG_REDIS_TIMEOUT=f"{TIMEOUT}", READALONG_LEASE="2")
+    await until(lambda: "takes up to" in worker.output, "the worker to work")
+    silent, speaking = [await submit(routed, chat(model)) for model in ("demo-hang", "demo-endless")]
+    await speaking.reach(5)
+    await silent.at_model()
+    route.do(Proxy.stall)
+    began = monotonic()
+    worker.term()
+    assert await asyncio.to_thread(worker.wait) == 0
+    assert monotonic() - began < DRAIN + 1.8 * TIMEOUT
+    route.do(Proxy.mend)
+    worker.restart(READALONG_LEASE="2")
+    for job in (silent, speaking):
+        await job.at_model(2)
+        await job.cancel()
+        assert (await job.ended())["status"] == "cancelled"
+        assert_whole(routed.log_of(job.id))
