@@ -77,12 +77,12 @@ class Feed:
         # The last event is always read: without the terminal one, a watcher at the very end would wait for ever.
         self._window = Window(max(min(position, last_seq - 1), last_seq - _REACH, 0), self._max_bytes)
         await self._read_on()
-        while self._stale:  # the channel spoke while the log was read
-            self._stale = False
-            await self._read_on()
         if self._window.newest < last_seq and await self._log.gone([self.job_id]):
             raise JobNotFound(f"job {self.job_id} is gone from Redis")
         self._started = True
+        if self._stale:
+            # The channel spoke meanwhile. Not read before we begin: a fast job speaks during each read, for ever.
+            self.repair()
 
     def add(self, watcher: Watcher) -> None:
         self.watchers.add(watcher)
