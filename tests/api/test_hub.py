@@ -261,7 +261,7 @@ async def test_a_feed_that_is_closed_as_soon_as_it_is_open_does_not_pass_for_an_
         asking = asyncio.create_task(hub.feed(player.job_id, 0))
         await asyncio.sleep(0)
         (starting,) = hub._starting.values()
-        while not starting.done():  # turn by turn: the moment lasts for one or two of them
+        while not starting.done():  # noqa: ASYNC110  # turn by turn: the moment lasts for one or two of them
             await asyncio.sleep(0)
         if how == "closed":
             await hub.close()
