@@ -35,8 +35,8 @@ class Line(HttpToolsProtocol):
     #: What the last look saw: bytes that had left for the client; and whether it has sent something since.
     _left = 0
     _heard = False
-    #: Bytes that have come since the parser last had something whole: the parser keeps a head that never ends, and takes
-    #: quadratic time for it.
+    #: Bytes that have come since the parser last had something whole. It would keep a head that never ends, and copy it
+    #: for each piece.
     _unparsed = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
