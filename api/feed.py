@@ -18,6 +18,7 @@ from api.window import Window
 from readalong.errors import JobNotFound, StoreUnavailable
 from readalong.events import SPAN, Event
 from readalong.log import Log
+from readalong.states import ENDED
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,8 @@ class Feed:
     each page once. Both are bounded by `max_bytes`."""
 
     def __init__(self, job_id: str, log: Log, max_bytes: int, on_gone: Callable[[Feed], None]) -> None:
-        """`on_gone(feed)` is called when a repair finds that Redis has lost the job."""
+        """`on_gone(feed)` is called when a repair finds that Redis has lost the job, or so much of it that it has ended
+        before the newest event known here."""
         self.job_id = job_id
         self.watchers: set[Watcher] = set()
         #: The job is erased, or the process stops: nothing more will come.
@@ -77,12 +79,12 @@ class Feed:
         # The last event is always read: without the terminal one, a watcher at the very end would wait for ever.
         self._window = Window(max(min(position, last_seq - 1), last_seq - _REACH, 0), self._max_bytes)
         await self._read_on()
-        while self._stale:  # the channel spoke while the log was read
-            self._stale = False
-            await self._read_on()
         if self._window.newest < last_seq and await self._log.gone([self.job_id]):
             raise JobNotFound(f"job {self.job_id} is gone from Redis")
         self._started = True
+        if self._stale:
+            # The channel spoke meanwhile. Not read before we begin: a fast job speaks during each read, for ever.
+            self.repair()
 
     def add(self, watcher: Watcher) -> None:
         self.watchers.add(watcher)
@@ -97,7 +99,11 @@ class Feed:
             return
         before = self._window.newest
         for event in events:
-            if event.seq <= self._window.newest or self._window.ended:
+            if self._window.ended:
+                break
+            if event.seq <= self._window.newest:
+                if event.terminal:
+                    self.repair()  # an end before the newest: has Redis lost what we have seen?
                 continue
             if event.seq > self._window.newest + 1:
                 self.repair()
@@ -158,9 +164,9 @@ class Feed:
                 self._stale = False
                 try:
                     await self._read_on()
-                    if not self._window.ended and await self._log.gone([self.job_id]):
-                        # A Redis that came back without it: no event will come, and its watchers would wait for ever.
-                        logger.warning("job %s is gone from Redis; its streams end", self.job_id)
+                    if await self._lost():
+                        # A Redis that came back without what we know: its watchers would wait for ever.
+                        logger.warning("Redis has lost events of job %s; its streams end", self.job_id)
                         self._on_gone(self)
                         return
                 except StoreUnavailable as error:
@@ -170,6 +176,18 @@ class Feed:
                     pause = min(2 * pause, 1.0)
         finally:
             self._repairing = None
+
+    async def _lost(self) -> bool:
+        """Whether no event will follow the newest although it is not the end."""
+        if self._window.ended:
+            return False
+        [standing] = await self._log.standings([self.job_id])
+        if standing is None:
+            return True
+        if standing[0] not in ENDED:
+            return False
+        await self._read_on()  # it may have ended since the log was read
+        return not self._window.ended
 
     async def _read_on(self) -> None:
         window = self._window

@@ -63,7 +63,6 @@ class Hub:
         Raises JobNotFound, UnknownSchema, StoreUnavailable, Stopping.
         """
         if self._closed:
-            # A closed feed would pass for an ended job, and its watcher would never come back.
             raise Stopping("This process is stopping.", retry_after=1)
         if (timer := self._timers.pop(job_id, None)) is not None:
             timer.cancel()
@@ -76,11 +75,17 @@ class Hub:
             starting.add_done_callback(lambda _: self._starting.pop(job_id, None))
         # Shielded: the first watcher's leaving must not take the feed from those who wait for it too.
         try:
-            return await asyncio.shield(starting)
+            feed = await asyncio.shield(starting)
         except asyncio.CancelledError:
             if starting.cancelled():
                 raise Stopping("This process is stopping.", retry_after=1) from None
             raise
+        if feed.closed:
+            # Before our turn came. It would pass for that of an ended job, and its watcher would never come back.
+            if self._closed:
+                raise Stopping("This process is stopping.", retry_after=1)
+            raise JobNotFound(f"Job {job_id} is erased.")
+        return feed
 
     def left(self, feed: Feed) -> None:
         """A watcher is gone; a feed without any ends after a short while, so that a reconnection costs nothing."""

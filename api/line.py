@@ -10,6 +10,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 #: Looks at a client in each send time-out.
 _LOOKS: Final = 3
+#: Bytes of a request, besides its body, that may come before the next of its parts is whole: its head, or what frames
+#: its chunks.
+_LONGEST_HEAD: Final = 65_536
 
 
 class Line(HttpToolsProtocol):
@@ -32,6 +35,9 @@ class Line(HttpToolsProtocol):
     #: What the last look saw: bytes that had left for the client; and whether it has sent something since.
     _left = 0
     _heard = False
+    #: Bytes that have come since the parser last had something whole. It would keep a head that never ends, and copy it
+    #: for each piece.
+    _unparsed = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
@@ -42,6 +48,18 @@ class Line(HttpToolsProtocol):
         super().on_message_begin()
         extensions: dict[str, Any] = {"readalong.line": self}
         self.scope["extensions"] = extensions
+
+    def on_headers_complete(self) -> None:
+        self._unparsed = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unparsed = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._unparsed = 0
+        super().on_message_complete()
 
     def take(self, on_lost: Callable[[], None]) -> None:
         """Takes the connection over, after a head that says `connection: close`. `on_lost()` is called at its end."""
@@ -66,7 +84,10 @@ class Line(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._taken is None:  # who was told that the connection closes gets no other answer on it
             self._heard = True
+            self._unparsed += len(data)
             super().data_received(data)
+            if self._unparsed > _LONGEST_HEAD and not self.transport.is_closing():
+                self.send_400_response("The head of the request is too long.")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True

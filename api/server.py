@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -57,14 +58,16 @@ class Server(uvicorn.Server):
 
 def run(settings: Settings, *, host: str, port: int, processes: int = 1) -> int:
     """Serves until SIGTERM or SIGINT; answers the exit code. Raises BadSettings if the address cannot be used."""
-    listener = _listen(host, port)
+    listener = listen(host, port, settings.send_timeout)
     with listener:
         if processes == 1:
             return _serve(settings, listener)
         return _supervise(processes, lambda: _serve(settings, listener))
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, send_timeout: float) -> socket.socket:
+    """A socket on which to serve. `send_timeout`: seconds in which a client's machine must have taken what was sent to
+    it. Raises BadSettings if the address cannot be used."""
     if not 0 <= port <= 65_535:
         # The resolver would take it modulo 65,536.
         raise BadSettings(f"cannot listen on {host}:{port}: no such port")
@@ -76,6 +79,11 @@ def _listen(host: str, port: int) -> socket.socket:
         # Its connections have it too. The kernel would let each grow to megabytes, and tell us of room only in thirds:
         # a slow client would seem to take nothing.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        if sys.platform == "linux":
+            # A machine that is switched off closes nothing. Of a stream that says little the kernel would hold all, so
+            # that we could not see that nobody takes it, and try to send it for a quarter of an hour.
+            most_ms = min(int(send_timeout * 1000), 2**31 - 1)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, most_ms)
         listener.bind(address)
         listener.listen(4096)
     except (OSError, UnicodeError) as error:  # UnicodeError: a name that no DNS could hold

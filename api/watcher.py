@@ -176,9 +176,8 @@ class Watcher:
         self._busy = False
         if self._waits is task:
             self._waits = None
-        if task.cancelled():
-            return
-        if (error := task.exception()) is not None:
+        # One that is cancelled waited for a page of a feed that is closed by now, or its client is gone.
+        if not task.cancelled() and (error := task.exception()) is not None:
             # The client comes back with its position and finds what it misses in the log.
             if not isinstance(error, TimeoutError | StoreUnavailable | JobNotFound):
                 logger.error("a watcher broke", exc_info=error)

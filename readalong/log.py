@@ -19,7 +19,7 @@ from readalong.errors import Fenced, UnknownSchema
 from readalong.events import SCHEMA, SPAN, Draft, Event
 from readalong.link import pack
 from readalong.pipe import Pipe
-from readalong.record import Record, Standing, parse, rfc3339, standing
+from readalong.record import LISTED, Record, Standing, parse, rfc3339, standing
 from readalong.scripts import Argument, Scripts, digest_of
 from readalong.settings import Settings
 from readalong.states import ENDED, Status
@@ -295,12 +295,13 @@ class Log:
             return parse(await self._ask("HGETALL", self._keys.job(job_id)))
 
     async def records(self, job_ids: Sequence[str]) -> list[Record | None]:
-        """Many records in one round trip; None for each that is gone, or that another version wrote."""
+        """Many records in one round trip, without their requests; None for each that is gone, or that another version
+        wrote."""
         with translated():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for job_id in job_ids:
-                    pipe.hgetall(self._keys.job(job_id))
-                return [_readable(fields) for fields in await pipe.execute()]
+                    pipe.hmget(self._keys.job(job_id), [*LISTED])
+                return [_readable(values) for values in await pipe.execute()]
 
     async def standings(self, job_ids: Sequence[str]) -> list[Standing | None]:
         """How many jobs stand, in one command; None for each that is gone."""
@@ -368,9 +369,9 @@ def encode(drafts: Sequence[Draft]) -> list[tuple[str, bytes]]:
     return [(draft.type, draft.encode()) for draft in drafts]
 
 
-def _readable(fields: dict[bytes, bytes]) -> Record | None:
+def _readable(values: list[bytes | None]) -> Record | None:
     try:
-        return parse(fields)
+        return parse({name: value for name, value in zip(LISTED, values, strict=True) if value is not None})
     except UnknownSchema:
         return None
 

@@ -5,13 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from readalong.errors import UnknownSchema
 from readalong.events import SCHEMA
 from readalong.states import ENDED, Status
+
+#: What a list shows of a job: its hash without the request, which may be megabytes.
+LISTED: Final = (
+    b"schema",
+    b"id",
+    b"status",
+    b"model",
+    b"attempt",
+    b"last_seq",
+    b"created_at",
+    b"started_at",
+    b"ended_at",
+    b"worker",
+    b"finish_reason",
+    b"usage",
+    b"metrics",
+    b"error",
+    b"metadata",
+    b"body_digest",
+    b"key_digest",
+    b"on_worker_lost",
+    b"deadline",
+    b"cancel_on_disconnect",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +56,7 @@ class Record:
     metrics: dict[str, Any] | None
     error: dict[str, Any] | None
     metadata: dict[str, Any]
+    #: As it came; b"" if it was not asked for.
     request: bytes
     body_digest: str
     key_digest: str
@@ -98,7 +123,7 @@ def parse(fields: Mapping[bytes, bytes] | Iterable[bytes]) -> Record | None:
         metrics=json(b"metrics"),
         error=json(b"error"),
         metadata=json(b"metadata") or {},
-        request=fields[b"request"],
+        request=fields.get(b"request", b""),
         body_digest=fields[b"body_digest"].decode(),
         key_digest=fields.get(b"key_digest", b"").decode(),
         on_worker_lost=fields.get(b"on_worker_lost", b"retry").decode(),

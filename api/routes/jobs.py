@@ -31,6 +31,7 @@ Used = Annotated[Services, Depends(services)]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", description="The same key and body: the same job.")]
 
 _PAGE: Final = 1000
+_LONGEST_LIST: Final = 200
 _LARGEST_POSITION: Final = 2**53
 #: Seconds that an erase waits for a running job to stop before it deletes what it writes to.
 _ERASE_PATIENCE: Final = 2.0
@@ -63,16 +64,18 @@ async def submit_job(request: Request, used: Used, idempotency_key: Key = None) 
 async def list_jobs(
     used: Used,
     status: Annotated[Status | None, Query(description="Only jobs in this state.")] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    limit: Annotated[int, Query(ge=1, le=_LONGEST_LIST)] = 50,
     before: Annotated[str | None, Query(description="From the `next` of the page before.")] = None,
 ) -> Response:
     """Lists jobs, newest first."""
     cursor = None if before is None else _cursor(before)
     shown: list[dict[str, Any]] = []
     more = True
+    # Few of many jobs may be in that state: a page of as many as are wanted would be a round trip for each.
+    count = limit if status is None else _LONGEST_LIST
     while more and len(shown) < limit:
-        page = await used.index.page(cursor, limit)
-        more = len(page) == limit
+        page = await used.index.page(cursor, count)
+        more = len(page) == count
         for at, record in zip(page, await used.log.records([at.job_id for at in page]), strict=True):
             if len(shown) == limit:
                 more = True

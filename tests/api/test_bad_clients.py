@@ -210,6 +210,33 @@ async def test_rubbish_is_refused_or_closed_and_leaves_nothing(
     assert not [record for record in caplog.records if record.exc_info]
 
 
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"GET /",
+        b"GET / HTTP/1.1\r\nA: ",
+        b"POST /v1/jobs HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;",
+        b"POST /v1/jobs HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: ",
+    ],
+    ids=["path", "header", "chunk extension", "trailer"],
+)
+async def test_a_head_that_never_ends_is_refused_and_leaves_nothing(
+    redis_url: str, redis_server: RedisServer, begun: bytes
+) -> None:
+    """The parser would keep all of it, and copy it again for each piece that comes."""
+    async with leaving_nothing(redis_url, redis_server) as site:
+        _, writer = await send(site, begun)
+
+        async def go_on() -> None:
+            while True:
+                writer.write(b"a" * 65_536)
+                await writer.drain()
+
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(go_on(), 20)
+        writer.transport.abort()
+
+
 @pytest.mark.parametrize("value", [b"\xff\xfe", b"-1", b"1, 2", b"x" * 8000, b"9" * 5000, b"\x7f"])
 async def test_rubbish_as_a_position_is_refused_and_leaves_nothing(
     redis_url: str, redis_server: RedisServer, log: Log, value: bytes

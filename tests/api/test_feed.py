@@ -126,7 +126,32 @@ async def test_what_the_channel_says_while_the_log_is_read_is_not_lost(
         feed.take(await read(player.job_id, 2, 10))
         arrived.set()
         await starting
+    await until(lambda: feed.newest == 5, "what was said meanwhile")
     assert [number(message) for message in await read_all(feed)] == [1, 2, 3, 4, 5]
+
+
+async def test_a_feed_begins_though_the_channel_speaks_during_each_read(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that appends more often than its log can be read would have no watcher before its end."""
+    player = await Player.start(log)
+    feed = Feed(player.job_id, log, LARGE, Feed.close)
+    read = log.read_merged
+
+    async def overtaken(job_id: str, after: int, count: int) -> list[Event]:
+        events = await read(job_id, after, count)
+        await player.say()
+        feed.take(await read(job_id, player.last - 1, 1))
+        return events
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log, "read_merged", overtaken)
+        async with asyncio.timeout(WITHIN):
+            await feed.start(0, 2)
+    await player.finish()
+    feed.take(await read(player.job_id, player.last - 1, 1))
+    await until(lambda: feed.ended, "the end")
+    check_stream(await read_all(feed), 0, player.last)
 
 
 async def test_nothing_follows_the_terminal_event(log: Log) -> None:

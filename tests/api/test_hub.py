@@ -251,6 +251,26 @@ async def test_a_closed_hub_ends_its_streams_and_takes_no_more(settings: Setting
                 await hub.feed(job_id, 0)
 
 
+@pytest.mark.parametrize(("how", "error"), [("closed", Stopping), ("erased", JobNotFound)])
+async def test_a_feed_that_is_closed_as_soon_as_it_is_open_does_not_pass_for_an_ended_job_s(
+    settings: Settings, log: Log, how: str, error: type[Exception]
+) -> None:
+    """Whoever asked for it has not had its turn yet. A 204 would keep a browser from ever coming back."""
+    player = await Player.start(log)
+    async with a_hub(settings) as hub:
+        asking = asyncio.create_task(hub.feed(player.job_id, 0))
+        await asyncio.sleep(0)
+        (starting,) = hub._starting.values()
+        while not starting.done():  # noqa: ASYNC110  # turn by turn: the moment lasts for one or two of them
+            await asyncio.sleep(0)
+        if how == "closed":
+            await hub.close()
+        else:
+            hub._on_message(settings.keys.live(player.job_id).encode(), b"erased")
+        with pytest.raises(error):
+            await asking
+
+
 async def test_an_erased_job_s_watchers_are_let_go(settings: Settings, log: Log, redis: ArqRedis) -> None:
     """Nothing will come any more: their streams end, and the feed with them."""
     player = await Player.start(log)

@@ -250,3 +250,39 @@ async def test_the_streams_of_a_job_that_redis_lost_end_and_it_is_unknown(
         await kept.finish()
         await other_watching
         check_stream(other.seen, 0, kept.last)
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["heard", "not heard"])
+async def test_a_stream_that_is_beyond_the_end_of_its_job_ends(
+    settings: Settings, log: Log, redis: ArqRedis, redis_server: RedisServer, heard: bool
+) -> None:
+    """Redis comes back with an older log, whose worker is dead too; the next attempt ends before the number that a
+    watcher has seen. No event will ever follow it: he would wait for ever."""
+    player = await Player.start(log)
+    names = settings.keys.of_job(player.job_id)[:2]
+    before = [await redis.dump(name) for name in names]
+    async with Proxy(redis_server.port) as proxy, a_hub(short_settings(proxy.url)) as hub, asyncio.timeout(20):
+        client = Client()
+        watching = asyncio.create_task(client.watch(hub, player.job_id))
+        await client.reaches(2)
+        await player.say(20)
+        await client.reaches(22)
+        if not heard:
+            proxy.refusing = True
+            proxy.cut()
+        for name, value in zip(names, before, strict=True):
+            await redis.restore(name, 0, value, replace=True)
+        await player.claim("second")
+        await player.say(2)
+        await player.finish()
+        assert player.last < client.position
+        proxy.refusing = False
+        await watching
+        assert client.complete
+        assert not client.ended
+        feed = await hub.feed(player.job_id, client.position)
+        assert feed.over_at(client.position), "who comes back is told that it is over"
+        other = Client()
+        await other.watch(hub, player.job_id)
+        assert [message.event for message in other.seen][-1] == "done"
+        assert other.position == player.last

@@ -147,6 +147,24 @@ async def test_the_list_filters_by_state_across_pages(settings: Settings, log: L
         assert (await listed(site, "?status=failed")).jobs == []
 
 
+async def test_the_list_reads_no_requests_and_pages_of_many(
+    settings: Settings, log: Log, index: Index, redis: ArqRedis
+) -> None:
+    """A conversation may be megabytes, and one failed job stand behind thousands that are done."""
+    ids = [new_job_id() for _ in range(40)]
+    for at, job_id in enumerate(ids, 1000):
+        await log.submit(submission(job_id, created_at=at, request=b'{"messages":["%s"]}' % (b"x" * 100_000)))
+        await index.add(job_id, at)
+    await log.cancel(ids[0], "client", 2000)
+    async with a_site(settings) as site:
+        await redis.config_resetstat()
+        found = await listed(site, "?status=cancelled&limit=1")
+        stats = await redis.info("all")
+        assert [shown.id for shown in found.jobs] == ids[:1]
+        assert stats["cmdstat_zrevrangebyscore"]["calls"] == 1
+        assert stats["total_net_output_bytes"] < 100_000
+
+
 async def test_the_list_skips_jobs_that_are_gone(settings: Settings, log: Log, index: Index) -> None:
     ids = [await add(log, index, 1000 + number) for number in range(6)]
     for job_id in ids[1:5]:

@@ -15,7 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from api.server import run
+from api.server import listen, run
 from readalong.errors import BadSettings
 from readalong.log import Log
 from readalong.settings import Settings
@@ -40,6 +40,19 @@ def test_an_address_that_cannot_be_used_is_a_bad_setting_that_names_it(host: str
     with pytest.raises(BadSettings, match=r"cannot listen on ") as caught:
         run(Settings(), host=host, port=port)
     assert f"{host}:{port}" in caught.value.message
+
+
+def test_the_kernel_gives_up_a_machine_that_takes_nothing_for_the_send_time_out() -> None:
+    """It holds all of a stream that says little, so that the process cannot see it: a client that was switched off
+    would count as a watcher for a quarter of an hour. Other kernels than Linux decide by themselves."""
+    with (
+        listen("127.0.0.1", 0, send_timeout=7.5) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as connection,
+    ):
+        wanted = 7500 if sys.platform == "linux" else 0
+        option = getattr(socket, "TCP_USER_TIMEOUT", socket.TCP_NODELAY)
+        assert connection.getsockopt(socket.IPPROTO_TCP, option) == wanted
 
 
 def test_a_taken_port_is_one_clear_line_and_an_exit_code() -> None:

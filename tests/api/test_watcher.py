@@ -21,7 +21,7 @@ from readalong.settings import Settings
 from tests.api.helpers import Client, Player, check_stream, said, text
 from tests.api.serving import Site, a_hub, a_site, on_valkey, short_settings
 from tests.readalong.jobs import WORKER
-from tests.support.waiting import until
+from tests.support.waiting import WITHIN, until
 
 pytestmark = on_valkey
 
@@ -316,6 +316,31 @@ async def test_close_ends_streams_without_a_terminal_event(settings: Settings, l
         for stream in streams:
             assert await stream.rest() == []
             stream.vanish()
+
+
+async def test_close_ends_a_stream_that_waits_for_the_log(
+    redis_url: str, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another server, where it is no connection that could be dropped."""
+    player = await Player.start(log)
+    await player.say(200, pad="x" * 200)
+    asked = asyncio.Event()
+
+    async def unanswered(self: Log, job_id: str, after: int, count: int) -> list[Any]:
+        asked.set()
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]  # never
+
+    async with a_hub(short_settings(redis_url, feed_bytes=4096)) as hub:
+        await hub.feed(player.job_id, player.last)
+        monkeypatch.setattr(Log, "read_merged", unanswered)
+        client = Client()
+        watching = asyncio.create_task(client.watch(hub, player.job_id))
+        await asked.wait()
+        await hub.close()
+        async with asyncio.timeout(WITHIN):
+            await watching
+        assert client.complete
+        assert not client.ended
 
 
 async def test_a_watcher_far_behind_the_window_reads_the_log(redis_url: str, log: Log) -> None:
