@@ -11,7 +11,7 @@ from tests.e2e.conftest import assert_no_traceback
 from tests.e2e.jobs import assert_unharmed, chat, paced, submit
 from tests.e2e.staged import STAGES, staged
 from tests.support.history import assert_whole, kinds, text
-from tests.support.proxy import Proxy, Route
+from tests.support.proxy import Proxy, once
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
@@ -36,26 +36,6 @@ def is_pipe(said: bytes) -> bool:
     return b"EVALSHA" in said
 
 
-def once(route: Route, words: str, act: Callable[[Proxy], object], *, keep: bool) -> asyncio.Event:
-    """Redis' next reply that bears these words gets through or does not, and `act` is done there and then. Answers what
-    is set when that has happened."""
-    loop, happened = asyncio.get_running_loop(), asyncio.Event()
-
-    def arm(proxy: Proxy) -> None:
-        def keeps(piece: bytes) -> bool:
-            if words.encode() not in piece:
-                return True
-            proxy.keeps = None
-            act(proxy)
-            loop.call_soon_threadsafe(happened.set)
-            return keep
-
-        proxy.keeps = keeps
-
-    route.do(arm)
-    return happened
-
-
 def fall_silent(proxy: Proxy) -> None:
     assert proxy.freeze(is_pipe) == 1
 
@@ -63,16 +43,13 @@ def fall_silent(proxy: Proxy) -> None:
 @pytest.mark.parametrize("how", ["cut", "silent", "Redis killed", "Redis killed for longer than the lease"])
 async def test_a_claim_whose_reply_is_lost_is_asked_for_again_and_is_no_lost_worker(pair: Stack, how: str) -> None:
     """A job that fails when its worker is lost is done, at its first attempt, after one call to the model."""
-    acts: dict[str, Callable[[Proxy], object]] = {
-        "cut": Proxy.cut,
-        "silent": fall_silent,
-    }
+    acts: dict[str, Callable[[Proxy], object]] = {"cut": Proxy.cut, "silent": fall_silent}
+    act = acts.get(how, lambda _: pair.redis.kill())
     body = paced(tokens=30, rate=200) | {"on_worker_lost": "fail"}
     pair.workers[1].kill()
     # Of all replies to the worker only the one to its claim bears the request.
-    lost = once(
-        pair.worker_route, body["messages"][-1]["content"], acts.get(how, lambda _: pair.redis.kill()), keep=False
-    )
+    question = body["messages"][-1]["content"].encode()
+    lost = once(pair.worker_route, lambda piece: question in piece, act, keep=False)
     job = await submit(pair, body)
     watching = asyncio.create_task(job.watcher(resumes=False).run())
     await asyncio.wait_for(lost.wait(), 10)
@@ -98,7 +75,8 @@ async def test_a_claim_that_comes_after_its_lease_does_not_fence_out_who_runs_th
     job = await submit(pair, chat("demo-endless"))
     claimed = claim.startswith("done")
     # The reply to its take bears the id alone, the one to its claim the request.
-    silent = once(pair.worker_route, job.question if claimed else job.id, fall_silent, keep=not claimed)
+    words = (job.question if claimed else job.id).encode()
+    silent = once(pair.worker_route, lambda piece: words in piece, fall_silent, keep=not claimed)
     first.cont()
     await asyncio.wait_for(silent.wait(), 10)
     heir.cont()
