@@ -35,6 +35,7 @@ class Verdict(StrEnum):
     ENDED = "ended"
     GONE = "gone"
     UNKNOWN = "unknown"
+    LATE = "late"
 
 
 class Claim(NamedTuple):
@@ -129,10 +130,13 @@ class Log:
         assert record is not None  # the script answers the hash that it wrote
         return bool(created), record
 
-    async def claim(self, job_id: str, worker: bytes, token: str) -> Claim:
-        """Starts the next attempt, fencing out the one before. `worker` is JSON, `token` this claim's alone."""
+    async def claim(self, job_id: str, worker: bytes, token: str, until: int = 0) -> Claim:
+        """Starts the next attempt, fencing out the one before. `worker` is JSON, `token` this claim's alone.
+
+        `until` is the end of the job's lease, in milliseconds of Redis' clock; 0: whenever it comes.
+        """
         answer = await self._run(
-            "claim", self._keys.of_job(job_id), worker, token, self._max_attempts, self._retention_ms, SCHEMA
+            "claim", self._keys.of_job(job_id), worker, token, self._max_attempts, self._retention_ms, SCHEMA, until
         )
         verdict = Verdict(answer[0].decode())
         if len(answer) == 1:

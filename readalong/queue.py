@@ -26,10 +26,11 @@ _LONGEST_WAKE_LIST: Final = 10_000
 
 
 class Taken(NamedTuple):
-    """A job under our lease; `score` is its place in the queue, in milliseconds."""
+    """A job under our lease; `score` is its place in the queue, `until` the lease's end, both in milliseconds."""
 
     job_id: str
     score: int
+    until: int
 
 
 class Queue:
@@ -80,7 +81,8 @@ class Queue:
         flat = await self._run(
             "take", keys, worker_id, self._lease_ms, count, in_progress_key_prefix, self._ttl_ms, token
         )
-        return [Taken(job_id.decode(), int(score)) for job_id, score in zip(flat[::2], flat[1::2], strict=True)]
+        rows = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+        return [Taken(job_id.decode(), int(score), int(until)) for job_id, score, until in rows]
 
     async def seize(self, worker_id: str, job_id: str) -> Taken | None:
         """Takes this job, whatever waits before it. Answers None, and does nothing, if another worker holds it or it is

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
 import secrets
@@ -25,6 +26,8 @@ def run(settings: Settings) -> int:
 
     Raises BadSettings when the environment does not say how to reach a model.
     """
+    # Without memory some C libraries crash instead of raising: the process would end without a word.
+    faulthandler.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve(settings))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ from arq import Retry
 
 from readalong.errors import StoreUnavailable
 from readalong.index import Index
-from readalong.log import Log, Verdict
+from readalong.log import Claim, Log, Verdict
 from readalong.settings import Settings
 from worker.model import Model
 from worker.run import Run, Stop
@@ -46,10 +47,10 @@ class Runner:
         self._broken = broken
         self._worker = orjson.dumps(worker)
 
-    def begin(self, job_id: str) -> None:
+    def begin(self, job_id: str, until: int = 0) -> None:
         """Claims and runs a job that arq is about to call `generate` for: arq first reads its own description, which
-        takes as long as to claim the job and to call the model."""
-        self._begun[job_id] = asyncio.create_task(self._run(job_id), name=f"run {job_id}")
+        takes as long as to claim the job and to call the model. `until`: the end of the job's lease, or 0."""
+        self._begun[job_id] = asyncio.create_task(self._run(job_id, until), name=f"run {job_id}")
 
     async def run(self, job_id: str) -> None:
         """Waits for the end of one attempt. Raises arq's Retry when the job is to stay in the queue."""
@@ -73,10 +74,14 @@ class Runner:
         if begun is not None and not begun.cancel() and not begun.cancelled():
             begun.exception()  # arq was told, or has failed itself before it would have been
 
-    async def _run(self, job_id: str) -> bool:
+    async def _run(self, job_id: str, until: int) -> bool:
         """Runs one attempt. Answers False when the job is to stay in the queue."""
         try:
-            claim = await self._log.claim(job_id, self._worker, secrets.token_hex(8))
+            claim = await self._claim(job_id, until)
+            if claim.verdict is Verdict.LATE:
+                # A claim now would fence out whoever took the job meanwhile.
+                logger.warning("job %s: its lease was lost before it was claimed", job_id)
+                return False
             if claim.verdict is Verdict.UNKNOWN:
                 # The sweep enqueues it again, for a newer worker.
                 logger.error("job %s has a schema that this worker does not know", job_id)
@@ -99,6 +104,23 @@ class Runner:
             logger.critical("job %s: out of memory; the worker ends", job_id)
             self._broken()
         return False
+
+    async def _claim(self, job_id: str, until: int) -> Claim:
+        """Claims the job, and waits for a Redis that is away as a run does. Raises StoreUnavailable at the limit."""
+        token = secrets.token_hex(8)
+        loop = asyncio.get_running_loop()
+        limit = loop.time() + self._settings.redis_outage
+        pause = 0.05
+        while True:
+            try:
+                return await self._log.claim(job_id, self._worker, token, until)
+            except StoreUnavailable as error:
+                # It may be done, and its reply lost: another claim than this one would count it as a lost worker.
+                if loop.time() >= limit:
+                    raise
+                logger.info("job %s: %s; claiming it again", job_id, error)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(pause * 2, 1.0)
 
 
 async def generate(ctx: dict[Any, Any], job_id: str) -> None:

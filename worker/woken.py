@@ -144,12 +144,11 @@ class WokenWorker(Worker):
                 await self._slot_free.wait()
                 continue
             try:
-                asked = self.loop.time()
                 taken = await self._queue.take(self._id, free, token)
                 self._outage.over()
                 token = secrets.token_hex(8)
                 for job in taken:
-                    await self._begin(job, asked)
+                    await self._begin(job)
                 if not taken:
                     await self._queue.wait(self._patience)
             except StoreUnavailable as error:
@@ -162,13 +161,9 @@ class WokenWorker(Worker):
         except StoreUnavailable as error:
             logger.debug("queue: %s", error)  # the waiting ends by itself a little later
 
-    async def _begin(self, job: Taken, asked: float) -> None:
-        """`asked`: the loop's time when the take was sent."""
+    async def _begin(self, job: Taken) -> None:
         if self._stopping.is_set():
             await self._queue.give_back(self._id, job.job_id)
-        elif self.loop.time() - asked > self._settings.lease / 2 and await self._queue.renew(self._id, [job.job_id]):
-            # We were paused since. A claim now would fence out whoever took the job meanwhile.
-            logger.warning("job %s: its lease was lost before it was claimed", job.job_id)
         elif job.job_id in self.tasks:
             # Redis was away for longer than our lease: what we still run is ours again, and not a second run.
             # Or it has just been given back, and its task is about to end.
@@ -190,7 +185,7 @@ class WokenWorker(Worker):
                 await asyncio.wait([task], timeout=self._settings.redis_timeout)
 
     def _start(self, job: Taken) -> None:
-        self._runner.begin(job.job_id)
+        self._runner.begin(job.job_id, job.until)
         task = self.tasks[job.job_id] = self.loop.create_task(self._run_by_arq(job))
         task.add_done_callback(lambda done: self._stopped(job.job_id, done))
 
@@ -223,7 +218,7 @@ class WokenWorker(Worker):
         try:
             if finish:
                 await self._queue.finish(self._id, job_id)
-            else:
+            elif job_id not in self._again or self._stopping.is_set():  # else the lease is that of its next run
                 await self._queue.give_back(self._id, job_id)
         except StoreUnavailable as error:
             logger.warning("job %s: %s; its lease runs out", job_id, error)

@@ -1,10 +1,11 @@
 -- Starts the next attempt.
 -- ARGV[1] worker (JSON), ARGV[2] claim token, ARGV[3] attempts allowed, ARGV[4] retention (ms).
--- ARGV[5] the schema that the worker knows.
+-- ARGV[5] the schema that the worker knows, ARGV[6] the end of its lease (ms), or 0.
 -- Returns {verdict, attempt, last_seq, ms since submit, flag or '', model, request, type and data of the event that it
 -- wrote, ms to its deadline or -1}; the verdicts:
 --   gone       there is no such job
 --   unknown    it has another schema: nothing is changed
+--   late       the lease is over: nothing is changed, for the job may be another worker's by now
 --   ended      it has ended (or was cancelled, or its deadline passed, while queued: it ends here)
 --   run        go on; `started` or `restarted` is in the log
 --   cancelled  it was running elsewhere and is cancelled: this attempt writes the end
@@ -30,6 +31,9 @@ if fields[6] == ARGV[2] then
   local begun = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1][2]
   return { 'run', attempt, last, waited, flag or '', model, request, begun[2], begun[4], left }
 end
+
+local lease_ends = tonumber(ARGV[6])
+if lease_ends > 0 and now > lease_ends then return { 'late' } end
 
 if status == 'queued' then
   if flag then

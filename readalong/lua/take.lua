@@ -3,7 +3,7 @@
 -- KEYS[3] key that says that a worker was heard, KEYS[4] the worker's last take.
 -- ARGV[1] worker, ARGV[2] lease (ms), ARGV[3] n, ARGV[4] prefix of arq's in-progress keys, ARGV[5] their time to live (ms),
 -- ARGV[6] token of this take: a repeat after a lost reply answers the same jobs, and takes no more.
--- Returns {id, place, id, place, …}, oldest first.
+-- Returns {id, place, end of its lease, id, …}, oldest first.
 local worker, lease, token = ARGV[1], tonumber(ARGV[2]), ARGV[6]
 local now = now_ms()
 hear(KEYS[3], now, lease)
@@ -30,6 +30,7 @@ for _, id in ipairs(ids) do
     hold(id, at, now + lease, ARGV[4] .. id, worker, ARGV[5])
     taken[#taken + 1] = id
     taken[#taken + 1] = ms(at)
+    taken[#taken + 1] = ms(now + lease)
   end
 end
 return taken

@@ -29,12 +29,12 @@ TOOLS = [
 
 
 class Seen(NamedTuple):
-    """What came of a job, and how often the model was asked for it."""
+    """What came of a job, and of each request to the model the state of its stream; None: it had none."""
 
     body: dict[str, Any]
     log: list[Entry]
     shown: dict[str, Any]
-    calls: int
+    states: list[str | None]
 
 
 @dataclass(frozen=True)
@@ -48,29 +48,40 @@ class Fault:
     #: Tokens of the text that are there at least; None: the whole text, no more and no less.
     tokens: int | None = None
     calls: int = 1
+    #: Of the last answer's stream: we have closed it ("gone"), or the model has; None: there was none.
+    state: str | None = "finished"
     demo: dict[str, Any] = field(default_factory=lambda: dict(FAST))
     more: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        return f"{self.behaviour}-{self.error or self.calls}"
+        return f"{self.behaviour}-{self.error or self.status}-{self.calls}"
 
 
 B = Behaviour
 FAULTS = [
     Fault(B.SLOW_FIRST_TOKEN, demo={"tokens_per_second": 0}),
-    Fault(B.STALL, "failed", "model_stalled", tokens=12),
-    Fault(B.CUT, "failed", "model_cut", tokens=12),
-    Fault(B.RESET, "failed", "model_cut", tokens=0),  # a reset may overtake what was sent before it
-    Fault(B.CLOSE_EARLY, "failed", "model_cut", tokens=12),
+    Fault(B.STALL, "failed", "model_stalled", state="gone", tokens=12),
+    Fault(B.CUT, "failed", "model_cut", state="broken", tokens=12),
+    Fault(B.RESET, "failed", "model_cut", state="broken", tokens=0),  # a reset may overtake what was sent before it
+    Fault(B.CLOSE_EARLY, "failed", "model_cut", state="broken", tokens=12),
     Fault(B.TOO_MANY, calls=2, demo={**FAST, "times": 1, "key": "429 once", "retry_after": 0.2}),
-    Fault(B.TOO_MANY, "failed", "model_rate_limited", tokens=0, calls=2, demo={**FAST, "retry_after": 0}),
+    Fault(B.TOO_MANY, "failed", "model_rate_limited", state=None, tokens=0, calls=2, demo={**FAST, "retry_after": 0}),
+    Fault(
+        B.TOO_MANY,
+        "failed",
+        "model_rate_limited",
+        state=None,
+        tokens=0,
+        demo={**FAST, "retry_after": 30},
+        more={"deadline": 20},  # not waited for: it would pass before the retry
+    ),
     Fault(B.SERVER_ERROR, calls=2, demo={**FAST, "times": 1, "key": "500 once"}),
-    Fault(B.SERVER_ERROR, "failed", "model_error", tokens=0, calls=2),
-    Fault(B.MALFORMED, "failed", "model_malformed", tokens=12),
-    Fault(B.ERROR, "failed", "model_error", tokens=12),
-    Fault(B.NOT_SSE, "failed", "model_malformed", retryable=False, tokens=0),
-    Fault(B.HANG, "failed", "model_timeout", tokens=0),
+    Fault(B.SERVER_ERROR, "failed", "model_error", state=None, tokens=0, calls=2),
+    Fault(B.MALFORMED, "failed", "model_malformed", state="gone", tokens=12),
+    Fault(B.ERROR, "failed", "model_error", state="broken", tokens=12),
+    Fault(B.NOT_SSE, "failed", "model_malformed", state=None, retryable=False, tokens=0),
+    Fault(B.HANG, "failed", "model_timeout", state="gone", tokens=0),
     Fault(B.FAST),
     Fault(B.AZURE),
     Fault(B.UNICODE),
@@ -86,7 +97,16 @@ FAULTS = [
     Fault(B.TOOLS, more={"tools": TOOLS}),
     Fault(B.NO_INDEX, more={"tools": TOOLS}),
     Fault(B.BAD_ARGUMENTS, more={"tools": TOOLS}),
-    Fault(B.ENDLESS, "cancelled", tokens=50, demo={"tokens_per_second": 500}),
+    Fault(B.ENDLESS, "cancelled", state="gone", tokens=50, demo={"tokens_per_second": 500}),
+    Fault(
+        B.ENDLESS,
+        "failed",
+        "deadline_exceeded",
+        state="gone",
+        tokens=50,
+        demo={"tokens_per_second": 500},
+        more={"deadline": 4},
+    ),
 ]
 
 
@@ -133,7 +153,7 @@ async def _outcome(stack: Stack, fault: Fault) -> Seen:
     log = stack.log_of(job.id)
     assert_whole(log, watcher.history)
     await job.model_let_go()
-    return Seen(job.body, log, shown, len(stack.generations(job.question)))
+    return Seen(job.body, log, shown, [made["state"] for made in stack.generations(job.question)])
 
 
 def of(behaviour: Behaviour) -> pytest.MarkDecorator:
@@ -153,7 +173,8 @@ def test_every_behaviour_of_the_demo_model_is_tried() -> None:
 @pytest.mark.parametrize(("seen", "fault"), [(fault.name, fault) for fault in FAULTS], indirect=["seen"])
 def test_a_job_has_one_right_end_however_the_model_behaves(seen: Seen, fault: Fault) -> None:
     """Its status and error code, what was said before, how often the model was asked, and nothing left open there."""
-    assert (seen.shown["status"], seen.calls) == (fault.status, fault.calls)
+    assert (seen.shown["status"], len(seen.states)) == (fault.status, fault.calls)
+    assert seen.states[-1] == fault.state
     error = seen.shown["error"]
     assert (error and error["code"]) == fault.error
     assert error is None or error["retryable"] is fault.retryable

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from pathlib import Path
 
 import pytest
 
 from tests.e2e.jobs import chat, paced, submit
 from tests.support.client import call
 from tests.support.history import assert_whole, text
-from tests.support.processes import Process
 from tests.support.proxy import Proxy
 from tests.support.stack import Stack
 from tests.support.waiting import until
@@ -24,12 +21,6 @@ def lose(proxy: Proxy, how: str) -> None:
         proxy.cut()
     else:
         proxy.stall()
-
-
-def cpu_seconds(process: Process) -> float:
-    """What the process has used so far."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.mark.parametrize(
@@ -71,10 +62,10 @@ async def test_jobs_that_wait_for_redis_spin_neither_the_worker_nor_the_network(
         await job.reach(3)
     worker, route = routed.workers[0], routed.worker_route
     route.do(lambda proxy: lose(proxy, "refused"))
-    cpu, accepted = cpu_seconds(worker), route.do(lambda proxy: proxy.accepted)
+    cpu, accepted = worker.cpu_seconds, route.do(lambda proxy: proxy.accepted)
     await asyncio.sleep(2)  # the outage itself: there is nothing to wait for
     tries = route.do(lambda proxy: proxy.accepted) - accepted
-    used = cpu_seconds(worker) - cpu
+    used = worker.cpu_seconds - cpu
     route.do(Proxy.mend)
     for job in jobs:
         shown = await job.ended()

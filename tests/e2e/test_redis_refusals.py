@@ -1,8 +1,10 @@
-"""Redis is there and refuses: it is full, a replica, busy with a script, or has forgotten ours."""
+"""Redis is there and refuses: it is full, a replica, loading, busy with a script, or has forgotten ours."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -57,6 +59,84 @@ async def test_a_redis_that_refuses_writes_is_waited_for_and_read_meanwhile(keep
     assert (await following.ended())["content"] == following.text
     assert keeper.workers[0].pid == pid
     assert keeper.workers[0].running
+
+
+async def assert_refused_for_now(stack: Stack, why: str) -> None:
+    """Returns when a submit is refused for this reason; until then for others, and always with 503 and Retry-After."""
+
+    async def refused() -> bool:
+        for path in ("/v1/jobs", "/chat/stream"):
+            answer = await call("POST", stack.url + path, paced(tokens=3, rate=0))
+            assert (answer.status, answer.json()["code"]) == (503, "redis_unavailable"), answer
+            assert answer.headers["retry-after"] == "1"
+        return why in answer.json()["detail"]
+
+    await until(refused, why)
+
+
+class Bystanders:
+    """API and worker, which are to live through an outage with the same process ids and to use little CPU in it."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._all = [stack.apis[0], stack.workers[0]]
+        self._before = [(process.pid, process.cpu_seconds) for process in self._all]
+        self._began = time.monotonic()
+
+    def assert_calm(self) -> None:
+        """Less than half of the time that has gone by: one that spins takes all of it."""
+        passed = time.monotonic() - self._began
+        for process, (pid, cpu) in zip(self._all, self._before, strict=True):
+            assert (process.running, process.pid) == (True, pid)
+            assert process.cpu_seconds - cpu < 0.5 * passed, process.name
+
+
+@pytest.fixture
+def big(keeper: Stack) -> Iterator[Stack]:
+    """The keeper with so many keys that its Redis loads its file for some seconds, and answers all that time."""
+    keeper.redis.command("EVAL", "for i = 1, 20000 do redis.call('SET', 'filler:' .. i, i) end", 0)
+    # Microseconds for each key; it looks at its clients after every 1,024.
+    keeper.redis.settings = {"key-load-delay": "150"}
+    yield keeper
+    keeper.redis.settings = {}
+    keeper.redis.command("CONFIG", "SET", "key-load-delay", "0")
+
+
+async def test_a_redis_that_loads_its_file_is_waited_for(big: Stack) -> None:
+    """It was killed, takes connections again, and answers LOADING."""
+    job, watching = await watched(big)
+    big.redis.kill()
+    await holding(big)
+    bystanders = Bystanders(big)
+    loaded = asyncio.create_task(asyncio.to_thread(big.redis.restart))
+    await assert_refused_for_now(big, "BusyLoadingError")
+    assert not loaded.done()
+    await loaded
+    bystanders.assert_calm()
+    await assert_unharmed(job, watching)
+    following = await submit(big, paced(tokens=3, rate=0))
+    assert (await following.ended())["content"] == following.text
+
+
+async def test_a_replica_that_serves_nothing_without_its_master_is_waited_for(keeper: Stack) -> None:
+    """It answers MASTERDOWN to reads too."""
+    redis = keeper.redis
+    job, watching = await watched(keeper)
+    bystanders = Bystanders(keeper)
+    redis.command("CONFIG", "SET", "replica-serve-stale-data", "no")
+    redis.command("REPLICAOF", "127.0.0.1", free_port())
+    try:
+        await holding(keeper)
+        await assert_refused_for_now(keeper, "MASTERDOWN")
+        answer = await call("GET", f"{keeper.url}/v1/jobs/{job.id}")
+        assert (answer.status, answer.json()["code"]) == (503, "redis_unavailable")
+        await asyncio.sleep(2)  # the outage itself: there is nothing to wait for
+        bystanders.assert_calm()
+    finally:
+        redis.command("REPLICAOF", "NO", "ONE")
+        redis.command("CONFIG", "SET", "replica-serve-stale-data", "yes")
+    await assert_unharmed(job, watching)
+    following = await submit(keeper, paced(tokens=3, rate=0))
+    assert (await following.ended())["content"] == following.text
 
 
 async def test_a_redis_that_is_busy_with_a_script_is_waited_for(keeper: Stack) -> None:

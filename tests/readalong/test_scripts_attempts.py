@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import orjson
 import pytest
 from arq.connections import ArqRedis
@@ -9,7 +11,7 @@ from arq.connections import ArqRedis
 from readalong.errors import Fenced
 from readalong.events import Event
 from readalong.keys import Keys, new_job_id
-from readalong.log import Log, Verdict
+from readalong.log import Claim, Log, Verdict
 from readalong.settings import Settings
 from readalong.states import Status
 from tests.readalong.helpers import command, history, settings_for, state, types
@@ -74,9 +76,23 @@ async def test_a_repeated_claim_answers_the_same_and_writes_nothing(log: Log, re
     job_id = await queued(log)
     first = await log.claim(job_id, WORKER, "t")
     before = await state(redis, keys, job_id)
-    again = await log.claim(job_id, WORKER, "t")
-    assert again._replace(waited=0) == first._replace(waited=0)
+    for until in (0, 1):  # in time or not
+        again = await log.claim(job_id, WORKER, "t", until)
+        assert again._replace(waited=0) == first._replace(waited=0)
     assert await state(redis, keys, job_id) == before
+
+
+@pytest.mark.parametrize("make", [queued, running])
+async def test_a_claim_whose_lease_is_over_by_the_clock_of_redis_changes_nothing(
+    make: Callable[[Log], Awaitable[str]], log: Log, redis: ArqRedis, keys: Keys
+) -> None:
+    job_id = await make(log)
+    before = await state(redis, keys, job_id)
+    seconds, micros = await redis.time()
+    now = seconds * 1000 + micros // 1000
+    assert await log.claim(job_id, OTHER_WORKER, "other", now - 1) == Claim(Verdict.LATE)
+    assert await state(redis, keys, job_id) == before
+    assert (await log.claim(job_id, OTHER_WORKER, "other", now + 60_000)).verdict is Verdict.RUN
 
 
 async def test_a_repeated_claim_of_a_later_attempt_answers_the_same_too(log: Log, redis: ArqRedis, keys: Keys) -> None:

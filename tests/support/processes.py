@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -81,6 +82,12 @@ class Process:
     def code(self) -> int | None:
         """Its exit code, negative for a signal; None while it runs."""
         return None if self._process is None else self._process.poll()
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What it has used since it was started last. On Linux only."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     @property
     def output(self) -> str:

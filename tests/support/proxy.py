@@ -248,3 +248,23 @@ class Route:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+def once(route: Route, chosen: Filter, act: Callable[[Proxy], object], *, keep: bool) -> asyncio.Event:
+    """The server's next piece for which `chosen` is true gets through or does not, and `act` is done there and then.
+    Answers what is set when that has happened."""
+    loop, happened = asyncio.get_running_loop(), asyncio.Event()
+
+    def arm(proxy: Proxy) -> None:
+        def keeps(piece: bytes) -> bool:
+            if not chosen(piece):
+                return True
+            proxy.keeps = None
+            act(proxy)
+            loop.call_soon_threadsafe(happened.set)
+            return keep
+
+        proxy.keeps = keeps
+
+    route.do(arm)
+    return happened

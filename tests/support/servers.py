@@ -52,6 +52,8 @@ class RedisServer:
         self.port = port
         self.aof = aof
         self.dir = dir
+        #: Further settings, by name, from its next start on.
+        self.settings: dict[str, str] = {}
         self._owns_dir = owns_dir
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
@@ -148,6 +150,7 @@ class RedisServer:
             "appendonly": "yes" if self.aof else "no",
             "appendfsync": "always",
             "logfile": "",
+            **self.settings,
         }
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
         with (self.dir / "server.log").open("ab") as log:

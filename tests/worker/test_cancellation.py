@@ -110,7 +110,7 @@ class FakeLog:
         self.error: dict[str, Any] | None = None
         self.handed_over: str | None = None
 
-    async def claim(self, job_id: str, worker: bytes, token: str) -> Claim:
+    async def claim(self, job_id: str, worker: bytes, token: str, until: int) -> Claim:
         await self._gate.step("claim")
         return Claim(Verdict.RUN, 1, 2, 0.5, model="m", request=b'{"messages":[]}')
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from readalong.errors import StoreUnavailable
+from readalong.log import Claim
 from readalong.queue import Taken
 from tests.readalong.helpers import command, types
 from tests.support.waiting import until
@@ -80,6 +81,38 @@ async def test_a_worker_that_was_paused_between_take_and_claim_does_not_fence_ou
                 events = await house.ended(job_id)
         assert (events[-1].type, types(events).count("restarted")) == ("cancelled", 0)
         assert len(await demo.bodies()) == 1
+
+
+async def test_a_job_that_its_worker_has_taken_again_is_not_given_back_when_its_first_claim_comes_too_late(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease is that of the newer take by then: without it another worker would take the job beside us."""
+    settings = settings_for(str(house.settings.redis_url), lease=60)
+    claims, given_back, gone_on = [0], [0], asyncio.Event()
+    async with demo_at(monkeypatch), working(settings) as one:
+        claim, give_back = one.worker._log.claim, one.worker._queue.give_back
+
+        async def claim_late(job_id: str, worker: bytes, token: str, ends: int) -> Claim:
+            claims[0] += 1
+            if claims[0] == 1:
+                await gone_on.wait()
+                ends = 1
+            return await claim(job_id, worker, token, ends)
+
+        async def count(*given: Any) -> bool:
+            given_back[0] += 1
+            return await give_back(*given)
+
+        monkeypatch.setattr(one.worker._log, "claim", claim_late)
+        monkeypatch.setattr(one.worker._queue, "give_back", count)
+        job_id = await house.submit("demo-fast")
+        await until(lambda: claims[0], "the claim")
+        await house.redis.zadd(house.keys.leases, {job_id: 1})
+        await until(lambda: one.worker._again, "it to take the job again")
+        gone_on.set()
+        events = await house.ended(job_id)
+    assert (claims, given_back) == ([2], [0])
+    assert (types(events).count("started"), types(events).count("restarted"), events[-1].type) == (1, 0, "done")
 
 
 async def test_a_worker_without_memory_gives_its_job_to_another_and_ends(

@@ -1,0 +1,77 @@
+"""Redis does what a cancel asks for, and its API does not hear of it: the line breaks, or the API dies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.jobs import Job, chat, submit
+from tests.e2e.test_cancelling import assert_cancelled
+from tests.support.client import Cut
+from tests.support.history import assert_whole, kinds
+from tests.support.proxy import Proxy, once
+from tests.support.stack import Stack
+from tests.support.waiting import until
+
+#: What Redis answers to the cancel of a job in each state.
+ANSWERS = {
+    "queued": b"$9\r\ncancelled\r\n",
+    "before the first token": b"$7\r\nrunning\r\n",
+    "streaming": b"$7\r\nrunning\r\n",
+}
+
+
+async def job_at(stack: Stack, state: str) -> Job:
+    if state == "queued":
+        stack.workers[0].stop()
+    job = await submit(stack, chat("demo-endless" if state == "streaming" else "demo-hang"))
+    if state == "streaming":
+        await job.reach(5)
+    elif state != "queued":
+        await job.at_model()
+    return job
+
+
+def go_away(proxy: Proxy) -> None:
+    proxy.refusing = True
+    proxy.cut()
+
+
+@pytest.mark.parametrize("state", ANSWERS)
+@pytest.mark.parametrize("how", ["cut", "away", "API killed"])
+async def test_a_cancel_whose_reply_is_lost_on_its_way_to_the_api_is_done_once(
+    routed: Stack, state: str, how: str
+) -> None:
+    """The client hears 202 all the same, 503, or nothing: then nobody has nudged the worker, and the flag is the truth.
+    To ask again changes nothing, and the watcher, who comes back, sees one end."""
+    job = await job_at(routed, state)
+    watcher = job.watcher()
+    watching = asyncio.create_task(watcher.run())
+    await until(lambda: watcher.history, "the first event")  # the API has read the job for it
+    acts: dict[str, Callable[[Proxy], object]] = {"cut": Proxy.cut, "away": go_away}
+    act = acts.get(how, lambda _: routed.apis[0].kill())
+    lost = once(routed.api_route, lambda piece: piece.startswith(ANSWERS[state]), act, keep=False)
+    if how == "API killed":
+        with pytest.raises(Cut):
+            await job.cancel()
+        routed.apis[0].restart()
+        await asyncio.to_thread(routed.apis[0].line, "(startup complete)")
+    else:
+        answer = await job.cancel()
+        routed.api_route.do(Proxy.mend)
+        refused = {"code": "redis_unavailable"} if how == "away" else {}
+        assert answer.status == (503 if refused else 202)
+        assert answer.headers.get("retry-after") == ("1" if refused else None)
+        assert answer.json().items() >= refused.items()
+    assert lost.is_set(), "Redis had done it"
+    if state != "queued":
+        await assert_cancelled(job)
+    assert (await job.cancel()).json()["status"] == "cancelled"
+    routed.workers[0].cont()
+    await assert_cancelled(job)
+    log = routed.log_of(job.id)
+    assert_whole(log, (await watching).history)
+    assert (kinds(log) == ["queued", "cancelled"]) is (state == "queued")
+    assert len(routed.generations(job.question)) == (state != "queued")

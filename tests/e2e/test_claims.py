@@ -1,0 +1,120 @@
+"""Between a job's claim and its first append: the claim's reply is lost, Redis dies, connections are killed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.e2e.conftest import assert_no_traceback
+from tests.e2e.jobs import assert_unharmed, chat, paced, submit
+from tests.e2e.staged import STAGES, staged
+from tests.support.history import assert_whole, kinds, text
+from tests.support.proxy import Proxy, once
+from tests.support.stack import Stack
+from tests.support.waiting import until
+
+
+@pytest.fixture(scope="module")
+def running_pair() -> Iterator[Stack]:
+    settings = {"READALONG_REDIS_TIMEOUT": "0.5", "READALONG_HUB_HEARTBEAT": "0.2"}
+    with Stack(apis=1, workers=2, aof=True, routed=True, settings=settings) as stack:
+        yield stack
+
+
+@pytest.fixture
+def pair(running_pair: Stack) -> Iterator[Stack]:
+    """One API, two workers on one route, and a Redis that keeps what it was told."""
+    running_pair.heal()
+    yield running_pair
+    assert_no_traceback(running_pair)
+
+
+def is_pipe(said: bytes) -> bool:
+    """Whether a connection is one that carries a worker's claims and appends."""
+    return b"EVALSHA" in said
+
+
+def fall_silent(proxy: Proxy) -> None:
+    assert proxy.freeze(is_pipe) == 1
+
+
+@pytest.mark.parametrize("how", ["cut", "silent", "Redis killed", "Redis killed for longer than the lease"])
+async def test_a_claim_whose_reply_is_lost_is_asked_for_again_and_is_no_lost_worker(pair: Stack, how: str) -> None:
+    """A job that fails when its worker is lost is done, at its first attempt, after one call to the model."""
+    acts: dict[str, Callable[[Proxy], object]] = {"cut": Proxy.cut, "silent": fall_silent}
+    act = acts.get(how, lambda _: pair.redis.kill())
+    body = paced(tokens=30, rate=200) | {"on_worker_lost": "fail"}
+    pair.workers[1].kill()
+    # Of all replies to the worker only the one to its claim bears the request.
+    question = body["messages"][-1]["content"].encode()
+    lost = once(pair.worker_route, lambda piece: question in piece, act, keep=False)
+    job = await submit(pair, body)
+    watching = asyncio.create_task(job.watcher(resumes=False).run())
+    await asyncio.wait_for(lost.wait(), 10)
+    if how.startswith("Redis"):
+        if how != "Redis killed":
+            await asyncio.sleep(2)  # the outage itself: there is nothing to wait for
+        await asyncio.to_thread(pair.redis.restart)
+    await assert_unharmed(job, watching)
+    assert kinds(pair.log_of(job.id)) == ["queued", "started", "content", "done"]
+    assert (len(pair.generations(job.question)), pair.hash_of(job.id)["lost"]) == (1, "0")
+
+
+@pytest.mark.parametrize("claim", ["done, its reply lost", "lost", "late"])
+async def test_a_claim_that_comes_after_its_lease_does_not_fence_out_who_runs_the_job(pair: Stack, claim: str) -> None:
+    """Its worker's connection falls silent for longer than the lease; meanwhile another one has taken the job."""
+    first, heir = pair.workers
+    first.restart(READALONG_REDIS_TIMEOUT="4")
+    heir.restart(READALONG_REDIS_URL=pair.redis.url)  # not over the route that falls silent
+    for worker in (first, heir):
+        await asyncio.to_thread(worker.line, "(takes up to)")
+    first.stop()
+    heir.stop()
+    job = await submit(pair, chat("demo-endless"))
+    claimed = claim.startswith("done")
+    # The reply to its take bears the id alone, the one to its claim the request.
+    words = (job.question if claimed else job.id).encode()
+    silent = once(pair.worker_route, lambda piece: words in piece, fall_silent, keep=not claimed)
+    first.cont()
+    await asyncio.wait_for(silent.wait(), 10)
+    heir.cont()
+    await job.reach(5)
+    if claim == "late":
+        pair.worker_route.do(Proxy.resume)
+    await until(lambda: "its lease was lost before it was claimed" in first.output, "the first one to notice")
+    await job.reach(len(pair.log_of(job.id)) + 5)
+    assert (await job.worker()).pid == heir.pid
+    await job.cancel()
+    shown = await job.ended()
+    assert_whole(pair.log_of(job.id))
+    assert (shown["status"], shown["attempt"]) == ("cancelled", 1 + claimed)
+    assert len(pair.generations(job.question)) == 1
+
+
+@pytest.mark.parametrize("how", ["killed", "killed for longer than the lease", "CLIENT KILL", "silent"])
+async def test_a_redis_that_goes_with_a_job_at_every_stage_costs_none_an_attempt(pair: Stack, how: str) -> None:
+    """It comes back with all that it knew; each job is done, at its first attempt, after one call to the model."""
+    with staged(pair) as one:
+        await one.hold(on_worker_lost="fail")
+        if how == "CLIENT KILL":
+            for kind in ("normal", "pubsub"):
+                pair.redis.command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+        elif how == "silent":
+            assert pair.worker_route.do(lambda proxy: proxy.freeze(is_pipe)) >= 1
+        else:
+            pair.redis.kill()
+        one.go(*STAGES)
+        if how.startswith("killed"):
+            if how != "killed":
+                await asyncio.sleep(2)  # the outage itself: there is nothing to wait for
+            await asyncio.to_thread(pair.redis.restart)
+        for stage in STAGES:
+            job = one.jobs[stage]
+            shown = await job.ended()
+            log = pair.log_of(job.id)
+            assert_whole(log)
+            assert (shown["status"], shown["attempt"], text(log)) == ("done", 1, job.text), stage
+            assert len(pair.generations(job.question)) == 1, stage
+        await one.is_idle()

@@ -1,0 +1,109 @@
+"""A server that answers 200 with no answer of a model's, and without an end: it is let go, and the job says why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from tests.e2e.conftest import assert_no_traceback
+from tests.e2e.jobs import chat, submit
+from tests.support.history import assert_whole, kinds
+from tests.support.servers import free_port
+from tests.support.stack import Stack
+from tests.support.waiting import until
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def lost(port: int) -> Iterator[Stack]:
+    """A stack whose model's address is another server's."""
+    settings = {"READALONG_FIRST_TOKEN_TIMEOUT": "2", "READALONG_LEASE": "5"}
+    with Stack(model_url=f"http://127.0.0.1:{port}/v1", settings=settings) as stack:
+        yield stack
+        assert_no_traceback(stack)
+
+
+@dataclass(frozen=True)
+class Rubbish:
+    """What the server sends without an end, a piece each so many seconds, and what must come of it."""
+
+    name: str
+    content_type: str
+    piece: bytes
+    pause: float
+    code: str
+    retryable: bool
+    #: Before the first token what may help is tried: here once more, but not when the time to it is over.
+    requests: int
+
+
+RUBBISH = [
+    Rubbish("page", "text/html", b"<p>The page of a proxy.</p>\n", 0.01, "model_malformed", False, 1),
+    Rubbish("line", "text/event-stream", b"x" * 262_144, 0, "model_malformed", True, 2),
+    Rubbish("events", "text/event-stream", b"data: no JSON\n\n", 0.01, "model_malformed", True, 2),
+    Rubbish("lines", "text/event-stream", b"The page of a proxy.\n", 0.01, "model_timeout", True, 1),
+    Rubbish("document", "application/json", b" " * 262_144, 0, "model_malformed", False, 1),
+]
+
+
+@dataclass
+class Served:
+    """What the server saw: requests, and connections that the client has closed."""
+
+    requests: int = 0
+    closed: int = 0
+
+
+@asynccontextmanager
+async def endless(port: int, rubbish: Rubbish) -> AsyncIterator[Served]:
+    """A server that sends it until the client closes."""
+    served = Served()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        served.requests += 1
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {rubbish.content_type}\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode())
+        try:
+            while True:
+                writer.write(rubbish.piece)
+                await writer.drain()
+                await asyncio.sleep(rubbish.pause)
+        except ConnectionError:
+            served.closed += 1
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", port)
+    try:
+        yield served
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.mark.parametrize("rubbish", RUBBISH, ids=lambda rubbish: rubbish.name)
+async def test_an_endless_body_that_is_no_answer_is_let_go_and_the_job_fails(
+    lost: Stack, port: int, rubbish: Rubbish
+) -> None:
+    """The worker is there for the next job."""
+    worker = lost.workers[0]
+    pid = worker.pid
+    async with endless(port, rubbish) as served:
+        job = await submit(lost, chat())
+        shown = await job.ended()
+        await until(lambda: served.closed == served.requests, "the connections to be closed", within=5)
+    log = lost.log_of(job.id)
+    assert_whole(log)
+    assert kinds(log) == ["queued", "started", "failed"]
+    assert (shown["error"]["code"], shown["error"]["retryable"]) == (rubbish.code, rubbish.retryable)
+    assert served.requests == rubbish.requests
+    assert (worker.pid, worker.running) == (pid, True)
