@@ -133,6 +133,8 @@ class Run:
             try:
                 return await self._call(request)
             except ModelError as error:
+                if self._complete:
+                    return  # all was said: that its connection broke afterwards is nobody's loss
                 asked = error.retry_after if error.retry_after is not None else 0.5 * 2**retries
                 # Never sooner than was asked, and not all of those that were refused together at once.
                 wait = asked * random.uniform(1.0, 1.25)
@@ -220,7 +222,7 @@ class Run:
             async with asyncio.timeout(_LAST_BYTES):
                 async for _ in pieces:
                     pass
-        except (TimeoutError, ModelError):
+        except TimeoutError:
             return
 
     async def _end(self, order: _Order) -> bool:
