@@ -154,9 +154,9 @@ class Log:
 
     async def restore(self, job_id: str, claim: Claim) -> Appended:
         """Takes up again a claim that Redis has lost. Answers a gap: where the log stands, all the rest of which the
-        caller sends again. Raises Fenced, StoreUnavailable."""
-        keys = self._keys.of_job(job_id)
-        return _appended(job_id, await self._run("restore", keys, claim.attempt, claim.fence, claim.worker))
+        caller sends again. Raises Fenced, also if an older attempt has written since, and StoreUnavailable."""
+        lost = (claim.attempt, claim.fence, claim.worker, claim.last_seq - 1)
+        return _appended(job_id, await self._run("restore", self._keys.of_job(job_id), *lost))
 
     async def append(self, job_id: str, fence: Fence, first: int, drafts: Sequence[tuple[str, bytes]]) -> Appended:
         """Appends events from number `first` on: (type, data as JSON). Raises Fenced, StoreUnavailable."""

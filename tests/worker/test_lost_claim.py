@@ -130,6 +130,33 @@ async def test_a_restored_claim_is_fenced_out_by_the_next_one(house: House) -> N
     assert text_of(events) == "c"
 
 
+@pytest.mark.parametrize("write", ["append", "finish", "restore"])
+async def test_a_claim_is_not_restored_over_what_an_older_attempt_wrote_since(house: House, write: str) -> None:
+    """A worker was cut off, another took its job; then Redis lost that claim, and the first worker was back before the
+    second had noticed. The numbers are the first one's by now: the second would take its events for its own."""
+    job_id = await house.write()
+    first = await begun(house, job_id)
+    await first.append(say("x"))
+    then = await known(house, job_id)
+    claim = await house.log.claim(job_id, OTHER_WORKER, "second")
+    heir = Told(house.log, job_id, claim, outage=5)
+    await heir.append(say("a", "b", "c"))
+    await forget(house, job_id, then)
+    await first.append(say("y", "z"))
+    before = await state(house.redis, house.keys, job_id)
+    calls: dict[str, Callable[[], Awaitable[Any]]] = {
+        "append": lambda: heir.append(say("d")),
+        "finish": lambda: heir.finish(DONE, {"metrics": b"{}"}),
+        "restore": lambda: house.log.restore(job_id, claim),
+    }
+    with pytest.raises(Fenced) as caught:
+        await calls[write]()
+    assert caught.value.code == "fenced"
+    assert await state(house.redis, house.keys, job_id) == before
+    await first.finish(DONE, {"metrics": b"{}"})
+    assert text_of(await house.events(job_id)) == "xyz"
+
+
 async def test_to_restore_twice_is_to_restore_once(house: House) -> None:
     """The reply may be lost."""
     job_id = await house.write()
