@@ -312,14 +312,14 @@ class Log:
             for status, attempt, deadline in answers
         ]
 
-    async def compact(self, job_id: str, attempt: int, first: int, events: Sequence[Event]) -> bool:
+    async def compact(self, job_id: str, fence: Fence, first: int, events: Sequence[Event]) -> bool:
         """Stores an ended job's events from number `first` on in this form: all that its last attempt wrote, merged.
 
         Atomic, and without effect unless the log ends with that attempt's very last event and is not compacted yet.
         Answers whether it did. Raises StoreUnavailable.
         """
         keys = [*self._keys.of_job(job_id), self._keys.compacted(job_id)]
-        return bool(await self._run("compact", keys, attempt, first, events[-1].seq, *stored(events)))
+        return bool(await self._run("compact", keys, fence, first, events[-1].seq, *stored(events)))
 
     async def read(self, job_id: str, after: int, count: int) -> list[Event]:
         """Up to `count` events after position `after`, in order, each as it was appended."""

@@ -10,7 +10,7 @@ import pytest
 from readalong.errors import Fenced
 from readalong.events import Event
 from readalong.log import Appended
-from tests.readalong.helpers import state, types
+from tests.readalong.helpers import command, state, types
 from tests.readalong.jobs import OTHER_WORKER, WORKER
 from tests.support.waiting import until
 from tests.worker.helpers import House, check_order, demo_at, settings_for, text_of, working
@@ -111,6 +111,26 @@ async def test_two_attempts_that_bear_one_number_after_a_loss_do_not_mix(house: 
         assert caught.value.code == "fenced"
     await other.append(say("B"))
     await other.finish(DONE, {"metrics": b"{}"})
+    assert text_of(await house.events(job_id)) == "AB"
+
+
+async def test_of_two_ends_that_bear_one_number_the_lost_one_is_not_stored_over_the_other(house: House) -> None:
+    """The first worker's end was lost with its claim before it stored its log in few entries."""
+    job_id = await house.write()
+    then = await known(house, job_id)
+    first = await begun(house, job_id)
+    await first.append(say("a"))
+    await first.append(say("b"))
+    await first.finish(DONE, {"metrics": b"{}"})
+    await forget(house, job_id, then)
+    other = await begun(house, job_id, OTHER_WORKER, "second")
+    await other.append(say("A"))
+    await other.append(say("B"))
+    await other.finish(DONE, {"metrics": b"{}"})
+    await first.compact()
+    assert text_of(await house.events(job_id)) == "AB"
+    await other.compact()
+    assert await command(house.redis, "XLEN", house.keys.events(job_id)) == 4
     assert text_of(await house.events(job_id)) == "AB"
 
 
