@@ -58,6 +58,9 @@ class WokenWorker(Worker):
         #: It ran out of memory: it stops as if it were told to, but has failed.
         self.broken = False
         self._keep_alive_at = 0.0
+        #: Jobs whose lease is being given back; their tasks are about to end.
+        self._leaving: set[str] = set()
+        #: Those of them that were taken again meanwhile.
         self._again: dict[str, Taken] = {}
         # A BLPOP that blocks for longer than the socket's time-out would look like a Redis that is away.
         self._patience = min(settings.poll, settings.redis_timeout / 2)
@@ -166,11 +169,9 @@ class WokenWorker(Worker):
         elif self.loop.time() - asked > self._settings.lease / 2 and await self._queue.renew(self._id, [job.job_id]):
             # We were paused since. A claim now would fence out whoever took the job meanwhile.
             logger.warning("job %s: its lease was lost before it was claimed", job.job_id)
-        elif job.job_id in self.tasks:
-            # Redis was away for longer than our lease: what we still run is ours again, and not a second run.
-            # Or it has just been given back, and its task is about to end.
+        elif job.job_id in self._leaving:
             self._again[job.job_id] = job
-        else:
+        elif job.job_id not in self.tasks:  # what we still run is ours again: Redis was away for longer than our lease
             self._start(job)
 
     def _start(self, job: Taken) -> None:
@@ -193,6 +194,7 @@ class WokenWorker(Worker):
 
     def _stopped(self, job_id: str, task: asyncio.Task[Any]) -> None:
         del self.tasks[job_id]
+        self._leaving.discard(job_id)
         self._runner.forget(job_id)
         self._slot_free.set()
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -204,6 +206,7 @@ class WokenWorker(Worker):
 
     async def finish_job(self, job_id: str, finish: bool, *_: Any) -> None:
         """Gives the lease back, if it is still ours: arq's own would delete another worker's."""
+        self._leaving.add(job_id)
         try:
             if finish:
                 await self._queue.finish(self._id, job_id)
@@ -219,9 +222,9 @@ class WokenWorker(Worker):
 
     async def _renew(self) -> None:
         """Renews leases and times to live, gives a sign of life, and stops runs whose lease is another's."""
-        held = list(self.tasks)
+        # A lease that is on its way back to the queue would be ours again, and nobody would run the job.
+        held = [job_id for job_id in self.tasks if job_id not in self._leaving]
         for job_id in await self._queue.renew(self._id, held):
-            self._again.pop(job_id, None)
             self._interrupt(job_id, Stop.FENCED)
         if held:
             # Three commands for each job, against one for all: as seldom as the time to live allows.
