@@ -134,7 +134,7 @@ class Run:
                 return await self._call(request)
             except ModelError as error:
                 if self._complete:
-                    return  # all was said: that its connection broke afterwards is nobody's loss
+                    return None  # all was said: that its connection broke afterwards is nobody's loss
                 asked = error.retry_after if error.retry_after is not None else 0.5 * 2**retries
                 # Never sooner than was asked, and not all of those that were refused together at once.
                 wait = asked * random.uniform(1.0, 1.25)
