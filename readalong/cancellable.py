@@ -37,6 +37,16 @@ class _Cancellable(AbstractConnection):
             await self.disconnect(nowait=True)
             raise
 
+    async def disconnect(self, nowait: bool = False) -> None:
+        writer = self._writer
+        try:
+            await super().disconnect(nowait)
+        except TimeoutError:
+            # Half-open: TLS waits for a farewell, TCP for the taking of what was sent. Whoever gives up a broken
+            # connection must not fail by it.
+            if writer is not None:
+                writer.transport.abort()
+
     async def read_response(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return await super().read_response(*args, **kwargs)

@@ -158,9 +158,9 @@ class Log:
 
     async def restore(self, job_id: str, claim: Claim) -> Appended:
         """Takes up again a claim that Redis has lost. Answers a gap: where the log stands, all the rest of which the
-        caller sends again. Raises Fenced, StoreUnavailable."""
-        keys = self._keys.of_job(job_id)
-        return _appended(job_id, await self._run("restore", keys, claim.attempt, claim.fence, claim.worker))
+        caller sends again. Raises Fenced, also if an older attempt has written since, and StoreUnavailable."""
+        lost = (claim.attempt, claim.fence, claim.worker, claim.last_seq - 1)
+        return _appended(job_id, await self._run("restore", self._keys.of_job(job_id), *lost))
 
     async def append(self, job_id: str, fence: Fence, first: int, drafts: Sequence[tuple[str, bytes]]) -> Appended:
         """Appends events from number `first` on: (type, data as JSON). Raises Fenced, StoreUnavailable."""
@@ -312,14 +312,14 @@ class Log:
         answers = await self._run("standings", [self._keys.job(job_id) for job_id in job_ids])
         return [standing(*answer) for answer in answers]
 
-    async def compact(self, job_id: str, attempt: int, first: int, events: Sequence[Event]) -> bool:
+    async def compact(self, job_id: str, fence: Fence, first: int, events: Sequence[Event]) -> bool:
         """Stores an ended job's events from number `first` on in this form: all that its last attempt wrote, merged.
 
         Atomic, and without effect unless the log ends with that attempt's very last event and is not compacted yet.
         Answers whether it did. Raises StoreUnavailable.
         """
         keys = [*self._keys.of_job(job_id), self._keys.compacted(job_id)]
-        return bool(await self._run("compact", keys, attempt, first, events[-1].seq, *stored(events)))
+        return bool(await self._run("compact", keys, fence, first, events[-1].seq, *stored(events)))
 
     async def read(self, job_id: str, after: int, count: int) -> list[Event]:
         """Up to `count` events after position `after`, in order, each as it was appended."""

@@ -34,9 +34,8 @@ class Pipe:
         self._pool = redis.connection_pool
         self._timeout = timeout
         self._link: Link | None = None
-        self._connecting: asyncio.Task[None] | None = None
-        self._tried = asyncio.Event()
-        self._failure: Exception | None = None
+        #: The newest try to connect; it answers why it failed.
+        self._opening: asyncio.Task[Exception | None] | None = None
         self._failed_at = -_PAUSE
         self._opened_at = 0.0
         self._waiting: deque[tuple[Callable[[Any], None], float]] = deque()
@@ -69,9 +68,9 @@ class Pipe:
         return True
 
     async def close(self) -> None:
-        if (connecting := self._connecting) is not None:
-            connecting.cancel()
-            await asyncio.gather(connecting, return_exceptions=True)
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
         if (link := self._link) is not None:
             link.abort()
             await link.lost.wait()
@@ -84,29 +83,26 @@ class Pipe:
 
     async def _connect(self) -> None:
         """All who wait share one try: behind a route that swallows everything they would wait for one another's."""
-        if self._connecting is None:
-            self._tried.clear()
-            # A task of its own: the first caller's cancellation must not take the connection from the others.
-            self._connecting = asyncio.create_task(self._open(), name="pipe connects")
-        await self._tried.wait()
-        if self._link is None and self._failure is not None:
-            raise self._failure
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.create_task(self._open(), name="pipe connects")
+        # Not awaited itself: the first caller's cancellation must not take the connection from the others.
+        [opening], _ = await asyncio.wait([self._opening])
+        if opening.cancelled():
+            raise ConnectionError("the connection was closed")
+        if (failure := opening.result()) is not None:
+            raise failure
 
-    async def _open(self) -> None:
+    async def _open(self) -> Exception | None:
         loop = asyncio.get_running_loop()
-        self._failure = ConnectionError("the connection was closed")
+        await asyncio.sleep(self._failed_at + _PAUSE - loop.time())
         try:
-            await asyncio.sleep(self._failed_at + _PAUSE - loop.time())
             self._link = await Link.open(self._pool.make_connection(), self._answered, self._lost)
-            self._failure = None
-            self._opened_at = loop.time()
-            self._look()
         except Exception as error:
-            self._failure = error
             self._failed_at = loop.time()
-        finally:
-            self._connecting = None
-            self._tried.set()
+            return error
+        self._opened_at = loop.time()
+        self._look()
+        return None
 
     def _answered(self, answer: Any) -> None:
         if not self._waiting:

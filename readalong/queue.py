@@ -88,8 +88,8 @@ class Queue:
         """Takes this job, whatever waits before it. Answers None, and does nothing, if another worker holds it or it is
         not in the queue."""
         keys = [*self._leased, self._keys.heard, self._keys.arq_in_progress(job_id)]
-        place = await self._run("seize", keys, worker_id, job_id, self._lease_ms, self._ttl_ms)
-        return None if place is None else Taken(job_id, int(place))
+        held = await self._run("seize", keys, worker_id, job_id, self._lease_ms, self._ttl_ms)
+        return None if held is None else Taken(job_id, *map(int, held))
 
     async def wait(self, within: float) -> bool:
         """Waits up to `within` seconds for somebody to enqueue a job; one waiting worker wakes for each.

@@ -72,10 +72,11 @@ class Cancels:
     async def _nudged(self, data: bytes) -> None:
         try:
             job_id = orjson.loads(data)["look_at"]
+            runs_here = job_id in self._runs
         except (orjson.JSONDecodeError, KeyError, TypeError):
             logger.warning("control channel: not a nudge: %r", data[:100])
             return
-        if job_id in self._runs:
+        if runs_here:
             await self._look([job_id])
 
     async def _look(self, job_ids: list[str]) -> None:

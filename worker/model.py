@@ -28,6 +28,8 @@ from worker.body import Body
 
 #: Longest answer to a request that a server gave whole instead of streaming it, in bytes.
 _LONGEST_BODY: Final = 33_554_432
+#: Bytes of a refusal that are read for its reason.
+_LONGEST_REASON: Final = 65_536
 #: Models whose calls' addresses are kept: clients may name any.
 _MOST_MODELS: Final = 100
 
@@ -66,7 +68,7 @@ class Model:
         try:
             async with aclosing(response):
                 if not response.is_success:
-                    raise self._refusal(response, await response.aread())
+                    raise self._refusal(response, await _start_of(response))
                 kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
                 body = _body(response)
                 if kind == "application/json":
@@ -158,6 +160,17 @@ def _body(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
     if isinstance(stream, aiohttp.ClientResponse) and not response.headers.get("content-encoding"):
         return Body.of(stream.content).pieces()
     return response.aiter_bytes()
+
+
+async def _start_of(response: httpx2.Response) -> bytes:
+    """All of a short body: one that goes on and on would fill our memory."""
+    start = bytearray()
+    async with aclosing(_body(response)) as pieces:
+        async for piece in pieces:
+            start += piece
+            if len(start) > _LONGEST_REASON:
+                break
+    return bytes(start)
 
 
 async def _framed(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

@@ -84,7 +84,7 @@ class Run:
                 await self._end_for_another()
                 return True
             if self._order is None:
-                await self._stream_to_end(self._request(self._claim.request, self._claim.model))
+                await self._stream_to_end()
             return await self._end(self._order or _Order(Stop.TIMEOUT))
         except Fenced as fenced:
             logger.info("job %s: attempt %d stops: %s", self.job_id, self._claim.attempt, fenced.code)
@@ -105,8 +105,8 @@ class Run:
         else:
             self.interrupt(Stop.FENCED if isinstance(error, Fenced) else Stop.TIMEOUT, error=error)
 
-    async def _stream_to_end(self, request: dict[str, Any]) -> None:
-        self._task = asyncio.create_task(self._stream(request), name=f"stream {self.job_id}")
+    async def _stream_to_end(self) -> None:
+        self._task = asyncio.create_task(self._stream(), name=f"stream {self.job_id}")
         self._watch_time()
         try:
             await self._task
@@ -119,10 +119,10 @@ class Run:
             if self._timer is not None:
                 self._timer.cancel()
 
-    async def _stream(self, request: dict[str, Any]) -> None:
+    async def _stream(self) -> None:
         """Reads the model to its end, and appends what it says."""
         try:
-            await self._call_until_begun(request)
+            await self._call_until_begun(self._request())
         finally:
             await self._tail.leave()
 
@@ -133,6 +133,8 @@ class Run:
             try:
                 return await self._call(request)
             except ModelError as error:
+                if self._complete:
+                    return None  # all was said: that its connection broke afterwards is nobody's loss
                 asked = error.retry_after if error.retry_after is not None else 0.5 * 2**retries
                 # Never sooner than was asked, and not all of those that were refused together at once.
                 wait = asked * random.uniform(1.0, 1.25)
@@ -220,7 +222,7 @@ class Run:
             async with asyncio.timeout(_LAST_BYTES):
                 async for _ in pieces:
                     pass
-        except (TimeoutError, ModelError):
+        except TimeoutError:
             return
 
     async def _end(self, order: _Order) -> bool:
@@ -306,15 +308,15 @@ class Run:
         await self._tail.finish([*drafts, Draft(end, fields)], stored)
         await self._tail.compact()
 
-    def _request(self, body: bytes, model: str) -> dict[str, Any]:
+    def _request(self) -> dict[str, Any]:
         """The body for the model: the client's own, streamed, with usage asked for unless it says otherwise."""
-        request: dict[str, Any] = orjson.loads(body)
+        request: dict[str, Any] = orjson.loads(self._claim.request)
         for name in FIELDS & request.keys():
             del request[name]
         if not request.get("store"):
             # OpenAI refuses metadata for answers that it is not asked to store.
             request.pop("metadata", None)
-        request["model"] = model
+        request["model"] = self._claim.model
         request["stream"] = True
         if self._settings.include_usage:
             request["stream_options"] = {"include_usage": True, **(request.get("stream_options") or {})}

@@ -113,7 +113,7 @@ class Tail:
         if len(entries) == len(self._kept):
             return
         try:
-            await self._log.compact(self._job_id, self._claim.attempt, self._start + 1, entries)
+            await self._log.compact(self._job_id, self._fence, self._start + 1, entries)
         except StoreUnavailable as error:
             logger.info("job %s: its log stays as it is: %s", self._job_id, error)
 

@@ -62,6 +62,9 @@ class WokenWorker(Worker):
         self.broken = False
         self._outage = Outage()
         self._keep_alive_at = 0.0
+        #: Jobs whose lease is being given back; their tasks are about to end.
+        self._leaving: set[str] = set()
+        #: Those of them that were taken again meanwhile.
         self._again: dict[str, Taken] = {}
         # A BLPOP that blocks for longer than the socket's time-out would look like a Redis that is away.
         self._patience = min(settings.poll, settings.redis_timeout / 2)
@@ -164,22 +167,19 @@ class WokenWorker(Worker):
     async def _begin(self, job: Taken) -> None:
         if self._stopping.is_set():
             await self._queue.give_back(self._id, job.job_id)
-        elif job.job_id in self.tasks:
-            # Redis was away for longer than our lease: what we still run is ours again, and not a second run.
-            # Or it has just been given back, and its task is about to end.
+        elif job.job_id in self._leaving:
             self._again[job.job_id] = job
-        else:
+        elif job.job_id not in self.tasks:  # what we still run is ours again: Redis was away for longer than our lease
             self._start(job)
 
     async def _end(self, job_id: str) -> None:
         """Ends a job that waits for its next attempt and is to end, if nobody holds it: it needs no free slot."""
         if self._stopping.is_set() or job_id in self.tasks:
             return
-        asked = self.loop.time()
         job = await self._queue.seize(self._id, job_id)
         if job is not None:
             # Its claim finds that it is to end, and fences out whoever ran it.
-            await self._begin(job, asked)
+            await self._begin(job)
             if (task := self.tasks.get(job_id)) is not None:
                 # One after the other, for there may be many; but what waits for Redis must not keep the sweep.
                 await asyncio.wait([task], timeout=self._settings.redis_timeout)
@@ -204,6 +204,7 @@ class WokenWorker(Worker):
 
     def _stopped(self, job_id: str, task: asyncio.Task[Any]) -> None:
         del self.tasks[job_id]
+        self._leaving.discard(job_id)
         self._runner.forget(job_id)
         self._slot_free.set()
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -215,10 +216,11 @@ class WokenWorker(Worker):
 
     async def finish_job(self, job_id: str, finish: bool, *_: Any) -> None:
         """Gives the lease back, if it is still ours: arq's own would delete another worker's."""
+        self._leaving.add(job_id)
         try:
             if finish:
                 await self._queue.finish(self._id, job_id)
-            elif job_id not in self._again or self._stopping.is_set():  # else the lease is that of its next run
+            else:
                 await self._queue.give_back(self._id, job_id)
         except StoreUnavailable as error:
             logger.warning("job %s: %s; its lease runs out", job_id, error)
@@ -230,9 +232,9 @@ class WokenWorker(Worker):
 
     async def _renew(self) -> None:
         """Renews leases and times to live, gives a sign of life, and stops runs whose lease is another's."""
-        held = list(self.tasks)
+        # A lease that is on its way back to the queue would be ours again, and nobody would run the job.
+        held = [job_id for job_id in self.tasks if job_id not in self._leaving]
         for job_id in await self._queue.renew(self._id, held):
-            self._again.pop(job_id, None)
             self._interrupt(job_id, Stop.FENCED)
         if held:
             # Three commands for each job, against one for all: as seldom as the time to live allows.

@@ -1,10 +1,10 @@
 -- Stores the last attempt's part of an ended log in fewer entries: neighbouring pieces of text in one.
 -- KEYS[5] the new stream, until it is whole and takes the place of the old one.
--- ARGV[1] attempt, ARGV[2] number of its first event, ARGV[3] number of the log's last event,
+-- ARGV[1] fence, ARGV[2] number of its first event, ARGV[3] number of the log's last event,
 -- ARGV[4..] entries: number, type, data, pieces, from; '' for one of the last two that it has not.
 -- Returns 1, or 0 and changes nothing: the job has not ended so, or its log is compacted already, or not whole.
-local fields = redis.call('HMGET', job, 'status', 'attempt', 'last_seq')
-if not ENDED[fields[1]] or fields[2] ~= ARGV[1] or fields[3] ~= ARGV[3] then return 0 end
+local no, last = standing(ARGV[1])
+if no ~= 'ended' or last ~= tonumber(ARGV[3]) then return 0 end
 if redis.call('XLEN', events) ~= tonumber(ARGV[3]) then return 0 end
 local ttl = redis.call('PTTL', events)
 -- The old one stays until the new one is whole: nothing rolls a script back that breaks halfway.

@@ -1,7 +1,7 @@
 -- Takes one job under a lease, whatever waits before it, unless another worker holds it.
 -- KEYS[3] key that says that a worker was heard, KEYS[4] the job's arq in-progress key.
 -- ARGV[1] worker, ARGV[2] job id, ARGV[3] lease (ms), ARGV[4] the in-progress key's time to live (ms).
--- Returns its place in the queue, or nil: it is not there, or held.
+-- Returns its place in the queue and the end of the lease, or nil: it is not there, or held.
 local worker, id, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local now = now_ms()
 hear(KEYS[3], now, lease)
@@ -10,4 +10,4 @@ local ends = tonumber(redis.call('ZSCORE', leases, id))
 -- Held by this very worker: the reply to this call was lost, and it is a repeat.
 if not at or (ends and ends > now and redis.call('GET', KEYS[4]) ~= worker) then return nil end
 hold(id, at, now + lease, KEYS[4], worker, ARGV[4])
-return ms(at)
+return { ms(at), ms(now + lease) }

@@ -69,5 +69,10 @@ async def _later(index: Index, at: int) -> bool:
     return await index.now() > at
 
 
+def places_of(taken: Sequence[Taken | None]) -> list[tuple[str, int] | None]:
+    """The jobs and their places in the queue; None for each that was not taken."""
+    return [one and (one.job_id, one.score) for one in taken]
+
+
 def ids_of(taken: list[Taken]) -> list[str]:
     return [one.job_id for one in taken]

@@ -13,6 +13,8 @@ from redis.exceptions import ConnectionError, TimeoutError
 from readalong.cancellable import cancellable
 from tests.readalong.helpers import settings_for
 from tests.support.clients import client_of
+from tests.support.proxy import Proxy
+from tests.support.servers import RedisServer
 from tests.support.waiting import WITHIN
 
 
@@ -70,6 +72,20 @@ async def test_a_send_that_breaks_is_a_connection_error_and_closes_the_connectio
     with pytest.raises(ConnectionError):
         await connection.send_command("PING")
     assert not connection.is_connected
+
+
+async def test_a_connection_that_swallows_its_end_is_dropped(
+    redis_server: RedisServer, resources: AsyncExitStack
+) -> None:
+    """With TLS every half-open one does; here it is one that takes no more bytes."""
+    async with Proxy(redis_server.port) as proxy:
+        connection = await connected(proxy.url, resources)
+        proxy.stall()
+        transport = connection._writer.transport
+        transport.write(bytes(50_000_000))
+        await connection.disconnect()
+        assert not connection.is_connected
+        assert transport.get_write_buffer_size() == 0
 
 
 @pytest.mark.parametrize("kind", [Connection, SSLConnection, UnixDomainSocketConnection])

@@ -33,9 +33,11 @@ async def raw_server(*answers: bytes, keep_open: bool = False) -> AsyncIterator[
     """Gives each request the next of the answers, the last one again and again, and closes the connection."""
     server = RawServer()
     open_ones: set[asyncio.StreamWriter] = set()
+    serving: set[asyncio.Task[None] | None] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         open_ones.add(writer)
+        serving.add(asyncio.current_task())
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             server.heads.append(head.decode())
@@ -59,3 +61,4 @@ async def raw_server(*answers: bytes, keep_open: bool = False) -> AsyncIterator[
     finally:
         for writer in open_ones:
             writer.close()
+        await asyncio.gather(*(task for task in serving if task is not None))

@@ -159,10 +159,24 @@ async def test_a_nudge_makes_the_worker_look_at_once(
     await cancelled(house, job_id)
 
 
-@pytest.mark.parametrize("nudge", [b"", b"{", b"[]", b"null", b'{"look_at":7}', b'{"look_at":null}', b"\xff"])
+@pytest.mark.parametrize(
+    "nudge",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"look_at":7}',
+        b'{"look_at":null}',
+        b'{"look_at":[]}',
+        b'{"look_at":{}}',
+        b"\xff",
+    ],
+)
 async def test_what_is_no_nudge_changes_nothing(
     house: House, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack, nudge: bytes
 ) -> None:
+    """Nor does it end a worker, least of all every worker at once."""
     await started(house, monkeypatch, resources, cancel_poll=60)
 
     async def heard() -> bool:

@@ -13,6 +13,8 @@ from readalong.sse import Decoder
 from tests.worker.helpers import House, settings_for, text_of, working
 from tests.worker.raw import DONE, HELLO, SSE, raw_server, reply
 
+_CHUNKED = SSE.replace(b"Connection: close", b"Transfer-Encoding: chunked")
+
 
 async def raw_run(house: House, monkeypatch: pytest.MonkeyPatch, *answers: bytes, **changes: Any) -> list[Event]:
     """Runs one job against a server that answers with these bytes."""
@@ -35,6 +37,22 @@ async def test_a_stream_that_ends_without_done_after_its_finish_reason_is_whole(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = await raw_run(house, monkeypatch, SSE + HELLO)
+    assert (text_of(events), events[-1].type) == ("hello", "done")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        _CHUNKED + b"%x\r\n%b\r\n" % (len(HELLO + DONE), HELLO + DONE),
+        SSE.replace(b"Connection: close", b"Content-Length: 5000") + HELLO + DONE,
+    ],
+    ids=["no last chunk", "too short"],
+)
+async def test_a_body_that_breaks_off_after_done_is_whole(
+    house: House, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    """A server, or a proxy before it, that drops the connection once it has said all cuts nothing off."""
+    events = await raw_run(house, monkeypatch, answer, model_retries=0)
     assert (text_of(events), events[-1].type) == ("hello", "done")
 
 

@@ -10,7 +10,7 @@ import pytest
 from readalong.errors import Fenced
 from readalong.events import Event
 from readalong.log import Appended
-from tests.readalong.helpers import state, types
+from tests.readalong.helpers import command, state, types
 from tests.readalong.jobs import OTHER_WORKER, WORKER
 from tests.support.waiting import until
 from tests.worker.helpers import House, check_order, demo_at, settings_for, text_of, working
@@ -114,6 +114,26 @@ async def test_two_attempts_that_bear_one_number_after_a_loss_do_not_mix(house: 
     assert text_of(await house.events(job_id)) == "AB"
 
 
+async def test_of_two_ends_that_bear_one_number_the_lost_one_is_not_stored_over_the_other(house: House) -> None:
+    """The first worker's end was lost with its claim before it stored its log in few entries."""
+    job_id = await house.write()
+    then = await known(house, job_id)
+    first = await begun(house, job_id)
+    await first.append(say("a"))
+    await first.append(say("b"))
+    await first.finish(DONE, {"metrics": b"{}"})
+    await forget(house, job_id, then)
+    other = await begun(house, job_id, OTHER_WORKER, "second")
+    await other.append(say("A"))
+    await other.append(say("B"))
+    await other.finish(DONE, {"metrics": b"{}"})
+    await first.compact()
+    assert text_of(await house.events(job_id)) == "AB"
+    await other.compact()
+    assert await command(house.redis, "XLEN", house.keys.events(job_id)) == 4
+    assert text_of(await house.events(job_id)) == "AB"
+
+
 async def test_a_restored_claim_is_fenced_out_by_the_next_one(house: House) -> None:
     """The queue has forgotten the lease too, so another worker may take the job right after."""
     job_id = await house.write()
@@ -128,6 +148,33 @@ async def test_a_restored_claim_is_fenced_out_by_the_next_one(house: House) -> N
     events = await house.events(job_id)
     assert types(events) == ["queued", "started", "content", "restarted", "content", "done"]
     assert text_of(events) == "c"
+
+
+@pytest.mark.parametrize("write", ["append", "finish", "restore"])
+async def test_a_claim_is_not_restored_over_what_an_older_attempt_wrote_since(house: House, write: str) -> None:
+    """A worker was cut off, another took its job; then Redis lost that claim, and the first worker was back before the
+    second had noticed. The numbers are the first one's by now: the second would take its events for its own."""
+    job_id = await house.write()
+    first = await begun(house, job_id)
+    await first.append(say("x"))
+    then = await known(house, job_id)
+    claim = await house.log.claim(job_id, OTHER_WORKER, "second")
+    heir = Told(house.log, job_id, claim, outage=5)
+    await heir.append(say("a", "b", "c"))
+    await forget(house, job_id, then)
+    await first.append(say("y", "z"))
+    before = await state(house.redis, house.keys, job_id)
+    calls: dict[str, Callable[[], Awaitable[Any]]] = {
+        "append": lambda: heir.append(say("d")),
+        "finish": lambda: heir.finish(DONE, {"metrics": b"{}"}),
+        "restore": lambda: house.log.restore(job_id, claim),
+    }
+    with pytest.raises(Fenced) as caught:
+        await calls[write]()
+    assert caught.value.code == "fenced"
+    assert await state(house.redis, house.keys, job_id) == before
+    await first.finish(DONE, {"metrics": b"{}"})
+    assert text_of(await house.events(job_id)) == "xyz"
 
 
 async def test_to_restore_twice_is_to_restore_once(house: House) -> None:

@@ -16,7 +16,7 @@ from readalong.errors import BadSettings, ModelError
 from readalong.settings import Settings
 from tests.support.model import REFUSALS
 from tests.support.servers import free_port
-from tests.support.waiting import until
+from tests.support.waiting import WITHIN, until
 from tests.worker.helpers import ASKED, demo_model
 from tests.worker.raw import DONE, HELLO, SSE, raw_server, reply
 from worker.model import Model
@@ -123,6 +123,16 @@ async def test_a_long_reason_is_cut_after_the_key_is_taken_out(monkeypatch: pyte
     error = await failure(monkeypatch, reply(orjson.dumps({"error": {"message": long}}), status="400 No"))
     assert KEY[:8] not in error.message
     assert len(error.message) < 600
+
+
+async def test_a_refusal_that_does_not_end_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would fill the memory of all streams, until this one's time is over."""
+    endless = b"HTTP/1.1 503 Busy\r\nContent-Length: 1000000000\r\n\r\n" + b" " * 200_000
+    async with raw_server(endless, keep_open=True) as server, model_at(monkeypatch, server.url) as model:
+        with pytest.raises(ModelError) as caught:
+            async with asyncio.timeout(WITHIN):
+                await body_of(model)
+    assert (caught.value.code, caught.value.message) == ("model_error", "The model answered 503: Busy")
 
 
 async def test_a_refused_connection_is_worth_another_try(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,9 +48,9 @@ class Flaky(Log):
         answer = await super().finish(job_id, fence, first, drafts, fields)
         return self._lost(how, answer)
 
-    async def compact(self, job_id: str, attempt: int, first: int, events: Sequence[Event]) -> bool:
+    async def compact(self, job_id: str, fence: Fence, first: int, events: Sequence[Event]) -> bool:
         how = self._how()
-        answer = await super().compact(job_id, attempt, first, events)
+        answer = await super().compact(job_id, fence, first, events)
         return self._lost(how, answer)
 
     def _how(self) -> str | None:

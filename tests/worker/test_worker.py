@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from readalong.log import Claim
+from readalong.queue import Taken
 from readalong.settings import Settings
 from tests.readalong.helpers import command, types
 from tests.support.waiting import until
@@ -245,7 +246,11 @@ async def test_a_worker_that_takes_a_job_from_itself_goes_on_with_it(
         await house.has(job_id, "content")
         run = one.runs[job_id]
         await house.redis.zadd(house.keys.leases, {job_id: 1})
-        await until(lambda: job_id in one.worker._again)
+
+        async def taken_again() -> bool:
+            return bool(await house.redis.zscore(house.keys.leases, job_id) != 1)
+
+        await until(taken_again)
         await house.has(job_id, "content", 10)
         assert one.runs == {job_id: run}
         await house.log.cancel(job_id, "test", 0)
@@ -278,6 +283,61 @@ async def test_a_job_taken_again_while_its_last_run_ends_is_run_again_after_it(
         assert list(worker.tasks) == [job_id]
         await house.log.cancel(job_id, "test", 0)
         assert (await house.ended(job_id))[-1].type == "cancelled"
+
+
+async def test_a_worker_that_took_a_job_from_itself_runs_it_no_more_once_it_gave_it_back(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker had claimed it meanwhile, and died. To run it again without a lease would be a second run beside
+    that of whoever takes it, and a lost worker where none was lost."""
+    long = settings_for(str(house.settings.redis_url), lease=60)
+    async with demo_at(monkeypatch), working(long) as one:
+        job_id = await house.submit("demo-endless", rate=200)
+        await house.has(job_id, "content")
+        run, take, taken = one.runs[job_id], one.worker._queue.take, asyncio.Event()
+
+        async def take_once_more(*given: Any) -> list[Taken]:
+            if taken.is_set():
+                return []
+            jobs = await take(*given)
+            if jobs:
+                taken.set()
+            return jobs
+
+        with monkeypatch.context() as patch:
+            patch.setattr(one.worker._queue, "take", take_once_more)
+            await house.redis.zadd(house.keys.leases, {job_id: 1})
+            await taken.wait()
+            await house.log.claim(job_id, b'{"id":"another"}', "token")
+            await until(lambda: job_id not in one.worker.tasks or one.runs.get(job_id) not in (None, run))
+            assert not one.worker.tasks
+            assert types(await house.events(job_id)).count("restarted") == 1
+            assert [job.job_id for job in await house.queue.take("another", 1)] == [job_id]
+            await house.queue.give_back("another", job_id)
+        await house.has(job_id, "restarted", 2)
+        await house.log.cancel(job_id, "test", 0)
+        assert types(await house.ended(job_id)).count("restarted") == 2
+
+
+async def test_a_job_that_is_given_back_is_not_taken_back_by_the_renewal_of_leases(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would belong to a worker that does not run it, until its lease is over."""
+    long = settings_for(str(house.settings.redis_url), lease=60)
+    async with demo_at(monkeypatch), working(long) as one:
+        queue = one.worker._queue
+        give_back = queue.give_back
+
+        async def give_back_and_renew(*given: str) -> bool:
+            answer = await give_back(*given)
+            await one.worker._renew()
+            return answer
+
+        monkeypatch.setattr(queue, "give_back", give_back_and_renew)
+        job_id = await house.submit("demo-endless", rate=200)
+        await house.has(job_id, "content")
+        await one.stop()
+        assert [job.job_id for job in await house.queue.take("heir", 1)] == [job_id]
 
 
 async def test_a_worker_gives_a_sign_of_life_and_takes_it_back_when_it_ends(
