@@ -46,12 +46,17 @@ async def test_a_claim_whose_reply_is_lost_is_asked_for_again_and_is_no_lost_wor
     acts: dict[str, Callable[[Proxy], object]] = {"cut": Proxy.cut, "silent": fall_silent}
     act = acts.get(how, lambda _: pair.redis.kill())
     body = paced(tokens=30, rate=200) | {"on_worker_lost": "fail"}
-    pair.workers[1].kill()
-    # Of all replies to the worker only the one to its claim bears the request.
-    question = body["messages"][-1]["content"].encode()
-    lost = once(pair.worker_route, lambda piece: question in piece, act, keep=False)
+    first, other = pair.workers
+    other.kill()
+    first.stop()
     job = await submit(pair, body)
-    watching = asyncio.create_task(job.watcher(resumes=False).run())
+    watcher = job.watcher(resumes=False)
+    watching = asyncio.create_task(watcher.run())
+    await until(lambda: watcher.history, "the first event")
+    # Of all replies to the worker only the one to its claim bears the request.
+    question = job.question.encode()
+    lost = once(pair.worker_route, lambda piece: question in piece, act, keep=False)
+    first.cont()
     await asyncio.wait_for(lost.wait(), 10)
     if how.startswith("Redis"):
         if how != "Redis killed":
