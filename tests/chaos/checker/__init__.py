@@ -14,6 +14,7 @@ and knows docs/protocol.md and docs/redis.md only.
 - `calls`    connections to the model end with their attempts
 - `leaks`    nothing is left
 - `excuses`  all that a fault excuses
+- `timeline` faults, by when they lasted
 - `report`   violations, and how they are shown
 """
 

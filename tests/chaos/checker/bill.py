@@ -88,7 +88,7 @@ def _cancel_lost(history: History, excuses: Excuses, job: Job) -> Violation | No
         return None
     for line in asked(history, job):
         heard = line.record["status"] == 202 and line.t is not None
-        if heard and job.ended > excuses.close_by(line.t or 0.0, None):
+        if heard and job.ended > excuses.heed_by(line.t or 0.0):
             says = f"it was cancelled, and ended {job.hash['status']}"
             return Violation(Rule.CANCEL_LOST, job.id, says, (line, job.line()))
     return None
