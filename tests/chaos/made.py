@@ -109,6 +109,11 @@ class Made:
         line = {"t": START + t, "kind": "submit", "tag": tag, "key": f"key-{tag}", "replica": 0, "status": status}
         self.clients.append({**line, "job": job, "terms": terms})
 
+    def chat(self, tag: str, t: float, status: int | None = 200, **terms: Any) -> None:
+        """A submit by /chat/stream."""
+        self.submit(tag, t, 202 if status == 200 else status, **terms)
+        self.clients[-1].update(status=status, via="chat")
+
     def cancel(self, tag: str, t: float, status: int | None = 202) -> None:
         line = {"t": START + t, "kind": "cancel", "job": f"id-{tag}", "via": "api", "replica": 0, "status": status}
         self.clients.append(line)
@@ -186,6 +191,24 @@ class Made:
         for place, event in enumerate(seen):
             self.clients.append({"t": START + t + 0.01 * (place + 1), "kind": "event", "watch": watch, **event})
         self.clients.append({"t": START + t + 0.4, "kind": "close", "watch": watch, "how": how})
+
+    def chatter(self, tag: str, events: Sequence[Said], t: float, lines: Sequence[Record | str], how: str) -> str:
+        """A client of /chat/stream that read these lines; after `reset` it reads the events, from their beginning."""
+        name, watch = self.client(tag, events, t + 0.5), f"w{self._watches}"
+        begin = next(place for place, line in enumerate(self.clients) if line.get("client") == name)
+        if how != "reset":
+            self.clients = self.clients[: begin + 1]
+            self.clients.append({"t": START + t + 0.5, "kind": "client_end", "client": name, "how": "terminal"})
+        self.clients[begin]["t"] = START + t
+        self._watches += 1
+        opened = {"watch": watch, "client": name, "job": f"id-{tag}", "after": 0, "replica": 1}
+        found: list[Record] = [{"t": START + t, "kind": "open", **opened, "status": 200, "form": "chat"}]
+        for place, line in enumerate(lines, 1):
+            data = line if isinstance(line, str) else dumped(line)
+            found.append({"t": START + t + 0.01 * place, "kind": "said", "watch": watch, "data": data})
+        found.append({"t": START + t + 0.4, "kind": "close", "watch": watch, "how": how})
+        self.clients[begin + 1 : begin + 1] = found
+        return watch
 
     def log(self, tag: str) -> Record:
         return next(line for line in self.logs if line["job"] == f"id-{tag}")

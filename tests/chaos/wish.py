@@ -75,6 +75,8 @@ class Wish:
     body: dict[str, Any]
     terms: dict[str, Any]
     """What of the body says how the job is to be treated."""
+    chat: bool
+    """It is submitted by `POST /chat/stream`, and its first readers begin with the answer to that."""
     at_once: int
     readings: tuple[Reading, ...]
     cancels: tuple[Cancel, ...]
@@ -115,6 +117,7 @@ def wish_of(dice: Random, tag: str) -> Wish:
         key=f"{tag}-{dice.getrandbits(32):08x}",
         body=body,
         terms=terms,
+        chat=dice.random() < 0.2,
         at_once=2 if dice.random() < 0.1 else 1,
         readings=tuple(_reading(dice) for _ in range(dice.choice((1, 2, 3, 3, 4, 6)))),
         cancels=tuple(_cancel(dice) for _ in range(dice.choice((0, 0, 0, 0, 1, 1, 2)))) if dice.random() < 0.6 else (),

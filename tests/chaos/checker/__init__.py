@@ -9,6 +9,7 @@ and knows docs/protocol.md and docs/redis.md only.
 - `log`      a job's log, decompacted
 - `jobs`     accepted jobs end once, attempts rise, keys have a time to live
 - `watches`  clients saw the log
+- `chats`    so did those of /chat/stream, in its form
 - `texts`    the log says what the model sent
 - `bill`     one job a submit, no end without a reason
 - `calls`    connections to the model end with their attempts
@@ -64,6 +65,7 @@ def _counts(history: History) -> dict[str, Any]:
         "events": sum(len(job.log) for job in history.jobs.values()),
         "clients": len(history.clients),
         "watches": len(history.watches),
+        "chats": sum(watch.chat for watch in history.watches.values()),
         "events seen": sum(len(watch.events) for watch in history.watches.values()),
         "model calls": Counter(call.state for call in history.calls.values() if not call.refused),
         "cancels": len(history.cancels),

@@ -33,7 +33,7 @@ def _two_jobs(history: History) -> Iterator[Violation]:
     """One job for each tag and for each key, whether a reply named it or Redis has it."""
     jobs_of: dict[str, dict[str, Line]] = defaultdict(dict)
     for line in history.submits:
-        if line.record["status"] == 202:
+        if line.record["job"] is not None:
             for name in (f"tag {line.record['tag']}", f"key {line.record['key']}"):
                 jobs_of[name].setdefault(line.record["job"], line)
     for job in history.jobs.values():

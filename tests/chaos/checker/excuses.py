@@ -111,8 +111,8 @@ class Excuses:
 
     def orphaned(self, job: Job) -> bool:
         """Whether its policy lets it go when nobody watches, and nobody did, or could be known to, before its end."""
-        own = job.terms.get("cancel_on_disconnect")
-        if not (own or (own is None and job.hash.get("cancel_on_disconnect") == "1")) or job.ended is None:
+        # By default that is the policy of what came by /chat/stream.
+        if not job.terms.get("cancel_on_disconnect", job.chat) or job.ended is None:
             return False
         # Whoever came back within this last moment may have come too late.
         came = job.ended - min(1.0, self._seconds("disconnect_grace", 10.0))

@@ -14,6 +14,8 @@ from typing import Any, Final, NamedTuple
 from tests.chaos.checker.log import TERMINAL, VOIDS, Broken, Event, decompact
 from tests.chaos.checker.report import Line
 
+#: The last data of an answer to `POST /chat/stream`.
+DONE: Final = "[DONE]"
 _AFTER: Final = {"queue", "in_progress", "open", "channels", "connections", "hubs", "processes", "before"}
 
 
@@ -44,6 +46,19 @@ class Watch:
     open: Line
     events: list[Seen] = field(default_factory=list)
     close: Line | None = None
+    #: What came instead of events with an answer to `POST /chat/stream`.
+    said: list[Line] = field(default_factory=list)
+
+    @property
+    def chat(self) -> bool:
+        return self.open.record.get("form") == "chat"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the end is what it read last."""
+        if self.chat:
+            return any(line.record["data"] == DONE for line in self.said[-1:])
+        return any(seen.type in TERMINAL for seen in self.events[-1:])
 
     @property
     def how(self) -> str | None:
@@ -104,6 +119,8 @@ class Job:
     tag: str | None = None
     #: The fields about how it wants to be treated that its submit sent.
     terms: dict[str, Any] = field(default_factory=dict)
+    #: It was submitted by `POST /chat/stream`.
+    chat: bool = False
 
     def __post_init__(self) -> None:
         try:
@@ -154,10 +171,10 @@ class History:
 
     @property
     def accepted(self) -> dict[str, Line]:
-        """The first 202 of each job, by its id."""
+        """The first reply that names each job, by its id."""
         found: dict[str, Line] = {}
         for line in self.submits:
-            if line.record["status"] == 202:
+            if line.record["job"] is not None:
                 found.setdefault(line.record["job"], line)
         return found
 
@@ -205,6 +222,8 @@ def _add_client_line(history: History, line: Line) -> None:
                 data = sys.intern(record["data"])  # many clients read the same
                 seen = Seen(record["t"], record["id"], sys.intern(record["type"]), data)
                 history.watches[record["watch"]].events.append(seen)
+            case "said":
+                history.watches[record["watch"]].said.append(line)
             case "submit":
                 history.submits.append(line)
             case "cancel":
@@ -240,17 +259,21 @@ def _add_model_line(history: History, line: Line) -> None:
         raise BadHistory(f"model.jsonl: a call that was never made: {dict(record)}")
 
 
+def _by_chat(submit: Line) -> bool:
+    return submit.record.get("via") == "chat"
+
+
 def _tie(history: History) -> None:
     """Says of each job which submit made it: by the reply, or by the tag in its request where none came."""
     for job_id, line in history.accepted.items():
         if (job := history.jobs.get(job_id)) is not None:
-            job.tag, job.terms = line.record["tag"], line.record.get("terms") or {}
+            job.tag, job.terms, job.chat = line.record["tag"], line.record.get("terms") or {}, _by_chat(line)
     by_tag = {line.record["tag"]: line for line in history.submits}
     # j1 must not be found in j17.
     words = re.compile("|".join(rf"(?<![\w-]){re.escape(tag)}(?![\w-])" for tag in by_tag) or r"(?!)")
     for job in history.jobs.values():
         if job.tag is None and (found := words.search(job.hash.get("request", ""))):
             job.tag = found.group()
-            job.terms = by_tag[job.tag].record.get("terms") or {}
+            job.terms, job.chat = by_tag[job.tag].record.get("terms") or {}, _by_chat(by_tag[job.tag])
     for calls in history.calls_of.values():
         calls.sort(key=lambda call: call.t)

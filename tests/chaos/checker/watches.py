@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tests.chaos.checker.chats import check_chat
 from tests.chaos.checker.history import Client, History, Job, Seen, Watch
 from tests.chaos.checker.jobs import sound
 from tests.chaos.checker.log import TERMINAL, Event, joined
@@ -13,7 +14,7 @@ from tests.chaos.checker.report import Line, Rule, Violation
 
 #: What a client may be told; None: nothing at all. Anything else is an answer to a fault that it did not make.
 _OPENED = {200, 204, 503, None}
-_SUBMITTED = {202, 429, 503, None}
+_SUBMITTED = {"jobs": {202, 429, 503, None}, "chat": {200, 429, 503, None}}
 _CANCELLED = {202, 503, None}
 
 #: What is wrong: the rule, a sentence, and the events that show it.
@@ -35,7 +36,7 @@ def check_watches(history: History) -> Iterator[Violation]:
 def _answers(history: History) -> Iterator[Violation]:
     accepted = history.accepted
     for line in history.submits:
-        if line.record["status"] not in _SUBMITTED:
+        if line.record["status"] not in _SUBMITTED[line.record.get("via", "jobs")]:
             yield Violation(Rule.ANSWER, None, f"a submit was answered {line.record['status']}", (line,))
     for line in history.cancels:
         by_us = line.record["via"] == "api" and line.record["job"] in accepted
@@ -56,7 +57,10 @@ def _client(client: Client, job: Job) -> Iterator[Violation]:
             says = f"client {client.name} goes on at {watch.after}, but had come to {position} only"
             yield Violation(Rule.GAP, job.id, says, (last, watch.open))
             return
-        fault = _refused(watch, job) if watch.open.record["status"] == 204 else _watch(watch, job)
+        if watch.chat:
+            fault = check_chat(watch, job)
+        else:
+            fault = _refused(watch, job) if watch.open.record["status"] == 204 else _watch(watch, job)
         if fault is not None:
             yield fault
             return
@@ -71,7 +75,7 @@ def _left_alone(client: Client) -> Violation | None:
         how = "still waits" if client.end is None else "gave up"
         return Violation(Rule.GAVE_UP, client.job, f"client {client.name} {how}", tuple(lines))
     how = client.end.record["how"]
-    ended = any(seen.type in TERMINAL for watch in client.watches for seen in watch.events[-1:])
+    ended = any(watch.ended for watch in client.watches)
     told = any(watch.open.record["status"] == 204 for watch in client.watches)
     if (how == "terminal" and not ended) or (how == "204" and not told):
         says = f"client {client.name} ended by {how}, which it never saw"
@@ -84,7 +88,7 @@ def _last(client: Client) -> list[Line]:
     if not client.watches:
         return []
     watch = client.watches[-1]
-    lines = [watch.open, *(seen.line(watch.name) for seen in watch.events[-1:])]
+    lines = [watch.open, *(seen.line(watch.name) for seen in watch.events[-1:]), *watch.said[-1:]]
     return lines if watch.close is None else [*lines, watch.close]
 
 
@@ -114,7 +118,7 @@ def _watch(watch: Watch, job: Job) -> Violation | None:
                 lines.append(job.line(*sorted({*held[:1], *held[-1:]})) if held else job.line(job.log[-1].place))
             return Violation(rule, job.id, f"watch {watch.name}: {says}", tuple(lines))
         position = seen.id
-    if watch.how == "end" and (not watch.events or watch.events[-1].type not in TERMINAL):
+    if watch.how == "end" and not watch.ended:
         last = [seen.line(watch.name) for seen in watch.events[-1:]] or [watch.open]
         says = f"watch {watch.name} was closed without an end"
         return Violation(Rule.MISSING_END, job.id, says, (*last, *([watch.close] if watch.close else [])))
