@@ -31,6 +31,7 @@ def clean() -> Made:
     _failed(made)
     _without_reply(made)
     _chats(made)
+    _erased(made)
     return made
 
 
@@ -170,8 +171,13 @@ def _chats(made: Made) -> None:
     made.call("j13.1", 10.2, 11.0, tokens("j13", 1, PIECES)[:5], "gone")
     made.call("j13.2", 12.6, 14.5, two)
     made.job("j13", log, 10.0, 14.6, compacted=True)
-    pieces = [{"content": text} for text in one]
-    rest = [{"restarted": restarted[1]}, {"reasoning": "Well"}, {"content": "".join(two[:5])}, {"content": two[5]}]
+    pieces: list[Record | str] = [{"content": text} for text in one]
+    rest: list[Record | str] = [
+        {"restarted": restarted[1]},
+        {"reasoning": "Well"},
+        {"content": "".join(two[:5])},
+        {"content": two[5]},
+    ]
     made.chatter("j13", log, 10.2, [*pieces, *rest, {"content": "".join(two[6:])}, "[DONE]"], "end")
     made.chatter("j13", log, 10.2, [{"content": "".join(one)}, *rest], "reset")
 
@@ -188,3 +194,28 @@ def _chats(made: Made) -> None:
     made.chat("j15", 20.0, None)
     made.call("j15.1", 20.1, 25.0, texts, "gone")
     made.job("j15", alone, 20.0, 25.0)
+
+
+def _erased(made: Made) -> None:
+    """j16: erased while it ran, before the eyes of three. j17: after its end, by two requests. j18: while queued."""
+    texts = tokens("j16", 1, 5)
+    log = [QUEUED, begun("started", 1, 103), *said(texts), end("cancelled", texts, by="client")]
+    made.submit("j16", 80.0)
+    made.call("j16.1", 80.1, 81.2, tokens("j16", 1, 6), "gone")
+    made.client("j16", log, 80.1, 4, merged=True)
+    for how in ("reset", "eof"):
+        client = made.client("j16", log, 80.1, 4, how="gone")
+        made.line(kind="close", watch=f"w{made.watches - 1}")["how"] = how
+        made.watch(client, "id-j16", 81.3, [], after=4, how="refused", status=404 if how == "eof" else 410)
+    made.erase("j16", 81.4)
+    made.cancel("j16", 81.5, 404)
+
+    log = whole("j17", 103)
+    made.submit("j17", 80.0)
+    made.call("j17.1", 80.1, 81.0, tokens("j17", 1, PIECES))
+    made.client("j17", log, 80.1)
+    made.erase("j17", 82.0, None)
+    made.erase("j17", 83.0, 410)
+
+    made.chat("j18", 80.0)
+    made.erase("j18", 80.9)

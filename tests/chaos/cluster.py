@@ -41,6 +41,8 @@ class Cluster:
         self.restarts: dict[str, list[int]] = {name: [] for name in names}
         #: What a fault has in its hand: processes by name, and links as `link of …`. The supervisor lets it be.
         self.held: set[str] = set()
+        #: Jobs of which nothing may be left.
+        self.erased: set[str] = set()
         self._history = history
         self._exits = AsyncExitStack()
         self.stack = Stack(

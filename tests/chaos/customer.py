@@ -1,9 +1,10 @@
-"""One wish fulfilled: submits the job until it is answered, brings its readers, cancels it if so wished."""
+"""One wish fulfilled: submits the job until it is answered, brings its readers, cancels or erases it if so wished."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import replace
 from random import Random
 from typing import Final
@@ -19,6 +20,8 @@ from tests.support.client import Answer, Cut, Response, call
 #: Seconds that a client waits for an answer before it asks again.
 _PATIENCE: Final = 8.0
 _PAUSES: Final = (0.1, 1.0)
+#: What is said of a job that was erased.
+_GONE: Final = (404, 410)
 
 
 class Customer:
@@ -31,6 +34,10 @@ class Customer:
         self._dice = dice
         #: Answers to its `POST /chat/stream`, each with the replica that gave it.
         self._streams: list[tuple[int, Response]] = []
+        #: Each of its submits was answered as it should be. Of another one a copy may be on its way, and may make the
+        #: job again after it was erased.
+        self._sure = True
+        self._erased = cluster.erased
 
     async def run(self) -> None:
         """Returns when all that was wished has come about."""
@@ -52,6 +59,8 @@ class Customer:
                 group.create_task(self._watch(job_id, reading, Random(self._dice.getrandbits(64))))
             for cancel in self._wish.cancels:
                 group.create_task(self._cancel(job_id, cancel))
+            if self._wish.erase is not None and self._sure:
+                group.create_task(self._erase(job_id, self._wish.erase))
 
     async def _submit(self) -> str | None:
         """The job's id; None if it was refused, which is a trouble."""
@@ -84,6 +93,7 @@ class Customer:
         wish = self._wish
         fields = {"tag": wish.tag, "key": wish.key, "via": via, "replica": replica, "terms": wish.terms}
         self._history.client("submit", **fields, status=status, job=job_id)
+        self._sure = self._sure and job_id is not None
         refused = job_id is None and status not in (None, 429, 503)
         if refused:
             self._history.trouble(f"{wish.tag} was refused: {status}")
@@ -107,11 +117,29 @@ class Customer:
             answer = await self._ask(replica, f"/v1/jobs/{job_id}/cancel")
             status = None if answer is None else answer.status
             self._history.client("cancel", job=job_id, via="api", replica=replica, status=status)
+            if status in _GONE and self._wish.erase is not None:
+                return
             if status not in (None, 202, 503):
                 self._history.trouble(f"a cancel of {job_id} was refused: {status}")
                 return
             if status != 202:
                 await asyncio.sleep(self._dice.uniform(*_PAUSES))
+
+    async def _erase(self, job_id: str, wait: float) -> None:
+        await asyncio.sleep(wait)
+        status = None
+        while status != 204 and status not in _GONE:
+            replica = self._dice.randrange(len(self._urls))
+            asked = time.time()
+            answer = await self._ask(replica, f"/v1/jobs/{job_id}", method="DELETE")
+            status = None if answer is None else answer.status
+            self._history.client("erase", job=job_id, asked=asked, replica=replica, status=status)
+            if status not in (None, 204, 503, *_GONE):
+                self._history.trouble(f"an erase of {job_id} was refused: {status}")
+                return
+            if status in (None, 503):
+                await asyncio.sleep(self._dice.uniform(*_PAUSES))
+        self._erased.add(job_id)
 
     async def _cancel_by_hand(self, job_id: str) -> None:
         """As somebody with redis-cli does: past the proxies, and past the API."""
@@ -134,11 +162,17 @@ class Customer:
             return None
 
     async def _ask(
-        self, replica: int, path: str, body: object = None, headers: dict[str, str] | None = None
+        self,
+        replica: int,
+        path: str,
+        body: object = None,
+        headers: dict[str, str] | None = None,
+        *,
+        method: str = "POST",
     ) -> Answer | None:
-        """The answer to a POST; None if none came."""
+        """The answer; None if none came."""
         try:
             async with asyncio.timeout(_PATIENCE):
-                return await call("POST", self._urls[replica] + path, body, headers)
+                return await call(method, self._urls[replica] + path, body, headers)
         except (OSError, Cut, TimeoutError):
             return None

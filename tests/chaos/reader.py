@@ -13,7 +13,7 @@ from tests.chaos.history import History
 from tests.chaos.wish import Reading
 from tests.support.client import Cut, Entry, Malformed, Response
 
-How = Literal["terminal", "204", "left", "gave_up"]
+How = Literal["terminal", "204", "gone", "left", "gave_up"]
 
 #: Seconds before it comes back, at least and at most.
 _PAUSES: Final = (0.1, 1.5)
@@ -23,7 +23,7 @@ _NUMBERS: Final = count(1)
 
 
 class Reader:
-    """Goes on, from its position and on any replica, until it has the terminal event, is told 204, or is to leave."""
+    """Goes on, from its position and on any replica, until it has its end, is told that none comes, or is to leave."""
 
     def __init__(
         self,
@@ -84,6 +84,8 @@ class Reader:
         try:
             if response.status == 204:
                 self._how, how = "204", "end"
+            elif response.status in (404, 410):  # somebody erased it, or the checker has a word to say
+                self._how = "gone"
             elif response.status == 200:
                 how = await self._read(response, watch)
             elif response.status != 503:

@@ -51,10 +51,14 @@ def _two_jobs(history: History) -> Iterator[Violation]:
 def _calls(history: History) -> Iterator[Violation]:
     """No more calls than attempts, times the first and its retries."""
     each = 1 + int(history.run.get("model_retries", 2))
+    # Nobody knows how many attempts those had.
+    erased = {line.record["tag"] for job_id, line in history.accepted.items() if history.erased(job_id)}
     jobs_of: dict[str, list[Job]] = defaultdict(list)
     for job in history.jobs.values():
         jobs_of[job.tag or ""].append(job)
     for tag, calls in history.calls_of.items():
+        if tag in erased:
+            continue
         jobs = jobs_of[tag]
         begun = [job.line(*(event.place for event in job.begun)) for job in jobs if job.begun]
         attempts = sum(len(job.begun) for job in jobs)

@@ -159,6 +159,7 @@ class History:
     submits: list[Line] = field(default_factory=list)
     cancels: list[Line] = field(default_factory=list)
     cancels_of: dict[str, list[Line]] = field(default_factory=lambda: defaultdict(list))
+    erases_of: dict[str, list[Line]] = field(default_factory=lambda: defaultdict(list))
     clients: dict[str, Client] = field(default_factory=dict)
     watches: dict[str, Watch] = field(default_factory=dict)
     calls: dict[str, Call] = field(default_factory=dict)
@@ -177,6 +178,14 @@ class History:
             if line.record["job"] is not None:
                 found.setdefault(line.record["job"], line)
         return found
+
+    def erased(self, job_id: str) -> bool:
+        """Whether somebody asked to erase it, and Redis does not know it."""
+        return job_id in self.erases_of and job_id not in self.jobs
+
+    def asked_to_erase(self, job_id: str, by: float | None) -> bool:
+        """Whether somebody did so before that time."""
+        return any(line.record["asked"] <= (by or 0.0) for line in self.erases_of.get(job_id, ()))
 
 
 def read(directory: Path) -> History:
@@ -200,6 +209,8 @@ def read(directory: Path) -> History:
     history.after = json.loads((directory / "after.json").read_text("utf-8"))
     if missing := _AFTER - history.after.keys():
         raise BadHistory(f"after.json: {sorted(missing)} missing")
+    if history.erases_of and "traces" not in history.after:
+        raise BadHistory("after.json: what is left of erased jobs is missing")
     _tie(history)
     return history
 
@@ -229,6 +240,8 @@ def _add_client_line(history: History, line: Line) -> None:
             case "cancel":
                 history.cancels.append(line)
                 history.cancels_of[line.record["job"]].append(line)
+            case "erase":
+                history.erases_of[record["job"]].append(line)
             case "client":
                 name = record["client"]
                 history.clients[name] = Client(name, record["job"], record["after"], line)

@@ -17,6 +17,9 @@ _OPENED = {200, 204, 503, None}
 _SUBMITTED = {"jobs": {202, 429, 503, None}, "chat": {200, 429, 503, None}}
 _CANCELLED = {202, 503, None}
 
+#: What is said of a job that was erased.
+GONE = {404, 410}
+
 #: What is wrong: the rule, a sentence, and the events that show it.
 Wrong = tuple[Rule, str, list[Seen]]
 
@@ -29,7 +32,7 @@ def check_watches(history: History) -> Iterator[Violation]:
         if (job := logs.get(client.job)) is not None:
             faults = list(_client(client, job))
             yield from faults
-            if not faults and (fault := _left_alone(client)) is not None:
+            if not faults and (fault := left_alone(client)) is not None:
                 yield fault
 
 
@@ -40,13 +43,19 @@ def _answers(history: History) -> Iterator[Violation]:
             yield Violation(Rule.ANSWER, None, f"a submit was answered {line.record['status']}", (line,))
     for line in history.cancels:
         by_us = line.record["via"] == "api" and line.record["job"] in accepted
-        if by_us and line.record["status"] not in _CANCELLED:
+        if by_us and line.record["status"] not in _CANCELLED and not _gone(history, line):
             says = f"a cancel was answered {line.record['status']}"
             yield Violation(Rule.ANSWER, line.record["job"], says, (accepted[line.record["job"]], line))
     for watch in history.watches.values():
-        if watch.job in accepted and watch.open.record["status"] not in _OPENED:
+        known = watch.job in accepted
+        if known and watch.open.record["status"] not in _OPENED and not _gone(history, watch.open):
             says = f"a client was answered {watch.open.record['status']}"
             yield Violation(Rule.ANSWER, watch.job, says, (accepted[watch.job], watch.open))
+
+
+def _gone(history: History, line: Line) -> bool:
+    """Whether it says that there is no such job, and somebody had asked to erase it."""
+    return line.record["status"] in GONE and history.asked_to_erase(line.record["job"], line.t)
 
 
 def _client(client: Client, job: Job) -> Iterator[Violation]:
@@ -68,7 +77,7 @@ def _client(client: Client, job: Job) -> Iterator[Violation]:
         last = watch.events[-1].line(watch.name) if watch.events else watch.open
 
 
-def _left_alone(client: Client) -> Violation | None:
+def left_alone(client: Client) -> Violation | None:
     """It has its end, unless it was told to leave."""
     if client.end is None or client.end.record["how"] == "gave_up":
         lines = [client.begin, *_last(client), *([] if client.end is None else [client.end])]
@@ -76,8 +85,9 @@ def _left_alone(client: Client) -> Violation | None:
         return Violation(Rule.GAVE_UP, client.job, f"client {client.name} {how}", tuple(lines))
     how = client.end.record["how"]
     ended = any(watch.ended for watch in client.watches)
-    told = any(watch.open.record["status"] == 204 for watch in client.watches)
-    if (how == "terminal" and not ended) or (how == "204" and not told):
+    told = {watch.open.record["status"] for watch in client.watches}
+    right = {"terminal": ended, "204": 204 in told, "gone": not told.isdisjoint(GONE)}
+    if not right.get(how, True):
         says = f"client {client.name} ended by {how}, which it never saw"
         return Violation(Rule.MISSING_END, client.job, says, (*_last(client), client.end))
     return None
