@@ -13,11 +13,14 @@ from typing import Any, Final
 from arq.constants import in_progress_key_prefix
 
 from tests.chaos.cluster import Cluster
+from tests.chaos.plan import LEASE
 from tests.support.client import call
 from tests.support.processes import Process
 
 _PAUSE: Final = 0.2
 _HUB: Final = re.compile(r"<Hub .+>")
+#: A worker's last take, which names jobs, lives so long.
+_SOON_MS: Final = int(10 * LEASE * 1000)
 #: How each type of value is read whole.
 _READS: Final[dict[str, Callable[[str], list[str]]]] = {
     "string": lambda key: ["GET", key],
@@ -94,9 +97,10 @@ async def traces(cluster: Cluster) -> list[str]:
 
 
 async def _held(cluster: Cluster, key: str) -> list[str]:
-    """What a string, a list or a sorted set holds; there are no others but of jobs."""
+    """What a string, a list or a sorted set holds; there are no others but of jobs. Nothing if it is soon gone by
+    itself, as a worker's last take is."""
     kind = await cluster.redis.type(key)
-    if kind == "none":  # it has expired since it was named
+    if kind == "none" or 0 <= await cluster.redis.pttl(key) <= _SOON_MS:
         return []
     answer = await cluster.redis.execute_command(*_READS[kind](key))
     return [answer or ""] if kind == "string" else list(answer)

@@ -214,6 +214,8 @@ def _erased(made: Made) -> None:
     made.submit("j17", 80.0)
     made.call("j17.1", 80.1, 81.0, tokens("j17", 1, PIECES))
     made.client("j17", log, 80.1)
+    told = made.client("j17", log, 81.5, after=len(log), how="204")
+    made.watch(told, "id-j17", 81.5, [], after=len(log), how="end", status=204)
     made.erase("j17", 82.0, None)
     made.erase("j17", 83.0, 410)
 

@@ -68,7 +68,7 @@ def _client(client: Client) -> Violation | None:
                 says = f"watch {watch.name}: event {seen.id} came again, after position {position}"
                 return Violation(Rule.REPEAT, client.job, says, lines)
             position, ended = seen.id, seen.type in TERMINAL
-        if watch.how == "end" and not watch.ended:
+        if watch.open.record["status"] == 200 and watch.how == "end" and not watch.ended:
             says = f"watch {watch.name} was closed without an end"
             return Violation(Rule.MISSING_END, client.job, says, (watch.open, *_line(watch.close)))
     return None
