@@ -138,12 +138,11 @@ def _watch(watch: Watch, job: Job) -> Violation | None:
 def _next(watch: Watch, place: int, position: int, log: Sequence[Event]) -> Wrong | None:
     """Whether the event at `place` is what follows `position`."""
     seen = watch.events[place]
-    earlier = watch.events[:place]
     if seen.id <= position:
-        same = [other for other in earlier if other.id >= seen.id][:1]
+        same = [other for other in watch.events[:place] if other.id >= seen.id][:1]
         return Rule.REPEAT, f"event {seen.id} came again, after position {position}", [*same, seen]
-    if earlier and earlier[-1].type in TERMINAL:
-        return Rule.SECOND_END, f"event {seen.id} after the end", [earlier[-1], seen]
+    if place and watch.events[place - 1].type in TERMINAL:
+        return Rule.SECOND_END, f"event {seen.id} after the end", [watch.events[place - 1], seen]
     if seen.id > len(log):
         return Rule.BYTES, f"event {seen.id} is not in the log", [seen]
     return _differs(watch, place, position, log)
