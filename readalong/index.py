@@ -83,9 +83,10 @@ class Index:
             async with self._redis.pipeline(transaction=False) as pipe:
                 for job_id in job_ids:
                     pipe.lrem(self._keys.wake, 0, job_id)
-                pipe.zrem(self._keys.jobs, *job_ids)
                 pipe.zrem(self._keys.open, *job_ids)
                 pipe.zrem(self._keys.watched, *job_ids)
+                # Last: as long as the list names a job, its erase can be repeated.
+                pipe.zrem(self._keys.jobs, *job_ids)
                 await pipe.execute()
 
     async def open_jobs(self, after: Cursor | None, count: int) -> list[Cursor]:

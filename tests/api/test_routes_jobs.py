@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from arq.connections import ArqRedis
 
 from api.job_view import JobList
+from readalong.errors import StoreUnavailable
 from readalong.events import Draft
 from readalong.index import Index
 from readalong.keys import new_job_id
@@ -92,13 +94,15 @@ async def test_an_unknown_job_is_404_on_each_call(settings: Settings, redis: Arq
 
 
 async def test_an_expired_job_is_410_on_each_call(settings: Settings, log: Log, index: Index) -> None:
-    """The list still names it; Redis has let the rest go."""
+    """The list still names it; Redis has let the rest go. An erase takes it off the list."""
     async with a_site(settings) as site:
         job_id = job(await submit(site)).id
         await log.erase(job_id)  # as the end of its time to live does
-        for method, tail in (("GET", ""), ("GET", "/events"), ("POST", "/cancel"), ("DELETE", "")):
+        for method, tail in (("GET", ""), ("GET", "/events"), ("POST", "/cancel")):
             problem(await site.http.request(method, f"/v1/jobs/{job_id}{tail}"), 410, "job_expired")
         assert await index.knows(job_id)
+        assert (await site.http.delete(f"/v1/jobs/{job_id}")).status_code == 204
+        assert not await index.knows(job_id)
 
 
 async def add(log: Log, index: Index, created_at: int) -> str:
@@ -307,6 +311,27 @@ async def test_erase_of_a_running_job_whose_worker_is_dead_does_not_wait_for_eve
             assert await stream.rest() == []
         await until(lambda: "feeds=0 watchers=0" in repr(site.hub), "no feed")
         problem(await site.http.get(f"/v1/jobs/{player.job_id}/events"), 404, "job_not_found")
+
+
+@pytest.mark.parametrize("step", ["hub.let_go", "queue.withdraw", "index.remove"])
+async def test_erase_that_breaks_off_half_way_is_ended_by_its_repeat(
+    settings: Settings, log: Log, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Redis goes away when the log is erased already: the repeat lets the watchers of all processes go, and leaves
+    nothing."""
+    part, _, name = step.partition(".")
+    async with a_site(settings) as site, a_site(settings) as other:
+        job_id = job(await submit(site)).id
+        path = f"/v1/jobs/{job_id}"
+        await Player(log, job_id).claim()
+        async with await other.open(f"{path}/events") as stream:
+            await stream.some(2)
+            with monkeypatch.context() as broken:
+                broken.setattr(getattr(site.services, part), name, AsyncMock(side_effect=StoreUnavailable("away")))
+                problem(await site.http.delete(path), 503, "redis_unavailable")
+            assert (await site.http.delete(path)).status_code == 204
+            assert await stream.rest() == []
+        assert named(await everything(redis), job_id) == []
 
 
 async def test_watchers_of_an_erased_job_get_its_end(settings: Settings, log: Log) -> None:

@@ -3,11 +3,11 @@
 # Layout
 
 - `plan`      how long, how much, and the settings of the processes
-- `wish`      one job as its clients want it: its request, who watches, who cancels
+- `wish`      one job as its clients want it: its request, who watches, who cancels, who erases
 - `history`   the files that a run leaves
-- `cluster`   the processes, and a proxy before Redis for each
+- `cluster`   the processes, and a proxy on each one's way to Redis and each worker's to the model
 - `nemesis`   what is done to them
-- `customer`  submits a job, cancels it, brings its readers
+- `customer`  submits a job, or chats; cancels or erases it, brings its readers
 - `reader`    watches one job as an EventSource does, and drops, resumes, dawdles or leaves
 - `vandal`    sends rubbish
 - `after`     what is left when all is quiet again

@@ -6,18 +6,29 @@ import asyncio
 import os
 import re
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
 
 from arq.constants import in_progress_key_prefix
 
 from tests.chaos.cluster import Cluster
+from tests.chaos.plan import LEASE
 from tests.support.client import call
 from tests.support.processes import Process
 
 _PAUSE: Final = 0.2
 _HUB: Final = re.compile(r"<Hub .+>")
+#: A worker's last take, which names jobs, lives so long.
+_SOON_MS: Final = int(10 * LEASE * 1000)
+#: How each type of value is read whole.
+_READS: Final[dict[str, Callable[[str], list[str]]]] = {
+    "string": lambda key: ["GET", key],
+    "list": lambda key: ["LRANGE", key, "0", "-1"],
+    "zset": lambda key: ["ZRANGE", key, "0", "-1"],
+}
+#: What may be a job's id, or is one.
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{22,}")
 _PROC: Final = Path("/proc")
 
 
@@ -67,6 +78,32 @@ async def logs(cluster: Cluster) -> AsyncIterator[dict[str, Any]]:
             pipe.pttl(keys.events(job_id))
             fields, entries, job_ttl, events_ttl = await pipe.execute()
         yield {"job": job_id, "hash": fields, "entries": entries, "ttl": {"job": job_ttl, "events": events_ttl}}
+
+
+async def traces(cluster: Cluster) -> list[str]:
+    """All that Redis still holds of erased jobs: names of keys, and what names one in keys that are no job's."""
+    redis, found = cluster.redis, list[str]()
+    job = cluster.stack.keys.job("?").split("?")[0]
+    async for key in redis.scan_iter(match="*", count=1000):
+        if not cluster.erased.isdisjoint(_ID.findall(key)):
+            found.append(key)
+        elif not key.startswith(job):
+            found += [
+                f"{key}: {held}"
+                for held in await _held(cluster, key)
+                if not cluster.erased.isdisjoint(_ID.findall(held))
+            ]
+    return found
+
+
+async def _held(cluster: Cluster, key: str) -> list[str]:
+    """What a string, a list or a sorted set holds; there are no others but of jobs. Nothing if it is soon gone by
+    itself, as a worker's last take is."""
+    kind = await cluster.redis.type(key)
+    if kind == "none" or 0 <= await cluster.redis.pttl(key) <= _SOON_MS:
+        return []
+    answer = await cluster.redis.execute_command(*_READS[kind](key))
+    return [answer or ""] if kind == "string" else list(answer)
 
 
 def _quiet(cluster: Cluster, found: dict[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos.made import Made, Said, begun, said, tokens
+from tests.chaos.made import Made, Record, Said, begun, said, tokens
 
 QUEUED: Said = ("queued", {"job_id": "?", "model": "demo-numbered", "created_at": "?"})
 #: How many pieces each whole answer has.
@@ -30,6 +30,8 @@ def clean() -> Made:
     _cancelled(made)
     _failed(made)
     _without_reply(made)
+    _chats(made)
+    _erased(made)
     return made
 
 
@@ -149,3 +151,73 @@ def _without_reply(made: Made) -> None:
             made.call(f"{tag}.1", 70.2, 71.0, tokens(tag, 1, PIECES))
             made.job(tag, log, 70.0, 71.1, compacted=True)
     made.client("j10", whole("j10", 103), 71.5, 7)
+
+
+def _chats(made: Made) -> None:
+    """j13, j14: by /chat/stream, read to the end and cut off. j15: likewise, and nobody came back."""
+    one, two = tokens("j13", 1, PIECES)[:3], tokens("j13", 2, PIECES)
+    restarted = begun("restarted", 2, 102, reason="worker_lost")
+    log = [
+        QUEUED,
+        begun("started", 1, 101),
+        *said(one),
+        restarted,
+        *said(["Well"], "reasoning"),
+        *said(two),
+        end("done", two, finish_reason="stop"),
+    ]
+    made.chat("j13", 10.0, None)
+    made.chat("j13", 10.1)
+    made.call("j13.1", 10.2, 11.0, tokens("j13", 1, PIECES)[:5], "gone")
+    made.call("j13.2", 12.6, 14.5, two)
+    made.job("j13", log, 10.0, 14.6, compacted=True)
+    pieces: list[Record | str] = [{"content": text} for text in one]
+    rest: list[Record | str] = [
+        {"restarted": restarted[1]},
+        {"reasoning": "Well"},
+        {"content": "".join(two[:5])},
+        {"content": two[5]},
+    ]
+    made.chatter("j13", log, 10.2, [*pieces, *rest, {"content": "".join(two[6:])}, "[DONE]"], "end")
+    made.chatter("j13", log, 10.2, [{"content": "".join(one)}, *rest], "reset")
+
+    texts = tokens("j14", 1, 4)
+    cut = [QUEUED, begun("started", 1, 103), *said(texts), failed("model_cut", texts)]
+    made.chat("j14", 30.0)
+    made.call("j14.1", 30.1, 31.0, texts, "broken")
+    made.job("j14", cut, 30.0, 31.1, model="demo-numbered+cut")
+    lines: list[Record | str] = [{"content": text} for text in texts]
+    made.chatter("j14", cut, 30.1, [*lines, {"error": cut[-1][1]["error"]}, "[DONE]"], "end")
+
+    texts = tokens("j15", 1, 2)
+    alone = [QUEUED, begun("started", 1, 103), *said(texts), end("cancelled", texts, by="disconnect")]
+    made.chat("j15", 20.0, None)
+    made.call("j15.1", 20.1, 25.0, texts, "gone")
+    made.job("j15", alone, 20.0, 25.0)
+
+
+def _erased(made: Made) -> None:
+    """j16: erased while it ran, before the eyes of three. j17: after its end, by two requests. j18: while queued."""
+    texts = tokens("j16", 1, 5)
+    log = [QUEUED, begun("started", 1, 103), *said(texts), end("cancelled", texts, by="client")]
+    made.submit("j16", 80.0)
+    made.call("j16.1", 80.1, 81.2, tokens("j16", 1, 6), "gone")
+    made.client("j16", log, 80.1, 4, merged=True)
+    for how in ("reset", "eof"):
+        client = made.client("j16", log, 80.1, 4, how="gone")
+        made.line(kind="close", watch=f"w{made.watches - 1}")["how"] = how
+        made.watch(client, "id-j16", 81.3, [], after=4, how="refused", status=404 if how == "eof" else 410)
+    made.erase("j16", 81.4)
+    made.cancel("j16", 81.5, 404)
+
+    log = whole("j17", 103)
+    made.submit("j17", 80.0)
+    made.call("j17.1", 80.1, 81.0, tokens("j17", 1, PIECES))
+    made.client("j17", log, 80.1)
+    told = made.client("j17", log, 81.5, after=len(log), how="204")
+    made.watch(told, "id-j17", 81.5, [], after=len(log), how="end", status=204)
+    made.erase("j17", 82.0, None)
+    made.erase("j17", 83.0, 410)
+
+    made.chat("j18", 80.0)
+    made.erase("j18", 80.9)

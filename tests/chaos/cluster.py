@@ -1,4 +1,4 @@
-"""The processes of a run, a proxy before Redis for each, and what a supervisor does for them."""
+"""The processes of a run, their ways to Redis and to the model, and what a supervisor does for them."""
 
 from __future__ import annotations
 
@@ -33,10 +33,16 @@ class Cluster:
         names = [f"api-{number}" for number in range(plan.apis)] + [
             f"worker-{number}" for number in range(plan.workers)
         ]
-        #: By the name of the process whose link it is.
+        #: The ways to Redis, by the name of the process whose it is.
         self.proxies = {name: Proxy() for name in names}
+        #: The workers' ways to the model.
+        self.model_proxies = {name: Proxy() for name in names if name.startswith("worker")}
+        #: The ids of all processes that were started anew under a name, in order.
+        self.restarts: dict[str, list[int]] = {name: [] for name in names}
         #: What a fault has in its hand: processes by name, and links as `link of …`. The supervisor lets it be.
         self.held: set[str] = set()
+        #: Jobs of which nothing may be left.
+        self.erased: set[str] = set()
         self._history = history
         self._exits = AsyncExitStack()
         self.stack = Stack(
@@ -47,6 +53,7 @@ class Cluster:
             settings_of=SETTINGS_OF,
             journal=history.directory / "model.jsonl",
             link=self._link,
+            model_link=self._model_link,
         )
 
     @property
@@ -59,7 +66,7 @@ class Cluster:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as exits:
-            for proxy in self.proxies.values():
+            for proxy in (*self.proxies.values(), *self.model_proxies.values()):
                 await exits.enter_async_context(proxy)
             await asyncio.to_thread(self.stack.__enter__)
             exits.push_async_callback(asyncio.to_thread, self.stack.__exit__)
@@ -78,6 +85,7 @@ class Cluster:
     async def restart(self, process: Process) -> None:
         """Starts a process again as a supervisor does, and waits until it is ready for work."""
         process.restart()
+        self.restarts[process.name].append(process.pid)
         await self.wait_ready(process)
 
     async def wait_ready(self, process: Process) -> None:
@@ -113,7 +121,7 @@ class Cluster:
 
     def heal_links(self) -> None:
         """All links work again; what was half-open for good is reset."""
-        for proxy in self.proxies.values():
+        for proxy in (*self.proxies.values(), *self.model_proxies.values()):
             proxy.refusing = False
             proxy.delay = 0.0
             proxy.cut_stalled()
@@ -122,6 +130,10 @@ class Cluster:
     def _link(self, name: str, port: int) -> int:
         self.proxies[name].target = port
         return self.proxies[name].port
+
+    def _model_link(self, name: str, port: int) -> int:
+        self.model_proxies[name].target = port
+        return self.model_proxies[name].port
 
     def _keep_output(self) -> None:
         folder = self._history.directory / "processes"

@@ -87,6 +87,7 @@ class Made:
             "open": [],
             "channels": ["readalong:control", "readalong:heartbeat:1"],
             "connections": {"redis": 12, "model": 0},
+            "traces": [],
             "hubs": ["<Hub feeds=0 watchers=0 <Subscriber up>>"],
             "processes": {
                 "api-0": {"rss_kb": 9, "fds": 20, "threads": 3},
@@ -102,16 +103,26 @@ class Made:
         }
     )
     _clients: int = 0
-    _watches: int = 0
+    watches: int = 0
 
     def submit(self, tag: str, t: float, status: int | None = 202, **terms: Any) -> None:
         job = f"id-{tag}" if status == 202 else None
         line = {"t": START + t, "kind": "submit", "tag": tag, "key": f"key-{tag}", "replica": 0, "status": status}
         self.clients.append({**line, "job": job, "terms": terms})
 
+    def chat(self, tag: str, t: float, status: int | None = 200, **terms: Any) -> None:
+        """A submit by /chat/stream."""
+        self.submit(tag, t, 202 if status == 200 else status, **terms)
+        self.clients[-1].update(status=status, via="chat")
+
     def cancel(self, tag: str, t: float, status: int | None = 202) -> None:
         line = {"t": START + t, "kind": "cancel", "job": f"id-{tag}", "via": "api", "replica": 0, "status": status}
         self.clients.append(line)
+
+    def erase(self, tag: str, t: float, status: int | None = 204) -> None:
+        """Asked for half a second before the reply."""
+        line = {"t": START + t, "kind": "erase", "job": f"id-{tag}", "asked": START + t - 0.5, "replica": 0}
+        self.clients.append({**line, "status": status})
 
     def call(self, call: str, t: float, until: float, texts: Iterable[str], state: str = "finished") -> None:
         """One of the model, `tag.number`, with all that was sent."""
@@ -179,13 +190,31 @@ class Made:
     def watch(
         self, client: str, job: str, t: float, seen: Iterable[Record], *, after: int, how: str, status: int = 200
     ) -> None:
-        watch = f"w{self._watches}"
-        self._watches += 1
+        watch = f"w{self.watches}"
+        self.watches += 1
         opened = {"t": START + t, "kind": "open", "watch": watch, "client": client, "job": job, "after": after}
         self.clients.append({**opened, "replica": 1, "status": status})
         for place, event in enumerate(seen):
             self.clients.append({"t": START + t + 0.01 * (place + 1), "kind": "event", "watch": watch, **event})
         self.clients.append({"t": START + t + 0.4, "kind": "close", "watch": watch, "how": how})
+
+    def chatter(self, tag: str, events: Sequence[Said], t: float, lines: Sequence[Record | str], how: str) -> str:
+        """A client of /chat/stream that read these lines; after `reset` it reads the events, from their beginning."""
+        name, watch = self.client(tag, events, t + 0.5), f"w{self.watches}"
+        begin = next(place for place, line in enumerate(self.clients) if line.get("client") == name)
+        if how != "reset":
+            self.clients = self.clients[: begin + 1]
+            self.clients.append({"t": START + t + 0.5, "kind": "client_end", "client": name, "how": "terminal"})
+        self.clients[begin]["t"] = START + t
+        self.watches += 1
+        opened = {"watch": watch, "client": name, "job": f"id-{tag}", "after": 0, "replica": 1}
+        found: list[Record] = [{"t": START + t, "kind": "open", **opened, "status": 200, "form": "chat"}]
+        for place, line in enumerate(lines, 1):
+            data = line if isinstance(line, str) else dumped(line)
+            found.append({"t": START + t + 0.01 * place, "kind": "said", "watch": watch, "data": data})
+        found.append({"t": START + t + 0.4, "kind": "close", "watch": watch, "how": how})
+        self.clients[begin + 1 : begin + 1] = found
+        return watch
 
     def log(self, tag: str) -> Record:
         return next(line for line in self.logs if line["job"] == f"id-{tag}")

@@ -51,6 +51,9 @@ class Nemesis:
             self._proxy_slow: 2,
             self._client_kill: 3,
             self._script_flush: 2,
+            self._model_cut: 3,
+            self._model_silent: 3,
+            self._model_slow: 2,
         }
 
     async def run(self) -> None:
@@ -153,13 +156,32 @@ class Nemesis:
 
     async def _proxy_cut(self, dice: Random) -> None:
         async with self._links("proxy_cut", dice) as proxies:
-            seconds = dice.choice((0.0, dice.uniform(0, 4)))
+            await self._cut(proxies, dice.choice((0.0, dice.uniform(0, 4))))
+
+    async def _model_cut(self, dice: Random) -> None:
+        async with self._ways("model_cut", dice) as proxies:
+            await self._cut(proxies, dice.choice((0.0, dice.uniform(0, 3))))
+
+    async def _cut(self, proxies: Sequence[Proxy], seconds: float) -> None:
+        """Resets what is open, and refuses new connections for so long."""
+        for proxy in proxies:
+            proxy.refusing = seconds > 0
+            proxy.cut()
+        await self._pause(seconds)
+        for proxy in proxies:
+            proxy.refusing = False
+
+    async def _model_silent(self, dice: Random) -> None:
+        """Then what was silent goes on, or is reset."""
+        async with self._ways("model_silent", dice) as proxies:
             for proxy in proxies:
-                proxy.refusing = seconds > 0
-                proxy.cut()
-            await self._pause(seconds)
+                proxy.stall()
+            await self._pause(dice.uniform(0.5, 5))
+            late = dice.random() < 0.5
             for proxy in proxies:
-                proxy.refusing = False
+                if not late:
+                    proxy.cut_stalled()
+                proxy.resume()
 
     async def _proxy_silent(self, dice: Random) -> None:
         """New connections work again after a while; those that were there stay half-open for good."""
@@ -181,11 +203,18 @@ class Nemesis:
 
     async def _proxy_slow(self, dice: Random) -> None:
         async with self._links("proxy_slow", dice) as proxies:
-            for proxy in proxies:
-                proxy.delay = dice.uniform(0.02, 0.2)
-            await self._pause(dice.uniform(1, 6))
-            for proxy in proxies:
-                proxy.delay = 0.0
+            await self._slow(proxies, dice)
+
+    async def _model_slow(self, dice: Random) -> None:
+        async with self._ways("model_slow", dice) as proxies:
+            await self._slow(proxies, dice)
+
+    async def _slow(self, proxies: Sequence[Proxy], dice: Random) -> None:
+        for proxy in proxies:
+            proxy.delay = dice.uniform(0.02, 0.2)
+        await self._pause(dice.uniform(1, 6))
+        for proxy in proxies:
+            proxy.delay = 0.0
 
     def _free(self, processes: Sequence[Process], dice: Random) -> Process | None:
         free = [process for process in processes if process.name not in self._cluster.held and process.running]
@@ -205,6 +234,25 @@ class Nemesis:
         more = {"pid": pids[target]} if target in pids else {}
         async with self._fault(kind, target, *map(_link, names), **more):
             yield [self._cluster.proxies[name] for name in names]
+
+    @asynccontextmanager
+    async def _ways(self, kind: str, dice: Random) -> AsyncIterator[list[Proxy]]:
+        """The way to the model of one worker, or of all; of those that no other fault has in its hand. The fault's line
+        names all processes that went it meanwhile."""
+        workers = [worker for worker in self._cluster.stack.workers if _way(worker.name) not in self._cluster.held]
+        if not workers:
+            yield []
+            return
+        chosen = workers if dice.random() < 0.3 else [dice.choice(workers)]
+        names = [worker.name for worker in chosen]
+        restarts = self._cluster.restarts
+        before = {name: len(restarts[name]) for name in names}
+        pids = [worker.pid for worker in chosen]
+        async with self._fault(kind, "all" if len(names) > 1 else names[0], *map(_way, names)) as more:
+            try:
+                yield [self._cluster.model_proxies[name] for name in names]
+            finally:
+                more["pids"] = pids + [pid for name in names for pid in restarts[name][before[name] :]]
 
     @asynccontextmanager
     async def _fault(self, kind: str, target: str, *holds: str, **more: Any) -> AsyncIterator[dict[str, Any]]:
@@ -228,3 +276,7 @@ class Nemesis:
 
 def _link(name: str) -> str:
     return f"link of {name}"
+
+
+def _way(name: str) -> str:
+    return f"way of {name} to the model"

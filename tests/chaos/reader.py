@@ -11,9 +11,9 @@ from typing import Final, Literal
 
 from tests.chaos.history import History
 from tests.chaos.wish import Reading
-from tests.support.client import Cut, Malformed, Response
+from tests.support.client import Cut, Entry, Malformed, Response
 
-How = Literal["terminal", "204", "left", "gave_up"]
+How = Literal["terminal", "204", "gone", "left", "gave_up"]
 
 #: Seconds before it comes back, at least and at most.
 _PAUSES: Final = (0.1, 1.5)
@@ -23,9 +23,19 @@ _NUMBERS: Final = count(1)
 
 
 class Reader:
-    """Goes on, from its position and on any replica, until it has the terminal event, is told 204, or is to leave."""
+    """Goes on, from its position and on any replica, until it has its end, is told that none comes, or is to leave."""
 
-    def __init__(self, history: History, urls: Sequence[str], job_id: str, reading: Reading, dice: Random) -> None:
+    def __init__(
+        self,
+        history: History,
+        urls: Sequence[str],
+        job_id: str,
+        reading: Reading,
+        dice: Random,
+        *,
+        stream: tuple[int, Response] | None = None,
+    ) -> None:
+        """`stream`: a replica, and its answer to `POST /chat/stream`, with which it begins. It has no positions."""
         self._history = history
         self._urls = urls
         self._job_id = job_id
@@ -34,6 +44,7 @@ class Reader:
         self._name = f"c{next(_NUMBERS)}"
         self._position = reading.after
         self._drops = list(reading.drops)
+        self._stream = stream
         self._seen = 0
         self._how: How | None = None
 
@@ -50,6 +61,9 @@ class Reader:
 
     async def _connect(self) -> None:
         """One connection, from `open` to `close`."""
+        if self._stream is not None:
+            await self._go_on(*self._stream)
+            return
         watch = f"w{next(_NUMBERS)}"
         replica = self._dice.randrange(len(self._urls))
         url = f"{self._urls[replica]}/v1/jobs/{self._job_id}/events"
@@ -58,13 +72,7 @@ class Reader:
             url += f"?after={self._position}"
         elif self._position:
             headers = {"Last-Event-ID": str(self._position)}
-        opened = {
-            "watch": watch,
-            "client": self._name,
-            "job": self._job_id,
-            "after": self._position,
-            "replica": replica,
-        }
+        opened = self._opened(watch, replica)
         try:
             response = await Response.open("GET", url, None, headers)
         except (OSError, Cut):
@@ -76,6 +84,8 @@ class Reader:
         try:
             if response.status == 204:
                 self._how, how = "204", "end"
+            elif response.status in (404, 410):  # somebody erased it, or the checker has a word to say
+                self._how = "gone"
             elif response.status == 200:
                 how = await self._read(response, watch)
             elif response.status != 503:
@@ -84,6 +94,36 @@ class Reader:
         finally:
             response.abort()
             self._history.client("close", watch=watch, how=how)
+
+    async def _go_on(self, replica: int, response: Response) -> None:
+        """Reads what came with the submit; what may come after it is events."""
+        watch = f"w{next(_NUMBERS)}"
+        self._history.client("open", **self._opened(watch, replica), status=response.status, form="chat")
+        how = "left"
+        try:
+            how = await self._read(response, watch)
+        finally:
+            self._stream = None
+            response.abort()
+            self._history.client("close", watch=watch, how=how)
+
+    def _opened(self, watch: str, replica: int) -> dict[str, object]:
+        return {
+            "watch": watch,
+            "client": self._name,
+            "job": self._job_id,
+            "after": self._position,
+            "replica": replica,
+        }
+
+    def _saw(self, watch: str, entry: Entry) -> bool:
+        """Writes it down; answers whether it is the end."""
+        if self._stream is not None:
+            self._history.client("said", watch=watch, data=entry.data)
+            return entry.data == "[DONE]"
+        self._history.client("event", watch=watch, id=entry.id, type=entry.event, data=entry.data)
+        self._position = entry.id or self._position
+        return entry.terminal
 
     async def _read(self, response: Response, watch: str) -> str:
         """Reads one stream; answers how it closed."""
@@ -95,11 +135,10 @@ class Reader:
                 return "left"
             async with aclosing(response.entries()) as entries:
                 async for entry in entries:
-                    self._history.client("event", watch=watch, id=entry.id, type=entry.event, data=entry.data)
-                    self._position = entry.id or self._position
+                    terminal = self._saw(watch, entry)
                     self._seen += 1
                     here += 1
-                    if entry.terminal:
+                    if terminal:
                         # It reads on: nothing may follow.
                         ended, self._how = True, "terminal"
                     elif self._reading.leaves is not None and self._seen >= self._reading.leaves:

@@ -8,7 +8,7 @@ from itertools import count
 from random import Random
 from typing import Final
 
-from tests.chaos.after import logs, readings, when_quiet
+from tests.chaos.after import logs, readings, traces, when_quiet
 from tests.chaos.cluster import Cluster
 from tests.chaos.customer import Customer
 from tests.chaos.history import History
@@ -47,7 +47,7 @@ async def run(plan: Plan, history: History) -> None:
                         customers.cancel()
                 vandal.cancel()
                 found = await when_quiet(cluster, plan.settle)
-                history.keep("after.json", {**found, "before": before})
+                history.keep("after.json", {**found, "before": before, "traces": await traces(cluster)})
                 history.keep_lines("logs.jsonl", [line async for line in logs(cluster)])
             finally:
                 for task in (supervisor, vandal):

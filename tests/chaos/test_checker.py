@@ -22,7 +22,7 @@ def test_a_clean_history_has_no_violation(tmp_path: Path) -> None:
     """Jobs done, failed and cancelled, attempts, replies lost, logs compacted, clients of all kinds."""
     report = check(clean().write(tmp_path))
     assert not report.violations, str(report)
-    assert report.counts["outcomes"] == {"done": 5, "failed": 3, "cancelled": 3}
+    assert report.counts["outcomes"] == {"done": 6, "failed": 4, "cancelled": 4}
     assert report.counts["faults"]["worker_kill"] == 4
     assert "seed 7: no violation" in str(report)
 

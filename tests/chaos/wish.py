@@ -1,4 +1,4 @@
-"""One job as its clients want it, drawn by lot: the request, who watches it and how, who cancels it and when."""
+"""One job as its clients want it, drawn by lot: the request, who watches it and how, who cancels or erases it, when."""
 
 from __future__ import annotations
 
@@ -75,9 +75,13 @@ class Wish:
     body: dict[str, Any]
     terms: dict[str, Any]
     """What of the body says how the job is to be treated."""
+    chat: bool
+    """It is submitted by `POST /chat/stream`, and its first readers begin with the answer to that."""
     at_once: int
     readings: tuple[Reading, ...]
     cancels: tuple[Cancel, ...]
+    erase: float | None
+    """Somebody erases it so many seconds after it was accepted."""
 
 
 def wish_of(dice: Random, tag: str) -> Wish:
@@ -110,14 +114,19 @@ def wish_of(dice: Random, tag: str) -> Wish:
     body |= terms
     if manner == "tools":
         body["tools"] = [_TOOL]
+    erase = dice.choice((0.0, dice.uniform(0, 2), dice.uniform(0, 10))) if dice.random() < 0.08 else None
     return Wish(
         tag=tag,
         key=f"{tag}-{dice.getrandbits(32):08x}",
         body=body,
         terms=terms,
+        chat=dice.random() < 0.2,
         at_once=2 if dice.random() < 0.1 else 1,
         readings=tuple(_reading(dice) for _ in range(dice.choice((1, 2, 3, 3, 4, 6)))),
-        cancels=tuple(_cancel(dice) for _ in range(dice.choice((0, 0, 0, 0, 1, 1, 2)))) if dice.random() < 0.6 else (),
+        cancels=tuple(_cancel(dice, by_hand=erase is None) for _ in range(dice.choice((0, 0, 0, 0, 1, 1, 2))))
+        if dice.random() < 0.6
+        else (),
+        erase=erase,
     )
 
 
@@ -142,8 +151,9 @@ def _reading(dice: Random) -> Reading:
     )
 
 
-def _cancel(dice: Random) -> Cancel:
-    via: Literal["api", "redis"] = "redis" if dice.random() < 0.3 else "api"
+def _cancel(dice: Random, *, by_hand: bool) -> Cancel:
+    """`by_hand`: perhaps so. The flag of an erased job, set by hand, would stay for ever."""
+    via: Literal["api", "redis"] = "redis" if dice.random() < 0.3 and by_hand else "api"
     return Cancel(
         wait=dice.choice((0.0, dice.uniform(0, 1), dice.uniform(0, 6))), via=via, times=dice.choice((1, 1, 2))
     )

@@ -185,6 +185,7 @@ class Proxy:
                 if keeps is None or keeps(piece):
                     writer.write(piece)
                     await writer.drain()
+        await link.flowing.wait()  # no end gets through either
         link.abort()
 
 

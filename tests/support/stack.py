@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
 from readalong.keys import Keys
 from tests.support.client import Entry
@@ -55,8 +56,9 @@ class Stack:
 
     `aof`: Redis keeps what it was told over a `redis.restart()`. `settings` go over SETTINGS and into all processes,
     `settings_of` a process by its name over these. `model_url`: use another model than the demo model, which writes
-    its `journal` if it is given one. `link`: the port by which a process, by its name, reaches Redis' port. `routed`:
-    APIs reach Redis over one Route, workers over another.
+    its `journal` if it is given one. `link`: the port by which a process, by its name, reaches Redis' port;
+    `model_link`: the port by which a worker reaches the demo model's. `routed`: APIs reach Redis over one Route,
+    workers over another.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Stack:
         routed: bool = False,
         journal: Path | None = None,
         link: Callable[[str, int], int] | None = None,
+        model_link: Callable[[str, int], int] | None = None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="readalong-stack-"))
         self.redis: RedisServer
@@ -90,6 +93,7 @@ class Stack:
         }
         self._settings_of = settings_of or {}
         self._link = link
+        self._model_link = model_link
         words = ["-m", "demomodel", "--port", "0", *(["--journal", str(journal)] if journal else [])]
         self.model = Process("model", words, self._environment, self.folder)
         self._model_url = model_url
@@ -215,10 +219,10 @@ class Stack:
             self.model.start(group)
         for api in self.apis:
             api.start(group)
-        access = {"OPENAI_BASE_URL": self.model_url, "OPENAI_API_KEY": SECRET}
         names = [f"worker-{number}" for number in range(workers)]
         self.workers = [
-            Process(name, ["-c", WORKER_CODE], self._environment_of(name) | access, self.folder) for name in names
+            Process(name, ["-c", WORKER_CODE], self._environment_of(name) | self._access_of(name), self.folder)
+            for name in names
         ]
         for worker in self.workers:
             worker.start(group)
@@ -231,6 +235,14 @@ class Stack:
             port = self.redis.port if self._link is None else self._link(name, self.redis.port)
         url = {"READALONG_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
         return {**self._environment, **url, **self._settings, **self._settings_of.get(name, {})}
+
+    def _access_of(self, name: str) -> dict[str, str]:
+        url = self.model_url
+        if self._model_link is not None:
+            parts = urlsplit(url)
+            assert parts.port is not None
+            url = parts._replace(netloc=f"127.0.0.1:{self._model_link(name, parts.port)}").geturl()
+        return {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": SECRET}
 
     def _end(self) -> None:
         # Tests say how processes end when they are asked to; here that would only take time.

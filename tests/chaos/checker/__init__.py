@@ -9,11 +9,14 @@ and knows docs/protocol.md and docs/redis.md only.
 - `log`      a job's log, decompacted
 - `jobs`     accepted jobs end once, attempts rise, keys have a time to live
 - `watches`  clients saw the log
+- `chats`    so did those of /chat/stream, in its form
 - `texts`    the log says what the model sent
 - `bill`     one job a submit, no end without a reason
 - `calls`    connections to the model end with their attempts
+- `erased`   a job that somebody erased is gone, and its watchers know
 - `leaks`    nothing is left
 - `excuses`  all that a fault excuses
+- `timeline` faults, by when they lasted
 - `report`   violations, and how they are shown
 """
 
@@ -25,6 +28,7 @@ from typing import Any
 
 from tests.chaos.checker.bill import check_bill
 from tests.chaos.checker.calls import check_calls
+from tests.chaos.checker.erased import check_erased
 from tests.chaos.checker.excuses import Excuses
 from tests.chaos.checker.history import BadHistory, History, read
 from tests.chaos.checker.jobs import check_jobs
@@ -46,6 +50,7 @@ def check(directory: Path) -> Report:
         *check_texts(history),
         *check_bill(history, excuses),
         *check_calls(history, excuses),
+        *check_erased(history, excuses),
         *check_leaks(history),
     ]
     return Report(history.run, violations, _counts(history))
@@ -63,9 +68,11 @@ def _counts(history: History) -> dict[str, Any]:
         "events": sum(len(job.log) for job in history.jobs.values()),
         "clients": len(history.clients),
         "watches": len(history.watches),
+        "chats": sum(watch.chat for watch in history.watches.values()),
         "events seen": sum(len(watch.events) for watch in history.watches.values()),
         "model calls": Counter(call.state for call in history.calls.values() if not call.refused),
         "cancels": len(history.cancels),
+        "erased": sum(history.erased(job_id) for job_id in history.erases_of),
         "faults": Counter(line.record["kind"] for line in history.faults),
         "seconds late": round(sum(line.record["seconds"] for line in history.lags), 3),
     }

@@ -33,7 +33,7 @@ def _two_jobs(history: History) -> Iterator[Violation]:
     """One job for each tag and for each key, whether a reply named it or Redis has it."""
     jobs_of: dict[str, dict[str, Line]] = defaultdict(dict)
     for line in history.submits:
-        if line.record["status"] == 202:
+        if line.record["job"] is not None:
             for name in (f"tag {line.record['tag']}", f"key {line.record['key']}"):
                 jobs_of[name].setdefault(line.record["job"], line)
     for job in history.jobs.values():
@@ -51,10 +51,14 @@ def _two_jobs(history: History) -> Iterator[Violation]:
 def _calls(history: History) -> Iterator[Violation]:
     """No more calls than attempts, times the first and its retries."""
     each = 1 + int(history.run.get("model_retries", 2))
+    # Nobody knows how many attempts those had.
+    erased = {line.record["tag"] for job_id, line in history.accepted.items() if history.erased(job_id)}
     jobs_of: dict[str, list[Job]] = defaultdict(list)
     for job in history.jobs.values():
         jobs_of[job.tag or ""].append(job)
     for tag, calls in history.calls_of.items():
+        if tag in erased:
+            continue
         jobs = jobs_of[tag]
         begun = [job.line(*(event.place for event in job.begun)) for job in jobs if job.begun]
         attempts = sum(len(job.begun) for job in jobs)
@@ -88,7 +92,7 @@ def _cancel_lost(history: History, excuses: Excuses, job: Job) -> Violation | No
         return None
     for line in asked(history, job):
         heard = line.record["status"] == 202 and line.t is not None
-        if heard and job.ended > excuses.close_by(line.t or 0.0, None):
+        if heard and job.ended > excuses.heed_by(line.t or 0.0):
             says = f"it was cancelled, and ended {job.hash['status']}"
             return Violation(Rule.CANCEL_LOST, job.id, says, (line, job.line()))
     return None

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from tests.chaos.checker.history import Call, History, Job
 from tests.chaos.checker.report import Line
+from tests.chaos.checker.timeline import Timeline
 
 #: Seconds that a model's connection may outlive its job, or its attempt.
 _CLOSE: Final = 1.0
@@ -36,6 +37,12 @@ _OF_BEHAVIOUR: Final[Mapping[str, frozenset[str]]] = {
     "error": frozenset({"model_error"}),
     "endless": frozenset({"job_timeout"}),
 }
+#: The codes that a broken way to the model explains, by its fault; each explains a `job_timeout` too.
+_OF_WAY: Final[Mapping[str, frozenset[str]]] = {
+    "model_cut": frozenset({"model_cut", "model_unreachable", "model_timeout"}),
+    "model_silent": frozenset({"model_cut", "model_unreachable", "model_timeout", "model_stalled"}),
+    "model_slow": frozenset({"model_timeout"}),
+}
 #: Behaviours for which a model is asked again before its first token.
 _ASKED_AGAIN: Final = frozenset({"429", "500", "cut", "reset", "close-early"})
 #: Codes of a time limit, which a worker that was stopped finds passed when it goes on.
@@ -51,14 +58,18 @@ class Excuses:
         #: Seconds after a fault in which whoever it hit has certainly noticed that it is over: a worker renews its
         #: leases, waits for a reply that does not come on a half-open connection, and pauses before it tries again.
         self._settle = self._lease + self._seconds("redis_timeout", 5.0) + 1.0
+        self._faults = Timeline((line.t or 0.0, self._over(line), line) for line in history.faults)
+        self._lags = Timeline((line.t or 0.0, (line.t or 0.0) + line.record["seconds"], line) for line in history.lags)
+        # Half a lease late, and a renewal, which comes each third, may have been missed.
+        long = (line for line in history.lags if line.record["seconds"] >= self._lease / 2)
+        self._long_lags = Timeline((line.t or 0.0, self._over(line), line) for line in long)
 
     def disturbances(self, job: Job) -> list[Line]:
         """The faults that overlap the job's life, or were over a moment before it, and the lags that cost a lease."""
-        begin, end = job.created, job.ended or inf
-        found = [line for line in self._history.faults if self._on_worker(line, pids_of(job)) or not _of_worker(line)]
-        # Half a lease late, and a renewal, which comes each third, may have been missed.
-        lags = [line for line in self._history.lags if line.record["seconds"] >= self._lease / 2]
-        return [line for line in found + lags if self._overlaps(line, begin, end)]
+        begin, end, pids = job.created, job.ended or inf, pids_of(job)
+        found = self._faults.between(begin, end)
+        hit = [line for line in found if _hits(line, pids) or not (_of_worker(line) or _of_way(line))]
+        return hit + self._long_lags.between(begin, end)
 
     def failure(self, job: Job, code: str) -> bool:
         """Whether a fault, the model or the job's own terms explain that it failed with this code."""
@@ -68,30 +79,40 @@ class Excuses:
             return True
         if code in _LIMITS and any(_holds_up(line) for line in faults):
             return True
+        if any(self._cut_off(line, code) for line in faults):
+            return True
         return _EXPLAINED[code](self, job, faults) if code in _EXPLAINED else False
 
     def close_by(self, due: float, pids: Iterable[int] | None) -> float:
         """Until when a call may stay open that should end at `due`, made by one of these processes (None: by any).
 
-        A stopped worker cannot close before it goes on, nor can one that is cut off know that it should.
+        A stopped worker cannot close before it goes on, nor can one that is cut off know that it should; a silent way
+        to the model passes no close on.
         """
-        by, late = due + _CLOSE, set[int]()
+        return self._by(due, lambda line: self._hinders(line, pids) or _holds_back(line, pids))
+
+    def heed_by(self, due: float) -> float:
+        """Until when any worker may go on that should hear at `due` that it is to stop."""
+        return self._by(due, lambda line: self._hinders(line, None))
+
+    def _by(self, due: float, hinders: Callable[[Line], bool]) -> float:
+        by, lags = due + _CLOSE, 0
         while True:
             before = by
-            for line in self._history.faults:
-                if self._hinders(line, pids) and (line.t or 0.0) <= by and self._over(line) >= due:
+            for line in self._faults.between(due, by):
+                if hinders(line):
                     by = max(by, self._over(line) + _CLOSE)
-            for place, line in enumerate(self._history.lags):
-                if place not in late and (line.t or 0.0) <= by and (line.t or 0.0) + line.record["seconds"] >= due:
-                    late.add(place)
-                    by += line.record["seconds"]
+            # In the order of their begin: what a later `by` adds comes last.
+            found = self._lags.between(due, by)
+            by += sum(float(line.record["seconds"]) for line in found[lags:])
+            lags = len(found)
             if by == before:
                 return by
 
     def orphaned(self, job: Job) -> bool:
         """Whether its policy lets it go when nobody watches, and nobody did, or could be known to, before its end."""
-        own = job.terms.get("cancel_on_disconnect")
-        if not (own or (own is None and job.hash.get("cancel_on_disconnect") == "1")) or job.ended is None:
+        # By default that is the policy of what came by /chat/stream.
+        if not job.terms.get("cancel_on_disconnect", job.chat) or job.ended is None:
             return False
         # Whoever came back within this last moment may have come too late.
         came = job.ended - min(1.0, self._seconds("disconnect_grace", 10.0))
@@ -102,7 +123,7 @@ class Excuses:
             for watch in self._history.watches_of[job.id]
         )
         # An API that is cut off from Redis cannot say whom it serves.
-        return not watched or any(not _of_worker(line) for line in self.disturbances(job))
+        return not watched or any(not (_of_worker(line) or _of_way(line)) for line in self.disturbances(job))
 
     def _worker_lost(self, job: Job, faults: list[Line]) -> bool:
         """Its attempts are used up, and its workers or their way to Redis were hit."""
@@ -141,8 +162,15 @@ class Excuses:
         limit = self._seconds("job_timeout", 3600.0)
         calls = self._history.calls_of[job.tag or ""]
         spoke = any(call.closed is not None and (call.closed.t or 0.0) - call.t >= limit - 1.0 for call in calls)
-        slow = spoke or misbehaves(job, calls) or any(_of_redis(line) for line in faults)
+        slow = spoke or misbehaves(job, calls) or any(_of_redis(line) or _of_way(line) for line in faults)
         return slow and job.ended - job.created >= limit
+
+    def _cut_off(self, line: Line, code: str) -> bool:
+        """Whether a broken way to the model explains such an end; of the job's time `_job_timeout` knows."""
+        if code not in _OF_WAY.get(line.record["kind"], ()):
+            return False
+        lasted = float(line.record["until"] or inf) - (line.t or 0.0)
+        return code != "model_stalled" or lasted >= self._seconds("gap_timeout", 60.0) - 1.0
 
     def _seconds(self, name: str, default: float) -> float:
         """A setting of the run's processes."""
@@ -155,14 +183,8 @@ class Excuses:
             return False
         # The way of one worker hinders no other, if its line names the process.
         everyone = pids is None or "pid" not in line.record
-        return self._on_worker(line, pids) or (_of_redis(line) and (everyone or line.record["pid"] in (pids or ())))
-
-    @staticmethod
-    def _on_worker(line: Line, pids: Iterable[int] | None) -> bool:
-        return _of_worker(line) and (pids is None or any(line.record.get("pid") == pid for pid in pids))
-
-    def _overlaps(self, line: Line, begin: float, end: float) -> bool:
-        return (line.t or 0.0) <= end and self._over(line) >= begin
+        on_worker = _of_worker(line) and _hits(line, pids)
+        return on_worker or (_of_redis(line) and (everyone or line.record["pid"] in (pids or ())))
 
     def _over(self, line: Line) -> float:
         """When nobody feels the fault any more."""
@@ -170,7 +192,8 @@ class Excuses:
         if until is None:
             lasted = line.record.get("seconds", 0.0 if line.record["kind"] in _MOMENTS else inf)
             until = (line.t or 0.0) + lasted
-        return float(until or 0.0) + self._settle
+        # A broken way to the model costs no lease, and is noticed at once when it is whole again.
+        return float(until or 0.0) + (_CLOSE if _of_way(line) else self._settle)
 
 
 def asked(history: History, job: Job) -> list[Line]:
@@ -205,6 +228,21 @@ def _behaviours(job: Job, calls: Iterable[Call]) -> Iterator[str]:
 
 def _of_worker(line: Line) -> bool:
     return str(line.record["kind"]).startswith("worker_")
+
+
+def _of_way(line: Line) -> bool:
+    """Whether it hits workers' ways to the model."""
+    return line.record["kind"] in _OF_WAY
+
+
+def _holds_back(line: Line, pids: Iterable[int] | None) -> bool:
+    """Whether such a worker's close does not come to the model's ears."""
+    return line.record["kind"] == "model_silent" and _hits(line, pids)
+
+
+def _hits(line: Line, pids: Iterable[int] | None) -> bool:
+    """Whether one of these processes is named; None: any."""
+    return pids is None or not {line.record.get("pid"), *line.record.get("pids", ())}.isdisjoint(pids)
 
 
 def _of_api(line: Line) -> bool:

@@ -14,6 +14,8 @@ from typing import Any, Final, NamedTuple
 from tests.chaos.checker.log import TERMINAL, VOIDS, Broken, Event, decompact
 from tests.chaos.checker.report import Line
 
+#: The last data of an answer to `POST /chat/stream`.
+DONE: Final = "[DONE]"
 _AFTER: Final = {"queue", "in_progress", "open", "channels", "connections", "hubs", "processes", "before"}
 
 
@@ -44,6 +46,19 @@ class Watch:
     open: Line
     events: list[Seen] = field(default_factory=list)
     close: Line | None = None
+    #: What came instead of events with an answer to `POST /chat/stream`.
+    said: list[Line] = field(default_factory=list)
+
+    @property
+    def chat(self) -> bool:
+        return self.open.record.get("form") == "chat"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the end is what it read last."""
+        if self.chat:
+            return any(line.record["data"] == DONE for line in self.said[-1:])
+        return any(seen.type in TERMINAL for seen in self.events[-1:])
 
     @property
     def how(self) -> str | None:
@@ -104,6 +119,8 @@ class Job:
     tag: str | None = None
     #: The fields about how it wants to be treated that its submit sent.
     terms: dict[str, Any] = field(default_factory=dict)
+    #: It was submitted by `POST /chat/stream`.
+    chat: bool = False
 
     def __post_init__(self) -> None:
         try:
@@ -142,6 +159,7 @@ class History:
     submits: list[Line] = field(default_factory=list)
     cancels: list[Line] = field(default_factory=list)
     cancels_of: dict[str, list[Line]] = field(default_factory=lambda: defaultdict(list))
+    erases_of: dict[str, list[Line]] = field(default_factory=lambda: defaultdict(list))
     clients: dict[str, Client] = field(default_factory=dict)
     watches: dict[str, Watch] = field(default_factory=dict)
     calls: dict[str, Call] = field(default_factory=dict)
@@ -154,12 +172,20 @@ class History:
 
     @property
     def accepted(self) -> dict[str, Line]:
-        """The first 202 of each job, by its id."""
+        """The first reply that names each job, by its id."""
         found: dict[str, Line] = {}
         for line in self.submits:
-            if line.record["status"] == 202:
+            if line.record["job"] is not None:
                 found.setdefault(line.record["job"], line)
         return found
+
+    def erased(self, job_id: str) -> bool:
+        """Whether somebody asked to erase it, and Redis does not know it."""
+        return job_id in self.erases_of and job_id not in self.jobs
+
+    def asked_to_erase(self, job_id: str, by: float | None) -> bool:
+        """Whether somebody did so before that time."""
+        return any(line.record["asked"] <= (by or 0.0) for line in self.erases_of.get(job_id, ()))
 
 
 def read(directory: Path) -> History:
@@ -183,6 +209,8 @@ def read(directory: Path) -> History:
     history.after = json.loads((directory / "after.json").read_text("utf-8"))
     if missing := _AFTER - history.after.keys():
         raise BadHistory(f"after.json: {sorted(missing)} missing")
+    if history.erases_of and "traces" not in history.after:
+        raise BadHistory("after.json: what is left of erased jobs is missing")
     _tie(history)
     return history
 
@@ -205,11 +233,15 @@ def _add_client_line(history: History, line: Line) -> None:
                 data = sys.intern(record["data"])  # many clients read the same
                 seen = Seen(record["t"], record["id"], sys.intern(record["type"]), data)
                 history.watches[record["watch"]].events.append(seen)
+            case "said":
+                history.watches[record["watch"]].said.append(line)
             case "submit":
                 history.submits.append(line)
             case "cancel":
                 history.cancels.append(line)
                 history.cancels_of[line.record["job"]].append(line)
+            case "erase":
+                history.erases_of[record["job"]].append(line)
             case "client":
                 name = record["client"]
                 history.clients[name] = Client(name, record["job"], record["after"], line)
@@ -240,17 +272,21 @@ def _add_model_line(history: History, line: Line) -> None:
         raise BadHistory(f"model.jsonl: a call that was never made: {dict(record)}")
 
 
+def _by_chat(submit: Line) -> bool:
+    return submit.record.get("via") == "chat"
+
+
 def _tie(history: History) -> None:
     """Says of each job which submit made it: by the reply, or by the tag in its request where none came."""
     for job_id, line in history.accepted.items():
         if (job := history.jobs.get(job_id)) is not None:
-            job.tag, job.terms = line.record["tag"], line.record.get("terms") or {}
+            job.tag, job.terms, job.chat = line.record["tag"], line.record.get("terms") or {}, _by_chat(line)
     by_tag = {line.record["tag"]: line for line in history.submits}
     # j1 must not be found in j17.
     words = re.compile("|".join(rf"(?<![\w-]){re.escape(tag)}(?![\w-])" for tag in by_tag) or r"(?!)")
     for job in history.jobs.values():
         if job.tag is None and (found := words.search(job.hash.get("request", ""))):
             job.tag = found.group()
-            job.terms = by_tag[job.tag].record.get("terms") or {}
+            job.terms, job.chat = by_tag[job.tag].record.get("terms") or {}, _by_chat(by_tag[job.tag])
     for calls in history.calls_of.values():
         calls.sort(key=lambda call: call.t)

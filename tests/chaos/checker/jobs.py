@@ -11,7 +11,7 @@ from tests.chaos.checker.report import Rule, Violation
 
 def check_jobs(history: History) -> Iterator[Violation]:
     for job_id, accepted in history.accepted.items():
-        if job_id not in history.jobs:
+        if job_id not in history.jobs and not history.erased(job_id):
             yield Violation(Rule.LOST_JOB, job_id, "it was accepted, and Redis does not know it", (accepted,))
     for job in history.jobs.values():
         fault = _log(job) or _end(job) or _attempts(job)

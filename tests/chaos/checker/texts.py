@@ -14,15 +14,12 @@ from tests.chaos.checker.report import Line, Rule, Violation
 
 @dataclass(slots=True)
 class Attempt:
-    """What one attempt said, and the call that said it to the worker; None if it said nothing."""
+    """What one attempt said, piece by piece, and the call that said it to the worker; None if it said nothing."""
 
     begin: Event
     pieces: list[Event] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
     call: Call | None = None
-
-    @property
-    def texts(self) -> list[str]:
-        return [event.fields["content"] for event in self.pieces]
 
     @property
     def text(self) -> str:
@@ -34,7 +31,8 @@ def check_texts(history: History) -> Iterator[Violation]:
         calls = history.calls_of[job.tag or ""]
         # The text of a call that is still open is not known; that it is open is a violation of its own.
         if job.tag is not None and sound(job) and not any(call.closed is None for call in calls if not call.refused):
-            fault = _not_the_models(history, job, calls) or _not_the_end(job)
+            attempts = attempts_of(job, calls)
+            fault = _not_the_models(history, job, calls, attempts) or _not_the_end(job, attempts)
             if fault is not None:
                 yield fault
 
@@ -45,8 +43,11 @@ def attempts_of(job: Job, calls: Sequence[Call]) -> list[Attempt]:
     for event in job.log:
         if event.type in VOIDS:
             attempts.append(Attempt(event))
-        elif event.type == "content" and attempts and not event.fields.get("choice"):
-            attempts[-1].pieces.append(event)
+        elif event.type == "content" and attempts:
+            fields = event.fields
+            if not fields.get("choice"):
+                attempts[-1].pieces.append(event)
+                attempts[-1].texts.append(fields["content"])
     free = 0
     for attempt in attempts:
         text = attempt.text
@@ -61,9 +62,8 @@ def attempts_of(job: Job, calls: Sequence[Call]) -> list[Attempt]:
     return attempts
 
 
-def _not_the_models(history: History, job: Job, calls: Sequence[Call]) -> Violation | None:
+def _not_the_models(history: History, job: Job, calls: Sequence[Call], attempts: list[Attempt]) -> Violation | None:
     """The first attempt that said what no call of its own did."""
-    attempts = attempts_of(job, calls)
     for place, attempt in enumerate(attempts):
         last = attempt is attempts[-1] and job.hash["status"] == "done"
         if attempt.call is None and (attempt.pieces or last):
@@ -99,10 +99,9 @@ def _stranger(history: History, job: Job, attempts: list[Attempt], calls: Sequen
     return Violation(Rule.NOT_SENT, job.id, f"event {odd.id} says what no call did", (*lines, shown))
 
 
-def _not_the_end(job: Job) -> Violation | None:
+def _not_the_end(job: Job, attempts: Sequence[Attempt]) -> Violation | None:
     """What was said since the last `started` or `restarted` is what the end says."""
     end = job.ends[0]
-    attempts = attempts_of(job, ())
     if end.fields.get("content", "") == (attempts[-1].text if attempts else ""):
         return None
     pieces = attempts[-1].pieces if attempts else []

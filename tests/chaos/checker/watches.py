@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tests.chaos.checker.chats import check_chat
 from tests.chaos.checker.history import Client, History, Job, Seen, Watch
 from tests.chaos.checker.jobs import sound
 from tests.chaos.checker.log import TERMINAL, Event, joined
@@ -13,8 +14,11 @@ from tests.chaos.checker.report import Line, Rule, Violation
 
 #: What a client may be told; None: nothing at all. Anything else is an answer to a fault that it did not make.
 _OPENED = {200, 204, 503, None}
-_SUBMITTED = {202, 429, 503, None}
+_SUBMITTED = {"jobs": {202, 429, 503, None}, "chat": {200, 429, 503, None}}
 _CANCELLED = {202, 503, None}
+
+#: What is said of a job that was erased.
+GONE = {404, 410}
 
 #: What is wrong: the rule, a sentence, and the events that show it.
 Wrong = tuple[Rule, str, list[Seen]]
@@ -28,24 +32,30 @@ def check_watches(history: History) -> Iterator[Violation]:
         if (job := logs.get(client.job)) is not None:
             faults = list(_client(client, job))
             yield from faults
-            if not faults and (fault := _left_alone(client)) is not None:
+            if not faults and (fault := left_alone(client)) is not None:
                 yield fault
 
 
 def _answers(history: History) -> Iterator[Violation]:
     accepted = history.accepted
     for line in history.submits:
-        if line.record["status"] not in _SUBMITTED:
+        if line.record["status"] not in _SUBMITTED[line.record.get("via", "jobs")]:
             yield Violation(Rule.ANSWER, None, f"a submit was answered {line.record['status']}", (line,))
     for line in history.cancels:
         by_us = line.record["via"] == "api" and line.record["job"] in accepted
-        if by_us and line.record["status"] not in _CANCELLED:
+        if by_us and line.record["status"] not in _CANCELLED and not _gone(history, line):
             says = f"a cancel was answered {line.record['status']}"
             yield Violation(Rule.ANSWER, line.record["job"], says, (accepted[line.record["job"]], line))
     for watch in history.watches.values():
-        if watch.job in accepted and watch.open.record["status"] not in _OPENED:
+        known = watch.job in accepted
+        if known and watch.open.record["status"] not in _OPENED and not _gone(history, watch.open):
             says = f"a client was answered {watch.open.record['status']}"
             yield Violation(Rule.ANSWER, watch.job, says, (accepted[watch.job], watch.open))
+
+
+def _gone(history: History, line: Line) -> bool:
+    """Whether it says that there is no such job, and somebody had asked to erase it."""
+    return line.record["status"] in GONE and history.asked_to_erase(line.record["job"], line.t)
 
 
 def _client(client: Client, job: Job) -> Iterator[Violation]:
@@ -56,7 +66,10 @@ def _client(client: Client, job: Job) -> Iterator[Violation]:
             says = f"client {client.name} goes on at {watch.after}, but had come to {position} only"
             yield Violation(Rule.GAP, job.id, says, (last, watch.open))
             return
-        fault = _refused(watch, job) if watch.open.record["status"] == 204 else _watch(watch, job)
+        if watch.chat:
+            fault = check_chat(watch, job)
+        else:
+            fault = _refused(watch, job) if watch.open.record["status"] == 204 else _watch(watch, job)
         if fault is not None:
             yield fault
             return
@@ -64,16 +77,17 @@ def _client(client: Client, job: Job) -> Iterator[Violation]:
         last = watch.events[-1].line(watch.name) if watch.events else watch.open
 
 
-def _left_alone(client: Client) -> Violation | None:
+def left_alone(client: Client) -> Violation | None:
     """It has its end, unless it was told to leave."""
     if client.end is None or client.end.record["how"] == "gave_up":
         lines = [client.begin, *_last(client), *([] if client.end is None else [client.end])]
         how = "still waits" if client.end is None else "gave up"
         return Violation(Rule.GAVE_UP, client.job, f"client {client.name} {how}", tuple(lines))
     how = client.end.record["how"]
-    ended = any(seen.type in TERMINAL for watch in client.watches for seen in watch.events[-1:])
-    told = any(watch.open.record["status"] == 204 for watch in client.watches)
-    if (how == "terminal" and not ended) or (how == "204" and not told):
+    ended = any(watch.ended for watch in client.watches)
+    told = {watch.open.record["status"] for watch in client.watches}
+    right = {"terminal": ended, "204": 204 in told, "gone": not told.isdisjoint(GONE)}
+    if not right.get(how, True):
         says = f"client {client.name} ended by {how}, which it never saw"
         return Violation(Rule.MISSING_END, client.job, says, (*_last(client), client.end))
     return None
@@ -84,7 +98,7 @@ def _last(client: Client) -> list[Line]:
     if not client.watches:
         return []
     watch = client.watches[-1]
-    lines = [watch.open, *(seen.line(watch.name) for seen in watch.events[-1:])]
+    lines = [watch.open, *(seen.line(watch.name) for seen in watch.events[-1:]), *watch.said[-1:]]
     return lines if watch.close is None else [*lines, watch.close]
 
 
@@ -114,7 +128,7 @@ def _watch(watch: Watch, job: Job) -> Violation | None:
                 lines.append(job.line(*sorted({*held[:1], *held[-1:]})) if held else job.line(job.log[-1].place))
             return Violation(rule, job.id, f"watch {watch.name}: {says}", tuple(lines))
         position = seen.id
-    if watch.how == "end" and (not watch.events or watch.events[-1].type not in TERMINAL):
+    if watch.how == "end" and not watch.ended:
         last = [seen.line(watch.name) for seen in watch.events[-1:]] or [watch.open]
         says = f"watch {watch.name} was closed without an end"
         return Violation(Rule.MISSING_END, job.id, says, (*last, *([watch.close] if watch.close else [])))
@@ -124,12 +138,11 @@ def _watch(watch: Watch, job: Job) -> Violation | None:
 def _next(watch: Watch, place: int, position: int, log: Sequence[Event]) -> Wrong | None:
     """Whether the event at `place` is what follows `position`."""
     seen = watch.events[place]
-    earlier = watch.events[:place]
     if seen.id <= position:
-        same = [other for other in earlier if other.id >= seen.id][:1]
+        same = [other for other in watch.events[:place] if other.id >= seen.id][:1]
         return Rule.REPEAT, f"event {seen.id} came again, after position {position}", [*same, seen]
-    if earlier and earlier[-1].type in TERMINAL:
-        return Rule.SECOND_END, f"event {seen.id} after the end", [earlier[-1], seen]
+    if place and watch.events[place - 1].type in TERMINAL:
+        return Rule.SECOND_END, f"event {seen.id} after the end", [watch.events[place - 1], seen]
     if seen.id > len(log):
         return Rule.BYTES, f"event {seen.id} is not in the log", [seen]
     return _differs(watch, place, position, log)

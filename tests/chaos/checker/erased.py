@@ -1,0 +1,78 @@
+"""A job that somebody erased is gone, from Redis and from the model, and everybody who watched it was told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.chaos.checker.excuses import Excuses
+from tests.chaos.checker.history import Client, History
+from tests.chaos.checker.log import TERMINAL
+from tests.chaos.checker.report import Line, Rule, Violation
+from tests.chaos.checker.watches import GONE, left_alone
+
+
+def check_erased(history: History, excuses: Excuses) -> Iterator[Violation]:
+    accepted = history.accepted
+    for job_id, lines in history.erases_of.items():
+        yield from _answers(job_id, lines)
+        over = next((line for line in lines if line.record["status"] in {204, *GONE}), None)
+        if over is not None:
+            if job_id in history.jobs:
+                says = "it was erased, and Redis has it still"
+                yield Violation(Rule.LEAK, job_id, says, (over, history.jobs[job_id].line()))
+            elif job_id in accepted:
+                yield from _calls(history, excuses, accepted[job_id], over)
+    for client in history.clients.values():
+        if history.erased(client.job):
+            fault = _client(client) or left_alone(client)
+            if fault is not None:
+                yield fault
+    for trace in history.after.get("traces", ()):
+        yield Violation(Rule.LEAK, None, f"left of an erased job: {trace}", ())
+
+
+def _answers(job_id: str, lines: list[Line]) -> Iterator[Violation]:
+    """It is there for the first who asks; a request without a word may have erased it."""
+    unclear = False
+    for line in lines:
+        status = line.record["status"]
+        if status not in {204, 503, None} and not (unclear and status in GONE):
+            yield Violation(Rule.ANSWER, job_id, f"an erase was answered {status}", (line,))
+        unclear = unclear or status in {503, None}
+
+
+def _calls(history: History, excuses: Excuses, accepted: Line, over: Line) -> Iterator[Violation]:
+    """Nothing of it is open at the model when it is erased; whichever worker ran it."""
+    for call in history.calls_of[accepted.record["tag"]]:
+        closed = None if call.closed is None else call.closed.t
+        due = over.t or 0.0
+        if closed is not None and not call.refused and closed > excuses.close_by(due, None):
+            says = f"a connection to the model was closed {closed - due:.3f} s after the job was erased"
+            yield Violation(Rule.OUTLIVED, accepted.record["job"], says, (call.request, over, *_line(call.closed)))
+
+
+def _client(client: Client) -> Violation | None:
+    """There is no log to hold it against; but its numbers rise, and nothing follows an end."""
+    for watch in client.watches:
+        position, ended = watch.after, False
+        for place, seen in enumerate(watch.events):
+            lines = (
+                *(other.line(watch.name) for other in watch.events[max(place - 1, 0) : place]),
+                seen.line(watch.name),
+            )
+            if ended:
+                return Violation(
+                    Rule.SECOND_END, client.job, f"watch {watch.name}: event {seen.id} after the end", lines
+                )
+            if seen.id <= position:
+                says = f"watch {watch.name}: event {seen.id} came again, after position {position}"
+                return Violation(Rule.REPEAT, client.job, says, lines)
+            position, ended = seen.id, seen.type in TERMINAL
+        if watch.open.record["status"] == 200 and watch.how == "end" and not watch.ended:
+            says = f"watch {watch.name} was closed without an end"
+            return Violation(Rule.MISSING_END, client.job, says, (watch.open, *_line(watch.close)))
+    return None
+
+
+def _line(line: Line | None) -> tuple[Line, ...]:
+    return () if line is None else (line,)

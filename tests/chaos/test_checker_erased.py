@@ -1,0 +1,155 @@
+"""A job that somebody erased is gone, and its watchers end well; a job that nobody erased may not be gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.checker import BadHistory, Rule
+from tests.chaos.clean import clean, whole
+from tests.chaos.made import START, Made, Record
+from tests.chaos.test_checker_excuses import rules
+
+Change = Callable[[Made], None]
+
+
+def without_erase(made: Made, tag: str) -> None:
+    made.clients = [line for line in made.clients if not (line["kind"] == "erase" and line["job"] == f"id-{tag}")]
+
+
+def still_there(made: Made) -> None:
+    made.job("j17", whole("j17", 103), 80.0, 81.1)
+
+
+def seen(made: Made, tag: str) -> list[int]:
+    """The places of what the first watch of the job read."""
+    return made.seen(made.line(kind="open", job=f"id-{tag}")["watch"])
+
+
+def seen_again(made: Made) -> None:
+    place = seen(made, "j16")[2]
+    made.clients.insert(place, dict(made.clients[place]))
+
+
+def seen_after_the_end(made: Made) -> None:
+    place = seen(made, "j17")[-1]
+    made.clients.insert(place + 1, {**made.clients[place], "id": 99})
+
+
+def closed_without_an_end(made: Made) -> None:
+    del made.clients[seen(made, "j17")[-1]]
+
+
+def gone_but_never_told(made: Made) -> None:
+    made.line(status=404, kind="open")["status"] = 503
+
+
+def left_waiting(made: Made) -> None:
+    made.clients.remove(made.line(kind="client_end", how="gone"))
+
+
+def gave_up(made: Made) -> None:
+    made.line(kind="client_end", how="gone")["how"] = "gave_up"
+
+
+def a_watcher_told_too_early(made: Made) -> None:
+    made.line(status=410, kind="open")["t"] = START + 80.8
+
+
+def a_cancel_answered_too_early(made: Made) -> None:
+    made.line(kind="cancel", status=404)["t"] = START + 80.8
+
+
+def the_first_erase_finds_nothing(made: Made) -> None:
+    made.line(kind="erase", job="id-j16")["status"] = 404
+
+
+def an_erase_breaks(made: Made) -> None:
+    made.line(kind="erase", job="id-j17")["status"] = 500
+
+
+def open_at_the_model(made: Made) -> None:
+    made.line(kind="closed", call="j16.1")["t"] = START + 82.5
+
+
+def never_closed(made: Made) -> None:
+    made.model.remove(made.line(kind="closed", call="j16.1"))
+
+
+def left_in_redis(made: Made) -> None:
+    made.after["traces"].append("readalong:jobs: id-j16")
+
+
+@pytest.mark.parametrize(
+    ("plant", "rule"),
+    [
+        (still_there, Rule.LEAK),
+        (left_in_redis, Rule.LEAK),
+        (seen_again, Rule.REPEAT),
+        (seen_after_the_end, Rule.SECOND_END),
+        (closed_without_an_end, Rule.MISSING_END),
+        (gone_but_never_told, Rule.MISSING_END),
+        (left_waiting, Rule.GAVE_UP),
+        (gave_up, Rule.GAVE_UP),
+        (a_watcher_told_too_early, Rule.ANSWER),
+        (a_cancel_answered_too_early, Rule.ANSWER),
+        (the_first_erase_finds_nothing, Rule.ANSWER),
+        (an_erase_breaks, Rule.ANSWER),
+        (open_at_the_model, Rule.OUTLIVED),
+        (never_closed, Rule.OUTLIVED),
+    ],
+)
+def test_a_planted_fault_of_an_erase_is_caught(plant: Change, rule: Rule, tmp_path: Path) -> None:
+    made = clean()
+    plant(made)
+    assert set(rules(made, tmp_path)) == {rule}
+
+
+@pytest.mark.parametrize("tag", ["j16", "j17", "j18"])
+def test_a_job_that_nobody_erased_is_lost_and_its_calls_are_of_no_job(tag: str, tmp_path: Path) -> None:
+    made = clean()
+    without_erase(made, tag)
+    caught = rules(made, tmp_path)
+    assert Rule.LOST_JOB in caught
+    assert (Rule.BILL in caught) == (tag != "j18")
+
+
+def test_an_erase_of_another_job_excuses_nothing(tmp_path: Path) -> None:
+    made = clean()
+    made.logs.remove(made.log("j4"))
+    assert rules(made, tmp_path) == [Rule.LOST_JOB]
+    made.clients.remove(made.line(kind="cancel", job="id-j4"))
+    made.erase("j4", 20.2)
+    assert rules(made, tmp_path) == []
+
+
+def test_an_erase_that_nobody_answered_explains_a_job_that_is_gone_and_one_that_is_not(tmp_path: Path) -> None:
+    made = clean()
+    made.clients.remove(made.line(kind="erase", status=410))
+    assert rules(made, tmp_path) == []
+    made.job("j17", whole("j17", 103), 80.0, 81.1)
+    assert rules(made, tmp_path) == []
+
+
+def test_a_worker_that_was_stopped_explains_a_call_that_outlives_its_erased_job(tmp_path: Path) -> None:
+    made = clean()
+    open_at_the_model(made)
+    made.fault("worker_stop", 80.5, 82.2, pid=103)
+    assert rules(made, tmp_path) == []
+
+
+def test_a_job_that_never_ended_is_not_excused_by_a_watcher_who_was_told_that_it_is_gone(tmp_path: Path) -> None:
+    made = clean()
+    client = made.client("j9", [], 42.0, how="gone")
+    made.watch(client, "id-j9", 42.0, [], after=0, how="refused", status=404)
+    assert rules(made, tmp_path) == [Rule.ANSWER]
+
+
+def test_a_run_that_did_not_look_for_what_is_left_is_no_history(tmp_path: Path) -> None:
+    made = clean()
+    traces: list[Record] = made.after.pop("traces")
+    assert not traces
+    with pytest.raises(BadHistory, match="left of erased jobs"):
+        rules(made, tmp_path)
