@@ -16,7 +16,7 @@ from tests.support.processes import ROOT, Process
 _PROBE = """
 import os, signal, sys
 print(sys.argv, __name__, os.getcwd(), dict(os.environ), os.getpgid(0) == os.getpid(), len(os.listdir("/dev/fd")))
-print([signal.getsignal(number) for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM)], sys.stdin.read(), flush=True)
+print([signal.getsignal(one) for one in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM)], sys.stdin.read(), flush=True)
 sys.exit("the end")
 """
 

@@ -141,7 +141,7 @@ def call(demo: RunningDemo, *words: str) -> str:
 
 
 def assert_ends_in_order(demo: RunningDemo, number: signal.Signals) -> None:
-    """One signal, sent to the whole terminal group in the middle of a stream: the API's streams end, all end, code 0."""
+    """One signal to the whole terminal group in mid-stream: the API's streams end, all end, exit code 0."""
     before = len(demo.err)
     with watching(demo.url) as lines:
         first_words(lines)
