@@ -121,19 +121,26 @@ class Process:
         """SIGCONT."""
         self._signal(signal.SIGCONT)
 
-    def restart(self, *, fork: bool = True, **more: str) -> None:
+    def restart(self, **more: str) -> None:
         """Kills it if it runs and starts it again, `more` over its usual environment. Does not wait for it."""
         self.kill()
-        self.start(self._group, more, fork=fork)
+        self.start(self._group, more)
 
-    def restart_as(self, code: str, *, fork: bool = True, **more: str) -> None:
-        """Restarts it with other Python code and something more in its environment. The next `restart` undoes it.
-        Not by `fork`, if the code has to come before the imports."""
+    def restart_as(self, code: str, **more: str) -> None:
+        """Restarts it with other Python code and something more in its environment. The next `restart` undoes it."""
+        self._restart_as(code, more, fork=True)
+
+    def restart_cold_as(self, code: str, **more: str) -> None:
+        """As `restart_as`, for code that has to come before the imports."""
+        self._restart_as(code, more, fork=False)
+
+    def _restart_as(self, code: str, more: Mapping[str, str], *, fork: bool) -> None:
         assert more, "or `heal` would take it for a usual one"
         assert self.words[0] == "-c", f"{self.name} does not run code of ours"
         usual, self.words[1] = self.words[1], code
         try:
-            self.restart(fork=fork, **more)
+            self.kill()
+            self.start(self._group, more, fork=fork)
         finally:
             self.words[1] = usual
 
