@@ -21,8 +21,9 @@ help: ## Show these targets
 demo: .venv/project ## Run everything with the built-in model; ARGS="--port 9000"
 	@$(BIN)/readalong demo $(ARGS)
 
+# xdist would begin the modules of few tests last, and they take longest: tests/conftest.py has the order.
 test: .venv/project ## Run the tests; ARGS="-k cancel -x"
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadscope $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 chaos: .venv/project ## Break everything at random, ten minutes; MINUTES=1 SEED=7
 	@$(BIN)/python -m tests.chaos

@@ -26,7 +26,7 @@ time.time_ns = lambda: _time_ns() + _shift * 10**9
 
 
 def shift(process: Process, code: str, days: int) -> None:
-    process.restart_as(_SHIFTED + code, READALONG_TEST_SHIFT=str(days * _DAY), READALONG_MAX_JOBS="1")
+    process.restart_cold_as(_SHIFTED + code, READALONG_TEST_SHIFT=str(days * _DAY), READALONG_MAX_JOBS="1")
 
 
 @pytest.fixture

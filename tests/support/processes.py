@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from tests.support.forked import Forked
+
 ROOT: Final = Path(__file__).parents[2]
 READY_WITHIN: Final = 30.0
 _END_WITHIN: Final = 10.0
@@ -46,18 +48,23 @@ class Process:
         self._group = 0
         self._from = 0
         self._marked = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
 
-    def start(self, group: int, more: Mapping[str, str] | None = None) -> None:
-        """Starts it in a process group, `more` over its usual environment."""
+    def start(self, group: int, more: Mapping[str, str] | None = None, *, fork: bool = True) -> None:
+        """Starts it in a process group, `more` over its usual environment. Not by `fork`: a Python of its own, which
+        has imported nothing yet."""
         self._group = group
         self._more = dict(more or {})
         self._from = self.log.stat().st_size if self.log.exists() else 0
+        environment = {**self._environment, **self._more}
         with self.log.open("ab") as log:
+            if fork:
+                self._process = Forked.start(self.words, group, environment, log)
+                return
             self._process = subprocess.Popen(
                 [sys.executable, *self.words],
                 cwd=ROOT,
-                env={**self._environment, **self._more},
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -128,11 +135,19 @@ class Process:
 
     def restart_as(self, code: str, **more: str) -> None:
         """Restarts it with other Python code and something more in its environment. The next `restart` undoes it."""
+        self._restart_as(code, more, fork=True)
+
+    def restart_cold_as(self, code: str, **more: str) -> None:
+        """As `restart_as`, for code that has to come before the imports."""
+        self._restart_as(code, more, fork=False)
+
+    def _restart_as(self, code: str, more: Mapping[str, str], *, fork: bool) -> None:
         assert more, "or `heal` would take it for a usual one"
         assert self.words[0] == "-c", f"{self.name} does not run code of ours"
         usual, self.words[1] = self.words[1], code
         try:
-            self.restart(**more)
+            self.kill()
+            self.start(self._group, more, fork=fork)
         finally:
             self.words[1] = usual
 
