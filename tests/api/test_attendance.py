@@ -176,7 +176,7 @@ async def test_a_renewal_that_fails_is_made_again(
 async def test_a_renewal_that_redis_refuses_is_not_the_last(
     settings: Settings, log: Log, index: Index, redis: ArqRedis, calls: Calls
 ) -> None:
-    """Somebody broke the set by hand, or took a permission away: once that is mended, watched jobs must be kept again."""
+    """Somebody breaks the set by hand, or takes a permission away, and mends it: watched jobs must be kept again."""
     async with a_site(settings) as site:
         job_id = (await a_job(log, index)).job_id
         async with await site.open(f"/v1/jobs/{job_id}/events"):
