@@ -6,6 +6,8 @@ import asyncio
 import logging
 from typing import Final, NoReturn
 
+from redis.exceptions import RedisError
+
 from api.hub import Hub
 from readalong.errors import StoreUnavailable
 from readalong.watched import RENEW_EVERY, Watched
@@ -42,4 +44,8 @@ class Attendance:
                 except StoreUnavailable as error:
                     logger.debug("attendance: %s", error)
                     pause = _AGAIN
+                except RedisError as error:
+                    # Not allowed, for example. Whoever mends it must not have to start us again too: until then all
+                    # these jobs would be cancelled.
+                    logger.error("attendance: %s", error)
             await asyncio.sleep(pause)

@@ -214,3 +214,7 @@ class Subscriber:
                         await self._redis.publish(self._own, b"beat")
             except (StoreUnavailable, TimeoutError) as error:
                 logger.debug("heartbeat: %s", error)
+            except RedisError as error:
+                # Not allowed to publish, for example: nothing was sent that could be heard.
+                logger.error("heartbeat: %s", error)
+                self._unheard = 0

@@ -109,11 +109,15 @@ class Watcher:
             self._give_up()
 
     def _push(self) -> None:
-        feed = self._feed
+        feed, line = self._feed, self._line
         while not (self._busy or self._over):
             if self.position >= feed.newest or self._end:
                 if self._end or feed.over_at(self.position):
                     self._write(Batch(b"", self.position, True))
+                return
+            if line is not None and line.flow.write_paused:
+                # With no batch in hand: a thousand slow ones would keep as many, and when there is room there is more.
+                self._background(line.flow.drain())
                 return
             batch = feed.batch(self._wire, self.position)
             if batch is None:
@@ -138,13 +142,12 @@ class Watcher:
             self.push()  # or, if a `send` is under way, when that is done
 
     def _write(self, batch: Batch) -> None:
-        line = self._line
-        if line is None or line.flow.write_paused:
-            self._background(self._wait_and_write(batch))
+        if self._line is None:
+            self._background(self._write_by_send(batch))
         else:
-            self._put(line, batch)
+            self._write_to(self._line, batch)
 
-    def _put(self, line: Line, batch: Batch) -> None:
+    def _write_to(self, line: Line, batch: Batch) -> None:
         if batch.frames:
             line.transport.write(batch.chunk)
             line.written += len(batch.chunk)
@@ -157,12 +160,9 @@ class Watcher:
         self._over = batch.last
         self._quiet = 0.0
 
-    async def _wait_and_write(self, batch: Batch) -> None:
-        """Raises TimeoutError if the client of another server's `send` takes too long; of ours, its line sees to it."""
-        if self._line is not None:
-            await self._line.flow.drain()
-            self._put(self._line, batch)
-        elif self._send is not None:
+    async def _write_by_send(self, batch: Batch) -> None:
+        """Raises TimeoutError if the client takes too long; of our own server, its line sees to it."""
+        if self._send is not None:
             async with asyncio.timeout(self._timeout):
                 await self._send({"type": "http.response.body", "body": batch.frames, "more_body": not batch.last})
             self._wrote(batch)
@@ -188,7 +188,11 @@ class Watcher:
     async def _catch_up(self) -> None:
         """Writes events that the feed does not keep any more, from the log."""
         while self._feed.batch(self._wire, self.position) is None and not (self._end or self._over):
-            await self._wait_and_write(await self._feed.history(self._wire, self.position))
+            if self._line is None:
+                await self._write_by_send(await self._feed.history(self._wire, self.position))
+            else:
+                await self._line.flow.drain()
+                self._write_to(self._line, await self._feed.history(self._wire, self.position))
 
     def _give_up(self) -> None:
         """Drops the connection at once, whatever is still unsent in its buffer."""

@@ -173,6 +173,20 @@ async def test_a_renewal_that_fails_is_made_again(
             await until(lambda: renewed(redis, settings.keys, job_id))
 
 
+async def test_a_renewal_that_redis_refuses_is_not_the_last(
+    settings: Settings, log: Log, index: Index, redis: ArqRedis, calls: Calls
+) -> None:
+    """Somebody breaks the set by hand, or takes a permission away, and mends it: watched jobs must be kept again."""
+    async with a_site(settings) as site:
+        job_id = (await a_job(log, index)).job_id
+        async with await site.open(f"/v1/jobs/{job_id}/events"):
+            await redis.set(settings.keys.watched, "by hand")
+            await calls.more()
+            await redis.delete(settings.keys.watched)
+            await redis.zadd(settings.keys.watched, {job_id: 1})
+            await until(lambda: renewed(redis, settings.keys, job_id))
+
+
 async def test_without_watchers_nothing_is_sent(
     settings: Settings, log: Log, index: Index, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:

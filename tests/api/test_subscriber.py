@@ -273,6 +273,20 @@ async def test_a_quiet_redis_is_not_mistaken_for_a_dead_one(redis_server: RedisS
         assert heard.gaps == 0
 
 
+async def test_a_heartbeat_that_redis_refuses_is_not_the_last() -> None:
+    """Somebody takes a permission away and gives it back: a connection that dies after that is found all the same."""
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(RedisServer.start())
+        proxy = await stack.enter_async_context(Proxy(server.port))
+        heard = await stack.enter_async_context(listening(proxy.url, heartbeat=0.1, patience=1))
+        await heard.subscriber.subscribe("c")
+        server.command("ACL", "SETUSER", "default", "-publish")
+        await until(lambda: server.command("ACL", "LOG"), "a heartbeat that is refused")
+        server.command("ACL", "SETUSER", "default", "+publish")
+        proxy.stall()
+        await until(lambda: "away" in heard.state, "the dead connection is found")
+
+
 async def test_close_while_redis_is_away_leaves_nothing() -> None:
     """Whoever waits for a subscription is told; no task stays (the loop of every test checks that)."""
     async with Proxy(target=1) as proxy:

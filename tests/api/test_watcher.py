@@ -13,6 +13,7 @@ import pytest
 from api.event_stream import EventStream
 from api.feed import Feed
 from api.line import Line
+from api.runs import Batch
 from api.watcher import Watcher
 from api.window import Window
 from readalong.events import Draft
@@ -158,6 +159,27 @@ def check_padded(messages: list[Any], last: int) -> None:
     assert text(messages).replace("x", "") == said(3, last - 1)
     assert [int(message.id) for message in messages] == sorted({int(message.id) for message in messages})
     assert messages[-1].event == "done"
+
+
+async def test_clients_that_stop_reading_keep_nothing_ready_to_be_written(settings: Settings, log: Log) -> None:
+    """They stand at as many positions: what is ready for one is for him alone, up to 64 KB and once more as a chunk."""
+    player = await Player.start(log)
+    async with a_site(settings) as site:
+        streams = []
+        for _ in range(20):
+            path = f"/v1/jobs/{player.job_id}/events?after={player.last}"
+            streams.append(await site.open(path, receive_buffer=4096))
+            await player.say(3, pad="x" * 20_000)
+        (feed,) = site.hub._feeds.values()
+        while not all(watcher._line is not None and watcher._line.flow.write_paused for watcher in feed.watchers):
+            await player.say(3, pad="x" * 20_000)
+        await player.say(3, pad="x" * 20_000)
+        await until(lambda: feed.newest == player.last, "the newest event")
+        assert len(feed.watchers) == 20
+        gc.collect()
+        assert sum(isinstance(found, Batch) for found in gc.get_objects()) < 5
+        for stream in streams:
+            stream.vanish()
 
 
 async def test_a_client_that_reads_nothing_for_the_send_time_out_is_dropped_and_can_resume(
