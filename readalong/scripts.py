@@ -29,6 +29,7 @@ QUEUE_SCRIPTS: Final = (
     "unlist",
     "close",
     "standings",
+    "keep",
 )
 
 Argument = str | bytes | int
