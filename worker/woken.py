@@ -146,9 +146,9 @@ class WokenWorker(Worker):
             try:
                 asked = self.loop.time()
                 taken = await self._queue.take(self._id, free, token)
-                token = secrets.token_hex(8)
                 for job in taken:
                     await self._begin(job, asked)
+                token = secrets.token_hex(8)
                 if not taken:
                     await self._queue.wait(self._patience)
             except StoreUnavailable as error:

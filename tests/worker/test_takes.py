@@ -82,6 +82,33 @@ async def test_a_worker_that_was_paused_between_take_and_claim_does_not_fence_ou
         assert len(await demo.bodies()) == 1
 
 
+async def test_jobs_that_redis_kept_a_worker_from_beginning_run_at_once_and_not_when_the_lease_is_over(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asked whether it still holds the first of those that it took, and Redis was away."""
+    settings = settings_for(str(house.settings.redis_url), lease=60)
+    async with demo_at(monkeypatch) as demo, working(settings) as one:
+        begin = one.worker._begin
+        asked: list[str] = []
+
+        async def begin_later(job: Taken, at: float) -> None:
+            asked.append(job.job_id)
+            if len(asked) == 2:
+                raise StoreUnavailable("away")
+            await begin(job, at)
+
+        monkeypatch.setattr(one.worker, "_begin", begin_later)
+        jobs = [await house.write("demo-hang") for _ in range(3)]
+        for job_id in jobs:
+            await house.queue.enqueue(job_id, 0)
+        for job_id in jobs:
+            await house.has(job_id, "started")
+        for job_id in jobs:
+            await house.log.cancel(job_id, "test", 0)
+            assert "restarted" not in types(await house.ended(job_id))
+        assert len(await demo.bodies()) <= 3
+
+
 async def test_a_worker_without_memory_gives_its_job_to_another_and_ends(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
