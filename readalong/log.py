@@ -259,15 +259,10 @@ class Log:
         }
 
     async def keep_alive(self, job_ids: Sequence[str]) -> list[str]:
-        """Renews the time to live of jobs that wait or run. Answers the ids whose record is gone."""
-        with translated():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for job_id in job_ids:
-                    pipe.pexpire(self._keys.job(job_id), self._ttl_ms)
-                    pipe.pexpire(self._keys.events(job_id), self._ttl_ms)
-                    pipe.pexpire(self._keys.cancel(job_id), self._ttl_ms)
-                answers = await pipe.execute()
-        return [job_id for job_id, there in zip(job_ids, answers[::3], strict=True) if not there]
+        """Renews the time to live of jobs that wait or run, not of others. Answers the ids whose record is gone."""
+        names = [name for job_id in job_ids for name in self._keys.of_job(job_id)[:3]]
+        answers = await self._run("keep", names, self._ttl_ms)
+        return [job_id for job_id, there in zip(job_ids, answers, strict=True) if not there]
 
     async def limit_flags(self, cursor: int) -> int:
         """Gives a time to live to cancel flags that have none, among some of Redis' keys; a person may have set one for

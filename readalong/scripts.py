@@ -30,6 +30,7 @@ QUEUE_SCRIPTS: Final = (
     "unlist",
     "close",
     "standings",
+    "keep",
 )
 
 Argument = str | bytes | int

@@ -9,7 +9,7 @@ from arq.connections import ArqRedis
 from readalong.keys import Keys
 from readalong.log import Log
 from readalong.settings import Settings
-from tests.readalong.helpers import JOB_TTL, types
+from tests.readalong.helpers import JOB_TTL, RETENTION, types
 from tests.readalong.jobs import content, ended, queued, running, submission
 
 
@@ -83,6 +83,14 @@ async def test_keep_alive_renews_all_that_a_job_has_and_names_those_that_are_gon
     assert await log.keep_alive([job_id, gone]) == [gone]
     for name in keys.of_job(job_id)[:3]:
         assert await redis.pttl(name) > (JOB_TTL - 60) * 1000
+
+
+async def test_keep_alive_leaves_what_has_ended_to_its_retention(log: Log, redis: ArqRedis, keys: Keys) -> None:
+    """Its worker asks for all that it runs, and may ask just after a job's end."""
+    job_id = await ended(log)
+    assert await log.keep_alive([job_id]) == []
+    for name in keys.of_job(job_id)[:2]:
+        assert 0 < await redis.pttl(name) <= RETENTION * 1000
 
 
 @pytest.mark.parametrize("nudged", ["a cancel", "by itself"])
