@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,7 @@ class Forked:
         self.pid = pid
         self.returncode: int | None = None
         self._report = report
+        self._reading = threading.Lock()  # who is told the code is told it once, and a test may kill from a thread
 
     @classmethod
     def start(cls, words: Sequence[str], group: int, environment: Mapping[str, str], output: IO[bytes]) -> Self:
@@ -50,14 +52,15 @@ class Forked:
 
     def wait(self, timeout: float | None = None) -> int:
         """Its exit code. Raises subprocess.TimeoutExpired if it has not ended within so many seconds."""
-        if self.returncode is None:
-            self._report.settimeout(timeout)
-            try:
-                self.returncode = _line(self._report)
-            except (TimeoutError, BlockingIOError):
-                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0) from None
-            self._report.close()
-        return self.returncode
+        with self._reading:
+            if self.returncode is None:
+                self._report.settimeout(timeout)
+                try:
+                    self.returncode = _line(self._report)
+                except (TimeoutError, BlockingIOError):
+                    raise subprocess.TimeoutExpired(str(self.pid), timeout or 0) from None
+                self._report.close()
+            return self.returncode
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
