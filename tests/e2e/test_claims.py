@@ -71,7 +71,8 @@ async def test_a_claim_whose_reply_is_lost_is_asked_for_again_and_is_no_lost_wor
 async def test_a_claim_that_comes_after_its_lease_does_not_fence_out_who_runs_the_job(pair: Stack, claim: str) -> None:
     """Its worker's connection falls silent for longer than the lease; meanwhile another one has taken the job."""
     first, heir = pair.workers
-    first.restart(READALONG_REDIS_TIMEOUT="4")
+    # A sweep's reply names the job too.
+    first.restart(READALONG_REDIS_TIMEOUT="4", READALONG_SWEEP="600")
     heir.restart(READALONG_REDIS_URL=pair.redis.url)  # not over the route that falls silent
     for worker in (first, heir):
         await asyncio.to_thread(worker.line, "(takes up to)")
