@@ -71,8 +71,7 @@ async def test_a_claim_whose_reply_is_lost_is_asked_for_again_and_is_no_lost_wor
 async def test_a_claim_that_comes_after_its_lease_does_not_fence_out_who_runs_the_job(pair: Stack, claim: str) -> None:
     """Its worker's connection falls silent for longer than the lease; meanwhile another one has taken the job."""
     first, heir = pair.workers
-    # A sweep's reply names the job too.
-    first.restart(READALONG_REDIS_TIMEOUT="4", READALONG_SWEEP="600")
+    first.restart(READALONG_REDIS_TIMEOUT="4")
     heir.restart(READALONG_REDIS_URL=pair.redis.url)  # not over the route that falls silent
     for worker in (first, heir):
         await asyncio.to_thread(worker.line, "(takes up to)")
@@ -80,8 +79,9 @@ async def test_a_claim_that_comes_after_its_lease_does_not_fence_out_who_runs_th
     heir.stop()
     job = await submit(pair, chat("demo-endless"))
     claimed = claim.startswith("done")
-    # The reply to its take bears the id alone, the one to its claim the request.
-    words = (job.question if claimed else job.id).encode()
+    # The reply to its claim bears the request, the one to its take is id, place and end of the lease; a sweep's names
+    # the job too.
+    words = (job.question if claimed else f"*3\r\n$22\r\n{job.id}").encode()
     silent = once(pair.worker_route, lambda piece: words in piece, fall_silent, keep=not claimed)
     first.cont()
     await asyncio.wait_for(silent.wait(), 10)
