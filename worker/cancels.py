@@ -82,7 +82,7 @@ class Cancels:
     async def _look(self, job_ids: list[str]) -> None:
         try:
             flags = await self._log.flags(job_ids)
-        except StoreUnavailable as error:
+        except (StoreUnavailable, RedisError) as error:
             logger.debug("cancel flags: %s", error)
             return
         now = asyncio.get_running_loop().time()

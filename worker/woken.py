@@ -154,7 +154,7 @@ class WokenWorker(Worker):
                     await self._begin(job)
                 if not taken:
                     await self._queue.wait(self._patience)
-            except StoreUnavailable as error:
+            except (StoreUnavailable, RedisError) as error:
                 self._outage.seen(error)
                 await asyncio.sleep(random.uniform(0.2, 0.5))
 
@@ -261,6 +261,9 @@ class WokenWorker(Worker):
                 self._outage.seen(error)
                 # When Redis is back, leases want to be renewed before they are over.
                 pause = min(seconds, random.uniform(0.2, 0.5))
+            except RedisError as error:
+                # Not allowed, or a key that somebody broke by hand. Whoever mends it must not have to start us again.
+                logger.error("%s", error)
             await asyncio.sleep(pause)
 
     async def _drain(self, take: asyncio.Task[Any]) -> None:

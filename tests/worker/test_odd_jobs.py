@@ -116,3 +116,18 @@ async def test_a_job_whose_request_cannot_be_read_fails_at_once_and_alone(
         assert events[-1].fields()["error"]["code"] == "internal_error"
         assert (await house.ended(await house.submit("demo-fast")))[-1].type == "done"
         assert not one.task.done()
+
+
+async def test_a_key_that_somebody_broke_by_hand_ends_no_worker(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with demo_at(monkeypatch), working(settings_for(str(house.settings.redis_url), sweep=0.1)):
+        broken = await house.write("demo-fast", age=60)
+        await house.redis.delete(house.keys.job(broken))
+        await house.redis.set(house.keys.job(broken), "by hand")
+        await until(lambda: "WRONGTYPE" in caplog.text, "a sweep that meets it")
+        assert (await house.ended(await house.submit("demo-fast")))[-1].type == "done"
+        # Nobody starts it again when all is mended.
+        await house.redis.delete(house.keys.job(broken))
+        lost = await house.write("demo-fast", age=60)
+        assert (await house.ended(lost))[-1].type == "done"
