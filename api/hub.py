@@ -104,7 +104,7 @@ class Hub:
         with translated():
             await self._redis.publish(self._channel(job_id), _ERASED)
         if (feed := self._feeds.get(self._channel(job_id))) is not None:
-            self._drop(feed)  # one of an ended job hears nothing
+            self._drop(feed)  # its subscription may not be there yet
 
     async def close(self) -> None:
         """Ends all streams, without terminal events."""
@@ -132,9 +132,7 @@ class Hub:
             if record is None:
                 raise JobNotFound(f"There is no job {job_id}.")
             feed.cancel_on_disconnect = record.cancel_on_disconnect
-            if record.ended:
-                self._subscriber.unsubscribe(channel.decode())
-            else:
+            if not record.ended:  # else only an erase can come, which need not be waited for
                 # First the subscription, then the log: the other way round loses what comes between.
                 await subscribing
             await feed.start(position, record.last_seq)

@@ -218,14 +218,17 @@ async def test_a_job_that_is_none_is_not_found_and_leaves_nothing(settings: Sett
         assert repr(hub) == EMPTY
 
 
-async def test_an_ended_job_keeps_no_subscription(settings: Settings, log: Log, redis: ArqRedis) -> None:
+async def test_an_ended_job_that_somebody_erases_elsewhere_is_served_no_more(
+    settings: Settings, log: Log, redis: ArqRedis
+) -> None:
+    """Though its feed lingers, and each who comes back would keep it."""
     player = await Player.start(log)
     await player.say(3)
     await player.finish()
     channel = settings.keys.live(player.job_id)
 
-    async def silent() -> bool:
-        return not dict(await redis.pubsub_numsub(channel))[channel.encode()]
+    async def heard() -> bool:
+        return bool(dict(await redis.pubsub_numsub(channel))[channel.encode()])
 
     async with a_hub(settings) as hub:
         await until(lambda: "connected" in repr(hub), "a connection")
@@ -233,7 +236,12 @@ async def test_an_ended_job_keeps_no_subscription(settings: Settings, log: Log, 
         await client.watch(hub, player.job_id)
         check_stream(client.seen, 0, player.last)
         assert "feeds=1" in repr(hub)
-        await until(silent, "an UNSUBSCRIBE")
+        await until(heard, "a subscription")
+        await log.erase(player.job_id)
+        await redis.publish(channel, b"erased")
+        await until(lambda: repr(hub) == EMPTY, EMPTY)
+        with pytest.raises(JobNotFound):
+            await hub.feed(player.job_id, 0)
 
 
 async def test_a_closed_hub_ends_its_streams_and_takes_no_more(settings: Settings, log: Log) -> None:
