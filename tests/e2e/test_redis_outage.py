@@ -6,11 +6,12 @@ import asyncio
 
 import pytest
 
+from readalong.settings import Settings
 from tests.e2e.jobs import chat, paced, submit
 from tests.support.client import call
 from tests.support.history import assert_whole, text
 from tests.support.proxy import Proxy
-from tests.support.stack import Stack
+from tests.support.stack import SETTINGS, Stack
 from tests.support.waiting import until
 
 
@@ -110,3 +111,29 @@ async def test_a_worker_that_waits_for_redis_does_not_read_on_from_the_model(rou
     await job.cancel()
     assert (await job.ended())["status"] == "cancelled"
     await job.model_let_go()
+
+
+@pytest.mark.timeout(150)
+async def test_a_job_goes_on_after_thirty_seconds_without_redis_under_the_settings_that_nobody_changed() -> None:
+    """Redis is killed in mid-stream. Its lease, all time-outs and heartbeats have passed when it is back."""
+    usual = {
+        name: str(Settings.model_fields[name.removeprefix("READALONG_").lower()].default)
+        for name in SETTINGS
+        if name != "READALONG_MODEL"
+    }
+    with Stack(aof=True, apis=2, workers=2, settings=usual) as stack:
+        job = await submit(stack, paced(tokens=200, rate=20))
+        # None may lose his connection to the API.
+        watchers = [asyncio.create_task(job.watcher(url, resumes=False).run()) for url in stack.urls]
+        await job.reach(20)
+        stack.redis.kill()
+        cpu = [process.cpu_seconds for process in stack.processes]
+        await asyncio.sleep(30)  # the outage itself: there is nothing to wait for
+        used = [process.cpu_seconds - before for process, before in zip(stack.processes, cpu, strict=True)]
+        stack.redis.restart()
+        shown = await job.ended()
+        assert (shown["status"], shown["attempt"]) == ("done", 1)
+        assert_whole(stack.log_of(job.id), *[(await watching).history for watching in watchers])
+        assert len(stack.generations(job.question)) == 1
+        assert all(process.running for process in stack.processes)
+        assert max(used) <= 3, f"{used} s of CPU of thirty"
