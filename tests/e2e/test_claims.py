@@ -12,6 +12,7 @@ from tests.e2e.jobs import assert_unharmed, chat, paced, submit
 from tests.e2e.staged import STAGES, staged
 from tests.support.history import assert_whole, kinds, text
 from tests.support.proxy import Proxy, once
+from tests.support.servers import free_port
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
@@ -99,23 +100,63 @@ async def test_a_claim_that_comes_after_its_lease_does_not_fence_out_who_runs_th
     assert len(pair.generations(job.question)) == 1
 
 
-@pytest.mark.parametrize("how", ["killed", "killed for longer than the lease", "CLIENT KILL", "silent"])
-async def test_a_redis_that_goes_with_a_job_at_every_stage_costs_none_an_attempt(pair: Stack, how: str) -> None:
+def silence(pair: Stack) -> None:
+    assert pair.worker_route.do(lambda proxy: proxy.freeze(is_pipe)) >= 1
+
+
+#: What breaks Redis or the way to it at once, and what mends it, if it does not mend itself.
+FAULTS: dict[str, tuple[Callable[[Stack], object], Callable[[Stack], object] | None]] = {
+    "killed": (lambda pair: pair.redis.kill(), lambda pair: pair.redis.restart()),
+    "full": (
+        lambda pair: pair.redis.command("CONFIG", "SET", "maxmemory", "1"),
+        lambda pair: pair.redis.command("CONFIG", "SET", "maxmemory", "0"),
+    ),
+    "replica": (
+        lambda pair: pair.redis.command("REPLICAOF", "127.0.0.1", free_port()),
+        lambda pair: pair.redis.command("REPLICAOF", "NO", "ONE"),
+    ),
+    "slow": (
+        lambda pair: pair.worker_route.do(lambda proxy: setattr(proxy, "delay", 0.2)),
+        lambda pair: pair.worker_route.do(lambda proxy: setattr(proxy, "delay", 0.0)),
+    ),
+    "silent": (silence, None),
+    "CLIENT KILL": (
+        lambda pair: [
+            pair.redis.command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes") for kind in ("normal", "pubsub")
+        ],
+        None,
+    ),
+    "SCRIPT FLUSH": (lambda pair: pair.redis.command("SCRIPT", "FLUSH"), None),
+}
+
+
+@pytest.mark.parametrize(
+    ("how", "seconds"),
+    [
+        ("killed", 0),
+        ("killed", 2),  # longer than the lease
+        ("full", 2),
+        ("replica", 2),
+        ("slow", 2),
+        ("silent", 0),
+        ("CLIENT KILL", 0),
+        ("SCRIPT FLUSH", 0),
+    ],
+)
+async def test_a_redis_that_fails_with_a_job_at_every_stage_costs_none_an_attempt(
+    pair: Stack, how: str, seconds: int
+) -> None:
     """It comes back with all that it knew; each job is done, at its first attempt, after one call to the model."""
+    breaks, mends = FAULTS[how]
     with staged(pair) as one:
         await one.hold(on_worker_lost="fail")
-        if how == "CLIENT KILL":
-            for kind in ("normal", "pubsub"):
-                pair.redis.command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
-        elif how == "silent":
-            assert pair.worker_route.do(lambda proxy: proxy.freeze(is_pipe)) >= 1
-        else:
-            pair.redis.kill()
-        one.go(*STAGES)
-        if how.startswith("killed"):
-            if how != "killed":
-                await asyncio.sleep(2)  # the outage itself: there is nothing to wait for
-            await asyncio.to_thread(pair.redis.restart)
+        await asyncio.to_thread(breaks, pair)
+        try:
+            one.go(*STAGES)
+            await asyncio.sleep(seconds)  # the outage itself: there is nothing to wait for
+        finally:
+            if mends is not None:
+                await asyncio.to_thread(mends, pair)
         for stage in STAGES:
             job = one.jobs[stage]
             shown = await job.ended()
