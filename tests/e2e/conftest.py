@@ -52,6 +52,21 @@ def routed(running_routed: Stack) -> Iterator[Stack]:
     assert_no_traceback(running_routed)
 
 
+@pytest.fixture(scope="session")
+def running_pair() -> Iterator[Stack]:
+    settings = {"READALONG_REDIS_TIMEOUT": "0.5", "READALONG_HUB_HEARTBEAT": "0.2"}
+    with Stack(apis=1, workers=2, aof=True, routed=True, settings=settings) as stack:
+        yield stack
+
+
+@pytest.fixture
+def pair(running_pair: Stack) -> Iterator[Stack]:
+    """One API, two workers on one route, and a Redis that keeps what it was told."""
+    running_pair.heal()
+    yield running_pair
+    assert_no_traceback(running_pair)
+
+
 def assert_no_traceback(stack: Stack) -> None:
     """Whatever a test did to them, no process may have stumbled over it."""
     for process in stack.processes:

@@ -1,40 +1,17 @@
-"""Between a job's claim and its first append: the claim's reply is lost, Redis dies, connections are killed."""
+"""The claim of a job: its reply is lost, Redis dies with it, it comes too late."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.conftest import assert_no_traceback
 from tests.e2e.jobs import assert_unharmed, chat, paced, submit
-from tests.e2e.staged import STAGES, staged
-from tests.support.history import assert_whole, kinds, text
-from tests.support.proxy import Proxy, once
-from tests.support.servers import free_port
+from tests.support.history import assert_whole, kinds
+from tests.support.proxy import Proxy, is_pipe, once
 from tests.support.stack import Stack
 from tests.support.waiting import until
-
-
-@pytest.fixture(scope="module")
-def running_pair() -> Iterator[Stack]:
-    settings = {"READALONG_REDIS_TIMEOUT": "0.5", "READALONG_HUB_HEARTBEAT": "0.2"}
-    with Stack(apis=1, workers=2, aof=True, routed=True, settings=settings) as stack:
-        yield stack
-
-
-@pytest.fixture
-def pair(running_pair: Stack) -> Iterator[Stack]:
-    """One API, two workers on one route, and a Redis that keeps what it was told."""
-    running_pair.heal()
-    yield running_pair
-    assert_no_traceback(running_pair)
-
-
-def is_pipe(said: bytes) -> bool:
-    """Whether a connection is one that carries a worker's claims and appends."""
-    return b"EVALSHA" in said
 
 
 def fall_silent(proxy: Proxy) -> None:
@@ -98,70 +75,3 @@ async def test_a_claim_that_comes_after_its_lease_does_not_fence_out_who_runs_th
     assert_whole(pair.log_of(job.id))
     assert (shown["status"], shown["attempt"]) == ("cancelled", 1 + claimed)
     assert len(pair.generations(job.question)) == 1
-
-
-def silence(pair: Stack) -> None:
-    assert pair.worker_route.do(lambda proxy: proxy.freeze(is_pipe)) >= 1
-
-
-#: What breaks Redis or the way to it at once, and what mends it, if it does not mend itself.
-FAULTS: dict[str, tuple[Callable[[Stack], object], Callable[[Stack], object] | None]] = {
-    "killed": (lambda pair: pair.redis.kill(), lambda pair: pair.redis.restart()),
-    "full": (
-        lambda pair: pair.redis.command("CONFIG", "SET", "maxmemory", "1"),
-        lambda pair: pair.redis.command("CONFIG", "SET", "maxmemory", "0"),
-    ),
-    "replica": (
-        lambda pair: pair.redis.command("REPLICAOF", "127.0.0.1", free_port()),
-        lambda pair: pair.redis.command("REPLICAOF", "NO", "ONE"),
-    ),
-    "slow": (
-        lambda pair: pair.worker_route.do(lambda proxy: setattr(proxy, "delay", 0.2)),
-        lambda pair: pair.worker_route.do(lambda proxy: setattr(proxy, "delay", 0.0)),
-    ),
-    "silent": (silence, None),
-    "CLIENT KILL": (
-        lambda pair: [
-            pair.redis.command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes") for kind in ("normal", "pubsub")
-        ],
-        None,
-    ),
-    "SCRIPT FLUSH": (lambda pair: pair.redis.command("SCRIPT", "FLUSH"), None),
-}
-
-
-@pytest.mark.parametrize(
-    ("how", "seconds"),
-    [
-        ("killed", 0),
-        ("killed", 2),  # longer than the lease
-        ("full", 2),
-        ("replica", 2),
-        ("slow", 2),
-        ("silent", 0),
-        ("CLIENT KILL", 0),
-        ("SCRIPT FLUSH", 0),
-    ],
-)
-async def test_a_redis_that_fails_with_a_job_at_every_stage_costs_none_an_attempt(
-    pair: Stack, how: str, seconds: int
-) -> None:
-    """It comes back with all that it knew; each job is done, at its first attempt, after one call to the model."""
-    breaks, mends = FAULTS[how]
-    with staged(pair) as one:
-        await one.hold(on_worker_lost="fail")
-        await asyncio.to_thread(breaks, pair)
-        try:
-            one.go(*STAGES)
-            await asyncio.sleep(seconds)  # the outage itself: there is nothing to wait for
-        finally:
-            if mends is not None:
-                await asyncio.to_thread(mends, pair)
-        for stage in STAGES:
-            job = one.jobs[stage]
-            shown = await job.ended()
-            log = pair.log_of(job.id)
-            assert_whole(log)
-            assert (shown["status"], shown["attempt"], text(log)) == ("done", 1, job.text), stage
-            assert len(pair.generations(job.question)) == 1, stage
-        await one.is_idle()

@@ -223,6 +223,11 @@ def _command(buffer: bytes) -> tuple[list[bytes], int] | None:
     return words, len(buffer) - len(rest)
 
 
+def is_pipe(said: bytes) -> bool:
+    """Whether a connection is one that carries a worker's claims and appends."""
+    return b"EVALSHA" in said
+
+
 class Route:
     """A proxy in a thread of its own, for processes that outlive a test's loop. Leaving it ends the proxy."""
 
