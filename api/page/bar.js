@@ -6,6 +6,9 @@ import { copy } from "./share.js";
 
 const SILENCE = 3000; // milliseconds without an event after which it is no longer called streaming
 
+const KEYS = "Enter sends, Shift+Enter starts a new line";
+const WAIT = "To ask again, stop it or wait for its end";
+
 const $ = (id) => document.getElementById(id);
 
 /** Only when it changes: a screen reader would say it again. */
@@ -50,6 +53,7 @@ export class Bar {
     $("send").disabled = false;
     $("send").hidden = running;
     $("stop").hidden = !running;
+    set("keys", running ? WAIT : KEYS); // Enter does nothing meanwhile
     if (!running) this.stopping(false);
   }
 

@@ -154,6 +154,20 @@ def test_a_queued_job_can_be_stopped(browser: Browser, site: Site) -> None:
     assert browser.text("#send") == "Send"
 
 
+def test_a_question_waits_for_the_end_of_the_answer_before_and_the_page_says_so(browser: Browser, site: Site) -> None:
+    pen = ask(browser, site, "The first?").claim()
+    pen.say("Well")
+    browser.wait_text("#keys", "To ask again, stop it or wait")
+    mine = job_of(browser)
+    browser.type("#question", "The second?" + ENTER)
+    pen.end()
+    browser.wait_text("#keys", "Enter sends")
+    assert job_of(browser) == mine
+    assert browser.run("return document.getElementById('question').value") == "The second?"
+    browser.type("#question", ENTER)
+    browser.wait(lambda: job_of(browser) != mine, "the second question")
+
+
 def test_a_new_attempt_voids_the_text_and_says_so(browser: Browser, site: Site) -> None:
     """The words of a lost worker are not mixed with those of the next."""
     pen = ask(browser, site).claim()
