@@ -86,3 +86,32 @@ async def test_a_delay_holds_up_each_piece(resources: AsyncExitStack) -> None:
         writer.write(b"slow\n")
         assert await reader.readline() == b"slow\n"
         assert asyncio.get_running_loop().time() - begun >= 0.09
+
+
+async def test_what_was_half_open_when_it_healed_is_not_brought_back_by_a_later_resume(
+    resources: AsyncExitStack,
+) -> None:
+    """Its client has given it up long ago."""
+    async with proxied() as (proxy, heard):
+        _, writer = await connect(proxy, resources)
+        proxy.stall()
+        writer.write(b"lost\n")
+        await until(lambda: proxy.held, "the proxy has it")
+        proxy.heal()
+        proxy.stall()
+        proxy.resume()
+        await connect(proxy, resources)
+        assert heard == [b"hello\n", b"hello\n"]
+
+
+async def test_a_connection_that_is_being_made_goes_on_with_the_others(resources: AsyncExitStack) -> None:
+    """It was accepted in the stall, and its way to the server is there after the resume."""
+    async with proxied() as (proxy, _):
+        proxy.stall()
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        resources.callback(drop, writer)
+        writer.write(b"late\n")
+        while not proxy.accepted:  # noqa: ASYNC110  # turn by turn: it connects for one or two of them
+            await asyncio.sleep(0)
+        proxy.resume()
+        assert await reader.readline() == b"late\n"

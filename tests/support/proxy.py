@@ -38,7 +38,6 @@ class Proxy:
         self._stalling = False
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._clients: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
     @property
@@ -76,12 +75,15 @@ class Proxy:
     def heal(self) -> None:
         """Serves new connections again; those that were stalled stay half-open for ever, as behind a lost route."""
         self._stalling = False
+        for link in self._links:
+            link.lost = not link.flowing.is_set()
 
     def resume(self) -> None:
         """As `heal`, but what was stalled goes on, with all that was sent meanwhile: it was only late."""
         self._stalling = False
         for link in self._links:
-            link.flowing.set()
+            if not link.lost:
+                link.flowing.set()
 
     def mend(self) -> None:
         """Serves as usual; no connection stays half-open."""
@@ -107,8 +109,6 @@ class Proxy:
         self._server.close()
         self.refusing = True  # also of those that the loop has accepted and not yet told us
         self.cut()
-        for writer in self._clients:
-            writer.transport.abort()
         tasks = [*self._tasks]
         for task in tasks:
             task.cancel()
@@ -119,34 +119,34 @@ class Proxy:
         if self.refusing:
             writer.transport.abort()
             return
-        # Not left to the task: one that is cancelled before it begins, or while it connects, closes nothing.
-        self._clients.add(writer)
-        task = asyncio.create_task(self._serve(reader, writer, stalled=self._stalling))
+        # Not left to the task: one that is cancelled before it begins, or while it connects, closes nothing; and what is
+        # stalled must be there for `resume`.
+        link = _Link(writer)
+        if self._stalling:
+            link.flowing.clear()
+        self._links.add(link)
+        task = asyncio.create_task(self._serve(link, reader, writer))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: self._clients.discard(writer))
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, stalled: bool) -> None:
+        def ended(_: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            self._links.discard(link)
+            link.abort()
+
+        task.add_done_callback(ended)
+
+    async def _serve(self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:  # the server is away: so is what stands behind this connection
-            writer.transport.abort()
             return
-        link = _Link(writer, there_writer)
-        link.address = "{}:{}".format(*there_writer.get_extra_info("sockname"))
-        if stalled:
-            link.flowing.clear()
-        self._links.add(link)
-        try:
-            async with asyncio.TaskGroup() as group:
-                if self.admits is None:
-                    group.create_task(self._pump(link, reader, there_writer, None))
-                else:
-                    group.create_task(self._pump_commands(link, reader, there_writer))
-                group.create_task(self._pump(link, there_reader, writer, self._kept))
-        finally:
-            self._links.discard(link)
-            link.abort()
+        link.join(there_writer)
+        async with asyncio.TaskGroup() as group:
+            if self.admits is None:
+                group.create_task(self._pump(link, reader, there_writer, None))
+            else:
+                group.create_task(self._pump_commands(link, reader, there_writer))
+            group.create_task(self._pump(link, there_reader, writer, self._kept))
 
     def _kept(self, piece: bytes) -> bool:
         return self.keeps is None or self.keeps(piece)
@@ -190,15 +190,24 @@ class Proxy:
 
 
 class _Link:
-    """Both ends of one forwarded connection."""
+    """Both ends of one forwarded connection; of one that is being made the client's alone."""
 
-    def __init__(self, *writers: asyncio.StreamWriter) -> None:
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
         self.flowing = asyncio.Event()
         self.flowing.set()
         self.said = bytearray()
         self.address = ""
         self.aborted = False
-        self._writers = writers
+        #: Half-open for ever.
+        self.lost = False
+        self._writers = [writer]
+
+    def join(self, writer: asyncio.StreamWriter) -> None:
+        """Adds the server's end."""
+        self.address = "{}:{}".format(*writer.get_extra_info("sockname"))
+        self._writers.append(writer)
+        if self.aborted:
+            writer.transport.abort()
 
     def abort(self) -> None:
         self.aborted = True
