@@ -85,6 +85,10 @@ async def _known(services: Services, key: str, job_id: str, digest: str) -> tupl
     if tie.job_id == job_id:
         return job_id, None
     record = await services.log.record(tie.job_id)
+    if record is None and not tie.written and await services.log.flags([tie.job_id]):
+        # A copy of the submit's first command came late, after the job was erased.
+        await services.index.forget_key(key_digest(key))
+        return await _known(services, key, job_id, digest)
     if record is None and tie.written:
         # To write it again would be to generate it again.
         raise JobExpired(f"The job of this Idempotency-Key, {tie.job_id}, has expired.")

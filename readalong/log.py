@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from readalong.connection import translated
 from readalong.entries import Entry, ends, event_of, mapped, quotes, said, stored
-from readalong.errors import Fenced, UnknownSchema
+from readalong.errors import Fenced, JobNotFound, UnknownSchema
 from readalong.events import SCHEMA, SPAN, Draft, Event
 from readalong.link import pack
 from readalong.pipe import Pipe
@@ -88,6 +88,9 @@ class Submission(NamedTuple):
 
 _APPEND: Final = digest_of("append")
 
+#: Milliseconds for which copies of an erased job's submit are kept out: for so long the kernel of a machine that was
+#: cut off may go on sending what its process has given up (tcp_retries2).
+_ERASED_MS: Final = 900_000
 #: Keys that one look for forgotten flags goes through.
 _LOOKED_AT: Final = 1000
 #: The writer: `Claim.fence`, or the number of its attempt alone.
@@ -109,7 +112,10 @@ class Log:
         self._max_attempts = settings.max_attempts
 
     async def submit(self, new: Submission) -> tuple[bool, Record]:
-        """Creates the job unless its id exists. Answers whether it did, and the job."""
+        """Creates the job unless its id exists. Answers whether it did, and the job.
+
+        Raises JobNotFound for one that was erased, and StoreUnavailable.
+        """
         queued = {"job_id": new.job_id, "model": new.model, "created_at": rfc3339(new.created_at)}
         fields: dict[str, Argument] = {
             "schema": SCHEMA,
@@ -127,7 +133,8 @@ class Log:
             "submit", self._keys.of_job(new.job_id), self._ttl_ms, orjson.dumps(queued), *flat
         )
         record = parse(found)
-        assert record is not None  # the script answers the hash that it wrote
+        if record is None:
+            raise JobNotFound(f"Job {new.job_id} is erased.")
         return bool(created), record
 
     async def claim(self, job_id: str, worker: bytes, token: str, until: int = 0) -> Claim:
@@ -358,9 +365,8 @@ class Log:
         return [event_of(entry, whole) for entry in entries]
 
     async def erase(self, job_id: str) -> None:
-        """Deletes the record, the log and the flag."""
-        with translated():
-            await self._redis.unlink(*self._keys.of_job(job_id)[:3])
+        """Deletes the record and the log, and keeps late copies of the submit out."""
+        await self._run("erase", self._keys.of_job(job_id), _ERASED_MS)
 
 
 def encode(drafts: Sequence[Draft]) -> list[tuple[str, bytes]]:

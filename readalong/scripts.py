@@ -14,7 +14,18 @@ from readalong.connection import as_ours
 from readalong.pipe import Pipe
 
 #: Scripts of a job's log; they share lua/lib.lua and take the job's four keys, compact one more.
-LOG_SCRIPTS: Final = ("submit", "claim", "restore", "append", "finish", "cancel", "handover", "expire", "compact")
+LOG_SCRIPTS: Final = (
+    "submit",
+    "claim",
+    "restore",
+    "append",
+    "finish",
+    "cancel",
+    "handover",
+    "expire",
+    "compact",
+    "erase",
+)
 #: Those of the queue that share lua/leases.lua.
 LEASE_SCRIPTS: Final = ("take", "seize", "renew", "release")
 QUEUE_SCRIPTS: Final = (

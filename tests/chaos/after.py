@@ -21,6 +21,8 @@ _PAUSE: Final = 0.2
 _HUB: Final = re.compile(r"<Hub .+>")
 #: A worker's last take, which names jobs, lives so long.
 _SOON_MS: Final = int(10 * LEASE * 1000)
+#: For so long an erase leaves a mark.
+_MARK_MS: Final = 900_000
 #: How each type of value is read whole.
 _READS: Final[dict[str, Callable[[str], list[str]]]] = {
     "string": lambda key: ["GET", key],
@@ -86,7 +88,9 @@ async def traces(cluster: Cluster) -> list[str]:
     job = cluster.stack.keys.job("?").split("?")[0]
     async for key in redis.scan_iter(match="*", count=1000):
         if not cluster.erased.isdisjoint(_ID.findall(key)):
-            found.append(key)
+            # What keeps late copies of its submit out goes by itself.
+            if not (key.endswith(":cancel") and 0 <= await redis.pttl(key) <= _MARK_MS):
+                found.append(key)
         elif not key.startswith(job):
             found += [
                 f"{key}: {held}"

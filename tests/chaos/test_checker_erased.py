@@ -107,6 +107,33 @@ def test_a_planted_fault_of_an_erase_is_caught(plant: Change, rule: Rule, tmp_pa
     assert set(rules(made, tmp_path)) == {rule}
 
 
+TIE = "readalong:idempotency:98727a: id-j16 c0a448"
+
+
+@pytest.mark.parametrize(
+    ("trace", "kind", "begin", "excused"),
+    [
+        ("arq:retry:id-j16", "proxy_late", 81.0, True),
+        (TIE, "proxy_slow", 81.0, True),
+        (TIE, "redis_stop", 80.0, True),
+        (TIE, "redis_stop", 79.0, False),
+        (TIE, "redis_stop", 81.5, False),
+        (TIE, "proxy_cut", 81.0, False),
+        (f"{TIE} written", "proxy_late", 81.0, False),
+        ("arq:job:id-j16", "proxy_late", 81.0, False),
+        ("arq:retry:id-j1", "proxy_late", 81.0, False),
+    ],
+)
+def test_a_key_that_one_late_command_writes_is_excused_by_what_made_it_late_in_that_moment(
+    trace: str, kind: str, begin: float, excused: bool, tmp_path: Path
+) -> None:
+    """j16 was erased between 80.9 and 81.4."""
+    made = clean()
+    made.after["traces"].append(trace)
+    made.fault(kind, begin, begin + 1.0, "api-0")
+    assert rules(made, tmp_path) == ([] if excused else [Rule.LEAK])
+
+
 @pytest.mark.parametrize("tag", ["j16", "j17", "j18"])
 def test_a_job_that_nobody_erased_is_lost_and_its_calls_are_of_no_job(tag: str, tmp_path: Path) -> None:
     made = clean()

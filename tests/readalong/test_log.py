@@ -6,6 +6,7 @@ import orjson
 import pytest
 from arq.connections import ArqRedis
 
+from readalong.errors import JobNotFound
 from readalong.keys import Keys
 from readalong.log import Log
 from readalong.settings import Settings
@@ -39,11 +40,26 @@ async def test_of_a_job_that_is_gone_there_is_nothing_to_read(log: Log) -> None:
 
 
 async def test_erase_leaves_nothing_of_a_job_and_all_of_another(log: Log, redis: ArqRedis, keys: Keys) -> None:
+    """But the flag that keeps late copies of its submit out, for a while."""
     job_id, other = await running(log), await running(log)
     await log.cancel(job_id, "ann", 0)
     await log.erase(job_id)
     await log.erase(job_id)
-    assert sorted(await redis.keys("*")) == sorted(name.encode() for name in (keys.job(other), keys.events(other)))
+    left = (keys.job(other), keys.events(other), keys.cancel(job_id))
+    assert sorted(await redis.keys("*")) == sorted(name.encode() for name in left)
+    assert 0 < await redis.pttl(keys.cancel(job_id)) <= 900_000
+
+
+async def test_a_copy_of_the_submit_that_comes_after_the_erase_makes_no_job(
+    log: Log, redis: ArqRedis, keys: Keys
+) -> None:
+    """Sent again over a new connection when the first one was silent, whose network brought it after all."""
+    new = submission()
+    await log.submit(new)
+    await log.erase(new.job_id)
+    with pytest.raises(JobNotFound):
+        await log.submit(new)
+    assert await redis.keys("*") == [keys.cancel(new.job_id).encode()]
 
 
 async def test_records_come_in_the_order_asked_for_with_none_for_what_is_gone(log: Log) -> None:

@@ -97,9 +97,11 @@ async def test_nobody_writes_to_a_job_that_was_never_claimed(log: Log, redis: Ar
     assert await state(redis, keys, job_id) == before
 
 
-async def test_whoever_writes_to_a_job_that_is_gone_is_told_so_and_leaves_nothing(log: Log, redis: ArqRedis) -> None:
+async def test_whoever_writes_to_a_job_that_is_gone_is_told_so_and_leaves_nothing(
+    log: Log, redis: ArqRedis, keys: Keys
+) -> None:
     job_id = await running(log)
-    await log.erase(job_id)
+    await redis.delete(*keys.of_job(job_id))
     for call in (
         log.append(job_id, 1, 3, content("a")),
         log.finish(job_id, 1, 3, end(), {}),

@@ -119,8 +119,8 @@ class Proxy:
         if self.refusing:
             writer.transport.abort()
             return
-        # Not left to the task: one that is cancelled before it begins, or while it connects, closes nothing; and what is
-        # stalled must be there for `resume`.
+        # Not left to the task: one that is cancelled before it begins, or while it connects, closes nothing; and what
+        # is stalled must be there for `resume`.
         link = _Link(writer)
         if self._stalling:
             link.flowing.clear()

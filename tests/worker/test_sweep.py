@@ -157,7 +157,7 @@ async def test_a_submit_that_is_repeated_while_the_sweep_looks_is_not_forgotten(
 ) -> None:
     """The sweep has seen that the job is missing; its client comes back and writes it before that is acted upon."""
     job_id = await house.write(age=60)
-    await house.log.erase(job_id)
+    await house.redis.delete(*house.keys.of_job(job_id))
     look = house.log.standings
 
     async def standings(job_ids: Sequence[str]) -> list[Standing | None]:
