@@ -14,7 +14,8 @@ from api.line import Line
 from readalong.log import Log
 from tests.api.helpers import Player, check_stream
 from tests.api.serving import Site, Stream, a_site, on_valkey, short_settings, tcp_socket
-from tests.api.test_watcher import check_padded, live_objects
+from tests.api.test_gone_clients import live_objects
+from tests.api.test_watcher import check_padded
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
 from tests.support.waiting import until

@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
-from tests.page.browser import missing
+from collections.abc import Iterator
+
+import pytest
+
+from tests.page.browser import Browser, missing
+from tests.page.site import Site
 
 _MISSING = missing()
 
-collect_ignore = ["test_in_browser.py"] if _MISSING else []
+collect_ignore = ["test_in_browser.py", "test_in_browser_breaks.py"] if _MISSING else []
 
 
 def pytest_report_collectionfinish() -> str:
     if _MISSING:
         return f"page: not tested in a browser, there is no {' and no '.join(_MISSING)} on the PATH"
     return "page: tested in a browser too"
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    with Site() as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    with Browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(chromium: Browser, site: Site) -> Iterator[Browser]:
+    """On a fresh page; afterwards the console must be clean."""
+    chromium.go(site.url + "/")
+    chromium.complaints()
+    yield chromium
+    assert not chromium.complaints()

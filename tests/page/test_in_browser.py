@@ -2,62 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from readalong.events import Draft
 from tests.page.browser import Browser
-from tests.page.site import Pen, Site
+from tests.page.reader import ENTER, answer, ask, job_of
+from tests.page.site import Site
 
-ENTER = "\ue007"
 SHIFT = "\ue008"
 RELEASE = "\ue000"
-
-#: Whether the page asked for the job itself and was answered 503.
-_REFUSED = """
-    const asked = performance.getEntriesByType("resource");
-    return asked.some((each) => each.initiatorType === "fetch" && each.responseStatus === 503);"""
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with Site() as site:
-        yield site
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with Browser() as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(chromium: Browser, site: Site) -> Iterator[Browser]:
-    """On a fresh page; afterwards the console must be clean."""
-    chromium.go(site.url + "/")
-    chromium.complaints()
-    yield chromium
-    assert not chromium.complaints()
-
-
-def ask(browser: Browser, site: Site, question: str = "Why?") -> Pen:
-    """Types a question; answers its job, which waits in the queue."""
-    before = job_of(browser)
-    browser.type("#question", question + ENTER)
-    job_id = browser.wait(lambda: (now := job_of(browser)) != before and now, "job in the address")
-    browser.wait_text("#status", "Queued")
-    return site.job(str(job_id))
-
-
-def job_of(browser: Browser) -> str:
-    return str(browser.run("return new URLSearchParams(location.search).get('job') ?? ''"))
-
-
-def answer(browser: Browser) -> str:
-    """The text of the last answer, exactly."""
-    found = browser.run("return document.querySelector('.turn:last-child .answer')?.textContent ?? ''")
-    return str(found)
 
 
 def open_second_tab(browser: Browser) -> tuple[str, str]:
@@ -272,36 +223,6 @@ def test_a_follow_up_sends_the_conversation_and_a_link_brings_it_back(browser: B
     assert job_of(browser) == ""
 
 
-def test_a_repeat_after_a_lost_reply_is_one_job(browser: Browser, site: Site) -> None:
-    """The page sends the same key again."""
-    browser.run("""
-        const real = fetch; window.replies = [];
-        window.fetch = async (...args) => {
-          const reply = await real(...args);
-          window.replies.push((await reply.clone().json()).id);
-          if (window.replies.length < 3) throw new TypeError("lost");
-          return reply;
-        };""")
-    pen = ask(browser, site)
-    assert browser.run("return window.replies") == [pen.id] * 3
-
-
-def test_sending_again_after_a_failure_is_one_job(browser: Browser, site: Site) -> None:
-    """The reader sees a failure, though the job was made, and presses Enter once more."""
-    browser.run("""
-        const real = fetch; window.replies = [];
-        window.fetch = async (...args) => {
-          const reply = await real(...args);
-          window.replies.push((await reply.clone().json()).id);
-          return window.replies.length < 2 ? new Response("{}", { status: 500 }) : reply;
-        };""")
-    browser.type("#question", "Why?" + ENTER)
-    browser.wait_text("#problem", "500")
-    browser.type("#question", ENTER)
-    browser.wait_text("#status", "Queued")
-    assert browser.run("return window.replies") == [job_of(browser)] * 2
-
-
 def test_it_works_where_the_context_is_not_secure(browser: Browser, site: Site) -> None:
     """On plain http from another device there is no clipboard and no randomUUID."""
     browser.run("""
@@ -312,72 +233,6 @@ def test_it_works_where_the_context_is_not_secure(browser: Browser, site: Site) 
     browser.click("#copy")
     browser.wait_text("#copy", "Copied")
     assert browser.run("return window.copied") == browser.run("return location.href")
-
-
-def test_an_api_that_restarts_costs_nothing(browser: Browser, site: Site) -> None:
-    """The page says that it reconnects, comes back to its position, and has each word once."""
-    pen = ask(browser, site).claim()
-    pen.say("before ")
-    browser.wait_text("#status", "Streaming")
-    site.stop_api()
-    try:
-        browser.wait_text("#away", "reconnecting")
-        pen.say("meanwhile ")
-    finally:
-        site.start_api()
-    browser.wait(lambda: answer(browser) == "before meanwhile ", "the missed piece", 30)
-    assert browser.text("#away") == ""
-    pen.say("after")
-    pen.end()
-    browser.wait_text("#status", "Done")
-    assert answer(browser) == "before meanwhile after"
-
-
-def test_a_refused_reconnection_is_tried_again(browser: Browser, site: Site) -> None:
-    """EventSource gives up for good after the 503 of an API whose Redis is away; the page makes a new one."""
-    pen = ask(browser, site).claim()
-    pen.say("one ")
-    browser.wait_text("#status", "Streaming")
-    browser.run("""
-        const Real = EventSource; window.opened = [];
-        window.EventSource = class extends Real {
-          constructor(url) { super(url); window.opened.push(url); }
-        };""")
-    site.pause_redis()
-    try:
-        site.stop_api()
-        site.start_api()
-        browser.wait(lambda: browser.run(_REFUSED), "refused look at the job", 30)
-        assert browser.text("#away") == "reconnecting…"
-    finally:
-        site.resume_redis()
-    pen.say("two ")
-    browser.wait(lambda: answer(browser) == "one two ", "the missed piece", 30)
-    assert browser.run("return window.opened.at(-1)") == f"v1/jobs/{pen.id}/events?after=3"
-    pen.end()
-    browser.wait_text("#status", "Done")
-
-
-def test_an_unknown_job_is_said_to_be_one(browser: Browser, site: Site) -> None:
-    """With the API's own words, and the page stays usable."""
-    browser.go(f"{site.url}/?job=AAAAAAAAAAAAAAAAAAAAAA")
-    browser.wait_text("#problem", "There is no job")
-    ask(browser, site)
-    assert browser.text("#problem") == ""
-
-
-def test_an_erased_job_ends_the_watching(browser: Browser, site: Site) -> None:
-    """A page that comes back to it says so, and does not try for ever."""
-    pen = ask(browser, site).claim()
-    pen.say("some ")
-    browser.wait_text("#status", "Streaming")
-    site.stop_api()
-    browser.wait_text("#away", "reconnecting")
-    site.run(site.log.erase(pen.id))
-    site.start_api()
-    browser.wait_text("#problem", pen.id, 30)
-    browser.wait_text("#status", "Failed")
-    assert answer(browser) == "some "
 
 
 def test_enter_sends_and_shift_enter_does_not(browser: Browser) -> None:
@@ -416,18 +271,6 @@ def test_it_fits_a_phone(browser: Browser, site: Site) -> None:
         assert browser.run("return document.scrollingElement.scrollWidth") == 360
     finally:
         browser.devtools("Emulation.clearDeviceMetricsOverride")
-
-
-def test_an_event_that_comes_again_changes_nothing(browser: Browser) -> None:
-    """Numbers rise; what is not newer than the position was seen."""
-    script = """
-        return import("/page/fold.js").then(({ apply, nothing, text }) => {
-          const state = nothing();
-          const news = [[1, "a"], [3, "b"], [3, "b"], [2, "c"]].map(
-            ([seq, content]) => apply(state, seq, "content", { content }));
-          return [news, text(state), state.position];
-        });"""
-    assert browser.run(script) == [[True, True, False, False], "ab", 3]
 
 
 def test_the_rate_is_that_of_the_last_four_seconds(browser: Browser) -> None:

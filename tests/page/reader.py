@@ -1,0 +1,27 @@
+"""What a reader does at the page, and sees there."""
+
+from __future__ import annotations
+
+from tests.page.browser import Browser
+from tests.page.site import Pen, Site
+
+ENTER = "\ue007"
+
+
+def ask(browser: Browser, site: Site, question: str = "Why?") -> Pen:
+    """Types a question; answers its job, which waits in the queue."""
+    before = job_of(browser)
+    browser.type("#question", question + ENTER)
+    job_id = browser.wait(lambda: (now := job_of(browser)) != before and now, "job in the address")
+    browser.wait_text("#status", "Queued")
+    return site.job(str(job_id))
+
+
+def job_of(browser: Browser) -> str:
+    return str(browser.run("return new URLSearchParams(location.search).get('job') ?? ''"))
+
+
+def answer(browser: Browser) -> str:
+    """The text of the last answer, exactly."""
+    found = browser.run("return document.querySelector('.turn:last-child .answer')?.textContent ?? ''")
+    return str(found)

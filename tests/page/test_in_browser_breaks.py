@@ -1,0 +1,120 @@
+"""What breaks around the page in a real browser: lost replies, an API that restarts, jobs that are not there."""
+
+from __future__ import annotations
+
+from tests.page.browser import Browser
+from tests.page.reader import ENTER, answer, ask, job_of
+from tests.page.site import Site
+
+#: Whether the page asked for the job itself and was answered 503.
+_REFUSED = """
+    const asked = performance.getEntriesByType("resource");
+    return asked.some((each) => each.initiatorType === "fetch" && each.responseStatus === 503);"""
+
+
+def test_a_repeat_after_a_lost_reply_is_one_job(browser: Browser, site: Site) -> None:
+    """The page sends the same key again."""
+    browser.run("""
+        const real = fetch; window.replies = [];
+        window.fetch = async (...args) => {
+          const reply = await real(...args);
+          window.replies.push((await reply.clone().json()).id);
+          if (window.replies.length < 3) throw new TypeError("lost");
+          return reply;
+        };""")
+    pen = ask(browser, site)
+    assert browser.run("return window.replies") == [pen.id] * 3
+
+
+def test_sending_again_after_a_failure_is_one_job(browser: Browser, site: Site) -> None:
+    """The reader sees a failure, though the job was made, and presses Enter once more."""
+    browser.run("""
+        const real = fetch; window.replies = [];
+        window.fetch = async (...args) => {
+          const reply = await real(...args);
+          window.replies.push((await reply.clone().json()).id);
+          return window.replies.length < 2 ? new Response("{}", { status: 500 }) : reply;
+        };""")
+    browser.type("#question", "Why?" + ENTER)
+    browser.wait_text("#problem", "500")
+    browser.type("#question", ENTER)
+    browser.wait_text("#status", "Queued")
+    assert browser.run("return window.replies") == [job_of(browser)] * 2
+
+
+def test_an_api_that_restarts_costs_nothing(browser: Browser, site: Site) -> None:
+    """The page says that it reconnects, comes back to its position, and has each word once."""
+    pen = ask(browser, site).claim()
+    pen.say("before ")
+    browser.wait_text("#status", "Streaming")
+    site.stop_api()
+    try:
+        browser.wait_text("#away", "reconnecting")
+        pen.say("meanwhile ")
+    finally:
+        site.start_api()
+    browser.wait(lambda: answer(browser) == "before meanwhile ", "the missed piece", 30)
+    assert browser.text("#away") == ""
+    pen.say("after")
+    pen.end()
+    browser.wait_text("#status", "Done")
+    assert answer(browser) == "before meanwhile after"
+
+
+def test_a_refused_reconnection_is_tried_again(browser: Browser, site: Site) -> None:
+    """EventSource gives up for good after the 503 of an API whose Redis is away; the page makes a new one."""
+    pen = ask(browser, site).claim()
+    pen.say("one ")
+    browser.wait_text("#status", "Streaming")
+    browser.run("""
+        const Real = EventSource; window.opened = [];
+        window.EventSource = class extends Real {
+          constructor(url) { super(url); window.opened.push(url); }
+        };""")
+    site.pause_redis()
+    try:
+        site.stop_api()
+        site.start_api()
+        browser.wait(lambda: browser.run(_REFUSED), "refused look at the job", 30)
+        assert browser.text("#away") == "reconnecting…"
+    finally:
+        site.resume_redis()
+    pen.say("two ")
+    browser.wait(lambda: answer(browser) == "one two ", "the missed piece", 30)
+    assert browser.run("return window.opened.at(-1)") == f"v1/jobs/{pen.id}/events?after=3"
+    pen.end()
+    browser.wait_text("#status", "Done")
+
+
+def test_an_unknown_job_is_said_to_be_one(browser: Browser, site: Site) -> None:
+    """With the API's own words, and the page stays usable."""
+    browser.go(f"{site.url}/?job=AAAAAAAAAAAAAAAAAAAAAA")
+    browser.wait_text("#problem", "There is no job")
+    ask(browser, site)
+    assert browser.text("#problem") == ""
+
+
+def test_an_erased_job_ends_the_watching(browser: Browser, site: Site) -> None:
+    """A page that comes back to it says so, and does not try for ever."""
+    pen = ask(browser, site).claim()
+    pen.say("some ")
+    browser.wait_text("#status", "Streaming")
+    site.stop_api()
+    browser.wait_text("#away", "reconnecting")
+    site.run(site.log.erase(pen.id))
+    site.start_api()
+    browser.wait_text("#problem", pen.id, 30)
+    browser.wait_text("#status", "Failed")
+    assert answer(browser) == "some "
+
+
+def test_an_event_that_comes_again_changes_nothing(browser: Browser) -> None:
+    """Numbers rise; what is not newer than the position was seen."""
+    script = """
+        return import("/page/fold.js").then(({ apply, nothing, text }) => {
+          const state = nothing();
+          const news = [[1, "a"], [3, "b"], [3, "b"], [2, "c"]].map(
+            ([seq, content]) => apply(state, seq, "content", { content }));
+          return [news, text(state), state.position];
+        });"""
+    assert browser.run(script) == [[True, True, False, False], "ab", 3]
