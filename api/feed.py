@@ -184,7 +184,7 @@ class Feed:
         [standing] = await self._log.standings([self.job_id])
         if standing is None:
             return True
-        if standing[0] not in ENDED:
+        if standing.status not in ENDED:
             return False
         await self._read_on()  # it may have ended since the log was read
         return not self._window.ended

@@ -53,7 +53,7 @@ def run(port: int) -> int:
             for text in texts:
                 frame = b"data: %b\n\n" % text
                 for watcher in watchers:
-                    with suppress(BlockingIOError, ConnectionError):
+                    with suppress(BlockingIOError, ConnectionError):  # a reader that is full or gone
                         os.write(watcher, frame)
                 os.write(key.fd, _TAKEN)
 

@@ -48,7 +48,7 @@ def test_a_line_that_comes_twice_is_a_repeat(place: int, tmp_path: Path) -> None
 )
 def test_a_line_that_says_what_the_log_does_not_is_caught(data: object, tmp_path: Path) -> None:
     made = clean()
-    text = data if isinstance(data, str) else dumped(data)  # type: ignore[arg-type]
+    text = data if isinstance(data, str) else dumped(data)  # type: ignore[arg-type]  # a dictionary here
     made.clients[lines_of(made, "j13")[0]]["data"] = text
     assert rules(made, tmp_path) == [Rule.BYTES]
 

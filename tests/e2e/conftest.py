@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from tests.support.servers import free_port
 from tests.support.stack import Stack
 
 
@@ -18,9 +19,7 @@ def running_stack() -> Iterator[Stack]:
 @pytest.fixture
 def stack(running_stack: Stack) -> Iterator[Stack]:
     """The stack, whole, with an empty Redis."""
-    running_stack.heal()
-    yield running_stack
-    assert_no_traceback(running_stack)
+    yield from healed(running_stack)
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +31,7 @@ def running_keeper() -> Iterator[Stack]:
 @pytest.fixture
 def keeper(running_keeper: Stack) -> Iterator[Stack]:
     """One API, one worker, and a Redis that keeps what it was told when it is killed: for the tests that do."""
-    running_keeper.heal()
-    yield running_keeper
-    assert_no_traceback(running_keeper)
+    yield from healed(running_keeper)
 
 
 @pytest.fixture(scope="session")
@@ -47,9 +44,7 @@ def running_routed() -> Iterator[Stack]:
 @pytest.fixture
 def routed(running_routed: Stack) -> Iterator[Stack]:
     """One API and one worker whose ways to Redis can be cut, slowed and lost, one connection or all."""
-    running_routed.heal()
-    yield running_routed
-    assert_no_traceback(running_routed)
+    yield from healed(running_routed)
 
 
 @pytest.fixture(scope="session")
@@ -62,9 +57,20 @@ def running_pair() -> Iterator[Stack]:
 @pytest.fixture
 def pair(running_pair: Stack) -> Iterator[Stack]:
     """One API, two workers on one route, and a Redis that keeps what it was told."""
-    running_pair.heal()
-    yield running_pair
-    assert_no_traceback(running_pair)
+    yield from healed(running_pair)
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    """Where a test serves a model of its own."""
+    return free_port()
+
+
+def healed(stack: Stack) -> Iterator[Stack]:
+    """A stack that tests share, for one of them: whole, with an empty Redis, and without a stumble at the end."""
+    stack.heal()
+    yield stack
+    assert_no_traceback(stack)
 
 
 def assert_no_traceback(stack: Stack) -> None:

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.e2e.conftest import assert_no_traceback
+from tests.e2e.conftest import healed
 from tests.e2e.jobs import Job, chat, paced, submit
 from tests.support.client import Response, call
 from tests.support.stack import Stack
@@ -36,9 +36,7 @@ def running_mayfly() -> Iterator[Stack]:
 @pytest.fixture
 def stack(running_mayfly: Stack) -> Iterator[Stack]:
     """One worker, and the shortest lives that can be set."""
-    running_mayfly.heal()
-    yield running_mayfly
-    assert_no_traceback(running_mayfly)
+    yield from healed(running_mayfly)
 
 
 async def test_after_its_retention_nothing_of_a_job_is_left(stack: Stack) -> None:

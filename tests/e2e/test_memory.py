@@ -17,7 +17,7 @@ from readalong.states import ENDED
 from tests.e2e.jobs import Job, chat, submit
 from tests.support.history import assert_whole, text
 from tests.support.processes import Process
-from tests.support.servers import free_port
+from tests.support.servers import served
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
@@ -28,11 +28,6 @@ pytestmark = pytest.mark.skipif(
 #: Bytes of a piece of the model's answers, and what the limited worker may have beyond what it has.
 PIECE = 65_536
 ROOM = 16 * 1_048_576
-
-
-@pytest.fixture(scope="module")
-def port() -> int:
-    return free_port()
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +71,8 @@ async def talker(port: int) -> AsyncIterator[None]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", port)
-    try:
+    async with served(port, answer):
         yield
-    finally:
-        server.close()
-        await server.wait_closed()
 
 
 def chunk(delta: dict[str, str], finish_reason: str | None = None) -> bytes:

@@ -14,19 +14,14 @@ from tests.e2e.jobs import chat, paced, submit
 from tests.support.client import call
 from tests.support.history import assert_whole
 from tests.support.model import REFUSALS
-from tests.support.servers import free_port
+from tests.support.servers import served
 from tests.support.stack import SECRET, Stack
 
 
 @pytest.fixture(scope="module")
-def model_port() -> int:
-    return free_port()
-
-
-@pytest.fixture(scope="module")
-def strange(model_port: int) -> Iterator[Stack]:
+def strange(port: int) -> Iterator[Stack]:
     """A stack whose model is the test's own server, while there is one."""
-    with Stack(model_url=f"http://127.0.0.1:{model_port}/v1") as stack:
+    with Stack(model_url=f"http://127.0.0.1:{port}/v1") as stack:
         yield stack
         assert_no_traceback(stack)
 
@@ -54,12 +49,8 @@ async def parrot(port: int) -> AsyncIterator[list[str]]:
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", port)
-    try:
+    async with served(port, answer):
         yield keys
-    finally:
-        server.close()
-        await server.wait_closed()
 
 
 async def test_a_model_that_is_not_there_fails_the_job_which_may_be_tried_again(strange: Stack) -> None:
@@ -82,10 +73,10 @@ async def test_a_model_that_is_not_there_fails_the_job_which_may_be_tried_again(
     ],
 )
 async def test_a_refusal_that_quotes_the_key_is_told_without_it(
-    strange: Stack, model_port: int, status: int, code: str, retryable: bool
+    strange: Stack, port: int, status: int, code: str, retryable: bool
 ) -> None:
     """In the log, the hash, every answer and every process's output; 200 is an error in mid-stream."""
-    async with parrot(model_port) as keys:
+    async with parrot(port) as keys:
         job = await submit(strange, chat(f"parrot-{status}"))
         watcher = await job.watcher().run()
         shown = await job.ended()

@@ -12,14 +12,9 @@ import pytest
 from tests.e2e.conftest import assert_no_traceback
 from tests.e2e.jobs import chat, submit
 from tests.support.history import assert_whole, kinds
-from tests.support.servers import free_port
+from tests.support.servers import served
 from tests.support.stack import Stack
 from tests.support.waiting import until
-
-
-@pytest.fixture(scope="module")
-def port() -> int:
-    return free_port()
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +60,11 @@ class Served:
 @asynccontextmanager
 async def endless(port: int, rubbish: Rubbish) -> AsyncIterator[Served]:
     """A server that sends it until the client closes."""
-    served = Served()
+    seen = Served()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        served.requests += 1
+        seen.requests += 1
         head = f"HTTP/1.1 200 OK\r\nContent-Type: {rubbish.content_type}\r\nConnection: close\r\n\r\n"
         writer.write(head.encode())
         try:
@@ -78,16 +73,12 @@ async def endless(port: int, rubbish: Rubbish) -> AsyncIterator[Served]:
                 await writer.drain()
                 await asyncio.sleep(rubbish.pause)
         except ConnectionError:
-            served.closed += 1
+            seen.closed += 1
         finally:
             writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", port)
-    try:
-        yield served
-    finally:
-        server.close()
-        await server.wait_closed()
+    async with served(port, answer):
+        yield seen
 
 
 @pytest.mark.parametrize("rubbish", RUBBISH, ids=lambda rubbish: rubbish.name)

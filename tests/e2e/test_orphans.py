@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import assert_no_traceback
+from tests.e2e.conftest import healed
 from tests.e2e.jobs import Job, chat, submit
 from tests.e2e.test_cancelling import assert_cancelled
 from tests.support.client import Response
@@ -40,9 +40,7 @@ def running_pair() -> Iterator[Stack]:
 @pytest.fixture
 def stack(running_pair: Stack) -> Iterator[Stack]:
     """Two APIs and two workers with the least grace."""
-    running_pair.heal()
-    yield running_pair
-    assert_no_traceback(running_pair)
+    yield from healed(running_pair)
 
 
 def endless(**more: Any) -> dict[str, Any]:

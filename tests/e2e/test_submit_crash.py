@@ -18,7 +18,7 @@ from readalong.log import Log, Submission
 from readalong.pipe import Pipe
 from readalong.queue import Queue
 from readalong.settings import Settings
-from tests.e2e.conftest import assert_no_traceback
+from tests.e2e.conftest import healed
 from tests.e2e.jobs import Job, paced, submit
 from tests.support.client import Cut, call
 from tests.support.history import assert_whole
@@ -42,9 +42,7 @@ def running_pair() -> Iterator[Stack]:
 @pytest.fixture
 def stack(running_pair: Stack) -> Iterator[Stack]:
     """Two APIs and two workers."""
-    running_pair.heal()
-    yield running_pair
-    assert_no_traceback(running_pair)
+    yield from healed(running_pair)
 
 
 class Dead:

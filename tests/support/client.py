@@ -165,7 +165,7 @@ class Response:
 
     async def __aexit__(self, *_: object) -> None:
         self._writer.close()
-        with suppress(ConnectionError):
+        with suppress(ConnectionError):  # it is closed either way
             await self._writer.wait_closed()
 
 

@@ -154,7 +154,7 @@ class Process:
     def wait(self) -> int | None:
         """Its exit code; None if it does not end within 10 s."""
         assert self._process is not None, f"{self.name} was never started"
-        with suppress(subprocess.TimeoutExpired):
+        with suppress(subprocess.TimeoutExpired):  # the answer says so
             return self._process.wait(_END_WITHIN)
         return None
 

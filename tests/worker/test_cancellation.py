@@ -214,7 +214,7 @@ class Stage:
 
 def scheduled() -> list[asyncio.TimerHandle]:
     """The timers of runs that the loop still holds."""
-    handles: list[asyncio.TimerHandle] = getattr(asyncio.get_running_loop(), "_scheduled")  # noqa: B009
+    handles: list[asyncio.TimerHandle] = getattr(asyncio.get_running_loop(), "_scheduled")  # noqa: B009  # mypy knows no such attribute
     return [handle for handle in handles if "_watch_time" in repr(handle)]
 
 
