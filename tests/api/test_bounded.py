@@ -182,8 +182,10 @@ async def test_thousands_of_streams_that_come_and_go_leave_nothing(
         (pid,) = await api.wait_for_serving()
         await until(lambda: redis_server.command("PUBSUB", "CHANNELS"), "the hub's own channel")
         channels = redis_server.command("PUBSUB", "CHANNELS")
-        memory = []
-        for _ in range(4):
+        memory: list[int] = []
+        # How much the allocator takes at first depends on how many come at the same moment; then it has enough for all.
+        while len(memory) < 3 or memory[-1] - memory[-3] >= 512:
+            assert len(memory) < 10, f"KB after each thousand: {memory}"
             players = [await Player.start(log) for _ in range(10)]
             for _ in range(5):
                 listeners = [Listener(player) for player in players for _ in range(20)]
@@ -195,4 +197,3 @@ async def test_thousands_of_streams_that_come_and_go_leave_nothing(
                     listener.leave()
             await until(lambda: redis_server.command("PUBSUB", "CHANNELS") == channels, "no channel of a job")
             memory.append(memory_kb(pid))
-        assert memory[-1] - memory[0] < 1024, f"KB after each thousand: {memory}"
