@@ -84,8 +84,9 @@ class Child:
         self._reading = asyncio.create_task(self._read(read))
 
     async def ended(self) -> None:
-        """Returns when the process has ended and its last lines are here."""
-        assert self._process is not None, "not started"
+        """Returns when the process has ended and its last lines are here; at once if it could not be started."""
+        if self._process is None:
+            return
         await self._process.wait()
         if self._reading is not None:
             # A grandchild that lives on would hold the pipe for ever.

@@ -73,9 +73,8 @@ class Household:
                 await self._stop([child for child in self.children if child.role == role])
         finally:
             self.kill()
-            for child in self.children:
-                if child.running:
-                    await child.ended()
+            # Those too whose process is gone: their pipe may be open still, and somebody reads it.
+            await asyncio.gather(*(child.ended() for child in self.children))
             if self._guard is not None:
                 await self._guard.wait()
             for watcher in self._watchers:

@@ -143,6 +143,21 @@ async def test_grandchildren_end_too() -> None:
     assert members(group) == []
 
 
+async def test_a_grandchild_that_left_the_group_is_not_waited_for() -> None:
+    """It holds the pipe that its parent wrote to. The household ends all the same, and reads the pipe no more."""
+    code = (
+        "import subprocess, sys, time; "
+        f"print(subprocess.Popen([sys.executable, '-c', {SLEEPS!r}], start_new_session=True).pid); "
+        "print('up'); time.sleep(60)"
+    )
+    async with Household(ORDER, lambda _: None) as household:
+        await up(household, child("parent", code))
+        group = group_of(household)
+        grandchild = int(household.children[0].lines[0])
+    assert members(group) == []
+    os.kill(grandchild, signal.SIGKILL)
+
+
 async def test_a_guard_that_is_killed_is_a_failure() -> None:
     """Without the guard nobody would end the others: the demo ends while it can, and ends them itself."""
     async with Household(ORDER, lambda _: None) as household:

@@ -133,7 +133,7 @@ async def test_a_cancel_ends_a_wait_for_a_model_that_asked_for_patience(stack: S
 
 
 async def test_an_erased_job_is_cancelled_first_and_nothing_of_it_is_left(stack: Stack) -> None:
-    """Its watchers see the end; afterwards no key of Redis names it."""
+    """Its watchers see the end; afterwards no key of Redis names it but the mark that keeps a late submit out."""
     job = await submit(stack, chat("demo-endless"))
     watcher = asyncio.create_task(job.watcher(resumes=False).run())
     await job.reach(5)
@@ -147,7 +147,9 @@ async def test_an_erased_job_is_cancelled_first_and_nothing_of_it_is_left(stack:
         named = (stack.keys.jobs, stack.keys.open, stack.keys.queue)
         return keys + [name for name in named if stack.redis.command("ZSCORE", name, job.id) is not None]
 
-    await until(lambda: not left(), "nothing to be left")
+    mark = stack.keys.cancel(job.id)
+    await until(lambda: left() == [mark], "nothing to be left but the mark")
+    assert 0 < stack.redis.command("PTTL", mark) <= 900_000
     assert await _erase(job) == 404
 
 
