@@ -1,4 +1,5 @@
-"""Breaks the cluster, at random from a seed: kills, stops, restarts, drains, cuts, silences, delays. Some overlap."""
+"""Breaks the cluster, at random from a seed: kills, stops, restarts, drains, fills, cuts, silences, delays. Some
+overlap."""
 
 from __future__ import annotations
 
@@ -45,6 +46,8 @@ class Nemesis:
             self._api_stop: 2,
             self._redis_kill: 3,
             self._redis_stop: 2,
+            self._redis_full: 2,
+            self._redis_replica: 2,
             self._proxy_cut: 4,
             self._proxy_silent: 4,
             self._proxy_late: 3,
@@ -139,20 +142,40 @@ class Nemesis:
                 finally:
                     os.kill(pid, signal.SIGCONT)
 
+    async def _redis_full(self, dice: Random) -> None:
+        await self._refuse("redis_full", "CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", dice)
+
+    async def _redis_replica(self, dice: Random) -> None:
+        """Of a master that is not there."""
+        await self._refuse("redis_replica", "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", dice)
+
+    async def _refuse(self, kind: str, breaks: str, mends: str, dice: Random) -> None:
+        """Between these two commands Redis answers, and takes no writes."""
+        if _REDIS not in self._cluster.held:
+            async with self._fault(kind, _REDIS, _REDIS):
+                await self._tell(breaks)
+                try:
+                    await self._pause(dice.uniform(0.3, 6))
+                finally:
+                    await self._tell(mends)
+
     async def _client_kill(self, dice: Random) -> None:
         kind = dice.choice(("normal", "pubsub"))
-        await self._command("client_kill", kind, "CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+        await self._command("client_kill", kind, f"CLIENT KILL TYPE {kind} SKIPME yes")
 
     async def _script_flush(self, _: Random) -> None:
-        await self._command("script_flush", _REDIS, "SCRIPT", "FLUSH")
+        await self._command("script_flush", _REDIS, "SCRIPT FLUSH")
 
-    async def _command(self, kind: str, target: str, *words: str) -> None:
+    async def _command(self, kind: str, target: str, command: str) -> None:
         if _REDIS not in self._cluster.held:
             async with self._fault(kind, target, _REDIS):
-                try:
-                    await self._cluster.redis.execute_command(*words)
-                except (RedisError, OSError) as error:
-                    self._history.trouble(f"{words}: {error!r}")
+                await self._tell(command)
+
+    async def _tell(self, command: str) -> None:
+        try:
+            await self._cluster.redis.execute_command(*command.split())
+        except (RedisError, OSError) as error:
+            self._history.trouble(f"{command}: {error!r}")
 
     async def _proxy_cut(self, dice: Random) -> None:
         async with self._links("proxy_cut", dice) as proxies:

@@ -47,6 +47,7 @@ LATE_CLOSE: list[tuple[str, Change, bool]] = [
     ("an API was cut off", fault("proxy_silent", 0.9, 2.0, "api-0"), False),
     ("an API was killed", fault("api_kill", 0.9, 2.0, "api-0"), False),
     ("Redis was away", fault("redis_kill", 0.9, 2.0, "redis"), True),
+    ("Redis was full", fault("redis_full", 0.9, 2.0, "redis"), True),
     ("a connection was killed", fault("client_kill", 0.9, None, "redis"), False),
     ("the machine was busy", lag(1.5, 1.0), True),
     ("the machine was not as busy", lag(1.5, 0.1), False),
@@ -179,7 +180,7 @@ def test_an_answer_that_takes_longer_than_a_job_may_explains_its_time_out(tmp_pa
     assert rules(made, tmp_path) == []
 
 
-@pytest.mark.parametrize("behaviour", ["429", "500", "cut", "reset", "close-early"])
+@pytest.mark.parametrize("behaviour", ["429", "500", "error", "cut", "reset", "close-early"])
 def test_a_model_that_must_be_asked_again_explains_a_late_first_token_once_the_time_for_it_is_over(
     behaviour: str, tmp_path: Path
 ) -> None:

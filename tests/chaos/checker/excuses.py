@@ -44,7 +44,7 @@ _OF_WAY: Final[Mapping[str, frozenset[str]]] = {
     "model_slow": frozenset({"model_timeout"}),
 }
 #: Behaviours for which a model is asked again before its first token.
-_ASKED_AGAIN: Final = frozenset({"429", "500", "cut", "reset", "close-early"})
+_ASKED_AGAIN: Final = frozenset({"429", "500", "error", "cut", "reset", "close-early"})
 #: Codes of a time limit, which a worker that was stopped finds passed when it goes on.
 _LIMITS: Final = frozenset({"model_timeout", "model_stalled", "job_timeout"})
 #: Why an attempt counts as lost; `worker_stopped` does not.
