@@ -37,8 +37,8 @@ class Feed:
     each page once. Both are bounded by `max_bytes`."""
 
     def __init__(self, job_id: str, log: Log, max_bytes: int, on_gone: Callable[[Feed], None]) -> None:
-        """`on_gone(feed)` is called when a repair finds that Redis has lost the job or the end that is known here, or so
-        much of it that it has ended before the newest event known here; also when somebody has erased it."""
+        """`on_gone(feed)` is called when a repair finds that the job is erased, or that Redis has lost it, the end that
+        is known here, or so much that it has ended before the newest event known here."""
         self.job_id = job_id
         self.watchers: set[Watcher] = set()
         #: The job is erased, or the process stops: nothing more will come.
