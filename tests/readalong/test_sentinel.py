@@ -73,7 +73,8 @@ async def test_two_who_ask_at_once_do_not_put_a_silent_sentinel_first_again() ->
         silent = await stack.enter_async_context(_a_sentinel(answers=False))
         good = await stack.enter_async_context(_a_sentinel(answers=True))
         sentinels = _sentinels(silent, good, timeout=0.5)
-        assert await asyncio.gather(sentinels.primary(), sentinels.primary()) == [_PRIMARY, _PRIMARY]
+        found = await asyncio.gather(*(sentinels.primary() for _ in range(2)))
+        assert found == [_PRIMARY, _PRIMARY]
         asked = silent.asked
         assert await sentinels.primary() == _PRIMARY
         assert silent.asked == asked
