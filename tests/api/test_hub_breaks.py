@@ -14,7 +14,7 @@ from readalong.errors import JobNotFound, StoreUnavailable
 from readalong.log import Log
 from readalong.settings import Settings
 from tests.api.helpers import Client, Player, again, check_stream
-from tests.api.serving import a_hub, a_log, short_settings
+from tests.api.serving import a_hub, a_log, on_valkey, short_settings
 from tests.api.test_hub import write_fast
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
@@ -319,3 +319,24 @@ async def test_a_stream_that_is_beyond_the_end_of_its_job_ends(
         await other.watch(hub, player.job_id)
         assert [message.event for message in other.seen][-1] == "done"
         assert other.position == player.last
+
+
+@on_valkey
+async def test_a_watch_that_waits_for_its_subscription_hears_of_the_erase(
+    log: Log, redis: ArqRedis, redis_server: RedisServer
+) -> None:
+    """It would wait as long as Redis may take to answer, and then be told that Redis is away."""
+    player = await Player.start(log)
+    async with (
+        Proxy(redis_server.port) as proxy,
+        a_hub(short_settings(proxy.url, redis_timeout=60)) as hub,
+        asyncio.timeout(20),
+    ):
+        await until(lambda: "connected" in repr(hub), "a connection")
+        proxy.keeps = lambda piece: b"subscribe" not in piece.lower()
+        watching = asyncio.create_task(hub.feed(player.job_id, 0))
+        await until(lambda: "wanted=1 confirmed=0" in repr(hub), "it waits")
+        await log.erase(player.job_id)
+        await hub.let_go(player.job_id)
+        with pytest.raises(JobNotFound):
+            await watching
