@@ -85,8 +85,8 @@ class Subscriber:
         self._waiting.clear()
 
     async def subscribe(self, channel: str) -> None:
-        """Returns when Redis has confirmed it, or nobody wants it any more. Raises StoreUnavailable if that takes longer
-        than the patience."""
+        """Returns when Redis has confirmed it, or when it is unsubscribed meanwhile. Raises StoreUnavailable if that
+        takes longer than the patience."""
         name = channel.encode()
         self._wanted.add(name)
         if name in self._confirmed:
