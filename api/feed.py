@@ -37,8 +37,8 @@ class Feed:
     each page once. Both are bounded by `max_bytes`."""
 
     def __init__(self, job_id: str, log: Log, max_bytes: int, on_gone: Callable[[Feed], None]) -> None:
-        """`on_gone(feed)` is called when a repair finds that Redis has lost the job, or so much of it that it has ended
-        before the newest event known here."""
+        """`on_gone(feed)` is called when a repair finds that the job is erased, or that Redis has lost it, the end that
+        is known here, or so much that it has ended before the newest event known here."""
         self.job_id = job_id
         self.watchers: set[Watcher] = set()
         #: The job is erased, or the process stops: nothing more will come.
@@ -82,7 +82,7 @@ class Feed:
         if self._window.newest < last_seq and await self._log.gone([self.job_id]):
             raise JobNotFound(f"job {self.job_id} is gone from Redis")
         self._started = True
-        if self._stale:
+        if self._stale and not self.ended:
             # The channel spoke meanwhile. Not read before we begin: a fast job speaks during each read, for ever.
             self.repair()
 
@@ -114,7 +114,7 @@ class Feed:
 
     def repair(self) -> None:
         """Reads what the channel may have lost, now or as soon as Redis answers."""
-        if self._window.ended or self.closed:
+        if self.closed:
             return
         self._stale = True
         if self._repairing is None and self._started:
@@ -162,9 +162,11 @@ class Feed:
         try:
             while self._stale:
                 self._stale = False
+                ended = self._window.ended
                 try:
                     await self._read_on()
-                    if await self._lost():
+                    # An end that has come just now is Redis' own.
+                    if ended == self._window.ended and await self._lost(ended):
                         # A Redis that came back without what we know: its watchers would wait for ever.
                         logger.warning("Redis has lost events of job %s; its streams end", self.job_id)
                         self._on_gone(self)
@@ -177,15 +179,13 @@ class Feed:
         finally:
             self._repairing = None
 
-    async def _lost(self) -> bool:
-        """Whether no event will follow the newest although it is not the end."""
-        if self._window.ended:
-            return False
+    async def _lost(self, ended: bool) -> bool:
+        """Whether the job is gone, or goes on although it had `ended`, or has ended before the newest event."""
         [standing] = await self._log.standings([self.job_id])
         if standing is None:
             return True
         if standing.status not in ENDED:
-            return False
+            return ended
         await self._read_on()  # it may have ended since the log was read
         return not self._window.ended
 

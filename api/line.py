@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
+from httptools import HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 #: Looks at a client in each send time-out.
@@ -13,6 +15,8 @@ _LOOKS: Final = 3
 #: Bytes of a request, besides its body, that may come before the next of its parts is whole: its head, or what frames
 #: its chunks.
 _LONGEST_HEAD: Final = 65_536
+#: Headers that say where a body ends.
+_FRAMING: Final = (b"content-length", b"transfer-encoding")
 
 
 class Line(HttpToolsProtocol):
@@ -38,6 +42,9 @@ class Line(HttpToolsProtocol):
     #: Bytes that have come since the parser last had something whole. It would keep a head that never ends, and copy it
     #: for each piece.
     _unparsed = 0
+    #: What is being parsed; and what is to be parsed behind it, the rest of a request whose head is parsed already.
+    _data = _rest = b""
+    _goes_on = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
@@ -51,7 +58,10 @@ class Line(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._unparsed = 0
-        super().on_headers_complete()
+        if self._goes_on:
+            self._goes_on = False
+        else:
+            super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._unparsed = 0
@@ -59,7 +69,8 @@ class Line(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._unparsed = 0
-        super().on_message_complete()
+        if not self.parser.should_upgrade():  # its body is still to come
+            super().on_message_complete()
 
     def take(self, on_lost: Callable[[], None]) -> None:
         """Takes the connection over, after a head that says `connection: close`. `on_lost()` is called at its end."""
@@ -85,7 +96,11 @@ class Line(HttpToolsProtocol):
         if self._taken is None:  # who was told that the connection closes gets no other answer on it
             self._heard = True
             self._unparsed += len(data)
-            super().data_received(data)
+            while data:
+                self._data, self._rest = data, b""
+                super().data_received(data)
+                data = self._rest
+            self._data = b""
             if self._unparsed > _LONGEST_HEAD and not self.transport.is_closing():
                 self.send_400_response("The head of the request is too long.")
 
@@ -103,6 +118,15 @@ class Line(HttpToolsProtocol):
         """The server stops. The hub ends the streams."""
         if self._taken is None:
             super().shutdown()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """The client would rather speak another protocol, as Java's and curl's do for HTTP/2. It is answered in ours
+        (RFC 9110, section 7.8). The parser takes the body for that protocol: it gets it behind a plain head."""
+        error = sys.exception()
+        assert isinstance(error, HttpParserUpgrade)
+        framing = (b"%b: %b\r\n" % header for header in self.headers if header[0] in _FRAMING)
+        self._rest = b"POST / HTTP/1.1\r\n%b\r\n%b" % (b"".join(framing), self._data[error.args[0] :])
+        self._goes_on = True
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle

@@ -87,7 +87,7 @@ async def _known(services: Services, key: str, job_id: str, digest: str) -> tupl
     record = await services.log.record(tie.job_id)
     if record is None and not tie.written and await services.log.flags([tie.job_id]):
         # A copy of the submit's first command came late, after the job was erased.
-        await services.index.forget_key(key_digest(key))
+        await services.index.forget_key(key_digest(key), tie.job_id)
         return await _known(services, key, job_id, digest)
     if record is None and tie.written:
         # To write it again would be to generate it again.

@@ -85,7 +85,8 @@ class Subscriber:
         self._waiting.clear()
 
     async def subscribe(self, channel: str) -> None:
-        """Returns when Redis has confirmed it. Raises StoreUnavailable if that takes longer than the patience."""
+        """Returns when Redis has confirmed it, or when it is unsubscribed meanwhile. Raises StoreUnavailable if that
+        takes longer than the patience."""
         name = channel.encode()
         self._wanted.add(name)
         if name in self._confirmed:
@@ -108,7 +109,8 @@ class Subscriber:
             return
         self._wanted.discard(name)
         self._confirmed.discard(name)
-        self._waiting.pop(name, None)
+        if (waiting := self._waiting.pop(name, None)) is not None:
+            waiting.set_result(None)  # no confirmation would reach whoever waits
         self._send("UNSUBSCRIBE", name)
 
     def _send(self, command: str, *names: bytes) -> None:

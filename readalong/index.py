@@ -162,10 +162,10 @@ class Index:
         with translated():
             await self._redis.set(name, f"{tie.job_id} {tie.body_digest} {_WRITTEN}", xx=True, keepttl=True)
 
-    async def forget_key(self, digest: str) -> None:
-        """Unties an Idempotency-Key, given by its `key_digest`: its job is erased, and a repeat is a new one."""
-        with translated():
-            await self._redis.delete(self._keys.idempotency(digest))
+    async def forget_key(self, digest: str, job_id: str) -> None:
+        """Unties an Idempotency-Key, given by its `key_digest`, from this job, which is erased: a repeat is a new one.
+        Does nothing if it is tied to another one by now."""
+        await self._run("untie", [self._keys.idempotency(digest)], job_id)
 
     async def beat(self, worker_id: str, details: bytes, now: int, ttl_ms: int) -> None:
         """A worker's sign of life; `details` is JSON. Forgets workers that are long dead."""

@@ -39,6 +39,7 @@ QUEUE_SCRIPTS: Final = (
     "attend",
     "orphans",
     "unlist",
+    "untie",
     "close",
     "standings",
     "keep",

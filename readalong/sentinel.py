@@ -29,7 +29,10 @@ class Sentinels:
 
     async def primary(self) -> tuple[str, int]:
         """Where the primary is. Raises ConnectionError when no Sentinel knows."""
-        for place, address in enumerate(self._addresses):
+        for address in list(self._addresses):  # of one's own: others who ask meanwhile move them
+            # Last until it answers: whoever gives up on it meanwhile asks another one next time.
+            self._addresses.remove(address)
+            self._addresses.append(address)
             try:
                 found = await self._ask(*address)
             except (RedisError, OSError) as error:
@@ -37,7 +40,8 @@ class Sentinels:
                 continue
             if found:
                 # The one that answered is asked first from now on.
-                self._addresses.insert(0, self._addresses.pop(place))
+                self._addresses.remove(address)
+                self._addresses.insert(0, address)
                 return found[0], int(found[1])
         raise ConnectionError(f"no Sentinel knows {self._service!r}")
 

@@ -144,7 +144,7 @@ async def erase_job(job_id: str, used: Used) -> Response:
             await _wait_for_end(used, job_id)
     record = await used.log.record(job_id)
     if record is not None and record.key_digest:
-        await used.index.forget_key(record.key_digest)
+        await used.index.forget_key(record.key_digest, job_id)
     await used.log.erase(job_id)
     await used.hub.let_go(job_id)
     await used.queue.withdraw(job_id)

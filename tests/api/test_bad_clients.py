@@ -299,3 +299,35 @@ async def test_a_body_behind_a_watch_does_not_hide_the_client_s_leaving(
         await stream.some(2)
         stream.vanish()
         await until(lambda: "watchers=0 " in repr(site.hub), "its leaving")
+
+
+BODY = b'{"messages":[{"role":"user","content":"x"}]}'
+LENGTH = b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "byte by byte"])
+@pytest.mark.parametrize("rest", [LENGTH, CHUNKED], ids=["length", "chunks"])
+async def test_who_offers_http_2_is_answered_in_ours(
+    redis_url: str, redis_server: RedisServer, rest: bytes, at_once: bool
+) -> None:
+    """Java's clients and `curl --http2` do, also with a body, and go on with the connection."""
+    offer = HEAD + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+    submit = b"POST /v1/jobs HTTP/1.1\r\n" + offer + rest
+    look = b"GET /healthz HTTP/1.1\r\n" + offer + b"\r\n"
+    data = submit + look + submit + look
+    async with leaving_nothing(redis_url, redis_server) as site:
+        reader, writer = await send(site, data if at_once else b"")
+        for byte in b"" if at_once else data:
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            assert [await _answer(reader) for _ in range(4)] == [202, 200, 202, 200]
+        writer.transport.abort()
+
+
+async def _answer(reader: asyncio.StreamReader) -> int:
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length: "))
+    await reader.readexactly(int(length[16:]))
+    return int(head[9:12])

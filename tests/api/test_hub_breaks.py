@@ -14,7 +14,7 @@ from readalong.errors import JobNotFound, StoreUnavailable
 from readalong.log import Log
 from readalong.settings import Settings
 from tests.api.helpers import Client, Player, again, check_stream
-from tests.api.serving import a_hub, a_log, short_settings
+from tests.api.serving import a_hub, a_log, on_valkey, short_settings
 from tests.api.test_hub import write_fast
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
@@ -252,6 +252,39 @@ async def test_the_streams_of_a_job_that_redis_lost_end_and_it_is_unknown(
         check_stream(other.seen, 0, kept.last)
 
 
+@pytest.mark.parametrize("what", ["erased", "lost its end"])
+async def test_an_ended_job_that_redis_does_not_have_so_any_more_is_served_no_more(
+    settings: Settings, log: Log, redis: ArqRedis, redis_server: RedisServer, what: str
+) -> None:
+    """Erased, or back with an older log, while the subscription was away. Who comes back would keep the feed for ever:
+    it would show what is erased, or an end that nobody else sees."""
+    player = await Player.start(log)
+    names = settings.keys.of_job(player.job_id)[:2]
+    before = [await redis.dump(name) for name in names]
+    await player.finish()
+    kept = await Player.start(log)
+    await kept.finish()
+    async with Proxy(redis_server.port) as proxy, a_hub(short_settings(proxy.url, feed_linger=60)) as hub:
+        for job_id in (player.job_id, kept.job_id):
+            client = Client()
+            await client.watch(hub, job_id)
+            assert client.ended
+        proxy.refusing = True
+        proxy.cut()
+        if what == "erased":
+            await log.erase(player.job_id)
+        else:
+            for name, value in zip(names, before, strict=True):
+                await redis.restore(name, 0, value, replace=True)
+        proxy.refusing = False
+        await until(lambda: "feeds=1 " in repr(hub), "its feed to go, and the other to stay")
+        if what == "erased":
+            with pytest.raises(JobNotFound):
+                await hub.feed(player.job_id, 0)
+        else:
+            assert not (await hub.feed(player.job_id, 0)).ended
+
+
 @pytest.mark.parametrize("heard", [True, False], ids=["heard", "not heard"])
 async def test_a_stream_that_is_beyond_the_end_of_its_job_ends(
     settings: Settings, log: Log, redis: ArqRedis, redis_server: RedisServer, heard: bool
@@ -286,3 +319,24 @@ async def test_a_stream_that_is_beyond_the_end_of_its_job_ends(
         await other.watch(hub, player.job_id)
         assert [message.event for message in other.seen][-1] == "done"
         assert other.position == player.last
+
+
+@on_valkey
+async def test_a_watch_that_waits_for_its_subscription_hears_of_the_erase(
+    log: Log, redis: ArqRedis, redis_server: RedisServer
+) -> None:
+    """It would wait as long as Redis may take to answer, and then be told that Redis is away."""
+    player = await Player.start(log)
+    async with (
+        Proxy(redis_server.port) as proxy,
+        a_hub(short_settings(proxy.url, redis_timeout=60)) as hub,
+        asyncio.timeout(20),
+    ):
+        await until(lambda: "connected" in repr(hub), "a connection")
+        proxy.keeps = lambda piece: b"subscribe" not in piece.lower()
+        watching = asyncio.create_task(hub.feed(player.job_id, 0))
+        await until(lambda: "wanted=1 confirmed=0" in repr(hub), "it waits")
+        await log.erase(player.job_id)
+        await hub.let_go(player.job_id)
+        with pytest.raises(JobNotFound):
+            await watching

@@ -12,7 +12,7 @@ from arq.connections import ArqRedis
 
 from api.job_view import JobView
 from api.problems import MEDIA_TYPE, Problem
-from readalong.index import Index
+from readalong.index import Index, key_digest
 from readalong.keys import is_job_id
 from readalong.log import Log
 from readalong.queue import Queue
@@ -117,6 +117,19 @@ async def test_an_erased_jobs_key_is_as_good_as_new(settings: Settings) -> None:
         shown = job(await submit(site, key="key"))
         assert (await site.http.delete(f"/v1/jobs/{shown.id}")).status_code == 204
         assert job(await submit(site, key="key")).id != shown.id
+
+
+async def test_the_erase_of_a_job_whose_key_is_another_job_s_by_now_leaves_it_that(
+    settings: Settings, redis: ArqRedis
+) -> None:
+    """Its tie has expired before it. The repeat of the newer job's submit would be generated, and paid for, again."""
+    async with a_site(settings) as site:
+        first = job(await submit(site, key="key"))
+        await redis.delete(settings.keys.idempotency(key_digest("key")))
+        second = job(await submit(site, key="key"))
+        assert second.id != first.id
+        assert (await site.http.delete(f"/v1/jobs/{first.id}")).status_code == 204
+        assert job(await submit(site, key="key")).id == second.id
 
 
 async def test_racing_submits_with_one_key_make_one_job(settings: Settings, queue: Queue, index: Index) -> None:

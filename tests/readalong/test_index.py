@@ -131,7 +131,9 @@ async def test_an_idempotency_key_knows_whether_its_job_was_written(index: Index
     await index.settle("key", tie)
     assert await index.remember("key", "job-2", "digest-1") == Tie("job-1", "digest-1", written=True)
     assert 0 < await redis.pttl(name) <= 50_000
-    await index.forget_key(key_digest("key"))
+    await index.forget_key(key_digest("key"), "job-2")
+    assert await redis.exists(name), "another job's"
+    await index.forget_key(key_digest("key"), "job-1")
     await index.settle("key", tie)
     assert not await redis.exists(name)
 
