@@ -138,13 +138,17 @@ class Tail:
     def _heard(self, answer: Appended | Exception) -> None:
         if self._left:
             return
-        if isinstance(answer, Fenced):
-            self._fail(answer)
-        elif isinstance(answer, Exception) or answer.gap:
-            self._mend()
-        else:
-            self._written = answer.last_seq
-            self._go_on(answer.flag)
+        try:
+            if isinstance(answer, Fenced):
+                self._fail(answer)
+            elif isinstance(answer, Exception) or answer.gap:
+                self._mend()
+            else:
+                self._written = answer.last_seq
+                self._go_on(answer.flag)
+        except Exception as error:
+            # No memory, say. In the pipe it would break the connection, and this run wait for its answer for ever.
+            self._fail(error)
 
     def _go_on(self, flag: str | None) -> None:
         """After an append: tells of the flag, or sends what has gathered."""
