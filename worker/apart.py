@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 async def apart(jobs: list[T], do: Callable[[list[T]], Awaitable[None]]) -> None:
-    """Does it for all at once; where a broken key forbids it, for each half by itself, down to the one, which is logged.
+    """Does it for all at once; where a broken key forbids it, for each half by itself, down to one, which is logged.
 
     To do it twice for a job must do no harm. Raises all that is no single job's fault: a Redis that is away, a right
     that is missing.

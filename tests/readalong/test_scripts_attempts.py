@@ -49,12 +49,12 @@ async def test_submit_of_an_id_that_is_there_changes_nothing_and_answers_the_job
 async def test_a_submit_whose_event_redis_refuses_leaves_nothing(log: Log, redis: ArqRedis) -> None:
     """Half a job would stay for ever, and a repeat of the submit would find it."""
     new = submission()
-    await redis.execute_command("ACL", "SETUSER", "default", "-xadd")
+    await command(redis, "ACL", "SETUSER", "default", "-xadd")
     try:
         with pytest.raises(ResponseError):
             await log.submit(new)
     finally:
-        await redis.execute_command("ACL", "SETUSER", "default", "+xadd")
+        await command(redis, "ACL", "SETUSER", "default", "+xadd")
     assert await redis.keys("*") == []
     assert (await log.submit(new))[0]
 
@@ -213,12 +213,12 @@ async def test_a_claim_whose_event_redis_refuses_uses_up_no_attempt(
     """It comes again with each sweep, and a right that is missing for a minute would fail every job."""
     job_id = await (running(log) if begun else queued(log))
     before = await state(redis, keys, job_id)
-    await redis.execute_command("ACL", "SETUSER", "default", "-xadd")
+    await command(redis, "ACL", "SETUSER", "default", "-xadd")
     try:
         with pytest.raises(ResponseError):
             await reclaim(log, job_id)
     finally:
-        await redis.execute_command("ACL", "SETUSER", "default", "+xadd")
+        await command(redis, "ACL", "SETUSER", "default", "+xadd")
     assert await state(redis, keys, job_id) == before
     claim = await reclaim(log, job_id)
     assert (claim.verdict, claim.attempt) == (Verdict.RUN, 1 + begun)

@@ -131,12 +131,12 @@ async def test_a_job_whose_end_redis_refuses_to_write_has_not_ended(
         "expire": lambda: log.expire(job_id),
     }
     before = await history(log, job_id)
-    await redis.execute_command("ACL", "SETUSER", "default", "-xadd")
+    await command(redis, "ACL", "SETUSER", "default", "-xadd")
     try:
         with pytest.raises(ResponseError):
             await calls[how]()
     finally:
-        await redis.execute_command("ACL", "SETUSER", "default", "+xadd")
+        await command(redis, "ACL", "SETUSER", "default", "+xadd")
     record = await log.record(job_id)
     assert record is not None
     assert not record.ended

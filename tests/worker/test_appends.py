@@ -115,7 +115,7 @@ async def test_nothing_is_sent_after_an_answer_that_ends_the_writing(answer: App
 
 async def test_memory_that_is_used_up_where_an_answer_arrives_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody awaits that code: the run would wait for the answer for ever, its lease renewed, its model unread."""
-    tail, log, troubles = in_flight("b")
+    _, log, troubles = in_flight("b")
 
     def none_left(_: object) -> None:
         raise MemoryError

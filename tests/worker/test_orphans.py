@@ -92,6 +92,16 @@ async def test_an_orphan_whose_record_somebody_broke_does_not_keep_the_others_fr
     assert await named(house) == {broken}
 
 
+async def test_an_orphan_without_a_status_is_no_job(house: House, orphans: Orphans) -> None:
+    """Somebody has deleted the field by hand; to everybody else the job is gone."""
+    jobs = [await house.submit(for_watchers=True) for _ in range(2)]
+    await command(house.redis, "HDEL", house.keys.job(jobs[0]), "status")
+    await leave(house, *jobs)
+    await orphans.turn()
+    assert types(await house.events(jobs[1]))[-1] == "cancelled"
+    assert await named(house) == set()
+
+
 async def test_more_orphans_than_a_page_are_all_cancelled(
     house: House, orphans: Orphans, monkeypatch: pytest.MonkeyPatch
 ) -> None:

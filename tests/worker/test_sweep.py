@@ -321,12 +321,12 @@ async def test_a_job_whose_keys_somebody_broke_does_not_keep_the_others_from_bei
 async def test_a_right_that_is_missing_is_no_single_jobs_fault(house: House, sweep: Sweep) -> None:
     """A line for each of thousands of jobs would bury everything else."""
     await house.write(age=60)
-    await house.redis.execute_command("ACL", "SETUSER", "default", "-mget")
+    await command(house.redis, "ACL", "SETUSER", "default", "-mget")
     try:
         with pytest.raises(NoPermissionError):
             await turn(house, sweep)
     finally:
-        await house.redis.execute_command("ACL", "SETUSER", "default", "+mget")
+        await command(house.redis, "ACL", "SETUSER", "default", "+mget")
 
 
 @pytest.mark.parametrize("begun", [False, True])
