@@ -252,7 +252,7 @@ class Log:
         return [
             job_id
             for job_id, (status, wanted) in zip(job_ids, answers, strict=True)
-            if wanted == b"1" and status.decode() not in ENDED
+            if wanted == b"1" and status is not None and status.decode() not in ENDED
         ]
 
     async def flags(self, job_ids: Sequence[str]) -> dict[str, str]:

@@ -18,4 +18,5 @@
     cancels   looks at the cancel flags while models are silent
     sweep     mends what a crash left between two keys
     orphans   cancels jobs that nobody watches any more
+    apart     keeps one job's broken keys from the others
 """

@@ -234,10 +234,10 @@ def _seconds_until(date: str, now: str | None) -> float:
     NaN if it is no date."""
     try:
         at = parsedate_to_datetime(date).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return math.nan
     try:
         since = parsedate_to_datetime(now or "").timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         since = time.time()
     return max(0.0, at - since)

@@ -11,6 +11,7 @@ from readalong.log import Log
 from readalong.queue import Queue
 from readalong.states import Status
 from readalong.watched import Watched
+from worker.apart import apart
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class Orphans:
         """Cancels what is due, if Redis is there."""
         try:
             while page := await self._watched.orphans(_PAGE):
-                await self._cancel(page)
+                await apart(page, self._cancel)
         except StoreUnavailable as error:
             logger.debug("orphans: %s", error)
 

@@ -233,10 +233,10 @@ class Run:
             return False
         error = None if order.error is None else self._failure(order.error)
         if order.stop is Stop.DRAIN:
-            await self._log.hand_over(self.job_id, self._claim.fence, "worker_stopped", counts=False)
+            await self._tail.hand_over("worker_stopped", counts=False)
             return False
         if error is not None and error.code in ("model_cut", "model_stalled") and self._settings.on_cut == "retry":
-            await self._log.hand_over(self.job_id, self._claim.fence, error.code, counts=True)
+            await self._tail.hand_over(error.code, counts=True)
             return False
         if order.stop is Stop.CANCELLED:
             await self._finish([], "cancelled", {"by": who(order.by)})

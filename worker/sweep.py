@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from readalong.index import Cursor, Index
@@ -13,6 +14,7 @@ from readalong.queue import Queue
 from readalong.record import Standing
 from readalong.settings import Settings
 from readalong.states import ENDED, Status
+from worker.apart import apart
 from worker.run import who
 
 logger = logging.getLogger(__name__)
@@ -49,12 +51,12 @@ class Sweep:
         renew = now >= self._renew_at
         last: Cursor | None = None
         while page := await self._index.open_jobs(last, _PAGE):
-            await self._mend(page, now, renew=renew)
+            await apart(page, partial(self._mend, now=now, renew=renew))
             last = page[-1]
         if renew:
             self._renew_at = now + self._renew_ms
 
-    async def _mend(self, page: list[Cursor], now: int, *, renew: bool) -> None:
+    async def _mend(self, page: list[Cursor], *, now: int, renew: bool) -> None:
         ids = [cursor.job_id for cursor in page]
         standings = await self._log.standings(ids)
         queued = await self._queue.holds(ids, renew=renew)

@@ -100,6 +100,16 @@ class Tail:
 
         await self._write(write, None)
 
+    async def hand_over(self, reason: str, *, counts: bool) -> None:
+        """Gives the job back, after `leave`, as the log's `hand_over`. Waits for Redis as long as it takes: unsaid, it
+        would count as a lost worker. Raises Fenced."""
+
+        async def write(*_: object) -> Appended:
+            await self._log.hand_over(self._job_id, self._fence, reason, counts=counts)
+            return Appended(False, self._written, None)
+
+        await self._write(write, None)
+
     async def compact(self) -> None:
         """Stores what the attempt wrote in few entries, after the end. Left undone, the log reads the same."""
         if self._start > _MOST_BEFORE or len(self._kept) > _MOST:
@@ -128,13 +138,17 @@ class Tail:
     def _heard(self, answer: Appended | Exception) -> None:
         if self._left:
             return
-        if isinstance(answer, Fenced):
-            self._fail(answer)
-        elif isinstance(answer, Exception) or answer.gap:
-            self._mend()
-        else:
-            self._written = answer.last_seq
-            self._go_on(answer.flag)
+        try:
+            if isinstance(answer, Fenced):
+                self._fail(answer)
+            elif isinstance(answer, Exception) or answer.gap:
+                self._mend()
+            else:
+                self._written = answer.last_seq
+                self._go_on(answer.flag)
+        except Exception as error:
+            # No memory, say. In the pipe it would break the connection, and this run wait for its answer for ever.
+            self._fail(error)
 
     def _go_on(self, flag: str | None) -> None:
         """After an append: tells of the flag, or sends what has gathered."""

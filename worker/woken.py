@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from contextlib import suppress
 from typing import Any, Final, NoReturn
 
@@ -146,12 +146,13 @@ class WokenWorker(Worker):
             if free <= 0:
                 await self._slot_free.wait()
                 continue
+            leaving = set(self._leaving)
             try:
                 taken = await self._queue.take(self._id, free, token)
                 self._outage.over()
                 token = secrets.token_hex(8)
                 for job in taken:
-                    await self._begin(job)
+                    await self._begin(job, leaving)
                 if not taken:
                     await self._queue.wait(self._patience)
             except (StoreUnavailable, RedisError) as error:
@@ -164,11 +165,14 @@ class WokenWorker(Worker):
         except StoreUnavailable as error:
             logger.debug("queue: %s", error)  # the waiting ends by itself a little later
 
-    async def _begin(self, job: Taken) -> None:
+    async def _begin(self, job: Taken, leaving: Container[str] = ()) -> None:
+        """`leaving`: those that were on their way back to the queue before this one was taken."""
         if self._stopping.is_set():
             await self._queue.give_back(self._id, job.job_id)
         elif job.job_id in self._leaving:
-            self._again[job.job_id] = job
+            # One that began to leave since was given back after this take: it waits for the next.
+            if job.job_id in leaving:
+                self._again[job.job_id] = job
         elif job.job_id not in self.tasks:  # what we still run is ours again: Redis was away for longer than our lease
             self._start(job)
 

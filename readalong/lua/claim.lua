@@ -44,10 +44,9 @@ if status == 'queued' then
     fail_queued(ARGV[4])
     return { 'ended' }
   end
-  redis.call('HSET', job, 'status', 'running', 'attempt', '1', 'worker', ARGV[1], 'claim', ARGV[2],
-    'fence', '1:' .. ARGV[2], 'started_at', ms(now))
   local begun = { 'started', '{"attempt":1,"worker":' .. ARGV[1] .. '}' }
-  last = write(last, begun, 1)
+  last = write(last, begun, 1, 'status', 'running', 'attempt', '1', 'worker', ARGV[1], 'claim', ARGV[2],
+    'fence', '1:' .. ARGV[2], 'started_at', ms(now))
   return { 'run', 1, last, waited, '', model, request, begun[1], begun[2], left }
 end
 
@@ -57,21 +56,23 @@ if not reason then
   reason = 'worker_lost'
   lost = lost + 1
 end
-redis.call('HSET', job, 'attempt', string.format('%d', attempt), 'lost', string.format('%d', lost), 'worker', ARGV[1],
-  'fence', string.format('%d:', attempt) .. ARGV[2])
--- A late repeat of an older claim must not be answered with this attempt's number: two would write.
-redis.call('HDEL', job, 'claim')
+local mine = { 'attempt', string.format('%d', attempt), 'lost', string.format('%d', lost), 'worker', ARGV[1],
+  'fence', string.format('%d:', attempt) .. ARGV[2] }
+local verdict, note
 if flag then
-  return { 'cancelled', attempt, last, waited, flag }
+  verdict, note = 'cancelled', flag
+elseif late then
+  verdict, note = 'lost', 'deadline_exceeded'
+elseif lost >= tonumber(fields[8] or ARGV[3]) or (reason == 'worker_lost' and fields[12] == 'fail') then
+  verdict, note = 'lost', reason
 end
-if late then
-  return { 'lost', attempt, last, waited, 'deadline_exceeded' }
+if verdict then
+  redis.call('HSET', job, unpack(mine))
+  -- A late repeat of an older claim must not be answered with this attempt's number: two would write.
+  redis.call('HDEL', job, 'claim')
+  return { verdict, attempt, last, waited, note }
 end
-if lost >= tonumber(fields[8] or ARGV[3]) or (reason == 'worker_lost' and fields[12] == 'fail') then
-  return { 'lost', attempt, last, waited, reason }
-end
-redis.call('HDEL', job, 'handover')
-redis.call('HSET', job, 'claim', ARGV[2])
 local begun = { 'restarted', string.format('{"attempt":%d,"reason":%s,"worker":%s}', attempt, cjson.encode(reason), ARGV[1]) }
-last = write(last, begun, 1)
+last = write(last, begun, 1, 'claim', ARGV[2], unpack(mine))
+redis.call('HDEL', job, 'handover')
 return { 'run', attempt, last, waited, '', model, request, begun[1], begun[2], left }

@@ -12,7 +12,6 @@ from = from + 2 * (last + 1 - first)
 -- The job would end with no terminal event, and its watchers would wait for ever.
 if from > #ARGV then return redis.error_reply('ERR the log has no room for the end: it is at ' .. last) end
 for i = 6, 4 + 2 * n, 2 do redis.call('HSET', job, ARGV[i], ARGV[i + 1]) end
-redis.call('HSET', job, 'status', ARGV[3], 'ended_at', ms(now_ms()))
-last = write(last, ARGV, from)
+last = write(last, ARGV, from, 'status', ARGV[3], 'ended_at', ms(now_ms()))
 retire(ARGV[4])
 return { 'ok', last, false }

@@ -4,9 +4,11 @@ local job, events, cancel, live = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 local ENDED = { done = true, failed = true, cancelled = true }
 
--- Appends the type/data pairs of `pairs_` from index `from` on after number `last`, tells the watchers in one
--- message, and returns the new last number.
-local function write(last, pairs_, from)
+-- Appends the type/data pairs of `pairs_` from index `from` on after number `last`, sets the fields and values of the
+-- hash that follow, tells the watchers in one message, and returns the new last number.
+-- The events come first: nothing rolls a script back whose XADD is refused, and a job that had ended without its
+-- terminal event would leave its watchers waiting for ever.
+local function write(last, pairs_, from, ...)
   local lines = {}
   for i = from, #pairs_, 2 do
     last = last + 1
@@ -15,7 +17,7 @@ local function write(last, pairs_, from)
     lines[#lines + 1] = string.format('{"id":%d,"type":"', last) .. kind .. '",' .. string.sub(data, 2)
   end
   if #lines > 0 then
-    redis.call('HSET', job, 'last_seq', string.format('%d', last))
+    redis.call('HSET', job, 'last_seq', string.format('%d', last), ...)
     redis.call('PUBLISH', live, table.concat(lines, '\n'))
   end
   return last
@@ -59,8 +61,7 @@ local function end_queued(status, how, retention_ms)
     '{"queue_seconds":%.3f,"time_to_first_token":null,"time_to_first_token_from_call":null,'
       .. '"total_seconds":%.3f,"chunk_count":0,"tokens_per_second":null}', waited, waited)
   local data = '{"content":"",' .. how .. ',"metrics":' .. metrics .. '}'
-  redis.call('HSET', job, 'status', status, 'ended_at', ms(now), 'metrics', metrics)
-  write(tonumber(fields[1]), { status, data }, 1)
+  write(tonumber(fields[1]), { status, data }, 1, 'status', status, 'ended_at', ms(now), 'metrics', metrics)
   retire(retention_ms)
 end
 

@@ -7,8 +7,7 @@ end
 if redis.call('EXISTS', cancel) == 1 then return { 0, {} } end
 local fields = {}
 for i = 3, #ARGV do fields[#fields + 1] = ARGV[i] end
-redis.call('HSET', job, 'status', 'queued', 'attempt', '0', 'lost', '0', unpack(fields))
-write(0, { 'queued', ARGV[2] }, 1)
+write(0, { 'queued', ARGV[2] }, 1, 'status', 'queued', 'attempt', '0', 'lost', '0', unpack(fields))
 redis.call('PEXPIRE', job, ARGV[1])
 redis.call('PEXPIRE', events, ARGV[1])
 return { 1, redis.call('HGETALL', job) }

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import orjson
 import pytest
 from arq.connections import ArqRedis
+from redis.exceptions import ResponseError
 
 from readalong.errors import Fenced
 from readalong.events import Event
@@ -43,6 +44,19 @@ async def test_submit_of_an_id_that_is_there_changes_nothing_and_answers_the_job
     assert not created
     assert (record.status, record.model, record.body_digest) == (Status.RUNNING, "m", "digest")
     assert await state(redis, keys, job_id) == before
+
+
+async def test_a_submit_whose_event_redis_refuses_leaves_nothing(log: Log, redis: ArqRedis) -> None:
+    """Half a job would stay for ever, and a repeat of the submit would find it."""
+    new = submission()
+    await command(redis, "ACL", "SETUSER", "default", "-xadd")
+    try:
+        with pytest.raises(ResponseError):
+            await log.submit(new)
+    finally:
+        await command(redis, "ACL", "SETUSER", "default", "+xadd")
+    assert await redis.keys("*") == []
+    assert (await log.submit(new))[0]
 
 
 # claim
@@ -190,6 +204,24 @@ async def test_a_late_repeat_of_an_old_claim_never_shares_the_attempt_of_another
     assert late.attempt != theirs.attempt
     with pytest.raises(Fenced):
         await log.append(job_id, theirs.attempt, theirs.last_seq + 1, content("x"))
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_claim_whose_event_redis_refuses_uses_up_no_attempt(
+    begun: bool, log: Log, redis: ArqRedis, keys: Keys
+) -> None:
+    """It comes again with each sweep, and a right that is missing for a minute would fail every job."""
+    job_id = await (running(log) if begun else queued(log))
+    before = await state(redis, keys, job_id)
+    await command(redis, "ACL", "SETUSER", "default", "-xadd")
+    try:
+        with pytest.raises(ResponseError):
+            await reclaim(log, job_id)
+    finally:
+        await command(redis, "ACL", "SETUSER", "default", "+xadd")
+    assert await state(redis, keys, job_id) == before
+    claim = await reclaim(log, job_id)
+    assert (claim.verdict, claim.attempt) == (Verdict.RUN, 1 + begun)
 
 
 # cancel

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
 import pytest
 from arq.connections import ArqRedis
+from redis.exceptions import ResponseError
 
 from readalong.errors import Fenced
 from readalong.keys import Keys
 from readalong.log import Appended, Log
 from readalong.states import Status
-from tests.readalong.helpers import check_log, history, state, types
+from tests.readalong.helpers import check_log, command, history, state, types
 from tests.readalong.jobs import METRICS, content, end, ended, queued, reclaim, running
 
 # append
@@ -114,6 +116,35 @@ async def test_whoever_writes_to_a_job_that_is_gone_is_told_so_and_leaves_nothin
 
 
 # finish
+
+
+@pytest.mark.parametrize("how", ["finish", "cancel", "expire"])
+async def test_a_job_whose_end_redis_refuses_to_write_has_not_ended(
+    how: str, log: Log, redis: ArqRedis, keys: Keys
+) -> None:
+    """It would be over without a terminal event, and its watchers would wait for ever. Nothing rolls a script back."""
+    job_id = await (running(log) if how == "finish" else queued(log))
+    await command(redis, "HSET", keys.job(job_id), "deadline", 1)
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "finish": lambda: log.finish(job_id, 1, 3, end(), {"metrics": METRICS}),
+        "cancel": lambda: log.cancel(job_id, "client", 0),
+        "expire": lambda: log.expire(job_id),
+    }
+    before = await history(log, job_id)
+    await command(redis, "ACL", "SETUSER", "default", "-xadd")
+    try:
+        with pytest.raises(ResponseError):
+            await calls[how]()
+    finally:
+        await command(redis, "ACL", "SETUSER", "default", "+xadd")
+    record = await log.record(job_id)
+    assert record is not None
+    assert not record.ended
+    assert await history(log, job_id) == before
+    await calls[how]()
+    events = await history(log, job_id)
+    check_log(events)
+    assert events[-1].terminal
 
 
 @pytest.mark.parametrize("kind", ["done", "failed", "cancelled"])

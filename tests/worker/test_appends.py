@@ -113,6 +113,18 @@ async def test_nothing_is_sent_after_an_answer_that_ends_the_writing(answer: App
     assert (len(log.sent), log.again) == (1, [])
 
 
+async def test_memory_that_is_used_up_where_an_answer_arrives_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody awaits that code: the run would wait for the answer for ever, its lease renewed, its model unread."""
+    _, log, troubles = in_flight("b")
+
+    def none_left(_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("worker.tail.encode", none_left)
+    log.answer(written(3))
+    assert [type(error) for error in troubles] == [MemoryError]
+
+
 async def test_an_outage_beyond_the_limit_is_told_once_while_more_gathers() -> None:
     log = SlowLog()
     log.away = True

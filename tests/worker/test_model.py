@@ -95,6 +95,8 @@ async def test_the_reason_of_a_refusal_is_the_servers_own_or_its_status_line(
         ({"Retry_After": "Sun, 22 Nov 1998 22:00:00 GMT"}, 0.0),
         ({"Date": "soon", "Retry_After": "Sun, 22 Nov 1998 22:00:00 GMT"}, 0.0),
         ({"Retry_After": "Sun, 99 Nov 2026 22:00:00 GMT"}, None),
+        ({"Retry_After": "Sun, 22 Nov 2026 22:00:00 +99999999999999"}, None),
+        ({"Date": "Sun, 22 Nov 9999999999999999999 22:00:00 GMT", "Retry_After": "Sun, 22 Nov 1998 22:00:00 GMT"}, 0.0),
         ({"Retry_After": "soon"}, None),
         ({"Retry_After": "-1"}, None),
         ({"Retry_After": "nan"}, None),

@@ -118,6 +118,19 @@ async def test_a_job_whose_request_cannot_be_read_fails_at_once_and_alone(
         assert not one.task.done()
 
 
+async def test_a_field_that_somebody_broke_by_hand_ends_no_worker(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever starts it again would see it end at its next sweep, and all the others with it."""
+    async with demo_at(monkeypatch), working(settings_for(str(house.settings.redis_url), sweep=0.1)) as one:
+        broken = await house.write("demo-fast", age=60)
+        await command(house.redis, "HSET", house.keys.job(broken), "deadline", "tomorrow")
+        await until(lambda: one.task.done() or "broken its keys" in caplog.text, "a sweep that meets it")
+        assert not one.task.done()
+        lost = await house.write("demo-fast", age=60)
+        assert (await house.ended(lost))[-1].type == "done"
+
+
 async def test_a_key_that_somebody_broke_by_hand_ends_no_worker(
     house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

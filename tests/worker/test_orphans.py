@@ -80,6 +80,28 @@ async def test_jobs_that_ended_or_are_gone_leave_the_set_and_get_no_flag(house: 
     assert types(await house.events(ended)) == ["queued", "cancelled"]
 
 
+async def test_an_orphan_whose_record_somebody_broke_does_not_keep_the_others_from_being_cancelled(
+    house: House, orphans: Orphans
+) -> None:
+    jobs = [await house.submit(for_watchers=True) for _ in range(3)]
+    broken = jobs.pop(1)
+    await house.redis.set(house.keys.job(broken), "by hand")
+    await leave(house, broken, *jobs)
+    await orphans.turn()
+    assert [types(await house.events(job_id))[-1] for job_id in jobs] == ["cancelled"] * 2
+    assert await named(house) == {broken}
+
+
+async def test_an_orphan_without_a_status_is_no_job(house: House, orphans: Orphans) -> None:
+    """Somebody has deleted the field by hand; to everybody else the job is gone."""
+    jobs = [await house.submit(for_watchers=True) for _ in range(2)]
+    await command(house.redis, "HDEL", house.keys.job(jobs[0]), "status")
+    await leave(house, *jobs)
+    await orphans.turn()
+    assert types(await house.events(jobs[1]))[-1] == "cancelled"
+    assert await named(house) == set()
+
+
 async def test_more_orphans_than_a_page_are_all_cancelled(
     house: House, orphans: Orphans, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,11 +7,13 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
 from demomodel import text_for
 from readalong.connection import connect
+from readalong.errors import StoreUnavailable
 from readalong.events import Event
 from readalong.settings import Settings
 from tests.readalong.helpers import command, types
@@ -150,3 +152,42 @@ async def test_a_frozen_redis_is_waited_out(
     resources.push_async_callback(client.aclose)
     await command(client, "CLIENT", "PAUSE", 1200, "ALL")
     check_whole(await house.ended(job_id))
+
+
+@pytest.mark.parametrize("reason", ["worker_stopped", "model_cut"])
+async def test_a_job_is_handed_over_for_its_own_reason_though_redis_is_away_just_then(
+    house: House,
+    redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    resources: AsyncExitStack,
+    reason: str,
+) -> None:
+    """Else the next claim would find a lost worker: an attempt used up by a deploy, and the end with policy `fail`."""
+    settings = settings_for(redis_server.url, on_cut="retry", redis_timeout=10)
+    one = await at_work(house, monkeypatch, resources, settings)
+    hand_over, back = one.worker._log.hand_over, asyncio.Event()
+
+    async def hand_over_while_away(*given: Any, **how: Any) -> None:
+        monkeypatch.setattr(one.worker._log, "hand_over", hand_over)
+        await asyncio.to_thread(redis_server.kill)
+        try:
+            await hand_over(*given, **how)
+        except StoreUnavailable:
+            await asyncio.to_thread(redis_server.restart)
+            back.set()
+            raise
+
+    monkeypatch.setattr(one.worker._log, "hand_over", hand_over_while_away)
+    if reason == "model_cut":
+        job_id = await house.submit("demo-cut", demo={"after": 5})
+    else:
+        job_id = await house.submit("demo-hang")
+        await house.has(job_id, "started")
+        await one.stop()
+        await resources.enter_async_context(working(settings, "heir"))
+    await back.wait()
+    events = await house.has(job_id, "restarted")
+    assert next(event.fields()["reason"] for event in events if event.type == "restarted") == reason
+    lost = await command(house.redis, "HGET", house.keys.job(job_id), "lost")
+    assert lost == (b"1" if reason == "model_cut" else b"0")
+    await house.log.cancel(job_id, "test", 0)

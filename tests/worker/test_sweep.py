@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from redis.exceptions import NoPermissionError
 
 from readalong.log import Submission
 from readalong.record import Standing
@@ -290,6 +291,42 @@ async def test_a_waiting_job_of_another_schema_keeps_its_flag_for_a_worker_that_
     claim = await house.log.claim(job_id, b"{}", "token")
     assert claim.verdict == "ended"
     assert (await house.events(job_id))[-1].fields()["by"] == "me"
+
+
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("how", ["type", "deadline", "events"])
+async def test_a_job_whose_keys_somebody_broke_does_not_keep_the_others_from_being_mended(
+    house: House, sweep: Sweep, caplog: pytest.LogCaptureFixture, how: str, place: int
+) -> None:
+    """And is mended with them when its keys are."""
+    jobs = [await house.write(age=60) for _ in range(3)]
+    broken = jobs.pop(place)
+    name = house.keys.events(broken) if how == "events" else house.keys.job(broken)
+    whole = await house.redis.dump(name)
+    if how == "deadline":
+        await command(house.redis, "HSET", name, "deadline", "tomorrow")
+    else:
+        await house.redis.set(name, "by hand")
+    await house.redis.set(house.keys.cancel(broken), "me")
+    await turn(house, sweep)
+    assert await house.queue.holds(jobs) == [True, True]
+    assert f"{broken}: somebody has broken its keys" in caplog.text
+    assert {broken, *jobs} == await opened(house)
+    await house.redis.restore(name, 60_000, whole, replace=True)
+    await turn(house, sweep)
+    assert types(await house.events(broken)) == ["queued", "cancelled"]
+    assert set(jobs) == await opened(house)
+
+
+async def test_a_right_that_is_missing_is_no_single_jobs_fault(house: House, sweep: Sweep) -> None:
+    """A line for each of thousands of jobs would bury everything else."""
+    await house.write(age=60)
+    await command(house.redis, "ACL", "SETUSER", "default", "-mget")
+    try:
+        with pytest.raises(NoPermissionError):
+            await turn(house, sweep)
+    finally:
+        await command(house.redis, "ACL", "SETUSER", "default", "+mget")
 
 
 @pytest.mark.parametrize("begun", [False, True])

@@ -319,6 +319,52 @@ async def test_a_worker_that_took_a_job_from_itself_runs_it_no_more_once_it_gave
         assert types(await house.ended(job_id)).count("restarted") == 2
 
 
+async def test_a_job_that_a_worker_gives_back_after_it_took_it_from_itself_is_left_to_whoever_takes_it_next(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The take came first in Redis, but its answer while the job was on its way back. As above it has no lease."""
+    long = settings_for(str(house.settings.redis_url), lease=60)
+    async with demo_at(monkeypatch), working(long) as one:
+        worker = one.worker
+        take, begin, give_back = worker._queue.take, worker._begin, worker._queue.give_back
+        taken, told = asyncio.Event(), asyncio.Event()
+
+        async def take_once_more(*given: Any) -> list[Taken]:
+            if taken.is_set():
+                return []
+            jobs = await take(*given)
+            if jobs:
+                taken.set()
+                await until(lambda: worker._leaving)
+            return jobs
+
+        async def begin_and_tell(*given: Any) -> None:
+            await begin(*given)
+            told.set()
+
+        async def give_back_and_wait(*given: str) -> bool:
+            answer = await give_back(*given)
+            await told.wait()
+            return answer
+
+        job_id = await house.submit("demo-endless", rate=200)
+        await house.has(job_id, "content")
+        first = worker.tasks[job_id]
+        with monkeypatch.context() as patch:
+            patch.setattr(worker._queue, "take", take_once_more)
+            patch.setattr(worker, "_begin", begin_and_tell)
+            patch.setattr(worker._queue, "give_back", give_back_and_wait)
+            await house.redis.zadd(house.keys.leases, {job_id: 1})
+            await taken.wait()
+            await house.log.claim(job_id, b'{"id":"another"}', "token")
+            await asyncio.wait([first])
+            assert not worker.tasks
+            assert [job.job_id for job in await house.queue.take("another", 1)] == [job_id]
+            await house.queue.give_back("another", job_id)
+        await house.log.cancel(job_id, "test", 0)
+        await house.ended(job_id)
+
+
 async def test_a_job_that_is_given_back_is_not_taken_back_by_the_renewal_of_leases(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
