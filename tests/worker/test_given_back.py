@@ -1,0 +1,165 @@
+"""A worker that takes a job from itself, since its lease was over, and jobs on their way back to the queue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from readalong.queue import Taken
+from tests.readalong.helpers import types
+from tests.support.waiting import until
+from tests.worker.helpers import House, demo_at, settings_for, working
+from worker.woken import WokenWorker
+
+
+def takes_once_more(
+    worker: WokenWorker, patch: pytest.MonkeyPatch, answers: Callable[[], bool] = lambda: True
+) -> asyncio.Event:
+    """The worker takes jobs once more, answered when `answers` says so, and then nothing. Set when it took some."""
+    take, taken = worker._queue.take, asyncio.Event()
+
+    async def take_once_more(*given: Any) -> list[Taken]:
+        if taken.is_set():
+            return []
+        jobs = await take(*given)
+        if jobs:
+            taken.set()
+            await until(answers)
+        return jobs
+
+    patch.setattr(worker._queue, "take", take_once_more)
+    return taken
+
+
+async def test_a_worker_that_takes_a_job_from_itself_goes_on_with_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an outage that was longer than the lease, when it takes before it renews."""
+    long = settings_for(str(house.settings.redis_url), lease=60)
+    async with demo_at(monkeypatch) as demo, working(long) as one:
+        job_id = await house.submit("demo-endless", rate=200)
+        await house.has(job_id, "content")
+        run = one.runs[job_id]
+        await house.redis.zadd(house.keys.leases, {job_id: 1})
+
+        async def taken_again() -> bool:
+            return bool(await house.redis.zscore(house.keys.leases, job_id) != 1)
+
+        await until(taken_again)
+        await house.has(job_id, "content", 10)
+        assert one.runs == {job_id: run}
+        await house.log.cancel(job_id, "test", 0)
+        events = await house.ended(job_id)
+        assert (events[-1].type, types(events).count("restarted")) == ("cancelled", 0)
+        assert len((await demo.stats())["requests"]) == 1
+
+
+async def test_a_job_taken_again_while_its_last_run_ends_is_run_again_after_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs of one job in one process would forget each other's slot and lease."""
+    long = settings_for(str(house.settings.redis_url), lease=60)
+    async with demo_at(monkeypatch) as demo, working(long) as one:
+        queue, worker = one.worker._queue, one.worker
+        give_back = queue.give_back
+
+        async def give_back_and_see_it_taken(worker_id: str, given: str) -> bool:
+            answer = await give_back(worker_id, given)
+            await until(lambda: job_id in worker._again)
+            return answer
+
+        monkeypatch.setattr(queue, "give_back", give_back_and_see_it_taken)
+        job_id = await house.submit("demo-hang")
+        await demo.streaming()
+        first = worker.tasks[job_id]
+        first.cancel()
+        await house.has(job_id, "restarted")
+        assert first.done()
+        assert list(worker.tasks) == [job_id]
+        await house.log.cancel(job_id, "test", 0)
+        assert (await house.ended(job_id))[-1].type == "cancelled"
+
+
+async def test_a_worker_that_took_a_job_from_itself_runs_it_no_more_once_it_gave_it_back(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker had claimed it meanwhile, and died. To run it again without a lease would be a second run beside
+    that of whoever takes it, and a lost worker where none was lost."""
+    long = settings_for(str(house.settings.redis_url), lease=60)
+    async with demo_at(monkeypatch), working(long) as one:
+        job_id = await house.submit("demo-endless", rate=200)
+        await house.has(job_id, "content")
+        run = one.runs[job_id]
+        with monkeypatch.context() as patch:
+            taken = takes_once_more(one.worker, patch)
+            await house.redis.zadd(house.keys.leases, {job_id: 1})
+            await taken.wait()
+            await house.log.claim(job_id, b'{"id":"another"}', "token")
+            await until(lambda: job_id not in one.worker.tasks or one.runs.get(job_id) not in (None, run))
+            assert not one.worker.tasks
+            assert types(await house.events(job_id)).count("restarted") == 1
+            assert [job.job_id for job in await house.queue.take("another", 1)] == [job_id]
+            await house.queue.give_back("another", job_id)
+        await house.has(job_id, "restarted", 2)
+        await house.log.cancel(job_id, "test", 0)
+        assert types(await house.ended(job_id)).count("restarted") == 2
+
+
+async def test_a_job_that_a_worker_gives_back_after_it_took_it_from_itself_is_left_to_whoever_takes_it_next(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The take came first in Redis, but its answer while the job was on its way back. As above it has no lease."""
+    long = settings_for(str(house.settings.redis_url), lease=60)
+    async with demo_at(monkeypatch), working(long) as one:
+        worker = one.worker
+        begin, give_back, told = worker._begin, worker._queue.give_back, asyncio.Event()
+
+        async def begin_and_tell(*given: Any) -> None:
+            await begin(*given)
+            told.set()
+
+        async def give_back_and_wait(*given: str) -> bool:
+            answer = await give_back(*given)
+            await told.wait()
+            return answer
+
+        job_id = await house.submit("demo-endless", rate=200)
+        await house.has(job_id, "content")
+        first = worker.tasks[job_id]
+        with monkeypatch.context() as patch:
+            taken = takes_once_more(worker, patch, lambda: bool(worker._leaving))
+            patch.setattr(worker, "_begin", begin_and_tell)
+            patch.setattr(worker._queue, "give_back", give_back_and_wait)
+            await house.redis.zadd(house.keys.leases, {job_id: 1})
+            await taken.wait()
+            await house.log.claim(job_id, b'{"id":"another"}', "token")
+            await asyncio.wait([first])
+            assert not worker.tasks
+            assert [job.job_id for job in await house.queue.take("another", 1)] == [job_id]
+            await house.queue.give_back("another", job_id)
+        await house.log.cancel(job_id, "test", 0)
+        await house.ended(job_id)
+
+
+async def test_a_job_that_is_given_back_is_not_taken_back_by_the_renewal_of_leases(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would belong to a worker that does not run it, until its lease is over."""
+    long = settings_for(str(house.settings.redis_url), lease=60)
+    async with demo_at(monkeypatch), working(long) as one:
+        queue = one.worker._queue
+        give_back = queue.give_back
+
+        async def give_back_and_renew(*given: str) -> bool:
+            answer = await give_back(*given)
+            await one.worker._renew()
+            return answer
+
+        monkeypatch.setattr(queue, "give_back", give_back_and_renew)
+        job_id = await house.submit("demo-endless", rate=200)
+        await house.has(job_id, "content")
+        await one.stop()
+        assert [job.job_id for job in await house.queue.take("heir", 1)] == [job_id]
