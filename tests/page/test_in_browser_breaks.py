@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.page.browser import Browser
 from tests.page.reader import ENTER, answer, ask, job_of
 from tests.page.site import Site
+
+pytestmark = pytest.mark.slow
 
 #: Whether the page asked for the job itself and was answered 503.
 _REFUSED = """
