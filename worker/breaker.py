@@ -54,6 +54,7 @@ class Breaker:
         self._pause = 0.0
         self._probe_at = 0.0
         self._probes = 0
+        self._away_since = 0.0
         self._stepped_at = 0.0
         #: Whether a call was ever answered, and the refusals since the last such one.
         self._let_in = False
@@ -81,7 +82,7 @@ class Breaker:
     def probes(self) -> int:
         """How many jobs may try the model now, while it is `shut`."""
         if self.error is None:
-            return 0 if self._gates.server.waiting else 1
+            return self._probes_of_the_server()
         return _PROBES - self._probes if _now() >= self._probe_at else 0
 
     @property
@@ -133,6 +134,21 @@ class Breaker:
     def _is_away(self) -> bool:
         server = self._gates.server
         return server.error is not None and _now() - server.since >= min(_BLINK, self.patience / 4)
+
+    def _probes_of_the_server(self) -> int:
+        server = self._gates.server
+        if server.waiting:
+            return 0
+        if self.others:
+            # It would be taken from the others, and handed over again: as seldom as after a refusal.
+            if self._away_since != server.since:
+                self._away_since, self._pause = server.since, min(_FIRST, self.patience / 8)
+                self._probe_at = _now() + self._pause
+            if _now() < self._probe_at:
+                return 0
+            self._pause = min(2 * self._pause, _LONGEST)
+            self._probe_at = _now() + self._pause
+        return 1
 
     def _step(self, pause: float) -> None:
         self._pause, self._probes = pause, 0

@@ -230,8 +230,10 @@ def _is_of_quota(body: bytes) -> bool:
 def _refuses_us(status: int, body: bytes, model: str) -> bool:
     """Whether a refusal may be the worker's fault, its key's or its address': any job's, then."""
     if status in (403, 404):
-        # One that names the model says that there is no such model, or not for this key.
-        return model.encode() not in body
+        # One that speaks of the model says that there is no such model, or not for this key. An address that is
+        # no model's does not.
+        said = body.lower()
+        return not any(word in said for word in (model.lower().encode(), b"model", b"deployment"))
     return status in (401, 402) or (status == 429 and _is_of_quota(body))
 
 

@@ -158,12 +158,12 @@ class WokenWorker(Worker):
         token = secrets.token_hex(8)
         while not self._stopping.is_set():
             self._slot_free.clear()
-            leaving = set(self._leaving)
             try:
                 free = await self._room()
                 if free <= 0:
                     await self._slot_or_try()
                     continue
+                leaving = set(self._leaving)
                 taken = await self._queue.take(self._id, free, token)
                 self._outage.over()
                 token = secrets.token_hex(8)
@@ -185,8 +185,8 @@ class WokenWorker(Worker):
         return min(free, max(overdue, breaker.probes()))
 
     async def _slot_or_try(self) -> None:
-        """Waits for a free slot; while the model lets none through, also for the time to look again."""
-        if not self._access.breaker.shut:
+        """Waits for a free slot; if there is one, for the time to look again whether the model lets this worker in."""
+        if len(self.tasks) >= self.max_jobs:
             await self._slot_free.wait()
             return
         with suppress(TimeoutError):

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from readalong.settings import Settings
-from tests.readalong.helpers import types
+from tests.readalong.helpers import command, types
 from tests.support.servers import free_port
 from tests.support.waiting import until
 from tests.worker.doors import back_at, hanging_up
@@ -165,8 +165,9 @@ async def test_what_one_worker_cannot_reach_another_does(
         await stack.enter_async_context(working(patient(house, 4), "w2"))
         others = [await house.submit(rate=0, demo={"tokens": 3}) for _ in range(5)]
         assert [(await house.ended(one))[-1].type for one in (job_id, *others)] == ["done"] * 6
-    (restarted,) = [event.fields() for event in await house.events(job_id) if event.type == "restarted"]
-    assert (restarted["attempt"], restarted["reason"]) == (2, "model_unreachable")
+    restarts = [event.fields()["reason"] for event in await house.events(job_id) if event.type == "restarted"]
+    assert set(restarts) == {"model_unreachable"}
+    assert await command(house.redis, "HGET", house.keys.job(job_id), "lost") == b"0"
 
 
 async def _says(house: House, worker: str, code: str) -> bool:
