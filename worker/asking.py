@@ -55,7 +55,8 @@ class Asking:
         self._job_id = job_id
         self._model = claim.model
         self._submitted = asyncio.get_running_loop().time() - claim.waited
-        self._again = _given_back(claim)
+        #: Why the job was given back before, if it was.
+        self._reason = restart_reason(claim)
         self._tell = tell
         self._ends = ends
         self._retries = 0
@@ -107,7 +108,7 @@ class Asking:
             self._gates.answered(self._model, self._turns)
         if error.refuses:
             waited = asyncio.get_running_loop().time() - self._submitted
-            if self._breaker.refused(error, self._called_at, waited, again=self._again):
+            if self._breaker.refused(error, self._called_at, waited, again=self._reason == error.code):
                 raise GivenBack(error)
             raise error
         return await self._retry(error)
@@ -155,7 +156,7 @@ class Asking:
             waited = asyncio.get_running_loop().time() - self._submitted
             return error if breaker.hopeless and waited >= self._patience else GivenBack(error)
         # Once only: two workers would give the job to each other for ever.
-        if not error.status and breaker.others and not self._again:
+        if not error.status and breaker.others and self._reason != error.code:
             return GivenBack(error)
         return error
 
@@ -182,9 +183,3 @@ def restart_reason(claim: Claim) -> str:
     if claim.begun is None or claim.begun[0] != "restarted":
         return ""
     return str(orjson.loads(claim.begun[1]).get("reason"))
-
-
-def _given_back(claim: Claim) -> bool:
-    """Whether another worker, or this one, gave the job back for its model's sake."""
-    reason = restart_reason(claim)
-    return reason.startswith("model_") and reason not in ("model_cut", "model_stalled")

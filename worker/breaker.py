@@ -55,6 +55,7 @@ class Breaker:
         self._probe_at = 0.0
         self._probes = 0
         self._away_since = 0.0
+        self._told_away = False
         self._stepped_at = 0.0
         #: Whether a call was ever answered, and the refusals since the last such one.
         self._let_in = False
@@ -85,6 +86,17 @@ class Breaker:
             return self._probes_of_the_server()
         return _PROBES - self._probes if _now() >= self._probe_at else 0
 
+    def tell(self) -> None:
+        """Logs that the server is out of reach, and that it is there again; called now and then."""
+        server = self._gates.server
+        if self._is_away and server.error is not None and not self._told_away:
+            self._told_away = True
+            message = "%s: %r; this worker takes no more jobs until it is reached again"
+            logger.error(message, server.error.code, server.error.message)
+        elif server.error is None and self._told_away:
+            self._told_away = False
+            logger.warning("the model is reached again")
+
     @property
     def look_again(self) -> float:
         """Seconds until the worker looks again whether it may take jobs, while it is `shut`."""
@@ -110,7 +122,7 @@ class Breaker:
 
     def refused(self, error: ModelError, called_at: float, waited: float, *, again: bool) -> bool:
         """The model refused a call of `called_at` in a way that may be the worker's fault. Returns whether the job goes
-        back to the queue; else it fails. `waited`: seconds since its submit; `again`: it was given back before."""
+        back to the queue; else it fails. `waited`: seconds since its submit; `again`: it was given back for that."""
         if self.error is not None:
             self.error = error
             if called_at > self._stepped_at:
@@ -124,7 +136,9 @@ class Breaker:
         self.error = error
         self._since = _now()
         logger.error(
-            "%s: %s This worker takes no more jobs until the model lets it in again.", error.code, error.message
+            "the model refuses this worker (%s: %r); it takes no more jobs until it is let in again",
+            error.code,
+            error.message,
         )
         self._step(min(_FIRST, self.patience / 8))
         self.on_change()

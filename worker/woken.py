@@ -283,6 +283,7 @@ class WokenWorker(Worker):
                 self._keep_alive_at = self.loop.time() + self._settings.job_ttl / 4
         details = {**self._identity, "running": list(self._runner.runs)}
         breaker = self._access.breaker
+        breaker.tell()
         if breaker.shut:
             details["refused"] = breaker.code
         now = await self._index.now()

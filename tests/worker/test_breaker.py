@@ -21,6 +21,11 @@ def patient(house: House, seconds: float = 60) -> Settings:
     return settings_for(str(house.settings.redis_url), model_patience=seconds)
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.breaker._FIRST", 0.1)
+
+
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> int:
     found = free_port()
@@ -53,7 +58,7 @@ async def test_with_one_wrong_key_and_a_right_one_all_jobs_are_done(
         assert reasons <= {"model_unauthorized"}
         assert await command(house.redis, "HGET", house.keys.job(job_id), "lost") == b"0"
     (line,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert line.getMessage().startswith("model_unauthorized: The model refused our credentials (401).")
+    assert "model_unauthorized: 'The model refused our credentials (401).'" in line.getMessage()
 
 
 @pytest.mark.parametrize(

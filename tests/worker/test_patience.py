@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
 
 import pytest
@@ -17,6 +18,11 @@ from tests.worker.raw import DONE, HELLO, SSE, raw_server, reply
 from tests.worker.test_terms import write
 
 AWAY = ["queued", "started", "waiting"]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.gate._FIRST", 0.05)
 
 
 @pytest.fixture
@@ -83,7 +89,6 @@ async def test_a_model_that_says_it_is_away_is_asked_again_and_retries_are_not_u
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With and without a time to wait: each reason is told once. A 500 is a failure, as before."""
-    monkeypatch.setattr("worker.gate._FIRST", 0.02)
     busy = [reply(b"{}", status=f"{status} No") for status in (503, 503, 429)]
     asks = reply(b"{}", status="429 No", retry_after_ms="50")
     async with raw_server(*busy, asks, SSE + HELLO + DONE) as server:
@@ -151,7 +156,7 @@ async def test_a_worker_that_stops_hands_over_at_once_what_waits_for_its_model(h
 
 
 async def test_what_one_worker_cannot_reach_another_does(
-    house: House, port: int, monkeypatch: pytest.MonkeyPatch
+    house: House, port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One whose address is wrong takes nothing more after a moment, says so, and hands over what it holds."""
     async with AsyncExitStack() as stack:
@@ -165,6 +170,9 @@ async def test_what_one_worker_cannot_reach_another_does(
         await stack.enter_async_context(working(patient(house, 4), "w2"))
         others = [await house.submit(rate=0, demo={"tokens": 3}) for _ in range(5)]
         assert [(await house.ended(one))[-1].type for one in (job_id, *others)] == ["done"] * 6
+    assert [record.getMessage()[:18] for record in caplog.records if record.levelno == logging.ERROR] == [
+        "model_unreachable:"
+    ]
     restarts = [event.fields()["reason"] for event in await house.events(job_id) if event.type == "restarted"]
     assert set(restarts) == {"model_unreachable"}
     assert await command(house.redis, "HGET", house.keys.job(job_id), "lost") == b"0"
