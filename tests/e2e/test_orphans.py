@@ -147,7 +147,7 @@ async def test_who_comes_back_in_time_keeps_the_job_however_often_he_leaves(stac
             assert again.id == job.id
         await job.reach((await job.show())["last_seq"] + 2)
     assert (await ending)["status"] == "cancelled"
-    assert turns > 3
+    assert turns > 1
     await goes_on(job)
     response.abort()
 

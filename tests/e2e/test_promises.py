@@ -16,6 +16,15 @@ from tests.support.history import assert_whole, faults_of_log, text
 from tests.support.stack import Stack, has_redis_cli, redis_cli
 from tests.support.waiting import until
 
+#: What lives for a few seconds, and may have expired where a machine is slow.
+_PASSING = {
+    "readalong:heard",
+    "readalong:sweep",
+    "readalong:wake",
+    "readalong:worker:*",
+    "readalong:workers",
+    "arq:in-progress:*",
+}
 #: Sorted sets that name jobs, and so live as long as any job does; the sweep trims them.
 INDEXES = {"readalong:jobs", "readalong:open", "arq:queue:readalong", "readalong:leases"}
 
@@ -164,9 +173,7 @@ async def test_promise_7_nothing_hidden_all_of_redis_is_text_and_has_an_end(stac
         "readalong:leases",
         "readalong:open",
         "readalong:taken:*",
-        "readalong:worker:*",
-        "readalong:workers",
-    } | (_shapes(names) & {"readalong:heard", "readalong:sweep", "readalong:wake", "arq:in-progress:*"})
+    } | (_shapes(names) & _PASSING)
     for name in names:
         assert name in INDEXES or stack.redis.command("PTTL", name) != -1, f"{name} lives for ever"
         assert dump[name].isprintable(), name

@@ -188,7 +188,8 @@ class Stack:
         """All that Redis holds, by key. Fails for a value that is no text."""
         kinds = {key: self.redis.command("TYPE", key) for key in self.key_names()}
         # A key that has expired since it was named is no more.
-        return {key: str(self.redis.command(*_READ[kind](key))) for key, kind in kinds.items() if kind != "none"}
+        values = {key: self.redis.command(*_READ[kind](key)) for key, kind in kinds.items() if kind != "none"}
+        return {key: str(value) for key, value in values.items() if value is not None}
 
     def key_names(self) -> list[str]:
         """All keys of Redis, in order."""

@@ -59,7 +59,7 @@ async def test_a_job_whose_model_is_down_is_done_once_it_is_back(house: House, p
 
 
 async def test_the_time_for_the_first_token_does_not_go_by_while_a_job_waits(house: House, port: int) -> None:
-    limit = 1.0
+    limit = 2.0
     async with working(patient(house, first_token_timeout=limit)):
         job_id = await house.submit(rate=0, demo={"tokens": 3})
         await house.has(job_id, "waiting")
