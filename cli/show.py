@@ -52,6 +52,8 @@ class Show:
                 self.note(f"function call {_call(fields)}", "cyan")
             case "restarted":
                 self._restarted(fields)
+            case "waiting" if fields.get("for") == "worker":
+                self.note("waits for a worker", "yellow")
             case "done":
                 return self._done(fields)
             case "cancelled":
