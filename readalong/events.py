@@ -22,7 +22,7 @@ SCHEMA: Final = 1
 TERMINAL: Final = frozenset({"done", "failed", "cancelled"})
 TEXT: Final = frozenset({"content", "reasoning", "refusal"})
 TOOLS: Final = frozenset({"tool_call_delta", "tool_call", "function_call"})
-TYPES: Final = TERMINAL | TEXT | TOOLS | {"queued", "started", "restarted"}
+TYPES: Final = TERMINAL | TEXT | TOOLS | {"queued", "started", "restarted", "waiting"}
 
 #: The number of an event that is not in the log: what an API tells its watchers itself.
 UNNUMBERED: Final = 0
