@@ -60,7 +60,7 @@ class Waits:
         while True:
             await asyncio.sleep(_EVERY)
             try:
-                await self._look()
+                await self.look()
             except StoreUnavailable as error:
                 logger.debug("waiting jobs: %s", error)
                 self._since.clear()
@@ -68,7 +68,8 @@ class Waits:
                 self._since.clear()
                 self._complain(error)
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Looks once. Raises StoreUnavailable, RedisError."""
         silent = self._silent()
         if not silent:
             self._since.clear()
