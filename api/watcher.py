@@ -118,16 +118,14 @@ class Watcher:
             if self.position >= feed.newest or self._end:
                 if self._end or feed.over_at(self.position):
                     self._write(Batch(b"", self.position, True))
-                    return
-                if feed.notice is None or feed.notice is self._told:
-                    return
+                elif feed.notice is not None and feed.notice is not self._told:
+                    self._tell(feed.notice)
+                    continue
+                return
             if line is not None and line.flow.write_paused:
                 # With no batch in hand: a thousand slow ones would keep as many, and when there is room there is more.
                 self._background(line.flow.drain())
                 return
-            if self.position >= feed.newest:
-                self._tell(feed.notice)
-                continue
             batch = feed.batch(self._wire, self.position)
             if batch is None:
                 self._background(self._catch_up())
@@ -136,9 +134,13 @@ class Watcher:
             else:  # events that this format does not show
                 self.position = batch.position
 
-    def _tell(self, notice: Notice | None) -> None:
+    def _tell(self, notice: Notice) -> None:
+        """Writes what is not in the log, once, as soon as there is room for it."""
+        if self._line is not None and self._line.flow.write_paused:
+            self._background(self._line.flow.drain())
+            return
         self._told = notice
-        if notice is not None and (frames := notice.frames(self._wire)):
+        if frames := notice.frames(self._wire):
             self._write(Batch(frames, self.position, False))
 
     def beat(self, seconds: float, heartbeat: float) -> None:
