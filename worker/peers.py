@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 #: Looks that make a window, besides the first.
 _LOOKS: Final = 3
+#: Seconds between two looks, at least: a shorter window is a mistake, and must not keep Redis busy.
+_LEAST: Final = 0.1
 #: Seconds after which the registry is read anew.
 _LIST_EVERY: Final = 2.0
 #: Seconds until the next look when Redis does not allow it.
@@ -32,7 +34,8 @@ class Absences:
     """
 
     def __init__(self, me: str, window: float) -> None:
-        self.every = window / _LOOKS
+        #: Seconds between two looks.
+        self.every = max(window / _LOOKS, _LEAST)
         self._me = me
         self._window = window
         self._last = -window
