@@ -54,6 +54,8 @@ class Show:
                 self._restarted(fields)
             case "waiting" if fields.get("for") == "worker":
                 self.note("waits for a worker", "yellow")
+            case "waiting" if fields.get("for") == "model":
+                self.note(f"waits for its model ({fields.get('reason')})", "yellow")
             case "done":
                 return self._done(fields)
             case "cancelled":

@@ -19,12 +19,10 @@ for i = 4, #ARGV do
   local id = ARGV[i]
   local at, taken = place(id)
   local ends = tonumber(redis.call('ZSCORE', leases, id))
-  local waits
-  if not at then
-    waits = live == 0 -- the sweep puts it back
-  elseif not taken or not ends or ends < now then
+  local waits = false -- of one that is not in the queue: it ends just now, or the sweep puts it back
+  if at and (not taken or not ends or ends < now) then
     waits = true
-  else
+  elseif at then
     local holder = redis.pcall('GET', ARGV[1] .. id)
     waits = type(holder) == 'string' and is_dead(holder)
   end

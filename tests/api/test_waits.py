@@ -64,7 +64,7 @@ async def test_one_call_asks_for_all_silent_jobs_and_none_while_they_speak(
     settings: Settings, log: Log, asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many watch them. A job that has ended, or that no client watches here, is not asked about."""
-    monkeypatch.setattr("api.waits._EVERY", 3600)
+    monkeypatch.setattr("api.waits._EVERY", 3600)  # each look is the test's own
     async with AsyncExitStack() as clients, a_site(settings) as site:
         players = [await Player.start(log) for _ in range(3)]
         streams = [

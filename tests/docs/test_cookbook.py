@@ -254,6 +254,7 @@ def test_every_line_of_the_cookbook_is_tried() -> None:
         "redis-cli --raw subscribe",
         "redis-cli set",
         "redis-cli hset",
+        "redis-cli pubsub channels",
         "redis-cli xrange",
         "redis-cli xrevrange",
     ]
