@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	done; echo python3)
 UV = 0.13.9
 # Test modules that run side by side: they wait for processes more than they compute.
-JOBS ?= 4
+JOBS ?= 5
 # Where Python's caches are turned off, each of those would compile all tests anew.
 unexport PYTHONDONTWRITEBYTECODE
 

@@ -121,7 +121,7 @@ async def test_promise_6_a_watcher_costs_no_redis_command(settings: Settings, re
             check_stream(await stream.rest(), 0, player.last)
             stream.vanish()
     ours = {name.removeprefix("cmdstat_"): row["calls"] for name, row in stats.items()}
-    # The script's own calls count too.
-    allowed = {"evalsha", "eval", "hmget", "hget", "get", "xadd", "hset", "publish", "config|resetstat", "info"}
+    # The scripts' own calls count too, and one of the process's own looks may come between.
+    allowed = {"time", "evalsha", "eval", "hmget", "hget", "get", "xadd", "hset", "publish", "config|resetstat", "info"}
     assert ours.keys() <= allowed | {"client|setinfo", "select"}, ours
     assert ours["xadd"] == ours["publish"] == 100

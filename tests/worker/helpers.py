@@ -35,7 +35,7 @@ def settings_for(url: str, **changes: Any) -> Settings:
     """Settings with short times; no sweep disturbs unless a test asks for it."""
     values: dict[str, Any] = {
         "model": "demo",
-        "lease": 10.0,
+        "lease": 5.0,
         "cancel_poll": 0.05,
         "poll": 0.1,
         "sweep": 3600,
