@@ -29,7 +29,7 @@ _READS: Final = 4
 #: Bytes of batches from pages that are kept for others at the same position.
 _SHARED: Final = 524_288
 #: Watchers that are written to in one turn of the loop.
-_AT_ONCE: Final = 64
+AT_ONCE: Final = 64
 
 
 class Feed:
@@ -176,6 +176,10 @@ class Feed:
                     self._stale = True
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, 1.0)
+        except Exception:
+            # A key that a person broke, for example. A feed that stopped here would keep its watchers waiting for ever.
+            logger.exception("job %s: its log cannot be read; its streams end", self.job_id)
+            self._on_gone(self)
         finally:
             self._repairing = None
 
@@ -213,7 +217,7 @@ class Feed:
 
     def _tell(self) -> None:
         telling = self._telling
-        for _ in range(min(_AT_ONCE, len(telling))):
+        for _ in range(min(AT_ONCE, len(telling))):
             telling.pop().push()
         if self._again and not telling:
             self._again = False

@@ -33,9 +33,16 @@ _REPORT: Final = signal.SIGUSR1
 class Server(uvicorn.Server):
     """Ends open streams first: uvicorn would wait for them before it tells the application to stop."""
 
+    #: A background task has ended: the process stops as if it were told to, but has failed.
+    broken = False
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         asyncio.get_running_loop().add_signal_handler(_REPORT, self._report)
+        supervisor = self.lifespan.state["services"].supervisor
+        supervisor.on_death = self._break
+        if supervisor.dead:  # before anything could hear of it
+            self._break()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
@@ -49,6 +56,9 @@ class Server(uvicorn.Server):
         if services is not None:
             await services.hub.close()
         await super().shutdown(sockets)
+
+    def _break(self) -> None:
+        self.broken = self.should_exit = True
 
     def _report(self) -> None:
         services = self.lifespan.state.get("services")
@@ -123,7 +133,7 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
     host, port = listener.getsockname()[:2]
     logger.info("serving on http://%s:%d, process %d", f"[{host}]" if ":" in host else host, port, os.getpid())
     server.run(sockets=[listener])
-    return 0 if server.started else 1
+    return 0 if server.started and not server.broken else 1
 
 
 def _supervise(processes: int, serve: Callable[[], int]) -> int:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from api.attendance import Attendance
 from api.hub import Hub
+from api.supervisor import Supervisor
 from readalong.connection import connect
 from readalong.index import Index
 from readalong.log import Log
@@ -28,6 +29,7 @@ class Services:
     queue: Queue
     hub: Hub
     attendance: Attendance
+    supervisor: Supervisor
 
     @classmethod
     def build(cls, settings: Settings) -> Services:
@@ -37,12 +39,11 @@ class Services:
         hub = Hub(redis, log, settings)
         index, queue = Index(redis, settings, pipe), Queue(redis, settings, pipe)
         attendance = Attendance(hub, Watched(redis, settings, pipe))
-        return cls(settings, redis, pipe, log, index, queue, hub, attendance)
+        return cls(settings, redis, pipe, log, index, queue, hub, attendance, Supervisor())
 
     def start(self) -> None:
         """Begins to hear what Redis publishes; Redis may be away."""
-        self.hub.start()
-        self.attendance.start()
+        self.supervisor.watch(*self.hub.start(), self.attendance.start())
 
     async def close(self) -> None:
         await self.attendance.close()
