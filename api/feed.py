@@ -79,7 +79,7 @@ class Feed:
         # The last event is always read: without the terminal one, a watcher at the very end would wait for ever.
         self._window = Window(max(min(position, last_seq - 1), last_seq - _REACH, 0), self._max_bytes)
         await self._read_on()
-        if self._window.newest < last_seq and await self._log.gone([self.job_id]):
+        if self._window.newest < last_seq and await self._log.is_lost(self.job_id):
             raise JobNotFound(f"job {self.job_id} is gone from Redis")
         self._started = True
         if self._stale and not self.ended:

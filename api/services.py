@@ -8,6 +8,7 @@ from arq.connections import ArqRedis
 from starlette.requests import Request
 
 from api.attendance import Attendance
+from api.audit import Audit
 from api.hub import Hub
 from api.supervisor import Supervisor
 from readalong.connection import connect
@@ -29,6 +30,7 @@ class Services:
     queue: Queue
     hub: Hub
     attendance: Attendance
+    audit: Audit
     supervisor: Supervisor
 
     @classmethod
@@ -39,13 +41,15 @@ class Services:
         hub = Hub(redis, log, settings)
         index, queue = Index(redis, settings, pipe), Queue(redis, settings, pipe)
         attendance = Attendance(hub, Watched(redis, settings, pipe))
-        return cls(settings, redis, pipe, log, index, queue, hub, attendance, Supervisor())
+        audit = Audit(hub, log, settings.hub_heartbeat)
+        return cls(settings, redis, pipe, log, index, queue, hub, attendance, audit, Supervisor())
 
     def start(self) -> None:
         """Begins to hear what Redis publishes; Redis may be away."""
-        self.supervisor.watch(*self.hub.start(), self.attendance.start())
+        self.supervisor.watch(*self.hub.start(), self.attendance.start(), self.audit.start())
 
     async def close(self) -> None:
+        await self.audit.close()
         await self.attendance.close()
         await self.hub.close()
         await self.pipe.close()

@@ -172,7 +172,7 @@ class Log:
     async def append(self, job_id: str, fence: Fence, first: int, drafts: Sequence[tuple[str, bytes]]) -> Appended:
         """Appends events from number `first` on: (type, data as JSON). Raises Fenced, StoreUnavailable."""
         flat = [part for draft in drafts for part in draft]
-        return _appended(job_id, await self._run("append", self._keys.of_job(job_id), fence, first, *flat))
+        return _appended(job_id, await self._run("append", self._keys.of_job(job_id), fence, first, "1", *flat))
 
     def send(
         self,
@@ -181,8 +181,11 @@ class Log:
         first: int,
         drafts: Sequence[tuple[str, bytes]],
         on_answer: Callable[[Appended | Exception], None],
+        *,
+        timed: bool = False,
     ) -> bool:
         """Sends an append if there is a connection for it, and answers whether there was. Each token takes this way.
+        `timed`: the job's `last_event_at` becomes the time of this one.
 
         `on_answer` hears what `append` would answer or raise; any exception but Fenced means: call `append`, which
         connects, sends the script's text, and says what fails. To append twice is to append once.
@@ -195,7 +198,8 @@ class Log:
 
         keys = self._keys.of_job(job_id)
         flat = [part for draft in drafts for part in draft]
-        return self._pipe.send(pack(("EVALSHA", _APPEND, len(keys), *keys, fence, first, *flat)), heard)
+        note = b"1" if timed else b""
+        return self._pipe.send(pack(("EVALSHA", _APPEND, len(keys), *keys, fence, first, note, *flat)), heard)
 
     async def finish(
         self,
@@ -294,6 +298,16 @@ class Log:
                     pipe.exists(name)
                 answers = await pipe.execute()
         return [job_id for job_id, there in zip(job_ids, answers, strict=True) if not there]
+
+    async def is_lost(self, job_id: str) -> bool:
+        """Whether Redis has dropped the job, or events that its record counts: an eviction, or a person."""
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                # In this order: what is appended between the two is in the log.
+                pipe.hget(self._keys.job(job_id), "last_seq")
+                pipe.xrevrange(self._keys.events(job_id), "+", "-", count=1)
+                last_seq, newest = await pipe.execute()
+        return last_seq is None or not newest or int(newest[0][0].partition(b"-")[0]) < int(last_seq)
 
     async def record(self, job_id: str) -> Record | None:
         """The job; None if it is gone. Raises UnknownSchema, StoreUnavailable."""

@@ -192,6 +192,9 @@ async def _shown(used: Services, record: Record, status: int, headers: dict[str,
         said.add_all(events)
         if said.last_seq >= record.last_seq:
             break
+    if record.attempt and said.last_seq < record.last_seq and await used.log.is_lost(record.id):
+        # Without its log it would seem to have said nothing.
+        raise await _missing(used, record.id)
     return _json(view(record, said), status, headers)
 
 
