@@ -79,7 +79,7 @@ class Feed:
         # The last event is always read: without the terminal one, a watcher at the very end would wait for ever.
         self._window = Window(max(min(position, last_seq - 1), last_seq - _REACH, 0), self._max_bytes)
         await self._read_on()
-        if self._window.newest < last_seq and await self._log.is_lost(self.job_id):
+        if self._window.newest < last_seq and await is_lost(self._log, self.job_id):
             raise JobNotFound(f"job {self.job_id} is gone from Redis")
         self._started = True
         if self._stale and not self.ended:
@@ -251,6 +251,14 @@ class Feed:
                 break
             del self._pages[place]
             cost -= its
+
+
+async def is_lost(log: Log, job_id: str) -> bool:
+    """Whether Redis has dropped the job, or events that its record counts: an eviction, or a person."""
+    record = await log.record(job_id)
+    # In this order: what is appended between the two is in the log.
+    newest = await log.newest(job_id, 1)
+    return record is None or not newest or newest[-1].seq < record.last_seq
 
 
 def _unbroken(events: list[Event], position: int) -> Iterator[Event]:

@@ -181,7 +181,6 @@ class Log:
         first: int,
         drafts: Sequence[tuple[str, bytes]],
         on_answer: Callable[[Appended | Exception], None],
-        *,
         timed: bool = False,
     ) -> bool:
         """Sends an append if there is a connection for it, and answers whether there was. Each token takes this way.
@@ -298,16 +297,6 @@ class Log:
                     pipe.exists(name)
                 answers = await pipe.execute()
         return [job_id for job_id, there in zip(job_ids, answers, strict=True) if not there]
-
-    async def is_lost(self, job_id: str) -> bool:
-        """Whether Redis has dropped the job, or events that its record counts: an eviction, or a person."""
-        with translated():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                # In this order: what is appended between the two is in the log.
-                pipe.hget(self._keys.job(job_id), "last_seq")
-                pipe.xrevrange(self._keys.events(job_id), "+", "-", count=1)
-                last_seq, newest = await pipe.execute()
-        return last_seq is None or not newest or int(newest[0][0].partition(b"-")[0]) < int(last_seq)
 
     async def record(self, job_id: str) -> Record | None:
         """The job; None if it is gone. Raises UnknownSchema, StoreUnavailable."""
