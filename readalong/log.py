@@ -183,22 +183,19 @@ class Log:
         on_answer: Callable[[Appended | Exception], None],
         timed: bool = False,
     ) -> bool:
-        """Sends an append if there is a connection for it, and answers whether there was. Each token takes this way.
-        `timed`: the job's `last_event_at` becomes the time of this one.
-
-        `on_answer` hears what `append` would answer or raise; any exception but Fenced means: call `append`, which
-        connects, sends the script's text, and says what fails. To append twice is to append once.
+        """Sends an append if there is a connection, and answers whether there was. Each token takes this way. `timed`: the
+        job's `last_event_at` becomes its time. `on_answer` hears what `append` would answer or raise; any exception but
+        Fenced means: call `append`, which connects, sends the script's text, and says what fails. To append twice is to
+        append once.
         """
         if self._pipe is None:
             return False
-
-        def heard(answer: Any) -> None:
-            on_answer(answer if isinstance(answer, Exception) else _outcome(job_id, answer))
-
         keys = self._keys.of_job(job_id)
         flat = [part for draft in drafts for part in draft]
-        note = b"1" if timed else b""
-        return self._pipe.send(pack(("EVALSHA", _APPEND, len(keys), *keys, fence, first, note, *flat)), heard)
+        packed = pack(("EVALSHA", _APPEND, len(keys), *keys, fence, first, int(timed), *flat))
+        return self._pipe.send(
+            packed, lambda answer: on_answer(answer if isinstance(answer, Exception) else _outcome(job_id, answer))
+        )
 
     async def finish(
         self,

@@ -152,7 +152,7 @@ async def test_an_append_notes_its_time_where_it_is_asked_to(log: Log, redis: Ar
     record = await log.record(job_id)
     assert record is not None
     assert record.last_event_at == record.started_at
-    await redis.hset(keys.job(job_id), "last_event_at", 1)
+    await command(redis, "HSET", keys.job(job_id), "last_event_at", 1)
     await log.append(job_id, 1, 3, content("a"))
     record = await log.record(job_id)
     assert record is not None
