@@ -16,8 +16,10 @@ from typing import Final
 
 import uvicorn
 
+from api.access import AccessLog
 from api.app import create_app
 from api.line import Line
+from readalong import __version__
 from readalong.errors import BadSettings
 from readalong.settings import Settings
 
@@ -106,9 +108,10 @@ def listen(host: str, port: int, send_timeout: float) -> socket.socket:
 
 
 def _serve(settings: Settings, listener: socket.socket) -> int:
+    app = create_app(settings)
     server = Server(
         uvicorn.Config(
-            create_app(settings),
+            AccessLog(app) if settings.access_log else app,
             http=Line,
             loop="uvloop",
             ws="none",
@@ -131,7 +134,14 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
     # Nor may one that asks for a report end a process that is not ready to give it.
     signal.signal(_REPORT, signal.SIG_IGN)
     host, port = listener.getsockname()[:2]
-    logger.info("serving on http://%s:%d, process %d", f"[{host}]" if ":" in host else host, port, os.getpid())
+    logger.info(
+        "serving on http://%s:%d, process %d, readalong %s, Redis at %s",
+        f"[{host}]" if ":" in host else host,
+        port,
+        os.getpid(),
+        __version__,
+        settings.safe_redis_url,
+    )
     server.run(sockets=[listener])
     return 0 if server.started and not server.broken else 1
 

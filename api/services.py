@@ -10,11 +10,15 @@ from starlette.requests import Request
 from api.attendance import Attendance
 from api.audit import Audit
 from api.hub import Hub
+from api.redis_watch import RedisWatch
 from api.supervisor import Supervisor
 from readalong.connection import connect
+from readalong.eviction import Eviction
 from readalong.index import Index
 from readalong.log import Log
+from readalong.outage import Outage
 from readalong.pipe import Pipe
+from readalong.pulse import Probe
 from readalong.queue import Queue
 from readalong.settings import Settings
 from readalong.watched import Watched
@@ -31,6 +35,10 @@ class Services:
     hub: Hub
     attendance: Attendance
     audit: Audit
+    probe: Probe
+    eviction: Eviction
+    outage: Outage
+    watch: RedisWatch
     supervisor: Supervisor
 
     @classmethod
@@ -41,14 +49,31 @@ class Services:
         hub = Hub(redis, log, settings)
         index, queue = Index(redis, settings, pipe), Queue(redis, settings, pipe)
         attendance = Attendance(hub, Watched(redis, settings, pipe))
-        audit = Audit(hub, log, settings.hub_heartbeat)
-        return cls(settings, redis, pipe, log, index, queue, hub, attendance, audit, Supervisor())
+        probe, eviction, outage = Probe(pipe, settings), Eviction(redis, settings), Outage()
+        return cls(
+            settings,
+            redis,
+            pipe,
+            log,
+            index,
+            queue,
+            hub,
+            attendance,
+            Audit(hub, log, settings.hub_heartbeat),
+            probe,
+            eviction,
+            outage,
+            RedisWatch(probe, eviction, outage),
+            Supervisor(),
+        )
 
     def start(self) -> None:
         """Begins to hear what Redis publishes; Redis may be away."""
-        self.supervisor.watch(*self.hub.start(), self.attendance.start(), self.audit.start())
+        tasks = (self.attendance.start(), self.audit.start(), self.watch.start())
+        self.supervisor.watch(*self.hub.start(), *tasks)
 
     async def close(self) -> None:
+        await self.watch.close()
         await self.audit.close()
         await self.attendance.close()
         await self.hub.close()

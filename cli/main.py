@@ -109,8 +109,7 @@ def api(
     processes: Processes = 1,
 ) -> None:
     """Serve the HTTP API and the page."""
-    settings = _settings()
-    _log(settings)
+    settings = _logged_settings()
     from api.server import run  # noqa: PLC0415
 
     raise typer.Exit(run(settings, host=host, port=port, processes=processes))
@@ -119,8 +118,7 @@ def api(
 @app.command()
 def worker() -> None:
     """Run jobs: stream them from the model into Redis. SIGTERM drains, a second one ends at once."""
-    settings = _settings()
-    _log(settings)
+    settings = _logged_settings()
     from worker.main import run  # noqa: PLC0415
 
     raise typer.Exit(run(settings))
@@ -219,20 +217,25 @@ def settings(
 
 
 def _settings() -> Settings:
-    from readalong.settings import load  # noqa: PLC0415
+    """For a command that a person reads."""
+    from readalong.settings import load, misspelt  # noqa: PLC0415
 
-    return load()
+    settings = load()
+    for line in misspelt(os.environ):
+        typer.echo(f"readalong: {line}", err=True)
+    return settings
 
 
-def _log(settings: Settings) -> None:
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    if settings.log_level == "info":
-        # A line for each call to the model says less than the job's own.
-        logging.getLogger("httpx2").setLevel(logging.WARNING)
+def _logged_settings() -> Settings:
+    """For a command that logs."""
+    from readalong import logs  # noqa: PLC0415
+    from readalong.settings import load, misspelt  # noqa: PLC0415
+
+    settings = load()
+    logs.set_up(settings)
+    for line in misspelt(os.environ):
+        logging.getLogger("readalong.settings").warning(line)
+    return settings
 
 
 def _console() -> Any:

@@ -181,13 +181,12 @@ class Log:
         first: int,
         drafts: Sequence[tuple[str, bytes]],
         on_answer: Callable[[Appended | Exception], None],
+        *,
         timed: bool = False,
     ) -> bool:
-        """Sends an append if there is a connection, and answers whether there was. Each token takes this way. `timed`: the
-        job's `last_event_at` becomes its time. `on_answer` hears what `append` would answer or raise; any exception but
-        Fenced means: call `append`, which connects, sends the script's text, and says what fails. To append twice is to
-        append once.
-        """
+        """Sends an append if there is a connection, and answers whether there was. Each token takes this way.
+        `timed`: `last_event_at` becomes its time. `on_answer` hears what `append` would answer or raise; any exception
+        but Fenced means: call `append`, which connects, and says what fails. To append twice is to append once."""
         if self._pipe is None:
             return False
         keys = self._keys.of_job(job_id)

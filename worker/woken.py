@@ -21,8 +21,10 @@ from arq.worker import Retry, Worker, func
 from redis.exceptions import RedisError
 
 from readalong.errors import StoreUnavailable
+from readalong.eviction import Eviction
 from readalong.index import Index
 from readalong.log import Log
+from readalong.outage import Outage
 from readalong.pipe import Pipe
 from readalong.queue import FUNCTION, Queue, Taken
 from readalong.settings import Settings
@@ -30,7 +32,6 @@ from readalong.watched import LOOK_EVERY, Watched
 from worker.cancels import Cancels
 from worker.model import Model
 from worker.orphans import Orphans
-from worker.outage import Outage
 from worker.run import Stop
 from worker.runner import Runner, generate
 from worker.sweep import Sweep
@@ -61,6 +62,7 @@ class WokenWorker(Worker):
         #: It ran out of memory: it stops as if it were told to, but has failed.
         self.broken = False
         self._outage = Outage()
+        self._eviction = Eviction(redis, settings)
         self._keep_alive_at = 0.0
         #: Jobs whose lease is being given back; their tasks are about to end.
         self._leaving: set[str] = set()
@@ -250,6 +252,7 @@ class WokenWorker(Worker):
         details = {**self._identity, "running": list(self._runner.runs)}
         now = await self._index.now()
         await self._index.beat(self._id, orjson.dumps(details), now, int(self._settings.lease * 1000))
+        await self._eviction.look_once()
 
     def _interrupt(self, job_id: str, stop: Stop) -> None:
         run = self._runner.runs.get(job_id)
