@@ -20,6 +20,7 @@ from api.access import AccessLog
 from api.app import create_app
 from api.line import Line
 from readalong import __version__
+from readalong.connection import connect
 from readalong.errors import BadSettings
 from readalong.settings import Settings
 
@@ -69,7 +70,9 @@ class Server(uvicorn.Server):
 
 
 def run(settings: Settings, *, host: str, port: int, processes: int = 1) -> int:
-    """Serves until SIGTERM or SIGINT; answers the exit code. Raises BadSettings if the address cannot be used."""
+    """Serves until SIGTERM or SIGINT; answers the exit code. Raises BadSettings if the address, or Redis', cannot be
+    used."""
+    connect(settings)  # to nothing yet: here it is one clear line, and not each process' traceback
     listener = listen(host, port, settings.send_timeout)
     with listener:
         if processes == 1:

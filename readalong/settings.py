@@ -10,13 +10,16 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated, Final, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import AnyUrl, Field, UrlConstraints, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from readalong.errors import BadSettings
 from readalong.keys import Keys
+
+#: A socket's URL with a user or a password and, as is usual, no host.
+_SOCKET_WITH_USER = re.compile(r"^(unix://[^/?#]*@)/", re.IGNORECASE)
 
 RedisUrl = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["redis", "rediss", "unix"])]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -30,7 +33,8 @@ class Settings(BaseSettings):
 
     redis_url: RedisUrl = Field(
         default=AnyUrl("redis://127.0.0.1:6379/0"),
-        description="Redis: redis://, rediss:// or unix://.",
+        description="Redis: redis://[user]:password@host:port/database, rediss://… or "
+        "unix://[user]:password@/path?db=database.",
         repr=False,  # it may hold a password
     )
     sentinels: str = Field(
@@ -137,6 +141,19 @@ class Settings(BaseSettings):
     )
     feed_linger: Seconds = Field(default=5, description="Seconds that a feed outlives its last watcher; 0: not at all.")
 
+    @field_validator("redis_url", mode="before")
+    @classmethod
+    def _named_host(cls, value: object) -> object:
+        """A URL with a password must have a host for pydantic; that of a socket is of no matter."""
+        return _SOCKET_WITH_USER.sub(r"\1localhost/", value) if isinstance(value, str) else value
+
+    @field_validator("redis_url", mode="after")
+    @classmethod
+    def _socket_path(cls, value: AnyUrl) -> AnyUrl:
+        if value.scheme == "unix" and (value.host not in (None, "", "localhost") or len(value.path or "/") < 2):
+            raise ValueError("must be unix:///path/of/the/socket, with three slashes")
+        return value
+
     @field_validator("model", mode="after")
     @classmethod
     def _strip(cls, value: str) -> str:
@@ -170,9 +187,17 @@ class Settings(BaseSettings):
     def safe_redis_url(self) -> str:
         """The address without its password, for logs and people."""
         # redis-py takes a password from the query too.
-        address = str(self.redis_url).partition("?")[0]
+        address, _, query = str(self.redis_url).partition("?")
         password = self.redis_url.password
-        return address if password is None else address.replace(f":{password}@", ":***@", 1)
+        if password is not None:
+            address = address.replace(f":{password}@", ":***@", 1)
+        database = parse_qs(query).get("db", [""])[0]
+        return f"{address}?db={database}" if database.isdigit() else address
+
+    @property
+    def redis_socket(self) -> str | None:
+        """The path of Redis' Unix socket; None if it is reached by TCP."""
+        return unquote(self.redis_url.path or "") if self.redis_url.scheme == "unix" else None
 
 
 def _parse_addresses(text: str) -> list[tuple[str, int]]:

@@ -18,6 +18,8 @@ BAD = [
     ("REDIS_URL", "127.0.0.1:6379"),
     ("REDIS_URL", ""),
     ("REDIS_URL", "redis://127.0.0.1:99999/0"),
+    ("REDIS_URL", "unix://tmp/redis.sock"),
+    ("REDIS_URL", "unix://:password@/"),
     ("SENTINELS", "host:port"),
     ("SENTINELS", "a:1,,b:2"),
     ("SENTINELS", "user@a:1"),
@@ -142,7 +144,8 @@ def test_an_error_does_not_show_the_password(url: str, monkeypatch: pytest.Monke
         ("redis://hunter2:hunter2@hunter2/0", "redis://hunter2:***@hunter2/0"),
         ("redis://:hun%40ter2@host:1/0", "redis://:***@host:1/0"),
         ("unix:///tmp/redis.sock?password=hunter2", "unix:///tmp/redis.sock"),
-        ("redis://host:1/0?password=hunter2&db=3", "redis://host:1/0"),
+        ("unix://:hunter2@/tmp/redis.sock?db=2", "unix://:***@localhost/tmp/redis.sock?db=2"),
+        ("redis://host:1/0?password=hunter2&db=3", "redis://host:1/0?db=3"),
     ],
 )
 def test_the_safe_address_shows_where_and_not_the_password(
