@@ -244,7 +244,9 @@ class Feed:
             if self._pages.get(number) is page:
                 del self._pages[number]
             return
-        there = [(place, kept.result().cost) for place, kept in self._pages.items() if kept.done()]
+        # Another one may have failed in this very turn: it is about to be taken out.
+        read = {place: kept for place, kept in self._pages.items() if kept.done() and not kept.cancelled()}
+        there = [(place, kept.result().cost) for place, kept in read.items() if kept.exception() is None]
         cost = sum(cost for _, cost in there)
         for place, its in there[:-1]:
             if cost <= self._max_bytes:

@@ -18,6 +18,8 @@ from cli.problem import Problem
 from readalong import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from readalong.settings import Settings
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -112,7 +114,7 @@ def api(
     settings = _logged_settings()
     from api.server import run  # noqa: PLC0415
 
-    raise typer.Exit(run(settings, host=host, port=port, processes=processes))
+    raise typer.Exit(_logged(settings, lambda: run(settings, host=host, port=port, processes=processes)))
 
 
 @app.command()
@@ -121,7 +123,7 @@ def worker() -> None:
     settings = _logged_settings()
     from worker.main import run  # noqa: PLC0415
 
-    raise typer.Exit(run(settings))
+    raise typer.Exit(_logged(settings, lambda: run(settings)))
 
 
 @app.command()
@@ -236,6 +238,22 @@ def _logged_settings() -> Settings:
     for line in misspelt(os.environ):
         logging.getLogger("readalong.settings").warning(line)
     return settings
+
+
+def _logged(settings: Settings, run: Callable[[], int]) -> int:
+    """The exit code of a process that logs. What ends it is a line of its log where those are JSON."""
+    from readalong.errors import BadSettings, ReadalongError  # noqa: PLC0415
+
+    if settings.log_format == "text":
+        return run()
+    try:
+        return run()
+    except ReadalongError as error:
+        logging.getLogger("readalong").critical(error.message, extra={"code": error.code})
+        return 2 if isinstance(error, BadSettings) else 1
+    except Exception:
+        logging.getLogger("readalong").critical("the process broke", exc_info=True)
+        return 1
 
 
 def _console() -> Any:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from contextlib import suppress
 from typing import Any, Final, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from readalong.connection import translated
+from readalong.errors import StoreUnavailable
 from readalong.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 _SAFE: Final = "noeviction"
+#: Seconds for which an answer counts as new.
+_EVERY: Final = 10.0
 
 
 class Eviction:
@@ -22,7 +27,9 @@ class Eviction:
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
         self._address = settings.safe_redis_url
+        self._timeout = settings.redis_timeout
         self._said = False
+        self._looked_at = -_EVERY
         #: Redis' `maxmemory-policy` where it may drop keys of ours: all have a time to live. None where it may not.
         self.policy: str | None = None
 
@@ -35,11 +42,20 @@ class Eviction:
             found = {}
             if not self._said:
                 logger.warning("Redis at %s does not say what it does when it is full: %s", self._address, error)
+        self._looked_at = asyncio.get_running_loop().time()
         policy = str(found.get("maxmemory_policy", _SAFE))
         self.policy = None if policy == _SAFE else policy
         if found and not self._said:
             self._say(found)
         self._said = True
+
+    async def look_again(self) -> None:
+        """As `look`, unless that was a moment ago. Within the Redis time-out; a Redis that is away keeps its policy."""
+        now = asyncio.get_running_loop().time()
+        if now - self._looked_at >= _EVERY:
+            with suppress(StoreUnavailable, TimeoutError):
+                async with asyncio.timeout(self._timeout):
+                    await self.look()
 
     async def look_once(self) -> None:
         """As `look`, until it has been said."""

@@ -39,6 +39,8 @@ async def readyz(used: Used) -> Response:
     """A submit would be kept, and there is a worker to run it."""
     pulse = await used.probe.look()
     reason = _reason(used, pulse)
+    if pulse.error is None:
+        await used.eviction.look_again()
     shown = {
         "ready": reason is None,
         "reason": reason,

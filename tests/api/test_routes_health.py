@@ -21,7 +21,7 @@ from tests.api.serving import Site, a_site, on_valkey, short_settings
 from tests.api.test_routes_submit import BODY, problem
 from tests.readalong.helpers import enqueue
 from tests.support.proxy import Proxy
-from tests.support.servers import RedisServer
+from tests.support.servers import RedisServer, free_port
 from tests.support.waiting import until
 
 
@@ -78,6 +78,27 @@ async def test_readyz_says_what_waits_for_how_long_and_which_workers_are_refused
         await redis.zadd(settings.keys.queue, {second: "-inf"})  # by hand
         shown = (await site.http.get("/readyz")).json()
         assert (shown["queued"], shown["oldest_wait_seconds"]) == (2, None)
+
+
+async def test_readyz_names_a_policy_that_may_drop_jobs_and_forgets_one_that_does_not(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis is away at the start: its policy is said when it is there, once."""
+    monkeypatch.setattr("readalong.eviction._EVERY", 0.0)
+    port = free_port()
+    async with a_site(short_settings(f"redis://127.0.0.1:{port}/0")) as site:
+        assert (await site.http.get("/readyz")).json()["maxmemory_policy"] is None
+        with RedisServer.start(port=port) as server:
+            server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-random")
+
+            async def named() -> bool:
+                return bool((await site.http.get("/readyz")).json()["maxmemory_policy"] == "allkeys-random")
+
+            await until(named, "its policy")
+            await until(lambda: "REDIS MAY DROP JOBS" in caplog.text, "a line")
+            server.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+            assert (await site.http.get("/readyz")).json()["maxmemory_policy"] is None
+    assert caplog.text.count("REDIS MAY DROP JOBS") == 1
 
 
 @on_valkey

@@ -58,6 +58,35 @@ def test_all_lines_of_a_process_are_json_where_that_is_wanted(tmp_path: os.PathL
         assert any(line["logger"] == "uvicorn.error" for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        ("RuntimeError('a\\nbug')", 1, "the process broke"),
+        ("BadSettings('no key')", 2, "no key"),
+    ],
+    ids=["bug", "bad setting"],
+)
+def test_what_ends_a_process_is_a_line_of_its_json_too(error: str, code: int, message: str) -> None:
+    lines = (
+        "import sys, worker.main",
+        "from readalong.errors import BadSettings",
+        f"def broken(settings): raise {error}",
+        "worker.main.run = broken",
+        "sys.argv = ['readalong', 'worker']",
+        "from cli.main import app",
+        "app()",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        env={**os.environ, "READALONG_LOG_FORMAT": "json"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    [line] = map(json.loads, done.stderr.splitlines())
+    assert (done.returncode, line["level"], line["message"]) == (code, "critical", message)
+
+
 @pytest.mark.parametrize(("name", "hint"), [("REDIS_ULR", "did you mean READALONG_REDIS_URL?"), ("XQZW", "shows all")])
 def test_a_command_that_a_person_reads_names_a_misspelt_variable(
     run: Run, monkeypatch: pytest.MonkeyPatch, name: str, hint: str
