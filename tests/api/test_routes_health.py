@@ -148,9 +148,9 @@ async def ask(site: Site, method: str, path: str, job_id: str) -> httpx2.Respons
 
 @on_valkey
 async def test_every_call_is_503_while_redis_is_away_and_serves_when_it_is_back(
-    log: Log, redis_server: RedisServer
+    log: Log, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With `Retry-After`, and no stack trace; `/healthz` stays as it is."""
+    """With `Retry-After`, and no stack trace; `/healthz` stays as it is. In the log the outage begins and ends once."""
     player = await Player.start(log)
     async with Proxy(redis_server.port) as proxy, a_site(short_settings(proxy.url, redis_timeout=0.5)) as site:
         assert (await ask(site, "GET", "/v1/jobs/{id}", player.job_id)).status_code == 200
@@ -173,6 +173,8 @@ async def test_every_call_is_503_while_redis_is_away_and_serves_when_it_is_back(
         await player.finish()
         check_stream(await site.watch(player.job_id), 0, player.last)
         assert (await site.http.post("/v1/jobs", json=BODY)).status_code == 202
+        await until(lambda: "Redis answers again, after" in caplog.text, "its end in the log")
+        assert caplog.text.count("; trying again") == 1
 
 
 @on_valkey
