@@ -49,7 +49,7 @@ class Audit:
             await self._look()
 
     async def _look(self) -> None:
-        feeds = self._hub.live_feeds()
+        feeds = self._hub.watched()
         quiet = [feed for feed in feeds if self._newest.get(feed.job_id) == feed.newest]
         self._newest = {feed.job_id: feed.newest for feed in feeds}
         for start in range(0, len(quiet), _AT_ONCE):

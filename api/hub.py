@@ -105,8 +105,8 @@ class Hub:
             if feed.cancel_on_disconnect and feed.watchers and not feed.ended
         ]
 
-    def live_feeds(self) -> list[Feed]:
-        """The feeds of jobs that are watched and whose end has not come."""
+    def watched(self) -> list[Feed]:
+        """The feeds of jobs that have not ended and that somebody watches here."""
         return [feed for feed in self._feeds.values() if feed.watchers and not feed.ended]
 
     async def let_go(self, job_id: str) -> None:
