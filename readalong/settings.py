@@ -76,8 +76,7 @@ class Settings(BaseSettings):
     )
     model_patience: Seconds = Field(
         default=60,
-        description="Seconds that a job waits for a model that is away (no connection, 429, 502, 503, 504) or that "
-        "refuses its worker; 0: MODEL_RETRIES alone.",
+        description="Seconds that a job waits for a model that is away or refuses its worker; 0: MODEL_RETRIES alone.",
     )
     include_usage: bool = Field(
         default=True, description="Ask the model for token counts (stream_options.include_usage)."
