@@ -12,6 +12,7 @@ from api.audit import Audit
 from api.hub import Hub
 from api.redis_watch import RedisWatch
 from api.supervisor import Supervisor
+from api.waits import Waits
 from readalong.connection import connect
 from readalong.eviction import Eviction
 from readalong.index import Index
@@ -20,6 +21,7 @@ from readalong.outage import Outage
 from readalong.pipe import Pipe
 from readalong.pulse import Probe
 from readalong.queue import Queue
+from readalong.registry import Registry
 from readalong.settings import Settings
 from readalong.watched import Watched
 
@@ -34,6 +36,8 @@ class Services:
     queue: Queue
     hub: Hub
     attendance: Attendance
+    registry: Registry
+    waits: Waits
     audit: Audit
     probe: Probe
     eviction: Eviction
@@ -49,6 +53,7 @@ class Services:
         hub = Hub(redis, log, settings)
         index, queue = Index(redis, settings, pipe), Queue(redis, settings, pipe)
         attendance = Attendance(hub, Watched(redis, settings, pipe))
+        registry = Registry(redis, settings, pipe)
         probe, eviction, outage = Probe(pipe, settings), Eviction(redis, settings), Outage()
         return cls(
             settings,
@@ -59,6 +64,8 @@ class Services:
             queue,
             hub,
             attendance,
+            registry,
+            Waits(hub, registry),
             Audit(hub, log, settings.hub_heartbeat),
             probe,
             eviction,
@@ -69,12 +76,13 @@ class Services:
 
     def start(self) -> None:
         """Begins to hear what Redis publishes; Redis may be away."""
-        tasks = (self.attendance.start(), self.audit.start(), self.watch.start())
+        tasks = (self.attendance.start(), self.audit.start(), self.watch.start(), self.waits.start())
         self.supervisor.watch(*self.hub.start(), *tasks)
 
     async def close(self) -> None:
         await self.watch.close()
         await self.audit.close()
+        await self.waits.close()
         await self.attendance.close()
         await self.hub.close()
         await self.pipe.close()
