@@ -19,6 +19,7 @@ from tests.support.waiting import until
 #: What lives for a few seconds, and may have expired where a machine is slow.
 _PASSING = {
     "readalong:heard",
+    "readalong:probe",
     "readalong:sweep",
     "readalong:wake",
     "readalong:worker:*",
