@@ -56,14 +56,14 @@ def held(stage, *, after=False):
 Log.claim = held("claimed", after=True)(Log.claim)
 send = Log.send
 
-def send_held(self, job_id, fence, first, drafts, on_answer):
+def send_held(self, job_id, fence, first, drafts, on_answer, **how):
     calls = APPENDS[job_id] = APPENDS.get(job_id, 0) + 1
     if STAGE_OF.get(job_id) != "streaming" or calls != 2:
-        return send(self, job_id, fence, first, drafts, on_answer)
+        return send(self, job_id, fence, first, drafts, on_answer, **how)
 
     async def later():
         await reached("streaming")
-        if not send(self, job_id, fence, first, drafts, on_answer):
+        if not send(self, job_id, fence, first, drafts, on_answer, **how):
             on_answer(ConnectionError("not connected"))
 
     LATE.append(asyncio.create_task(later()))
