@@ -6,7 +6,6 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -19,13 +18,12 @@ from readalong.fold import Transcript
 from readalong.log import Claim, Log, Verdict
 from readalong.scripts import Argument
 from readalong.settings import Settings
-from readalong.sse import Decoder, Message
 from readalong.terms import FIELDS
+from worker.answer import Answer
 from worker.chunks import Chunks
 from worker.meter import Meter
 from worker.model import Model
 from worker.tail import Cancelled, Tail
-from worker.values import malformed
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +67,10 @@ class Run:
         self._tail = Tail(log, job_id, claim, settings.redis_outage, self._cannot_write)
         self._order: _Order | None = None
         self._task: asyncio.Task[None] | None = None
+        #: The model's last sign of life, by the loop's clock.
         self._heard_at = 0.0
+        #: Pieces of the present call that the meter knows of.
+        self._counted = 0
         #: The model has said all; only its connection is still being read to its end.
         self._complete = False
         self._timer: asyncio.TimerHandle | None = None
@@ -95,6 +96,9 @@ class Run:
         """Stops the run; the first order counts. Does nothing once the model's stream is over."""
         if self._order is not None or self._complete or (self._task is not None and self._task.done()):
             return
+        if self._chunks.finished and (stop is Stop.DRAIN or isinstance(error, ModelError)):
+            # All was said but for the last bytes of the stream: the answer is whole.
+            stop, error = Stop.TIMEOUT, None
         self._order = _Order(stop, by, error)
         if self._task is not None:
             self._task.cancel()
@@ -160,26 +164,27 @@ class Run:
         return self._meter.claimed + min(limits, default=math.inf)
 
     async def _call(self, request: dict[str, Any]) -> None:
-        decoder = Decoder()
-        self._chunks = Chunks()
-        self._heard_at = self._loop.time()
-        self._meter.called(self._heard_at)
-        async with self._model.stream(request) as pieces:
-            async for piece in pieces:
-                try:
-                    messages = decoder.feed(piece)
-                except ValueError as error:
-                    raise malformed(f"that is none: {error}") from None
-                if self._take(messages, len(piece)):
-                    while self._tail.busy:
+        asked = request.get("n", 1)
+        self._chunks = Chunks(asked if isinstance(asked, int) else 1)
+        self._counted = 0
+        answer = Answer(self._chunks)
+        self._meter.called(self._loop.time())
+        try:
+            async with self._model.stream(request) as pieces:
+                async for piece in pieces:
+                    self._take(answer, answer.feed(piece), len(piece))
+                    if answer.done:
+                        while self._tail.busy:
+                            await self._answered()
+                        self._complete = True
+                        await self._read_out(pieces)
+                        return
+                    if self._tail.full:
                         await self._answered()
-                    self._complete = True
-                    await self._read_out(pieces)
-                    return
-                if self._tail.full:
-                    await self._answered()
-        if not self._chunks.finished:
-            raise ModelError("model_cut", "The model's stream ended before its answer did.", retryable=True)
+        except ModelError as error:
+            if error.code != "model_cut" or not self._chunks.finished:
+                raise
+        self._take(answer, answer.close(), 0)
         while self._tail.busy:
             await self._answered()
 
@@ -189,32 +194,20 @@ class Run:
         await self._tail.answered()
         self._heard_at = self._loop.time()
 
-    def _take(self, messages: Iterable[Message], size: int) -> bool:
-        """Appends what a piece of the body held, `size` bytes. Answers whether the model is done. Raises ModelError."""
-        drafts: list[Draft] = []
-        done = False
-        failure: ModelError | None = None
-        heard = self._chunks.count
+    def _take(self, answer: Answer, drafts: list[Draft], size: int) -> None:
+        """Appends what a piece of the body held, `size` bytes. Raises ModelError if it held a failure."""
         now = self._loop.time()
-        for message in messages:
-            if message.data == b"[DONE]":
-                done = True
-                break
-            try:
-                drafts += self._chunks.add(message.data)
-            except ModelError as error:
-                # What came before it in the same piece was said, and watchers shall see it.
-                failure = error
-                break
-            self._heard_at = now
-        if self._chunks.count > heard:
+        if self._chunks.count > self._counted:
+            self._counted = self._chunks.count
             self._meter.token(now)
+            self._heard_at = now
+        elif self._settings.model_keepalives:
+            self._heard_at = now
         if drafts:
             self._tail.add(drafts, size)
             self.looked_at = now
-        if failure is not None:
-            raise failure
-        return done
+        if answer.failure is not None:
+            raise answer.failure
 
     async def _read_out(self, pieces: Any) -> None:
         """Reads to the end of the body, which keeps the connection for the next job; not at any price."""
@@ -337,7 +330,7 @@ class Run:
         elif settings.first_token_timeout:
             limits.append(
                 (
-                    self._meter.claimed + settings.first_token_timeout,
+                    max(self._meter.claimed, self._heard_at) + settings.first_token_timeout,
                     "model_timeout",
                     "The model did not begin in time.",
                 )
