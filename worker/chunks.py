@@ -186,7 +186,8 @@ class Chunks:
                 drafts.append(Draft("content", _of_choice({"content": ""}, index)))
             if len(drafts) > before:
                 drafts[before].fields["logprobs"] = logprobs
-        self._extras.keep(f"choices.{index}.", choice, _CHOICE_FIELDS)
+        if not choice.keys() <= _CHOICE_FIELDS:
+            self._extras.keep(f"choices.{index}.", choice, _CHOICE_FIELDS)
         return called
 
     def _add_delta(self, index: int, state: _Choice, delta: dict[str, Any], drafts: list[Draft]) -> bool:
@@ -207,9 +208,11 @@ class Chunks:
         if function := as_dict(delta.get("function_call"), "function_call"):
             state.function = state.function or Call(0)
             state.function.extend(function)
-        self._extras.keep_said(_path(index), delta, _DELTA_FIELDS, alone=len(drafts) == before)
+        if not delta.keys() <= _DELTA_FIELDS:
+            self._extras.keep_said(_path(index), delta, _DELTA_FIELDS, alone=len(drafts) == before)
         for name in _IN_PARTS:
-            if rest := _not_understood(delta.get(name)):
+            value = delta.get(name)
+            if value and not isinstance(value, str) and (rest := _not_understood(value)):
                 self._extras.put(_path(index) + name, rest)
         return bool(function)
 

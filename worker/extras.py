@@ -29,13 +29,14 @@ class Extras:
             # Azure's chunks about its filters have an empty id, model and so on.
             if name in known or value is None or value == "":
                 continue
-            seen = self._seen.get(path + name)
-            if name not in _PIECES and _same(seen, value):
+            place = path + name
+            seen = self._seen.get(place)
+            if seen == value and type(seen) is type(value) and name not in _PIECES:
                 continue
             if seen and name in _FIRST_ONLY:
                 continue
-            self._seen[path + name] = value
-            self._put(path + name, value)
+            self._seen[place] = value
+            self._put(place, value)
 
     def keep_said(self, path: str, fields: dict[str, Any], known: frozenset[str], *, alone: bool) -> None:
         """Notes the fields of a delta that are not `known`. `alone`: it says nothing else, so they are what it is for,
@@ -44,10 +45,10 @@ class Extras:
             if name in known or value is None or value in ("", [], {}):
                 continue
             place = path + name
+            seen = self._seen.get(place)
             again = name in _PIECES or (alone and isinstance(value, dict | list))
-            if not again and _same(self._seen.get(place), value):
-                continue
-            self.put(place, value)
+            if again or not (seen == value and type(seen) is type(value)):
+                self.put(place, value)
 
     def put(self, place: str, value: Any) -> None:
         """Notes a piece of the answer."""
@@ -60,7 +61,7 @@ class Extras:
         if self._overtaken:
             drafts[:0] = [_event(fields) for fields in self._overtaken]
             self._overtaken = []
-        if not self._waiting or not (drafts or self.urgent):
+        if not self._waiting:
             return
         said = [draft for draft in drafts if "extra" not in draft.fields]
         if said:
@@ -77,10 +78,6 @@ class Extras:
         if self._waiting.get(place):
             self._overtaken.append(self.take())
         self._waiting[place] = value
-
-
-def _same(one: Any, other: Any) -> bool:
-    return bool(one == other) and type(one) is type(other)
 
 
 def _event(fields: dict[str, Any]) -> Draft:
