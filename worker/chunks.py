@@ -26,6 +26,7 @@ _DELTA_FIELDS: Final = frozenset(
 )
 #: Fields of a part of a text that are understood; a part with others is also kept as it came.
 _PART_FIELDS: Final = frozenset({"type", "text", "thinking", "summary", "index", "format", "id"})
+_FUNCTION_FIELDS: Final = frozenset({"name", "arguments", "choice"})
 #: Fields of a delta whose parts may hold more than text.
 _IN_PARTS: Final = ("content", "reasoning_details")
 #: Chunks in a row that fit no mould, after which none is made any more: this server's are all different.
@@ -40,6 +41,8 @@ class _Choice:
     calls: Calls = field(default_factory=Calls)
     function: Call | None = None
     finish_reason: str | None = None
+    #: Deltas have said something: a message is the whole once more, and no piece.
+    streamed: bool = False
 
 
 class Chunks:
@@ -124,7 +127,7 @@ class Chunks:
                 drafts.append(Draft("tool_call", _of_choice(fields, index)))
                 self.tool_calls.append(drafts[-1].fields)
             if choice.function is not None:
-                fields = {"name": choice.function.name, **choice.function.parsed()}
+                fields = {"name": choice.function.name, **choice.function.parsed(), **choice.function.extra}
                 drafts.append(Draft("function_call", _of_choice(fields, index)))
                 if index == 0:
                     self.function_call = drafts[-1].fields
@@ -163,7 +166,7 @@ class Chunks:
     def _add_choice(self, index: int, choice: dict[str, Any], drafts: list[Draft]) -> bool:
         """Adds to `drafts`. Returns whether there was a fragment of a function call, which is no event yet."""
         why = as_text(choice.get("finish_reason") or None)
-        if why == "error" or choice.get("error"):
+        if choice.get("error") or (why and why.lower() == "error"):
             raise reported(choice.get("error") or "its finish reason is `error`")
         state = self._choices.get(index)
         if state is None:
@@ -171,9 +174,10 @@ class Chunks:
         before = len(drafts)
         delta = as_dict(choice.get("delta"), "delta")
         called = self._add_delta(index, state, delta, drafts)
+        state.streamed = state.streamed or len(drafts) > before
         # A server that does not stream answers with a whole `message`; some put one beside the deltas or after them.
         if message := as_dict(choice.get("message"), "message"):
-            called |= self._add_delta(index, state, _unsaid(message, state, beside=bool(delta)), drafts)
+            called |= self._add_delta(index, state, _unsaid(message, state), drafts)
             parts = {name: _not_understood(message.get(name)) for name in _IN_PARTS}
             self._extras.keep_said(_path(index), parts, frozenset(), alone=False)
         elif not delta and (text := _text(choice.get("text"))):
@@ -208,7 +212,10 @@ class Chunks:
         if function := as_dict(delta.get("function_call"), "function_call"):
             state.function = state.function or Call(0)
             state.function.extend(function)
+            state.function.extra |= {name: value for name, value in function.items() if name not in _FUNCTION_FIELDS}
         if not delta.keys() <= _DELTA_FIELDS:
+            if error := delta.get("error"):
+                raise reported(error)
             self._extras.keep_said(_path(index), delta, _DELTA_FIELDS, alone=len(drafts) == before)
         for name in _IN_PARTS:
             value = delta.get(name)
@@ -217,15 +224,14 @@ class Chunks:
         return bool(function)
 
 
-def _unsaid(message: dict[str, Any], state: _Choice, *, beside: bool) -> dict[str, Any]:
-    """What of a whole message was not said before, as a delta. `beside`: it stands beside a delta, and what does not go
-    on with the text so far is the delta's own once more."""
+def _unsaid(message: dict[str, Any], state: _Choice) -> dict[str, Any]:
+    """What of a whole message was not said before, as a delta."""
     rest = dict(message)
     for name, said in (("content", state.text), ("refusal", state.refusal)):
-        rest[name] = _after("".join(said), _text(message.get(name)), beside)
+        rest[name] = _after("".join(said), _text(message.get(name)), state)
     for name in (*_REASONING, "reasoning_details"):
         rest.pop(name, None)
-    rest["reasoning"] = _after("".join(state.reasoning), _reasoning(message), beside)
+    rest["reasoning"] = _after("".join(state.reasoning), _reasoning(message), state)
     calls = as_dicts(message.get("tool_calls"), "tool_calls", lone=True)
     rest["tool_calls"] = [call for call in calls if not state.calls.has(call)]
     if state.function is not None:
@@ -233,10 +239,10 @@ def _unsaid(message: dict[str, Any], state: _Choice, *, beside: bool) -> dict[st
     return rest
 
 
-def _after(said: str, text: str, beside: bool) -> str:
+def _after(said: str, text: str, state: _Choice) -> str:
     if text.startswith(said):
         return text[len(said) :]
-    return "" if beside else text
+    return "" if state.streamed else text
 
 
 def _path(index: int) -> str:

@@ -60,6 +60,8 @@ def failure_in(chunk: dict[str, Any]) -> Any:
     if chunk.get("object") == "error" or chunk.get("type") == "error":
         return chunk
     if error := chunk.get("error"):
+        if isinstance(error, bool | int | float):
+            return chunk
         # Its number may stand beside it.
         return error if isinstance(error, dict) and _number(error) else {**_numbers(chunk), "error": error}
     base = chunk.get("base_resp")

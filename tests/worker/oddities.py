@@ -85,6 +85,7 @@ ODDITIES: Final[dict[str, list[Oddity]]] = {
             both({}, {"content": ""}, "stop", 2),
         ),
         sse("a message after", OWLS, HOOT, both({}, MESSAGE, "stop"), DONE),
+        sse("a message after without its blanks", say("Owls"), say(" hoot"), only({"content": "Owls  hoot"}, "stop")),
         sse("a message that grows", only({"content": "Owls"}), only(MESSAGE), only(MESSAGE, "stop")),
         sse("messages of pieces", only({"content": "Owls"}), only({"content": " hoot"}, "stop")),
         sse(
