@@ -63,6 +63,11 @@ class Settings(BaseSettings):
     model_retries: int = Field(
         default=2, ge=0, le=20, description="Further calls to a model that fails before its first token; 0: none."
     )
+    model_patience: Seconds = Field(
+        default=60,
+        description="Seconds that a job waits for a model that is away (no connection, 429, 502, 503, 504) or that "
+        "refuses its worker; 0: MODEL_RETRIES alone.",
+    )
     include_usage: bool = Field(
         default=True, description="Ask the model for token counts (stream_options.include_usage)."
     )
@@ -71,7 +76,7 @@ class Settings(BaseSettings):
     first_token_timeout: Seconds = Field(
         default=600,
         description="Seconds from the claim, or the model's last sign of life, to the first token, our retries "
-        "included; 0: no limit.",
+        "included, waits for a model that is away not; 0: no limit.",
     )
     gap_timeout: Seconds = Field(
         default=60, description="Seconds between two signs of life of a model that has begun; 0: no limit."

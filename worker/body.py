@@ -161,7 +161,8 @@ def _refused(form: _Form | None, response: httpx2.Response, head: bytes) -> Mode
     """Why a body is no answer."""
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()[:80] or "no content type"
     if form is _Form.PAGE:
-        return ModelError("model_malformed", f"The model answered with a page ({kind}).", retryable=False)
+        # The address is no model's, mostly.
+        return ModelError("model_malformed", f"The model answered with a page ({kind}).", retryable=False, refuses=True)
     if not head.strip(_BLANK):
         status = response.status_code
         return ModelError("model_malformed", f"The model answered {status} with an empty body.", retryable=True)

@@ -25,6 +25,10 @@ _WORDS: Final = (
     "type",
 )
 _CODES: Final = ("code", "status", "status_code", "http_code", "error_code", "errorCode", "http_status")
+#: Statuses of a server, or of what stands before it, that is overloaded, restarts or cannot be reached.
+AWAY: Final = frozenset({429, 502, 503, 504, 521, 522, 523, 529})
+#: Numbers of an error that may be the worker's fault, its key's or its account's: any job's, then.
+_REFUSES: Final = frozenset({401, 402})
 #: Fields that only a failure has, where no choice stands beside them.
 _OF_FAILURES: Final = ("detail", "errors", "error_msg", "error_message", "errorMessage")
 #: Codes that some servers send with every chunk.
@@ -75,8 +79,16 @@ def reported(error: Any) -> ModelError:
     words = reason(error) or orjson.dumps(error, default=str).decode()
     status = _number(error)
     may_help = status is None or not 400 <= status < 500 or status in _PASSING
-    # Shortened where it is told, once our key is out of it.
-    return ModelError("model_error", f"The model reported an error: {words}", retryable=may_help)
+    used_up = status == 429 and "insufficient_quota" in str(error)
+    # Its words are shortened where they are told, once our key is out of them.
+    return ModelError(
+        "model_error",
+        f"The model reported an error: {words}",
+        retryable=may_help,
+        status=status if status is not None and 400 <= status < 600 else 0,
+        away=status in AWAY and not used_up,
+        refuses=status in _REFUSES or used_up,
+    )
 
 
 def _is_failure(chunk: dict[str, Any]) -> bool:

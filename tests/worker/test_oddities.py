@@ -95,7 +95,8 @@ async def test_what_servers_send_is_read_as_it_is_meant(
         for piece in oddities[name].pieces:
             yield piece
 
-    settings = settings_for(str(house.settings.redis_url), gap_timeout=GAP if kind == "said" else 20, model_retries=0)
+    limits = {"gap_timeout": GAP if kind == "said" else 20, "model_retries": 0, "model_patience": 0}
+    settings = settings_for(str(house.settings.redis_url), **limits)
     async with serving(monkeypatch, answer) as calls, working(settings):
         jobs = {name: await house.submit(name) for name in oddities}
         ended = dict(zip(jobs, await asyncio.gather(*map(house.ended, jobs.values())), strict=True))
