@@ -5,8 +5,8 @@ A stream is given on as it comes. JSON in its place, one document or one a line,
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from enum import Enum, auto
 from typing import Final
 
@@ -40,69 +40,88 @@ class _Form(Enum):
     PAGE = auto()
 
 
+class _Start:
+    """The first bytes of a body, as many as tell its form."""
+
+    def __init__(self) -> None:
+        self.head = b""
+        self.form: _Form | None = None
+        self._blanks = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more bytes may tell."""
+        return self.form is None and len(self.head) <= _LONGEST_TEXT
+
+    def add(self, piece: bytes) -> None:
+        """Raises ModelError for blanks without an end, which some servers send until their document is whole."""
+        if self.head:
+            self.head += piece
+        else:
+            self.head = piece.lstrip(_BLANK)
+            self._blanks += len(piece) - len(self.head)
+        self.form = _form(self.head)
+        if self._blanks > _LONGEST_DOCUMENT:
+            raise _too_long()
+
+
 async def events_of(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
     """The body as pieces of an event stream. Raises ModelError for a body that is neither stream nor JSON."""
-    read, source = _reader(response)
-    try:
-        head = piece = await read()
-        while (form := _form(head)) is None and len(head) <= _LONGEST_TEXT and (piece := await read()):
-            yield _ALIVE
-            head = (head + piece) if head.strip(_BLANK) else piece
-        if form is _Form.STREAM:
-            piece = head
+    async with _reading(response) as read:
+        start = _Start()
+        while start.is_open and (piece := await read()):
+            start.add(piece)
+            if start.form is None:
+                yield _ALIVE
+        if start.form is _Form.STREAM:
+            piece = start.head
             while piece:
                 if len(piece) <= _MOST:
                     yield piece
                 else:
-                    for start in range(0, len(piece), _MOST):
-                        yield piece[start : start + _MOST]
+                    for at in range(0, len(piece), _MOST):
+                        yield piece[at : at + _MOST]
                 piece = await read()
-        elif form is _Form.JSON:
-            async with aclosing(_documents(head, read)) as messages:
+        elif start.form is _Form.JSON:
+            async with aclosing(_documents(start.head, read)) as messages:
                 async for message in messages:
                     yield message
         else:
-            raise _refused(form, response, head)
-    finally:
-        if source is not None:
-            await source.aclose()
+            raise _refused(start, response)
 
 
 async def start_of(response: httpx2.Response, most: int) -> bytes:
     """All of a short body, or its first bytes: one that goes on and on would fill our memory."""
-    read, source = _reader(response)
     start = bytearray()
-    try:
+    async with _reading(response) as read:
         while len(start) <= most and (piece := await read()):
             start += piece
-    finally:
-        if source is not None:
-            await source.aclose()
     return bytes(start)
 
 
-def _reader(response: httpx2.Response) -> tuple[Read, AsyncGenerator[bytes, None] | None]:
-    """What returns the bytes that have come, or b"" at the end; and the generator to close after it, if there is one.
+@asynccontextmanager
+async def _reading(response: httpx2.Response) -> AsyncIterator[Read]:
+    """What returns the bytes that have come, or b"" at the end.
 
     Six generators stand between `aiter_bytes` and aiohttp, and only a compressed body needs them.
     """
     raw = response.extensions.get(RESPONSE)
     if isinstance(raw, aiohttp.ClientResponse) and not response.headers.get("content-encoding"):
-        return raw.content.readany, None
-    pieces: AsyncGenerator[bytes, None] = response.aiter_bytes()
+        yield raw.content.readany
+        return
+    async with aclosing(response.aiter_bytes()) as pieces:
 
-    async def read() -> bytes:
-        async for piece in pieces:
-            if piece:
-                return piece
-        return b""
+        async def read() -> bytes:
+            async for piece in pieces:
+                if piece:
+                    return piece
+            return b""
 
-    return read, pieces
+        yield read
 
 
 def _form(head: bytes) -> _Form | None:
     """What a body is that begins with these bytes; None while more are needed."""
-    head = head.lstrip(_BLANK)
     if head.startswith((b"{", b"[")):
         return _Form.JSON
     if head.startswith(b"<"):
@@ -132,9 +151,7 @@ async def _documents(head: bytes, read: Read) -> AsyncGenerator[bytes, None]:
         piece = await read()
         body += piece
         if len(body) > _LONGEST_DOCUMENT:
-            raise ModelError(
-                "model_malformed", f"The model's answer exceeds {_LONGEST_DOCUMENT} bytes.", retryable=False
-            )
+            raise _too_long()
     if body.strip(_BLANK):
         document = bytes(body)
         count += 1
@@ -157,17 +174,21 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _refused(form: _Form | None, response: httpx2.Response, head: bytes) -> ModelError:
+def _too_long() -> ModelError:
+    return ModelError("model_malformed", f"The model's answer exceeds {_LONGEST_DOCUMENT} bytes.", retryable=False)
+
+
+def _refused(start: _Start, response: httpx2.Response) -> ModelError:
     """Why a body is no answer."""
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()[:80] or "no content type"
-    if form is _Form.PAGE:
+    if start.form is _Form.PAGE:
         # The address is no model's, mostly.
         return ModelError("model_malformed", f"The model answered with a page ({kind}).", retryable=False, refuses=True)
-    if not head.strip(_BLANK):
+    if not start.head:
         status = response.status_code
         return ModelError("model_malformed", f"The model answered {status} with an empty body.", retryable=True)
     try:
-        text = head.strip(_BLANK).decode()
+        text = start.head.strip(_BLANK).decode()
     except UnicodeDecodeError:
         return ModelError("model_malformed", f"The model answered with bytes ({kind}).", retryable=False)
     return ModelError("model_malformed", f"The model answered with text ({kind}): {text}", retryable=True)

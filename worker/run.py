@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds to read on after the model's last message, so that its connection can be used again.
 _LAST_BYTES: Final = 0.1
+#: Seconds after which a silence is looked at once more before it counts.
+_SECOND_LOOK: Final = 0.1
 
 
 class Stop(StrEnum):
@@ -69,6 +71,7 @@ class Run:
         self._task: asyncio.Task[None] | None = None
         #: The model's last sign of life, by the loop's clock.
         self._heard_at = 0.0
+        self._looked_again = False
         #: Pieces of the present call that the meter knows of.
         self._counted = 0
         #: The model has said all; only its connection is still being read to its end.
@@ -297,11 +300,17 @@ class Run:
                 self._timer = self._loop.call_later(settings.gap_timeout, self._watch_time)
             return
         at, code, message = min(limits)
-        if at <= now:
+        silent = code in ("model_stalled", "model_timeout")
+        if at <= now and silent and not self._looked_again:
+            # Was it us who stood still? Then what the model has said meanwhile is heard first.
+            self._looked_again = True
+            self._timer = self._loop.call_later(_SECOND_LOOK, self._watch_time)
+        elif at <= now:
             # Of a job whose time is over while it waits for its model, the model's own words tell more.
             away = self._asking.waits_for
             self.interrupt(Stop.TIMEOUT, error=away or ModelError(code, message, retryable=True))
         else:
+            self._looked_again = False
             # A gap may begin sooner than the limit that is nearest now.
             at = min(at, now + settings.gap_timeout) if settings.gap_timeout else at
             self._timer = self._loop.call_at(at, self._watch_time)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -57,6 +58,11 @@ async def serving(monkeypatch: pytest.MonkeyPatch, answer: Says) -> AsyncIterato
     async with listener:
         yield calls
     await asyncio.gather(*(task for task in serving if task is not None))
+
+
+def stand_still() -> None:
+    """The loop, and the worker in it."""
+    time.sleep(1.2 * GAP)
 
 
 def check(oddity: Oddity, events: list[Event]) -> None:
@@ -130,6 +136,28 @@ async def test_comments_and_empty_chunks_are_signs_of_life_unless_a_setting_says
     else:
         error = events[-1].fields()["error"]
         assert error["code"] == ("model_stalled" if begun else "model_timeout")
+
+
+async def test_a_worker_that_stood_still_itself_does_not_call_its_model_silent(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came meanwhile is heard before the time-out counts."""
+
+    async def answer(_: str) -> AsyncIterator[bytes]:
+        yield head() + data(OWLS)
+        await said.wait()
+        stand_still()
+        yield data(HOOT)
+        yield data(STOP) + DONE
+
+    said = asyncio.Event()
+    settings = settings_for(str(house.settings.redis_url), gap_timeout=GAP)
+    async with serving(monkeypatch, answer), working(settings):
+        job_id = await house.submit("m")
+        await house.has(job_id, "content")
+        said.set()
+        events = await house.ended(job_id)
+    assert (events[-1].type, text_of(events)) == ("done", "Owls hoot")
 
 
 def test_a_line_of_a_stream_may_have_64_mib_as_a_picture_may_be_one() -> None:
