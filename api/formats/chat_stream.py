@@ -22,6 +22,8 @@ def chat_stream(event: Event) -> bytes:
         shown = {name: fields[name] for name in ("content", "choice") if name in fields}
     elif event.type in ("reasoning", "refusal"):
         shown = {event.type: event.fields()["content"]}
+    elif event.type == "waiting":
+        shown = {"content": "", "waiting": event.fields()}
     elif event.type in _WHOLE:
         shown = {event.type: event.fields()}
     elif event.type == "failed":
