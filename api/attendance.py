@@ -27,8 +27,10 @@ class Attendance:
         self._watched = watched
         self._task: asyncio.Task[NoReturn] | None = None
 
-    def start(self) -> None:
+    def start(self) -> asyncio.Task[NoReturn]:
+        """Returns its task, which never ends by itself."""
         self._task = asyncio.create_task(self._renew(), name="attendance")
+        return self._task
 
     async def close(self) -> None:
         if self._task is not None:
