@@ -84,11 +84,17 @@ class Settings(BaseSettings):
 
     connect_timeout: PositiveSeconds = Field(default=5, description="Seconds to connect to the model.")
     first_token_timeout: Seconds = Field(
-        default=120,
-        description="Seconds from the claim to the first token, our retries included, waits for a model that is away "
-        "not; 0: no limit.",
+        default=600,
+        description="Seconds from the claim, or the model's last sign of life, to the first token, our retries "
+        "included, waits for a model that is away not; 0: no limit.",
     )
-    gap_timeout: Seconds = Field(default=60, description="Seconds between two chunks of the model; 0: no limit.")
+    gap_timeout: Seconds = Field(
+        default=60, description="Seconds between two signs of life of a model that has begun; 0: no limit."
+    )
+    model_keepalives: bool = Field(
+        default=True,
+        description="Count comments and empty chunks of the model as signs of life; false: only what says something.",
+    )
     job_timeout: Seconds = Field(default=3600, description="Seconds that one attempt may run; 0: no limit.")
     job_deadline: Seconds = Field(
         default=0,

@@ -51,6 +51,7 @@ BAD = [
     ("FIRST_TOKEN_TIMEOUT", "-1"),
     ("FIRST_TOKEN_TIMEOUT", "nan"),
     ("GAP_TIMEOUT", "-0.1"),
+    ("MODEL_KEEPALIVES", "perhaps"),
     ("JOB_TIMEOUT", "-1"),
     ("JOB_DEADLINE", "-1"),
     ("CANCEL_ON_DISCONNECT", "true"),
