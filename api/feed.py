@@ -45,6 +45,8 @@ class Feed:
         self.closed = False
         #: The job ends when nobody watches it.
         self.cancel_on_disconnect = False
+        #: Its own grace, in milliseconds, or None.
+        self.grace: int | None = None
         self._log = log
         self._max_bytes = max_bytes
         self._on_gone = on_gone

@@ -37,6 +37,7 @@ QUEUE_SCRIPTS: Final = (
     "renew",
     "release",
     "attend",
+    "depart",
     "orphans",
     "unlist",
     "untie",

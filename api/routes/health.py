@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from api.routes.jobs import Used
-from api.routes.route import Route
+from api.routes.route import Route, answer_heads
 from readalong.errors import StoreUnavailable
 
 router = APIRouter(tags=["health"], route_class=Route)
@@ -32,3 +32,6 @@ async def readyz(used: Used) -> Response:
     except StoreUnavailable:
         return JSONResponse({"redis": False, "workers": 0}, 503, {"retry-after": "1"})
     return JSONResponse({"redis": True, "workers": workers}, 200 if workers else 503)
+
+
+answer_heads(router)

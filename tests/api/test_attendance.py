@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
+from api.feed import Feed
 from readalong.errors import StoreUnavailable
 from readalong.index import Index
 from readalong.keys import Keys
@@ -37,11 +38,12 @@ class Calls:
         self.failing = False
         really = Watched.attend
 
-        async def attend(watched: Watched, job_ids: Any) -> None:
-            self.made.append(list(job_ids))
+        async def attend(watched: Watched, visits: Any) -> None:
+            if visits:
+                self.made.append([visit.job_id for visit in visits])
             if self.failing:
                 raise StoreUnavailable("away")
-            await really(watched, job_ids)
+            await really(watched, visits)
 
         monkeypatch.setattr(Watched, "attend", attend)
 
@@ -70,7 +72,7 @@ async def turns_without_calls(site: Site, calls: Calls, monkeypatch: pytest.Monk
     asked = 0
     really = site.hub.attended
 
-    def attended() -> list[str]:
+    def attended() -> list[Feed]:
         nonlocal asked
         asked += 1
         return really()

@@ -47,9 +47,9 @@ ENDS: list[tuple[str, dict[str, Any], bytes]] = [
     (
         "failed",
         {"error": {"code": "model_cut", "message": "m", "retryable": True}},
-        b'data: {"error":{"code":"model_cut","message":"m","retryable":true}}\n\n',
+        b'data: {"content":"","error":{"code":"model_cut","message":"m","retryable":true}}\n\n',
     ),
-    ("cancelled", {"by": "client"}, b'data: {"cancelled":{"by":"client"}}\n\n'),
+    ("cancelled", {"by": "client"}, b'data: {"content":"","cancelled":{"by":"client"}}\n\n'),
 ]
 
 
@@ -78,9 +78,9 @@ async def test_calls_and_a_restart_come_under_their_own_names(settings: Settings
         await player.finish()
         await stream.rest()
         lines = stream.body.decode().strip().split("\n\n")
-        assert lines[0] == 'data: {"tool_call":{"index":0,"id":"c","name":"f","arguments":{}}}'
-        assert lines[1] == 'data: {"function_call":{"name":"g","arguments":{}}}'
-        assert lines[2].startswith('data: {"restarted":{"attempt":2,"reason":"worker_lost"')
+        assert lines[0] == 'data: {"content":"","tool_call":{"index":0,"id":"c","name":"f","arguments":{}}}'
+        assert lines[1] == 'data: {"content":"","function_call":{"name":"g","arguments":{}}}'
+        assert lines[2].startswith('data: {"content":"","restarted":{"attempt":2,"reason":"worker_lost"')
         assert lines[3:] == ["data: [DONE]"]
 
 

@@ -26,7 +26,7 @@ SLOTS = 4
 @pytest.fixture(scope="module")
 def running_pair() -> Iterator[Stack]:
     settings = {
-        "READALONG_DISCONNECT_GRACE": "0",
+        "READALONG_DISCONNECT_GRACE": "2",
         "READALONG_MAX_JOBS": str(SLOTS),
         # A call that waits for a Redis that stands still is answered: that nobody hears the answer saves nobody.
         "READALONG_REDIS_TIMEOUT": "15",
@@ -39,7 +39,7 @@ def running_pair() -> Iterator[Stack]:
 
 @pytest.fixture
 def stack(running_pair: Stack) -> Iterator[Stack]:
-    """Two APIs and two workers with the least grace."""
+    """Two APIs and two workers with a short grace."""
     yield from healed(running_pair)
 
 
@@ -196,7 +196,7 @@ async def test_a_redis_that_stands_still_for_longer_than_the_grace_orphans_nobod
 
 async def test_a_redis_that_is_killed_and_comes_back_orphans_nobody() -> None:
     """It keeps what it was told; the API connects again in time to say who watches."""
-    with Stack(aof=True, settings={"READALONG_DISCONNECT_GRACE": "0"}) as stack:
+    with Stack(aof=True, settings={"READALONG_DISCONNECT_GRACE": "2"}) as stack:
         kept, response = await opened(stack, endless())
         left = await abandoned(stack, endless())
         for job in (kept, left):
