@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from api.feed import Feed
 from api.formats import Format
-from api.formats.chat_stream import OneText
+from api.formats.chat_stream import RESTARTED, OneText
 from api.line import Line
 from api.runs import Batch
 from api.watcher import Watcher
@@ -24,7 +24,9 @@ class ChatWatcher(Watcher):
         self._text = OneText(feed.job_id)
 
     def _write_to(self, line: Line, batch: Batch) -> None:
-        super()._write_to(line, self._cut(batch))
+        if RESTARTED in batch.frames or not self._text.said:
+            batch = self._cut(batch)
+        Watcher._write_to(self, line, batch)  # for each token: `super` would cost as much again
 
     async def _write_by_send(self, batch: Batch) -> None:
         await super()._write_by_send(self._cut(batch))

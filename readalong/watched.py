@@ -40,15 +40,17 @@ def lease_ms(settings: Settings, grace: int | None = None) -> int:
     """Milliseconds from a renewal on in which the next one must come. `grace`: the job's own, in ms, or None.
 
     A watcher that comes back within the grace is in time, though its process was killed right after a renewal and the
-    next process says so an interval later: hence twice the interval.
+    next process says so an interval later: hence twice the interval. A process that is alive may be silent for as
+    long as a dead connection to Redis goes unnoticed.
     """
     own = settings.disconnect_grace if grace is None else grace / 1000
-    return int((max(own, _LEAST_SILENCE) + 2 * RENEW_EVERY) * 1000)
+    return int((max(own, settings.redis_timeout, _LEAST_SILENCE) + 2 * RENEW_EVERY) * 1000)
 
 
 def first_ms(settings: Settings, grace: int | None) -> int:
-    """Milliseconds from the submit on in which the first watcher must come: at least what a job has by the settings."""
-    return max(lease_ms(settings), lease_ms(settings, grace))
+    """Milliseconds from the submit on in which the first watcher must come, though the job's grace may be none."""
+    own = settings.disconnect_grace if grace is None else grace / 1000
+    return int((max(own, settings.disconnect_grace, _LEAST_SILENCE) + 2 * RENEW_EVERY) * 1000)
 
 
 def set_ttl_ms(settings: Settings) -> int:
@@ -65,7 +67,7 @@ class Watched:
         self._lease_ms = lease_ms(settings)
         self._grace_ms = int(settings.disconnect_grace * 1000)
         self._ttl_ms = set_ttl_ms(settings)
-        self._holds_ms = int(3 * RENEW_EVERY * 1000)
+        self._holds_ms = lease_ms(settings, 0)
 
     async def attend(self, visits: Sequence[Visit]) -> None:
         """These jobs have watchers. Does nothing for one that is not in the set. Raises StoreUnavailable."""

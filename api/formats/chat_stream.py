@@ -21,7 +21,8 @@ _WHOLE: Final = frozenset({"tool_call", "function_call", "restarted"})
 _TEXTS: Final = {"content": "content", "reasoning": "reasoning", "refusal": "refusal"}
 
 _TEXT: Final = re.compile(rb'^data: \{"content":"[^"]', re.MULTILINE)
-_RESTARTED: Final = b'data: {"content":"","restarted":'
+#: How the line of a restart begins, and nothing else: inside JSON there is no blank but in a string.
+RESTARTED: Final = b'data: {"content":"","restarted":'
 
 
 def chat_stream(event: Event) -> bytes:
@@ -48,20 +49,20 @@ class OneText:
 
     def __init__(self, job_id: str) -> None:
         self._job_id = job_id
-        self._said = False
+        #: The client has got some text. From then on only frames with RESTARTED need a cut.
+        self.said = False
 
     def cut(self, frames: bytes) -> tuple[bytes, bool]:
         """What of the next frames the client gets, and whether its stream ends with it."""
-        # Only at the beginning of a line can these bytes be: inside JSON there is no blank but in a string.
-        restarted = frames.rfind(_RESTARTED)
-        if restarted >= 0 and not self._said:
+        restarted = frames.rfind(RESTARTED)
+        if restarted >= 0 and not self.said:
             # What was said before is void, and the client has heard none of it.
             frames = frames[restarted:]
         elif restarted >= 0:
-            begin = frames.index(_RESTARTED)
-            line = frames[begin + len(_RESTARTED) : frames.index(b"\n", begin) - 1]
+            begin = frames.index(RESTARTED)
+            line = frames[begin + len(RESTARTED) : frames.index(b"\n", begin) - 1]
             return frames[:begin] + self._error(orjson.loads(line)) + _DONE, True
-        self._said = self._said or _TEXT.search(frames) is not None
+        self.said = self.said or _TEXT.search(frames) is not None
         return frames, False
 
     def _error(self, restarted: dict[str, Any]) -> bytes:
