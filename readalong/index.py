@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple
 
+import orjson
 from redis.asyncio import Redis
 
 from readalong.connection import translated
@@ -178,6 +179,14 @@ class Index:
                 pipe.pexpire(self._keys.workers, 10 * ttl_ms)
                 await pipe.execute()
 
+    async def others_get_through(self, worker_id: str, now: int) -> bool:
+        """Whether another live worker has not said, in its sign of life, that its model refuses it."""
+        with translated():
+            live = await self._redis.zrangebyscore(self._keys.workers, now, "+inf")
+            others = [found for name in live if (found := name.decode(errors="replace")) != worker_id]
+            signs = await self._redis.mget([self._keys.worker(other) for other in others]) if others else []
+        return any(sign is not None and _gets_through(sign) for sign in signs)
+
     async def leave(self, worker_id: str) -> None:
         """A worker ends."""
         with translated():
@@ -195,3 +204,12 @@ class Index:
         """How many workers have given a sign of life lately."""
         with translated():
             return int(await self._redis.zcount(self._keys.workers, now, "+inf"))
+
+
+def _gets_through(sign: bytes) -> bool:
+    """What a sign of life says; one that cannot be read says nothing."""
+    try:
+        details = orjson.loads(sign)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(details, dict) and not details.get("refused")

@@ -77,13 +77,20 @@ class Settings(BaseSettings):
     model_retries: int = Field(
         default=2, ge=0, le=20, description="Further calls to a model that fails before its first token; 0: none."
     )
+    model_patience: Seconds = Field(
+        default=60,
+        description="Seconds that a job waits for a model that is away (no connection, 429, 502, 503, 504) or that "
+        "refuses its worker; 0: MODEL_RETRIES alone.",
+    )
     include_usage: bool = Field(
         default=True, description="Ask the model for token counts (stream_options.include_usage)."
     )
 
     connect_timeout: PositiveSeconds = Field(default=5, description="Seconds to connect to the model.")
     first_token_timeout: Seconds = Field(
-        default=120, description="Seconds from the claim to the first token, our retries included; 0: no limit."
+        default=120,
+        description="Seconds from the claim to the first token, our retries included, waits for a model that is away "
+        "not; 0: no limit.",
     )
     gap_timeout: Seconds = Field(default=60, description="Seconds between two chunks of the model; 0: no limit.")
     job_timeout: Seconds = Field(default=3600, description="Seconds that one attempt may run; 0: no limit.")

@@ -44,6 +44,8 @@ _CODES: Final = {
     422: ("model_bad_request", False),
     429: ("model_rate_limited", True),
 }
+#: Statuses of a server, or of what stands before it, that is overloaded, restarts or cannot be reached.
+_AWAY: Final = frozenset({429, 502, 503, 504, 521, 522, 523, 529})
 
 
 class Model:
@@ -68,7 +70,7 @@ class Model:
         try:
             async with aclosing(response):
                 if not response.is_success:
-                    raise self._refusal(response, await _start_of(response))
+                    raise self._refusal(response, await _start_of(response), request["model"])
                 kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
                 body = _body(response)
                 if kind == "application/json":
@@ -82,7 +84,10 @@ class Model:
                 ):
                     pieces = body
                 else:
-                    raise ModelError("model_malformed", f"The model answered with {kind[:80]}.", retryable=False)
+                    # A page, mostly: the address is no model's.
+                    raise ModelError(
+                        "model_malformed", f"The model answered with {kind[:80]}.", retryable=False, refuses=True
+                    )
                 # A generator that is left half read would be closed some time later, by a task of its own.
                 async with aclosing(pieces):
                     yield pieces
@@ -112,7 +117,7 @@ class Model:
         content = orjson.dumps(body)
         return httpx2.Request(made.method, made.url, headers=made.headers, content=content, extensions=made.extensions)
 
-    def _refusal(self, response: httpx2.Response, body: bytes) -> ModelError:
+    def _refusal(self, response: httpx2.Response, body: bytes, model: str) -> ModelError:
         status = response.status_code
         code, retryable = _CODES.get(status, ("model_error", status >= 500))
         if code == "model_unauthorized":
@@ -120,7 +125,21 @@ class Model:
             message = f"The model refused our credentials ({status})."
         else:
             message = f"The model answered {status}: {self.clean(_reason(body) or response.reason_phrase)}"
-        return ModelError(code, message, retryable=retryable, retry_after=_retry_after(response.headers))
+        return ModelError(
+            code,
+            message,
+            retryable=retryable,
+            retry_after=_retry_after(response.headers),
+            status=status,
+            away=status in _AWAY and not _is_of_quota(body),
+            refuses=_refuses_us(status, body, model),
+        )
+
+    @property
+    def host(self) -> str:
+        """Where the model is, for people: no user, no path, no key."""
+        url = self._client.base_url
+        return url.host if url.port is None else f"{url.host}:{url.port}"
 
     def clean(self, message: str) -> str:
         """The message, shortened and without our key, should the server quote it."""
@@ -196,10 +215,26 @@ def _unreached(error: Exception) -> ModelError:
     """Why no answer began."""
     # The SDK's transport calls every broken connection a time-out; what aiohttp met is at the root.
     causes = _causes(error)
+    away = isinstance(error, httpx2.HTTPError | aiohttp.ClientError)
     if any(isinstance(cause, TimeoutError) for cause in causes):
-        return ModelError("model_timeout", "The model did not answer in time.", retryable=True)
+        return ModelError("model_timeout", "The model did not answer in time.", retryable=True, away=away)
     reason = type(causes[-1]).__name__
-    return ModelError("model_unreachable", f"The model cannot be reached: {reason}.", retryable=True)
+    return ModelError("model_unreachable", f"The model cannot be reached: {reason}.", retryable=True, away=away)
+
+
+def _is_of_quota(body: bytes) -> bool:
+    """Whether a 429 says that the account is used up: OpenAI's, which no waiting helps."""
+    return b"insufficient_quota" in body
+
+
+def _refuses_us(status: int, body: bytes, model: str) -> bool:
+    """Whether a refusal may be the worker's fault, its key's or its address': any job's, then."""
+    if status in (403, 404):
+        # One that speaks of the model says that there is no such model, or not for this key. An address that is
+        # no model's does not.
+        said = body.lower()
+        return not any(word in said for word in (model.lower().encode(), b"model", b"deployment"))
+    return status in (401, 402) or (status == 429 and _is_of_quota(body))
 
 
 def _reason(body: bytes) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,13 +14,14 @@ import orjson
 
 from readalong.errors import Fenced, ModelError, StoreUnavailable
 from readalong.events import Draft
-from readalong.fold import Transcript
 from readalong.log import Claim, Log, Verdict
-from readalong.scripts import Argument
 from readalong.settings import Settings
 from readalong.sse import Decoder, Message
 from readalong.terms import FIELDS
+from worker.asking import Access, Asking
+from worker.breaker import GivenBack
 from worker.chunks import Chunks
+from worker.ending import LOST, Ending, public, who
 from worker.meter import Meter
 from worker.model import Model
 from worker.tail import Cancelled, Tail
@@ -29,11 +29,8 @@ from worker.values import malformed
 
 logger = logging.getLogger(__name__)
 
-#: Longest that a model's Retry-After may make a job wait, in seconds; beyond it the job fails.
-_LONGEST_RETRY_AFTER: Final = 60.0
 #: Seconds to read on after the model's last message, so that its connection can be used again.
 _LAST_BYTES: Final = 0.1
-_HISTORY_PAGE: Final = 1000
 
 
 class Stop(StrEnum):
@@ -55,18 +52,21 @@ class _Order:
 class Run:
     """Streams from the model into the log. `interrupt` stops it from outside, also while the model is silent."""
 
-    def __init__(self, settings: Settings, log: Log, model: Model, job_id: str, claim: Claim) -> None:
+    def __init__(
+        self, settings: Settings, log: Log, model: Model, job_id: str, claim: Claim, *, access: Access
+    ) -> None:
         self.job_id = job_id
         #: When the log was last asked for the cancel flag, by the loop's clock.
         self.looked_at = 0.0
         self._settings = settings
-        self._log = log
         self._model = model
         self._claim = claim
         self._loop = asyncio.get_running_loop()
         self._chunks = Chunks()
-        self._meter = Meter(claim.waited, self._loop.time())
+        self._meter = Meter(claim.waited, self._loop.time(), queued=claim.queued, first=claim.first_token)
         self._tail = Tail(log, job_id, claim, settings.redis_outage, self._cannot_write)
+        self._ending = Ending(log, self._tail, self._meter, job_id, claim, clock=self._loop.time)
+        self._asking = Asking(settings, access, job_id, claim, tell=self._tell, ends=self._ends)
         self._order: _Order | None = None
         self._task: asyncio.Task[None] | None = None
         self._heard_at = 0.0
@@ -81,15 +81,20 @@ class Run:
         """
         try:
             if self._claim.verdict is not Verdict.RUN:
-                await self._end_for_another()
+                await self._ending.for_another()
                 return True
             if self._order is None:
                 await self._stream_to_end()
             return await self._end(self._order or _Order(Stop.TIMEOUT))
         except Fenced as fenced:
-            logger.info("job %s: attempt %d stops: %s", self.job_id, self._claim.attempt, fenced.code)
+            logger.warning("job %s: attempt %d is fenced out (%s)", self.job_id, self._claim.attempt, fenced.code)
             # An ended or erased job is over for the queue too; a fenced one belongs to another attempt.
             return fenced.code != "fenced"
+
+    def give_up_waiting(self, *, stopping: bool) -> None:
+        """Hands the job over if it waits for a model that is away. `stopping`: its worker ends."""
+        if (error := self._asking.waits_for) is not None:
+            self.interrupt(Stop.DRAIN, error=None if stopping else GivenBack(error))
 
     def interrupt(self, stop: Stop, *, by: str = "", error: Exception | None = None) -> None:
         """Stops the run; the first order counts. Does nothing once the model's stream is over."""
@@ -98,6 +103,9 @@ class Run:
         self._order = _Order(stop, by, error)
         if self._task is not None:
             self._task.cancel()
+
+    def _tell(self, draft: Draft) -> None:
+        self._tail.add([draft], 0)
 
     def _cannot_write(self, error: Exception) -> None:
         if isinstance(error, Cancelled):
@@ -128,33 +136,24 @@ class Run:
 
     async def _call_until_begun(self, request: dict[str, Any]) -> None:
         """Calls the model until it has begun to answer, and reads it to its end."""
-        retries = 0
         while True:
+            await self._asking.begin()
             try:
                 return await self._call(request)
             except ModelError as error:
                 if self._complete:
                     return None  # all was said: that its connection broke afterwards is nobody's loss
-                asked = error.retry_after if error.retry_after is not None else 0.5 * 2**retries
-                # Never sooner than was asked, and not all of those that were refused together at once.
-                wait = asked * random.uniform(1.0, 1.25)
-                if (
-                    self._meter.begun
-                    or not error.retryable
-                    or retries >= self._settings.model_retries
-                    or asked > _LONGEST_RETRY_AFTER
-                    # The job's time would be over, and its error would tell of that and not of the model.
-                    or self._loop.time() + wait >= self._begin_by()
-                ):
+                if self._meter.begun:
                     raise
-                retries += 1
-                logger.info("job %s: %s; retry %d in %.1f s", self.job_id, error.code, retries, wait)
-                await asyncio.sleep(wait)
+                await self._asking.failed(error)
 
-    def _begin_by(self) -> float:
-        """When the model must have begun, by the loop's clock."""
+    def _ends(self, with_first_token: bool) -> float:
+        """When the run's time is over, by the loop's clock; with the time for the first token, which does not count
+        while the run waits for a model that is away."""
         settings = self._settings
-        limits = [limit for limit in (settings.first_token_timeout, settings.job_timeout) if limit]
+        limits = [settings.job_timeout] if settings.job_timeout else []
+        if with_first_token and settings.first_token_timeout:
+            limits.append(settings.first_token_timeout + self._asking.waited)
         if self._claim.left is not None:
             limits.append(self._claim.left)
         return self._meter.claimed + min(limits, default=math.inf)
@@ -165,6 +164,7 @@ class Run:
         self._heard_at = self._loop.time()
         self._meter.called(self._heard_at)
         async with self._model.stream(request) as pieces:
+            self._asking.answered()
             async for piece in pieces:
                 try:
                     messages = decoder.feed(piece)
@@ -208,6 +208,8 @@ class Run:
                 break
             self._heard_at = now
         if self._chunks.count > heard:
+            if not self._meter.begun:
+                self._asking.begun()
             self._meter.token(now)
         if drafts:
             self._tail.add(drafts, size)
@@ -230,23 +232,29 @@ class Run:
         if order.stop is Stop.FENCED:
             if order.error is not None:
                 raise order.error
+            logger.warning("job %s: attempt %d has lost its lease", self.job_id, self._claim.attempt)
             return False
+        if order.stop is Stop.DRAIN or isinstance(order.error, GivenBack):
+            reason = order.error.error.code if isinstance(order.error, GivenBack) else "worker_stopped"
+            return await self._hand_over(reason, counts=False)
         error = None if order.error is None else self._failure(order.error)
-        if order.stop is Stop.DRAIN:
-            await self._tail.hand_over("worker_stopped", counts=False)
-            return False
         if error is not None and error.code in ("model_cut", "model_stalled") and self._settings.on_cut == "retry":
-            await self._tail.hand_over(error.code, counts=True)
-            return False
+            return await self._hand_over(error.code, counts=True)
         if order.stop is Stop.CANCELLED:
-            await self._finish([], "cancelled", {"by": who(order.by)})
+            await self._ending.finish(self._chunks, [], "cancelled", {"by": who(order.by)})
         elif error is not None:
-            public = _public(error)
-            public["message"] = self._model.clean(public["message"])
-            await self._finish([], "failed", {"error": public})
+            shown = public(error)
+            shown["message"] = self._model.clean(shown["message"])
+            await self._ending.finish(self._chunks, [], "failed", {"error": shown})
         else:
-            await self._finish(self._chunks.close(), "done", {"finish_reason": self._chunks.finish_reason})
+            drafts = self._chunks.close()
+            await self._ending.finish(self._chunks, drafts, "done", {"finish_reason": self._chunks.finish_reason})
         return True
+
+    async def _hand_over(self, reason: str, *, counts: bool) -> bool:
+        await self._tail.hand_over(reason, counts=counts)
+        logger.info("job %s goes to the next attempt: attempt %d, %s", self.job_id, self._claim.attempt, reason)
+        return False
 
     def _failure(self, error: Exception) -> ModelError:
         """What the job's end says of an exception. Raises MemoryError."""
@@ -259,54 +267,6 @@ class Run:
         # Without an end the job would come back and break as often as it may be tried, its watchers waiting.
         logger.error("job %s: the run broke", self.job_id, exc_info=error)
         return ModelError("internal_error", "The worker failed; it is in its log.", retryable=True)
-
-    async def _finish(self, drafts: list[Draft], end: str, fields: dict[str, Any]) -> None:
-        chunks = self._chunks
-        metrics = self._meter.metrics(self._loop.time(), chunks.count, chunks.usage, chunks.hidden_tokens)
-        fields["content"] = chunks.text()
-        for name, value in (
-            ("tool_calls", chunks.tool_calls),
-            ("function_call", chunks.function_call),
-            ("choices", chunks.other_choices()),
-            ("extra", chunks.take_extra()),
-        ):
-            if value:
-                fields[name] = value
-        fields["usage"] = chunks.usage
-        await self._write_end(drafts, end, fields, metrics)
-
-    async def _end_for_another(self) -> None:
-        """Ends a job whose worker was lost and that may not run again: cancelled, or out of attempts."""
-        transcript = Transcript()
-        while page := await self._log.read(self.job_id, transcript.last_seq, _HISTORY_PAGE):
-            transcript.add_all(page)
-        fields: dict[str, Any] = {"content": transcript.text(), "usage": None}
-        if self._claim.verdict is Verdict.CANCELLED:
-            end = "cancelled"
-            fields["by"] = who(self._claim.note)
-        else:
-            end = "failed"
-            fields["error"] = _public(
-                ModelError(
-                    self._claim.note,
-                    _LOST.get(self._claim.note, "The job was tried as often as it may be."),
-                    retryable=True,
-                )
-            )
-        metrics = self._meter.metrics(self._loop.time(), 0, None)
-        metrics["chunk_count"] = None
-        await self._write_end([], end, fields, metrics)
-
-    async def _write_end(self, drafts: list[Draft], end: str, fields: dict[str, Any], metrics: dict[str, Any]) -> None:
-        fields["metrics"] = metrics
-        stored: dict[str, Argument] = {"metrics": orjson.dumps(metrics)}
-        for name in ("usage", "error"):
-            if fields.get(name) is not None:
-                stored[name] = orjson.dumps(fields[name])
-        if fields.get("finish_reason"):
-            stored["finish_reason"] = fields["finish_reason"]
-        await self._tail.finish([*drafts, Draft(end, fields)], stored)
-        await self._tail.compact()
 
     def _request(self) -> dict[str, Any]:
         """The body for the model: the client's own, streamed, with usage asked for unless it says otherwise."""
@@ -330,49 +290,24 @@ class Run:
         if settings.job_timeout:
             limits.append((self._meter.claimed + settings.job_timeout, "job_timeout", "The job took too long."))
         if self._claim.left is not None:
-            limits.append((self._meter.claimed + self._claim.left, "deadline_exceeded", _LOST["deadline_exceeded"]))
+            limits.append((self._meter.claimed + self._claim.left, "deadline_exceeded", LOST["deadline_exceeded"]))
         if self._meter.begun:
             if settings.gap_timeout:
                 limits.append((self._heard_at + settings.gap_timeout, "model_stalled", "The model fell silent."))
         elif settings.first_token_timeout:
-            limits.append(
-                (
-                    self._meter.claimed + settings.first_token_timeout,
-                    "model_timeout",
-                    "The model did not begin in time.",
-                )
-            )
+            # While it waits for a model that is away, that time does not go by.
+            since = now if self._asking.waits_for else self._meter.claimed + self._asking.waited
+            limits.append((since + settings.first_token_timeout, "model_timeout", "The model did not begin in time."))
         if not limits:
             if settings.gap_timeout:
                 self._timer = self._loop.call_later(settings.gap_timeout, self._watch_time)
             return
         at, code, message = min(limits)
         if at <= now:
-            self.interrupt(Stop.TIMEOUT, error=ModelError(code, message, retryable=True))
+            # Of a job whose time is over while it waits for its model, the model's own words tell more.
+            away = self._asking.waits_for
+            self.interrupt(Stop.TIMEOUT, error=away or ModelError(code, message, retryable=True))
         else:
             # A gap may begin sooner than the limit that is nearest now.
             at = min(at, now + settings.gap_timeout) if settings.gap_timeout else at
             self._timer = self._loop.call_at(at, self._watch_time)
-
-
-_LOST: Final = {
-    "worker_lost": "The job's workers were lost, as often as it may be tried.",
-    "deadline_exceeded": "The job did not end before its deadline.",
-    "worker_stopped": "The job's workers were stopped, as often as it may be tried.",
-    "model_cut": "The model broke off, as often as the job may be tried.",
-    "model_stalled": "The model fell silent, as often as the job may be tried.",
-}
-
-
-def who(flag: str) -> str:
-    """Who set a cancel flag: the `by` of the API's JSON, or whatever a person typed in redis-cli."""
-    try:
-        value = orjson.loads(flag)
-    except orjson.JSONDecodeError:
-        return flag
-    by = value.get("by") if isinstance(value, dict) else None
-    return by if isinstance(by, str) else flag
-
-
-def _public(error: ModelError) -> dict[str, Any]:
-    return {"code": error.code, "message": error.message, "retryable": error.retryable}

@@ -42,6 +42,9 @@ const HANDLERS = {
   done: end,
   cancelled: end,
   failed: end,
+  waiting(state, data) {
+    state.waitsFor = data.for;
+  },
 };
 
 export const TYPES = Object.keys(HANDLERS);
@@ -49,15 +52,18 @@ export const TYPES = Object.keys(HANDLERS);
 /** A generation of which nothing is known yet. A part is a run of text or a call, in the order of their beginnings. */
 export function nothing() {
   return {
-    position: 0, status: "queued", attempt: 0, worker: null, parts: [], voided: 0, restarts: [],
+    position: 0, status: "queued", attempt: 0, worker: null, parts: [], voided: 0, restarts: [], waitsFor: null,
     metrics: null, usage: null, error: null, by: null, finishReason: null,
   };
 }
 
 /** Takes in the event with this number. Answers whether it was new: after a reconnection some come again. */
 export function apply(state, seq, type, data) {
-  if (seq <= state.position) return false;
-  state.position = seq;
+  // That a job waits for a worker is not in its log, and has no number of its own.
+  const unnumbered = type === "waiting" && data.for === "worker";
+  if (seq <= state.position && !unnumbered) return false;
+  state.position = Math.max(state.position, seq);
+  state.waitsFor = null;
   HANDLERS[type]?.(state, data);
   if (TERMINAL.has(type)) state.status = type;
   return true;

@@ -2,11 +2,17 @@
 -- ARGV[1] fence, ARGV[2] number of the first event, ARGV[3..] type, data, …
 -- Returns {verdict, last_seq, cancel flag or nil}; the verdicts: ok; gap (the log ends earlier than the writer thinks:
 -- send again from last_seq + 1); behind (it has lost the claim too: restore, then likewise); fenced, ended, gone (stop).
-local no, last = standing(ARGV[1])
+local no, last, _, first_token_at = standing(ARGV[1])
 if no then return { no, last, false } end
 local first = tonumber(ARGV[2])
 if first > last + 1 then return { 'gap', last, false } end
 -- What is in the log already is a repeat after a lost reply.
 local from = 3 + 2 * (last + 1 - first)
-if from <= #ARGV then last = write(last, ARGV, from) end
+if from <= #ARGV then
+  last = write(last, ARGV, from)
+  -- Once for each attempt: when its worker is lost, nobody else knows.
+  if not first_token_at and ARGV[#ARGV - 1] ~= 'waiting' then
+    redis.call('HSET', job, 'first_token_at', ms(now_ms()))
+  end
+end
 return { 'ok', last, redis.call('GET', cancel) }

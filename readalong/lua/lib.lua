@@ -76,11 +76,11 @@ local function fail_queued(retention_ms)
   end_queued('failed', '"error":' .. error, retention_ms)
 end
 
--- Why a writer may not write, or nil if it may; and the last number, and the status.
+-- Why a writer may not write, or nil if it may; and the last number, the status, and the time of its first token.
 -- Only the newest attempt of a job that has not ended writes. `fence` is its number and its claim's token, as in the
 -- field `fence`: a number comes twice when Redis has lost the first claim with it. A bare number is compared as such.
 local function standing(fence)
-  local fields = redis.call('HMGET', job, 'status', 'attempt', 'last_seq', 'fence')
+  local fields = redis.call('HMGET', job, 'status', 'attempt', 'last_seq', 'fence', 'first_token_at')
   local status, last = fields[1], tonumber(fields[3] or 0)
   if not status then return 'gone', 0, '' end
   -- A queued job has no attempt yet; its hash says 0.
@@ -91,5 +91,5 @@ local function standing(fence)
     return behind and 'behind' or 'fenced', last, status
   end
   if ENDED[status] then return 'ended', last, status end
-  return nil, last, status
+  return nil, last, status, fields[5]
 end

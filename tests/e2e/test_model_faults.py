@@ -121,6 +121,7 @@ def faulty() -> Iterator[Stack]:
     with Stack(settings=settings) as stack:
         yield stack
         assert_no_traceback(stack)
+        assert "●" not in stack.workers[0].output, "arq's own mark of success, also for a job that failed"
 
 
 @pytest.fixture(scope="module")

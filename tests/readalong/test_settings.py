@@ -47,6 +47,7 @@ BAD = [
     ("ON_CUT", "maybe"),
     ("MODEL_RETRIES", "-1"),
     ("MODEL_RETRIES", "21"),
+    ("MODEL_PATIENCE", "-1"),
     ("INCLUDE_USAGE", "perhaps"),
     ("CONNECT_TIMEOUT", "0"),
     ("CONNECT_TIMEOUT", "inf"),
@@ -81,6 +82,7 @@ BAD = [
 ZERO = [
     "max_queued",
     "model_retries",
+    "model_patience",
     "first_token_timeout",
     "gap_timeout",
     "job_timeout",

@@ -83,6 +83,25 @@ async def test_the_reason_of_a_refusal_is_the_servers_own_or_its_status_line(
 
 
 @pytest.mark.parametrize(
+    ("status", "message", "away", "refuses"),
+    [
+        *((status, "because", True, False) for status in (429, 502, 503, 504, 521, 522, 523, 529)),
+        *((status, "because", False, False) for status in (400, 408, 409, 422, 500)),
+        *((status, "because", False, True) for status in (401, 402, 403, 404)),
+        *((status, "Unknown: Demo-Fast", False, False) for status in (403, 404)),
+        (404, "The API deployment for this resource does not exist.", False, False),
+        (429, "insufficient_quota", False, True),
+    ],
+)
+async def test_a_refusal_says_whether_the_model_is_away_or_refuses_the_worker(
+    monkeypatch: pytest.MonkeyPatch, status: int, message: str, *, away: bool, refuses: bool
+) -> None:
+    """An account that is used up is no server that is away; one that speaks of the model means the job."""
+    error = await failure(monkeypatch, reply(b'{"error":{"message":"%s"}}' % message.encode(), status=f"{status} No"))
+    assert (error.status, error.away, error.refuses) == (status, away, refuses)
+
+
+@pytest.mark.parametrize(
     ("headers", "seconds"),
     [
         ({"Retry_After": "7"}, 7.0),

@@ -275,7 +275,8 @@ async def test_nothing_in_redis_is_pickled_and_every_key_that_is_not_an_index_ex
         keys = {key.decode() for key in await house.redis.keys("*")}
         assert indexes < keys
         for key in keys:
-            assert b"\x80\x04" not in (await house.redis.dump(key) or b"")  # how a pickle begins
+            # How a pickle begins; the last bytes are a checksum, which may be any.
+            assert b"\x80\x04" not in (await house.redis.dump(key) or b"")[:-10]
             assert (await house.redis.pttl(key) > 0) is (key not in indexes), key
         await house.log.cancel(running, "test", 0)
         await house.ended(running)
