@@ -16,7 +16,7 @@ from readalong.sse import frame
 
 _DONE: Final = frame(b"[DONE]")
 #: Events that are shown whole under their own name.
-_WHOLE: Final = frozenset({"tool_call", "function_call", "restarted"})
+_WHOLE: Final = frozenset({"tool_call", "function_call", "restarted", "waiting"})
 #: The text of each is a field of this name.
 _TEXTS: Final = {"content": "content", "reasoning": "reasoning", "refusal": "refusal"}
 

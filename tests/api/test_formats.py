@@ -35,6 +35,10 @@ EXAMPLES: dict[str, tuple[bytes, bytes]] = {
         b'{"attempt":2,"reason":"worker_lost","worker":{}}',
         b'data: {"content":"","restarted":{"attempt":2,"reason":"worker_lost","worker":{}}}\n\n',
     ),
+    "waiting": (
+        b'{"for":"model","reason":"model_unreachable","seconds":1.5}',
+        b'data: {"content":"","waiting":{"for":"model","reason":"model_unreachable","seconds":1.5}}\n\n',
+    ),
     "done": (b'{"finish_reason":"stop","content":"Hi","usage":null,"metrics":{}}', b"data: [DONE]\n\n"),
     "failed": (
         b'{"error":{"code":"c","message":"m","retryable":false},"content":"H","metrics":{}}',
