@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from api.formats import Format
+from api.notice import Notice
 from api.runs import Batch, Runs, Shared
 from api.watcher import Watcher
 from api.window import Window
@@ -47,6 +48,8 @@ class Feed:
         self.cancel_on_disconnect = False
         #: Its own grace, in milliseconds, or None.
         self.grace: int | None = None
+        #: What those watchers are told that have all that is in the log.
+        self.notice: Notice | None = None
         self._log = log
         self._max_bytes = max_bytes
         self._on_gone = on_gone
@@ -112,6 +115,13 @@ class Feed:
                 break
             self._window.add(event)
         if self._window.newest > before:
+            self.notice = None
+            self._push()
+
+    def tell(self, notice: Notice | None) -> None:
+        """Tells those who watch, and those who begin to before something new comes. None: there is nothing to tell."""
+        self.notice = notice
+        if notice is not None:
             self._push()
 
     def repair(self) -> None:
@@ -199,6 +209,8 @@ class Feed:
                 # The channel may have said some of it meanwhile.
                 if event.after <= window.newest < event.seq and not window.ended:
                     window.add(event.rest(window.newest))
+            if window.newest > before:
+                self.notice = None
             self._push()
             # Less than asked for: this is the end, or a hole that somebody made by hand.
             if window.newest < before + SPAN:

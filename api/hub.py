@@ -110,6 +110,10 @@ class Hub:
         """The feeds of jobs that end when nobody watches them and that have watchers here."""
         return [feed for feed in self._feeds.values() if feed.cancel_on_disconnect and feed.watchers and not feed.ended]
 
+    def watched(self) -> list[Feed]:
+        """The feeds of jobs that have not ended and that somebody watches here."""
+        return [feed for feed in self._feeds.values() if feed.watchers and not feed.ended]
+
     async def let_go(self, job_id: str) -> None:
         """Ends the streams of an erased job, in all processes. Raises StoreUnavailable."""
         with translated():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, JsonValue
 
@@ -25,6 +25,10 @@ class JobView(BaseModel):
     model: str
     attempt: int = Field(description="Runs begun so far; 0 while it waits.")
     worker: dict[str, JsonValue] | None = Field(description="Who runs it, or ran it last: id, host, pid.")
+    waiting_for: Literal["worker"] | None = Field(
+        description="`worker`: no worker is there, or the job's own is lost and no other has begun. Of a single job "
+        "that was asked for; null in a list, and in the answers to a submit and a cancel."
+    )
     last_seq: int = Field(description="The number of its newest event.")
     created_at: str = Field(description="RFC 3339, UTC.")
     started_at: str | None
@@ -56,7 +60,9 @@ def path_of(job_id: str, root_path: str) -> str:
     return f"{root_path}/v1/jobs/{job_id}"
 
 
-def view(record: Record, said: Transcript | None, root_path: str = "") -> dict[str, Any]:
+def view(
+    record: Record, said: Transcript | None, waiting_for: str | None = None, root_path: str = ""
+) -> dict[str, Any]:
     """The JobView of a record as plain data; without what was said, for a list."""
     path = path_of(record.id, root_path)
     return {
@@ -65,6 +71,7 @@ def view(record: Record, said: Transcript | None, root_path: str = "") -> dict[s
         "model": record.model,
         "attempt": record.attempt,
         "worker": record.worker,
+        "waiting_for": waiting_for,
         "last_seq": record.last_seq,
         "created_at": rfc3339(record.created_at),
         "started_at": None if record.started_at is None else rfc3339(record.started_at),

@@ -9,11 +9,13 @@ from starlette.requests import Request
 
 from api.attendance import Attendance
 from api.hub import Hub
+from api.waits import Waits
 from readalong.connection import connect
 from readalong.index import Index
 from readalong.log import Log
 from readalong.pipe import Pipe
 from readalong.queue import Queue
+from readalong.registry import Registry
 from readalong.settings import Settings
 from readalong.watched import Watched
 
@@ -28,6 +30,8 @@ class Services:
     queue: Queue
     hub: Hub
     attendance: Attendance
+    registry: Registry
+    waits: Waits
 
     @classmethod
     def build(cls, settings: Settings) -> Services:
@@ -37,14 +41,18 @@ class Services:
         hub = Hub(redis, log, settings)
         index, queue = Index(redis, settings, pipe), Queue(redis, settings, pipe)
         attendance = Attendance(hub, Watched(redis, settings, pipe))
-        return cls(settings, redis, pipe, log, index, queue, hub, attendance)
+        registry = Registry(redis, settings, pipe)
+        waits = Waits(hub, registry)
+        return cls(settings, redis, pipe, log, index, queue, hub, attendance, registry, waits)
 
     def start(self) -> None:
         """Begins to hear what Redis publishes; Redis may be away."""
         self.hub.start()
         self.attendance.start()
+        self.waits.start()
 
     async def close(self) -> None:
+        await self.waits.close()
         await self.attendance.close()
         await self.hub.close()
         await self.pipe.close()

@@ -22,6 +22,7 @@ from readalong.sse import CONTENT_TYPE, HEARTBEAT
 
 if TYPE_CHECKING:
     from api.feed import Feed
+    from api.notice import Notice
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Watcher:
         "_quiet",
         "_send",
         "_timeout",
+        "_told",
         "_waits",
         "_wire",
         "position",
@@ -65,6 +67,8 @@ class Watcher:
         self._busy = False
         self._end = False
         self._over = False
+        #: The feed's last notice that was written.
+        self._told: Notice | None = None
         #: The connection itself; None on a server that is not ours, where there are a `send` and a task.
         self._line: Line | None = None
         self._send: Send | None = None
@@ -123,6 +127,9 @@ class Watcher:
             if self.position >= feed.newest or self._end:
                 if self._end or feed.over_at(self.position):
                     self._write(Batch(b"", self.position, True))
+                elif feed.notice is not None and feed.notice is not self._told:
+                    self._tell(feed.notice)
+                    continue
                 return
             if line is not None and line.flow.write_paused:
                 # With no batch in hand: a thousand slow ones would keep as many, and when there is room there is more.
@@ -135,6 +142,15 @@ class Watcher:
                 self._write(batch)
             else:  # events that this format does not show
                 self.position = batch.position
+
+    def _tell(self, notice: Notice) -> None:
+        """Writes what is not in the log, once, as soon as there is room for it."""
+        if self._line is not None and self._line.flow.write_paused:
+            self._background(self._line.flow.drain())
+            return
+        self._told = notice
+        if frames := notice.frames(self._wire):
+            self._write(Batch(frames, self.position, False))
 
     def beat(self, seconds: float, heartbeat: float) -> None:
         """The hub calls it every so many seconds. Writes a comment if nothing was written for a heartbeat."""

@@ -109,6 +109,7 @@ class Follower:
             raise Problem(f"{self._client.url} does not answer like a readalong API: a watch gave {kind or 'nothing'}")
         opened = monotonic()
         decoder = Decoder()
+        last_id = ""
         for piece in response.iter_bytes():
             messages = decoder.feed(piece)
             if decoder.retry is not None:
@@ -116,7 +117,10 @@ class Follower:
             if monotonic() - opened > STABLE_SECONDS:
                 self._recovered()
             for message in messages:
-                if message.id.isdecimal():
+                # What is not in the log has no id of its own: it bears that of the event before it.
+                unnumbered = message.event == "waiting" and message.id == last_id
+                last_id = message.id
+                if message.id.isdecimal() and not unnumbered:
                     seq = int(message.id)
                     if seq <= self.position:  # a proxy that ignores our position replays from the start
                         continue

@@ -90,6 +90,10 @@ class Keys:
         """String with a time to live: a worker that is alive."""
         return f"{self.prefix}:worker:{worker_id}"
 
+    def alive(self, worker_id: str) -> str:
+        """Channel: the worker is subscribed to it as long as its process lives; it carries no message."""
+        return f"{self.prefix}:alive:{worker_id}"
+
     @property
     def workers(self) -> str:
         """Sorted set: worker ids by the time at which they count as dead, in milliseconds."""

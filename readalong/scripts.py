@@ -27,7 +27,7 @@ LOG_SCRIPTS: Final = (
     "erase",
 )
 #: Those of the queue that share lua/leases.lua.
-LEASE_SCRIPTS: Final = ("take", "seize", "renew", "release")
+LEASE_SCRIPTS: Final = ("take", "seize", "renew", "release", "reap", "waiting")
 QUEUE_SCRIPTS: Final = (
     "room",
     "list",
@@ -36,6 +36,8 @@ QUEUE_SCRIPTS: Final = (
     "seize",
     "renew",
     "release",
+    "reap",
+    "waiting",
     "attend",
     "depart",
     "orphans",

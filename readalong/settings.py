@@ -114,6 +114,11 @@ class Settings(BaseSettings):
     lease: Annotated[float, Field(ge=0.5, le=600)] = Field(
         default=10, description="Seconds after which a silent worker counts as lost; renewed every third of it."
     )
+    worker_disconnect_timeout: Seconds = Field(
+        default=1.5,
+        description="Seconds without a connection to Redis after which a worker counts as lost, before its lease is "
+        "over; 0: off, the lease alone tells.",
+    )
     cancel_poll: Annotated[float, Field(ge=0.02, le=60)] = Field(
         default=0.25, description="Seconds between looks at the cancel flags of jobs whose model is silent."
     )

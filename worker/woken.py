@@ -26,12 +26,15 @@ from readalong.index import Index
 from readalong.log import Log
 from readalong.pipe import Pipe
 from readalong.queue import FUNCTION, Queue, Taken
+from readalong.registry import Registry
 from readalong.settings import Settings
 from readalong.watched import LOOK_EVERY, Watched
 from worker.cancels import Cancels
+from worker.lifeline import Lifeline
 from worker.model import Model
 from worker.orphans import Orphans
 from worker.outage import Outage
+from worker.peers import Peers
 from worker.run import Stop
 from worker.runner import Runner, generate
 from worker.sweep import Sweep
@@ -59,6 +62,9 @@ class WokenWorker(Worker):
         self._orphans = Orphans(self._log, self._index, self._queue, Watched(redis, settings, self._pipe))
         self._runner = Runner(settings, self._log, self._index, model, identity, broken=self._break)
         self._cancels = Cancels(redis, self._log, settings, self._runner.runs)
+        self._lifeline = Lifeline(redis, settings.keys.alive(self._id), settings.redis_timeout)
+        self._registry = Registry(redis, settings, self._pipe)
+        self._beating = asyncio.Lock()
         self._access = self._runner.access
         self._model_host = model.host
         #: It ran out of memory: it stops as if it were told to, but has failed.
@@ -124,6 +130,14 @@ class WokenWorker(Worker):
             settings.safe_redis_url,
             __version__,
         )
+        peers = []
+        if window := settings.worker_disconnect_timeout:
+            watch = Peers(self._registry, self._lifeline, self._id, window).watch()
+            peers = [
+                ("lifeline", self._lifeline.hold()),
+                ("announce", self._every(0.1, self._announce)),
+                ("peers", watch),
+            ]
         loops = [
             asyncio.create_task(loop, name=name)
             for name, loop in (
@@ -134,6 +148,7 @@ class WokenWorker(Worker):
                 ("cancel poll", self._cancels.poll()),
                 ("cancel nudges", self._cancels.listen()),
                 ("stop", self._stopping.wait()),
+                *peers,
             )
         ]
         try:
@@ -281,17 +296,37 @@ class WokenWorker(Worker):
                 self._interrupt(job_id, Stop.FENCED)
             if due:
                 self._keep_alive_at = self.loop.time() + self._settings.job_ttl / 4
-        details = {**self._identity, "running": list(self._runner.runs)}
         breaker = self._access.breaker
         breaker.tell()
-        if breaker.shut:
-            details["refused"] = breaker.code
-        now = await self._index.now()
-        await self._index.beat(self._id, orjson.dumps(details), now, int(self._settings.lease * 1000))
+        now = await self._beat()
         if breaker.shut:
             breaker.others = await self._index.others_get_through(self._id, now)
             if breaker.others:
                 self._runner.give_up_waiting(stopping=False)
+
+    async def _beat(self) -> int:
+        """Gives a sign of life, and returns Redis' time. One at a time: an older one must not come after what takes it
+        back."""
+        async with self._beating:
+            details = {**self._identity, "running": list(self._runner.runs)}
+            if self._lifeline.run:
+                details["connected_to"] = self._lifeline.run
+            if self._access.breaker.shut:
+                details["refused"] = self._access.breaker.code
+            now = await self._index.now()
+            await self._index.beat(self._id, orjson.dumps(details), now, int(self._settings.lease * 1000))
+        return now
+
+    async def _announce(self) -> None:
+        """Tells at once that the lifeline is there, or broken: others would soon take a worker for dead that has said
+        the one and is not to be seen."""
+        await self._lifeline.changed.wait()
+        self._lifeline.changed.clear()
+        try:
+            await self._beat()
+        except StoreUnavailable:
+            self._lifeline.changed.set()
+            raise
 
     def _interrupt(self, job_id: str, stop: Stop) -> None:
         run = self._runner.runs.get(job_id)

@@ -83,7 +83,7 @@ async def list_jobs(
                 break
             cursor = at
             if record is not None and (status is None or record.status is status):
-                shown.append(view(record, None, used.settings.root_path))
+                shown.append(view(record, None, root_path=used.settings.root_path))
     link = f"{used.settings.root_path}/v1/jobs?before={cursor}&limit={limit}" + (f"&status={status}" if status else "")
     return _json({"jobs": shown, "next": link if more else None})
 
@@ -91,7 +91,8 @@ async def list_jobs(
 @router.get("/{job_id}", response_model=JobView, responses=responses(404, 410, 503))
 async def inspect_job(job_id: str, used: Used) -> Response:
     """Shows a job as it stands."""
-    return await _shown(used, await _record(used, job_id), 200)
+    record = await _record(used, job_id)
+    return await _shown(used, record, 200, waiting_for=await used.waits.of(record))
 
 
 @router.get(
@@ -194,13 +195,20 @@ async def _missing(used: Services, job_id: str) -> JobNotFound:
     return JobNotFound(f"There is no job {job_id}.")
 
 
-async def _shown(used: Services, record: Record, status: int, headers: dict[str, str] | None = None) -> Response:
+async def _shown(
+    used: Services,
+    record: Record,
+    status: int,
+    headers: dict[str, str] | None = None,
+    *,
+    waiting_for: str | None = None,
+) -> Response:
     said = Transcript()
     while record.attempt and (events := await used.log.read_merged(record.id, said.last_seq, _PAGE)):
         said.add_all(events)
         if said.last_seq >= record.last_seq:
             break
-    return _json(view(record, said, used.settings.root_path), status, headers)
+    return _json(view(record, said, waiting_for, used.settings.root_path), status, headers)
 
 
 def _json(value: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:

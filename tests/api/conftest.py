@@ -21,3 +21,9 @@ def pytest_report_collectionfinish() -> str:
 @pytest.fixture
 def settings(redis_url: str) -> Settings:
     return short_settings(redis_url)
+
+
+@pytest.fixture(autouse=True)
+def _no_job_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests play the workers of their jobs by hand: a silent job would be said to wait for a real one."""
+    monkeypatch.setattr("api.waits._EVERY", 3600)

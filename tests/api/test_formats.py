@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from api.formats import Format
 from api.formats.chat_stream import OneText, chat_stream
 from api.formats.native import native
-from readalong.events import TERMINAL, TYPES, Draft, Event
+from readalong.events import TERMINAL, TYPES, UNNUMBERED, Draft, Event
 from readalong.sse import Decoder
 
 #: An event of each type, its native data, and what the chat stream makes of it.
@@ -35,10 +35,7 @@ EXAMPLES: dict[str, tuple[bytes, bytes]] = {
         b'{"attempt":2,"reason":"worker_lost","worker":{}}',
         b'data: {"content":"","restarted":{"attempt":2,"reason":"worker_lost","worker":{}}}\n\n',
     ),
-    "waiting": (
-        b'{"for":"model","reason":"model_unreachable","seconds":1.5}',
-        b'data: {"content":"","waiting":{"for":"model","reason":"model_unreachable","seconds":1.5}}\n\n',
-    ),
+    "waiting": (b'{"for":"model","seconds":1}', b'data: {"content":"","waiting":{"for":"model","seconds":1}}\n\n'),
     "done": (b'{"finish_reason":"stop","content":"Hi","usage":null,"metrics":{}}', b"data: [DONE]\n\n"),
     "failed": (
         b'{"error":{"code":"c","message":"m","retryable":false},"content":"H","metrics":{}}',
@@ -97,6 +94,12 @@ def test_each_line_of_the_chat_stream_has_a_text_to_append(kind: str) -> None:
     """The article's own front end appends it unasked, and would print "undefined"."""
     lines = [message.data for message in Decoder().feed(chat_stream(event(kind)))]
     assert all(isinstance(orjson.loads(line)["content"], str) for line in lines if line != b"[DONE]")
+
+
+def test_native_gives_no_number_to_what_is_not_in_the_log() -> None:
+    data = b'{"for":"worker","since":"2026-01-01T00:00:00.000Z"}'
+    wanted = b'event: waiting\ndata: {"type":"waiting","for":"worker","since":"2026-01-01T00:00:00.000Z"}\n\n'
+    assert native(event("waiting", data, UNNUMBERED)) == wanted
 
 
 def test_the_chat_stream_shows_nothing_of_a_piece_besides_its_text() -> None:

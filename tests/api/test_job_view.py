@@ -57,6 +57,7 @@ def test_a_queued_job_shows_all_its_fields_and_nothing_else() -> None:
         "model": "m",
         "attempt": 0,
         "worker": None,
+        "waiting_for": None,
         "last_seq": 1,
         "created_at": "2025-11-22T22:20:00.123Z",
         "started_at": None,

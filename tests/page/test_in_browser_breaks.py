@@ -133,3 +133,18 @@ def test_an_event_that_comes_again_changes_nothing(browser: Browser) -> None:
           return [news, text(state), state.position];
         });"""
     assert browser.run(script) == [[True, True, False, False], "ab", 3]
+
+
+def test_that_a_job_waits_for_a_worker_is_shown_until_something_comes(browser: Browser) -> None:
+    """It has no number: it bears that of the event before it."""
+    script = """
+        return import("/page/fold.js").then(({ apply, nothing }) => {
+          const state = nothing();
+          const seen = [];
+          for (const [seq, type, data] of [
+            [1, "started", { attempt: 1 }], [1, "waiting", { for: "worker" }], [2, "content", { content: "a" }]]) {
+            seen.push(apply(state, seq, type, data), state.waitsFor, state.position);
+          }
+          return seen;
+        });"""
+    assert browser.run(script) == [True, None, 1, True, "worker", 1, True, None, 2]

@@ -61,6 +61,7 @@ BAD = [
     ("DRAIN_TIMEOUT", "-1"),
     ("LEASE", "0.4"),
     ("LEASE", "601"),
+    ("WORKER_DISCONNECT_TIMEOUT", "-1"),
     ("CANCEL_POLL", "0"),
     ("CANCEL_POLL", "61"),
     ("POLL", "0"),
@@ -89,6 +90,7 @@ ZERO = [
     "job_deadline",
     "disconnect_grace",
     "drain_timeout",
+    "worker_disconnect_timeout",
     "redis_outage",
     "feed_linger",
 ]

@@ -187,6 +187,8 @@ class Watcher:
     #: Whether it comes back after a lost connection; if not, `run` raises Cut.
     resumes: bool = True
     history: list[Entry] = field(default_factory=list)
+    #: What it was told that has no number, for it is not in the log: that the job waits for a worker.
+    notices: list[Entry] = field(default_factory=list)
     #: How often it lost its connection, and how often the server ended it in good order without a terminal event.
     cuts: int = 0
     farewells: int = 0
@@ -212,6 +214,9 @@ class Watcher:
             try:
                 async with aclosing(self._connection()) as entries:
                     async for entry in entries:
+                        if entry.id is None and entry.event == "waiting":
+                            self.notices.append(entry)
+                            continue
                         self.history.append(entry)
                         self.position = entry.id or self.position
                         seen += 1

@@ -252,7 +252,9 @@ async def test_a_worker_gives_a_sign_of_life_and_takes_it_back_when_it_ends(
             job_id = await house.submit("demo-hang")
             await demo.streaming()
             await until(lambda: _runs(details, [job_id]))
-            assert {**await details(), "running": []} == {"id": "w1", "host": "h", "pid": 1, "running": []}
+            server = await house.redis.info("server")
+            shown = {"id": "w1", "host": "h", "pid": 1, "running": [], "connected_to": server["run_id"]}
+            assert {**await details(), "running": []} == shown
             assert 0 < await house.redis.pttl(house.keys.worker("w1")) <= 1000
         assert (await alive(), await details()) == (0, {})
 

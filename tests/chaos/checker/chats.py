@@ -12,7 +12,7 @@ from tests.chaos.checker.report import Line, Rule, Violation
 
 _TEXTS: Final = frozenset({"content", "reasoning", "refusal"})
 #: Events that are shown whole, under their own name.
-_WHOLE: Final = frozenset({"tool_call", "function_call", "restarted", "waiting"})
+_WHOLE: Final = frozenset({"tool_call", "function_call", "restarted"})
 
 
 class Shown(NamedTuple):
