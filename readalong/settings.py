@@ -52,8 +52,7 @@ class Settings(BaseSettings):
     )
     origins: str = Field(
         default="",
-        description="Origins of web pages that may use the API besides its own: https://a.example,https://b.example; "
-        "*: any; empty: none.",
+        description="Other sites whose pages may use the API: https://a.example,https://b.example; *: any; empty: none.",
     )
 
     max_jobs: int = Field(default=100, ge=1, le=10_000, description="Streams that one worker runs at once.")
