@@ -41,8 +41,10 @@ class Attendance:
         self._task: asyncio.Task[NoReturn] | None = None
         hub.on_arrival, hub.on_departure = self._arrives, self._departs
 
-    def start(self) -> None:
+    def start(self) -> asyncio.Task[NoReturn]:
+        """Returns its task, which never ends by itself."""
         self._task = asyncio.create_task(self._tell(), name="attendance")
+        return self._task
 
     async def close(self) -> None:
         if self._task is not None:

@@ -30,7 +30,7 @@ _READS: Final = 4
 #: Bytes of batches from pages that are kept for others at the same position.
 _SHARED: Final = 524_288
 #: Watchers that are written to in one turn of the loop.
-_AT_ONCE: Final = 64
+AT_ONCE: Final = 64
 
 
 class Feed:
@@ -84,7 +84,7 @@ class Feed:
         # The last event is always read: without the terminal one, a watcher at the very end would wait for ever.
         self._window = Window(max(min(position, last_seq - 1), last_seq - _REACH, 0), self._max_bytes)
         await self._read_on()
-        if self._window.newest < last_seq and await self._log.gone([self.job_id]):
+        if self._window.newest < last_seq and await is_lost(self._log, self.job_id):
             raise JobNotFound(f"job {self.job_id} is gone from Redis")
         self._started = True
         if self._stale and not self.ended:
@@ -188,6 +188,10 @@ class Feed:
                     self._stale = True
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, 1.0)
+        except Exception:
+            # A key that a person broke, for example. A feed that stopped here would keep its watchers waiting for ever.
+            logger.exception("job %s: its log cannot be read; its streams end", self.job_id)
+            self._on_gone(self)
         finally:
             self._repairing = None
 
@@ -227,7 +231,7 @@ class Feed:
 
     def _tell(self) -> None:
         telling = self._telling
-        for _ in range(min(_AT_ONCE, len(telling))):
+        for _ in range(min(AT_ONCE, len(telling))):
             telling.pop().push()
         if self._again and not telling:
             self._again = False
@@ -254,13 +258,23 @@ class Feed:
             if self._pages.get(number) is page:
                 del self._pages[number]
             return
-        there = [(place, kept.result().cost) for place, kept in self._pages.items() if kept.done()]
+        # Another one may have failed in this very turn: it is about to be taken out.
+        read = {place: kept for place, kept in self._pages.items() if kept.done() and not kept.cancelled()}
+        there = [(place, kept.result().cost) for place, kept in read.items() if kept.exception() is None]
         cost = sum(cost for _, cost in there)
         for place, its in there[:-1]:
             if cost <= self._max_bytes:
                 break
             del self._pages[place]
             cost -= its
+
+
+async def is_lost(log: Log, job_id: str) -> bool:
+    """Whether Redis has dropped the job, or events that its record counts: an eviction, or a person."""
+    record = await log.record(job_id)
+    # In this order: what is appended between the two is in the log.
+    newest = await log.newest(job_id, 1)
+    return record is None or not newest or newest[-1].seq < record.last_seq
 
 
 def _unbroken(events: list[Event], position: int) -> Iterator[Event]:

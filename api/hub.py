@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from arq.connections import ArqRedis
 
-from api.feed import Feed
+from api.feed import AT_ONCE, Feed
 from api.pending import Pending
 from api.subscriber import Subscriber
 from readalong.connection import translated
@@ -60,9 +60,15 @@ class Hub:
         watchers = sum(len(feed.watchers) for feed in self._feeds.values())
         return f"<Hub feeds={len(self._feeds)} watchers={watchers} {self._subscriber!r}>"
 
-    def start(self) -> None:
-        self._subscriber.start()
+    @property
+    def deaf(self) -> bool:
+        """Whether it does not hear what Redis publishes, its own heartbeats for one."""
+        return self._subscriber.deaf
+
+    def start(self) -> list[asyncio.Task[Any]]:
+        """Returns its tasks, which never end by themselves."""
         self._beats = asyncio.create_task(self._beat(), name="hub comments")
+        return [self._beats, *self._subscriber.start()]
 
     async def feed(self, job_id: str, position: int) -> Feed:
         """The feed of a job, ready to be watched from `position`.
@@ -79,7 +85,7 @@ class Hub:
         starting = self._starting.get(job_id)
         if starting is None:
             starting = self._starting[job_id] = asyncio.create_task(self._open(job_id, position))
-            starting.add_done_callback(lambda _: self._starting.pop(job_id, None))
+            starting.add_done_callback(lambda done: self._opened(job_id, done))
         # Shielded: the first watcher's leaving must not take the feed from those who wait for it too.
         try:
             feed = await asyncio.shield(starting)
@@ -136,6 +142,11 @@ class Hub:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._subscriber.close()
+
+    def _opened(self, job_id: str, done: asyncio.Task[Feed]) -> None:
+        self._starting.pop(job_id, None)
+        if not done.cancelled():
+            done.exception()  # each who waits for it hears of it; all may have left
 
     async def _open(self, job_id: str, position: int) -> Feed:
         channel = self._channel(job_id)
@@ -202,16 +213,22 @@ class Hub:
 
     async def _beat(self) -> None:
         """Has watchers write comments to clients that hear nothing, so that proxies keep their connections."""
+        loop = asyncio.get_running_loop()
         every = self._heartbeat / 3
         while True:
-            await asyncio.sleep(every)
-            self._beat_once(every)
+            began = loop.time()
+            await self._beat_once(every)
+            # The turn's own time counts: its watchers would wait for longer than a heartbeat.
+            await asyncio.sleep(max(every - (loop.time() - began), 0))
 
-    def _beat_once(self, seconds: float) -> None:
+    async def _beat_once(self, seconds: float) -> None:
+        """Some watchers in each turn of the loop, as a feed's pushes: comments to ten thousand take 150 ms."""
         # Of its own: names of the endless loop would keep the last feed and watcher alive while it sleeps.
-        for feed in list(self._feeds.values()):
-            for watcher in list(feed.watchers):
-                watcher.beat(seconds, self._heartbeat)
+        waiting = [watcher for feed in self._feeds.values() for watcher in feed.watchers]
+        while waiting:
+            for _ in range(min(AT_ONCE, len(waiting))):
+                waiting.pop().beat(seconds, self._heartbeat)
+            await asyncio.sleep(0)
 
     def _channel(self, job_id: str) -> bytes:
         return self._keys.live(job_id).encode()

@@ -33,6 +33,7 @@ class JobView(BaseModel):
     created_at: str = Field(description="RFC 3339, UTC.")
     started_at: str | None
     ended_at: str | None
+    last_event_at: str = Field(description="When its newest event was appended; while it runs, up to a second earlier.")
     content: str | None = Field(description="Text of the first choice so far; null in a list.")
     tool_calls: list[dict[str, JsonValue]] | None
     function_call: dict[str, JsonValue] | None
@@ -76,6 +77,7 @@ def view(
         "created_at": rfc3339(record.created_at),
         "started_at": None if record.started_at is None else rfc3339(record.started_at),
         "ended_at": None if record.ended_at is None else rfc3339(record.ended_at),
+        "last_event_at": rfc3339(record.last_event_at),
         "content": None if said is None else said.text(),
         "tool_calls": None if said is None else said.tool_calls,
         "function_call": None if said is None else said.function_call,

@@ -110,8 +110,12 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-async def _ours(_: Request, error: Exception) -> Response:
+async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, ReadalongError)
+    if isinstance(error, StoreUnavailable) and (services := getattr(request.app.state, "services", None)) is not None:
+        services.outage.seen(error)
+    elif isinstance(error, UnknownSchema):
+        logger.warning("%s %s: %s", request.method, request.url.path, error.message)
     status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
     status = _STATUS_OF_CODE.get(error.code, status)
     headers = {}

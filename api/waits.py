@@ -36,8 +36,10 @@ class Waits:
         self._since: dict[str, int] = {}
         self._complained = False
 
-    def start(self) -> None:
+    def start(self) -> asyncio.Task[NoReturn]:
+        """Returns its task, which never ends by itself."""
         self._task = asyncio.create_task(self._look_on(), name="waits")
+        return self._task
 
     async def close(self) -> None:
         if self._task is not None:

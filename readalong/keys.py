@@ -100,6 +100,11 @@ class Keys:
         return f"{self.prefix}:workers"
 
     @property
+    def probe(self) -> str:
+        """String with a time to live: an API process has looked whether Redis takes writes."""
+        return f"{self.prefix}:probe"
+
+    @property
     def control(self) -> str:
         """Channel: nudges to the workers; a hint only."""
         return f"{self.prefix}:control"

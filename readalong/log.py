@@ -168,7 +168,7 @@ class Log:
     async def append(self, job_id: str, fence: Fence, first: int, drafts: Sequence[tuple[str, bytes]]) -> Appended:
         """Appends events from number `first` on: (type, data as JSON). Raises Fenced, StoreUnavailable."""
         flat = [part for draft in drafts for part in draft]
-        return _appended(job_id, await self._run("append", self._keys.of_job(job_id), fence, first, *flat))
+        return _appended(job_id, await self._run("append", self._keys.of_job(job_id), fence, first, "1", *flat))
 
     def send(
         self,
@@ -177,21 +177,20 @@ class Log:
         first: int,
         drafts: Sequence[tuple[str, bytes]],
         on_answer: Callable[[Appended | Exception], None],
+        *,
+        timed: bool = False,
     ) -> bool:
-        """Sends an append if there is a connection for it, and answers whether there was. Each token takes this way.
-
-        `on_answer` hears what `append` would answer or raise; any exception but Fenced means: call `append`, which
-        connects, sends the script's text, and says what fails. To append twice is to append once.
-        """
+        """Sends an append if there is a connection, and answers whether there was. Each token takes this way.
+        `timed`: `last_event_at` becomes its time. `on_answer` hears what `append` would answer or raise; any exception
+        but Fenced means: call `append`, which connects, and says what fails. To append twice is to append once."""
         if self._pipe is None:
             return False
-
-        def heard(answer: Any) -> None:
-            on_answer(answer if isinstance(answer, Exception) else _outcome(job_id, answer))
-
         keys = self._keys.of_job(job_id)
         flat = [part for draft in drafts for part in draft]
-        return self._pipe.send(pack(("EVALSHA", _APPEND, len(keys), *keys, fence, first, *flat)), heard)
+        packed = pack(("EVALSHA", _APPEND, len(keys), *keys, fence, first, int(timed), *flat))
+        return self._pipe.send(
+            packed, lambda answer: on_answer(answer if isinstance(answer, Exception) else _outcome(job_id, answer))
+        )
 
     async def finish(
         self,

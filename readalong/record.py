@@ -24,6 +24,7 @@ LISTED: Final = (
     b"created_at",
     b"started_at",
     b"ended_at",
+    b"last_event_at",
     b"worker",
     b"finish_reason",
     b"usage",
@@ -51,6 +52,8 @@ class Record:
     created_at: int
     started_at: int | None
     ended_at: int | None
+    #: To a second while it runs.
+    last_event_at: int
     worker: dict[str, Any] | None
     finish_reason: str | None
     usage: dict[str, Any] | None
@@ -111,15 +114,18 @@ def parse(fields: Mapping[bytes, bytes] | Iterable[bytes]) -> Record | None:
     def json(name: bytes) -> dict[str, Any] | None:
         return orjson.loads(fields[name]) if name in fields else None
 
+    ended_at, started_at = number(b"ended_at"), number(b"started_at")
+    created_at = int(fields[b"created_at"])
     return Record(
         id=fields[b"id"].decode(),
         status=Status(fields[b"status"].decode()),
         model=fields[b"model"].decode(),
         attempt=int(fields[b"attempt"]),
         last_seq=int(fields[b"last_seq"]),
-        created_at=int(fields[b"created_at"]),
-        started_at=number(b"started_at"),
-        ended_at=number(b"ended_at"),
+        created_at=created_at,
+        started_at=started_at,
+        ended_at=ended_at,
+        last_event_at=ended_at or number(b"last_event_at") or started_at or created_at,
         worker=json(b"worker"),
         finish_reason=fields[b"finish_reason"].decode() if b"finish_reason" in fields else None,
         usage=json(b"usage"),

@@ -46,6 +46,7 @@ QUEUE_SCRIPTS: Final = (
     "close",
     "standings",
     "keep",
+    "pulse",
 )
 
 Argument = str | bytes | int

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -16,8 +15,8 @@ from readalong.errors import Fenced, ModelError, StoreUnavailable
 from readalong.events import Draft
 from readalong.log import Claim, Log, Verdict
 from readalong.settings import Settings
-from readalong.sse import Decoder, Message
 from readalong.terms import FIELDS
+from worker.answer import Answer
 from worker.asking import Access, Asking
 from worker.breaker import GivenBack
 from worker.chunks import Chunks
@@ -25,12 +24,13 @@ from worker.ending import LOST, Ending, public, who
 from worker.meter import Meter
 from worker.model import Model
 from worker.tail import Cancelled, Tail
-from worker.values import malformed
 
 logger = logging.getLogger(__name__)
 
 #: Seconds to read on after the model's last message, so that its connection can be used again.
 _LAST_BYTES: Final = 0.1
+#: Seconds after which a silence is looked at once more before it counts.
+_SECOND_LOOK: Final = 0.1
 
 
 class Stop(StrEnum):
@@ -69,7 +69,11 @@ class Run:
         self._asking = Asking(settings, access, job_id, claim, tell=self._tell, ends=self._ends)
         self._order: _Order | None = None
         self._task: asyncio.Task[None] | None = None
+        #: The model's last sign of life, by the loop's clock.
         self._heard_at = 0.0
+        self._looked_again = False
+        #: Pieces of the present call that the meter knows of.
+        self._counted = 0
         #: The model has said all; only its connection is still being read to its end.
         self._complete = False
         self._timer: asyncio.TimerHandle | None = None
@@ -100,6 +104,9 @@ class Run:
         """Stops the run; the first order counts. Does nothing once the model's stream is over."""
         if self._order is not None or self._complete or (self._task is not None and self._task.done()):
             return
+        if self._chunks.finished and (stop is Stop.DRAIN or isinstance(error, ModelError)):
+            # All was said but for the last bytes of the stream: the answer is whole.
+            stop, error = Stop.TIMEOUT, None
         self._order = _Order(stop, by, error)
         if self._task is not None:
             self._task.cancel()
@@ -159,27 +166,28 @@ class Run:
         return self._meter.claimed + min(limits, default=math.inf)
 
     async def _call(self, request: dict[str, Any]) -> None:
-        decoder = Decoder()
-        self._chunks = Chunks()
-        self._heard_at = self._loop.time()
-        self._meter.called(self._heard_at)
-        async with self._model.stream(request) as pieces:
-            self._asking.answered()
-            async for piece in pieces:
-                try:
-                    messages = decoder.feed(piece)
-                except ValueError as error:
-                    raise malformed(f"that is none: {error}") from None
-                if self._take(messages, len(piece)):
-                    while self._tail.busy:
+        asked = request.get("n", 1)
+        self._chunks = Chunks(asked if isinstance(asked, int) else 1)
+        self._counted = 0
+        answer = Answer(self._chunks)
+        self._meter.called(self._loop.time())
+        try:
+            async with self._model.stream(request) as pieces:
+                self._asking.answered()
+                async for piece in pieces:
+                    self._take(answer, answer.feed(piece), len(piece))
+                    if answer.done:
+                        while self._tail.busy:
+                            await self._answered()
+                        self._complete = True
+                        await self._read_out(pieces)
+                        return
+                    if self._tail.full:
                         await self._answered()
-                    self._complete = True
-                    await self._read_out(pieces)
-                    return
-                if self._tail.full:
-                    await self._answered()
-        if not self._chunks.finished:
-            raise ModelError("model_cut", "The model's stream ended before its answer did.", retryable=True)
+        except ModelError as error:
+            if error.code != "model_cut" or not self._chunks.finished:
+                raise
+        self._take(answer, answer.close(), 0)
         while self._tail.busy:
             await self._answered()
 
@@ -189,34 +197,22 @@ class Run:
         await self._tail.answered()
         self._heard_at = self._loop.time()
 
-    def _take(self, messages: Iterable[Message], size: int) -> bool:
-        """Appends what a piece of the body held, `size` bytes. Answers whether the model is done. Raises ModelError."""
-        drafts: list[Draft] = []
-        done = False
-        failure: ModelError | None = None
-        heard = self._chunks.count
+    def _take(self, answer: Answer, drafts: list[Draft], size: int) -> None:
+        """Appends what a piece of the body held, `size` bytes. Raises ModelError if it held a failure."""
         now = self._loop.time()
-        for message in messages:
-            if message.data == b"[DONE]":
-                done = True
-                break
-            try:
-                drafts += self._chunks.add(message.data)
-            except ModelError as error:
-                # What came before it in the same piece was said, and watchers shall see it.
-                failure = error
-                break
-            self._heard_at = now
-        if self._chunks.count > heard:
+        if self._chunks.count > self._counted:
+            self._counted = self._chunks.count
             if not self._meter.begun:
                 self._asking.begun()
             self._meter.token(now)
+            self._heard_at = now
+        elif self._settings.model_keepalives:
+            self._heard_at = now
         if drafts:
             self._tail.add(drafts, size)
             self.looked_at = now
-        if failure is not None:
-            raise failure
-        return done
+        if answer.failure is not None:
+            raise answer.failure
 
     async def _read_out(self, pieces: Any) -> None:
         """Reads to the end of the body, which keeps the connection for the next job; not at any price."""
@@ -297,17 +293,24 @@ class Run:
         elif settings.first_token_timeout:
             # While it waits for a model that is away, that time does not go by.
             since = now if self._asking.waits_for else self._meter.claimed + self._asking.waited
+            since = max(since, min(self._heard_at, now))
             limits.append((since + settings.first_token_timeout, "model_timeout", "The model did not begin in time."))
         if not limits:
             if settings.gap_timeout:
                 self._timer = self._loop.call_later(settings.gap_timeout, self._watch_time)
             return
         at, code, message = min(limits)
-        if at <= now:
+        silent = code in ("model_stalled", "model_timeout")
+        if at <= now and silent and not self._looked_again:
+            # Was it us who stood still? Then what the model has said meanwhile is heard first.
+            self._looked_again = True
+            self._timer = self._loop.call_later(_SECOND_LOOK, self._watch_time)
+        elif at <= now:
             # Of a job whose time is over while it waits for its model, the model's own words tell more.
             away = self._asking.waits_for
             self.interrupt(Stop.TIMEOUT, error=away or ModelError(code, message, retryable=True))
         else:
+            self._looked_again = False
             # A gap may begin sooner than the limit that is nearest now.
             at = min(at, now + settings.gap_timeout) if settings.gap_timeout else at
             self._timer = self._loop.call_at(at, self._watch_time)

@@ -22,8 +22,10 @@ from redis.exceptions import RedisError
 
 from readalong import __version__
 from readalong.errors import StoreUnavailable
+from readalong.eviction import Eviction
 from readalong.index import Index
 from readalong.log import Log
+from readalong.outage import Outage
 from readalong.pipe import Pipe
 from readalong.queue import FUNCTION, Queue, Taken
 from readalong.registry import Registry
@@ -33,7 +35,6 @@ from worker.cancels import Cancels
 from worker.lifeline import Lifeline
 from worker.model import Model
 from worker.orphans import Orphans
-from worker.outage import Outage
 from worker.peers import Peers
 from worker.run import Stop
 from worker.runner import Runner, generate
@@ -70,6 +71,7 @@ class WokenWorker(Worker):
         #: It ran out of memory: it stops as if it were told to, but has failed.
         self.broken = False
         self._outage = Outage()
+        self._eviction = Eviction(redis, settings)
         self._keep_alive_at = 0.0
         #: Jobs whose lease is being given back; their tasks are about to end.
         self._leaving: set[str] = set()
@@ -303,6 +305,7 @@ class WokenWorker(Worker):
             breaker.others = await self._index.others_get_through(self._id, now)
             if breaker.others:
                 self._runner.give_up_waiting(stopping=False)
+        await self._eviction.look_once()
 
     async def _beat(self) -> int:
         """Gives a sign of life, and returns Redis' time. One at a time: an older one must not come after what takes it

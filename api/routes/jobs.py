@@ -13,6 +13,7 @@ from starlette.responses import Response
 from api.body import read_json
 from api.chat_request import ChatRequest
 from api.event_stream import EventStream, come_back
+from api.feed import is_lost
 from api.formats.native import native
 from api.job_view import JobList, JobView, path_of, view
 from api.position import PARAMETERS, position_of
@@ -208,6 +209,9 @@ async def _shown(
         said.add_all(events)
         if said.last_seq >= record.last_seq:
             break
+    if record.attempt and said.last_seq < record.last_seq and await is_lost(used.log, record.id):
+        # Without its log it would seem to have said nothing.
+        raise await _missing(used, record.id)
     return _json(view(record, said, waiting_for, used.settings.root_path), status, headers)
 
 

@@ -32,7 +32,9 @@ local queued = started_at and started_at - tonumber(fields[5]) or waited
 
 -- The reply to this very claim was lost and the client asks again: the same answer, and nothing is written.
 if fields[6] == ARGV[2] then
-  local begun = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1][2]
+  local newest = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]
+  if not newest then return { 'gone' } end
+  local begun = newest[2]
   return { 'run', attempt, last, waited, flag or '', model, request, begun[2], begun[4], left, queued }
 end
 
@@ -50,7 +52,8 @@ if status == 'queued' then
   end
   local begun = { 'started', '{"attempt":1,"worker":' .. ARGV[1] .. '}' }
   last = write(last, begun, 1, 'status', 'running', 'attempt', '1', 'worker', ARGV[1], 'claim', ARGV[2],
-    'fence', '1:' .. ARGV[2], 'started_at', ms(now))
+    'fence', '1:' .. ARGV[2], 'started_at', ms(now), 'last_event_at', ms(now))
+  if not last then return { 'gone' } end
   return { 'run', 1, last, waited, '', model, request, begun[1], begun[2], left, queued }
 end
 
@@ -78,6 +81,7 @@ if verdict then
   return { verdict, attempt, last, waited, note, queued, first }
 end
 local begun = { 'restarted', string.format('{"attempt":%d,"reason":%s,"worker":%s}', attempt, cjson.encode(reason), ARGV[1]) }
-last = write(last, begun, 1, 'claim', ARGV[2], unpack(mine))
+last = write(last, begun, 1, 'claim', ARGV[2], 'last_event_at', ms(now), unpack(mine))
+if not last then return { 'gone' } end
 redis.call('HDEL', job, 'handover', 'first_token_at')
 return { 'run', attempt, last, waited, '', model, request, begun[1], begun[2], left, queued }

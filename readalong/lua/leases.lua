@@ -29,6 +29,16 @@ local function hold(id, at, ends, lease_key, worker, ttl)
   redis.call('SET', lease_key, worker, 'PX', ttl)
 end
 
+-- A taken job without a lease would be nobody's for ever, once its worker is dead: Redis has dropped the set, by an
+-- eviction or by hand. Each such job gets a lease anew.
+local function lease_again(now, lease)
+  local taken = redis.call('ZCOUNT', queue, ms(TAKEN), '+inf')
+  if taken <= redis.call('ZCARD', leases) then return end
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', queue, ms(TAKEN), '+inf')) do
+    redis.call('ZADD', leases, 'NX', ms(now + lease), id)
+  end
+end
+
 -- Puts a taken job back at its place. Returns whether it was taken.
 local function put_back(id, lease_key)
   redis.call('DEL', lease_key)

@@ -8,12 +8,22 @@ local ENDED = { done = true, failed = true, cancelled = true }
 -- hash that follow, tells the watchers in one message, and returns the new last number.
 -- The events come first: nothing rolls a script back whose XADD is refused, and a job that had ended without its
 -- terminal event would leave its watchers waiting for ever.
+-- Returns nil if Redis has dropped the log, by an eviction or by hand: the job is gone then. A log that went on without
+-- its beginning could be read by no watcher.
 local function write(last, pairs_, from, ...)
   local lines = {}
+  local begins = last == 0
   for i = from, #pairs_, 2 do
     last = last + 1
     local kind, data = pairs_[i], pairs_[i + 1]
-    redis.call('XADD', events, string.format('%d-0', last), 'type', kind, 'data', data)
+    local id = string.format('%d-0', last)
+    if begins then
+      redis.call('XADD', events, id, 'type', kind, 'data', data)
+    elseif not redis.call('XADD', events, 'NOMKSTREAM', id, 'type', kind, 'data', data) then
+      redis.call('DEL', job)
+      redis.call('PUBLISH', live, 'erased')
+      return nil
+    end
     lines[#lines + 1] = string.format('{"id":%d,"type":"', last) .. kind .. '",' .. string.sub(data, 2)
   end
   if #lines > 0 then

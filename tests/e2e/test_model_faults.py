@@ -92,7 +92,7 @@ FAULTS = [
     Fault(B.SPLIT),
     Fault(B.CRLF),
     Fault(B.LOGPROBS),
-    Fault(B.CHOICES),
+    Fault(B.CHOICES, more={"n": 2}),
     Fault(B.NUMBERED),
     Fault(B.TOOLS, more={"tools": TOOLS}),
     Fault(B.NO_INDEX, more={"tools": TOOLS}),
