@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
-WITHIN = 100.0
+WITHIN = 60.0
 """Seconds that a test waits for something that takes a moment on an idle machine: where it comes, they cost nothing."""
 
 #: Seconds between two looks: at first, and at most.

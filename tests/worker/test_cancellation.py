@@ -123,6 +123,7 @@ class FakeLog:
         first: int,
         events: Sequence[tuple[str, bytes]],
         on_answer: Callable[[Appended | Exception], None],
+        **_: bool,
     ) -> bool:
         if self._connected:
             number, self._appends = self._appends, self._appends + 1
