@@ -40,7 +40,8 @@ def keeper(running_keeper: Stack) -> Iterator[Stack]:
 
 @pytest.fixture(scope="package")
 def running_routed() -> Iterator[Stack]:
-    hasty = {"READALONG_REDIS_TIMEOUT": "1", "READALONG_LEASE": "20"}
+    # Three heartbeats that are not heard take less time than Redis may: who asks meanwhile is answered.
+    hasty = {"READALONG_REDIS_TIMEOUT": "2", "READALONG_HUB_HEARTBEAT": "0.3", "READALONG_LEASE": "20"}
     with Stack(apis=1, workers=1, settings=hasty, routed=True) as stack:
         yield stack
 
@@ -53,7 +54,7 @@ def routed(running_routed: Stack) -> Iterator[Stack]:
 
 @pytest.fixture(scope="package")
 def running_pair() -> Iterator[Stack]:
-    settings = {"READALONG_LEASE": "3", "READALONG_REDIS_TIMEOUT": "1"}
+    settings = {"READALONG_LEASE": "3", "READALONG_REDIS_TIMEOUT": "1", "READALONG_HUB_HEARTBEAT": "0.2"}
     with Stack(apis=1, workers=2, aof=True, routed=True, settings=settings) as stack:
         yield stack
 
