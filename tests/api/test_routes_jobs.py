@@ -232,7 +232,7 @@ async def test_a_cancel_of_a_running_job_sets_the_flag_and_nudges(
         message: Any = None
         async with asyncio.timeout(WITHIN):
             while message is None or message["type"] != "message":
-                message = await control.get_message(timeout=5)
+                message = await control.get_message(timeout=100)
         assert player.job_id.encode() in message["data"]
         await player.finish("cancelled", by="client")
         assert job(await site.http.get(f"/v1/jobs/{player.job_id}"), 200).status == "cancelled"

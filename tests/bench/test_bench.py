@@ -68,7 +68,6 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
     return processes
 
 
-@pytest.mark.timeout(180)
 def test_a_tiny_run_measures_every_row_and_leaves_no_process(started: list[subprocess.Popen[bytes]]) -> None:
     """With real processes, and the contenders that this machine has; the table can be shown."""
     console = Console(file=io.StringIO(), width=160)

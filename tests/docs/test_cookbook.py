@@ -82,7 +82,7 @@ class Shell:
                 return _printed(await call(*words))
             pubsub = redis.pubsub()
             await pubsub.subscribe(words[1])
-            while (message := await pubsub.get_message(timeout=5.0)) is not None:
+            while (message := await pubsub.get_message(timeout=100.0)) is not None:
                 if message["type"] == "message" and until in message["data"]:
                     await pubsub.aclose()
                     return str(message["data"].decode())

@@ -127,6 +127,7 @@ async def test_redis_that_drops_every_line_right_after_a_cancel_keeps_it(stack: 
         await assert_cancelled(job, by="ada")
 
 
+@pytest.mark.slow
 async def test_cancels_close_the_models_connections_while_thirty_others_stream(
     stack: Stack, record_property: Callable[[str, object], None]
 ) -> None:

@@ -58,7 +58,7 @@ class Dead:
 
     async def die(self) -> None:
         """Leaves in Redis what its steps left."""
-        settings = Settings.model_validate({"redis_url": self.stack.redis.url})
+        settings = Settings.model_validate({"redis_url": self.stack.redis.url, "redis_timeout": 60})
         redis = connect(settings)
         # One write, as an API makes: nobody looks between two steps.
         pipe = Pipe(redis, settings.redis_timeout)

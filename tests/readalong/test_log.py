@@ -117,7 +117,7 @@ async def test_a_nudge_names_the_job_to_look_at(nudged: str, log: Log, redis: Ar
         await (log.cancel(job_id, "ann", 0) if nudged == "a cancel" else log.nudge(job_id))
         message = None
         while message is None:
-            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=5)
+            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=100)
         assert orjson.loads(message["data"]) == {"look_at": job_id}
 
 

@@ -239,7 +239,9 @@ text_drafts = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.lists(text_drafts | st.just(Draft("tool_call", {"index": 0})), max_size=30), st.booleans(), st.data())
 def test_any_log_reads_the_same_from_any_position_once_it_is_compacted(
     redis_url: str, drafts: list[Draft], honest: bool, data: st.DataObject

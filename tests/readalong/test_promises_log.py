@@ -58,7 +58,7 @@ async def test_promise_1_one_log_tells_the_same_live_as_when_read(log: Log, redi
         await log.finish(job_id, 1, last + 1, end("cancelled"), {})
         heard: list[Event] = []
         while not heard or not heard[-1].terminal:
-            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=5)
+            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=100)
             if message is not None:
                 heard += parse_live(message["data"])
     assert heard == await log.read(job_id, 1, 1000)
@@ -123,7 +123,7 @@ async def test_promise_2_one_end_and_nothing_after_it(kind: str, log: Log, redis
         await redis.publish(Keys().live(job_id), b"over")
         message = None
         while message is None:
-            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=5)
+            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=100)
         assert message["data"] == b"over"
     assert await history(log, job_id) == before
 
@@ -164,7 +164,7 @@ async def test_promise_3_one_step_whoever_hears_of_an_event_finds_it_in_the_log(
         writing = asyncio.create_task(write())
         position = 2
         while position < 103:
-            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=5)
+            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=100)
             if message is None:
                 continue
             heard = parse_live(message["data"])
@@ -192,7 +192,7 @@ async def test_promise_3_one_step_repeated_by_many_at_once_is_written_and_told_o
         assert {answer.last_seq for answer in answers} == {21}
         heard: list[Event] = []
         while not heard or not heard[-1].terminal:
-            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=5)
+            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=100)
             if message is not None:
                 heard += parse_live(message["data"])
     assert heard == await log.read(job_id, 2, 100)

@@ -29,7 +29,7 @@ async def test_each_write_is_one_message_that_parses_to_what_the_log_holds(
         await redis.publish(keys.live(new.job_id), b"over")
         messages: list[bytes] = []
         while not messages or messages[-1] != b"over":
-            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=5)
+            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=100)
             if message is not None:
                 messages.append(message["data"])
     events = await history(log, new.job_id)

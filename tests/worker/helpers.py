@@ -35,14 +35,14 @@ def settings_for(url: str, **changes: Any) -> Settings:
     """Settings with short times; no sweep disturbs unless a test asks for it."""
     values: dict[str, Any] = {
         "model": "demo",
-        "lease": 1.0,
+        "lease": 5.0,
         "cancel_poll": 0.05,
         "poll": 0.1,
         "sweep": 3600,
         "drain_timeout": 0,
-        "redis_timeout": 2,
-        "first_token_timeout": 20,
-        "gap_timeout": 20,
+        "redis_timeout": 20,
+        "first_token_timeout": 200,
+        "gap_timeout": 200,
         "model_patience": 0,
         **changes,
     }

@@ -123,6 +123,7 @@ class FakeLog:
         first: int,
         events: Sequence[tuple[str, bytes]],
         on_answer: Callable[[Appended | Exception], None],
+        **_: bool,
     ) -> bool:
         if self._connected:
             number, self._appends = self._appends, self._appends + 1
@@ -288,7 +289,7 @@ async def test_what_an_append_answers_stops_a_run_that_waits_for_its_model(
 
 
 async def test_a_model_is_not_read_on_and_not_called_silent_when_too_much_waits_for_an_answer() -> None:
-    stage = Stage("append 0", gap_timeout=0.3, job_timeout=1)
+    stage = Stage("append 0", gap_timeout=0.5, job_timeout=3)
     stage.model.says = [SAID] * 10_000
     assert await stage.outcome() == "ended"
     assert (stage.log.error or {})["code"] == "job_timeout"

@@ -26,7 +26,7 @@ async def started(house: House, patch: pytest.MonkeyPatch, stack: AsyncExitStack
     return demo
 
 
-async def cancelled(house: House, job_id: str, by: str = "client", within: float = 10) -> list[Event]:
+async def cancelled(house: House, job_id: str, by: str = "client", within: float = 100) -> list[Event]:
     """Waits for the end, which must be `cancelled` with all that was said."""
     events = await house.ended(job_id, within)
     end = events[-1]
