@@ -57,8 +57,8 @@ class Hub:
         self._subscriber.start()
         self._beats = asyncio.create_task(self._beat(), name="hub comments")
 
-    async def feed(self, job_id: str, position: int) -> Feed:
-        """The feed of a job, ready to be watched from `position`.
+    async def feed(self, job_id: str, position: int, epoch: str = "") -> Feed:
+        """The feed of a job, ready to be watched from `position`, which is a number of this epoch.
 
         Raises JobNotFound, UnknownSchema, StoreUnavailable, Stopping.
         """
@@ -67,18 +67,12 @@ class Hub:
         if (timer := self._timers.pop(job_id, None)) is not None:
             timer.cancel()
         feed = self._feeds.get(self._channel(job_id))
-        if feed is not None and job_id not in self._starting:
-            return feed
-        starting = self._starting.get(job_id)
-        if starting is None:
-            starting = self._starting[job_id] = asyncio.create_task(self._open(job_id, position))
-            starting.add_done_callback(lambda _: self._starting.pop(job_id, None))
-        # Shielded: the first watcher's leaving must not take the feed from those who wait for it too.
+        if feed is None or job_id in self._starting:
+            feed = await self._started(job_id, position)
         try:
-            feed = await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            if starting.cancelled():
-                raise Stopping("This process is stopping.", retry_after=1) from None
+            await feed.settle(position, epoch)
+        except BaseException:
+            self.left(feed)
             raise
         if feed.closed:
             # Before our turn came. It would pass for that of an ended job, and its watcher would never come back.
@@ -121,6 +115,19 @@ class Hub:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._subscriber.close()
 
+    async def _started(self, job_id: str, position: int) -> Feed:
+        starting = self._starting.get(job_id)
+        if starting is None:
+            starting = self._starting[job_id] = asyncio.create_task(self._open(job_id, position))
+            starting.add_done_callback(lambda _: self._starting.pop(job_id, None))
+        # Shielded: the first watcher's leaving must not take the feed from those who wait for it too.
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            if starting.cancelled():
+                raise Stopping("This process is stopping.", retry_after=1) from None
+            raise
+
     async def _open(self, job_id: str, position: int) -> Feed:
         channel = self._channel(job_id)
         feed = Feed(job_id, self._log, self._max_bytes, on_gone=self._drop)
@@ -135,7 +142,7 @@ class Hub:
             if not record.ended:  # else only an erase can come, which need not be waited for
                 # First the subscription, then the log: the other way round loses what comes between.
                 await subscribing
-            await feed.start(position, record.last_seq)
+            await feed.start(position, record.last_seq, record.epochs)
         except BaseException:
             self._drop(feed)
             raise
@@ -174,7 +181,7 @@ class Hub:
             self._drop(feed)
             return
         try:
-            feed.take(parse_live(data))
+            feed.take(parse_live(data, feed.epoch))
         except ValueError as error:
             # A person may publish anything on the channel; the log has what was really appended.
             logger.warning("channel of job %s: %s", feed.job_id, error)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import orjson
 
+from readalong.epochs import epoch_of
 from readalong.errors import Fenced, ModelError, StoreUnavailable
 from readalong.events import Draft
 from readalong.fold import Transcript
@@ -295,6 +296,7 @@ class Run:
             )
         metrics = self._meter.metrics(self._loop.time(), 0, None)
         metrics["chunk_count"] = None
+        fields["epoch"] = epoch_of(self._claim.token)  # no event before it says that another claim writes
         await self._write_end([], end, fields, metrics)
 
     async def _write_end(self, drafts: list[Draft], end: str, fields: dict[str, Any], metrics: dict[str, Any]) -> None:

@@ -7,5 +7,5 @@ from readalong.sse import frame
 
 
 def native(event: Event) -> bytes:
-    """`id:` is the number, `event:` the type, `data:` the data with the type in it again."""
-    return frame(event.typed(), event=event.type, id=event.seq)
+    """`id:` is the number and the epoch, `event:` the type, `data:` the data with the type in it again."""
+    return frame(event.typed(), event=event.type, id=event.id)

@@ -23,6 +23,7 @@ from readalong.errors import InvalidRequest, JobExpired, JobNotFound
 from readalong.fold import Transcript
 from readalong.index import Cursor
 from readalong.keys import is_job_id
+from readalong.position import Position
 from readalong.record import Record
 from readalong.states import Status
 
@@ -33,7 +34,6 @@ Key = Annotated[str | None, Header(alias="Idempotency-Key", description="The sam
 
 _PAGE: Final = 1000
 _LONGEST_LIST: Final = 200
-_LARGEST_POSITION: Final = 2**53
 #: Seconds that an erase waits for a running job to stop before it deletes what it writes to.
 _ERASE_PATIENCE: Final = 2.0
 
@@ -100,7 +100,8 @@ async def inspect_job(job_id: str, used: Used) -> Response:
     responses={
         200: {
             "description": "The job's events from the position on, up to its end, as server-sent events: `id` is the "
-            "number, `event` the type, `data` one line of JSON with the type in it. Comments keep the line open.",
+            "position after it, `event` the type, `data` one line of JSON with the type in it. Comments keep the line "
+            "open.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
         204: {"description": "The job has ended and nothing follows the position."},
@@ -114,19 +115,19 @@ async def watch_job(
         str | None, Header(alias="Last-Event-ID", description="Position; wins over `after`.")
     ] = None,
     after: Annotated[
-        str | None, Query(description="Position: the number of the last event seen; 0 from the start.")
+        str | None, Query(description="Position: the id of the last event seen, or its number; 0 from the start.")
     ] = None,
 ) -> Response:
     """Watches a job. A position beyond the newest event of a live job waits until the log has caught up."""
-    position = _position(last_event_id, after)
+    seq, epoch = _position(last_event_id, after)
     try:
-        feed = await used.hub.feed(_checked(job_id), position)
+        feed = await used.hub.feed(_checked(job_id), seq, epoch)
     except JobNotFound:
         raise await _missing(used, job_id) from None
-    if feed.over_at(position):
+    if feed.over_at(feed.place(seq, epoch)):
         used.hub.left(feed)
         return Response(status_code=204)
-    return EventStream(used.hub, feed, native, position, send_timeout=used.settings.send_timeout)
+    return EventStream(used.hub, feed, native, seq, epoch=epoch, send_timeout=used.settings.send_timeout)
 
 
 @router.post("/{job_id}/cancel", status_code=202, response_model=JobView, responses=responses(404, 410, 503))
@@ -205,15 +206,15 @@ def _checked(job_id: str) -> str:
     return job_id
 
 
-def _position(last_event_id: str | None, after: str | None) -> int:
+def _position(last_event_id: str | None, after: str | None) -> Position:
     name, text = ("Last-Event-ID", last_event_id) if last_event_id else ("after", after)
     if not text:
-        return 0
-    digits = text.lstrip("0") or "0" if text.isascii() and text.isdigit() else ""
-    # The length first: Python refuses to read a number of some thousand digits.
-    if not digits or len(digits) > 16 or int(digits) > _LARGEST_POSITION:
-        raise InvalidRequest(f"{name} must be the number of an event.", code="invalid_position", field=name)
-    return int(digits)
+        return Position(0)
+    try:
+        return Position.parse(text)
+    except ValueError:
+        message = f"{name} must be the id of an event, or its number."
+        raise InvalidRequest(message, code="invalid_position", field=name) from None
 
 
 def _cursor(text: str) -> Cursor:

@@ -74,7 +74,7 @@ def scripted_api() -> Iterator[ScriptedApi]:
 
 
 def event(seq: int, kind: str, **fields: Any) -> bytes:
-    return frame(orjson.dumps({"type": kind, **fields}), event=kind, id=seq)
+    return frame(orjson.dumps({"type": kind, **fields}), event=kind, id=str(seq))
 
 
 def text(seq: int, content: str, **more: Any) -> bytes:
