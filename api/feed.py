@@ -203,7 +203,7 @@ class Feed:
                 self._told.clear()
             if name != self._epochs.at(event.seq):
                 self._epochs.begin(event.seq, name)
-                self._lose(event.seq)  # they wait with numbers that have become another claim's
+                self._lose(event.seq, ahead=name)  # those who wait with numbers that have become another claim's
             self.epoch = name
         return event if event.epoch == self.epoch else Event(*event[:4], self.epoch)
 
@@ -319,10 +319,9 @@ class Feed:
             return last + 1  # the rest will not come again
         return newest if found is None and self._window.ended and not standing.ended else found
 
-    def _lose(self, parting: int) -> None:
-        """Number `parting` and all that follow are another claim's now."""
+    def _lose(self, parting: int, *, ahead: str = "") -> None:
         for watcher in list(self.watchers):
-            watcher.lose(parting)
+            watcher.lose(parting, ahead=ahead)
 
     async def _read_begun(self, epochs: Epochs) -> Event:
         """The event that began the present attempt; `queued` if there is none. Raises StoreUnavailable."""

@@ -38,13 +38,18 @@ class Pages:
         clears = self._clears
         number = after // SPAN
         page = self._page(number)
-        # Shielded: one watcher's leaving must not cancel the read that others wait for.
-        runs = await asyncio.shield(page)
-        if runs.newest <= after:
-            # It was read before the log had all of it. Of many who notice, the first asks anew.
-            if self._pages.get(number) is page:
-                del self._pages[number]
-            runs = await asyncio.shield(self._page(number))
+        try:
+            # Shielded: one watcher's leaving must not cancel the read that others wait for.
+            runs = await asyncio.shield(page)
+            if runs.newest <= after:
+                # It was read before the log had all of it. Of many who notice, the first asks anew.
+                if self._pages.get(number) is page:
+                    del self._pages[number]
+                runs = await asyncio.shield(self._page(number))
+        except asyncio.CancelledError:
+            if clears == self._clears:
+                raise
+            return None
         if clears != self._clears:
             return None
         if runs.newest <= after:
@@ -52,7 +57,7 @@ class Pages:
         return self._shared.get(wire, after) or self._shared.put(wire, after, runs.batch(wire, after))
 
     def clear(self) -> None:
-        """Forgets all; whoever waits for a page is cancelled."""
+        """Forgets all pages, also those that are being read."""
         self._clears += 1
         self._shared.clear()
         for page in self._pages.values():

@@ -149,10 +149,11 @@ class Watcher:
             else:  # events that this format does not show
                 self.position = batch.position
 
-    def lose(self, seq: int) -> None:
-        """Redis has lost number `seq` and all that follow: a watcher who has seen it is to be told."""
+    def lose(self, seq: int, *, ahead: str = "") -> None:
+        """Number `seq` and all that follow are another claim's now: a watcher who has seen it is to be told. `ahead` is
+        the epoch that one may have who came with a number beyond the log, and waits."""
         reached = max(self.position, self._sending)
-        if reached >= seq and reached != self._bare:
+        if reached >= seq and reached != self._bare and not (ahead and ahead == self._epoch):
             self.position = self._bare = LOST
 
     def beat(self, seconds: float, heartbeat: float) -> None:

@@ -54,9 +54,13 @@ export function nothing() {
   };
 }
 
-/** Takes in the event with this number. Answers whether it was new: after a reconnection some come again. */
+/**
+ * Takes in the event with this number. Answers whether it was new: after a reconnection some come again. Only when Redis
+ * has lost what was seen do numbers come anew, and that is said first.
+ */
 export function apply(state, seq, type, data) {
-  if (seq <= state.position) return false;
+  const lost = type === "restarted" && data.reason === "log_lost";
+  if (seq <= state.position && !lost) return false;
   state.position = seq;
   HANDLERS[type]?.(state, data);
   if (TERMINAL.has(type)) state.status = type;

@@ -81,7 +81,7 @@ def test_a_refused_reconnection_is_tried_again(browser: Browser, site: Site) -> 
         site.resume_redis()
     pen.say("two ")
     browser.wait(lambda: answer(browser) == "one two ", "the missed piece", 30)
-    assert browser.run("return window.opened.at(-1)") == f"v1/jobs/{pen.id}/events?after=3"
+    assert browser.run("return window.opened.at(-1)") == f"v1/jobs/{pen.id}/events?after=3-1claim"
     pen.end()
     browser.wait_text("#status", "Done")
 
@@ -118,3 +118,15 @@ def test_an_event_that_comes_again_changes_nothing(browser: Browser) -> None:
           return [news, text(state), state.position];
         });"""
     assert browser.run(script) == [[True, True, False, False], "ab", 3]
+
+
+def test_a_log_that_redis_has_lost_is_begun_anew(browser: Browser) -> None:
+    """Numbers go back, once that is said, and what came before is void."""
+    script = """
+        return import("/page/fold.js").then(({ apply, nothing, text }) => {
+          const state = nothing();
+          apply(state, 9, "content", { content: "lost" });
+          const lost = apply(state, 3, "restarted", { attempt: 2, reason: "log_lost", worker: null });
+          return [lost, apply(state, 4, "content", { content: "new" }), text(state), state.position];
+        });"""
+    assert browser.run(script) == [True, True, "new", 4]
