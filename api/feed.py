@@ -98,7 +98,7 @@ class Feed:
         await self._read_on()
         self._started = True
         # The channel spoke meanwhile. Not read before we begin: a fast job speaks during each read, for ever.
-        if self._unsure and not self.ended:
+        if self._unsure:
             self._doubt()
         self._take_held()
 
@@ -151,6 +151,7 @@ class Feed:
 
     def repair(self) -> None:
         """Reads what the channel may have lost, now or as soon as Redis answers; what it says meanwhile waits."""
+        self._held.clear()  # the log has it, or it was said before Redis forgot it
         self._stale = True
         self._doubt()
 
@@ -199,8 +200,7 @@ class Feed:
         """The event that follows the newest, with its epoch."""
         if event.type in _MARKS and (name := named(event)) is not None:
             if event.type in BEGINS:
-                self._begun = event._replace(epoch=name)
-                self._told.clear()
+                self._restart_with(event._replace(epoch=name))
             if name != self._epochs.at(event.seq):
                 self._epochs.begin(event.seq, name)
                 self._lose(event.seq, ahead=name)  # those who wait with numbers that have become another claim's
@@ -213,10 +213,9 @@ class Feed:
             self._repairing = asyncio.create_task(self._repair(), name=f"repair {self.job_id}")
 
     def _take_held(self) -> None:
-        """Takes in what the channel said since the log was read. Of what is in it, that has made sure."""
         held, self._held = self._held, []
         for events in held:
-            self.take([event for event in events if event.seq > self._window.newest])
+            self.take(events)
 
     async def _repair(self) -> None:
         pause = 0.05
@@ -250,7 +249,7 @@ class Feed:
             if standing.ended and not self._window.ended:
                 raise JobNotFound(f"job {self.job_id} has ended, and its log has no end")
         if self._asked and self._begun is None:
-            self._begun = await self._read_begun(self._epochs)
+            self._restart_with(await self._read_begun(self._epochs, self._window.newest))
 
     async def _read_on(self) -> Standing:
         """Reads to the log's end. Returns how the job stands. Raises StoreUnavailable, JobNotFound."""
@@ -289,7 +288,7 @@ class Feed:
             events, standing = await self._read(after)
             if self._parting(standing) is None:
                 runs = Runs(after, epochs=self._epochs)
-                runs.extend(_unbroken(events, after))
+                runs.extend(_unbroken(events, after, self._window.newest))
                 return runs
             self.repair()
             if self._repairing is not None:
@@ -298,15 +297,21 @@ class Feed:
     async def _make_sure(self, standing: Standing) -> bool:
         """Whether the log is still the one that is known. If not, it is begun anew from what Redis has."""
         parting = self._parting(standing)
-        if parting is None:
-            return True
         epochs = Epochs(standing.epochs)
-        begun = await self._read_begun(epochs)
+        if parting is None:
+            newest = self._window.newest
+            if epochs.newest and self._epochs.after(newest) != epochs.after(newest):
+                begun = await self._read_begun(epochs, newest)
+                self._epochs.follow(epochs, newest)
+                self._restart_with(begun)
+                # Of those who wait with numbers beyond the log some may wait for a claim that is lost.
+                self._lose(newest + 1, ahead=epochs.newest)
+            return True
+        begun = await self._read_begun(epochs, standing.last_seq)
         logger.warning("Redis has lost events of job %s, from number %d on", self.job_id, parting)
         last = standing.last_seq
         self._begin(epochs, max(min(begun.seq, last - 1), last - _REACH, 0))
-        self._begun = begun
-        self._told.clear()
+        self._restart_with(begun)
         self._pages.clear()
         self._lose(parting)
         return False
@@ -323,9 +328,16 @@ class Feed:
         for watcher in list(self.watchers):
             watcher.lose(parting, ahead=ahead)
 
-    async def _read_begun(self, epochs: Epochs) -> Event:
-        """The event that began the present attempt; `queued` if there is none. Raises StoreUnavailable."""
-        for first in reversed(epochs.firsts):
+    def _restart_with(self, begun: Event) -> None:
+        self._begun = begun
+        self._told.clear()
+
+    async def _read_begun(self, epochs: Epochs, newest: int) -> Event:
+        """The event that began the present attempt, up to number `newest`; `queued` if there is none.
+
+        Raises StoreUnavailable.
+        """
+        for first in reversed([first for first in epochs.firsts if first <= newest]):
             for event in await self._log.read_merged(self.job_id, first - 1, 1):
                 # The newest claim may have come only to write the end.
                 if event.type in BEGINS and event.seq == first:
@@ -363,10 +375,14 @@ class Feed:
             asyncio.get_running_loop().call_soon(self._tell)
 
 
-def _unbroken(events: list[Event], position: int) -> Iterator[Event]:
-    """The events that follow `position` and one another without a gap."""
+def _unbroken(events: list[Event], position: int, newest: int) -> Iterator[Event]:
+    """The events that follow `position` and one another without a gap, up to number `newest`: of later ones nobody has
+    made sure."""
     for event in events:
         if event.after != position:
+            return
+        if event.seq > newest:
+            yield from (piece for piece in event.expand() if piece.seq <= newest)
             return
         yield event
         position = event.seq

@@ -154,7 +154,7 @@ class Watcher:
         the epoch that one may have who came with a number beyond the log, and waits."""
         reached = max(self.position, self._sending)
         if reached >= seq and reached != self._bare and not (ahead and ahead == self._epoch):
-            self.position = self._bare = LOST
+            self.position = self._bare = self._sending = LOST
 
     def beat(self, seconds: float, heartbeat: float) -> None:
         """The hub calls it every so many seconds. Writes a comment if nothing was written for a heartbeat."""
@@ -192,10 +192,10 @@ class Watcher:
     async def _write_by_send(self, batch: Batch) -> None:
         """Raises TimeoutError if the client takes too long; of our own server, its line sees to it."""
         if self._send is not None:
-            before, self._sending = self.position, batch.position
+            self._sending = batch.position
             async with asyncio.timeout(self._timeout):
                 await self._send({"type": "http.response.body", "body": batch.frames, "more_body": not batch.last})
-            if self.position != before:  # it is lost
+            if self._sending != batch.position:  # it is lost
                 batch = Batch(b"", self.position, batch.last)
             self._wrote(batch)
             self._sending = LOST

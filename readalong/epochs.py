@@ -58,6 +58,18 @@ class Epochs:
         self._firsts.append(first)
         self._names.append(name)
 
+    def after(self, seq: int) -> list[tuple[int, str]]:
+        """The stretches that begin after this number."""
+        place = bisect_right(self._firsts, seq)
+        return list(zip(self._firsts[place:], self._names[place:], strict=True))
+
+    def follow(self, other: Epochs, seq: int) -> None:
+        """Takes over what the other says of numbers after this one."""
+        place = bisect_right(self._firsts, seq)
+        del self._firsts[place:], self._names[place:]
+        for first, name in other.after(seq):
+            self.begin(first, name)
+
     def parting(self, other: Epochs, newest: int) -> int | None:
         """The first number, up to `newest`, that the two know to be by different epochs; None if there is none."""
         for first in sorted({*self._firsts, *other._firsts}):
