@@ -11,7 +11,6 @@ import orjson
 import pytest
 from arq.connections import ArqRedis
 
-from api.formats.native import native
 from api.hub import Hub
 from readalong.errors import Fenced
 from readalong.events import Draft
@@ -19,7 +18,7 @@ from readalong.log import Appended, Claim, Log, Verdict, encode
 from readalong.position import Position
 from readalong.scripts import Argument
 from readalong.settings import Settings
-from readalong.sse import Decoder, Message
+from readalong.sse import Message
 from tests.api.helpers import Client
 from tests.api.serving import a_hub, on_valkey, short_settings
 from tests.readalong.helpers import command
@@ -318,28 +317,36 @@ async def test_a_process_that_is_behind_tells_nobody_that_the_log_is_lost(
     check(client.seen, Position(0), "10-bbb")
 
 
-async def test_a_page_of_the_log_that_was_another_s_is_shown_to_nobody(
-    settings: Settings, log: Log, redis: ArqRedis
+async def test_a_slow_watcher_who_reads_the_log_again_is_told_that_it_is_another(
+    settings: Settings, log: Log, redis: ArqRedis, redis_server: RedisServer
 ) -> None:
-    """A slow watcher reads the log again from its position, after Redis has lost it and before the hub knows."""
+    """Redis has lost it, and the subscription says nothing of that: only the page that is read does."""
     job_id, forgetful = await job(log, redis, settings)
     one = await Worker.claims(log, job_id, "aaa")
     await one.say(10)
     await forgetful.keep()
-    async with a_hub(short_settings(str(settings.redis_url), feed_bytes=4096, hub_heartbeat=60)) as hub:
-        feed = await hub.feed(job_id, 0)
+    async with Proxy(redis_server.port) as proxy, a_hub(short_settings(proxy.url, feed_bytes=4096)) as hub:
+        client = Client()
+        watching = asyncio.create_task(client.watch(hub, job_id))
+        await one.say(8)
+        await client.reaches(20)
+        client.reading.clear()
         await one.say(500)
-        await until(lambda: feed.newest == 512, "all of it")
+        feed = await hub.feed(job_id, 0)
+        await until(lambda: feed.newest == 520, "all of it")
+        proxy.keeps = lambda piece: b":live" not in piece
         await forgetful.forget(noticed=False)
         two = await Worker.claims(log, job_id, "bbb")
         await two.say(700)
-        decoder, position, seen = Decoder(), 5, list[Message]()
-        while position < 700:
-            batch = feed.batch(native, position) or await feed.history(native, position)
-            position = batch.position
-            seen += decoder.feed(batch.frames)
-        check(seen, Position(5, "aaa"), seen[-1].id)
-        hub.left(feed)
+        client.reading.set()
+        await until(lambda: told(client.seen), "the word that the log is lost")
+        proxy.keeps = None
+        await two.finish()
+        await redis.client_kill_filter(_type="pubsub")
+        async with asyncio.timeout(20):
+            await watching
+    assert told(client.seen) == ["13-bbb"]
+    check(client.seen, Position(0), "714-bbb")
 
 
 async def test_a_log_of_another_version_has_bare_numbers_and_is_held_against_nobody(
