@@ -145,7 +145,8 @@ class Feed:
                 self.repair()
                 break
             else:
-                window.add(self._next(event))
+                mine = event.epoch == self.epoch and event.type not in _MARKS
+                window.add(event if mine else self._next(event))
         if window.newest > before:
             self._push()
 

@@ -61,11 +61,6 @@ class Event(NamedTuple):
     epoch: str = ""
 
     @property
-    def id(self) -> str:
-        """What a client sends back as its position after it: `40-9f3c21`, or the bare number."""
-        return f"{self.seq}-{self.epoch}" if self.epoch else str(self.seq)
-
-    @property
     def after(self) -> int:
         """The position that it follows."""
         return self.seq - (len(self.pieces) or 1)
