@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -47,6 +48,8 @@ class Cluster:
         self.erased: set[str] = set()
         self._history = history
         self._exits = AsyncExitStack()
+        #: The servers that took the place of the first one.
+        self._servers = ExitStack()
         #: The harness's own way to whichever Redis is the primary.
         self._own_way = Proxy()
         self.stack = Stack(
@@ -72,6 +75,7 @@ class Cluster:
         async with AsyncExitStack() as exits:
             for proxy in (self._own_way, *self.proxies.values(), *self.model_proxies.values()):
                 await exits.enter_async_context(proxy)
+            self._servers = exits.enter_context(ExitStack())
             await asyncio.to_thread(self.stack.__enter__)
             exits.push_async_callback(asyncio.to_thread, self.stack.__exit__)
             exits.callback(self._keep_output)
@@ -101,20 +105,23 @@ class Cluster:
         elif not _READY.search(process.output):
             self._history.trouble(f"{process.name} does not start: {process.output[-2000:]}")
 
-    async def replica(self, way: Proxy) -> RedisServer:
-        """A new replica of Redis, which it reaches by this way, with all that Redis holds."""
+    async def replica(self, way: Proxy) -> tuple[RedisServer, float]:
+        """A new replica of Redis, which it reaches by this way; and a time, just now, up to which it has all."""
         server = await asyncio.to_thread(RedisServer.start, aof=True)
-        self._exits.push_async_callback(asyncio.to_thread, server.stop)
+        self._servers.callback(server.stop)
         way.target = self.stack.redis.port
         await self.redis.config_set("repl-diskless-sync-delay", 0)
         await asyncio.to_thread(server.command, "REPLICAOF", "127.0.0.1", way.port)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _START_WITHIN
-        while (await asyncio.to_thread(server.command, "INFO", "replication"))["master_link_status"] != "up":
-            if loop.time() >= deadline:
-                raise TimeoutError("a replica does not come up")
+        while loop.time() < deadline:
+            since = time.time()
+            wanted = (await self.redis.info("replication"))["master_repl_offset"]
+            has = await asyncio.to_thread(server.command, "INFO", "replication")
+            if has["master_link_status"] == "up" and has["slave_repl_offset"] >= wanted:
+                return server, since
             await asyncio.sleep(_PAUSE)
-        return server
+        raise TimeoutError("a replica does not come up")
 
     async def fail_over(self, server: RedisServer, dice: Random) -> None:
         """Makes a replica the primary. Processes go over one by one, while the old one serves the others; then

@@ -169,8 +169,7 @@ class Nemesis:
         """A replica that has not got the newest of it takes its place."""
         if _REDIS not in self._cluster.held:
             async with self._fault("redis_failover", _REDIS, _REDIS) as more, Proxy() as way:
-                replica = await self._cluster.replica(way)
-                more["since"] = time.time()
+                replica, more["since"] = await self._cluster.replica(way)
                 way.stall()
                 await self._pause(dice.uniform(0.1, 4))
                 way.refusing = True
