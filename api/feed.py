@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 import orjson
 
 from api.formats import Format
-from api.pages import Pages
+from api.lost import is_lost
+from api.notice import Notice
+from api.pages import Pages, unbroken
 from api.runs import Batch, Runs
 from api.watcher import LOST, Watcher
 from api.window import Window
@@ -33,7 +35,7 @@ logger = logging.getLogger(__name__)
 #: Events before the newest that a new feed reads, if a watcher wants them.
 _REACH: Final = 8 * SPAN
 #: Watchers that are written to in one turn of the loop.
-_AT_ONCE: Final = 64
+AT_ONCE: Final = 64
 #: Messages of the channel that are kept while the log is read.
 _HELD: Final = 1024
 #: Seconds that a watcher waits for Redis to say whether its position is one of the present log.
@@ -53,6 +55,10 @@ class Feed:
         self.closed = False
         #: The job ends when nobody watches it.
         self.cancel_on_disconnect = False
+        #: Its own grace, in milliseconds, or None.
+        self.grace: int | None = None
+        #: What those watchers are told that have all that is in the log.
+        self.notice: Notice | None = None
         #: The epoch of the next event, unless that names another.
         self.epoch = ""
         self._log = log
@@ -96,6 +102,8 @@ class Feed:
         # The last event is always read: without the terminal one, a watcher at the very end would wait for ever.
         self._begin(Epochs(epochs), max(min(position, last_seq - 1), last_seq - _REACH, 0))
         await self._read_on()
+        if self._window.newest < last_seq and await is_lost(self._log, self.job_id):
+            raise JobNotFound(f"job {self.job_id} is gone from Redis")
         self._started = True
         # The channel spoke meanwhile. Not read before we begin: a fast job speaks during each read, for ever.
         if self._unsure:
@@ -148,6 +156,13 @@ class Feed:
                 mine = event.epoch == self.epoch and event.type not in _MARKS
                 window.add(event if mine else self._next(event))
         if window.newest > before:
+            self.notice = None
+            self._push()
+
+    def tell(self, notice: Notice | None) -> None:
+        """Tells those who watch, and those who begin to before something new comes. None: there is nothing to tell."""
+        self.notice = notice
+        if notice is not None:
             self._push()
 
     def repair(self) -> None:
@@ -235,6 +250,10 @@ class Feed:
                     self._stale = self._unsure = True
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, 1.0)
+        except Exception:
+            # A key that a person broke, for example. A feed that stopped here would keep its watchers waiting for ever.
+            logger.exception("job %s: its log cannot be read; its streams end", self.job_id)
+            self._on_gone(self)
         finally:
             self._repairing = None
         self._take_held()
@@ -263,6 +282,8 @@ class Feed:
             for event in events:
                 if event.after <= window.newest < event.seq and not window.ended:
                     window.add(self._next(event.rest(window.newest)))
+            if window.newest > before:
+                self.notice = None
             self._push()
             # Not to the last number if that has come just now: the channel says it. Or the log has a hole.
             if window.ended or window.newest >= standing.last_seq or window.newest == before:
@@ -289,7 +310,7 @@ class Feed:
             events, standing = await self._read(after)
             if self._parting(standing) is None:
                 runs = Runs(after, epochs=self._epochs)
-                runs.extend(_unbroken(events, after, self._window.newest))
+                runs.extend(unbroken(events, after, self._window.newest))
                 return runs
             self.repair()
             if self._repairing is not None:
@@ -367,23 +388,10 @@ class Feed:
 
     def _tell(self) -> None:
         telling = self._telling
-        for _ in range(min(_AT_ONCE, len(telling))):
+        for _ in range(min(AT_ONCE, len(telling))):
             telling.pop().push()
         if self._again and not telling:
             self._again = False
             telling.extend(self.watchers)
         if telling:
             asyncio.get_running_loop().call_soon(self._tell)
-
-
-def _unbroken(events: list[Event], position: int, newest: int) -> Iterator[Event]:
-    """The events that follow `position` and one another without a gap, up to number `newest`: of later ones nobody has
-    made sure."""
-    for event in events:
-        if event.after != position:
-            return
-        if event.seq > newest:
-            yield from (piece for piece in event.expand() if piece.seq <= newest)
-            return
-        yield event
-        position = event.seq

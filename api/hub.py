@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable
 from typing import Any, Final
 
 from arq.connections import ArqRedis
 
-from api.feed import Feed
+from api.feed import AT_ONCE, Feed
+from api.pending import Pending
 from api.subscriber import Subscriber
 from readalong.connection import translated
 from readalong.errors import JobNotFound, Stopping
@@ -40,6 +42,11 @@ class Hub:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._beats: asyncio.Task[None] | None = None
         self._closed = False
+        #: Called when the first watcher of a job that ends with its watchers comes, and when the last one has left.
+        self.on_arrival: Callable[[Feed], None] = _nothing
+        self.on_departure: Callable[[Feed], None] = _nothing
+        #: Streams that wait for Redis.
+        self.pending = Pending(redis, settings.heartbeat)
         self._subscriber = Subscriber(
             redis,
             settings.keys.heartbeat(secrets.token_hex(8)),
@@ -53,9 +60,15 @@ class Hub:
         watchers = sum(len(feed.watchers) for feed in self._feeds.values())
         return f"<Hub feeds={len(self._feeds)} watchers={watchers} {self._subscriber!r}>"
 
-    def start(self) -> None:
-        self._subscriber.start()
+    @property
+    def deaf(self) -> bool:
+        """Whether it does not hear what Redis publishes, its own heartbeats for one."""
+        return self._subscriber.deaf
+
+    def start(self) -> list[asyncio.Task[Any]]:
+        """Returns its tasks, which never end by themselves."""
         self._beats = asyncio.create_task(self._beat(), name="hub comments")
+        return [self._beats, *self._subscriber.start()]
 
     async def feed(self, job_id: str, position: int, epoch: str = "") -> Feed:
         """The feed of a job, ready to be watched from `position`, which is a number of this epoch.
@@ -72,7 +85,7 @@ class Hub:
         try:
             await feed.settle(position, epoch)
         except BaseException:
-            self.left(feed)
+            self._end_later(feed, self._linger)
             raise
         if feed.closed:
             # Before our turn came. It would pass for that of an ended job, and its watcher would never come back.
@@ -81,17 +94,25 @@ class Hub:
             raise JobNotFound(f"Job {job_id} is erased.")
         return feed
 
+    def arrives(self, feed: Feed) -> None:
+        """A watcher is about to come."""
+        if feed.cancel_on_disconnect and not feed.watchers:
+            self.on_arrival(feed)
+
     def left(self, feed: Feed) -> None:
         """A watcher is gone; a feed without any ends after a short while, so that a reconnection costs nothing."""
+        # A process that stops has sent its clients away: they come to another one, and have not left the job.
+        if feed.cancel_on_disconnect and not (feed.watchers or feed.ended or self._closed):
+            self.on_departure(feed)
         self._end_later(feed, self._linger)
 
-    def attended(self) -> list[str]:
-        """The jobs that end when nobody watches them and that somebody watches here."""
-        return [
-            feed.job_id
-            for feed in self._feeds.values()
-            if feed.cancel_on_disconnect and feed.watchers and not feed.ended
-        ]
+    def attended(self) -> list[Feed]:
+        """The feeds of jobs that end when nobody watches them and that have watchers here."""
+        return [feed for feed in self._feeds.values() if feed.cancel_on_disconnect and feed.watchers and not feed.ended]
+
+    def watched(self) -> list[Feed]:
+        """The feeds of jobs that have not ended and that somebody watches here."""
+        return [feed for feed in self._feeds.values() if feed.watchers and not feed.ended]
 
     async def let_go(self, job_id: str) -> None:
         """Ends the streams of an erased job, in all processes. Raises StoreUnavailable."""
@@ -103,6 +124,7 @@ class Hub:
     async def close(self) -> None:
         """Ends all streams, without terminal events."""
         self._closed = True
+        await self.pending.close()
         for timer in self._timers.values():
             timer.cancel()
         for feed in list(self._feeds.values()):
@@ -119,7 +141,7 @@ class Hub:
         starting = self._starting.get(job_id)
         if starting is None:
             starting = self._starting[job_id] = asyncio.create_task(self._open(job_id, position))
-            starting.add_done_callback(lambda _: self._starting.pop(job_id, None))
+            starting.add_done_callback(lambda done: self._opened(job_id, done))
         # Shielded: the first watcher's leaving must not take the feed from those who wait for it too.
         try:
             return await asyncio.shield(starting)
@@ -127,6 +149,11 @@ class Hub:
             if starting.cancelled():
                 raise Stopping("This process is stopping.", retry_after=1) from None
             raise
+
+    def _opened(self, job_id: str, done: asyncio.Task[Feed]) -> None:
+        self._starting.pop(job_id, None)
+        if not done.cancelled():
+            done.exception()  # each who waits for it hears of it; all may have left
 
     async def _open(self, job_id: str, position: int) -> Feed:
         channel = self._channel(job_id)
@@ -139,6 +166,7 @@ class Hub:
             if record is None:
                 raise JobNotFound(f"There is no job {job_id}.")
             feed.cancel_on_disconnect = record.cancel_on_disconnect
+            feed.grace = record.disconnect_grace
             if not record.ended:  # else only an erase can come, which need not be waited for
                 # First the subscription, then the log: the other way round loses what comes between.
                 await subscribing
@@ -192,16 +220,26 @@ class Hub:
 
     async def _beat(self) -> None:
         """Has watchers write comments to clients that hear nothing, so that proxies keep their connections."""
+        loop = asyncio.get_running_loop()
         every = self._heartbeat / 3
         while True:
-            await asyncio.sleep(every)
-            self._beat_once(every)
+            began = loop.time()
+            await self._beat_once(every)
+            # The turn's own time counts: its watchers would wait for longer than a heartbeat.
+            await asyncio.sleep(max(every - (loop.time() - began), 0))
 
-    def _beat_once(self, seconds: float) -> None:
+    async def _beat_once(self, seconds: float) -> None:
+        """Some watchers in each turn of the loop, as a feed's pushes: comments to ten thousand take 150 ms."""
         # Of its own: names of the endless loop would keep the last feed and watcher alive while it sleeps.
-        for feed in list(self._feeds.values()):
-            for watcher in list(feed.watchers):
-                watcher.beat(seconds, self._heartbeat)
+        waiting = [watcher for feed in self._feeds.values() for watcher in feed.watchers]
+        while waiting:
+            for _ in range(min(AT_ONCE, len(waiting))):
+                waiting.pop().beat(seconds, self._heartbeat)
+            await asyncio.sleep(0)
 
     def _channel(self, job_id: str) -> bytes:
         return self._keys.live(job_id).encode()
+
+
+def _nothing(_: Feed) -> None:
+    pass

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 from api.formats import Format
 from api.runs import Batch, Runs, Shared
-from readalong.events import SPAN
+from readalong.events import SPAN, Event
 
 #: Pages of one log that are read at the same time.
 _READS: Final = 4
@@ -81,10 +81,25 @@ class Pages:
             if self._pages.get(number) is page:
                 del self._pages[number]
             return
-        there = [(place, kept.result().cost) for place, kept in self._pages.items() if kept.done()]
+        # Another one may have failed in this very turn: it is about to be taken out.
+        read = {place: kept for place, kept in self._pages.items() if kept.done() and not kept.cancelled()}
+        there = [(place, kept.result().cost) for place, kept in read.items() if kept.exception() is None]
         cost = sum(cost for _, cost in there)
         for place, its in there[:-1]:
             if cost <= self._max_bytes:
                 break
             del self._pages[place]
             cost -= its
+
+
+def unbroken(events: list[Event], position: int, newest: int) -> Iterator[Event]:
+    """The events that follow `position` and one another without a gap, up to number `newest`: of later ones nobody has
+    made sure."""
+    for event in events:
+        if event.after != position:
+            return
+        if event.seq > newest:
+            yield from (piece for piece in event.expand() if piece.seq <= newest)
+            return
+        yield event
+        position = event.seq

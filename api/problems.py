@@ -47,6 +47,9 @@ _STATUS_OF_CODE: Final = {
     "invalid_encoding": 400,
     "invalid_position": 400,
     "invalid_cursor": 400,
+    "forbidden_origin": 403,
+    "unsupported_media_type": 415,
+    "unsupported_encoding": 415,
 }
 #: What the router says is the status in words, which is the title already.
 _UNROUTED: Final = {
@@ -107,13 +110,19 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-async def _ours(_: Request, error: Exception) -> Response:
+async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, ReadalongError)
+    if isinstance(error, StoreUnavailable) and (services := getattr(request.app.state, "services", None)) is not None:
+        services.outage.seen(error)
+    elif isinstance(error, UnknownSchema):
+        logger.warning("%s %s: %s", request.method, request.url.path, error.message)
     status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
     status = _STATUS_OF_CODE.get(error.code, status)
     headers = {}
     if error.retryable:
         headers["Retry-After"] = str(max(1, round(error.retry_after or 1)))
+    if error.code == "unsupported_encoding":
+        headers["Accept-Encoding"] = "gzip"
     field = error.field if isinstance(error, InvalidRequest) else None
     return respond(status, error.code, error.message, retryable=error.retryable, field=field, headers=headers)
 

@@ -16,8 +16,11 @@ from typing import Final
 
 import uvicorn
 
+from api.access import AccessLog
 from api.app import create_app
 from api.line import Line
+from readalong import __version__
+from readalong.connection import connect
 from readalong.errors import BadSettings
 from readalong.settings import Settings
 
@@ -33,9 +36,16 @@ _REPORT: Final = signal.SIGUSR1
 class Server(uvicorn.Server):
     """Ends open streams first: uvicorn would wait for them before it tells the application to stop."""
 
+    #: A background task has ended: the process stops as if it were told to, but has failed.
+    broken = False
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         asyncio.get_running_loop().add_signal_handler(_REPORT, self._report)
+        supervisor = self.lifespan.state["services"].supervisor
+        supervisor.on_death = self._break
+        if supervisor.dead:  # before anything could hear of it
+            self._break()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
@@ -50,6 +60,9 @@ class Server(uvicorn.Server):
             await services.hub.close()
         await super().shutdown(sockets)
 
+    def _break(self) -> None:
+        self.broken = self.should_exit = True
+
     def _report(self) -> None:
         services = self.lifespan.state.get("services")
         if services is not None:
@@ -57,7 +70,9 @@ class Server(uvicorn.Server):
 
 
 def run(settings: Settings, *, host: str, port: int, processes: int = 1) -> int:
-    """Serves until SIGTERM or SIGINT; answers the exit code. Raises BadSettings if the address cannot be used."""
+    """Serves until SIGTERM or SIGINT; answers the exit code. Raises BadSettings if the address, or Redis', cannot be
+    used."""
+    connect(settings)  # to nothing yet: here it is one clear line, and not each process' traceback
     listener = listen(host, port, settings.send_timeout)
     with listener:
         if processes == 1:
@@ -96,9 +111,10 @@ def listen(host: str, port: int, send_timeout: float) -> socket.socket:
 
 
 def _serve(settings: Settings, listener: socket.socket) -> int:
+    app = create_app(settings)
     server = Server(
         uvicorn.Config(
-            create_app(settings),
+            AccessLog(app) if settings.access_log else app,
             http=Line,
             loop="uvloop",
             ws="none",
@@ -121,9 +137,16 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
     # Nor may one that asks for a report end a process that is not ready to give it.
     signal.signal(_REPORT, signal.SIG_IGN)
     host, port = listener.getsockname()[:2]
-    logger.info("serving on http://%s:%d, process %d", f"[{host}]" if ":" in host else host, port, os.getpid())
+    logger.info(
+        "serving on http://%s:%d, process %d, readalong %s, Redis at %s",
+        f"[{host}]" if ":" in host else host,
+        port,
+        os.getpid(),
+        __version__,
+        settings.safe_redis_url,
+    )
     server.run(sockets=[listener])
-    return 0 if server.started else 1
+    return 0 if server.started and not server.broken else 1
 
 
 def _supervise(processes: int, serve: Callable[[], int]) -> int:

@@ -8,12 +8,20 @@ from arq.connections import ArqRedis
 from starlette.requests import Request
 
 from api.attendance import Attendance
+from api.audit import Audit
 from api.hub import Hub
+from api.redis_watch import RedisWatch
+from api.supervisor import Supervisor
+from api.waits import Waits
 from readalong.connection import connect
+from readalong.eviction import Eviction
 from readalong.index import Index
 from readalong.log import Log
+from readalong.outage import Outage
 from readalong.pipe import Pipe
+from readalong.pulse import Probe
 from readalong.queue import Queue
+from readalong.registry import Registry
 from readalong.settings import Settings
 from readalong.watched import Watched
 
@@ -28,6 +36,14 @@ class Services:
     queue: Queue
     hub: Hub
     attendance: Attendance
+    registry: Registry
+    waits: Waits
+    audit: Audit
+    probe: Probe
+    eviction: Eviction
+    outage: Outage
+    watch: RedisWatch
+    supervisor: Supervisor
 
     @classmethod
     def build(cls, settings: Settings) -> Services:
@@ -37,14 +53,36 @@ class Services:
         hub = Hub(redis, log, settings)
         index, queue = Index(redis, settings, pipe), Queue(redis, settings, pipe)
         attendance = Attendance(hub, Watched(redis, settings, pipe))
-        return cls(settings, redis, pipe, log, index, queue, hub, attendance)
+        registry = Registry(redis, settings, pipe)
+        probe, eviction, outage = Probe(pipe, settings), Eviction(redis, settings), Outage()
+        return cls(
+            settings,
+            redis,
+            pipe,
+            log,
+            index,
+            queue,
+            hub,
+            attendance,
+            registry,
+            Waits(hub, registry),
+            Audit(hub, log, settings.hub_heartbeat),
+            probe,
+            eviction,
+            outage,
+            RedisWatch(probe, eviction, outage),
+            Supervisor(),
+        )
 
     def start(self) -> None:
         """Begins to hear what Redis publishes; Redis may be away."""
-        self.hub.start()
-        self.attendance.start()
+        tasks = (self.attendance.start(), self.audit.start(), self.watch.start(), self.waits.start())
+        self.supervisor.watch(*self.hub.start(), *tasks)
 
     async def close(self) -> None:
+        await self.watch.close()
+        await self.audit.close()
+        await self.waits.close()
         await self.attendance.close()
         await self.hub.close()
         await self.pipe.close()

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 #: Heartbeats sent and not heard, one after the other, from which on the connection counts as dead. They are counted
 #: and not timed: a process that was paused has sent none, and has only not read what came yet.
 _MISSED: Final = 3
+#: Heartbeats in a row, due and not heard, beyond which the process is deaf: a new connection has had its turn by then.
+_DEAF: Final = _MISSED + 2
 #: Seconds that a connection must last for the next one to be tried at once: Redis may drop each as soon as it is made.
 _STABLE: Final = 1.0
 
@@ -59,6 +61,8 @@ class Subscriber:
         #: SUBSCRIBEs sent and not confirmed: after an UNSUBSCRIBE between two of them only the last one counts.
         self._sent: Counter[bytes] = Counter()
         self._unheard = 0
+        #: Heartbeats that were due since one was heard, over all connections.
+        self._silent = 0
         self._tasks: list[asyncio.Task[Any]] = []
         #: After a break, the channels that are not confirmed yet.
         self._missing: set[bytes] = set()
@@ -67,11 +71,19 @@ class Subscriber:
         state = "away" if self._link is None else "connected"
         return f"<Subscriber {state} wanted={len(self._wanted)} confirmed={len(self._confirmed - {self._own})}>"
 
-    def start(self) -> None:
+    @property
+    def deaf(self) -> bool:
+        """Whether it does not hear its own heartbeats. Not at the start, nor after a pause of the process: they are
+        counted, not timed."""
+        return self._silent > _DEAF
+
+    def start(self) -> list[asyncio.Task[Any]]:
+        """Returns its tasks, which never end by themselves."""
         self._tasks = [
             asyncio.create_task(self._stay_connected(), name="subscriber"),
             asyncio.create_task(self._beat(), name="subscriber heartbeat"),
         ]
+        return self._tasks
 
     async def close(self) -> None:
         link, self._link = self._link, None
@@ -170,7 +182,7 @@ class Subscriber:
         kind, channel, data = answer
         if kind == b"message":
             if channel == self._own:
-                self._unheard = 0
+                self._unheard = self._silent = 0
             else:
                 self._receive(channel, data)
         elif kind == b"subscribe":
@@ -200,6 +212,7 @@ class Subscriber:
         """Publishes to our own channel; whoever does not hear himself has a dead connection."""
         while True:
             await asyncio.sleep(self._heartbeat)
+            self._silent += 1
             link = self._link
             if link is None:
                 continue

@@ -22,13 +22,14 @@ from readalong.sse import CONTENT_TYPE, HEARTBEAT
 
 if TYPE_CHECKING:
     from api.feed import Feed
+    from api.notice import Notice
 
 logger = logging.getLogger(__name__)
 
 #: The position of a watcher whose events Redis has lost.
 LOST: Final = -1
 
-_HEADERS: Final = [
+HEADERS: Final = [
     (b"content-type", CONTENT_TYPE),
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
@@ -52,6 +53,7 @@ class Watcher:
         "_send",
         "_sending",
         "_timeout",
+        "_told",
         "_waits",
         "_wire",
         "position",
@@ -86,32 +88,33 @@ class Watcher:
         self._busy = False
         self._end = False
         self._over = False
+        #: The feed's last notice that was written.
+        self._told: Notice | None = None
         #: The connection itself; None on a server that is not ours, where there are a `send` and a task.
         self._line: Line | None = None
         self._send: Send | None = None
         self._main: asyncio.Task[Any] | None = None
         self._waits: asyncio.Task[None] | None = None
 
-    async def run(self, scope: Scope, receive: Receive, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+    async def run(
+        self, scope: Scope, receive: Receive, send: Send, headers: list[tuple[bytes, bytes]], opening: bytes = b""
+    ) -> None:
         """Serves the client until the terminal event is sent, it goes away, or the process stops. On our own server it
-        returns at once and the stream goes on without it."""
-        line: Line | None = scope.get("extensions", {}).get("readalong.line")
-        close = [] if line is None else [(b"connection", b"close")]
+        returns at once and the stream goes on without it. `opening`: what comes before the first event."""
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *headers, *close]})
+            line = await begin(scope, send, headers)
         except BaseException:
             self._gone()
             raise
-        self.position = self._feed.place(self.position, self._epoch)
-        self._feed.add(self)
         if line is not None:
-            self._line = line
-            line.take(self._gone)
-            self.push()
+            self.join(line, opening)
             return
+        self._join_feed()
         self._send = send
         self._main = asyncio.current_task()
         try:
+            if opening:
+                await send({"type": "http.response.body", "body": opening, "more_body": True})
             self.push()
             while (await receive())["type"] != "http.disconnect":
                 pass
@@ -120,6 +123,19 @@ class Watcher:
                 raise
         finally:
             self._gone()
+
+    def join(self, line: Line, opening: bytes = b"") -> None:
+        """Goes on with a connection whose head is written."""
+        self._join_feed()
+        self._line = line
+        line.take(self._gone)
+        if opening and not self._over:
+            line.say(opening)
+        self.push()
+
+    def _join_feed(self) -> None:
+        self.position = self._feed.place(self.position, self._epoch)
+        self._feed.add(self)
 
     def push(self) -> None:
         """Writes what is new, unless a write is under way: that one goes on by itself. Raises nothing."""
@@ -136,6 +152,9 @@ class Watcher:
             if self.position >= feed.newest or self._end:
                 if self._end or feed.over_at(self.position):
                     self._write(Batch(b"", self.position, True))
+                elif feed.notice is not None and feed.notice is not self._told:
+                    self._tell(feed.notice)
+                    continue
                 return
             if line is not None and line.flow.write_paused:
                 # With no batch in hand: a thousand slow ones would keep as many, and when there is room there is more.
@@ -155,6 +174,15 @@ class Watcher:
         reached = max(self.position, self._sending)
         if reached >= seq and reached != self._bare and not (ahead and ahead == self._epoch):
             self.position = self._bare = self._sending = LOST
+
+    def _tell(self, notice: Notice) -> None:
+        """Writes what is not in the log, once, as soon as there is room for it."""
+        if self._line is not None and self._line.flow.write_paused:
+            self._background(self._line.flow.drain())
+            return
+        self._told = notice
+        if frames := notice.frames(self._wire):
+            self._write(Batch(frames, self.position, False))
 
     def beat(self, seconds: float, heartbeat: float) -> None:
         """The hub calls it every so many seconds. Writes a comment if nothing was written for a heartbeat."""
@@ -178,8 +206,9 @@ class Watcher:
 
     def _write_to(self, line: Line, batch: Batch) -> None:
         if batch.frames:
-            line.transport.write(batch.chunk)
-            line.written += len(batch.chunk)
+            data = batch.chunk if line.chunked else batch.frames
+            line.transport.write(data)
+            line.written += len(data)
         self._wrote(batch)
         if batch.last:
             line.finish()
@@ -246,3 +275,13 @@ class Watcher:
             self._waits.cancel()
         self._feed.remove(self)
         self._on_gone(self._feed)
+
+
+async def begin(scope: Scope, send: Send, headers: list[tuple[bytes, bytes]]) -> Line | None:
+    """Writes the head of a stream. Returns the connection, to be taken over, if the server is ours."""
+    line: Line | None = scope.get("extensions", {}).get("readalong.line")
+    close = [] if line is None else [(b"connection", b"close")]
+    if line is not None:
+        line.begin()
+    await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *headers, *close]})
+    return line

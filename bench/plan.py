@@ -48,6 +48,8 @@ class Plan:
     #: Whether the figures without them are taken again just before, and not from the beginning of the run.
     flat_again: bool
 
+    #: Workers that are killed while they stream, one after the other.
+    kills: int = 5
     #: Seconds between the last stream's first token and the measurement.
     settle: float = 0.5
     #: Jobs before the first that counts.
@@ -99,6 +101,7 @@ QUICK: Final = Plan(
     finished_jobs=10_000,
     elsewhere_jobs=500,
     flat_again=False,
+    kills=2,
     settle=0.2,
     warm_up_jobs=10,
 )

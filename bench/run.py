@@ -19,7 +19,7 @@ from bench.harness.jobs import Jobs
 from bench.harness.stack import Stack
 from bench.load.crowd import Crowd
 from bench.plan import Plan
-from bench.rows import fanout, flat, late, starts, weight
+from bench.rows import deaths, fanout, flat, late, starts, weight
 from bench.rows.streams import Streams, commands
 
 Results = dict[str, Any]
@@ -99,6 +99,8 @@ async def _pipeline(stack: Stack, crowd: Crowd, jobs: Jobs, plan: Plan, tell: Te
     tell(f"again beside {plan.finished_jobs} finished jobs and {plan.elsewhere_jobs} elsewhere")
     earlier = {"streams": found["streams"][str(plan.streams[0])]["readalong"], "starts": found["starts"]["idle"]}
     found["flat"] = await flat.pipeline(stack, jobs, plan, earlier)
+    tell("kills of workers")
+    found["deaths"] = await deaths.kill(stack, plan)
     return found
 
 

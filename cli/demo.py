@@ -67,7 +67,7 @@ class Demo:
         self._own_model = not configured(os.environ)
         if self._own_model and "model" not in settings.model_fields_set:
             self._environment["READALONG_MODEL"] = "demo"
-        self._redis_line = f"redis-cli -u {shlex.quote(settings.safe_redis_url)}"
+        self._redis_line = _redis_cli(settings)
 
     async def run(self) -> int:
         """Runs until a signal, or until something fails. Raises Problem when it cannot start."""
@@ -114,14 +114,10 @@ class Demo:
         if self._own_redis:
             return
         # Most of the demo's own start would go by in these imports.
-        from redis.asyncio import Redis  # noqa: PLC0415
-
-        from readalong.connection import translated  # noqa: PLC0415
+        from readalong.connection import connect, translated  # noqa: PLC0415
         from readalong.errors import StoreUnavailable  # noqa: PLC0415
 
-        timeout = self._settings.redis_timeout
-        url = str(self._settings.redis_url)
-        async with Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout) as redis:
+        async with connect(self._settings) as redis:
             try:
                 with translated():
                     await redis.ping()
@@ -211,6 +207,14 @@ class Demo:
 
     def _show_line(self, child: Child, line: str) -> None:
         self._notes.print(Text(f"{child.name} | {line}", style="dim"), soft_wrap=True)
+
+
+def _redis_cli(settings: Settings) -> str:
+    """How a person looks into the Redis of the settings; redis-cli takes no URL of a socket."""
+    if settings.redis_socket is None:
+        return f"redis-cli -u {shlex.quote(settings.safe_redis_url)}"
+    database = settings.safe_redis_url.partition("?db=")[2]
+    return f"redis-cli -s {shlex.quote(settings.redis_socket)}" + (f" -n {database}" if database else "")
 
 
 def own_command() -> list[str]:

@@ -112,6 +112,7 @@ class Follower:
             raise Problem(f"{self._client.url} does not answer like a readalong API: a watch gave {kind or 'nothing'}")
         opened = monotonic()
         decoder = Decoder()
+        last_id = ""
         for piece in response.iter_bytes():
             messages = decoder.feed(piece)
             if decoder.retry is not None:
@@ -119,8 +120,11 @@ class Follower:
             if monotonic() - opened > STABLE_SECONDS:
                 self._recovered()
             for message in messages:
+                # What is not in the log has no id of its own: it bears that of the event before it.
+                unnumbered = message.event == "waiting" and message.id == last_id
+                last_id = message.id
                 fields = orjson.loads(message.data)
-                if message.id and not self._goes_on(message, fields):
+                if message.id and not unnumbered and not self._goes_on(message, fields):
                     continue
                 self._recovered()
                 if isinstance(fields, dict):

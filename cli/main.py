@@ -18,6 +18,8 @@ from cli.problem import Problem
 from readalong import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from readalong.settings import Settings
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -109,21 +111,19 @@ def api(
     processes: Processes = 1,
 ) -> None:
     """Serve the HTTP API and the page."""
-    settings = _settings()
-    _log(settings)
+    settings = _logged_settings()
     from api.server import run  # noqa: PLC0415
 
-    raise typer.Exit(run(settings, host=host, port=port, processes=processes))
+    raise typer.Exit(_logged(settings, lambda: run(settings, host=host, port=port, processes=processes)))
 
 
 @app.command()
 def worker() -> None:
     """Run jobs: stream them from the model into Redis. SIGTERM drains, a second one ends at once."""
-    settings = _settings()
-    _log(settings)
+    settings = _logged_settings()
     from worker.main import run  # noqa: PLC0415
 
-    raise typer.Exit(run(settings))
+    raise typer.Exit(_logged(settings, lambda: run(settings)))
 
 
 @app.command()
@@ -224,20 +224,41 @@ def settings(
 
 
 def _settings() -> Settings:
-    from readalong.settings import load  # noqa: PLC0415
+    """For a command that a person reads."""
+    from readalong.settings import load, misspelt  # noqa: PLC0415
 
-    return load()
+    settings = load()
+    for line in misspelt(os.environ):
+        typer.echo(f"readalong: {line}", err=True)
+    return settings
 
 
-def _log(settings: Settings) -> None:
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    if settings.log_level == "info":
-        # A line for each call to the model says less than the job's own.
-        logging.getLogger("httpx2").setLevel(logging.WARNING)
+def _logged_settings() -> Settings:
+    """For a command that logs."""
+    from readalong import logs  # noqa: PLC0415
+    from readalong.settings import load, misspelt  # noqa: PLC0415
+
+    settings = load()
+    logs.set_up(settings)
+    for line in misspelt(os.environ):
+        logging.getLogger("readalong.settings").warning(line)
+    return settings
+
+
+def _logged(settings: Settings, run: Callable[[], int]) -> int:
+    """The exit code of a process that logs. What ends it is a line of its log where those are JSON."""
+    from readalong.errors import BadSettings, ReadalongError  # noqa: PLC0415
+
+    if settings.log_format == "text":
+        return run()
+    try:
+        return run()
+    except ReadalongError as error:
+        logging.getLogger("readalong").critical(error.message, extra={"code": error.code})
+        return 2 if isinstance(error, BadSettings) else 1
+    except Exception:
+        logging.getLogger("readalong").critical("the process broke", exc_info=True)
+        return 1
 
 
 def _console() -> Any:

@@ -52,6 +52,10 @@ class Show:
                 self.note(f"function call {_call(fields)}", "cyan")
             case "restarted":
                 self._restarted(fields)
+            case "waiting" if fields.get("for") == "worker":
+                self.note("waits for a worker", "yellow")
+            case "waiting" if fields.get("for") == "model":
+                self.note(f"waits for its model ({fields.get('reason')})", "yellow")
             case "done":
                 return self._done(fields)
             case "cancelled":

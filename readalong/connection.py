@@ -25,7 +25,7 @@ from redis.exceptions import (
 )
 
 from readalong.cancellable import cancellable
-from readalong.errors import StoreUnavailable
+from readalong.errors import BadSettings, StoreUnavailable
 from readalong.sentinel import Sentinels, led
 from readalong.settings import Settings
 
@@ -64,19 +64,26 @@ def connect(settings: Settings, *, max_connections: int = 64) -> ArqRedis:
     Every command may wait `redis_timeout` for a connection and for its answer, and is tried three times in all
     when the connection breaks: all that we send may be repeated. A BLPOP must block for less than the time-out.
     A replica's refusal breaks the connection too: after a failover the same name may lead to the new primary.
+    Raises BadSettings for a query of the URL that means nothing.
     """
-    pool = BlockingConnectionPool.from_url(
-        str(settings.redis_url),
-        max_connections=max_connections,
-        timeout=settings.redis_timeout,
-        # Without these a half-open socket hangs for ever.
-        socket_timeout=settings.redis_timeout,
-        socket_connect_timeout=settings.redis_timeout,
-        socket_keepalive=True,
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), 2),
-        retry_on_error=[ConnectionError, TimeoutError, ReadOnlyError],
-    )
-    pool.connection_class = cancellable(pool.connection_class)
+    # A Unix socket has no such option.
+    of_tcp = {} if settings.redis_socket else {"socket_keepalive": True}
+    try:
+        pool = BlockingConnectionPool.from_url(
+            str(settings.redis_url),
+            max_connections=max_connections,
+            timeout=settings.redis_timeout,
+            # Without these a half-open socket hangs for ever.
+            socket_timeout=settings.redis_timeout,
+            socket_connect_timeout=settings.redis_timeout,
+            retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), 2),
+            retry_on_error=[ConnectionError, TimeoutError, ReadOnlyError],
+            **of_tcp,
+        )
+        pool.connection_class = cancellable(pool.connection_class)
+        pool.make_connection()  # connects to nothing: it only takes what the URL's query says
+    except (TypeError, ValueError) as error:
+        raise BadSettings(f"READALONG_REDIS_URL: its query holds what Redis' client does not know: {error}") from None
     if settings.sentinels:
         pool.connection_class = led(pool.connection_class, Sentinels(settings))
     client = ArqRedis(

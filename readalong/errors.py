@@ -84,12 +84,29 @@ class Fenced(ReadalongError):
 
 
 class ModelError(ReadalongError):
-    """The model's failure, with a code of its own for each kind (docs/protocol.md lists them)."""
+    """The model's failure, with a code of its own for each kind (docs/protocol.md lists them).
 
-    def __init__(self, code: str, message: str, *, retryable: bool, retry_after: float | None = None) -> None:
+    `status`: the HTTP status that it answered, 0 if none. `away`: its server is away for a moment, by its own words or
+    since it cannot be reached. `refuses`: it may refuse this worker (its key, its address) rather than this job.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        retryable: bool,
+        retry_after: float | None = None,
+        status: int = 0,
+        away: bool = False,
+        refuses: bool = False,
+    ) -> None:
         super().__init__(message, retry_after=retry_after)
         self.code = code
         self.retryable = retryable
+        self.status = status
+        self.away = away
+        self.refuses = refuses
 
 
 class BadSettings(ReadalongError):

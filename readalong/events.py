@@ -22,7 +22,10 @@ SCHEMA: Final = 1
 TERMINAL: Final = frozenset({"done", "failed", "cancelled"})
 TEXT: Final = frozenset({"content", "reasoning", "refusal"})
 TOOLS: Final = frozenset({"tool_call_delta", "tool_call", "function_call"})
-TYPES: Final = TERMINAL | TEXT | TOOLS | {"queued", "started", "restarted"}
+TYPES: Final = TERMINAL | TEXT | TOOLS | {"queued", "started", "restarted", "waiting"}
+
+#: The number of an event that is not in the log: what an API tells its watchers itself.
+UNNUMBERED: Final = 0
 
 #: No merged event covers numbers on both sides of a multiple of this: whoever reads the log in such steps reads whole
 #: events, however it is stored.

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple
 
+import orjson
 from redis.asyncio import Redis
 
 from readalong.connection import translated
 from readalong.pipe import Pipe
 from readalong.scripts import Scripts
 from readalong.settings import Settings
-from readalong.watched import lease_ms, set_ttl_ms
+from readalong.watched import first_ms, set_ttl_ms
 
 #: Third word of an Idempotency-Key's value once its job is written.
 _WRITTEN: Final = "written"
@@ -51,7 +52,7 @@ class Index:
         self._run = Scripts(pipe or redis)
         self._keys = settings.keys
         self._idempotency_ms = int(settings.idempotency_ttl * 1000)
-        self._watched_ms = lease_ms(settings)
+        self._settings = settings
         self._watched_ttl_ms = set_ttl_ms(settings)
         self._keep_ms = int((settings.retention + settings.job_ttl) * 1000)
 
@@ -61,13 +62,14 @@ class Index:
             seconds, micros = await self._redis.time()
         return int(seconds) * 1000 + int(micros) // 1000
 
-    async def add(self, job_id: str, created_at: int, *, watched: bool = False) -> None:
+    async def add(self, job_id: str, created_at: int, *, watched: bool = False, grace: int | None = None) -> None:
         """Lists a job, before it is written: a job that is not listed would never be swept.
 
-        `watched`: it is to end when nobody watches it, for which its time begins now.
+        `watched`: it is to end when nobody watches it, for which its time begins now; `grace`: its own, in ms, or None.
         """
         keys = [self._keys.jobs, self._keys.open, self._keys.watched]
-        await self._run("list", keys, job_id, created_at, self._watched_ms if watched else 0, self._watched_ttl_ms)
+        first = first_ms(self._settings, grace) if watched else 0
+        await self._run("list", keys, job_id, created_at, first, self._watched_ttl_ms)
 
     async def close(self, *job_ids: str) -> None:
         """These jobs have ended. Does nothing for one that Redis knows as waiting or running."""
@@ -177,6 +179,14 @@ class Index:
                 pipe.pexpire(self._keys.workers, 10 * ttl_ms)
                 await pipe.execute()
 
+    async def others_get_through(self, worker_id: str, now: int) -> bool:
+        """Whether another live worker has not said, in its sign of life, that its model refuses it."""
+        with translated():
+            live = await self._redis.zrangebyscore(self._keys.workers, now, "+inf")
+            others = [found for name in live if (found := name.decode(errors="replace")) != worker_id]
+            signs = await self._redis.mget([self._keys.worker(other) for other in others]) if others else []
+        return any(sign is not None and _gets_through(sign) for sign in signs)
+
     async def leave(self, worker_id: str) -> None:
         """A worker ends."""
         with translated():
@@ -194,3 +204,12 @@ class Index:
         """How many workers have given a sign of life lately."""
         with translated():
             return int(await self._redis.zcount(self._keys.workers, now, "+inf"))
+
+
+def _gets_through(sign: bytes) -> bool:
+    """What a sign of life says; one that cannot be read says nothing."""
+    try:
+        details = orjson.loads(sign)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(details, dict) and not details.get("refused")

@@ -53,6 +53,11 @@ class Keys:
         """Stream: the small form of an ended log; it exists only while the script that writes it runs."""
         return f"{self.prefix}:job:{{{job_id}}}:compacted"
 
+    def watchers(self, job_id: str) -> str:
+        """Sorted set with a time to live: API processes that have watchers of a job that ends when it has none, by the
+        time until which that holds, in milliseconds."""
+        return f"{self.prefix}:job:{{{job_id}}}:watchers"
+
     def of_job(self, job_id: str) -> tuple[str, str, str, str]:
         """The four that every script takes, in its order."""
         return _of_job(self, job_id)
@@ -85,10 +90,19 @@ class Keys:
         """String with a time to live: a worker that is alive."""
         return f"{self.prefix}:worker:{worker_id}"
 
+    def alive(self, worker_id: str) -> str:
+        """Channel: the worker is subscribed to it as long as its process lives; it carries no message."""
+        return f"{self.prefix}:alive:{worker_id}"
+
     @property
     def workers(self) -> str:
         """Sorted set: worker ids by the time at which they count as dead, in milliseconds."""
         return f"{self.prefix}:workers"
+
+    @property
+    def probe(self) -> str:
+        """String with a time to live: an API process has looked whether Redis takes writes."""
+        return f"{self.prefix}:probe"
 
     @property
     def control(self) -> str:

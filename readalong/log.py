@@ -41,7 +41,8 @@ class Verdict(StrEnum):
 class Claim(NamedTuple):
     """A started attempt. `waited`: seconds since submit. `note`: the cancel flag, or the reason of the loss.
     `model`, `request`, `begun` (the event that it wrote) and `left` (seconds to the job's deadline, or None) are there
-    if the verdict is RUN."""
+    if the verdict is RUN. `queued`, `first_token`: seconds from submit to the first claim, and, of an attempt that this
+    one ends the job for, to its first token, or None."""
 
     verdict: Verdict
     attempt: int = 0
@@ -52,6 +53,8 @@ class Claim(NamedTuple):
     request: bytes = b""
     begun: tuple[str, bytes] | None = None
     left: float | None = None
+    queued: float | None = None
+    first_token: float | None = None
     worker: bytes = b""
     #: Its own, unlike the attempt's number, which comes twice when Redis has lost a claim.
     token: str = ""
@@ -148,20 +151,13 @@ class Log:
         verdict = Verdict(answer[0].decode())
         if len(answer) == 1:
             return Claim(verdict)
-        started = Claim(
-            verdict,
-            answer[1],
-            answer[2],
-            answer[3] / 1000,
-            answer[4].decode(errors="replace"),
-            worker=worker,
-            token=token,
-        )
+        note = answer[4].decode(errors="replace")
+        started = Claim(verdict, answer[1], answer[2], answer[3] / 1000, note, worker=worker, token=token)
         if verdict is not Verdict.RUN:
-            return started
-        left = None if answer[9] < 0 else answer[9] / 1000
+            return started._replace(queued=_seconds(answer[5]), first_token=_seconds(answer[6]))
         begun = (answer[7].decode(), answer[8])
-        return started._replace(model=answer[5].decode(), request=answer[6], begun=begun, left=left)
+        left, queued = _seconds(answer[9]), _seconds(answer[10])
+        return started._replace(model=answer[5].decode(), request=answer[6], begun=begun, left=left, queued=queued)
 
     async def restore(self, job_id: str, claim: Claim) -> Appended:
         """Takes up again a claim that Redis has lost. Answers a gap: where the log stands, all the rest of which the
@@ -172,7 +168,7 @@ class Log:
     async def append(self, job_id: str, fence: Fence, first: int, drafts: Sequence[tuple[str, bytes]]) -> Appended:
         """Appends events from number `first` on: (type, data as JSON). Raises Fenced, StoreUnavailable."""
         flat = [part for draft in drafts for part in draft]
-        return _appended(job_id, await self._run("append", self._keys.of_job(job_id), fence, first, *flat))
+        return _appended(job_id, await self._run("append", self._keys.of_job(job_id), fence, first, "1", *flat))
 
     def send(
         self,
@@ -181,21 +177,20 @@ class Log:
         first: int,
         drafts: Sequence[tuple[str, bytes]],
         on_answer: Callable[[Appended | Exception], None],
+        *,
+        timed: bool = False,
     ) -> bool:
-        """Sends an append if there is a connection for it, and answers whether there was. Each token takes this way.
-
-        `on_answer` hears what `append` would answer or raise; any exception but Fenced means: call `append`, which
-        connects, sends the script's text, and says what fails. To append twice is to append once.
-        """
+        """Sends an append if there is a connection, and answers whether there was. Each token takes this way.
+        `timed`: `last_event_at` becomes its time. `on_answer` hears what `append` would answer or raise; any exception
+        but Fenced means: call `append`, which connects, and says what fails. To append twice is to append once."""
         if self._pipe is None:
             return False
-
-        def heard(answer: Any) -> None:
-            on_answer(answer if isinstance(answer, Exception) else _outcome(job_id, answer))
-
         keys = self._keys.of_job(job_id)
         flat = [part for draft in drafts for part in draft]
-        return self._pipe.send(pack(("EVALSHA", _APPEND, len(keys), *keys, fence, first, *flat)), heard)
+        packed = pack(("EVALSHA", _APPEND, len(keys), *keys, fence, first, int(timed), *flat))
+        return self._pipe.send(
+            packed, lambda answer: on_answer(answer if isinstance(answer, Exception) else _outcome(job_id, answer))
+        )
 
     async def finish(
         self,
@@ -379,6 +374,10 @@ def _readable(values: list[bytes | None]) -> Record | None:
         return parse({name: value for name, value in zip(LISTED, values, strict=True) if value is not None})
     except UnknownSchema:
         return None
+
+
+def _seconds(ms: int) -> float | None:
+    return None if ms < 0 else ms / 1000
 
 
 def _text(flag: bytes | None) -> str | None:

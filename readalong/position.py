@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-_LARGEST: Final = 2**53
+#: A position behind every event; JavaScript counts no further.
+LARGEST: Final = 2**53
 #: The length is bounded: Python refuses to read a number of some thousand digits.
 _FORM: Final = re.compile(r"0*([0-9]{1,16})(?:-([0-9A-Za-z_]{1,32}))?", re.ASCII)
 
@@ -23,7 +24,7 @@ class Position(NamedTuple):
     def parse(cls, text: str) -> Position:
         """Reads an event's id, `40-9f3c21`, or a bare number. Raises ValueError."""
         found = _FORM.fullmatch(text)
-        if found is None or int(found[1]) > _LARGEST:
+        if found is None or int(found[1]) > LARGEST:
             raise ValueError(f"not the id of an event: {text[:80]!r}")
         return cls(int(found[1]), found[2] or "")
 

@@ -56,6 +56,12 @@ class Queue:
         now, waiting = await self._run("room", [self._keys.queue])
         return now, waiting
 
+    async def overdue(self, patience_ms: int) -> int:
+        """How many jobs wait, not taken, since longer than this."""
+        now, _ = await self.room()
+        with translated():
+            return int(await self._redis.zcount(self._keys.queue, "-inf", now - patience_ms))
+
     async def holds(self, job_ids: list[str], *, renew: bool = True) -> list[bool]:
         """For each job whether it is in the queue; `renew`: the ones that are get a new time to live."""
         if not job_ids:

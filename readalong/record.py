@@ -24,6 +24,7 @@ LISTED: Final = (
     b"created_at",
     b"started_at",
     b"ended_at",
+    b"last_event_at",
     b"worker",
     b"finish_reason",
     b"usage",
@@ -35,6 +36,7 @@ LISTED: Final = (
     b"on_worker_lost",
     b"deadline",
     b"cancel_on_disconnect",
+    b"disconnect_grace",
 )
 
 
@@ -50,6 +52,8 @@ class Record:
     created_at: int
     started_at: int | None
     ended_at: int | None
+    #: To a second while it runs.
+    last_event_at: int
     worker: dict[str, Any] | None
     finish_reason: str | None
     usage: dict[str, Any] | None
@@ -65,6 +69,8 @@ class Record:
     cancel_on_disconnect: bool
     #: Which claims wrote the numbers of its log (`Epochs`).
     epochs: str = ""
+    #: Milliseconds that it goes on without a watcher; None: as the settings say.
+    disconnect_grace: int | None = None
 
     @property
     def ended(self) -> bool:
@@ -118,15 +124,18 @@ def parse(fields: Mapping[bytes, bytes] | Iterable[bytes]) -> Record | None:
     def json(name: bytes) -> dict[str, Any] | None:
         return orjson.loads(fields[name]) if name in fields else None
 
+    ended_at, started_at = number(b"ended_at"), number(b"started_at")
+    created_at = int(fields[b"created_at"])
     return Record(
         id=fields[b"id"].decode(),
         status=Status(fields[b"status"].decode()),
         model=fields[b"model"].decode(),
         attempt=int(fields[b"attempt"]),
         last_seq=int(fields[b"last_seq"]),
-        created_at=int(fields[b"created_at"]),
-        started_at=number(b"started_at"),
-        ended_at=number(b"ended_at"),
+        created_at=created_at,
+        started_at=started_at,
+        ended_at=ended_at,
+        last_event_at=ended_at or number(b"last_event_at") or started_at or created_at,
         worker=json(b"worker"),
         finish_reason=fields[b"finish_reason"].decode() if b"finish_reason" in fields else None,
         usage=json(b"usage"),
@@ -140,6 +149,7 @@ def parse(fields: Mapping[bytes, bytes] | Iterable[bytes]) -> Record | None:
         deadline=number(b"deadline"),
         cancel_on_disconnect=fields.get(b"cancel_on_disconnect") == b"1",
         epochs=fields.get(b"epochs", b"").decode(errors="replace"),
+        disconnect_grace=number(b"disconnect_grace"),
     )
 
 

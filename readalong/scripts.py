@@ -27,7 +27,7 @@ LOG_SCRIPTS: Final = (
     "erase",
 )
 #: Those of the queue that share lua/leases.lua.
-LEASE_SCRIPTS: Final = ("take", "seize", "renew", "release")
+LEASE_SCRIPTS: Final = ("take", "seize", "renew", "release", "reap", "waiting")
 QUEUE_SCRIPTS: Final = (
     "room",
     "list",
@@ -36,13 +36,17 @@ QUEUE_SCRIPTS: Final = (
     "seize",
     "renew",
     "release",
+    "reap",
+    "waiting",
     "attend",
+    "depart",
     "orphans",
     "unlist",
     "untie",
     "close",
     "standings",
     "keep",
+    "pulse",
 )
 
 Argument = str | bytes | int

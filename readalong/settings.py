@@ -6,14 +6,21 @@ with `READALONG_` in front. The model is reached with the openai package's own v
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import AnyUrl, Field, UrlConstraints, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from readalong.errors import BadSettings
 from readalong.keys import Keys
+
+#: A socket's URL with a user or a password and, as is usual, no host.
+_SOCKET_WITH_USER = re.compile(r"^(unix://[^/?#]*@)/", re.IGNORECASE)
 
 RedisUrl = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["redis", "rediss", "unix"])]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -27,7 +34,8 @@ class Settings(BaseSettings):
 
     redis_url: RedisUrl = Field(
         default=AnyUrl("redis://127.0.0.1:6379/0"),
-        description="Redis: redis://, rediss:// or unix://.",
+        description="Redis: redis://[user]:password@host:port/database, rediss://… or "
+        "unix://[user]:password@/path?db=database.",
         repr=False,  # it may hold a password
     )
     sentinels: str = Field(
@@ -43,12 +51,28 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level that is logged."
     )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="What a log line is: text, or an object of JSON."
+    )
+    access_log: bool = Field(default=False, description="Whether an API logs each request, with the id of its job.")
+
+    root_path: str = Field(
+        default="",
+        pattern=r"^(?:/[A-Za-z0-9._~-]+)*/?$",
+        description="Path under which a proxy shows the API, such as /chat; empty: at the root.",
+    )
+    origins: str = Field(
+        default="",
+        description="Sites whose pages may use the API too: https://a.example,https://b.example; *: any; empty: none.",
+    )
 
     max_jobs: int = Field(default=100, ge=1, le=10_000, description="Streams that one worker runs at once.")
     max_queued: int = Field(
         default=10_000, ge=0, description="Waiting jobs beyond which a submit is a 429; 0: no limit."
     )
-    max_body_bytes: int = Field(default=4_194_304, ge=1024, description="Largest request body, in bytes.")
+    max_body_bytes: int = Field(
+        default=33_554_432, ge=1024, description="Largest request body, in bytes; a picture of 20 MB takes 28 million."
+    )
     max_attempts: int = Field(
         default=3, ge=1, le=100, description="Attempts of a job whose workers are lost; 1: a lost worker fails the job."
     )
@@ -63,15 +87,27 @@ class Settings(BaseSettings):
     model_retries: int = Field(
         default=2, ge=0, le=20, description="Further calls to a model that fails before its first token; 0: none."
     )
+    model_patience: Seconds = Field(
+        default=60,
+        description="Seconds that a job waits for a model that is away or refuses its worker; 0: MODEL_RETRIES alone.",
+    )
     include_usage: bool = Field(
         default=True, description="Ask the model for token counts (stream_options.include_usage)."
     )
 
     connect_timeout: PositiveSeconds = Field(default=5, description="Seconds to connect to the model.")
     first_token_timeout: Seconds = Field(
-        default=120, description="Seconds from the claim to the first token, our retries included; 0: no limit."
+        default=600,
+        description="Seconds from the claim, or the model's last sign of life, to the first token, our retries "
+        "included, waits for a model that is away not; 0: no limit.",
     )
-    gap_timeout: Seconds = Field(default=60, description="Seconds between two chunks of the model; 0: no limit.")
+    gap_timeout: Seconds = Field(
+        default=60, description="Seconds between two signs of life of a model that has begun; 0: no limit."
+    )
+    model_keepalives: bool = Field(
+        default=True,
+        description="Count comments and empty chunks of the model as signs of life; false: only what says something.",
+    )
     job_timeout: Seconds = Field(default=3600, description="Seconds that one attempt may run; 0: no limit.")
     job_deadline: Seconds = Field(
         default=0,
@@ -82,9 +118,9 @@ class Settings(BaseSettings):
         description="Cancel jobs that nobody watches any more: those of /chat/stream, all or none.",
     )
     disconnect_grace: Seconds = Field(
-        default=10,
-        description="Seconds that such a job goes on without a watcher; who comes back in time keeps it. "
-        "0: as 2, the least.",
+        default=3,
+        description="Seconds that such a job goes on without a watcher; one that comes back in time keeps it. "
+        "0: the job ends at once.",
     )
     drain_timeout: Seconds = Field(
         default=20,
@@ -92,6 +128,11 @@ class Settings(BaseSettings):
     )
     lease: Annotated[float, Field(ge=0.5, le=600)] = Field(
         default=10, description="Seconds after which a silent worker counts as lost; renewed every third of it."
+    )
+    worker_disconnect_timeout: Seconds = Field(
+        default=1.5,
+        description="Seconds without a connection to Redis after which a worker counts as lost, before its lease is "
+        "over; 0: off, the lease alone tells.",
     )
     cancel_poll: Annotated[float, Field(ge=0.02, le=60)] = Field(
         default=0.25, description="Seconds between looks at the cancel flags of jobs whose model is silent."
@@ -130,6 +171,19 @@ class Settings(BaseSettings):
     )
     feed_linger: Seconds = Field(default=5, description="Seconds that a feed outlives its last watcher; 0: not at all.")
 
+    @field_validator("redis_url", mode="before")
+    @classmethod
+    def _named_host(cls, value: object) -> object:
+        """A URL with a password must have a host for pydantic; that of a socket is of no matter."""
+        return _SOCKET_WITH_USER.sub(r"\1localhost/", value) if isinstance(value, str) else value
+
+    @field_validator("redis_url", mode="after")
+    @classmethod
+    def _socket_path(cls, value: AnyUrl) -> AnyUrl:
+        if value.scheme == "unix" and (value.host not in (None, "", "localhost") or len(value.path or "/") < 2):
+            raise ValueError("must be unix:///path/of/the/socket, with three slashes")
+        return value
+
     @field_validator("model", mode="after")
     @classmethod
     def _strip(cls, value: str) -> str:
@@ -144,6 +198,20 @@ class Settings(BaseSettings):
             _parse_addresses(value)
         return value
 
+    @field_validator("root_path", mode="after")
+    @classmethod
+    def _without_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @field_validator("origins", mode="after")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        for origin in _parts(value):
+            address = urlsplit(origin)
+            if origin not in ("*", "null") and origin != f"{address.scheme}://{address.netloc}".lower():
+                raise ValueError("must be scheme://host[:port],…, as browsers send it, or *")
+        return value
+
     @model_validator(mode="after")
     def _sentinels_are_reached_by_tcp(self) -> Self:
         if self.sentinels and self.redis_url.scheme == "unix":
@@ -156,6 +224,10 @@ class Settings(BaseSettings):
         return _parse_addresses(self.sentinels)
 
     @property
+    def allowed_origins(self) -> frozenset[str]:
+        return _parts(self.origins)
+
+    @property
     def keys(self) -> Keys:
         return Keys(self.prefix)
 
@@ -163,9 +235,22 @@ class Settings(BaseSettings):
     def safe_redis_url(self) -> str:
         """The address without its password, for logs and people."""
         # redis-py takes a password from the query too.
-        address = str(self.redis_url).partition("?")[0]
+        address, _, query = str(self.redis_url).partition("?")
         password = self.redis_url.password
-        return address if password is None else address.replace(f":{password}@", ":***@", 1)
+        if password is not None:
+            address = address.replace(f":{password}@", ":***@", 1)
+        database = parse_qs(query).get("db", [""])[0]
+        return f"{address}?db={database}" if database.isdigit() else address
+
+    @property
+    def redis_socket(self) -> str | None:
+        """The path of Redis' Unix socket; None if it is reached by TCP."""
+        return unquote(self.redis_url.path or "") if self.redis_url.scheme == "unix" else None
+
+
+@lru_cache
+def _parts(text: str) -> frozenset[str]:
+    return frozenset(part for each in text.split(",") if (part := each.strip()))
 
 
 def _parse_addresses(text: str) -> list[tuple[str, int]]:
@@ -177,6 +262,28 @@ def _parse_addresses(text: str) -> list[tuple[str, int]]:
             raise ValueError("must be host:port,host:port")
         found.append((address.hostname, address.port or 26379))
     return found
+
+
+#: Variables with our prefix that are no fields: what the commands of a client read.
+_OTHERS: Final = ("URL",)
+#: What Kubernetes tells each container of a service called `readalong` or `readalong-…`.
+_OF_A_SERVICE: Final = re.compile(r"_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$")
+
+
+def misspelt(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable with our prefix that is no setting, with the nearest one."""
+    known = [*(name.upper() for name in Settings.model_fields), *_OTHERS]
+    lines = []
+    for name, value in sorted(environment.items()):
+        prefix, is_ours, field = name.upper().partition("READALONG_")
+        if prefix or not is_ours or field in known:
+            continue
+        if _OF_A_SERVICE.search(f"_{field}") or (name.upper().endswith("_PORT") and "://" in value):
+            continue
+        nearest = get_close_matches(field, known, n=1)
+        hint = f"did you mean READALONG_{nearest[0]}?" if nearest else "`readalong settings` shows all."
+        lines.append(f"{name} is no setting and does nothing; {hint}")
+    return lines
 
 
 def load() -> Settings:

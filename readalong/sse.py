@@ -77,9 +77,14 @@ class Decoder:
                 self._data, self._event = [], ""
             elif line.startswith(b"data:"):
                 self._data.append(line[6:] if line[5:6] == b" " else line[5:])
-            elif line[0] != 0x3A:  # not a comment
-                self._field(line)
+            elif line[0] != 0x3A and (message := self._field(line)) is not None:  # not a comment
+                messages.append(message)
         return messages
+
+    def close(self) -> list[Message]:
+        """The message that the stream ended in, if it did: by the specification it is none, but some servers send the
+        last one so. It may be cut off."""
+        return self.feed(b"\n\n") if self._rest or self._data else []
 
     def _is_one_message(self, piece: bytes) -> bool:
         """Whether it is one line of data from its start to its end, which is how most models' tokens come."""
@@ -100,7 +105,8 @@ class Decoder:
         if self._rest_size > self._max_line:
             raise ValueError(f"a line of an event stream is longer than {self._max_line} bytes")
 
-    def _field(self, line: bytes) -> None:
+    def _field(self, line: bytes) -> Message | None:
+        """Takes in a line that is no comment. Returns None; a kind of stream may have lines that are messages."""
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
@@ -111,3 +117,4 @@ class Decoder:
             self._id = value.decode(errors="replace")
         elif name == b"retry" and value.isdigit():
             self.retry = int(value)
+        return None

@@ -29,6 +29,7 @@ PURE = (
     "readalong/fold.py",
     "readalong/sse.py",
     "readalong/terms.py",
+    "worker/answer.py",
     "worker/chunks.py",
 )
 PURE_FOLDERS = ("api/formats",)

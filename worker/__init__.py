@@ -6,6 +6,10 @@
     woken     arq's Worker, woken at once and holding short leases
     runner    the function that arq calls for each job, and the runs of this process
     run       one attempt of one job, from its claim to its end
+    asking    when a run calls its model, and what follows from a call that failed
+    gate      what a worker knows of a model that is away
+    breaker   whether a worker gets through to its model
+    ending    how an attempt's end is written, and told in the log
     tail      an attempt's end of the log: append, repair, outages
     model     the OpenAI-compatible model: one raw stream, errors translated
     body      its body, read with few steps a piece

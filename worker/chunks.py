@@ -9,24 +9,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from readalong.errors import ModelError
 from readalong.events import Draft
 from worker.calls import Call, Calls
+from worker.extras import Extras
 from worker.mould import Mould
+from worker.reasons import failure_in, reported
 from worker.values import as_dict, as_dicts, as_index, as_text, parse
 
 #: The names that servers give to the text of reasoning, in order of preference.
 _REASONING: Final = ("reasoning_content", "reasoning")
 #: Fields of a chunk that are folded, or that say nothing (`obfuscation` is random padding).
 _CHUNK_FIELDS: Final = frozenset({"choices", "usage", "error", "obfuscation"})
-#: Fields of a chunk that are kept as they first came; some servers count them up.
-_FIRST_ONLY: Final = frozenset({"id", "object", "created"})
-_CHOICE_FIELDS: Final = frozenset({"index", "delta", "message", "finish_reason", "logprobs"})
+_CHOICE_FIELDS: Final = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs", "error"})
 _DELTA_FIELDS: Final = frozenset(
     {"role", "content", "refusal", "tool_calls", "function_call", "reasoning_details", *_REASONING}
 )
 #: Fields of a part of a text that are understood; a part with others is also kept as it came.
 _PART_FIELDS: Final = frozenset({"type", "text", "thinking", "summary", "index", "format", "id"})
+_FUNCTION_FIELDS: Final = frozenset({"name", "arguments", "choice"})
+#: Fields of a delta whose parts may hold more than text.
+_IN_PARTS: Final = ("content", "reasoning_details")
 #: Chunks in a row that fit no mould, after which none is made any more: this server's are all different.
 _MOST_MISSES: Final = 16
 
@@ -34,26 +36,38 @@ _MOST_MISSES: Final = 16
 @dataclass(slots=True)
 class _Choice:
     text: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    refusal: list[str] = field(default_factory=list)
     calls: Calls = field(default_factory=Calls)
     function: Call | None = None
     finish_reason: str | None = None
+    #: Deltas have said something: a message is the whole once more, and no piece.
+    streamed: bool = False
 
 
 class Chunks:
     """What one call to the model has said so far. `add` takes each chunk; `close` what is whole at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked: int | None = None) -> None:
+        """`asked` is the number of choices that the request asks for, if that is known."""
         #: Pieces that said something; not the events they were merged into.
         self.count = 0
+        #: The last chunk without a choice that came before the first one.
+        self.odd = b""
         self.usage: dict[str, Any] | None = None
         self.tool_calls: list[dict[str, Any]] = []
         self.function_call: dict[str, Any] | None = None
+        self._asked = asked
         self._choices: dict[int, _Choice] = {}
-        self._seen: dict[str, Any] = {}
-        self._extra: dict[str, Any] = {}
+        self._extras = Extras()
         self._reasoned = False
         self._mould: Mould | None = None
         self._misses = 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether there was a choice."""
+        return bool(self._choices)
 
     @property
     def finished(self) -> bool:
@@ -94,7 +108,11 @@ class Chunks:
             self._misses = 0
             self._choices[mould.choice].text.append(text)
             return [Draft("content", _of_choice({"content": text}, mould.choice))]
-        drafts = self._add_parsed(parse(data))
+        drafts = []
+        for chunk in parse(data):
+            drafts += self._add_parsed(chunk)
+        if not self._choices:
+            self.odd = data
         if self._misses < _MOST_MISSES:
             self._misses += 1
             self._mould = Mould.of(data, drafts)
@@ -105,11 +123,11 @@ class Chunks:
         drafts = []
         for index, choice in sorted(self._choices.items()):
             for call in choice.calls.all:
-                fields = {"index": call.index, "id": call.id, "name": call.name, **call.parsed()}
+                fields = {"index": call.index, **call.fields()}
                 drafts.append(Draft("tool_call", _of_choice(fields, index)))
                 self.tool_calls.append(drafts[-1].fields)
             if choice.function is not None:
-                fields = {"name": choice.function.name, **choice.function.parsed()}
+                fields = {"name": choice.function.name, **choice.function.parsed(), **choice.function.extra}
                 drafts.append(Draft("function_call", _of_choice(fields, index)))
                 if index == 0:
                     self.function_call = drafts[-1].fields
@@ -117,80 +135,118 @@ class Chunks:
 
     def take_extra(self) -> dict[str, Any]:
         """Fields that came with no event of their own, for the end to carry."""
-        extra, self._extra = self._extra, {}
-        return extra
+        return self._extras.take()
 
     def _add_parsed(self, chunk: dict[str, Any]) -> list[Draft]:
-        # vLLM's older form has no `error` around it.
-        if error := chunk.get("error") or (chunk if chunk.get("object") == "error" else None):
-            raise _in_stream(error)
-        if isinstance(usage := chunk.get("usage"), dict):
-            self.usage = usage
+        if (error := failure_in(chunk)) is not None:
+            raise reported(error)
+        self._count(chunk)
         drafts: list[Draft] = []
         said = False
-        for choice in as_dicts(chunk.get("choices"), "choices"):
-            said |= self._add_choice(choice, drafts)
-        self._keep("", chunk, _CHUNK_FIELDS)
+        choices = as_dicts(chunk.get("choices"), "choices")
+        # Some servers number the chunks in place of the choices.
+        only = self._asked == 1 and len(choices) == 1
+        for choice in choices:
+            index = 0 if only else as_index(choice.get("index"), "index") or 0
+            said |= self._add_choice(index, choice, drafts)
+        self._extras.keep("", chunk, _CHUNK_FIELDS)
+        self._extras.join(drafts)
         if said or drafts:
             self.count += 1
-        if drafts and self._extra:
-            drafts[0].fields["extra"] = self.take_extra()
         return drafts
 
-    def _add_choice(self, choice: dict[str, Any], drafts: list[Draft]) -> bool:
-        """Adds to `drafts`. Answers whether there was a fragment of a function call, which is no event yet."""
-        index = as_index(choice.get("index"), "index") or 0
+    def _count(self, chunk: dict[str, Any]) -> None:
+        """Takes the tokens that the server counted; an empty count does not clear them."""
+        usage = chunk.get("usage")
+        if not usage and isinstance(groq := chunk.get("x_groq"), dict):
+            usage = groq.get("usage")
+        if usage and isinstance(usage, dict):
+            self.usage = usage
+
+    def _add_choice(self, index: int, choice: dict[str, Any], drafts: list[Draft]) -> bool:
+        """Adds to `drafts`. Returns whether there was a fragment of a function call, which is no event yet."""
+        why = as_text(choice.get("finish_reason") or None)
+        if choice.get("error") or (why and why.lower() == "error"):
+            raise reported(choice.get("error") or "its finish reason is `error`")
         state = self._choices.get(index)
         if state is None:
             state = self._choices[index] = _Choice()
-        # A server that does not stream answers with a whole `message` in place of a `delta`.
-        delta = as_dict(choice.get("delta") or choice.get("message"), "delta")
         before = len(drafts)
-        if text := _reasoning(delta):
-            self._reasoned = True
-            drafts.append(Draft("reasoning", _of_choice({"content": text}, index)))
-        if text := _text(delta.get("content")):
-            state.text.append(text)
-            drafts.append(Draft("content", _of_choice({"content": text}, index)))
-        if text := _text(delta.get("refusal")):
-            drafts.append(Draft("refusal", _of_choice({"content": text}, index)))
-        for fragment in as_dicts(delta.get("tool_calls"), "tool_calls"):
-            drafts.append(Draft("tool_call_delta", _of_choice(state.calls.add(fragment), index)))
-        if function := as_dict(delta.get("function_call"), "function_call"):
-            state.function = state.function or Call(0)
-            state.function.extend(function)
-        state.finish_reason = as_text(choice.get("finish_reason") or None) or state.finish_reason
+        delta = as_dict(choice.get("delta"), "delta")
+        called = self._add_delta(index, state, delta, drafts)
+        state.streamed = state.streamed or len(drafts) > before
+        # A server that does not stream answers with a whole `message`; some put one beside the deltas or after them.
+        if message := as_dict(choice.get("message"), "message"):
+            called |= self._add_delta(index, state, _unsaid(message, state), drafts)
+            parts = {name: _not_understood(message.get(name)) for name in _IN_PARTS}
+            self._extras.keep_said(_path(index), parts, frozenset(), alone=False)
+        elif not delta and (text := _text(choice.get("text"))):
+            called |= self._add_delta(index, state, {"content": text}, drafts)
+        if why and why.lower() not in ("null", "none"):
+            state.finish_reason = why
         if logprobs := choice.get("logprobs"):
             if len(drafts) == before and _has_tokens(logprobs):
                 # A token that is part of a character has no text of its own.
                 drafts.append(Draft("content", _of_choice({"content": ""}, index)))
             if len(drafts) > before:
                 drafts[before].fields["logprobs"] = logprobs
-        self._keep(f"choices.{index}.", choice, _CHOICE_FIELDS)
-        self._keep(f"choices.{index}.delta.", delta, _DELTA_FIELDS)
-        for name in ("content", "reasoning_details"):
-            if rest := _not_understood(delta.get(name)):
-                self._extra[f"choices.{index}.delta.{name}"] = rest
+        if not choice.keys() <= _CHOICE_FIELDS:
+            self._extras.keep(f"choices.{index}.", choice, _CHOICE_FIELDS)
+        return called
+
+    def _add_delta(self, index: int, state: _Choice, delta: dict[str, Any], drafts: list[Draft]) -> bool:
+        before = len(drafts)
+        if text := _reasoning(delta):
+            self._reasoned = True
+            state.reasoning.append(text)
+            drafts.append(Draft("reasoning", _of_choice({"content": text}, index)))
+        if text := _text(delta.get("content")):
+            state.text.append(text)
+            drafts.append(Draft("content", _of_choice({"content": text}, index)))
+        if text := _text(delta.get("refusal")):
+            state.refusal.append(text)
+            drafts.append(Draft("refusal", _of_choice({"content": text}, index)))
+        if fragments := as_dicts(delta.get("tool_calls"), "tool_calls", lone=True):
+            for fields in state.calls.add(fragments):
+                drafts.append(Draft("tool_call_delta", _of_choice(fields, index)))
+        if function := as_dict(delta.get("function_call"), "function_call"):
+            state.function = state.function or Call(0)
+            state.function.extend(function)
+            state.function.extra |= {name: value for name, value in function.items() if name not in _FUNCTION_FIELDS}
+        if not delta.keys() <= _DELTA_FIELDS:
+            if error := delta.get("error"):
+                raise reported(error)
+            self._extras.keep_said(_path(index), delta, _DELTA_FIELDS, alone=len(drafts) == before)
+        for name in _IN_PARTS:
+            value = delta.get(name)
+            if value and not isinstance(value, str) and (rest := _not_understood(value)):
+                self._extras.put(_path(index) + name, rest)
         return bool(function)
 
-    def _keep(self, path: str, fields: dict[str, Any], known: frozenset[str]) -> None:
-        """Notes fields that no event type names, when they change."""
-        for name, value in fields.items():
-            # Azure's chunks about its filters have an empty id, model and so on.
-            if name in known or value is None or value == "":
-                continue
-            seen = self._seen.get(path + name)
-            if (seen == value and type(seen) is type(value)) or (seen and name in _FIRST_ONLY):
-                continue
-            self._seen[path + name] = value
-            self._extra[path + name] = value
+
+def _unsaid(message: dict[str, Any], state: _Choice) -> dict[str, Any]:
+    """What of a whole message was not said before, as a delta."""
+    rest = dict(message)
+    for name, said in (("content", state.text), ("refusal", state.refusal)):
+        rest[name] = _after("".join(said), _text(message.get(name)), state)
+    for name in (*_REASONING, "reasoning_details"):
+        rest.pop(name, None)
+    rest["reasoning"] = _after("".join(state.reasoning), _reasoning(message), state)
+    calls = as_dicts(message.get("tool_calls"), "tool_calls", lone=True)
+    rest["tool_calls"] = [call for call in calls if not state.calls.has(call)]
+    if state.function is not None:
+        rest.pop("function_call", None)
+    return rest
 
 
-def _in_stream(error: Any) -> ModelError:
-    message = error
-    if isinstance(error, dict):
-        message = error.get("message") or error.get("code") or error.get("type") or error
-    return ModelError("model_error", f"The model reported an error: {str(message)[:500]}", retryable=True)
+def _after(said: str, text: str, state: _Choice) -> str:
+    if text.startswith(said):
+        return text[len(said) :]
+    return "" if state.streamed else text
+
+
+def _path(index: int) -> str:
+    return f"choices.{index}.delta."
 
 
 def _of_choice(fields: dict[str, Any], index: int) -> dict[str, Any]:
@@ -200,11 +256,15 @@ def _of_choice(fields: dict[str, Any], index: int) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    """Text, given as such or as a list of parts."""
+    """Text, given as such, in an object or in a list of parts."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        return "".join(_text(part.get("text")) for part in value if isinstance(part, dict))
+        texts = (part.get("text") for part in value if isinstance(part, dict))
+        return "".join(text for text in texts if isinstance(text, str))
+    if isinstance(value, dict):
+        text = value.get("text") or value.get("content")
+        return text if isinstance(text, str) else ""
     return ""
 
 
@@ -224,9 +284,8 @@ def _reasoning(delta: dict[str, Any]) -> str:
 
 def _not_understood(value: Any) -> list[Any]:
     """The parts of a text that hold more than text, such as pictures and signatures."""
-    if not isinstance(value, list):
-        return []
-    return [part for part in value if not isinstance(part, dict) or part.keys() - _PART_FIELDS]
+    parts = value if isinstance(value, list) else [value] if isinstance(value, dict) else []
+    return [part for part in parts if not isinstance(part, dict) or part.keys() - _PART_FIELDS]
 
 
 def _has_tokens(logprobs: Any) -> bool:

@@ -34,6 +34,8 @@ def run(settings: Settings) -> int:
 
 async def serve(settings: Settings) -> int:
     """What `run` does, on the running loop."""
+    # Its own line of each job has a ● also for those that failed.
+    logging.getLogger("arq.worker").setLevel(logging.WARNING)
     model = Model(settings)
     redis = connect(settings, max_connections=settings.max_jobs + 16)
     worker = WokenWorker(settings, redis, model, identity())

@@ -6,10 +6,14 @@ from typing import Any
 
 
 class Meter:
-    """`waited`: seconds from submit to this attempt's claim, by Redis' clock. All else is seconds of one clock."""
+    """`waited`: seconds from submit to this attempt's claim, by Redis' clock. `queued`: to the job's first claim, if
+    that was another. `first`: to the first token of the attempt before, if this one ends the job for it. All else is
+    seconds of one clock."""
 
-    def __init__(self, waited: float, now: float) -> None:
+    def __init__(self, waited: float, now: float, *, queued: float | None = None, first: float | None = None) -> None:
         self._waited = waited
+        self._queued = waited if queued is None else queued
+        self._first_before = first
         #: When the attempt was claimed.
         self.claimed = now
         self._called: float | None = None
@@ -37,10 +41,11 @@ class Meter:
         `hidden`: tokens of `usage` that were not streamed, so that they do not count as fast ones.
         """
         first = self._first
+        to_first = self._first_before if first is None else self._waited + first - self.claimed
         counts = usage or {}
         metrics: dict[str, Any] = {
-            "queue_seconds": round(self._waited, 4),
-            "time_to_first_token": None if first is None else round(self._waited + first - self.claimed, 4),
+            "queue_seconds": round(self._queued, 4),
+            "time_to_first_token": None if to_first is None else round(to_first, 4),
             "time_to_first_token_from_call": None
             if first is None or self._called is None
             else round(first - self._called, 4),

@@ -8,9 +8,8 @@ are read raw and parsed by `worker.chunks`: the SDK's way of a call and its chun
 from __future__ import annotations
 
 import math
-import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -24,14 +23,19 @@ from openai._models import FinalRequestOptions
 
 from readalong.errors import BadSettings, ModelError
 from readalong.settings import Settings
-from worker.body import Body
+from worker.body import events_of, start_of
+from worker.credentials import address, variable
+from worker.reasons import AWAY, reason
+from worker.transport import AiohttpTransport
 
-#: Longest answer to a request that a server gave whole instead of streaming it, in bytes.
-_LONGEST_BODY: Final = 33_554_432
 #: Bytes of a refusal that are read for its reason.
 _LONGEST_REASON: Final = 65_536
 #: Models whose calls' addresses are kept: clients may name any.
 _MOST_MODELS: Final = 100
+
+_SECRETS: Final = ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")
+#: Where OpenAI is: the SDK would take an OPENAI_BASE_URL that is blank for an address.
+_OPENAI: Final = "https://api.openai.com/v1"
 
 _CODES: Final = {
     400: ("model_bad_request", False),
@@ -52,6 +56,7 @@ class Model:
     def __init__(self, settings: Settings) -> None:
         """Raises BadSettings when the environment does not say how to reach a model."""
         self._client, self._http = _clients(settings)
+        self._secrets = [secret for name in _SECRETS if (secret := variable(name)) and len(secret) > 3]
         #: Of each model what the SDK would send, but for the body.
         self._made: dict[str, httpx2.Request] = {}
 
@@ -68,23 +73,9 @@ class Model:
         try:
             async with aclosing(response):
                 if not response.is_success:
-                    raise self._refusal(response, await _start_of(response))
-                kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-                body = _body(response)
-                if kind == "application/json":
-                    pieces = _framed(body)
-                elif kind in (
-                    "text/event-stream",
-                    "text/plain",
-                    "application/x-ndjson",
-                    "application/octet-stream",
-                    "",
-                ):
-                    pieces = body
-                else:
-                    raise ModelError("model_malformed", f"The model answered with {kind[:80]}.", retryable=False)
+                    raise self._refusal(response, await start_of(response, _LONGEST_REASON), request["model"])
                 # A generator that is left half read would be closed some time later, by a task of its own.
-                async with aclosing(pieces):
+                async with aclosing(events_of(response)) as pieces:
                     yield pieces
         except (httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError) as error:
             root = type(_causes(error)[-1]).__name__
@@ -112,7 +103,7 @@ class Model:
         content = orjson.dumps(body)
         return httpx2.Request(made.method, made.url, headers=made.headers, content=content, extensions=made.extensions)
 
-    def _refusal(self, response: httpx2.Response, body: bytes) -> ModelError:
+    def _refusal(self, response: httpx2.Response, body: bytes, model: str) -> ModelError:
         status = response.status_code
         code, retryable = _CODES.get(status, ("model_error", status >= 500))
         if code == "model_unauthorized":
@@ -120,68 +111,67 @@ class Model:
             message = f"The model refused our credentials ({status})."
         else:
             message = f"The model answered {status}: {self.clean(_reason(body) or response.reason_phrase)}"
-        return ModelError(code, message, retryable=retryable, retry_after=_retry_after(response.headers))
+        return ModelError(
+            code,
+            message,
+            retryable=retryable,
+            retry_after=_retry_after(response.headers),
+            status=status,
+            away=status in AWAY and not _is_of_quota(body),
+            refuses=_refuses_us(status, body, model),
+        )
+
+    @property
+    def host(self) -> str:
+        """Where the model is, for people: no user, no path, no key."""
+        url = self._client.base_url
+        return url.host if url.port is None else f"{url.host}:{url.port}"
 
     def clean(self, message: str) -> str:
-        """The message, shortened and without our key, should the server quote it."""
-        key = self._client.api_key
-        return (message.replace(key, "***") if len(key) > 3 else message)[:500]
+        """The message, shortened and without our keys, should the server quote one."""
+        for secret in self._secrets:
+            message = message.replace(secret, "***")
+        return message[:500]
 
 
 def _clients(settings: Settings) -> tuple[AsyncOpenAI, httpx2.AsyncClient]:
-    """The SDK's client, and the HTTP client in it, which knows proxies and redirects."""
-    timeout = httpx2.Timeout(None, connect=settings.connect_timeout)
-    # No limit on connections but the slots: a stream that waited for a free connection would look like a slow model.
-    # The SDK passes the number on to aiohttp, where 0 is no limit, and None would be 100.
-    limits = httpx2.Limits(max_connections=0, max_keepalive_connections=None, keepalive_expiry=30)
-    # Retries are ours: they end with the first token, obey the cancel flag, and count against the job's time.
-    common: dict[str, Any] = {"max_retries": 0, "timeout": timeout}
-    environment = os.environ
+    """The SDK's client, and the HTTP client in it, which knows proxies and redirects. Raises BadSettings."""
     try:
-        if environment.get("AZURE_OPENAI_ENDPOINT"):
-            http_client = openai.DefaultAioHttpClient(timeout=timeout, limits=limits)
-            return AsyncAzureOpenAI(**common, http_client=http_client), http_client
-        key = environment.get("OPENAI_API_KEY")
-        if not key and not environment.get("OPENAI_BASE_URL"):
+        http_client = httpx2.AsyncClient(
+            transport=AiohttpTransport(connect_timeout=settings.connect_timeout),
+            follow_redirects=True,
+            timeout=None,
+        )
+        # Retries are ours: they end with the first token, obey the cancel flag, and count against the job's time.
+        common: dict[str, Any] = {
+            "max_retries": 0,
+            "timeout": None,
+            "http_client": http_client,
+            "organization": variable("OPENAI_ORG_ID"),
+            "project": variable("OPENAI_PROJECT_ID"),
+        }
+        endpoint = address("AZURE_OPENAI_ENDPOINT")
+        if endpoint:
+            key, token = variable("AZURE_OPENAI_API_KEY"), variable("AZURE_OPENAI_AD_TOKEN")
+            version = variable("OPENAI_API_VERSION")
+            if not (key or token):
+                raise BadSettings("AZURE_OPENAI_API_KEY: not set, nor AZURE_OPENAI_AD_TOKEN")
+            if not version:
+                raise BadSettings("OPENAI_API_VERSION: not set, such as 2024-10-21")
+            azure = AsyncAzureOpenAI(
+                **common, azure_endpoint=endpoint, api_key=key, azure_ad_token=token, api_version=version
+            )
+            return azure, http_client
+        key, base_url = variable("OPENAI_API_KEY"), address("OPENAI_BASE_URL")
+        if not key and not base_url:
             raise BadSettings(
                 "OPENAI_API_KEY: not set; set it, or OPENAI_BASE_URL for a server without keys, "
                 "or AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_API_KEY"
             )
-        http_client = openai.DefaultAioHttpClient(timeout=timeout, limits=limits)
         # vLLM, Ollama and others take any key, but the SDK wants one.
-        return AsyncOpenAI(**common, http_client=http_client, api_key=key or "none"), http_client
+        return AsyncOpenAI(**common, api_key=key or "none", base_url=base_url or _OPENAI), http_client
     except (openai.OpenAIError, ValueError, httpx2.InvalidURL) as error:
         raise BadSettings(str(error).replace("\n", " ")) from None
-
-
-def _body(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
-    """The body as it comes: read from aiohttp itself, past six generators between it and `aiter_bytes`."""
-    stream = getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
-    if isinstance(stream, aiohttp.ClientResponse) and not response.headers.get("content-encoding"):
-        return Body.of(stream.content).pieces()
-    return response.aiter_bytes()
-
-
-async def _start_of(response: httpx2.Response) -> bytes:
-    """All of a short body: one that goes on and on would fill our memory."""
-    start = bytearray()
-    async with aclosing(_body(response)) as pieces:
-        async for piece in pieces:
-            start += piece
-            if len(start) > _LONGEST_REASON:
-                break
-    return bytes(start)
-
-
-async def _framed(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """A whole JSON answer as one SSE message, for servers that do not stream."""
-    body = bytearray()
-    async for piece in pieces:
-        body += piece
-        if len(body) > _LONGEST_BODY:
-            raise ModelError("model_malformed", f"The model's answer exceeds {_LONGEST_BODY} bytes.", retryable=False)
-    # JSON has no line ends but between its tokens.
-    yield b"data: " + bytes(body).replace(b"\r", b" ").replace(b"\n", b" ") + b"\n\ndata: [DONE]\n\n"
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -196,23 +186,39 @@ def _unreached(error: Exception) -> ModelError:
     """Why no answer began."""
     # The SDK's transport calls every broken connection a time-out; what aiohttp met is at the root.
     causes = _causes(error)
+    away = isinstance(error, httpx2.HTTPError | aiohttp.ClientError)
     if any(isinstance(cause, TimeoutError) for cause in causes):
-        return ModelError("model_timeout", "The model did not answer in time.", retryable=True)
+        return ModelError("model_timeout", "The model did not answer in time.", retryable=True, away=away)
     reason = type(causes[-1]).__name__
-    return ModelError("model_unreachable", f"The model cannot be reached: {reason}.", retryable=True)
+    return ModelError("model_unreachable", f"The model cannot be reached: {reason}.", retryable=True, away=away)
+
+
+def _is_of_quota(body: bytes) -> bool:
+    """Whether a 429 says that the account is used up: OpenAI's, which no waiting helps."""
+    return b"insufficient_quota" in body
+
+
+def _refuses_us(status: int, body: bytes, model: str) -> bool:
+    """Whether a refusal may be the worker's fault, its key's or its address': any job's, then."""
+    if status in (403, 404):
+        # One that speaks of the model says that there is no such model, or not for this key. An address that is
+        # no model's does not.
+        said = body.lower()
+        return not any(word in said for word in (model.lower().encode(), b"model", b"deployment"))
+    return status in (401, 402) or (status == 429 and _is_of_quota(body))
 
 
 def _reason(body: bytes) -> str | None:
-    """What a refusal's body says, if it is an object as servers' errors are."""
+    """What a refusal's body says, in JSON or in plain text; None for a page, and for bytes that are no text."""
     try:
-        value = orjson.loads(body)
+        return reason(orjson.loads(body))
     except orjson.JSONDecodeError:
+        pass
+    try:
+        text = body.decode().strip()
+    except UnicodeDecodeError:
         return None
-    if not isinstance(value, dict):
-        return None
-    inner = value.get("error", value)
-    message = inner.get("message") if isinstance(inner, dict) else inner
-    return str(message) if message else None
+    return None if text.startswith("<") else text or None
 
 
 def _retry_after(headers: httpx2.Headers) -> float | None:

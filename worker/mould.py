@@ -38,11 +38,13 @@ class Mould(NamedTuple):
         before, after = before + b'"', b'"' + after
         try:
             [choice] = orjson.loads(before + _ANY + after)["choices"]
-            said = (choice.get("delta") or choice["message"])["content"]
-        except (ValueError, KeyError, TypeError, AttributeError):  # another form: whole answers, other names
+            said = choice["delta"]["content"]
+        except (ValueError, KeyError, TypeError):  # another form: whole answers, other names
             return None
-        # The same text may stand in the chunk more than once.
-        return cls(before, after, drafts[0].fields.get("choice", 0)) if said == _ANY.decode() else None
+        # The same text may stand in the chunk more than once; a whole message says the text so far again.
+        if said != _ANY.decode() or choice.get("message"):
+            return None
+        return cls(before, after, drafts[0].fields.get("choice", 0))
 
     def text(self, data: bytes) -> str | None:
         """The text of a chunk of this form; None or "" for any other chunk, and for one that is no JSON."""

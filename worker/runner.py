@@ -16,6 +16,7 @@ from readalong.errors import StoreUnavailable
 from readalong.index import Index
 from readalong.log import Claim, Log, Verdict
 from readalong.settings import Settings
+from worker.asking import Access, restart_reason
 from worker.model import Model
 from worker.run import Run, Stop
 
@@ -37,6 +38,8 @@ class Runner:
     ) -> None:
         """`worker` is what jobs say of their worker: id, host, pid. `broken` is called when the memory is used up."""
         self.runs: dict[str, Run] = {}
+        #: Whether this worker gets through to its model, which all its runs share.
+        self.access = Access(settings)
         self._begun: dict[str, asyncio.Task[bool]] = {}
         #: Jobs that arq does not run after all.
         self._unwanted: set[str] = set()
@@ -67,6 +70,11 @@ class Runner:
         if (begun := self._begun.get(job_id)) is not None:
             await begun
 
+    def give_up_waiting(self, *, stopping: bool) -> None:
+        """Hands over the jobs that wait for a model that is away: another worker may get through."""
+        for run in list(self.runs.values()):
+            run.give_up_waiting(stopping=stopping)
+
     def forget(self, job_id: str) -> None:
         """The job's task is over."""
         self._unwanted.discard(job_id)
@@ -87,7 +95,8 @@ class Runner:
                 logger.error("job %s has a schema that this worker does not know", job_id)
                 return True
             if claim.verdict not in (Verdict.GONE, Verdict.ENDED):
-                run = self.runs[job_id] = Run(self._settings, self._log, self._model, job_id, claim)
+                _tell(job_id, claim)
+                run = self.runs[job_id] = Run(self._settings, self._log, self._model, job_id, claim, access=self.access)
                 if job_id in self._unwanted:
                     run.interrupt(Stop.DRAIN)
                 try:
@@ -121,6 +130,20 @@ class Runner:
                 logger.info("job %s: %s; claiming it again", job_id, error)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, 1.0)
+
+
+def _tell(job_id: str, claim: Claim) -> None:
+    """A line for each attempt that begins; one that takes a job over from a lost worker is a warning."""
+    if claim.verdict is Verdict.CANCELLED:
+        logger.info("job %s: its worker is gone; attempt %d cancels it", job_id, claim.attempt)
+    elif claim.verdict is Verdict.LOST:
+        logger.warning("job %s is lost (%s); attempt %d ends it", job_id, claim.note, claim.attempt)
+    elif (reason := restart_reason(claim)) == "worker_lost":
+        logger.warning("job %s is taken over from a lost worker: attempt %d", job_id, claim.attempt)
+    elif reason:
+        logger.info("job %s goes on: attempt %d (%s)", job_id, claim.attempt, reason)
+    else:
+        logger.info("job %s begins: model %r, queued for %.2f s", job_id, claim.model[:80], claim.waited)
 
 
 async def generate(ctx: dict[Any, Any], job_id: str) -> None:

@@ -15,7 +15,7 @@ from readalong.record import Standing
 from readalong.settings import Settings
 from readalong.states import ENDED, Status
 from worker.apart import apart
-from worker.run import who
+from worker.ending import who
 
 logger = logging.getLogger(__name__)
 

@@ -21,6 +21,8 @@ _MOST_GATHERED: Final = 65_536
 #: it, and Redis serves nobody meanwhile.
 _MOST: Final = 100_000
 _MOST_BEFORE: Final = 10_000
+#: Seconds from an append that notes its time to the next one that does.
+_TIMED_EVERY: Final = 1.0
 #: Stands for each event of the attempts before that Redis has lost and nobody has any more: it keeps the numbers, and
 #: what it would say is void.
 _VOID: Final = ("content", b'{"content":""}')
@@ -50,6 +52,8 @@ class Tail:
         self._kept: list[tuple[str, bytes]] = [] if claim.begun is None else [claim.begun]
         self._start = claim.last_seq - len(self._kept)
         self._written = claim.last_seq
+        #: When an append noted its time last, by the loop's clock.
+        self._timed_at = -_TIMED_EVERY
         self._outage = outage
         self._on_trouble = on_trouble
         self._gathered: list[Draft] = []
@@ -132,7 +136,11 @@ class Tail:
         self._gathered, self._gathered_bytes = [], 0
         self._kept += events
         self.busy = True
-        if not self._log.send(self._job_id, self._fence, self._written + 1, events, self._heard):
+        now = asyncio.get_running_loop().time()
+        timed = now - self._timed_at >= _TIMED_EVERY
+        if timed:
+            self._timed_at = now
+        if not self._log.send(self._job_id, self._fence, self._written + 1, events, self._heard, timed=timed):
             self._mend()
 
     def _heard(self, answer: Appended | Exception) -> None:

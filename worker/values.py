@@ -12,38 +12,48 @@ from readalong.errors import ModelError
 #: Levels that an event, and whoever shows it, puts around a value.
 _LEVELS_AROUND: Final = 16
 _LARGEST_INDEX: Final = 999_999
+#: Bytes of a chunk that its error quotes.
+_MOST_SAID: Final = 10_000
 
 
-def malformed(what: str) -> ModelError:
-    """The error of a chunk that cannot be understood; `what` follows "The model sent a chunk "."""
-    return ModelError("model_malformed", f"The model sent a chunk {what}.", retryable=True)
+def malformed(what: str, data: bytes = b"") -> ModelError:
+    """The error of a chunk that cannot be understood; `what` follows "The model sent a chunk ", then what it said."""
+    # Shortened where it is told, once our key is out of it.
+    said = f": {data[:_MOST_SAID].decode(errors='replace')}" if data.strip() else "."
+    return ModelError("model_malformed", f"The model sent a chunk {what}{said}", retryable=True)
 
 
-def parse(data: bytes) -> dict[str, Any]:
-    """A chunk. Raises ModelError for one that is no JSON object, or that no event could hold."""
-    chunk = parse_leniently(data)
-    if not isinstance(chunk, dict):
-        raise malformed("that is no JSON object")
+def parse(data: bytes) -> list[dict[str, Any]]:
+    """The chunks of a message: one, or those of a list. Raises ModelError for what is none, or no event could hold."""
+    value = parse_leniently(data)
+    chunks = value if isinstance(value, list) else [value]
+    if not chunks or not all(isinstance(chunk, dict) for chunk in chunks):
+        raise malformed("that is no JSON object", data)
     # Counting is cheap; only what has that many brackets can be so deep.
-    if data.count(b"{") + data.count(b"[") > 200 and too_deep(chunk):
+    if data.count(b"{") + data.count(b"[") > 200 and too_deep(value):
         raise malformed("that is nested too deeply")
-    return chunk
+    return chunks
 
 
-def parse_leniently(data: bytes) -> Any:
+def parse_leniently(data: bytes, *, nan: bool = True) -> Any:
     """JSON. Half a surrogate pair, which some servers send when they cut inside an emoji, becomes U+FFFD.
 
-    Raises ModelError.
+    `nan`: NaN and Infinity, which Python's servers send as log probabilities, are null. Raises ModelError.
     """
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
         pass
     try:
-        text = json.dumps(json.loads(data), ensure_ascii=False)
+        value = json.loads(data, parse_constant=_null) if nan else json.loads(data)
+        text = json.dumps(value, ensure_ascii=False)
         return orjson.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
     except (ValueError, RecursionError):
-        raise malformed("that is no JSON") from None
+        raise malformed("that is no JSON", data) from None
+
+
+def _null(_: str) -> None:
+    return None
 
 
 def too_deep(value: Any) -> bool:
@@ -66,10 +76,12 @@ def as_dict(value: Any, name: str) -> dict[str, Any]:
     return value
 
 
-def as_dicts(value: Any, name: str) -> list[dict[str, Any]]:
-    """A list of objects, without the empty ones."""
+def as_dicts(value: Any, name: str, *, lone: bool = False) -> list[dict[str, Any]]:
+    """A list of objects, without the empty ones. `lone`: an object in its place is a list of one."""
     if not value:
         return []
+    if lone and isinstance(value, dict):
+        return [value]
     if not isinstance(value, list):
         raise malformed(f"whose `{name}` is no list")
     return [as_dict(item, name) for item in value if item]

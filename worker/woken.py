@@ -20,17 +20,22 @@ from arq.connections import ArqRedis
 from arq.worker import Retry, Worker, func
 from redis.exceptions import RedisError
 
+from readalong import __version__
 from readalong.errors import StoreUnavailable
+from readalong.eviction import Eviction
 from readalong.index import Index
 from readalong.log import Log
+from readalong.outage import Outage
 from readalong.pipe import Pipe
 from readalong.queue import FUNCTION, Queue, Taken
+from readalong.registry import Registry
 from readalong.settings import Settings
 from readalong.watched import LOOK_EVERY, Watched
 from worker.cancels import Cancels
+from worker.lifeline import Lifeline
 from worker.model import Model
 from worker.orphans import Orphans
-from worker.outage import Outage
+from worker.peers import Peers
 from worker.run import Stop
 from worker.runner import Runner, generate
 from worker.sweep import Sweep
@@ -58,9 +63,15 @@ class WokenWorker(Worker):
         self._orphans = Orphans(self._log, self._index, self._queue, Watched(redis, settings, self._pipe))
         self._runner = Runner(settings, self._log, self._index, model, identity, broken=self._break)
         self._cancels = Cancels(redis, self._log, settings, self._runner.runs)
+        self._lifeline = Lifeline(redis, settings.keys.alive(self._id), settings.redis_timeout)
+        self._registry = Registry(redis, settings, self._pipe)
+        self._beating = asyncio.Lock()
+        self._access = self._runner.access
+        self._model_host = model.host
         #: It ran out of memory: it stops as if it were told to, but has failed.
         self.broken = False
         self._outage = Outage()
+        self._eviction = Eviction(redis, settings)
         self._keep_alive_at = 0.0
         #: Jobs whose lease is being given back; their tasks are about to end.
         self._leaving: set[str] = set()
@@ -70,6 +81,7 @@ class WokenWorker(Worker):
         self._patience = min(settings.poll, settings.redis_timeout / 2)
         self._stopping = asyncio.Event()
         self._slot_free = asyncio.Event()
+        self._access.breaker.on_change = self._slot_free.set
         super().__init__(
             functions=[func(generate, name=FUNCTION, max_tries=_ARQ_TRIES)],
             queue_name=settings.keys.queue,
@@ -92,6 +104,9 @@ class WokenWorker(Worker):
         logger.info("worker %s stops: it takes nothing new", self._id)
         self._stopping.set()
         self._slot_free.set()
+        # What waits for its model may as well wait with a worker that stays.
+        self._access.stopping = True
+        self._runner.give_up_waiting(stopping=True)
 
     def _break(self) -> None:
         self.broken = True
@@ -107,7 +122,24 @@ class WokenWorker(Worker):
 
     async def main(self) -> None:
         """Works until `stop`; then ends within drain time, Redis time-out and a second, also while Redis is silent."""
-        logger.info("worker %s takes up to %d jobs at once", self._id, self.max_jobs)
+        settings = self._settings
+        logger.info(
+            "worker %s ready: %d slots, model %s at %s, redis %s, readalong %s",
+            self._id,
+            self.max_jobs,
+            settings.model,
+            self._model_host,
+            settings.safe_redis_url,
+            __version__,
+        )
+        peers = []
+        if window := settings.worker_disconnect_timeout:
+            watch = Peers(self._registry, self._lifeline, self._id, window).watch()
+            peers = [
+                ("lifeline", self._lifeline.hold()),
+                ("announce", self._every(0.1, self._announce)),
+                ("peers", watch),
+            ]
         loops = [
             asyncio.create_task(loop, name=name)
             for name, loop in (
@@ -118,6 +150,7 @@ class WokenWorker(Worker):
                 ("cancel poll", self._cancels.poll()),
                 ("cancel nudges", self._cancels.listen()),
                 ("stop", self._stopping.wait()),
+                *peers,
             )
         ]
         try:
@@ -142,12 +175,12 @@ class WokenWorker(Worker):
         token = secrets.token_hex(8)
         while not self._stopping.is_set():
             self._slot_free.clear()
-            free = self.max_jobs - len(self.tasks)
-            if free <= 0:
-                await self._slot_free.wait()
-                continue
-            leaving = set(self._leaving)
             try:
+                free = await self._room()
+                if free <= 0:
+                    await self._slot_or_try()
+                    continue
+                leaving = set(self._leaving)
                 taken = await self._queue.take(self._id, free, token)
                 self._outage.over()
                 token = secrets.token_hex(8)
@@ -158,6 +191,24 @@ class WokenWorker(Worker):
             except (StoreUnavailable, RedisError) as error:
                 self._outage.seen(error)
                 await asyncio.sleep(random.uniform(0.2, 0.5))
+
+    async def _room(self) -> int:
+        """How many jobs may be taken: as many as slots are free, but few while the model lets none through."""
+        free = self.max_jobs - len(self.tasks)
+        breaker = self._access.breaker
+        if free <= 0 or not breaker.shut:
+            return free
+        overdue = await self._queue.overdue(int(breaker.patience * 1000)) if breaker.hopeless else 0
+        return min(free, max(overdue, breaker.probes()))
+
+    async def _slot_or_try(self) -> None:
+        """Waits for a free slot; if there is one, for the time to look again whether the model lets this worker in."""
+        if len(self.tasks) >= self.max_jobs:
+            await self._slot_free.wait()
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._access.breaker.look_again):
+                await self._slot_free.wait()
 
     async def _stop_waiting(self) -> None:
         try:
@@ -247,9 +298,38 @@ class WokenWorker(Worker):
                 self._interrupt(job_id, Stop.FENCED)
             if due:
                 self._keep_alive_at = self.loop.time() + self._settings.job_ttl / 4
-        details = {**self._identity, "running": list(self._runner.runs)}
-        now = await self._index.now()
-        await self._index.beat(self._id, orjson.dumps(details), now, int(self._settings.lease * 1000))
+        breaker = self._access.breaker
+        breaker.tell()
+        now = await self._beat()
+        if breaker.shut:
+            breaker.others = await self._index.others_get_through(self._id, now)
+            if breaker.others:
+                self._runner.give_up_waiting(stopping=False)
+        await self._eviction.look_once()
+
+    async def _beat(self) -> int:
+        """Gives a sign of life, and returns Redis' time. One at a time: an older one must not come after what takes it
+        back."""
+        async with self._beating:
+            details = {**self._identity, "running": list(self._runner.runs)}
+            if self._lifeline.run:
+                details["connected_to"] = self._lifeline.run
+            if self._access.breaker.shut:
+                details["refused"] = self._access.breaker.code
+            now = await self._index.now()
+            await self._index.beat(self._id, orjson.dumps(details), now, int(self._settings.lease * 1000))
+        return now
+
+    async def _announce(self) -> None:
+        """Tells at once that the lifeline is there, or broken: others would soon take a worker for dead that has said
+        the one and is not to be seen."""
+        await self._lifeline.changed.wait()
+        self._lifeline.changed.clear()
+        try:
+            await self._beat()
+        except StoreUnavailable:
+            self._lifeline.changed.set()
+            raise
 
     def _interrupt(self, job_id: str, stop: Stop) -> None:
         run = self._runner.runs.get(job_id)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from readalong.events import Event
+from readalong.events import UNNUMBERED, Event
 
 
 def native(event: Event) -> bytes:
-    """`id:` is the number and the epoch, `event:` the type, `data:` the data with the type in it again."""
+    """`id:` is the number, if it has one, and epoch, `event:` the type, `data:` the data with the type in it again."""
     seq, kind, data, _, epoch = event
-    name = f"{seq}-{epoch}" if epoch else seq
+    head = "" if seq == UNNUMBERED else f"id: {seq}-{epoch}\n" if epoch else f"id: {seq}\n"
     # In one go, and not by `frame`: each token of each job comes through here.
-    return f'id: {name}\nevent: {kind}\ndata: {{"type":"{kind}",'.encode() + data[1:] + b"\n\n"
+    return f'{head}event: {kind}\ndata: {{"type":"{kind}",'.encode() + data[1:] + b"\n\n"

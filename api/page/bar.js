@@ -96,6 +96,7 @@ export class Bar {
 }
 
 function status(state, silent) {
+  if (state.waitsFor === "worker") return ["Waiting for a worker", "waiting"];
   if (state.status === "queued") return ["Queued", "waiting"];
   if (state.status === "running") {
     if (!speaking(state)) return ["Waiting for the model", "waiting"];

@@ -42,6 +42,9 @@ const HANDLERS = {
   done: end,
   cancelled: end,
   failed: end,
+  waiting(state, data) {
+    state.waitsFor = data.for;
+  },
 };
 
 export const TYPES = Object.keys(HANDLERS);
@@ -49,7 +52,7 @@ export const TYPES = Object.keys(HANDLERS);
 /** A generation of which nothing is known yet. A part is a run of text or a call, in the order of their beginnings. */
 export function nothing() {
   return {
-    position: 0, status: "queued", attempt: 0, worker: null, parts: [], voided: 0, restarts: [],
+    position: 0, status: "queued", attempt: 0, worker: null, parts: [], voided: 0, restarts: [], waitsFor: null,
     metrics: null, usage: null, error: null, by: null, finishReason: null,
   };
 }
@@ -60,8 +63,11 @@ export function nothing() {
  */
 export function apply(state, seq, type, data) {
   const lost = type === "restarted" && data.reason === "log_lost";
-  if (seq <= state.position && !lost) return false;
-  state.position = seq;
+  // That a job waits for a worker is not in its log, and has no number of its own.
+  const unnumbered = type === "waiting" && data.for === "worker";
+  if (seq <= state.position && !lost && !unnumbered) return false;
+  state.position = lost ? seq : Math.max(state.position, seq);
+  state.waitsFor = null;
   HANDLERS[type]?.(state, data);
   if (TERMINAL.has(type)) state.status = type;
   return true;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.report.deaths import deaths
 from bench.report.fan_out import fan_out
 from bench.report.pipeline import rest, starts, streams
 from bench.report.row import Row
@@ -16,4 +17,5 @@ def rows(found: dict[str, Any]) -> list[Row]:
         *streams(found["streams"]),
         *starts(found["starts"]),
         *rest(found),
+        *deaths(found),
     ]

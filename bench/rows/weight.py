@@ -26,7 +26,8 @@ async def weigh(stack: Stack, plan: Plan) -> dict[str, Any]:
     keys = {}
     for key in stack.redis.command("KEYS", f"*{job['id']}*"):
         name = str(key).replace(job["id"], "id")
-        keys[name] = int(stack.redis.command("MEMORY", "USAGE", key, "SAMPLES", 0))
+        # The queue's keys of a job that has just ended may be gone since they were named.
+        keys[name] = int(stack.redis.command("MEMORY", "USAGE", key, "SAMPLES", 0) or 0)
     text = len(job["content"].encode())
     return {
         "tokens": plan.weighed_tokens,

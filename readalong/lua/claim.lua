@@ -2,7 +2,9 @@
 -- ARGV[1] worker (JSON), ARGV[2] claim token, ARGV[3] attempts allowed, ARGV[4] retention (ms).
 -- ARGV[5] the schema that the worker knows, ARGV[6] the end of its lease (ms), or 0.
 -- Returns {verdict, attempt, last_seq, ms since submit, flag or '', model, request, type and data of the event that it
--- wrote, ms to its deadline or -1}; the verdicts:
+-- wrote, ms to its deadline or -1, ms from submit to the first claim}; of one that ends the job for another attempt
+-- {verdict, attempt, last_seq, ms since submit, flag or reason, ms from submit to the first claim, ms from submit to
+-- that attempt's first token or -1}; the verdicts:
 --   gone       there is no such job
 --   unknown    it has another schema: nothing is changed
 --   late       the lease is over: nothing is changed, for the job may be another worker's by now
@@ -12,7 +14,7 @@
 --   lost       it was running elsewhere and may not run again: this attempt writes the end, for the reason that
 --              stands in the flag's place
 local fields = redis.call('HMGET', job, 'status', 'attempt', 'lost', 'last_seq', 'created_at', 'claim', 'handover', 'max_attempts', 'schema', 'model', 'request',
-  'on_worker_lost', 'deadline')
+  'on_worker_lost', 'deadline', 'started_at', 'first_token_at')
 local status, attempt, lost, last = fields[1], tonumber(fields[2]), tonumber(fields[3]), tonumber(fields[4])
 if not status then return { 'gone' } end
 if ENDED[status] then return { 'ended' } end
@@ -25,11 +27,15 @@ local waited = now - tonumber(fields[5])
 local deadline = tonumber(fields[13])
 local left = deadline and math.max(deadline - now, 0) or -1
 local late = left == 0
+local started_at, first_token_at = tonumber(fields[14] or ''), tonumber(fields[15] or '')
+local queued = started_at and started_at - tonumber(fields[5]) or waited
 
 -- The reply to this very claim was lost and the client asks again: the same answer, and nothing is written.
 if fields[6] == ARGV[2] then
-  local begun = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1][2]
-  return { 'run', attempt, last, waited, flag or '', model, request, begun[2], begun[4], left }
+  local newest = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]
+  if not newest then return { 'gone' } end
+  local begun = newest[2]
+  return { 'run', attempt, last, waited, flag or '', model, request, begun[2], begun[4], left, queued }
 end
 
 local lease_ends = tonumber(ARGV[6])
@@ -47,8 +53,9 @@ if status == 'queued' then
   end
   local begun = { 'started', '{"attempt":1,"epoch":' .. cjson.encode(epoch) .. ',"worker":' .. ARGV[1] .. '}' }
   last = write(last, begun, 1, 'status', 'running', 'attempt', '1', 'worker', ARGV[1], 'claim', ARGV[2],
-    'fence', '1:' .. ARGV[2], 'started_at', ms(now), 'epochs', epochs_with(last + 1, epoch))
-  return { 'run', 1, last, waited, '', model, request, begun[1], begun[2], left }
+    'fence', '1:' .. ARGV[2], 'started_at', ms(now), 'last_event_at', ms(now), 'epochs', epochs_with(last + 1, epoch))
+  if not last then return { 'gone' } end
+  return { 'run', 1, last, waited, '', model, request, begun[1], begun[2], left, queued }
 end
 
 attempt = attempt + 1
@@ -71,10 +78,12 @@ if verdict then
   redis.call('HSET', job, unpack(mine))
   -- A late repeat of an older claim must not be answered with this attempt's number: two would write.
   redis.call('HDEL', job, 'claim')
-  return { verdict, attempt, last, waited, note }
+  local first = first_token_at and first_token_at - tonumber(fields[5]) or -1
+  return { verdict, attempt, last, waited, note, queued, first }
 end
 local begun = { 'restarted', string.format('{"attempt":%d,"reason":%s,"epoch":%s,"worker":%s}', attempt,
   cjson.encode(reason), cjson.encode(epoch), ARGV[1]) }
-last = write(last, begun, 1, 'claim', ARGV[2], unpack(mine))
-redis.call('HDEL', job, 'handover')
-return { 'run', attempt, last, waited, '', model, request, begun[1], begun[2], left }
+last = write(last, begun, 1, 'claim', ARGV[2], 'last_event_at', ms(now), unpack(mine))
+if not last then return { 'gone' } end
+redis.call('HDEL', job, 'handover', 'first_token_at')
+return { 'run', attempt, last, waited, '', model, request, begun[1], begun[2], left, queued }

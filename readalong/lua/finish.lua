@@ -13,5 +13,6 @@ from = from + 2 * (last + 1 - first)
 if from > #ARGV then return redis.error_reply('ERR the log has no room for the end: it is at ' .. last) end
 for i = 6, 4 + 2 * n, 2 do redis.call('HSET', job, ARGV[i], ARGV[i + 1]) end
 last = write(last, ARGV, from, 'status', ARGV[3], 'ended_at', ms(now_ms()))
+if not last then return { 'gone', 0, false } end
 retire(ARGV[4])
 return { 'ok', last, false }

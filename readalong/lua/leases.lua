@@ -1,4 +1,4 @@
--- The loader puts this before take, seize, renew and release.
+-- The loader puts this before take, seize, renew, release, reap and waiting.
 -- KEYS[1] queue: waiting jobs by their place in it (ms). KEYS[2] leases: taken jobs by the end of their lease (ms).
 local queue, leases = KEYS[1], KEYS[2]
 
@@ -29,6 +29,16 @@ local function hold(id, at, ends, lease_key, worker, ttl)
   redis.call('SET', lease_key, worker, 'PX', ttl)
 end
 
+-- A taken job without a lease would be nobody's for ever, once its worker is dead: Redis has dropped the set, by an
+-- eviction or by hand. Each such job gets a lease anew.
+local function lease_again(now, lease)
+  local taken = redis.call('ZCOUNT', queue, ms(TAKEN), '+inf')
+  if taken <= redis.call('ZCARD', leases) then return end
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', queue, ms(TAKEN), '+inf')) do
+    redis.call('ZADD', leases, 'NX', ms(now + lease), id)
+  end
+end
+
 -- Puts a taken job back at its place. Returns whether it was taken.
 local function put_back(id, lease_key)
   redis.call('DEL', lease_key)
@@ -36,4 +46,18 @@ local function put_back(id, lease_key)
   local at, taken = place(id)
   if taken then redis.call('ZADD', queue, ms(at), id) end
   return taken
+end
+
+-- Whether a worker, which has said in its sign of life that it is subscribed to its channel, is so no more: the kernel
+-- closes a dead process's connections. `run`: only if it was subscribed at this run of Redis; after a restart or a
+-- failover, live workers come back one after the other.
+local function disconnected(life_key, channel, run)
+  local life = redis.pcall('GET', life_key)
+  if type(life) ~= 'string' then return false end
+  local ok, said = pcall(cjson.decode, life)
+  if not ok or type(said) ~= 'table' or type(said.connected_to) ~= 'string' then return false end
+  if run and said.connected_to ~= run then return false end
+  -- Not allowed, perhaps: then the lease alone tells.
+  local counts = redis.pcall('PUBSUB', 'NUMSUB', channel)
+  return not counts.err and counts[2] == 0
 end

@@ -8,12 +8,22 @@ local ENDED = { done = true, failed = true, cancelled = true }
 -- hash that follow, tells the watchers in one message, and returns the new last number.
 -- The events come first: nothing rolls a script back whose XADD is refused, and a job that had ended without its
 -- terminal event would leave its watchers waiting for ever.
+-- Returns nil if Redis has dropped the log, by an eviction or by hand: the job is gone then. A log that went on without
+-- its beginning could be read by no watcher.
 local function write(last, pairs_, from, ...)
   local lines = {}
+  local begins = last == 0
   for i = from, #pairs_, 2 do
     last = last + 1
     local kind, data = pairs_[i], pairs_[i + 1]
-    redis.call('XADD', events, string.format('%d-0', last), 'type', kind, 'data', data)
+    local id = string.format('%d-0', last)
+    if begins then
+      redis.call('XADD', events, id, 'type', kind, 'data', data)
+    elseif not redis.call('XADD', events, 'NOMKSTREAM', id, 'type', kind, 'data', data) then
+      redis.call('DEL', job)
+      redis.call('PUBLISH', live, 'erased')
+      return nil
+    end
     lines[#lines + 1] = string.format('{"id":%d,"type":"', last) .. kind .. '",' .. string.sub(data, 2)
   end
   if #lines > 0 then
@@ -91,11 +101,11 @@ local function fail_queued(retention_ms)
   end_queued('failed', '"error":' .. error, retention_ms)
 end
 
--- Why a writer may not write, or nil if it may; and the last number, and the status.
+-- Why a writer may not write, or nil if it may; and the last number, the status, and the time of its first token.
 -- Only the newest attempt of a job that has not ended writes. `fence` is its number and its claim's token, as in the
 -- field `fence`: a number comes twice when Redis has lost the first claim with it. A bare number is compared as such.
 local function standing(fence)
-  local fields = redis.call('HMGET', job, 'status', 'attempt', 'last_seq', 'fence')
+  local fields = redis.call('HMGET', job, 'status', 'attempt', 'last_seq', 'fence', 'first_token_at')
   local status, last = fields[1], tonumber(fields[3] or 0)
   if not status then return 'gone', 0, '' end
   -- A queued job has no attempt yet; its hash says 0.
@@ -106,5 +116,5 @@ local function standing(fence)
     return behind and 'behind' or 'fenced', last, status
   end
   if ENDED[status] then return 'ended', last, status end
-  return nil, last, status
+  return nil, last, status, fields[5]
 end

@@ -17,4 +17,5 @@ for i = 5, #ARGV do
     lost[#lost + 1] = id
   end
 end
+lease_again(now, lease)
 return lost

@@ -9,6 +9,6 @@ if no and last > tonumber(ARGV[4]) then return { 'fenced', last, false } end
 redis.call('HSET', job, 'status', 'running', 'attempt', ARGV[1], 'fence', ARGV[2], 'worker', ARGV[3],
   'epochs', epochs_with(tonumber(ARGV[4]) + 1, epoch_of(string.match(ARGV[2], ':(.*)$') or '')))
 redis.call('HSETNX', job, 'started_at', ms(now_ms()))
--- Both are of the attempt before.
-redis.call('HDEL', job, 'claim', 'handover')
+-- They are of the attempt before.
+redis.call('HDEL', job, 'claim', 'handover', 'first_token_at')
 return { 'gap', last, false }

@@ -70,7 +70,7 @@ async def test_five_hundred_openings_and_closings_leave_nothing(redis_url: str, 
 
         await asyncio.gather(*map(cycle, range(10)))
         await quiet()
-        await until(lambda: len(asyncio.all_tasks()) <= 6, "the test, the lifespan, the hub's three, the attendance")
+        await until(lambda: len(asyncio.all_tasks()) <= 9, "the test, the lifespan, the API's own seven")
         tasks, objects = len(asyncio.all_tasks()), live_objects()
         for _ in range(10):
             await asyncio.gather(*map(cycle, range(50)))

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
+from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
 
+from api.feed import AT_ONCE
 from api.hub import Hub
 from readalong.errors import JobNotFound, Stopping
 from readalong.keys import new_job_id
 from readalong.log import Log
 from readalong.settings import Settings
+from readalong.sse import HEARTBEAT
 from tests.api.helpers import Client, Player, check_stream, without_debug
 from tests.api.serving import a_hub, on_valkey, short_settings
 from tests.api.test_feed import calls
@@ -308,3 +312,37 @@ async def test_watchers_of_many_jobs_share_one_connection(settings: Settings, lo
         await asyncio.gather(*tasks)
         for player, client in clients:
             check_stream(client.seen, 0, player.last)
+
+
+@on_valkey
+async def test_heartbeats_go_to_some_watchers_in_each_turn_of_the_loop(log: Log, redis_url: str) -> None:
+    """Comments to ten thousand in one turn are a tenth of a second in which no event of any job leaves."""
+    without_debug()
+    players = [await Player.start(log) for _ in range(3)]
+    turn = 0
+    counting = True
+    comments: list[int] = []
+
+    def tick() -> None:
+        nonlocal turn
+        turn += 1
+        if counting:
+            asyncio.get_running_loop().call_soon(tick)
+
+    class Quiet(Client):
+        async def send(self, message: Any) -> None:
+            if message.get("body") == HEARTBEAT:
+                comments.append(turn)
+            await super().send(message)
+
+    async with a_hub(short_settings(redis_url, heartbeat=0.6)) as hub:
+        clients = [(player, Quiet()) for player in players for _ in range(100)]
+        tasks = [asyncio.create_task(client.watch(hub, player.job_id)) for player, client in clients]
+        await until(lambda: all(client.position == 2 for _, client in clients), "the beginning")
+        tick()
+        await until(lambda: len(comments) >= 3 * len(clients), "three comments to each")
+        counting = False
+        assert max(Counter(comments).values()) <= AT_ONCE
+        for _, client in clients:
+            client.leave()
+        await asyncio.gather(*tasks)

@@ -348,3 +348,23 @@ async def test_a_watch_that_waits_for_its_subscription_hears_of_the_erase(
         await hub.let_go(player.job_id)
         with pytest.raises(JobNotFound):
             await watching
+
+
+async def test_a_log_that_somebody_broke_ends_its_streams_alone(
+    settings: Settings, log: Log, redis: ArqRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its repair cannot go on. Without an end its watchers would wait for ever; the other jobs' see nothing of it."""
+    broken, sound = await Player.start(log), await Player.start(log)
+    async with a_hub(settings) as hub:
+        victim, other = Client(), Client()
+        ended = asyncio.create_task(victim.watch(hub, broken.job_id))
+        watching = asyncio.create_task(other.watch(hub, sound.job_id))
+        await until(lambda: victim.position == other.position == 2, "the beginning")
+        await redis.set(settings.keys.events(broken.job_id), "not a stream")
+        await redis.publish(settings.keys.live(broken.job_id), b'{"id":9,"type":"content","content":"a gap"}')
+        await ended
+        assert (victim.complete, victim.ended) == (True, False)
+        assert f"job {broken.job_id}: its log cannot be read" in caplog.text
+        await sound.finish()
+        await watching
+        check_stream(other.seen, 0, sound.last)

@@ -79,7 +79,7 @@ async def test_a_plain_stream_leaves_out_an_event_of_an_unknown_type(settings: S
 
 async def test_a_field_of_an_unknown_name_is_not_shown_and_harms_nothing(settings: Settings, redis: ArqRedis) -> None:
     async with a_site(settings) as site:
-        before = job(await submit(site))
+        before = job(await site.http.get(f"/v1/jobs/{job(await submit(site)).id}"), 200)
         await command(redis, "HSET", settings.keys.job(before.id), "a_field_of_next_year", "\xff{")
         assert job(await site.http.get(f"/v1/jobs/{before.id}"), 200) == before
 

@@ -8,17 +8,20 @@ from typing import Any
 import httpx2
 import orjson
 import pytest
+from arq.connections import ArqRedis
 from jsonschema import Draft202012Validator
 
 from readalong.index import Index
 from readalong.keys import new_job_id
 from readalong.log import Log
+from readalong.queue import Queue
 from readalong.settings import Settings
 from tests.api.helpers import Player, check_stream
 from tests.api.serving import Site, a_site, on_valkey, short_settings
 from tests.api.test_routes_submit import BODY, problem
+from tests.readalong.helpers import enqueue
 from tests.support.proxy import Proxy
-from tests.support.servers import RedisServer
+from tests.support.servers import RedisServer, free_port
 from tests.support.waiting import until
 
 
@@ -33,16 +36,98 @@ async def test_healthz_says_that_the_process_lives(settings: Settings) -> None:
 async def test_readyz_wants_redis_and_a_worker(settings: Settings, index: Index) -> None:
     async with a_site(settings) as site:
         answer = await site.http.get("/readyz")
-        assert (answer.status_code, answer.json()) == (503, {"redis": True, "workers": 0})
+        assert (answer.status_code, answer.json()) == (
+            503,
+            {
+                "ready": False,
+                "reason": "There is no worker.",
+                "redis": "ok",
+                "hub": "ok",
+                "queued": 0,
+                "oldest_wait_seconds": None,
+                "workers": 0,
+                "workers_refused": 0,
+                "maxmemory_policy": None,
+            },
+        )
         now = await index.now()
         await index.beat("w1", b"{}", now, 60_000)
         await index.beat("w2", b"{}", now, 60_000)
         answer = await site.http.get("/readyz")
-        assert (answer.status_code, answer.json()) == (200, {"redis": True, "workers": 2})
+        assert (answer.status_code, answer.json()["ready"], answer.json()["workers"]) == (200, True, 2)
         await index.leave("w1")
         await index.beat("w2", b"{}", now - 120_000, 60_000)  # long ago
         answer = await site.http.get("/readyz")
-        assert (answer.status_code, answer.json()) == (503, {"redis": True, "workers": 0})
+        assert (answer.status_code, answer.json()["workers"]) == (503, 0)
+
+
+@on_valkey
+async def test_readyz_says_what_waits_for_how_long_and_which_workers_are_refused(
+    settings: Settings, index: Index, queue: Queue, redis: ArqRedis
+) -> None:
+    async with a_site(settings) as site:
+        now = await index.now()
+        first, second = await enqueue(queue, index, 2)
+        await redis.zadd(settings.keys.queue, {first: now - 90_000})
+        await index.beat("w1", b'{"refused":"model_unauthorized"}', now, 60_000)
+        await index.beat("w2", b"{}", now, 60_000)
+        await index.beat("w3", b"\xff no JSON", now, 60_000)
+        shown = (await site.http.get("/readyz")).json()
+        assert (shown["queued"], shown["workers"], shown["workers_refused"]) == (2, 3, 1)
+        assert 90 <= shown["oldest_wait_seconds"] < 200
+        await redis.zadd(settings.keys.queue, {second: "-inf"})  # by hand
+        shown = (await site.http.get("/readyz")).json()
+        assert (shown["queued"], shown["oldest_wait_seconds"]) == (2, None)
+
+
+async def test_readyz_names_a_policy_that_may_drop_jobs_and_forgets_one_that_does_not(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis is away at the start: its policy is said when it is there, once."""
+    monkeypatch.setattr("readalong.eviction._EVERY", 0.0)
+    port = free_port()
+    async with a_site(short_settings(f"redis://127.0.0.1:{port}/0")) as site:
+        assert (await site.http.get("/readyz")).json()["maxmemory_policy"] is None
+        with RedisServer.start(port=port) as server:
+            server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-random")
+
+            async def named() -> bool:
+                return bool((await site.http.get("/readyz")).json()["maxmemory_policy"] == "allkeys-random")
+
+            await until(named, "its policy")
+            await until(lambda: "REDIS MAY DROP JOBS" in caplog.text, "a line")
+            server.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+            assert (await site.http.get("/readyz")).json()["maxmemory_policy"] is None
+    assert caplog.text.count("REDIS MAY DROP JOBS") == 1
+
+
+@on_valkey
+async def test_a_process_that_does_not_hear_its_own_heartbeat_is_not_ready(
+    redis_server: RedisServer, index: Index
+) -> None:
+    """It would answer 200 while no event reaches its watchers: subscriptions are refused, all else is allowed."""
+    now = await index.now()
+    await index.beat("w1", b"{}", now, 600_000)
+    redis_server.command("ACL", "SETUSER", "default", "-subscribe")
+    try:
+        async with a_site(short_settings(redis_server.url, hub_heartbeat=0.05)) as site:
+            assert (await site.http.get("/readyz")).status_code == 200  # it has only begun
+
+            async def deaf() -> bool:
+                answer = await site.http.get("/readyz")
+                return answer.status_code == 503 and answer.json()["hub"] == "deaf"
+
+            await until(deaf, "503")
+            redis_server.command("ACL", "SETUSER", "default", "+subscribe")
+            redis_server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+            async def hears() -> bool:
+                answer = await site.http.get("/readyz")
+                return answer.status_code == 200 and answer.json()["hub"] == "ok"
+
+            await until(hears, "200 again")
+    finally:
+        redis_server.command("ACL", "SETUSER", "default", "+subscribe")
 
 
 CALLS = (
@@ -63,9 +148,9 @@ async def ask(site: Site, method: str, path: str, job_id: str) -> httpx2.Respons
 
 @on_valkey
 async def test_every_call_is_503_while_redis_is_away_and_serves_when_it_is_back(
-    log: Log, redis_server: RedisServer
+    log: Log, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With `Retry-After`, and no stack trace; `/healthz` stays as it is."""
+    """With `Retry-After`, and no stack trace; `/healthz` stays as it is. In the log the outage begins and ends once."""
     player = await Player.start(log)
     async with Proxy(redis_server.port) as proxy, a_site(short_settings(proxy.url, redis_timeout=0.5)) as site:
         assert (await ask(site, "GET", "/v1/jobs/{id}", player.job_id)).status_code == 200
@@ -78,7 +163,9 @@ async def test_every_call_is_503_while_redis_is_away_and_serves_when_it_is_back(
             assert found.retryable
             assert int(answer.headers["retry-after"]) >= 1
         ready = await site.http.get("/readyz")
-        assert (ready.status_code, ready.json()) == (503, {"redis": False, "workers": 0})
+        shown = ready.json()
+        assert (ready.status_code, shown["redis"], shown["workers"], shown["queued"]) == (503, "away", None, None)
+        assert shown["reason"].startswith("Redis does not answer")
         assert ready.headers["retry-after"] == "1"
         assert (await site.http.get("/healthz")).status_code == 200
         proxy.refusing = False
@@ -86,6 +173,8 @@ async def test_every_call_is_503_while_redis_is_away_and_serves_when_it_is_back(
         await player.finish()
         check_stream(await site.watch(player.job_id), 0, player.last)
         assert (await site.http.post("/v1/jobs", json=BODY)).status_code == 202
+        await until(lambda: "Redis answers again, after" in caplog.text, "its end in the log")
+        assert caplog.text.count("; trying again") == 1
 
 
 @on_valkey
@@ -233,13 +322,13 @@ async def test_openapi_is_whole(settings: Settings) -> None:
 
 
 ROUTES: dict[tuple[str, str], set[str]] = {
-    ("/v1/jobs", "post"): {"202", "400", "409", "410", "413", "422", "429", "503"},
+    ("/v1/jobs", "post"): {"202", "400", "403", "409", "410", "413", "415", "422", "429", "503"},
     ("/v1/jobs", "get"): {"200", "400", "422", "503"},
     ("/v1/jobs/{job_id}", "get"): {"200", "404", "410", "503"},
-    ("/v1/jobs/{job_id}", "delete"): {"204", "404", "503"},
+    ("/v1/jobs/{job_id}", "delete"): {"204", "403", "404", "503"},
     ("/v1/jobs/{job_id}/events", "get"): {"200", "204", "400", "404", "410", "503"},
-    ("/v1/jobs/{job_id}/cancel", "post"): {"202", "404", "410", "503"},
-    ("/chat/stream", "post"): {"200", "400", "409", "410", "413", "422", "429", "503"},
+    ("/v1/jobs/{job_id}/cancel", "post"): {"202", "403", "404", "410", "503"},
+    ("/chat/stream", "post"): {"200", "400", "403", "409", "410", "413", "415", "422", "429", "503"},
     ("/healthz", "get"): {"200"},
     ("/readyz", "get"): {"200", "503"},
 }
@@ -266,4 +355,4 @@ async def test_openapi_describes_every_route_and_each_of_its_answers(settings: S
         headers = {parameter["name"] for parameter in found[route]["parameters"] if parameter["in"] == "header"}
         assert headers == {"Idempotency-Key"}
     watch = {(p["in"], p["name"]) for p in found[("/v1/jobs/{job_id}/events", "get")]["parameters"]}
-    assert watch == {("path", "job_id"), ("header", "Last-Event-ID"), ("query", "after")}
+    assert watch == {("path", "job_id"), ("header", "Last-Event-ID"), ("query", "after"), ("query", "lastEventId")}

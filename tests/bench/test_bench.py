@@ -47,6 +47,7 @@ TINY = Plan(
     finished_jobs=30,
     elsewhere_jobs=10,
     flat_again=True,
+    kills=1,
     settle=0.05,
     warm_up_jobs=1,
 )
@@ -86,10 +87,11 @@ def test_a_tiny_run_measures_every_row_and_leaves_no_process(started: list[subpr
     assert found["late"]["events"] >= 1
     assert found["return"]["live"]["log_reads"] >= 1
     assert found["flat"]["with"]["fanout"]["lost"] == 0
+    assert found["deaths"]["restarted_s"]["n"] == 1
     assert found["weight"]["redis_bytes"] > found["weight"]["text_bytes"] > 20
     orjson.dumps(found)
     table.show(found, console)
-    assert len({row.key for row in rows(found)}) == 5 + 3 + 4 + 5 + 4
+    assert len({row.key for row in rows(found)}) == 5 + 3 + 4 + 5 + 4 + 1
     assert len(started) > len(ROLES)
     assert all(process.returncode is not None for process in started)
 

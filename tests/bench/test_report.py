@@ -60,6 +60,7 @@ def test_the_plots_of_the_readme_are_there() -> None:
         ("return_live", "return live seconds", None, 2.1),
         ("return_finished", "return finished log_reads", None, 1000),
         ("weight", "weight ratio", 3.0, 3.1),
+        ("killed_worker", "deaths restarted_s max", 3.0, 3.1),
         ("flat_worker_cpu", "flat with streams cpu_us worker", 0.1, 1e6),
     ],
 )
@@ -68,6 +69,7 @@ def test_a_row_is_held_up_to_its_limit(
 ) -> None:
     """And missed beyond. `good` None: another figure decides too, so that this one alone can only miss it."""
     found["fanout"].setdefault("nchan", copy.deepcopy(found["fanout"]["readalong"]))
+    found.setdefault("deaths", {"restarted_s": {"n": 5, "p50": 2.0, "max": 2.1}})
     *way, last = path.split()
     place = found
     for name in way:

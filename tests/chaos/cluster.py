@@ -25,7 +25,7 @@ from tests.support.stack import Stack
 _PAUSE: Final = 0.1
 _START_WITHIN: Final = 60.0
 #: What a process writes when it is ready for work.
-_READY: Final = re.compile(r"serving on http|takes up to \d+ jobs")
+_READY: Final = re.compile(r"serving on http|ready: \d+ slots")
 
 
 class Cluster:

@@ -10,6 +10,7 @@ LEASE: Final = 2.0
 OUTAGE: Final = 30.0
 MAX_ATTEMPTS: Final = 10
 MODEL_RETRIES: Final = 2
+MODEL_PATIENCE: Final = 3.0
 MAX_JOBS: Final = 10
 #: Connections to Redis that a process keeps for calls at once, when it once needed so many.
 POOLS: Final[Mapping[str, int]] = {"api": 64, "worker": MAX_JOBS + 16}
@@ -20,6 +21,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "READALONG_MAX_JOBS": str(MAX_JOBS),
     "READALONG_MAX_ATTEMPTS": str(MAX_ATTEMPTS),
     "READALONG_MODEL_RETRIES": str(MODEL_RETRIES),
+    "READALONG_MODEL_PATIENCE": str(MODEL_PATIENCE),
     "READALONG_LEASE": str(LEASE),
     "READALONG_SWEEP": "1",
     "READALONG_POLL": "0.5",
@@ -68,6 +70,7 @@ class Plan:
             "outage": OUTAGE,
             "max_attempts": MAX_ATTEMPTS,
             "model_retries": MODEL_RETRIES,
+            "model_patience": MODEL_PATIENCE,
             "aof": "always",
             "retry": "mixed",
             "pools": dict(POOLS),

@@ -119,6 +119,8 @@ class Reader:
 
     def _saw(self, watch: str, entry: Entry) -> bool:
         """Writes it down; answers whether it is the end."""
+        if _is_notice(entry):
+            return False
         if self._stream is not None:
             self._history.client("said", watch=watch, data=entry.data)
             return entry.data == "[DONE]"
@@ -156,3 +158,10 @@ class Reader:
         except (OSError, Cut):
             return "end" if ended else "reset"
         return "end" if ended else "eof"
+
+
+def _is_notice(entry: Entry) -> bool:
+    """Whether it says that the job waits for something, and has no number: it is not in the log."""
+    if entry.id is not None or entry.data == "[DONE]":
+        return False
+    return entry.event == "waiting" or "waiting" in entry.fields

@@ -55,6 +55,11 @@ def test_a_note_begins_on_a_line_of_its_own() -> None:
     assert shown(Terminal(), thought, content("word"), end) == "reasoning: hm\nword\ncancelled\n"
 
 
+def test_a_wait_is_a_note() -> None:
+    away = Seen(3, "waiting", {"for": "model", "reason": "model_unreachable", "seconds": 0.3})
+    assert shown(Terminal(), away) == "waits for its model (model_unreachable)\n"
+
+
 def test_unknown_events_show_nothing() -> None:
     """A newer API's events are passed over."""
     assert shown(Terminal(), Seen(1, "sparkle", {"x": 1}), Seen(2, "queued", {})) == ""

@@ -66,6 +66,16 @@ def test_events_seen_before_are_not_shown_again(api: ScriptedApi, run: Run) -> N
     assert run("watch", JOB).stdout == "abc"
 
 
+def test_a_job_that_waits_for_a_worker_says_so_though_that_has_no_number(api: ScriptedApi, run: Run) -> None:
+    """It comes after events, and as the first of a connection; the position stays."""
+    waiting = b'event: waiting\ndata: {"type":"waiting","for":"worker","since":"2026-01-01T00:00:00.000Z"}\n\n'
+    api.acts += [stream(text(1, "a"), waiting, drop=True), stream(waiting, text(2, "b"), done(3))]
+    result = run("watch", JOB)
+    assert result.stdout == "ab"
+    assert result.stderr.count("waits for a worker\n") == 2
+    assert api.positions() == [None, "1"]
+
+
 def test_after_is_the_first_position(api: ScriptedApi, run: Run) -> None:
     """--after N asks for the events behind N."""
     api.acts.append(stream(text(8, "x"), done(9)))

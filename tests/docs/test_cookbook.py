@@ -22,7 +22,7 @@ from readalong.queue import Queue
 from readalong.record import Record
 from readalong.settings import Settings
 from readalong.terms import Terms
-from tests.support.waiting import until
+from tests.support.waiting import WITHIN, until
 
 _ROOT = Path(__file__).parents[2]
 _ID = "cookbook-job-0123456789"
@@ -160,6 +160,17 @@ async def test_a_line_that_looks_prints_what_is_there(line: str, kitchen: Kitche
         assert words in printed
 
 
+async def test_a_worker_whose_process_lives_is_seen_by_its_channel(kitchen: Kitchen) -> None:
+    """A dead one may still be registered."""
+    await kitchen.fill()
+    line = next(line for line in COOKBOOK if "pubsub channels" in line)
+    assert (await kitchen.shell(line)).strip() == ""
+    async with kitchen.redis.pubsub() as pubsub:
+        await pubsub.subscribe(kitchen.settings.keys.alive("cook"))
+        assert await pubsub.get_message(timeout=WITHIN)
+        assert (await kitchen.shell(line)).strip() == "readalong:alive:cook"
+
+
 async def test_the_log_is_read_after_a_position(kitchen: Kitchen) -> None:
     """`(N-0` leaves out what came up to N."""
     await kitchen.fill()
@@ -243,9 +254,10 @@ def test_every_line_of_the_cookbook_is_tried() -> None:
         "redis-cli --raw subscribe",
         "redis-cli set",
         "redis-cli hset",
+        "redis-cli pubsub channels",
         "redis-cli xrange",
         "redis-cli xrevrange",
     ]
-    assert len(COOKBOOK) == 14
+    assert len(COOKBOOK) == 15
     assert [line for line in COOKBOOK if not any(map(line.startswith, tried))] == []
     assert [line for line in _lines("README.md") if line not in COOKBOOK] == []

@@ -52,7 +52,7 @@ async def test_a_claim_that_comes_after_its_lease_does_not_fence_out_who_runs_th
     first.restart(READALONG_REDIS_TIMEOUT="4")
     heir.restart(READALONG_REDIS_URL=pair.redis.url)  # not over the route that falls silent
     for worker in (first, heir):
-        await asyncio.to_thread(worker.line, "(takes up to)")
+        await asyncio.to_thread(worker.line, "(ready:)")
     first.stop()
     heir.stop()
     job = await submit(pair, chat("demo-endless"))

@@ -36,7 +36,7 @@ async def test_a_job_without_a_worker_ends_at_its_deadline_though_no_slot_is_fre
     full.restart(**ONE_SLOT)
     if how == "drained":
         first.restart(READALONG_DRAIN_TIMEOUT="0")
-    await until(lambda: all("takes up to" in worker.output for worker in stack.workers), "the workers to work")
+    await until(lambda: all(" ready: " in worker.output for worker in stack.workers), "the workers to work")
     first.stop()
     busy = await submit(stack, chat("demo-hang"))
     assert await busy.worker() is full

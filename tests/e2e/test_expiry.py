@@ -79,7 +79,7 @@ async def _all_forgotten(jobs: list[Job], told: dict[str, list[int]]) -> bool:
 
 def _lasting(stack: Stack) -> list[str]:
     """The keys of Redis, without what only says that somebody swept, looked, took or was heard lately."""
-    passing = (stack.keys.sweep, stack.keys.orphans_from, stack.keys.heard, stack.keys.taken(""))
+    passing = (stack.keys.sweep, stack.keys.orphans_from, stack.keys.heard, stack.keys.probe, stack.keys.taken(""))
     return [name for name in stack.key_names() if not name.startswith(passing)]
 
 

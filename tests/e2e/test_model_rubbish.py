@@ -44,7 +44,7 @@ RUBBISH = [
     Rubbish("page", "text/html", b"<p>The page of a proxy.</p>\n", 0.01, "model_malformed", False, 1),
     Rubbish("line", "text/event-stream", b"x" * 262_144, 0, "model_malformed", True, 2),
     Rubbish("events", "text/event-stream", b"data: no JSON\n\n", 0.01, "model_malformed", True, 2),
-    Rubbish("lines", "text/event-stream", b"The page of a proxy.\n", 0.01, "model_timeout", True, 1),
+    Rubbish("lines", "text/event-stream", b"The page of a proxy.\n" * 9, 0.01, "model_malformed", True, 2),
     Rubbish("document", "application/json", b" " * 262_144, 0, "model_malformed", False, 1),
 ]
 

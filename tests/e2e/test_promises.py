@@ -164,7 +164,10 @@ async def test_promise_7_nothing_hidden_all_of_redis_is_text_and_has_an_end(stac
         "readalong:taken:*",
         "readalong:worker:*",
         "readalong:workers",
-    } | (_shapes(names) & {"readalong:heard", "readalong:sweep", "readalong:wake", "arq:in-progress:*"})
+    } | (
+        _shapes(names)
+        & {"readalong:heard", "readalong:probe", "readalong:sweep", "readalong:wake", "arq:in-progress:*"}
+    )
     for name in names:
         assert name in INDEXES or stack.redis.command("PTTL", name) != -1, f"{name} lives for ever"
         assert dump[name].isprintable(), name

@@ -126,7 +126,7 @@ async def test_api_and_worker_come_up_without_redis_and_work_when_it_is_there(ke
     api.restart()
     worker.restart()
     health = f"{api.url}/healthz"
-    await until(lambda: "startup complete" in api.output and "takes up to" in worker.output, "both to start")
+    await until(lambda: "startup complete" in api.output and " ready: " in worker.output, "both to start")
     assert (await call("GET", health)).status == 200
     assert (await call("GET", f"{api.url}/readyz")).status == 503
     await asyncio.to_thread(keeper.redis.restart)

@@ -48,6 +48,10 @@ async def test_a_redis_that_refuses_writes_is_waited_for_and_read_meanwhile(keep
                 "1",
             )
             assert "refuses writes" in answer.json()["detail"]
+        ready = await call("GET", f"{url}/readyz")
+        state, workers = ready.json()["redis"], ready.json()["workers"]
+        assert (ready.status, state, workers) == (503, "full" if fault == "full" else "read_only", 1)
+        assert "refuses writes" in ready.json()["reason"]
         assert (await job.show())["status"] == "running"
         erased = await call("DELETE", f"{url}/v1/jobs/{old.id}")
         assert erased.status == (204 if fault == "full" else 503)
@@ -59,6 +63,9 @@ async def test_a_redis_that_refuses_writes_is_waited_for_and_read_meanwhile(keep
     assert (await following.ended())["content"] == following.text
     assert keeper.workers[0].pid == pid
     assert keeper.workers[0].running
+    api = keeper.apis[0]
+    await until(lambda: "Redis answers again" in api.news, "the API's line on the end of it")
+    assert api.news.count("Redis refuses writes") == 1, "one line, however many were refused"
 
 
 async def assert_refused_for_now(stack: Stack, why: str) -> None:

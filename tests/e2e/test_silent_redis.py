@@ -18,7 +18,7 @@ async def test_a_worker_that_is_stopped_while_redis_is_silent_ends_after_one_red
     """Its waits do not come one after the other: two time-outs would break the bound. Its jobs go on elsewhere."""
     worker, route = routed.workers[0], routed.worker_route
     worker.restart(READALONG_DRAIN_TIMEOUT=f"{DRAIN}", READALONG_REDIS_TIMEOUT=f"{TIMEOUT}", READALONG_LEASE="2")
-    await until(lambda: "takes up to" in worker.output, "the worker to work")
+    await until(lambda: " ready: " in worker.output, "the worker to work")
     silent, speaking = [await submit(routed, chat(model)) for model in ("demo-hang", "demo-endless")]
     await speaking.reach(5)
     await silent.at_model()

@@ -15,7 +15,9 @@ from pydantic import AnyUrl
 
 from readalong.connection import connect
 from readalong.events import Draft
+from readalong.index import Index
 from readalong.log import Log, encode
+from readalong.queue import Queue
 from readalong.settings import Settings
 from tests.support.servers import RedisServer, free_port
 
@@ -41,6 +43,8 @@ class Site:
         settings = Settings(redis_url=AnyUrl(self._redis.url))
         self._client = self._runner.run(_made(lambda: connect(settings)))
         self.log = Log(self._client, settings)
+        self.queue = Queue(self._client, settings.model_copy(update={"lease": 600}))
+        self.run(self._sign_of_life(Index(self._client, settings)))
         self._api = self._launch()
 
     @property
@@ -82,6 +86,11 @@ class Site:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @staticmethod
+    async def _sign_of_life(index: Index) -> None:
+        """The pen is a worker: without one, jobs would be said to wait for it."""
+        await index.beat("pen", b"{}", await index.now(), 3_600_000)
+
     def _launch(self) -> subprocess.Popen[bytes]:
         serve = f"run(load(), host='127.0.0.1', port={self._port})"
         code = f"from api.server import run; from readalong.settings import load; {serve}"
@@ -112,6 +121,7 @@ class Pen:
     def claim(self) -> Self:
         """Starts the next attempt, as another worker would after a loss."""
         token = f"{self._attempt + 1}claim of {self.id}"
+        self._site.run(self._site.queue.seize("pen", self.id))
         claim = self._site.run(self._site.log.claim(self.id, orjson.dumps(_WORKER), token))
         self._attempt, self._next = claim.attempt, claim.last_seq + 1
         return self

@@ -9,10 +9,11 @@ from contextlib import AsyncExitStack
 
 import pytest
 from arq.connections import ArqRedis
+from pydantic import AnyUrl
 from redis import exceptions
 
 from readalong.connection import connect, translated
-from readalong.errors import StoreUnavailable
+from readalong.errors import BadSettings, StoreUnavailable
 from readalong.index import Index
 from readalong.log import Log
 from readalong.queue import Queue
@@ -226,3 +227,12 @@ async def test_a_connection_to_what_is_no_primary_any_more_is_made_anew() -> Non
                 with pytest.raises(exceptions.RedisError):
                     await pipe.execute()
             assert await command(redis, "CLIENT", "ID") != before
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://127.0.0.1/0?timeut=3", "redis://127.0.0.1/0?db=x", "unix:///tmp/r?keepalive=1"]
+)
+def test_a_query_that_means_nothing_to_the_client_is_a_bad_setting(url: str) -> None:
+    """At the start, and not when the first connection is made."""
+    with pytest.raises(BadSettings, match="READALONG_REDIS_URL: "):
+        connect(Settings(redis_url=AnyUrl(url)))

@@ -27,6 +27,7 @@ def test_the_names_are_those_that_the_documents_promise() -> None:
     assert keys.jobs == "readalong:jobs"
     assert keys.open == "readalong:open"
     assert keys.worker("w") == "readalong:worker:w"
+    assert keys.alive("w") == "readalong:alive:w"
     assert keys.workers == "readalong:workers"
     assert keys.control == "readalong:control"
     assert keys.sweep == "readalong:sweep"

@@ -12,10 +12,11 @@ from redis.exceptions import ResponseError
 
 from readalong.errors import Fenced
 from readalong.keys import Keys
-from readalong.log import Appended, Log
+from readalong.log import Appended, Log, Verdict
 from readalong.states import Status
+from readalong.terms import Terms
 from tests.readalong.helpers import check_log, command, history, state, types
-from tests.readalong.jobs import METRICS, content, end, ended, queued, reclaim, running
+from tests.readalong.jobs import METRICS, WORKER, content, end, ended, queued, reclaim, running, submission
 
 # append
 
@@ -113,6 +114,54 @@ async def test_whoever_writes_to_a_job_that_is_gone_is_told_so_and_leaves_nothin
             await call
         assert caught.value.code == "gone"
     assert await redis.keys("*") == []
+
+
+@pytest.mark.parametrize("how", ["append", "finish", "claim", "cancel", "expire"])
+async def test_a_job_whose_log_redis_has_dropped_is_gone(how: str, log: Log, redis: ArqRedis, keys: Keys) -> None:
+    """A log that went on without its beginning could be read by no watcher, who are told so."""
+    if how in ("append", "finish"):
+        job_id = await running(log)
+    else:
+        new = submission(terms=Terms(deadline=0.001))
+        await log.submit(new)
+        job_id = new.job_id
+    await redis.delete(keys.events(job_id))
+    async with redis.pubsub(ignore_subscribe_messages=True) as tap:
+        await tap.subscribe(keys.live(job_id))
+        if how == "claim":
+            assert (await log.claim(job_id, WORKER, "late")).verdict in (Verdict.GONE, Verdict.ENDED)
+        elif how == "cancel":
+            await log.cancel(job_id, "ann", 0)
+        elif how == "expire":
+            await log.expire(job_id)
+        else:
+            call = log.append(job_id, 1, 3, content("a")) if how == "append" else log.finish(job_id, 1, 3, end(), {})
+            with pytest.raises(Fenced) as caught:
+                await call
+            assert caught.value.code == "gone"
+        told: Any = None
+        while told is None:
+            told = await tap.get_message(timeout=5)
+        assert told["data"] == b"erased"
+    assert await redis.exists(keys.job(job_id), keys.events(job_id)) == 0
+
+
+async def test_an_append_notes_its_time_where_it_is_asked_to(log: Log, redis: ArqRedis, keys: Keys) -> None:
+    """By Redis' clock. The claim has noted its own."""
+    job_id = await running(log)
+    record = await log.record(job_id)
+    assert record is not None
+    assert record.last_event_at == record.started_at
+    await command(redis, "HSET", keys.job(job_id), "last_event_at", 1)
+    await log.append(job_id, 1, 3, content("a"))
+    record = await log.record(job_id)
+    assert record is not None
+    seconds, micros = await redis.time()
+    assert record.created_at < record.last_event_at <= seconds * 1000 + micros // 1000
+    await log.finish(job_id, 1, 4, end(), {})
+    record = await log.record(job_id)
+    assert record is not None
+    assert record.last_event_at == record.ended_at
 
 
 # finish

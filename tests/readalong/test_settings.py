@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from redis.asyncio.connection import parse_url
 
 from readalong.errors import BadSettings
-from readalong.settings import Settings, load
+from readalong.settings import Settings, load, misspelt
 
 FIELDS = Settings.model_fields
 
@@ -18,6 +18,8 @@ BAD = [
     ("REDIS_URL", "127.0.0.1:6379"),
     ("REDIS_URL", ""),
     ("REDIS_URL", "redis://127.0.0.1:99999/0"),
+    ("REDIS_URL", "unix://tmp/redis.sock"),
+    ("REDIS_URL", "unix://:password@/"),
     ("SENTINELS", "host:port"),
     ("SENTINELS", "a:1,,b:2"),
     ("SENTINELS", "user@a:1"),
@@ -27,7 +29,16 @@ BAD = [
     ("PREFIX", "x" * 65),
     ("MODEL", ""),
     ("MODEL", "  "),
+    ("LOG_FORMAT", "xml"),
+    ("ACCESS_LOG", "perhaps"),
     ("LOG_LEVEL", "loud"),
+    ("ROOT_PATH", "chat"),
+    ("ROOT_PATH", "//evil.example"),
+    ("ROOT_PATH", "/a b"),
+    ("ROOT_PATH", "/a?b"),
+    ("ORIGINS", "a.example"),
+    ("ORIGINS", "https://a.example/"),
+    ("ORIGINS", "https://a.example,https://B.example"),
     ("MAX_JOBS", "0"),
     ("MAX_JOBS", "10001"),
     ("MAX_JOBS", "ten"),
@@ -40,12 +51,14 @@ BAD = [
     ("ON_CUT", "maybe"),
     ("MODEL_RETRIES", "-1"),
     ("MODEL_RETRIES", "21"),
+    ("MODEL_PATIENCE", "-1"),
     ("INCLUDE_USAGE", "perhaps"),
     ("CONNECT_TIMEOUT", "0"),
     ("CONNECT_TIMEOUT", "inf"),
     ("FIRST_TOKEN_TIMEOUT", "-1"),
     ("FIRST_TOKEN_TIMEOUT", "nan"),
     ("GAP_TIMEOUT", "-0.1"),
+    ("MODEL_KEEPALIVES", "perhaps"),
     ("JOB_TIMEOUT", "-1"),
     ("JOB_DEADLINE", "-1"),
     ("CANCEL_ON_DISCONNECT", "true"),
@@ -53,6 +66,7 @@ BAD = [
     ("DRAIN_TIMEOUT", "-1"),
     ("LEASE", "0.4"),
     ("LEASE", "601"),
+    ("WORKER_DISCONNECT_TIMEOUT", "-1"),
     ("CANCEL_POLL", "0"),
     ("CANCEL_POLL", "61"),
     ("POLL", "0"),
@@ -74,12 +88,14 @@ BAD = [
 ZERO = [
     "max_queued",
     "model_retries",
+    "model_patience",
     "first_token_timeout",
     "gap_timeout",
     "job_timeout",
     "job_deadline",
     "disconnect_grace",
     "drain_timeout",
+    "worker_disconnect_timeout",
     "redis_outage",
     "feed_linger",
 ]
@@ -140,7 +156,8 @@ def test_an_error_does_not_show_the_password(url: str, monkeypatch: pytest.Monke
         ("redis://hunter2:hunter2@hunter2/0", "redis://hunter2:***@hunter2/0"),
         ("redis://:hun%40ter2@host:1/0", "redis://:***@host:1/0"),
         ("unix:///tmp/redis.sock?password=hunter2", "unix:///tmp/redis.sock"),
-        ("redis://host:1/0?password=hunter2&db=3", "redis://host:1/0"),
+        ("unix://:hunter2@/tmp/redis.sock?db=2", "unix://:***@localhost/tmp/redis.sock?db=2"),
+        ("redis://host:1/0?password=hunter2&db=3", "redis://host:1/0?db=3"),
     ],
 )
 def test_the_safe_address_shows_where_and_not_the_password(
@@ -199,9 +216,41 @@ def test_every_default_is_itself_a_legal_value(name: str, monkeypatch: pytest.Mo
     assert getattr(load(), name) == FIELDS[name].default
 
 
-def test_an_unknown_variable_with_our_prefix_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_variable_with_our_prefix_does_no_harm_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("READALONG_DEMO", "1")
     load()
+    [line] = misspelt({"READALONG_DEMO": "1", "DEMO": "1"})
+    assert line.startswith("READALONG_DEMO is no setting and does nothing; ")
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("READALONG_REDISURL", "READALONG_REDIS_URL"),
+        ("READALONG_RETENTION_", "READALONG_RETENTION"),
+        ("READALONG_MAX_JOB", "READALONG_MAX_JOBS"),
+        ("readalong_redis_timeot", "READALONG_REDIS_TIMEOUT"),
+    ],
+)
+def test_the_nearest_setting_to_a_misspelt_one_is_named(name: str, nearest: str) -> None:
+    [line] = misspelt({name: "1"})
+    assert line == f"{name} is no setting and does nothing; did you mean {nearest}?"
+
+
+KUBERNETES = {
+    "READALONG_SERVICE_HOST": "10.0.0.1",
+    "READALONG_API_SERVICE_PORT": "8000",
+    "READALONG_API_SERVICE_PORT_HTTP": "8000",
+    "READALONG_PORT": "tcp://10.0.0.1:8000",
+    "READALONG_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+    "READALONG_PORT_8000_TCP_ADDR": "10.0.0.1",
+}
+
+
+def test_what_is_a_setting_or_kubernetes_own_is_no_misspelt_one() -> None:
+    """It tells every container where its services are, by the services' names."""
+    known = {f"READALONG_{name.upper()}": "1" for name in FIELDS} | {"readalong_lease": "1", "READALONG_URL": "x"}
+    assert misspelt(known | KUBERNETES) == []
 
 
 def test_blanks_around_a_models_name_are_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:

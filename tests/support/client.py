@@ -209,6 +209,8 @@ class Watcher:
     history: list[Entry] = field(default_factory=list)
     #: The id that it sends back; empty: its first position.
     last_id: str = ""
+    #: What it was told that has no number, for it is not in the log: that the job waits for a worker.
+    notices: list[Entry] = field(default_factory=list)
     #: How often it lost its connection, and how often the server ended it in good order without a terminal event.
     cuts: int = 0
     farewells: int = 0
@@ -234,6 +236,9 @@ class Watcher:
             try:
                 async with aclosing(self._connection()) as entries:
                     async for entry in entries:
+                        if entry.id is None and entry.event == "waiting":
+                            self.notices.append(entry)
+                            continue
                         self.history.append(entry)
                         if entry.id is not None:
                             self.position, self.last_id = entry.id, entry.position

@@ -43,6 +43,7 @@ def settings_for(url: str, **changes: Any) -> Settings:
         "redis_timeout": 2,
         "first_token_timeout": 20,
         "gap_timeout": 20,
+        "model_patience": 0,
         **changes,
     }
     return Settings(redis_url=AnyUrl(url), **values)
@@ -234,7 +235,7 @@ def check_order(events: Sequence[Event]) -> None:
     assert names[-1] in TERMINAL
     if names not in (["queued", "cancelled"], ["queued", "failed"]):
         assert names[1] == "started"
-        between = TEXT | {"tool_call_delta", "tool_call", "function_call", "restarted"}
+        between = TEXT | {"tool_call_delta", "tool_call", "function_call", "restarted", "waiting"}
         assert set(names[2:-1]) <= between
 
 

@@ -22,6 +22,8 @@ from worker.run import Stop
 from worker.runner import Runner
 
 JOB = "a-job-of-the-tests"
+#: A piece without a finish reason: with one all would be said.
+SAID = HELLO.replace(b'"stop"', b"null")
 #: Each place in a run where it waits, in order; the model stays silent after its second piece if it is held there.
 STEPS = (
     *("claim", "call", "piece 0", "append 0", "piece 1", "append 1", "rest", "leave"),
@@ -70,7 +72,7 @@ class FakeModel:
         self._gate = gate
         self.streams = 0
         self.calls = 0
-        self.says = [HELLO, HELLO + DONE]
+        self.says = [SAID, SAID + DONE]
         self.read = 0
 
     def clean(self, message: str) -> str:
@@ -287,10 +289,10 @@ async def test_what_an_append_answers_stops_a_run_that_waits_for_its_model(
 
 async def test_a_model_is_not_read_on_and_not_called_silent_when_too_much_waits_for_an_answer() -> None:
     stage = Stage("append 0", gap_timeout=0.3, job_timeout=1)
-    stage.model.says = [HELLO] * 10_000
+    stage.model.says = [SAID] * 10_000
     assert await stage.outcome() == "ended"
     assert (stage.log.error or {})["code"] == "job_timeout"
-    assert 65_536 < stage.model.read < 65_536 + 3 * len(HELLO)
+    assert 65_536 < stage.model.read < 65_536 + 3 * len(SAID)
     stage.check_empty()
 
 
@@ -298,11 +300,24 @@ async def test_all_that_was_said_is_appended_before_the_end_is_written() -> None
     """The flag that the last answer carries is seen."""
     stage = Stage("append 0")
     await stage.held()
-    await until(lambda: stage.model.read == len(HELLO + HELLO + DONE))
+    await until(lambda: stage.model.read == len(SAID + SAID + DONE))
     assert "finish" not in stage.gate.passed
     stage.runner.runs[JOB].interrupt(Stop.CANCELLED, by="me")
     assert await stage.outcome() == "ended"
     assert stage.log.end == "cancelled"
+    stage.check_empty()
+
+
+@pytest.mark.parametrize("stop", [Stop.DRAIN, Stop.TIMEOUT])
+async def test_an_order_to_stop_that_comes_after_the_finish_reason_ends_the_job_as_done(stop: Stop) -> None:
+    """Whether the time is over or the worker stops: another attempt would only say it all again."""
+    stage = Stage("piece 1")
+    stage.model.says[0] = HELLO
+    await stage.held()
+    error = ModelError("model_stalled", "silent", retryable=True) if stop is Stop.TIMEOUT else None
+    stage.runner.runs[JOB].interrupt(stop, error=error)
+    assert await stage.outcome() == "ended"
+    assert (stage.log.end, stage.log.handed_over) == ("done", None)
     stage.check_empty()
 
 

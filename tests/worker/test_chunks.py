@@ -217,20 +217,43 @@ def test_line_separators_of_unicode_are_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("chunk_", "message"),
+    ("chunk_", "message", "may_help"),
     [
-        ({"error": {"message": "overloaded", "code": 529}}, "overloaded"),
-        ({"error": {"message": None, "code": "insufficient_quota"}}, "insufficient_quota"),
-        ({"error": "no such adapter", "choices": []}, "no such adapter"),
-        ({"object": "error", "message": "too long", "code": 400}, "too long"),
-        ({"error": {"message": "x" * 10_000}}, "x" * 500),
+        ({"error": {"message": "overloaded", "code": 529}}, "overloaded", True),
+        ({"error": {"message": "slow down", "code": "429"}}, "slow down", True),
+        ({"error": {"message": None, "code": "insufficient_quota"}}, "insufficient_quota", True),
+        ({"error": "no such adapter", "choices": []}, "no such adapter", True),
+        ({"error": "no such adapter", "status": 404}, "no such adapter", False),
+        ({"object": "error", "message": "too long", "code": 400}, "too long", False),
+        ([{"error": [{"message": "too long", "code": 413}]}], "too long", False),
+        ({"error": {"message": {"text": "too long"}, "code": 422}}, "too long", False),
+        ({"base_resp": {"status_code": 1004, "status_msg": "login fail"}}, "login fail", True),
+        ({"detail": [{"loc": ["body", "n"], "msg": "too many"}]}, "body.n: too many", True),
+        ({"code": "InvalidParameter", "message": "no such field", "request_id": "r"}, "no such field", True),
+        ({"success": False, "errors": [{"code": 7, "message": "busy"}]}, "busy", True),
+        (chunk({"content": "a"}, finish="error"), "its finish reason is `error`", True),
+        ({"choices": [{"index": 0, "error": {"code": 502, "message": "upstream"}}]}, "upstream", True),
     ],
 )
-def test_an_error_inside_the_stream_is_the_models_error(chunk_: Any, message: str) -> None:
+def test_an_error_inside_the_stream_is_the_models_error(chunk_: Any, message: str, may_help: bool) -> None:
+    """In its own words; a number in it says whether another try may help."""
     with pytest.raises(ModelError) as caught:
         fold(chunk_)
-    assert (caught.value.code, caught.value.retryable) == ("model_error", True)
+    assert (caught.value.code, caught.value.retryable) == ("model_error", may_help)
     assert caught.value.message == f"The model reported an error: {message}"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"code": 0, "message": "Success", "sid": "s"},
+        {"base_resp": {"status_code": 0, "status_msg": ""}},
+        {"code": 200, "msg": "ok"},
+        {"type": "chat.completion.chunk"},
+    ],
+)
+def test_a_code_that_says_that_all_is_well_is_no_error(more: dict[str, Any]) -> None:
+    assert fold(chunk({"content": "a"}), {"choices": [], "usage": {"total_tokens": 1}, **more})[1].text() == "a"
 
 
 @pytest.mark.parametrize("empty", [None, False, {}, [], ""])

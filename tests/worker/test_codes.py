@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Final
 
+from worker.ending import LOST
 from worker.model import _CODES
-from worker.run import _LOST
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -18,7 +18,7 @@ def in_code() -> dict[str, set[bool]]:
     found: dict[str, set[bool]] = {}
     for code, retryable in _CODES.values():
         found.setdefault(code, set()).add(retryable)
-    for code in _LOST:
+    for code in LOST:
         found.setdefault(code, set()).add(True)
     found.setdefault("model_error", set()).update((True, False))  # any other status: by its first digit
     for path in sorted((ROOT / "worker").glob("*.py")):

@@ -9,9 +9,9 @@ import orjson
 import pytest
 
 from readalong.events import Event
-from readalong.sse import Decoder
 from tests.worker.helpers import House, settings_for, text_of, working
 from tests.worker.raw import DONE, HELLO, SSE, raw_server, reply
+from worker.answer import Answer
 
 _CHUNKED = SSE.replace(b"Connection: close", b"Transfer-Encoding: chunked")
 
@@ -64,7 +64,7 @@ async def test_a_first_chunk_that_cannot_be_read_is_asked_for_again(
 
 
 async def test_a_line_without_end_is_a_malformed_stream(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.run.Decoder", lambda: Decoder(max_line=100_000))
+    monkeypatch.setattr("worker.run.Answer", lambda chunks: Answer(chunks, max_line=100_000))
     endless = SSE + HELLO.replace(b'"stop"', b"null") + b"data: " + b"x" * 200_000
     events = await raw_run(house, monkeypatch, endless)
     assert (text_of(events), events[-1].type) == ("hello", "failed")

@@ -241,7 +241,7 @@ async def test_waits_before_retries_grow_and_are_jittered(house: House, monkeypa
         asked.append((low, high))
         return high
 
-    monkeypatch.setattr("worker.run.random.uniform", highest)
+    monkeypatch.setattr("worker.asking.random.uniform", highest)
     ran = await run(house, monkeypatch, "demo-500", model_retries=2)
     assert asked.count((1.0, 1.25)) == 3
     assert len(ran.stats["requests"]) == 3

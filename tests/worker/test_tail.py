@@ -125,6 +125,25 @@ async def test_appends_go_to_the_log_and_answer_the_flag(house: House) -> None:
     assert (text_of(events), log.calls) == ("abcd", 3)
 
 
+@pytest.mark.parametrize(("every", "timed"), [(3600.0, [True, False, False]), (0.0, [True, True, True])])
+async def test_not_each_append_notes_its_time(
+    house: House, monkeypatch: pytest.MonkeyPatch, every: float, timed: list[bool]
+) -> None:
+    """That costs Redis a seventh of all that an append costs."""
+    monkeypatch.setattr("worker.tail._TIMED_EVERY", every)
+    _, tail, log = await started(house)
+    seen: list[bool] = []
+
+    def send(*_: object, timed: bool) -> bool:
+        seen.append(timed)
+        return False
+
+    monkeypatch.setattr(log, "send", send)
+    for text in "abc":
+        await tail.append(say(text))
+    assert seen == timed
+
+
 @pytest.mark.parametrize("how", ["before", "after"])
 async def test_an_append_whose_reply_is_lost_is_repeated_and_written_once(house: House, how: str) -> None:
     job_id, tail, log = await started(house, first(2, how))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from math import ceil
 
 from tests.chaos.checker.excuses import Excuses, asked, misbehaves
 from tests.chaos.checker.history import History, Job
@@ -51,8 +52,8 @@ def _two_jobs(history: History) -> Iterator[Violation]:
 
 
 def _calls(history: History) -> Iterator[Violation]:
-    """No more calls than attempts, times the first and its retries."""
-    each = 1 + int(history.run.get("model_retries", 2))
+    """No more calls than attempts, times the first and its retries; and, for the model's patience, four in a second."""
+    each = 1 + int(history.run.get("model_retries", 2)) + ceil(4 * float(history.run.get("model_patience", 0)))
     # Nobody knows how many attempts those had.
     erased = {line.record["tag"] for job_id, line in history.accepted.items() if history.erased(job_id)}
     erased |= {line.record["tag"] for line in history.submits if history.may_lose(line.t)}

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from readalong.errors import StoreUnavailable
-from worker.outage import Outage
+from readalong.outage import Outage
 
 _AWAY = StoreUnavailable("Redis does not answer: ConnectionError", retry_after=1)
 

@@ -1,6 +1,6 @@
 """How an outage of Redis is logged: its beginning, that it lasts, its end.
 
-Every loop of a worker meets it several times a second, and a line each time would bury everything else."""
+Every loop of a worker and every request to an API meets it, and a line each time would bury everything else."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ class Outage:
         self._since: float | None = None
         self._said_at = 0.0
         self._seen_at = 0.0
+
+    @property
+    def lasts(self) -> bool:
+        """Whether one has begun and is not over."""
+        return self._since is not None
 
     def seen(self, error: Exception) -> None:
         """Redis did not answer, or refused."""

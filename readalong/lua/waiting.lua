@@ -1,0 +1,31 @@
+-- Which of these jobs, which have begun, wait for a worker: theirs is dead, or has given them back.
+-- KEYS[3] workers (sorted set).
+-- ARGV[1] prefix of arq's in-progress keys, ARGV[2] prefix of signs of life, ARGV[3] prefix of the workers' channels,
+-- ARGV[4..] job ids.
+-- Returns {ms since the epoch, live workers, id, …}.
+local now = now_ms()
+local dead = {}
+local function is_dead(worker)
+  if dead[worker] == nil then dead[worker] = disconnected(ARGV[2] .. worker, ARGV[3] .. worker) end
+  return dead[worker]
+end
+
+local live = 0
+for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], ms(now), '+inf')) do
+  if not is_dead(worker) then live = live + 1 end
+end
+local found = { now, live }
+for i = 4, #ARGV do
+  local id = ARGV[i]
+  local at, taken = place(id)
+  local ends = tonumber(redis.call('ZSCORE', leases, id))
+  local waits = false -- of one that is not in the queue: it ends just now, or the sweep puts it back
+  if at and (not taken or not ends or ends < now) then
+    waits = true
+  elseif at then
+    local holder = redis.pcall('GET', ARGV[1] .. id)
+    waits = type(holder) == 'string' and is_dead(holder)
+  end
+  if waits then found[#found + 1] = id end
+end
+return found

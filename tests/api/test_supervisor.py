@@ -1,0 +1,114 @@
+"""A background task of an API process that ends takes the process with it: nothing serves on and is deaf."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from api.supervisor import Supervisor
+from readalong.log import Log
+from tests.api.helpers import Player
+from tests.api.serving import Stream, on_valkey
+from tests.support.processes import API_CODE, Process
+from tests.support.servers import free_port
+from tests.support.waiting import until
+
+#: What breaks each of them, in mid-life: as soon as somebody watches, except for the first connection.
+PLANTS = {
+    "hub comments": """
+from api.hub import Hub
+async def broken(self, seconds):
+    if self._feeds: raise RuntimeError("planted")
+Hub._beat_once = broken
+""",
+    "attendance": """
+from api.hub import Hub
+def broken(self):
+    if self._feeds: raise RuntimeError("planted")
+    return []
+Hub.attended = broken
+""",
+    "subscriber heartbeat": """
+import asyncio
+from api.subscriber import Subscriber
+async def broken(self):
+    while not self._wanted: await asyncio.sleep(0.01)
+    raise RuntimeError("planted")
+Subscriber._beat = broken
+""",
+    "subscriber": """
+from api.subscriber import Subscriber, Link
+wait = Link.open
+async def broken(connection, hear, lost):
+    link = await wait(connection, hear, lost)
+    async def never():
+        while not hear.__self__._wanted: await asyncio.sleep(0.01)
+        raise RuntimeError("planted")
+    link.lost.wait = never
+    return link
+Link.open = broken
+import asyncio
+""",
+}
+
+
+@asynccontextmanager
+async def broken_api(redis_url: str, plant: str, folder: Path) -> AsyncIterator[tuple[Process, int]]:
+    """An API process with this code before its own, and its port."""
+    port = free_port()
+    environment = {**os.environ, "READALONG_REDIS_URL": redis_url, "READALONG_HEARTBEAT": "0.3"}
+    process = Process("api", ["-c", plant + API_CODE, str(port)], environment, folder)
+    process.start(0)
+    try:
+        await asyncio.to_thread(process.line, "(startup complete)")
+        yield process, port
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize("task", PLANTS)
+@on_valkey
+async def test_a_dead_loop_ends_the_process_and_its_streams(
+    redis_url: str, log: Log, tmp_path: Path, task: str
+) -> None:
+    """With its traceback in the log, exit code 1, and streams that end as by SIGTERM: clients come back elsewhere."""
+    player = await Player.start(log)
+    async with AsyncExitStack() as stack:
+        process, port = await stack.enter_async_context(broken_api(redis_url, PLANTS[task], tmp_path))
+        stream = await stack.enter_async_context(await Stream.open(port, f"/v1/jobs/{player.job_id}/events"))
+        seen = await stream.rest()
+        assert [message.event for message in seen] == ["queued", "started"]
+        await until(lambda: process.code is not None, "its end")
+        assert process.code == 1
+        assert f"the task '{task}' has ended" in process.output
+        assert "RuntimeError: planted" in process.output
+
+
+async def test_a_stray_cancellation_is_a_death_and_an_orderly_one_is_none(caplog: pytest.LogCaptureFixture) -> None:
+    """A future that was cancelled elsewhere ends who awaits it, without a word of asyncio's."""
+    supervisor = Supervisor()
+    deaths: list[str] = []
+    supervisor.on_death = lambda: deaths.append(supervisor.dead)
+
+    async def awaits(future: asyncio.Future[None]) -> None:
+        await future
+
+    loop = asyncio.get_running_loop()
+    orderly, stray = loop.create_future(), loop.create_future()
+    stopped = asyncio.create_task(awaits(orderly), name="stopped")
+    struck = asyncio.create_task(awaits(stray), name="struck")
+    supervisor.watch(stopped, struck)
+    await asyncio.sleep(0)
+    stopped.cancel()
+    await asyncio.wait([stopped])
+    assert not deaths
+    stray.cancel()
+    await asyncio.wait([struck])
+    await asyncio.sleep(0)
+    assert deaths == ["struck"]
+    assert "the task 'struck' has ended" in caplog.text

@@ -1,0 +1,81 @@
+"""What an operator reads in a worker's log: one line for each end, and warnings for what went wrong."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import pytest
+
+from readalong.settings import Settings
+from tests.readalong.helpers import command
+from tests.support.waiting import until
+from tests.worker.helpers import House, demo_at, working
+
+
+def lines(caplog: pytest.LogCaptureFixture, word: str) -> list[tuple[int, str]]:
+    """Level and text of each line of ours that says so."""
+    found = [record for record in caplog.records if record.name.startswith("worker.") and word in record.getMessage()]
+    return [(record.levelno, re.sub(r"\d+\.\d s$", "N s", record.getMessage())) for record in found]
+
+
+async def test_each_end_is_one_line_with_its_attempt_tokens_and_time(
+    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A failure is a warning with its code, whoever ended the job; what came from outside cannot break a line."""
+    caplog.set_level(logging.INFO)
+    async with demo_at(monkeypatch), working(settings):
+        done = await house.submit("demo-fast", demo={"tokens": 7})
+        cut = await house.submit("demo-cut", rate=0, demo={"after": 3})
+        gone = await house.submit("demo-hang")
+        await house.has(gone, "started")
+        await house.redis.set(house.keys.cancel(gone), "me\nERROR forged")
+        lost = await house.write()
+        await house.log.claim(lost, b'{"id":"dead"}', "token")
+        await command(house.redis, "HSET", house.keys.job(lost), "on_worker_lost", "fail")
+        await house.queue.enqueue(lost, 0)
+        for job_id in (done, cut, gone, lost):
+            await house.ended(job_id)
+    assert lines(caplog, f"{done} done") == [(logging.INFO, f"job {done} done: attempt 1, 7 tokens, N s")]
+    assert lines(caplog, f"{cut} failed") == [
+        (
+            logging.WARNING,
+            f"job {cut} failed (model_cut: 'The model broke off: TransferEncodingError.'): attempt 1, 3 tokens, N s",
+        )
+    ]
+    assert lines(caplog, f"{gone} cancelled") == [
+        (logging.INFO, f"job {gone} cancelled (by 'me\\nERROR forged'): attempt 1, 0 tokens, N s")
+    ]
+    assert [level for level, _ in lines(caplog, lost)] == [logging.WARNING, logging.WARNING]
+    assert "worker_lost" in lines(caplog, f"{lost} failed")[0][1]
+
+
+async def test_what_is_taken_over_and_what_is_fenced_out_is_a_warning(
+    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    job_id = await house.submit("demo-endless", rate=300)
+    await house.log.claim(job_id, b'{"id":"dead"}', "token")
+    async with demo_at(monkeypatch), working(settings) as one:
+        await house.has(job_id, "content")
+        assert lines(caplog, "taken over") == [
+            (logging.WARNING, f"job {job_id} is taken over from a lost worker: attempt 2")
+        ]
+        await house.redis.set(house.keys.arq_in_progress(job_id), "somebody else", px=60_000)
+        await house.log.claim(job_id, b'{"id":"another"}', "newer")
+        await until(lambda: not one.runs)
+    fenced = lines(caplog, "fenced out") + lines(caplog, "has lost its lease")
+    assert [level for level, _ in fenced] == [logging.WARNING]
+
+
+async def test_a_worker_says_at_its_start_what_it_works_with(
+    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where its model and its Redis are, and no password."""
+    caplog.set_level(logging.INFO)
+    async with demo_at(monkeypatch) as demo:
+        monkeypatch.setenv("OPENAI_BASE_URL", demo.url.replace("//", "//user:sk-secret@"))
+        async with working(settings, "w7"):
+            await until(lambda: "ready" in caplog.text, "its first line")
+    at = demo.url.removeprefix("http://").removesuffix("/v1")
+    assert f"worker w7 ready: 100 slots, model demo at {at}, redis {settings.redis_url}, readalong " in caplog.text
+    assert "sk-secret" not in caplog.text

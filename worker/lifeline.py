@@ -1,0 +1,136 @@
+"""A subscription by which others see that this process lives: the kernel closes it as soon as the process is dead."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import Any, Final, NoReturn
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from readalong.connection import as_ours
+from readalong.link import Link, pack
+
+logger = logging.getLogger(__name__)
+
+#: Seconds before the next try to connect, the first and the longest. They must stay far below the time after which
+#: others take this worker for dead.
+_PAUSES: Final = (0.05, 0.4)
+#: Seconds that the first try may take: a SYN that is lost while Redis restarts is repeated only after one.
+_FIRST_TRY: Final = 0.5
+#: Seconds before the next try after Redis has refused the subscription.
+_REFUSED: Final = 10.0
+
+
+class Lifeline:
+    """Connected again as soon as it breaks. `changed` is set each time it does, and when it is there again."""
+
+    def __init__(self, redis: Redis, channel: str, patience: float) -> None:
+        """`patience` is seconds that Redis may take to connect, if it was slow before."""
+        #: The run id of the Redis at which it is subscribed; None while it is not, "" if Redis does not tell.
+        self.run: str | None = None
+        self.changed = asyncio.Event()
+        self._redis = redis
+        self._channel = channel
+        self._patience = patience
+        self._link: Link | None = None
+        self._connected_at = 0.0
+        self._complained = False
+
+    async def hold(self) -> NoReturn:
+        pause, limit = _PAUSES[0], min(_FIRST_TRY, self._patience)
+        while True:
+            try:
+                async with asyncio.timeout(limit):
+                    link, run = await self._connect()
+            except (RedisError, OSError) as error:
+                logger.debug("lifeline: %s", error)
+                limit = min(2 * limit, self._patience)
+                if isinstance(error, _Refused):
+                    self._complain(error)
+                    pause = _REFUSED
+            else:
+                pause, limit = _PAUSES[0], min(_FIRST_TRY, self._patience)
+                if not run:
+                    self._complain("Redis does not tell its run id (INFO server)")
+                await self._hold_until_lost(link, run)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause, _PAUSES[1])
+
+    def unseen(self, since: float) -> None:
+        """Redis counts no subscriber, by an answer to what was asked at `since`, by the loop's clock: a connection that
+        is older is half-open."""
+        if self._link is not None and self._connected_at < since:
+            self._link.abort()
+
+    async def _connect(self) -> tuple[Link, str]:
+        connection = self._redis.connection_pool.make_connection()
+        connection.retry = Retry(NoBackoff(), 0)  # redis-py's own pauses are longer
+        greeting = _Greeting()
+        link = await Link.open(connection, greeting.hear, greeting.lost)
+        try:
+            # Before the subscription: a connection that has one takes no INFO.
+            link.send(pack(("INFO", "server")))
+            link.send(pack(("SUBSCRIBE", self._channel)))
+            return link, await greeting.done
+        except BaseException:
+            link.leave()
+            raise
+
+    async def _hold_until_lost(self, link: Link, run: str) -> None:
+        self._link, self.run = link, run
+        self._connected_at = asyncio.get_running_loop().time()
+        self.changed.set()
+        try:
+            await link.lost.wait()
+        finally:
+            link.leave()
+            self._link = self.run = None
+            self.changed.set()
+
+    def _complain(self, why: object) -> None:
+        if not self._complained:
+            self._complained = True
+            logger.warning("%s: if this worker is killed, its jobs wait until its lease is over", why)
+
+
+class _Refused(RedisError):
+    """Redis does not allow the subscription."""
+
+
+class _Greeting:
+    """The answers to INFO and SUBSCRIBE. `done`: the run id of this Redis, "" if it does not tell."""
+
+    def __init__(self) -> None:
+        self.done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._run: str | None = None
+
+    def hear(self, answer: Any) -> None:
+        if self.done.done():  # a message on the channel means nothing
+            return
+        refused = isinstance(answer, RedisError) and as_ours(answer) is None
+        if isinstance(answer, Exception) and not refused:
+            self.done.set_exception(answer)  # Redis is busy with a script, for example: it is asked again
+        elif self._run is None:
+            self._run = "" if refused else _run_id(answer)
+        elif refused:
+            self.done.set_exception(_Refused(str(answer)))
+        else:
+            self.done.set_result(self._run)
+
+    def lost(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+def _run_id(info: Any) -> str:
+    if isinstance(info, bytes):
+        for line in info.split(b"\r\n"):
+            name, _, value = line.partition(b":")
+            if name == b"run_id":
+                return value.decode(errors="replace")
+    return ""
