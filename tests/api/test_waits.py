@@ -124,7 +124,7 @@ async def test_a_watcher_is_told_once_and_again_only_after_something_has_come(
                 assert await waiting_for(site, player.job_id) is None
                 await player.say()
                 [said] = await stream.some(1)
-                assert (said.event, said.id) == ("content", str(number))
+                assert (said.event, said.id) == ("content", f"{number}-first")
 
 
 async def test_a_queued_job_waits_for_a_worker_only_where_there_is_none(
