@@ -34,15 +34,14 @@ def _two_jobs(history: History) -> Iterator[Violation]:
     """One job for each tag and for each key, whether a reply named it or Redis has it."""
     jobs_of: dict[str, dict[str, Line]] = defaultdict(dict)
     for line in history.submits:
-        if line.record["job"] is not None and not (
-            line.record["job"] not in history.jobs and history.lost(line.record["job"])
-        ):
+        # Of one that was accepted while Redis lost what it was told the key may be lost, and not the job.
+        if line.record["job"] is not None and not history.lost(line.record["job"]):
             for name in (f"tag {line.record['tag']}", f"key {line.record['key']}"):
                 jobs_of[name].setdefault(line.record["job"], line)
     for job in history.jobs.values():
         if job.tag is None:
             yield Violation(Rule.BILL, job.id, "nobody submitted it", (job.line(),))
-        else:
+        elif not history.lost(job.id):
             jobs_of[f"tag {job.tag}"].setdefault(job.id, job.line())
     told: set[frozenset[str]] = set()
     for name, found in jobs_of.items():
