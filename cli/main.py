@@ -265,5 +265,5 @@ def _console() -> Any:
     """As wide as the terminal; in a pipe, which has no width, wide enough that nothing is cut."""
     from rich.console import Console  # noqa: PLC0415
 
-    wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200
+    wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 1000
     return Console(highlight=False, width=wide)

@@ -98,8 +98,8 @@ class Settings(BaseSettings):
     connect_timeout: PositiveSeconds = Field(default=5, description="Seconds to connect to the model.")
     first_token_timeout: Seconds = Field(
         default=600,
-        description="Seconds from the claim, or the model's last sign of life, to the first token, our retries "
-        "included, waits for a model that is away not; 0: no limit.",
+        description="Seconds without a sign of life before the first token, waits for an absent model apart; "
+        "0: no limit.",
     )
     gap_timeout: Seconds = Field(
         default=60, description="Seconds between two signs of life of a model that has begun; 0: no limit."
