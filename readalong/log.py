@@ -307,7 +307,7 @@ class Log:
     async def standings(self, job_ids: Sequence[str]) -> list[Standing | None]:
         """How many jobs stand, in one command; None for each that is gone."""
         answers = await self._run("standings", [self._keys.job(job_id) for job_id in job_ids])
-        return [standing(*answer) for answer in answers]
+        return [standing(answer) for answer in answers]
 
     async def compact(self, job_id: str, fence: Fence, first: int, events: Sequence[Event]) -> bool:
         """Stores an ended job's events from number `first` on in this form: all that its last attempt wrote, merged.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -67,6 +67,8 @@ class Record:
     on_worker_lost: str
     deadline: int | None
     cancel_on_disconnect: bool
+    #: Which claims wrote the numbers of its log (`Epochs`).
+    epochs: str = ""
     #: Milliseconds that it goes on without a watcher; None: as the settings say.
     disconnect_grace: int | None = None
 
@@ -76,22 +78,30 @@ class Record:
 
 
 class Standing(NamedTuple):
-    """What the sweep wants to know of a job. `deadline`: ms since the epoch. `known`: this version knows its schema."""
+    """What the sweep and a feed want to know of a job. `deadline`: ms since the epoch. `known`: this version knows its
+    schema. `last_seq`, `epochs`: which claims wrote the numbers up to where (`Epochs`)."""
 
     status: str
     attempt: int
     deadline: int | None
     known: bool
+    last_seq: int = 0
+    epochs: str = ""
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
 
 
-def standing(
-    status: bytes | None, attempt: bytes | None, deadline: bytes | None, schema: bytes | None
-) -> Standing | None:
-    """From these fields of a hash; None for one that is gone."""
+def standing(values: Sequence[bytes | None]) -> Standing | None:
+    """From what the script `standings` says of a hash; None for one that is gone."""
+    status, attempt, deadline, schema, last_seq, epochs = values
     if status is None:
         return None
     known = int(schema or 0) == SCHEMA
-    return Standing(status.decode(), int(attempt or 0), None if deadline is None else int(deadline), known)
+    due = None if deadline is None else int(deadline)
+    said = (epochs or b"").decode(errors="replace")
+    return Standing(status.decode(), int(attempt or 0), due, known, int(last_seq or 0), said)
 
 
 def parse(fields: Mapping[bytes, bytes] | Iterable[bytes]) -> Record | None:
@@ -138,6 +148,7 @@ def parse(fields: Mapping[bytes, bytes] | Iterable[bytes]) -> Record | None:
         on_worker_lost=fields.get(b"on_worker_lost", b"retry").decode(),
         deadline=number(b"deadline"),
         cancel_on_disconnect=fields.get(b"cancel_on_disconnect") == b"1",
+        epochs=fields.get(b"epochs", b"").decode(errors="replace"),
         disconnect_grace=number(b"disconnect_grace"),
     )
 

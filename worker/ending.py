@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from readalong.epochs import epoch_of
 from readalong.errors import ModelError
 from readalong.events import TEXT, TOOLS, Draft
 from readalong.fold import Transcript
@@ -82,6 +83,7 @@ class Ending:
                     retryable=True,
                 )
             )
+        fields["epoch"] = epoch_of(self._claim.token)  # no event before it says that another claim writes
         await self._write([], end, fields, self._meter.metrics(self._clock(), pieces, None))
 
     async def _write(self, drafts: list[Draft], end: str, fields: dict[str, Any], metrics: dict[str, Any]) -> None:

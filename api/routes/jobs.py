@@ -13,9 +13,9 @@ from starlette.responses import Response
 from api.body import read_json
 from api.chat_request import ChatRequest
 from api.event_stream import EventStream, come_back
-from api.feed import is_lost
 from api.formats.native import native
 from api.job_view import JobList, JobView, path_of, view
+from api.lost import is_lost
 from api.position import PARAMETERS, position_of
 from api.problems import responses
 from api.routes.route import Route, answer_heads
@@ -102,8 +102,8 @@ async def inspect_job(job_id: str, used: Used) -> Response:
     responses={
         200: {
             "description": "The job's events from the position on, up to its end, as server-sent events: `id` is the "
-            "number, `event` the type, `data` one line of JSON with the type in it. Comments keep the line open. With "
-            "`Accept: text/event-stream` also while Redis is away.",
+            "position after it, `event` the type, `data` one line of JSON with the type in it. Comments keep the line "
+            "open. With `Accept: text/event-stream` also while Redis is away.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
         204: {"description": "The job has ended and nothing follows the position."},

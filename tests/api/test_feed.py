@@ -217,7 +217,6 @@ async def test_what_the_channel_says_while_a_repair_reads_is_taken_once(
             feed.repair()
             await asked.wait()
             feed.take(first)
-            assert feed.newest == 5
             go_on.set()
             await until(lambda: feed.ended, "the rest")
         check_stream(await read_all(feed), 0, 8)

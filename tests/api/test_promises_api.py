@@ -10,7 +10,7 @@ from arq.connections import ArqRedis
 
 from readalong.log import Log
 from readalong.settings import Settings
-from tests.api.helpers import Player, check_stream
+from tests.api.helpers import Player, check_stream, number
 from tests.api.serving import Site, Stream, a_site, on_valkey, short_settings
 from tests.api.test_feed import calls
 from tests.api.test_hub import write_fast
@@ -24,13 +24,13 @@ pytestmark = on_valkey
 async def read_with_drops(sites: list[Site], player: Player, drops: int) -> list[Any]:
     """One reader who loses its connection so often, and comes back to another process with its position."""
     seen: list[Any] = []
-    for number in range(drops + 1):
+    for drop in range(drops + 1):
         position = seen[-1].id if seen else "0"
         path = f"/v1/jobs/{player.job_id}/events"
-        async with await sites[number % 2].open(path, headers=[f"Last-Event-ID: {position}"]) as stream:
+        async with await sites[drop % 2].open(path, headers=[f"Last-Event-ID: {position}"]) as stream:
             if stream.status == 204:
                 return seen
-            if number == drops:
+            if drop == drops:
                 return seen + await stream.rest()
             for _ in range(random.randint(1, 3)):
                 more = await stream.messages()
@@ -95,10 +95,10 @@ async def test_promise_6_no_watcher_can_hurt_anyone(redis_url: str, redis: ArqRe
         await player.finish()
         for stream, found in zip(sound, seen, strict=True):
             whole = [*found, *await stream.rest()]
-            assert [int(message.id) for message in whole] == list(range(1, player.last + 1))
+            assert [number(message) for message in whole] == list(range(1, player.last + 1))
         for stream in stuck:
             late = await stream.rest()
-            assert int(late[-1].id) == player.last
+            assert number(late[-1]) == player.last
             assert late[-1].event == "done"
             stream.vanish()
         for stream in sound:

@@ -73,8 +73,8 @@ def scripted_api() -> Iterator[ScriptedApi]:
             thread.join()
 
 
-def event(seq: int, kind: str, **fields: Any) -> bytes:
-    return frame(orjson.dumps({"type": kind, **fields}), event=kind, id=seq)
+def event(seq: int, kind: str, *, epoch: str = "", **fields: Any) -> bytes:
+    return frame(orjson.dumps({"type": kind, **fields}), event=kind, id=f"{seq}-{epoch}" if epoch else str(seq))
 
 
 def text(seq: int, content: str, **more: Any) -> bytes:

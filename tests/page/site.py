@@ -120,7 +120,7 @@ class Pen:
 
     def claim(self) -> Self:
         """Starts the next attempt, as another worker would after a loss."""
-        token = f"claim {self._attempt + 1} of {self.id}"
+        token = f"{self._attempt + 1}claim of {self.id}"
         self._site.run(self._site.queue.seize("pen", self.id))
         claim = self._site.run(self._site.log.claim(self.id, orjson.dumps(_WORKER), token))
         self._attempt, self._next = claim.attempt, claim.last_seq + 1

@@ -201,7 +201,7 @@ async def test_promise_7_nothing_hidden_a_job_is_inspected_and_cancelled_with_re
     assert (record["status"], record["attempt"], orjson.loads(record["request"])) == ("running", "1", {"messages": []})
     entries = ask("XRANGE", keys.events(job_id), "-", "+")
     assert [entry_id for entry_id, _ in entries] == ["1-0", "2-0"]
-    assert entries[1][1] == {"type": "started", "data": f'{{"attempt":1,"worker":{WORKER.decode()}}}'}
+    assert entries[1][1] == {"type": "started", "data": f'{{"attempt":1,"epoch":"first","worker":{WORKER.decode()}}}'}
     ask("SET", keys.cancel(job_id), "bob")
     assert (await log.append(job_id, 1, 3, content("a"))).flag == "bob"
 

@@ -76,7 +76,7 @@ async def test_claim_of_a_queued_job_starts_the_first_attempt(log: Log) -> None:
     assert record is not None
     assert (record.status, record.attempt, record.worker) == (Status.RUNNING, 1, orjson.loads(WORKER))
     assert record.started_at is not None
-    assert (await history(log, job_id))[1].fields() == {"attempt": 1, "worker": orjson.loads(WORKER)}
+    assert (await history(log, job_id))[1].fields() == {"attempt": 1, "epoch": "t", "worker": orjson.loads(WORKER)}
 
 
 async def test_the_wait_is_from_submit_by_the_clock_of_redis(log: Log, redis: ArqRedis) -> None:
@@ -133,7 +133,7 @@ async def test_claim_of_a_running_job_restarts_it_because_its_worker_is_lost(log
     event = (await history(log, job_id))[-1]
     assert (event.type, event.fields()) == (
         "restarted",
-        {"attempt": 2, "reason": "worker_lost", "worker": orjson.loads(OTHER_WORKER)},
+        {"attempt": 2, "reason": "worker_lost", "epoch": "second", "worker": orjson.loads(OTHER_WORKER)},
     )
     record = await log.record(job_id)
     assert record is not None

@@ -138,6 +138,16 @@ class RedisServer:
         with redis.Redis(port=self.port, decode_responses=True, socket_timeout=60) as client:
             return client.execute_command(*words)
 
+    def journal(self) -> Path:
+        """The append-only file that it writes to, and does not rewrite from here on. Cut short while the server is
+        down, it holds what it held at that length."""
+        self.settings["auto-aof-rewrite-percentage"] = "0"
+        self.command("CONFIG", "SET", "auto-aof-rewrite-percentage", 0)
+        deadline = time.monotonic() + _READY_WITHIN
+        while self.command("INFO", "persistence")["aof_rewrite_in_progress"] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return max((self.dir / "appendonlydir").glob("*.incr.aof"), key=lambda path: path.stat().st_mtime_ns)
+
     def __enter__(self) -> Self:
         return self
 
