@@ -102,14 +102,14 @@ async def test_a_cancel_whose_reply_is_lost_is_kept(stack: Stack) -> None:
 
 
 async def _cancel_and_lose_the_reply(redis: ArqRedis, settings: Settings, proxy: Proxy, job: Job) -> None:
-    now = await Index(redis, settings).now()
+    await Index(redis, settings).now()  # which connects
 
     def lost(_: bytes) -> bool:
         return False
 
     proxy.keeps = lost
     with pytest.raises(StoreUnavailable):
-        await Log(redis, settings).cancel(job.id, "lost", now)
+        await Log(redis, settings).cancel(job.id, "lost")
     proxy.keeps = None
     proxy.cut()
 

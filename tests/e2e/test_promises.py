@@ -10,6 +10,7 @@ from typing import Any
 
 import redis
 
+from readalong.keys import Keys
 from tests.e2e.jobs import Job, chat, paced, submit
 from tests.support.client import Response, Watcher
 from tests.support.history import assert_whole, faults_of_log, text
@@ -27,7 +28,7 @@ _PASSING = {
     "arq:in-progress:*",
 }
 #: Sorted sets that name jobs, and so live as long as any job does; the sweep trims them.
-INDEXES = {"readalong:jobs", "readalong:open", "arq:queue:readalong", "readalong:leases"}
+INDEXES = {"readalong:jobs", "readalong:open", "arq:queue:readalong", "readalong:leases", *Keys().by_state}
 
 
 async def test_promise_1_one_log_every_watcher_sees_each_event_once_in_order_up_to_one_end(stack: Stack) -> None:
@@ -171,10 +172,11 @@ async def test_promise_7_nothing_hidden_all_of_redis_is_text_and_has_an_end(stac
         "readalong:job:*:cancel",
         "readalong:job:*:events",
         "readalong:jobs",
+        "readalong:jobs:model:*",
         "readalong:leases",
         "readalong:open",
         "readalong:taken:*",
-    } | (_shapes(names) & _PASSING)
+    } | (_shapes(names) & {*_PASSING, *Keys().by_state})
     for name in names:
         assert name in INDEXES or stack.redis.command("PTTL", name) != -1, f"{name} lives for ever"
         assert dump[name].isprintable(), name
@@ -255,7 +257,9 @@ def _resumed(job: Job) -> bool:
 
 def _shape(name: str) -> str:
     name = re.sub(r"\{[^}]+\}", "*", name)
-    return re.sub(r"^(arq:(?:in-progress|job|retry)|readalong:(?:idempotency|taken|worker)):.+$", r"\1:*", name)
+    return re.sub(
+        r"^(arq:(?:in-progress|job|retry)|readalong:(?:idempotency|jobs:model|taken|worker)):.+$", r"\1:*", name
+    )
 
 
 def _shapes(names: list[str]) -> set[str]:

@@ -151,7 +151,7 @@ async def test_a_script_on_a_redis_that_is_full_is_unavailable_and_writes_nothin
     for call in (
         log.claim(waits, b"{}", "t"),
         log.append(runs, 1, 3, content("a")),
-        log.cancel(waits, "ann", 0),
+        log.cancel(waits, "ann"),
         log.finish(runs, 1, 3, end(), {}),
         Queue(client, settings).enqueue(waits, 0),
     ):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from arq.connections import ArqRedis
 from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
@@ -230,9 +231,10 @@ class LogMachine(RuleBasedStateMachine):
     @rule()
     def cancel(self) -> None:
         model = self.model
-        answer = self.run(self.logs.cancel(self.id, "ann", 0))
+        answer = self.run(self.logs.cancel(self.id, "ann"))
         if model.status not in ENDED and model.flag is None:
-            model.flag = '{"by":"ann","at":"1970-01-01T00:00:00.000Z"}'
+            model.flag = (self.run(self.redis.get(self.keys.cancel(self.id))) or b"").decode()
+            assert orjson.loads(model.flag)["by"] == "ann"
         if model.status == Status.QUEUED:
             self.cancelled_while_queued()
         assert answer == model.status

@@ -53,7 +53,7 @@ async def test_promise_1_one_log_tells_the_same_live_as_when_read(log: Log, redi
         await log.claim(job_id, WORKER, "t")
         for number in range(3, 30):
             await log.append(job_id, 1, number - number % 3, content("abc"[: number % 3 + 1]) * (number % 3 + 1))
-        await log.cancel(job_id, "ann", 0)
+        await log.cancel(job_id, "ann")
         last = (await log.read(job_id, 0, 1000))[-1].seq
         await log.finish(job_id, 1, last + 1, end("cancelled"), {})
         heard: list[Event] = []
@@ -93,7 +93,7 @@ async def test_promise_2_one_end_when_a_cancel_races_the_claim_of_a_queued_job(
     other = Log(client_of(settings, resources), settings)
     for _ in range(20):
         job_id = await queued(log)
-        claim, status = await asyncio.gather(other.claim(job_id, WORKER, "t"), log.cancel(job_id, "ann", 0))
+        claim, status = await asyncio.gather(other.claim(job_id, WORKER, "t"), log.cancel(job_id, "ann"))
         if claim.verdict == Verdict.RUN:
             assert status == Status.RUNNING
             await other.finish(job_id, 1, 3, end("cancelled"), {})
@@ -118,7 +118,7 @@ async def test_promise_2_one_end_and_nothing_after_it(kind: str, log: Log, redis
                         await log.finish(job_id, 1, first, end(other), {})
         with pytest.raises(Fenced):
             await log.append(job_id, 1, 4, content("x"))
-        await log.cancel(job_id, "ann", 0)
+        await log.cancel(job_id, "ann")
         await reclaim(log, job_id)
         await redis.publish(Keys().live(job_id), b"over")
         message = None
@@ -206,7 +206,12 @@ async def test_promise_3_one_step_survives_an_answer_that_is_lost(
     """The connection is cut after Redis has done the command and before the caller has the answer."""
     assert settings.redis_url.port is not None
     new = submission()
-    marks = {"submit": b"body_digest", "claim": b"$3\r\nrun\r\n", "append": b"$2\r\nok\r\n", "finish": b"$2\r\nok\r\n"}
+    marks = {
+        "submit": b":%d\r\n" % new.created_at,
+        "claim": b"$3\r\nrun\r\n",
+        "append": b"$2\r\nok\r\n",
+        "finish": b"$2\r\nok\r\n",
+    }
     lost = False
 
     def keeps(piece: bytes) -> bool:

@@ -27,7 +27,7 @@ SAID = HELLO.replace(b'"stop"', b"null")
 #: Each place in a run where it waits, in order; the model stays silent after its second piece if it is held there.
 STEPS = (
     *("claim", "call", "piece 0", "append 0", "piece 1", "append 1", "rest", "leave"),
-    *("finish", "compact", "close"),
+    *("finish", "compact", "refile"),
 )
 
 
@@ -169,8 +169,8 @@ class FakeIndex:
         self._gate = gate
         self.closed = False
 
-    async def close(self, *job_ids: str) -> None:
-        await self._gate.step("close")
+    async def refile(self, *job_ids: str) -> None:
+        await self._gate.step("refile")
         self.closed = True
 
 
@@ -238,7 +238,7 @@ async def test_a_run_that_is_cancelled_from_outside_leaves_nothing(step: str, *,
     stage.task.cancel()
     assert await stage.outcome() == "cancelled"
     stage.check_empty()
-    assert stage.log.end == ("done" if step in ("compact", "close") else None)
+    assert stage.log.end == ("done" if step in ("compact", "refile") else None)
 
 
 STREAMING = ("call", "piece 0", "append 0", "piece 1", "append 1")
@@ -322,7 +322,7 @@ async def test_an_order_to_stop_that_comes_after_the_finish_reason_ends_the_job_
     stage.check_empty()
 
 
-@pytest.mark.parametrize("step", ["rest", "leave", "finish", "compact", "close"])
+@pytest.mark.parametrize("step", ["rest", "leave", "finish", "compact", "refile"])
 async def test_an_order_to_stop_that_comes_when_all_is_said_changes_nothing(step: str) -> None:
     stage = Stage(step)
     await stage.held()

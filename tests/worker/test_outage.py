@@ -136,7 +136,7 @@ async def test_an_idle_worker_hears_of_jobs_and_cancels_after_an_outage(
         return bool((await house.redis.pubsub_numsub(house.keys.control))[0][1])
 
     await until(listens)
-    await house.log.cancel(job_id, "client", 0)
+    await house.log.cancel(job_id, "client")
     assert (await house.ended(job_id))[-1].type == "cancelled"
 
 
@@ -190,4 +190,4 @@ async def test_a_job_is_handed_over_for_its_own_reason_though_redis_is_away_just
     assert next(event.fields()["reason"] for event in events if event.type == "restarted") == reason
     lost = await command(house.redis, "HGET", house.keys.job(job_id), "lost")
     assert lost == (b"1" if reason == "model_cut" else b"0")
-    await house.log.cancel(job_id, "test", 0)
+    await house.log.cancel(job_id, "test")

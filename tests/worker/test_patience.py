@@ -137,7 +137,7 @@ async def test_a_cancel_is_obeyed_while_a_job_waits_for_its_model(house: House, 
     async with working(patient(house)) as one:
         job_id = await house.submit()
         await house.has(job_id, "waiting")
-        await house.log.cancel(job_id, "me", 0)
+        await house.log.cancel(job_id, "me")
         assert types(await house.ended(job_id)) == [*AWAY, "cancelled"]
         assert not one.runs
 

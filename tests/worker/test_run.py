@@ -11,7 +11,7 @@ import pytest
 from demomodel import text_for
 from readalong.events import Event, merge
 from readalong.settings import Settings
-from tests.readalong.helpers import types
+from tests.readalong.helpers import command, types
 from tests.worker.helpers import House, demo_at, settings_for, text_of, working
 
 TOOLS = [
@@ -57,7 +57,7 @@ async def run(
     async with demo_at(monkeypatch) as demo, working(settings):
         job_id = await house.submit(model, rate=rate, **given)
         events = await house.ended(job_id)
-        body = orjson.loads((await house.record(job_id)).request)
+        body = orjson.loads(await command(house.redis, "HGET", house.keys.job(job_id), "request"))
         return Ran(job_id, body, events, await demo.left_alone())
 
 

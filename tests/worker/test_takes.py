@@ -77,7 +77,7 @@ async def test_a_worker_that_was_paused_between_take_and_claim_does_not_fence_ou
                 gone_on.set()
                 await until(lambda: "its lease was lost before it was claimed" in caplog.text, "the worker to notice")
                 await house.has(job_id, "content", 30)
-                await house.log.cancel(job_id, "test", 0)
+                await house.log.cancel(job_id, "test")
                 events = await house.ended(job_id)
         assert (events[-1].type, types(events).count("restarted")) == ("cancelled", 0)
         assert len(await demo.bodies()) == 1

@@ -85,7 +85,7 @@ async def test_a_job_whose_deadline_passes_while_it_waits_for_a_slot_calls_no_mo
         await house.queue.enqueue(waits, 0)
         events = await house.ended(waits)
         assert (types(events), failure(events)[1]) == (["queued", "failed"], "deadline_exceeded")
-        await house.log.cancel(runs, "test", 0)
+        await house.log.cancel(runs, "test")
         assert (await house.ended(runs))[-1].type == "cancelled"
         assert len(await demo.bodies()) == 1
 
@@ -119,7 +119,7 @@ async def test_a_begun_job_that_waits_for_a_slot_ends_at_its_deadline_or_its_can
             assert failure(events) == ("failed", "deadline_exceeded")
         assert list(one.runs) == [runs]
         assert (await house.record(runs)).attempt == 1
-        await house.log.cancel(runs, "test", 0)
+        await house.log.cancel(runs, "test")
         assert (await house.ended(runs))[-1].type == "cancelled"
         assert len(await demo.bodies()) == 1
 
