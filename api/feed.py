@@ -241,8 +241,8 @@ class Feed:
                 try:
                     await self._mend()
                 except (BrokenJob, JobNotFound) as error:
-                    # Redis came back without it, or its log has a hole: its watchers would wait for ever.
-                    logger.warning("Redis has lost job %s, or its end; its streams end: %s", self.job_id, error)
+                    # Redis came back without it, its log has a hole, or a person broke it: its watchers would wait.
+                    logger.warning("%s; the streams of job %s end", error, self.job_id)
                     self._on_gone(self)
                     return
                 except StoreUnavailable as error:

@@ -364,7 +364,7 @@ async def test_a_log_that_somebody_broke_ends_its_streams_alone(
         await redis.publish(settings.keys.live(broken.job_id), b'{"id":9,"type":"content","content":"a gap"}')
         await ended
         assert (victim.complete, victim.ended) == (True, False)
-        assert f"job {broken.job_id}: its log cannot be read" in caplog.text
+        assert f"job {broken.job_id} cannot be read" in caplog.text
         await sound.finish()
         await watching
         check_stream(other.seen, 0, sound.last)
