@@ -3,9 +3,8 @@
 The order is: subscribe, then read the log, then take live events. What the channel repeats is skipped by its number;
 what it lost shows as a gap and is read from the log.
 
-The log may become another one: Redis may lose its newest events, and another claim write others with their numbers. So
-each read comes with the word of which claims wrote the log (`Epochs`), and until that word is there the channel is not
-believed after anything that speaks against it (docs/decisions/0010-positions-with-an-epoch.md).
+Redis may lose the newest events, and another claim write others with their numbers. So each read tells which claims
+wrote the log, too, and the channel waits for that where in doubt (docs/decisions/0010-positions-with-an-epoch.md).
 """
 
 from __future__ import annotations
@@ -51,6 +50,7 @@ class Feed:
         """`on_gone(feed)` is called when a repair finds that the job is erased, or that Redis has lost it."""
         self.job_id = job_id
         self.watchers: set[Watcher] = set()
+        self.settling = 0  # those who are about to watch
         #: The job is erased, or the process stops: nothing more will come.
         self.closed = False
         #: The job ends when nobody watches it.
@@ -105,8 +105,7 @@ class Feed:
         if self._window.newest < last_seq and await is_lost(self._log, self.job_id):
             raise JobNotFound(f"job {self.job_id} is gone from Redis")
         self._started = True
-        # The channel spoke meanwhile. Not read before we begin: a fast job speaks during each read, for ever.
-        if self._unsure:
+        if self._unsure:  # not before we begin: a fast job speaks during each read, for ever
             self._doubt()
         self._take_held()
 
@@ -127,10 +126,14 @@ class Feed:
             return
         self._asked = True
         self.repair()
-        while (repairing := self._repairing) is not None:
-            _, late = await asyncio.wait([repairing], timeout=_PATIENCE)
-            if late:
-                raise StoreUnavailable("Redis does not say which log this position is of.", retry_after=1)
+        self.settling += 1
+        try:
+            while (repairing := self._repairing) is not None:
+                _, late = await asyncio.wait([repairing], timeout=_PATIENCE)
+                if late:
+                    raise StoreUnavailable("Redis does not say which log this position is of.", retry_after=1)
+        finally:
+            self.settling -= 1
 
     def take(self, events: list[Event]) -> None:
         """Takes in what the channel said."""
@@ -329,9 +332,9 @@ class Feed:
                 # Of those who wait with numbers beyond the log some may wait for a claim that is lost.
                 self._lose(newest + 1, ahead=epochs.newest)
             return True
-        begun = await self._read_begun(epochs, standing.last_seq)
-        logger.warning("Redis has lost events of job %s, from number %d on", self.job_id, parting)
         last = standing.last_seq
+        begun = await self._read_begun(epochs, last)
+        logger.warning("Redis has lost events of job %s, from number %d on", self.job_id, parting)
         self._begin(epochs, max(min(begun.seq, last - 1), last - _REACH, 0))
         self._restart_with(begun)
         self._pages.clear()

@@ -432,3 +432,24 @@ async def test_whatever_redis_forgets_each_watcher_sees_one_log_at_a_time(
         await last.finish()
         for seen in await asyncio.gather(*following):
             check(seen, Position(0), f"{last.written}-last")
+
+
+async def test_a_feed_stays_while_a_watcher_waits_for_redis_to_say_which_log_it_has(
+    settings: Settings, log: Log, redis: ArqRedis, redis_server: RedisServer
+) -> None:
+    """Longer than a feed lingers without a watcher: it would be told that its job is gone."""
+    job_id, _ = await job(log, redis, settings)
+    one = await Worker.claims(log, job_id, "aaa")
+    await one.finish()
+    async with Proxy(redis_server.port) as proxy, a_hub(short_settings(proxy.url, feed_linger=0.05)) as hub:
+        feed = await hub.feed(job_id, 0)
+        proxy.refusing = True
+        proxy.cut()
+        watching = asyncio.create_task(watch(hub, job_id, "2-bbb"))
+        await until(lambda: feed.settling, "the watcher")
+        hub.left(feed)
+        tries = proxy.accepted
+        await until(lambda: proxy.accepted > tries + 3, "some tries")
+        await until(lambda: not hub._timers, "the end of its linger")
+        proxy.refusing = False
+        assert told(await watching) == ["2-aaa"]
