@@ -24,7 +24,7 @@ from api.runs import Batch, Runs
 from api.watcher import LOST, Watcher
 from api.window import Window
 from readalong.epochs import BEGINS, Epochs, named
-from readalong.errors import JobNotFound, StoreUnavailable
+from readalong.errors import BrokenJob, JobNotFound, StoreUnavailable
 from readalong.events import SPAN, TERMINAL, Event
 from readalong.log import Log
 from readalong.record import Standing
@@ -243,9 +243,9 @@ class Feed:
                 self._unsure = False
                 try:
                     await self._mend()
-                except JobNotFound:
-                    # Redis came back without it, or its log has a hole: its watchers would wait for ever.
-                    logger.warning("Redis has lost job %s, or its end; its streams end", self.job_id)
+                except (BrokenJob, JobNotFound) as error:
+                    # Redis came back without it, its log has a hole, or a person broke it: its watchers would wait.
+                    logger.warning("%s; the streams of job %s end", error, self.job_id)
                     self._on_gone(self)
                     return
                 except StoreUnavailable as error:
@@ -306,6 +306,8 @@ class Feed:
         [standing] = await self._log.standings([self.job_id])
         if standing is None:
             raise JobNotFound(f"job {self.job_id} is gone from Redis")
+        if standing.broken:
+            raise BrokenJob(f"What Redis holds of job {self.job_id} cannot be read.")
         return standing
 
     async def _read_page(self, after: int) -> Runs:

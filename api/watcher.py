@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from api.formats import Format
 from api.line import Line
 from api.runs import Batch
-from readalong.errors import JobNotFound, StoreUnavailable
+from readalong.errors import BrokenJob, JobNotFound, StoreUnavailable
 from readalong.sse import CONTENT_TYPE, HEARTBEAT
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ class Watcher:
         # One that is cancelled waited for a page of a feed that is closed by now, or its client is gone.
         if not task.cancelled() and (error := task.exception()) is not None:
             # The client comes back with its position and finds what it misses in the log.
-            if not isinstance(error, TimeoutError | StoreUnavailable | JobNotFound):
+            if not isinstance(error, TimeoutError | StoreUnavailable | JobNotFound | BrokenJob):
                 logger.error("a watcher broke", exc_info=error)
             self._give_up()
             return

@@ -21,7 +21,8 @@ if ENDED[status] then return { 'ended' } end
 if fields[9] ~= ARGV[5] then return { 'unknown' } end
 local model, request = fields[10], fields[11]
 
-local flag = redis.call('GET', cancel)
+local flag = redis.pcall('GET', cancel)
+if type(flag) == 'table' then flag = false end -- somebody put there what is no flag
 local now = now_ms()
 local waited = now - tonumber(fields[5])
 local deadline = tonumber(fields[13])

@@ -257,7 +257,7 @@ async def test_an_end_by_a_claim_that_says_nothing_else_is_told_to_who_has_seen_
     await one.say(2)
     await forgetful.forget()
     if cancelled:
-        await log.cancel(job_id, "ann", 0)
+        await log.cancel(job_id, "ann")
     else:
         await command(redis, "HSET", settings.keys.job(job_id), "max_attempts", "1")
     claim = await log.claim(job_id, WORKER, "bbb")
@@ -285,7 +285,7 @@ async def test_a_job_that_is_cancelled_while_redis_has_lost_its_claim_has_an_end
     async with a_hub(settings) as hub:
         watching = asyncio.create_task(watch(hub, job_id, "4-aaa"))
         await until(lambda: "watchers=1" in repr(hub), "the watcher")
-        await log.cancel(job_id, "ann", 0)
+        await log.cancel(job_id, "ann")
         for seen in (await watching, await watch(hub, job_id, "2-aaa")):
             assert [(message.id, message.event) for message in seen] == [("1", "restarted"), ("2-0", "cancelled")]
             assert orjson.loads(seen[0].data)["attempt"] == 0

@@ -173,6 +173,7 @@ def check_padded(messages: list[Any], last: int) -> None:
     assert messages[-1].event == "done"
 
 
+@pytest.mark.slow
 async def test_clients_that_stop_reading_keep_nothing_ready_to_be_written(settings: Settings, log: Log) -> None:
     """They stand at as many positions: what is ready for one is for him alone, up to 64 KB and once more as a chunk."""
     player = await Player.start(log)
@@ -199,13 +200,13 @@ async def test_a_client_that_reads_nothing_for_the_send_time_out_is_dropped_and_
 ) -> None:
     """Without it a vanished phone would hold its socket for hours."""
     player = await Player.start(log)
-    async with a_site(short_settings(redis_url, send_timeout=0.3)) as site:
+    async with a_site(short_settings(redis_url, send_timeout=1)) as site:
         path = f"/v1/jobs/{player.job_id}/events"
         async with await site.open(path, receive_buffer=4096) as slow:
             await until(lambda: "watchers=1 " in repr(site.hub), "it watches")
-            while "watchers=1 " in repr(site.hub):
-                await player.say(10, pad="x" * 20_000)
-            assert player.last < 2000
+            async with asyncio.timeout(WITHIN):
+                while "watchers=1 " in repr(site.hub):
+                    await player.say(10, pad="x" * 20_000)
             seen = []
             with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):  # noqa: PT012  # whichever read it is
                 while (more := await slow.messages()) is not None:

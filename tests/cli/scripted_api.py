@@ -102,7 +102,7 @@ def stream(*frames: bytes, drop: bool = False, hold: threading.Event | None = No
         for piece in frames:
             handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
         if hold is not None:
-            hold.wait(30)
+            hold.wait(200)
         if not drop:
             handler.wfile.write(b"0\r\n\r\n")
 

@@ -278,7 +278,7 @@ def test_ctrl_c_ends_the_watching_and_never_the_job(api: ScriptedApi) -> None:
             assert process.stdout is not None
             assert process.stdout.read(6) == b"so far"
             process.send_signal(signal.SIGINT)
-            _, notes = process.communicate(timeout=20)
+            _, notes = process.communicate(timeout=120)
         finally:
             hold.set()
             process.kill()

@@ -82,7 +82,7 @@ async def test_a_redis_that_is_paused_in_mid_stream_harms_neither_job_nor_watche
 async def test_a_redis_that_was_away_for_longer_than_the_lease_costs_a_job_one_attempt_at_most(stack: Stack) -> None:
     """Another worker may take it before its holder has renewed the lease; it has one end all the same, and no gap."""
     job, watcher = await watched(stack)
-    stack.redis.command("CLIENT", "PAUSE", 2500, "ALL")
+    stack.redis.command("CLIENT", "PAUSE", 5500, "ALL")
     shown = await job.ended()
     log = stack.log_of(job.id)
     assert_whole(log, (await watcher).history)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.page.browser import Browser
 from tests.page.reader import ENTER, answer, ask, job_of
 from tests.page.site import Site
+
+pytestmark = pytest.mark.slow
 
 #: Counts the EventSources that are made, and their answers; the first one goes where `instead` says.
 _COUNT = """
