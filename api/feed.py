@@ -37,8 +37,7 @@ _REACH: Final = 8 * SPAN
 AT_ONCE: Final = 64
 #: Messages of the channel that are kept while the log is read.
 _HELD: Final = 1024
-#: Seconds that a watcher waits for Redis to say whether its position is one of the present log.
-_PATIENCE: Final = 5.0
+_PATIENCE: Final = 5.0  # seconds that a watcher waits for Redis to say which log its position is of
 #: Events that may name another epoch.
 _MARKS: Final = BEGINS | TERMINAL
 
@@ -294,8 +293,8 @@ class Feed:
 
     async def _read(self, after: int) -> tuple[list[Event], Standing]:
         """The events after this position, and after that how the job stands: if they are another claim's, it tells."""
-        reading = self._log.read_merged(self.job_id, after, SPAN)
-        events, standing = await asyncio.gather(reading, self._standing(), return_exceptions=True)
+        calls = self._log.read_merged(self.job_id, after, SPAN), self._standing()
+        events, standing = await asyncio.gather(*calls, return_exceptions=True)
         if isinstance(events, BaseException):
             raise events
         if isinstance(standing, BaseException):
@@ -356,8 +355,7 @@ class Feed:
             watcher.lose(parting, ahead=ahead)
 
     def _restart_with(self, begun: Event) -> None:
-        self._begun = begun
-        self._told.clear()
+        self._begun, self._told = begun, {}
 
     async def _read_begun(self, epochs: Epochs, newest: int) -> Event:
         """The event that began the present attempt, up to number `newest`; `queued` if there is none.
@@ -377,7 +375,7 @@ class Feed:
         if found is None:
             begun = self._begun or Event(1, "queued", b"{}")
             fields = begun.fields() if begun.type in BEGINS else {"attempt": 0, "worker": None}
-            data = orjson.dumps({**fields, "reason": "log_lost"})
+            data = orjson.dumps(fields | {"reason": "log_lost"})
             found = Batch(wire(begun._replace(type="restarted", data=data)), begun.seq, False)
             self._told[wire] = found
         return found
