@@ -43,7 +43,7 @@ async def serve(
     handle_signals: bool = True,
     journal: Journal | None = None,
 ) -> None:
-    """Serve until cancelled, or until SIGTERM or SIGINT if `handle_signals` and this is the main thread.
+    """Serve until cancelled, or until SIGTERM, SIGINT or SIGHUP if `handle_signals` and this is the main thread.
 
     `on_ready` is called with the base URL, `http://HOST:PORT/v1`, once connections are accepted; port 0 takes
     a free one. `journal`: where requests and the ends of streams are written down. Open streams are cut at the
@@ -53,7 +53,7 @@ async def serve(
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    signals = (signal.SIGTERM, signal.SIGINT) if handle_signals and _in_main_thread() else ()
+    signals = _ending_signals() if handle_signals and _in_main_thread() else ()
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port, backlog=1024).start()
@@ -66,6 +66,12 @@ async def serve(
         for number in signals:
             loop.remove_signal_handler(number)
         await runner.cleanup()
+
+
+def _ending_signals() -> tuple[signal.Signals, ...]:
+    """SIGHUP, of a terminal that is closed, too, unless this process was started to outlive its terminal."""
+    asked = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    return asked if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else asked[:2]
 
 
 def _in_main_thread() -> bool:
