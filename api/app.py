@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from api import problems
-from api.chat_request import Function, Message, Tool
+from api.prefix import Prefix
 from api.problems import Problem
 from api.routes import chat, health, jobs
 from api.services import Services
@@ -57,13 +58,24 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url="/docs",
         redoc_url=None,
     )
+    if settings.root_path:
+        app.root_path = settings.root_path
+        app.add_middleware(Prefix, root_path=settings.root_path)
     problems.install(app)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=("GET", "HEAD", "POST", "DELETE"),
+            allow_headers=("Content-Encoding", "Idempotency-Key", "Last-Event-ID"),
+            expose_headers=("Location", "Retry-After", "X-Job-Id"),
+        )
     app.include_router(jobs.router)
     app.include_router(chat.router)
     app.include_router(health.router)
     app.mount("/page", _Fresh(directory=_PAGE), name="page")
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def index() -> Response:
         """The page."""
         return FileResponse(_PAGE / "index.html", headers={"cache-control": "no-cache"})
@@ -80,8 +92,7 @@ def _describe(app: FastAPI) -> None:
         if app.openapi_schema is None:
             schema = generate()
             schemas = schema["components"]["schemas"]
-            for model in (Problem, Message, Tool, Function):
-                schemas[model.__name__] = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas[Problem.__name__] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         return app.openapi_schema or generate()
 
     app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI documents

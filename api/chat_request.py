@@ -1,4 +1,4 @@
-"""What a client may send: OpenAI's chat parameters, checked as far as a model would refuse them, and anything else."""
+"""What a client may send: what this server itself needs is checked; the model judges all the rest."""
 
 from __future__ import annotations
 
@@ -17,56 +17,25 @@ from pydantic import (
 )
 
 from readalong.errors import InvalidRequest
+from readalong.terms import LONGEST_GRACE
 
 Number = StrictFloat | StrictInt
-Penalty = Annotated[Number, Field(ge=-2, le=2)]
-Count = Annotated[StrictInt, Field(ge=1)]
-
-
-class Message(BaseModel):
-    """One message; fields besides these pass through."""
-
-    model_config = ConfigDict(extra="allow")
-
-    role: Literal["developer", "system", "user", "assistant", "tool", "function"]
-    content: StrictStr | list[dict[str, JsonValue]] | None = None
-
-
-class Tool(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-    type: StrictStr
-
-
-class Function(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-    name: Annotated[StrictStr, Field(min_length=1)]
 
 
 class ChatRequest(BaseModel):
-    """The body of `POST /v1/jobs` and `POST /chat/stream`; parameters besides these pass through to the model."""
+    """The body of `POST /v1/jobs` and `POST /chat/stream`: OpenAI's chat parameters. Those that are not listed here,
+    and what is in a message, pass through to the model, which knows better what it takes."""
 
     model_config = ConfigDict(extra="allow")
 
-    messages: Annotated[list[Message], Field(min_length=1, description="The conversation so far.")]
+    messages: Annotated[
+        list[dict[str, JsonValue]], Field(min_length=1, description="The conversation so far, as the model wants it.")
+    ]
     model: Annotated[StrictStr, Field(min_length=1, max_length=256)] | None = Field(
         None, description="The model; the server's default if left out."
     )
     metadata: dict[str, JsonValue] | None = Field(None, description="Yours; comes back with the job.")
-    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
-    n: Annotated[StrictInt, Field(ge=1, le=128)] | None = None
-    max_tokens: Count | None = None
-    max_completion_tokens: Count | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    seed: StrictInt | None = None
-    stop: StrictStr | list[StrictStr] | None = None
-    logprobs: StrictBool | None = None
-    top_logprobs: Annotated[StrictInt, Field(ge=0, le=20)] | None = None
-    tools: list[Tool] | None = None
-    functions: list[Function] | None = None
+    n: Annotated[StrictInt, Field(ge=1)] | None = Field(None, description="Choices that the model makes.")
     stream_options: dict[str, JsonValue] | None = None
     on_worker_lost: Literal["retry", "fail"] | None = Field(
         None, description="If its worker is lost: start a new attempt, or end the job. The model does not get this."
@@ -74,8 +43,10 @@ class ChatRequest(BaseModel):
     deadline: Annotated[Number, Field(gt=0, le=31_536_000)] | None = Field(
         None, description="Seconds from now in which the job must have ended. The model does not get this."
     )
-    cancel_on_disconnect: StrictBool | None = Field(
-        None, description="Cancel the job when its last watcher is gone for a while. The model does not get this."
+    cancel_on_disconnect: StrictBool | Annotated[Number, Field(ge=0, le=LONGEST_GRACE)] | None = Field(
+        None,
+        description="Cancel the job when its last watcher has been gone for so many seconds; 0: at once; true: for the "
+        "server's own grace. The model does not get this.",
     )
     stream: StrictBool | None = Field(None, description="Means nothing here: a job is always streamed.")
 
@@ -92,4 +63,4 @@ def check(body: dict[str, Any]) -> ChatRequest:
 
 def _is_branch(part: int | str) -> bool:
     """Whether pydantic means a member of a union, not a field."""
-    return isinstance(part, str) and (part in ("str", "float", "int") or part.startswith(("list[", "constrained")))
+    return isinstance(part, str) and (part in ("bool", "float", "int") or part.startswith(("list[", "constrained")))

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from api.feed import Feed
 from api.formats import Format
 from api.hub import Hub
-from api.watcher import Watcher
+from api.line import Line
+from api.position import LARGEST
+from api.watcher import HEADERS, Watcher
+
+#: Milliseconds after which a browser whose stream has ended comes back.
+RETRY: Final = 1000
 
 
 class EventStream(Response):
@@ -25,10 +32,59 @@ class EventStream(Response):
         *,
         send_timeout: float,
         headers: dict[str, str] | None = None,
+        opening: bytes = b"",
+        watcher: type[Watcher] = Watcher,
     ) -> None:
+        """`opening`: what comes before the first event."""
         super().__init__()
         self._extra = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
-        self._watcher = Watcher(feed, wire, position, send_timeout, hub.left)
+        self._hub = hub
+        self._feed = feed
+        self._opening = opening
+        self._watcher = watcher(feed, wire, position, send_timeout, hub.left)
+
+    @classmethod
+    async def open(
+        cls, hub: Hub, job_id: str, wire: Format, position: int | None, *, send_timeout: float
+    ) -> EventStream | None:
+        """The stream of a job; `position` None: from now on. None if nothing follows the position.
+
+        Raises JobNotFound, UnknownSchema, StoreUnavailable, Stopping.
+        """
+        feed = await hub.feed(job_id, LARGEST if position is None else position)
+        start = feed.newest if position is None else position
+        if feed.over_at(start):
+            hub.left(feed)
+            return None
+        # An id without data is no event, but EventSource keeps it: it comes back to where it began.
+        opening = b"id: %d\n\n" % start if position is None else b""
+        return cls(hub, feed, wire, start, send_timeout=send_timeout, opening=opening)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._watcher.run(scope, receive, send, self._extra)
+        self._hub.arrives(self._feed)
+        await self._watcher.run(scope, receive, send, self._extra, self._opening)
+
+    def go_on(self, line: Line) -> None:
+        """Takes over a connection whose head is written."""
+        self._hub.arrives(self._feed)
+        self._watcher.join(line, self._opening)
+
+    def head(self) -> Response:
+        """The answer to HEAD; nobody watches."""
+        self._hub.left(self._feed)
+        return StreamHead()
+
+
+class StreamHead(Response):
+    """The head of a stream. As the whole answer, it has the client come back later."""
+
+    def __init__(self, body: bytes = b"") -> None:
+        super().__init__(body)
+        self.raw_headers = [*HEADERS]
+        if body:
+            self.raw_headers.append((b"content-length", b"%d" % len(body)))
+
+
+def come_back(seconds: float) -> Response:
+    """A stream without an event, after whose end EventSource comes back. A 503 it would take for the last word."""
+    return StreamHead(b"retry: %d\n\n" % int(seconds * 1000))

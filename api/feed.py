@@ -46,6 +46,8 @@ class Feed:
         self.closed = False
         #: The job ends when nobody watches it.
         self.cancel_on_disconnect = False
+        #: Its own grace, in milliseconds, or None.
+        self.grace: int | None = None
         #: What those watchers are told that have all that is in the log.
         self.notice: Notice | None = None
         self._log = log

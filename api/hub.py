@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable
 from typing import Any, Final
 
 from arq.connections import ArqRedis
 
 from api.feed import AT_ONCE, Feed
+from api.pending import Pending
 from api.subscriber import Subscriber
 from readalong.connection import translated
 from readalong.errors import JobNotFound, Stopping
@@ -40,6 +42,11 @@ class Hub:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._beats: asyncio.Task[None] | None = None
         self._closed = False
+        #: Called when the first watcher of a job that ends with its watchers comes, and when the last one has left.
+        self.on_arrival: Callable[[Feed], None] = _nothing
+        self.on_departure: Callable[[Feed], None] = _nothing
+        #: Streams that wait for Redis.
+        self.pending = Pending(redis, settings.heartbeat)
         self._subscriber = Subscriber(
             redis,
             settings.keys.heartbeat(secrets.token_hex(8)),
@@ -93,17 +100,21 @@ class Hub:
             raise JobNotFound(f"Job {job_id} is erased.")
         return feed
 
+    def arrives(self, feed: Feed) -> None:
+        """A watcher is about to come."""
+        if feed.cancel_on_disconnect and not feed.watchers:
+            self.on_arrival(feed)
+
     def left(self, feed: Feed) -> None:
         """A watcher is gone; a feed without any ends after a short while, so that a reconnection costs nothing."""
+        # A process that stops has sent its clients away: they come to another one, and have not left the job.
+        if feed.cancel_on_disconnect and not (feed.watchers or feed.ended or self._closed):
+            self.on_departure(feed)
         self._end_later(feed, self._linger)
 
-    def attended(self) -> list[str]:
-        """The jobs that end when nobody watches them and that somebody watches here."""
-        return [
-            feed.job_id
-            for feed in self._feeds.values()
-            if feed.cancel_on_disconnect and feed.watchers and not feed.ended
-        ]
+    def attended(self) -> list[Feed]:
+        """The feeds of jobs that end when nobody watches them and that have watchers here."""
+        return [feed for feed in self._feeds.values() if feed.cancel_on_disconnect and feed.watchers and not feed.ended]
 
     def watched(self) -> list[Feed]:
         """The feeds of jobs that have not ended and that somebody watches here."""
@@ -119,6 +130,7 @@ class Hub:
     async def close(self) -> None:
         """Ends all streams, without terminal events."""
         self._closed = True
+        await self.pending.close()
         for timer in self._timers.values():
             timer.cancel()
         for feed in list(self._feeds.values()):
@@ -147,6 +159,7 @@ class Hub:
             if record is None:
                 raise JobNotFound(f"There is no job {job_id}.")
             feed.cancel_on_disconnect = record.cancel_on_disconnect
+            feed.grace = record.disconnect_grace
             if not record.ended:  # else only an erase can come, which need not be waited for
                 # First the subscription, then the log: the other way round loses what comes between.
                 await subscribing
@@ -219,3 +232,7 @@ class Hub:
 
     def _channel(self, job_id: str) -> bytes:
         return self._keys.live(job_id).encode()
+
+
+def _nothing(_: Feed) -> None:
+    pass

@@ -45,6 +45,9 @@ class JobView(BaseModel):
     on_worker_lost: str = Field(description="retry or fail.")
     deadline: str | None = Field(description="When it must have ended; null: no limit.")
     cancel_on_disconnect: bool
+    disconnect_grace: float | None = Field(
+        description="Seconds that it goes on without a watcher; null: as the server's setting says."
+    )
     links: Links
 
 
@@ -53,9 +56,16 @@ class JobList(BaseModel):
     next: str | None = Field(description="The path of the next page; null at the end.")
 
 
-def view(record: Record, said: Transcript | None, waiting_for: str | None = None) -> dict[str, Any]:
+def path_of(job_id: str, root_path: str) -> str:
+    """The address of a job, under the path that a proxy shows us at."""
+    return f"{root_path}/v1/jobs/{job_id}"
+
+
+def view(
+    record: Record, said: Transcript | None, waiting_for: str | None = None, root_path: str = ""
+) -> dict[str, Any]:
     """The JobView of a record as plain data; without what was said, for a list."""
-    path = f"/v1/jobs/{record.id}"
+    path = path_of(record.id, root_path)
     return {
         "id": record.id,
         "status": record.status,
@@ -79,5 +89,6 @@ def view(record: Record, said: Transcript | None, waiting_for: str | None = None
         "on_worker_lost": record.on_worker_lost,
         "deadline": None if record.deadline is None else rfc3339(record.deadline),
         "cancel_on_disconnect": record.cancel_on_disconnect,
+        "disconnect_grace": None if record.disconnect_grace is None else record.disconnect_grace / 1000,
         "links": {"self": path, "events": f"{path}/events", "cancel": f"{path}/cancel"},
     }

@@ -28,6 +28,9 @@ class Line(HttpToolsProtocol):
 
     #: Bytes that whoever took it has written.
     written = 0
+    #: Whether a body without a length is sent in chunks. A client of HTTP/1.0 does not know them: its body ends with
+    #: the connection.
+    chunked = True
 
     _taken: Callable[[], None] | None = None
     _lost = False
@@ -72,6 +75,11 @@ class Line(HttpToolsProtocol):
         if not self.parser.should_upgrade():  # its body is still to come
             super().on_message_complete()
 
+    def begin(self) -> None:
+        """The head of a response without a length follows."""
+        if self._answering is not None and not self.chunked:
+            self._answering.chunked_encoding = False  # uvicorn would chunk it, whatever the client speaks
+
     def take(self, on_lost: Callable[[], None]) -> None:
         """Takes the connection over, after a head that says `connection: close`. `on_lost()` is called at its end."""
         if self._lost:
@@ -87,9 +95,16 @@ class Line(HttpToolsProtocol):
         # It stops reading when much comes behind a request; then we would never hear that the client has gone.
         self.flow.resume_reading()
 
+    def say(self, data: bytes) -> None:
+        """Writes a piece of the body."""
+        chunk = b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data
+        self.transport.write(chunk)
+        self.written += len(chunk)
+
     def finish(self) -> None:
         """Ends the body and closes the connection when the client has got all of it."""
-        self.transport.write(b"0\r\n\r\n")
+        if self.chunked:
+            self.transport.write(b"0\r\n\r\n")
         self.transport.close()
 
     def data_received(self, data: bytes) -> None:
@@ -130,6 +145,7 @@ class Line(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
+        self.chunked = cycle.scope["http_version"] != "1.0"
         super()._start_asgi_task(cycle, app)
 
     def _look(self) -> None:

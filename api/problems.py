@@ -47,6 +47,9 @@ _STATUS_OF_CODE: Final = {
     "invalid_encoding": 400,
     "invalid_position": 400,
     "invalid_cursor": 400,
+    "forbidden_origin": 403,
+    "unsupported_media_type": 415,
+    "unsupported_encoding": 415,
 }
 #: What the router says is the status in words, which is the title already.
 _UNROUTED: Final = {
@@ -118,6 +121,8 @@ async def _ours(request: Request, error: Exception) -> Response:
     headers = {}
     if error.retryable:
         headers["Retry-After"] = str(max(1, round(error.retry_after or 1)))
+    if error.code == "unsupported_encoding":
+        headers["Accept-Encoding"] = "gzip"
     field = error.field if isinstance(error, InvalidRequest) else None
     return respond(status, error.code, error.message, retryable=error.retryable, field=field, headers=headers)
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from api.body import unwritable
 from api.chat_request import check
 from api.services import Services
 from readalong.errors import IdempotencyConflict, InvalidRequest, JobExpired, QueueFull
@@ -54,11 +55,11 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
             cancel_on_disconnect=request.cancel_on_disconnect,
         ),
     )
-    watched = new.terms.cancel_on_disconnect
+    watched, grace = new.terms.cancel_on_disconnect, new.terms.grace_ms
     # In this order, on one connection, in one round trip. A job that is not listed would not be swept; one that was
     # enqueued and could not be written is gone for the worker that claims it.
     _, (_, record), _ = await asyncio.gather(
-        services.index.add(job_id, now, watched=watched),
+        services.index.add(job_id, now, watched=watched, grace=grace),
         services.log.submit(new),
         services.queue.enqueue(job_id, now),
     )
@@ -71,8 +72,7 @@ def _digest(body: dict[str, Any]) -> str:
     try:
         return sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
     except orjson.JSONEncodeError:
-        # orjson reads deeper than it writes.
-        raise InvalidRequest("The body is nested too deeply.", code="invalid_json") from None
+        raise unwritable(body) from None
 
 
 async def _known(services: Services, key: str, job_id: str, digest: str) -> tuple[str, Record | None]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_HEADERS: Final = [
+HEADERS: Final = [
     (b"content-type", CONTENT_TYPE),
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
@@ -75,25 +75,25 @@ class Watcher:
         self._main: asyncio.Task[Any] | None = None
         self._waits: asyncio.Task[None] | None = None
 
-    async def run(self, scope: Scope, receive: Receive, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+    async def run(
+        self, scope: Scope, receive: Receive, send: Send, headers: list[tuple[bytes, bytes]], opening: bytes = b""
+    ) -> None:
         """Serves the client until the terminal event is sent, it goes away, or the process stops. On our own server it
-        returns at once and the stream goes on without it."""
-        line: Line | None = scope.get("extensions", {}).get("readalong.line")
-        close = [] if line is None else [(b"connection", b"close")]
+        returns at once and the stream goes on without it. `opening`: what comes before the first event."""
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *headers, *close]})
+            line = await begin(scope, send, headers)
         except BaseException:
             self._gone()
             raise
-        self._feed.add(self)
         if line is not None:
-            self._line = line
-            line.take(self._gone)
-            self.push()
+            self.join(line, opening)
             return
+        self._feed.add(self)
         self._send = send
         self._main = asyncio.current_task()
         try:
+            if opening:
+                await send({"type": "http.response.body", "body": opening, "more_body": True})
             self.push()
             while (await receive())["type"] != "http.disconnect":
                 pass
@@ -102,6 +102,15 @@ class Watcher:
                 raise
         finally:
             self._gone()
+
+    def join(self, line: Line, opening: bytes = b"") -> None:
+        """Goes on with a connection whose head is written."""
+        self._feed.add(self)
+        self._line = line
+        line.take(self._gone)
+        if opening and not self._over:
+            line.say(opening)
+        self.push()
 
     def push(self) -> None:
         """Writes what is new, unless a write is under way: that one goes on by itself. Raises nothing."""
@@ -165,8 +174,9 @@ class Watcher:
 
     def _write_to(self, line: Line, batch: Batch) -> None:
         if batch.frames:
-            line.transport.write(batch.chunk)
-            line.written += len(batch.chunk)
+            data = batch.chunk if line.chunked else batch.frames
+            line.transport.write(data)
+            line.written += len(data)
         self._wrote(batch)
         if batch.last:
             line.finish()
@@ -224,3 +234,13 @@ class Watcher:
             self._waits.cancel()
         self._feed.remove(self)
         self._on_gone(self._feed)
+
+
+async def begin(scope: Scope, send: Send, headers: list[tuple[bytes, bytes]]) -> Line | None:
+    """Writes the head of a stream. Returns the connection, to be taken over, if the server is ours."""
+    line: Line | None = scope.get("extensions", {}).get("readalong.line")
+    close = [] if line is None else [(b"connection", b"close")]
+    if line is not None:
+        line.begin()
+    await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *headers, *close]})
+    return line

@@ -262,5 +262,5 @@ def _console() -> Any:
     """As wide as the terminal; in a pipe, which has no width, wide enough that nothing is cut."""
     from cli.terminal import Terminal  # noqa: PLC0415
 
-    wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200
+    wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 1000
     return Terminal(highlight=False, width=wide)

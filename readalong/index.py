@@ -17,7 +17,7 @@ from readalong.connection import translated
 from readalong.pipe import Pipe
 from readalong.scripts import Scripts
 from readalong.settings import Settings
-from readalong.watched import lease_ms, set_ttl_ms
+from readalong.watched import first_ms, set_ttl_ms
 
 #: Third word of an Idempotency-Key's value once its job is written.
 _WRITTEN: Final = "written"
@@ -52,7 +52,7 @@ class Index:
         self._run = Scripts(pipe or redis)
         self._keys = settings.keys
         self._idempotency_ms = int(settings.idempotency_ttl * 1000)
-        self._watched_ms = lease_ms(settings)
+        self._settings = settings
         self._watched_ttl_ms = set_ttl_ms(settings)
         self._keep_ms = int((settings.retention + settings.job_ttl) * 1000)
 
@@ -62,13 +62,14 @@ class Index:
             seconds, micros = await self._redis.time()
         return int(seconds) * 1000 + int(micros) // 1000
 
-    async def add(self, job_id: str, created_at: int, *, watched: bool = False) -> None:
+    async def add(self, job_id: str, created_at: int, *, watched: bool = False, grace: int | None = None) -> None:
         """Lists a job, before it is written: a job that is not listed would never be swept.
 
-        `watched`: it is to end when nobody watches it, for which its time begins now.
+        `watched`: it is to end when nobody watches it, for which its time begins now; `grace`: its own, in ms, or None.
         """
         keys = [self._keys.jobs, self._keys.open, self._keys.watched]
-        await self._run("list", keys, job_id, created_at, self._watched_ms if watched else 0, self._watched_ttl_ms)
+        first = first_ms(self._settings, grace) if watched else 0
+        await self._run("list", keys, job_id, created_at, first, self._watched_ttl_ms)
 
     async def close(self, *job_ids: str) -> None:
         """These jobs have ended. Does nothing for one that Redis knows as waiting or running."""

@@ -53,6 +53,11 @@ class Keys:
         """Stream: the small form of an ended log; it exists only while the script that writes it runs."""
         return f"{self.prefix}:job:{{{job_id}}}:compacted"
 
+    def watchers(self, job_id: str) -> str:
+        """Sorted set with a time to live: API processes that have watchers of a job that ends when it has none, by the
+        time until which that holds, in milliseconds."""
+        return f"{self.prefix}:job:{{{job_id}}}:watchers"
+
     def of_job(self, job_id: str) -> tuple[str, str, str, str]:
         """The four that every script takes, in its order."""
         return _of_job(self, job_id)

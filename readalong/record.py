@@ -36,6 +36,7 @@ LISTED: Final = (
     b"on_worker_lost",
     b"deadline",
     b"cancel_on_disconnect",
+    b"disconnect_grace",
 )
 
 
@@ -66,6 +67,8 @@ class Record:
     on_worker_lost: str
     deadline: int | None
     cancel_on_disconnect: bool
+    #: Milliseconds that it goes on without a watcher; None: as the settings say.
+    disconnect_grace: int | None = None
 
     @property
     def ended(self) -> bool:
@@ -135,6 +138,7 @@ def parse(fields: Mapping[bytes, bytes] | Iterable[bytes]) -> Record | None:
         on_worker_lost=fields.get(b"on_worker_lost", b"retry").decode(),
         deadline=number(b"deadline"),
         cancel_on_disconnect=fields.get(b"cancel_on_disconnect") == b"1",
+        disconnect_grace=number(b"disconnect_grace"),
     )
 
 

@@ -39,6 +39,7 @@ QUEUE_SCRIPTS: Final = (
     "reap",
     "waiting",
     "attend",
+    "depart",
     "orphans",
     "unlist",
     "untie",

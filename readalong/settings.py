@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -55,11 +56,23 @@ class Settings(BaseSettings):
     )
     access_log: bool = Field(default=False, description="Whether an API logs each request, with the id of its job.")
 
+    root_path: str = Field(
+        default="",
+        pattern=r"^(?:/[A-Za-z0-9._~-]+)*/?$",
+        description="Path under which a proxy shows the API, such as /chat; empty: at the root.",
+    )
+    origins: str = Field(
+        default="",
+        description="Sites whose pages may use the API too: https://a.example,https://b.example; *: any; empty: none.",
+    )
+
     max_jobs: int = Field(default=100, ge=1, le=10_000, description="Streams that one worker runs at once.")
     max_queued: int = Field(
         default=10_000, ge=0, description="Waiting jobs beyond which a submit is a 429; 0: no limit."
     )
-    max_body_bytes: int = Field(default=4_194_304, ge=1024, description="Largest request body, in bytes.")
+    max_body_bytes: int = Field(
+        default=33_554_432, ge=1024, description="Largest request body, in bytes; a picture of 20 MB takes 28 million."
+    )
     max_attempts: int = Field(
         default=3, ge=1, le=100, description="Attempts of a job whose workers are lost; 1: a lost worker fails the job."
     )
@@ -85,8 +98,8 @@ class Settings(BaseSettings):
     connect_timeout: PositiveSeconds = Field(default=5, description="Seconds to connect to the model.")
     first_token_timeout: Seconds = Field(
         default=600,
-        description="Seconds from the claim, or the model's last sign of life, to the first token, our retries "
-        "included, waits for a model that is away not; 0: no limit.",
+        description="Seconds without a sign of life before the first token, waits for an absent model apart; "
+        "0: no limit.",
     )
     gap_timeout: Seconds = Field(
         default=60, description="Seconds between two signs of life of a model that has begun; 0: no limit."
@@ -105,9 +118,9 @@ class Settings(BaseSettings):
         description="Cancel jobs that nobody watches any more: those of /chat/stream, all or none.",
     )
     disconnect_grace: Seconds = Field(
-        default=10,
-        description="Seconds that such a job goes on without a watcher; who comes back in time keeps it. "
-        "0: as 2, the least.",
+        default=3,
+        description="Seconds that such a job goes on without a watcher; one that comes back in time keeps it. "
+        "0: the job ends at once.",
     )
     drain_timeout: Seconds = Field(
         default=20,
@@ -185,6 +198,20 @@ class Settings(BaseSettings):
             _parse_addresses(value)
         return value
 
+    @field_validator("root_path", mode="after")
+    @classmethod
+    def _without_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @field_validator("origins", mode="after")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        for origin in _parts(value):
+            address = urlsplit(origin)
+            if origin not in ("*", "null") and origin != f"{address.scheme}://{address.netloc}".lower():
+                raise ValueError("must be scheme://host[:port],…, as browsers send it, or *")
+        return value
+
     @model_validator(mode="after")
     def _sentinels_are_reached_by_tcp(self) -> Self:
         if self.sentinels and self.redis_url.scheme == "unix":
@@ -195,6 +222,10 @@ class Settings(BaseSettings):
     def sentinel_addresses(self) -> list[tuple[str, int]]:
         """Host and port of each."""
         return _parse_addresses(self.sentinels)
+
+    @property
+    def allowed_origins(self) -> frozenset[str]:
+        return _parts(self.origins)
 
     @property
     def keys(self) -> Keys:
@@ -215,6 +246,11 @@ class Settings(BaseSettings):
     def redis_socket(self) -> str | None:
         """The path of Redis' Unix socket; None if it is reached by TCP."""
         return unquote(self.redis_url.path or "") if self.redis_url.scheme == "unix" else None
+
+
+@lru_cache
+def _parts(text: str) -> frozenset[str]:
+    return frozenset(part for each in text.split(",") if (part := each.strip()))
 
 
 def _parse_addresses(text: str) -> list[tuple[str, int]]:

@@ -1,58 +1,88 @@
 """Which jobs end when nobody watches them, and until when each may go without a watcher.
 
-A sorted set, by Redis' clock: the submit adds a job, every API process renews those that it has watchers of, the
-workers take what is due (docs/decisions/0008-orphans.md). The job's hash is the truth about whether it wants this.
+A sorted set, by Redis' clock: the submit adds a job, every API process renews those that it has watchers of and says
+when its last one leaves, the workers take what is due (docs/decisions/0008-orphans.md). Each job has a second set, of
+the processes that have watchers of it. The job's hash is the truth about whether it wants this.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
 
 from readalong.connection import translated
 from readalong.pipe import Pipe
-from readalong.scripts import Scripts
+from readalong.scripts import Argument, Scripts
 from readalong.settings import Settings
+from readalong.terms import LONGEST_GRACE
 
 #: Seconds between two renewals by one API process, and between two looks by one worker.
 RENEW_EVERY: Final = 1.0
 LOOK_EVERY: Final = 0.5
 
-#: Least grace, in seconds: a process may stumble for so long.
-_LEAST_GRACE: Final = 2.0
+#: Least time without a word of the API that counts as absence, in seconds: a process may stumble for so long.
+_LEAST_SILENCE: Final = 2.0
 #: Jobs renewed by one call.
 _AT_ONCE: Final = 1000
 
 
-def lease_ms(settings: Settings) -> int:
-    """Milliseconds from a renewal on in which the next one must come.
+class Visit(NamedTuple):
+    """The time in which a process has watchers of a job without a break. `grace`: the job's own, in ms, or None."""
 
-    Whoever comes back within the grace is in time though the last renewal was before his leaving and the next one comes
-    after his return: hence twice the interval.
+    job_id: str
+    name: str
+    grace: int | None
+
+
+def lease_ms(settings: Settings, grace: int | None = None) -> int:
+    """Milliseconds from a renewal on in which the next one must come. `grace`: the job's own, in ms, or None.
+
+    A watcher that comes back within the grace is in time, though its process was killed right after a renewal and the
+    next process says so an interval later: hence twice the interval. A process that is alive may be silent for as
+    long as a dead connection to Redis goes unnoticed.
     """
-    return int((max(settings.disconnect_grace, _LEAST_GRACE) + 2 * RENEW_EVERY) * 1000)
+    own = settings.disconnect_grace if grace is None else grace / 1000
+    return int((max(own, settings.redis_timeout, _LEAST_SILENCE) + 2 * RENEW_EVERY) * 1000)
+
+
+def first_ms(settings: Settings, grace: int | None) -> int:
+    """Milliseconds from the submit on in which the first watcher must come, though the job's grace may be none."""
+    own = settings.disconnect_grace if grace is None else grace / 1000
+    return int((max(own, settings.disconnect_grace, _LEAST_SILENCE) + 2 * RENEW_EVERY) * 1000)
 
 
 def set_ttl_ms(settings: Settings) -> int:
     """Milliseconds that the set outlives its last change: longer than any member's time."""
-    return lease_ms(settings) + int(settings.job_ttl * 1000)
+    return lease_ms(settings) + int((settings.job_ttl + LONGEST_GRACE) * 1000)
 
 
 class Watched:
     def __init__(self, redis: Redis, settings: Settings, pipe: Pipe | None = None) -> None:
         self._redis = redis
         self._run = Scripts(pipe or redis)
+        self._settings = settings
         self._keys = settings.keys
         self._lease_ms = lease_ms(settings)
+        self._grace_ms = int(settings.disconnect_grace * 1000)
         self._ttl_ms = set_ttl_ms(settings)
+        self._holds_ms = lease_ms(settings, 0)
 
-    async def attend(self, job_ids: Sequence[str]) -> None:
+    async def attend(self, visits: Sequence[Visit]) -> None:
         """These jobs have watchers. Does nothing for one that is not in the set. Raises StoreUnavailable."""
-        for start in range(0, len(job_ids), _AT_ONCE):
-            some = job_ids[start : start + _AT_ONCE]
-            await self._run("attend", [self._keys.watched], self._lease_ms, self._ttl_ms, *some)
+        for start in range(0, len(visits), _AT_ONCE):
+            some = visits[start : start + _AT_ONCE]
+            args = _flat(some, [lease_ms(self._settings, visit.grace) for visit in some])
+            await self._run("attend", self._names(some), self._ttl_ms, self._holds_ms, *args)
+
+    async def depart(self, visits: Sequence[Visit]) -> None:
+        """These jobs have no watchers here any more. One that has none anywhere is an orphan when its grace is over,
+        unless a watcher comes. Raises StoreUnavailable."""
+        for start in range(0, len(visits), _AT_ONCE):
+            some = visits[start : start + _AT_ONCE]
+            graces = [self._grace_ms if visit.grace is None else visit.grace for visit in some]
+            await self._run("depart", self._names(some), *_flat(some, graces))
 
     async def orphans(self, count: int) -> list[str]:
         """Up to `count` jobs that nobody has watched for too long. They are answered again later unless forgotten.
@@ -68,3 +98,10 @@ class Watched:
         """These jobs have ended, or are cancelled. Raises StoreUnavailable."""
         with translated():
             await self._redis.zrem(self._keys.watched, *job_ids)
+
+    def _names(self, visits: Sequence[Visit]) -> list[str]:
+        return [self._keys.watched, *(self._keys.watchers(visit.job_id) for visit in visits)]
+
+
+def _flat(visits: Sequence[Visit], times: Sequence[int]) -> list[Argument]:
+    return [part for visit, time in zip(visits, times, strict=True) for part in (visit.job_id, time, visit.name)]

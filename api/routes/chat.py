@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from api.body import read_json
+from api.chat_watcher import ChatWatcher
 from api.event_stream import EventStream
 from api.formats.chat_stream import chat_stream
+from api.job_view import path_of
 from api.problems import responses
 from api.routes.jobs import BODY, Key, Used
 from api.routes.route import Route
 from api.submit import submit
+from api.watcher import Watcher
+from readalong.errors import InvalidRequest
 
 router = APIRouter(tags=["chat"], route_class=Route)
+
+_YES: Final = frozenset({"1", "true"})
+_NO: Final = frozenset({"", "0", "false"})
 
 
 @router.post(
@@ -22,17 +31,39 @@ router = APIRouter(tags=["chat"], route_class=Route)
     responses={
         200: {
             "description": 'Lines `data: {"content": "…"}`, one for each piece; tool and function calls, a restart, a '
-            "cancel and an error under their own names; `data: [DONE]` at the end. `X-Job-Id` names the job.",
+            "cancel and an error under their own names beside an empty `content`; `data: [DONE]` at the end. "
+            "`X-Job-Id` names the job.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
-        **responses(400, 409, 410, 413, 422, 429, 503),
+        **responses(400, 403, 409, 410, 413, 415, 422, 429, 503),
     },
     openapi_extra=BODY,
 )
-async def stream_chat(request: Request, used: Used, idempotency_key: Key = None) -> Response:
+async def stream_chat(
+    request: Request,
+    used: Used,
+    idempotency_key: Key = None,
+    restarted: Annotated[
+        str | None,
+        Query(
+            description="`true`: a lost worker is a line `restarted`, and the text begins again; else it is an error."
+        ),
+    ] = None,
+) -> Response:
     """Queues a chat job and streams its answer."""
+    watcher = Watcher if _wants(restarted) else ChatWatcher
     raw, body = await read_json(request, used.settings.max_body_bytes)
     record = await submit(used, raw, body, idempotency_key, chat=True)
     feed = await used.hub.feed(record.id, 0)
-    headers = {"x-job-id": record.id, "location": f"/v1/jobs/{record.id}"}
-    return EventStream(used.hub, feed, chat_stream, 0, send_timeout=used.settings.send_timeout, headers=headers)
+    headers = {"x-job-id": record.id, "location": path_of(record.id, used.settings.root_path)}
+    return EventStream(
+        used.hub, feed, chat_stream, 0, send_timeout=used.settings.send_timeout, headers=headers, watcher=watcher
+    )
+
+
+def _wants(restarted: str | None) -> bool:
+    if restarted is None or restarted.lower() in _NO:
+        return False
+    if restarted.lower() in _YES:
+        return True
+    raise InvalidRequest("restarted must be true or false.", code="invalid_parameter", field="restarted")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from api.routes.jobs import Used
-from api.routes.route import Route
+from api.routes.route import Route, answer_heads
 from api.services import Services
 from readalong.pulse import Pulse, State
 
@@ -65,3 +65,6 @@ def _reason(used: Services, pulse: Pulse) -> str | None:
     if not pulse.workers:
         return "There is no worker."
     return None
+
+
+answer_heads(router)

@@ -12,15 +12,16 @@ from starlette.responses import Response
 
 from api.body import read_json
 from api.chat_request import ChatRequest
-from api.event_stream import EventStream
+from api.event_stream import EventStream, come_back
 from api.feed import is_lost
 from api.formats.native import native
-from api.job_view import JobList, JobView, view
+from api.job_view import JobList, JobView, path_of, view
+from api.position import PARAMETERS, position_of
 from api.problems import responses
-from api.routes.route import Route
+from api.routes.route import Route, answer_heads
 from api.services import Services, services
 from api.submit import submit
-from readalong.errors import InvalidRequest, JobExpired, JobNotFound
+from readalong.errors import InvalidRequest, JobExpired, JobNotFound, Stopping, StoreUnavailable, UnknownSchema
 from readalong.fold import Transcript
 from readalong.index import Cursor
 from readalong.keys import is_job_id
@@ -34,7 +35,6 @@ Key = Annotated[str | None, Header(alias="Idempotency-Key", description="The sam
 
 _PAGE: Final = 1000
 _LONGEST_LIST: Final = 200
-_LARGEST_POSITION: Final = 2**53
 #: Seconds that an erase waits for a running job to stop before it deletes what it writes to.
 _ERASE_PATIENCE: Final = 2.0
 
@@ -52,14 +52,14 @@ BODY: Final = {
     "",
     status_code=202,
     response_model=JobView,
-    responses=responses(400, 409, 410, 413, 422, 429, 503),
+    responses=responses(400, 403, 409, 410, 413, 415, 422, 429, 503),
     openapi_extra=BODY,
 )
 async def submit_job(request: Request, used: Used, idempotency_key: Key = None) -> Response:
     """Queues a chat job."""
     raw, body = await read_json(request, used.settings.max_body_bytes)
     record = await submit(used, raw, body, idempotency_key, chat=False)
-    return await _shown(used, record, 202, {"location": f"/v1/jobs/{record.id}"})
+    return await _shown(used, record, 202, {"location": path_of(record.id, used.settings.root_path)})
 
 
 @router.get("", response_model=JobList, responses=responses(400, 422, 503))
@@ -84,8 +84,8 @@ async def list_jobs(
                 break
             cursor = at
             if record is not None and (status is None or record.status is status):
-                shown.append(view(record, None))
-    link = f"/v1/jobs?before={cursor}&limit={limit}" + (f"&status={status}" if status else "")
+                shown.append(view(record, None, root_path=used.settings.root_path))
+    link = f"{used.settings.root_path}/v1/jobs?before={cursor}&limit={limit}" + (f"&status={status}" if status else "")
     return _json({"jobs": shown, "next": link if more else None})
 
 
@@ -102,43 +102,51 @@ async def inspect_job(job_id: str, used: Used) -> Response:
     responses={
         200: {
             "description": "The job's events from the position on, up to its end, as server-sent events: `id` is the "
-            "number, `event` the type, `data` one line of JSON with the type in it. Comments keep the line open.",
+            "number, `event` the type, `data` one line of JSON with the type in it. Comments keep the line open. With "
+            "`Accept: text/event-stream` also while Redis is away.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
         204: {"description": "The job has ended and nothing follows the position."},
         **responses(400, 404, 410, 503),
     },
+    openapi_extra={"parameters": PARAMETERS},
 )
-async def watch_job(
-    job_id: str,
-    used: Used,
-    last_event_id: Annotated[
-        str | None, Header(alias="Last-Event-ID", description="Position; wins over `after`.")
-    ] = None,
-    after: Annotated[
-        str | None, Query(description="Position: the number of the last event seen; 0 from the start.")
-    ] = None,
-) -> Response:
+async def watch_job(request: Request, job_id: str, used: Used) -> Response:
     """Watches a job. A position beyond the newest event of a live job waits until the log has caught up."""
-    position = _position(last_event_id, after)
+    position = position_of(request)
+    _checked(job_id)
+
+    async def opened() -> EventStream | None:
+        return await EventStream.open(used.hub, job_id, native, position, send_timeout=used.settings.send_timeout)
+
+    # EventSource takes an error for the last word, whatever Retry-After says.
+    patient = request.method == "GET" and "text/event-stream" in request.headers.get("accept", "").lower()
     try:
-        feed = await used.hub.feed(_checked(job_id), position)
-    except JobNotFound:
-        raise await _missing(used, job_id) from None
-    if feed.over_at(position):
-        used.hub.left(feed)
+        try:
+            stream = await opened()
+        except JobNotFound:
+            raise await _missing(used, job_id) from None
+    except StoreUnavailable:
+        if not patient:
+            raise
+        return used.hub.pending.stream(opened)
+    except (Stopping, UnknownSchema) as error:
+        if not patient:
+            raise
+        return come_back(error.retry_after or 1)
+    if stream is None:
         return Response(status_code=204)
-    return EventStream(used.hub, feed, native, position, send_timeout=used.settings.send_timeout)
+    return stream.head() if request.method == "HEAD" else stream
 
 
-@router.post("/{job_id}/cancel", status_code=202, response_model=JobView, responses=responses(404, 410, 503))
+@router.post("/{job_id}/cancel", status_code=202, response_model=JobView, responses=responses(403, 404, 410, 503))
 async def cancel_job(job_id: str, used: Used) -> Response:
     """Cancels a job, whatever it does; an ended one keeps its end."""
     await _cancel(used, job_id)
     return await _shown(used, await _record(used, job_id), 202)
 
 
-@router.delete("/{job_id}", status_code=204, response_class=Response, responses=responses(404, 503))
+@router.delete("/{job_id}", status_code=204, response_class=Response, responses=responses(403, 404, 503))
 async def erase_job(job_id: str, used: Used) -> Response:
     """Cancels a job if need be, and erases all that Redis holds of it."""
     with suppress(JobExpired):  # an erase may have broken off half-way: its repeat lets the watchers go, and ends it
@@ -204,7 +212,7 @@ async def _shown(
     if record.attempt and said.last_seq < record.last_seq and await is_lost(used.log, record.id):
         # Without its log it would seem to have said nothing.
         raise await _missing(used, record.id)
-    return _json(view(record, said, waiting_for), status, headers)
+    return _json(view(record, said, waiting_for, used.settings.root_path), status, headers)
 
 
 def _json(value: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -217,19 +225,11 @@ def _checked(job_id: str) -> str:
     return job_id
 
 
-def _position(last_event_id: str | None, after: str | None) -> int:
-    name, text = ("Last-Event-ID", last_event_id) if last_event_id else ("after", after)
-    if not text:
-        return 0
-    digits = text.lstrip("0") or "0" if text.isascii() and text.isdigit() else ""
-    # The length first: Python refuses to read a number of some thousand digits.
-    if not digits or len(digits) > 16 or int(digits) > _LARGEST_POSITION:
-        raise InvalidRequest(f"{name} must be the number of an event.", code="invalid_position", field=name)
-    return int(digits)
-
-
 def _cursor(text: str) -> Cursor:
     created_at, _, job_id = text.partition(":")
     if not (created_at.isascii() and created_at.isdigit() and len(created_at) < 16 and is_job_id(job_id)):
         raise InvalidRequest("before must come from `next`.", code="invalid_cursor", field="before")
     return Cursor(int(created_at), job_id)
+
+
+answer_heads(router)

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from fastapi import APIRouter
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.origin import check_origin
 from api.services import services
 from readalong.errors import Stopping
 
@@ -18,13 +20,14 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Route(APIRoute):
-    """A route that FastAPI describes. Its function is called directly where `direct` allows it; a request that a
-    stopping process gives up is told so."""
+    """A route that FastAPI describes. Its function is called directly where `direct` allows it; a foreign page's
+    request is refused, and one that a stopping process gives up is told so."""
 
     def get_route_handler(self) -> Handler:
         handle = direct(self.dependant, self.endpoint) or super().get_route_handler()
 
         async def answer(request: Request) -> Response:
+            check_origin(request)
             try:
                 return await handle(request)
             except asyncio.CancelledError:
@@ -65,3 +68,13 @@ def direct(known: Dependant, call: Callable[..., Any]) -> Handler | None:
         return response
 
     return handle
+
+
+def answer_heads(router: APIRouter) -> None:
+    """Lets HEAD be asked of what GET is, without describing it twice. The server leaves the body away."""
+    for route in list(router.routes):
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
+            path = route.path.removeprefix(router.prefix)
+            router.add_api_route(
+                path, route.endpoint, methods=["HEAD"], response_class=route.response_class, include_in_schema=False
+            )

@@ -1,4 +1,5 @@
-"""Fixtures: an empty Redis, and settings with short times."""
+"""Fixtures: an empty Redis, and settings with short times. What needs nginx is collected where there is one, and the
+report says if not."""
 
 from __future__ import annotations
 
@@ -6,6 +7,15 @@ import pytest
 
 from readalong.settings import Settings
 from tests.api.serving import short_settings
+from tests.support.nginx import nginx_binary
+
+collect_ignore = [] if nginx_binary() else ["test_nginx.py"]
+
+
+def pytest_report_collectionfinish() -> str:
+    if collect_ignore:
+        return "api: not tested behind nginx, there is none"
+    return "api: tested behind nginx too"
 
 
 @pytest.fixture

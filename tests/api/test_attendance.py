@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
+from api.feed import Feed
 from readalong.errors import StoreUnavailable
 from readalong.index import Index
 from readalong.keys import Keys
@@ -37,11 +38,12 @@ class Calls:
         self.failing = False
         really = Watched.attend
 
-        async def attend(watched: Watched, job_ids: Any) -> None:
-            self.made.append(list(job_ids))
+        async def attend(watched: Watched, visits: Any) -> None:
+            if visits:
+                self.made.append([visit.job_id for visit in visits])
             if self.failing:
                 raise StoreUnavailable("away")
-            await really(watched, job_ids)
+            await really(watched, visits)
 
         monkeypatch.setattr(Watched, "attend", attend)
 
@@ -57,10 +59,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     return Calls(monkeypatch)
 
 
-async def a_job(log: Log, index: Index, *, wish: bool = True) -> Player:
+async def a_job(log: Log, index: Index, *, wish: bool = True, grace: float | None = None) -> Player:
     """A running job that wants to end when nobody watches it, or not."""
-    new = submission(terms=Terms(cancel_on_disconnect=wish))
-    await index.add(new.job_id, 1, watched=wish)
+    new = submission(terms=Terms(cancel_on_disconnect=wish, grace=grace))
+    await index.add(new.job_id, 1, watched=wish, grace=new.terms.grace_ms)
     await log.submit(new)
     return await Player.start(log, new.job_id)
 
@@ -70,7 +72,7 @@ async def turns_without_calls(site: Site, calls: Calls, monkeypatch: pytest.Monk
     asked = 0
     really = site.hub.attended
 
-    def attended() -> list[str]:
+    def attended() -> list[Feed]:
         nonlocal asked
         asked += 1
         return really()
@@ -140,6 +142,59 @@ async def test_a_feed_that_only_lingers_keeps_no_job(
         await until(lambda: "watchers=0" in repr(site.hub))
         assert "feeds=1" in repr(site.hub)
         await turns_without_calls(site, calls, monkeypatch)
+
+
+async def left_ms(redis: ArqRedis, index: Index, keys: Keys, job_id: str) -> float:
+    """Milliseconds that the job may still go without a watcher."""
+    score = await redis.zscore(keys.watched, job_id)
+    assert score is not None
+    return float(score) - await index.now()
+
+
+@pytest.mark.parametrize("grace", [None, 0])
+async def test_the_last_watcher_s_leaving_is_told_at_once_and_its_return_too(
+    settings: Settings, log: Log, index: Index, redis: ArqRedis, grace: float | None
+) -> None:
+    """Not by silence. Of two that watch at two replicas the first to leave says nothing that harms the other."""
+    keys, ms = settings.keys, 3000 if grace is None else 0
+    async with a_site(settings) as site, a_site(settings) as other:
+        job_id = (await a_job(log, index, grace=grace)).job_id
+        path = f"/v1/jobs/{job_id}/events"
+
+        async def at_replicas(count: int) -> None:
+            await until(lambda: _has(redis.zcard(keys.watchers(job_id)), count), f"{count} replicas that watch")
+
+        first, second = await site.open(path), await other.open(path)
+        await at_replicas(2)
+        first.vanish()
+        await at_replicas(1)
+        assert await left_ms(redis, index, keys, job_id) > ms
+        second.vanish()
+        await at_replicas(0)
+        assert ms - 2000 < await left_ms(redis, index, keys, job_id) <= ms
+        async with await site.open(path):
+            await at_replicas(1)
+            assert await left_ms(redis, index, keys, job_id) > ms
+
+
+async def test_a_process_that_stops_does_not_say_that_its_clients_left(
+    settings: Settings, log: Log, index: Index, redis: ArqRedis
+) -> None:
+    """It sends them to another one, for which they have the whole time, however short the grace of the job."""
+    async with a_site(settings) as site:
+        job_id = (await a_job(log, index, grace=0)).job_id
+        async with await site.open(f"/v1/jobs/{job_id}/events"):
+            await until(lambda: _has(redis.zcard(settings.keys.watchers(job_id)), 1), "it watches")
+            told: list[Feed] = []
+            site.hub.on_departure = told.append
+            await site.hub.close()
+            await until(lambda: "watchers=0" in repr(site.hub), "its stream has ended")
+            assert told == []
+            assert await left_ms(redis, index, settings.keys, job_id) > 0
+
+
+async def _has(answer: Any, count: int) -> bool:
+    return bool(await answer == count)
 
 
 async def test_a_job_that_has_ended_is_not_renewed(

@@ -1,4 +1,4 @@
-"""What a client may send, and how a wrong field is named."""
+"""What a client may send, and how a wrong field is named. The model judges what is its own."""
 
 from __future__ import annotations
 
@@ -38,11 +38,22 @@ GOOD: dict[str, dict[str, Any]] = {
     "tools": {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]},
     "a custom tool": {"tools": [{"type": "custom", "custom": {"name": "f"}}]},
     "functions": {"functions": [{"name": "f", "parameters": {"type": "object"}}], "function_call": "auto"},
-    "least numbers": {"temperature": 0, "top_p": 0, "presence_penalty": -2, "frequency_penalty": -2, "n": 1},
-    "greatest numbers": {"temperature": 2, "top_p": 1.0, "presence_penalty": 2, "frequency_penalty": 2.0, "n": 128},
-    "counts": {"max_tokens": 1, "max_completion_tokens": 10**6, "top_logprobs": 20, "logprobs": True, "seed": -5},
-    "one stop": {"stop": "END"},
-    "several stops": {"stop": ["a", "b"]},
+    "unusual roles": {"messages": [{"role": role, "content": "x"} for role in ("ipython", "critic", None, 5)]},
+    "no role": {"messages": [{}]},
+    "content of other shapes": {"messages": [{"role": "user", "content": content} for content in ({"text": "x"}, 5)]},
+    "tools without a type": {"tools": [{"name": "f", "input_schema": {}}, {"functionDeclarations": []}, "f"]},
+    "no limit": {"max_tokens": -1, "max_completion_tokens": 0, "seed": -1},
+    "numbers of other servers": {
+        "temperature": 5,
+        "top_p": 1.5,
+        "top_logprobs": 100,
+        "logprobs": 5,
+        "stop": 7,
+        "n": 500,
+    },
+    "ours": {"on_worker_lost": "fail", "deadline": 0.5, "cancel_on_disconnect": True},
+    "cancelled at once": {"cancel_on_disconnect": 0},
+    "cancelled after a minute": {"cancel_on_disconnect": 60.5},
     "nulls": dict.fromkeys(("model", "temperature", "tools", "stop", "metadata", "seed")),
     "stream false": {"stream": False},
     "unknown parameters": {"reasoning_effort": "high", "service_tier": None, "x": {"y": [1, 2.5, None]}},
@@ -56,49 +67,22 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"messages": {"role": "user"}}, "messages"),
     ({"messages": ["hi"]}, "messages.0"),
     ({"messages": [*MESSAGES, None]}, "messages.1"),
-    ({"messages": [{"content": "x"}]}, "messages.0.role"),
-    ({"messages": [*MESSAGES, {"role": "wizard", "content": "x"}]}, "messages.1.role"),
-    ({"messages": [{"role": "User", "content": "x"}]}, "messages.0.role"),
-    ({"messages": [{"role": ["user"], "content": "x"}]}, "messages.0.role"),
-    (user(5), "messages.0.content"),
-    (user(True), "messages.0.content"),
-    (user({"type": "text"}), "messages.0.content"),
     ({"model": ""}, "model"),
     ({"model": 5}, "model"),
     ({"model": "m" * 257}, "model"),
     ({"metadata": []}, "metadata"),
     ({"metadata": "x"}, "metadata"),
-    ({"temperature": 2.01}, "temperature"),
-    ({"temperature": -0.1}, "temperature"),
-    ({"temperature": "1"}, "temperature"),
-    ({"temperature": True}, "temperature"),
-    ({"top_p": 1.1}, "top_p"),
-    ({"top_p": -1}, "top_p"),
     ({"n": 0}, "n"),
-    ({"n": 129}, "n"),
     ({"n": 1.0}, "n"),
     ({"n": "1"}, "n"),
-    ({"max_tokens": 0}, "max_tokens"),
-    ({"max_tokens": 1.5}, "max_tokens"),
-    ({"max_completion_tokens": -1}, "max_completion_tokens"),
-    ({"presence_penalty": 2.5}, "presence_penalty"),
-    ({"frequency_penalty": -3}, "frequency_penalty"),
-    ({"seed": 1.5}, "seed"),
-    ({"seed": "1"}, "seed"),
-    ({"stop": 5}, "stop"),
-    ({"stop": {"a": 1}}, "stop"),
-    ({"logprobs": 1}, "logprobs"),
-    ({"logprobs": "true"}, "logprobs"),
-    ({"top_logprobs": 21}, "top_logprobs"),
-    ({"top_logprobs": -1}, "top_logprobs"),
-    ({"tools": {}}, "tools"),
-    ({"tools": ["f"]}, "tools.0"),
-    ({"tools": [{"type": "function"}, {}]}, "tools.1.type"),
-    ({"tools": [{"type": 5}]}, "tools.0.type"),
-    ({"functions": [{}]}, "functions.0.name"),
-    ({"functions": [{"name": ""}]}, "functions.0.name"),
     ({"stream_options": []}, "stream_options"),
     ({"stream": "yes"}, "stream"),
+    ({"on_worker_lost": "maybe"}, "on_worker_lost"),
+    ({"deadline": 0}, "deadline"),
+    ({"deadline": True}, "deadline"),
+    ({"cancel_on_disconnect": -1}, "cancel_on_disconnect"),
+    ({"cancel_on_disconnect": 86_401}, "cancel_on_disconnect"),
+    ({"cancel_on_disconnect": "true"}, "cancel_on_disconnect"),
 ]
 
 
@@ -126,21 +110,14 @@ def test_a_body_without_messages_names_them() -> None:
 
 def test_the_first_of_several_mistakes_is_named() -> None:
     with pytest.raises(InvalidRequest) as caught:
-        check({"messages": [{"role": "x"}, {"role": "y"}], "n": 0})
-    assert caught.value.field == "messages.0.role"
-
-
-def test_a_wrong_part_of_a_stop_list_is_the_stop_s_mistake() -> None:
-    """A member of a union is pydantic's business; no client wrote `stop.str`."""
-    with pytest.raises(InvalidRequest) as caught:
-        check({"messages": MESSAGES, "stop": ["a", 5]})
-    assert caught.value.field in ("stop", "stop.1")
+        check({"messages": [5, 6], "n": 0})
+    assert caught.value.field == "messages.0"
 
 
 def test_the_error_does_not_repeat_what_the_client_sent() -> None:
     """A prompt in an error ends up in logs."""
     with pytest.raises(InvalidRequest) as caught:
-        check({"messages": [{"role": "user", "content": 5, "name": "secret"}], "n": "secret"})
+        check({"messages": MESSAGES, "n": "secret"})
     assert "secret" not in caught.value.message
 
 

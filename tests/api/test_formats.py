@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.formats import Format
-from api.formats.chat_stream import chat_stream
+from api.formats.chat_stream import OneText, chat_stream
 from api.formats.native import native
 from readalong.events import TERMINAL, TYPES, UNNUMBERED, Draft, Event
 from readalong.sse import Decoder
@@ -20,30 +20,30 @@ EXAMPLES: dict[str, tuple[bytes, bytes]] = {
     "queued": (b'{"job_id":"j","model":"m","created_at":"2026-01-01T00:00:00.000Z"}', b""),
     "started": (b'{"attempt":1,"worker":{"host":"h"}}', b""),
     "content": (b'{"content":"Hi"}', b'data: {"content":"Hi"}\n\n'),
-    "reasoning": (b'{"content":"Hm"}', b'data: {"reasoning":"Hm"}\n\n'),
-    "refusal": (b'{"content":"No"}', b'data: {"refusal":"No"}\n\n'),
+    "reasoning": (b'{"content":"Hm"}', b'data: {"content":"","reasoning":"Hm"}\n\n'),
+    "refusal": (b'{"content":"No"}', b'data: {"content":"","refusal":"No"}\n\n'),
     "tool_call_delta": (b'{"index":0,"id":"c","name":"f","arguments":"{"}', b""),
     "tool_call": (
         b'{"index":0,"id":"c","name":"f","arguments":{"a":1}}',
-        b'data: {"tool_call":{"index":0,"id":"c","name":"f","arguments":{"a":1}}}\n\n',
+        b'data: {"content":"","tool_call":{"index":0,"id":"c","name":"f","arguments":{"a":1}}}\n\n',
     ),
     "function_call": (
         b'{"name":"f","arguments":{}}',
-        b'data: {"function_call":{"name":"f","arguments":{}}}\n\n',
+        b'data: {"content":"","function_call":{"name":"f","arguments":{}}}\n\n',
     ),
     "restarted": (
         b'{"attempt":2,"reason":"worker_lost","worker":{}}',
-        b'data: {"restarted":{"attempt":2,"reason":"worker_lost","worker":{}}}\n\n',
+        b'data: {"content":"","restarted":{"attempt":2,"reason":"worker_lost","worker":{}}}\n\n',
     ),
     "waiting": (b'{"for":"model","seconds":1}', b'data: {"content":"","waiting":{"for":"model","seconds":1}}\n\n'),
     "done": (b'{"finish_reason":"stop","content":"Hi","usage":null,"metrics":{}}', b"data: [DONE]\n\n"),
     "failed": (
         b'{"error":{"code":"c","message":"m","retryable":false},"content":"H","metrics":{}}',
-        b'data: {"error":{"code":"c","message":"m","retryable":false}}\n\ndata: [DONE]\n\n',
+        b'data: {"content":"","error":{"code":"c","message":"m","retryable":false}}\n\ndata: [DONE]\n\n',
     ),
     "cancelled": (
         b'{"content":"H","by":"client","metrics":{}}',
-        b'data: {"cancelled":{"by":"client"}}\n\ndata: [DONE]\n\n',
+        b'data: {"content":"","cancelled":{"by":"client"}}\n\ndata: [DONE]\n\n',
     ),
 }
 
@@ -82,14 +82,24 @@ def test_the_chat_stream_shows_each_type_in_its_way(kind: str) -> None:
     assert chat_stream(event(kind)) == EXAMPLES[kind][1]
 
 
+@pytest.mark.parametrize("kind", ["content", "reasoning", "refusal"])
+def test_the_chat_stream_shows_another_choice_as_no_text(kind: str) -> None:
+    """A front end that appends `content` shows the first choice, not a mixture."""
+    shown = chat_stream(event(kind, b'{"content":"B","choice":1}'))
+    assert shown == b'data: {"content":"","choice":{"index":1,"%s":"B"}}\n\n' % kind.encode()
+
+
+@pytest.mark.parametrize("kind", sorted(TYPES))
+def test_each_line_of_the_chat_stream_has_a_text_to_append(kind: str) -> None:
+    """The article's own front end appends it unasked, and would print "undefined"."""
+    lines = [message.data for message in Decoder().feed(chat_stream(event(kind)))]
+    assert all(isinstance(orjson.loads(line)["content"], str) for line in lines if line != b"[DONE]")
+
+
 def test_native_gives_no_number_to_what_is_not_in_the_log() -> None:
     data = b'{"for":"worker","since":"2026-01-01T00:00:00.000Z"}'
     wanted = b'event: waiting\ndata: {"type":"waiting","for":"worker","since":"2026-01-01T00:00:00.000Z"}\n\n'
     assert native(event("waiting", data, UNNUMBERED)) == wanted
-
-
-def test_the_chat_stream_names_another_choice() -> None:
-    assert chat_stream(event("content", b'{"content":"B","choice":1}')) == b'data: {"content":"B","choice":1}\n\n'
 
 
 def test_the_chat_stream_shows_nothing_of_a_piece_besides_its_text() -> None:
@@ -135,3 +145,51 @@ def test_what_goes_into_a_format_comes_out_of_a_reader(text: str, extra: dict[st
     assert orjson.loads(message.data) == {"type": "content", **fields}
     (message,) = Decoder().feed(chat_stream(event("content", data)))
     assert orjson.loads(message.data)["content"] == text
+
+
+def frames(*events: tuple[str, str]) -> bytes:
+    return b"".join(chat_stream(event(kind, data.encode())) for kind, data in events)
+
+
+TEXT = ("content", '{"content":"old"}')
+AGAIN = ("restarted", '{"attempt":2,"reason":"worker_stopped","worker":{}}')
+NEW = ("content", '{"content":"new"}')
+#: Fields and texts that look like the line of a restart.
+FORGED = (
+    ("tool_call", '{"index":0,"arguments":{"restarted":{"content":"","restarted":{}}}}'),
+    ("content", orjson.dumps({"content": 'data: {"content":"","restarted":{}}'}).decode()),
+)
+ERROR = {
+    "code": "worker_stopped",
+    "message": "Job j begins again; the text so far is void.",
+    "retryable": True,
+    "job_id": "j",
+}
+END = b'data: {"content":"","error":%s}\n\ndata: [DONE]\n\n' % orjson.dumps(ERROR)
+
+
+def test_a_second_text_ends_a_stream_with_an_error_that_names_the_job() -> None:
+    text = OneText("j")
+    assert text.cut(frames(TEXT)) == (frames(TEXT), False)
+    assert text.cut(frames(("reasoning", '{"content":"so"}'), AGAIN, NEW)) == (
+        frames(("reasoning", '{"content":"so"}')) + END,
+        True,
+    )
+
+
+def test_before_the_first_text_a_restart_is_no_end() -> None:
+    """Nothing that the client has is void; what it has not got yet is left out."""
+    text = OneText("j")
+    for _ in range(2):
+        assert text.cut(frames(("reasoning", '{"content":"so"}'))) == (frames(("reasoning", '{"content":"so"}')), False)
+        assert text.cut(frames(AGAIN)) == (frames(AGAIN), False)
+        assert text.cut(frames(("content", '{"content":""}'))) == (frames(("content", '{"content":""}')), False)
+    assert text.cut(frames(TEXT, AGAIN, TEXT, AGAIN, NEW)) == (frames(AGAIN, NEW), False)
+    assert text.cut(frames(AGAIN))[1]
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_what_only_looks_like_a_restart_ends_no_stream(forged: tuple[str, str]) -> None:
+    text = OneText("j")
+    assert text.cut(frames(TEXT, forged, NEW)) == (frames(TEXT, forged, NEW), False)
+    assert text.cut(frames(forged)) == (frames(forged), False)

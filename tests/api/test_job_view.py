@@ -75,6 +75,7 @@ def test_a_queued_job_shows_all_its_fields_and_nothing_else() -> None:
         "on_worker_lost": "retry",
         "deadline": None,
         "cancel_on_disconnect": False,
+        "disconnect_grace": None,
         "links": {
             "self": "/v1/jobs/abcdefghijklmnopqrstuv",
             "events": "/v1/jobs/abcdefghijklmnopqrstuv/events",

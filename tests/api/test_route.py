@@ -85,4 +85,7 @@ async def test_what_has_to_be_checked_or_filled_in_is_left_to_fastapi(function: 
 def test_of_the_jobs_routes_only_the_list_has_to_be_solved() -> None:
     """By the way to a first token, the submit and the watch are not."""
     routes = [route for route in jobs.routes if isinstance(route, APIRoute)]
-    assert [(route.path, *(route.methods or ())) for route in routes if solved(route)] == [("/v1/jobs", "GET")]
+    assert [(route.path, *(route.methods or ())) for route in routes if solved(route)] == [
+        ("/v1/jobs", "GET"),
+        ("/v1/jobs", "HEAD"),
+    ]

@@ -47,9 +47,9 @@ ENDS: list[tuple[str, dict[str, Any], bytes]] = [
     (
         "failed",
         {"error": {"code": "model_cut", "message": "m", "retryable": True}},
-        b'data: {"error":{"code":"model_cut","message":"m","retryable":true}}\n\n',
+        b'data: {"content":"","error":{"code":"model_cut","message":"m","retryable":true}}\n\n',
     ),
-    ("cancelled", {"by": "client"}, b'data: {"cancelled":{"by":"client"}}\n\n'),
+    ("cancelled", {"by": "client"}, b'data: {"content":"","cancelled":{"by":"client"}}\n\n'),
 ]
 
 
@@ -67,6 +67,7 @@ async def test_every_end_is_said_inside_the_stream(
 
 
 async def test_calls_and_a_restart_come_under_their_own_names(settings: Settings, log: Log) -> None:
+    """A restart before any text voids nothing that a front end has shown."""
     async with a_site(settings) as site, await chat(site) as stream:
         player = await Player.start(log, stream.headers["x-job-id"])
         await player.append(
@@ -74,14 +75,56 @@ async def test_calls_and_a_restart_come_under_their_own_names(settings: Settings
             Draft("tool_call", {"index": 0, "id": "c", "name": "f", "arguments": {}}),
             Draft("function_call", {"name": "g", "arguments": {}}),
         )
+        while b"function_call" not in stream.body:
+            await stream.piece()
         await player.claim("second")
         await player.finish()
         await stream.rest()
         lines = stream.body.decode().strip().split("\n\n")
-        assert lines[0] == 'data: {"tool_call":{"index":0,"id":"c","name":"f","arguments":{}}}'
-        assert lines[1] == 'data: {"function_call":{"name":"g","arguments":{}}}'
-        assert lines[2].startswith('data: {"restarted":{"attempt":2,"reason":"worker_lost"')
+        assert lines[0] == 'data: {"content":"","tool_call":{"index":0,"id":"c","name":"f","arguments":{}}}'
+        assert lines[1] == 'data: {"content":"","function_call":{"name":"g","arguments":{}}}'
+        assert lines[2].startswith('data: {"content":"","restarted":{"attempt":2,"reason":"worker_lost"')
         assert lines[3:] == ["data: [DONE]"]
+
+
+async def test_once_text_is_out_a_lost_worker_ends_the_stream_with_an_error_that_names_the_job(
+    settings: Settings, log: Log
+) -> None:
+    """Two texts in one would be neither. Who reads `restarted` asks for it, and the job goes on for whoever watches."""
+    async with a_site(settings) as site, await chat(site, "Idempotency-Key: k") as plain:
+        asks = {"method": "POST", "body": BODY, "headers": ["Idempotency-Key: k"]}
+        async with await site.open("/chat/stream?restarted=true", **asks) as aware:
+            player = await Player.start(log, plain.headers["x-job-id"])
+            await player.say(1)
+            for stream in (plain, aware):
+                assert await stream.piece() == b'data: {"content":"3 "}\n\n'
+            await player.claim("second")
+            await plain.rest()
+            error = {
+                "code": "worker_lost",
+                "message": f"Job {player.job_id} begins again; the text so far is void.",
+                "retryable": True,
+                "job_id": player.job_id,
+            }
+            last = b'data: {"content":"","error":%s}\n\ndata: [DONE]\n\n' % orjson.dumps(error)
+            assert plain.body == b'data: {"content":"3 "}\n\n' + last
+            await until(lambda: "watchers=1 " in repr(site.hub), "its connection is closed")
+            await player.say(1)
+            await player.finish()
+            await aware.rest()
+            kinds = [next(name for name in orjson.loads(line[6:]) if name) for line in lines_of(aware)[:-1]]
+            assert kinds == ["content", "content", "content"]
+            assert b'"restarted":{"attempt":2' in aware.body
+        # Asked anew, it is one text: what is void is not said any more.
+        async with await chat(site, "Idempotency-Key: k") as again:
+            await again.rest()
+            assert [orjson.loads(line[6:])["content"] for line in lines_of(again)[:-1]] == ["", "5 "]
+        answer = await site.http.post("/chat/stream?restarted=perhaps", content=BODY)
+        assert (answer.status_code, answer.json()["field"]) == (422, "restarted")
+
+
+def lines_of(stream: Stream) -> list[bytes]:
+    return bytes(stream.body).strip().split(b"\n\n")
 
 
 async def test_an_answer_longer_than_the_window_comes_whole(redis_url: str, log: Log) -> None:

@@ -322,13 +322,13 @@ async def test_openapi_is_whole(settings: Settings) -> None:
 
 
 ROUTES: dict[tuple[str, str], set[str]] = {
-    ("/v1/jobs", "post"): {"202", "400", "409", "410", "413", "422", "429", "503"},
+    ("/v1/jobs", "post"): {"202", "400", "403", "409", "410", "413", "415", "422", "429", "503"},
     ("/v1/jobs", "get"): {"200", "400", "422", "503"},
     ("/v1/jobs/{job_id}", "get"): {"200", "404", "410", "503"},
-    ("/v1/jobs/{job_id}", "delete"): {"204", "404", "503"},
+    ("/v1/jobs/{job_id}", "delete"): {"204", "403", "404", "503"},
     ("/v1/jobs/{job_id}/events", "get"): {"200", "204", "400", "404", "410", "503"},
-    ("/v1/jobs/{job_id}/cancel", "post"): {"202", "404", "410", "503"},
-    ("/chat/stream", "post"): {"200", "400", "409", "410", "413", "422", "429", "503"},
+    ("/v1/jobs/{job_id}/cancel", "post"): {"202", "403", "404", "410", "503"},
+    ("/chat/stream", "post"): {"200", "400", "403", "409", "410", "413", "415", "422", "429", "503"},
     ("/healthz", "get"): {"200"},
     ("/readyz", "get"): {"200", "503"},
 }
@@ -355,4 +355,4 @@ async def test_openapi_describes_every_route_and_each_of_its_answers(settings: S
         headers = {parameter["name"] for parameter in found[route]["parameters"] if parameter["in"] == "header"}
         assert headers == {"Idempotency-Key"}
     watch = {(p["in"], p["name"]) for p in found[("/v1/jobs/{job_id}/events", "get")]["parameters"]}
-    assert watch == {("path", "job_id"), ("header", "Last-Event-ID"), ("query", "after")}
+    assert watch == {("path", "job_id"), ("header", "Last-Event-ID"), ("query", "after"), ("query", "lastEventId")}

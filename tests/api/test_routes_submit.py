@@ -176,6 +176,14 @@ BAD_BODIES: dict[str, tuple[bytes, int, str, str | None]] = {
     "NaN": (b'{"temperature": NaN}', 400, "invalid_json", None),
     "a number without end": (b'{"n": 1e400}', 400, "invalid_json", None),
     "half a surrogate": (b'{"messages": "\\ud800"}', 400, "invalid_json", None),
+    "a float of many digits": (b'{"messages":[{}],"n":' + b"9" * 5000 + b"}", 400, "invalid_json", None),
+    "a large integer": (b'{"messages":[{}],"seed":18446744073709551616}', 422, "invalid_request", "seed"),
+    "a large integer in metadata": (
+        b'{"messages":[{}],"metadata":{"a":[1,{"b":-9223372036854775809}]}}',
+        422,
+        "invalid_request",
+        "metadata.a.1.b",
+    ),
     "nested beyond reason": (b'{"messages":' + b"[" * 5000 + b"]" * 5000 + b"}", 400, "invalid_json", None),
     "no UTF-8": (b'{"messages": "\xff"}', 400, "invalid_encoding", None),
     "UTF-16": (orjson.dumps(BODY).decode().encode("utf-16"), 400, "invalid_encoding", None),
@@ -184,8 +192,8 @@ BAD_BODIES: dict[str, tuple[bytes, int, str, str | None]] = {
     "null": (b"null", 422, "invalid_request", None),
     "an empty object": (b"{}", 422, "invalid_request", "messages"),
     "no messages": (b'{"messages": []}', 422, "invalid_request", "messages"),
-    "a wrong role": (b'{"messages": [{"role": "x", "content": "y"}]}', 422, "invalid_request", "messages.0.role"),
-    "out of range": (b'{"messages":[{"role":"user"}],"temperature":3}', 422, "invalid_request", "temperature"),
+    "no message": (b'{"messages": ["hi"]}', 422, "invalid_request", "messages.0"),
+    "out of range": (b'{"messages":[{"role":"user"}],"n":0}', 422, "invalid_request", "n"),
 }
 
 

@@ -48,6 +48,13 @@ async def test_a_stream_says_that_it_must_not_be_kept_or_changed_on_the_way(sett
         ("0", "?after=4", 0),
         ("", "?after=4", 4),
         ("2", "?after=nonsense", 2),
+        (None, "?lastEventId=4", 4),
+        (None, "?lastEventID=4", 4),
+        (None, "?Last-Event-ID=4", 4),
+        (None, "?after=1&lastEventId=4", 4),
+        (None, "?lastEventID=4&after=1", 4),
+        (None, "?lastEventId=&after=4", 4),
+        ("4", "?lastEventId=1", 4),
     ],
 )
 async def test_the_position_is_the_header_s_or_else_the_query_s(
@@ -127,6 +134,25 @@ async def test_a_position_beyond_the_end_that_comes_ends_without_events(settings
         assert await stream.rest() == []
         answer = await site.http.get(f"/v1/jobs/{player.job_id}/events?after={FAR}")
         assert answer.status_code == 204
+
+
+async def test_latest_is_what_comes_from_now_on_and_comes_back_to_there(settings: Settings, log: Log) -> None:
+    """Whether the job is watched already or not. The stream begins with a position that EventSource keeps."""
+    player = await Player.start(log)
+    await player.say(3)
+    path = f"/v1/jobs/{player.job_id}/events?after=latest"
+    async with a_site(settings) as site, await site.open(path) as first:
+        assert await first.piece() == b"id: 5\n\n"
+        await player.say(2)
+        assert number((await first.some(1))[0]) == 6
+        async with await site.open(path) as second, await site.open(path, headers=["Last-Event-ID: 5"]) as back:
+            await player.say(2)
+            await player.finish()
+            check_stream(await second.rest(), 7, player.last)
+            check_stream(await back.rest(), 5, player.last)
+        assert (await site.http.get(path)).status_code == 204
+        answer = await site.http.get(f"/v1/jobs/{player.job_id}/events?lastEventId=latest")
+        problem(answer, 400, "invalid_position", "lastEventId")
 
 
 async def test_a_queued_job_can_be_watched_before_anybody_runs_it(settings: Settings, log: Log) -> None:

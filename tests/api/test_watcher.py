@@ -14,6 +14,7 @@ from api.window import Window
 from readalong.events import Draft
 from readalong.log import Log
 from readalong.settings import Settings
+from readalong.sse import Decoder
 from tests.api.helpers import Client, Player, check_stream, said, text
 from tests.api.serving import Site, a_hub, a_site, on_valkey, short_settings
 from tests.readalong.jobs import WORKER
@@ -60,29 +61,43 @@ async def test_the_connection_ends_with_its_stream(settings: Settings, log: Log)
         await until(lambda: "watchers=0 " in repr(site.hub), "the watcher to go")
 
 
-async def test_an_http_1_0_client_gets_the_stream_and_the_connection_s_end(settings: Settings, log: Log) -> None:
+async def test_an_http_1_0_client_gets_the_plain_stream_and_the_connection_s_end(settings: Settings, log: Log) -> None:
+    """It knows no chunks, and would show their sizes in the text; whether it comes late or hears as it is said."""
     player = await Player.start(log)
     async with a_site(settings) as site:
         path = f"/v1/jobs/{player.job_id}/events"
+        bodies = []
         async with await site.open(path, version="1.0") as stream:
-            assert stream.status == 200
-            assert stream.headers["connection"] == "close"
             await player.say(2)
             await player.finish()
-            check_stream(await stream.rest(), 0, player.last)
-            assert await stream.reader.read() == b""
+            bodies.append(await stream.reader.read())
+        async with await site.open(path, version="1.0") as again:
+            bodies.append(await again.reader.read())
+    for head, body in zip((stream, again), bodies, strict=True):
+        assert head.status == 200
+        assert head.headers["connection"] == "close"
+        assert "transfer-encoding" not in head.headers
+        check_stream(Decoder().feed(body), 0, player.last)
 
 
-async def test_head_of_a_stream_is_refused_and_leaves_nothing(settings: Settings, log: Log) -> None:
-    """A stream has no head without its body; the answer has none either, and opens no feed."""
+@pytest.mark.parametrize(("after", "status"), [("0", 200), ("4", 204), ("x", 400), ("latest", 204)])
+async def test_head_of_a_stream_is_its_head_and_leaves_nothing(
+    settings: Settings, log: Log, after: str, status: int
+) -> None:
+    """The very head of GET but for the connection, which goes on."""
     player = await Player.start(log)
+    await player.say(1)
+    await player.finish()
     async with a_site(settings) as site:
-        async with await site.open(f"/v1/jobs/{player.job_id}/events", method="HEAD") as stream:
-            assert stream.status == 405
+        path = f"/v1/jobs/{player.job_id}/events?after={after}"
+        async with await site.open(path, method="HEAD") as stream, await site.open(path) as full:
+            assert stream.status == full.status == status
+            of_connection = {"transfer-encoding", "connection"}
+            assert stream.headers == {name: full.headers[name] for name in full.headers.keys() - of_connection}
             stream.writer.write(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
             await stream.read_head()
             assert stream.status == 200, "no body came between"
-        assert "feeds=0 watchers=0" in repr(site.hub)
+        await until(lambda: "feeds=0 watchers=0" in repr(site.hub))
 
 
 async def test_a_client_that_hears_nothing_gets_comments(redis_url: str, log: Log) -> None:

@@ -323,7 +323,11 @@ def joined(messages: list[Message]) -> list[tuple[str, str]]:
     runs: list[tuple[str, str]] = []
     for message in messages:
         fields = orjson.loads(message.data)
-        kind = fields.pop("type", None) or next(iter(fields))
+        if isinstance(other := fields.get("choice"), dict):
+            fields = {"choice": other.pop("index"), **other}  # the chat stream's way
+        elif len(fields) > 1 and fields.get("content") == "":
+            del fields["content"]
+        kind = fields.pop("type", None) or next(name for name in fields if name != "choice")
         if kind in ("content", "reasoning") and "logprobs" not in fields:
             said = fields.get("content", fields.get(kind))
             kind += str(fields.get("choice", ""))

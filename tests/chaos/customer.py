@@ -157,7 +157,7 @@ class Customer:
         headers = {"Idempotency-Key": self._wish.key}
         try:
             async with asyncio.timeout(_PATIENCE):
-                return await Response.open("POST", self._urls[replica] + "/chat/stream", raw, headers)
+                return await Response.open("POST", self._urls[replica] + "/chat/stream?restarted=true", raw, headers)
         except (OSError, Cut, TimeoutError):
             return None
 

@@ -210,7 +210,7 @@ class Made:
         opened = {"watch": watch, "client": name, "job": f"id-{tag}", "after": 0, "replica": 1}
         found: list[Record] = [{"t": START + t, "kind": "open", **opened, "status": 200, "form": "chat"}]
         for place, line in enumerate(lines, 1):
-            data = line if isinstance(line, str) else dumped(line)
+            data = line if isinstance(line, str) else dumped({"content": "", **line})
             found.append({"t": START + t + 0.01 * place, "kind": "said", "watch": watch, "data": data})
         found.append({"t": START + t + 0.4, "kind": "close", "watch": watch, "how": how})
         self.clients[begin + 1 : begin + 1] = found

@@ -26,10 +26,10 @@ SLOTS = 4
 @pytest.fixture(scope="module")
 def running_pair() -> Iterator[Stack]:
     settings = {
-        "READALONG_DISCONNECT_GRACE": "0",
+        "READALONG_DISCONNECT_GRACE": "3",
         "READALONG_MAX_JOBS": str(SLOTS),
         # A call that waits for a Redis that stands still is answered: that nobody hears the answer saves nobody.
-        "READALONG_REDIS_TIMEOUT": "15",
+        "READALONG_REDIS_TIMEOUT": "6",
         # Nor does a lease that ran out meanwhile begin the job anew.
         "READALONG_LEASE": "12",
     }
@@ -39,7 +39,7 @@ def running_pair() -> Iterator[Stack]:
 
 @pytest.fixture
 def stack(running_pair: Stack) -> Iterator[Stack]:
-    """Two APIs and two workers with the least grace."""
+    """Two APIs and two workers with a short grace."""
     yield from healed(running_pair)
 
 
@@ -127,6 +127,24 @@ async def test_one_watcher_at_any_replica_keeps_the_job_and_the_last_one_to_leav
     await assert_cancelled(job, by="disconnect")
 
 
+async def test_at_once_means_at_once_and_only_when_nobody_watches_anywhere(stack: Stack) -> None:
+    """Before one that was left earlier and has its grace; two replicas need not agree on who leaves last."""
+    graceful, soon = await opened(stack, endless())
+    hasty, first = await opened(stack, endless(cancel_on_disconnect=0))
+    kept, second = await opened(stack, endless(cancel_on_disconnect=0))
+    last = await watching(kept, stack.urls[1])
+    for job in (graceful, hasty, kept):
+        await job.reach(5)
+    for response in (soon, first, second):
+        response.abort()
+    ends = [(await job.ended())["ended_at"] for job in (hasty, graceful)]
+    assert ends == sorted(ends)
+    await goes_on(kept)
+    last.abort()
+    for job in (hasty, graceful, kept):
+        await assert_cancelled(job, by="disconnect")
+
+
 async def test_who_comes_back_in_time_keeps_the_job_however_often_he_leaves(stack: Stack) -> None:
     """At one replica and the other in turn, for longer than a job may go without a watcher; also with his key."""
     key = f"key of {stack.folder.name}"
@@ -175,16 +193,17 @@ async def test_a_redis_that_stands_still_for_longer_than_the_grace_orphans_nobod
     left = await abandoned(stack, endless())
     for job in (kept, left):
         await job.reach(5)
-    score = float(stack.redis.command("ZSCORE", stack.keys.watched, kept.id))
     api, pid = stack.apis[0], stack.redis.pid
-    seconds, micros = stack.redis.command("TIME")
-    now = int(seconds) * 1000 + int(micros) // 1000
     # The worst order: the workers look as soon as Redis goes on, and the API is heard after them.
     api.stop()
+    seconds, _ = stack.redis.command("TIME")
+    for job in (kept, left):
+        stack.redis.command("ZADD", stack.keys.watched, "XX", (int(seconds) + 3) * 1000, job.id)
     os.kill(pid, signal.SIGSTOP)
     try:
-        # Longer than any of them may go without a watcher: what is waited for is that this time has passed.
-        await asyncio.sleep((score - now) / 1000 + 1.5)
+        # Longer than any of them may go without a watcher, and the workers without a look: what is waited for is that
+        # this time has passed.
+        await asyncio.sleep(5)
     finally:
         os.kill(pid, signal.SIGCONT)
     await until(lambda: stack.redis.command("EXISTS", stack.keys.orphans_from), "a worker's look")
@@ -196,7 +215,7 @@ async def test_a_redis_that_stands_still_for_longer_than_the_grace_orphans_nobod
 
 async def test_a_redis_that_is_killed_and_comes_back_orphans_nobody() -> None:
     """It keeps what it was told; the API connects again in time to say who watches."""
-    with Stack(aof=True, settings={"READALONG_DISCONNECT_GRACE": "0"}) as stack:
+    with Stack(aof=True, settings={"READALONG_DISCONNECT_GRACE": "2"}) as stack:
         kept, response = await opened(stack, endless())
         left = await abandoned(stack, endless())
         for job in (kept, left):

@@ -10,7 +10,8 @@ from arq.connections import ArqRedis
 from readalong.index import Index
 from readalong.keys import Keys
 from readalong.settings import Settings
-from readalong.watched import RENEW_EVERY, Watched, lease_ms
+from readalong.terms import LONGEST_GRACE
+from readalong.watched import RENEW_EVERY, Visit, Watched, first_ms, lease_ms
 from tests.readalong.helpers import command
 
 A, B, C = "job-a", "job-b", "job-c"
@@ -19,6 +20,10 @@ A, B, C = "job-a", "job-b", "job-c"
 @pytest.fixture
 def watched(redis: ArqRedis, settings: Settings) -> Watched:
     return Watched(redis, settings)
+
+
+def visit(job_id: str, name: str = "api-1:1", grace: int | None = None) -> Visit:
+    return Visit(job_id, name, grace)
 
 
 async def overdue(redis: ArqRedis, keys: Keys, *job_ids: str) -> None:
@@ -36,11 +41,15 @@ async def left(redis: ArqRedis, keys: Keys, index: Index, job_id: str) -> float:
 
 
 def test_who_comes_back_within_the_grace_is_in_time(settings: Settings) -> None:
-    """The last renewal was up to an interval before he left, and the next one comes up to one after he is back."""
+    """The last renewal was up to an interval before he left, and the next one comes up to one after he is back; a
+    process whose connection is dead notices it in time to say that it watches."""
+    settings = settings.model_copy(update={"redis_timeout": 5.0})
     for grace in (0.0, 2.0, 10.0, 3600.0):
         found = lease_ms(settings.model_copy(update={"disconnect_grace": grace}))
         assert found >= (grace + 2 * RENEW_EVERY) * 1000
-        assert found <= (max(grace, 2) + 2 * RENEW_EVERY) * 1000
+        assert found >= (settings.redis_timeout + RENEW_EVERY) * 1000
+        assert found <= (max(grace, settings.redis_timeout) + 2 * RENEW_EVERY) * 1000
+        assert lease_ms(settings, int(grace * 1000)) == found
 
 
 async def test_a_listed_job_is_in_the_set_only_if_it_wants_to(
@@ -50,9 +59,9 @@ async def test_a_listed_job_is_in_the_set_only_if_it_wants_to(
     assert not await redis.exists(keys.watched)
     await index.add(B, 1, watched=True)
     assert await redis.zrange(keys.watched, 0, -1) == [B.encode()]
-    lease = lease_ms(settings)
-    assert lease - 2_000 < await left(redis, keys, index, B) <= lease
-    assert lease < await redis.pttl(keys.watched) <= lease + settings.job_ttl * 1000
+    first = first_ms(settings, None)
+    assert first - 2_000 < await left(redis, keys, index, B) <= first
+    assert lease_ms(settings) + LONGEST_GRACE * 1000 < await redis.pttl(keys.watched)
     assert [cursor.job_id for cursor in await index.open_jobs(None, 9)] == [A, B]
 
 
@@ -62,11 +71,49 @@ async def test_a_renewal_gives_the_whole_time_and_adds_nobody(
     """A job that was cancelled or forgotten meanwhile stays so."""
     await overdue(redis, keys, A, B)
     await command(redis, "PEXPIRE", keys.watched, 5_000)
-    await watched.attend([A, C])
+    await watched.attend([visit(A), visit(C)])
     assert await left(redis, keys, index, A) > lease_ms(settings) - 2_000
     assert await left(redis, keys, index, B) < 0
     assert await redis.zcard(keys.watched) == 2
     assert await redis.pttl(keys.watched) > lease_ms(settings)
+    assert 0 < await redis.pttl(keys.watchers(A)) <= lease_ms(settings)
+
+
+@pytest.mark.parametrize("own", [None, 0, 60_000])
+async def test_the_last_watchers_leaving_leaves_the_grace_and_no_more(
+    index: Index, watched: Watched, redis: ArqRedis, keys: Keys, own: int | None
+) -> None:
+    """By the settings three seconds, or what the job itself wishes; at once means at the next look."""
+    grace = 3000 if own is None else own
+    await index.add(A, 1, watched=True, grace=own)
+    await command(redis, "SET", keys.orphans_from, 1, "PX", 60_000)
+    assert await left(redis, keys, index, A) > max(3000, grace)
+    await watched.attend([visit(A, grace=own)])
+    await watched.depart([visit(A, grace=own)])
+    assert grace - 2_000 < await left(redis, keys, index, A) <= grace
+    assert await watched.orphans(10) == ([] if grace else [A])
+    assert not await redis.exists(keys.watchers(A))
+
+
+@pytest.mark.parametrize("other", ["api-2:1", "api-1:2"])
+async def test_who_leaves_while_another_watches_changes_nothing(
+    index: Index, watched: Watched, redis: ArqRedis, keys: Keys, other: str
+) -> None:
+    """At another replica; or at the same, to which it came back before a late copy of its leaving did."""
+    await index.add(A, 1, watched=True, grace=0)
+    for name in ("api-1:1", other):
+        await watched.attend([visit(A, name, 0)])
+    await watched.depart([visit(A, "api-1:1", 0)])
+    assert await left(redis, keys, index, A) > 0
+    # A replica that was killed is none: its word holds for no longer than the next one may take.
+    await command(redis, "ZADD", keys.watchers(A), "XX", 1, other)
+    await watched.depart([visit(A, "api-1:1", 0)])
+    assert await left(redis, keys, index, A) <= 0
+
+
+async def test_a_leaving_brings_no_job_back_that_has_ended(watched: Watched, redis: ArqRedis, keys: Keys) -> None:
+    await watched.depart([visit(A)])
+    assert await redis.keys("*") == []
 
 
 async def test_a_renewal_of_many_jobs_is_of_all_of_them(
@@ -75,7 +122,7 @@ async def test_a_renewal_of_many_jobs_is_of_all_of_them(
     monkeypatch.setattr("readalong.watched._AT_ONCE", 2)
     jobs = [f"job-{number}" for number in range(5)]
     await overdue(redis, keys, *jobs)
-    await watched.attend(jobs)
+    await watched.attend([visit(job_id) for job_id in jobs])
     assert await watched.orphans(10) == []
     assert await redis.zcount(keys.watched, "-inf", 1) == 0
 

@@ -57,7 +57,7 @@ def _of_log(log: Iterable[Event]) -> Iterator[Shown]:
     for event in log:
         fields = event.fields
         if event.type in _TEXTS and fields["content"]:
-            yield Shown(event.type, fields.get("choice") if event.type == "content" else None, fields["content"])
+            yield Shown(event.type, fields.get("choice") or None, fields["content"])
         elif event.type in _WHOLE:
             yield Shown(event.type, None, fields)
         elif event.type == "failed":
@@ -90,7 +90,15 @@ def _of_line(data: str) -> Shown | None:
         return None
     if not isinstance(fields, dict):
         return None
-    choice = fields.pop("choice", None)
+    if len(fields) > 1 and fields.get("content") == "":
+        # Each line has a text, for front ends that append it; empty beside all else.
+        del fields["content"]
+    elif "content" not in fields:
+        return None
+    choice = None
+    if isinstance(other := fields.get("choice"), dict) and len(fields) == 1:
+        fields = dict(other)
+        choice = fields.pop("index", None)
     if len(fields) != 1:
         return None
     [(name, value)] = fields.items()

@@ -1,0 +1,52 @@
+"""The position from which a client watches, as it says it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.requests import Request
+
+from readalong.errors import InvalidRequest
+
+#: `after=latest`: from now on.
+LATEST: Final = "latest"
+#: A position behind every event; JavaScript counts no further.
+LARGEST: Final = 2**53
+#: Query parameters that stand for the header, where a client cannot set one: those of event-source-polyfill, of Mercure
+#: and of its first version.
+_LIKE_THE_HEADER: Final = ("lastEventId", "lastEventID", "Last-Event-ID")
+
+#: The same, for OpenAPI.
+PARAMETERS: Final = [
+    {"name": name, "in": place, "required": False, "schema": {"type": "string"}, "description": text}
+    for name, place, text in (
+        ("Last-Event-ID", "header", "Position; wins over the query."),
+        ("lastEventId", "query", "As the header, also as `lastEventID`; wins over `after`."),
+        ("after", "query", "Position: the id of the last event seen; 0 from the start, `latest` from now on."),
+    )
+]
+
+
+def position_of(request: Request) -> int | None:
+    """The number of the last event that the client has seen; None: it wants what comes from now on.
+
+    The header wins, then what a polyfill sends in its place: a client that comes back adds it to a URL that still has
+    its first position. Raises InvalidRequest.
+    """
+    name, text = "Last-Event-ID", request.headers.get("last-event-id")
+    for each in (*_LIKE_THE_HEADER, "after"):
+        if text:
+            break
+        name, text = each, request.query_params.get(each)
+    if name == "after" and text == LATEST:
+        return None
+    return parse(name, text) if text else 0
+
+
+def parse(name: str, text: str) -> int:
+    """The position that a text names. Raises InvalidRequest, which calls it `name`."""
+    digits = text.lstrip("0") or "0" if text.isascii() and text.isdigit() else ""
+    # The length first: Python refuses to read a number of some thousand digits.
+    if not digits or len(digits) > 16 or int(digits) > LARGEST:
+        raise InvalidRequest(f"{name} must be the id of an event.", code="invalid_position", field=name)
+    return int(digits)

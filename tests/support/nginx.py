@@ -1,0 +1,82 @@
+"""A real nginx in front of the API."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx2
+
+from tests.support.servers import free_port
+
+_READY_WITHIN: Final = 20.0  # seconds
+#: Debian keeps it where only root's PATH leads.
+_PLACES: Final = "/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin:/opt/homebrew/bin"
+
+_SETTINGS = """
+daemon off;
+master_process off;
+pid {folder}/pid;
+error_log {folder}/errors;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    client_max_body_size 32m;
+    proxy_buffering on;
+    server {{
+        listen 127.0.0.1:{port};
+        location {prefix}/ {{
+            proxy_pass http://127.0.0.1:{target}/;
+            proxy_set_header Host $http_host;
+            proxy_http_version {version};
+            proxy_read_timeout 60s;
+        }}
+    }}
+}}
+"""
+
+
+def nginx_binary() -> str | None:
+    return shutil.which("nginx") or shutil.which("nginx", path=_PLACES)
+
+
+@contextmanager
+def nginx(target: int, prefix: str, version: str) -> Iterator[str]:
+    """nginx before this port, which shows it under the prefix and speaks this HTTP to it; answers its own address."""
+    program = nginx_binary()
+    assert program is not None
+    with tempfile.TemporaryDirectory(prefix="readalong-nginx-") as folder:
+        port = free_port()
+        file = Path(folder) / "nginx.conf"
+        file.write_text(_SETTINGS.format(folder=folder, port=port, target=target, prefix=prefix, version=version))
+        process = subprocess.Popen([program, "-p", folder, "-e", f"{folder}/errors", "-c", str(file)])
+        try:
+            _wait(process, f"http://127.0.0.1:{port}")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _wait(process: subprocess.Popen[bytes], url: str) -> None:
+    deadline = time.monotonic() + _READY_WITHIN
+    while True:
+        try:
+            httpx2.get(f"{url}/nowhere", trust_env=False)
+        except httpx2.TransportError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
