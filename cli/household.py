@@ -29,7 +29,7 @@ from cli.reach import stranger
 _RESTARTS: Final = 5
 _RESTARTS_SECONDS: Final = 30.0
 #: Bytes of the path of the folder, at most: that of a socket in it may have 103 on macOS.
-_FOLDER_BYTES: Final = 80
+_FOLDER_BYTES: Final = 90
 
 
 class Household:
