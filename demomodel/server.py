@@ -13,7 +13,6 @@ from demomodel.completions import MODEL, Model
 from demomodel.journal import Journal
 from demomodel.refusals import ApiError
 
-MAX_BODY_BYTES = 64 * 1024 * 1024
 SHUTDOWN_SECONDS = 0.3
 
 
@@ -23,7 +22,7 @@ def create_app(journal: Journal | None = None) -> web.Application:
     Run it with `handler_cancellation=True`, as `serve` does: that is how a stream that says nothing learns
     that its client has gone.
     """
-    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app = web.Application()
     model = app[MODEL] = Model(journal)
     app.on_shutdown.append(_shut)
     app.router.add_post("/v1/chat/completions", model.completions)
