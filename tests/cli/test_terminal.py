@@ -179,3 +179,15 @@ def test_a_closed_pipe_ends_a_command_without_a_word(api: ScriptedApi, words: li
         variables = {**os.environ, "READALONG_URL": api.url}
         done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, env=variables, timeout=60, check=False)
     assert (done.stderr, done.returncode) == (b"", 141)
+
+
+def test_what_a_demo_says_into_a_closed_pipe_ends_nothing() -> None:
+    """It runs until a signal, also when nothing reads any more."""
+    code = "from cli.terminal import Terminal; t = Terminal(); t.tell('a'); t.tell('b'); print('c', flush=True)"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as stdout:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=stdout, stderr=subprocess.PIPE, timeout=60, check=False
+        )
+    assert (done.stderr, done.returncode) == (b"", 0)
