@@ -146,7 +146,7 @@ def model(
 @app.command(context_settings=_IDS)
 def watch(
     job: Job,
-    after: Annotated[int, typer.Option(min=0, help="Show only events after this number.")] = 0,
+    after: Annotated[str, typer.Option(help="Show only events after this id, or number.")] = "0",
     url: Url = DEFAULT_URL,
     give_up: GiveUp = 60,
 ) -> None:
@@ -155,8 +155,13 @@ def watch(
     Exit codes: 0 done, 1 failed or not to be had, 2 cancelled, 130 Ctrl-C (which ends the watching, never the job).
     """
     from cli.watch import watch as run  # noqa: PLC0415
+    from readalong.position import Position  # noqa: PLC0415
 
-    raise typer.Exit(run(url, job, after, give_up))
+    try:
+        position = Position.parse(after)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--after") from None
+    raise typer.Exit(run(url, job, position, give_up))
 
 
 @app.command()

@@ -36,7 +36,7 @@ async def up(household: Household, *children: Child) -> None:
         one.vital = True
         await household.start(one)
     for one in children:
-        await asyncio.wait_for(one.line("up"), 20)
+        await asyncio.wait_for(one.line("up"), 100)
 
 
 def group_of(household: Household) -> int:
@@ -94,7 +94,7 @@ async def test_a_vital_child_that_dies_is_reported_with_its_last_lines() -> None
         one = child("broken", code)
         one.vital = True
         await household.start(one)
-        reason = await asyncio.wait_for(household.failed, 20)
+        reason = await asyncio.wait_for(household.failed, 100)
     lines = reason.splitlines()
     assert lines[0] == f"broken (pid {one.pid}) exited with code 3"
     assert lines[-2:] == ["  line 98", "  ␛[31mred"]
@@ -124,13 +124,13 @@ async def test_a_worker_that_dies_at_once_is_not_started_for_ever() -> None:
         one = child("worker", "print('no model'); exit(1)")
         one.vital = one.restarts = household.settled = True
         await household.start(one)
-        assert "no model" in await asyncio.wait_for(household.failed, 20)
+        assert "no model" in await asyncio.wait_for(household.failed, 100)
     assert len(said) == 5
     async with Household(ORDER, said.append) as household:
         one = child("worker", "print('no model'); exit(1)")
         one.vital = one.restarts = True
         await household.start(one)
-        assert "no model" in await asyncio.wait_for(household.failed, 20)
+        assert "no model" in await asyncio.wait_for(household.failed, 100)
     assert len(said) == 5
 
 
@@ -165,7 +165,7 @@ async def test_a_guard_that_is_killed_is_a_failure() -> None:
         await up(household, child("a", SLEEPS))
         group = group_of(household)
         os.kill(group, signal.SIGKILL)  # the guard leads the group
-        assert "the guard" in await asyncio.wait_for(household.failed, 20)
+        assert "the guard" in await asyncio.wait_for(household.failed, 100)
     assert members(group) == []
 
 

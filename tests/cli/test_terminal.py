@@ -34,11 +34,12 @@ JOB = {
     "error": {"code": EVIL, "message": EVIL},
     EVIL: [EVIL],
 }
-ENDED = {
+ENDED: dict[str, Any] = {
     "finish_reason": EVIL,
     "usage": {"completion_tokens": EVIL},
     "metrics": {"time_to_first_token": EVIL, "tokens_per_second": EVIL, "total_seconds": EVIL},
 }
+WAITING: dict[str, Any] = {"for": "model", "reason": EVIL}
 STARTS = (
     text(1, EVIL),
     text(2, EVIL, choice=1),
@@ -48,7 +49,7 @@ STARTS = (
     event(6, "tool_call", name=EVIL, arguments={EVIL: EVIL}),
     event(7, "tool_call", name=EVIL, arguments=EVIL, arguments_error=EVIL),
     event(8, "function_call", name=EVIL, arguments={"a": EVIL}),
-    event(9, "waiting", **{"for": "model", "reason": EVIL}),
+    event(9, "waiting", **WAITING),
 )
 ENDS = {
     "done": event(11, "done", **ENDED),
@@ -77,9 +78,11 @@ CALLS: dict[str, tuple[Sequence[str], list[Act]]] = {
     "ask refused": (["ask", "?"], [REFUSED]),
     "watch refused": (["watch", "x"], [REFUSED]),
     "watch over": (["watch", "x"], [answer(204), answer(200, JOB)]),
-    "watch no stream": (["watch", "x", "--give-up", "0"], [stream(frame(b"\x1b[2J", event="content", id=1))]),
+    "watch no stream": (["watch", "x", "--give-up", "0"], [stream(frame(b"\x1b[2J", event="content", id="1"))]),
     **{f"watch {name}": (["watch", "x"], [stream(*STARTS, end)]) for name, end in ENDS.items()},
 }
+#: Those of `make test`: a process each.
+QUICK = {"jobs", "jobs --json", "jobs refused", "watch failed"}
 
 
 def shown(command: Sequence[str], **environment: str) -> str:
@@ -114,7 +117,9 @@ def _read(terminal: int, into: list[bytes]) -> None:
         into.append(piece)
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CALLS]
+)
 def test_no_control_of_a_server_or_a_job_reaches_a_terminal(api: ScriptedApi, name: str) -> None:
     """In every field that a command shows, text and JSON; JSON means the same."""
     words, acts = CALLS[name]
@@ -164,7 +169,7 @@ def test_no_control_of_a_job_reaches_a_log(form: str) -> None:
     [
         (["jobs"], [answer(200, {"jobs": [{**JOB, "id": f"{n:040}"} for n in range(100)]})] * 20),
         (["jobs", "--json"], [answer(200, {"jobs": [{**JOB, "id": f"{n:040}"} for n in range(100)]})] * 20),
-        (["settings"], []),
+        pytest.param(["settings"], [], marks=pytest.mark.slow),
         (["watch", "x"], [stream(*[text(seq, "word " * 10_000) for seq in range(1, 30)])]),
     ],
     ids=["jobs", "jobs --json", "settings", "watch"],
