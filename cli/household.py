@@ -57,8 +57,8 @@ class Household:
 
     async def __aenter__(self) -> Self:
         self._alive = os.pipe()
-        self._folder = _private_folder()
         try:
+            self._folder = _private_folder()
             self._guard = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", str(Path(guard.__file__)), str(self._orphan_grace), str(self._alive[0])),
                 self._folder,
@@ -182,8 +182,11 @@ class Household:
 
 
 def _private_folder() -> str:
-    """A new folder, mode 0700, whose path is short enough for that of a socket in it."""
-    folder = tempfile.mkdtemp(prefix="readalong-")
+    """A new folder, mode 0700, whose path is short enough for that of a socket in it. Raises Problem."""
+    try:
+        folder = tempfile.mkdtemp(prefix="readalong-")
+    except OSError as error:
+        raise Problem(f"cannot make a temporary folder: {error}") from None
     if len(os.fsencode(folder)) <= _FOLDER_BYTES:
         return folder
     os.rmdir(folder)

@@ -20,6 +20,7 @@ def ask():
     os.kill(os.getpid(), signal.SIGUSR1)
     print("asked", file=sys.stderr)
 
+signal.signal(signal.SIGUSR1, signal.SIG_DFL)  # whatever it was born with
 sys.meta_path.insert(0, Asks())
 atexit.register(ask)
 """
