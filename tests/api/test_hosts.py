@@ -87,6 +87,11 @@ def test_the_name_that_it_was_told_to_listen_on_is_its_own(
     host: str, names: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served: list[Settings] = []
-    monkeypatch.setattr(server, "_serve", lambda settings, _: served.append(settings) or 0)
+
+    def serve(settings: Settings, _: object) -> int:
+        served.append(settings)
+        return 0
+
+    monkeypatch.setattr(server, "_serve", serve)
     assert server.run(Settings(), host=host, port=0) == 0
     assert served[0].allowed_hosts == names

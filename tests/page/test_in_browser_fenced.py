@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -88,11 +89,11 @@ def test_no_other_page_shows_ours_in_a_frame(path: str, browser: Browser, site: 
         frame = "const frame = document.createElement('iframe'); frame.src = arguments[0]; document.body.append(frame)"
         browser.run(frame, site.url + framed)
         browser.enter_frame()
-        browser.wait(lambda seen=seen: browser.run("return location.href") == seen, seen)
+        browser.wait(partial(browser.run, "return location.href === arguments[0]", seen), seen)
     browser.complaints()
 
 
-def test_the_description_of_the_api_shows_all_of_it_and_asks_nobody_else(browser: Browser, site: Site) -> None:
+def test_the_description_of_the_api_shows_all_of_it_and_loads_nothing_from_elsewhere(browser: Browser, site: Site) -> None:
     """Each call with a line for curl, each of its fields, and each schema."""
     browser.go(f"{site.url}/docs")
     browser.wait_text("#Problem h2", "Problem")
