@@ -93,7 +93,7 @@ def test_no_other_page_shows_ours_in_a_frame(path: str, browser: Browser, site: 
     browser.complaints()
 
 
-def test_the_description_of_the_api_shows_all_of_it_and_loads_nothing_from_elsewhere(browser: Browser, site: Site) -> None:
+def test_the_description_shows_all_of_the_api_and_loads_nothing_from_elsewhere(browser: Browser, site: Site) -> None:
     """Each call with a line for curl, each of its fields, and each schema."""
     browser.go(f"{site.url}/docs")
     browser.wait_text("#Problem h2", "Problem")
