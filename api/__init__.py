@@ -8,6 +8,8 @@
     routes/     jobs, chat, health, and how a request reaches its function
     submit      from a valid body to a queued job, once
     chat_request  what a client may send
+    room        whether one more job may wait
+    listing     a page of the list
     body        reads a request's body within its limit
     job_view    a job as every call shows it
     problems    errors as RFC 9457 problem details

@@ -18,9 +18,16 @@ class ChatWatcher(Watcher):
     __slots__ = ("_text",)
 
     def __init__(
-        self, feed: Feed, wire: Format, position: int, send_timeout: float, on_gone: Callable[[Feed], None]
+        self,
+        feed: Feed,
+        wire: Format,
+        position: int,
+        send_timeout: float,
+        on_gone: Callable[[Feed], None],
+        *,
+        epoch: str = "",
     ) -> None:
-        super().__init__(feed, wire, position, send_timeout, on_gone)
+        super().__init__(feed, wire, position, send_timeout, on_gone, epoch=epoch)
         self._text = OneText(feed.job_id)
 
     def _write_to(self, line: Line, batch: Batch) -> None:

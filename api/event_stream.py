@@ -11,15 +11,16 @@ from api.feed import Feed
 from api.formats import Format
 from api.hub import Hub
 from api.line import Line
-from api.position import LARGEST
 from api.watcher import HEADERS, Watcher
+from readalong.position import LARGEST, Position
 
 #: Milliseconds after which a browser whose stream has ended comes back.
 RETRY: Final = 1000
 
 
 class EventStream(Response):
-    """Relays a feed from a position on, in one wire format, until the terminal event or the client's leaving."""
+    """Relays a feed from a position on, in one wire format, until the terminal event or the client's leaving. `epoch`
+    is that of the position."""
 
     media_type = "text/event-stream"
 
@@ -31,6 +32,7 @@ class EventStream(Response):
         position: int,
         *,
         send_timeout: float,
+        epoch: str = "",
         headers: dict[str, str] | None = None,
         opening: bytes = b"",
         watcher: type[Watcher] = Watcher,
@@ -41,24 +43,27 @@ class EventStream(Response):
         self._hub = hub
         self._feed = feed
         self._opening = opening
-        self._watcher = watcher(feed, wire, position, send_timeout, hub.left)
+        self._watcher = watcher(feed, wire, position, send_timeout, hub.left, epoch=epoch)
 
     @classmethod
     async def open(
-        cls, hub: Hub, job_id: str, wire: Format, position: int | None, *, send_timeout: float
+        cls, hub: Hub, job_id: str, wire: Format, position: Position | None, *, send_timeout: float
     ) -> EventStream | None:
         """The stream of a job; `position` None: from now on. None if nothing follows the position.
 
         Raises JobNotFound, UnknownSchema, StoreUnavailable, Stopping.
         """
-        feed = await hub.feed(job_id, LARGEST if position is None else position)
-        start = feed.newest if position is None else position
-        if feed.over_at(start):
+        start = position or Position(LARGEST)
+        feed = await hub.feed(job_id, *start)
+        opening = b""
+        if position is None:
+            start = Position(feed.newest, feed.epoch)
+            # An id without data is no event, but EventSource keeps it: it comes back to where it began.
+            opening = b"id: %s\n\n" % str(start).encode()
+        if feed.over_at(feed.place(*start)):
             hub.left(feed)
             return None
-        # An id without data is no event, but EventSource keeps it: it comes back to where it began.
-        opening = b"id: %d\n\n" % start if position is None else b""
-        return cls(hub, feed, wire, start, send_timeout=send_timeout, opening=opening)
+        return cls(hub, feed, wire, start.seq, epoch=start.epoch, send_timeout=send_timeout, opening=opening)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._hub.arrives(self._feed)

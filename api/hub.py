@@ -70,8 +70,8 @@ class Hub:
         self._beats = asyncio.create_task(self._beat(), name="hub comments")
         return [self._beats, *self._subscriber.start()]
 
-    async def feed(self, job_id: str, position: int) -> Feed:
-        """The feed of a job, ready to be watched from `position`.
+    async def feed(self, job_id: str, position: int, epoch: str = "") -> Feed:
+        """The feed of a job, ready to be watched from `position`, which is a number of this epoch.
 
         Raises JobNotFound, UnknownSchema, StoreUnavailable, Stopping.
         """
@@ -80,18 +80,12 @@ class Hub:
         if (timer := self._timers.pop(job_id, None)) is not None:
             timer.cancel()
         feed = self._feeds.get(self._channel(job_id))
-        if feed is not None and job_id not in self._starting:
-            return feed
-        starting = self._starting.get(job_id)
-        if starting is None:
-            starting = self._starting[job_id] = asyncio.create_task(self._open(job_id, position))
-            starting.add_done_callback(lambda done: self._opened(job_id, done))
-        # Shielded: the first watcher's leaving must not take the feed from those who wait for it too.
+        if feed is None or job_id in self._starting:
+            feed = await self._started(job_id, position)
         try:
-            feed = await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            if starting.cancelled():
-                raise Stopping("This process is stopping.", retry_after=1) from None
+            await feed.settle(position, epoch)
+        except BaseException:
+            self._end_later(feed, self._linger)
             raise
         if feed.closed:
             # Before our turn came. It would pass for that of an ended job, and its watcher would never come back.
@@ -143,6 +137,19 @@ class Hub:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._subscriber.close()
 
+    async def _started(self, job_id: str, position: int) -> Feed:
+        starting = self._starting.get(job_id)
+        if starting is None:
+            starting = self._starting[job_id] = asyncio.create_task(self._open(job_id, position))
+            starting.add_done_callback(lambda done: self._opened(job_id, done))
+        # Shielded: the first watcher's leaving must not take the feed from those who wait for it too.
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            if starting.cancelled():
+                raise Stopping("This process is stopping.", retry_after=1) from None
+            raise
+
     def _opened(self, job_id: str, done: asyncio.Task[Feed]) -> None:
         self._starting.pop(job_id, None)
         if not done.cancelled():
@@ -163,7 +170,7 @@ class Hub:
             if not record.ended:  # else only an erase can come, which need not be waited for
                 # First the subscription, then the log: the other way round loses what comes between.
                 await subscribing
-            await feed.start(position, record.last_seq)
+            await feed.start(position, record.last_seq, record.epochs)
         except BaseException:
             self._drop(feed)
             raise
@@ -184,7 +191,7 @@ class Hub:
 
     def _end(self, feed: Feed) -> None:
         self._timers.pop(feed.job_id, None)
-        if not feed.watchers:
+        if not (feed.watchers or feed.settling):
             self._drop(feed)
 
     def _drop(self, feed: Feed) -> None:
@@ -202,7 +209,7 @@ class Hub:
             self._drop(feed)
             return
         try:
-            feed.take(parse_live(data))
+            feed.take(parse_live(data, feed.epoch))
         except ValueError as error:
             # A person may publish anything on the channel; the log has what was really appended.
             logger.warning("channel of job %s: %s", feed.job_id, error)

@@ -7,11 +7,10 @@ from typing import Final
 from starlette.requests import Request
 
 from readalong.errors import InvalidRequest
+from readalong.position import Position
 
 #: `after=latest`: from now on.
 LATEST: Final = "latest"
-#: A position behind every event; JavaScript counts no further.
-LARGEST: Final = 2**53
 #: Query parameters that stand for the header, where a client cannot set one: those of event-source-polyfill, of Mercure
 #: and of its first version.
 _LIKE_THE_HEADER: Final = ("lastEventId", "lastEventID", "Last-Event-ID")
@@ -27,8 +26,8 @@ PARAMETERS: Final = [
 ]
 
 
-def position_of(request: Request) -> int | None:
-    """The number of the last event that the client has seen; None: it wants what comes from now on.
+def position_of(request: Request) -> Position | None:
+    """The position of the last event that the client has seen; None: it wants what comes from now on.
 
     The header wins, then what a polyfill sends in its place: a client that comes back adds it to a URL that still has
     its first position. Raises InvalidRequest.
@@ -40,13 +39,13 @@ def position_of(request: Request) -> int | None:
         name, text = each, request.query_params.get(each)
     if name == "after" and text == LATEST:
         return None
-    return parse(name, text) if text else 0
+    return parse(name, text) if text else Position(0)
 
 
-def parse(name: str, text: str) -> int:
+def parse(name: str, text: str) -> Position:
     """The position that a text names. Raises InvalidRequest, which calls it `name`."""
-    digits = text.lstrip("0") or "0" if text.isascii() and text.isdigit() else ""
-    # The length first: Python refuses to read a number of some thousand digits.
-    if not digits or len(digits) > 16 or int(digits) > LARGEST:
-        raise InvalidRequest(f"{name} must be the id of an event.", code="invalid_position", field=name)
-    return int(digits)
+    try:
+        return Position.parse(text)
+    except ValueError:
+        message = f"{name} must be the id of an event, or its number."
+        raise InvalidRequest(message, code="invalid_position", field=name) from None

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from readalong.errors import (
+    BrokenJob,
     IdempotencyConflict,
     InvalidRequest,
     JobExpired,
@@ -38,6 +39,7 @@ _STATUS: Final[dict[type[ReadalongError], int]] = {
     QueueFull: 429,
     StoreUnavailable: 503,
     UnknownSchema: 503,
+    BrokenJob: 500,
     Stopping: 503,
 }
 #: Codes of InvalidRequest with a status of their own.

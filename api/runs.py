@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from api.formats import Format
+from readalong.epochs import Epochs
 from readalong.events import TEXT, Event, voice
 
 #: What one write to a client may hold, about, in bytes: a client that stops reading costs this and a socket's buffer.
@@ -41,11 +42,13 @@ class Batch:
 class Run:
     """Neighbouring pieces of text of one kind and choice."""
 
-    __slots__ = ("_ends", "_fields", "_texts", "after", "cost", "length", "size", "type", "voice")
+    __slots__ = ("_ends", "_fields", "_texts", "after", "cost", "epoch", "length", "size", "type", "voice")
 
-    def __init__(self, after: int, kind: str, fields: dict[str, Any], voice: tuple[str, Any]) -> None:
+    def __init__(self, after: int, first: Event, fields: dict[str, Any], voice: tuple[str, Any]) -> None:
+        """Starts empty behind position `after`, for text like that of `first`, whose data is `fields`."""
         self.after = after
-        self.type = kind
+        self.type = first.type
+        self.epoch = first.epoch
         self.voice = voice
         #: Characters of the text, and its bytes as JSON.
         self.length = 0
@@ -87,19 +90,21 @@ class Run:
 
     def event(self, text: str, seq: int) -> Event:
         """An event that says `text`, up to number `seq`."""
-        return Event(seq, self.type, orjson.dumps({**self._fields, "content": text}))
+        return Event(seq, self.type, orjson.dumps({**self._fields, "content": text}), (), self.epoch)
 
 
 class Runs:
     """Events without a gap: text in runs, all others as they came."""
 
-    def __init__(self, after: int, longest: int = _LONGEST) -> None:
-        """Starts empty behind position `after`; a run holds up to `longest` characters."""
+    def __init__(self, after: int, longest: int = _LONGEST, epochs: Epochs | None = None) -> None:
+        """Starts empty behind position `after`; a run holds up to `longest` characters. `epochs`: those of events that
+        do not say theirs."""
         self.after = after
         self.newest = after
         #: Bytes of memory, about.
         self.cost = 0
         self._longest = longest
+        self._epochs = epochs
         self._items: list[Run | Event] = []
 
     def extend(self, events: Iterable[Event]) -> None:
@@ -113,14 +118,14 @@ class Runs:
                 its = voice(event.type, fields)
                 if its is None:
                     self._settle(run)
-                    run = event
-                    self._items.append(event)
-                    self.cost += _cost(event)
+                    run = self._known(event)
+                    self._items.append(run)
+                    self.cost += _cost(run)
                 else:
                     text: str = fields["content"]
                     if not isinstance(run, Run) or run.voice != its or run.length + len(text) > self._longest:
                         self._settle(run)
-                        run = Run(self.newest, event.type, fields, its)
+                        run = Run(self.newest, self._known(event), fields, its)
                         self._items.append(run)
                     run.add(text, event.pieces, event.size)
                 self.newest = event.seq
@@ -160,6 +165,9 @@ class Runs:
             position = item.seq
             place += 1
         return Batch(b"".join(frames), position, last)
+
+    def _known(self, event: Event) -> Event:
+        return event if self._epochs is None else event._replace(epoch=self._epochs.at(event.seq))
 
     def _settle(self, item: Run | Event | None) -> None:
         if isinstance(item, Run):

@@ -11,6 +11,7 @@ from api.attendance import Attendance
 from api.audit import Audit
 from api.hub import Hub
 from api.redis_watch import RedisWatch
+from api.room import Room
 from api.supervisor import Supervisor
 from api.waits import Waits
 from readalong.connection import connect
@@ -22,6 +23,7 @@ from readalong.pipe import Pipe
 from readalong.pulse import Probe
 from readalong.queue import Queue
 from readalong.registry import Registry
+from readalong.scripts import pipe_with_scripts
 from readalong.settings import Settings
 from readalong.watched import Watched
 
@@ -34,6 +36,7 @@ class Services:
     log: Log
     index: Index
     queue: Queue
+    room: Room
     hub: Hub
     attendance: Attendance
     registry: Registry
@@ -48,7 +51,7 @@ class Services:
     @classmethod
     def build(cls, settings: Settings) -> Services:
         redis = connect(settings)
-        pipe = Pipe(redis, settings.redis_timeout)
+        pipe = pipe_with_scripts(redis, settings)
         log = Log(redis, settings, pipe)
         hub = Hub(redis, log, settings)
         index, queue = Index(redis, settings, pipe), Queue(redis, settings, pipe)
@@ -62,6 +65,7 @@ class Services:
             log,
             index,
             queue,
+            Room(queue, settings.max_queued),
             hub,
             attendance,
             registry,

@@ -10,13 +10,14 @@ import orjson
 
 from api.body import unwritable
 from api.chat_request import check
+from api.room import Room
 from api.services import Services
 from readalong.errors import IdempotencyConflict, InvalidRequest, JobExpired, QueueFull
 from readalong.index import Tie, key_digest
 from readalong.keys import new_job_id
-from readalong.log import Submission
 from readalong.record import Record
 from readalong.states import Status
+from readalong.submission import Submission
 from readalong.terms import resolve
 
 _LONGEST_KEY: Final = 255
@@ -25,27 +26,32 @@ _LONGEST_KEY: Final = 255
 async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str | None, *, chat: bool) -> Record:
     """Checks the body, writes the job and queues it. The same key and body answer the same job.
 
-    `chat`: it came by /chat/stream. The order is: list, write, enqueue. A crash after each leaves what the sweep mends,
-    or what a repeat completes.
+    `chat`: it came by /chat/stream. First the job's own keys are written, then the queue's side lists and enqueues it,
+    each in one script, and the second is sent when the first has answered. A crash between them leaves a job that the
+    sweep finds, or that a repeat completes.
     Raises InvalidRequest, IdempotencyConflict, JobExpired, QueueFull, StoreUnavailable.
     """
     request = check(body, services.settings.allowed_field_names)
     job_id = new_job_id()
     digest = _digest(body)
-    if key is not None:
-        job_id, known = await _known(services, key, job_id, digest)
-        if known is not None:
-            if known.status is Status.QUEUED:
-                await services.queue.enqueue(job_id, known.created_at)
-            return known
-    now = await _check_room(services)
+    if key is None:
+        await services.room.check()
+    else:
+        # Asked side by side; what the key stands for is answered even if there is no room for another job.
+        known, full = await asyncio.gather(_known(services, key, job_id, digest), _full(services.room))
+        job_id, record = known
+        if record is not None:
+            if record.status is Status.QUEUED:
+                await _enqueue(services, record)
+            return record
+        if full is not None:
+            raise full
     new = Submission(
         job_id=job_id,
         model=request.model or services.settings.model,
         request=raw,
         metadata=orjson.dumps(body.get("metadata") or {}),
         body_digest=digest,
-        created_at=now,
         key_digest="" if key is None else key_digest(key),
         terms=resolve(
             services.settings,
@@ -55,17 +61,17 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
             cancel_on_disconnect=request.cancel_on_disconnect,
         ),
     )
-    watched, grace = new.terms.cancel_on_disconnect, new.terms.grace_ms
-    # In this order, on one connection, in one round trip. A job that is not listed would not be swept; one that was
-    # enqueued and could not be written is gone for the worker that claims it.
-    _, (_, record), _ = await asyncio.gather(
-        services.index.add(job_id, now, watched=watched, grace=grace),
-        services.log.submit(new),
-        services.queue.enqueue(job_id, now),
+    _, record = await services.log.submit(new)
+    # Both rely on nothing but its being written.
+    await asyncio.gather(
+        _enqueue(services, record), *([] if key is None else [services.index.settle(key, Tie(job_id, digest))])
     )
-    if key is not None:
-        await services.index.settle(key, Tie(job_id, digest))
     return record
+
+
+async def _enqueue(services: Services, record: Record) -> None:
+    watched, grace = record.cancel_on_disconnect, record.disconnect_grace
+    await services.queue.enqueue(record.id, record.created_at, model=record.model, watched=watched, grace=grace)
 
 
 def _digest(body: dict[str, Any]) -> str:
@@ -97,10 +103,9 @@ async def _known(services: Services, key: str, job_id: str, digest: str) -> tupl
     return tie.job_id, record
 
 
-async def _check_room(services: Services) -> int:
-    """Redis' time in milliseconds, if one more job may wait."""
-    limit = services.settings.max_queued
-    now, waiting = await services.queue.room()
-    if limit and waiting >= limit:
-        raise QueueFull(f"{waiting} jobs wait; no more than {limit} may.", retry_after=5)
-    return now
+async def _full(room: Room) -> QueueFull | None:
+    try:
+        await room.check()
+    except QueueFull as full:
+        return full
+    return None

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from api.formats import Format
 from api.line import Line
 from api.runs import Batch
-from readalong.errors import JobNotFound, StoreUnavailable
+from readalong.errors import BrokenJob, JobNotFound, StoreUnavailable
 from readalong.sse import CONTENT_TYPE, HEARTBEAT
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from api.notice import Notice
 
 logger = logging.getLogger(__name__)
+
+#: The position of a watcher whose events Redis has lost.
+LOST: Final = -1
 
 HEADERS: Final = [
     (b"content-type", CONTENT_TYPE),
@@ -37,8 +40,10 @@ class Watcher:
     """Never more than one write under way; what comes meanwhile stays in the feed, or in the log behind it."""
 
     __slots__ = (
+        "_bare",
         "_busy",
         "_end",
+        "_epoch",
         "_feed",
         "_line",
         "_main",
@@ -46,6 +51,7 @@ class Watcher:
         "_over",
         "_quiet",
         "_send",
+        "_sending",
         "_timeout",
         "_told",
         "_waits",
@@ -54,10 +60,25 @@ class Watcher:
     )
 
     def __init__(
-        self, feed: Feed, wire: Format, position: int, send_timeout: float, on_gone: Callable[[Feed], None]
+        self,
+        feed: Feed,
+        wire: Format,
+        position: int,
+        send_timeout: float,
+        on_gone: Callable[[Feed], None],
+        *,
+        epoch: str = "",
     ) -> None:
-        """`on_gone(feed)` is called when the client has its end, or is gone without."""
+        """`epoch` is that of the position; "" for a number in whatever log there is.
+
+        `on_gone(feed)` is called when the client has its end, or is gone without.
+        """
         self.position = position
+        self._epoch = epoch
+        #: Where it stands without having seen any log.
+        self._bare = LOST if epoch else position
+        #: The position after the write that is under way.
+        self._sending = LOST
         self._feed = feed
         self._wire = wire
         self._timeout = send_timeout
@@ -88,7 +109,7 @@ class Watcher:
         if line is not None:
             self.join(line, opening)
             return
-        self._feed.add(self)
+        self._join_feed()
         self._send = send
         self._main = asyncio.current_task()
         try:
@@ -105,12 +126,16 @@ class Watcher:
 
     def join(self, line: Line, opening: bytes = b"") -> None:
         """Goes on with a connection whose head is written."""
-        self._feed.add(self)
+        self._join_feed()
         self._line = line
         line.take(self._gone)
         if opening and not self._over:
             line.say(opening)
         self.push()
+
+    def _join_feed(self) -> None:
+        self.position = self._feed.place(self.position, self._epoch)
+        self._feed.add(self)
 
     def push(self) -> None:
         """Writes what is new, unless a write is under way: that one goes on by itself. Raises nothing."""
@@ -142,6 +167,13 @@ class Watcher:
                 self._write(batch)
             else:  # events that this format does not show
                 self.position = batch.position
+
+    def lose(self, seq: int, *, ahead: str = "") -> None:
+        """Number `seq` and all that follow are another claim's now: a watcher who has seen it is to be told. `ahead` is
+        the epoch that one may have who came with a number beyond the log, and waits."""
+        reached = max(self.position, self._sending)
+        if reached >= seq and reached != self._bare and not (ahead and ahead == self._epoch):
+            self.position = self._bare = self._sending = LOST
 
     def _tell(self, notice: Notice) -> None:
         """Writes what is not in the log, once, as soon as there is room for it."""
@@ -189,9 +221,13 @@ class Watcher:
     async def _write_by_send(self, batch: Batch) -> None:
         """Raises TimeoutError if the client takes too long; of our own server, its line sees to it."""
         if self._send is not None:
+            self._sending = batch.position
             async with asyncio.timeout(self._timeout):
                 await self._send({"type": "http.response.body", "body": batch.frames, "more_body": not batch.last})
+            if self._sending != batch.position:  # it is lost
+                batch = Batch(b"", self.position, batch.last)
             self._wrote(batch)
+            self._sending = LOST
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         self._busy = True
@@ -205,7 +241,7 @@ class Watcher:
         # One that is cancelled waited for a page of a feed that is closed by now, or its client is gone.
         if not task.cancelled() and (error := task.exception()) is not None:
             # The client comes back with its position and finds what it misses in the log.
-            if not isinstance(error, TimeoutError | StoreUnavailable | JobNotFound):
+            if not isinstance(error, TimeoutError | StoreUnavailable | JobNotFound | BrokenJob):
                 logger.error("a watcher broke", exc_info=error)
             self._give_up()
             return
@@ -214,11 +250,16 @@ class Watcher:
     async def _catch_up(self) -> None:
         """Writes events that the feed does not keep any more, from the log."""
         while self._feed.batch(self._wire, self.position) is None and not (self._end or self._over):
-            if self._line is None:
-                await self._write_by_send(await self._feed.history(self._wire, self.position))
-            else:
+            if self._line is not None:
                 await self._line.flow.drain()
-                self._write_to(self._line, await self._feed.history(self._wire, self.position))
+            position = self.position
+            batch = await self._feed.history(self._wire, position)
+            if self.position != position or batch.position == position:
+                continue  # the log has become another one
+            if self._line is None:
+                await self._write_by_send(batch)
+            else:
+                self._write_to(self._line, batch)
 
     def _give_up(self) -> None:
         """Drops the connection at once, whatever is still unsent in its buffer."""

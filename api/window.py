@@ -63,6 +63,11 @@ class Window:
         if self._runs.cost + self._recent_cost > self._max_bytes:
             self._shrink()
 
+    def repeats(self, event: Event) -> bool:
+        """Whether this event, whose number is not beyond the newest, is one of those that are kept as they came."""
+        place = len(self._recent) - 1 - (self.newest - event.seq)
+        return place >= 0 and self._recent[place][:3] == event[:3]
+
     def batch(self, wire: Format, after: int) -> Batch | None:
         """What follows position `after`, about one write's worth; None if that is not kept any more."""
         found = self._shared.get(wire, after)

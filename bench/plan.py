@@ -47,6 +47,9 @@ class Plan:
     elsewhere_jobs: int
     #: Whether the figures without them are taken again just before, and not from the beginning of the run.
     flat_again: bool
+    #: Pages of the list, of each kind, with so few jobs and with `finished_jobs`.
+    few_jobs: int
+    pages: int
 
     #: Workers that are killed while they stream, one after the other.
     kills: int = 5
@@ -78,6 +81,8 @@ FULL: Final = Plan(
     finished_jobs=100_000,
     elsewhere_jobs=1000,
     flat_again=True,
+    few_jobs=100,
+    pages=200,
 )
 QUICK: Final = Plan(
     rounds=1,
@@ -101,6 +106,8 @@ QUICK: Final = Plan(
     finished_jobs=10_000,
     elsewhere_jobs=500,
     flat_again=False,
+    few_jobs=100,
+    pages=40,
     kills=2,
     settle=0.2,
     warm_up_jobs=10,

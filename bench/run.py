@@ -19,7 +19,7 @@ from bench.harness.jobs import Jobs
 from bench.harness.stack import Stack
 from bench.load.crowd import Crowd
 from bench.plan import Plan
-from bench.rows import deaths, fanout, flat, late, starts, weight
+from bench.rows import deaths, fanout, flat, late, listing, starts, weight
 from bench.rows.streams import Streams, commands
 
 Results = dict[str, Any]
@@ -96,9 +96,13 @@ async def _pipeline(stack: Stack, crowd: Crowd, jobs: Jobs, plan: Plan, tell: Te
             for name, live in (("live", True), ("finished", False))
         },
     }
+    tell(f"pages of the list with {plan.few_jobs} jobs")
+    await flat.finished(jobs, plan.few_jobs)
+    few = await listing.pages(stack, plan)
     tell(f"again beside {plan.finished_jobs} finished jobs and {plan.elsewhere_jobs} elsewhere")
     earlier = {"streams": found["streams"][str(plan.streams[0])]["readalong"], "starts": found["starts"]["idle"]}
     found["flat"] = await flat.pipeline(stack, jobs, plan, earlier)
+    found["listing"] = {"few": few, "many": await listing.pages(stack, plan)}
     tell("kills of workers")
     found["deaths"] = await deaths.kill(stack, plan)
     return found

@@ -51,14 +51,14 @@ class Client:
         """The JSON object that answers `body`. Raises Problem."""
         return self._call("POST", path, json=body)
 
-    def events(self, job_id: str, after: int | None, silence: float) -> httpx2.Response:
+    def events(self, job_id: str, after: str | None, silence: float) -> httpx2.Response:
         """The open answer to a watch from `after`; the caller closes it.
 
         `silence`: seconds without a byte after which reading fails. Raises httpx2.TransportError.
         """
         headers = {"accept": "text/event-stream", "cache-control": "no-cache"}
         if after is not None:
-            headers["last-event-id"] = str(after)
+            headers["last-event-id"] = after
         timeout = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, read=silence)
         request = self._http.build_request(
             "GET", f"{self.url}{self.job_path(job_id)}/events", headers=headers, timeout=timeout

@@ -15,7 +15,8 @@ import orjson
 from cli.client import Client, refusal, unreachable
 from cli.problem import Problem
 from readalong.events import TERMINAL
-from readalong.sse import Decoder
+from readalong.position import Position
+from readalong.sse import Decoder, Message
 
 #: Seconds without a byte after which a connection counts as dead: three of the API's heartbeats.
 SILENCE_SECONDS: Final = 45.0
@@ -26,6 +27,7 @@ LONGEST_WAIT: Final = 3.0
 QUIET_SECONDS: Final = 2.0
 #: Seconds that a connection must last to count as good although it brought no event.
 STABLE_SECONDS: Final = 5.0
+_START: Final = Position(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Seen:
 class Follower:
     """Reads a job's events, each once and in order, and comes back by itself when the connection breaks.
 
-    `position` is the number of the last event seen. `give_up`: seconds of unbroken trouble that it bears.
+    `position` is that of the last event seen. `give_up`: seconds of unbroken trouble that it bears.
     `tell` is called with a line when trouble lasts for over QUIET_SECONDS, once, and when it is over.
     """
 
@@ -48,7 +50,7 @@ class Follower:
         self,
         client: Client,
         job_id: str,
-        after: int = 0,
+        after: Position = _START,
         *,
         give_up: float = 60,
         tell: Callable[[str], None] = lambda _: None,
@@ -91,7 +93,8 @@ class Follower:
 
     def _open(self) -> httpx2.Response | None:
         """The stream, or None when the API asks us to come back later."""
-        response = self._client.events(self._job_id, self.position or None, SILENCE_SECONDS)
+        position = str(self.position) if self.position.seq else None
+        response = self._client.events(self._job_id, position, SILENCE_SECONDS)
         self._answered = True
         if response.status_code in (200, 204):
             return response
@@ -120,15 +123,21 @@ class Follower:
                 # What is not in the log has no id of its own: it bears that of the event before it.
                 unnumbered = message.event == "waiting" and message.id == last_id
                 last_id = message.id
-                if message.id.isdecimal() and not unnumbered:
-                    seq = int(message.id)
-                    if seq <= self.position:  # a proxy that ignores our position replays from the start
-                        continue
-                    self.position = seq
-                self._recovered()
                 fields = orjson.loads(message.data)
+                if message.id and not unnumbered and not self._goes_on(message, fields):
+                    continue
+                self._recovered()
                 if isinstance(fields, dict):
-                    yield Seen(self.position, message.event, fields)
+                    yield Seen(self.position.seq, message.event, fields)
+
+    def _goes_on(self, message: Message, fields: Any) -> bool:
+        """Whether it follows our position, which it then moves."""
+        position = Position.parse(message.id)
+        lost = message.event == "restarted" and isinstance(fields, dict) and fields.get("reason") == "log_lost"
+        if position.seq <= self.position.seq and not lost:
+            return False  # a proxy that ignores our position replays from the start
+        self.position = position
+        return True
 
     def _recovered(self) -> None:
         if self._told:

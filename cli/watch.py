@@ -11,11 +11,12 @@ from cli.follow import Follower
 from cli.plain import one_line
 from cli.problem import Problem
 from cli.show import CANCELLED, DONE, FAILED, INTERRUPTED, Show
+from readalong.position import Position
 
 _CODES = {"done": DONE, "failed": FAILED, "cancelled": CANCELLED}
 
 
-def watch(url: str, job_id: str, after: int, give_up: float) -> int:
+def watch(url: str, job_id: str, after: Position, give_up: float) -> int:
     """Shows a job's events until its end; answers the exit code. Raises Problem."""
     with Client(url) as client:
         return _follow(client, job_id, after, give_up)
@@ -30,10 +31,10 @@ def ask(url: str, question: str, model: str | None, give_up: float) -> int:
         job_id = client.post("/v1/jobs", body).get("id")
         if not isinstance(job_id, str):
             raise Problem(f"{client.url} does not answer like a readalong API: a job without an id")
-        return _follow(client, job_id, 0, give_up, name_it=True)
+        return _follow(client, job_id, Position(0), give_up, name_it=True)
 
 
-def _follow(client: Client, job_id: str, after: int, give_up: float, *, name_it: bool = False) -> int:
+def _follow(client: Client, job_id: str, after: Position, give_up: float, *, name_it: bool = False) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A character that the terminal's encoding lacks must not end the watching.
         sys.stdout.reconfigure(errors="replace")
@@ -55,7 +56,7 @@ def _follow(client: Client, job_id: str, after: int, give_up: float, *, name_it:
         raise
 
 
-def _ended_before(client: Client, job_id: str, position: int, show: Show) -> int:
+def _ended_before(client: Client, job_id: str, position: Position, show: Show) -> int:
     status = str(client.get(client.job_path(job_id)).get("status"))
     show.note(f"{status}; there is nothing after event {position}")
     return _CODES.get(status, FAILED)

@@ -21,8 +21,10 @@ I/O:
     link        a connection whose answers are parsed where they arrive
     pipe        one connection that carries many calls at once
     scripts     the Lua scripts of lua/, called by name
-    log         a job's log: submit, claim, append, finish, cancel, read
-    index       the list of all jobs
+    reader      how a job's record and log are read
+    submission  a job that is about to be written
+    log         a job's log: submit, claim, append, finish, cancel
+    index       the lists of jobs, by time, state and model
     queue       arq's queue: enqueue, take, renew, release
     watched     jobs that end when nobody watches them
 """

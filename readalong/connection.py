@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from arq.connections import ArqRedis
@@ -16,6 +16,7 @@ from redis.exceptions import (
     ClusterDownError,
     ConnectionError,
     MasterDownError,
+    NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -54,6 +55,10 @@ _PASSING_CODES = (
     "BUSY",
     "Script killed",
 )
+#: What a script's error says if the user may not do what it does.
+_FORBIDDEN: Final = ("NOPERM", "ACL failure", "can't run this command")
+#: The end of what our scripts say themselves of a broken key.
+BROKEN: Final = "its keys are broken"
 #: What a Redis says that is there and takes no writes.
 _REFUSALS = {OutOfMemoryError: "it is full (maxmemory)", ReadOnlyError: "it is a read-only replica"}
 
@@ -125,3 +130,18 @@ def as_ours(error: RedisError | OSError) -> StoreUnavailable | None:
     if str(error).startswith(_PASSING_CODES):
         return StoreUnavailable(f"Redis refuses for now: {str(error).split()[0]}", retry_after=1)
     return None
+
+
+def is_wrong_type(error: Exception) -> bool:
+    """Whether a key holds another type than the command is for."""
+    return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
+
+
+def is_broken_key(error: Exception) -> bool:
+    """Whether a key holds what readalong did not write: a wrong type, or a value that a script stumbled over."""
+    if not isinstance(error, ResponseError) or isinstance(error, NoPermissionError) or as_ours(error) is not None:
+        return False
+    text = str(error)
+    if any(word in text for word in _FORBIDDEN):
+        return False
+    return is_wrong_type(error) or "user_script" in text or text.endswith(BROKEN)

@@ -8,6 +8,7 @@
     ├── QueueFull               as many jobs wait as the settings allow
     ├── StoreUnavailable        Redis is away, loading, full or read-only
     ├── UnknownSchema           another version wrote this job
+    ├── BrokenJob               what Redis holds of this job cannot be read
     ├── Stopping                this process stops; another one serves
     ├── Fenced                  a newer attempt writes this log, or the job has ended or is gone
     ├── ModelError              the model refused, failed or broke off
@@ -68,6 +69,12 @@ class UnknownSchema(ReadalongError):
 
     code = "unknown_schema"
     retryable = True
+
+
+class BrokenJob(ReadalongError):
+    """Somebody has put into a job's keys what readalong did not write."""
+
+    code = "broken_job"
 
 
 class Stopping(ReadalongError):

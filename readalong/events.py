@@ -54,12 +54,14 @@ class Event(NamedTuple):
     """An event of the log: its number (1, 2, 3, …), its type, and its data, a JSON object without the type.
 
     `pieces`: the lengths in characters of the pieces of text that a merged one covers, up to number `seq`.
+    `epoch` names the claim that wrote it, for a reader that knows (`Epochs`).
     """
 
     seq: int
     type: str
     data: bytes
     pieces: tuple[int, ...] = ()
+    epoch: str = ""
 
     @property
     def after(self) -> int:
@@ -88,7 +90,7 @@ class Event(NamedTuple):
         fields = self.fields()
         fields["content"] = fields["content"][sum(self.pieces[:skip]) :]
         left = self.pieces[skip:]
-        return Event(self.seq, self.type, orjson.dumps(fields), left if len(left) > 1 else ())
+        return Event(self.seq, self.type, orjson.dumps(fields), left if len(left) > 1 else (), self.epoch)
 
     def expand(self) -> list[Event]:
         """Its pieces, each with its own number and the bytes that it came with."""
@@ -99,7 +101,7 @@ class Event(NamedTuple):
         events, start = [], 0
         for seq, length in enumerate(self.pieces, self.after + 1):
             fields["content"] = text[start : start + length]
-            events.append(Event(seq, self.type, orjson.dumps(fields)))
+            events.append(Event(seq, self.type, orjson.dumps(fields), (), self.epoch))
             start += length
         return events
 
@@ -108,8 +110,8 @@ class Event(NamedTuple):
         return b'{"type":"%s",%s' % (self.type.encode(), self.data[1:])
 
 
-def parse_live(message: bytes) -> list[Event]:
-    """The events of one message of a live channel, without parsing their data.
+def parse_live(message: bytes, epoch: str = "") -> list[Event]:
+    """The events of one message of a live channel, without parsing their data, as of this epoch.
 
     Raises ValueError for a message that `lib.lua` did not write.
     """
@@ -119,7 +121,8 @@ def parse_live(message: bytes) -> list[Event]:
             raise ValueError(f"not an event of a live channel: {line[:80]!r}")
         comma = line.index(b",")
         quote = line.index(b'"', comma + 9)
-        events.append(Event(int(line[6:comma]), line[comma + 9 : quote].decode(), b"{" + line[quote + 2 :]))
+        data = b"{" + line[quote + 2 :]
+        events.append(Event(int(line[6:comma]), line[comma + 9 : quote].decode(), data, (), epoch))
     return events
 
 
@@ -182,7 +185,7 @@ def _merged(first: Event, fields: dict[str, Any], texts: list[str], pieces: list
     if len(texts) < 2:
         return first
     data = orjson.dumps({**fields, "content": "".join(texts)})
-    return Event(first.after + len(pieces), first.type, data, tuple(pieces))
+    return Event(first.after + len(pieces), first.type, data, tuple(pieces), first.epoch)
 
 
 def _close(merged: list[Draft], texts: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""What is known about all jobs and workers: the list, the open jobs, Idempotency-Keys, signs of life.
+"""What is known about all jobs and workers: the lists, the open jobs, Idempotency-Keys, signs of life.
 
 These are keys of their own, written beside the scripts, so they may lag behind a job's hash; the sweep mends
 them.
@@ -6,7 +6,8 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import logging
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -14,13 +15,28 @@ import orjson
 from redis.asyncio import Redis
 
 from readalong.connection import translated
+from readalong.errors import StoreUnavailable
+from readalong.keys import is_job_id
 from readalong.pipe import Pipe
 from readalong.scripts import Scripts
 from readalong.settings import Settings
 from readalong.watched import first_ms, set_ttl_ms
 
+logger = logging.getLogger(__name__)
+
 #: Third word of an Idempotency-Key's value once its job is written.
 _WRITTEN: Final = "written"
+#: Scores beyond this, or below zero, are no times: somebody has put them there by hand.
+_LATEST: Final = 2**53
+#: Members of a list that one look for expired ones goes through, and looks at it in one turn.
+_SLICE: Final = 500
+_SLICES: Final = 20
+#: Jobs that one call puts where their hashes say: Redis serves nobody meanwhile.
+_REFILED: Final = 100
+#: Keys that one look at what there is goes through.
+_SCANNED: Final = 1000
+#: Longest that a worker counts as live from now on, in milliseconds: no lease is longer.
+_LONGEST_LIFE: Final = 660_000
 
 
 class Cursor(NamedTuple):
@@ -46,15 +62,29 @@ class Tie(NamedTuple):
     written: bool = False
 
 
+class Found(NamedTuple):
+    """What a look at some of Redis' keys has found: ids of jobs, names of cancel flags, names of models' lists."""
+
+    jobs: list[str]
+    flags: list[str]
+    models: list[str]
+
+
 class Index:
     def __init__(self, redis: Redis, settings: Settings, pipe: Pipe | None = None) -> None:
         self._redis = redis
-        self._run = Scripts(pipe or redis)
+        self._run = Scripts(pipe or redis, settings.keys)
+        self._ask = self._run.ask
         self._keys = settings.keys
         self._idempotency_ms = int(settings.idempotency_ttl * 1000)
-        self._settings = settings
+        self._watched_ms = first_ms(settings, None)
         self._watched_ttl_ms = set_ttl_ms(settings)
+        self._retention_ms = int(settings.retention * 1000)
         self._keep_ms = int((settings.retention + settings.job_ttl) * 1000)
+        keys = self._keys
+        self._lists = [keys.jobs, keys.open, keys.watched, *keys.by_state]
+        #: How far the trimming of each list has come.
+        self._trimmed: dict[str, Cursor] = {}
 
     async def now(self) -> int:
         """Redis' time in milliseconds since the epoch."""
@@ -62,97 +92,182 @@ class Index:
             seconds, micros = await self._redis.time()
         return int(seconds) * 1000 + int(micros) // 1000
 
-    async def add(self, job_id: str, created_at: int, *, watched: bool = False, grace: int | None = None) -> None:
-        """Lists a job, before it is written: a job that is not listed would never be swept.
+    async def refile(self, *job_ids: str) -> list[Cursor]:
+        """Puts each job where its hash says: into the list, the open jobs, those of its state and of its model. One
+        whose hash is gone leaves all but the list. Answers those that are open and were not known to be."""
+        strays: list[Cursor] = []
+        for at in range(0, len(job_ids), _REFILED):
+            some = job_ids[at : at + _REFILED]
+            keys = [*self._lists, *map(self._keys.job, some)]
+            times = (self._keep_ms, self._watched_ms, self._watched_ttl_ms)
+            flat = await self._run("refile", keys, self._keys.model_jobs, *times, *some)
+            strays += [Cursor(int(at), job_id.decode()) for job_id, at in zip(flat[::2], flat[1::2], strict=True)]
+        return strays
 
-        `watched`: it is to end when nobody watches it, for which its time begins now; `grace`: its own, in ms, or None.
-        """
-        keys = [self._keys.jobs, self._keys.open, self._keys.watched]
-        first = first_ms(self._settings, grace) if watched else 0
-        await self._run("list", keys, job_id, created_at, first, self._watched_ttl_ms)
+    async def leave_model(self, job_id: str, model: str) -> None:
+        """Takes a job that is about to be erased out of the list of its model, which only its hash names."""
+        await self._ask("ZREM", self._keys.jobs_of(model), job_id)
 
-    async def close(self, *job_ids: str) -> None:
-        """These jobs have ended. Does nothing for one that Redis knows as waiting or running."""
-        await self._run("close", [self._keys.open, *map(self._keys.job, job_ids)], *job_ids)
-
-    async def unlist(self, cursors: Sequence[Cursor]) -> None:
-        """These jobs are not there; but a repeat of the submit may have listed one again since it was looked for."""
-        await self._run("unlist", [self._keys.open], *(part for at in cursors for part in (at.job_id, at.created_at)))
-
-    async def remove(self, *job_ids: str) -> None:
-        """Forgets these jobs."""
-        with translated():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for job_id in job_ids:
-                    pipe.lrem(self._keys.wake, 0, job_id)
-                pipe.zrem(self._keys.open, *job_ids)
-                pipe.zrem(self._keys.watched, *job_ids)
-                # Last: as long as the list names a job, its erase can be repeated.
-                pipe.zrem(self._keys.jobs, *job_ids)
-                await pipe.execute()
+    async def remove(self, *job_ids: str, model: str | None = None) -> None:
+        """Forgets these jobs; `model` is theirs, if that is known."""
+        keys = [*self._lists, self._keys.wake]
+        await self._run("forget", keys if model is None else [*keys, self._keys.jobs_of(model)], *job_ids)
 
     async def open_jobs(self, after: Cursor | None, count: int) -> list[Cursor]:
         """Up to `count` jobs that have not ended and are newer than `after`, oldest first."""
-        lowest = "-inf" if after is None else str(after.created_at)
-        found: list[Cursor] = []
-        offset = 0
-        while len(found) < count:
-            with translated():
-                rows = await self._redis.zrangebyscore(
-                    self._keys.open, lowest, "+inf", start=offset, num=count, withscores=True
-                )
-            cursors = (Cursor(int(score), member.decode()) for member, score in rows)
-            found.extend(cursor for cursor in cursors if after is None or cursor > after)
-            offset += len(rows)
-            if len(rows) < count:
-                break
-        return found[:count]
+        return await self._walk(self._keys.open, after, count, newest_first=False)
 
     async def knows(self, job_id: str) -> bool:
         """Whether the list still names the job, also after its record is gone."""
-        with translated():
-            return await self._redis.zscore(self._keys.jobs, job_id) is not None
+        return await self._ask("ZSCORE", self._keys.jobs, job_id) is not None
 
-    async def page(self, before: Cursor | None, count: int) -> list[Cursor]:
-        """Up to `count` jobs older than `before`, newest first."""
+    async def page(
+        self,
+        before: Cursor | None,
+        count: int,
+        *,
+        state: str | None = None,
+        model: str | None = None,
+        since: int = 0,
+        until: int = _LATEST,
+    ) -> list[Cursor]:
+        """Up to `count` jobs older than `before`, newest first, created at `since` or later and before `until`.
+
+        Of this state or this model, as far as a list of these knows; of both: of the one that fewer jobs have.
+        """
+        lists = [*([] if state is None else [self._keys.jobs_in(state)])]
+        if model is not None:
+            lists.append(self._keys.jobs_of(model))
+        if len(lists) > 1:
+            sizes = [await self._ask("ZCARD", name) for name in lists]
+            lists = [lists[sizes.index(min(sizes))]]
+        name = lists[0] if lists else self._keys.jobs
+        return await self._walk(name, before, count, newest_first=True, lowest=since, highest=until - 1)
+
+    async def trim(self, now: int) -> int:
+        """Forgets jobs that are old enough and whose record is gone. Answers how many.
+
+        Each turn goes on where the last one stopped, and looks at some ten thousand of each list at most.
+        """
+        removed = 0
+        for name in (self._keys.jobs, *self._keys.by_state):
+            # The list goes on naming what has expired, for a while; the others name what there is.
+            age = self._keep_ms if name == self._keys.jobs else self._retention_ms
+            removed += await self._trim(name, now - age)
+        for name in (self._keys.jobs, self._keys.open, *self._keys.by_state):
+            # What no clock has given was never one of ours, or its hash knows better: the sweep finds that.
+            for low, high in (("-inf", "(0"), (f"({_LATEST}", "+inf")):
+                if strays := await self._ask("ZRANGEBYSCORE", name, low, high, "LIMIT", 0, _SLICE):
+                    await self._ask("ZREM", name, *strays)
+        return removed
+
+    async def trim_model(self, name: str, now: int) -> int:
+        """The same for the list of a model, by its name in Redis."""
+        return await self._trim(name, now - self._retention_ms)
+
+    async def scan(self, cursor: int) -> tuple[int, Found]:
+        """Some of Redis' keys: those of ours whose jobs no list may know. `cursor` is where to go on, 0 at first;
+        answers the next."""
+        with translated():
+            cursor, names = await self._redis.scan(cursor, match=f"{self._keys.prefix}:job*", count=_SCANNED)
+        begin, end = self._keys.job("?").split("?")
+        found = Found([], [], [])
+        for name in (name.decode(errors="replace") for name in names):
+            job_id, tail = (
+                name.removeprefix(begin).split(end, 1) if name.startswith(begin) and end in name else ("", "")
+            )
+            if name.startswith(self._keys.model_jobs):
+                found.models.append(name)
+            elif is_job_id(job_id) and not tail:
+                found.jobs.append(job_id)
+            elif name == self._keys.cancel(job_id):
+                found.flags.append(name)
+        return int(cursor), found
+
+    async def limit_flags(self, names: list[str], ttl_ms: int) -> None:
+        """Gives a time to live to those of these cancel flags that have none: a person may have set one for a job that
+        is over, or was never there."""
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for name in names:
+                    pipe.pexpire(name, ttl_ms, nx=True)
+                await pipe.execute()
+
+    async def _trim(self, name: str, before: int) -> int:
+        removed = 0
+        for _ in range(_SLICES):
+            cursor = self._trimmed.pop(name, None)
+            old = await self._walk(name, cursor, _SLICE, newest_first=False, highest=before - 1)
+            if old:
+                # A job that waited or ran for long, its record renewed, is not gone by its age alone.
+                with translated():
+                    async with self._redis.pipeline(transaction=False) as pipe:
+                        for at in old:
+                            pipe.exists(self._keys.job(at.job_id))
+                        there = await pipe.execute()
+                gone = [at.job_id for at, kept in zip(old, there, strict=True) if not kept]
+                if gone:
+                    removed += int(await self._ask("ZREM", name, *gone))
+            if len(old) < _SLICE:
+                break
+            self._trimmed[name] = old[-1]
+        return removed
+
+    async def _walk(
+        self,
+        name: str,
+        start: Cursor | None,
+        count: int,
+        *,
+        newest_first: bool,
+        lowest: int = 0,
+        highest: int = _LATEST,
+    ) -> list[Cursor]:
+        """Up to `count` members of a sorted set that follow `start`. What cannot be a job's id is removed."""
+        if start is not None and newest_first:
+            highest = min(highest, start.created_at)
+        elif start is not None:
+            lowest = max(lowest, start.created_at)
+        if newest_first:
+            command: tuple[str | int, ...] = ("ZREVRANGEBYSCORE", name, highest, lowest)
+        else:
+            command = ("ZRANGEBYSCORE", name, lowest, highest)
         found: list[Cursor] = []
         offset = 0
-        highest = "+inf" if before is None else str(before.created_at)
         while len(found) < count:
-            with translated():
-                rows = await self._redis.zrevrangebyscore(
-                    self._keys.jobs, highest, "-inf", start=offset, num=count, withscores=True
-                )
-            for member, score in rows:
-                cursor = Cursor(int(score), member.decode())
-                # Of equal times the higher id comes first: those at the cursor's time up to its id were seen.
-                if before is None or cursor < before:
+            flat = await self._ask(*command, "WITHSCORES", "LIMIT", offset, count)
+            strays = []
+            for member, score in zip(flat[::2], flat[1::2], strict=True):
+                job_id = member.decode(errors="replace")
+                if not is_job_id(job_id):
+                    strays.append(member)
+                    continue
+                cursor = Cursor(int(float(score)), job_id)
+                # Of equal times the higher id comes later, or first: those at the cursor's time up to its id were seen.
+                if start is None or (cursor < start if newest_first else cursor > start):
                     found.append(cursor)
-            offset += len(rows)
-            if len(rows) < count:
+            offset += len(flat) // 2
+            if strays:
+                offset -= await self._drop(name, strays)
+            if len(flat) < 2 * count:
                 break
         return found[:count]
 
-    async def trim(self, now: int) -> int:
-        """Forgets jobs that are old enough and whose record is gone. Answers how many."""
-        with translated():
-            old = await self._redis.zrangebyscore(self._keys.jobs, "-inf", f"({now - self._keep_ms}")
-            if not old:
-                return 0
-            # A job that waited or ran for long, its record renewed, is not gone by its age alone.
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for job_id in old:
-                    pipe.exists(self._keys.job(job_id.decode()))
-                there = await pipe.execute()
-            gone = [job_id for job_id, kept in zip(old, there, strict=True) if not kept]
-            return int(await self._redis.zrem(self._keys.jobs, *gone)) if gone else 0
+    async def _drop(self, name: str, strays: list[bytes]) -> int:
+        """Removes what somebody has put there, lest it be met again and again; answers how many."""
+        logger.error(
+            "key %s: %d members that are no ids, such as %r; they are removed", name, len(strays), strays[0][:80]
+        )
+        try:
+            return int(await self._ask("ZREM", name, *strays))
+        except StoreUnavailable as error:  # a replica, say, from which one may read
+            logger.debug("%s", error)
+            return 0
 
     async def remember(self, key: str, job_id: str, body_digest: str) -> Tie:
         """Ties an Idempotency-Key to a job and a body, unless it is tied. Answers what it is tied to."""
-        name = self._keys.idempotency(key_digest(key))
-        with translated():
-            # GET of what stood there before; NX keeps it. Both in one command, so of two racers one wins.
-            before = await self._redis.set(name, f"{job_id} {body_digest}", nx=True, get=True, px=self._idempotency_ms)
+        names = [self._keys.idempotency(key_digest(key))]
+        before: bytes | None = await self._run("tie", names, job_id, body_digest, self._idempotency_ms)
         if before is None:
             return Tie(job_id, body_digest)
         found_id, found_digest, *mark = before.decode().split(" ")
@@ -161,8 +276,7 @@ class Index:
     async def settle(self, key: str, tie: Tie) -> None:
         """Notes that the job of an Idempotency-Key is written; its time to live stays."""
         name = self._keys.idempotency(key_digest(key))
-        with translated():
-            await self._redis.set(name, f"{tie.job_id} {tie.body_digest} {_WRITTEN}", xx=True, keepttl=True)
+        await self._ask("SET", name, f"{tie.job_id} {tie.body_digest} {_WRITTEN}", "XX", "KEEPTTL")
 
     async def forget_key(self, digest: str, job_id: str) -> None:
         """Unties an Idempotency-Key, given by its `key_digest`, from this job, which is erased: a repeat is a new one.
@@ -171,39 +285,40 @@ class Index:
 
     async def beat(self, worker_id: str, details: bytes, now: int, ttl_ms: int) -> None:
         """A worker's sign of life; `details` is JSON. Forgets workers that are long dead."""
-        with translated():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.set(self._keys.worker(worker_id), details, px=ttl_ms)
-                pipe.zadd(self._keys.workers, {worker_id: now + ttl_ms})
-                pipe.zremrangebyscore(self._keys.workers, "-inf", now)
-                pipe.pexpire(self._keys.workers, 10 * ttl_ms)
-                await pipe.execute()
+        workers = self._keys.workers
+        await asyncio.gather(
+            self._ask("SET", self._keys.worker(worker_id), details, "PX", ttl_ms),
+            self._ask("ZADD", workers, now + ttl_ms, worker_id),
+            self._ask("ZREMRANGEBYSCORE", workers, "-inf", now),
+            # No lease is longer: set by hand, or before Redis' clock leapt back.
+            self._ask("ZREMRANGEBYSCORE", workers, now + _LONGEST_LIFE, "+inf"),
+            self._ask("PEXPIRE", workers, 10 * ttl_ms),
+        )
 
     async def others_get_through(self, worker_id: str, now: int) -> bool:
         """Whether another live worker has not said, in its sign of life, that its model refuses it."""
-        with translated():
-            live = await self._redis.zrangebyscore(self._keys.workers, now, "+inf")
-            others = [found for name in live if (found := name.decode(errors="replace")) != worker_id]
-            signs = await self._redis.mget([self._keys.worker(other) for other in others]) if others else []
+        live = await self._ask("ZRANGEBYSCORE", self._keys.workers, now, now + _LONGEST_LIFE)
+        others = [found for name in live if (found := name.decode(errors="replace")) != worker_id]
+        signs = await self._ask("MGET", *(self._keys.worker(other) for other in others)) if others else []
         return any(sign is not None and _gets_through(sign) for sign in signs)
 
     async def leave(self, worker_id: str) -> None:
         """A worker ends."""
-        with translated():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.delete(self._keys.worker(worker_id))
-                pipe.zrem(self._keys.workers, worker_id)
-                await pipe.execute()
+        await asyncio.gather(
+            self._ask("DEL", self._keys.worker(worker_id)), self._ask("ZREM", self._keys.workers, worker_id)
+        )
 
     async def may_sweep(self, every_ms: int) -> bool:
         """Whether it is this worker's turn: one sweep for all workers in `every_ms`."""
-        with translated():
-            return bool(await self._redis.set(self._keys.sweep, b"1", nx=True, px=every_ms))
+        if await self._ask("SET", self._keys.sweep, "1", "NX", "PX", every_ms):
+            return True
+        # What somebody has put there by hand would keep all workers from sweeping for ever.
+        await self._ask("PEXPIRE", self._keys.sweep, every_ms, "NX")
+        return False
 
     async def live_workers(self, now: int) -> int:
         """How many workers have given a sign of life lately."""
-        with translated():
-            return int(await self._redis.zcount(self._keys.workers, now, "+inf"))
+        return int(await self._ask("ZCOUNT", self._keys.workers, now, now + _LONGEST_LIFE))
 
 
 def _gets_through(sign: bytes) -> bool:

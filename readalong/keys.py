@@ -11,6 +11,11 @@ import re
 import secrets
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha1
+from typing import Final
+
+#: States of a job, in the order in which scripts take their sorted sets.
+STATES: Final = ("queued", "running", "done", "failed", "cancelled")
 
 _ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
@@ -71,6 +76,24 @@ class Keys:
     def open(self) -> str:
         """Sorted set: ids of jobs that have not ended, by time of creation; what the sweep looks at."""
         return f"{self.prefix}:open"
+
+    def jobs_in(self, state: str) -> str:
+        """Sorted set: ids of the jobs in this state, by time of creation. It may lag behind a job's hash."""
+        return f"{self.prefix}:jobs:{state}"
+
+    @property
+    def by_state(self) -> list[str]:
+        """The sorted sets of all states, in the order of STATES."""
+        return [self.jobs_in(state) for state in STATES]
+
+    @property
+    def model_jobs(self) -> str:
+        """What the names of the sorted sets of models begin with; scripts add the SHA-1 of a model's name."""
+        return f"{self.prefix}:jobs:model:"
+
+    def jobs_of(self, model: str) -> str:
+        """Sorted set with a time to live: ids of the jobs for this model, by time of creation."""
+        return self.model_jobs + sha1(model.encode(), usedforsecurity=False).hexdigest()
 
     @property
     def watched(self) -> str:
@@ -141,6 +164,26 @@ class Keys:
     def taken(self, worker_id: str) -> str:
         """String with a time to live: the token and the jobs of a worker's last take."""
         return f"{self.prefix}:taken:{worker_id}"
+
+    def aside(self, name: str) -> str:
+        """Any type: what stood in a shared key and was of a wrong type, for a day."""
+        return f"{self.prefix}:aside:{name}"
+
+    @property
+    def shared(self) -> dict[str, str]:
+        """The keys that all jobs share, and the type of each as TYPE says it."""
+        sets = (self.queue, self.leases, self.jobs, self.open, self.watched, self.workers, *self.by_state)
+        return {**dict.fromkeys(sets, "zset"), self.wake: "list"} | dict.fromkeys(
+            (self.heard, self.sweep, self.orphans_from, self.probe), "string"
+        )
+
+    def type_of(self, name: str) -> str | None:
+        """The type that a key must have, unless it is a job's own."""
+        if name.startswith(self.model_jobs) or (name.startswith(f"{self.prefix}:job:") and name.endswith(":watchers")):
+            return "zset"
+        if name.startswith((self.idempotency(""), self.taken(""), self.worker(""))):
+            return "string"
+        return self.shared.get(name)
 
     def arq_job(self, job_id: str) -> str:
         """String: arq's description of the call."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -29,10 +29,12 @@ class Pipe:
     """Connects when first used and again after a break. A call that a break cut off, or that nobody answered, is made
     three times in all: what we send may be repeated."""
 
-    def __init__(self, redis: Redis, timeout: float) -> None:
-        """`timeout` is seconds that an answer may take before the connection counts as dead."""
+    def __init__(self, redis: Redis, timeout: float, first: Sequence[bytes] = ()) -> None:
+        """`timeout` is seconds that an answer may take before the connection counts as dead. `first`: packed commands
+        that each new connection begins with; their answers do not matter."""
         self._pool = redis.connection_pool
         self._timeout = timeout
+        self._first = first
         self._link: Link | None = None
         #: The newest try to connect; it answers why it failed.
         self._opening: asyncio.Task[Exception | None] | None = None
@@ -101,6 +103,8 @@ class Pipe:
             self._failed_at = loop.time()
             return error
         self._opened_at = loop.time()
+        for packed in self._first:
+            self.send(packed, _unheard)
         self._look()
         return None
 
@@ -136,6 +140,10 @@ class Pipe:
             self._lost(TimeoutError("Redis did not answer in time"))
         else:
             self._watch = loop.call_later(self._timeout / 4, self._look)
+
+
+def _unheard(_: Any) -> None:
+    """What was sent for its effect alone."""
 
 
 def _settle(future: asyncio.Future[Any], answer: Any) -> None:

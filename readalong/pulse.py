@@ -44,7 +44,7 @@ class Pulse(NamedTuple):
 
 class Probe:
     def __init__(self, pipe: Pipe, settings: Settings) -> None:
-        self._run = Scripts(pipe)
+        self._run = Scripts(pipe, settings.keys)
         self._ask = pipe.execute_command
         self._keys = settings.keys
         self._timeout = settings.redis_timeout

@@ -13,11 +13,14 @@ from typing import Final, NamedTuple
 from arq.connections import ArqRedis
 from arq.constants import in_progress_key_prefix
 from arq.jobs import serialize_job
+from redis.exceptions import ResponseError
 
-from readalong.connection import translated
+from readalong.connection import is_wrong_type, translated
 from readalong.pipe import Pipe
 from readalong.scripts import Scripts
 from readalong.settings import Settings
+from readalong.states import Status
+from readalong.watched import first_ms, set_ttl_ms
 
 #: The name under which workers register the function that runs a job.
 FUNCTION: Final = "generate"
@@ -36,7 +39,7 @@ class Taken(NamedTuple):
 class Queue:
     def __init__(self, redis: ArqRedis, settings: Settings, pipe: Pipe | None = None) -> None:
         self._redis = redis
-        self._run = Scripts(pipe or redis)
+        self._run = Scripts(pipe or redis, settings.keys)
         self._keys = settings.keys
         self._ttl_ms = int(settings.job_ttl * 1000)
         self._lease_ms = int(settings.lease * 1000)
@@ -44,12 +47,34 @@ class Queue:
         self._waiting = Pipe(redis, 2 * settings.redis_timeout)
         self._wait_id: int | None = None
         self._leased = [self._keys.queue, self._keys.leases]
+        self._moved = [self._keys.jobs_in(Status.QUEUED), self._keys.jobs_in(Status.RUNNING)]
+        self._settings = settings
+        self._watched_ttl_ms = set_ttl_ms(settings)
+        self._model_ttl_ms = int((settings.retention + settings.job_ttl) * 1000)
 
-    async def enqueue(self, job_id: str, at_ms: int) -> bool:
-        """Puts the job into the queue and wakes a worker, unless it is there. Answers whether it did."""
-        call = serialize_job(FUNCTION, (job_id,), {}, None, at_ms, serializer=self._redis.job_serializer)
-        keys = [self._keys.queue, self._keys.arq_job(job_id), self._keys.wake]
-        return bool(await self._run("enqueue", keys, job_id, call, self._ttl_ms, _LONGEST_WAKE_LIST))
+    async def enqueue(
+        self,
+        job_id: str,
+        created_at: int,
+        *,
+        model: str | None = None,
+        watched: bool = False,
+        grace: int | None = None,
+    ) -> bool:
+        """Lists a job that is written, puts it into the queue and wakes a worker, unless it is there. Answers whether
+        it was not.
+
+        `created_at` is in milliseconds. `watched`: it is to end when nobody watches it, for which its time begins now;
+        `grace`: its own, in milliseconds, or None.
+        """
+        call = serialize_job(FUNCTION, (job_id,), {}, None, created_at, serializer=self._redis.job_serializer)
+        of_all = (self._keys.queue, self._keys.arq_job(job_id), self._keys.wake)
+        keys = [*of_all, self._keys.jobs, self._keys.open, self._keys.watched, self._moved[0]]
+        if model is not None:
+            keys.append(self._keys.jobs_of(model))
+        first = first_ms(self._settings, grace) if watched else 0
+        times = (created_at, first, self._watched_ttl_ms, self._model_ttl_ms)
+        return bool(await self._run("enqueue", keys, job_id, call, self._ttl_ms, _LONGEST_WAKE_LIST, *times))
 
     async def room(self) -> tuple[int, int]:
         """Redis' time in milliseconds since the epoch, and how many jobs are due and not taken."""
@@ -59,18 +84,17 @@ class Queue:
     async def overdue(self, patience_ms: int) -> int:
         """How many jobs wait, not taken, since longer than this."""
         now, _ = await self.room()
-        with translated():
-            return int(await self._redis.zcount(self._keys.queue, "-inf", now - patience_ms))
+        return int(await self._run.ask("ZCOUNT", self._keys.queue, "-inf", now - patience_ms))
 
     async def holds(self, job_ids: list[str], *, renew: bool = True) -> list[bool]:
         """For each job whether it is in the queue; `renew`: the ones that are get a new time to live."""
         if not job_ids:
             return []
         names = [self._keys.arq_job(job_id) for job_id in job_ids]
+        scores = await self._run.ask("ZMSCORE", self._keys.queue, *job_ids)
+        if not renew and await self._run.ask("EXISTS", *names) == len(names):
+            return [score is not None for score in scores]
         with translated():
-            scores = await self._redis.zmscore(self._keys.queue, job_ids)
-            if not renew and await self._redis.exists(*names) == len(names):
-                return [score is not None for score in scores]
             async with self._redis.pipeline(transaction=False) as pipe:
                 for name in names:
                     pipe.pexpire(name, self._ttl_ms)
@@ -82,7 +106,7 @@ class Queue:
 
         `token` is this take's alone: call again with it when the reply was lost, and get what was taken then.
         """
-        keys = [*self._leased, self._keys.heard, self._keys.taken(worker_id)]
+        keys = [*self._leased, self._keys.heard, self._keys.taken(worker_id), *self._moved]
         token = token or secrets.token_hex(8)
         flat = await self._run(
             "take", keys, worker_id, self._lease_ms, count, in_progress_key_prefix, self._ttl_ms, token
@@ -93,7 +117,7 @@ class Queue:
     async def seize(self, worker_id: str, job_id: str) -> Taken | None:
         """Takes this job, whatever waits before it. Answers None, and does nothing, if another worker holds it or it is
         not in the queue."""
-        keys = [*self._leased, self._keys.heard, self._keys.arq_in_progress(job_id)]
+        keys = [*self._leased, self._keys.heard, self._keys.arq_in_progress(job_id), *self._moved]
         held = await self._run("seize", keys, worker_id, job_id, self._lease_ms, self._ttl_ms)
         return None if held is None else Taken(job_id, *map(int, held))
 
@@ -103,11 +127,17 @@ class Queue:
         Only a wake-up leaves Redis this way: a take that stood behind it, in the same round trip, would give jobs to
         workers that are paused. `within` is at most the Redis time-out.
         """
-        with translated():
-            _, woken = await asyncio.gather(
-                self._note_waiting_connection(),
-                self._waiting.execute_command("BLPOP", self._keys.wake, str(within)),
-            )
+        try:
+            with translated():
+                _, woken = await asyncio.gather(
+                    self._note_waiting_connection(),
+                    self._waiting.execute_command("BLPOP", self._keys.wake, str(within)),
+                )
+        except ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+            await self._run.set_aside([self._keys.wake])
+            return True
         return woken is not None
 
     async def stop_waiting(self) -> None:

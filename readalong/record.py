@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -13,7 +13,7 @@ from readalong.errors import UnknownSchema
 from readalong.events import SCHEMA
 from readalong.states import ENDED, Status
 
-#: What a list shows of a job: its hash without the request, which may be megabytes.
+#: What is read of a job: its hash without the request, which may be megabytes.
 LISTED: Final = (
     b"schema",
     b"id",
@@ -37,12 +37,20 @@ LISTED: Final = (
     b"deadline",
     b"cancel_on_disconnect",
     b"disconnect_grace",
+    b"epochs",
 )
+
+
+#: Of all numbers: the end of the year 9999 in milliseconds.
+_LARGEST: Final = 253_402_300_799_999
+#: Bytes of the shortest JSON that is nested deeper than can be written.
+_DEEP: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What Redis holds of a job besides its log. Times are milliseconds since the epoch, by Redis' clock."""
+    """What Redis holds of a job besides its log and its request. Times are in milliseconds since the epoch, by Redis'
+    clock."""
 
     id: str
     status: Status
@@ -60,13 +68,13 @@ class Record:
     metrics: dict[str, Any] | None
     error: dict[str, Any] | None
     metadata: dict[str, Any]
-    #: As it came; b"" if it was not asked for.
-    request: bytes
     body_digest: str
     key_digest: str
     on_worker_lost: str
     deadline: int | None
     cancel_on_disconnect: bool
+    #: Which claims wrote the numbers of its log (`Epochs`).
+    epochs: str = ""
     #: Milliseconds that it goes on without a watcher; None: as the settings say.
     disconnect_grace: int | None = None
 
@@ -76,70 +84,102 @@ class Record:
 
 
 class Standing(NamedTuple):
-    """What the sweep wants to know of a job. `deadline`: ms since the epoch. `known`: this version knows its schema."""
+    """What the sweep and a feed want to know of a job. `deadline`: ms since the epoch. `known`: this version knows its
+    schema. `last_seq`, `epochs`: which claims wrote the numbers up to where (`Epochs`). `broken`: its hash, or what is
+    in its place, holds what readalong did not write."""
 
     status: str
     attempt: int
     deadline: int | None
     known: bool
+    last_seq: int = 0
+    epochs: str = ""
+    broken: bool = False
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
 
 
-def standing(
-    status: bytes | None, attempt: bytes | None, deadline: bytes | None, schema: bytes | None
-) -> Standing | None:
-    """From these fields of a hash; None for one that is gone."""
+def standing(values: Sequence[bytes | None]) -> Standing | None:
+    """From what the script `standings` says of a hash; None for one that is gone."""
+    status, attempt, deadline, schema, last_seq, epochs = values
     if status is None:
         return None
-    known = int(schema or 0) == SCHEMA
-    return Standing(status.decode(), int(attempt or 0), None if deadline is None else int(deadline), known)
+    try:
+        known = int(schema or 0) == SCHEMA
+        state = status.decode()
+        if known or not state:
+            state = Status(state)
+        due = None if deadline is None else int(deadline)
+        said = (epochs or b"").decode(errors="replace")
+        return Standing(state, int(attempt or 0), due, known, int(last_seq or 0), said)
+    except ValueError:
+        return Standing("", 0, None, False, broken=True)
 
 
 def parse(fields: Mapping[bytes, bytes] | Iterable[bytes]) -> Record | None:
     """The record of a hash, as HGETALL answers it, mapped or flat; None for an empty one.
 
-    Raises UnknownSchema for one that this version does not know. Fields that it does not know are nothing to it.
+    Raises UnknownSchema for one that this version does not know; ValueError, KeyError for a broken one. Fields
+    that it does not know are nothing to it.
     """
     if not isinstance(fields, Mapping):
         flat = list(fields)
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
     if not fields:
         return None
-    schema = int(fields.get(b"schema", b"0"))
-    if schema != SCHEMA:
-        raise UnknownSchema(f"The job has schema {schema}; this version reads {SCHEMA}.", retry_after=5)
+    parse_schema(fields.get(b"schema", b"0"))
 
-    def number(name: bytes) -> int | None:
-        return int(fields[name]) if name in fields else None
+    def count(name: bytes) -> int:
+        value = int(fields[name])
+        if not 0 <= value <= _LARGEST:
+            raise ValueError(f"{name.decode()} is {value}")
+        return value
+
+    def time(name: bytes) -> int | None:
+        return count(name) if name in fields else None
 
     def json(name: bytes) -> dict[str, Any] | None:
-        return orjson.loads(fields[name]) if name in fields else None
+        value = orjson.loads(fields[name]) if name in fields else None
+        if not isinstance(value, dict | None):
+            raise ValueError(f"{name.decode()} is no object")
+        if len(fields.get(name, b"")) > _DEEP:
+            orjson.dumps(value)  # it reads deeper than it writes
+        return value
 
-    ended_at, started_at = number(b"ended_at"), number(b"started_at")
-    created_at = int(fields[b"created_at"])
+    created_at = count(b"created_at")
+    ended_at, started_at = time(b"ended_at"), time(b"started_at")
     return Record(
         id=fields[b"id"].decode(),
         status=Status(fields[b"status"].decode()),
         model=fields[b"model"].decode(),
-        attempt=int(fields[b"attempt"]),
-        last_seq=int(fields[b"last_seq"]),
+        attempt=count(b"attempt"),
+        last_seq=count(b"last_seq"),
         created_at=created_at,
         started_at=started_at,
         ended_at=ended_at,
-        last_event_at=ended_at or number(b"last_event_at") or started_at or created_at,
+        last_event_at=ended_at or time(b"last_event_at") or started_at or created_at,
         worker=json(b"worker"),
         finish_reason=fields[b"finish_reason"].decode() if b"finish_reason" in fields else None,
         usage=json(b"usage"),
         metrics=json(b"metrics"),
         error=json(b"error"),
         metadata=json(b"metadata") or {},
-        request=fields.get(b"request", b""),
         body_digest=fields[b"body_digest"].decode(),
         key_digest=fields.get(b"key_digest", b"").decode(),
         on_worker_lost=fields.get(b"on_worker_lost", b"retry").decode(),
-        deadline=number(b"deadline"),
+        deadline=time(b"deadline"),
         cancel_on_disconnect=fields.get(b"cancel_on_disconnect") == b"1",
-        disconnect_grace=number(b"disconnect_grace"),
+        epochs=fields.get(b"epochs", b"").decode(errors="replace"),
+        disconnect_grace=time(b"disconnect_grace"),
     )
+
+
+def parse_schema(value: bytes) -> None:
+    """Raises UnknownSchema, unless this version knows it; ValueError for what is none."""
+    if int(value) != SCHEMA:
+        raise UnknownSchema(f"The job has schema {int(value)}; this version reads {SCHEMA}.", retry_after=5)
 
 
 def rfc3339(ms: int) -> str:

@@ -34,15 +34,14 @@ class Waiting(NamedTuple):
 class Registry:
     def __init__(self, redis: Redis, settings: Settings, pipe: Pipe) -> None:
         self._pipe = pipe
-        self._run = Scripts(pipe)
+        self._run = Scripts(pipe, settings.keys)
         self._keys = settings.keys
         self._ttl_ms = int(settings.job_ttl * 1000)
         self._leased = [self._keys.queue, self._keys.leases, self._keys.workers]
 
     async def workers(self) -> list[str]:
         """The ids of all registered workers."""
-        with translated():
-            members = await self._pipe.execute_command("ZRANGE", self._keys.workers, 0, -1)
+        members = await self._run.ask("ZRANGE", self._keys.workers, 0, -1)
         return [worker_id for member in members if (worker_id := _text(member))]
 
     async def connections(self, worker_ids: Sequence[str]) -> dict[str, int]:

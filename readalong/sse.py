@@ -26,9 +26,9 @@ class MessageTooLong(ValueError):
         self.what = what
 
 
-def frame(data: bytes, *, event: str | None = None, id: int | None = None) -> bytes:
+def frame(data: bytes, *, event: str | None = None, id: str | None = None) -> bytes:
     """One event. `data` must hold no line end (JSON on one line does not)."""
-    head = b"" if id is None else b"id: %d\n" % id
+    head = b"" if id is None else b"id: %s\n" % id.encode()
     if event is not None:
         head += b"event: %s\n" % event.encode()
     return b"%sdata: %s\n\n" % (head, data)

@@ -28,14 +28,13 @@ class Terms(NamedTuple):
     def grace_ms(self) -> int | None:
         return None if self.grace is None else int(self.grace * 1000)
 
-    def fields(self, created_at: int) -> dict[str, str | int]:
-        """As the job's hash holds them; the deadline in milliseconds since the epoch, the grace in milliseconds."""
+    def fields(self) -> dict[str, str | int]:
+        """As the job's hash holds them, the grace in milliseconds; but the deadline, which is counted from the job's
+        creation."""
         found: dict[str, str | int] = {
             "on_worker_lost": self.on_worker_lost,
             "cancel_on_disconnect": int(self.cancel_on_disconnect),
         }
-        if self.deadline:
-            found["deadline"] = created_at + int(self.deadline * 1000)
         if self.grace_ms is not None:
             found["disconnect_grace"] = self.grace_ms
         return found

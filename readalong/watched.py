@@ -12,7 +12,6 @@ from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
 
-from readalong.connection import translated
 from readalong.pipe import Pipe
 from readalong.scripts import Argument, Scripts
 from readalong.settings import Settings
@@ -60,8 +59,7 @@ def set_ttl_ms(settings: Settings) -> int:
 
 class Watched:
     def __init__(self, redis: Redis, settings: Settings, pipe: Pipe | None = None) -> None:
-        self._redis = redis
-        self._run = Scripts(pipe or redis)
+        self._run = Scripts(pipe or redis, settings.keys)
         self._settings = settings
         self._keys = settings.keys
         self._lease_ms = lease_ms(settings)
@@ -96,8 +94,7 @@ class Watched:
 
     async def forget(self, job_ids: Sequence[str]) -> None:
         """These jobs have ended, or are cancelled. Raises StoreUnavailable."""
-        with translated():
-            await self._redis.zrem(self._keys.watched, *job_ids)
+        await self._run.ask("ZREM", self._keys.watched, *job_ids)
 
     def _names(self, visits: Sequence[Visit]) -> list[str]:
         return [self._keys.watched, *(self._keys.watchers(visit.job_id) for visit in visits)]

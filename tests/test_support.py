@@ -93,7 +93,7 @@ def test_a_server_ends_with_the_run_that_started_it_even_if_that_is_killed(tmp_p
         client: Any = redis.Redis(port=port, socket_timeout=10)
         with client, client.pubsub() as watching:
             watching.subscribe("anything")
-            watching.get_message(timeout=10)
+            watching.get_message(timeout=100)
             os.kill(run.pid, signal.SIGKILL)
             with pytest.raises(redis.ConnectionError):
-                watching.get_message(timeout=10)
+                watching.get_message(timeout=100)

@@ -6,7 +6,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
+
+from readalong.connection import is_broken_key
+from readalong.errors import BrokenJob
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +24,8 @@ async def apart(jobs: list[T], do: Callable[[list[T]], Awaitable[None]]) -> None
     """
     try:
         await do(jobs)
-    except (ResponseError, ValueError) as error:
-        if isinstance(error, ResponseError) and "WRONGTYPE" not in str(error):
+    except (BrokenJob, ResponseError, ValueError) as error:
+        if isinstance(error, RedisError) and not is_broken_key(error):
             raise
         if len(jobs) == 1:
             logger.error("%s: somebody has broken its keys: %s", jobs[0], error)

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class Cancels:
-    """The flag in Redis is the truth; a nudge on the control channel only makes us look at once."""
+    """The flag in Redis is the truth; a nudge on the control channel holds it too, or makes us look at once."""
 
     def __init__(self, redis: ArqRedis, log: Log, settings: Settings, runs: Mapping[str, Run]) -> None:
         self._redis = redis
@@ -42,7 +42,7 @@ class Cancels:
                 await self._look(silent)
 
     async def listen(self) -> None:
-        """Looks at a job's flag when somebody nudges, for ever."""
+        """Obeys the flag that a nudge holds, or looks at the job's, for ever."""
         pause = 0.1
         while True:
             pubsub = self._redis.pubsub()
@@ -71,12 +71,17 @@ class Cancels:
 
     async def _nudged(self, data: bytes) -> None:
         try:
-            job_id = orjson.loads(data)["look_at"]
-            runs_here = job_id in self._runs
-        except (orjson.JSONDecodeError, KeyError, TypeError):
+            nudge = orjson.loads(data)
+            job_id, flag = nudge["look_at"], nudge.get("flag")
+            run = self._runs.get(job_id)
+        except (AttributeError, LookupError, TypeError, ValueError):
             logger.warning("control channel: not a nudge: %r", data[:100])
             return
-        if runs_here:
+        if run is None:
+            return
+        if isinstance(flag, str):
+            run.interrupt(Stop.CANCELLED, by=flag)
+        else:
             await self._look([job_id])
 
     async def _look(self, job_ids: list[str]) -> None:

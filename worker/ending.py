@@ -8,10 +8,12 @@ from typing import Any, Final
 
 import orjson
 
-from readalong.errors import ModelError
+from readalong.epochs import epoch_of
+from readalong.errors import BrokenJob, ModelError
 from readalong.events import TEXT, TOOLS, Draft
 from readalong.fold import Transcript
 from readalong.log import Claim, Log, Verdict
+from readalong.reader import readable
 from readalong.scripts import Argument
 from worker.chunks import Chunks
 from worker.meter import Meter
@@ -64,11 +66,16 @@ class Ending:
         """Ends a job whose worker was lost and that may not run again: cancelled, or out of attempts. Raises Fenced."""
         transcript = Transcript()
         pieces = 0
-        while page := await self._log.read(self._job_id, transcript.last_seq, _HISTORY_PAGE):
-            transcript.add_all(page)
-            for event in page:
-                # What the lost worker counted went with it: the log has at most one event for each piece.
-                pieces = 0 if event.type in ("started", "restarted") else pieces + (event.type in _SAID)
+        try:
+            with readable(self._job_id):
+                while page := await self._log.read(self._job_id, transcript.last_seq, _HISTORY_PAGE):
+                    transcript.add_all(page)
+                    for event in page:
+                        # What the lost worker counted went with it: the log has at most one event for each piece.
+                        pieces = 0 if event.type in ("started", "restarted") else pieces + (event.type in _SAID)
+        except BrokenJob as error:
+            logger.error("%s; its end says nothing of that", error)
+            transcript = Transcript()
         fields: dict[str, Any] = {"content": transcript.text(), "usage": None}
         if self._claim.verdict is Verdict.CANCELLED:
             end = "cancelled"
@@ -82,6 +89,7 @@ class Ending:
                     retryable=True,
                 )
             )
+        fields["epoch"] = epoch_of(self._claim.token)  # no event before it says that another claim writes
         await self._write([], end, fields, self._meter.metrics(self._clock(), pieces, None))
 
     async def _write(self, drafts: list[Draft], end: str, fields: dict[str, Any], metrics: dict[str, Any]) -> None:

@@ -37,12 +37,10 @@ class Orphans:
 
     async def _cancel(self, page: list[str]) -> None:
         # The set may name one that has ended, or that two submits with one key wrote, of which only one wished it.
-        lonely = await self._log.for_watchers(page)
-        now = await self._index.now() if lonely else 0
-        for job_id in lonely:
+        for job_id in await self._log.for_watchers(page):
             logger.info("job %s: nobody watches it any more", job_id)
-            if await self._log.cancel(job_id, "disconnect", now) is Status.CANCELLED:
+            if await self._log.cancel(job_id, "disconnect") is Status.CANCELLED:
                 # It may have ended in the queue just now.
                 await self._queue.withdraw(job_id)
-                await self._index.close(job_id)
+                await self._index.refile(job_id)
         await self._watched.forget(page)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from readalong.errors import Fenced, ModelError, StoreUnavailable
+from readalong.errors import BrokenJob, Fenced, ModelError, StoreUnavailable
 from readalong.events import Draft
 from readalong.log import Claim, Log, Verdict
 from readalong.settings import Settings
@@ -267,6 +267,9 @@ class Run:
             raise error  # this process has no use for the job, another may
         if isinstance(error, StoreUnavailable):
             return ModelError("redis_outage", "Redis was away for longer than the worker waits.", retryable=True)
+        if isinstance(error, BrokenJob):
+            logger.error("%s", error)
+            return ModelError("internal_error", "The job's keys in Redis are broken.", retryable=True)
         # Without an end the job would come back and break as often as it may be tried, its watchers waiting.
         logger.error("job %s: the run broke", self.job_id, exc_info=error)
         return ModelError("internal_error", "The worker failed; it is in its log.", retryable=True)

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from arq import Retry
 
-from readalong.errors import StoreUnavailable
+from readalong.errors import BrokenJob, StoreUnavailable
 from readalong.index import Index
 from readalong.log import Claim, Log, Verdict
 from readalong.settings import Settings
@@ -104,7 +104,11 @@ class Runner:
                         return False
                 finally:
                     del self.runs[job_id]
-            await self._index.close(job_id)
+            await self._index.refile(job_id)
+            return True
+        except BrokenJob as error:
+            # It does not come back before the sweep finds that its keys are mended.
+            logger.error("%s; it does not run", error)
             return True
         except StoreUnavailable as error:
             # The lease stays, and runs out; whoever takes the job then finds in the log where it stands.

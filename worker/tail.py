@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from readalong.errors import Fenced, StoreUnavailable
+from readalong.errors import BrokenJob, Fenced, StoreUnavailable
 from readalong.events import SPAN, Draft, Event, merge, merge_drafts
 from readalong.log import Appended, Claim, Log, encode
 from readalong.scripts import Argument
@@ -131,7 +131,7 @@ class Tail:
             return
         try:
             await self._log.compact(self._job_id, self._fence, self._start + 1, entries)
-        except StoreUnavailable as error:
+        except (BrokenJob, StoreUnavailable) as error:
             logger.info("job %s: its log stays as it is: %s", self._job_id, error)
 
     def _send(self) -> None:

@@ -21,14 +21,14 @@ from arq.worker import Retry, Worker, func
 from redis.exceptions import RedisError
 
 from readalong import __version__
-from readalong.errors import StoreUnavailable
+from readalong.errors import BrokenJob, StoreUnavailable
 from readalong.eviction import Eviction
 from readalong.index import Index
 from readalong.log import Log
 from readalong.outage import Outage
-from readalong.pipe import Pipe
 from readalong.queue import FUNCTION, Queue, Taken
 from readalong.registry import Registry
+from readalong.scripts import pipe_with_scripts
 from readalong.settings import Settings
 from readalong.watched import LOOK_EVERY, Watched
 from worker.cancels import Cancels
@@ -55,7 +55,7 @@ class WokenWorker(Worker):
         self._identity = identity
         self._id: str = identity["id"]
         self._redis = redis
-        self._pipe = Pipe(redis, settings.redis_timeout)
+        self._pipe = pipe_with_scripts(redis, settings)
         self._log = Log(redis, settings, self._pipe)
         self._index = Index(redis, settings, self._pipe)
         self._queue = Queue(redis, settings, self._pipe)
@@ -345,7 +345,7 @@ class WokenWorker(Worker):
                 self._outage.seen(error)
                 # When Redis is back, leases want to be renewed before they are over.
                 pause = min(seconds, random.uniform(0.2, 0.5))
-            except RedisError as error:
+            except (BrokenJob, RedisError) as error:
                 # Not allowed, or a key that somebody broke by hand. Whoever mends it must not have to start us again.
                 logger.error("%s", error)
             await asyncio.sleep(pause)

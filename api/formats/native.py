@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from readalong.events import Event
-from readalong.sse import frame
+from readalong.events import UNNUMBERED, Event
 
 
 def native(event: Event) -> bytes:
-    """`id:` is the number, if it has one, `event:` the type, `data:` the data with the type in it again."""
-    return frame(event.typed(), event=event.type, id=event.seq or None)
+    """`id:` is the number, if it has one, and epoch, `event:` the type, `data:` the data with the type in it again."""
+    seq, kind, data, _, epoch = event
+    head = "" if seq == UNNUMBERED else f"id: {seq}-{epoch}\n" if epoch else f"id: {seq}\n"
+    # In one go, and not by `frame`: each token of each job comes through here.
+    return f'{head}event: {kind}\ndata: {{"type":"{kind}",'.encode() + data[1:] + b"\n\n"

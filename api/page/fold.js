@@ -57,12 +57,16 @@ export function nothing() {
   };
 }
 
-/** Takes in the event with this number. Answers whether it was new: after a reconnection some come again. */
+/**
+ * Takes in the event with this number. Answers whether it was new: after a reconnection some come again. Only when Redis
+ * has lost what was seen do numbers come anew, and that is said first.
+ */
 export function apply(state, seq, type, data) {
+  const lost = type === "restarted" && data.reason === "log_lost";
   // That a job waits for a worker is not in its log, and has no number of its own.
   const unnumbered = type === "waiting" && data.for === "worker";
-  if (seq <= state.position && !unnumbered) return false;
-  state.position = Math.max(state.position, seq);
+  if (seq <= state.position && !lost && !unnumbered) return false;
+  state.position = lost ? seq : Math.max(state.position, seq);
   state.waitsFor = null;
   HANDLERS[type]?.(state, data);
   if (TERMINAL.has(type)) state.status = type;

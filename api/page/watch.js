@@ -4,10 +4,13 @@ import { inspect, pathOf } from "./calls.js";
 import { TERMINAL, TYPES } from "./fold.js";
 import { backOff } from "./rate.js";
 
+/** The number in an event's id, such as `40-9f3c21`. */
+const numberOf = (id) => Number.parseInt(id, 10) || 0;
+
 export class Watcher {
   #id;
   #on;
-  #position = 0;
+  #position = ""; // the id of the last event, which names the log that it is of
   #source = null;
   #tries = 0;
   #timer = null;
@@ -33,7 +36,7 @@ export class Watcher {
   }
 
   #open() {
-    const source = new EventSource(`${pathOf(this.#id)}/events${this.#position ? `?after=${this.#position}` : ""}`);
+    const source = new EventSource(`${pathOf(this.#id)}/events${this.#position && `?after=${this.#position}`}`);
     this.#source = source;
     source.onopen = () => {
       this.#tries = 0;
@@ -50,11 +53,10 @@ export class Watcher {
 
   #take(type, event) {
     if (this.#over) return;
-    const seq = Number(event.lastEventId);
-    this.#position = Math.max(this.#position, seq);
+    this.#position = event.lastEventId;
     // Left open, it would reconnect after the end.
     if (TERMINAL.has(type)) this.close();
-    this.#on.event(seq, type, JSON.parse(event.data));
+    this.#on.event(numberOf(event.lastEventId), type, JSON.parse(event.data));
   }
 
   #later() {
@@ -77,7 +79,7 @@ export class Watcher {
       return this.#on.gone(problem);
     }
     if (this.#over) return;
-    if (TERMINAL.has(job.status) && job.last_seq <= this.#position) {
+    if (TERMINAL.has(job.status) && job.last_seq <= numberOf(this.#position)) {
       this.close();
       return this.#on.ended(job);
     }

@@ -17,7 +17,7 @@ from api.routes.jobs import BODY, Key, Used
 from api.routes.route import Route
 from api.submit import submit
 from api.watcher import Watcher
-from readalong.errors import InvalidRequest
+from readalong.errors import InvalidRequest, JobNotFound, StoreUnavailable
 
 router = APIRouter(tags=["chat"], route_class=Route)
 
@@ -54,7 +54,11 @@ async def stream_chat(
     watcher = Watcher if _wants(restarted) else ChatWatcher
     raw, body = await read_json(request, used.settings.max_body_bytes)
     record = await submit(used, raw, body, idempotency_key, chat=True)
-    feed = await used.hub.feed(record.id, 0)
+    try:
+        feed = await used.hub.feed(record.id, 0)
+    except JobNotFound:
+        # Redis has lost it since, or a client has erased it: its repeat makes it, or is told so.
+        raise StoreUnavailable("Redis has lost the job; submit it again.", retry_after=1) from None
     headers = {"x-job-id": record.id, "location": path_of(record.id, used.settings.root_path)}
     return EventStream(
         used.hub, feed, chat_stream, 0, send_timeout=used.settings.send_timeout, headers=headers, watcher=watcher

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import Annotated, Any, Final
+from urllib.parse import urlencode
 
 import orjson
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -13,18 +13,26 @@ from starlette.responses import Response
 from api.body import read_json
 from api.chat_request import ChatRequest
 from api.event_stream import EventStream, come_back
-from api.feed import is_lost
 from api.formats.native import native
 from api.job_view import JobList, JobView, path_of, view
+from api.listing import listing, parse_cursor, parse_time
+from api.lost import is_lost
 from api.position import PARAMETERS, position_of
 from api.problems import responses
 from api.routes.route import Route, answer_heads
 from api.services import Services, services
 from api.submit import submit
-from readalong.errors import InvalidRequest, JobExpired, JobNotFound, Stopping, StoreUnavailable, UnknownSchema
+from readalong.errors import (
+    BrokenJob,
+    JobExpired,
+    JobNotFound,
+    Stopping,
+    StoreUnavailable,
+    UnknownSchema,
+)
 from readalong.fold import Transcript
-from readalong.index import Cursor
 from readalong.keys import is_job_id
+from readalong.reader import readable
 from readalong.record import Record
 from readalong.states import Status
 
@@ -35,6 +43,7 @@ Key = Annotated[str | None, Header(alias="Idempotency-Key", description="The sam
 
 _PAGE: Final = 1000
 _LONGEST_LIST: Final = 200
+_TIME: Final = "RFC 3339, or milliseconds since the epoch."
 #: Seconds that an erase waits for a running job to stop before it deletes what it writes to.
 _ERASE_PATIENCE: Final = 2.0
 
@@ -65,28 +74,39 @@ async def submit_job(request: Request, used: Used, idempotency_key: Key = None) 
 @router.get("", response_model=JobList, responses=responses(400, 422, 503))
 async def list_jobs(
     used: Used,
+    *,
     status: Annotated[Status | None, Query(description="Only jobs in this state.")] = None,
+    model: Annotated[str | None, Query(min_length=1, description="Only jobs for this model.")] = None,
+    created_after: Annotated[str | None, Query(description=f"Only jobs created then or later. {_TIME}")] = None,
+    created_before: Annotated[str | None, Query(description=f"Only jobs created before. {_TIME}")] = None,
     limit: Annotated[int, Query(ge=1, le=_LONGEST_LIST)] = 50,
     before: Annotated[str | None, Query(description="From the `next` of the page before.")] = None,
 ) -> Response:
-    """Lists jobs, newest first."""
-    cursor = None if before is None else _cursor(before)
-    shown: list[dict[str, Any]] = []
-    more = True
-    # Few of many jobs may be in that state: a page of as many as are wanted would be a round trip for each.
-    count = limit if status is None else _LONGEST_LIST
-    while more and len(shown) < limit:
-        page = await used.index.page(cursor, count)
-        more = len(page) == count
-        for at, record in zip(page, await used.log.records([at.job_id for at in page]), strict=True):
-            if len(shown) == limit:
-                more = True
-                break
-            cursor = at
-            if record is not None and (status is None or record.status is status):
-                shown.append(view(record, None, root_path=used.settings.root_path))
-    link = f"{used.settings.root_path}/v1/jobs?before={cursor}&limit={limit}" + (f"&status={status}" if status else "")
-    return _json({"jobs": shown, "next": link if more else None})
+    """Lists jobs, newest first. A page may hold fewer than `limit`, or none, and have a `next`, which says how far it
+    came."""
+    query = {
+        name: value
+        for name, value in (
+            ("status", status),
+            ("model", model),
+            ("created_after", created_after),
+            ("created_before", created_before),
+            ("limit", limit),
+        )
+        if value is not None
+    }
+    page = await listing(
+        used,
+        None if before is None else parse_cursor(before),
+        limit,
+        state=status,
+        model=model,
+        since=None if created_after is None else parse_time(created_after, "created_after"),
+        until=None if created_before is None else parse_time(created_before, "created_before"),
+    )
+    root = used.settings.root_path
+    link = None if page.next is None else f"{root}/v1/jobs?{urlencode({'before': page.next, **query}, safe=':')}"
+    return _json({"jobs": [view(record, None, root_path=root) for record in page.records], "next": link})
 
 
 @router.get("/{job_id}", response_model=JobView, responses=responses(404, 410, 503))
@@ -102,8 +122,8 @@ async def inspect_job(job_id: str, used: Used) -> Response:
     responses={
         200: {
             "description": "The job's events from the position on, up to its end, as server-sent events: `id` is the "
-            "number, `event` the type, `data` one line of JSON with the type in it. Comments keep the line open. With "
-            "`Accept: text/event-stream` also while Redis is away.",
+            "position after it, `event` the type, `data` one line of JSON with the type in it. Comments keep the line "
+            "open. With `Accept: text/event-stream` also while Redis is away.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
         204: {"description": "The job has ended and nothing follows the position."},
@@ -141,44 +161,53 @@ async def watch_job(request: Request, job_id: str, used: Used) -> Response:
 
 @router.post("/{job_id}/cancel", status_code=202, response_model=JobView, responses=responses(403, 404, 410, 503))
 async def cancel_job(job_id: str, used: Used) -> Response:
-    """Cancels a job, whatever it does; an ended one keeps its end."""
-    await _cancel(used, job_id)
-    return await _shown(used, await _record(used, job_id), 202)
+    """Cancels a job, whatever it does; an ended one keeps its end. As in a list, what was said is left out."""
+    found = await used.log.cancelled(_checked(job_id), "client")
+    if found is None:
+        raise await _missing(used, job_id)
+    status, record = found
+    if status is Status.CANCELLED:
+        await _leave_queue(used, job_id)
+    return _json(view(record, None), 202)
 
 
 @router.delete("/{job_id}", status_code=204, response_class=Response, responses=responses(403, 404, 503))
 async def erase_job(job_id: str, used: Used) -> Response:
     """Cancels a job if need be, and erases all that Redis holds of it."""
-    with suppress(JobExpired):  # an erase may have broken off half-way: its repeat lets the watchers go, and ends it
-        if await _cancel(used, job_id) is Status.RUNNING:
-            await _wait_for_end(used, job_id)
-    record = await used.log.record(job_id)
-    if record is not None and record.key_digest:
-        await used.index.forget_key(record.key_digest, job_id)
+    try:
+        status = await used.log.cancel(_checked(job_id), "client")
+    except BrokenJob:  # nothing can be read of it, and nobody runs it
+        status = Status.FAILED
+    # An erase may have broken off half-way: its repeat lets the watchers go, and ends it.
+    if status is None and not await used.index.knows(job_id):
+        raise await _missing(used, job_id)
+    if status is Status.CANCELLED:
+        await _leave_queue(used, job_id)
+    elif status is Status.RUNNING:
+        await _wait_for_end(used, job_id)
+    key_digest, model = await used.log.erasable(job_id)
+    if key_digest:
+        await used.index.forget_key(key_digest, job_id)
+    # Before its hash is gone, lest the repeat of an erase that breaks off know it no more.
+    await used.index.leave_model(job_id, model)
     await used.log.erase(job_id)
     await used.hub.let_go(job_id)
     await used.queue.withdraw(job_id)
-    await used.index.remove(job_id)
+    await used.index.remove(job_id, model=model)
     return Response(status_code=204)
 
 
-async def _cancel(used: Services, job_id: str) -> Status:
-    status = await used.log.cancel(_checked(job_id), "client", await used.index.now())
-    if status is None:
-        raise await _missing(used, job_id)
-    if status is Status.CANCELLED:
-        # It may have ended in the queue just now; the claim would refuse it, but it need not wait there.
-        await used.queue.withdraw(job_id)
-        await used.index.close(job_id)
-    return status
+async def _leave_queue(used: Services, job_id: str) -> None:
+    """It may have ended in the queue just now; the claim would refuse it, but it need not wait there."""
+    await asyncio.gather(used.queue.withdraw(job_id), used.index.refile(job_id))
 
 
 async def _wait_for_end(used: Services, job_id: str) -> None:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _ERASE_PATIENCE
     while loop.time() < deadline:
-        record = await used.log.record(job_id)
-        if record is None or record.ended:
+        [standing] = await used.log.standings([job_id])
+        if standing is None or standing.status != Status.RUNNING:
             return
         await asyncio.sleep(0.05)
 
@@ -205,14 +234,15 @@ async def _shown(
     waiting_for: str | None = None,
 ) -> Response:
     said = Transcript()
-    while record.attempt and (events := await used.log.read_merged(record.id, said.last_seq, _PAGE)):
-        said.add_all(events)
-        if said.last_seq >= record.last_seq:
-            break
-    if record.attempt and said.last_seq < record.last_seq and await is_lost(used.log, record.id):
-        # Without its log it would seem to have said nothing.
-        raise await _missing(used, record.id)
-    return _json(view(record, said, waiting_for, used.settings.root_path), status, headers)
+    with readable(record.id):
+        while record.attempt and (events := await used.log.read_merged(record.id, said.last_seq, _PAGE)):
+            said.add_all(events)
+            if said.last_seq >= record.last_seq:
+                break
+        if record.attempt and said.last_seq < record.last_seq and await is_lost(used.log, record.id):
+            # Without its log it would seem to have said nothing.
+            raise await _missing(used, record.id)
+        return _json(view(record, said, waiting_for, used.settings.root_path), status, headers)
 
 
 def _json(value: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -223,13 +253,6 @@ def _checked(job_id: str) -> str:
     if not is_job_id(job_id):
         raise JobNotFound("There is no such job.")
     return job_id
-
-
-def _cursor(text: str) -> Cursor:
-    created_at, _, job_id = text.partition(":")
-    if not (created_at.isascii() and created_at.isdigit() and len(created_at) < 16 and is_job_id(job_id)):
-        raise InvalidRequest("before must come from `next`.", code="invalid_cursor", field="before")
-    return Cursor(int(created_at), job_id)
 
 
 answer_heads(router)

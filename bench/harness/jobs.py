@@ -14,10 +14,11 @@ from readalong.connection import connect
 from readalong.events import merge
 from readalong.index import Index
 from readalong.keys import new_job_id
-from readalong.log import Log, Submission
+from readalong.log import Log
 from readalong.pipe import Pipe
 from readalong.queue import Queue
 from readalong.settings import Settings
+from readalong.submission import Submission
 
 _WORKER: Final = orjson.dumps({"host": "bench", "pid": 0, "id": "bench"})
 #: Taken jobs stay taken for as long as a run lasts.
@@ -51,8 +52,6 @@ class Jobs:
         """A job that runs; `queued`: it is in the queue too, and taken, as a worker of another machine would."""
         job_id = new_job_id()
         now = await self.index.now()
-        if queued:
-            await self.index.add(job_id, now)
         await self.log.submit(Submission(job_id, "clock", b"{}", b"{}", "", now))
         if queued:
             await self.queue.enqueue(job_id, now)

@@ -117,6 +117,33 @@ def rest(found: dict[str, Any]) -> list[Row]:
             marks={"over the text": weight["ratio"]},
         ),
         *_flat(found),
+        *_listing(found),
+    ]
+
+
+def _listing(found: dict[str, Any]) -> list[Row]:
+    listing = found.get("listing")
+    if listing is None:  # a run of before it was measured
+        return []
+    few, many = listing["few"], listing["many"]
+
+    def cost(page: dict[str, Any]) -> float:
+        return float(sum(page["cpu_us"].values()))
+
+    worst = max(many, key=lambda name: cost(many[name]) / cost(few[name]))
+    growth = cost(many[worst]) / cost(few[worst])
+    commands = max(sum(page["commands"].values()) for page in many.values())
+    return [
+        Row(
+            "listing",
+            f"a page (all, state, model, both, time) of {found['flat']['finished']:,} jobs, p50 ms, commands",
+            f"CPU as of few (≤ {NO_GROWTH})",
+            f"{', '.join(number(page['ms']['p50']) for page in many.values())}, ≤ {commands}",
+            f"of few {', '.join(number(page['ms']['p50']) for page in few.values())}",
+            number(growth),
+            growth <= NO_GROWTH,
+            {"growth": growth},
+        )
     ]
 
 

@@ -15,19 +15,26 @@ from readalong.keys import new_job_id
 _BATCH: Final = 1000
 
 
-async def fill(stack: Stack, jobs: Jobs, plan: Plan) -> None:
-    """The finished jobs are copies of one, under their own ids and in the list; the others are another worker's."""
+async def finished(jobs: Jobs, count: int) -> None:
+    """So many finished jobs, copies of one, under their own ids and in the lists."""
     template = await jobs.finished(["word "])
     record = jobs.keys.job(template.job_id)
+    lists = (jobs.keys.jobs, jobs.keys.jobs_in("done"), jobs.keys.jobs_of("clock"))
     now = await jobs.index.now()
-    for at in range(0, plan.finished_jobs, _BATCH):
+    for at in range(0, count, _BATCH):
         async with jobs.redis.pipeline(transaction=False) as pipe:
-            for number in range(at, min(at + _BATCH, plan.finished_jobs)):
+            for number in range(at, min(at + _BATCH, count)):
                 job_id = new_job_id()
                 pipe.copy(record, jobs.keys.job(job_id))
-                pipe.hset(jobs.keys.job(job_id), "id", job_id)
-                pipe.zadd(jobs.keys.jobs, {job_id: now - number})
+                pipe.hset(jobs.keys.job(job_id), mapping={"id": job_id, "created_at": now - number})
+                for name in lists:
+                    pipe.zadd(name, {job_id: now - number})
             await pipe.execute()
+
+
+async def fill(stack: Stack, jobs: Jobs, plan: Plan) -> None:
+    """Finished jobs, and those of another worker."""
+    await finished(jobs, plan.finished_jobs)
     with stack.stopped("worker"):
         await taken(jobs, plan.elsewhere_jobs)
 

@@ -21,7 +21,8 @@ if ENDED[status] then return { 'ended' } end
 if fields[9] ~= ARGV[5] then return { 'unknown' } end
 local model, request = fields[10], fields[11]
 
-local flag = redis.call('GET', cancel)
+local flag = redis.pcall('GET', cancel)
+if type(flag) == 'table' then flag = false end -- somebody put there what is no flag
 local now = now_ms()
 local waited = now - tonumber(fields[5])
 local deadline = tonumber(fields[13])
@@ -40,6 +41,7 @@ end
 
 local lease_ends = tonumber(ARGV[6])
 if lease_ends > 0 and now > lease_ends then return { 'late' } end
+local epoch = epoch_of(ARGV[2])
 
 if status == 'queued' then
   if flag then
@@ -50,9 +52,9 @@ if status == 'queued' then
     fail_queued(ARGV[4])
     return { 'ended' }
   end
-  local begun = { 'started', '{"attempt":1,"worker":' .. ARGV[1] .. '}' }
+  local begun = { 'started', '{"attempt":1,"epoch":' .. cjson.encode(epoch) .. ',"worker":' .. ARGV[1] .. '}' }
   last = write(last, begun, 1, 'status', 'running', 'attempt', '1', 'worker', ARGV[1], 'claim', ARGV[2],
-    'fence', '1:' .. ARGV[2], 'started_at', ms(now), 'last_event_at', ms(now))
+    'fence', '1:' .. ARGV[2], 'started_at', ms(now), 'last_event_at', ms(now), 'epochs', epochs_with(last + 1, epoch))
   if not last then return { 'gone' } end
   return { 'run', 1, last, waited, '', model, request, begun[1], begun[2], left, queued }
 end
@@ -64,7 +66,7 @@ if not reason then
   lost = lost + 1
 end
 local mine = { 'attempt', string.format('%d', attempt), 'lost', string.format('%d', lost), 'worker', ARGV[1],
-  'fence', string.format('%d:', attempt) .. ARGV[2] }
+  'fence', string.format('%d:', attempt) .. ARGV[2], 'epochs', epochs_with(last + 1, epoch) }
 local verdict, note
 if flag then
   verdict, note = 'cancelled', flag
@@ -80,7 +82,8 @@ if verdict then
   local first = first_token_at and first_token_at - tonumber(fields[5]) or -1
   return { verdict, attempt, last, waited, note, queued, first }
 end
-local begun = { 'restarted', string.format('{"attempt":%d,"reason":%s,"worker":%s}', attempt, cjson.encode(reason), ARGV[1]) }
+local begun = { 'restarted', string.format('{"attempt":%d,"reason":%s,"epoch":%s,"worker":%s}', attempt,
+  cjson.encode(reason), cjson.encode(epoch), ARGV[1]) }
 last = write(last, begun, 1, 'claim', ARGV[2], 'last_event_at', ms(now), unpack(mine))
 if not last then return { 'gone' } end
 redis.call('HDEL', job, 'handover', 'first_token_at')

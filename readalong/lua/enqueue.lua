@@ -1,13 +1,28 @@
--- Puts a job into arq's queue and wakes one worker.
--- KEYS[1] queue (sorted set), KEYS[2] arq's job, KEYS[3] wake list.
--- ARGV[1] job id, ARGV[2] arq's description of the call, ARGV[3] its time to live (ms), ARGV[4] longest wake list.
+-- The queue's side of a submit: lists a job that is written, puts it into arq's queue and wakes one worker.
+-- KEYS[1] queue, KEYS[2] arq's job, KEYS[3] wake list, KEYS[4] jobs, KEYS[5] open, KEYS[6] watched, KEYS[7] queued jobs,
+-- KEYS[8] jobs of its model, if that is known.
+-- ARGV[1] job id, ARGV[2] arq's description of the call, ARGV[3] its time to live (ms), ARGV[4] longest wake list,
+-- ARGV[5] the job's time of creation (ms), ARGV[6] ms that it may go without a watcher, or 0 for any time,
+-- ARGV[7] time to live of the watched jobs' set (ms), ARGV[8] that of a model's set (ms).
 -- Returns 1, or 0 if the job was in the queue already.
-redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
-local added = redis.call('ZADD', KEYS[1], 'NX', ms(now_ms()), ARGV[1])
-if added == 1 then
-  redis.call('RPUSH', KEYS[3], ARGV[1])
-  -- A wake-up is a hint. Without workers nobody pops, so the list must not grow for ever.
-  redis.call('LTRIM', KEYS[3], -tonumber(ARGV[4]), -1)
-  redis.call('PEXPIRE', KEYS[3], ARGV[3])
+local id, created = ARGV[1], ARGV[5]
+-- One that is listed may have begun or ended since: it stays where it is.
+if redis.call('ZADD', KEYS[4], 'NX', created, id) == 1 then
+  redis.call('ZADD', KEYS[5], created, id)
+  redis.call('ZADD', KEYS[7], created, id)
+  if KEYS[8] then
+    redis.call('ZADD', KEYS[8], created, id)
+    redis.call('PEXPIRE', KEYS[8], ARGV[8])
+  end
+  if ARGV[6] ~= '0' then
+    redis.call('ZADD', KEYS[6], ms(now_ms() + ARGV[6]), id)
+    redis.call('PEXPIRE', KEYS[6], ARGV[7])
+  end
 end
-return added
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+if redis.call('ZADD', KEYS[1], 'NX', ms(now_ms()), id) == 0 then return 0 end
+redis.call('RPUSH', KEYS[3], id)
+-- A wake-up is a hint. Without workers nobody pops, so the list must not grow for ever.
+redis.call('LTRIM', KEYS[3], -tonumber(ARGV[4]), -1)
+redis.call('PEXPIRE', KEYS[3], ARGV[3])
+return 1

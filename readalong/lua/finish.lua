@@ -10,7 +10,7 @@ if no then return { no, last, false } end
 if first > last + 1 then return { 'gap', last, false } end
 from = from + 2 * (last + 1 - first)
 -- The job would end with no terminal event, and its watchers would wait for ever.
-if from > #ARGV then return redis.error_reply('ERR the log has no room for the end: it is at ' .. last) end
+if from > #ARGV then return redis.error_reply('ERR the log has no room for the end, at ' .. last .. ': its keys are broken') end
 for i = 6, 4 + 2 * n, 2 do redis.call('HSET', job, ARGV[i], ARGV[i + 1]) end
 last = write(last, ARGV, from, 'status', ARGV[3], 'ended_at', ms(now_ms()))
 if not last then return { 'gone', 0, false } end

@@ -3,7 +3,8 @@
 -- Returns for each 1, or 0 if its hash is gone.
 local there = {}
 for i = 1, #KEYS, 3 do
-  local status = redis.call('HGET', KEYS[i], 'status')
+  -- Another type than a hash is not gone: somebody has broken it, which is nothing to the other jobs.
+  local status = redis.pcall('HGET', KEYS[i], 'status')
   there[#there + 1] = status and 1 or 0
   if status == 'queued' or status == 'running' then
     for j = i, i + 2 do redis.call('PEXPIRE', KEYS[j], ARGV[1]) end

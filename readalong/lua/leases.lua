@@ -4,6 +4,14 @@ local queue, leases = KEYS[1], KEYS[2]
 
 -- A taken job stays in the queue, as arq's do, with this much on its score: behind all that wait, its place not forgotten.
 local TAKEN = 1e14
+-- Milliseconds beyond which no lease ends.
+local LONGEST = 660000
+
+-- The string, or nil if it is not there, or if somebody put another type there by hand.
+local function text(key)
+  local value = redis.pcall('GET', key)
+  return type(value) == 'string' and value or nil
+end
 
 -- Notes that a worker was heard. Live ones are heard every third of a lease. If none was for half of one, Redis was away,
 -- or its clock jumped, and nobody could renew: each lease begins anew, or jobs that run would be taken from their workers.
@@ -14,12 +22,24 @@ local function hear(heard, now, lease)
   end
 end
 
--- The job's place in the queue and whether it is taken; nil if it is not in the queue.
+-- The job's place in the queue and whether it is taken; nil if it is not in the queue. A score that no clock has given
+-- counts as the first place: taken at such a one, the job would look as if it waited, and be taken again and again.
 local function place(id)
   local score = tonumber(redis.call('ZSCORE', queue, id))
   if not score then return nil end
-  if score >= TAKEN then return score - TAKEN, true end
-  return score, false
+  local taken = score >= TAKEN
+  if taken then score = score - TAKEN end
+  if not (score >= 0 and score < TAKEN) then score = 0 end
+  return score, taken
+end
+
+-- Lists the job among those that run, if it is listed among those that wait: its claim follows.
+local function list_as_running(id, waiting, running)
+  local created = redis.call('ZSCORE', waiting, id)
+  if created then
+    redis.call('ZREM', waiting, id)
+    redis.call('ZADD', running, created, id)
+  end
 end
 
 -- Puts the job under the worker's lease until `ends`. `lease_key` is arq's in-progress key, which lives for `ttl` ms.

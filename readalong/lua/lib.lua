@@ -33,6 +33,19 @@ local function write(last, pairs_, from, ...)
   return last
 end
 
+-- The epoch of what a claim writes; `0` is that of an end that no claim has written.
+local function epoch_of(token) return string.sub(token, 1, 6) end
+
+-- The value of the field `epochs`, `<first number>:<epoch> …`, with numbers from `first` on of this epoch.
+local function epochs_with(first, epoch)
+  local kept = {}
+  for at, name in string.gmatch(redis.call('HGET', job, 'epochs') or '', '(%d+):(%S+)') do
+    if tonumber(at) < first then kept[#kept + 1] = at .. ':' .. name end
+  end
+  kept[#kept + 1] = string.format('%d:', first) .. epoch
+  return table.concat(kept, ' ')
+end
+
 -- The job has ended: what Redis holds of it lives for the retention from here on.
 local function retire(retention_ms)
   redis.call('PEXPIRE', job, retention_ms)
@@ -70,8 +83,10 @@ local function end_queued(status, how, retention_ms)
   local metrics = string.format(
     '{"queue_seconds":%.3f,"time_to_first_token":null,"time_to_first_token_from_call":null,'
       .. '"total_seconds":%.3f,"chunk_count":0,"tokens_per_second":null}', waited, waited)
-  local data = '{"content":"",' .. how .. ',"metrics":' .. metrics .. '}'
-  write(tonumber(fields[1]), { status, data }, 1, 'status', status, 'ended_at', ms(now), 'metrics', metrics)
+  local data = '{"content":"",' .. how .. ',"epoch":"0","metrics":' .. metrics .. '}'
+  local last = tonumber(fields[1])
+  write(last, { status, data }, 1, 'status', status, 'ended_at', ms(now), 'metrics', metrics,
+    'epochs', epochs_with(last + 1, '0'))
   retire(retention_ms)
 end
 

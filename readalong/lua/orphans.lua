@@ -9,7 +9,7 @@ local from = tonumber(redis.call('GET', KEYS[2]))
 if not from or from > now + ARGV[1] then from = now + ARGV[1] end
 redis.call('SET', KEYS[2], ms(from), 'PX', ARGV[2])
 if now < from then return {} end
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ms(now), 'LIMIT', 0, ARGV[3])
+local due = due_ids(KEYS[1], ms(now), tonumber(ARGV[3]))
 for _, id in ipairs(due) do
   -- Not removed: whoever asked may die before he has cancelled it.
   redis.call('ZADD', KEYS[1], 'XX', ms(now + ARGV[1]), id)

@@ -8,7 +8,7 @@ hear(KEYS[3], now, lease)
 local lost = {}
 for i = 5, #ARGV do
   local id = ARGV[i]
-  local holder = redis.call('GET', ARGV[3] .. id)
+  local holder = text(ARGV[3] .. id)
   local at = place(id)
   -- A lease that ran out but that nobody took meanwhile is still ours to renew.
   if at and (not holder or holder == worker) then

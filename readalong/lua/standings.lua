@@ -1,5 +1,9 @@
 -- How many jobs stand, in one command.
--- KEYS[1..] job hashes. Returns {status, attempt, deadline, schema} for each, nil for what it has not.
+-- KEYS[1..] job hashes. Returns {status, attempt, deadline, schema, last_seq, epochs} for each, nil for what it has not;
+-- {''} for what is no hash.
 local found = {}
-for i = 1, #KEYS do found[i] = redis.call('HMGET', KEYS[i], 'status', 'attempt', 'deadline', 'schema') end
+for i = 1, #KEYS do
+  local fields = redis.pcall('HMGET', KEYS[i], 'status', 'attempt', 'deadline', 'schema', 'last_seq', 'epochs')
+  found[i] = fields.err and { '', false, false, false, false, false } or fields
+end
 return found

@@ -16,6 +16,7 @@ from api.hub import Hub
 from readalong.errors import StoreUnavailable
 from readalong.events import TERMINAL, TEXT, Draft
 from readalong.log import Claim, Log, Verdict, encode
+from readalong.position import Position
 from readalong.sse import Decoder, Message
 from tests.readalong.jobs import METRICS, WORKER, queued
 from tests.support.waiting import WITHIN, until
@@ -123,20 +124,22 @@ class Client:
 
     @property
     def position(self) -> int:
-        return int(self.seen[-1].id) if self.seen else 0
+        return number(self.seen[-1]) if self.seen else 0
 
     async def reaches(self, position: int, what: str = "") -> None:
         """Waits until this event is the newest that it has seen."""
         await until(lambda: self.position == position, what or f"event {position}")
 
-    async def watch(self, hub: Hub, job_id: str, position: int = 0, wire: Format = native) -> None:
+    async def watch(self, hub: Hub, job_id: str, position: int = 0, wire: Format = native, epoch: str = "") -> None:
         """Watches until the response ends or this client leaves."""
-        feed = await hub.feed(job_id, position)
-        await EventStream(hub, feed, wire, position, send_timeout=5)({"type": "http"}, self.receive, self.send)
+        feed = await hub.feed(job_id, position, epoch)
+        await EventStream(hub, feed, wire, position, epoch=epoch, send_timeout=5)(
+            {"type": "http"}, self.receive, self.send
+        )
 
 
 def number(message: Message) -> int:
-    return int(message.id)
+    return Position.parse(message.id).seq
 
 
 def text(messages: Sequence[Message]) -> str:

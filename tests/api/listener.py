@@ -147,7 +147,7 @@ class Listener(asyncio.Protocol):
         self.ended = entry.terminal
 
     async def _until(self, check: Any) -> None:
-        async with asyncio.timeout(50):
+        async with asyncio.timeout(200):
             while not check():
                 self._news.clear()
                 await self._news.wait()

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.forked import Forked
 from tests.support.servers import free_port
 from tests.support.waiting import until
 
@@ -26,22 +27,33 @@ sys.exit(run(load(), host="127.0.0.1", port=int(sys.argv[1]), processes=int(sys.
 
 
 class ApiProcess:
-    """`api.server.run` on a port; what it logs goes to a file. Leaving the context ends it, whatever it does."""
+    """`api.server.run` on a port; what it logs goes to a file. Leaving the context ends it, whatever it does.
 
-    def __init__(self, redis_url: str, *, processes: int = 1, port: int | None = None, **settings: Any) -> None:
+    `cold`: a Python of its own, whose memory is no other's, in place of a fork of one that has its imports done.
+    """
+
+    def __init__(
+        self, redis_url: str, *, processes: int = 1, port: int | None = None, cold: bool = False, **settings: Any
+    ) -> None:
         self.port = port or free_port()
         self._folder = tempfile.TemporaryDirectory(prefix="readalong-api-")
         self._log = Path(self._folder.name) / "log"
         named = {f"READALONG_{name.upper()}": str(value) for name, value in settings.items()}
+        words = ["-c", _CODE, str(self.port), str(processes)]
+        environment = {**os.environ, "READALONG_REDIS_URL": redis_url, "READALONG_REDIS_TIMEOUT": "10", **named}
+        self._process: Forked | subprocess.Popen[bytes]
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _CODE, str(self.port), str(processes)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "READALONG_REDIS_URL": redis_url, "READALONG_REDIS_TIMEOUT": "1", **named},
-                start_new_session=True,
-            )
+            if cold:
+                self._process = subprocess.Popen(
+                    [sys.executable, *words],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                    process_group=0,
+                )
+            else:
+                self._process = Forked.start(words, 0, environment, log)
 
     @property
     def log(self) -> str:
@@ -75,7 +87,7 @@ class ApiProcess:
         await until(lambda: _answers(self.port), "an answer")
         return self.serving
 
-    async def wait_for_end(self, within: float = 10) -> int:
+    async def wait_for_end(self, within: float = 100) -> int:
         """The exit code."""
         await until(lambda: self.code is not None, f"the end; it says {self.log}", within)
         assert self.code is not None

@@ -32,7 +32,13 @@ on_valkey = pytest.mark.parametrize("redis_server", ["valkey"], indirect=True)
 
 def short_settings(url: str, **changes: Any) -> Settings:
     """Settings of that server, with times that suit a test."""
-    values: dict[str, Any] = {"redis_timeout": 2, "hub_heartbeat": 5, "feed_linger": 0.3, "send_timeout": 5, **changes}
+    values: dict[str, Any] = {
+        "redis_timeout": 20,
+        "hub_heartbeat": 5,
+        "feed_linger": 0.3,
+        "send_timeout": 50,
+        **changes,
+    }
     return Settings(redis_url=AnyUrl(url), **values)
 
 
@@ -110,7 +116,7 @@ async def a_site(settings: Settings) -> AsyncIterator[Site]:
         port = listener.getsockname()[1]
         await server.startup(sockets=[listener])
         try:
-            async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=WITHIN) as http:
+            async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=WITHIN, verify=False) as http:
                 yield Site(port, server, server.lifespan.state["services"], app, http)
         finally:
             await server.shutdown()

@@ -13,6 +13,7 @@ from readalong.errors import StoreUnavailable
 from readalong.index import Index
 from readalong.keys import Keys
 from readalong.log import Log
+from readalong.queue import Queue
 from readalong.settings import Settings
 from readalong.terms import Terms
 from readalong.watched import Watched
@@ -59,11 +60,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     return Calls(monkeypatch)
 
 
-async def a_job(log: Log, index: Index, *, wish: bool = True, grace: float | None = None) -> Player:
+async def a_job(log: Log, queue: Queue, *, wish: bool = True, grace: float | None = None) -> Player:
     """A running job that wants to end when nobody watches it, or not."""
     new = submission(terms=Terms(cancel_on_disconnect=wish, grace=grace))
-    await index.add(new.job_id, 1, watched=wish, grace=new.terms.grace_ms)
     await log.submit(new)
+    await queue.enqueue(new.job_id, 1, watched=wish, grace=new.terms.grace_ms)
     return await Player.start(log, new.job_id)
 
 
@@ -109,11 +110,11 @@ async def test_a_submit_that_wants_it_is_in_the_set_and_another_is_not(
 
 
 async def test_jobs_with_watchers_are_renewed_in_one_call_however_many_watch(
-    settings: Settings, log: Log, index: Index, redis: ArqRedis, calls: Calls
+    settings: Settings, log: Log, queue: Queue, redis: ArqRedis, calls: Calls
 ) -> None:
     async with a_site(settings) as site:
-        jobs = {(await a_job(log, index)).job_id for _ in range(2)}
-        other = (await a_job(log, index, wish=False)).job_id
+        jobs = {(await a_job(log, queue)).job_id for _ in range(2)}
+        other = (await a_job(log, queue, wish=False)).job_id
         streams = [await site.open(f"/v1/jobs/{job_id}/events") for job_id in (*jobs, *jobs, *jobs, other)]
         assert [sorted(call) for call in await calls.more()] == [sorted(jobs)]
         for job_id in jobs:
@@ -128,12 +129,12 @@ async def _all_renewed(redis: ArqRedis, keys: Keys, jobs: set[str]) -> bool:
 
 
 async def test_a_feed_that_only_lingers_keeps_no_job(
-    settings: Settings, log: Log, index: Index, calls: Calls, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, log: Log, queue: Queue, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One watcher of two that leaves changes nothing; with the last one the renewals end, though the feed is there."""
     settings = settings.model_copy(update={"feed_linger": 3600})
     async with a_site(settings) as site:
-        job_id = (await a_job(log, index)).job_id
+        job_id = (await a_job(log, queue)).job_id
         one, other = [await site.open(f"/v1/jobs/{job_id}/events") for _ in range(2)]
         one.vanish()
         await until(lambda: "watchers=1" in repr(site.hub))
@@ -153,12 +154,12 @@ async def left_ms(redis: ArqRedis, index: Index, keys: Keys, job_id: str) -> flo
 
 @pytest.mark.parametrize("grace", [None, 0])
 async def test_the_last_watcher_s_leaving_is_told_at_once_and_its_return_too(
-    settings: Settings, log: Log, index: Index, redis: ArqRedis, grace: float | None
+    settings: Settings, log: Log, queue: Queue, index: Index, redis: ArqRedis, *, grace: float | None
 ) -> None:
     """Not by silence. Of two that watch at two replicas the first to leave says nothing that harms the other."""
     keys, ms = settings.keys, 3000 if grace is None else 0
     async with a_site(settings) as site, a_site(settings) as other:
-        job_id = (await a_job(log, index, grace=grace)).job_id
+        job_id = (await a_job(log, queue, grace=grace)).job_id
         path = f"/v1/jobs/{job_id}/events"
 
         async def at_replicas(count: int) -> None:
@@ -178,11 +179,11 @@ async def test_the_last_watcher_s_leaving_is_told_at_once_and_its_return_too(
 
 
 async def test_a_process_that_stops_does_not_say_that_its_clients_left(
-    settings: Settings, log: Log, index: Index, redis: ArqRedis
+    settings: Settings, log: Log, queue: Queue, index: Index, redis: ArqRedis
 ) -> None:
     """It sends them to another one, for which they have the whole time, however short the grace of the job."""
     async with a_site(settings) as site:
-        job_id = (await a_job(log, index, grace=0)).job_id
+        job_id = (await a_job(log, queue, grace=0)).job_id
         async with await site.open(f"/v1/jobs/{job_id}/events"):
             await until(lambda: _has(redis.zcard(settings.keys.watchers(job_id)), 1), "it watches")
             told: list[Feed] = []
@@ -198,11 +199,11 @@ async def _has(answer: Any, count: int) -> bool:
 
 
 async def test_a_job_that_has_ended_is_not_renewed(
-    settings: Settings, log: Log, index: Index, calls: Calls, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, log: Log, queue: Queue, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even for a watcher that does not read its end."""
     async with a_site(settings) as site:
-        player = await a_job(log, index)
+        player = await a_job(log, queue)
         client = Client()
         watching = asyncio.create_task(client.watch(site.hub, player.job_id))
         await calls.more()
@@ -216,10 +217,10 @@ async def test_a_job_that_has_ended_is_not_renewed(
 
 
 async def test_a_renewal_that_fails_is_made_again(
-    settings: Settings, log: Log, index: Index, redis: ArqRedis, calls: Calls
+    settings: Settings, log: Log, queue: Queue, redis: ArqRedis, calls: Calls
 ) -> None:
     async with a_site(settings) as site:
-        job_id = (await a_job(log, index)).job_id
+        job_id = (await a_job(log, queue)).job_id
         calls.failing = True
         async with await site.open(f"/v1/jobs/{job_id}/events"):
             await calls.more()
@@ -229,11 +230,11 @@ async def test_a_renewal_that_fails_is_made_again(
 
 
 async def test_a_renewal_that_redis_refuses_is_not_the_last(
-    settings: Settings, log: Log, index: Index, redis: ArqRedis, calls: Calls
+    settings: Settings, log: Log, queue: Queue, redis: ArqRedis, calls: Calls
 ) -> None:
     """Somebody breaks the set by hand, or takes a permission away, and mends it: watched jobs must be kept again."""
     async with a_site(settings) as site:
-        job_id = (await a_job(log, index)).job_id
+        job_id = (await a_job(log, queue)).job_id
         async with await site.open(f"/v1/jobs/{job_id}/events"):
             await redis.set(settings.keys.watched, "by hand")
             await calls.more()
@@ -243,9 +244,9 @@ async def test_a_renewal_that_redis_refuses_is_not_the_last(
 
 
 async def test_without_watchers_nothing_is_sent(
-    settings: Settings, log: Log, index: Index, calls: Calls, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, log: Log, queue: Queue, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with a_site(settings) as site:
-        await a_job(log, index)
+        await a_job(log, queue)
         await turns_without_calls(site, calls, monkeypatch)
         assert calls.made == []

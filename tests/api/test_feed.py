@@ -133,6 +133,7 @@ async def test_what_the_channel_says_while_the_log_is_read_is_not_lost(
         await starting
     await until(lambda: feed.newest == 5, "what was said meanwhile")
     assert [number(message) for message in await read_all(feed)] == [1, 2, 3, 4, 5]
+    feed.close()
 
 
 async def test_a_feed_begins_though_the_channel_speaks_during_each_read(
@@ -216,7 +217,6 @@ async def test_what_the_channel_says_while_a_repair_reads_is_taken_once(
             feed.repair()
             await asked.wait()
             feed.take(first)
-            assert feed.newest == 5
             go_on.set()
             await until(lambda: feed.ended, "the rest")
         check_stream(await read_all(feed), 0, 8)

@@ -113,7 +113,7 @@ async def test_pages_of_history_are_kept_up_to_a_number_of_bytes(log: Log) -> No
         await player.say(1024, pad="x" * 100)
     async with started(log, player.job_id, player.last, player.last, max_bytes=400_000) as feed:
         assert text(await read_all(feed)).replace("x", "") == said(3, player.last)
-        kept = [page.result() for page in feed._pages.values()]
+        kept = [page.result() for page in feed._pages._pages.values()]
         assert 2 <= len(kept) <= 4
         assert sum(page.cost for page in kept) <= 400_000
 

@@ -38,7 +38,7 @@ async def test_two_hundred_who_join_while_a_writer_writes_see_every_event_once(s
     without_debug()
     player = await Player.start(log)
     stop = asyncio.Event()
-    async with a_hub(settings) as hub, asyncio.timeout(30):
+    async with a_hub(settings) as hub, asyncio.timeout(200):
         clients: list[tuple[int, Client]] = []
         async with asyncio.TaskGroup() as group:
             group.create_task(write_fast(player, stop, 300))
@@ -63,7 +63,7 @@ async def test_first_watchers_of_many_jobs_miss_nothing(log: Log, redis_url: str
     """The moment of the hole is when a feed opens: here eighty open while their jobs are written to."""
     without_debug()
     players = [await Player.start(log) for _ in range(20)]
-    async with a_hub(short_settings(redis_url, feed_linger=0.01)) as hub, asyncio.timeout(30):
+    async with a_hub(short_settings(redis_url, feed_linger=0.01)) as hub, asyncio.timeout(200):
 
         async def one(player: Player) -> None:
             for _ in range(4):
@@ -86,7 +86,7 @@ async def test_first_watchers_of_many_jobs_miss_nothing(log: Log, redis_url: str
 async def test_the_same_job_watched_and_left_many_times_quickly_loses_nothing(log: Log, redis_url: str) -> None:
     """With no linger each leaving unsubscribes and each coming subscribes: they must not overtake each other."""
     player = await Player.start(log)
-    async with a_hub(short_settings(redis_url, feed_linger=0)) as hub, asyncio.timeout(30):
+    async with a_hub(short_settings(redis_url, feed_linger=0)) as hub, asyncio.timeout(200):
         for number in range(60):
             client = Client()
             watching = asyncio.create_task(client.watch(hub, player.job_id, player.last))
@@ -118,7 +118,6 @@ async def test_a_feed_without_linger_serves_its_first_watcher(log: Log, redis_ur
 
 
 @on_valkey
-@pytest.mark.timeout(120)  # a loaded machine needs tens of seconds for a thousand
 async def test_a_thousand_who_come_back_at_once_cost_a_handful_of_reads(
     redis_url: str, log: Log, redis: ArqRedis
 ) -> None:
@@ -129,7 +128,7 @@ async def test_a_thousand_who_come_back_at_once_cost_a_handful_of_reads(
         await player.say(500 - (player.last == 2) * 2)
     assert player.last == 5000
     # Reading, the thousand hold the hub's own loop for longer than three short heartbeats: it would reconnect.
-    async with a_hub(short_settings(redis_url, hub_heartbeat=60)) as hub, asyncio.timeout(110):
+    async with a_hub(short_settings(redis_url, hub_heartbeat=60)) as hub, asyncio.timeout(200):
         await until(lambda: "connected" in repr(hub), "a connection")
         await redis.config_resetstat()
         clients = [(position, Client()) for position in random.sample(range(5001), 1000)]

@@ -9,7 +9,6 @@ import pytest
 from arq.connections import ArqRedis
 
 from readalong.events import Draft
-from readalong.index import Index
 from readalong.log import Log
 from readalong.queue import Queue
 from readalong.settings import Settings
@@ -120,13 +119,13 @@ async def test_a_cancel_of_a_job_of_an_unknown_schema_is_done_by_who_knows_it(
 
 
 async def test_the_list_leaves_out_jobs_of_an_unknown_schema_and_fills_its_pages(
-    settings: Settings, redis: ArqRedis, log: Log, index: Index
+    settings: Settings, redis: ArqRedis, log: Log, queue: Queue
 ) -> None:
     jobs = []
     for at in range(1, 10):
         new = submission(created_at=at)
-        await index.add(new.job_id, at)
         await log.submit(new)
+        await queue.enqueue(new.job_id, at)
         jobs.append(new.job_id)
     for job_id in jobs[::2]:
         await newer(redis, settings, job_id)

@@ -10,7 +10,7 @@ from arq.connections import ArqRedis
 
 from readalong.log import Log
 from readalong.settings import Settings
-from tests.api.helpers import Player, check_stream
+from tests.api.helpers import Player, check_stream, number
 from tests.api.serving import Site, Stream, a_site, on_valkey, short_settings
 from tests.api.test_feed import calls
 from tests.api.test_hub import write_fast
@@ -24,13 +24,13 @@ pytestmark = on_valkey
 async def read_with_drops(sites: list[Site], player: Player, drops: int) -> list[Any]:
     """One reader who loses its connection so often, and comes back to another process with its position."""
     seen: list[Any] = []
-    for number in range(drops + 1):
+    for drop in range(drops + 1):
         position = seen[-1].id if seen else "0"
         path = f"/v1/jobs/{player.job_id}/events"
-        async with await sites[number % 2].open(path, headers=[f"Last-Event-ID: {position}"]) as stream:
+        async with await sites[drop % 2].open(path, headers=[f"Last-Event-ID: {position}"]) as stream:
             if stream.status == 204:
                 return seen
-            if number == drops:
+            if drop == drops:
                 return seen + await stream.rest()
             for _ in range(random.randint(1, 3)):
                 more = await stream.messages()
@@ -46,7 +46,7 @@ async def test_promise_1_one_log_whoever_watches_sees_each_event_once_in_order_u
     """Two processes, fifty watchers who join whenever, drop and change over; subscriptions cut on the way."""
     player = await Player.start(log)
     stop = asyncio.Event()
-    async with Proxy(redis_server.port) as proxy, asyncio.timeout(50):
+    async with Proxy(redis_server.port) as proxy, asyncio.timeout(200):
         settings = short_settings(proxy.url, feed_bytes=8192)
         async with a_site(settings) as one, a_site(settings) as two:
             readers: list[asyncio.Task[list[Any]]] = []
@@ -68,7 +68,7 @@ async def test_promise_6_no_watcher_can_hurt_anyone(redis_url: str, redis: ArqRe
     subscription, without a Redis command for each token or watcher."""
     player = await Player.start(log)
     path = f"/v1/jobs/{player.job_id}/events"
-    async with a_site(short_settings(redis_url, feed_linger=0.1)) as site, asyncio.timeout(50):
+    async with a_site(short_settings(redis_url, feed_linger=0.1)) as site, asyncio.timeout(200):
         sound = [await site.open(path) for _ in range(5)]
         stuck = [await site.open(path, receive_buffer=4096) for _ in range(10)]
         await until(lambda: "watchers=15 " in repr(site.hub), "all watch")
@@ -86,7 +86,7 @@ async def test_promise_6_no_watcher_can_hurt_anyone(redis_url: str, redis: ArqRe
         for _ in range(40):
             await player.say(1, pad="x" * 20_000)
             restless = asyncio.gather(*(come_and_go() for _ in range(5)))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(200):
                 await asyncio.gather(*(hear(stream, found) for stream, found in zip(sound, seen, strict=True)))
             await restless
         assert await calls(redis, "xrange") == 0
@@ -95,10 +95,10 @@ async def test_promise_6_no_watcher_can_hurt_anyone(redis_url: str, redis: ArqRe
         await player.finish()
         for stream, found in zip(sound, seen, strict=True):
             whole = [*found, *await stream.rest()]
-            assert [int(message.id) for message in whole] == list(range(1, player.last + 1))
+            assert [number(message) for message in whole] == list(range(1, player.last + 1))
         for stream in stuck:
             late = await stream.rest()
-            assert int(late[-1].id) == player.last
+            assert number(late[-1]) == player.last
             assert late[-1].event == "done"
             stream.vanish()
         for stream in sound:
@@ -109,7 +109,7 @@ async def test_promise_6_no_watcher_can_hurt_anyone(redis_url: str, redis: ArqRe
 async def test_promise_6_a_watcher_costs_no_redis_command(settings: Settings, redis: ArqRedis, log: Log) -> None:
     """A hundred watchers and a hundred tokens: what Redis does is the appends, and nothing else."""
     player = await Player.start(log)
-    async with a_site(settings) as site:
+    async with a_site(settings.model_copy(update={"hub_heartbeat": 600})) as site:
         streams = [await site.open(f"/v1/jobs/{player.job_id}/events") for _ in range(100)]
         await until(lambda: "watchers=100 " in repr(site.hub), "all watch")
         await redis.config_resetstat()
@@ -121,8 +121,7 @@ async def test_promise_6_a_watcher_costs_no_redis_command(settings: Settings, re
             check_stream(await stream.rest(), 0, player.last)
             stream.vanish()
     ours = {name.removeprefix("cmdstat_"): row["calls"] for name, row in stats.items()}
-    # The script's own calls count too; a heartbeat of the hub may come between.
-    allowed = {"evalsha", "eval", "hmget", "hget", "get", "xadd", "hset", "publish", "time", "config|resetstat", "info"}
+    # The scripts' own calls count too, and one of the process's own looks may come between.
+    allowed = {"time", "evalsha", "eval", "hmget", "hget", "get", "xadd", "hset", "publish", "config|resetstat", "info"}
     assert ours.keys() <= allowed | {"client|setinfo", "select"}, ours
-    assert ours["xadd"] == 100
-    assert ours["publish"] <= 102
+    assert ours["xadd"] == ours["publish"] == 100

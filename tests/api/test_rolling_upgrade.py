@@ -6,7 +6,7 @@ import orjson
 
 from readalong.log import Log
 from readalong.settings import Settings
-from tests.api.helpers import Player
+from tests.api.helpers import Player, number
 from tests.api.serving import a_site, on_valkey
 from tests.readalong.helpers import command
 
@@ -32,7 +32,7 @@ async def test_events_and_fields_that_an_api_does_not_know_reach_its_watchers_as
             assert [(one.id, one.event, one.data) for one in await late.rest()] == [
                 (one.id, one.event, one.data) for one in seen
             ]
-        assert [(one.id, one.event) for one in seen[2:]] == [("3", "invented"), ("4", "content"), ("5", "done")]
+        assert [(number(one), one.event) for one in seen[2:]] == [(3, "invented"), (4, "content"), (5, "done")]
         assert [orjson.loads(one.data) for one in seen[2:4]] == [
             {"type": "invented", **NEWS},
             {"type": "content", "content": "one", "new": 1},

@@ -11,6 +11,7 @@ import pytest
 from readalong.events import Draft
 from readalong.keys import is_job_id
 from readalong.log import Log
+from readalong.record import Record
 from readalong.settings import Settings
 from tests.api.helpers import Player
 from tests.api.serving import Site, Stream, a_site, on_valkey, short_settings
@@ -179,3 +180,24 @@ async def test_a_refused_chat_is_a_problem_not_a_stream(redis_url: str) -> None:
             assert first.status == 200
             assert (second.status, second.headers["content-type"]) == (429, "application/problem+json")
             assert second.headers["retry-after"] == "5"
+
+
+async def test_a_job_that_redis_loses_before_its_stream_begins_is_to_be_submitted_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To a POST a 404 would say that the address is wrong."""
+    async with a_site(settings) as site:
+        record = site.services.log.record
+
+        async def lost(job_id: str) -> Record | None:
+            await site.services.log.erase(job_id)
+            return await record(job_id)
+
+        monkeypatch.setattr(site.services.log, "record", lost)
+        answer = await site.http.post("/chat/stream", content=BODY, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["code"], answer.json()["retryable"]) == (
+            503,
+            "redis_unavailable",
+            True,
+        )
+        assert answer.headers["retry-after"] == "1"

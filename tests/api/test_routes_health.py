@@ -152,7 +152,7 @@ async def test_every_call_is_503_while_redis_is_away_and_serves_when_it_is_back(
 ) -> None:
     """With `Retry-After`, and no stack trace; `/healthz` stays as it is. In the log the outage begins and ends once."""
     player = await Player.start(log)
-    async with Proxy(redis_server.port) as proxy, a_site(short_settings(proxy.url, redis_timeout=0.5)) as site:
+    async with Proxy(redis_server.port) as proxy, a_site(short_settings(proxy.url, redis_timeout=20)) as site:
         assert (await ask(site, "GET", "/v1/jobs/{id}", player.job_id)).status_code == 200
         proxy.refusing = True
         proxy.cut()

@@ -1,4 +1,4 @@
-"""Inspect, list, cancel and erase."""
+"""Inspect, cancel and erase."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from unittest.mock import AsyncMock
 import pytest
 from arq.connections import ArqRedis
 
-from api.job_view import JobList
 from readalong.errors import StoreUnavailable
 from readalong.events import Draft
 from readalong.index import Index, key_digest
@@ -18,9 +17,8 @@ from readalong.log import Log
 from readalong.queue import Queue
 from readalong.settings import Settings
 from tests.api.helpers import Player
-from tests.api.serving import Site, a_site, on_valkey, short_settings
+from tests.api.serving import a_site, on_valkey, short_settings
 from tests.api.test_routes_submit import job, problem, submit
-from tests.readalong.jobs import submission
 from tests.support.waiting import WITHIN, until
 
 pytestmark = on_valkey
@@ -43,12 +41,6 @@ NO_IDS = (
     "abcdefghijklmnop%20qrst",
     "abcdefghijklmnopqrstuv%0A",
 )
-
-
-async def listed(site: Site, query: str = "") -> JobList:
-    answer = await site.http.get(f"/v1/jobs{query}")
-    assert answer.status_code == 200, answer.text
-    return JobList.model_validate_json(answer.content, strict=True)
 
 
 async def test_a_job_shows_how_far_it_is(settings: Settings, log: Log) -> None:
@@ -105,104 +97,6 @@ async def test_an_expired_job_is_410_on_each_call(settings: Settings, log: Log, 
         assert not await index.knows(job_id)
 
 
-async def add(log: Log, index: Index, created_at: int) -> str:
-    new = submission(created_at=created_at)
-    await index.add(new.job_id, created_at)
-    await log.submit(new)
-    return new.job_id
-
-
-async def test_the_list_is_newest_first_in_pages_without_repeats_or_holes(
-    settings: Settings, log: Log, index: Index
-) -> None:
-    """Also where many jobs share a time; every page but the last names the next."""
-    times = [1000, 1000, 1000, 1000, 1000, 2000, 2000, 3000, 4000, 4000, 4000]
-    ids = [(at, await add(log, index, at)) for at in times]
-    wanted = [job_id for _, job_id in sorted(ids, reverse=True)]
-    async with a_site(settings) as site:
-        for limit in (1, 2, 3, 4, 5, 11, 200):
-            found: list[str] = []
-            path: str | None = f"?limit={limit}"
-            while path is not None:
-                page = await listed(site, path)
-                assert len(page.jobs) <= limit
-                assert all(shown.content is None for shown in page.jobs), "a list leaves out what was said"
-                found += [shown.id for shown in page.jobs]
-                path = None if page.next is None else page.next.removeprefix("/v1/jobs")
-            assert found == wanted, f"in pages of {limit}"
-
-
-async def test_the_list_filters_by_state_across_pages(settings: Settings, log: Log, index: Index) -> None:
-    ids = [await add(log, index, 1000 + number) for number in range(12)]
-    for job_id in ids[::3]:
-        await (await Player.start(log, job_id)).finish()
-    await Player.start(log, ids[1])
-    async with a_site(settings) as site:
-        for limit in (1, 2, 3, 5):
-            found: list[str] = []
-            path: str | None = f"?status=done&limit={limit}"
-            while path is not None:
-                page = await listed(site, path)
-                assert {shown.status for shown in page.jobs} <= {"done"}
-                found += [shown.id for shown in page.jobs]
-                path = None if page.next is None else page.next.removeprefix("/v1/jobs")
-            assert found == ids[::3][::-1], f"in pages of {limit}"
-        assert [shown.id for shown in (await listed(site, "?status=running")).jobs] == [ids[1]]
-        assert (await listed(site, "?status=failed")).jobs == []
-
-
-async def test_the_list_reads_no_requests_and_pages_of_many(
-    settings: Settings, log: Log, index: Index, redis: ArqRedis
-) -> None:
-    """A conversation may be megabytes, and one failed job stand behind thousands that are done."""
-    ids = [new_job_id() for _ in range(40)]
-    for at, job_id in enumerate(ids, 1000):
-        await log.submit(submission(job_id, created_at=at, request=b'{"messages":["%s"]}' % (b"x" * 100_000)))
-        await index.add(job_id, at)
-    await log.cancel(ids[0], "client", 2000)
-    async with a_site(settings) as site:
-        await redis.config_resetstat()
-        found = await listed(site, "?status=cancelled&limit=1")
-        stats = await redis.info("all")
-        assert [shown.id for shown in found.jobs] == ids[:1]
-        assert stats["cmdstat_zrevrangebyscore"]["calls"] == 1
-        assert stats["total_net_output_bytes"] < 100_000
-
-
-async def test_the_list_skips_jobs_that_are_gone(settings: Settings, log: Log, index: Index) -> None:
-    ids = [await add(log, index, 1000 + number) for number in range(6)]
-    for job_id in ids[1:5]:
-        await log.erase(job_id)
-    async with a_site(settings) as site:
-        assert [shown.id for shown in (await listed(site, "?limit=2")).jobs] == [ids[5], ids[0]]
-
-
-async def test_an_empty_list_is_a_list(settings: Settings) -> None:
-    async with a_site(settings) as site:
-        assert (await site.http.get("/v1/jobs")).json() == {"jobs": [], "next": None}
-
-
-BAD_QUERIES = (
-    ("limit=0", 422, "invalid_parameter", "limit"),
-    ("limit=201", 422, "invalid_parameter", "limit"),
-    ("limit=x", 422, "invalid_parameter", "limit"),
-    ("limit=1e400", 422, "invalid_parameter", "limit"),
-    ("status=gone", 422, "invalid_parameter", "status"),
-    ("before=x", 400, "invalid_cursor", "before"),
-    ("before=", 400, "invalid_cursor", "before"),
-    ("before=1000:short", 400, "invalid_cursor", "before"),
-    ("before=-1:abcdefghijklmnopqrstuv", 400, "invalid_cursor", "before"),
-    ("before=%C2%B2:abcdefghijklmnopqrstuv", 400, "invalid_cursor", "before"),
-    (f"before={'9' * 400}:abcdefghijklmnopqrstuv", 400, "invalid_cursor", "before"),
-)
-
-
-async def test_a_wrong_parameter_of_the_list_is_named(settings: Settings) -> None:
-    async with a_site(settings) as site:
-        for query, status, code, field in BAD_QUERIES:
-            problem(await site.http.get(f"/v1/jobs?{query}"), status, code, field)
-
-
 async def test_a_cancel_ends_a_queued_job_at_once(settings: Settings, queue: Queue, index: Index) -> None:
     """It leaves the queue, and its end says who did it."""
     async with a_site(settings) as site:
@@ -232,7 +126,7 @@ async def test_a_cancel_of_a_running_job_sets_the_flag_and_nudges(
         message: Any = None
         async with asyncio.timeout(WITHIN):
             while message is None or message["type"] != "message":
-                message = await control.get_message(timeout=5)
+                message = await control.get_message(timeout=100)
         assert player.job_id.encode() in message["data"]
         await player.finish("cancelled", by="client")
         assert job(await site.http.get(f"/v1/jobs/{player.job_id}"), 200).status == "cancelled"
@@ -246,7 +140,7 @@ async def test_a_cancel_of_an_ended_job_keeps_its_end(settings: Settings, log: L
     async with a_site(settings) as site:
         for _ in range(2):
             shown = job(await site.http.post(f"/v1/jobs/{player.job_id}/cancel"))
-            assert (shown.status, shown.last_seq, shown.content) == (kind, 4, "3 ")
+            assert (shown.status, shown.last_seq, shown.content) == (kind, 4, None), "what was said is not asked for"
 
 
 def named(dump: dict[str, Any], job_id: str) -> list[str]:
@@ -297,7 +191,7 @@ async def test_erase_leaves_no_key_that_names_the_job(
         assert named(await everything(redis), job_id) == [settings.keys.cancel(job_id)]
         problem(await site.http.get(f"/v1/jobs/{job_id}"), 404, "job_not_found")
         problem(await site.http.delete(f"/v1/jobs/{job_id}"), 404, "job_not_found")
-        assert (await listed(site)).jobs == []
+        assert (await site.http.get("/v1/jobs")).json()["jobs"] == []
         assert job(await submit(site, key="k")).id != job_id
 
 

@@ -142,7 +142,7 @@ async def test_latest_is_what_comes_from_now_on_and_comes_back_to_there(settings
     await player.say(3)
     path = f"/v1/jobs/{player.job_id}/events?after=latest"
     async with a_site(settings) as site, await site.open(path) as first:
-        assert await first.piece() == b"id: 5\n\n"
+        assert await first.piece() == b"id: 5-first\n\n"
         await player.say(2)
         assert number((await first.some(1))[0]) == 6
         async with await site.open(path) as second, await site.open(path, headers=["Last-Event-ID: 5"]) as back:

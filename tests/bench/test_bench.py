@@ -47,6 +47,8 @@ TINY = Plan(
     finished_jobs=30,
     elsewhere_jobs=10,
     flat_again=True,
+    few_jobs=5,
+    pages=2,
     kills=1,
     settle=0.05,
     warm_up_jobs=1,
@@ -68,7 +70,6 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
     return processes
 
 
-@pytest.mark.timeout(180)
 def test_a_tiny_run_measures_every_row_and_leaves_no_process(started: list[subprocess.Popen[bytes]]) -> None:
     """With real processes, and the contenders that this machine has; the table can be shown."""
     console = Console(file=io.StringIO(), width=160)
@@ -91,7 +92,8 @@ def test_a_tiny_run_measures_every_row_and_leaves_no_process(started: list[subpr
     assert found["weight"]["redis_bytes"] > found["weight"]["text_bytes"] > 20
     orjson.dumps(found)
     table.show(found, console)
-    assert len({row.key for row in rows(found)}) == 5 + 3 + 4 + 5 + 4 + 1
+    assert found["listing"]["many"].keys() == {"all", "state", "model", "both", "time"}
+    assert len({row.key for row in rows(found)}) == 5 + 3 + 4 + 5 + 4 + 1 + 1
     assert len(started) > len(ROLES)
     assert all(process.returncode is not None for process in started)
 

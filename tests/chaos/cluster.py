@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
+from random import Random
 from types import TracebackType
 from typing import Final, Self
 
@@ -17,6 +19,7 @@ from tests.chaos.history import History
 from tests.chaos.plan import SETTINGS, SETTINGS_OF, Plan
 from tests.support.processes import Process
 from tests.support.proxy import Proxy
+from tests.support.servers import RedisServer
 from tests.support.stack import Stack
 
 _PAUSE: Final = 0.1
@@ -45,6 +48,10 @@ class Cluster:
         self.erased: set[str] = set()
         self._history = history
         self._exits = AsyncExitStack()
+        #: The servers that took the place of the first one.
+        self._servers = ExitStack()
+        #: The harness's own way to whichever Redis is the primary.
+        self._own_way = Proxy()
         self.stack = Stack(
             apis=plan.apis,
             workers=plan.workers,
@@ -66,13 +73,15 @@ class Cluster:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as exits:
-            for proxy in (*self.proxies.values(), *self.model_proxies.values()):
+            for proxy in (self._own_way, *self.proxies.values(), *self.model_proxies.values()):
                 await exits.enter_async_context(proxy)
+            self._servers = exits.enter_context(ExitStack())
             await asyncio.to_thread(self.stack.__enter__)
             exits.push_async_callback(asyncio.to_thread, self.stack.__exit__)
             exits.callback(self._keep_output)
-            #: Past the proxies.
-            self.redis = Redis(port=self.stack.redis.port, decode_responses=True, socket_timeout=10)
+            self._own_way.target = self.stack.redis.port
+            #: Past the proxies of the processes.
+            self.redis = Redis(port=self._own_way.port, decode_responses=True, socket_timeout=10)
             exits.push_async_callback(self.redis.aclose)
             self._exits = exits.pop_all()
         return self
@@ -95,6 +104,41 @@ class Cluster:
             self._history.trouble(f"{process.name} exited with {process.code} as it started: {process.output[-2000:]}")
         elif not _READY.search(process.output):
             self._history.trouble(f"{process.name} does not start: {process.output[-2000:]}")
+
+    async def replica(self, way: Proxy) -> tuple[RedisServer, float]:
+        """A new replica of Redis, which it reaches by this way; and a time, just now, up to which it has all."""
+        server = await asyncio.to_thread(RedisServer.start, aof=True)
+        self._servers.callback(server.stop)
+        way.target = self.stack.redis.port
+        await self.redis.config_set("repl-diskless-sync-delay", 0)
+        await asyncio.to_thread(server.command, "REPLICAOF", "127.0.0.1", way.port)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _START_WITHIN
+        while loop.time() < deadline:
+            since = time.time()
+            wanted = (await self.redis.info("replication"))["master_repl_offset"]
+            has = await asyncio.to_thread(server.command, "INFO", "replication")
+            if has["master_link_status"] == "up" and has["slave_repl_offset"] >= wanted:
+                return server, since
+            await asyncio.sleep(_PAUSE)
+        raise TimeoutError("a replica does not come up")
+
+    async def fail_over(self, server: RedisServer, dice: Random) -> None:
+        """Makes a replica the primary. Processes go over one by one, while the old one serves the others; then
+        that is gone, with all that it alone was told."""
+        await asyncio.to_thread(server.command, "REPLICAOF", "NO", "ONE")
+        ways = list(self.proxies.values())
+        dice.shuffle(ways)
+        pause = dice.choice((0.0, dice.uniform(0, 0.3)))
+        for way in ways:
+            way.target = server.port
+            way.cut()
+            await asyncio.sleep(pause)
+        old, self.stack.redis = self.stack.redis, server
+        self._own_way.target = server.port
+        self._own_way.cut()
+        old.kill()
+        await asyncio.to_thread(old.stop)
 
     async def wait(self, check: Callable[[], bool], within: float) -> bool:
         """Whether `check` holds before so many seconds have passed."""

@@ -48,6 +48,8 @@ class Nemesis:
             self._redis_stop: 2,
             self._redis_full: 2,
             self._redis_replica: 2,
+            self._redis_forget: 2,
+            self._redis_failover: 2,
             self._proxy_cut: 4,
             self._proxy_silent: 4,
             self._proxy_late: 3,
@@ -148,6 +150,31 @@ class Nemesis:
     async def _redis_replica(self, dice: Random) -> None:
         """Of a master that is not there."""
         await self._refuse("redis_replica", "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", dice)
+
+    async def _redis_forget(self, dice: Random) -> None:
+        """It is killed, and comes back with what it knew some time ago."""
+        if _REDIS not in self._cluster.held:
+            async with self._fault("redis_forget", _REDIS, _REDIS) as more:
+                redis = self._cluster.stack.redis
+                file = await asyncio.to_thread(redis.journal)
+                more["since"] = time.time()
+                size = file.stat().st_size
+                await self._pause(dice.uniform(0.1, 4))
+                redis.kill()
+                os.truncate(file, size)
+                await self._pause(dice.choice((0, dice.uniform(0, 2))))
+                await asyncio.to_thread(redis.restart)
+
+    async def _redis_failover(self, dice: Random) -> None:
+        """A replica that has not got the newest of it takes its place."""
+        if _REDIS not in self._cluster.held:
+            async with self._fault("redis_failover", _REDIS, _REDIS) as more, Proxy() as way:
+                replica, more["since"] = await self._cluster.replica(way)
+                way.stall()
+                await self._pause(dice.uniform(0.1, 4))
+                way.refusing = True
+                way.cut()
+                await self._cluster.fail_over(replica, dice)
 
     async def _refuse(self, kind: str, breaks: str, mends: str, dice: Random) -> None:
         """Between these two commands Redis answers, and takes no writes."""

@@ -7,6 +7,7 @@ from typing import Final
 
 from tests.chaos.checker import Rule
 from tests.chaos.clean import PIECES, QUEUED, end, failed, whole
+from tests.chaos.forgetting import mixed_after_a_failover
 from tests.chaos.made import START, Made, Said, begun, dumped, said, tokens
 
 Plant = Callable[[Made], None]
@@ -346,6 +347,7 @@ PLANTS: Final[list[tuple[Plant, Rule]]] = [
     (another_status, Rule.STATUS),
     (lost_job, Rule.LOST_JOB),
     (changed_bytes, Rule.BYTES),
+    (mixed_after_a_failover, Rule.MIXED),
     (changed_bytes_of_a_compacted_log, Rule.BYTES),
     (wrong_merged_text, Rule.MERGED),
     (wrong_place_of_a_text, Rule.LOG_FORM),

@@ -42,7 +42,7 @@ class Reader:
         self._reading = reading
         self._dice = dice
         self._name = f"c{next(_NUMBERS)}"
-        self._position = reading.after
+        self._position = str(reading.after or "")
         self._drops = list(reading.drops)
         self._stream = stream
         self._seen = 0
@@ -71,7 +71,7 @@ class Reader:
         if self._position and self._dice.random() < 0.2:
             url += f"?after={self._position}"
         elif self._position:
-            headers = {"Last-Event-ID": str(self._position)}
+            headers = {"Last-Event-ID": self._position}
         opened = self._opened(watch, replica)
         try:
             response = await Response.open("GET", url, None, headers)
@@ -112,7 +112,8 @@ class Reader:
             "watch": watch,
             "client": self._name,
             "job": self._job_id,
-            "after": self._position,
+            "after": int(self._position.partition("-")[0] or 0),
+            "epoch": self._position.partition("-")[2],
             "replica": replica,
         }
 
@@ -123,8 +124,9 @@ class Reader:
         if self._stream is not None:
             self._history.client("said", watch=watch, data=entry.data)
             return entry.data == "[DONE]"
-        self._history.client("event", watch=watch, id=entry.id, type=entry.event, data=entry.data)
-        self._position = entry.id or self._position
+        seen = {"id": entry.id, "epoch": entry.epoch, "type": entry.event, "data": entry.data}
+        self._history.client("event", watch=watch, **seen)
+        self._position = entry.position
         return entry.terminal
 
     async def _read(self, response: Response, watch: str) -> str:

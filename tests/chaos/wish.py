@@ -110,6 +110,8 @@ def wish_of(dice: Random, tag: str) -> Wish:
         "metadata": {"tag": tag},
         "demo": demo,
     }
+    if "choices" in manner:
+        body["n"] = 2  # of a model that was asked for one all is one text
     terms = _terms(dice)
     body |= terms
     if manner == "tools":

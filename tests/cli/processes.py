@@ -14,7 +14,7 @@ def members(group: int) -> list[str]:
     return [" ".join(row[2:]) for row in rows if int(row[0]) == group and not row[1].startswith("Z")]
 
 
-def wait_for(what: Callable[[], object], seconds: float = 20.0) -> None:
+def wait_for(what: Callable[[], object], seconds: float = 100.0) -> None:
     """Returns when `what` answers something true; fails after the deadline."""
     deadline = time.monotonic() + seconds
     while not what():

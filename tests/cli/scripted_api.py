@@ -73,8 +73,8 @@ def scripted_api() -> Iterator[ScriptedApi]:
             thread.join()
 
 
-def event(seq: int, kind: str, **fields: Any) -> bytes:
-    return frame(orjson.dumps({"type": kind, **fields}), event=kind, id=seq)
+def event(seq: int, kind: str, *, epoch: str = "", **fields: Any) -> bytes:
+    return frame(orjson.dumps({"type": kind, **fields}), event=kind, id=f"{seq}-{epoch}" if epoch else str(seq))
 
 
 def text(seq: int, content: str, **more: Any) -> bytes:
@@ -102,7 +102,7 @@ def stream(*frames: bytes, drop: bool = False, hold: threading.Event | None = No
         for piece in frames:
             handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
         if hold is not None:
-            hold.wait(30)
+            hold.wait(200)
         if not drop:
             handler.wfile.write(b"0\r\n\r\n")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -35,7 +36,7 @@ async def up(household: Household, *children: Child) -> None:
         one.vital = True
         await household.start(one)
     for one in children:
-        await asyncio.wait_for(one.line("up"), 20)
+        await asyncio.wait_for(one.line("up"), 100)
 
 
 def group_of(household: Household) -> int:
@@ -93,7 +94,7 @@ async def test_a_vital_child_that_dies_is_reported_with_its_last_lines() -> None
         one = child("broken", code)
         one.vital = True
         await household.start(one)
-        reason = await asyncio.wait_for(household.failed, 20)
+        reason = await asyncio.wait_for(household.failed, 100)
     lines = reason.splitlines()
     assert lines[0] == f"broken (pid {one.pid}) exited with code 3"
     assert lines[-2:] == ["  line 98", "  ␛[31mred"]
@@ -123,13 +124,13 @@ async def test_a_worker_that_dies_at_once_is_not_started_for_ever() -> None:
         one = child("worker", "print('no model'); exit(1)")
         one.vital = one.restarts = household.settled = True
         await household.start(one)
-        assert "no model" in await asyncio.wait_for(household.failed, 20)
+        assert "no model" in await asyncio.wait_for(household.failed, 100)
     assert len(said) == 5
     async with Household(ORDER, said.append) as household:
         one = child("worker", "print('no model'); exit(1)")
         one.vital = one.restarts = True
         await household.start(one)
-        assert "no model" in await asyncio.wait_for(household.failed, 20)
+        assert "no model" in await asyncio.wait_for(household.failed, 100)
     assert len(said) == 5
 
 
@@ -164,7 +165,7 @@ async def test_a_guard_that_is_killed_is_a_failure() -> None:
         await up(household, child("a", SLEEPS))
         group = group_of(household)
         os.kill(group, signal.SIGKILL)  # the guard leads the group
-        assert "the guard" in await asyncio.wait_for(household.failed, 20)
+        assert "the guard" in await asyncio.wait_for(household.failed, 100)
     assert members(group) == []
 
 
@@ -207,38 +208,37 @@ def test_nothing_outlives_a_parent_that_is_killed(tmp_path: Path, grace: float) 
 
 def test_the_guard_never_kills_the_group_of_its_caller() -> None:
     """Started as no group's leader, it refuses: it would kill whoever started it."""
-    words = [sys.executable, str(guard.__file__), "0", "0"]
+    words = [sys.executable, str(guard.__file__), "0", "0", "/no/such/folder"]
     ended = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     assert ended.returncode == 1
     assert b"not the leader" in ended.stderr
 
 
-async def test_valkey_keeps_nothing_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The embedded server answers, its folder is gone while it runs, and SAVE leaves no file."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+@pytest.mark.parametrize("deep", [False, True], ids=["usual", "deep"])
+async def test_valkey_is_reached_by_its_user_alone_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deep: bool
+) -> None:
+    """No port; a socket, and what is saved by hand, for its user alone, in a folder of the same kind that goes with it.
+    A temporary folder too deep for the path of a socket is not used."""
+    temporary = tmp_path / ("deep" * 25 if deep else "t")
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
     async with Household(ORDER, lambda _: None) as household:
-        _, port = await start_valkey(household, os.environ)
-        assert os.listdir(tmp_path) == []
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"SET a 1\r\nSAVE\r\nSET a 2\r\n")
-        assert await reader.readline() == b"+OK\r\n"
-        assert (await reader.readline()).startswith(b"-ERR")
-        assert await reader.readline() == b"+OK\r\n"
+        _, path = await start_valkey(household, os.environ)
+        folder = Path(household.folder)
+        assert Path(path).parent == folder
+        assert len(os.fsencode(path)) <= 103
+        assert not (deep and folder.is_relative_to(temporary))
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"CONFIG GET port\r\nSET a 1\r\nSAVE\r\n")
+        said = [await reader.readline() for _ in range(7)]
+        assert said[4:] == [b"0\r\n", b"+OK\r\n", b"+OK\r\n"]
         writer.close()
         await writer.wait_closed()
-    assert os.listdir(tmp_path) == []
-
-
-async def test_valkey_takes_another_port_when_its_own_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody who takes the port between the look and the start costs a second try, and no more."""
-    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
-    taken = server.sockets[0].getsockname()[1]
-    ports = iter([taken, free_port()])
-    monkeypatch.setattr("cli.valkey.free_port", lambda: next(ports))
-    async with server, Household(ORDER, lambda _: None) as household:
-        _, port = await start_valkey(household, os.environ)
-        assert port != taken
-        assert len(household.children) == 1
+        names = ("", *sorted(os.listdir(folder)))
+        modes = {name: stat.S_IMODE(os.stat(folder / name).st_mode) for name in names}
+        assert modes == {"": 0o700, "dump.rdb": 0o600, "redis.sock": 0o700}
+    assert folder.name not in os.listdir(folder.parent)
 
 
 async def test_a_taken_port_is_known_beforehand() -> None:

@@ -83,6 +83,21 @@ def test_after_is_the_first_position(api: ScriptedApi, run: Run) -> None:
     assert api.positions() == ["7"]
 
 
+def test_a_log_that_redis_has_lost_is_begun_anew(api: ScriptedApi, run: Run) -> None:
+    """The position names the log that was seen, and goes back to where the present attempt began."""
+    lost = event(3, "restarted", epoch="b", attempt=2, reason="log_lost")
+    api.acts += [
+        stream(text(8, "one ", epoch="a"), drop=True),
+        stream(lost, text(4, "two ", epoch="b"), drop=True),
+        stream(text(5, "three", epoch="b"), done(6, epoch="b")),
+    ]
+    result = run("watch", JOB, "--after", "7-a")
+    assert result.stdout == "one two three"
+    assert "restarted (attempt 2: log_lost)" in result.stderr
+    assert api.positions() == ["7-a", "8-a", "4-b"]
+    assert run("watch", JOB, "--after", "7-").exit_code == 2
+
+
 def test_trouble_is_told_once_and_its_end_too(api: ScriptedApi, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trouble that lasts is one line on stderr, and one when it is over."""
     monkeypatch.setattr(follow, "QUIET_SECONDS", 0.0)
@@ -263,7 +278,7 @@ def test_ctrl_c_ends_the_watching_and_never_the_job(api: ScriptedApi) -> None:
             assert process.stdout is not None
             assert process.stdout.read(6) == b"so far"
             process.send_signal(signal.SIGINT)
-            _, notes = process.communicate(timeout=20)
+            _, notes = process.communicate(timeout=120)
         finally:
             hold.set()
             process.kill()

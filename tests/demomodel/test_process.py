@@ -33,7 +33,7 @@ async def process(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
         await started.communicate()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_it_prints_one_line_and_exits_within_a_second_with_streams_open(number: signal.Signals) -> None:
     async with process("--port", "0") as started, asyncio.timeout(WITHIN), aiohttp.ClientSession() as http:
         assert started.stdout

@@ -17,10 +17,11 @@ import pytest
 from readalong.connection import connect
 from readalong.events import merge
 from readalong.index import Index
-from readalong.log import Log, Submission
+from readalong.log import Log
 from readalong.queue import Queue
 from readalong.record import Record
 from readalong.settings import Settings
+from readalong.submission import Submission
 from readalong.terms import Terms
 from tests.support.waiting import WITHIN, until
 
@@ -82,7 +83,7 @@ class Shell:
                 return _printed(await call(*words))
             pubsub = redis.pubsub()
             await pubsub.subscribe(words[1])
-            while (message := await pubsub.get_message(timeout=5.0)) is not None:
+            while (message := await pubsub.get_message(timeout=100.0)) is not None:
                 if message["type"] == "message" and until in message["data"]:
                     await pubsub.aclose()
                     return str(message["data"].decode())
@@ -116,9 +117,8 @@ class Kitchen:
         """`for_watchers`: the job is to end when nobody watches it."""
         terms = Terms(cancel_on_disconnect=for_watchers)
         now = await self.index.now()
-        await self.index.add(_ID, now)
         await self.log.submit(Submission(_ID, "demo", b'{"messages":[]}', b"{}", "digest", now, terms=terms))
-        await self.queue.enqueue(_ID, now)
+        await self.queue.enqueue(_ID, now, model="demo")
         await self.queue.take("cook", 1)
         await self.index.beat("cook", b'{"host":"kitchen"}', now, 60_000)
         await self.log.claim(_ID, b'{"id":"cook"}', "token")
@@ -140,7 +140,8 @@ def kitchen(redis_url: str, resources: AsyncExitStack) -> Kitchen:
 
 #: What each line must print, by its beginning.
 EXPECTED = {
-    "redis-cli zrevrange readalong:jobs": [_ID],
+    "redis-cli zrevrange readalong:jobs 0": [_ID],
+    "redis-cli zrevrange readalong:jobs:failed": [""],
     "redis-cli zrange arq:queue": [_ID],
     "redis-cli zrange readalong:leases": [_ID],
     "redis-cli get 'arq:in-progress": ["cook"],
@@ -258,6 +259,6 @@ def test_every_line_of_the_cookbook_is_tried() -> None:
         "redis-cli xrange",
         "redis-cli xrevrange",
     ]
-    assert len(COOKBOOK) == 15
+    assert len(COOKBOOK) == 16
     assert [line for line in COOKBOOK if not any(map(line.startswith, tried))] == []
     assert [line for line in _lines("README.md") if line not in COOKBOOK] == []

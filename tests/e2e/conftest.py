@@ -1,4 +1,7 @@
-"""One stack for most tests: two APIs, two workers, the demo model, Redis. What a test breaks is mended for the next."""
+"""One stack for most tests: two APIs, two workers, the demo model, Redis. What a test breaks is mended for the next.
+
+Stacks end with the last test of the folder: an idle one wakes up some ten times a second.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from tests.support.servers import free_port
 from tests.support.stack import Stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running_stack() -> Iterator[Stack]:
     with Stack(apis=2, workers=2) as stack:
         yield stack
@@ -22,9 +25,10 @@ def stack(running_stack: Stack) -> Iterator[Stack]:
     yield from healed(running_stack)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running_keeper() -> Iterator[Stack]:
-    with Stack(apis=1, workers=1, aof=True) as stack:
+    # The lease is nobody else's, and pauses of Redis are to be longer than the time-out.
+    with Stack(apis=1, workers=1, aof=True, settings={"READALONG_REDIS_TIMEOUT": "2"}) as stack:
         yield stack
 
 
@@ -34,9 +38,10 @@ def keeper(running_keeper: Stack) -> Iterator[Stack]:
     yield from healed(running_keeper)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running_routed() -> Iterator[Stack]:
-    hasty = {"READALONG_REDIS_TIMEOUT": "0.5", "READALONG_HUB_HEARTBEAT": "0.1", "READALONG_LEASE": "10"}
+    # Three heartbeats that are not heard take less time than Redis may: who asks meanwhile is answered.
+    hasty = {"READALONG_REDIS_TIMEOUT": "2", "READALONG_HUB_HEARTBEAT": "0.3", "READALONG_LEASE": "20"}
     with Stack(apis=1, workers=1, settings=hasty, routed=True) as stack:
         yield stack
 
@@ -47,9 +52,9 @@ def routed(running_routed: Stack) -> Iterator[Stack]:
     yield from healed(running_routed)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running_pair() -> Iterator[Stack]:
-    settings = {"READALONG_REDIS_TIMEOUT": "0.5", "READALONG_HUB_HEARTBEAT": "0.2"}
+    settings = {"READALONG_LEASE": "3", "READALONG_REDIS_TIMEOUT": "1", "READALONG_HUB_HEARTBEAT": "0.2"}
     with Stack(apis=1, workers=2, aof=True, routed=True, settings=settings) as stack:
         yield stack
 

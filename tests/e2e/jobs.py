@@ -65,7 +65,6 @@ class Job:
         await until(
             lambda: all(made["state"] != "open" for made in self.stack.generations(self.question)),
             "the model's connection to be closed",
-            within=3,
         )
 
     async def worker(self) -> Process:

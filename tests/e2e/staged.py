@@ -56,14 +56,14 @@ def held(stage, *, after=False):
 Log.claim = held("claimed", after=True)(Log.claim)
 send = Log.send
 
-def send_held(self, job_id, fence, first, drafts, on_answer):
+def send_held(self, job_id, fence, first, drafts, on_answer, **how):
     calls = APPENDS[job_id] = APPENDS.get(job_id, 0) + 1
-    if STAGE_OF.get(job_id) != "streaming" or calls != 3:
-        return send(self, job_id, fence, first, drafts, on_answer)
+    if STAGE_OF.get(job_id) != "streaming" or calls != 2:
+        return send(self, job_id, fence, first, drafts, on_answer, **how)
 
     async def later():
         await reached("streaming")
-        if not send(self, job_id, fence, first, drafts, on_answer):
+        if not send(self, job_id, fence, first, drafts, on_answer, **how):
             on_answer(ConnectionError("not connected"))
 
     LATE.append(asyncio.create_task(later()))
@@ -107,7 +107,9 @@ class Staged:
         for stage in (*STAGES[1:], STAGES[0]):
             if stage == "taken":
                 (self._folder / "take").touch()
-            job = await submit(self.stack, {**paced(tokens=30, rate=100), "user": stage, **more})
+            # Slow enough that a worker which the machine lets wait does not append all of it at once.
+            body = paced(tokens=30, rate=20 if stage == "streaming" else 100)
+            job = await submit(self.stack, {**body, "user": stage, **more})
             await until((self._folder / stage).exists, f"a job at {stage}")
             self.jobs[stage] = job
         self.id = json.loads(self.stack.hash_of(self.jobs["claimed"].id)["worker"])["id"]

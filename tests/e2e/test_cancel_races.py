@@ -102,14 +102,14 @@ async def test_a_cancel_whose_reply_is_lost_is_kept(stack: Stack) -> None:
 
 
 async def _cancel_and_lose_the_reply(redis: ArqRedis, settings: Settings, proxy: Proxy, job: Job) -> None:
-    now = await Index(redis, settings).now()
+    await Index(redis, settings).now()  # which connects
 
     def lost(_: bytes) -> bool:
         return False
 
     proxy.keeps = lost
     with pytest.raises(StoreUnavailable):
-        await Log(redis, settings).cancel(job.id, "lost", now)
+        await Log(redis, settings).cancel(job.id, "lost")
     proxy.keeps = None
     proxy.cut()
 
@@ -127,6 +127,7 @@ async def test_redis_that_drops_every_line_right_after_a_cancel_keeps_it(stack: 
         await assert_cancelled(job, by="ada")
 
 
+@pytest.mark.slow
 async def test_cancels_close_the_models_connections_while_thirty_others_stream(
     stack: Stack, record_property: Callable[[str, object], None]
 ) -> None:

@@ -17,9 +17,9 @@ from tests.support.waiting import until
 
 #: What Redis answers to the cancel of a job in each state.
 ANSWERS = {
-    "queued": b"$9\r\ncancelled\r\n",
-    "before the first token": b"$7\r\nrunning\r\n",
-    "streaming": b"$7\r\nrunning\r\n",
+    "queued": b"*2\r\n$9\r\ncancelled\r\n",
+    "before the first token": b"*2\r\n$7\r\nrunning\r\n",
+    "streaming": b"*2\r\n$7\r\nrunning\r\n",
 }
 
 

@@ -14,6 +14,8 @@ from tests.support.processes import API_CODE, WORKER_CODE, Process
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 _DAY: Final = 86_400
 #: Before anything else is imported, for many import these functions by name.
 _SHIFTED: Final = """

@@ -14,6 +14,8 @@ from tests.support.client import Response, call
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 #: Seconds that a job lives unattended: the least that the settings take.
 JOB_TTL = 10
 #: Streams that the one worker runs at once.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 import redis
 
 from tests.e2e.jobs import paced
@@ -11,6 +12,8 @@ from tests.support.client import call
 from tests.support.history import appended, faults_of_log
 from tests.support.stack import Stack
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.slow
 
 JOBS = 1000
 

@@ -21,9 +21,12 @@ from tests.support.servers import served
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="only Linux lowers the limit of another process that runs (prlimit)"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        sys.platform != "linux", reason="only Linux lowers the limit of another process that runs (prlimit)"
+    ),
+]
 
 #: Bytes of a piece of the model's answers, and what the limited worker may have beyond what it has.
 PIECE = 65_536
@@ -108,7 +111,7 @@ async def test_jobs_of_a_worker_that_runs_out_of_memory_end_once_elsewhere_and_i
         await until(lambda: not full.running, "the worker to end")
         heir.cont()
         for job in asked:
-            await until(partial(ended, job), "the job's end", within=60)
+            await until(partial(ended, job), "the job's end")
             log = tight.log_of(job.id)
             assert_whole(log)
             # Memory that fails the model's connection, of all things, is told as that.

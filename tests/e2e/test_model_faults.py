@@ -105,18 +105,18 @@ FAULTS = [
         state="gone",
         tokens=50,
         demo={"tokens_per_second": 500},
-        more={"deadline": 4},
+        more={"deadline": 15},
     ),
 ]
 
 
 @pytest.fixture(scope="module")
 def faulty() -> Iterator[Stack]:
-    """Short time-outs, which no other test needs."""
+    """Time-outs that are waited for, once for all of them, and that no other fault comes near."""
     settings = {
-        "READALONG_GAP_TIMEOUT": "1.5",
-        "READALONG_FIRST_TOKEN_TIMEOUT": "4",
-        "READALONG_LEASE": "5",
+        "READALONG_GAP_TIMEOUT": "10",
+        "READALONG_FIRST_TOKEN_TIMEOUT": "15",
+        "READALONG_LEASE": "20",
     }
     with Stack(settings=settings) as stack:
         yield stack

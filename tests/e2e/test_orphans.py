@@ -114,6 +114,7 @@ async def test_an_orphan_that_waits_never_begins(stack: Stack) -> None:
         assert stack.generations(job.question) == []
 
 
+@pytest.mark.slow
 async def test_one_watcher_at_any_replica_keeps_the_job_and_the_last_one_to_leave_ends_it(stack: Stack) -> None:
     """Of three, at two replicas, one stays: the job outlives another that was left at the same moment."""
     job, first = await opened(stack, endless())
@@ -164,7 +165,7 @@ async def test_who_comes_back_in_time_keeps_the_job_however_often_he_leaves(stac
             assert again.id == job.id
         await job.reach((await job.show())["last_seq"] + 2)
     assert (await ending)["status"] == "cancelled"
-    assert turns > 3
+    assert turns > 1
     await goes_on(job)
     response.abort()
 
@@ -187,6 +188,7 @@ async def test_a_killed_replicas_clients_keep_their_jobs_if_they_come_to_another
         gone.abort()
 
 
+@pytest.mark.slow
 async def test_a_redis_that_stands_still_for_longer_than_the_grace_orphans_nobody(stack: Stack) -> None:
     """All jobs are overdue when it goes on, and nobody could say that he watches. An orphan ends a little later."""
     kept, response = await opened(stack, endless())

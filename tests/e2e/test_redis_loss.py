@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -36,6 +38,33 @@ async def test_a_redis_that_comes_back_without_its_newest_events_gets_them_again
     assert "sending again" in keeper.workers[0].output
 
 
+async def test_who_has_seen_what_redis_and_the_worker_lost_is_told_and_gets_the_next_attempt_alone(pair: Stack) -> None:
+    """A watcher whose connection stays, and one who comes back with his position."""
+    job = await submit(pair, paced(tokens=60, rate=30, model="demo-numbered", key=uuid4().hex))
+    staying, leaving = job.watcher(resumes=False), job.watcher()
+    watching = asyncio.create_task(staying.run())
+    await job.reach(10)
+    size = await asyncio.to_thread(lambda: _file(pair).stat().st_size)
+    await job.reach(30)
+    await leaving.run(25)
+    worker = await job.worker()
+    pair.redis.kill()
+    worker.kill()
+    os.truncate(_file(pair), size)
+    await asyncio.to_thread(pair.redis.restart)
+    shown = await job.ended()
+    log = pair.log_of(job.id)
+    begun = next(entry for entry in log if entry.event == "restarted")
+    assert shown["status"] == "done"
+    assert begun.id is not None
+    assert begun.id < 25
+    for watcher in (await watching, await leaving.run()):
+        assert_whole(log, watcher.history)
+        lost = next(entry for entry in watcher.history if entry.log_lost)
+        assert (lost.id, lost.fields["attempt"], lost.epoch) == (begun.id, 2, begun.fields["epoch"])
+        assert {entry.epoch for entry in watcher.history[watcher.history.index(lost) :]} == {lost.epoch}
+
+
 async def test_a_redis_that_drops_all_connections_in_mid_stream_harms_neither_job_nor_watcher(stack: Stack) -> None:
     job, watcher = await watched(stack)
     for kind in ("normal", "pubsub", "normal", "pubsub"):
@@ -53,7 +82,7 @@ async def test_a_redis_that_is_paused_in_mid_stream_harms_neither_job_nor_watche
 async def test_a_redis_that_was_away_for_longer_than_the_lease_costs_a_job_one_attempt_at_most(stack: Stack) -> None:
     """Another worker may take it before its holder has renewed the lease; it has one end all the same, and no gap."""
     job, watcher = await watched(stack)
-    stack.redis.command("CLIENT", "PAUSE", 2500, "ALL")
+    stack.redis.command("CLIENT", "PAUSE", 5500, "ALL")
     shown = await job.ended()
     log = stack.log_of(job.id)
     assert_whole(log, (await watcher).history)
@@ -120,9 +149,14 @@ async def test_a_cancel_that_came_before_redis_died_is_kept(keeper: Stack) -> No
     await job.model_let_go()
 
 
+def _file(stack: Stack) -> Path:
+    [path] = Path(stack.redis.dir).glob("appendonlydir/*.incr.aof")
+    return path
+
+
 def _lose_tail(stack: Stack, word: bytes, count: int) -> None:
     """Cuts the append-only file so that the last `count` places where `word` stands are lost."""
-    [path] = Path(stack.redis.dir).glob("appendonlydir/*.incr.aof")
+    path = _file(stack)
     data = path.read_bytes()
     for _ in range(count):
         data = data[: data.rindex(word)]

@@ -40,8 +40,9 @@ class Past:
 async def asked(stack: Stack, stage: str) -> tuple[Job, Past]:
     """A job whose worker has not seen it yet, and Redis as it is now."""
     stack.workers[0].stop()
-    first = 0.5 if stage == "before the first token" else 0
-    job = await submit(stack, paced(tokens=30, rate=100, first_token_seconds=first))
+    first = 1 if stage == "before the first token" else 0
+    # Slow enough that it is not over before Redis is killed.
+    job = await submit(stack, paced(tokens=30, rate=20, first_token_seconds=first))
     return job, Past(stack)
 
 
@@ -103,7 +104,7 @@ async def test_a_job_that_redis_lost_altogether_is_let_go_by_model_worker_and_wa
         past.comes_back()
     await asyncio.to_thread(keeper.redis.restart)
     with pytest.raises(Cut):
-        await asyncio.wait_for(watching, 10)
+        await asyncio.wait_for(watching, 100)
     await job.model_let_go()
     for path in ("", "/events"):
         answer = await call("GET", f"{keeper.url}/v1/jobs/{job.id}{path}")
@@ -129,7 +130,7 @@ async def test_a_queued_job_is_kept_by_redis_or_unknown(keeper: Stack, lost: str
         assert_whole(keeper.log_of(job.id), (await watching).history)
         return
     with pytest.raises(Cut):
-        await asyncio.wait_for(watching, 10)
+        await asyncio.wait_for(watching, 100)
     assert (await call("GET", f"{keeper.url}/v1/jobs/{job.id}")).status == 404
     assert keeper.generations(job.question) == []
 

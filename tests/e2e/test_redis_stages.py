@@ -48,7 +48,7 @@ FAULTS: dict[str, tuple[Callable[[Stack], object], Callable[[Stack], object] | N
     ("how", "seconds"),
     [
         ("killed", 0),
-        ("killed", 2),  # longer than the lease
+        ("killed", 4),  # longer than the lease
         ("full", 2),
         ("replica", 2),
         ("slow", 2),

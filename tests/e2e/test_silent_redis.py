@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
+import pytest
+
 from tests.e2e.jobs import chat, submit
 from tests.support.history import assert_whole
 from tests.support.proxy import Proxy
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
-DRAIN, TIMEOUT = 1.0, 5.0
+#: Half of the second time-out is what the end may take besides.
+DRAIN, TIMEOUT = 1.0, 20.0
 
 
+@pytest.mark.slow
 async def test_a_worker_that_is_stopped_while_redis_is_silent_ends_after_one_redis_time_out(routed: Stack) -> None:
     """Its waits do not come one after the other: two time-outs would break the bound. Its jobs go on elsewhere."""
     worker, route = routed.workers[0], routed.worker_route
@@ -26,7 +30,7 @@ async def test_a_worker_that_is_stopped_while_redis_is_silent_ends_after_one_red
     began = monotonic()
     worker.term()
     assert await asyncio.to_thread(worker.wait) == 0
-    assert monotonic() - began < DRAIN + 1.8 * TIMEOUT
+    assert monotonic() - began < DRAIN + 1.5 * TIMEOUT
     route.do(Proxy.mend)
     worker.restart(READALONG_LEASE="2")
     for job in (silent, speaking):

@@ -29,9 +29,9 @@ async def test_fifty_watchers_on_two_replicas_who_join_at_different_moments_end_
 
     join(15, 1)
     await job.says(0.3)
-    join(15, len(stack.log_of(job.id)))
+    join(15, len(stack.log_of(job.id)) - 1)
     await job.says(0.8)
-    join(10, len(stack.log_of(job.id)))
+    join(10, len(stack.log_of(job.id)) - 1)
     await job.ended()
     log = stack.log_of(job.id)
     join(10, len(log) - 1)

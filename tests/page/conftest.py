@@ -14,7 +14,9 @@ _MISSING = missing()
 collect_ignore = ["test_in_browser.py", "test_in_browser_breaks.py"] if _MISSING else []
 
 
-def pytest_report_collectionfinish() -> str:
+def pytest_report_collectionfinish(config: pytest.Config) -> str:
+    if config.option.markexpr == "not slow":
+        return "page: not tested in a browser, which is left to make test-all"
     if _MISSING:
         return f"page: not tested in a browser, there is no {' and no '.join(_MISSING)} on the PATH"
     return "page: tested in a browser too"

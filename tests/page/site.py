@@ -21,7 +21,7 @@ from readalong.queue import Queue
 from readalong.settings import Settings
 from tests.support.servers import RedisServer, free_port
 
-_READY_WITHIN = 20.0  # seconds
+_READY_WITHIN = 120.0  # seconds
 _WORKER = {"id": "cedar-4711-9f3a", "host": "cedar", "pid": 4711}
 METRICS = {
     "queue_seconds": 0.002,
@@ -40,11 +40,11 @@ class Site:
         self._redis = RedisServer.start(aof=True)
         self._runner = asyncio.Runner()
         self._port = free_port()
-        settings = Settings(redis_url=AnyUrl(self._redis.url))
-        self._client = self._runner.run(_made(lambda: connect(settings)))
-        self.log = Log(self._client, settings)
-        self.queue = Queue(self._client, settings.model_copy(update={"lease": 600}))
-        self.run(self._sign_of_life(Index(self._client, settings)))
+        self.settings = settings = Settings(redis_url=AnyUrl(self._redis.url))
+        self.client = self._runner.run(_made(lambda: connect(settings)))
+        self.log = Log(self.client, settings)
+        self.queue = Queue(self.client, settings.model_copy(update={"lease": 600}))
+        self.run(self._sign_of_life(Index(self.client, settings)))
         self._api = self._launch()
 
     @property
@@ -53,7 +53,7 @@ class Site:
 
     def stop_api(self) -> None:
         self._api.terminate()
-        self._api.wait(20)
+        self._api.wait(60)
 
     def start_api(self) -> None:
         """At the same address as before."""
@@ -66,7 +66,7 @@ class Site:
         self._redis.restart()
 
     def get(self, path: str) -> Any:
-        return httpx2.get(self.url + path, trust_env=False).json()
+        return httpx2.get(self.url + path, trust_env=False, verify=False).json()
 
     def job(self, job_id: str) -> Pen:
         return Pen(self, job_id)
@@ -76,7 +76,7 @@ class Site:
 
     def close(self) -> None:
         self.stop_api()
-        self._runner.run(self._client.aclose())
+        self._runner.run(self.client.aclose())
         self._runner.close()
         self._redis.stop()
 
@@ -89,7 +89,7 @@ class Site:
     @staticmethod
     async def _sign_of_life(index: Index) -> None:
         """The pen is a worker: without one, jobs would be said to wait for it."""
-        await index.beat("pen", b"{}", await index.now(), 3_600_000)
+        await index.beat("pen", b"{}", await index.now(), 600_000)
 
     def _launch(self) -> subprocess.Popen[bytes]:
         serve = f"run(load(), host='127.0.0.1', port={self._port})"
@@ -98,7 +98,7 @@ class Site:
         deadline = time.monotonic() + _READY_WITHIN
         while True:
             try:
-                httpx2.get(f"{self.url}/healthz", trust_env=False).raise_for_status()
+                httpx2.get(f"{self.url}/healthz", trust_env=False, verify=False).raise_for_status()
             except httpx2.TransportError:
                 if time.monotonic() > deadline or api.poll() is not None:
                     api.kill()
@@ -120,7 +120,7 @@ class Pen:
 
     def claim(self) -> Self:
         """Starts the next attempt, as another worker would after a loss."""
-        token = f"claim {self._attempt + 1} of {self.id}"
+        token = f"{self._attempt + 1}claim of {self.id}"
         self._site.run(self._site.queue.seize("pen", self.id))
         claim = self._site.run(self._site.log.claim(self.id, orjson.dumps(_WORKER), token))
         self._attempt, self._next = claim.attempt, claim.last_seq + 1
@@ -146,8 +146,9 @@ class Pen:
 
     def request(self) -> dict[str, Any]:
         """What the page submitted."""
-        record = self._site.run(self._site.log.record(self.id))
-        body: dict[str, Any] = orjson.loads(record.request)
+        site = self._site
+        raw = site.run(site.client.hget(site.settings.keys.job(self.id), "request"))
+        body: dict[str, Any] = orjson.loads(raw)
         return body
 
 

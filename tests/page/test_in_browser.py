@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from readalong.events import Draft
 from tests.page.browser import Browser
 from tests.page.reader import ENTER, answer, ask, job_of
 from tests.page.site import Site
+
+pytestmark = pytest.mark.slow
 
 SHIFT = "\ue008"
 RELEASE = "\ue000"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.page.browser import Browser
 from tests.page.reader import ENTER, answer, ask, job_of
 from tests.page.site import Site
+
+pytestmark = pytest.mark.slow
 
 #: Counts the EventSources that are made, and their answers; the first one goes where `instead` says.
 _COUNT = """
@@ -133,6 +137,18 @@ def test_an_event_that_comes_again_changes_nothing(browser: Browser) -> None:
           return [news, text(state), state.position];
         });"""
     assert browser.run(script) == [[True, True, False, False], "ab", 3]
+
+
+def test_a_log_that_redis_has_lost_is_begun_anew(browser: Browser) -> None:
+    """Numbers go back, once that is said, and what came before is void."""
+    script = """
+        return import("/page/fold.js").then(({ apply, nothing, text }) => {
+          const state = nothing();
+          apply(state, 9, "content", { content: "lost" });
+          const lost = apply(state, 3, "restarted", { attempt: 2, reason: "log_lost", worker: null });
+          return [lost, apply(state, 4, "content", { content: "new" }), text(state), state.position];
+        });"""
+    assert browser.run(script) == [True, True, "new", 4]
 
 
 def test_that_a_job_waits_for_a_worker_is_shown_until_something_comes(browser: Browser) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 from readalong.events import Draft
 from readalong.keys import new_job_id
-from readalong.log import Claim, Log, Submission, Verdict, encode
+from readalong.log import Claim, Log, Verdict, encode
+from readalong.submission import Submission
 
 WORKER = b'{"host":"h","pid":1,"id":"w1"}'
 OTHER_WORKER = b'{"host":"h","pid":2,"id":"w2"}'

@@ -6,9 +6,10 @@ import fakeredis
 
 from readalong.events import merge
 from readalong.fold import Transcript
-from readalong.log import Log, Submission, Verdict
+from readalong.log import Log, Verdict
 from readalong.settings import Settings
 from readalong.states import Status
+from readalong.submission import Submission
 
 _ID = "a-job-without-a-server"
 _NEW = Submission(_ID, "demo", b'{"messages":[]}', b"{}", "digest", 1)
@@ -23,7 +24,7 @@ async def test_a_job_is_submitted_streamed_cancelled_and_ended(fake_redis: faker
     assert (claim.verdict, claim.attempt, claim.last_seq) == (Verdict.RUN, 1, 2)
     words = [("content", b'{"content":"one"}'), ("content", b'{"content":" two"}')]
     assert (await log.append(_ID, 1, 3, words)).flag is None
-    assert await log.cancel(_ID, "me", 2) is Status.RUNNING
+    assert await log.cancel(_ID, "me") is Status.RUNNING
     assert (await log.append(_ID, 1, 5, [("content", b'{"content":" three"}')])).flag is not None
     await log.finish(_ID, 1, 6, [("cancelled", b'{"by":"me","content":"one two three"}')], {"metrics": b"{}"})
     assert await log.compact(_ID, 1, 3, list(merge(await log.read(_ID, 2, 100))))
@@ -35,6 +36,6 @@ async def test_a_job_is_submitted_streamed_cancelled_and_ended(fake_redis: faker
 async def test_a_cancelled_job_that_waits_ends_at_once(fake_redis: fakeredis.FakeAsyncRedis) -> None:
     log = Log(fake_redis, Settings())
     await log.submit(_NEW)
-    assert await log.cancel(_ID, "me", 2) is Status.CANCELLED
+    assert await log.cancel(_ID, "me") is Status.CANCELLED
     assert [event.type for event in await log.read(_ID, 0, 100)] == ["queued", "cancelled"]
     assert (await log.claim(_ID, b"{}", "token")).verdict is Verdict.ENDED

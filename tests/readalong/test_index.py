@@ -11,20 +11,26 @@ from arq.connections import ArqRedis
 from readalong.index import Cursor, Index, Tie, key_digest
 from readalong.keys import Keys
 from readalong.log import Log
-from readalong.states import Status
+from readalong.queue import Queue
+from readalong.states import ENDED, Status
 from tests.readalong.helpers import JOB_TTL, RETENTION, command
 from tests.readalong.jobs import CREATED_AT, WORKER, queued
 from tests.support.waiting import until
 
 KEEP_MS = (RETENTION + JOB_TTL) * 1000
 
+
+def _id(name: str) -> str:
+    return f"listed-job-00000-{name}"
+
+
 #: Ids and times with ties, oldest first, and among equal times by id: the order of the list.
-LISTED = [Cursor(t, f"job-{i}") for t, i in [(1, "a"), (2, "b"), (2, "c"), (2, "d"), (2, "e"), (3, "f"), (9, "g")]]
+LISTED = [Cursor(t, _id(i)) for t, i in [(1, "a"), (2, "b"), (2, "c"), (2, "d"), (2, "e"), (3, "f"), (9, "g")]]
 
 
-async def fill(index: Index) -> None:
+async def fill(queue: Queue) -> None:
     for cursor in reversed(LISTED):
-        await index.add(cursor.job_id, cursor.created_at)
+        await queue.enqueue(cursor.job_id, cursor.created_at, model="m")
 
 
 async def test_the_time_is_that_of_redis(index: Index) -> None:
@@ -34,8 +40,8 @@ async def test_the_time_is_that_of_redis(index: Index) -> None:
 
 
 @pytest.mark.parametrize("count", range(1, 9))
-async def test_pages_of_any_size_give_every_job_once_newest_first(count: int, index: Index) -> None:
-    await fill(index)
+async def test_pages_of_any_size_give_every_job_once_newest_first(count: int, index: Index, queue: Queue) -> None:
+    await fill(queue)
     seen: list[Cursor] = []
     while page := await index.page(seen[-1] if seen else None, count):
         assert len(page) <= count
@@ -44,8 +50,8 @@ async def test_pages_of_any_size_give_every_job_once_newest_first(count: int, in
 
 
 @pytest.mark.parametrize("count", range(1, 9))
-async def test_the_open_jobs_come_in_pages_of_any_size_oldest_first(count: int, index: Index) -> None:
-    await fill(index)
+async def test_the_open_jobs_come_in_pages_of_any_size_oldest_first(count: int, index: Index, queue: Queue) -> None:
+    await fill(queue)
     seen: list[Cursor] = []
     while page := await index.open_jobs(seen[-1] if seen else None, count):
         assert len(page) <= count
@@ -53,17 +59,17 @@ async def test_the_open_jobs_come_in_pages_of_any_size_oldest_first(count: int, 
     assert seen == LISTED
 
 
-async def test_a_page_goes_on_from_a_job_that_is_gone_meanwhile(index: Index) -> None:
-    await fill(index)
+async def test_a_page_goes_on_from_a_job_that_is_gone_meanwhile(index: Index, queue: Queue) -> None:
+    await fill(queue)
     page = await index.page(None, 3)
     await index.remove(page[-1].job_id)
     assert await index.page(page[-1], 3) == LISTED[::-1][3:6]
 
 
-async def test_a_page_that_is_full_is_followed_by_new_jobs_only_at_the_front(index: Index) -> None:
-    await fill(index)
+async def test_a_page_that_is_full_is_followed_by_new_jobs_only_at_the_front(index: Index, queue: Queue) -> None:
+    await fill(queue)
     page = await index.page(None, 2)
-    await index.add("job-new", 10)
+    await queue.enqueue(_id("new"), 10)
     assert await index.page(page[-1], 2) == LISTED[::-1][2:4]
 
 
@@ -77,85 +83,95 @@ def test_a_cursor_is_written_with_its_time_first() -> None:
     assert str(Cursor(12, "abc")) == "12:abc"
 
 
-async def test_a_closed_job_is_still_listed_and_a_removed_one_is_not(index: Index) -> None:
-    await fill(index)
-    await index.close("job-a", "job-b")
-    assert await index.open_jobs(None, 10) == LISTED[2:]
-    assert await index.knows("job-a")
-    await index.remove("job-a", "job-c")
-    assert [await index.knows(f"job-{name}") for name in "abc"] == [False, True, False]
-    assert await index.open_jobs(None, 10) == LISTED[3:]
+async def test_a_removed_job_is_in_no_list(index: Index, queue: Queue, redis: ArqRedis, keys: Keys) -> None:
+    await fill(queue)
+    await index.remove(_id("a"), _id("c"), model="m")
+    assert [await index.knows(_id(name)) for name in "abc"] == [False, True, False]
+    for name in (keys.jobs, keys.open, keys.jobs_in("queued"), keys.jobs_of("m")):
+        assert await redis.zrange(name, 0, -1) == [at.job_id.encode() for at in LISTED if at.job_id[-1] not in "ac"]
 
 
-async def test_a_job_that_has_not_ended_stays_open_whatever_its_worker_thinks(
-    index: Index, log: Log, redis: ArqRedis, keys: Keys
+@pytest.mark.parametrize("status", Status)
+async def test_a_job_is_put_where_its_hash_says_whatever_its_worker_thinks(
+    index: Index, log: Log, redis: ArqRedis, keys: Keys, status: Status
 ) -> None:
-    """Redis came back without its end: only the sweep can have it run again."""
-    jobs = {status: await queued(log) for status in Status}
-    for status, job_id in jobs.items():
-        await command(redis, "HSET", keys.job(job_id), "status", status)
-        await index.add(job_id, CREATED_AT)
-    await index.close(*jobs.values())
-    assert {cursor.job_id for cursor in await index.open_jobs(None, 10)} == {jobs[Status.QUEUED], jobs[Status.RUNNING]}
+    """Redis came back without its lists, or without its end: only the sweep can have it run again then."""
+    job_id = await queued(log)
+    await command(redis, "HSET", keys.job(job_id), "status", status)
+    await command(redis, "ZADD", keys.jobs_in("running" if status == "done" else "done"), 5, job_id)
+    await index.refile(job_id)
+    at = [Cursor(CREATED_AT, job_id)]
+    assert await index.open_jobs(None, 10) == ([] if status in ENDED else at)
+    for state in Status:
+        assert await index.page(None, 10, state=state) == (at if state == status else [])
+    assert await index.page(None, 10) == await index.page(None, 10, model="m") == at
+    assert await index.page(None, 10, model="other") == []
+    await log.erase(job_id)
+    await index.refile(job_id)
+    assert await index.page(None, 10, state=status) == await index.open_jobs(None, 10) == []
+    assert await index.knows(job_id)
 
 
 async def test_an_id_that_was_never_listed_is_not_known(index: Index) -> None:
     assert not await index.knows("nobody")
 
 
-async def test_trimming_forgets_old_jobs_whose_record_is_gone_and_no_others(index: Index, log: Log) -> None:
-    kept = await queued(log)
-    await index.add(kept, CREATED_AT)
-    await index.add("old", CREATED_AT)
-    await index.add("young", CREATED_AT + 1)
-    assert await index.trim(CREATED_AT + KEEP_MS) == 0
-    assert await index.trim(CREATED_AT + KEEP_MS + 1) == 1
-    assert [await index.knows(name) for name in ("old", kept, "young")] == [False, True, True]
-    await log.erase(kept)
-    assert await index.trim(CREATED_AT + KEEP_MS + 2) == 2
-    assert await index.page(None, 10) == []
+async def test_trimming_forgets_old_jobs_whose_record_is_gone_and_no_others(
+    index: Index, queue: Queue, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In slices, and however many that are kept stand before them."""
+    monkeypatch.setattr("readalong.index._SLICE", 2)
+    monkeypatch.setattr("readalong.index._SLICES", 2)
+    kept = [await queued(log) for _ in range(5)]
+    old, young = _id("old"), _id("young")
+    for job_id in kept:
+        await queue.enqueue(job_id, CREATED_AT)
+    await queue.enqueue(old, CREATED_AT)
+    await queue.enqueue(young, CREATED_AT + 1)
+    for _ in range(3):
+        await index.trim(CREATED_AT + KEEP_MS)
+    assert await index.knows(old)
+    for _ in range(3):
+        await index.trim(CREATED_AT + KEEP_MS + 1)
+    assert [await index.knows(name) for name in (old, *kept, young)] == [False, *[True] * 5, True]
+    for job_id in kept:
+        await log.erase(job_id)
+    for _ in range(4):
+        await index.trim(CREATED_AT + KEEP_MS + 2)
+    assert await index.page(None, 10) == await index.page(None, 10, state="queued") == []
 
 
 async def test_an_idempotency_key_stays_tied_to_the_first_who_used_it(index: Index) -> None:
-    assert await index.remember("key", "job-1", "digest-1") == Tie("job-1", "digest-1")
-    assert await index.remember("key", "job-2", "digest-2") == Tie("job-1", "digest-1")
-    assert await index.remember("key", "job-1", "digest-1") == Tie("job-1", "digest-1")
-    assert await index.remember("other", "job-2", "digest-2") == Tie("job-2", "digest-2")
+    assert await index.remember("key", _id("1"), "digest-1") == Tie(_id("1"), "digest-1")
+    assert await index.remember("key", _id("2"), "digest-2") == Tie(_id("1"), "digest-1")
+    assert await index.remember("key", _id("1"), "digest-1") == Tie(_id("1"), "digest-1")
+    assert await index.remember("other", _id("2"), "digest-2") == Tie(_id("2"), "digest-2")
 
 
 async def test_an_idempotency_key_knows_whether_its_job_was_written(index: Index, redis: ArqRedis, keys: Keys) -> None:
     """That lives no longer than the key, and brings no key back that is over."""
-    tie = await index.remember("key", "job-1", "digest-1")
+    tie = await index.remember("key", _id("1"), "digest-1")
     name = keys.idempotency(key_digest("key"))
     await redis.pexpire(name, 50_000)
     await index.settle("key", tie)
-    assert await index.remember("key", "job-2", "digest-1") == Tie("job-1", "digest-1", written=True)
+    assert await index.remember("key", _id("2"), "digest-1") == Tie(_id("1"), "digest-1", written=True)
     assert 0 < await redis.pttl(name) <= 50_000
-    await index.forget_key(key_digest("key"), "job-2")
+    await index.forget_key(key_digest("key"), _id("2"))
     assert await redis.exists(name), "another job's"
-    await index.forget_key(key_digest("key"), "job-1")
+    await index.forget_key(key_digest("key"), _id("1"))
     await index.settle("key", tie)
     assert not await redis.exists(name)
 
 
-async def test_a_job_that_is_missing_is_unlisted_unless_it_was_listed_again_meanwhile(index: Index) -> None:
-    await fill(index)
-    missing = LISTED[1:4]
-    again = missing[1]._replace(created_at=10)
-    await index.add(again.job_id, again.created_at)
-    await index.unlist(missing)
-    assert await index.open_jobs(None, 10) == [LISTED[0], *LISTED[4:], again]
-
-
 async def test_of_many_who_use_an_idempotency_key_at_once_one_wins(index: Index) -> None:
-    answers = await asyncio.gather(*(index.remember("key", f"job-{n}", "d") for n in range(20)))
+    answers = await asyncio.gather(*(index.remember("key", _id(str(n)), "d") for n in range(20)))
     assert len(set(answers)) == 1
 
 
 async def test_an_idempotency_key_is_kept_as_a_digest_only_and_has_a_time_to_live(
     index: Index, redis: ArqRedis, keys: Keys
 ) -> None:
-    await index.remember("secret key \u2028 " + "x" * 10_000, "job-1", "d")
+    await index.remember("secret key \u2028 " + "x" * 10_000, _id("1"), "d")
     [name] = await redis.keys("*")
     assert name.decode().startswith(keys.idempotency(""))
     assert len(name) < 100

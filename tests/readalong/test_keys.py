@@ -52,8 +52,11 @@ def every_name(keys: Keys) -> list[str]:
     for name, member in inspect.getmembers(Keys):
         if name.startswith("_") or name == "prefix":
             continue
+        if name in ("shared", "type_of"):  # of names that others give
+            continue
         if isinstance(member, property):
-            names.append(getattr(keys, name))
+            named = getattr(keys, name)
+            names += named if isinstance(named, list) else [named]
         elif inspect.isfunction(member):
             answer: Any = getattr(keys, name)(JOB)
             names += answer if isinstance(answer, tuple) else [answer]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import orjson
 import pytest
 from arq.connections import ArqRedis
@@ -42,7 +44,7 @@ async def test_of_a_job_that_is_gone_there_is_nothing_to_read(log: Log) -> None:
 async def test_erase_leaves_nothing_of_a_job_and_all_of_another(log: Log, redis: ArqRedis, keys: Keys) -> None:
     """But the flag that keeps late copies of its submit out, for a while."""
     job_id, other = await running(log), await running(log)
-    await log.cancel(job_id, "ann", 0)
+    await log.cancel(job_id, "ann")
     await log.erase(job_id)
     await log.erase(job_id)
     left = (keys.job(other), keys.events(other), keys.cancel(job_id))
@@ -109,16 +111,28 @@ async def test_keep_alive_leaves_what_has_ended_to_its_retention(log: Log, redis
         assert 0 < await redis.pttl(name) <= RETENTION * 1000
 
 
-@pytest.mark.parametrize("nudged", ["a cancel", "by itself"])
-async def test_a_nudge_names_the_job_to_look_at(nudged: str, log: Log, redis: ArqRedis, settings: Settings) -> None:
-    job_id = await running(log)
+async def test_a_cancel_of_a_running_job_nudges_its_worker_with_the_flag(
+    log: Log, redis: ArqRedis, settings: Settings
+) -> None:
+    """By Redis' own time. The flag that was first is the one that counts."""
+    job_id, other = await running(log), await running(log)
+    await redis.set(settings.keys.cancel(other), b"a person, \xff")
     async with redis.pubsub() as pubsub:
         await pubsub.subscribe(settings.keys.control)
-        await (log.cancel(job_id, "ann", 0) if nudged == "a cancel" else log.nudge(job_id))
-        message = None
-        while message is None:
-            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=5)
-        assert orjson.loads(message["data"]) == {"look_at": job_id}
+        nudges: list[dict[str, str]] = []
+        for cancelled in (job_id, other):
+            await log.cancel(cancelled, "ann")
+            message = None
+            while message is None:
+                message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=100)
+            nudges.append(orjson.loads(message["data"]))
+    assert [nudge["look_at"] for nudge in nudges] == [job_id, other]
+    flag = orjson.loads(nudges[0]["flag"])
+    assert flag["by"] == "ann"
+    seconds, _ = await redis.time()
+    assert abs(datetime.fromisoformat(flag["at"]).timestamp() - seconds) < 60
+    assert nudges[1]["flag"] == "a person, ?"
+    assert (await log.flags([job_id]))[job_id] == nudges[0]["flag"]
 
 
 async def test_what_a_worker_writes_reads_back_the_same(log: Log) -> None:

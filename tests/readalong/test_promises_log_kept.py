@@ -77,7 +77,7 @@ async def test_promise_5_a_cancel_is_kept_by_the_one_who_came_first_be_it_by_han
 ) -> None:
     job_id = await queued(log)
     await redis.set(keys.cancel(job_id), "bob")
-    assert await log.cancel(job_id, "ann", 0) == Status.CANCELLED
+    assert await log.cancel(job_id, "ann") == Status.CANCELLED
     assert (await history(log, job_id))[-1].fields()["by"] == "bob"
 
 
@@ -86,7 +86,7 @@ async def test_promise_5_a_cancel_is_kept_through_appends_handovers_and_lost_wor
 ) -> None:
     log = Log(redis, settings)
     job_id = await running(log)
-    await log.cancel(job_id, "ann", 0)
+    await log.cancel(job_id, "ann")
     flag = (await log.flags([job_id]))[job_id]
     assert (await log.append(job_id, 1, 3, content("a"))).flag == flag
     await log.hand_over(job_id, 1, "deploy", counts=False)
@@ -103,7 +103,7 @@ async def test_promise_5_a_cancel_is_kept_through_the_death_of_redis(
     settings = settings_for(server.url)
     log = Log(client_of(settings, resources), settings)
     waits, runs = await queued(log), await running(log)
-    await log.cancel(runs, "ann", 0)
+    await log.cancel(runs, "ann")
     await log.append(runs, 1, 3, content("a"))
     await client_of(settings, resources).set(settings.keys.cancel(waits), "bob")
     before = await history(log, runs)
@@ -123,14 +123,13 @@ async def fill(redis: ArqRedis, settings: Settings) -> list[str]:
     waits, runs, flagged = await queued(log), await running(log), await running(log)
     jobs = [waits, runs, flagged, *[await ended(log, kind) for kind in sorted(TERMINAL)]]
     await log.append(runs, 1, 3, content("\u2028\0🦉"))
-    await log.cancel(flagged, "ann", 0)
+    await log.cancel(flagged, "ann")
     await log.hand_over(runs, 1, "deploy", counts=True)
     gone = await queued(log)
-    await log.cancel(gone, "ann", 0)
+    await log.cancel(gone, "ann")
     now = await index.now()
     for job_id in (*jobs, gone):
-        await index.add(job_id, now, watched=True)
-        await queue.enqueue(job_id, now)
+        await queue.enqueue(job_id, now, model="m", watched=True)
     await queue.take("worker-1", 4)
     await index.remember("my key", waits, "digest")
     await index.beat("worker-1", WORKER, now, 10_000)
@@ -143,9 +142,9 @@ async def test_promise_7_nothing_hidden_everything_has_a_time_to_live(redis: Arq
     keys = settings.keys
     await fill(redis, settings)
     without = {name.decode() for name in await redis.keys("*") if await redis.pttl(name) == -1}
-    # One of each for a whole deployment. `jobs` and `open` are trimmed with retention; members of the queue
+    # One of each for a whole deployment. The lists of jobs are trimmed with retention; members of the queue
     # and of its leases leave with their jobs. Nothing of one job is among them.
-    assert without <= {keys.jobs, keys.open, keys.queue, keys.leases}
+    assert without <= {keys.jobs, keys.open, *keys.by_state, keys.queue, keys.leases}
 
 
 async def test_promise_7_nothing_hidden_what_ended_goes_with_its_retention(redis: ArqRedis, settings: Settings) -> None:
@@ -201,7 +200,7 @@ async def test_promise_7_nothing_hidden_a_job_is_inspected_and_cancelled_with_re
     assert (record["status"], record["attempt"], orjson.loads(record["request"])) == ("running", "1", {"messages": []})
     entries = ask("XRANGE", keys.events(job_id), "-", "+")
     assert [entry_id for entry_id, _ in entries] == ["1-0", "2-0"]
-    assert entries[1][1] == {"type": "started", "data": f'{{"attempt":1,"worker":{WORKER.decode()}}}'}
+    assert entries[1][1] == {"type": "started", "data": f'{{"attempt":1,"epoch":"first","worker":{WORKER.decode()}}}'}
     ask("SET", keys.cancel(job_id), "bob")
     assert (await log.append(job_id, 1, 3, content("a"))).flag == "bob"
 

@@ -14,7 +14,7 @@ from readalong.settings import Settings
 from tests.readalong.helpers import JOB_TTL, enqueue, ids_of, places_of, settings_for
 from tests.support.waiting import until
 
-LEASE = 0.5
+LEASE = 2.0
 
 #: Lets leases end.
 Over = Callable[..., Awaitable[None]]

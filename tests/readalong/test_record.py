@@ -47,7 +47,7 @@ def test_a_new_job_has_neither_start_nor_end() -> None:
     assert (record.status, record.attempt, record.last_seq, record.ended) == (Status.QUEUED, 0, 1, False)
     assert (record.started_at, record.ended_at, record.worker, record.finish_reason) == (None, None, None, None)
     assert (record.usage, record.metrics, record.error) == (None, None, None)
-    assert (record.model, record.metadata, record.request) == ("mü", {"user": "u"}, b'{"messages":[]}')
+    assert (record.model, record.metadata) == ("mü", {"user": "u"})
 
 
 def test_an_ended_job_has_all_of_it_and_unknown_fields_do_no_harm() -> None:

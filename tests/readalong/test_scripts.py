@@ -29,7 +29,7 @@ async def test_each_write_is_one_message_that_parses_to_what_the_log_holds(
         await redis.publish(keys.live(new.job_id), b"over")
         messages: list[bytes] = []
         while not messages or messages[-1] != b"over":
-            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=5)
+            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=100)
             if message is not None:
                 messages.append(message["data"])
     events = await history(log, new.job_id)
@@ -54,7 +54,7 @@ async def test_a_server_that_forgot_the_scripts_gets_them_again_before_every_cal
     await forget()
     await log.hand_over(new.job_id, 1, "deploy", counts=False)
     await forget()
-    await log.cancel(new.job_id, "ann", 0)
+    await log.cancel(new.job_id, "ann")
     await forget()
     await log.finish(new.job_id, 1, 4, end("cancelled"), {})
     assert types(await history(log, new.job_id)) == ["queued", "started", "content", "cancelled"]
@@ -74,7 +74,7 @@ async def test_a_script_is_sent_once_and_then_called_by_its_digest(log: Log, red
     assert (after["eval"] - before["eval"], after["evalsha"] - before["evalsha"]) == (0, 20)
 
 
-async def test_a_mistake_in_a_call_is_not_hidden(redis: ArqRedis) -> None:
+async def test_a_mistake_in_a_call_is_not_hidden(redis: ArqRedis, keys: Keys) -> None:
     with pytest.raises(KeyError):
-        await Scripts(redis)("no_such_script", [])
+        await Scripts(redis, keys)("no_such_script", [])
     assert not set(LOG_SCRIPTS) & set(QUEUE_SCRIPTS)

@@ -13,8 +13,10 @@ from readalong.errors import Fenced
 from readalong.events import Event
 from readalong.keys import Keys, new_job_id
 from readalong.log import Claim, Log, Verdict
+from readalong.record import rfc3339
 from readalong.settings import Settings
 from readalong.states import Status
+from readalong.terms import Terms
 from tests.readalong.helpers import command, history, settings_for, state, types
 from tests.readalong.jobs import OTHER_WORKER, WORKER, content, end, ended, queued, reclaim, running, submission
 
@@ -27,12 +29,34 @@ async def test_submit_writes_the_job_and_its_first_event(log: Log) -> None:
     created, record = await log.submit(new)
     assert created
     assert (record.id, record.status, record.attempt, record.last_seq) == (new.job_id, Status.QUEUED, 0, 1)
-    assert (record.request, record.metadata, record.body_digest) == (new.request, {"user": "u"}, "digest")
+    assert (record.metadata, record.body_digest) == ({"user": "u"}, "digest")
     assert record.created_at == new.created_at
     assert await log.record(new.job_id) == record
     [event] = await history(log, new.job_id)
     assert event == Event(1, "queued", event.data)
     assert event.fields() == {"job_id": new.job_id, "model": "m", "created_at": "2025-11-22T22:20:00.123Z"}
+
+
+async def test_a_job_is_created_by_redis_own_clock(log: Log, redis: ArqRedis, keys: Keys) -> None:
+    """Its deadline is counted from there."""
+    new = submission(created_at=0, terms=Terms(deadline=1.5))
+    _, record = await log.submit(new)
+    seconds, _ = await redis.time()
+    assert abs(record.created_at / 1000 - seconds) < 60
+    assert record.deadline == record.created_at + 1500
+    assert await log.record(new.job_id) == record
+    [event] = await history(log, new.job_id)
+    assert event.fields()["created_at"] == rfc3339(record.created_at)
+
+
+@pytest.mark.parametrize(
+    "at", [1, 951_782_399_999, 951_868_800_000, 1_709_164_800_000, 4_107_542_400_000, 253_402_300_799_000]
+)
+async def test_a_script_writes_a_date_as_everything_else_does(log: Log, at: int) -> None:
+    """The first and the last, and around leap days."""
+    new = submission(created_at=at)
+    await log.submit(new)
+    assert (await history(log, new.job_id))[0].fields()["created_at"] == rfc3339(at)
 
 
 async def test_submit_of_an_id_that_is_there_changes_nothing_and_answers_the_job_that_is(
@@ -76,7 +100,7 @@ async def test_claim_of_a_queued_job_starts_the_first_attempt(log: Log) -> None:
     assert record is not None
     assert (record.status, record.attempt, record.worker) == (Status.RUNNING, 1, orjson.loads(WORKER))
     assert record.started_at is not None
-    assert (await history(log, job_id))[1].fields() == {"attempt": 1, "worker": orjson.loads(WORKER)}
+    assert (await history(log, job_id))[1].fields() == {"attempt": 1, "epoch": "t", "worker": orjson.loads(WORKER)}
 
 
 async def test_the_wait_is_from_submit_by_the_clock_of_redis(log: Log, redis: ArqRedis) -> None:
@@ -120,7 +144,7 @@ async def test_a_repeated_claim_of_a_later_attempt_answers_the_same_too(log: Log
 
 async def test_a_repeated_claim_tells_of_a_cancel_that_came_between(log: Log) -> None:
     job_id = await running(log)
-    await log.cancel(job_id, "ann", 0)
+    await log.cancel(job_id, "ann")
     claim = await log.claim(job_id, WORKER, "first")
     assert claim.verdict == Verdict.RUN
     assert orjson.loads(claim.note)["by"] == "ann"
@@ -133,7 +157,7 @@ async def test_claim_of_a_running_job_restarts_it_because_its_worker_is_lost(log
     event = (await history(log, job_id))[-1]
     assert (event.type, event.fields()) == (
         "restarted",
-        {"attempt": 2, "reason": "worker_lost", "worker": orjson.loads(OTHER_WORKER)},
+        {"attempt": 2, "reason": "worker_lost", "epoch": "second", "worker": orjson.loads(OTHER_WORKER)},
     )
     record = await log.record(job_id)
     assert record is not None
@@ -162,7 +186,7 @@ async def test_a_job_may_have_its_own_number_of_attempts_set_by_hand(log: Log, r
 
 async def test_claim_of_a_running_job_that_is_cancelled_lets_the_new_attempt_write_the_end(log: Log) -> None:
     job_id = await running(log)
-    await log.cancel(job_id, "ann", 0)
+    await log.cancel(job_id, "ann")
     claim = await reclaim(log, job_id)
     assert (claim.verdict, claim.attempt, claim.last_seq) == (Verdict.CANCELLED, 2, 2)
     assert orjson.loads(claim.note)["by"] == "ann"
@@ -175,7 +199,7 @@ async def test_claim_of_a_running_job_that_is_cancelled_lets_the_new_attempt_wri
 async def test_a_cancel_wins_over_a_loss(log: Log, redis: ArqRedis, keys: Keys) -> None:
     job_id = await running(log)
     await command(redis, "HSET", keys.job(job_id), "max_attempts", "1")
-    await log.cancel(job_id, "ann", 0)
+    await log.cancel(job_id, "ann")
     assert (await reclaim(log, job_id)).verdict == Verdict.CANCELLED
 
 
@@ -196,7 +220,7 @@ async def test_a_late_repeat_of_an_old_claim_never_shares_the_attempt_of_another
 ) -> None:
     job_id = await running(log)
     if cancelled:
-        await log.cancel(job_id, "ann", 0)
+        await log.cancel(job_id, "ann")
     else:
         await command(redis, "HSET", keys.job(job_id), "max_attempts", "1")
     theirs = await reclaim(log, job_id)
@@ -228,13 +252,13 @@ async def test_a_claim_whose_event_redis_refuses_uses_up_no_attempt(
 
 
 async def test_cancel_of_no_job_is_gone_and_writes_nothing(log: Log, redis: ArqRedis) -> None:
-    assert await log.cancel(new_job_id(), "ann", 0) is None
+    assert await log.cancel(new_job_id(), "ann") is None
     assert await redis.keys("*") == []
 
 
 async def test_cancel_of_a_queued_job_ends_it_at_once(log: Log) -> None:
     job_id = await queued(log)
-    assert await log.cancel(job_id, "ann", 0) == Status.CANCELLED
+    assert await log.cancel(job_id, "ann") == Status.CANCELLED
     record = await log.record(job_id)
     assert record is not None
     assert (record.status, record.last_seq, record.started_at) == (Status.CANCELLED, 2, None)
@@ -250,16 +274,16 @@ async def test_cancel_of_a_queued_job_ends_it_at_once(log: Log) -> None:
 
 async def test_cancel_of_a_running_job_sets_the_flag_and_leaves_the_end_to_the_worker(log: Log) -> None:
     job_id = await running(log)
-    assert await log.cancel(job_id, "ann", 1_000) == Status.RUNNING
-    assert orjson.loads((await log.flags([job_id]))[job_id]) == {"by": "ann", "at": "1970-01-01T00:00:01.000Z"}
+    assert await log.cancel(job_id, "ann") == Status.RUNNING
+    assert orjson.loads((await log.flags([job_id]))[job_id])["by"] == "ann"
     assert types(await history(log, job_id)) == ["queued", "started"]
 
 
 async def test_the_first_who_cancels_is_the_one_that_the_flag_names(log: Log, redis: ArqRedis, keys: Keys) -> None:
     job_id = await running(log)
-    await log.cancel(job_id, "ann", 0)
+    await log.cancel(job_id, "ann")
     before = await state(redis, keys, job_id)
-    assert await log.cancel(job_id, "bob", 5) == Status.RUNNING
+    assert await log.cancel(job_id, "bob") == Status.RUNNING
     assert await state(redis, keys, job_id) == before
 
 
@@ -267,15 +291,15 @@ async def test_the_first_who_cancels_is_the_one_that_the_flag_names(log: Log, re
 async def test_cancel_of_an_ended_job_keeps_its_end(kind: str, log: Log, redis: ArqRedis, keys: Keys) -> None:
     job_id = await ended(log, kind)
     before = await state(redis, keys, job_id)
-    assert await log.cancel(job_id, "ann", 0) == kind
+    assert await log.cancel(job_id, "ann") == kind
     assert await state(redis, keys, job_id) == before
 
 
 async def test_cancel_of_a_queued_job_twice_ends_it_once(log: Log, redis: ArqRedis, keys: Keys) -> None:
     job_id = await queued(log)
-    await log.cancel(job_id, "ann", 0)
+    await log.cancel(job_id, "ann")
     before = await state(redis, keys, job_id)
-    assert await log.cancel(job_id, "bob", 0) == Status.CANCELLED
+    assert await log.cancel(job_id, "bob") == Status.CANCELLED
     assert await state(redis, keys, job_id) == before
 
 

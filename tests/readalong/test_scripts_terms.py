@@ -132,7 +132,7 @@ async def test_of_two_who_would_end_a_late_job_only_the_newer_one_writes(
 
 async def test_a_cancelled_job_is_cancelled_also_after_its_deadline(log: Log, index: Index) -> None:
     job_id = await submit(log, index, left=-1)
-    await log.cancel(job_id, "ann", 0)
+    await log.cancel(job_id, "ann")
     assert types(await history(log, job_id)) == ["queued", "cancelled"]
     assert not await log.expire(job_id)
 

@@ -44,10 +44,10 @@ async def test_append_of_nothing_asks_for_the_flag_only(log: Log, redis: ArqRedi
 
 async def test_append_answers_the_flag_as_it_is_and_writes_all_the_same(log: Log) -> None:
     job_id = await running(log)
-    await log.cancel(job_id, "ann", 0)
+    await log.cancel(job_id, "ann")
     answer = await log.append(job_id, 1, 3, content("a"))
     assert (answer.gap, answer.last_seq) == (False, 3)
-    assert orjson.loads(answer.flag or "") == {"by": "ann", "at": "1970-01-01T00:00:00.000Z"}
+    assert orjson.loads(answer.flag or "")["by"] == "ann"
 
 
 async def test_append_beyond_the_end_of_the_log_is_a_gap_and_writes_nothing(
@@ -131,7 +131,7 @@ async def test_a_job_whose_log_redis_has_dropped_is_gone(how: str, log: Log, red
         if how == "claim":
             assert (await log.claim(job_id, WORKER, "late")).verdict in (Verdict.GONE, Verdict.ENDED)
         elif how == "cancel":
-            await log.cancel(job_id, "ann", 0)
+            await log.cancel(job_id, "ann")
         elif how == "expire":
             await log.expire(job_id)
         else:
@@ -176,7 +176,7 @@ async def test_a_job_whose_end_redis_refuses_to_write_has_not_ended(
     await command(redis, "HSET", keys.job(job_id), "deadline", 1)
     calls: dict[str, Callable[[], Awaitable[object]]] = {
         "finish": lambda: log.finish(job_id, 1, 3, end(), {"metrics": METRICS}),
-        "cancel": lambda: log.cancel(job_id, "client", 0),
+        "cancel": lambda: log.cancel(job_id, "client"),
         "expire": lambda: log.expire(job_id),
     }
     before = await history(log, job_id)

@@ -9,12 +9,13 @@ from arq.connections import ArqRedis
 
 from readalong.index import Index
 from readalong.keys import Keys
+from readalong.queue import Queue
 from readalong.settings import Settings
 from readalong.terms import LONGEST_GRACE
 from readalong.watched import RENEW_EVERY, Visit, Watched, first_ms, lease_ms
 from tests.readalong.helpers import command
 
-A, B, C = "job-a", "job-b", "job-c"
+A, B, C = "watched-job-000-a", "watched-job-000-b", "watched-job-000-c"
 
 
 @pytest.fixture
@@ -53,11 +54,11 @@ def test_who_comes_back_within_the_grace_is_in_time(settings: Settings) -> None:
 
 
 async def test_a_listed_job_is_in_the_set_only_if_it_wants_to(
-    index: Index, redis: ArqRedis, keys: Keys, settings: Settings
+    index: Index, queue: Queue, redis: ArqRedis, keys: Keys, settings: Settings
 ) -> None:
-    await index.add(A, 1)
+    await queue.enqueue(A, 1)
     assert not await redis.exists(keys.watched)
-    await index.add(B, 1, watched=True)
+    await queue.enqueue(B, 1, watched=True)
     assert await redis.zrange(keys.watched, 0, -1) == [B.encode()]
     first = first_ms(settings, None)
     assert first - 2_000 < await left(redis, keys, index, B) <= first
@@ -81,11 +82,11 @@ async def test_a_renewal_gives_the_whole_time_and_adds_nobody(
 
 @pytest.mark.parametrize("own", [None, 0, 60_000])
 async def test_the_last_watchers_leaving_leaves_the_grace_and_no_more(
-    index: Index, watched: Watched, redis: ArqRedis, keys: Keys, own: int | None
+    index: Index, queue: Queue, watched: Watched, redis: ArqRedis, keys: Keys, *, own: int | None
 ) -> None:
     """By the settings three seconds, or what the job itself wishes; at once means at the next look."""
     grace = 3000 if own is None else own
-    await index.add(A, 1, watched=True, grace=own)
+    await queue.enqueue(A, 1, watched=True, grace=own)
     await command(redis, "SET", keys.orphans_from, 1, "PX", 60_000)
     assert await left(redis, keys, index, A) > max(3000, grace)
     await watched.attend([visit(A, grace=own)])
@@ -97,10 +98,10 @@ async def test_the_last_watchers_leaving_leaves_the_grace_and_no_more(
 
 @pytest.mark.parametrize("other", ["api-2:1", "api-1:2"])
 async def test_who_leaves_while_another_watches_changes_nothing(
-    index: Index, watched: Watched, redis: ArqRedis, keys: Keys, other: str
+    index: Index, queue: Queue, watched: Watched, redis: ArqRedis, keys: Keys, *, other: str
 ) -> None:
     """At another replica; or at the same, to which it came back before a late copy of its leaving did."""
-    await index.add(A, 1, watched=True, grace=0)
+    await queue.enqueue(A, 1, watched=True, grace=0)
     for name in ("api-1:1", other):
         await watched.attend([visit(A, name, 0)])
     await watched.depart([visit(A, "api-1:1", 0)])
@@ -120,7 +121,7 @@ async def test_a_renewal_of_many_jobs_is_of_all_of_them(
     watched: Watched, redis: ArqRedis, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("readalong.watched._AT_ONCE", 2)
-    jobs = [f"job-{number}" for number in range(5)]
+    jobs = [f"watched-job-00000-{number}" for number in range(5)]
     await overdue(redis, keys, *jobs)
     await watched.attend([visit(job_id) for job_id in jobs])
     assert await watched.orphans(10) == []
@@ -128,10 +129,10 @@ async def test_a_renewal_of_many_jobs_is_of_all_of_them(
 
 
 async def test_what_is_due_is_answered_once_until_it_is_forgotten_or_due_again(
-    index: Index, watched: Watched, redis: ArqRedis, keys: Keys
+    index: Index, queue: Queue, watched: Watched, redis: ArqRedis, keys: Keys
 ) -> None:
     """Whoever asked may die before he cancels it; another one must not cancel it too meanwhile."""
-    await index.add(C, 1, watched=True)
+    await queue.enqueue(C, 1, watched=True)
     await overdue(redis, keys, A, B)
     first = await watched.orphans(1)
     assert len(first) == 1
@@ -148,7 +149,7 @@ async def test_what_is_due_is_answered_once_until_it_is_forgotten_or_due_again(
 async def test_workers_who_ask_at_the_same_time_get_each_job_once(
     watched: Watched, redis: ArqRedis, keys: Keys
 ) -> None:
-    jobs = {f"job-{number}" for number in range(40)}
+    jobs = {f"watched-job-00000-{number}" for number in range(40)}
     await overdue(redis, keys, *jobs)
     answers = await asyncio.gather(*(watched.orphans(7) for _ in range(10)))
     found = [job_id for answer in answers for job_id in answer]
@@ -183,7 +184,7 @@ async def test_an_empty_set_is_one_cheap_look_that_writes_nothing(watched: Watch
     assert await redis.keys("*") == []
 
 
-async def test_an_erased_job_is_in_no_set(index: Index, redis: ArqRedis, keys: Keys) -> None:
-    await index.add(A, 1, watched=True)
+async def test_an_erased_job_is_in_no_set(index: Index, queue: Queue, redis: ArqRedis, keys: Keys) -> None:
+    await queue.enqueue(A, 1, watched=True)
     await index.remove(A)
     assert not await redis.exists(keys.watched, keys.jobs, keys.open)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from urllib.parse import urlsplit
 
 TERMINAL = frozenset({"done", "failed", "cancelled"})
 
+#: An event's id: its number and the epoch of its log, if that has one.
+_ID = re.compile(r"([0-9]+)(?:-([0-9A-Za-z]+))?")
 #: Seconds before a watcher comes back.
 _PAUSE = 0.02
 
@@ -25,11 +28,23 @@ class Malformed(Exception):
 
 
 class Entry(NamedTuple):
-    """One event as a client sees it, or as the log has it. `data` is JSON, besides `[DONE]`."""
+    """One event as a client sees it, or as the log has it: `id` is its number. `data` is JSON, besides `[DONE]`."""
 
     id: int | None
     event: str | None
     data: str
+    #: As the client was told it; "" of what the log has.
+    epoch: str = ""
+
+    @property
+    def log_lost(self) -> bool:
+        """Whether it says that Redis has lost what the client has seen."""
+        return self.event == "restarted" and self.fields["reason"] == "log_lost"
+
+    @property
+    def position(self) -> str:
+        """What a client sends back after it."""
+        return f"{self.id}-{self.epoch}" if self.epoch else str(self.id)
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -54,7 +69,7 @@ class Answer(NamedTuple):
 
 
 class Parser:
-    """An event stream cut into pieces anywhere. Strict: LF only, known fields only, each once, ids that are numbers."""
+    """An event stream cut into pieces anywhere. Strict: LF only, known fields only, each once, ids with a number."""
 
     def __init__(self) -> None:
         self.comments = 0
@@ -84,7 +99,12 @@ class Parser:
             return None
         if "data" not in found:
             raise Malformed(f"an event without data: {block[:80]!r}")
-        return Entry(int(found["id"]) if "id" in found else None, found.get("event"), found["data"])
+        if "id" not in found:
+            return Entry(None, found.get("event"), found["data"])
+        matched = _ID.fullmatch(found["id"])
+        if matched is None:
+            raise Malformed(f"not an id: {found['id'][:80]!r}")
+        return Entry(int(matched[1]), found.get("event"), found["data"], matched[2] or "")
 
 
 class Response:
@@ -187,6 +207,8 @@ class Watcher:
     #: Whether it comes back after a lost connection; if not, `run` raises Cut.
     resumes: bool = True
     history: list[Entry] = field(default_factory=list)
+    #: The id that it sends back; empty: its first position.
+    last_id: str = ""
     #: What it was told that has no number, for it is not in the log: that the job waits for a worker.
     notices: list[Entry] = field(default_factory=list)
     #: How often it lost its connection, and how often the server ended it in good order without a terminal event.
@@ -218,7 +240,8 @@ class Watcher:
                             self.notices.append(entry)
                             continue
                         self.history.append(entry)
-                        self.position = entry.id or self.position
+                        if entry.id is not None:
+                            self.position, self.last_id = entry.id, entry.position
                         seen += 1
                         if seen == count:
                             return self
@@ -243,7 +266,7 @@ class Watcher:
         """One connection's events; none if the job ended at our position."""
         url = self.urls[self.connections % len(self.urls)]
         self.connections += 1
-        headers = {"Last-Event-ID": str(self.position)} if self.position else {}
+        headers = {"Last-Event-ID": self.last_id or str(self.position)} if self.position else {}
         parser = Parser()
         async with await Response.open("GET", f"{url}/v1/jobs/{self.job_id}/events", None, headers) as response:
             if response.status == 204:

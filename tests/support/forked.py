@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Final, Self
 
 _ROOT: Final = Path(__file__).parents[2]
-_STARTED_WITHIN: Final = 60.0  # seconds; the first one waits for the zygote's imports
+_STARTED_WITHIN: Final = 120.0  # seconds; the first one waits for the zygote's imports
 
 
 class Forked:

@@ -77,10 +77,18 @@ def faults_of_history(history: Sequence[Entry], log: Sequence[Entry], after: int
     """What is wrong with what one watcher saw from position `after` on to the end.
 
     Each entry must stand for the events of the log from the one before it up to its number: for one event as it is,
-    or for several pieces of text of one kind and choice, joined.
+    or for several pieces of text of one kind and choice, joined. What it saw before it was told that Redis has lost it
+    is in no log; it goes on with the attempt that it was told of.
     """
     faults = []
     position = after
+    told = max((place for place, entry in enumerate(history) if entry.log_lost), default=None)
+    if told is not None:
+        position = history[told].id or 0
+        begun = [entry for entry in log if entry.id == position]
+        if [entry.fields.get("attempt") for entry in begun] != [history[told].fields["attempt"]]:
+            faults.append(f"event {position} is {history[told]}, the log has {begun}")
+        history = history[told + 1 :]
     for entry in history:
         if entry.id is None:
             faults.append(f"an event without a number: {entry}")

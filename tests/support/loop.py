@@ -23,7 +23,7 @@ async def run_test(test: AsyncTest, arguments: dict[str, Any], resources: AsyncE
     left = asyncio.all_tasks() - {asyncio.current_task()}
     # A client that came just as a server closed: asyncio's own task tells the server, which turns it away.
     if accepting := {task for task in left if "_accept_connection" in repr(task.get_coro())}:
-        left -= (await asyncio.wait(accepting, timeout=10))[0]
+        left -= (await asyncio.wait(accepting, timeout=60))[0]
     if left:
         lines = "\n".join(f"  {task!r}" for task in left)
         pytest.fail(f"the test left {len(left)} task(s) pending:\n{lines}", pytrace=False)

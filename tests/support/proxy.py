@@ -12,7 +12,7 @@ Filter = Callable[[bytes], bool]
 T = TypeVar("T")
 
 #: Bytes from the beginning of what a client sends that are kept, to tell connections apart.
-_SAID = 16_384
+_SAID = 262_144
 
 
 class Proxy:

@@ -33,7 +33,7 @@ class Trio(NamedTuple):
 
 
 def ask(port: int, *words: str) -> Any:
-    with redis.Redis(port=port, decode_responses=True, socket_timeout=5) as client:
+    with redis.Redis(port=port, decode_responses=True, socket_timeout=60) as client:
         return client.execute_command(*words)
 
 
@@ -57,7 +57,7 @@ async def trio(password: str = "") -> AsyncIterator[Trio]:
         if password:
             await until(lambda: _listens(port), "the Sentinel")
         else:  # it looks for replicas every ten seconds
-            await until(lambda: _sees_replica(port), "the Sentinel to see the replica", within=30)
+            await until(lambda: _sees_replica(port), "the Sentinel to see the replica")
         yield Trio(primary, replica, port)
 
 

@@ -7,10 +7,11 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
-WITHIN = 20.0
-"""Seconds that a test waits for something that takes a moment on an idle machine."""
+WITHIN = 60.0
+"""Seconds that a test waits for something that takes a moment on an idle machine: where it comes, they cost nothing."""
 
-_PAUSE = 0.01
+#: Seconds between two looks: at first, and at most.
+_PAUSE, _LONGEST = 0.005, 0.03
 
 T = TypeVar("T")
 
@@ -28,10 +29,12 @@ async def until(check: Callable[[], Any], what: str = "", within: float = WITHIN
     source, when it does not come within so many seconds."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within
+    pause = _PAUSE
     while True:
         found = check()
         answer = await found if inspect.isawaitable(found) else found
         if answer:
             return answer
         assert loop.time() < deadline, f"waited {within:g} s for {what or inspect.getsource(check).strip()}"
-        await asyncio.sleep(_PAUSE)
+        await asyncio.sleep(pause)
+        pause = min(1.3 * pause, _LONGEST)

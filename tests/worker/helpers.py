@@ -17,10 +17,11 @@ from readalong.connection import connect
 from readalong.events import TERMINAL, TEXT, Event
 from readalong.index import Index
 from readalong.keys import new_job_id
-from readalong.log import Log, Submission
+from readalong.log import Log
 from readalong.queue import Queue
 from readalong.record import Record
 from readalong.settings import Settings
+from readalong.submission import Submission
 from readalong.terms import Terms
 from tests.readalong.helpers import check_log, types
 from tests.support.model import serving_model
@@ -35,14 +36,14 @@ def settings_for(url: str, **changes: Any) -> Settings:
     """Settings with short times; no sweep disturbs unless a test asks for it."""
     values: dict[str, Any] = {
         "model": "demo",
-        "lease": 1.0,
+        "lease": 5.0,
         "cancel_poll": 0.05,
         "poll": 0.1,
         "sweep": 3600,
         "drain_timeout": 0,
-        "redis_timeout": 2,
-        "first_token_timeout": 20,
-        "gap_timeout": 20,
+        "redis_timeout": 20,
+        "first_token_timeout": 200,
+        "gap_timeout": 200,
         "model_patience": 0,
         **changes,
     }
@@ -103,7 +104,7 @@ class House:
         self.queue = Queue(redis, settings)
 
     async def write(self, model: str = "demo", *, age: float = 0, for_watchers: bool = False, **body: Any) -> str:
-        """Lists and writes a job that is `age` seconds old, as the first half of a submit does; answers its id.
+        """Writes a job that is `age` seconds old, as the first half of a submit does; answers its id.
 
         `for_watchers`: it is to end when nobody watches it.
         """
@@ -111,7 +112,6 @@ class House:
         now = await self.index.now() - int(age * 1000)
         request = orjson.dumps({"messages": ASKED, "model": model, **body})
         terms = Terms(cancel_on_disconnect=for_watchers)
-        await self.index.add(job_id, now, watched=for_watchers)
         await self.log.submit(Submission(job_id, model, request, b"{}", "digest", now, terms=terms))
         return job_id
 
@@ -128,7 +128,8 @@ class House:
         if rate is not None:
             body["demo"] = {"tokens_per_second": rate, "first_token_seconds": 0, **body.get("demo", {})}
         job_id = await self.write(model, age=age, for_watchers=for_watchers, **body)
-        await self.queue.enqueue(job_id, await self.index.now())
+        record = await self.record(job_id)
+        await self.queue.enqueue(job_id, record.created_at, model=model, watched=for_watchers)
         return job_id
 
     async def events(self, job_id: str) -> list[Event]:

@@ -33,7 +33,7 @@ class SlowLog:
         self.waiting: list[OnAnswer] = []
         self.away = False
 
-    def send(self, job_id: str, attempt: int, first: int, events: Any, on_answer: OnAnswer) -> bool:
+    def send(self, job_id: str, attempt: int, first: int, events: Any, on_answer: OnAnswer, **_: bool) -> bool:
         self.sent.append((first, texts(events)))
         self.waiting.append(on_answer)
         return True

@@ -18,7 +18,7 @@ KEY = "sk-wrong-key-0123456789"
 
 
 def patient(house: House, seconds: float = 60) -> Settings:
-    return settings_for(str(house.settings.redis_url), model_patience=seconds)
+    return settings_for(str(house.settings.redis_url), model_patience=seconds, lease=2)
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,7 @@ SAID = HELLO.replace(b'"stop"', b"null")
 #: Each place in a run where it waits, in order; the model stays silent after its second piece if it is held there.
 STEPS = (
     *("claim", "call", "piece 0", "append 0", "piece 1", "append 1", "rest", "leave"),
-    *("finish", "compact", "close"),
+    *("finish", "compact", "refile"),
 )
 
 
@@ -123,6 +123,7 @@ class FakeLog:
         first: int,
         events: Sequence[tuple[str, bytes]],
         on_answer: Callable[[Appended | Exception], None],
+        **_: bool,
     ) -> bool:
         if self._connected:
             number, self._appends = self._appends, self._appends + 1
@@ -168,8 +169,8 @@ class FakeIndex:
         self._gate = gate
         self.closed = False
 
-    async def close(self, *job_ids: str) -> None:
-        await self._gate.step("close")
+    async def refile(self, *job_ids: str) -> None:
+        await self._gate.step("refile")
         self.closed = True
 
 
@@ -237,7 +238,7 @@ async def test_a_run_that_is_cancelled_from_outside_leaves_nothing(step: str, *,
     stage.task.cancel()
     assert await stage.outcome() == "cancelled"
     stage.check_empty()
-    assert stage.log.end == ("done" if step in ("compact", "close") else None)
+    assert stage.log.end == ("done" if step in ("compact", "refile") else None)
 
 
 STREAMING = ("call", "piece 0", "append 0", "piece 1", "append 1")
@@ -288,7 +289,7 @@ async def test_what_an_append_answers_stops_a_run_that_waits_for_its_model(
 
 
 async def test_a_model_is_not_read_on_and_not_called_silent_when_too_much_waits_for_an_answer() -> None:
-    stage = Stage("append 0", gap_timeout=0.3, job_timeout=1)
+    stage = Stage("append 0", gap_timeout=0.5, job_timeout=3)
     stage.model.says = [SAID] * 10_000
     assert await stage.outcome() == "ended"
     assert (stage.log.error or {})["code"] == "job_timeout"
@@ -321,7 +322,7 @@ async def test_an_order_to_stop_that_comes_after_the_finish_reason_ends_the_job_
     stage.check_empty()
 
 
-@pytest.mark.parametrize("step", ["rest", "leave", "finish", "compact", "close"])
+@pytest.mark.parametrize("step", ["rest", "leave", "finish", "compact", "refile"])
 async def test_an_order_to_stop_that_comes_when_all_is_said_changes_nothing(step: str) -> None:
     stage = Stage(step)
     await stage.held()

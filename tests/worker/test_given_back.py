@@ -51,7 +51,7 @@ async def test_a_worker_that_takes_a_job_from_itself_goes_on_with_it(
         await until(taken_again)
         await house.has(job_id, "content", 10)
         assert one.runs == {job_id: run}
-        await house.log.cancel(job_id, "test", 0)
+        await house.log.cancel(job_id, "test")
         events = await house.ended(job_id)
         assert (events[-1].type, types(events).count("restarted")) == ("cancelled", 0)
         assert len((await demo.stats())["requests"]) == 1
@@ -79,7 +79,7 @@ async def test_a_job_taken_again_while_its_last_run_ends_is_run_again_after_it(
         await house.has(job_id, "restarted")
         assert first.done()
         assert list(worker.tasks) == [job_id]
-        await house.log.cancel(job_id, "test", 0)
+        await house.log.cancel(job_id, "test")
         assert (await house.ended(job_id))[-1].type == "cancelled"
 
 
@@ -104,7 +104,7 @@ async def test_a_worker_that_took_a_job_from_itself_runs_it_no_more_once_it_gave
             assert [job.job_id for job in await house.queue.take("another", 1)] == [job_id]
             await house.queue.give_back("another", job_id)
         await house.has(job_id, "restarted", 2)
-        await house.log.cancel(job_id, "test", 0)
+        await house.log.cancel(job_id, "test")
         assert types(await house.ended(job_id)).count("restarted") == 2
 
 
@@ -140,7 +140,7 @@ async def test_a_job_that_a_worker_gives_back_after_it_took_it_from_itself_is_le
             assert not worker.tasks
             assert [job.job_id for job in await house.queue.take("another", 1)] == [job_id]
             await house.queue.give_back("another", job_id)
-        await house.log.cancel(job_id, "test", 0)
+        await house.log.cancel(job_id, "test")
         await house.ended(job_id)
 
 

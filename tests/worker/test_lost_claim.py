@@ -196,7 +196,7 @@ async def test_a_job_that_was_cancelled_meanwhile_stays_so(house: House) -> None
     claim = await house.log.claim(job_id, WORKER, "first")
     tail = Told(house.log, job_id, claim, outage=5)
     await forget(house, job_id, then)
-    await house.log.cancel(job_id, "client", 0)
+    await house.log.cancel(job_id, "client")
     before = await state(house.redis, house.keys, job_id)
     for write in (tail.append(say("a")), house.log.restore(job_id, claim)):
         with pytest.raises(Fenced):
@@ -252,19 +252,19 @@ async def test_a_job_whose_end_redis_loses_while_its_worker_lets_go_of_it_is_run
 ) -> None:
     """The worker takes it out of the queue all the same; in the list of open jobs the sweep finds it."""
     async with demo_at(monkeypatch), working(settings_for(str(house.settings.redis_url), sweep=0.1)) as one:
-        close, finish = one.worker._index.close, one.worker._log.finish
+        refile, finish = one.worker._index.refile, one.worker._log.finish
         then: dict[str, bytes] = {}
 
         async def finish_and_remember(job_id: str, *given: Any) -> Appended:
             then.update(await known(house, job_id))
             return await finish(job_id, *given)
 
-        async def forget_and_close(job_id: str) -> None:
+        async def forget_and_refile(job_id: str) -> None:
             await forget(house, job_id, then)
-            monkeypatch.setattr(one.worker._index, "close", close)
-            await close(job_id)
+            monkeypatch.setattr(one.worker._index, "refile", refile)
+            await refile(job_id)
 
-        monkeypatch.setattr(one.worker._index, "close", forget_and_close)
+        monkeypatch.setattr(one.worker._index, "refile", forget_and_refile)
         monkeypatch.setattr(one.worker._log, "finish", finish_and_remember)
         job_id = await house.submit("demo-fast", age=60)
         events = await until(lambda: ended_twice(house, job_id), "the second attempt's end")

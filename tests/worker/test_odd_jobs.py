@@ -87,7 +87,7 @@ async def test_a_job_that_is_over_before_it_runs_again_keeps_what_a_newer_versio
     job_id = await house.submit("demo-fast")
     await house.log.claim(job_id, b"{}", "newer")
     await house.log.append(job_id, 1, 3, [("citation", b'{"url":"u"}'), ("content", b'{"content":"x"}')])
-    await house.log.cancel(job_id, "client", 0)
+    await house.log.cancel(job_id, "client")
     async with demo_at(monkeypatch), working(settings):
         events = await house.ended(job_id, known=False)
     assert types(events) == ["queued", "started", "citation", "content", "cancelled"]
@@ -136,11 +136,31 @@ async def test_a_key_that_somebody_broke_by_hand_ends_no_worker(
 ) -> None:
     async with demo_at(monkeypatch), working(settings_for(str(house.settings.redis_url), sweep=0.1)):
         broken = await house.write("demo-fast", age=60)
+        await house.index.refile(broken)
         await house.redis.delete(house.keys.job(broken))
         await house.redis.set(house.keys.job(broken), "by hand")
-        await until(lambda: "WRONGTYPE" in caplog.text, "a sweep that meets it")
+        await until(lambda: "broken its keys" in caplog.text, "a sweep that meets it")
         assert (await house.ended(await house.submit("demo-fast")))[-1].type == "done"
         # Nobody starts it again when all is mended.
         await house.redis.delete(house.keys.job(broken))
         lost = await house.write("demo-fast", age=60)
         assert (await house.ended(lost))[-1].type == "done"
+
+
+@pytest.mark.parametrize("name", ["queue", "leases", "open", "watched"])
+async def test_members_of_bytes_in_front_of_all_others_end_no_worker_and_hide_no_job(
+    house: House, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """More than one look takes. Each worker that met one would end."""
+    key = getattr(house.keys, name)
+    strays = [b"\xff\xfe%d" % number for number in range(150)]
+    await house.redis.zadd(key, dict.fromkeys(strays, 0))
+    async with demo_at(monkeypatch), working(settings_for(str(house.settings.redis_url), sweep=STEP)) as one:
+        assert (await house.ended(await house.submit("demo-fast", age=60)))[-1].type == "done"
+        if name != "watched":  # whose members are due only when somebody has looked for a while
+            await until(lambda: _is_clean(house, key, strays), "the strays to be removed")
+        assert not one.task.done()
+
+
+async def _is_clean(house: House, key: str, strays: list[bytes]) -> bool:
+    return not set(strays).intersection(await house.redis.zrange(key, 0, -1))

@@ -71,7 +71,7 @@ async def test_a_job_that_does_not_want_it_is_never_cancelled(house: House, orph
 
 async def test_jobs_that_ended_or_are_gone_leave_the_set_and_get_no_flag(house: House, orphans: Orphans) -> None:
     ended, gone = await house.submit(for_watchers=True), "never-written-0123456789"
-    await house.log.cancel(ended, "client", 0)
+    await house.log.cancel(ended, "client")
     await house.redis.delete(house.keys.cancel(ended))
     await leave(house, ended, gone)
     await orphans.turn()

@@ -66,45 +66,45 @@ async def test_a_worker_alone_keeps_its_jobs_through_an_outage_longer_than_its_l
     house: House, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
 ) -> None:
     """It must neither take them from itself nor believe that the model has fallen silent meanwhile."""
-    settings = settings_for(redis_server.url, lease=0.5, gap_timeout=0.4)
+    settings = settings_for(redis_server.url, lease=0.5, gap_timeout=2)
     await at_work(house, monkeypatch, resources, settings)
     job_id = await house.submit(demo=DEMO)
     await house.has(job_id, "content", 5)
-    await away(redis_server, 1.5)
+    await away(redis_server, 3)
     check_whole(await house.ended(job_id))
 
 
-@pytest.mark.parametrize("how", ["killed", "stopped"])
+@pytest.mark.parametrize("how", ["killed", pytest.param("stopped", marks=pytest.mark.slow)])
 async def test_no_worker_takes_anothers_jobs_after_an_outage_longer_than_the_lease(
     house: House, monkeypatch: pytest.MonkeyPatch, redis_server: RedisServer, resources: AsyncExitStack, how: str
 ) -> None:
     """All leases are over when Redis is back; a second generation would be paid for, and an attempt used up."""
-    settings = settings_for(redis_server.url, lease=0.6, redis_timeout=0.3, poll=0.05)
+    settings = settings_for(redis_server.url, lease=2, redis_timeout=1, poll=0.05)
     demo = await resources.enter_async_context(demo_model())
     monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
     await resources.enter_async_context(working(settings, "w1"))
-    job_id = await house.submit(demo={**DEMO, "tokens": 500})
+    job_id = await house.submit(demo={**DEMO, "tokens": 800})
     await house.has(job_id, "content", 5)
     for name in ("w2", "w3", "w4"):
         await resources.enter_async_context(working(settings, name))
     if how == "killed":
-        await away(redis_server, 1.5)
+        await away(redis_server, 3)
     else:
         os.kill(redis_server.pid, signal.SIGSTOP)
-        await asyncio.sleep(1.5)  # the outage itself: there is nothing to wait for
+        await asyncio.sleep(3)  # the outage itself: there is nothing to wait for
         os.kill(redis_server.pid, signal.SIGCONT)
-    check_whole(await house.ended(job_id), {**DEMO, "tokens": 500})
+    check_whole(await house.ended(job_id), {**DEMO, "tokens": 800})
     assert len((await demo.stats())["requests"]) == 1
 
 
 async def test_an_outage_beyond_the_limit_fails_the_job_when_redis_is_back(
     house: House, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
 ) -> None:
-    settings = settings_for(redis_server.url, redis_outage=0.2, lease=10)
+    settings = settings_for(redis_server.url, redis_outage=1, lease=10)
     await at_work(house, monkeypatch, resources, settings)
     job_id = await house.submit(demo={**DEMO, "tokens": 100_000})
     await house.has(job_id, "content", 5)
-    await away(redis_server, 1)
+    await away(redis_server, 3)
     events = await house.ended(job_id)
     end = events[-1].fields()
     assert (events[-1].type, end["error"]["code"], end["error"]["retryable"]) == ("failed", "redis_outage", True)
@@ -136,7 +136,7 @@ async def test_an_idle_worker_hears_of_jobs_and_cancels_after_an_outage(
         return bool((await house.redis.pubsub_numsub(house.keys.control))[0][1])
 
     await until(listens)
-    await house.log.cancel(job_id, "client", 0)
+    await house.log.cancel(job_id, "client")
     assert (await house.ended(job_id))[-1].type == "cancelled"
 
 
@@ -144,13 +144,13 @@ async def test_a_frozen_redis_is_waited_out(
     house: House, monkeypatch: pytest.MonkeyPatch, redis_server: RedisServer, resources: AsyncExitStack
 ) -> None:
     """It accepts connections and answers nothing, for longer than the time-out of a command."""
-    settings = settings_for(redis_server.url, redis_timeout=0.3, poll=0.1, lease=10)
+    settings = settings_for(redis_server.url, redis_timeout=1, poll=0.1, lease=10)
     await at_work(house, monkeypatch, resources, settings)
     job_id = await house.submit(demo=DEMO)
     await house.has(job_id, "content", 5)
     client = connect(settings_for(redis_server.url))
     resources.push_async_callback(client.aclose)
-    await command(client, "CLIENT", "PAUSE", 1200, "ALL")
+    await command(client, "CLIENT", "PAUSE", 2500, "ALL")
     check_whole(await house.ended(job_id))
 
 
@@ -190,4 +190,4 @@ async def test_a_job_is_handed_over_for_its_own_reason_though_redis_is_away_just
     assert next(event.fields()["reason"] for event in events if event.type == "restarted") == reason
     lost = await command(house.redis, "HGET", house.keys.job(job_id), "lost")
     assert lost == (b"1" if reason == "model_cut" else b"0")
-    await house.log.cancel(job_id, "test", 0)
+    await house.log.cancel(job_id, "test")

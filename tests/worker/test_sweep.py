@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 from redis.exceptions import NoPermissionError
 
-from readalong.log import Submission
-from readalong.record import Standing
 from readalong.settings import Settings
 from tests.readalong.helpers import command, state, types
 from tests.support.waiting import until
@@ -62,11 +58,8 @@ async def test_a_job_that_was_written_but_never_enqueued_is_enqueued(house: Hous
 
 async def test_a_submit_that_is_under_way_is_left_alone(house: House, sweep: Sweep) -> None:
     job_id = await house.write()
-    listed = "listed-but-not-written"
-    await house.index.add(listed, await house.index.now())
     await turn(house, sweep)
     assert not await queued(house, job_id)
-    assert await opened(house) == {job_id, listed}
 
 
 async def test_a_job_whose_queue_entry_lost_its_call_gets_it_back(house: House, sweep: Sweep) -> None:
@@ -139,7 +132,7 @@ async def test_a_begun_job_that_is_to_end_and_fell_out_of_the_queue_is_enqueued_
 @pytest.mark.parametrize("enqueued", [True, False])
 async def test_an_ended_job_leaves_the_open_jobs_and_the_queue(house: House, sweep: Sweep, enqueued: bool) -> None:
     job_id = await house.submit() if enqueued else await house.write()
-    await house.log.cancel(job_id, "client", 0)
+    await house.log.cancel(job_id, "client")
     await turn(house, sweep)
     assert await house.is_closed(job_id)
     assert await house.index.knows(job_id)
@@ -151,27 +144,6 @@ async def test_a_job_that_has_expired_leaves_the_open_jobs(house: House, sweep: 
     await turn(house, sweep)
     assert await opened(house) == set()
     assert not await queued(house, job_id)
-
-
-async def test_a_submit_that_is_repeated_while_the_sweep_looks_is_not_forgotten(
-    house: House, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The sweep has seen that the job is missing; its client comes back and writes it before that is acted upon."""
-    job_id = await house.write(age=60)
-    await house.redis.delete(*house.keys.of_job(job_id))
-    look = house.log.standings
-
-    async def standings(job_ids: Sequence[str]) -> list[Standing | None]:
-        found = await look(job_ids)
-        if found == [None]:
-            now = await house.index.now()
-            await house.index.add(job_id, now)
-            await house.log.submit(Submission(job_id, "demo", b"{}", b"{}", "digest", now))
-        return found
-
-    monkeypatch.setattr(house.log, "standings", standings)
-    await turn(house, sweep)
-    assert await opened(house) == {job_id}
 
 
 async def test_a_waiting_job_does_not_expire_while_it_waits(house: House, sweep: Sweep) -> None:
@@ -219,9 +191,9 @@ async def test_a_flag_that_was_set_by_hand_for_no_job_does_not_stay_for_ever(
     house: House, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For a job that has ended, or expired, or never was; among more keys than one look goes through."""
-    monkeypatch.setattr("readalong.log._LOOKED_AT", 10)
+    monkeypatch.setattr("readalong.index._SCANNED", 10)
     ended, running = await house.submit(), await house.submit()
-    await house.log.cancel(ended, "client", 0)
+    await house.log.cancel(ended, "client")
     await house.log.claim(running, b"{}", "token")
     names = [house.keys.cancel(job_id) for job_id in (ended, running, "no-such-job-0123456789")]
     others = [f"readalong:job:{number}:cancelled" for number in range(100)]
@@ -241,7 +213,7 @@ async def test_a_flag_that_was_set_by_hand_for_no_job_does_not_stay_for_ever(
 
 async def test_the_list_forgets_jobs_past_their_retention(house: House, settings: Settings) -> None:
     age = settings.retention + settings.job_ttl + 60
-    old, alive, young = await house.write(age=age), await house.write(age=age), await house.write(age=60)
+    old, alive, young = await house.submit(age=age), await house.submit(age=age), await house.submit(age=60)
     for job_id in (old, young):
         await house.log.erase(job_id)
     await turn(house, made(house, settings))
@@ -300,6 +272,7 @@ async def test_a_job_whose_keys_somebody_broke_does_not_keep_the_others_from_bei
 ) -> None:
     """And is mended with them when its keys are."""
     jobs = [await house.write(age=60) for _ in range(3)]
+    await house.index.refile(*jobs)
     broken = jobs.pop(place)
     name = house.keys.events(broken) if how == "events" else house.keys.job(broken)
     whole = await house.redis.dump(name)

@@ -57,7 +57,7 @@ async def test_a_worker_that_was_paused_between_take_and_claim_does_not_fence_ou
     house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A claim would be the next attempt: a second generation, and a lost worker where none was lost."""
-    settings = settings_for(str(house.settings.redis_url), lease=1.5)
+    settings = settings_for(str(house.settings.redis_url), lease=3)
     gone_on = asyncio.Event()
     async with demo_at(monkeypatch) as demo:
         async with working(settings, "paused") as one:
@@ -77,7 +77,7 @@ async def test_a_worker_that_was_paused_between_take_and_claim_does_not_fence_ou
                 gone_on.set()
                 await until(lambda: "its lease was lost before it was claimed" in caplog.text, "the worker to notice")
                 await house.has(job_id, "content", 30)
-                await house.log.cancel(job_id, "test", 0)
+                await house.log.cancel(job_id, "test")
                 events = await house.ended(job_id)
         assert (events[-1].type, types(events).count("restarted")) == ("cancelled", 0)
         assert len(await demo.bodies()) == 1

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from readalong.events import Event
+from readalong.queue import Queue
 from readalong.settings import Settings
 from tests.readalong.helpers import command, types
 from tests.worker.helpers import House, demo_at, settings_for, text_of, working
@@ -80,11 +81,11 @@ async def test_a_job_whose_deadline_passes_while_it_waits_for_a_slot_calls_no_mo
     async with demo_at(monkeypatch) as demo, working(full):
         runs = await house.submit("demo-hang")
         await demo.streaming()
-        waits = await write(house, "demo", left=0.3)
+        waits = await write(house, "demo", left=1)
         await house.queue.enqueue(waits, 0)
         events = await house.ended(waits)
         assert (types(events), failure(events)[1]) == (["queued", "failed"], "deadline_exceeded")
-        await house.log.cancel(runs, "test", 0)
+        await house.log.cancel(runs, "test")
         assert (await house.ended(runs))[-1].type == "cancelled"
         assert len(await demo.bodies()) == 1
 
@@ -98,7 +99,7 @@ async def test_a_begun_job_that_waits_for_a_slot_ends_at_its_deadline_or_its_can
     job_id = await write(house, "demo")
     await house.queue.enqueue(job_id, 0)
     if held:
-        await house.queue.take("dead", 1)
+        await Queue(house.redis, settings_for(str(house.settings.redis_url), lease=0.5)).take("dead", 1)
     await lose(house, job_id)
     full = settings_for(str(house.settings.redis_url), max_jobs=1, sweep=0.05, drain_timeout=20)
     if not held:
@@ -118,7 +119,7 @@ async def test_a_begun_job_that_waits_for_a_slot_ends_at_its_deadline_or_its_can
             assert failure(events) == ("failed", "deadline_exceeded")
         assert list(one.runs) == [runs]
         assert (await house.record(runs)).attempt == 1
-        await house.log.cancel(runs, "test", 0)
+        await house.log.cancel(runs, "test")
         assert (await house.ended(runs))[-1].type == "cancelled"
         assert len(await demo.bodies()) == 1
 

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from readalong.log import Claim
+from readalong.queue import Queue
 from readalong.settings import Settings
 from tests.readalong.helpers import command, types
 from tests.support.waiting import until
@@ -51,14 +52,12 @@ async def test_more_jobs_than_slots_wait_in_order_and_all_finish(
 async def test_a_job_starts_at_once_on_an_idle_worker(
     house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Were it not woken, it would wait for the poll."""
-    slow = settings.model_copy(update={"poll": 3})
+    """Were it not woken, it would wait for the poll, which is longer than this test waits."""
+    slow = settings.model_copy(update={"poll": 3600})
     async with demo_at(monkeypatch), working(slow):
-        waits = []
         for _ in range(5):
             job_id = await house.submit("demo-fast", demo={"tokens": 1})
-            waits.append((await house.ended(job_id))[-1].fields()["metrics"]["queue_seconds"])
-    assert sorted(waits)[2] < 0.5
+            assert (await house.ended(job_id))[-1].type == "done"
 
 
 async def test_two_workers_share_the_queue_and_each_job_runs_once(
@@ -142,7 +141,8 @@ async def test_a_stopping_worker_hands_its_jobs_over_at_once(
     async with working(long, "w2"):
         events = await house.ended(job_id)
     (restarted,) = [event.fields() for event in events if event.type == "restarted"]
-    assert restarted == {"attempt": 2, "reason": "worker_stopped", "worker": {"id": "w2", "host": "h", "pid": 1}}
+    assert (restarted["attempt"], restarted["reason"]) == (2, "worker_stopped")
+    assert restarted["worker"] == {"id": "w2", "host": "h", "pid": 1}
     assert (await lost_count(house, job_id), events[-1].type) == (b"0", "done")
     assert text_of(events) == events[-1].fields()["content"]
     assert (await house.record(job_id)).attempt == 2
@@ -194,7 +194,7 @@ async def test_a_job_whose_worker_died_is_finished_by_another(
     house: House, shorter: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = await house.submit(rate=1000, demo={"tokens": 20})
-    await house.queue.take("dead", 1)
+    await Queue(house.redis, shorter).take("dead", 1)
     claim = await house.log.claim(job_id, b'{"id":"dead"}', "token")
     await house.log.append(job_id, claim.attempt, 3, [("content", b'{"content":"void"}')])
     async with demo_at(monkeypatch), working(shorter):
@@ -226,7 +226,7 @@ async def test_a_job_whose_attempts_are_used_up_fails_with_what_the_last_one_sai
 async def test_a_job_that_takes_too_long_fails_whatever_its_model_does(
     house: House, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
-    settings = settings_for(str(house.settings.redis_url), job_timeout=0.4, first_token_timeout=0, gap_timeout=0)
+    settings = settings_for(str(house.settings.redis_url), job_timeout=1, first_token_timeout=0, gap_timeout=0)
     async with demo_at(monkeypatch) as demo, working(settings):
         events = await house.ended(await house.submit(model, rate=300))
         end = events[-1].fields()
@@ -255,7 +255,7 @@ async def test_a_worker_gives_a_sign_of_life_and_takes_it_back_when_it_ends(
             server = await house.redis.info("server")
             shown = {"id": "w1", "host": "h", "pid": 1, "running": [], "connected_to": server["run_id"]}
             assert {**await details(), "running": []} == shown
-            assert 0 < await house.redis.pttl(house.keys.worker("w1")) <= 1000
+            assert 0 < await house.redis.pttl(house.keys.worker("w1")) <= 1000 * settings.lease
         assert (await alive(), await details()) == (0, {})
 
 
@@ -276,9 +276,10 @@ async def test_nothing_in_redis_is_pickled_and_every_key_that_is_not_an_index_ex
         indexes = {house.keys.queue, house.keys.leases, house.keys.jobs, house.keys.open}
         keys = {key.decode() for key in await house.redis.keys("*")}
         assert indexes < keys
+        indexes |= set(house.keys.by_state)
         for key in keys:
             # How a pickle begins; the last bytes are a checksum, which may be any.
             assert b"\x80\x04" not in (await house.redis.dump(key) or b"")[:-10]
             assert (await house.redis.pttl(key) > 0) is (key not in indexes), key
-        await house.log.cancel(running, "test", 0)
+        await house.log.cancel(running, "test")
         await house.ended(running)

@@ -9,6 +9,7 @@ and knows docs/protocol.md and docs/redis.md only.
 - `log`      a job's log, decompacted
 - `jobs`     accepted jobs end once, attempts rise, keys have a time to live
 - `watches`  clients saw the log
+- `forgotten` where Redis forgot, each saw one attempt at a time
 - `chats`    so did those of /chat/stream, in its form
 - `texts`    the log says what the model sent
 - `bill`     one job a submit, no end without a reason

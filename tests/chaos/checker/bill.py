@@ -34,13 +34,14 @@ def _two_jobs(history: History) -> Iterator[Violation]:
     """One job for each tag and for each key, whether a reply named it or Redis has it."""
     jobs_of: dict[str, dict[str, Line]] = defaultdict(dict)
     for line in history.submits:
-        if line.record["job"] is not None:
+        # Of one that was accepted while Redis lost what it was told the key may be lost, and not the job.
+        if line.record["job"] is not None and not history.lost(line.record["job"]):
             for name in (f"tag {line.record['tag']}", f"key {line.record['key']}"):
                 jobs_of[name].setdefault(line.record["job"], line)
     for job in history.jobs.values():
         if job.tag is None:
             yield Violation(Rule.BILL, job.id, "nobody submitted it", (job.line(),))
-        else:
+        elif not history.lost(job.id):
             jobs_of[f"tag {job.tag}"].setdefault(job.id, job.line())
     told: set[frozenset[str]] = set()
     for name, found in jobs_of.items():
@@ -54,6 +55,8 @@ def _calls(history: History) -> Iterator[Violation]:
     each = 1 + int(history.run.get("model_retries", 2)) + ceil(4 * float(history.run.get("model_patience", 0)))
     # Nobody knows how many attempts those had.
     erased = {line.record["tag"] for job_id, line in history.accepted.items() if history.erased(job_id)}
+    erased |= {line.record["tag"] for line in history.submits if history.may_lose(line.t)}
+    erased |= {job.tag for job in history.jobs.values() if job.tag is not None and history.forgot(job)}
     jobs_of: dict[str, list[Job]] = defaultdict(list)
     for job in history.jobs.values():
         jobs_of[job.tag or ""].append(job)
@@ -82,7 +85,9 @@ def _failed(history: History, excuses: Excuses, job: Job) -> Violation | None:
 
 
 def _cancelled(history: History, excuses: Excuses, job: Job) -> Violation | None:
-    if asked(history, job) or excuses.orphaned(job):
+    # An erase begins with a cancel; Redis may have kept that and lost the rest.
+    half_erased = any(history.may_lose(line.t) for line in history.erases_of.get(job.id, ()))
+    if asked(history, job) or half_erased or excuses.orphaned(job):
         return None
     return Violation(Rule.CANCELLED, job.id, "nobody cancelled it", (job.line(), job.line(job.ends[0].place)))
 
@@ -93,7 +98,7 @@ def _cancel_lost(history: History, excuses: Excuses, job: Job) -> Violation | No
         return None
     for line in asked(history, job):
         heard = line.record["status"] == 202 and line.t is not None
-        if heard and job.ended > excuses.heed_by(line.t or 0.0):
+        if heard and not history.may_lose(line.t) and job.ended > excuses.heed_by(line.t or 0.0):
             says = f"it was cancelled, and ended {job.hash['status']}"
             return Violation(Rule.CANCEL_LOST, job.id, says, (line, job.line()))
     return None

@@ -14,7 +14,7 @@ def check_calls(history: History, excuses: Excuses) -> Iterator[Violation]:
     jobs = {job.tag: job for job in history.jobs.values() if job.tag is not None}
     for tag, calls in history.calls_of.items():
         job = jobs.get(tag)
-        attempts = [] if job is None else attempts_of(job, calls)
+        attempts = [] if job is None or history.forgot(job) else attempts_of(job, calls)
         for call in calls:
             if call.refused:
                 continue

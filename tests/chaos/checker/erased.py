@@ -22,21 +22,23 @@ _BY_ONE_COMMAND: Final = re.compile(r"arq:retry:(\S+)|readalong:idempotency:\w+:
 def check_erased(history: History, excuses: Excuses) -> Iterator[Violation]:
     accepted = history.accepted
     for job_id, lines in history.erases_of.items():
-        yield from _answers(job_id, lines)
+        yield from _answers(history, job_id, lines)
         over = next((line for line in lines if line.record["status"] in {204, *GONE}), None)
         if over is not None:
+            if job_id in history.jobs and history.may_lose(over.t):
+                continue  # Redis forgot the erase
             if job_id in history.jobs:
                 says = "it was erased, and Redis has it still"
                 yield Violation(Rule.LEAK, job_id, says, (over, history.jobs[job_id].line()))
             elif job_id in accepted:
                 yield from _calls(history, excuses, accepted[job_id], over)
     for client in history.clients.values():
-        if history.erased(client.job):
+        if history.erased(client.job) or (client.job not in history.jobs and history.lost(client.job)):
             fault = _client(client) or left_alone(client)
             if fault is not None:
                 yield fault
     for trace in history.after.get("traces", ()):
-        if not _came_late(history, trace):
+        if not (_came_late(history, trace) or _came_back(history, trace)):
             yield Violation(Rule.LEAK, None, f"left of an erased job: {trace}", ())
 
 
@@ -55,12 +57,21 @@ def _came_late(history: History, trace: str) -> bool:
     )
 
 
-def _answers(job_id: str, lines: list[Line]) -> Iterator[Violation]:
+def _came_back(history: History, trace: str) -> bool:
+    """Whether it is of a job whose erase Redis forgot."""
+    return any(
+        job_id in trace and any(history.may_lose(line.t) for line in lines)
+        for job_id, lines in history.erases_of.items()
+    )
+
+
+def _answers(history: History, job_id: str, lines: list[Line]) -> Iterator[Violation]:
     """It is there for the first who asks; a request without a word may have erased it."""
     unclear = False
     for line in lines:
         status = line.record["status"]
-        if status not in {204, 503, None} and not (unclear and status in GONE):
+        there = not unclear and not history.lost(job_id)
+        if status not in {204, 503, None} and not (status in GONE and not there):
             yield Violation(Rule.ANSWER, job_id, f"an erase was answered {status}", (line,))
         unclear = unclear or status in {503, None}
 
@@ -88,7 +99,7 @@ def _client(client: Client) -> Violation | None:
                 return Violation(
                     Rule.SECOND_END, client.job, f"watch {watch.name}: event {seen.id} after the end", lines
                 )
-            if seen.id <= position:
+            if seen.id <= position and not seen.log_lost:
                 says = f"watch {watch.name}: event {seen.id} came again, after position {position}"
                 return Violation(Rule.REPEAT, client.job, says, lines)
             position, ended = seen.id, seen.type in TERMINAL

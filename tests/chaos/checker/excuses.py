@@ -129,7 +129,9 @@ class Excuses:
         """Its attempts are used up, and its workers or their way to Redis were hit."""
         lost = 1 + sum(event.fields.get("reason") in _COUNTED for event in job.begun)
         policy = job.terms.get("on_worker_lost") or job.hash.get("on_worker_lost", "retry")
-        used_up = policy == "fail" or lost >= int(self._history.run["max_attempts"])
+        # Redis may have forgotten some of them in the log, and still count them, or the other way round.
+        forgot = self._history.forgot(job)
+        used_up = policy == "fail" or forgot or lost >= int(self._history.run["max_attempts"])
         return used_up and any(_of_redis(line) or _costs_a_lease(line) for line in faults)
 
     def _redis_outage(self, job: Job, faults: list[Line]) -> bool:

@@ -8,6 +8,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +17,8 @@ from tests.chaos.checker.report import Line
 
 #: The last data of an answer to `POST /chat/stream`.
 DONE: Final = "[DONE]"
+#: Seconds that a client waits for a reply: what it is told of may have been written so much sooner.
+_REPLY: Final = 10.0
 _AFTER: Final = {"queue", "in_progress", "open", "channels", "connections", "hubs", "processes", "before"}
 
 
@@ -30,9 +33,17 @@ class Seen(NamedTuple):
     id: int
     type: str
     data: str
+    #: The epoch that its id names.
+    epoch: str = ""
+
+    @property
+    def log_lost(self) -> bool:
+        """Whether it says that Redis has lost what was seen."""
+        return self.type == "restarted" and json.loads(self.data).get("reason") == "log_lost"
 
     def line(self, watch: str) -> Line:
-        shown = {"kind": "event", "watch": watch, "id": self.id, "type": self.type, "data": self.data}
+        named = {"epoch": self.epoch} if self.epoch else {}
+        shown = {"kind": "event", "watch": watch, "id": self.id, **named, "type": self.type, "data": self.data}
         return Line("clients.jsonl", self.t, shown)
 
 
@@ -52,6 +63,11 @@ class Watch:
     @property
     def chat(self) -> bool:
         return self.open.record.get("form") == "chat"
+
+    @property
+    def epoch(self) -> str:
+        """The epoch of its first position."""
+        return str(self.open.record.get("epoch", ""))
 
     @property
     def ended(self) -> bool:
@@ -165,6 +181,8 @@ class History:
     calls: dict[str, Call] = field(default_factory=dict)
     faults: list[Line] = field(default_factory=list)
     lags: list[Line] = field(default_factory=list)
+    #: When Redis was told what it then forgot: from when and until when.
+    losses: list[tuple[float, float]] = field(default_factory=list)
     jobs: dict[str, Job] = field(default_factory=dict)
     after: dict[str, Any] = field(default_factory=dict)
     calls_of: dict[str, list[Call]] = field(default_factory=lambda: defaultdict(list))
@@ -178,6 +196,20 @@ class History:
             if line.record["job"] is not None:
                 found.setdefault(line.record["job"], line)
         return found
+
+    def may_lose(self, t: float | None) -> bool:
+        """Whether Redis may have lost by design what it was told shortly before a client's line of this time."""
+        return any(since <= (t or 0.0) <= until + _REPLY for since, until in self.losses)
+
+    def forgot(self, job: Job) -> bool:
+        """Whether Redis may have lost something of this job."""
+        end = inf if job.ended is None else job.ended
+        return any(since <= end and until + _REPLY >= job.created for since, until in self.losses)
+
+    def lost(self, job_id: str) -> bool:
+        """Whether Redis may have lost the job altogether: it was accepted while what it is told was lost."""
+        replies = [line for line in self.submits if line.record["job"] == job_id]
+        return bool(replies) and all(self.may_lose(line.t) for line in replies)
 
     def erased(self, job_id: str) -> bool:
         """Whether somebody asked to erase it, and Redis does not know it."""
@@ -206,6 +238,11 @@ def read(directory: Path) -> History:
             # One that is written at its begin and again when it was over: the last word counts.
             faults[line.t, line.record["kind"], line.record.get("target")] = line
     history.faults = list(faults.values())
+    history.losses = [
+        (float(line.record["since"]), float(line.record["until"] or inf))
+        for line in history.faults
+        if "since" in line.record
+    ]
     history.after = json.loads((directory / "after.json").read_text("utf-8"))
     if missing := _AFTER - history.after.keys():
         raise BadHistory(f"after.json: {sorted(missing)} missing")
@@ -231,7 +268,8 @@ def _add_client_line(history: History, line: Line) -> None:
         match record["kind"]:
             case "event":
                 data = sys.intern(record["data"])  # many clients read the same
-                seen = Seen(record["t"], record["id"], sys.intern(record["type"]), data)
+                kind, epoch = sys.intern(record["type"]), sys.intern(record.get("epoch", ""))
+                seen = Seen(record["t"], record["id"], kind, data, epoch)
                 history.watches[record["watch"]].events.append(seen)
             case "said":
                 history.watches[record["watch"]].said.append(line)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.chaos.checker.history import History, Job
-from tests.chaos.checker.log import TERMINAL
+from tests.chaos.checker.log import TERMINAL, VOIDS
 from tests.chaos.checker.report import Rule, Violation
 
 
 def check_jobs(history: History) -> Iterator[Violation]:
     for job_id, accepted in history.accepted.items():
-        if job_id not in history.jobs and not history.erased(job_id):
+        if job_id not in history.jobs and not (history.erased(job_id) or history.lost(job_id)):
             yield Violation(Rule.LOST_JOB, job_id, "it was accepted, and Redis does not know it", (accepted,))
     for job in history.jobs.values():
-        fault = _log(job) or _end(job) or _attempts(job)
+        fault = _log(job) or _end(job) or (_rising(job) if history.forgot(job) else _attempts(job))
         if fault is not None:
             accepted_by = history.accepted.get(job.id)
             lines = fault.lines if accepted_by is None else (accepted_by, *fault.lines)
@@ -84,6 +84,19 @@ def _attempts(job: Job) -> Violation | None:
     if int(job.hash["attempt"]) < attempt:
         says = f"its log has {attempt} attempts, its hash {job.hash['attempt']}"
         return Violation(Rule.ATTEMPTS, job.id, says, (job.line(), job.line(job.begun[-1].place)))
+    return None
+
+
+def _rising(job: Job) -> Violation | None:
+    """Redis forgot some of the attempts: the numbers of the others rise, and before them nothing is said."""
+    attempt = 0
+    for event in job.log:
+        void = attempt == 0 and event.type == "content" and event.fields["content"] != ""
+        if void or (event.type in VOIDS and event.fields["attempt"] <= attempt):
+            says = f"event {event.id}, {event.type}, cannot come in attempt {attempt}"
+            return Violation(Rule.ATTEMPTS, job.id, says, (job.line(*_around(job, event.place)),))
+        if event.type in VOIDS:
+            attempt = event.fields["attempt"]
     return None
 
 

@@ -72,6 +72,17 @@ def decompact(entries: Sequence[Entry]) -> list[Event]:
     return events
 
 
+def epochs_of(log: Sequence[Event]) -> list[str]:
+    """The epoch of each event: the first event of each names it."""
+    found: list[str] = []
+    epoch = ""
+    for event in log:
+        if event.type in VOIDS or (event.type in TERMINAL and '"epoch":' in event.data):
+            epoch = event.fields.get("epoch", epoch if event.type in TERMINAL else "")
+        found.append(epoch)
+    return found
+
+
 def joined(events: Sequence[Event]) -> dict[str, Any] | None:
     """What one event that covers these must say, parsed; None if no event may cover them."""
     said = [event.fields for event in events]

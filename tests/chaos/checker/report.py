@@ -28,6 +28,7 @@ class Rule(StrEnum):
     BYTES = "bytes"
     MERGED = "merged"
     LOG_FORM = "log-form"
+    MIXED = "mixed"
     GAVE_UP = "gave-up"
     ANSWER = "answer"
     # 3. The text is what the model sent in that attempt.

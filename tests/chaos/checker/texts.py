@@ -31,14 +31,15 @@ def check_texts(history: History) -> Iterator[Violation]:
         calls = history.calls_of[job.tag or ""]
         # The text of a call that is still open is not known; that it is open is a violation of its own.
         if job.tag is not None and sound(job) and not any(call.closed is None for call in calls if not call.refused):
-            attempts = attempts_of(job, calls)
+            attempts = attempts_of(job, calls, in_order=not history.forgot(job))
             fault = _not_the_models(history, job, calls, attempts) or _not_the_end(job, attempts)
             if fault is not None:
                 yield fault
 
 
-def attempts_of(job: Job, calls: Sequence[Call]) -> list[Attempt]:
-    """The attempts in order, each with its call: the first after that of the attempt before which sent its text."""
+def attempts_of(job: Job, calls: Sequence[Call], *, in_order: bool = True) -> list[Attempt]:
+    """The attempts in order, each with its call: the first after that of the attempt before which sent its text. Where
+    Redis forgot a claim, `in_order` is false: it may come after another one."""
     attempts: list[Attempt] = []
     for event in job.log:
         if event.type in VOIDS:
@@ -57,7 +58,7 @@ def attempts_of(job: Job, calls: Sequence[Call]) -> list[Attempt]:
         for place in range(free, len(calls)):
             call = calls[place]
             if (call.text == text and call.state == "finished") if whole else call.text.startswith(text):
-                attempt.call, free = call, place + 1
+                attempt.call, free = call, place + 1 if in_order else 0
                 break
     return attempts
 

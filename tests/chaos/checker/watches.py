@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tests.chaos.checker.chats import check_chat
-from tests.chaos.checker.history import Client, History, Job, Seen, Watch
+from tests.chaos.checker.forgotten import check_forgotten
+from tests.chaos.checker.history import Call, Client, History, Job, Seen, Watch
 from tests.chaos.checker.jobs import sound
-from tests.chaos.checker.log import TERMINAL, Event, joined
+from tests.chaos.checker.log import TERMINAL, Event, epochs_of, joined
 from tests.chaos.checker.report import Line, Rule, Violation
 
 #: What a client may be told; None: nothing at all. Anything else is an answer to a fault that it did not make.
@@ -30,7 +31,8 @@ def check_watches(history: History) -> Iterator[Violation]:
     for client in history.clients.values():
         # What is wrong with the log itself is told once, and not again for each who read it.
         if (job := logs.get(client.job)) is not None:
-            faults = list(_client(client, job))
+            check = check_forgotten if history.forgot(job) else _client
+            faults = list(check(client, job, history.calls_of[job.tag or ""]))
             yield from faults
             if not faults and (fault := left_alone(client)) is not None:
                 yield fault
@@ -54,11 +56,12 @@ def _answers(history: History) -> Iterator[Violation]:
 
 
 def _gone(history: History, line: Line) -> bool:
-    """Whether it says that there is no such job, and somebody had asked to erase it."""
-    return line.record["status"] in GONE and history.asked_to_erase(line.record["job"], line.t)
+    """Whether it says that there is no such job, and it was to be erased, or Redis may have lost it."""
+    gone = history.asked_to_erase(line.record["job"], line.t) or history.lost(line.record["job"])
+    return line.record["status"] in GONE and gone
 
 
-def _client(client: Client, job: Job) -> Iterator[Violation]:
+def _client(client: Client, job: Job, _: Sequence[Call]) -> Iterator[Violation]:
     """Its connections one by one, and that each goes on where the one before ended, or earlier."""
     position, last = client.after, client.begin
     for watch in client.watches:
@@ -116,6 +119,7 @@ def _refused(watch: Watch, job: Job) -> Violation | None:
 def _watch(watch: Watch, job: Job) -> Violation | None:
     """What is wrong first with what one connection said; what follows it may be wrong for that alone."""
     position = watch.after
+    epochs = epochs_of(job.log)
     for place, seen in enumerate(watch.events):
         wrong = _next(watch, place, position, job.log)
         if wrong is not None:
@@ -127,6 +131,9 @@ def _watch(watch: Watch, job: Job) -> Violation | None:
                 held = [event.place for event in job.log[position : seen.id]]
                 lines.append(job.line(*sorted({*held[:1], *held[-1:]})) if held else job.line(job.log[-1].place))
             return Violation(rule, job.id, f"watch {watch.name}: {says}", tuple(lines))
+        if seen.epoch != epochs[seen.id - 1]:
+            says = f"watch {watch.name}: event {seen.id} names the epoch {seen.epoch}, not {epochs[seen.id - 1]}"
+            return Violation(Rule.BYTES, job.id, says, (seen.line(watch.name), job.line(job.log[seen.id - 1].place)))
         position = seen.id
     if watch.how == "end" and not watch.ended:
         last = [seen.line(watch.name) for seen in watch.events[-1:]] or [watch.open]

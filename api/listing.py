@@ -1,0 +1,91 @@
+"""A page of the list of jobs, at the same price whatever the list's length."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from api.services import Services
+from readalong.errors import InvalidRequest
+from readalong.index import Cursor
+from readalong.keys import is_job_id
+from readalong.record import Record
+from readalong.states import Status
+
+#: Jobs that one page looks at: it shows fewer than were asked for if so many are others than asked for, or gone.
+_MOST: Final = 1000
+#: Jobs of one look, if the page is not full after the first.
+_MORE: Final = 200
+#: The end of the year 9999, in milliseconds.
+_LATEST: Final = 253_402_300_799_999
+
+
+class Page(NamedTuple):
+    """`next`: how far it came; None at the end."""
+
+    records: list[Record]
+    next: Cursor | None
+
+
+async def listing(
+    services: Services,
+    before: Cursor | None,
+    limit: int,
+    *,
+    state: Status | None,
+    model: str | None,
+    since: int | None,
+    until: int | None,
+) -> Page:
+    """Up to `limit` jobs older than `before`, newest first, of this state and this model, created at `since` or later
+    and before `until`. What a job's hash does not confirm is left out. Raises StoreUnavailable."""
+    found: list[Record] = []
+    cursor = before
+    seen = 0
+    count = limit
+    while len(found) < limit and seen < _MOST:
+        page = await services.index.page(
+            cursor,
+            count,
+            state=state,
+            model=model,
+            since=since or 0,
+            until=_LATEST if until is None else until,
+        )
+        for at, record in zip(page, await services.log.records([at.job_id for at in page]), strict=True):
+            if len(found) == limit:
+                return Page(found, cursor)
+            cursor = at
+            if record is not None and state in (None, record.status) and model in (None, record.model):
+                found.append(record)
+        if len(page) < count:
+            return Page(found, None)
+        seen += count
+        count = _MORE
+    return Page(found, cursor)
+
+
+def parse_cursor(text: str) -> Cursor:
+    """From the text of one. Raises InvalidRequest."""
+    created_at, _, job_id = text.partition(":")
+    if not (created_at.isascii() and created_at.isdigit() and len(created_at) < 16 and is_job_id(job_id)):
+        raise InvalidRequest("before must come from `next`.", code="invalid_cursor", field="before")
+    return Cursor(int(created_at), job_id)
+
+
+def parse_time(text: str, field: str) -> int:
+    """Milliseconds since the epoch, from these or from RFC 3339. Raises InvalidRequest."""
+    if text.isascii() and text.isdigit() and len(text) < 16:
+        return min(int(text), _LATEST)
+    try:
+        # A plus that was not escaped has come as a blank.
+        time = datetime.fromisoformat(text.replace(" ", "+"))
+        if time.tzinfo is None:
+            raise ValueError("no time zone")
+        return max(0, round(time.timestamp() * 1000))
+    except (ValueError, OverflowError):
+        raise InvalidRequest(
+            f"{field} must be RFC 3339 with a time zone, or milliseconds since the epoch.",
+            code="invalid_parameter",
+            field=field,
+        ) from None

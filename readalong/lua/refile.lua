@@ -1,0 +1,62 @@
+-- Puts jobs where their hashes say: among all, those that have not ended, those of their state, those of their model.
+-- KEYS[1] jobs, KEYS[2] open, KEYS[3] watched, KEYS[4..8] the sets of the states, KEYS[9..] job hashes.
+-- ARGV[1] what names of models' sets begin with, ARGV[2] a model's set's time to live (ms), ARGV[3] ms that a job may go
+-- without a watcher, ARGV[4] time to live of the watched jobs' set (ms), ARGV[5..] ids.
+-- Returns those that have not ended and were in no list of such, each with its time of creation (ms).
+local STATES = { queued = 4, running = 5, done = 6, failed = 7, cancelled = 8 }
+
+local strays = {}
+
+local function is_at(set, id, at)
+  -- Not a number where somebody has put another type.
+  return tonumber(redis.call('ZSCORE', set, id)) == at
+end
+
+local function refile(id, status, at, model, grace)
+  local mine, ended = STATES[status], status ~= 'queued' and status ~= 'running'
+  if not is_at(KEYS[1], id, at) then redis.call('ZADD', KEYS[1], ms(at), id) end
+  if not is_at(KEYS[mine], id, at) then
+    for place = 4, 8 do
+      if place ~= mine then redis.call('ZREM', KEYS[place], id) end
+    end
+    redis.call('ZADD', KEYS[mine], ms(at), id)
+  end
+  if ended then
+    redis.call('ZREM', KEYS[2], id)
+  elseif not is_at(KEYS[2], id, at) and redis.call('ZADD', KEYS[2], ms(at), id) == 1 then
+    strays[#strays + 1] = id
+    strays[#strays + 1] = ms(at)
+    if grace then
+      redis.call('ZADD', KEYS[3], 'NX', ms(now_ms() + ARGV[3] + grace), id)
+      redis.call('PEXPIRE', KEYS[3], ARGV[4])
+    end
+  end
+  local set = ARGV[1] .. redis.sha1hex(model)
+  local there = redis.pcall('ZSCORE', set, id)
+  if type(there) == 'table' then
+    redis.call('DEL', set)
+    there = false
+  end
+  if tonumber(there) ~= at then
+    redis.call('ZADD', set, ms(at), id)
+    redis.call('PEXPIRE', set, ARGV[2])
+  end
+end
+
+for i = 5, #ARGV do
+  local id = ARGV[i]
+  local fields = redis.pcall('HMGET', KEYS[i + 4], 'status', 'created_at', 'model', 'cancel_on_disconnect',
+    'disconnect_grace')
+  -- A broken hash hurts its own job alone: that one stays where it is.
+  if not fields.err then
+    local at = math.floor(tonumber(fields[2]) or -1)
+    if not fields[1] then
+      -- Expired, or erased. The list goes on naming it for a while.
+      for place = 2, 8 do redis.call('ZREM', KEYS[place], id) end
+    elseif STATES[fields[1]] and at >= 0 and at <= 2 ^ 53 then
+      local grace = math.min(math.max(tonumber(fields[5] or '') or 0, 0), 86400000)
+      refile(id, fields[1], at, fields[3] or '', fields[4] == '1' and grace)
+    end
+  end
+end
+return strays

@@ -1,0 +1,68 @@
+"""A job that is about to be written."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import orjson
+
+from readalong.events import SCHEMA
+from readalong.record import Record, parse
+from readalong.scripts import Argument
+from readalong.terms import Terms
+
+
+class Submission(NamedTuple):
+    """What a new job holds. `request` and `metadata` are JSON."""
+
+    job_id: str
+    model: str
+    request: bytes
+    metadata: bytes
+    body_digest: str
+    #: Milliseconds since the epoch; 0: Redis' own time at its writing.
+    created_at: int = 0
+    #: The `key_digest` of its Idempotency-Key, if it came with one.
+    key_digest: str = ""
+    terms: Terms = Terms()
+
+    @property
+    def deadline_ms(self) -> int:
+        """Milliseconds from its creation to its deadline; 0: none."""
+        return int(self.terms.deadline * 1000)
+
+    def fields(self) -> dict[str, Argument]:
+        """What of its hash is known before it is written."""
+        return {
+            "schema": SCHEMA,
+            "id": self.job_id,
+            "model": self.model,
+            "request": self.request,
+            "metadata": self.metadata,
+            "body_digest": self.body_digest,
+            "key_digest": self.key_digest,
+            **self.terms.fields(),
+        }
+
+    def queued(self) -> bytes:
+        """The data of its first event, up to the time of creation, which Redis adds."""
+        return orjson.dumps({"job_id": self.job_id, "model": self.model})[:-1]
+
+    def record(self, created_at: int) -> Record:
+        """The job right after its writing."""
+        known: dict[str, Argument] = {
+            **self.fields(),
+            "status": "queued",
+            "attempt": 0,
+            "last_seq": 1,
+            "created_at": created_at,
+        }
+        if self.deadline_ms:
+            known["deadline"] = created_at + self.deadline_ms
+        found = parse({name.encode(): _bytes(value) for name, value in known.items()})
+        assert found is not None
+        return found
+
+
+def _bytes(value: Argument) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()

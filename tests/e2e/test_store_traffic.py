@@ -1,0 +1,132 @@
+"""What a submit, a look, a watch, a cancel and an erase ask of Redis, in what order, and what it sends back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from arq.connections import ArqRedis
+
+from bench.harness.monitor import Monitor
+from readalong.scripts import _SCRIPTS
+from readalong.settings import Settings
+from tests.api.helpers import Player
+from tests.api.serving import Site, a_site, short_settings
+from tests.support.proxy import Proxy
+from tests.support.waiting import until
+from tests.worker.helpers import demo_at, settings_for, working
+
+BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "x"}], "model": "demo-fast"}
+
+
+@pytest.fixture
+def settings(redis_url: str) -> Settings:
+    return short_settings(redis_url)
+
+
+@pytest.mark.parametrize("cached", [(), ("submit",), ("enqueue",), ("claim", "enqueue", "take"), ("submit", "take")])
+async def test_a_job_runs_whichever_scripts_redis_has_forgotten(
+    cached: tuple[str, ...], redis_url: str, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a release that changes some of them. A worker waits, and is quicker than the API, whose way to Redis is
+    long: a job that were enqueued before it is written would be gone for it, and then be written into no list."""
+    settings = settings_for(redis_url)  # which does not sweep
+    assert settings.redis_url.port is not None
+    async with (
+        Proxy(settings.redis_url.port) as slow,
+        demo_at(monkeypatch),
+        a_site(settings_for(slow.url)) as site,
+        working(settings),
+    ):
+        assert (await site.http.post("/v1/jobs", json=BODY)).status_code == 202  # which connects
+        slow.delay = 0.03
+        for _ in range(2):
+            await until(lambda: _waits(redis), "a worker to wait")
+            await redis.script_flush()
+            for name in cached:
+                await redis.script_load(_SCRIPTS[name][0])
+            job_id = (await site.http.post("/v1/jobs", json=BODY)).json()["id"]
+            await until(lambda job_id=job_id: _is_done(site, job_id), "the job's end")  # type: ignore[misc]
+
+
+async def _waits(redis: ArqRedis) -> bool:
+    commands: list[str] = [client["cmd"] for client in await redis.client_list()]
+    return "blpop" in commands
+
+
+async def _is_done(site: Site, job_id: str) -> bool:
+    shown: dict[str, str] = (await site.http.get(f"/v1/jobs/{job_id}")).json()
+    return shown["status"] == "done"
+
+
+async def test_a_process_that_connects_loads_all_scripts(settings: Settings, redis: ArqRedis) -> None:
+    """Else its first calls, and those after a release, would each be sent twice."""
+    await redis.config_resetstat()
+    async with a_site(settings) as site:
+        assert (await site.http.post("/v1/jobs", json=BODY)).status_code == 202
+        stats = await redis.info("commandstats")
+        assert "cmdstat_eval" not in stats
+        assert all(await redis.script_exists(*(digest for _, digest in _SCRIPTS.values())))
+
+
+@asynccontextmanager
+async def counted(redis: ArqRedis) -> AsyncIterator[list[int]]:
+    """The bytes that Redis sends meanwhile, when it is over."""
+    found: list[int] = []
+    before = (await redis.info("stats"))["total_net_output_bytes"]
+    yield found
+    found.append((await redis.info("stats"))["total_net_output_bytes"] - before)
+
+
+async def test_redis_sends_a_request_to_nobody_but_who_claims_it(settings: Settings, redis: ArqRedis) -> None:
+    """A megabyte of a conversation, and a kilobyte or two for each call about it."""
+    body = {**BODY, "messages": [{"role": "user", "content": "x" * 1_000_000}]}
+    async with a_site(settings) as site:
+        await site.http.post("/v1/jobs", json=BODY)  # which connects
+        async with counted(redis) as sent:
+            key = {"Idempotency-Key": "k"}
+            answers = [await site.http.post("/v1/jobs", json=body, headers=key) for _ in range(2)]
+            path = f"/v1/jobs/{answers[0].json()['id']}"
+            assert answers[1].json()["id"] == answers[0].json()["id"]
+            await site.http.get(path)
+            async with await site.open(f"{path}/events") as stream:
+                await stream.some(1)
+            await site.http.get("/v1/jobs")
+            await site.http.post(f"{path}/cancel")
+            assert (await site.http.delete(path)).status_code == 204
+        assert sent[0] < 100_000
+
+
+async def test_a_cancel_of_a_running_job_is_one_command_and_its_answer(settings: Settings, redis: ArqRedis) -> None:
+    """It sets the flag by Redis' clock, nudges the worker, and answers the job; of a queued one two more, side by side,
+    take it out of the queue and the lists."""
+    port = settings.redis_url.port
+    assert port is not None
+    async with a_site(settings) as site:
+        player = await Player.start(site.services.log, (await site.http.post("/v1/jobs", json=BODY)).json()["id"])
+        await player.say(3)
+        waits = (await site.http.post("/v1/jobs", json=BODY)).json()["id"]
+        for job_id, commands in ((player.job_id, 1), (waits, 3)):
+            monitor = Monitor(port)
+            with monitor:
+                answer = await site.http.post(f"/v1/jobs/{job_id}/cancel")
+                await asyncio.sleep(0)
+            assert answer.json()["content"] is None
+            counts = {name: count for name, count in monitor.counts.items() if name != "publish"}  # the hub's heartbeat
+            assert counts == {"evalsha": commands}
+
+
+async def test_a_submit_is_two_commands_one_after_the_other(settings: Settings) -> None:
+    """While there is room; the first of a second also asks whether there is."""
+    port = settings.redis_url.port
+    assert port is not None
+    async with a_site(settings) as site:
+        await site.http.post("/v1/jobs", json=BODY)
+        monitor = Monitor(port)
+        with monitor:
+            await site.http.post("/v1/jobs", json=BODY)
+        counts = {name: count for name, count in monitor.counts.items() if name != "publish"}
+        assert counts in ({"evalsha": 2}, {"evalsha": 3})
