@@ -31,7 +31,7 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
     sweep finds, or that a repeat completes.
     Raises InvalidRequest, IdempotencyConflict, JobExpired, QueueFull, StoreUnavailable.
     """
-    request = check(body)
+    request = check(body, services.settings.allowed_field_names)
     job_id = new_job_id()
     digest = _digest(body)
     if key is None:

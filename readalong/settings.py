@@ -81,6 +81,12 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=33_554_432, ge=1024, description="Largest request body, in bytes; a picture of 20 MB takes 28 million."
     )
+    allowed_fields: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9_ ,-]*$",
+        description="Fields of a body that a gateway may obey (api_base, extra_headers, …) and that clients may send: "
+        "name,name.",
+    )
     max_attempts: int = Field(
         default=3, ge=1, le=100, description="Attempts of a job whose workers are lost; 1: a lost worker fails the job."
     )
@@ -101,6 +107,27 @@ class Settings(BaseSettings):
     )
     include_usage: bool = Field(
         default=True, description="Ask the model for token counts (stream_options.include_usage)."
+    )
+
+    max_answer_bytes: int = Field(
+        default=67_108_864,
+        ge=65_536,
+        description="Largest answer of a model, in bytes of its events in the log, 100 more for each; "
+        "beyond it the job fails.",
+    )
+    max_response_bytes: int = Field(
+        default=1_073_741_824,
+        ge=65_536,
+        description="Longest body of a model's answer, in bytes once decompressed, comments and all.",
+    )
+    max_extra_bytes: int = Field(
+        default=33_554_432, ge=1024, description="Bytes of an answer's fields that no event type names."
+    )
+    max_tool_calls: int = Field(default=256, ge=1, le=100_000, description="Tool calls of an answer.")
+    max_tool_call_bytes: int = Field(
+        default=33_554_432,
+        ge=1024,
+        description="Bytes of an answer's tool calls: ids, names and arguments, 100 more for each fragment.",
     )
 
     connect_timeout: PositiveSeconds = Field(default=5, description="Seconds to connect to the model.")
@@ -246,6 +273,11 @@ class Settings(BaseSettings):
     @property
     def allowed_origins(self) -> frozenset[str]:
         return _parts(self.origins)
+
+    @property
+    def allowed_field_names(self) -> frozenset[str]:
+        """Small letters, with underscores."""
+        return frozenset(name.strip().lower().replace("-", "_") for name in self.allowed_fields.split(","))
 
     @property
     def keys(self) -> Keys:

@@ -17,6 +17,7 @@ from readalong.connection import connect
 from readalong.settings import Settings
 from readalong.signals import ending_signals, ignore_reports
 from worker.model import Model
+from worker.redaction import RedactingFilter
 from worker.woken import WokenWorker
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ async def serve(settings: Settings) -> int:
     # Its own line of each job has a ● also for those that failed.
     logging.getLogger("arq.worker").setLevel(logging.WARNING)
     model = Model(settings)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(RedactingFilter(model.redactor))
     redis = connect(settings, max_connections=settings.max_jobs + 16)
     worker = WokenWorker(settings, redis, model, identity())
     main = asyncio.create_task(worker.async_run(), name="worker")
