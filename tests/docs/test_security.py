@@ -21,20 +21,24 @@ def _cells(line: str) -> list[str]:
     return [part.strip().replace("\0", "|") for part in parts]
 
 
-def _tables(text: str) -> dict[str, list[list[str]]]:
-    """The lines of each table by the heading it is under, its own head first."""
-    found: dict[str, list[list[str]]] = {}
-    heading = ""
+def _tables(text: str) -> list[tuple[str, list[list[str]]]]:
+    """The lines of each table, its own head first, with the heading that it is under."""
+    found: list[tuple[str, list[list[str]]]] = []
+    heading, before = "", ""
     for line in text.splitlines():
         if line.startswith("## "):
             heading = line.removeprefix("## ")
-        elif line.startswith("|") and not re.fullmatch(r"[|\s:-]+", line):
-            found.setdefault(heading, []).append(_cells(line))
+        elif line.startswith("|"):
+            if not before.startswith("|"):
+                found.append((heading, []))
+            if not re.fullmatch(r"[|\s:-]+", line):
+                found[-1][1].append(_cells(line))
+        before = line
     return found
 
 
 TABLES = _tables((_ROOT / "docs" / "security.md").read_text("utf-8"))
-ROWS = [pytest.param(row, id=f"{heading}: {row[0]}"[:80]) for heading, rows in TABLES.items() for row in rows[1:]]
+ROWS = [pytest.param(row, id=f"{heading}: {row[0]}"[:80]) for heading, rows in TABLES for row in rows[1:]]
 
 
 @lru_cache
@@ -72,7 +76,7 @@ def missing(row: list[str]) -> list[str]:
 
 def test_every_table_has_these_columns() -> None:
     assert TABLES
-    assert {heading: rows[0] for heading, rows in TABLES.items()} == dict.fromkeys(TABLES, _COLUMNS)
+    assert [(heading, rows[0]) for heading, rows in TABLES] == [(heading, _COLUMNS) for heading, _ in TABLES]
 
 
 @pytest.mark.parametrize("row", ROWS)
