@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 #: Bytes that the kernel keeps of a response which its client has not read; Linux takes twice as many.
 _SEND_BUFFER: Final = 131_072
+#: A name, or an address of IPv4, to listen on.
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
 class Server(uvicorn.Server):
@@ -76,6 +79,8 @@ def run(settings: Settings, *, host: str, port: int, processes: int = 1) -> int:
     Raises BadSettings if its address, or that of Redis, cannot be used.
     """
     ignore_reports()
+    if _NAME.fullmatch(host):  # clients will use the name that it was told to listen on
+        settings = settings.model_copy(update={"hosts": f"{settings.hosts},{host}"})
     connect(settings)  # to nothing yet: here it is one clear line, and not each process' traceback
     listener = listen(host, port, settings.send_timeout)
     with listener:

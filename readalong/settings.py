@@ -22,6 +22,9 @@ from readalong.keys import Keys
 #: A socket's URL with a user or a password and, as is usual, no host.
 _SOCKET_WITH_USER = re.compile(r"^(unix://[^/?#]*@)/", re.IGNORECASE)
 
+#: A name in a request's Host, or `*.` and a name for all below it.
+_HOST_NAME: Final = re.compile(r"(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
+
 RedisUrl = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["redis", "rediss", "unix"])]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -60,6 +63,11 @@ class Settings(BaseSettings):
         default="",
         pattern=r"^(?:/[A-Za-z0-9._~-]+)*/?$",
         description="Path under which a proxy shows the API, such as /chat; empty: at the root.",
+    )
+    hosts: str = Field(
+        default="",
+        description="Names under which clients reach an API: app.example,*.b.example; *: any; empty: IP addresses and "
+        "localhost alone, which are allowed always.",
     )
     origins: str = Field(
         default="",
@@ -230,6 +238,14 @@ class Settings(BaseSettings):
     def _without_slash(cls, value: str) -> str:
         return value.rstrip("/")
 
+    @field_validator("hosts", mode="after")
+    @classmethod
+    def _hosts(cls, value: str) -> str:
+        for name in _parts(value):
+            if name != "*" and not _HOST_NAME.fullmatch(name):
+                raise ValueError("must be names without scheme, port and path: app.example,*.b.example, or *")
+        return value
+
     @field_validator("origins", mode="after")
     @classmethod
     def _origins(cls, value: str) -> str:
@@ -249,6 +265,10 @@ class Settings(BaseSettings):
     def sentinel_addresses(self) -> list[tuple[str, int]]:
         """Host and port of each."""
         return _parse_addresses(self.sentinels)
+
+    @property
+    def allowed_hosts(self) -> frozenset[str]:
+        return _parts(self.hosts)
 
     @property
     def allowed_origins(self) -> frozenset[str]:

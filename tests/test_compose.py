@@ -91,6 +91,14 @@ def test_the_models_variables_are_passed_on_to_workers_alone(compose: dict[str, 
     assert "READALONG_MODEL" in passed["api"].keys() & passed["worker"].keys()
 
 
+@pytest.mark.parametrize("given", ["", "chat.example"])
+def test_the_api_answers_to_its_neighbours_name_for_it(compose: dict[str, Any], given: str) -> None:
+    """And to those that are passed on, if any."""
+    hosts = environment(compose["services"]["api"])["READALONG_HOSTS"]
+    assert hosts is not None
+    assert Settings(hosts=hosts.replace("${READALONG_HOSTS:-}", given)).allowed_hosts == {"api", given} - {""}
+
+
 def test_all_of_our_services_run_one_image(compose: dict[str, Any]) -> None:
     """API and worker of two versions would be a mix that nobody tested."""
     services = compose["services"]

@@ -37,6 +37,7 @@ def short_settings(url: str, **changes: Any) -> Settings:
         "hub_heartbeat": 5,
         "feed_linger": 0.3,
         "send_timeout": 50,
+        "hosts": "test",  # what the tests' own requests bear
         **changes,
     }
     return Settings(redis_url=AnyUrl(url), **values)
