@@ -104,6 +104,8 @@ async def a_site(settings: Settings) -> AsyncIterator[Site]:
         lifespan="on",
         log_config=None,
         access_log=False,
+        # The client keeps a connection for 5 s; a server with the same patience closes just as a request comes.
+        timeout_keep_alive=3600,
         timeout_graceful_shutdown=2,
         server_header=False,
         date_header=False,
