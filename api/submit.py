@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import orjson
 
-from api.body import unwritable
-from api.chat_request import check
+from api.body import off_loop, unwritable
+from api.chat_request import ChatRequest, check
 from api.room import Room
 from api.services import Services
 from readalong.errors import IdempotencyConflict, InvalidRequest, JobExpired, QueueFull
@@ -31,9 +31,8 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
     sweep finds, or that a repeat completes.
     Raises InvalidRequest, IdempotencyConflict, JobExpired, QueueFull, StoreUnavailable.
     """
-    request = check(body)
+    request, digest = await off_loop(len(raw), _judge, body)
     job_id = new_job_id()
-    digest = _digest(body)
     if key is None:
         await services.room.check()
     else:
@@ -72,6 +71,11 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
 async def _enqueue(services: Services, record: Record) -> None:
     watched, grace = record.cancel_on_disconnect, record.disconnect_grace
     await services.queue.enqueue(record.id, record.created_at, model=record.model, watched=watched, grace=grace)
+
+
+def _judge(body: dict[str, Any]) -> tuple[ChatRequest, str]:
+    """What was asked, and the body's digest. Raises InvalidRequest."""
+    return check(body), _digest(body)
 
 
 def _digest(body: dict[str, Any]) -> str:

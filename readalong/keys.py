@@ -59,8 +59,8 @@ class Keys:
         return f"{self.prefix}:job:{{{job_id}}}:compacted"
 
     def watchers(self, job_id: str) -> str:
-        """Sorted set with a time to live: API processes that have watchers of a job that ends when it has none, by the
-        time until which that holds, in milliseconds."""
+        """Sorted set with a time to live: visits, `<hub>:<number>`, by API processes that have watchers of a job that
+        ends when it has none, by the time until which that holds without asking, in milliseconds."""
         return f"{self.prefix}:job:{{{job_id}}}:watchers"
 
     def of_job(self, job_id: str) -> tuple[str, str, str, str]:
@@ -133,7 +133,7 @@ class Keys:
         return f"{self.prefix}:control"
 
     def heartbeat(self, process_id: str) -> str:
-        """Channel: a hub's heartbeat to itself."""
+        """Channel: a hub's heartbeat to itself. That it has a subscriber says that the hub's process lives."""
         return f"{self.prefix}:heartbeat:{process_id}"
 
     @property

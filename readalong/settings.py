@@ -122,6 +122,11 @@ class Settings(BaseSettings):
         description="Seconds that such a job goes on without a watcher; one that comes back in time keeps it. "
         "0: the job ends at once.",
     )
+    standstill: Annotated[float, Field(ge=0, le=3600)] = Field(
+        default=60,
+        description="Seconds that a process of the API which is connected and says nothing, being busy or stopped, "
+        "keeps the jobs of its watchers; 0: not longer than a dead one.",
+    )
     drain_timeout: Seconds = Field(
         default=20,
         description="Seconds that a stopping worker lets its streams run before it hands them over; 0: at once.",
