@@ -10,6 +10,7 @@ import orjson
 import pytest
 from arq.connections import ArqRedis
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from api import body as bodies
 from api import submit
@@ -74,15 +75,14 @@ async def test_a_body_of_too_many_values_or_too_deep_is_not_read_into_memory(
     head = b'{"messages":[{"role":"user","content":"x"}],"more":'
     many = head + b"[" + b"{}," * 250_000 + b"{}]}"
     made: list[bytes] = []
-    really = bodies.from_json
 
-    def from_json(raw: bytes) -> Any:
+    def counted(raw: bytes) -> Any:
         made.append(raw)
-        return really(raw)
+        return from_json(raw)
 
     async with a_site(settings) as site:
         with monkeypatch.context() as patch:
-            patch.setattr(bodies, "from_json", from_json)
+            patch.setattr(bodies, "from_json", counted)
             problem(await site.http.post("/v1/jobs", content=many), 422, "invalid_request", "body")
             assert made == []
         for depth, status in ((126, 202), (128, 400)):
