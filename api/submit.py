@@ -31,13 +31,14 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
     sweep finds, or that a repeat completes.
     Raises InvalidRequest, IdempotencyConflict, JobExpired, QueueFull, StoreUnavailable.
     """
-    request, digest = await off_loop(len(raw), _judge, body)
+    request, digest, rest = await off_loop(len(raw), _judge, body)
+    stored = raw if rest is None else rest
     job_id = new_job_id()
     if key is None:
-        await services.room.check()
+        await services.room.check(len(stored))
     else:
         # Asked side by side; what the key stands for is answered even if there is no room for another job.
-        known, full = await asyncio.gather(_known(services, key, job_id, digest), _full(services.room))
+        known, full = await asyncio.gather(_known(services, key, job_id, digest), _full(services.room, len(stored)))
         job_id, record = known
         if record is not None:
             if record.status is Status.QUEUED:
@@ -48,7 +49,7 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
     new = Submission(
         job_id=job_id,
         model=request.model or services.settings.model,
-        request=raw,
+        request=stored,
         metadata=orjson.dumps(body.get("metadata") or {}),
         body_digest=digest,
         key_digest="" if key is None else key_digest(key),
@@ -59,6 +60,7 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
             deadline=request.deadline,
             cancel_on_disconnect=request.cancel_on_disconnect,
         ),
+        keep_request=services.settings.keep_request,
     )
     _, record = await services.log.submit(new)
     # Both rely on nothing but its being written.
@@ -73,9 +75,13 @@ async def _enqueue(services: Services, record: Record) -> None:
     await services.queue.enqueue(record.id, record.created_at, model=record.model, watched=watched, grace=grace)
 
 
-def _judge(body: dict[str, Any]) -> tuple[ChatRequest, str]:
-    """What was asked, and the body's digest. Raises InvalidRequest."""
-    return check(body), _digest(body)
+def _judge(body: dict[str, Any]) -> tuple[ChatRequest, str, bytes | None]:
+    """What was asked; the body's digest; and what of it is stored, if not all. Raises InvalidRequest."""
+    request, digest = check(body), _digest(body)
+    if "metadata" not in body or body.get("store") is True:
+        return request, digest, None
+    # They stand in the job's hash, and the model does not get them.
+    return request, digest, orjson.dumps({name: value for name, value in body.items() if name != "metadata"})
 
 
 def _digest(body: dict[str, Any]) -> str:
@@ -107,9 +113,9 @@ async def _known(services: Services, key: str, job_id: str, digest: str) -> tupl
     return tie.job_id, record
 
 
-async def _full(room: Room) -> QueueFull | None:
+async def _full(room: Room, size: int) -> QueueFull | None:
     try:
-        await room.check()
+        await room.check(size)
     except QueueFull as full:
         return full
     return None

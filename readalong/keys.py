@@ -152,6 +152,11 @@ class Keys:
         return f"arq:queue:{self.prefix}"
 
     @property
+    def weight(self) -> str:
+        """String with a time to live: bytes of the waiting jobs' requests, as some process found them lately."""
+        return f"{self.prefix}:queued:bytes"
+
+    @property
     def leases(self) -> str:
         """Sorted set: taken jobs by the end of their lease, in milliseconds."""
         return f"{self.prefix}:leases"
@@ -174,7 +179,7 @@ class Keys:
         """The keys that all jobs share, and the type of each as TYPE says it."""
         sets = (self.queue, self.leases, self.jobs, self.open, self.watched, self.workers, *self.by_state)
         return {**dict.fromkeys(sets, "zset"), self.wake: "list"} | dict.fromkeys(
-            (self.heard, self.sweep, self.orphans_from, self.probe), "string"
+            (self.heard, self.sweep, self.orphans_from, self.probe, self.weight), "string"
         )
 
     def type_of(self, name: str) -> str | None:

@@ -36,11 +36,12 @@ LOG_SCRIPTS: Final = (
 LEASE_SCRIPTS: Final = ("take", "seize", "renew", "release", "reap", "waiting")
 #: Those that write dates, and those that meet ids which anybody may have put into a sorted set.
 _WITH_DATES: Final = ("submit", "cancel")
-_WITH_IDS: Final = (*LEASE_SCRIPTS, "orphans", "tie")
+_WITH_IDS: Final = (*LEASE_SCRIPTS, "orphans", "tie", "weight")
 #: Those that ask who watches a job.
 _WITH_VISITS: Final = ("depart", "orphans")
 QUEUE_SCRIPTS: Final = (
     "room",
+    "weight",
     "enqueue",
     "refile",
     "forget",

@@ -70,6 +70,11 @@ class Settings(BaseSettings):
     max_queued: int = Field(
         default=10_000, ge=0, description="Waiting jobs beyond which a submit is a 429; 0: no limit."
     )
+    max_queued_bytes: int = Field(
+        default=1_073_741_824,
+        ge=0,
+        description="Bytes of the waiting jobs' requests beyond which a submit is a 429; 0: no limit.",
+    )
     max_body_bytes: int = Field(
         default=33_554_432, ge=1024, description="Largest request body, in bytes; a picture of 20 MB takes 28 million."
     )
@@ -148,6 +153,9 @@ class Settings(BaseSettings):
     sweep: PositiveSeconds = Field(default=10, description="Seconds between sweeps, over all workers.")
 
     retention: Annotated[float, Field(ge=1)] = Field(default=86_400, description="Seconds that an ended job is kept.")
+    keep_request: bool = Field(
+        default=False, description="Keep the request of an ended job as long as the job; false: until its end."
+    )
     job_ttl: Annotated[float, Field(ge=10)] = Field(
         default=86_400, description="Seconds that a job lives unattended; renewed while it waits or runs."
     )

@@ -44,6 +44,7 @@ BAD = [
     ("MAX_JOBS", "ten"),
     ("MAX_JOBS", "1.5"),
     ("MAX_QUEUED", "-1"),
+    ("MAX_QUEUED_BYTES", "-1"),
     ("MAX_BODY_BYTES", "1023"),
     ("MAX_ATTEMPTS", "0"),
     ("MAX_ATTEMPTS", "101"),
@@ -76,6 +77,7 @@ BAD = [
     ("SWEEP", "0"),
     ("RETENTION", "0"),
     ("RETENTION", "soon"),
+    ("KEEP_REQUEST", "perhaps"),
     ("JOB_TTL", "9"),
     ("IDEMPOTENCY_TTL", "0"),
     ("REDIS_TIMEOUT", "0"),
@@ -89,6 +91,7 @@ BAD = [
 #: Fields that take a zero, which must then say what it means.
 ZERO = [
     "max_queued",
+    "max_queued_bytes",
     "model_retries",
     "model_patience",
     "first_token_timeout",
