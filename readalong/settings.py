@@ -177,6 +177,12 @@ class Settings(BaseSettings):
         default=60,
         description="Seconds that a client may do nothing (read some 100 KB, send on a request) before it is closed.",
     )
+    request_timeout: Seconds = Field(
+        default=600, description="Seconds in which a whole request, head and body, must have come; 0: no limit."
+    )
+    max_connections: int = Field(
+        default=20_000, ge=0, description="Clients' connections beyond which a process answers 503; 0: no limit."
+    )
     feed_bytes: int = Field(
         default=1_048_576,
         ge=4096,

@@ -13,7 +13,7 @@ from readalong.terms import Terms
 
 
 class Submission(NamedTuple):
-    """What a new job holds. `request` and `metadata` are JSON; the request has the metadata only if the model gets them."""
+    """What a new job holds. `request` and `metadata` are JSON; the one has the other only if the model gets them."""
 
     job_id: str
     model: str

@@ -42,10 +42,10 @@ async def test_a_request_leaves_redis_when_its_job_ends_unless_it_is_to_be_kept(
     for keep in (False, True):
         new = submission(request=orjson.dumps(LARGE), keep_request=keep)
         await log.submit(new)
-        assert await redis.hget(keys.job(new.job_id), "request") == new.request
+        assert await command(redis, "HGET", keys.job(new.job_id), "request") == new.request
         await ending(log, new.job_id)
         assert (await redis.memory_usage(keys.job(new.job_id), samples=0) > SIZE) is keep
-        assert await redis.hget(keys.job(new.job_id), "request") == (new.request if keep else None)
+        assert await command(redis, "HGET", keys.job(new.job_id), "request") == (new.request if keep else None)
 
 
 @pytest.mark.parametrize("store", [None, True])
@@ -56,8 +56,7 @@ async def test_metadata_is_stored_once_unless_the_model_gets_it_too(
     async with a_site(settings) as site:
         made = job(await site.http.post("/v1/jobs", json=body))
         assert made.metadata == {"a": 1}
-    stored = await redis.hget(settings.keys.job(made.id), "request")
-    assert stored is not None
+    stored = await command(redis, "HGET", settings.keys.job(made.id), "request")
     wanted = body if store else {name: value for name, value in body.items() if name != "metadata"}
     assert orjson.loads(stored) == wanted
 

@@ -85,6 +85,8 @@ BAD = [
     ("HEARTBEAT", "0"),
     ("HUB_HEARTBEAT", "0"),
     ("SEND_TIMEOUT", "0"),
+    ("REQUEST_TIMEOUT", "-1"),
+    ("MAX_CONNECTIONS", "-1"),
     ("FEED_BYTES", "4095"),
     ("FEED_LINGER", "-1"),
 ]
@@ -103,6 +105,8 @@ ZERO = [
     "drain_timeout",
     "worker_disconnect_timeout",
     "redis_outage",
+    "request_timeout",
+    "max_connections",
     "feed_linger",
 ]
 
@@ -197,7 +201,7 @@ def test_every_number_says_its_unit_or_what_it_counts(name: str) -> None:
     if field.annotation is float:
         assert "seconds" in words
     elif field.annotation is int:
-        assert any(unit in words for unit in ("bytes", "streams", "jobs", "attempts", "calls"))
+        assert any(unit in words for unit in ("bytes", "streams", "jobs", "attempts", "calls", "connections"))
 
 
 @pytest.mark.parametrize("name", FIELDS)
