@@ -194,7 +194,7 @@ class Line(HttpToolsProtocol):
     def _parse(self) -> None:
         """Parses what has come, a piece after the other, until enough requests wait for an answer."""
         while self._at < len(self._came) and len(self.pipeline) < _WAITING and not self.transport.is_closing():
-            in_body = self.cycle is not None and self.cycle.more_body
+            in_body = self._in_body()
             end = self._at + (_PIECE_OF_BODY if in_body else _PIECE)
             data = self._came[self._at : end]
             self._at = end
@@ -211,6 +211,10 @@ class Line(HttpToolsProtocol):
             self._flow.pause_reading()
         else:
             self._came, self._at = b"", 0
+
+    def _in_body(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and cycle.more_body
 
     def _measure(self, size: int) -> None:
         self._head += size
@@ -275,7 +279,8 @@ class Line(HttpToolsProtocol):
         """Whether a request has begun to come too long ago. One that is not read is not late."""
         if self._taken is not None or self._begun is None or not self._within or self.pipeline:
             return False
-        return self.loop.time() - self._begun > self._within
+        late: bool = self.loop.time() - self._begun > self._within
+        return late
 
 
 async def _crowded(scope: Any, receive: Any, send: Any) -> None:
