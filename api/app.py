@@ -57,6 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         docs_url="/docs",
         redoc_url=None,
+        redirect_slashes=False,  # to an address that the Host names, which the client chooses
     )
     if settings.root_path:
         app.root_path = settings.root_path

@@ -16,8 +16,11 @@ class Fault(NamedTuple):
     why: str
 
 
-def fault_of(headers: Sequence[tuple[bytes, bytes]], http_version: str) -> Fault | None:
-    """Why a request with these headers, their names in lower case, is not answered."""
+def fault_of(url: bytes, headers: Sequence[tuple[bytes, bytes]], http_version: str) -> Fault | None:
+    """Why a request with this target and these headers, their names in lower case, is not answered."""
+    if b"%2f" in url.partition(b"?")[0].lower():
+        # It would be read as one that parts the path: an id's end would be the name of another call.
+        return Fault(HTTPStatus.BAD_REQUEST, "The path has a slash that is escaped.")
     count = Counter(name for name, _ in headers)
     for name in _ONCE:
         if count[name] > 1:

@@ -118,7 +118,7 @@ class Line(HttpToolsProtocol):
         self._unparsed = 0
         if self._goes_on:
             self._goes_on = False
-        elif (fault := fault_of(self.headers, self.parser.get_http_version())) is not None:
+        elif (fault := fault_of(self.url, self.headers, self.parser.get_http_version())) is not None:
             self._refuse(fault)
         else:
             super().on_headers_complete()

@@ -21,6 +21,8 @@ from readalong.submission import Submission
 from readalong.terms import resolve
 
 _LONGEST_KEY: Final = 255
+#: What may stand around a header's value and is no part of it (RFC 9110, section 5.5).
+_BLANKS: Final = " \t"
 
 
 async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str | None, *, chat: bool) -> Record:
@@ -31,6 +33,7 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
     sweep finds, or that a repeat completes.
     Raises InvalidRequest, IdempotencyConflict, JobExpired, QueueFull, StoreUnavailable.
     """
+    key = key if key is None else key.strip(_BLANKS)
     request, digest, rest = await off_loop(len(raw), _judge, body)
     stored = raw if rest is None else rest
     job_id = new_job_id()
