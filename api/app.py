@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -13,6 +13,7 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from api import problems
+from api.hosts import AllowedHosts
 from api.prefix import Prefix
 from api.problems import Problem
 from api.routes import chat, health, jobs
@@ -20,15 +21,27 @@ from api.services import Services
 from readalong import __version__
 from readalong.settings import Settings
 
-_PAGE = Path(__file__).parent / "page"
+_PAGE: Final = Path(__file__).parent / "page"
+#: Of all that a browser shows as a page, or loads for one.
+_PAGE_HEADERS: Final = {
+    # Browsers are to ask each time: after an upgrade they would mix old and new modules.
+    "cache-control": "no-cache",
+    # Nothing but the files beside it and the API: text that became markup by a mistake could do nothing, nor could a
+    # page around it lure a click.
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    # A link to a job holds its id, which is its only key.
+    "referrer-policy": "no-referrer",
+}
 
 
-class _Fresh(StaticFiles):
-    """Has browsers ask each time: after an upgrade they would mix old and new modules."""
+class _PageFiles(StaticFiles):
+    """Files with the headers of pages."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
-        response.headers["cache-control"] = "no-cache"
+        response.headers.update(_PAGE_HEADERS)
         return response
 
 
@@ -55,7 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__,
         summary="One generation, many readers.",
         lifespan=lifespan,
-        docs_url="/docs",
+        docs_url=None,  # FastAPI's own runs a script of another site
         redoc_url=None,
         redirect_slashes=False,  # to an address that the Host names, which the client chooses
     )
@@ -74,13 +87,20 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(jobs.router)
     app.include_router(chat.router)
     app.include_router(health.router)
-    app.mount("/page", _Fresh(directory=_PAGE), name="page")
+    app.mount("/page", _PageFiles(directory=_PAGE), name="page")
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def index() -> Response:
         """The page."""
-        return FileResponse(_PAGE / "index.html", headers={"cache-control": "no-cache"})
+        return FileResponse(_PAGE / "index.html", headers=_PAGE_HEADERS)
 
+    @app.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)
+    async def docs() -> Response:
+        """The API's description, for people."""
+        return FileResponse(_PAGE / "docs.html", headers=_PAGE_HEADERS)
+
+    # The last one is the first to see a request.
+    app.add_middleware(AllowedHosts, names=settings.allowed_hosts, root_path=settings.root_path)
     _describe(app)
     return app
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal
 
 import orjson
@@ -17,6 +18,7 @@ from pydantic import (
     ValidationError,
 )
 
+from api.gateway_fields import refuse_gateway_fields
 from readalong.errors import InvalidRequest
 from readalong.terms import LONGEST_GRACE
 
@@ -68,8 +70,12 @@ class ChatRequest(BaseModel):
     stream: StrictBool | None = Field(None, description="Means nothing here: a job is always streamed.")
 
 
-def check(body: dict[str, Any]) -> ChatRequest:
-    """The body as a request. Raises InvalidRequest, which names the first field that is wrong."""
+def check(body: dict[str, Any], allowed: Iterable[str] = ()) -> ChatRequest:
+    """The body as a request. Raises InvalidRequest, which names the first field that is wrong.
+
+    `allowed`: fields that a gateway may obey all the same.
+    """
+    refuse_gateway_fields(body, allowed)
     try:
         request = ChatRequest.model_validate(body)
     except ValidationError as error:

@@ -3,9 +3,8 @@
 The order is: subscribe, then read the log, then take live events. What the channel repeats is skipped by its number;
 what it lost shows as a gap and is read from the log.
 
-The log may become another one: Redis may lose its newest events, and another claim write others with their numbers. So
-each read comes with the word of which claims wrote the log (`Epochs`), and until that word is there the channel is not
-believed after anything that speaks against it (docs/decisions/0010-positions-with-an-epoch.md).
+Redis may lose the newest events, and another claim write others with their numbers. So each read tells which claims
+wrote the log, too, and the channel waits for that where in doubt (docs/decisions/0010-positions-with-an-epoch.md).
 """
 
 from __future__ import annotations
@@ -38,8 +37,7 @@ _REACH: Final = 8 * SPAN
 AT_ONCE: Final = 64
 #: Messages of the channel that are kept while the log is read.
 _HELD: Final = 1024
-#: Seconds that a watcher waits for Redis to say whether its position is one of the present log.
-_PATIENCE: Final = 5.0
+_PATIENCE: Final = 5.0  # seconds that a watcher waits for Redis to say which log its position is of
 #: Events that may name another epoch.
 _MARKS: Final = BEGINS | TERMINAL
 
@@ -51,6 +49,7 @@ class Feed:
         """`on_gone(feed)` is called when a repair finds that the job is erased, or that Redis has lost it."""
         self.job_id = job_id
         self.watchers: set[Watcher] = set()
+        self.settling = 0  # those who are about to watch
         #: The job is erased, or the process stops: nothing more will come.
         self.closed = False
         #: The job ends when nobody watches it.
@@ -105,8 +104,7 @@ class Feed:
         if self._window.newest < last_seq and await is_lost(self._log, self.job_id):
             raise JobNotFound(f"job {self.job_id} is gone from Redis")
         self._started = True
-        # The channel spoke meanwhile. Not read before we begin: a fast job speaks during each read, for ever.
-        if self._unsure:
+        if self._unsure:  # not before we begin: a fast job speaks during each read, for ever
             self._doubt()
         self._take_held()
 
@@ -127,10 +125,14 @@ class Feed:
             return
         self._asked = True
         self.repair()
-        while (repairing := self._repairing) is not None:
-            _, late = await asyncio.wait([repairing], timeout=_PATIENCE)
-            if late:
-                raise StoreUnavailable("Redis does not say which log this position is of.", retry_after=1)
+        self.settling += 1
+        try:
+            while (repairing := self._repairing) is not None:
+                _, late = await asyncio.wait([repairing], timeout=_PATIENCE)
+                if late:
+                    raise StoreUnavailable("Redis does not say which log this position is of.", retry_after=1)
+        finally:
+            self.settling -= 1
 
     def take(self, events: list[Event]) -> None:
         """Takes in what the channel said."""
@@ -291,8 +293,8 @@ class Feed:
 
     async def _read(self, after: int) -> tuple[list[Event], Standing]:
         """The events after this position, and after that how the job stands: if they are another claim's, it tells."""
-        reading = self._log.read_merged(self.job_id, after, SPAN)
-        events, standing = await asyncio.gather(reading, self._standing(), return_exceptions=True)
+        calls = self._log.read_merged(self.job_id, after, SPAN), self._standing()
+        events, standing = await asyncio.gather(*calls, return_exceptions=True)
         if isinstance(events, BaseException):
             raise events
         if isinstance(standing, BaseException):
@@ -331,9 +333,9 @@ class Feed:
                 # Of those who wait with numbers beyond the log some may wait for a claim that is lost.
                 self._lose(newest + 1, ahead=epochs.newest)
             return True
-        begun = await self._read_begun(epochs, standing.last_seq)
-        logger.warning("Redis has lost events of job %s, from number %d on", self.job_id, parting)
         last = standing.last_seq
+        begun = await self._read_begun(epochs, last)
+        logger.warning("Redis has lost events of job %s, from number %d on", self.job_id, parting)
         self._begin(epochs, max(min(begun.seq, last - 1), last - _REACH, 0))
         self._restart_with(begun)
         self._pages.clear()
@@ -353,8 +355,7 @@ class Feed:
             watcher.lose(parting, ahead=ahead)
 
     def _restart_with(self, begun: Event) -> None:
-        self._begun = begun
-        self._told.clear()
+        self._begun, self._told = begun, {}
 
     async def _read_begun(self, epochs: Epochs, newest: int) -> Event:
         """The event that began the present attempt, up to number `newest`; `queued` if there is none.
@@ -374,7 +375,7 @@ class Feed:
         if found is None:
             begun = self._begun or Event(1, "queued", b"{}")
             fields = begun.fields() if begun.type in BEGINS else {"attempt": 0, "worker": None}
-            data = orjson.dumps({**fields, "reason": "log_lost"})
+            data = orjson.dumps(fields | {"reason": "log_lost"})
             found = Batch(wire(begun._replace(type="restarted", data=data)), begun.seq, False)
             self._told[wire] = found
         return found

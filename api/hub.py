@@ -193,7 +193,7 @@ class Hub:
 
     def _end(self, feed: Feed) -> None:
         self._timers.pop(feed.job_id, None)
-        if not feed.watchers:
+        if not (feed.watchers or feed.settling):
             self._drop(feed)
 
     def _drop(self, feed: Feed) -> None:

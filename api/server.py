@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -23,14 +24,14 @@ from readalong import __version__
 from readalong.connection import connect
 from readalong.errors import BadSettings
 from readalong.settings import Settings
+from readalong.signals import REPORT, ending_signals, ignore_reports
 
 logger = logging.getLogger(__name__)
 
 #: Bytes that the kernel keeps of a response which its client has not read; Linux takes twice as many.
 _SEND_BUFFER: Final = 131_072
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-#: Asks for a line about what is open.
-_REPORT: Final = signal.SIGUSR1
+#: A name, or an address of IPv4, to listen on.
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
 class Server(uvicorn.Server):
@@ -41,7 +42,9 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        asyncio.get_running_loop().add_signal_handler(_REPORT, self._report)
+        loop = asyncio.get_running_loop()
+        # Not the loop's own handler: when the loop is closed, that leaves the signal as one that kills.
+        signal.signal(REPORT, lambda *_: loop.call_soon_threadsafe(self._report))
         supervisor = self.lifespan.state["services"].supervisor
         supervisor.on_death = self._break
         if supervisor.dead:  # before anything could hear of it
@@ -59,6 +62,7 @@ class Server(uvicorn.Server):
         if services is not None:
             await services.hub.close()
         await super().shutdown(sockets)
+        ignore_reports()
 
     def _break(self) -> None:
         self.broken = self.should_exit = True
@@ -70,8 +74,13 @@ class Server(uvicorn.Server):
 
 
 def run(settings: Settings, *, host: str, port: int, processes: int = 1) -> int:
-    """Serves until SIGTERM or SIGINT; answers the exit code. Raises BadSettings if the address, or Redis', cannot be
-    used."""
+    """Serves until SIGTERM, SIGINT or SIGHUP; answers the exit code.
+
+    Raises BadSettings if its address, or that of Redis, cannot be used.
+    """
+    ignore_reports()
+    if _NAME.fullmatch(host):  # clients will use the name that it was told to listen on
+        settings = settings.model_copy(update={"hosts": f"{settings.hosts},{host}"})
     connect(settings)  # to nothing yet: here it is one clear line, and not each process' traceback
     listener = listen(host, port, settings.send_timeout)
     with listener:
@@ -132,10 +141,8 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
         server.should_exit = True
 
     # Before uvicorn sets its own handlers a signal must not be lost; it raises it once more when it has ended.
-    for number in _SIGNALS:
+    for number in ending_signals():
         signal.signal(number, stop)
-    # Nor may one that asks for a report end a process that is not ready to give it.
-    signal.signal(_REPORT, signal.SIG_IGN)
     host, port = listener.getsockname()[:2]
     logger.info(
         "serving on http://%s:%d, process %d, readalong %s, Redis at %s",
@@ -166,20 +173,21 @@ def _supervise(processes: int, serve: Callable[[], int]) -> int:
         stopping = True
         pass_on(number, frame)
 
-    for number in _SIGNALS:
+    asked = ending_signals()
+    for number in asked:
         signal.signal(number, stop)
-    signal.signal(_REPORT, pass_on)
+    signal.signal(REPORT, pass_on)
     while True:
         while not stopping and len(children) < processes:
             # Blocked, a signal finds the child in the list or not born. It would outlive us otherwise.
-            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+            signal.pthread_sigmask(signal.SIG_BLOCK, asked)
             if not stopping:
                 pid = os.fork()
                 if pid == 0:
                     os.close(parent_here)
                     os._exit(_in_child(serve, parent_gone))
                 children[pid] = time.monotonic()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, asked)
         try:
             pid, status = os.wait()
         except ChildProcessError:
@@ -192,10 +200,11 @@ def _supervise(processes: int, serve: Callable[[], int]) -> int:
 
 
 def _in_child(serve: Callable[[], int], parent_gone: int) -> int:
-    signal.signal(_REPORT, signal.SIG_IGN)
-    for number in _SIGNALS:
+    ignore_reports()
+    asked = ending_signals()
+    for number in asked:
         signal.signal(number, signal.SIG_DFL)  # the parent's would stop its siblings
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, asked)
     Thread(target=_end_with_parent, args=(parent_gone,), name="parent", daemon=True).start()
     try:
         return serve()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any, Final
 
@@ -34,7 +35,7 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
     Raises InvalidRequest, IdempotencyConflict, JobExpired, QueueFull, StoreUnavailable.
     """
     key = key if key is None else key.strip(_BLANKS)
-    request, digest, rest = await off_loop(len(raw), _judge, body)
+    request, digest, rest = await off_loop(len(raw), _judge, (body, services.settings.allowed_field_names))
     stored = raw if rest is None else rest
     job_id = new_job_id()
     if key is None:
@@ -78,9 +79,11 @@ async def _enqueue(services: Services, record: Record) -> None:
     await services.queue.enqueue(record.id, record.created_at, model=record.model, watched=watched, grace=grace)
 
 
-def _judge(body: dict[str, Any]) -> tuple[ChatRequest, str, bytes | None]:
-    """What was asked; the body's digest; and what of it is stored, if not all. Raises InvalidRequest."""
-    request, digest = check(body), _digest(body)
+def _judge(given: tuple[dict[str, Any], Iterable[str]]) -> tuple[ChatRequest, str, bytes | None]:
+    """What was asked; the body's digest; and what of it is stored, if not all. `given`: the body, and the fields that a
+    gateway may obey. Raises InvalidRequest."""
+    body, allowed = given
+    request, digest = check(body, allowed), _digest(body)
     if "metadata" not in body or body.get("store") is True:
         return request, digest, None
     # They stand in the job's hash, and the model does not get them.

@@ -3,6 +3,7 @@
 # Layout
 
 Entry:
+    start       what must hold before the imports
     main        the Typer app: one function a command, errors as one line and an exit code
     problem     the error that ends a command
 
@@ -12,7 +13,8 @@ Talking to an API:
     show        events as text on stdout and notes on stderr
     listing     the table of `readalong jobs`
     metrics     times and rates in words
-    plain       text of others made harmless for a terminal
+    plain       text and JSON of others, as a terminal may be shown them
+    terminal    a console whose terminal may go away
 
 Showing the configuration:
     reach       how the model is reached, by the environment

@@ -1,6 +1,6 @@
 """`python -m cli`: the same as the console command."""
 
-from cli.main import app
+from cli.start import main
 
 if __name__ == "__main__":
-    app(prog_name="readalong")
+    main()

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from cli.plain import harmless
+from readalong.sanitize import harmless
 
 #: Lines of a process's output that are kept, and characters of each.
 _LINES: Final = 12
@@ -21,7 +21,8 @@ _LAST_LINES_SECONDS: Final = 1.0
 class Child:
     """A process in somebody's process group. Its stdout and stderr are one pipe, read all the time.
 
-    `role` orders the end of the demo, `name` is for people; `grace`: seconds between SIGTERM and SIGKILL.
+    `role` orders the end of the demo, `name` is for people; `grace`: seconds between SIGTERM and SIGKILL; `umask`: of
+    its files, -1 for the demo's own.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Child:
         *,
         grace: float = 5.0,
         directory: str | None = None,
+        umask: int = -1,
         on_line: Callable[[Child, str], None] = lambda _child, _line: None,
     ) -> None:
         self.role = role
@@ -46,6 +48,7 @@ class Child:
         self.lines: deque[str] = deque(maxlen=_LINES)
         self._environment = dict(environment)
         self._directory = directory
+        self._umask = umask
         self._on_line = on_line
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -69,6 +72,7 @@ class Child:
                 *self.command,
                 env=self._environment,
                 cwd=self._directory,
+                umask=self._umask,
                 # A process outside the terminal's foreground group is stopped when it reads the terminal.
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=write,

@@ -13,17 +13,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
-from rich.console import Console
 from rich.text import Text
 
 from cli.child import Child
 from cli.household import Household
 from cli.ports import free_port, why_not
 from cli.problem import Problem
-from cli.reach import configured
+from cli.reach import configured, stranger, without_model
+from cli.terminal import Terminal
 from cli.valkey import start_valkey
 from readalong.settings import Settings
+from readalong.signals import ending_signals
 
 #: Who ends first: the API, so that streams end while there is something to say; Redis when nobody needs it any more.
 _ORDER: Final = ("api", "worker", "model", "valkey")
@@ -56,7 +58,7 @@ class Wish:
 class Demo:
     """One run of the demo. `run` answers the exit code: 0 after a signal, 1 when something failed."""
 
-    def __init__(self, settings: Settings, wish: Wish, console: Console, notes: Console) -> None:
+    def __init__(self, settings: Settings, wish: Wish, console: Terminal, notes: Terminal) -> None:
         self._settings = settings
         self._wish = wish
         self._console = console
@@ -148,9 +150,9 @@ class Demo:
         self._print(sorted(household.children, key=lambda child: _ORDER.index(child.role)))
 
     async def _start_redis(self, household: Household) -> None:
-        _, port = await start_valkey(household, self._environment)
-        self._environment["READALONG_REDIS_URL"] = f"redis://127.0.0.1:{port}/0"
-        self._redis_line = f"redis-cli -p {port}"
+        _, path = await start_valkey(household, stranger(self._environment))
+        self._environment["READALONG_REDIS_URL"] = f"unix://{quote(path)}"
+        self._redis_line = f"redis-cli -s {shlex.quote(path)}"
         if self._drains_at_once:
             # The queue ends with the demo: nobody is there to hand a stream over to.
             self._environment["READALONG_DRAIN_TIMEOUT"] = "0"
@@ -176,7 +178,11 @@ class Demo:
 
     def _child(self, role: str, name: str, words: list[str]) -> Child:
         on_line = self._show_line if self._wish.verbose else (lambda _child, _line: None)
-        return Child(role, name, [*own_command(), *words], self._environment, on_line=on_line)
+        # The key of the model is its callers' alone.
+        environment = self._environment
+        if role != "worker":
+            environment = without_model(environment) if role == "api" else stranger(environment)
+        return Child(role, name, [*own_command(), *words], environment, on_line=on_line)
 
     async def _until_ready(self) -> None:
         while await _status(_near(self._wish.host), self._port, "/readyz") != 200:  # noqa: ASYNC110 (another process)
@@ -196,17 +202,16 @@ class Demo:
             "processes": ", ".join(f"{child.name} {child.pid}" for child in children),
             "kill": f"kill -9 {worker}   (a worker: a new one goes on with its jobs within seconds)",
         }
-        self._console.print(Text("readalong is up", style="bold green"))
+        self._console.tell(Text("readalong is up", style="bold green"))
         for name, line in lines.items():
-            # soft_wrap: a line that Rich has folded could not be copied.
-            self._console.print(Text(f"{name:<11}", style="bold") + Text(line, style="cyan"), soft_wrap=True)
-        self._console.print(Text("Ctrl-C ends it", style="bold"))
+            self._console.tell(Text(f"{name:<11}", style="bold") + Text(line, style="cyan"))
+        self._console.tell(Text("Ctrl-C ends it", style="bold"))
 
     def _say(self, line: str) -> None:
-        self._notes.print(Text(line, style="dim"), soft_wrap=True)
+        self._notes.tell(Text(line, style="dim"))
 
     def _show_line(self, child: Child, line: str) -> None:
-        self._notes.print(Text(f"{child.name} | {line}", style="dim"), soft_wrap=True)
+        self._notes.tell(Text(f"{child.name} | {line}", style="dim"))
 
 
 def _redis_cli(settings: Settings) -> str:
@@ -246,7 +251,9 @@ class _Signals:
         self.count = 0
         self.on_second: Callable[[], None] = lambda: None
 
-    def take(self) -> None:
+    def take(self, number: int) -> None:
+        if number == signal.SIGHUP and self.first.is_set():
+            return  # a terminal that is closed sends it, and so may its shell: that is one wish
         self.count += 1
         self.first.set()
         if self.count > 1:
@@ -255,17 +262,19 @@ class _Signals:
 
 @asynccontextmanager
 async def _signals() -> AsyncIterator[_Signals]:
-    """SIGINT, SIGTERM and SIGHUP (a terminal that is closed) ask for the end."""
+    """The signals that ask for the end, a terminal that is closed among them."""
     loop = asyncio.get_running_loop()
     signals = _Signals()
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = ending_signals()
     for number in numbers:
-        loop.add_signal_handler(number, signals.take)
+        loop.add_signal_handler(number, signals.take, number)
     try:
         yield signals
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
+        # The shell may send it once more, when all have ended.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 async def _within(work: Awaitable[Answer], what: str, children: list[Child]) -> Answer:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -21,10 +23,13 @@ from typing import Final, Self
 from cli import guard
 from cli.child import Child
 from cli.problem import Problem
+from cli.reach import stranger
 
 #: A process that is started again this often in that many seconds is not started once more.
 _RESTARTS: Final = 5
 _RESTARTS_SECONDS: Final = 30.0
+#: Bytes of the path of the folder, at most: that of a socket in it may have 103 on macOS.
+_FOLDER_BYTES: Final = 90
 
 
 class Household:
@@ -43,6 +48,7 @@ class Household:
         self.settled = False
         self._say = say
         self._orphan_grace = orphan_grace
+        self._folder: str | None = None
         self._guard: asyncio.subprocess.Process | None = None
         self._alive: tuple[int, int] | None = None
         self._watchers: set[asyncio.Task[None]] = set()
@@ -52,8 +58,11 @@ class Household:
     async def __aenter__(self) -> Self:
         self._alive = os.pipe()
         try:
+            self._folder = _private_folder()
             self._guard = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", str(Path(guard.__file__)), str(self._orphan_grace), str(self._alive[0])),
+                self._folder,
+                env=stranger(os.environ),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,
@@ -62,6 +71,7 @@ class Household:
             )
         except BaseException:
             self._close_pipes()
+            self._remove_folder()
             raise
         self._spawn_task(self._watch_guard())
         return self
@@ -81,6 +91,13 @@ class Household:
                 watcher.cancel()
             await asyncio.gather(*self._watchers, return_exceptions=True)
             self._close_pipes()
+            self._remove_folder()
+
+    @property
+    def folder(self) -> str:
+        """A folder that its user alone reaches. It goes with the household, also when the demo is killed."""
+        assert self._folder is not None, "not entered"
+        return self._folder
 
     async def start(self, child: Child) -> None:
         """Starts it in the group and watches it. Raises Problem."""
@@ -158,3 +175,19 @@ class Household:
             for descriptor in self._alive:
                 os.close(descriptor)
             self._alive = None
+
+    def _remove_folder(self) -> None:
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)  # the guard may have removed it
+
+
+def _private_folder() -> str:
+    """A new folder, mode 0700, whose path is short enough for that of a socket in it. Raises Problem."""
+    try:
+        folder = tempfile.mkdtemp(prefix="readalong-")
+    except OSError as error:
+        raise Problem(f"cannot make a temporary folder: {error}") from None
+    if len(os.fsencode(folder)) <= _FOLDER_BYTES:
+        return folder
+    os.rmdir(folder)
+    return tempfile.mkdtemp(prefix="readalong-", dir="/tmp")

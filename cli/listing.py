@@ -28,8 +28,9 @@ def fetch(client: Client, status: str | None, limit: int) -> list[dict[str, Any]
         if before is not None:
             parameters["before"] = before
         answer = client.get("/v1/jobs", **parameters)
-        jobs += answer.get("jobs") or []
-        following = parse_qs(urlsplit(answer.get("next") or "").query).get("before")
+        found = answer.get("jobs")
+        jobs += [job for job in found if isinstance(job, dict)] if isinstance(found, list) else []
+        following = parse_qs(urlsplit(str(answer.get("next") or "")).query).get("before")
         if not following or following[0] == before:
             break
         before = following[0]
@@ -46,16 +47,17 @@ def table(jobs: list[dict[str, Any]]) -> Table:
         shown.add_column(name, justify="right", no_wrap=True)
     shown.add_column("error", no_wrap=True, overflow="ellipsis")
     for job in jobs:
-        metrics = job.get("metrics") or {}
-        error = job.get("error") or {}
+        metrics, error = job.get("metrics"), job.get("error")
+        metrics = metrics if isinstance(metrics, dict) else {}
+        error = error if isinstance(error, dict) else {}
         status = str(job.get("status"))
         shown.add_row(
             Text(one_line(str(job.get("id")))),
             Text(one_line(status), style=_STYLES.get(status, "")),
             Text(one_line(str(job.get("model")), 40)),
-            Text(str(job.get("attempt"))),
+            Text(one_line(str(job.get("attempt")), 20)),
             Text(age(job.get("created_at"))),
-            Text(str(job.get("last_seq"))),
+            Text(one_line(str(job.get("last_seq")), 20)),
             Text(seconds(metrics.get("time_to_first_token"))),
             Text(rate(metrics.get("tokens_per_second"))),
             Text(one_line(f"{error.get('code')}: {error.get('message')}", 80) if error else ""),

@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli.plain import one_line
+from cli.plain import harmless_json, one_line
 from cli.problem import Problem
 from readalong import __version__
+from readalong.sanitize import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from readalong.settings import Settings
 
+#: What a shell says of a program that SIGPIPE has ended.
+CLOSED_PIPE = 141
 DEFAULT_URL = "http://127.0.0.1:8000"
 # An id may begin with a minus, and must not be taken for an option then.
 _IDS = {"ignore_unknown_options": True}
@@ -42,7 +45,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except Problem as problem:
-            typer.echo(f"readalong: {problem.message}", err=True)
+            typer.echo(f"readalong: {harmless(problem.message)}", err=True)
             raise typer.Exit(problem.code) from None
         except BadSettings as error:
             typer.echo(f"readalong: {one_line(error.message, 2000)}", err=True)
@@ -50,6 +53,10 @@ class _Commands(TyperGroup):
         except ReadalongError as error:
             typer.echo(f"readalong: {one_line(error.message, 2000)}", err=True)
             raise typer.Exit(1) from None
+        except BrokenPipeError:
+            # `readalong jobs | head`: what is still buffered would be an error at the exit of the interpreter.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(CLOSED_PIPE) from None
 
 
 app = typer.Typer(
@@ -95,11 +102,10 @@ def demo(
     settings = _settings()
     import asyncio  # noqa: PLC0415
 
-    from rich.console import Console  # noqa: PLC0415
-
     from cli.demo import Demo, Wish  # noqa: PLC0415
+    from cli.terminal import Terminal  # noqa: PLC0415
 
-    consoles = Console(highlight=False), Console(stderr=True, highlight=False)
+    consoles = Terminal(highlight=False), Terminal(stderr=True, highlight=False)
     code = asyncio.run(Demo(settings, Wish(host, port, workers, processes, verbose), *consoles).run())
     raise typer.Exit(code)
 
@@ -197,10 +203,8 @@ def jobs(
     with Client(url) as client:
         found = fetch(client, status, limit)
     if as_json:
-        import orjson  # noqa: PLC0415
-
         for job in found:
-            typer.echo(orjson.dumps(job).decode())
+            typer.echo(harmless_json(job))
     elif found:
         _console().print(table(found))
     else:
@@ -216,9 +220,7 @@ def settings(
     from cli import variables  # noqa: PLC0415
 
     if as_json:
-        import orjson  # noqa: PLC0415
-
-        typer.echo(orjson.dumps(variables.as_json(loaded), option=orjson.OPT_INDENT_2))
+        typer.echo(harmless_json(variables.as_json(loaded), indent=True))
     else:
         _console().print(variables.as_table(loaded))
 
@@ -229,7 +231,7 @@ def _settings() -> Settings:
 
     settings = load()
     for line in misspelt(os.environ):
-        typer.echo(f"readalong: {line}", err=True)
+        typer.echo(f"readalong: {one_line(line, 2000)}", err=True)
     return settings
 
 
@@ -263,7 +265,7 @@ def _logged(settings: Settings, run: Callable[[], int]) -> int:
 
 def _console() -> Any:
     """As wide as the terminal; in a pipe, which has no width, wide enough that nothing is cut."""
-    from rich.console import Console  # noqa: PLC0415
+    from cli.terminal import Terminal  # noqa: PLC0415
 
     wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 1000
-    return Console(highlight=False, width=wide)
+    return Terminal(highlight=False, width=wide)

@@ -1,4 +1,4 @@
-"""How the model is reached, by the environment; the keys themselves never leave this module."""
+"""How the model is reached, by the environment, and who is told; no key is ever shown."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ _AZURE: Final = ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY")
 def configured(environment: Mapping[str, str]) -> bool:
     """Whether the environment says how to reach a model. A variable that is set to nothing is not set."""
     return any(environment.get(name) for name in _OPENAI + _AZURE)
+
+
+def without_model(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` without the variables that lead to a model, its keys among them."""
+    return {name: value for name, value in environment.items() if not name.startswith(("OPENAI_", "AZURE_"))}
+
+
+def stranger(environment: Mapping[str, str]) -> dict[str, str]:
+    """The same without our settings either, which may hold Redis' password: for programs that read neither."""
+    return {name: value for name, value in without_model(environment).items() if not name.startswith("READALONG_")}
 
 
 def described(environment: Mapping[str, str]) -> dict[str, str]:

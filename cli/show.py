@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from typing import Any, TextIO
 
-import orjson
 from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
 from cli.follow import Seen
 from cli.metrics import summary
-from cli.plain import harmless, one_line
+from cli.plain import harmless_json, one_line
+from readalong.sanitize import harmless
 
 #: Exit codes of `readalong watch` and `readalong ask`.
 DONE, FAILED, CANCELLED, INTERRUPTED = 0, 1, 2, 130
@@ -21,8 +21,8 @@ DONE, FAILED, CANCELLED, INTERRUPTED = 0, 1, 2, 130
 class Show:
     """Writes the model's text to stdout as it comes, exactly, and everything else to stderr.
 
-    stdout holds nothing but text of the first choice, so that it can be piped. On a terminal the text's control
-    characters are made visible: a model must not be able to steer it.
+    stdout holds nothing but text of the first choice. A pipe gets it as it is, since it is data there. On a terminal
+    its control characters are made visible: a model must not be able to steer it. stderr is harmless everywhere.
     """
 
     def __init__(self, out: TextIO | None = None, notes: Console | None = None) -> None:
@@ -38,7 +38,7 @@ class Show:
         fields = seen.fields
         match seen.type:
             case "content":
-                choice = fields.get("choice") or 0
+                choice = _whole(fields.get("choice"))
                 text = str(fields.get("content") or "")
                 if choice:  # two texts in one stream of words could not be read: the others follow at the end
                     self._others.setdefault(choice, []).append(text)
@@ -63,7 +63,7 @@ class Show:
                 self._end("cancelled" + (f" by {by}" if isinstance(by, str) and by else ""), fields, "yellow")
                 return CANCELLED
             case "failed":
-                error = fields.get("error") or {}
+                error = _mapping(fields.get("error"))
                 retry = "; a new job may succeed" if error.get("retryable") else ""
                 self._end(f"failed: {error.get('message')} ({error.get('code')}{retry})", fields, "red")
                 return FAILED
@@ -111,14 +111,23 @@ class Show:
     def _done(self, fields: dict[str, Any]) -> int:
         for choice, pieces in sorted(self._others.items()):
             self._break()
-            self._notes.rule(Text(f"choice {choice}", style="dim"), style="dim")
+            self._notes.rule(Text(one_line(f"choice {choice}"), style="dim"), style="dim")
             self._notes.print(Text(harmless("".join(pieces))), soft_wrap=True)
         self._end(f"done ({fields.get('finish_reason')})", fields, "dim")
         return DONE
 
     def _end(self, words: str, fields: dict[str, Any], style: str) -> None:
-        numbers = summary(fields.get("metrics") or {}, fields.get("usage"))
+        numbers = summary(_mapping(fields.get("metrics")), _mapping(fields.get("usage")))
         self.note(words + (f" · {numbers}" if numbers else ""), style)
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    """`value` if it is an object; an empty one for what a server should not send."""
+    return value if isinstance(value, dict) else {}
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _call(fields: dict[str, Any]) -> str:
@@ -126,4 +135,4 @@ def _call(fields: dict[str, Any]) -> str:
     arguments = fields.get("arguments")
     if (error := fields.get("arguments_error")) is not None:
         return f"{fields.get('name')}: its arguments are no JSON ({error}): {arguments}"
-    return f"{fields.get('name')}({orjson.dumps(arguments).decode()})"
+    return f"{fields.get('name')}({harmless_json(arguments)})"

@@ -5,83 +5,60 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from typing import Final
 
 from cli.child import Child
 from cli.household import Household
-from cli.ports import free_port
 from cli.problem import Problem
 
-_TRIES: Final = 5
 _LOOK_SECONDS: Final = 0.02
 #: Seconds that the server may take; it needs 0.1.
 _READY_SECONDS: Final = 20.0
 
 
-async def start_valkey(household: Household, environment: Mapping[str, str]) -> tuple[Child, int]:
-    """Starts a Valkey on a free port of 127.0.0.1 that keeps nothing on disk; answers it and its port.
+async def start_valkey(household: Household, environment: Mapping[str, str]) -> tuple[Child, str]:
+    """Starts a Valkey that its user alone reaches, at a socket in the household's folder; answers it and the socket.
 
+    It has no port, so neither another user of the machine nor a page in a browser can speak to it, and no password that
+    could be read somewhere. What a person saves by hand goes with the folder.
     Raises Problem when there is none for this platform or it does not start.
     """
-    binary = _binary()
-    for _ in range(_TRIES):
-        port = free_port()
-        child = await _launch(household, binary, port, environment)
-        try:
-            await asyncio.wait_for(_until_ready(child, port), _READY_SECONDS)
-        except TimeoutError:
-            raise Problem(f"{child.name} did not answer within {_READY_SECONDS:g} s\n{child.report()}") from None
-        if child.running:
-            child.vital = True
-            return child, port
-        await child.ended()
-        if "Address already in use" not in "".join(child.lines):
-            break
-        household.forget(child)  # somebody else took the port between our look and its start
-    raise Problem(child.report())
-
-
-async def _launch(household: Household, binary: str, port: int, environment: Mapping[str, str]) -> Child:
-    options = {"port": str(port), "bind": "127.0.0.1", "save": "", "appendonly": "no", "logfile": ""}
+    path = os.path.join(household.folder, "redis.sock")
+    options = {"port": "0", "unixsocket": path, "unixsocketperm": "700", "save": "", "appendonly": "no", "logfile": ""}
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    directory = tempfile.mkdtemp(prefix="readalong-")
+    child = Child("valkey", "Valkey", [_binary(), *words], environment, directory=household.folder, umask=0o077)
+    await household.start(child)
     try:
-        child = Child("valkey", "Valkey", [binary, *words], environment, directory=directory)
-        await household.start(child)
-    finally:
-        # The server stands in its folder and the folder is gone: a SAVE typed in redis-cli fails instead of leaving a
-        # file behind, and there is no folder left to forget, whoever is killed when.
-        os.rmdir(directory)
-    return child
+        await asyncio.wait_for(_until_ready(child, path), _READY_SECONDS)
+    except TimeoutError:
+        raise Problem(f"{child.name} did not answer within {_READY_SECONDS:g} s\n{child.report()}") from None
+    if not child.running:
+        await child.ended()
+        raise Problem(child.report())
+    child.vital = True
+    return child, path
 
 
-async def _until_ready(child: Child, port: int) -> None:
-    """Returns when this very process answers, or has ended."""
-    while child.running:
-        if await _process_id(port) == child.pid:
-            return
+async def _until_ready(child: Child, path: str) -> None:
+    """Returns when it answers, or has ended."""
+    while child.running and not await _answers(path):  # noqa: ASYNC110 (another process)
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-async def _process_id(port: int) -> int | None:
-    """The process that answers on this port; None if there is none, or something else."""
+async def _answers(path: str) -> bool:
     try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_unix_connection(path)
     except OSError:
-        return None
+        return False
     try:
-        writer.write(b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n")
+        writer.write(b"PING\r\n")
         async with asyncio.timeout(1):
-            while line := await reader.readline():
-                if line.startswith(b"process_id:"):
-                    return int(line[11:])
-    except (OSError, ValueError):  # TimeoutError is an OSError; ValueError: no Redis at all
-        return None
+            return await reader.readline() == b"+PONG\r\n"
+    except OSError:  # TimeoutError is one
+        return False
     finally:
         writer.close()
-    return None
 
 
 def _binary() -> str:

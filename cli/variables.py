@@ -9,8 +9,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from cli.plain import harmless
 from cli.reach import described
+from readalong.sanitize import harmless
 from readalong.settings import Settings
 
 

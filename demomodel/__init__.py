@@ -13,6 +13,7 @@ Pure modules, which never await and do no I/O:
 - `whole`       the answer as one JSON body
 - `faults`      what goes wrong in the middle of a stream
 - `refusals`    `ApiError` and OpenAI's error body
+- `limits`      how much a request, and all of them together, may cost
 
 The I/O around them:
 

@@ -2,17 +2,20 @@
 
 import argparse
 import asyncio
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from demomodel.journal import Journal
-from demomodel.server import serve
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until a signal; answers the exit code, 1 if the address or the journal can not be had."""
+    # It asks an API for a report, and may be sent to all: also while the imports below take their time.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    from demomodel.journal import Journal  # noqa: PLC0415
+    from demomodel.server import serve  # noqa: PLC0415
+
     parser = argparse.ArgumentParser(prog="python -m demomodel", description="An OpenAI-compatible demo model.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one, the default")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from demomodel.limits import MAX_BEHAVIOURS, MAX_KEY, MAX_PAUSE_SECONDS, MAX_RATE, MAX_TOKENS, MIN_RATE
 from demomodel.refusals import bad_request
 
 TOKENS_PER_SECOND = 35.0
@@ -105,21 +106,23 @@ def manner_of(model: str, options: object) -> Manner:
         raise bad_request("'demo' must be an object.", "demo")
     behaviours = _of_name(model) | _of_field(options.get("behaviour"))
     fast = Behaviour.FAST in behaviours
-    rate = _number(options, "tokens_per_second", 0.0 if fast else TOKENS_PER_SECOND)
+    rate = _number(options, "tokens_per_second", 0.0 if fast else TOKENS_PER_SECOND, MAX_RATE)
+    if 0 < rate < MIN_RATE:
+        raise bad_request(f"'demo.tokens_per_second' must be 0, or {MIN_RATE:g} or more.", "demo.tokens_per_second")
     pause = FIRST_TOKEN_SECONDS if rate else 0.0
     if Behaviour.SLOW_FIRST_TOKEN in behaviours:
         pause = SLOW_FIRST_TOKEN_SECONDS
-    first = _number(options, "first_token_seconds", pause)
-    retry_after = _number(options, "retry_after", RETRY_AFTER_SECONDS)
+    first = _number(options, "first_token_seconds", pause, MAX_PAUSE_SECONDS)
+    retry_after = _number(options, "retry_after", RETRY_AFTER_SECONDS, MAX_PAUSE_SECONDS)
     after = _count(options, "after")
     return Manner(
         behaviours=behaviours,
         tokens_per_second=rate,
         first_token_seconds=first,
-        tokens=_count(options, "tokens"),
+        tokens=_count(options, "tokens", MAX_TOKENS),
         after=FAULT_AFTER_TOKENS if after is None else after,
         times=_count(options, "times"),
-        key=str(options.get("key", "")),
+        key=_key(options.get("key", "")),
         retry_after=retry_after,
     )
 
@@ -135,26 +138,37 @@ def _of_field(value: object) -> frozenset[Behaviour]:
     if value is None:
         return frozenset()
     names = value if isinstance(value, list) else [value]
+    if len(names) > MAX_BEHAVIOURS:
+        raise bad_request(f"'demo.behaviour' may name {MAX_BEHAVIOURS} behaviours.", "demo.behaviour")
     try:
         return frozenset(Behaviour(str(name)) for name in names)
     except ValueError as error:
         known = ", ".join(Behaviour)
-        raise bad_request(f"Unknown behaviour {value!r}; known are: {known}.", "demo.behaviour") from error
+        raise bad_request(f"Unknown behaviour {repr(value)[:200]}; known are: {known}.", "demo.behaviour") from error
 
 
-def _number(options: Mapping[str, Any], name: str, default: float) -> float:
+def _key(value: object) -> str:
+    key = str(value) if isinstance(value, str | int | float) else ""
+    if len(key) > MAX_KEY or not isinstance(value, str | int | float):
+        raise bad_request(f"'demo.key' must be text of up to {MAX_KEY} characters.", "demo.key")
+    return key
+
+
+def _number(options: Mapping[str, Any], name: str, default: float, most: float) -> float:
     value = options.get(name)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        raise bad_request(f"'demo.{name}' must be a number, 0 or more.", f"demo.{name}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        raise bad_request(f"'demo.{name}' must be a number from 0 to {most:g}.", f"demo.{name}")
     return float(value)
 
 
-def _count(options: Mapping[str, Any], name: str) -> int | None:
+def _count(options: Mapping[str, Any], name: str, most: int | None = None) -> int | None:
     value = options.get(name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise bad_request(f"'demo.{name}' must be a whole number, 0 or more.", f"demo.{name}")
+    if most is not None and value > most:
+        raise bad_request(f"'demo.{name}' must be {most} at most.", f"demo.{name}")
     return value

@@ -9,13 +9,14 @@ from typing import Any
 import orjson
 
 from demomodel.behaviours import Behaviour
+from demomodel.limits import ARGUMENT_BYTES, ARGUMENT_VALUES, CALL_VALUES
 from demomodel.prose import topics
 from demomodel.question import Json, Question
 
 MAX_DEPTH = 5
 MAX_ITEMS = 20
-MAX_VALUES = 1000
-"""A schema that refers to itself many times would otherwise grow without measure."""
+MAX_REF = 256
+"""Characters of a `$ref`."""
 INVENTED: Json = {
     "name": "look_up",
     "parameters": {
@@ -65,13 +66,13 @@ def calls_for(question: Question, seed: int) -> tuple[Call, ...]:
         tools *= 2
     if not question.parallel:
         tools = tools[:1]
-    return tuple(_call(question, tool, seed, place) for place, tool in enumerate(tools))
+    return tuple(_call(question, tool, seed, place, len(tools)) for place, tool in enumerate(tools))
 
 
 def function_call_for(question: Question, seed: int) -> Call | None:
     """The same for the legacy `functions`: at most one call."""
     chosen = _chosen(question, question.functions, question.function_call)
-    return _call(question, chosen[0], seed, 0) if chosen else None
+    return _call(question, chosen[0], seed, 0, 1) if chosen else None
 
 
 def _chosen(question: Question, tools: tuple[Json, ...], choice: object) -> tuple[Json, ...]:
@@ -86,7 +87,12 @@ def _chosen(question: Question, tools: tuple[Json, ...], choice: object) -> tupl
         return ()
     if question.manner.behaviours & _ALWAYS_CALL:
         return tools
-    return tuple(tool for tool in tools if re.search(rf"\b{re.escape(tool['name'])}\b", question.text))
+    return tuple(tool for tool in tools if _names(question.text, tool["name"]))
+
+
+def _names(text: str, name: str) -> bool:
+    """Whether the name stands in the text as a word; the first look is the cheap one."""
+    return name in text and re.search(rf"\b{re.escape(name)}\b", text) is not None
 
 
 def _forced(choice: object) -> str | None:
@@ -104,10 +110,11 @@ def _fresh(question: Question) -> bool:
     return question.messages[-1]["role"] not in ("tool", "function")
 
 
-def _call(question: Question, tool: Json, seed: int, place: int) -> Call:
+def _call(question: Question, tool: Json, seed: int, place: int, calls: int) -> Call:
+    """`calls`: how many each choice has; together they share what an answer's arguments may cost."""
     dice = random.Random(seed + place)
     schema = tool.get("parameters")
-    arguments = orjson.dumps(_Maker(schema, question.text, place).whole()).decode()
+    arguments = orjson.dumps(_Maker(schema, question.text, place, calls * question.n).whole()).decode()
     if question.manner.has(Behaviour.BAD_ARGUMENTS) and place == 0:
         arguments = arguments[:-1] + ', "unfinished: '
     return Call(f"call_{dice.getrandbits(64):016x}", tool["name"], _fragments(arguments, dice))
@@ -125,11 +132,12 @@ def _fragments(text: str, dice: random.Random) -> tuple[str, ...]:
 class _Maker:
     """Makes a value that fits a JSON schema, with words of the question where it may choose."""
 
-    def __init__(self, schema: object, text: str, place: int) -> None:
+    def __init__(self, schema: object, text: str, place: int, calls: int) -> None:
         self.schema = schema
         self.words = topics(text)
         self.place = place
-        self.left = MAX_VALUES
+        self.left = min(CALL_VALUES, ARGUMENT_VALUES // calls)
+        self.bytes_left = ARGUMENT_BYTES // calls
 
     def whole(self) -> object:
         return self.value(self.schema, 0) if isinstance(self.schema, Mapping) else {}
@@ -142,19 +150,28 @@ class _Maker:
             return self.value(self._resolve(schema["$ref"]), depth + 1)
         for name in ("const", "default"):
             if name in schema:
-                return schema[name]
+                return self._given(schema[name])
         for name in ("enum", "examples"):
             if isinstance(schema.get(name), list) and schema[name]:
-                return schema[name][self.place % len(schema[name])]
+                return self._given(schema[name][self.place % len(schema[name])])
         for name in ("anyOf", "oneOf", "allOf"):
             if isinstance(schema.get(name), list) and schema[name]:
                 return self.value(schema[name][0], depth + 1)
         return self._of_type(schema, depth)
 
+    def _given(self, value: object) -> object:
+        """A value of the schema's own, or None when it is more than is left."""
+        return value if self._afford(len(orjson.dumps(value))) else None
+
+    def _afford(self, size: int) -> bool:
+        # What is too much once ends it: a large value must not be weighed again and again.
+        self.bytes_left = self.bytes_left - size if size <= self.bytes_left else -1
+        return self.bytes_left >= 0
+
     def _of_type(self, schema: Mapping[str, Any], depth: int) -> object:
         kind = schema.get("type")
         if isinstance(kind, list):
-            kind = next((name for name in kind if name != "null"), "null")
+            kind = next((name for name in kind[:8] if name != "null"), "null")
         match kind:
             case "integer" | "number":
                 return self._number(schema)
@@ -176,7 +193,12 @@ class _Maker:
         fields = schema.get("properties")
         if not isinstance(fields, Mapping):
             return {}
-        return {name: self.value(field, depth + 1) for name, field in fields.items()}
+        made: dict[str, object] = {}
+        for name, field in fields.items():
+            if self.left <= 0 or not self._afford(len(name)):
+                break
+            made[name] = self.value(field, depth + 1)
+        return made
 
     def _number(self, schema: Mapping[str, Any]) -> float:
         least, most = schema.get("minimum"), schema.get("maximum")
@@ -187,7 +209,8 @@ class _Maker:
         return 3
 
     def _string(self, schema: Mapping[str, Any]) -> str:
-        named = _FORMATS.get(str(schema.get("format")))
+        form = schema.get("format")
+        named = _FORMATS.get(form) if isinstance(form, str) else None
         if named is not None:
             return named
         word = self.words[self.place % len(self.words)]
@@ -196,6 +219,8 @@ class _Maker:
 
     def _resolve(self, ref: object) -> object:
         found: object = self.schema
-        for step in str(ref).removeprefix("#").strip("/").split("/"):
+        if not isinstance(ref, str) or len(ref) > MAX_REF:
+            return None
+        for step in ref.removeprefix("#").strip("/").split("/"):
             found = found.get(step) if isinstance(found, Mapping) else None
         return found

@@ -14,10 +14,11 @@ from demomodel.behaviours import Behaviour, Manner
 from demomodel.chunks import Act, Envelope, pieces
 from demomodel.faults import MALFORMED, NOT_SSE, bent
 from demomodel.journal import Journal
+from demomodel.limits import MAX_BODY_BYTES, OPEN_BYTES, READING_BYTES
 from demomodel.pump import Pump
 from demomodel.question import Question, question_of
 from demomodel.refusals import ApiError, bad_request, error_body
-from demomodel.reply import reply_to
+from demomodel.reply import Reply, reply_to
 from demomodel.stats import State, Stats
 from demomodel.wheel import Wheel
 from demomodel.whole import completion
@@ -38,6 +39,8 @@ class Model:
         self._journal = journal
         self._wheel = Wheel()
         self._called: OrderedDict[str, int] = OrderedDict()
+        self._reading = 0
+        self._open = 0
         self._transports: set[asyncio.Transport] = set()
 
     def shut(self) -> None:
@@ -49,9 +52,15 @@ class Model:
         """`POST /v1/chat/completions`, and Azure's path, where the deployment is the model."""
         answer_id = f"chatcmpl-{secrets.token_hex(12)}"
         question = None
+        weight = 0
         try:
             question = await self._question(request, answer_id)
             _maybe_fail(question.manner)
+            reply = reply_to(question)
+            weight = self._admitted(reply.weight(question.manner.has(Behaviour.NUMBERED)))
+            # Nothing of them is needed any more, and parsed they take many times what was sent.
+            question = replace(question, messages=(), tools=(), functions=())
+            return await self._answer(request, question, reply, answer_id)
         except ApiError as error:
             self.stats.refused += 1
             self._note(answer_id, question, error.status)
@@ -61,25 +70,37 @@ class Model:
                 content_type="application/json",
                 headers={**error.headers, "x-request-id": answer_id},
             )
+        finally:
+            self._open -= weight
+
+    async def _answer(
+        self, request: web.Request, question: Question, reply: Reply, answer_id: str
+    ) -> web.StreamResponse:
+        held = question.stream or bool(question.manner.behaviours & {Behaviour.HANG, Behaviour.STALL})
+        whole = b"" if held else _whole(question, reply, answer_id)
         self._note(answer_id, question, None if question.manner.has(Behaviour.HANG) else 200)
         if question.manner.has(Behaviour.NOT_SSE):
             self.stats.answers += 1
             if self._journal is not None:
                 self._journal.closed(answer_id, State.BROKEN, 0, "")
             return web.Response(body=NOT_SSE, content_type="text/html")
-        if question.stream or question.manner.behaviours & {Behaviour.HANG, Behaviour.STALL}:
-            return await self._held(request, question, answer_id)
-        return await self._whole(request, question, answer_id)
+        if held:
+            return await self._held(request, question, reply, answer_id)
+        return await self._given_whole(request, question.manner, whole, answer_id)
+
+    def _admitted(self, weight: int) -> int:
+        """`weight`, added to what all open answers hold. Raises ApiError(503) when that would be too much."""
+        if self._open + weight > OPEN_BYTES:
+            raise _busy()
+        self._open += weight
+        return weight
 
     async def _question(self, request: web.Request, answer_id: str) -> Question:
         deployment = request.match_info.get("deployment")
-        try:
-            raw = await request.read()
-        except web.HTTPRequestEntityTooLarge as error:
-            raise ApiError(413, "The request body is too large.", code="request_too_large") from error
+        raw = await self._read(request)
         body, wrong = _parsed(raw)
         names = sorted({name.lower() for name in request.headers})
-        self.stats.request(answer_id, request.path_qs, names, len(raw), body)
+        self.stats.request(answer_id, request.path_qs, names, raw, body)
         _authorize(request)
         if deployment is not None and not request.query.get("api-version"):
             raise ApiError(404, "Resource not found", kind="invalid_request_error", code="404")
@@ -88,6 +109,24 @@ class Model:
         question = question_of(body, deployment)
         call = self._count(question.manner.key)
         return replace(question, call=call, manner=question.manner.of_call(call))
+
+    async def _read(self, request: web.Request) -> bytes:
+        """The body, bounded for itself and with all others that are being read.
+
+        Not aiohttp's own `read`, which would hold it for as long as the answer takes. Raises ApiError(413 or 503).
+        """
+        read = bytearray()
+        try:
+            async for piece in request.content.iter_any():
+                self._reading += len(piece)
+                read += piece
+                if len(read) > MAX_BODY_BYTES:
+                    raise ApiError(413, "The request body is too large.", code="request_too_large")
+                if self._reading > READING_BYTES:
+                    raise _busy()
+        finally:
+            self._reading -= len(read)
+        return bytes(read)
 
     def _count(self, key: str) -> int:
         """Which request with this key it is, from 1 on."""
@@ -101,22 +140,15 @@ class Model:
             tag, model = ("", "") if question is None else (question.manner.key, question.model)
             self._journal.request(answer_id, tag, model, status)
 
-    async def _whole(self, request: web.Request, question: Question, answer_id: str) -> web.Response:
-        manner = question.manner
+    async def _given_whole(self, request: web.Request, manner: Manner, body: bytes, answer_id: str) -> web.Response:
         if manner.first_token_seconds:
             await asyncio.sleep(manner.first_token_seconds)
         if manner.behaviours & {Behaviour.CUT, Behaviour.RESET, Behaviour.CLOSE_EARLY} and request.transport:
             request.transport.close()
         self.stats.answers += 1
-        if manner.has(Behaviour.ERROR):
-            body = error_body("The server had an error while processing your request.", "server_error")
-        elif manner.has(Behaviour.MALFORMED):
-            body = MALFORMED.removeprefix(b"data: ")
-        else:
-            body = completion(question, reply_to(question), answer_id, int(time.time()))
         return web.Response(body=body, content_type="application/json", headers={"x-request-id": answer_id})
 
-    async def _held(self, request: web.Request, question: Question, answer_id: str) -> web.StreamResponse:
+    async def _held(self, request: web.Request, question: Question, reply: Reply, answer_id: str) -> web.StreamResponse:
         """An answer that holds the connection open: a stream, or a silence."""
         transport = request.transport
         response = web.StreamResponse(headers={**_STREAM_HEADERS, "x-request-id": answer_id})
@@ -129,7 +161,7 @@ class Model:
                 await _for_ever()
             await response.prepare(request)
             pump = Pump(response, transport, self._wheel, stream, chunked=request.version >= HttpVersion11)
-            stream.end(await _stream(pump, question, answer_id))
+            stream.end(await _stream(pump, question, reply, answer_id))
         except ConnectionResetError:
             stream.end(State.GONE)
         finally:
@@ -152,9 +184,24 @@ def _maybe_fail(manner: Manner) -> None:
         raise ApiError(500, "The server had an error while processing your request.", kind="server_error")
 
 
-async def _stream(pump: Pump, question: Question, answer_id: str) -> Literal[State.FINISHED, State.BROKEN]:
+def _whole(question: Question, reply: Reply, answer_id: str) -> bytes:
+    """The body of an answer that is not streamed. Raises ApiError."""
+    if question.manner.has(Behaviour.ERROR):
+        return error_body("The server had an error while processing your request.", "server_error")
+    if question.manner.has(Behaviour.MALFORMED):
+        return MALFORMED.removeprefix(b"data: ")
+    return completion(question, reply, answer_id, int(time.time()))
+
+
+def _busy() -> ApiError:
+    return ApiError(503, "The demo model is busy.", kind="server_error", code="busy", headers={"Retry-After": "1"})
+
+
+async def _stream(
+    pump: Pump, question: Question, reply: Reply, answer_id: str
+) -> Literal[State.FINISHED, State.BROKEN]:
     envelope = Envelope(answer_id, int(time.time()), question)
-    source = bent(pieces(question, reply_to(question), envelope), question.manner)
+    source = bent(pieces(question, reply, envelope), question.manner)
     act = await pump.run(source, question.manner)
     match act:
         case None:

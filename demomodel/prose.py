@@ -2,6 +2,7 @@
 
 import random
 import re
+from functools import lru_cache
 from importlib.resources import files
 from string import Template
 
@@ -66,12 +67,18 @@ def refusal(question: str) -> str:
     return f"I am sorry, but I can not help with {topics(question)[0]}, because I was asked to refuse."
 
 
-def topics(question: str) -> list[str]:
+def count_tokens(text: str) -> int:
+    """How many pieces `tokenize` would answer."""
+    return sum(1 for _ in _TOKEN.finditer(text))
+
+
+@lru_cache(maxsize=64)
+def topics(question: str) -> tuple[str, ...]:
     """Up to three words of the question that mean something, longest first; never empty."""
     words = [word[:24] for word in re.findall(r"[^\W\d_][\w'-]*", question)]
     telling = [word for word in words if len(word) > 3 and word.lower() not in _DULL]
     unique = list(dict.fromkeys(telling or words))
-    return sorted(unique, key=len, reverse=True)[:3] or ["nothing"]
+    return tuple(sorted(unique, key=len, reverse=True)[:3]) or ("nothing",)
 
 
 def _quote(question: str) -> str:

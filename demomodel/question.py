@@ -8,6 +8,14 @@ from typing import Any
 import orjson
 
 from demomodel.behaviours import Behaviour, Manner, manner_of
+from demomodel.limits import (
+    MAX_MESSAGES,
+    MAX_MODEL_NAME,
+    MAX_TEXT,
+    MAX_TOKENS,
+    MAX_TOOL_NAME,
+    MAX_TOOLS,
+)
 from demomodel.refusals import bad_request
 
 ROLES = ("assistant", "developer", "function", "system", "tool", "user")
@@ -23,6 +31,8 @@ class Question:
 
     model: str
     messages: tuple[Json, ...]
+    text: str
+    """The beginning of the last message of the user; empty if there is none."""
     stream: bool
     include_usage: bool
     n: int
@@ -42,14 +52,6 @@ class Question:
     """Which request with this key it is, from 1 on: the only thing that the body does not tell."""
 
     @property
-    def text(self) -> str:
-        """The text of the last message of the user; empty if there is none."""
-        for message in reversed(self.messages):
-            if message["role"] == "user":
-                return text_of(message.get("content"))
-        return ""
-
-    @property
     def seed(self) -> int:
         """A number that depends on the messages alone."""
         digest = hashlib.sha256(orjson.dumps(self.messages, option=orjson.OPT_SORT_KEYS)).digest()
@@ -66,6 +68,13 @@ def text_of(content: object) -> str:
     return " ".join(part for part in parts if isinstance(part, str))
 
 
+def _asked(messages: tuple[Json, ...]) -> str:
+    for message in reversed(messages):
+        if message["role"] == "user":
+            return text_of(message.get("content"))[:MAX_TEXT]
+    return ""
+
+
 def question_of(body: object, deployment: str | None = None) -> Question:
     """Check a parsed request body. `deployment` is the model when the URL names it, as Azure's does.
 
@@ -76,18 +85,25 @@ def question_of(body: object, deployment: str | None = None) -> Question:
     model = deployment if deployment is not None else body.get("model")
     if not isinstance(model, str) or not model:
         raise bad_request("you must provide a model parameter", "model")
+    if len(model) > MAX_MODEL_NAME:
+        raise bad_request(f"The model's name has more than {MAX_MODEL_NAME} characters.", "model")
     manner = manner_of(model, body.get("demo"))
     if deployment is not None:
         manner = replace(manner, behaviours=manner.behaviours | {Behaviour.AZURE})
     _range(body, "temperature", 2.0)
     _range(body, "top_p", 1.0)
     options = body.get("stream_options")
+    messages = _messages(body.get("messages"))
+    n = _whole(body, "n", 1, MAX_CHOICES) or (2 if manner.has(Behaviour.CHOICES) else 1)
+    if n * (manner.tokens or 0) > MAX_TOKENS:
+        raise bad_request(f"An answer may have {MAX_TOKENS} tokens in all its choices.", "demo.tokens")
     return Question(
         model=model,
-        messages=_messages(body.get("messages")),
+        messages=messages,
+        text=_asked(messages),
         stream=_flag(body, "stream"),
         include_usage=isinstance(options, Mapping) and bool(options.get("include_usage")),
-        n=_whole(body, "n", 1, MAX_CHOICES) or (2 if manner.has(Behaviour.CHOICES) else 1),
+        n=n,
         max_tokens=_whole(body, "max_completion_tokens", 1) or _whole(body, "max_tokens", 1),
         stop=_stop(body.get("stop")),
         tools=_tools(body.get("tools")),
@@ -108,6 +124,8 @@ def _messages(value: object) -> tuple[Json, ...]:
         raise bad_request("'messages' must be an array.", "messages", "invalid_type")
     if not value:
         raise bad_request("'messages' is an empty array; expected at least one.", "messages", "empty_array")
+    if len(value) > MAX_MESSAGES:
+        raise bad_request(f"'messages' has more than {MAX_MESSAGES} items.", "messages", "array_above_max_length")
     for place, message in enumerate(value):
         param = f"messages[{place}]"
         if not isinstance(message, Mapping):
@@ -133,9 +151,15 @@ def _functions(value: object, param: str) -> tuple[Json, ...]:
         return ()
     if not isinstance(value, list):
         raise bad_request(f"'{param}' must be an array.", param, "invalid_type")
+    if len(value) > MAX_TOOLS:
+        raise bad_request(f"'{param}' has more than {MAX_TOOLS} items.", param, "array_above_max_length")
     for place, function in enumerate(value):
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
             raise bad_request(f"'{param}[{place}]' needs a name.", f"{param}[{place}].name")
+        if len(function["name"]) > MAX_TOOL_NAME:
+            raise bad_request(
+                f"'{param}[{place}].name' has more than {MAX_TOOL_NAME} characters.", f"{param}[{place}].name"
+            )
     return tuple(value)
 
 

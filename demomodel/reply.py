@@ -7,7 +7,8 @@ from itertools import chain, cycle, islice
 
 from demomodel.behaviours import Behaviour
 from demomodel.calls import Call, calls_for, function_call_for
-from demomodel.prose import refusal, story, thoughts, tokenize, unicode_story
+from demomodel.limits import COUNTED_TEXT, ENDLESS_TOKENS, MAX_TOKENS
+from demomodel.prose import count_tokens, refusal, story, thoughts, tokenize, unicode_story
 from demomodel.question import Question, question_of, text_of
 
 LENGTH_TOKENS = 40
@@ -25,15 +26,16 @@ class Choice:
     refusal: tuple[str, ...]
     tokens: tuple[str, ...]
     endless: bool
-    """The tokens come round again and again, with an empty line between."""
+    """The tokens come round again and again, with an empty line between, `most` in all."""
     calls: tuple[Call, ...]
     function_call: Call | None
     finish_reason: str
+    most: int = ENDLESS_TOKENS
 
     def content(self) -> Iterator[str]:
-        """The tokens of the text; never ends if the choice is endless."""
+        """The tokens of the text."""
         if self.endless:
-            return chain.from_iterable(cycle((self.tokens, _PARAGRAPH)))
+            return islice(chain.from_iterable(cycle((self.tokens, _PARAGRAPH))), self.most)
         return iter(self.tokens)
 
 
@@ -44,14 +46,29 @@ class Reply:
     choices: tuple[Choice, ...]
     prompt_tokens: int
 
+    def weight(self, numbered: bool) -> int:
+        """Bytes that it holds while it is being given, about: of tokens that are not `numbered` only references."""
+        calls = [call for choice in self.choices for call in (*choice.calls, choice.function_call) if call]
+        tokens = sum(len(choice.tokens) + len(choice.reasoning) + len(choice.refusal) for choice in self.choices)
+        return 4096 + tokens * (200 if numbered else 8) + sum(len(call.fragments) * 64 for call in calls)
+
 
 def reply_to(question: Question) -> Reply:
     """The answer to a question; the same question gives the same answer."""
     seed = question.seed
     return Reply(
         tuple(_choice(question, index, seed + index) for index in range(question.n)),
-        sum(3 + len(tokenize(text_of(message.get("content")))) for message in question.messages),
+        _prompt_tokens(question),
     )
+
+
+def _prompt_tokens(question: Question) -> int:
+    tokens, left = 0, COUNTED_TEXT
+    for message in question.messages:
+        text = text_of(message.get("content"))
+        tokens += 3 + count_tokens(text[:left]) + max(len(text) - left, 0) // 6
+        left = max(left - len(text), 0)
+    return tokens
 
 
 def tokens_for(body: object, choice: int = 0, model: str | None = None) -> tuple[str, ...]:
@@ -81,7 +98,7 @@ def _choice(question: Question, index: int, seed: int) -> Choice:
     reasoning = tokenize(thoughts(asked, seed)) if manner.has(Behaviour.REASONING) else ()
     if manner.has(Behaviour.NUMBERED):
         tokens, reasoning = _numbered(question, tokens), _numbered(question, reasoning)
-    return Choice(index, reasoning, (), tokens, endless, (), None, reason)
+    return Choice(index, reasoning, (), tokens, endless, (), None, reason, ENDLESS_TOKENS // question.n)
 
 
 @lru_cache(maxsize=256)
@@ -100,13 +117,13 @@ def _bounded(question: Question, tokens: tuple[str, ...]) -> tuple[tuple[str, ..
     if manner.tokens is not None:
         tokens = tuple(islice(rounds, manner.tokens))
     elif endless and limit is not None:
-        tokens, endless = tuple(islice(rounds, limit + 1)), False
+        tokens, endless = tuple(islice(rounds, min(limit + 1, MAX_TOKENS // question.n))), False
     stopped = _before_stop(tokens if not endless else (*tokens, *_PARAGRAPH, *tokens), question.stop)
     if stopped is not None:
         tokens, endless = stopped, False
     if limit is not None and len(tokens) > limit:
         return tokens[:limit], False, "length"
-    return tokens, endless, "length" if manner.has(Behaviour.LENGTH) else "stop"
+    return tokens, endless, "length" if endless or manner.has(Behaviour.LENGTH) else "stop"
 
 
 def _numbered(question: Question, tokens: tuple[str, ...]) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ from demomodel.completions import MODEL, Model
 from demomodel.journal import Journal
 from demomodel.refusals import ApiError
 
-MAX_BODY_BYTES = 64 * 1024 * 1024
 SHUTDOWN_SECONDS = 0.3
 
 
@@ -23,7 +22,7 @@ def create_app(journal: Journal | None = None) -> web.Application:
     Run it with `handler_cancellation=True`, as `serve` does: that is how a stream that says nothing learns
     that its client has gone.
     """
-    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app = web.Application()
     model = app[MODEL] = Model(journal)
     app.on_shutdown.append(_shut)
     app.router.add_post("/v1/chat/completions", model.completions)
@@ -43,7 +42,7 @@ async def serve(
     handle_signals: bool = True,
     journal: Journal | None = None,
 ) -> None:
-    """Serve until cancelled, or until SIGTERM or SIGINT if `handle_signals` and this is the main thread.
+    """Serve until cancelled, or until SIGTERM, SIGINT or SIGHUP if `handle_signals` and this is the main thread.
 
     `on_ready` is called with the base URL, `http://HOST:PORT/v1`, once connections are accepted; port 0 takes
     a free one. `journal`: where requests and the ends of streams are written down. Open streams are cut at the
@@ -53,7 +52,7 @@ async def serve(
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    signals = (signal.SIGTERM, signal.SIGINT) if handle_signals and _in_main_thread() else ()
+    signals = _ending_signals() if handle_signals and _in_main_thread() else ()
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port, backlog=1024).start()
@@ -66,6 +65,12 @@ async def serve(
         for number in signals:
             loop.remove_signal_handler(number)
         await runner.cleanup()
+
+
+def _ending_signals() -> tuple[signal.Signals, ...]:
+    """SIGHUP, of a terminal that is closed, too, unless this process was started to outlive its terminal."""
+    asked = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    return asked if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else asked[:2]
 
 
 def _in_main_thread() -> bool:

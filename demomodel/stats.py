@@ -5,17 +5,14 @@ from collections import OrderedDict, deque
 from enum import StrEnum
 from typing import Any
 
+import orjson
+
 from demomodel.chunks import Piece
 from demomodel.journal import Journal
+from demomodel.limits import KEPT_BODY_BYTES, KEPT_CHARACTERS, KEPT_OPEN_PIECES, KEPT_PIECES
 
 KEPT = 100
 """How many requests and how many streams are remembered."""
-
-KEPT_BODY_BYTES = 256 * 1024
-"""A longer request body is not kept."""
-
-KEPT_PIECES = 50_000
-"""Of an endless stream only the text of so many tokens is kept."""
 
 
 class State(StrEnum):
@@ -50,8 +47,9 @@ class Stream:
         if piece.tokens:
             self.tokens += piece.tokens
             self._stats.tokens += piece.tokens
-            if len(self.texts) < KEPT_PIECES:
+            if len(self.texts) < KEPT_PIECES and self._stats.open_pieces < KEPT_OPEN_PIECES:
                 self.texts.append(piece.text)
+                self._stats.open_pieces += 1
 
     def end(self, state: State) -> None:
         """Note how it ended; the first end stands."""
@@ -60,8 +58,17 @@ class Stream:
         self.state = state
         self.ended_at = time.time()
         self._stats.ended[state] += 1
+        text = "".join(self.texts)
         if self._stats.journal is not None:
-            self._stats.journal.closed(self.id, state, self.tokens, "".join(self.texts))
+            self._stats.journal.closed(self.id, state, self.tokens, text)
+        self._stats.open_pieces -= len(self.texts)
+        self.texts = [text]
+        self._stats.keep(self)
+
+    @property
+    def characters(self) -> int:
+        """Of a stream that has ended."""
+        return len(self.texts[0])
 
     def shown(self) -> dict[str, object]:
         return {
@@ -87,18 +94,23 @@ class Stats:
         self.tokens = 0
         self.ended = {State.FINISHED: 0, State.GONE: 0, State.BROKEN: 0}
         self._requests: deque[dict[str, object]] = deque(maxlen=KEPT)
+        self.open_pieces = 0
+        """Pieces whose text is kept, of streams that are open."""
+        self._kept_characters = 0
         self._streams: OrderedDict[str, Stream] = OrderedDict()
 
-    def request(self, answer_id: str, path: str, headers: list[str], size: int, body: object) -> None:
-        """Remember a request; of its headers only the names, since their values may be secret."""
+    def request(self, answer_id: str, path: str, headers: list[str], raw: bytes, body: object) -> None:
+        """Remember a request, its body as it came (`body`: parsed, None if it is no JSON): parsed, it takes many times
+        as much. Of its headers only the names, since their values may be secret."""
+        kept = body is not None and len(raw) <= KEPT_BODY_BYTES
         self._requests.append(
             {
                 "id": answer_id,
                 "at": time.time(),
                 "path": path,
                 "headers": headers,
-                "bytes": size,
-                "body": body if size <= KEPT_BODY_BYTES else None,
+                "bytes": len(raw),
+                "body": orjson.Fragment(raw) if kept else None,
             }
         )
 
@@ -108,8 +120,21 @@ class Stats:
         self.opened += 1
         self._streams[answer_id] = stream
         if len(self._streams) > KEPT:
-            self._streams.popitem(last=False)
+            self._forget()
         return stream
+
+    def keep(self, stream: Stream) -> None:
+        """Keep the text of a stream that has ended, if it is remembered, and forget the oldest when it is too much."""
+        if stream.id not in self._streams:
+            return
+        self._kept_characters += stream.characters
+        while self._kept_characters > KEPT_CHARACTERS and len(self._streams) > 1:
+            self._forget()
+
+    def _forget(self) -> None:
+        _, oldest = self._streams.popitem(last=False)
+        if oldest.state is not State.OPEN:
+            self._kept_characters -= oldest.characters
 
     def shown(self) -> dict[str, Any]:
         """What `/stats` answers. `opened` is always the sum of `open`, `finished`, `gone` and `broken`."""

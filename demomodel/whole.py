@@ -8,19 +8,26 @@ import orjson
 from demomodel.behaviours import Behaviour
 from demomodel.calls import Call
 from demomodel.chunks import FINGERPRINT, logprobs_of, usage_of
+from demomodel.limits import ENDLESS_WHOLE_TOKENS, MAX_LOGPROBS, MAX_WHOLE_CHARACTERS
 from demomodel.question import Question
+from demomodel.refusals import bad_request
 from demomodel.reply import Choice, Reply
-
-ENDLESS_TOKENS = 4000
-"""Where an endless answer is cut when it is not streamed; its finish reason is then `length`."""
 
 
 def completion(question: Question, reply: Reply, answer_id: str, created: int) -> bytes:
-    """The body of `chat.completion`, with usage unless the model is told to give none."""
+    """The body of `chat.completion`, with usage unless the model is told to give none.
+
+    Raises ApiError(400) for more text or log probabilities than one body may have.
+    """
+    if sum(sum(map(len, choice.tokens)) for choice in reply.choices) > MAX_WHOLE_CHARACTERS:
+        raise bad_request(f"One body may have {MAX_WHOLE_CHARACTERS} characters: stream it.", "demo.tokens")
+    shown = sum(ENDLESS_WHOLE_TOKENS if choice.endless else len(choice.tokens) for choice in reply.choices)
+    if question.logprobs and shown * (1 + question.top_logprobs) > MAX_LOGPROBS:
+        raise bad_request(f"One body may have {MAX_LOGPROBS} log probabilities: stream it.", "top_logprobs")
     choices, tokens = [], 0
     for choice in reply.choices:
-        shown, count = _choice(question, choice)
-        choices.append(shown)
+        made, count = _choice(question, choice)
+        choices.append(made)
         tokens += count
     body: dict[str, object] = {
         "id": answer_id,
@@ -38,7 +45,7 @@ def completion(question: Question, reply: Reply, answer_id: str, created: int) -
 
 
 def _choice(question: Question, choice: Choice) -> tuple[dict[str, object], int]:
-    tokens = tuple(islice(choice.content(), ENDLESS_TOKENS)) if choice.endless else choice.tokens
+    tokens = tuple(islice(choice.content(), ENDLESS_WHOLE_TOKENS)) if choice.endless else choice.tokens
     calls = [*choice.calls, *([choice.function_call] if choice.function_call else [])]
     in_words = not calls and not choice.refusal
     message: dict[str, Any] = {

@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from readalong.sanitize import escaped_json, harmless, harmless_line
 from readalong.settings import Settings
 
 _TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -35,13 +36,25 @@ class JsonFormatter(logging.Formatter):
         if record.stack_info:
             line["stack"] = record.stack_info
         # Half a surrogate, which a path or a model's answer may hold: orjson refuses it, and so does UTF-8.
-        return json.dumps(line, default=str, ensure_ascii=False).encode(errors="backslashreplace").decode()
+        text = json.dumps(line, default=str, ensure_ascii=False).encode(errors="backslashreplace").decode()
+        return escaped_json(text)
+
+
+class TextFormatter(logging.Formatter):
+    """A line a record, whatever is in its message, and harmless for a terminal; a traceback keeps its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = harmless_line(record.message.rstrip("\n"))
+        return super().formatMessage(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return harmless(super().format(record))
 
 
 def set_up(settings: Settings) -> None:
     """Has all loggers of this process write so, uvicorn's too."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else logging.Formatter(_TEXT))
+    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter(_TEXT))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
     if settings.log_level == "info":
         for name in _CHATTY:

@@ -9,10 +9,11 @@ import logging
 from typing import cast
 from urllib.parse import unquote
 
-from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection, Connection
 from redis.exceptions import AuthenticationError, ConnectionError, RedisError
 
+from readalong.cancellable import cancellable
 from readalong.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -47,14 +48,16 @@ class Sentinels:
 
     async def _ask(self, host: str, port: int, password: str | None = None) -> list[str] | None:
         try:
-            async with Redis(
+            pool = ConnectionPool(
+                cancellable(Connection),
                 host=host,
                 port=port,
                 password=password,
                 socket_timeout=self._timeout,
                 socket_connect_timeout=self._timeout,
                 decode_responses=True,
-            ) as sentinel:
+            )
+            async with Redis.from_pool(pool) as sentinel:
                 return cast(
                     list[str] | None,
                     await sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service),

@@ -22,6 +22,9 @@ from readalong.keys import Keys
 #: A socket's URL with a user or a password and, as is usual, no host.
 _SOCKET_WITH_USER = re.compile(r"^(unix://[^/?#]*@)/", re.IGNORECASE)
 
+#: A name in a request's Host, or `*.` and a name for all below it.
+_HOST_NAME: Final = re.compile(r"(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
+
 RedisUrl = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["redis", "rediss", "unix"])]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -61,6 +64,11 @@ class Settings(BaseSettings):
         pattern=r"^(?:/[A-Za-z0-9._~-]+)*/?$",
         description="Path under which a proxy shows the API, such as /chat; empty: at the root.",
     )
+    hosts: str = Field(
+        default="",
+        description="Names under which clients reach an API: app.example,*.b.example; *: any; empty: IP addresses and "
+        "localhost alone, which are allowed always.",
+    )
     origins: str = Field(
         default="",
         description="Sites whose pages may use the API too: https://a.example,https://b.example; *: any; empty: none.",
@@ -77,6 +85,12 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(
         default=33_554_432, ge=1024, description="Largest request body, in bytes; a picture of 20 MB takes 28 million."
+    )
+    allowed_fields: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9_ ,-]*$",
+        description="Fields of a body that a gateway may obey (api_base, extra_headers, …) and that clients may send: "
+        "name,name.",
     )
     max_attempts: int = Field(
         default=3, ge=1, le=100, description="Attempts of a job whose workers are lost; 1: a lost worker fails the job."
@@ -98,6 +112,27 @@ class Settings(BaseSettings):
     )
     include_usage: bool = Field(
         default=True, description="Ask the model for token counts (stream_options.include_usage)."
+    )
+
+    max_answer_bytes: int = Field(
+        default=67_108_864,
+        ge=65_536,
+        description="Largest answer of a model, in bytes of its events in the log, 100 more for each; "
+        "beyond it the job fails.",
+    )
+    max_response_bytes: int = Field(
+        default=1_073_741_824,
+        ge=65_536,
+        description="Longest body of a model's answer, in bytes once decompressed, comments and all.",
+    )
+    max_extra_bytes: int = Field(
+        default=33_554_432, ge=1024, description="Bytes of an answer's fields that no event type names."
+    )
+    max_tool_calls: int = Field(default=256, ge=1, le=100_000, description="Tool calls of an answer.")
+    max_tool_call_bytes: int = Field(
+        default=33_554_432,
+        ge=1024,
+        description="Bytes of an answer's tool calls: ids, names and arguments, 100 more for each fragment.",
     )
 
     connect_timeout: PositiveSeconds = Field(default=5, description="Seconds to connect to the model.")
@@ -222,6 +257,14 @@ class Settings(BaseSettings):
     def _without_slash(cls, value: str) -> str:
         return value.rstrip("/")
 
+    @field_validator("hosts", mode="after")
+    @classmethod
+    def _hosts(cls, value: str) -> str:
+        for name in _parts(value):
+            if name != "*" and not _HOST_NAME.fullmatch(name):
+                raise ValueError("must be names without scheme, port and path: app.example,*.b.example, or *")
+        return value
+
     @field_validator("origins", mode="after")
     @classmethod
     def _origins(cls, value: str) -> str:
@@ -243,8 +286,17 @@ class Settings(BaseSettings):
         return _parse_addresses(self.sentinels)
 
     @property
+    def allowed_hosts(self) -> frozenset[str]:
+        return _parts(self.hosts)
+
+    @property
     def allowed_origins(self) -> frozenset[str]:
         return _parts(self.origins)
+
+    @property
+    def allowed_field_names(self) -> frozenset[str]:
+        """Small letters, with underscores."""
+        return frozenset(name.strip().lower().replace("-", "_") for name in self.allowed_fields.split(","))
 
     @property
     def keys(self) -> Keys:

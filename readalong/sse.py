@@ -18,6 +18,14 @@ class Message(NamedTuple):
     id: str
 
 
+class MessageTooLong(ValueError):
+    """A line or a message of a stream exceeds its limit; `what` it exceeds."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"an event stream has more than {what}")
+        self.what = what
+
+
 def frame(data: bytes, *, event: str | None = None, id: str | None = None) -> bytes:
     """One event. `data` must hold no line end (JSON on one line does not)."""
     head = b"" if id is None else b"id: %s\n" % id.encode()
@@ -32,11 +40,16 @@ class Decoder:
     Lines end with LF, CR or CR LF and nothing else: U+2028 inside JSON is text (str.splitlines would cut there).
     """
 
-    def __init__(self, *, max_line: int = 16_777_216) -> None:
-        #: The pieces of an unfinished line, joined once it ends: to join them each time would be quadratic.
-        self._rest: list[bytes] = []
-        self._rest_size = 0
+    def __init__(
+        self, *, max_line: int = 16_777_216, max_message: int = 67_108_864, max_lines: int = 1_000_000
+    ) -> None:
+        """Bytes of a line, bytes of the data of a message, and lines of it."""
+        #: An unfinished line.
+        self._rest = bytearray()
         self._max_line = max_line
+        self._max_message = max_message
+        self._max_lines = max_lines
+        self._data_size = 0
         self._begun = False
         self._after_cr = False
         self._data: list[bytes] = []
@@ -46,7 +59,7 @@ class Decoder:
         self.retry: int | None = None
 
     def feed(self, piece: bytes) -> list[Message]:
-        """The messages that this piece completes. Raises ValueError for a line beyond `max_line` bytes."""
+        """The messages that this piece completes. Raises MessageTooLong."""
         if self._is_one_message(piece):
             return [Message("message", piece[6:-2], self._id)]
         if self._after_cr and piece:
@@ -56,8 +69,10 @@ class Decoder:
         if self._begun and b"\n" not in piece and b"\r" not in piece:
             self._keep(piece)
             return []
-        buffer = b"".join((*self._rest, piece))
-        self._rest, self._rest_size = [], 0
+        buffer = piece
+        if self._rest:
+            self._rest += piece
+            buffer, self._rest = bytes(self._rest), bytearray()
         if not self._begun:
             if b"\xef\xbb\xbf".startswith(buffer[:3]) and len(buffer) < 3:
                 self._keep(buffer)
@@ -74,9 +89,9 @@ class Decoder:
             if not line:
                 if self._data:
                     messages.append(Message(self._event or "message", b"\n".join(self._data), self._id))
-                self._data, self._event = [], ""
+                self._data, self._event, self._data_size = [], "", 0
             elif line.startswith(b"data:"):
-                self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+                self._add(line[6:] if line[5:6] == b" " else line[5:])
             elif line[0] != 0x3A and (message := self._field(line)) is not None:  # not a comment
                 messages.append(message)
         return messages
@@ -99,22 +114,28 @@ class Decoder:
         )
 
     def _keep(self, piece: bytes) -> None:
-        if piece:
-            self._rest.append(piece)
-            self._rest_size += len(piece)
-        if self._rest_size > self._max_line:
-            raise ValueError(f"a line of an event stream is longer than {self._max_line} bytes")
+        self._rest += piece
+        if len(self._rest) > self._max_line:
+            raise MessageTooLong(f"{self._max_line} bytes in a line")
+
+    def _add(self, line: bytes) -> None:
+        self._data.append(line)
+        self._data_size += len(line)
+        if self._data_size > self._max_message:
+            raise MessageTooLong(f"{self._max_message} bytes")
+        if len(self._data) > self._max_lines:
+            raise MessageTooLong(f"{self._max_lines} lines")
 
     def _field(self, line: bytes) -> Message | None:
         """Takes in a line that is no comment. Returns None; a kind of stream may have lines that are messages."""
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
-            self._data.append(value)
+            self._add(value)
         elif name == b"event":
             self._event = value.decode(errors="replace")
         elif name == b"id" and b"\0" not in value:
             self._id = value.decode(errors="replace")
-        elif name == b"retry" and value.isdigit():
+        elif name == b"retry" and value.isdigit() and len(value) < 10:
             self.retry = int(value)
         return None

@@ -18,10 +18,12 @@ ROOT = Path(__file__).parents[1]
 MODEL_VARIABLES = {
     "OPENAI_API_KEY",
     "OPENAI_BASE_URL",
+    "OPENAI_ORG_ID",
+    "OPENAI_PROJECT_ID",
     "AZURE_OPENAI_ENDPOINT",
     "AZURE_OPENAI_API_KEY",
+    "AZURE_OPENAI_AD_TOKEN",
     "OPENAI_API_VERSION",
-    "READALONG_MODEL",
 }
 
 
@@ -79,11 +81,22 @@ def test_api_and_worker_wait_for_redis_and_find_it(compose: dict[str, Any], name
     assert environment(service)["READALONG_REDIS_URL"] == "redis://redis:6379/0"
 
 
-@pytest.mark.parametrize("name", ["api", "worker"])
-def test_the_models_variables_are_passed_on(compose: dict[str, Any], name: str) -> None:
-    """By name only: one that is not set stays unset, it does not become empty."""
-    variables = environment(compose["services"][name])
-    assert {variable for variable, value in variables.items() if value is None} >= MODEL_VARIABLES
+def test_the_models_variables_are_passed_on_to_workers_alone(compose: dict[str, Any]) -> None:
+    """By name only: one that is not set stays unset, it does not become empty. No other service is given the key."""
+    passed = {name: environment(service) for name, service in compose["services"].items()}
+    assert {variable for variable, value in passed["worker"].items() if value is None} >= MODEL_VARIABLES
+    told = {name for name, variables in passed.items() if any(re.match("OPENAI_|AZURE_", one) for one in variables)}
+    assert told == {"worker"}
+    assert all("env_file" not in service for service in compose["services"].values())
+    assert "READALONG_MODEL" in passed["api"].keys() & passed["worker"].keys()
+
+
+@pytest.mark.parametrize("given", ["", "chat.example"])
+def test_the_api_answers_to_its_neighbours_name_for_it(compose: dict[str, Any], given: str) -> None:
+    """And to those that are passed on, if any."""
+    hosts = environment(compose["services"]["api"])["READALONG_HOSTS"]
+    assert hosts is not None
+    assert Settings(hosts=hosts.replace("${READALONG_HOSTS:-}", given)).allowed_hosts == {"api", given} - {""}
 
 
 def test_all_of_our_services_run_one_image(compose: dict[str, Any]) -> None:

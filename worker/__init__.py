@@ -16,6 +16,9 @@
     chunks    the model's chunks to events (pure)
     mould     the form that most chunks share (pure)
     calls     tool and function calls, put together from fragments (pure)
+    arguments the arguments of one, and whether they are whole (pure)
+    limits    what an answer may hold (pure)
+    redaction takes our keys out of what a server says (pure)
     values    what the model's JSON may mean, and what it cannot (pure)
     meter     an attempt's times and rates (pure)
     outage    how an outage of Redis is logged

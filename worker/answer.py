@@ -7,13 +7,14 @@ from typing import Any, Final
 
 from readalong.errors import ModelError
 from readalong.events import Draft
-from readalong.sse import Decoder, Message
+from readalong.sse import Decoder, Message, MessageTooLong
 from worker.chunks import Chunks
+from worker.limits import MOST_LINES, AnswerTooLarge, Limits
 from worker.reasons import reported
 from worker.values import malformed, parse_leniently
 
-#: Longest line of a model's stream, in bytes: a picture is one.
-LONGEST_LINE: Final = 67_108_864
+#: Longest line that is a field of an event besides its data, such as its name.
+_LONGEST_FIELD: Final = 1024
 _DONE: Final = frozenset({b"[DONE]", b'"[DONE]"'})
 #: Events that keep a connection open and say nothing.
 _KEEP_ALIVES: Final = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
@@ -22,9 +23,11 @@ _KEEP_ALIVES: Final = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"}
 class Answer:
     """`feed` takes each piece of the body and `close` its end; then `done` and `failure` tell whether that was all."""
 
-    def __init__(self, chunks: Chunks, *, max_line: int = LONGEST_LINE) -> None:
+    def __init__(self, chunks: Chunks, *, limits: Limits = Limits()) -> None:  # noqa: B008 (it is frozen)
         self._chunks = chunks
-        self._decoder = _Lines(max_line=max_line)
+        self._decoder = _Lines(max_line=limits.line, max_message=limits.line, max_lines=MOST_LINES)
+        self._left = limits.response
+        self._response = limits.response
         #: The model has said that it is done.
         self.done = False
         #: Why there will be no more; what came before it in the same piece was said.
@@ -32,17 +35,25 @@ class Answer:
 
     def feed(self, piece: bytes) -> list[Draft]:
         """The events of a piece of the body, wherever it is cut."""
+        self._left -= len(piece)
+        if self._left < 0:
+            self._stop(AnswerTooLarge(f"{self._response} bytes, its comments and envelopes among them"))
+            return []
         try:
             messages = self._decoder.feed(piece)
-        except ValueError as error:
-            self.failure = malformed(f"that is none: {error}")
+        except MessageTooLong as error:
+            self._stop(AnswerTooLarge(error.what))
             return []
         return self._read(messages)
 
     def close(self) -> list[Draft]:
         """The events of what the body ended in without an end of its own. Afterwards an answer whose end never came is
         `done` or has a `failure`."""
-        drafts = self._read(self._decoder.close())
+        drafts: list[Draft] = []
+        try:
+            drafts = self._read(self._decoder.close())
+        except MessageTooLong as error:
+            self._stop(AnswerTooLarge(error.what))
         cut = self.failure is not None and self.failure.code == "model_malformed"
         if not self.done and (cut or self.failure is None):
             self.done = self._chunks.finished
@@ -78,6 +89,13 @@ class Answer:
             return malformed("without a choice", odd)
         return ModelError("model_cut", "The model's stream ended before its answer did.", retryable=True)
 
+    def _stop(self, error: ModelError) -> None:
+        """Nothing more is read; if all was said before, nothing is missing."""
+        if self._chunks.finished:
+            self.done = True
+        else:
+            self.failure = error
+
     def _named(self, event: str, data: bytes) -> list[Draft]:
         if event in _KEEP_ALIVES:
             return []
@@ -88,6 +106,9 @@ class Answer:
     def _odd(self, event: str, data: bytes, error: ModelError) -> list[Draft]:
         """What becomes of a message that is no chunk, or that carries an error."""
         bare = data.strip()
+        if isinstance(error, AnswerTooLarge):
+            self._stop(error)
+            return error.drafts
         if error.code != "model_malformed":
             self.failure = error
         elif bare in _DONE:
@@ -96,10 +117,7 @@ class Answer:
             # Some servers send one line a message without the empty lines between.
             return self._read(Message(event, line, "") for line in bare.split(b"\n"))
         elif bare and (event == "message" or bare.startswith(b"{")):
-            if self._chunks.finished:
-                self.done = True  # all was said before
-            else:
-                self.failure = error
+            self._stop(error)
         return []
 
 
@@ -111,6 +129,8 @@ class _Lines(Decoder):
             return Message("message", line, "")
         if line.startswith(b"error:"):
             return Message("error", line[6:].strip(), "")
+        if len(line) > _LONGEST_FIELD and not line.startswith(b"data"):
+            return None
         return super()._field(line)
 
 

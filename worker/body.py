@@ -5,6 +5,7 @@ A stream is given on as it comes. JSON in its place, one document or one a line,
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from enum import Enum, auto
@@ -15,12 +16,13 @@ import httpx2
 import orjson
 
 from readalong.errors import ModelError
+from worker.limits import LONGEST_LINE, AnswerTooLarge
 from worker.transport import RESPONSE
 
 #: The most in a piece: other streams wait while one is read.
 _MOST: Final = 65_536
-#: Longest JSON document in place of a stream, in bytes.
-_LONGEST_DOCUMENT: Final = 67_108_864
+#: Bytes of blanks before a document.
+_MOST_BLANKS: Final = 67_108_864
 #: Bytes of a text that is neither stream nor JSON which are read for what it says.
 _LONGEST_TEXT: Final = 8192
 
@@ -54,19 +56,24 @@ class _Start:
         return self.form is None and len(self.head) <= _LONGEST_TEXT
 
     def add(self, piece: bytes) -> None:
-        """Raises ModelError for blanks without an end, which some servers send until their document is whole."""
+        """Raises AnswerTooLarge for blanks without an end, which some servers send until their document is whole."""
         if self.head:
             self.head += piece
         else:
             self.head = piece.lstrip(_BLANK)
             self._blanks += len(piece) - len(self.head)
         self.form = _form(self.head)
-        if self._blanks > _LONGEST_DOCUMENT:
-            raise _too_long()
+        if self._blanks > _MOST_BLANKS:
+            raise AnswerTooLarge(f"{_MOST_BLANKS} bytes")
 
 
-async def events_of(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
-    """The body as pieces of an event stream. Raises ModelError for a body that is neither stream nor JSON."""
+async def events_of(
+    response: httpx2.Response, clean: Callable[[str], str] = str, longest: int = LONGEST_LINE
+) -> AsyncGenerator[bytes, None]:
+    """The body as pieces of an event stream. Raises ModelError for a body that is neither stream nor JSON.
+
+    `clean` takes our keys out of a text; `longest`: bytes of a JSON document in place of a stream.
+    """
     async with _reading(response) as read:
         start = _Start()
         while start.is_open and (piece := await read()):
@@ -83,16 +90,18 @@ async def events_of(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
                         yield piece[at : at + _MOST]
                 piece = await read()
         elif start.form is _Form.JSON:
-            async with aclosing(_documents(start.head, read)) as messages:
+            async with aclosing(_documents(start.head, read, longest)) as messages:
                 async for message in messages:
                     yield message
         else:
-            raise _refused(start, response)
+            raise _refused(start, response, clean)
 
 
 async def start_of(response: httpx2.Response, most: int) -> bytes:
     """All of a short body, or its first bytes: one that goes on and on would fill our memory."""
     start = bytearray()
+    if _codings(response) > 1:
+        return b""
     async with _reading(response) as read:
         while len(start) <= most and (piece := await read()):
             start += piece
@@ -109,15 +118,25 @@ async def _reading(response: httpx2.Response) -> AsyncIterator[Read]:
     if isinstance(raw, aiohttp.ClientResponse) and not response.headers.get("content-encoding"):
         yield raw.content.readany
         return
+    if _codings(response) > 1:
+        # What is packed twice may be a thousand times a thousand times as long, and is unpacked in one go.
+        raise ModelError("model_malformed", "The model's answer is compressed more than once.", retryable=False)
     async with aclosing(response.aiter_bytes()) as pieces:
 
         async def read() -> bytes:
             async for piece in pieces:
+                # One read of the connection may be unpacked to many pieces: others get their turns between them.
+                await asyncio.sleep(0)
                 if piece:
                     return piece
             return b""
 
         yield read
+
+
+def _codings(response: httpx2.Response) -> int:
+    names = response.headers.get("content-encoding", "").lower().split(",")
+    return sum(name.strip() not in ("", "identity") for name in names)
 
 
 def _form(head: bytes) -> _Form | None:
@@ -131,7 +150,7 @@ def _form(head: bytes) -> _Form | None:
     return None
 
 
-async def _documents(head: bytes, read: Read) -> AsyncGenerator[bytes, None]:
+async def _documents(head: bytes, read: Read, longest: int) -> AsyncGenerator[bytes, None]:
     """JSON as messages: of each line if its first line is a document, otherwise of the whole."""
     body, piece = bytearray(head), head
     by_line: bool | None = None
@@ -150,8 +169,8 @@ async def _documents(head: bytes, read: Read) -> AsyncGenerator[bytes, None]:
         yield _ALIVE
         piece = await read()
         body += piece
-        if len(body) > _LONGEST_DOCUMENT:
-            raise _too_long()
+        if len(body) > longest:
+            raise AnswerTooLarge(f"{longest} bytes")
     if body.strip(_BLANK):
         document = bytes(body)
         count += 1
@@ -174,13 +193,9 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _too_long() -> ModelError:
-    return ModelError("model_malformed", f"The model's answer exceeds {_LONGEST_DOCUMENT} bytes.", retryable=False)
-
-
-def _refused(start: _Start, response: httpx2.Response) -> ModelError:
+def _refused(start: _Start, response: httpx2.Response, clean: Callable[[str], str]) -> ModelError:
     """Why a body is no answer."""
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()[:80] or "no content type"
+    kind = clean(response.headers.get("content-type", "")).partition(";")[0].strip().lower()[:80] or "no content type"
     if start.form is _Form.PAGE:
         # The address is no model's, mostly.
         return ModelError("model_malformed", f"The model answered with a page ({kind}).", retryable=False, refuses=True)
@@ -188,7 +203,7 @@ def _refused(start: _Start, response: httpx2.Response) -> ModelError:
         status = response.status_code
         return ModelError("model_malformed", f"The model answered {status} with an empty body.", retryable=True)
     try:
-        text = start.head.strip(_BLANK).decode()
+        text = clean(start.head.strip(_BLANK).decode())
     except UnicodeDecodeError:
         return ModelError("model_malformed", f"The model answered with bytes ({kind}).", retryable=False)
     return ModelError("model_malformed", f"The model answered with text ({kind}): {text}", retryable=True)

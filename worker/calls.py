@@ -6,15 +6,19 @@ in pieces, or anew with each fragment. What tells two calls apart then is whethe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
 from readalong.errors import ModelError
+from worker.arguments import Arguments
+from worker.limits import MOST_VALUES, Budget, has_too_many_values, size_of
 from worker.values import as_dict, as_index, as_text, parse_leniently, too_deep
 
 _TOO_DEEP: Final = "the value is nested too deeply"
+_TOO_MANY: Final = f"more than {MOST_VALUES} values"
 #: Fields of a fragment that are read. The others are kept with the call, such as a signature of its thought, without
 #: which Gemini refuses the next turn.
 _READ: Final = frozenset({"index", "id", "type", "function", "custom", "name", "arguments", "input"})
@@ -24,12 +28,12 @@ _OURS: Final = frozenset({"choice", "arguments_error", "arguments_text"})
 
 @dataclass(slots=True)
 class Call:
-    """One call so far; `arguments` are the fragments of its JSON, or of a custom tool's text."""
+    """One call so far."""
 
     index: int
     id: str | None = None
     name: str | None = None
-    arguments: list[str] = field(default_factory=list)
+    arguments: Arguments = field(default_factory=Arguments)
     #: Its arguments came as an object.
     given_whole: bool = False
     #: It calls a custom tool, whose input is any text.
@@ -49,11 +53,11 @@ class Call:
             text = as_text(given) if given else None
         else:
             text = as_text(given)
-        if not text or (not self.custom and text == self._text() and self._is_whole()):
+        if not text or (not self.custom and self.arguments.are(text) and self._is_whole()):
             return ""  # nothing, or the whole once more
-        if self.arguments == ["{}"] and text.lstrip().startswith("{"):
+        if self.arguments.are("{}") and text.lstrip().startswith("{"):
             self.arguments.clear()
-        self.arguments.append(text)
+        self.arguments.add(text)
         return text
 
     def is_followed_by(self, text: str) -> bool:
@@ -77,6 +81,8 @@ class Call:
         text = self._text()
         if not text.strip():
             return {"arguments": {}}
+        if has_too_many_values(text):
+            return {"arguments": None, "arguments_error": _TOO_MANY, "arguments_text": text}
         try:
             value = parse_leniently(text.encode(), nan=False)
         except ModelError:
@@ -94,61 +100,72 @@ class Call:
             self.name += name
 
     def _text(self) -> str:
-        return "".join(self.arguments)
+        return self.arguments.text()
 
     def _is_whole(self) -> bool:
-        if self.given_whole or self.custom:
-            return True
-        # To parse all of it for each fragment would be quadratic.
-        if not self.arguments or not self.arguments[-1].rstrip().endswith(("}", "]")):
-            return False
-        try:
-            orjson.loads(self._text())
-        except orjson.JSONDecodeError:
-            return False
-        return True
+        return self.given_whole or self.custom or self.arguments.are_whole
 
 
 class Calls:
     """The tool calls of one choice, in the order in which they began."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget, clean: Callable[[Any], Any]) -> None:
+        """`clean` takes our keys out of what is not the model's own text."""
+        self._budget = budget
+        self._clean = clean
         self.all: list[Call] = []
         #: The call that each of the server's indexes means now.
         self._by_index: dict[int, Call] = {}
         self._chunk = 0
 
     def add(self, fragments: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Adds a chunk's fragments to their calls. Returns the fields of a `tool_call_delta` for each.
+        """Adds a chunk's fragments to their calls, as many as fit. Returns the fields of a `tool_call_delta` for each.
 
         Raises ModelError.
         """
         self._chunk += 1
-        return [self._add(fragment) for fragment in fragments]
+        added = []
+        for fragment in fragments:
+            if (fields := self._add(fragment)) is None:
+                break
+            added.append(fields)
+        return added
 
     def has(self, fragment: dict[str, Any]) -> bool:
         """Whether a whole call, which stands in a message beside the fragments, is one of these."""
         call_id, name = as_text(fragment.get("id")), as_text(_function(fragment)[0].get("name"))
         return any(call.id == call_id if call_id and call.id else call.name == name for call in self.all)
 
-    def _add(self, fragment: dict[str, Any]) -> dict[str, Any]:
+    def _add(self, fragment: dict[str, Any]) -> dict[str, Any] | None:
+        """The fields of its event; None if it does not fit."""
         function, custom = _function(fragment)
         index, call_id = as_index(fragment.get("index"), "tool_calls.index"), as_text(fragment.get("id"))
+        call_id = self._clean(call_id)
         call = self._find(index, call_id, function, "type" in fragment)
         if call is None:
+            if not self._budget.call():
+                return None
             call = Call(len(self.all))
             self.all.append(call)
         if index is not None:
             self._by_index[index] = call
         call.id = call.id or call_id
         call.custom = call.custom or custom
+        named = call.name
         text = call.extend(function)
+        if call.name is not named:
+            call.name = self._clean(call.name)
+        rest = self._clean(_rest(fragment, function))
+        # Each event names its call anew.
+        size = len(text) + len(call.id or "") + len(call.name or "") + (size_of(rest) if rest else 0)
+        if not self._budget.fragment(size):
+            return None
         if function.get("name"):
             call.named_in = self._chunk
         fields = {"index": call.index, "id": call.id, "name": call.name, "arguments": text}
         if call.custom:
             fields["type"] = "custom"
-        if rest := _rest(fragment, function):
+        if rest:
             call.extra |= rest
             fields |= rest
         return fields

@@ -6,12 +6,13 @@ that are understood.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any, Final
 
 from readalong.events import Draft
 from worker.calls import Call, Calls
 from worker.extras import Extras
+from worker.limits import AnswerTooLarge, Budget, Limits, size_of
 from worker.mould import Mould
 from worker.reasons import failure_in, reported
 from worker.values import as_dict, as_dicts, as_index, as_text, parse
@@ -31,35 +32,72 @@ _FUNCTION_FIELDS: Final = frozenset({"name", "arguments", "choice"})
 _IN_PARTS: Final = ("content", "reasoning_details")
 #: Chunks in a row that fit no mould, after which none is made any more: this server's are all different.
 _MOST_MISSES: Final = 16
+#: Bytes of a chunk without a choice that are kept for the error of an answer without one.
+_MOST_ODD: Final = 65_536
+#: Bytes of what a server counts, and letters of why it stopped.
+_MOST_USAGE: Final = 65_536
+_LONGEST_REASON: Final = 200
 
 
-@dataclass(slots=True)
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+class _Pieces(list[str]):
+    """The pieces of a text."""
+
+    _counted = 0
+    _size = 0
+
+    def begin(self, text: str) -> bool:
+        """Whether the text begins with all of them. Joined for a shorter one each time, they would cost a square."""
+        self._size += sum(map(len, self[self._counted :]))
+        self._counted = len(self)
+        return len(text) >= self._size and text.startswith("".join(self))
+
+    def size(self) -> int:
+        """Characters, after `begin`."""
+        return self._size
+
+
 class _Choice:
-    text: list[str] = field(default_factory=list)
-    reasoning: list[str] = field(default_factory=list)
-    refusal: list[str] = field(default_factory=list)
-    calls: Calls = field(default_factory=Calls)
-    function: Call | None = None
-    finish_reason: str | None = None
-    #: Deltas have said something: a message is the whole once more, and no piece.
-    streamed: bool = False
+    __slots__ = ("calls", "finish_reason", "function", "reasoning", "refusal", "streamed", "text")
+
+    def __init__(self, budget: Budget, clean: Callable[[Any], Any]) -> None:
+        self.text = _Pieces()
+        self.reasoning = _Pieces()
+        self.refusal = _Pieces()
+        self.calls = Calls(budget, clean)
+        self.function: Call | None = None
+        self.finish_reason: str | None = None
+        #: Deltas have said something: a message is the whole once more, and no piece.
+        self.streamed = False
 
 
 class Chunks:
     """What one call to the model has said so far. `add` takes each chunk; `close` what is whole at the end."""
 
-    def __init__(self, asked: int | None = None) -> None:
-        """`asked` is the number of choices that the request asks for, if that is known."""
+    def __init__(
+        self,
+        asked: int | None = None,
+        *,
+        limits: Limits = Limits(),  # noqa: B008 (it is frozen)
+        clean: Callable[[Any], Any] = _as_it_is,
+    ) -> None:
+        """`asked` is the number of choices that the request asks for, if that is known. `clean` takes our keys out of a
+        value that is not the model's own text."""
         #: Pieces that said something; not the events they were merged into.
         self.count = 0
         #: The last chunk without a choice that came before the first one.
         self.odd = b""
-        self.usage: dict[str, Any] | None = None
         self.tool_calls: list[dict[str, Any]] = []
         self.function_call: dict[str, Any] | None = None
         self._asked = asked
         self._choices: dict[int, _Choice] = {}
-        self._extras = Extras()
+        self._usage: dict[str, Any] | None = None
+        self._clean = clean
+        self._budget = Budget(limits, asked)
+        self._extras = Extras(self._budget, clean)
         self._reasoned = False
         self._mould: Mould | None = None
         self._misses = 0
@@ -79,6 +117,14 @@ class Chunks:
         """Why the first choice stopped."""
         choice = self._choices.get(0)
         return choice.finish_reason if choice else None
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        """The tokens that the server counted last; None for a count of a size that no count has."""
+        if self._usage is None or size_of(self._usage) > _MOST_USAGE:
+            return None
+        cleaned = self._clean(self._usage)
+        return cleaned if isinstance(cleaned, dict) else None
 
     @property
     def hidden_tokens(self) -> int:
@@ -101,18 +147,21 @@ class Chunks:
         ]
 
     def add(self, data: bytes) -> list[Draft]:
-        """The events of one chunk. Raises ModelError for one that is malformed or that carries an error."""
+        """The events of one chunk. Raises ModelError for one that is malformed or that carries an error, and
+        AnswerTooLarge for one that does not fit."""
         mould = self._mould
         if mould is not None and (text := mould.text(data)):
             self.count += 1
             self._misses = 0
             self._choices[mould.choice].text.append(text)
             return [Draft("content", _of_choice({"content": text}, mould.choice))]
-        drafts = []
+        drafts: list[Draft] = []
         for chunk in parse(data):
             drafts += self._add_parsed(chunk)
+            if self._budget.over:
+                raise AnswerTooLarge(self._budget.over, drafts)
         if not self._choices:
-            self.odd = data
+            self.odd = data[:_MOST_ODD]
         if self._misses < _MOST_MISSES:
             self._misses += 1
             self._mould = Mould.of(data, drafts)
@@ -148,6 +197,8 @@ class Chunks:
         only = self._asked == 1 and len(choices) == 1
         for choice in choices:
             index = 0 if only else as_index(choice.get("index"), "index") or 0
+            if index not in self._choices and not self._budget.choice(len(self._choices)):
+                break
             said |= self._add_choice(index, choice, drafts)
         self._extras.keep("", chunk, _CHUNK_FIELDS)
         self._extras.join(drafts)
@@ -161,7 +212,7 @@ class Chunks:
         if not usage and isinstance(groq := chunk.get("x_groq"), dict):
             usage = groq.get("usage")
         if usage and isinstance(usage, dict):
-            self.usage = usage
+            self._usage = usage
 
     def _add_choice(self, index: int, choice: dict[str, Any], drafts: list[Draft]) -> bool:
         """Adds to `drafts`. Returns whether there was a fragment of a function call, which is no event yet."""
@@ -170,7 +221,7 @@ class Chunks:
             raise reported(choice.get("error") or "its finish reason is `error`")
         state = self._choices.get(index)
         if state is None:
-            state = self._choices[index] = _Choice()
+            state = self._choices[index] = _Choice(self._budget, self._clean)
         before = len(drafts)
         delta = as_dict(choice.get("delta"), "delta")
         called = self._add_delta(index, state, delta, drafts)
@@ -183,8 +234,9 @@ class Chunks:
         elif not delta and (text := _text(choice.get("text"))):
             called |= self._add_delta(index, state, {"content": text}, drafts)
         if why and why.lower() not in ("null", "none"):
-            state.finish_reason = why
+            state.finish_reason = self._clean(why)[:_LONGEST_REASON]
         if logprobs := choice.get("logprobs"):
+            logprobs = self._clean(logprobs)
             if len(drafts) == before and _has_tokens(logprobs):
                 # A token that is part of a character has no text of its own.
                 drafts.append(Draft("content", _of_choice({"content": ""}, index)))
@@ -211,8 +263,11 @@ class Chunks:
                 drafts.append(Draft("tool_call_delta", _of_choice(fields, index)))
         if function := as_dict(delta.get("function_call"), "function_call"):
             state.function = state.function or Call(0)
-            state.function.extend(function)
-            state.function.extra |= {name: value for name, value in function.items() if name not in _FUNCTION_FIELDS}
+            said = state.function.extend(function)
+            state.function.name = self._clean(state.function.name)
+            extra = {name: value for name, value in function.items() if name not in _FUNCTION_FIELDS}
+            if self._budget.fragment(len(said) + len(state.function.name or "") + size_of(extra)):
+                state.function.extra |= self._clean(extra)
         if not delta.keys() <= _DELTA_FIELDS:
             if error := delta.get("error"):
                 raise reported(error)
@@ -228,10 +283,10 @@ def _unsaid(message: dict[str, Any], state: _Choice) -> dict[str, Any]:
     """What of a whole message was not said before, as a delta."""
     rest = dict(message)
     for name, said in (("content", state.text), ("refusal", state.refusal)):
-        rest[name] = _after("".join(said), _text(message.get(name)), state)
+        rest[name] = _after(said, _text(message.get(name)), state)
     for name in (*_REASONING, "reasoning_details"):
         rest.pop(name, None)
-    rest["reasoning"] = _after("".join(state.reasoning), _reasoning(message), state)
+    rest["reasoning"] = _after(state.reasoning, _reasoning(message), state)
     calls = as_dicts(message.get("tool_calls"), "tool_calls", lone=True)
     rest["tool_calls"] = [call for call in calls if not state.calls.has(call)]
     if state.function is not None:
@@ -239,9 +294,9 @@ def _unsaid(message: dict[str, Any], state: _Choice) -> dict[str, Any]:
     return rest
 
 
-def _after(said: str, text: str, state: _Choice) -> str:
-    if text.startswith(said):
-        return text[len(said) :]
+def _after(said: _Pieces, text: str, state: _Choice) -> str:
+    if said.begin(text):
+        return text[said.size() :]
     return "" if state.streamed else text
 
 

@@ -7,10 +7,27 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Iterator
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from readalong.errors import BadSettings
+
+_KEYS: Final = (
+    "OPENAI_API_KEY",
+    "AZURE_OPENAI_API_KEY",
+    "AZURE_OPENAI_AD_TOKEN",
+    "OPENAI_ORG_ID",
+    "OPENAI_PROJECT_ID",
+)
+_ADDRESSES: Final = ("OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT")
+#: Letters from which on a user's name beside a password is a secret too: shorter ones are words.
+_SECRET_USER: Final = 8
+
+#: Longest name of a model, in bytes.
+_LONGEST_NAME: Final = 1024
+#: What no part of a path may hold, also where a server reads its escapes.
+_NO_PART: Final = re.compile(r"[/\\?#%\x00-\x1f\x7f-\x9f]|^\.{1,2}$")
 
 _QUOTES: Final = "\"'`"
 #: What a header and an address may hold: printable ASCII without blanks.
@@ -42,3 +59,30 @@ def address(name: str) -> str | None:
     if not fits:
         raise BadSettings(f"{name}: must be an address with a scheme and a host, such as http://127.0.0.1:8000/v1")
     return value
+
+
+def secrets(addresses: Iterable[str]) -> Iterator[str]:
+    """The keys, and what stands in the address of the model, and in these of proxies, to open it."""
+    yield from (value for name in _KEYS if (value := variable(name)))
+    own = (value for name in _ADDRESSES if (value := variable(name)))
+    for one in (*own, *addresses):
+        parts = urlsplit(one)
+        yield from (value for _, value in parse_qsl(parts.query))
+        user, _, password = parts.netloc.rpartition("@")[0].partition(":")
+        for secret in (user if not password or len(user) >= _SECRET_USER else "", password):
+            yield from {secret, unquote(secret)} - {""}
+        if password:
+            yield f"{unquote(user)}:{unquote(password)}"
+
+
+def fits_json(model: str) -> bool:
+    """Whether a model can be called so in a request's body."""
+    try:
+        return len(model.encode()) <= _LONGEST_NAME
+    except UnicodeEncodeError:
+        return False
+
+
+def fits_a_path(model: str) -> bool:
+    """Whether a model's name can be one part of an address's path, and stays there."""
+    return fits_json(model) and _NO_PART.search(model) is None

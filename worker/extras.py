@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from readalong.events import Draft
+from worker.limits import Budget
 
 #: Fields of a chunk that are kept as they first came; some servers count them up.
 _FIRST_ONLY: Final = frozenset({"id", "object", "created"})
@@ -16,7 +18,10 @@ class Extras:
     """Fields wait for the next event, which carries them in its `extra`. A second value of a field that still waits
     makes the first ones leave in an event of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget, clean: Callable[[Any], Any]) -> None:
+        """`clean` takes our keys out of a value."""
+        self._budget = budget
+        self._clean = clean
         self._seen: dict[str, Any] = {}
         self._waiting: dict[str, Any] = {}
         self._overtaken: list[dict[str, Any]] = []
@@ -35,7 +40,6 @@ class Extras:
                 continue
             if seen and name in _FIRST_ONLY:
                 continue
-            self._seen[place] = value
             self._put(place, value)
 
     def keep_said(self, path: str, fields: dict[str, Any], known: frozenset[str], *, alone: bool) -> None:
@@ -53,7 +57,6 @@ class Extras:
     def put(self, place: str, value: Any) -> None:
         """Notes a piece of the answer."""
         self.urgent = True
-        self._seen[place] = value
         self._put(place, value)
 
     def join(self, drafts: list[Draft]) -> None:
@@ -75,6 +78,11 @@ class Extras:
         return taken
 
     def _put(self, place: str, value: Any) -> None:
+        # As it came, to be compared with the next one.
+        self._seen[place] = value
+        if not self._budget.field(place, value, len(self._seen)):
+            return
+        place, value = self._clean(place), self._clean(value)
         if self._waiting.get(place):
             self._overtaken.append(self.take())
         self._waiting[place] = value

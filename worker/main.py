@@ -15,19 +15,23 @@ import uvloop
 
 from readalong.connection import connect
 from readalong.settings import Settings
+from readalong.signals import ending_signals, ignore_reports
 from worker.model import Model
+from worker.redaction import RedactingFilter
 from worker.woken import WokenWorker
 
 logger = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> int:
-    """Works until SIGTERM or SIGINT, then drains; a second signal ends it at once. Answers the exit code.
+    """Works until SIGTERM, SIGINT or SIGHUP, then drains; a second SIGTERM or SIGINT ends it at once. Answers the exit
+    code.
 
     Raises BadSettings when the environment does not say how to reach a model.
     """
     # Without memory some C libraries crash instead of raising: the process would end without a word.
     faulthandler.enable()
+    ignore_reports()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve(settings))
 
@@ -37,21 +41,26 @@ async def serve(settings: Settings) -> int:
     # Its own line of each job has a ● also for those that failed.
     logging.getLogger("arq.worker").setLevel(logging.WARNING)
     model = Model(settings)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(RedactingFilter(model.redactor))
     redis = connect(settings, max_connections=settings.max_jobs + 16)
     worker = WokenWorker(settings, redis, model, identity())
     main = asyncio.create_task(worker.async_run(), name="worker")
     loop = asyncio.get_running_loop()
 
-    def on_signal() -> None:
+    def on_signal(number: int) -> None:
         if stopping.is_set():
+            if number == signal.SIGHUP:
+                return  # a terminal that is closed sends it, and so may its shell: that is one wish
             logger.warning("a second signal: ending at once")
             main.cancel()
         stopping.set()
         worker.stop()
 
     stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
+    asked = ending_signals()
+    for number in asked:
+        loop.add_signal_handler(number, on_signal, number)
     try:
         await main
     except asyncio.CancelledError:
@@ -59,8 +68,9 @@ async def serve(settings: Settings) -> int:
             raise
         return 1
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in asked:
             loop.remove_signal_handler(number)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         await worker.close()
         await model.close()
     return int(worker.broken)

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import math
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 import aiohttp
 import httpx2
@@ -24,16 +27,17 @@ from openai._models import FinalRequestOptions
 from readalong.errors import BadSettings, ModelError
 from readalong.settings import Settings
 from worker.body import events_of, start_of
-from worker.credentials import address, variable
+from worker.credentials import address, fits_a_path, fits_json, secrets, variable
+from worker.limits import Limits
 from worker.reasons import AWAY, reason
-from worker.transport import AiohttpTransport
+from worker.redaction import Redactor
+from worker.transport import AiohttpTransport, Redirected
 
 #: Bytes of a refusal that are read for its reason.
 _LONGEST_REASON: Final = 65_536
 #: Models whose calls' addresses are kept: clients may name any.
 _MOST_MODELS: Final = 100
 
-_SECRETS: Final = ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")
 #: Where OpenAI is: the SDK would take an OPENAI_BASE_URL that is blank for an address.
 _OPENAI: Final = "https://api.openai.com/v1"
 
@@ -55,8 +59,10 @@ class Model:
 
     def __init__(self, settings: Settings) -> None:
         """Raises BadSettings when the environment does not say how to reach a model."""
-        self._client, self._http = _clients(settings)
-        self._secrets = [secret for name in _SECRETS if (secret := variable(name)) and len(secret) > 3]
+        transport = AiohttpTransport(connect_timeout=settings.connect_timeout)
+        self._client, self._http = _clients(transport)
+        self.redactor = Redactor(secrets(transport.proxies.values()))
+        self._longest = Limits.of(settings).line
         #: Of each model what the SDK would send, but for the body.
         self._made: dict[str, httpx2.Request] = {}
 
@@ -68,6 +74,8 @@ class Model:
         """
         try:
             response = await self._http.send(await self._request(request), stream=True)
+        except Redirected as error:
+            raise _redirected(error) from None
         except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, aiohttp.ClientError) as error:
             raise _unreached(error) from None
         try:
@@ -75,7 +83,7 @@ class Model:
                 if not response.is_success:
                     raise self._refusal(response, await start_of(response, _LONGEST_REASON), request["model"])
                 # A generator that is left half read would be closed some time later, by a task of its own.
-                async with aclosing(events_of(response)) as pieces:
+                async with aclosing(events_of(response, self.redactor.text, self._longest)) as pieces:
                     yield pieces
         except (httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError) as error:
             root = type(_causes(error)[-1]).__name__
@@ -85,9 +93,12 @@ class Model:
         await self._client.close()
 
     async def _request(self, body: dict[str, Any]) -> httpx2.Request:
-        """The SDK's request around a body that goes out as it came."""
+        """The SDK's request around a body that goes out as it came. Raises ModelError for a model that no address and
+        no JSON can name."""
         made = self._made.get(body["model"])
         if made is None:
+            if not self._can_name(body["model"]):
+                raise ModelError("model_not_found", "No model can have this name.", retryable=False)
             options = FinalRequestOptions.construct(
                 method="post",
                 url="/chat/completions",
@@ -97,11 +108,19 @@ class Model:
             )
             made = self._client._build_request(await self._client._prepare_options(options))
             del made.headers["content-length"]
+            if user := made.url.userinfo:
+                # In an address it would be in logs; beside a header of its own it is refused.
+                made.headers["authorization"] = "Basic " + b64encode(unquote_to_bytes(user)).decode()
+                made.url = made.url.copy_with(username=None, password=None)
             if len(self._made) >= _MOST_MODELS:
                 self._made.clear()
             self._made[body["model"]] = made
         content = orjson.dumps(body)
         return httpx2.Request(made.method, made.url, headers=made.headers, content=content, extensions=made.extensions)
+
+    def _can_name(self, model: str) -> bool:
+        # Of Azure's addresses it is a part.
+        return fits_a_path(model) if isinstance(self._client, AsyncAzureOpenAI) else fits_json(model)
 
     def _refusal(self, response: httpx2.Response, body: bytes, model: str) -> ModelError:
         status = response.status_code
@@ -128,19 +147,30 @@ class Model:
         return url.host if url.port is None else f"{url.host}:{url.port}"
 
     def clean(self, message: str) -> str:
-        """The message, shortened and without our keys, should the server quote one."""
-        for secret in self._secrets:
-            message = message.replace(secret, "***")
-        return message[:500]
+        """The message, without our keys should the server quote one, and then shortened."""
+        return self.redactor.shown(message)
+
+    def cleaned(self, error: ModelError) -> ModelError:
+        """The error with a clean message, for watchers and logs."""
+        return ModelError(
+            error.code,
+            self.clean(error.message),
+            retryable=error.retryable,
+            retry_after=error.retry_after,
+            status=error.status,
+            away=error.away,
+            refuses=error.refuses,
+        )
 
 
-def _clients(settings: Settings) -> tuple[AsyncOpenAI, httpx2.AsyncClient]:
-    """The SDK's client, and the HTTP client in it, which knows proxies and redirects. Raises BadSettings."""
+def _clients(transport: AiohttpTransport) -> tuple[AsyncOpenAI, httpx2.AsyncClient]:
+    """The SDK's client, and the HTTP client in it, which sends nothing to another origin. Raises BadSettings."""
     try:
         http_client = httpx2.AsyncClient(
-            transport=AiohttpTransport(connect_timeout=settings.connect_timeout),
-            follow_redirects=True,
+            transport=transport,
             timeout=None,
+            # No server's cookies are kept.
+            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
         )
         # Retries are ours: they end with the first token, obey the cancel flag, and count against the job's time.
         common: dict[str, Any] = {
@@ -180,6 +210,17 @@ def _causes(error: BaseException) -> list[BaseException]:
     while (cause := causes[-1].__cause__) is not None:
         causes.append(cause)
     return causes
+
+
+def _redirected(error: Redirected) -> ModelError:
+    """The address is no model's, mostly: then it is the worker's fault."""
+    return ModelError(
+        "model_redirected",
+        f"The model answered {error.args[0]} with a redirect that is not followed.",
+        retryable=False,
+        status=error.args[0],
+        refuses=True,
+    )
 
 
 def _unreached(error: Exception) -> ModelError:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import orjson
 
 from readalong.errors import ModelError
+from worker.redaction import MOST_READ
 
 #: Where servers put the words, in order of preference.
 _WORDS: Final = (
@@ -76,7 +77,7 @@ def failure_in(chunk: dict[str, Any]) -> Any:
 
 def reported(error: Any) -> ModelError:
     """The error that a server put into its answer. A number in it decides whether another try may help."""
-    words = reason(error) or orjson.dumps(error, default=str).decode()
+    words = (reason(error) or orjson.dumps(error, default=str).decode())[:MOST_READ]
     status = _number(error)
     may_help = status is None or not 400 <= status < 500 or status in _PASSING
     used_up = status == 429 and "insufficient_quota" in str(error)

@@ -21,6 +21,7 @@ from worker.asking import Access, Asking
 from worker.breaker import GivenBack
 from worker.chunks import Chunks
 from worker.ending import LOST, Ending, public, who
+from worker.limits import AnswerTooLarge, Limits
 from worker.meter import Meter
 from worker.model import Model
 from worker.tail import Cancelled, Tail
@@ -62,6 +63,7 @@ class Run:
         self._model = model
         self._claim = claim
         self._loop = asyncio.get_running_loop()
+        self._limits = Limits.of(settings)
         self._chunks = Chunks()
         self._meter = Meter(claim.waited, self._loop.time(), queued=claim.queued, first=claim.first_token)
         self._tail = Tail(log, job_id, claim, settings.redis_outage, self._cannot_write)
@@ -150,9 +152,10 @@ class Run:
             except ModelError as error:
                 if self._complete:
                     return None  # all was said: that its connection broke afterwards is nobody's loss
+                cleaned = self._model.cleaned(error)
                 if self._meter.begun:
-                    raise
-                await self._asking.failed(error)
+                    raise cleaned from None
+                await self._asking.failed(cleaned)
 
     def _ends(self, with_first_token: bool) -> float:
         """When the run's time is over, by the loop's clock; with the time for the first token, which does not count
@@ -167,9 +170,11 @@ class Run:
 
     async def _call(self, request: dict[str, Any]) -> None:
         asked = request.get("n", 1)
-        self._chunks = Chunks(asked if isinstance(asked, int) else 1)
+        self._chunks = Chunks(
+            asked if isinstance(asked, int) else 1, limits=self._limits, clean=self._model.redactor.value
+        )
         self._counted = 0
-        answer = Answer(self._chunks)
+        answer = Answer(self._chunks, limits=self._limits)
         self._meter.called(self._loop.time())
         try:
             async with self._model.stream(request) as pieces:
@@ -213,6 +218,8 @@ class Run:
             self.looked_at = now
         if answer.failure is not None:
             raise answer.failure
+        if self._tail.size > self._limits.answer and not answer.done:
+            raise AnswerTooLarge(f"{self._limits.answer} bytes")
 
     async def _read_out(self, pieces: Any) -> None:
         """Reads to the end of the body, which keeps the connection for the next job; not at any price."""

@@ -12,6 +12,7 @@ from readalong.errors import BrokenJob, Fenced, StoreUnavailable
 from readalong.events import SPAN, Draft, Event, merge, merge_drafts
 from readalong.log import Appended, Claim, Log, encode
 from readalong.scripts import Argument
+from worker.limits import OVERHEAD
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ class Tail:
         self._gathered_bytes = 0
         self._mending: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
+        #: Bytes of the attempt's events in the log, about.
+        self.size = 0
         #: Whether an append is in flight; after trouble for ever.
         self.busy = False
         self._left = False
@@ -135,6 +138,8 @@ class Tail:
         events = encode(merge_drafts(self._gathered))
         self._gathered, self._gathered_bytes = [], 0
         self._kept += events
+        for _, data in events:
+            self.size += len(data) + OVERHEAD
         self.busy = True
         now = asyncio.get_running_loop().time()
         timed = now - self._timed_at >= _TIMED_EVERY

@@ -8,23 +8,27 @@ from typing import Any, Final
 import orjson
 
 from readalong.errors import ModelError
+from worker.limits import MOST_VALUES, AnswerTooLarge, has_too_many_values
+from worker.redaction import MOST_READ
 
 #: Levels that an event, and whoever shows it, puts around a value.
 _LEVELS_AROUND: Final = 16
 _LARGEST_INDEX: Final = 999_999
-#: Bytes of a chunk that its error quotes.
-_MOST_SAID: Final = 10_000
+#: Bytes of JSON that is no strict one which are read all the same: as Python reads it, it costs many times its size.
+_MOST_LENIENT: Final = 4_194_304
 
 
 def malformed(what: str, data: bytes = b"") -> ModelError:
     """The error of a chunk that cannot be understood; `what` follows "The model sent a chunk ", then what it said."""
     # Shortened where it is told, once our key is out of it.
-    said = f": {data[:_MOST_SAID].decode(errors='replace')}" if data.strip() else "."
+    said = f": {data[: 2 * MOST_READ].decode(errors='replace')}" if data.strip() else "."
     return ModelError("model_malformed", f"The model sent a chunk {what}{said}", retryable=True)
 
 
 def parse(data: bytes) -> list[dict[str, Any]]:
     """The chunks of a message: one, or those of a list. Raises ModelError for what is none, or no event could hold."""
+    if len(data) > MOST_VALUES and has_too_many_values(data):
+        raise AnswerTooLarge(f"{MOST_VALUES} values in one message")
     value = parse_leniently(data)
     chunks = value if isinstance(value, list) else [value]
     if not chunks or not all(isinstance(chunk, dict) for chunk in chunks):
@@ -43,7 +47,8 @@ def parse_leniently(data: bytes, *, nan: bool = True) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        pass
+        if len(data) > _MOST_LENIENT:
+            raise malformed("that is no JSON", data) from None
     try:
         value = json.loads(data, parse_constant=_null) if nan else json.loads(data)
         text = json.dumps(value, ensure_ascii=False)

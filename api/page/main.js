@@ -2,6 +2,7 @@
 
 import { Bar } from "./bar.js";
 import { cancel, inspect, newKey, patiently, pause, submit } from "./calls.js";
+import { before, metadata, questionOf } from "./chain.js";
 import { apply, nothing, ofJob, speaking, TERMINAL, text, written } from "./fold.js";
 import { Rate } from "./rate.js";
 import { element, Turn } from "./turn.js";
@@ -30,8 +31,7 @@ async function ask(question) {
   const previous = turns.at(-1)?.id;
   const body = {
     messages: [...history(), { role: "user", content: question }],
-    // So that whoever opens the link sees the question, and the turns before it.
-    metadata: { question, ...(previous && { previous }) },
+    metadata: metadata(question, previous),
   };
   if ($("model").value.trim()) body.model = $("model").value.trim();
   // The same body again after a lost answer: the same key, the same job.
@@ -160,9 +160,9 @@ async function open() {
     try {
       const job = await inspect(id);
       if (mine !== view) return;
-      const question = job.metadata?.question ?? "";
+      const question = questionOf(job);
       bar.problem("");
-      loading = before(job.metadata?.previous, mine);
+      loading = earlier(job, mine);
       return follow(add({ id, question, state: nothing(), view: new Turn(question) }), {
         known: job.last_seq,
         metrics: job.metrics,
@@ -181,25 +181,18 @@ async function open() {
 }
 
 /** The earlier turns, newest first, each above the one that followed it. */
-async function before(id, mine) {
-  const seen = new Set(); // whoever submits says what came before: it could be a circle
-  for (let next = id; next && !seen.has(next); ) {
-    seen.add(next);
-    let job;
-    try {
-      job = await patiently(() => inspect(next));
-    } catch {
-      if (mine === view) $("turns").prepend(element("p", "note", "Earlier turns are no longer kept."));
-      return;
-    }
+async function earlier(last, mine) {
+  const jobs = before(last, (id) => patiently(() => inspect(id)));
+  for (;;) {
+    const { value, done } = await jobs.next();
     if (mine !== view) return;
-    const turn = { id: next, question: job.metadata?.question ?? "", state: ofJob(job), view: null };
+    if (done) return value && $("turns").prepend(element("p", "note", value));
+    const turn = { id: value.id, question: questionOf(value), state: ofJob(value), view: null };
     turn.view = new Turn(turn.question);
     turn.view.draw(turn.state);
     turns.unshift(turn);
     $("turns").prepend(turn.view.element);
     soon();
-    next = job.metadata?.previous;
   }
 }
 

@@ -13,7 +13,7 @@ class Poster:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> None:
         self._reader = reader
         self._writer = writer
-        self._head = f"POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: text/plain\r\ncontent-length: ".encode()
+        self._head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: text/plain\r\ncontent-length: ".encode()
 
     @classmethod
     @asynccontextmanager

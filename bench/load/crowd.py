@@ -90,4 +90,4 @@ class Crowd:
 def get(path: str, after: int | None = None) -> str:
     """The request of a watcher; `after`: the position that it comes back with."""
     position = "" if after is None else f"last-event-id: {after}\r\n"
-    return f"GET {path} HTTP/1.1\r\nhost: bench\r\naccept: text/event-stream\r\n{position}\r\n"
+    return f"GET {path} HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n{position}\r\n"

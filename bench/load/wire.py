@@ -146,7 +146,7 @@ def encode(method: str, path: str, body: dict[str, Any] | None = None, *, close:
     data = b"" if body is None else orjson.dumps(body)
     lines = [
         f"{method} {path} HTTP/1.1",
-        "host: bench",
+        "host: localhost",
         "content-type: application/json",
         f"content-length: {len(data)}",
         *(["connection: close"] if close else []),

@@ -40,7 +40,8 @@ class ApiProcess:
         self._log = Path(self._folder.name) / "log"
         named = {f"READALONG_{name.upper()}": str(value) for name, value in settings.items()}
         words = ["-c", _CODE, str(self.port), str(processes)]
-        environment = {**os.environ, "READALONG_REDIS_URL": redis_url, "READALONG_REDIS_TIMEOUT": "10", **named}
+        usual = {"READALONG_REDIS_URL": redis_url, "READALONG_REDIS_TIMEOUT": "10", "READALONG_HOSTS": "test"}
+        environment = {**os.environ, **usual, **named}
         self._process: Forked | subprocess.Popen[bytes]
         with self._log.open("wb") as log:
             if cold:

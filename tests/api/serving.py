@@ -37,6 +37,7 @@ def short_settings(url: str, **changes: Any) -> Settings:
         "hub_heartbeat": 5,
         "feed_linger": 0.3,
         "send_timeout": 50,
+        "hosts": "test",  # what the tests' own requests bear
         **changes,
     }
     return Settings(redis_url=AnyUrl(url), **values)
@@ -103,6 +104,8 @@ async def a_site(settings: Settings) -> AsyncIterator[Site]:
         lifespan="on",
         log_config=None,
         access_log=False,
+        # The client keeps a connection for 5 s; a server with the same patience closes just as a request comes.
+        timeout_keep_alive=3600,
         timeout_graceful_shutdown=2,
         server_header=False,
         date_header=False,

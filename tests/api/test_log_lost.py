@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
 import orjson
@@ -14,137 +13,20 @@ from arq.connections import ArqRedis
 from api.hub import Hub
 from readalong.errors import Fenced
 from readalong.events import Draft
-from readalong.log import Appended, Claim, Log, Verdict, encode
+from readalong.log import Log, Verdict, encode
 from readalong.position import Position
-from readalong.scripts import Argument
 from readalong.settings import Settings
 from readalong.sse import Message
+from tests.api.forgetful import Worker, check, job, told, watch
 from tests.api.helpers import Client
 from tests.api.serving import a_hub, on_valkey, short_settings
 from tests.readalong.helpers import command
-from tests.readalong.jobs import METRICS, WORKER, queued
+from tests.readalong.jobs import METRICS, WORKER
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
 pytestmark = on_valkey
-
-
-class Forgetful:
-    """The Redis of one job: `forget` takes it back to what it was at the last `keep`, and drops everybody."""
-
-    def __init__(self, redis: ArqRedis, names: Sequence[str]) -> None:
-        self._redis = redis
-        self._names = names
-        self._kept: list[bytes | None] = []
-
-    async def keep(self) -> None:
-        self._kept = [await self._redis.dump(name) for name in self._names]
-
-    async def forget(self, *, noticed: bool = True) -> None:
-        async with self._redis.pipeline(transaction=True) as pipe:
-            for name, value in zip(self._names, self._kept, strict=True):
-                pipe.delete(name)
-                if value is not None:
-                    pipe.restore(name, 0, value)
-            if noticed:
-                pipe.client_kill_filter(_type="pubsub")
-            await pipe.execute()
-
-
-class Worker:
-    """An attempt that keeps what it says, as a worker does. Event n of the claim "aaa" says "aaa:n "."""
-
-    def __init__(self, log: Log, job_id: str, claim: Claim) -> None:
-        assert claim.begun is not None
-        self._log = log
-        self._job_id = job_id
-        self._claim = claim
-        self._start = claim.last_seq - 1
-        self._kept = [claim.begun]
-        self.written = claim.last_seq
-
-    @classmethod
-    async def claims(cls, log: Log, job_id: str, token: str) -> Worker:
-        claim = await log.claim(job_id, WORKER, token)
-        assert claim.verdict == Verdict.RUN
-        return cls(log, job_id, claim)
-
-    async def say(self, count: int = 1) -> None:
-        """Raises Fenced."""
-        first = self._start + len(self._kept) + 1
-        texts = [f"{self._claim.token}:{number} " for number in range(first, first + count)]
-        self._kept += encode([Draft("content", {"content": text}) for text in texts])
-        await self._write(lambda first, events: self._log.append(self._job_id, self._claim.fence, first, events))
-
-    async def finish(self) -> None:
-        """Raises Fenced."""
-        self._kept += encode([Draft("done", {"content": ""})])
-        fields: dict[str, Argument] = {"metrics": METRICS}
-        await self._write(
-            lambda first, events: self._log.finish(self._job_id, self._claim.fence, first, events, fields)
-        )
-
-    async def _write(self, write: Callable[..., Awaitable[Appended]]) -> None:
-        while True:
-            lost = self._start - self.written
-            unwritten = [("content", b'{"content":""}')] * lost + self._kept if lost > 0 else self._kept[-lost:]
-            answer = await write(self.written + 1, unwritten)
-            if answer.behind:
-                answer = await self._log.restore(self._job_id, self._claim)
-            self.written = answer.last_seq
-            if not answer.gap:
-                return
-
-
-async def job(log: Log, redis: ArqRedis, settings: Settings) -> tuple[str, Forgetful]:
-    """A job that may have any number of attempts."""
-    job_id = await queued(log)
-    await command(redis, "HSET", settings.keys.job(job_id), "max_attempts", "1000")
-    forgetful = Forgetful(redis, settings.keys.of_job(job_id)[:3])
-    await forgetful.keep()
-    return job_id, forgetful
-
-
-def check(messages: Sequence[Message], after: Position, last: str) -> None:
-    """Each text is of the epoch that its id names and follows the event before it, up to the end, whose id is `last`.
-
-    Where Redis lost text of an attempt that was over, its numbers say nothing; then another one begins.
-    """
-    position = after
-    void = ""
-    for message in messages:
-        found, fields = Position.parse(message.id), orjson.loads(message.data)
-        if message.event == "restarted" and fields["reason"] == "log_lost":
-            position = found
-            continue
-        assert found.seq > position.seq, (position, message)
-        if message.event == "content" and fields["content"]:
-            numbers = range(position.seq + 1, found.seq + 1)
-            whole = "".join(f"{found.epoch}:{number} " for number in numbers)
-            assert position.epoch in ("", found.epoch), (position, message)
-            assert whole.startswith(fields["content"]), (position, message)
-            assert void != found.epoch
-            if whole != fields["content"]:
-                void = found.epoch
-        elif message.event != "content":
-            assert found.seq == position.seq + 1, (position, message)
-        position = found
-    assert str(position) == last
-
-
-def told(messages: Sequence[Message]) -> list[str]:
-    """The ids with which it was said that the log is lost."""
-    return [message.id for message in messages if orjson.loads(message.data).get("reason") == "log_lost"]
-
-
-async def watch(hub: Hub, job_id: str, position: str = "0") -> list[Message]:
-    """All that a client gets that comes with this position."""
-    client = Client()
-    seq, epoch = Position.parse(position)
-    async with asyncio.timeout(20):
-        await client.watch(hub, job_id, seq, epoch=epoch)
-    return client.seen
 
 
 @pytest.mark.parametrize("more", [3, 30], ids=["less", "more"])
@@ -432,3 +314,24 @@ async def test_whatever_redis_forgets_each_watcher_sees_one_log_at_a_time(
         await last.finish()
         for seen in await asyncio.gather(*following):
             check(seen, Position(0), f"{last.written}-last")
+
+
+async def test_a_feed_stays_while_a_watcher_waits_for_redis_to_say_which_log_it_has(
+    settings: Settings, log: Log, redis: ArqRedis, redis_server: RedisServer
+) -> None:
+    """Longer than a feed lingers without a watcher: it would be told that its job is gone."""
+    job_id, _ = await job(log, redis, settings)
+    one = await Worker.claims(log, job_id, "aaa")
+    await one.finish()
+    async with Proxy(redis_server.port) as proxy, a_hub(short_settings(proxy.url, feed_linger=0.05)) as hub:
+        feed = await hub.feed(job_id, 0)
+        proxy.refusing = True
+        proxy.cut()
+        watching = asyncio.create_task(watch(hub, job_id, "2-bbb"))
+        await until(lambda: feed.settling, "the watcher")
+        hub.left(feed)
+        tries = proxy.accepted
+        await until(lambda: proxy.accepted > tries + 3, "some tries")
+        await until(lambda: not hub._timers, "the end of its linger")
+        proxy.refusing = False
+        assert told(await watching) == ["2-aaa"]

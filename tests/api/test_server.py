@@ -16,6 +16,7 @@ import pytest
 
 from api.server import listen, run
 from readalong.errors import BadSettings
+from readalong.events import TERMINAL
 from readalong.log import Log
 from readalong.settings import Settings
 from tests.api.helpers import Player, again, check_stream, without_debug
@@ -233,6 +234,23 @@ async def test_sigusr1_logs_what_each_process_has_open_and_ends_nothing(
         assert all(map(alive, pids))
         api.signal()
         assert await api.wait_for_end() == 0
+
+
+@on_valkey
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+async def test_sighup_ends_an_api_as_sigterm_does(redis_url: str, log: Log, processes: int) -> None:
+    """A terminal that is closed: the stream ends without a terminal event, and nothing stays behind. Its shell may send
+    it once more."""
+    player = await Player.start(log)
+    async with ApiProcess(redis_url, processes=processes) as api, asyncio.timeout(50):
+        await api.wait_for_serving(processes)
+        async with await Stream.open(api.port, f"/v1/jobs/{player.job_id}/events") as stream:
+            begun = await stream.some(2)
+            api.signal(signal.SIGHUP)
+            api.signal(signal.SIGHUP)
+            assert [message.event for message in [*begun, *await stream.rest()] if message.event in TERMINAL] == []
+        assert await api.wait_for_end() == 0
+        await api.wait_for_no_process()
 
 
 @on_valkey

@@ -86,7 +86,8 @@ ORIGINS: list[tuple[dict[str, str], bool]] = [
 
 @pytest.mark.parametrize("call", ["submit", "chat", "cancel", "erase"])
 async def test_a_foreign_page_can_do_nothing_unless_it_is_allowed(redis_url: str, log: Log, call: str) -> None:
-    settings = short_settings(redis_url, origins="https://friend.example, https://other.example")
+    origins, hosts = "https://friend.example, https://other.example", "here.example, upstream"
+    settings = short_settings(redis_url, origins=origins, hosts=hosts)
     player = await Player.start(log)
     await player.finish()
     path, method = {

@@ -18,18 +18,28 @@ from tests.support.processes import API_CODE, Process
 from tests.support.servers import free_port
 from tests.support.waiting import until
 
-#: What breaks each of them, in mid-life: as soon as somebody watches, except for the first connection.
+#: Before each plant. `joined` fills as watchers come: a plant that broke earlier would leave no stream to look at.
+NOTES = """
+from api.feed import Feed
+joined = []
+add = Feed.add
+def noted(self, watcher):
+    add(self, watcher)
+    joined.append(watcher)
+Feed.add = noted
+"""
+#: What breaks each of them, in mid-life: as soon as there is a watcher.
 PLANTS = {
     "hub comments": """
 from api.hub import Hub
 async def broken(self, seconds):
-    if self._feeds: raise RuntimeError("planted")
+    if joined: raise RuntimeError("planted")
 Hub._beat_once = broken
 """,
     "attendance": """
 from api.hub import Hub
 def broken(self):
-    if self._feeds: raise RuntimeError("planted")
+    if joined: raise RuntimeError("planted")
     return []
 Hub.attended = broken
 """,
@@ -37,7 +47,7 @@ Hub.attended = broken
 import asyncio
 from api.subscriber import Subscriber
 async def broken(self):
-    while not self._wanted: await asyncio.sleep(0.01)
+    while not joined: await asyncio.sleep(0.01)
     raise RuntimeError("planted")
 Subscriber._beat = broken
 """,
@@ -47,7 +57,7 @@ wait = Link.open
 async def broken(connection, hear, lost):
     link = await wait(connection, hear, lost)
     async def never():
-        while not hear.__self__._wanted: await asyncio.sleep(0.01)
+        while not joined: await asyncio.sleep(0.01)
         raise RuntimeError("planted")
     link.lost.wait = never
     return link
@@ -62,7 +72,7 @@ async def broken_api(redis_url: str, plant: str, folder: Path) -> AsyncIterator[
     """An API process with this code before its own, and its port."""
     port = free_port()
     environment = {**os.environ, "READALONG_REDIS_URL": redis_url, "READALONG_HEARTBEAT": "0.3"}
-    process = Process("api", ["-c", plant + API_CODE, str(port)], environment, folder)
+    process = Process("api", ["-c", NOTES + plant + API_CODE, str(port)], environment, folder)
     process.start(0)
     try:
         await asyncio.to_thread(process.line, "(startup complete)")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.checker import Rule, check
-from tests.chaos.clean import QUEUED, clean
+from tests.chaos.clean import QUEUED, clean, end
 from tests.chaos.forgetting import LOG, NEW, first, forgetful, mixed_after_a_failover, second, watch
 from tests.chaos.made import START, Made, begun, said, tokens
 
@@ -109,12 +109,21 @@ def lose_the_erase(made: Made, t: float) -> None:
     made.erase("z1", t)
 
 
+def lose_half_of_the_erase(made: Made, t: float) -> None:
+    made.submit("z3", t - 0.3)
+    made.erase("z3", t)
+    log = [QUEUED, end("cancelled", [], by="client")]
+    made.job("z3", log, t - 0.3, t - 0.2)
+    made.client("z3", log, t - 0.1)
+
+
 @pytest.mark.parametrize(
     ("lose", "rules_otherwise"),
     [
         (lose_the_job, {Rule.LOST_JOB, Rule.ANSWER}),
         (lose_the_cancel, {Rule.CANCEL_LOST}),
         (lose_the_erase, {Rule.LEAK}),
+        (lose_half_of_the_erase, {Rule.LEAK, Rule.CANCELLED}),
     ],
 )
 def test_what_redis_was_told_while_it_lost_it_is_excused_and_only_then(

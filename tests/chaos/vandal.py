@@ -14,15 +14,17 @@ from tests.chaos.history import History
 _NO_JOB: Final = "A" * 22
 #: Requests, and what is answered at most: 0 is nothing at all. A 503 is fine everywhere.
 _RUBBISH: Final = (
-    b'POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nConnection: close\r\n\r\n{"half": ',
-    b'POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 15\r\nConnection: close\r\n\r\n{"messages": 7}',
-    b'POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n{"messages": [',
-    f"GET /v1/jobs/{_NO_JOB}/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode(),
-    f"GET /v1/jobs/{_NO_JOB}/events HTTP/1.1\r\nHost: x\r\nLast-Event-ID: -1\r\nConnection: close\r\n\r\n".encode(),
-    f"POST /v1/jobs/{_NO_JOB}/cancel HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode(),
-    b"GET /v1/jobs/../../etc/passwd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-    b"GET /v1/jobs?limit=0&before=%00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-    b"BREW /coffee HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    b'POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nConnection: close\r\n\r\n{"half": ',
+    b'POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 15\r\nConnection: close\r\n\r\n{"messages": 7}',
+    b'POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n\r\n{"messages": [',
+    f"GET /v1/jobs/{_NO_JOB}/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode(),
+    f"GET /v1/jobs/{_NO_JOB}/events HTTP/1.1\r\nHost: localhost\r\n"
+    "Last-Event-ID: -1\r\nConnection: close\r\n\r\n".encode(),
+    f"POST /v1/jobs/{_NO_JOB}/cancel HTTP/1.1\r\nHost: localhost\r\n"
+    "Content-Length: 0\r\nConnection: close\r\n\r\n".encode(),
+    b"GET /v1/jobs/../../etc/passwd HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    b"GET /v1/jobs?limit=0&before=%00 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    b"BREW /coffee HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     b"GET / HTTP/1.1\r\nX: " + b"y" * 100_000,
     b"",

@@ -29,7 +29,10 @@ ASK = {"messages": [{"role": "user", "content": "How did this get here?"}]}
 class RunningDemo:
     """A demo in a session of its own, as in a terminal; `out` and `err` grow as it writes."""
 
-    def __init__(self, folder: Path, *words: str, program: tuple[str, ...], **environment: str) -> None:
+    def __init__(
+        self, folder: Path, *words: str, program: tuple[str, ...], terminal: int | None = None, **environment: str
+    ) -> None:
+        """`terminal`: what it gets as its stdin and stderr."""
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith("READALONG") and name not in MODEL
         }
@@ -37,8 +40,9 @@ class RunningDemo:
         self.temporary.mkdir()
         self.process = subprocess.Popen(
             [sys.executable, *program, "demo", "--port", "0", *words],
+            stdin=terminal,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.PIPE if terminal is None else terminal,
             text=True,
             start_new_session=True,
             env={**kept, "TMPDIR": str(self.temporary), **environment},
@@ -47,7 +51,8 @@ class RunningDemo:
         self.err: list[str] = []
         self._readers: list[threading.Thread] = []
         for stream, lines in ((self.process.stdout, self.out), (self.process.stderr, self.err)):
-            assert stream is not None
+            if stream is None:
+                continue
             thread = threading.Thread(target=_collect, args=(stream, lines))
             thread.start()
             self._readers.append(thread)
@@ -96,9 +101,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
     groups: list[int] = []
 
     def start(
-        *words: str, ready: bool = True, program: tuple[str, ...] = ("-m", "cli"), **environment: str
+        *words: str,
+        ready: bool = True,
+        program: tuple[str, ...] = ("-m", "cli"),
+        terminal: int | None = None,
+        **environment: str,
     ) -> RunningDemo:
-        demo = RunningDemo(tmp_path, *words, program=program, **environment)
+        demo = RunningDemo(tmp_path, *words, program=program, terminal=terminal, **environment)
         demos.append(demo)
         if ready:
             demo.until_ready()
@@ -155,7 +164,7 @@ def test_ctrl_c_ends_all_in_order(start: Start) -> None:
 
 
 def test_what_it_prints_works_and_a_sigterm_ends_all_in_order(start: Start) -> None:
-    """The curl line streams, the redis-cli line's port answers, watch, jobs and cancel find the job, pids are right."""
+    """The curl line streams, its socket answers, watch, jobs and cancel find the job, pids are right."""
     demo = start()
     found = re.search(r"-d '(.*)'", demo.line("try"))
     assert found is not None
@@ -163,8 +172,8 @@ def test_what_it_prints_works_and_a_sigterm_ends_all_in_order(start: Start) -> N
     assert f"curl -N {demo.url}/chat/stream" in demo.line("try")
     with watching(demo.url, **body, demo={"tokens": 5, "tokens_per_second": 0}) as lines:
         assert [line for line in lines if line][-1] == "data: [DONE]"
-    port = int(demo.line("redis").removeprefix("redis-cli -p "))
-    with socket.create_connection(("127.0.0.1", port)) as redis:
+    with socket.socket(socket.AF_UNIX) as redis:
+        redis.connect(demo.line("redis").removeprefix("redis-cli -s "))
         redis.sendall(b"PING\r\n")
         assert redis.recv(7) == b"+PONG\r\n"
     (job,) = [json.loads(line) for line in call(demo, "jobs", "--json").splitlines()]
@@ -175,6 +184,39 @@ def test_what_it_prints_works_and_a_sigterm_ends_all_in_order(start: Start) -> N
     assert f"kill -9 {demo.pids['worker']} " in demo.line("kill") + " "
     assert set(demo.pids) == {"Valkey", "model", "worker", "API"}
     assert_ends_in_order(demo, signal.SIGTERM)
+
+
+@pytest.mark.slow
+def test_the_models_key_is_the_workers_alone_and_asking_for_reports_ends_nothing(start: Start) -> None:
+    """What each process was born with, and SIGUSR1 to each: to the API's, which alone have something to report, too."""
+    demo = start("--processes", "2", OPENAI_ORG_ID="s3cret", AZURE_OPENAI_AD_TOKEN="s3cret")
+    pids = [int(line.split()[0]) for line in members(demo.group)]
+    assert set(demo.pids.values()) < set(pids)
+    if sys.platform == "linux":
+        born = {pid: Path(f"/proc/{pid}/environ").read_bytes() for pid in pids}
+        told = [pid for pid in pids if b"OPENAI_" in born[pid] or b"s3cret" in born[pid]]
+        assert told == [demo.pids["worker"]]
+        assert [name for name in ("Valkey", "model") if b"READALONG_" in born[demo.pids[name]]] == []
+    for pid in [demo.process.pid, *pids]:
+        os.kill(pid, signal.SIGUSR1)
+    with watching(demo.url, demo={"tokens": 5, "tokens_per_second": 0}) as lines:
+        assert [line for line in lines if line][-1] == "data: [DONE]"
+    assert sorted(pids) == sorted(int(line.split()[0]) for line in members(demo.group))
+    assert_ends_in_order(demo, signal.SIGTERM)
+
+
+@pytest.mark.slow
+def test_a_terminal_that_is_closed_ends_all_in_order(start: Start) -> None:
+    """The kernel's SIGHUP. What the demo would say goes nowhere; its exit code is 0 all the same."""
+    ours, its = os.openpty()
+    controlled = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from cli.start import main; main()"
+    demo = start(program=("-c", controlled), terminal=its)
+    os.close(its)
+    with watching(demo.url) as lines:
+        first_words(lines)
+        os.close(ours)
+        assert "data: [DONE]" not in list(lines)
+    assert demo.code() == 0
 
 
 @pytest.mark.slow

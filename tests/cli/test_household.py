@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -207,38 +208,37 @@ def test_nothing_outlives_a_parent_that_is_killed(tmp_path: Path, grace: float) 
 
 def test_the_guard_never_kills_the_group_of_its_caller() -> None:
     """Started as no group's leader, it refuses: it would kill whoever started it."""
-    words = [sys.executable, str(guard.__file__), "0", "0"]
+    words = [sys.executable, str(guard.__file__), "0", "0", "/no/such/folder"]
     ended = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     assert ended.returncode == 1
     assert b"not the leader" in ended.stderr
 
 
-async def test_valkey_keeps_nothing_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The embedded server answers, its folder is gone while it runs, and SAVE leaves no file."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+@pytest.mark.parametrize("deep", [False, True], ids=["usual", "deep"])
+async def test_valkey_is_reached_by_its_user_alone_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deep: bool
+) -> None:
+    """No port; a socket, and what is saved by hand, for its user alone, in a folder of the same kind that goes with it.
+    A temporary folder too deep for the path of a socket is not used."""
+    temporary = tmp_path / ("deep" * 25 if deep else "t")
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
     async with Household(ORDER, lambda _: None) as household:
-        _, port = await start_valkey(household, os.environ)
-        assert os.listdir(tmp_path) == []
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"SET a 1\r\nSAVE\r\nSET a 2\r\n")
-        assert await reader.readline() == b"+OK\r\n"
-        assert (await reader.readline()).startswith(b"-ERR")
-        assert await reader.readline() == b"+OK\r\n"
+        _, path = await start_valkey(household, os.environ)
+        folder = Path(household.folder)
+        assert Path(path).parent == folder
+        assert len(os.fsencode(path)) <= 103
+        assert not (deep and folder.is_relative_to(temporary))
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"CONFIG GET port\r\nSET a 1\r\nSAVE\r\n")
+        said = [await reader.readline() for _ in range(7)]
+        assert said[4:] == [b"0\r\n", b"+OK\r\n", b"+OK\r\n"]
         writer.close()
         await writer.wait_closed()
-    assert os.listdir(tmp_path) == []
-
-
-async def test_valkey_takes_another_port_when_its_own_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody who takes the port between the look and the start costs a second try, and no more."""
-    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
-    taken = server.sockets[0].getsockname()[1]
-    ports = iter([taken, free_port()])
-    monkeypatch.setattr("cli.valkey.free_port", lambda: next(ports))
-    async with server, Household(ORDER, lambda _: None) as household:
-        _, port = await start_valkey(household, os.environ)
-        assert port != taken
-        assert len(household.children) == 1
+        names = ("", *sorted(os.listdir(folder)))
+        modes = {name: stat.S_IMODE(os.stat(folder / name).st_mode) for name in names}
+        assert modes == {"": 0o700, "dump.rdb": 0o600, "redis.sock": 0o700}
+    assert folder.name not in os.listdir(folder.parent)
 
 
 async def test_a_taken_port_is_known_beforehand() -> None:

@@ -7,8 +7,9 @@ import io
 from rich.console import Console
 
 from cli.follow import Seen
-from cli.plain import harmless, one_line
+from cli.plain import one_line
 from cli.show import Show
+from readalong.sanitize import harmless
 
 
 class Terminal(io.StringIO):

@@ -7,7 +7,6 @@ import contextlib
 import signal
 import socket
 import sys
-import time
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -33,8 +32,8 @@ async def process(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
         await started.communicate()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_it_prints_one_line_and_exits_within_a_second_with_streams_open(number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_it_prints_one_line_and_exits_with_streams_open(number: signal.Signals) -> None:
     async with process("--port", "0") as started, asyncio.timeout(WITHIN), aiohttp.ClientSession() as http:
         assert started.stdout
         assert started.stderr
@@ -47,10 +46,8 @@ async def test_it_prints_one_line_and_exits_within_a_second_with_streams_open(nu
                 body = {**ask(model, demo={"tokens_per_second": 20}), "stream": True}
                 response = await stack.enter_async_context(http.post(f"{url}/chat/completions", json=body))
                 await response.content.readany()
-            start = time.monotonic()
             started.send_signal(number)
             assert await started.wait() == 0
-            assert time.monotonic() - start < 1.0
         assert await started.stdout.read() == b""
         assert await started.stderr.read() == b""
 

@@ -29,7 +29,7 @@ def strange(port: int) -> Iterator[Stack]:
 @asynccontextmanager
 async def parrot(port: int) -> AsyncIterator[list[str]]:
     """A model that refuses every request with its status in the model's name, and quotes the key that it was given: in
-    an error's body, or with 200 in an error object in mid-stream. Yields the keys that it has seen."""
+    its status line and an error's body, or with 200 in an error in mid-stream. Yields the keys that it has seen."""
     keys: list[str] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -43,7 +43,8 @@ async def parrot(port: int) -> AsyncIterator[list[str]]:
         if status == 200:
             error, kind = b"data: " + error + b"\n\n", "text/event-stream"
         reply = (
-            f"HTTP/1.1 {status} No\r\nContent-Type: {kind}\r\nContent-Length: {len(error)}\r\nConnection: close\r\n\r\n"
+            f"HTTP/1.1 {status} {keys[-1]}\r\nContent-Type: {kind}\r\n"
+            f"Content-Length: {len(error)}\r\nConnection: close\r\n\r\n"
         )
         writer.write(reply.encode() + error)
         await writer.drain()

@@ -78,7 +78,8 @@ FAULTS = [
     ),
     Fault(B.SERVER_ERROR, calls=2, demo={**FAST, "times": 1, "key": "500 once"}),
     Fault(B.SERVER_ERROR, "failed", "model_error", state=None, tokens=0, calls=2),
-    Fault(B.MALFORMED, "failed", "model_malformed", state="gone", tokens=12),
+    # Slow enough that it has not said all when the worker, on a busy machine, closes its stream.
+    Fault(B.MALFORMED, "failed", "model_malformed", state="gone", tokens=12, demo={"tokens_per_second": 20}),
     Fault(B.ERROR, "failed", "model_error", state="broken", tokens=12),
     Fault(B.NOT_SSE, "failed", "model_malformed", state=None, retryable=False, tokens=0),
     Fault(B.HANG, "failed", "model_timeout", state="gone", tokens=0),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -16,11 +18,20 @@ from tests.support.servers import served
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
+#: Bytes of an answer, and those by which a worker's memory may grow.
+LONGEST = 4_194_304
+ROOM = 48 * 1_048_576
+
 
 @pytest.fixture(scope="module")
 def lost(port: int) -> Iterator[Stack]:
     """A stack whose model's address is another server's."""
-    settings = {"READALONG_FIRST_TOKEN_TIMEOUT": "10", "READALONG_LEASE": "20"}
+    settings = {
+        "READALONG_FIRST_TOKEN_TIMEOUT": "10",
+        "READALONG_LEASE": "20",
+        "READALONG_MAX_ANSWER_BYTES": str(LONGEST),
+        "READALONG_MAX_RESPONSE_BYTES": str(4 * LONGEST),
+    }
     with Stack(model_url=f"http://127.0.0.1:{port}/v1", settings=settings) as stack:
         yield stack
         assert_no_traceback(stack)
@@ -45,7 +56,10 @@ RUBBISH = [
     Rubbish("line", "text/event-stream", b"x" * 262_144, 0, "model_malformed", True, 2),
     Rubbish("events", "text/event-stream", b"data: no JSON\n\n", 0.01, "model_malformed", True, 2),
     Rubbish("lines", "text/event-stream", b"The page of a proxy.\n" * 9, 0.01, "model_malformed", True, 2),
-    Rubbish("document", "application/json", b" " * 262_144, 0, "model_malformed", False, 1),
+    Rubbish("blanks", "application/json", b" " * 262_144, 0, "model_answer_too_large", False, 1),
+    Rubbish("document", "application/json", b"[" * 262_144, 0, "model_answer_too_large", False, 1),
+    Rubbish("data", "text/event-stream", b"data: " + b"x" * 60_000 + b"\n", 0, "model_answer_too_large", False, 1),
+    Rubbish("comments", "text/event-stream", b":" + b"x" * 60_000 + b"\n", 0, "model_answer_too_large", False, 1),
 ]
 
 
@@ -85,9 +99,10 @@ async def endless(port: int, rubbish: Rubbish) -> AsyncIterator[Served]:
 async def test_an_endless_body_that_is_no_answer_is_let_go_and_the_job_fails(
     lost: Stack, port: int, rubbish: Rubbish
 ) -> None:
-    """The worker is there for the next job."""
+    """The worker is there for the next job, and has grown by little."""
     worker = lost.workers[0]
     pid = worker.pid
+    before = most_memory(pid)
     async with endless(port, rubbish) as served:
         job = await submit(lost, chat())
         shown = await job.ended()
@@ -98,3 +113,12 @@ async def test_an_endless_body_that_is_no_answer_is_let_go_and_the_job_fails(
     assert (shown["error"]["code"], shown["error"]["retryable"]) == (rubbish.code, rubbish.retryable)
     assert served.requests == rubbish.requests
     assert (worker.pid, worker.running) == (pid, True)
+    assert most_memory(pid) - before < ROOM
+
+
+def most_memory(pid: int) -> int:
+    """Bytes that a process had in memory at most; 0 where that is not known."""
+    status = Path(f"/proc/{pid}/status")
+    if not status.exists():  # not Linux
+        return 0
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0]) * 1024

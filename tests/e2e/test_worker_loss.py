@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+
+import pytest
 
 from tests.e2e.jobs import Job, chat, paced, submit
 from tests.support.history import assert_whole, kinds, text
@@ -153,12 +157,20 @@ async def test_a_stopped_worker_hands_its_jobs_over_at_once_and_no_attempt_is_us
     assert [made["state"] for made in stack.generations(job.question)] == ["gone", "gone", "finished"]
 
 
-async def test_a_stopped_worker_lets_its_streams_end_within_the_drain_time_and_takes_nothing_new(stack: Stack) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_a_stopped_worker_lets_its_streams_end_within_the_drain_time_and_takes_nothing_new(
+    stack: Stack, number: signal.Signals
+) -> None:
+    """SIGHUP, of a terminal that is closed, may come from its shell too: the second one cuts nothing short. SIGUSR1,
+    which asks an API for a report, is nothing to a worker."""
     drained, other = await alone(stack)
     job = await submit(stack, paced(tokens=40, rate=40))
     await job.says(0.1)
-    drained.term()
+    os.kill(drained.pid, signal.SIGUSR1)
+    os.kill(drained.pid, number)
     await until(lambda: "stops" in drained.output, "the worker to notice")
+    if number == signal.SIGHUP:
+        os.kill(drained.pid, number)
     later = await submit(stack, paced(tokens=5, rate=0))
     await assert_done(job)
     assert await asyncio.to_thread(drained.wait) == 0

@@ -91,6 +91,7 @@ class Browser:
         self.close()
 
     def go(self, url: str) -> None:
+        self._call("POST", "/frame", id=None)
         self._call("POST", "/url", url=url)
 
     def reload(self) -> None:
@@ -107,6 +108,10 @@ class Browser:
 
     def switch(self, handle: str) -> None:
         self._call("POST", "/window", handle=handle)
+
+    def enter_frame(self) -> None:
+        """Goes on in the page's first frame, until the next `go`."""
+        self._call("POST", "/frame", id=0)
 
     def run(self, script: str, *arguments: Any) -> Any:
         """What the body of a function returns in the page."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.page.site import Site
 
 _MISSING = missing()
 
-collect_ignore = ["test_in_browser.py", "test_in_browser_breaks.py"] if _MISSING else []
+collect_ignore = [path.name for path in Path(__file__).parent.glob("test_in_browser*.py")] if _MISSING else []
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> str:

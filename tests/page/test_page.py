@@ -16,6 +16,7 @@ from readalong.settings import Settings
 
 FOLDER = Path(__file__).parents[2] / "api" / "page"
 FILES = sorted(path.name for path in FOLDER.iterdir())
+PAGES = [name for name in FILES if name.endswith(".html")]
 SCRIPTS = [name for name in FILES if name.endswith(".js")]
 KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
@@ -45,10 +46,10 @@ def ids() -> set[str]:
     return {attributes["id"] for _, attributes in Tags(read("index.html")).tags if "id" in attributes}
 
 
-async def get(path: str) -> httpx2.Response:
+async def get(path: str, headers: dict[str, str] | None = None) -> httpx2.Response:
     transport = httpx2.ASGITransport(app=create_app(Settings()))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://api", verify=False) as client:
-        return await client.get(path)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", verify=False) as client:
+        return await client.get(path, headers=headers)
 
 
 async def test_the_page_is_at_the_root() -> None:
@@ -82,9 +83,10 @@ def test_no_script_makes_markup_or_code_of_text(name: str) -> None:
     assert not re.findall(forbidden, read(name))
 
 
-def test_nothing_is_inline() -> None:
-    """It runs under `default-src 'self'`."""
-    page = Tags(read("index.html"))
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_is_inline(name: str) -> None:
+    """It runs under a policy that allows the files beside it alone."""
+    page = Tags(read(name))
     assert not page.inline
     broken = [
         (tag, name)
@@ -97,12 +99,28 @@ def test_nothing_is_inline() -> None:
     assert not [name for name in SCRIPTS if re.search(r"\.style\b|setAttribute\(.style", read(name))]
 
 
+@pytest.mark.parametrize("path", ["/", "/docs", *(f"/page/{name}" for name in FILES)])
+@pytest.mark.parametrize("cached", [False, True])
+async def test_what_is_served_as_a_page_is_fenced(path: str, cached: bool) -> None:
+    """It loads from here alone, no other page shows it, and no other site hears the id in its address."""
+    first = await get(path)
+    reply = await get(path, {"If-None-Match": first.headers["etag"]}) if cached else first
+    assert reply.status_code == (304 if cached and path.startswith("/page/") else 200)
+    policy = dict(part.strip().split(" ", 1) for part in reply.headers["content-security-policy"].split(";"))
+    loads = {"script-src", "style-src", "img-src", "connect-src"}
+    shut = {"default-src", "base-uri", "form-action", "frame-ancestors"}
+    assert policy == {**dict.fromkeys(loads, "'self'"), **dict.fromkeys(shut, "'none'")}
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    assert reply.headers["referrer-policy"] == "no-referrer"
+    assert reply.headers["cache-control"] == "no-cache"
+
+
 def test_whatever_a_file_names_is_there() -> None:
     """A misspelt module or id would show only when somebody gets there."""
-    page = Tags(read("index.html"))
+    page = Tags(read("index.html") + read("docs.html"))
     linked = {value for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href")}
     imported = {name for script in SCRIPTS for name in re.findall(r'from "\./([^"]+)"', read(script))}
-    assert {name.removeprefix("page/") for name in linked} | imported <= set(FILES)
+    assert {name.removeprefix("page/") for name in linked} | imported <= {*FILES, "openapi.json"}
     used = {name for script in SCRIPTS for name in re.findall(r'(?:\$|\bset)\("([^"]+)"', read(script))}
     assert used
     assert used <= ids()
@@ -139,4 +157,6 @@ def test_the_redis_line_names_the_jobs_channel() -> None:
 
 def test_the_page_is_small() -> None:
     """There is no build step that would make it smaller."""
-    assert sum((FOLDER / name).stat().st_size for name in FILES) < 40_000
+    docs = [name for name in FILES if name.startswith("docs.")]
+    assert sum((FOLDER / name).stat().st_size for name in FILES if name not in docs) < 42_000
+    assert sum((FOLDER / name).stat().st_size for name in docs) < 10_000

@@ -169,5 +169,5 @@ def test_the_wait_that_the_server_asks_for_is_kept_if_it_is_a_number() -> None:
 def test_a_line_without_end_is_refused_before_it_fills_the_memory() -> None:
     decoder = Decoder(max_line=100)
     decoder.feed(b"data: " + b"x" * 94)
-    with pytest.raises(ValueError, match="longer than 100 bytes"):
+    with pytest.raises(ValueError, match="more than 100 bytes in a line"):
         decoder.feed(b"x")

@@ -18,6 +18,7 @@ from readalong.log import Appended, Claim, Verdict
 from readalong.settings import Settings
 from tests.support.waiting import WITHIN, until
 from tests.worker.raw import DONE, HELLO
+from worker.redaction import Redactor
 from worker.run import Stop
 from worker.runner import Runner
 
@@ -74,9 +75,13 @@ class FakeModel:
         self.calls = 0
         self.says = [SAID, SAID + DONE]
         self.read = 0
+        self.redactor = Redactor([])
 
     def clean(self, message: str) -> str:
         return message
+
+    def cleaned(self, error: ModelError) -> ModelError:
+        return error
 
     @asynccontextmanager
     async def stream(self, request: dict[str, Any]) -> AsyncIterator[AsyncIterator[bytes]]:

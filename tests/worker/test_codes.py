@@ -23,7 +23,7 @@ def in_code() -> dict[str, set[bool]]:
     found.setdefault("model_error", set()).update((True, False))  # any other status: by its first digit
     for path in sorted((ROOT / "worker").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "ModelError":
+            if isinstance(node, ast.Call) and _makes_one(node):
                 (may_help,) = (word.value for word in node.keywords if word.arg == "retryable")
                 if isinstance(node.args[0], ast.Constant) and isinstance(may_help, ast.Constant):
                     found.setdefault(str(node.args[0].value), set()).add(bool(may_help.value))
@@ -32,6 +32,12 @@ def in_code() -> dict[str, set[bool]]:
                 if re.fullmatch(r"(model|job)_[a-z]+", str(middle)):  # a limit of `_watch_time`
                     found.setdefault(str(middle), set()).add(True)
     return found
+
+
+def _makes_one(call: ast.Call) -> bool:
+    if isinstance(call.func, ast.Attribute):  # a kind of it
+        return call.func.attr == "__init__" and any(word.arg == "retryable" for word in call.keywords)
+    return isinstance(call.func, ast.Name) and call.func.id == "ModelError"
 
 
 def in_docs() -> dict[str, set[bool]]:

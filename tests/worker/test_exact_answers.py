@@ -11,7 +11,6 @@ import pytest
 from readalong.events import Event
 from tests.worker.helpers import House, settings_for, text_of, working
 from tests.worker.raw import DONE, HELLO, SSE, raw_server, reply
-from worker.answer import Answer
 
 _CHUNKED = SSE.replace(b"Connection: close", b"Transfer-Encoding: chunked")
 
@@ -63,12 +62,11 @@ async def test_a_first_chunk_that_cannot_be_read_is_asked_for_again(
     assert (text_of(events), events[-1].type) == ("hello", "done")
 
 
-async def test_a_line_without_end_is_a_malformed_stream(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.run.Answer", lambda chunks: Answer(chunks, max_line=100_000))
+async def test_a_line_without_end_is_too_large_an_answer(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     endless = SSE + HELLO.replace(b'"stop"', b"null") + b"data: " + b"x" * 200_000
-    events = await raw_run(house, monkeypatch, endless)
+    events = await raw_run(house, monkeypatch, endless, max_answer_bytes=100_000)
     assert (text_of(events), events[-1].type) == ("hello", "failed")
-    assert events[-1].fields()["error"]["code"] == "model_malformed"
+    assert events[-1].fields()["error"]["code"] == "model_answer_too_large"
 
 
 async def test_an_error_in_mid_stream_that_echoes_the_key_does_not_tell_it(

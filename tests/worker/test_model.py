@@ -284,56 +284,6 @@ async def test_each_call_has_its_own_body_and_model_however_many_there_are(monke
         assert await demo.bodies() == requests
 
 
-async def test_azures_variables_make_azures_path_and_header(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY")
-    monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("OPENAI_API_VERSION", "2026-10-01")
-    async with demo_model() as demo:
-        monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", demo.url.removesuffix("/v1"))
-        model = Model(Settings())
-        try:
-            body = await body_of(model, {**REQUEST, "model": "my deployment/../x", "demo": {"tokens_per_second": 0}})
-        finally:
-            await model.close()
-        request = (await demo.stats())["requests"][0]
-    assert b"prompt_filter_results" in body
-    assert request["path"] == "/openai/deployments/my%20deployment%2F..%2Fx/chat/completions?api-version=2026-10-01"
-    assert "api-key" in request["headers"]
-    assert "authorization" not in request["headers"]
-
-
-async def test_azures_path_is_each_jobs_own_and_its_key_does_not_follow_a_redirect_elsewhere(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("OPENAI_API_VERSION", "2026-10-01")
-    async with raw_server(SSE + DONE) as elsewhere:
-        away = reply(b"", status="307 No", Location=elsewhere.url)
-        async with raw_server(away) as server:
-            monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", server.url.removesuffix("/v1"))
-            model = Model(Settings())
-            for name in ("a", "b", "a"):
-                assert await body_of(model, {**REQUEST, "model": name}) == DONE
-            await model.close()
-    assert [head.split("/")[3] for head in server.heads] == ["a", "b", "a"]
-    assert all(f"api-key: {KEY}" in head for head in server.heads)
-    assert len(elsewhere.heads) == 3
-    assert KEY not in "".join(elsewhere.heads)
-
-
-async def test_azures_key_is_not_told_either(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("OPENAI_API_VERSION", "2026-10-01")
-    async with raw_server(reply(orjson.dumps({"error": {"message": KEY}}), status="400 No")) as server:
-        monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", server.url.removesuffix("/v1"))
-        model = Model(Settings())
-        with pytest.raises(ModelError) as caught:
-            await body_of(model)
-        await model.close()
-    assert f"api-key: {KEY}" in server.heads[0]
-    assert KEY not in caught.value.message
-
-
 async def test_a_server_without_keys_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     async with demo_model() as demo, model_at(monkeypatch, demo.url) as model:

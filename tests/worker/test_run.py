@@ -227,7 +227,7 @@ async def test_a_wait_that_would_pass_the_jobs_time_is_not_begun(
 async def test_an_endless_answer_ends_with_the_jobs_time_and_what_was_said(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran = await run(house, monkeypatch, "demo-endless", rate=500, job_timeout=2, demo={"tokens": 1_000_000})
+    ran = await run(house, monkeypatch, "demo-endless", rate=500, job_timeout=2, demo={"tokens": 200_000})
     assert ran.failure == ("failed", "job_timeout", True)
     assert ran.text == ran.end["content"] != ""
     assert (len(ran.stats["requests"]), ran.stats["gone"]) == (1, 1)

@@ -1,0 +1,198 @@
+"""What reaches a terminal of what others sent: a real one, with each control in each place."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import pytest
+
+from readalong.sse import frame
+from tests.cli.scripted_api import Act, ScriptedApi, answer, event, stream, text
+
+#: Each that could steer a terminal, or show text in another order than it has.
+CODES = [*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0), 0x061C, 0x200E, 0x200F]
+CODES += [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+EVIL = "".join(map(chr, CODES))
+RAW = re.compile(f"[{re.escape(EVIL)}]")
+
+JOB = {
+    "id": EVIL,
+    "status": EVIL,
+    "model": EVIL,
+    "attempt": EVIL,
+    "last_seq": EVIL,
+    "created_at": EVIL,
+    "metrics": {"time_to_first_token": EVIL, "tokens_per_second": EVIL},
+    "error": {"code": EVIL, "message": EVIL},
+    EVIL: [EVIL],
+}
+ENDED: dict[str, Any] = {
+    "finish_reason": EVIL,
+    "usage": {"completion_tokens": EVIL},
+    "metrics": {"time_to_first_token": EVIL, "tokens_per_second": EVIL, "total_seconds": EVIL},
+}
+WAITING: dict[str, Any] = {"for": "model", "reason": EVIL}
+STARTS = (
+    text(1, EVIL),
+    text(2, EVIL, choice=1),
+    text(3, EVIL, choice=EVIL),
+    event(4, "reasoning", content=EVIL),
+    event(5, "refusal", content=EVIL),
+    event(6, "tool_call", name=EVIL, arguments={EVIL: EVIL}),
+    event(7, "tool_call", name=EVIL, arguments=EVIL, arguments_error=EVIL),
+    event(8, "function_call", name=EVIL, arguments={"a": EVIL}),
+    event(9, "waiting", **WAITING),
+)
+ENDS = {
+    "done": event(11, "done", **ENDED),
+    "failed": event(11, "failed", error={"code": EVIL, "message": EVIL, "retryable": True}, **ENDED),
+    "failed oddly": event(11, "failed", error=EVIL, metrics=EVIL, usage=[EVIL]),
+    "cancelled": event(11, "cancelled", by=EVIL, **ENDED),
+    "restarted, done": event(10, "restarted", attempt=EVIL, reason=EVIL) + event(11, "done", **ENDED),
+}
+REFUSED = answer(409, {"code": EVIL, "detail": EVIL})
+
+
+def no_json(handler: Any) -> None:
+    """A server that is none of ours, with a reason phrase of its own."""
+    handler.wfile.write(b"HTTP/1.1 500 \x1b[2J\xe2\x80\xae\r\ncontent-length: 5\r\nconnection: close\r\n\r\n\x1b[2J\r")
+
+
+CALLS: dict[str, tuple[Sequence[str], list[Act]]] = {
+    "jobs": (["jobs"], [answer(200, {"jobs": [JOB], "next": EVIL}), answer(200, {"jobs": []})]),
+    "jobs oddly": (["jobs"], [answer(200, {"jobs": [{**JOB, "metrics": EVIL, "error": EVIL}, EVIL]})]),
+    "jobs --json": (["jobs", "--json"], [answer(200, {"jobs": [JOB]})]),
+    "jobs refused": (["jobs"], [REFUSED]),
+    "jobs no json": (["jobs"], [no_json]),
+    "cancel": (["cancel", "x"], [answer(202, {"status": EVIL})]),
+    "cancel refused": (["cancel", "x"], [REFUSED]),
+    "ask": (["ask", "?"], [answer(202, {"id": "x" + EVIL}), stream(*STARTS, ENDS["done"])]),
+    "ask refused": (["ask", "?"], [REFUSED]),
+    "watch refused": (["watch", "x"], [REFUSED]),
+    "watch over": (["watch", "x"], [answer(204), answer(200, JOB)]),
+    "watch no stream": (["watch", "x", "--give-up", "0"], [stream(frame(b"\x1b[2J", event="content", id="1"))]),
+    **{f"watch {name}": (["watch", "x"], [stream(*STARTS, end)]) for name, end in ENDS.items()},
+}
+#: Those of `make test`: a process each.
+QUICK = {"jobs", "jobs --json", "jobs refused", "watch failed"}
+
+
+def shown(command: Sequence[str], **environment: str) -> str:
+    """What a terminal gets of a command whose stdout and stderr it is. It has no colours, so no escape is ours."""
+    ours, its = os.openpty()
+    # No CR of the kernel's own.
+    attributes = termios.tcgetattr(its)
+    attributes[1] &= ~termios.OPOST
+    termios.tcsetattr(its, termios.TCSANOW, attributes)
+    read: list[bytes] = []
+    reader = threading.Thread(target=_read, args=(ours, read))
+    reader.start()
+    variables = {**os.environ, "TERM": "dumb", **environment}
+    process = subprocess.Popen(
+        [sys.executable, *command], stdin=subprocess.DEVNULL, stdout=its, stderr=its, env=variables
+    )
+    os.close(its)
+    process.wait(60)
+    reader.join(60)
+    os.close(ours)
+    return b"".join(read).decode()
+
+
+def _read(terminal: int, into: list[bytes]) -> None:
+    while True:
+        try:
+            piece = os.read(terminal, 65_536)
+        except OSError:  # so Linux says that no process has it open any more
+            piece = b""
+        if not piece:
+            return
+        into.append(piece)
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CALLS]
+)
+def test_no_control_of_a_server_or_a_job_reaches_a_terminal(api: ScriptedApi, name: str) -> None:
+    """In every field that a command shows, text and JSON; JSON means the same."""
+    words, acts = CALLS[name]
+    api.acts.extend(acts)
+    seen = shown(["-m", "cli", *words], READALONG_URL=api.url)
+    assert RAW.findall(seen) == []
+    assert "Traceback" not in seen
+    assert seen.strip()
+    if "--json" in words:
+        assert [orjson.loads(line) for line in seen.split("\n") if line] == [JOB]
+
+
+_LOGS = """
+import logging, sys
+from readalong import logs
+from readalong.settings import load
+logs.set_up(load())
+evil = "".join(map(chr, map(int, sys.argv[1].split(","))))
+logger = logging.getLogger("worker.run")
+logger.warning("job %s: cancelled by %s\\n2026-01-01 ERROR forged", "x", evil, extra={"job": evil})
+try:
+    raise ValueError(evil)
+except ValueError:
+    logger.exception("broken: %s", evil)
+"""
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_no_control_of_a_job_reaches_a_log(form: str) -> None:
+    """A `by`, an error, a path: journals are read in terminals. A record's message is one line."""
+    codes = ",".join(map(str, CODES))
+    seen = shown(["-c", _LOGS, codes], READALONG_LOG_FORMAT=form)
+    assert RAW.findall(seen) == []
+    lines = seen.rstrip("\n").split("\n")
+    assert "cancelled by" in lines[0]
+    assert "forged" in lines[0]
+    if form == "json":
+        first, second = map(orjson.loads, lines)
+        assert (first["job"], EVIL in first["message"], EVIL in second["exception"]) == (EVIL, True, True)
+    else:
+        assert "broken" in lines[1]
+        assert lines[2] == "Traceback (most recent call last):"
+
+
+@pytest.mark.parametrize(
+    ("words", "acts"),
+    [
+        (["jobs"], [answer(200, {"jobs": [{**JOB, "id": f"{n:040}"} for n in range(100)]})] * 20),
+        (["jobs", "--json"], [answer(200, {"jobs": [{**JOB, "id": f"{n:040}"} for n in range(100)]})] * 20),
+        pytest.param(["settings"], [], marks=pytest.mark.slow),
+        (["watch", "x"], [stream(*[text(seq, "word " * 10_000) for seq in range(1, 30)])]),
+    ],
+    ids=["jobs", "jobs --json", "settings", "watch"],
+)
+def test_a_closed_pipe_ends_a_command_without_a_word(api: ScriptedApi, words: list[str], acts: list[Act]) -> None:
+    """As `| head` does: nothing on stderr, and the exit code of a program that SIGPIPE has ended."""
+    api.acts.extend(acts)
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "cli", *words]
+    with os.fdopen(writer, "wb") as stdout:
+        variables = {**os.environ, "READALONG_URL": api.url}
+        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, env=variables, timeout=60, check=False)
+    assert (done.stderr, done.returncode) == (b"", 141)
+
+
+def test_what_a_demo_says_into_a_closed_pipe_ends_nothing() -> None:
+    """It runs until a signal, also when nothing reads any more."""
+    code = "from cli.terminal import Terminal; t = Terminal(); t.tell('a'); t.tell('b'); print('c', flush=True)"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as stdout:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=stdout, stderr=subprocess.PIPE, timeout=60, check=False
+        )
+    assert (done.stderr, done.returncode) == (b"", 0)
