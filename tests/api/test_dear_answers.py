@@ -60,7 +60,7 @@ async def test_a_long_log_is_not_read_on_for_a_client_that_has_left(
     await player.say(1000)
     async with a_site(settings) as site:
         held = len(site.server.server_state.connections)
-        _, writer = await send(site, b"GET /v1/jobs/%b HTTP/1.1\r\nHost: t\r\n\r\n" % player.job_id.encode())
+        _, writer = await send(site, b"GET /v1/jobs/%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % player.job_id.encode())
 
         async def leave() -> None:
             if len(reads.made) == 2:

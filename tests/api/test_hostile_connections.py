@@ -17,8 +17,8 @@ from tests.support.waiting import until
 
 pytestmark = on_valkey
 
-GET = b"GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n"
-UPGRADE = b"GET /healthz HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+UPGRADE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
 #: Requests that one piece holds, at most.
 IN_A_PIECE = 8
 
@@ -92,7 +92,7 @@ async def test_a_body_that_goes_on_after_its_answer_is_not_read_for_ever(redis_u
     """The client hears its 413 if it reads; a second limit later the connection is closed."""
     limit = 1_000_000
     async with a_site(short_settings(redis_url, max_body_bytes=limit)) as site:
-        head = b"POST /v1/jobs HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n"
+        head = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
         reader, writer = await send(site, head)
         chunk = b"%x\r\n%b\r\n" % (50_000, b"x" * 50_000)
         sent = 0
@@ -115,9 +115,9 @@ async def test_a_body_that_goes_on_after_its_answer_is_not_read_for_ever(redis_u
 @pytest.mark.parametrize(
     "begun",
     [
-        b"GET /healthz HTTP/1.1\r\nHost: t\r\nA: ",
-        b"POST /v1/jobs HTTP/1.1\r\nHost: t\r\nContent-Length: 100000\r\n\r\n",
-        b"POST /v1/jobs HTTP/1.1\r\nHost: t\r\nContent-Type: text/plain\r\nContent-Length: 100000\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nA: ",
+        b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n",
+        b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 100000\r\n\r\n",
     ],
     ids=["head", "body", "refused body"],
 )
