@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
 #: Headers whose meaning would depend on which of two is read.
-_ONCE: Final = (b"host", b"idempotency-key", b"last-event-id", b"content-type")
+_ONCE: Final = frozenset({b"host", b"idempotency-key", b"last-event-id", b"content-type"})
+_CODING: Final = b"transfer-encoding"
 
 
 class Fault(NamedTuple):
@@ -21,14 +21,16 @@ def fault_of(url: bytes, headers: Sequence[tuple[bytes, bytes]], http_version: s
     if b"%2f" in url.partition(b"?")[0].lower():
         # It would be read as one that parts the path: an id's end would be the name of another call.
         return Fault(HTTPStatus.BAD_REQUEST, "The path has a slash that is escaped.")
-    count = Counter(name for name, _ in headers)
-    for name in _ONCE:
-        if count[name] > 1:
-            return Fault(HTTPStatus.BAD_REQUEST, f"The request has several {name.decode().title()}.")
-    if http_version != "1.0" and not count[b"host"]:
+    seen: set[bytes] = set()
+    for name, value in headers:
+        if name in _ONCE:
+            if name in seen:
+                return Fault(HTTPStatus.BAD_REQUEST, f"The request has several {name.decode().title()}.")
+            seen.add(name)
+        elif name == _CODING:
+            if name in seen or value.strip().lower() != b"chunked":
+                return Fault(HTTPStatus.NOT_IMPLEMENTED, "The only transfer coding is chunked.")
+            seen.add(name)
+    if b"host" not in seen and http_version != "1.0":
         return Fault(HTTPStatus.BAD_REQUEST, "The request has no Host.")
-    if count[b"transfer-encoding"]:
-        codings = b",".join(value for name, value in headers if name == b"transfer-encoding")
-        if codings.strip().lower() != b"chunked":
-            return Fault(HTTPStatus.NOT_IMPLEMENTED, "The only transfer coding is chunked.")
     return None
