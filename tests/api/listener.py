@@ -72,7 +72,7 @@ class Listener(asyncio.Protocol):
         self._parser = Parser()
         self.connections += 1
         await loop.create_connection(lambda: self, sock=sock)
-        head = [f"GET {self._path} HTTP/1.1", "Host: test"]
+        head = [f"GET {self._path} HTTP/1.1", "Host: localhost"]
         if self.position:
             head.append(f"Last-Event-ID: {self.position}")
         self._transport.write("\r\n".join([*head, "", ""]).encode())

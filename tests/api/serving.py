@@ -105,7 +105,7 @@ async def a_site(settings: Settings) -> AsyncIterator[Site]:
         log_config=None,
         access_log=False,
         # The client keeps a connection for 5 s; a server with the same patience closes just as a request comes.
-        timeout_keep_alive=3600,
+        timeout_keep_alive=10,
         timeout_graceful_shutdown=2,
         server_header=False,
         date_header=False,
@@ -160,7 +160,7 @@ class Stream:
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
         reader, writer = await asyncio.open_connection(sock=sock, limit=receive_buffer or 65_536)
         stream = cls(reader, writer)
-        lines = [f"{method} {path} HTTP/{version}", "Host: test", *headers]
+        lines = [f"{method} {path} HTTP/{version}", "Host: localhost", *headers]
         if body:
             lines.append(f"Content-Length: {len(body)}")
         writer.write("\r\n".join([*lines, "", ""]).encode() + body)

@@ -63,7 +63,7 @@ async def send(site: Site, data: bytes, receive_buffer: int = 0) -> tuple[asynci
     return reader, writer
 
 
-HEAD = b"Host: test\r\n"
+HEAD = b"Host: localhost\r\n"
 UNFINISHED = {
     "nothing": b"",
     "half a request line": b"GET /v1/jo",
@@ -110,7 +110,7 @@ async def test_who_vanishes_before_it_has_read_a_whole_answer_is_closed(
     for _ in range(4):
         await player.say(40, pad="x" * 100_000)
     async with leaving_nothing(redis_url, redis_server, send_timeout=0.5) as site:
-        request = f"GET /v1/jobs/{player.job_id} HTTP/1.1\r\nHost: test\r\n\r\n"
+        request = f"GET /v1/jobs/{player.job_id} HTTP/1.1\r\nHost: localhost\r\n\r\n"
         _, writer = await send(site, request.encode(), receive_buffer=4096)
         state = site.server.server_state
         await until(lambda: len(state.connections) == 2, "its connection")
@@ -172,24 +172,24 @@ async def test_a_client_that_reads_a_byte_at_a_time_is_closed_and_can_resume(
         check_padded(await site.watch(player.job_id), player.last)
 
 
-WATCH = b"GET /v1/jobs/%s/events%s HTTP/1.1\r\nHost: test\r\n%s\r\n"
+WATCH = b"GET /v1/jobs/%s/events%s HTTP/1.1\r\nHost: localhost\r\n%s\r\n"
 RUBBISH: list[bytes] = [
     b"\x00\xff\x16\x03\x01 rubbish\r\n\r\n",  # TLS, for example
     b"GET\r\n\r\n",
     b"GET / HTTP/9.9\r\n\r\n",
-    b"GET /\xff\xfe HTTP/1.1\r\nHost: test\r\n\r\n",
-    b"CONNECT example.com:443 HTTP/1.1\r\nHost: test\r\n\r\n",
-    b"OPTIONS * HTTP/1.1\r\nHost: test\r\n\r\n",
+    b"GET /\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"CONNECT example.com:443 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: test\r\n\r\n",
+    b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
     b"GET / HTTP/1.1\r\nA: \x00\x01\r\n\r\n",
     b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
     b"GET / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-    b"POST /v1/jobs HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
-    b"POST /v1/jobs HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\n\xff\xfe\x00{",
-    b"POST /chat/stream HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\n[]",
-    b"POST /v1/jobs HTTP/1.1\r\nHost: test\r\nContent-Length: 99999999999\r\n\r\n{",
+    b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+    b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n\xff\xfe\x00{",
+    b"POST /chat/stream HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n[]",
+    b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n{",
     WATCH % (b"%00../../etc", b"", b""),
     WATCH % (b"a" * 22, b"?after=\x01", b""),
 ]
@@ -250,8 +250,8 @@ async def test_rubbish_as_a_position_is_refused_and_leaves_nothing(
 
 
 BEHIND = {
-    "another request": b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n",
-    "many requests": b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n" * 50,
+    "another request": b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "many requests": b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50,
     "no HTTP": b"\x00\xff rubbish\r\n\r\n",
     "much of it": b"x" * 1_000_000,
 }

@@ -233,7 +233,7 @@ async def test_a_body_of_50_mb_is_413_without_being_kept(settings: Settings, pat
     """With its length we refuse it unread, without one as soon as it is too long; the connection may be dropped."""
     async with a_site(settings) as site:
         size = 50 * 1024 * 1024
-        head = [f"POST {path} HTTP/1.1", "Host: test"]
+        head = [f"POST {path} HTTP/1.1", "Host: localhost"]
         head.append(f"Content-Length: {size}" if framing == "length" else "Transfer-Encoding: chunked")
         reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
         writer.write("\r\n".join([*head, "", ""]).encode())
@@ -277,7 +277,7 @@ async def test_a_client_that_goes_away_in_its_body_is_no_error_of_ours(
     """Phones lose their connections every day; a stack trace for each would hide what matters."""
     async with a_site(settings) as site:
         _, writer = await asyncio.open_connection("127.0.0.1", site.port)
-        writer.write(b'POST /v1/jobs HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\n{"mess')
+        writer.write(b'POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{"mess')
         await writer.drain()
         await until(lambda: site.server.server_state.tasks, "the request is under way")
         writer.transport.abort()

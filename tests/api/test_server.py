@@ -140,7 +140,7 @@ async def test_a_stopping_process_takes_no_further_request_on_a_connection_that_
         for stream in [*streams, idle]:
             if stream is not idle:
                 assert await stream.rest() == []
-            stream.writer.write(f"GET {path} HTTP/1.1\r\nHost: test\r\nLast-Event-ID: 2\r\n\r\n".encode())
+            stream.writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 2\r\n\r\n".encode())
             async with asyncio.timeout(200):
                 try:
                     assert await stream.reader.read() == b""

@@ -96,7 +96,7 @@ async def test_head_of_a_stream_is_its_head_and_leaves_nothing(
             assert stream.status == full.status == status
             of_connection = {"transfer-encoding", "connection"}
             assert stream.headers == {name: full.headers[name] for name in full.headers.keys() - of_connection}
-            stream.writer.write(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
+            stream.writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await stream.read_head()
             assert stream.status == 200, "no body came between"
         await until(lambda: "feeds=0 watchers=0" in repr(site.hub))
@@ -337,7 +337,7 @@ async def test_a_request_behind_a_stream_is_neither_answered_nor_a_disconnect(se
     player = await Player.start(log)
     async with a_site(settings) as site, await site.open(f"/v1/jobs/{player.job_id}/events") as stream:
         begun = await stream.some(2)
-        stream.writer.write(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
+        stream.writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await player.say(2)
         await player.finish()
         check_stream([*begun, *await stream.rest()], 0, player.last)
