@@ -6,9 +6,11 @@ local now = now_ms()
 local holds = ms(now + ARGV[2])
 for i = 2, #KEYS do
   local at = 3 * (i - 2) + 4
-  -- One that is not there has ended, or is being cancelled.
-  redis.call('ZADD', KEYS[1], 'XX', ms(now + ARGV[at + 1]), ARGV[at])
-  redis.call('ZADD', KEYS[i], holds, ARGV[at + 2])
-  redis.call('PEXPIRE', KEYS[i], ms(ARGV[2] + ARGV[3]))
+  -- One that is not there has ended, is being cancelled, or is erased: nothing of it may come back.
+  if redis.call('ZSCORE', KEYS[1], ARGV[at]) then
+    redis.call('ZADD', KEYS[1], ms(now + ARGV[at + 1]), ARGV[at])
+    redis.call('ZADD', KEYS[i], holds, ARGV[at + 2])
+    redis.call('PEXPIRE', KEYS[i], ms(ARGV[2] + ARGV[3]))
+  end
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
