@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import Any, Final, NoReturn
 
 from httptools import HttpParserUpgrade
-from starlette.requests import Request
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -282,12 +281,6 @@ class Line(HttpToolsProtocol):
             return False
         late: bool = self.loop.time() - self._begun > self._within
         return late
-
-
-def has_left(request: Request) -> bool:
-    """Whether the request's client has gone, as far as our own server knows; without waiting."""
-    line: Line | None = request.scope.get("extensions", {}).get("readalong.line")
-    return line is not None and line.transport.is_closing()
 
 
 async def _crowded(scope: Any, receive: Any, send: Any) -> None:

@@ -48,22 +48,6 @@ class Transcript:
         for event in events:
             self.add(event)
 
-    @classmethod
-    def of_end(cls, event: Event) -> Transcript | None:
-        """What an ended job's terminal event says was said, in one place; None if it does not say."""
-        fields = event.fields()
-        if not event.terminal or "content" not in fields:
-            return None
-        said = cls(
-            last_seq=event.seq,
-            tool_calls=fields.get("tool_calls", []),
-            function_call=fields.get("function_call"),
-            end=event.type,
-            end_fields=fields,
-        )
-        said.content[0] = [fields["content"]]
-        return said
-
     def text(self, choice: int = 0) -> str:
         """The content of one choice so far."""
         return "".join(self.content.get(choice, ()))

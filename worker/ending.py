@@ -77,11 +77,6 @@ class Ending:
             logger.error("%s; its end says nothing of that", error)
             transcript = Transcript()
         fields: dict[str, Any] = {"content": transcript.text(), "usage": None}
-        # The end says all that was said: who asks for the job later reads it alone.
-        if transcript.tool_calls:
-            fields["tool_calls"] = transcript.tool_calls
-        if transcript.function_call:
-            fields["function_call"] = transcript.function_call
         if self._claim.verdict is Verdict.CANCELLED:
             end = "cancelled"
             fields["by"] = who(self._claim.note)

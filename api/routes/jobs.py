@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 
 import orjson
 from fastapi import APIRouter, Depends, Header, Query, Request
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from api.body import read_json
@@ -16,7 +15,6 @@ from api.chat_request import ChatRequest
 from api.event_stream import EventStream, come_back
 from api.formats.native import native
 from api.job_view import JobList, JobView, path_of, view
-from api.line import has_left
 from api.listing import listing, parse_cursor, parse_time
 from api.lost import is_lost
 from api.position import PARAMETERS, position_of
@@ -112,10 +110,10 @@ async def list_jobs(
 
 
 @router.get("/{job_id}", response_model=JobView, responses=responses(404, 410, 503))
-async def inspect_job(request: Request, job_id: str, used: Used) -> Response:
+async def inspect_job(job_id: str, used: Used) -> Response:
     """Shows a job as it stands."""
     record = await _record(used, job_id)
-    return await _shown(used, record, 200, waiting_for=await used.waits.of(record), request=request)
+    return await _shown(used, record, 200, waiting_for=await used.waits.of(record))
 
 
 @router.get(
@@ -234,25 +232,13 @@ async def _shown(
     headers: dict[str, str] | None = None,
     *,
     waiting_for: str | None = None,
-    request: Request | None = None,
 ) -> Response:
-    """`request`: whose client may leave meanwhile."""
     said = Transcript()
     with readable(record.id):
-        if record.ended and record.attempt:
-            # Its end says all; to read the rest of a million events takes seconds.
-            for event in await used.log.newest(record.id, 1):
-                said = Transcript.of_end(event) or said
-        while (
-            record.attempt
-            and said.end is None
-            and (events := await used.log.read_merged(record.id, said.last_seq, _PAGE))
-        ):
+        while record.attempt and (events := await used.log.read_merged(record.id, said.last_seq, _PAGE)):
             said.add_all(events)
             if said.last_seq >= record.last_seq:
                 break
-            if request is not None and has_left(request):
-                raise ClientDisconnect
         if record.attempt and said.last_seq < record.last_seq and await is_lost(used.log, record.id):
             # Without its log it would seem to have said nothing.
             raise await _missing(used, record.id)

@@ -51,7 +51,6 @@ class Player:
         self.job_id = job_id
         self.last = 1
         self.attempt = 0
-        self._said = ""
         self._log = log
 
     @classmethod
@@ -64,16 +63,13 @@ class Player:
     async def claim(self, token: str = "first") -> Claim:
         claim = await self._log.claim(self.job_id, WORKER, token)
         assert claim.verdict == Verdict.RUN
-        self.attempt, self.last, self._said = claim.attempt, claim.last_seq, ""
+        self.attempt, self.last = claim.attempt, claim.last_seq
         return claim
 
     async def append(self, *drafts: Draft) -> None:
         done = await self._log.append(self.job_id, self.attempt, self.last + 1, encode(drafts))
         assert not done.gap
         self.last = done.last_seq
-        self._said += "".join(
-            draft.fields["content"] for draft in drafts if draft.type == "content" and not draft.fields.get("choice")
-        )
 
     async def say(self, count: int = 1, pad: str = "") -> None:
         """Appends so many `content` events in one call."""
@@ -81,7 +77,7 @@ class Player:
         await self.append(*(Draft("content", {"content": f"{n} {pad}"}) for n in range(first, first + count)))
 
     async def finish(self, kind: str = "done", **fields: Any) -> None:
-        end = [Draft(kind, {"content": self._said, **fields})]
+        end = [Draft(kind, {"content": "", **fields})]
         done = await self._log.finish(self.job_id, self.attempt, self.last + 1, encode(end), {"metrics": METRICS})
         self.last = done.last_seq
 

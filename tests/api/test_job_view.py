@@ -135,24 +135,3 @@ def test_every_state_is_valid_against_the_published_model(status: Status) -> Non
     assert parsed.status is status
     assert (parsed.started_at, parsed.ended_at) == ("2025-11-22T22:20:00.124Z", "2025-11-22T22:20:00.125Z")
     JobList.model_validate_json(orjson.dumps({"jobs": [shown], "next": None}))
-
-
-def test_the_end_of_a_job_says_what_its_whole_log_says() -> None:
-    """With the calls that were made; one that says nothing of the text is not enough."""
-    call = {"index": 0, "id": "c", "name": "f", "arguments": {}}
-    end = {"content": "one two", "tool_calls": [call], "function_call": {"name": "f"}}
-    said = transcript(
-        Draft("started", {"attempt": 1}),
-        Draft("content", {"content": "one"}),
-        Draft("content", {"content": "other", "choice": 1}),
-        Draft("content", {"content": " two"}),
-        Draft("tool_call", call),
-        Draft("function_call", {"name": "f"}),
-        Draft("done", end),
-    )
-    found = Transcript.of_end(Event(7, "done", Draft("done", end).encode()))
-    assert found is not None
-    assert view(record(), found) == view(record(), said)
-    assert (found.last_seq, found.end, found.end_fields) == (said.last_seq, said.end, said.end_fields)
-    assert Transcript.of_end(Event(7, "done", b"{}")) is None
-    assert Transcript.of_end(Event(7, "content", b'{"content":"x"}')) is None
