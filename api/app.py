@@ -70,6 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # FastAPI's own runs a script of another site
         redoc_url=None,
+        redirect_slashes=False,  # to an address that the Host names, which the client chooses
     )
     if settings.root_path:
         app.root_path = settings.root_path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from contextlib import suppress
 from itertools import count
 from typing import Final, NoReturn
@@ -26,12 +25,12 @@ _GATHER: Final = 0.02
 
 class Attendance:
     """One call for all such jobs of the process each second, none for a watcher, none while there are none. The first
-    watcher's coming and the last one's leaving are told at once; a process that is killed is silent instead."""
+    watcher's coming and the last one's leaving are told at once; a process that is killed is silent instead. One that
+    stands still is silent too, but the hub's subscription tells it from a dead one."""
 
     def __init__(self, hub: Hub, watched: Watched) -> None:
         self._hub = hub
         self._watched = watched
-        self._process = secrets.token_hex(4)
         self._numbers = count(1)
         #: What was told to Redis, by job.
         self._visits: dict[str, Visit] = {}
@@ -65,7 +64,7 @@ class Attendance:
     def _visit(self, feed: Feed) -> Visit:
         """The visit that goes on, or a new one."""
         if (visit := self._visits.get(feed.job_id)) is None:
-            name = f"{self._process}:{next(self._numbers)}"
+            name = f"{self._hub.name}:{next(self._numbers)}"
             visit = self._visits[feed.job_id] = Visit(feed.job_id, name, feed.grace)
         return visit
 

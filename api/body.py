@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import zlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 from pydantic_core import from_json
@@ -20,6 +20,16 @@ _JSON: Final = re.compile(r"application/(?:[\w.!#$&^-]+\+)?json\s*(?:;.*)?", re.
 _GZIP: Final = frozenset({"gzip", "x-gzip"})
 #: Bytes unpacked in one turn of the loop: other clients hear nothing meanwhile.
 _AT_ONCE: Final = 1_048_576
+#: Bytes of a body from which on it is parsed and checked in a thread.
+_LARGE: Final = 65_536
+#: Values of a body, counted by what separates and opens them, be it in a text: a comma is about one token of a model,
+#: and none reads so many. A small body may be a gigabyte when it is read.
+_MOST_VALUES: Final = 500_000
+#: Lists and objects inside one another. A tool's schema has a dozen.
+_DEEPEST: Final = 128
+
+_Given = TypeVar("_Given")
+_Found = TypeVar("_Found")
 
 
 async def read_json(request: Request, max_bytes: int) -> tuple[bytes, dict[str, Any]]:
@@ -40,17 +50,22 @@ async def read_json(request: Request, max_bytes: int) -> tuple[bytes, dict[str, 
             if len(body) > max_bytes:
                 raise _too_large(max_bytes)
     raw = bytes(body)
-    value = _parse(raw)
+    value = await off_loop(len(raw), _parse, raw)
     if not isinstance(value, dict):
         raise InvalidRequest("The body must be a JSON object.")
     return raw, value
+
+
+async def off_loop(size: int, work: Callable[[_Given], _Found], given: _Given) -> _Found:
+    """What the work on a body of this size answers or raises; of a large one the others' turns go on meanwhile."""
+    return await asyncio.to_thread(work, given) if size > _LARGE else work(given)
 
 
 def unwritable(body: dict[str, Any]) -> InvalidRequest:
     """Why orjson cannot write a body that was read: a number that JSON readers would change, or its depth."""
     field = _large_integer(body, ())
     if field is None:
-        return InvalidRequest("The body is nested too deeply.", code="invalid_json")
+        return _too_deep()
     # Most readers make a float of it, which is another number; two bodies would be one to an Idempotency-Key.
     return InvalidRequest(f"{field}: The integer does not fit into 64 bits; send it as a string.", field=field)
 
@@ -99,17 +114,41 @@ async def _unpacked(request: Request, max_bytes: int) -> AsyncGenerator[bytes, N
 
 
 def _parse(raw: bytes) -> Any:
+    nests = raw.count(b"[") + raw.count(b"{")
+    if raw.count(b",") + nests > _MOST_VALUES:
+        raise InvalidRequest(f"The body has more than {_MOST_VALUES} commas and opening brackets.", field="body")
     try:
         # Refuses what is no number of 64 bits, such as 1e400.
         orjson.loads(raw)
         # Reads integers of any length as they are; orjson makes floats of the longest.
-        return from_json(raw)
+        value = from_json(raw)
+        if nests > _DEEPEST and _is_deep(value):
+            raise _too_deep()
+        return value
     except ValueError as error:
         try:
             raw.decode()
         except UnicodeDecodeError as wrong:
             raise InvalidRequest(f"The body is not UTF-8: byte {wrong.start}.", code="invalid_encoding") from None
         raise InvalidRequest(f"The body is not JSON: {error}.", code="invalid_json") from None
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _too_deep() -> InvalidRequest:
+    return InvalidRequest(f"The body is nested too deeply; {_DEEPEST} levels may be sent.", code="invalid_json")
 
 
 def _large_integer(value: Any, path: tuple[str, ...]) -> str | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
+import orjson
 from pydantic import (
     BaseModel,
     ConfigDict,
+    FailFast,
     Field,
-    JsonValue,
     StrictBool,
     StrictFloat,
     StrictInt,
@@ -23,6 +24,16 @@ from readalong.terms import LONGEST_GRACE
 
 Number = StrictFloat | StrictInt
 
+#: Messages, and parts of one message: far more than any model reads in one request.
+MOST_MESSAGES: Final = 10_000
+#: Items of other lists that a request has one of. OpenAI takes 128 tools and 4 stops, other servers more.
+MOST_ITEMS: Final = 1_000
+_LISTS: Final = ("tools", "functions", "stop", "modalities", "include")
+#: As OpenAI's: pairs, characters of a key, and of a value; of one that is no string, as JSON.
+MOST_PAIRS: Final = 16
+LONGEST_KEY: Final = 64
+LONGEST_VALUE: Final = 512
+
 
 class ChatRequest(BaseModel):
     """The body of `POST /v1/jobs` and `POST /chat/stream`: OpenAI's chat parameters. Those that are not listed here,
@@ -30,15 +41,21 @@ class ChatRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
+    # What a parser of JSON has read needs no look into its depth; of a million wrong items one error is enough.
     messages: Annotated[
-        list[dict[str, JsonValue]], Field(min_length=1, description="The conversation so far, as the model wants it.")
+        list[dict[str, Any]],
+        Field(min_length=1, max_length=MOST_MESSAGES, description="The conversation so far, as the model wants it."),
+        FailFast(),
     ]
     model: Annotated[StrictStr, Field(min_length=1, max_length=256)] | None = Field(
         None, description="The model; the server's default if left out."
     )
-    metadata: dict[str, JsonValue] | None = Field(None, description="Yours; comes back with the job.")
+    metadata: Annotated[dict[str, Any], Field(max_length=MOST_PAIRS)] | None = Field(
+        None,
+        description=f"Yours; comes back with the job. Keys of {LONGEST_KEY} characters, values of {LONGEST_VALUE}.",
+    )
     n: Annotated[StrictInt, Field(ge=1)] | None = Field(None, description="Choices that the model makes.")
-    stream_options: dict[str, JsonValue] | None = None
+    stream_options: dict[str, Any] | None = None
     on_worker_lost: Literal["retry", "fail"] | None = Field(
         None, description="If its worker is lost: start a new attempt, or end the job. The model does not get this."
     )
@@ -60,11 +77,42 @@ def check(body: dict[str, Any], allowed: Iterable[str] = ()) -> ChatRequest:
     """
     refuse_gateway_fields(body, allowed)
     try:
-        return ChatRequest.model_validate(body)
+        request = ChatRequest.model_validate(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"] if not _is_branch(part))
         raise InvalidRequest(f"{field}: {first['msg']}.", field=field) from None
+    for name in _LISTS:
+        _check_length(name, body.get(name), MOST_ITEMS)
+    for number, message in enumerate(request.messages):
+        _check_length(f"messages.{number}.content", message.get("content"), MOST_MESSAGES)
+        _check_length(f"messages.{number}.tool_calls", message.get("tool_calls"), MOST_ITEMS)
+    for number, (key, value) in enumerate((request.metadata or {}).items()):
+        if len(key) > LONGEST_KEY:  # not named: it may be megabytes
+            raise _wrong("metadata", f"Key {number + 1} has more than {LONGEST_KEY} characters")
+        if _length(value) > LONGEST_VALUE:
+            raise _wrong(f"metadata.{key}", f"The value has more than {LONGEST_VALUE} characters")
+    return request
+
+
+def _check_length(field: str, value: Any, most: int) -> None:
+    """Raises InvalidRequest. What is no list is for the model to judge."""
+    if isinstance(value, list) and len(value) > most:
+        raise _wrong(field, f"The list has {len(value)} items; {most} may be sent")
+
+
+def _length(value: Any) -> int:
+    """Characters of a string, bytes of the JSON of anything else."""
+    if isinstance(value, str):
+        return len(value)
+    try:
+        return len(orjson.dumps(value))
+    except orjson.JSONEncodeError:  # refused with a better word when the whole body is written
+        return 0
+
+
+def _wrong(field: str, why: str) -> InvalidRequest:
+    return InvalidRequest(f"{field}: {why}.", field=field)
 
 
 def _is_branch(part: int | str) -> bool:

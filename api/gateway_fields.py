@@ -29,13 +29,20 @@ _NAMES: Final = frozenset(
 )
 
 
+def is_gateway_field(field: str) -> bool:
+    """Whether a gateway may obey a field of this name, however it is written."""
+    name = _plain(field)
+    return name in _NAMES or name.startswith(_PREFIXES)
+
+
 def refuse_gateway_fields(body: dict[str, Any], allowed: Iterable[str]) -> None:
     """Raises InvalidRequest, which names the first such field that is not null and not `allowed`."""
     for field, value in body.items():
-        name = field.strip().lower().replace("-", "_")
-        if (name in _NAMES or name.startswith(_PREFIXES)) and value is not None:
-            if name in allowed:
-                continue
+        if value is not None and is_gateway_field(field) and _plain(field) not in allowed:
             raise InvalidRequest(
                 f"{field}: a gateway may obey this field, and READALONG_ALLOWED_FIELDS does not name it.", field=field
             )
+
+
+def _plain(field: str) -> str:
+    return field.strip().lower().replace("-", "_")

@@ -31,6 +31,8 @@ class Hub:
     """No Redis command for each token or watcher: a watched job costs one subscription and one read of its log."""
 
     def __init__(self, redis: ArqRedis, log: Log, settings: Settings) -> None:
+        #: By this name others see that it is subscribed, though it does not get its turns.
+        self.name = secrets.token_hex(8)
         self._redis = redis
         self._log = log
         self._keys = settings.keys
@@ -49,7 +51,7 @@ class Hub:
         self.pending = Pending(redis, settings.heartbeat)
         self._subscriber = Subscriber(
             redis,
-            settings.keys.heartbeat(secrets.token_hex(8)),
+            settings.keys.heartbeat(self.name),
             heartbeat=settings.hub_heartbeat,
             patience=settings.redis_timeout,
             on_message=self._on_message,

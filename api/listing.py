@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final, NamedTuple
 
+import orjson
+
 from api.services import Services
 from readalong.errors import InvalidRequest
 from readalong.index import Cursor
@@ -16,6 +18,10 @@ from readalong.states import Status
 _MOST: Final = 1000
 #: Jobs of one look, if the page is not full after the first.
 _MORE: Final = 200
+#: Jobs that are read at once, and bytes of a page's jobs, as JSON, after which it ends. What one shows is bounded, but
+#: another version or a hand may have written more.
+_AT_ONCE: Final = 50
+_MOST_BYTES: Final = 1_048_576
 #: The end of the year 9999, in milliseconds.
 _LATEST: Final = 253_402_300_799_999
 
@@ -41,7 +47,7 @@ async def listing(
     and before `until`. What a job's hash does not confirm is left out. Raises StoreUnavailable."""
     found: list[Record] = []
     cursor = before
-    seen = 0
+    seen = size = 0
     count = limit
     while len(found) < limit and seen < _MOST:
         page = await services.index.page(
@@ -52,17 +58,28 @@ async def listing(
             since=since or 0,
             until=_LATEST if until is None else until,
         )
-        for at, record in zip(page, await services.log.records([at.job_id for at in page]), strict=True):
-            if len(found) == limit:
-                return Page(found, cursor)
-            cursor = at
-            if record is not None and state in (None, record.status) and model in (None, record.model):
-                found.append(record)
+        for start in range(0, len(page), _AT_ONCE):
+            some = page[start : start + _AT_ONCE]
+            for at, record in zip(some, await services.log.records([at.job_id for at in some]), strict=True):
+                if len(found) == limit:
+                    return Page(found, cursor)
+                if record is not None and state in (None, record.status) and model in (None, record.model):
+                    size += _size(record)
+                    if found and size > _MOST_BYTES:
+                        return Page(found, cursor)
+                    found.append(record)
+                cursor = at
         if len(page) < count:
             return Page(found, None)
         seen += count
         count = _MORE
     return Page(found, cursor)
+
+
+def _size(record: Record) -> int:
+    """Bytes that it takes in a page, more or less."""
+    parts = (record.worker, record.usage, record.metrics, record.error, record.metadata)
+    return 1000 + len(record.model) + sum(len(orjson.dumps(part)) for part in parts if part)
 
 
 def parse_cursor(text: str) -> Cursor:

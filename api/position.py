@@ -32,7 +32,7 @@ def position_of(request: Request) -> Position | None:
     The header wins, then what a polyfill sends in its place: a client that comes back adds it to a URL that still has
     its first position. Raises InvalidRequest.
     """
-    name, text = "Last-Event-ID", request.headers.get("last-event-id")
+    name, text = "Last-Event-ID", (request.headers.get("last-event-id") or "").strip(" \t") or None
     for each in (*_LIKE_THE_HEADER, "after"):
         if text:
             break

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Match, Mount
 
 from readalong.errors import (
     BrokenJob,
@@ -53,6 +54,7 @@ _STATUS_OF_CODE: Final = {
     "unsupported_media_type": 415,
     "unsupported_encoding": 415,
 }
+_METHODS: Final = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 #: What the router says is the status in words, which is the title already.
 _UNROUTED: Final = {
     404: "There is nothing at {0.url.path}; /docs describes what there is.",
@@ -133,7 +135,21 @@ async def _of_router(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = HTTPStatus(error.status_code).name.lower()
     detail = _UNROUTED.get(error.status_code, str(error.detail)).format(request)
-    return respond(error.status_code, code, detail, headers=dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_methods(request))
+    return respond(error.status_code, code, detail, headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What the path takes, by all its routes; the router's own answer names what the first one takes, if any."""
+    routes = [route for route in request.app.router.routes if not isinstance(route, Mount)]
+    found = [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+    return found or ["GET", "HEAD"]  # files
 
 
 async def _of_parameters(_: Request, error: Exception) -> Response:

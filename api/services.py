@@ -65,7 +65,7 @@ class Services:
             log,
             index,
             queue,
-            Room(queue, settings.max_queued),
+            Room(queue, settings.max_queued, settings.max_queued_bytes),
             hub,
             attendance,
             registry,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any, Final
 
 import orjson
 
-from api.body import unwritable
-from api.chat_request import check
+from api.body import off_loop, unwritable
+from api.chat_request import ChatRequest, check
 from api.room import Room
 from api.services import Services
 from readalong.errors import IdempotencyConflict, InvalidRequest, JobExpired, QueueFull
@@ -21,6 +22,8 @@ from readalong.submission import Submission
 from readalong.terms import resolve
 
 _LONGEST_KEY: Final = 255
+#: What may stand around a header's value and is no part of it (RFC 9110, section 5.5).
+_BLANKS: Final = " \t"
 
 
 async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str | None, *, chat: bool) -> Record:
@@ -31,14 +34,15 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
     sweep finds, or that a repeat completes.
     Raises InvalidRequest, IdempotencyConflict, JobExpired, QueueFull, StoreUnavailable.
     """
-    request = check(body, services.settings.allowed_field_names)
+    key = key if key is None else key.strip(_BLANKS)
+    request, digest, rest = await off_loop(len(raw), _judge, (body, services.settings.allowed_field_names))
+    stored = raw if rest is None else rest
     job_id = new_job_id()
-    digest = _digest(body)
     if key is None:
-        await services.room.check()
+        await services.room.check(len(stored))
     else:
         # Asked side by side; what the key stands for is answered even if there is no room for another job.
-        known, full = await asyncio.gather(_known(services, key, job_id, digest), _full(services.room))
+        known, full = await asyncio.gather(_known(services, key, job_id, digest), _full(services.room, len(stored)))
         job_id, record = known
         if record is not None:
             if record.status is Status.QUEUED:
@@ -49,7 +53,7 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
     new = Submission(
         job_id=job_id,
         model=request.model or services.settings.model,
-        request=raw,
+        request=stored,
         metadata=orjson.dumps(body.get("metadata") or {}),
         body_digest=digest,
         key_digest="" if key is None else key_digest(key),
@@ -60,6 +64,7 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
             deadline=request.deadline,
             cancel_on_disconnect=request.cancel_on_disconnect,
         ),
+        keep_request=services.settings.keep_request,
     )
     _, record = await services.log.submit(new)
     # Both rely on nothing but its being written.
@@ -72,6 +77,17 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
 async def _enqueue(services: Services, record: Record) -> None:
     watched, grace = record.cancel_on_disconnect, record.disconnect_grace
     await services.queue.enqueue(record.id, record.created_at, model=record.model, watched=watched, grace=grace)
+
+
+def _judge(given: tuple[dict[str, Any], Iterable[str]]) -> tuple[ChatRequest, str, bytes | None]:
+    """What was asked; the body's digest; and what of it is stored, if not all. `given`: the body, and the fields that a
+    gateway may obey. Raises InvalidRequest."""
+    body, allowed = given
+    request, digest = check(body, allowed), _digest(body)
+    if "metadata" not in body or body.get("store") is True:
+        return request, digest, None
+    # They stand in the job's hash, and the model does not get them.
+    return request, digest, orjson.dumps({name: value for name, value in body.items() if name != "metadata"})
 
 
 def _digest(body: dict[str, Any]) -> str:
@@ -103,9 +119,9 @@ async def _known(services: Services, key: str, job_id: str, digest: str) -> tupl
     return tie.job_id, record
 
 
-async def _full(room: Room) -> QueueFull | None:
+async def _full(room: Room, size: int) -> QueueFull | None:
     try:
-        await room.check()
+        await room.check(size)
     except QueueFull as full:
         return full
     return None

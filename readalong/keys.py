@@ -59,8 +59,8 @@ class Keys:
         return f"{self.prefix}:job:{{{job_id}}}:compacted"
 
     def watchers(self, job_id: str) -> str:
-        """Sorted set with a time to live: API processes that have watchers of a job that ends when it has none, by the
-        time until which that holds, in milliseconds."""
+        """Sorted set with a time to live: visits, `<hub>:<number>`, by API processes that have watchers of a job that
+        ends when it has none, by the time until which that holds without asking, in milliseconds."""
         return f"{self.prefix}:job:{{{job_id}}}:watchers"
 
     def of_job(self, job_id: str) -> tuple[str, str, str, str]:
@@ -133,7 +133,7 @@ class Keys:
         return f"{self.prefix}:control"
 
     def heartbeat(self, process_id: str) -> str:
-        """Channel: a hub's heartbeat to itself."""
+        """Channel: a hub's heartbeat to itself. That it has a subscriber says that the hub's process lives."""
         return f"{self.prefix}:heartbeat:{process_id}"
 
     @property
@@ -150,6 +150,11 @@ class Keys:
     def queue(self) -> str:
         """Sorted set: arq's queue; the score is a job's place in milliseconds, and 10^14 more while it is taken."""
         return f"arq:queue:{self.prefix}"
+
+    @property
+    def weight(self) -> str:
+        """String with a time to live: bytes of the waiting jobs' requests, as some process found them lately."""
+        return f"{self.prefix}:queued:bytes"
 
     @property
     def leases(self) -> str:
@@ -174,7 +179,7 @@ class Keys:
         """The keys that all jobs share, and the type of each as TYPE says it."""
         sets = (self.queue, self.leases, self.jobs, self.open, self.watched, self.workers, *self.by_state)
         return {**dict.fromkeys(sets, "zset"), self.wake: "list"} | dict.fromkeys(
-            (self.heard, self.sweep, self.orphans_from, self.probe), "string"
+            (self.heard, self.sweep, self.orphans_from, self.probe, self.weight), "string"
         )
 
     def type_of(self, name: str) -> str | None:

@@ -221,7 +221,9 @@ class Log(Reader):
 
     async def erase(self, job_id: str) -> None:
         """Deletes the record and the log, and keeps late copies of the submit out."""
-        await self._do("erase", job_id, _ERASED_MS)
+        keys = (*self._keys.of_job(job_id), self._keys.watchers(job_id))
+        with readable(job_id):
+            await self._run("erase", keys, _ERASED_MS)
 
     async def _do(self, name: str, job_id: str, *args: Argument) -> Any:
         with readable(job_id):

@@ -26,6 +26,8 @@ from readalong.watched import first_ms, set_ttl_ms
 FUNCTION: Final = "generate"
 
 _LONGEST_WAKE_LIST: Final = 10_000
+#: Milliseconds for which the bytes that wait are not counted again.
+_WEIGHED_MS: Final = 1_000
 
 
 class Taken(NamedTuple):
@@ -80,6 +82,15 @@ class Queue:
         """Redis' time in milliseconds since the epoch, and how many jobs are due and not taken."""
         now, waiting = await self._run("room", [self._keys.queue])
         return now, waiting
+
+    async def weight(self, size: int, limit: int, let_in: int) -> int:
+        """How many bytes the requests of jobs have that are due and not taken, as they were found within a second, with
+        what all processes have let in since. If they are below the limit, those of a further job are added.
+
+        `let_in`: bytes that this process has let in without asking."""
+        keys = [self._keys.queue, self._keys.weight]
+        name = self._keys.job("?").split("?")
+        return int(await self._run("weight", keys, _WEIGHED_MS, let_in, size, limit, *name))
 
     async def overdue(self, patience_ms: int) -> int:
         """How many jobs wait, not taken, since longer than this."""

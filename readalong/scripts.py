@@ -36,9 +36,12 @@ LOG_SCRIPTS: Final = (
 LEASE_SCRIPTS: Final = ("take", "seize", "renew", "release", "reap", "waiting")
 #: Those that write dates, and those that meet ids which anybody may have put into a sorted set.
 _WITH_DATES: Final = ("submit", "cancel")
-_WITH_IDS: Final = (*LEASE_SCRIPTS, "orphans", "tie")
+_WITH_IDS: Final = (*LEASE_SCRIPTS, "orphans", "tie", "weight")
+#: Those that ask who watches a job.
+_WITH_VISITS: Final = ("depart", "orphans")
 QUEUE_SCRIPTS: Final = (
     "room",
+    "weight",
     "enqueue",
     "refile",
     "forget",
@@ -72,6 +75,7 @@ def _load() -> dict[str, tuple[str, str]]:
         ("clock", (*LOG_SCRIPTS, *QUEUE_SCRIPTS)),
         ("dates", _WITH_DATES),
         ("ids", _WITH_IDS),
+        ("visits", _WITH_VISITS),
         ("lib", LOG_SCRIPTS),
         ("leases", LEASE_SCRIPTS),
     )

@@ -78,6 +78,11 @@ class Settings(BaseSettings):
     max_queued: int = Field(
         default=10_000, ge=0, description="Waiting jobs beyond which a submit is a 429; 0: no limit."
     )
+    max_queued_bytes: int = Field(
+        default=1_073_741_824,
+        ge=0,
+        description="Bytes of the waiting jobs' requests beyond which a submit is a 429; 0: no limit.",
+    )
     max_body_bytes: int = Field(
         default=33_554_432, ge=1024, description="Largest request body, in bytes; a picture of 20 MB takes 28 million."
     )
@@ -157,6 +162,11 @@ class Settings(BaseSettings):
         description="Seconds that such a job goes on without a watcher; one that comes back in time keeps it. "
         "0: the job ends at once.",
     )
+    standstill: Annotated[float, Field(ge=0, le=3600)] = Field(
+        default=60,
+        description="Seconds that a process of the API which is connected and says nothing, being busy or stopped, "
+        "keeps the jobs of its watchers; 0: not longer than a dead one.",
+    )
     drain_timeout: Seconds = Field(
         default=20,
         description="Seconds that a stopping worker lets its streams run before it hands them over; 0: at once.",
@@ -178,6 +188,9 @@ class Settings(BaseSettings):
     sweep: PositiveSeconds = Field(default=10, description="Seconds between sweeps, over all workers.")
 
     retention: Annotated[float, Field(ge=1)] = Field(default=86_400, description="Seconds that an ended job is kept.")
+    keep_request: bool = Field(
+        default=False, description="Keep the request of an ended job as long as the job; false: until its end."
+    )
     job_ttl: Annotated[float, Field(ge=10)] = Field(
         default=86_400, description="Seconds that a job lives unattended; renewed while it waits or runs."
     )
@@ -198,6 +211,12 @@ class Settings(BaseSettings):
     send_timeout: PositiveSeconds = Field(
         default=60,
         description="Seconds that a client may do nothing (read some 100 KB, send on a request) before it is closed.",
+    )
+    request_timeout: Seconds = Field(
+        default=600, description="Seconds in which a whole request, head and body, must have come; 0: no limit."
+    )
+    max_connections: int = Field(
+        default=20_000, ge=0, description="Clients' connections beyond which a process answers 503; 0: no limit."
     )
     feed_bytes: int = Field(
         default=1_048_576,

@@ -13,7 +13,7 @@ from readalong.terms import Terms
 
 
 class Submission(NamedTuple):
-    """What a new job holds. `request` and `metadata` are JSON."""
+    """What a new job holds. `request` and `metadata` are JSON; the one has the other only if the model gets them."""
 
     job_id: str
     model: str
@@ -25,6 +25,8 @@ class Submission(NamedTuple):
     #: The `key_digest` of its Idempotency-Key, if it came with one.
     key_digest: str = ""
     terms: Terms = Terms()
+    #: Whether the request stays when the job has ended.
+    keep_request: bool = False
 
     @property
     def deadline_ms(self) -> int:
@@ -41,6 +43,7 @@ class Submission(NamedTuple):
             "metadata": self.metadata,
             "body_digest": self.body_digest,
             "key_digest": self.key_digest,
+            **({"keep_request": 1} if self.keep_request else {}),
             **self.terms.fields(),
         }
 

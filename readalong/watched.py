@@ -2,7 +2,8 @@
 
 A sorted set, by Redis' clock: the submit adds a job, every API process renews those that it has watchers of and says
 when its last one leaves, the workers take what is due (docs/decisions/0008-orphans.md). Each job has a second set, of
-the processes that have watchers of it. The job's hash is the truth about whether it wants this.
+the processes that have watchers of it: one that is silent and still subscribed to its heartbeat lives, and keeps
+what it has. The job's hash is the truth about whether it wants this.
 """
 
 from __future__ import annotations
@@ -66,13 +67,15 @@ class Watched:
         self._grace_ms = int(settings.disconnect_grace * 1000)
         self._ttl_ms = set_ttl_ms(settings)
         self._holds_ms = lease_ms(settings, 0)
+        self._still_ms = int(settings.standstill * 1000)
+        self._hubs = settings.keys.heartbeat("")
 
     async def attend(self, visits: Sequence[Visit]) -> None:
         """These jobs have watchers. Does nothing for one that is not in the set. Raises StoreUnavailable."""
         for start in range(0, len(visits), _AT_ONCE):
             some = visits[start : start + _AT_ONCE]
             args = _flat(some, [lease_ms(self._settings, visit.grace) for visit in some])
-            await self._run("attend", self._names(some), self._ttl_ms, self._holds_ms, *args)
+            await self._run("attend", self._names(some), self._ttl_ms, self._holds_ms, self._still_ms, *args)
 
     async def depart(self, visits: Sequence[Visit]) -> None:
         """These jobs have no watchers here any more. One that has none anywhere is an orphan when its grace is over,
@@ -80,7 +83,7 @@ class Watched:
         for start in range(0, len(visits), _AT_ONCE):
             some = visits[start : start + _AT_ONCE]
             graces = [self._grace_ms if visit.grace is None else visit.grace for visit in some]
-            await self._run("depart", self._names(some), *_flat(some, graces))
+            await self._run("depart", self._names(some), self._hubs, self._still_ms, *_flat(some, graces))
 
     async def orphans(self, count: int) -> list[str]:
         """Up to `count` jobs that nobody has watched for too long. They are answered again later unless forgotten.
@@ -89,7 +92,9 @@ class Watched:
         """
         keys = [self._keys.watched, self._keys.orphans_from]
         # Half a lease without a look, and the other half is left to whoever has to connect again.
-        found = await self._run("orphans", keys, self._lease_ms, self._lease_ms // 2, count)
+        times = (self._lease_ms, self._lease_ms // 2)
+        name = self._keys.watchers("?").split("?")
+        found = await self._run("orphans", keys, *times, count, self._hubs, self._still_ms, *name)
         return [job_id.decode() for job_id in found]
 
     async def forget(self, job_ids: Sequence[str]) -> None:

@@ -46,8 +46,10 @@ local function epochs_with(first, epoch)
   return table.concat(kept, ' ')
 end
 
--- The job has ended: what Redis holds of it lives for the retention from here on.
+-- The job has ended: what Redis holds of it lives for the retention from here on. It does not run again: its request, which
+-- may be megabytes, goes at once unless it is to be kept.
 local function retire(retention_ms)
+  if redis.call('HGET', job, 'keep_request') ~= '1' then redis.call('HDEL', job, 'request') end
   redis.call('PEXPIRE', job, retention_ms)
   redis.call('PEXPIRE', events, retention_ms)
   redis.call('PEXPIRE', cancel, retention_ms)

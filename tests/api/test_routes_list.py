@@ -14,6 +14,7 @@ from readalong.settings import Settings
 from tests.api.helpers import Player
 from tests.api.serving import Site, a_site, on_valkey
 from tests.api.test_routes_submit import problem
+from tests.readalong.helpers import command
 from tests.readalong.jobs import submission
 
 pytestmark = on_valkey
@@ -127,6 +128,24 @@ async def test_a_page_that_would_look_too_far_says_how_far_it_came(
         assert first.jobs == []
         assert first.next is not None
         assert await pages(site, "status=queued", 2) == ids[:1]
+
+
+async def test_a_page_ends_after_so_many_bytes_and_says_how_far_it_came(
+    settings: Settings, log: Log, queue: Queue, redis: ArqRedis
+) -> None:
+    """Megabytes of metadata in each job, which a submit refuses but another version may have taken, come one at a time;
+    what is small comes together."""
+    ids = [await add(log, queue, 1000 + number) for number in range(6)][::-1]
+    for job_id in (ids[1], ids[3]):
+        await command(redis, "HSET", settings.keys.job(job_id), "metadata", '{"a":"%s"}' % ("x" * 2_000_000))
+    async with a_site(settings) as site:
+        found: list[list[str]] = []
+        path: str | None = ""
+        while path is not None:
+            page = await listed(site, path)
+            found.append([shown.id for shown in page.jobs])
+            path = None if page.next is None else page.next.removeprefix("/v1/jobs")
+    assert found == [ids[:1], ids[1:2], ids[2:3], ids[3:4], ids[4:]]
 
 
 async def test_the_list_skips_jobs_that_are_gone(settings: Settings, log: Log, queue: Queue) -> None:

@@ -60,11 +60,15 @@ async def test_a_submit_answers_the_queued_job_and_where_it_is(
         assert shown.metadata == {"user": "u"}
         record = await log.record(shown.id)
         assert record is not None
-        assert await command(redis, "HGET", settings.keys.job(shown.id), "request") == raw, (
-            "the request is kept as it came"
+        stored = await command(redis, "HGET", settings.keys.job(shown.id), "request")
+        assert orjson.loads(stored) == {name: value for name, value in body.items() if name != "metadata"}
+        raw = orjson.dumps(BODY, option=orjson.OPT_INDENT_2)
+        plain = job(await site.http.post("/v1/jobs", content=raw))
+        assert await command(redis, "HGET", settings.keys.job(plain.id), "request") == raw, (
+            "a request without metadata is kept as it came"
         )
         assert await queue.holds([shown.id]) == [True]
-        assert [taken.job_id for taken in await queue.take("w", 10)] == [shown.id]
+        assert [taken.job_id for taken in await queue.take("w", 10)] == [shown.id, plain.id]
 
 
 async def test_a_job_without_a_model_gets_the_server_s(redis_url: str) -> None:

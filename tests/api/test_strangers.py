@@ -181,7 +181,8 @@ async def test_integers_come_back_as_they_were_sent_or_are_refused_by_name(setti
             raw = b'{"messages":[{}],"seed":%d,"metadata":{"n":[%d]}}' % (value, value)
             shown = job(await site.http.post("/v1/jobs", content=raw))
             assert shown.metadata == {"n": [value]}
-            assert await command(redis, "HGET", settings.keys.job(shown.id), "request") == raw
+            stored = await command(redis, "HGET", settings.keys.job(shown.id), "request")
+            assert stored == b'{"messages":[{}],"seed":%d}' % value
         for value in (2**64, -(2**63) - 1, 10**400):
             for name, raw in (
                 ("seed", b'{"messages":[{}],"seed":%d}'),

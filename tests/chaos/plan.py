@@ -38,6 +38,8 @@ SETTINGS: Final[Mapping[str, str]] = {
     "READALONG_SEND_TIMEOUT": "5",
     "READALONG_FEED_BYTES": "65536",
     "READALONG_FEED_LINGER": "0.5",
+    # What was asked for is in the log of a failed run.
+    "READALONG_KEEP_REQUEST": "true",
 }
 
 #: One worker starts a job anew where the others fail it: a fleet in the middle of a change of its settings.

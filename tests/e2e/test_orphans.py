@@ -188,6 +188,34 @@ async def test_a_killed_replicas_clients_keep_their_jobs_if_they_come_to_another
         gone.abort()
 
 
+async def overdue(stack: Stack, job: Job) -> None:
+    """By Redis, no process has said for too long that it watches the job. Returns when a worker has looked at it."""
+    [visit] = stack.redis.command("ZRANGE", stack.keys.watchers(job.id), 0, -1)
+    for key, member in ((stack.keys.watchers(job.id), visit), (stack.keys.watched, job.id)):
+        stack.redis.command("ZADD", key, "XX", 1_000 * int(stack.redis.command("TIME")[0]) - 10_000, member)
+    now = 1_000 * int(stack.redis.command("TIME")[0])
+    await until(lambda: not stack.redis.command("ZCOUNT", stack.keys.watched, "-inf", now), "a worker's look")
+
+
+async def test_a_process_that_gets_no_turns_for_longer_than_the_grace_loses_no_job(stack: Stack) -> None:
+    """It cannot say that it is there, but its connection does; that of a killed one does not."""
+    kept, response = await opened(stack, endless(), stack.apis[0].url)
+    await kept.reach(5)
+    await until(lambda: stack.redis.command("ZCARD", stack.keys.watchers(kept.id)), "that it watches")
+    stack.apis[0].stop()
+    for _ in range(2):
+        await overdue(stack, kept)
+        await goes_on(kept)
+    stack.apis[0].cont()
+    await goes_on(kept)
+    stack.apis[0].stop()
+    stack.apis[0].kill()
+    await overdue(stack, kept)
+    assert (await kept.ended(stack.apis[1].url))["status"] == "cancelled"
+    assert stack.log_of(kept.id)[-1].fields["by"] == "disconnect"
+    response.abort()
+
+
 @pytest.mark.slow
 async def test_a_redis_that_stands_still_for_longer_than_the_grace_orphans_nobody(stack: Stack) -> None:
     """All jobs are overdue when it goes on, and nobody could say that he watches. An orphan ends a little later."""

@@ -21,6 +21,7 @@ from tests.support.waiting import until
 _PASSING = {
     "readalong:heard",
     "readalong:probe",
+    "readalong:queued:bytes",
     "readalong:sweep",
     "readalong:wake",
     "readalong:worker:*",

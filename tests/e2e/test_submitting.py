@@ -79,7 +79,7 @@ async def test_every_parameter_of_openais_and_every_other_arrives_at_the_model_u
     assert (await job.ended())["status"] == "done"
     [made] = stack.generations(job.question)
     assert made["body"] == {**body, "stream": True}
-    assert json.loads(stack.hash_of(job.id)["request"]) == body
+    assert "request" not in stack.hash_of(job.id), "it has ended"
 
 
 async def test_the_terms_of_a_job_are_in_its_hash_and_not_in_what_the_model_gets(stack: Stack) -> None:

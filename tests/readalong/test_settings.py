@@ -48,6 +48,7 @@ BAD = [
     ("MAX_JOBS", "ten"),
     ("MAX_JOBS", "1.5"),
     ("MAX_QUEUED", "-1"),
+    ("MAX_QUEUED_BYTES", "-1"),
     ("MAX_BODY_BYTES", "1023"),
     ("MAX_ANSWER_BYTES", "65535"),
     ("MAX_RESPONSE_BYTES", "65535"),
@@ -73,6 +74,8 @@ BAD = [
     ("JOB_DEADLINE", "-1"),
     ("CANCEL_ON_DISCONNECT", "true"),
     ("DISCONNECT_GRACE", "-1"),
+    ("STANDSTILL", "-1"),
+    ("STANDSTILL", "3601"),
     ("DRAIN_TIMEOUT", "-1"),
     ("LEASE", "0.4"),
     ("LEASE", "601"),
@@ -84,6 +87,7 @@ BAD = [
     ("SWEEP", "0"),
     ("RETENTION", "0"),
     ("RETENTION", "soon"),
+    ("KEEP_REQUEST", "perhaps"),
     ("JOB_TTL", "9"),
     ("IDEMPOTENCY_TTL", "0"),
     ("REDIS_TIMEOUT", "0"),
@@ -91,12 +95,15 @@ BAD = [
     ("HEARTBEAT", "0"),
     ("HUB_HEARTBEAT", "0"),
     ("SEND_TIMEOUT", "0"),
+    ("REQUEST_TIMEOUT", "-1"),
+    ("MAX_CONNECTIONS", "-1"),
     ("FEED_BYTES", "4095"),
     ("FEED_LINGER", "-1"),
 ]
 #: Fields that take a zero, which must then say what it means.
 ZERO = [
     "max_queued",
+    "max_queued_bytes",
     "model_retries",
     "model_patience",
     "first_token_timeout",
@@ -104,9 +111,12 @@ ZERO = [
     "job_timeout",
     "job_deadline",
     "disconnect_grace",
+    "standstill",
     "drain_timeout",
     "worker_disconnect_timeout",
     "redis_outage",
+    "request_timeout",
+    "max_connections",
     "feed_linger",
 ]
 
@@ -201,7 +211,7 @@ def test_every_number_says_its_unit_or_what_it_counts(name: str) -> None:
     if field.annotation is float:
         assert "seconds" in words
     elif field.annotation is int:
-        assert any(unit in words for unit in ("bytes", "streams", "jobs", "attempts", "calls"))
+        assert any(unit in words for unit in ("bytes", "streams", "jobs", "attempts", "calls", "connections"))
 
 
 @pytest.mark.parametrize("name", FIELDS)

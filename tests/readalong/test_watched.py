@@ -14,6 +14,7 @@ from readalong.settings import Settings
 from readalong.terms import LONGEST_GRACE
 from readalong.watched import RENEW_EVERY, Visit, Watched, first_ms, lease_ms
 from tests.readalong.helpers import command
+from tests.support.waiting import until
 
 A, B, C = "watched-job-000-a", "watched-job-000-b", "watched-job-000-c"
 
@@ -77,7 +78,8 @@ async def test_a_renewal_gives_the_whole_time_and_adds_nobody(
     assert await left(redis, keys, index, B) < 0
     assert await redis.zcard(keys.watched) == 2
     assert await redis.pttl(keys.watched) > lease_ms(settings)
-    assert 0 < await redis.pttl(keys.watchers(A)) <= lease_ms(settings)
+    kept = lease_ms(settings) + settings.standstill * 1000
+    assert lease_ms(settings) < await redis.pttl(keys.watchers(A)) <= kept
 
 
 @pytest.mark.parametrize("own", [None, 0, 60_000])
@@ -110,6 +112,45 @@ async def test_who_leaves_while_another_watches_changes_nothing(
     await command(redis, "ZADD", keys.watchers(A), "XX", 1, other)
     await watched.depart([visit(A, "api-1:1", 0)])
     assert await left(redis, keys, index, A) <= 0
+
+
+async def stood_still(redis: ArqRedis, keys: Keys, index: Index, name: str, ms: int) -> None:
+    """The visit's time has been over for so long, and the job is due."""
+    await overdue(redis, keys, A)
+    await command(redis, "ZADD", keys.watchers(A), "XX", await index.now() - ms, name)
+
+
+async def test_a_process_that_stands_still_keeps_its_jobs_as_long_as_it_is_subscribed(
+    index: Index, watched: Watched, redis: ArqRedis, keys: Keys, settings: Settings
+) -> None:
+    """It cannot say that it watches. One that is dead, or silent for longer than that may last, keeps nothing; nor does
+    a name that no process has. Another one's leaving asks too."""
+    name, still_ms = "0123456789abcdef:7", int(settings.standstill * 1000)
+    await overdue(redis, keys, A)
+    await watched.attend([visit(A, name), visit(A, "fedcba9876543210:1"), visit(A, "a hand's: 1")])
+    for other in ("fedcba9876543210:1", "a hand's: 1"):
+        await stood_still(redis, keys, index, other, 1)
+    async with redis.pubsub() as hub:
+        await hub.subscribe(keys.heartbeat("0123456789abcdef"))
+        await hub.get_message(timeout=60)
+        await stood_still(redis, keys, index, name, still_ms // 2)
+        assert await watched.orphans(10) == []
+        assert await redis.zrange(keys.watchers(A), 0, -1) == [name.encode()]
+        assert await left(redis, keys, index, A) > 0
+        before = await redis.zscore(keys.watched, A)
+        await watched.depart([visit(A, "fedcba9876543210:1", 0)])
+        assert await redis.zscore(keys.watched, A) == before
+        await stood_still(redis, keys, index, name, still_ms + 1)
+        assert await watched.orphans(10) == [A]
+        await watched.attend([visit(A, name)])
+    await until(lambda: _unseen(redis, keys), "its connection's end")
+    await stood_still(redis, keys, index, name, 1)
+    assert await watched.orphans(10) == [A]
+
+
+async def _unseen(redis: ArqRedis, keys: Keys) -> bool:
+    [(_, count)] = await redis.pubsub_numsub(keys.heartbeat("0123456789abcdef"))
+    return not count
 
 
 async def test_a_leaving_brings_no_job_back_that_has_ended(watched: Watched, redis: ArqRedis, keys: Keys) -> None:

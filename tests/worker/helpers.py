@@ -112,7 +112,7 @@ class House:
         now = await self.index.now() - int(age * 1000)
         request = orjson.dumps({"messages": ASKED, "model": model, **body})
         terms = Terms(cancel_on_disconnect=for_watchers)
-        await self.log.submit(Submission(job_id, model, request, b"{}", "digest", now, terms=terms))
+        await self.log.submit(Submission(job_id, model, request, b"{}", "digest", now, terms=terms, keep_request=True))
         return job_id
 
     async def submit(
