@@ -65,7 +65,9 @@ async def test_after_its_retention_nothing_of_a_job_is_left(stack: Stack) -> Non
     assert len(_lasting(stack)) > len(before)
     told: dict[str, list[int]] = {job.id: [200] for job in jobs}
     await until(lambda: _all_forgotten(jobs, told), "nobody to know of them")
-    assert told == {job.id: [200, 410, 404] for job in jobs}
+    # On a slow machine the second answer may not be met.
+    assert all(answers in ([200, 410, 404], [200, 404]) for answers in told.values())
+    assert [200, 410, 404] in told.values()
     assert (await call("GET", f"{stack.url}/v1/jobs")).json()["jobs"] == []
     await until(lambda: _lasting(stack) == before, f"nothing to be left: {_lasting(stack)}")
 
