@@ -292,8 +292,9 @@ class Index:
             self._ask("ZREMRANGEBYSCORE", workers, "-inf", now),
             # No lease is longer: set by hand, or before Redis' clock leapt back.
             self._ask("ZREMRANGEBYSCORE", workers, now + _LONGEST_LIFE, "+inf"),
-            self._ask("PEXPIRE", workers, 10 * ttl_ms),
         )
+        # Behind the others: on a connection of its own it might overtake them, and leave a set that lives for ever.
+        await self._ask("PEXPIRE", workers, 10 * ttl_ms)
 
     async def others_get_through(self, worker_id: str, now: int) -> bool:
         """Whether another live worker has not said, in its sign of life, that its model refuses it."""
