@@ -32,8 +32,7 @@ test: .venv/project ## Run the tests, three minutes; ARGS="-k cancel -x"
 	@$(TESTS) -m "not slow" $(ARGS)
 
 test-all: .venv/project ## Run these, then the slow ones: twelve minutes
-	@$(TESTS) -m "not slow" $(ARGS) $(MAY_BE_NONE)
-	@$(TESTS) -m slow $(ARGS) $(MAY_BE_NONE)
+	@fast=0; $(TESTS) -m "not slow" $(ARGS) $(MAY_BE_NONE) || fast=$$?; $(TESTS) -m slow $(ARGS) $(MAY_BE_NONE) && exit $$fast
 
 chaos: .venv/project ## Break everything at random, ten minutes; MINUTES=1 SEED=7
 	@$(BIN)/python -m tests.chaos
