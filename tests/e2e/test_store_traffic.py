@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ async def test_a_job_runs_whichever_scripts_redis_has_forgotten(
             for name in cached:
                 await redis.script_load(_SCRIPTS[name][0])
             job_id = (await site.http.post("/v1/jobs", json=BODY)).json()["id"]
-            await until(lambda job_id=job_id: _is_done(site, job_id), "the job's end")  # type: ignore[misc]
+            await until(partial(_is_done, site, job_id), "the job's end")
 
 
 async def _waits(redis: ArqRedis) -> bool:
