@@ -188,9 +188,8 @@ async def erase_job(job_id: str, used: Used) -> Response:
     key_digest, model = await used.log.erasable(job_id)
     if key_digest:
         await used.index.forget_key(key_digest, job_id)
-    # Before its hash is gone, lest the repeat of an erase that breaks off know it no more.
-    await used.index.leave_model(job_id, model)
-    await used.log.erase(job_id)
+    # An erase that broke off has taken the hash, and knows the model yet.
+    model = await used.log.erase(job_id, model)
     await used.hub.let_go(job_id)
     await used.queue.withdraw(job_id)
     await used.index.remove(job_id, model=model)

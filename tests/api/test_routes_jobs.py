@@ -225,11 +225,12 @@ async def test_erase_of_a_running_job_whose_worker_is_dead_does_not_wait_for_eve
 async def test_erase_that_breaks_off_half_way_is_ended_by_its_repeat(
     settings: Settings, log: Log, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """Redis goes away when the log is erased already: the repeat lets the watchers of all processes go, and leaves
-    nothing."""
+    """Redis goes away when the log is erased already: the repeat leaves nothing, also of a copy of the enqueue that the
+    network has brought meanwhile. The watchers of all processes are let go."""
     part, _, name = step.partition(".")
     async with a_site(settings) as site, a_site(settings) as other:
-        job_id = job(await submit(site)).id
+        submitted = job(await submit(site))
+        job_id = submitted.id
         path = f"/v1/jobs/{job_id}"
         await Player(log, job_id).claim()
         async with await other.open(f"{path}/events") as stream:
@@ -237,8 +238,9 @@ async def test_erase_that_breaks_off_half_way_is_ended_by_its_repeat(
             with monkeypatch.context() as broken:
                 broken.setattr(getattr(site.services, part), name, AsyncMock(side_effect=StoreUnavailable("away")))
                 problem(await site.http.delete(path), 503, "redis_unavailable")
-            assert (await site.http.delete(path)).status_code == 204
             assert await stream.rest() == []
+            await site.services.queue.enqueue(job_id, 1, model=submitted.model)
+            assert (await site.http.delete(path)).status_code == 204
         assert named(await everything(redis), job_id) == [settings.keys.cancel(job_id)]
 
 
