@@ -63,8 +63,8 @@ class Tie(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a look at some of Redis' keys has found: ids of jobs, by hash or flag, names of cancel flags, names of models'
-    lists."""
+    """What a look at some of Redis' keys has found: ids of jobs, by hash or flag, names of cancel flags, names of the
+    lists of models."""
 
     jobs: list[str]
     flags: list[str]

@@ -70,8 +70,8 @@ class Reader:
         return [standing(answer) for answer in answers]
 
     async def erasable(self, job_id: str) -> tuple[str, str]:
-        """What else must go with a job: the `key_digest` of its Idempotency-Key, and its `model_digest`; "" for what is not
-        known."""
+        """What else must go with a job: the `key_digest` of its Idempotency-Key, and its `model_digest`; "" for what is
+        not known."""
         try:
             with readable(job_id):
                 schema, digest, model = await self._ask(
