@@ -188,7 +188,7 @@ async def erase_job(job_id: str, used: Used) -> Response:
     key_digest, model = await used.log.erasable(job_id)
     if key_digest:
         await used.index.forget_key(key_digest, job_id)
-    # An erase that broke off has taken the hash, and knows the model yet.
+    # A repeat of one that broke off finds no hash: the mark in its place answers the model.
     model = await used.log.erase(job_id, model)
     await used.hub.let_go(job_id)
     await used.queue.withdraw(job_id)
