@@ -109,6 +109,10 @@ class Index:
             strays += [Cursor(int(at), job_id.decode()) for job_id, at in zip(flat[::2], flat[1::2], strict=True)]
         return strays
 
+    async def leave_watched(self, job_id: str) -> None:
+        """Takes a job that is about to be erased out of those that end when nobody watches them."""
+        await self._ask("ZREM", self._keys.watched, job_id)
+
     async def remove(self, *job_ids: str, model: str = "") -> None:
         """Forgets these jobs; `model` is the `model_digest` of theirs, if that is known."""
         keys = [*self._lists, self._keys.wake]

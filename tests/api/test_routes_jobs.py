@@ -16,9 +16,10 @@ from readalong.keys import new_job_id
 from readalong.log import Log
 from readalong.queue import Queue
 from readalong.settings import Settings
+from readalong.watched import Visit, Watched
 from tests.api.helpers import Player
 from tests.api.serving import a_site, on_valkey, short_settings
-from tests.api.test_routes_submit import job, problem, submit
+from tests.api.test_routes_submit import BODY, job, problem, submit
 from tests.support.waiting import WITHIN, until
 
 pytestmark = on_valkey
@@ -246,6 +247,23 @@ async def test_erase_that_breaks_off_half_way_is_ended_by_its_repeat(
                 problem(await site.http.delete(path), 503, "redis_unavailable")
             assert await stream.rest() == []
         assert (await site.http.delete(path)).status_code == 204
+        assert named(await everything(redis), job_id) == [settings.keys.cancel(job_id)]
+
+
+async def test_a_visit_that_is_renewed_while_its_job_is_erased_is_not_written_down(
+    settings: Settings, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_site(settings) as site:
+        job_id = job(await submit(site, BODY | {"cancel_on_disconnect": True})).id
+        erase = site.services.log.erase
+
+        async def watched_behind(*args: str) -> str:
+            answer = await erase(*args)
+            await Watched(redis, settings).attend([Visit(job_id, "hub:1", None)])
+            return answer
+
+        monkeypatch.setattr(site.services.log, "erase", watched_behind)
+        assert (await site.http.delete(f"/v1/jobs/{job_id}")).status_code == 204
         assert named(await everything(redis), job_id) == [settings.keys.cancel(job_id)]
 
 
