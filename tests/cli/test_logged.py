@@ -47,7 +47,7 @@ def test_all_lines_of_a_process_are_json_where_that_is_wanted(tmp_path: os.PathL
         with running(str(tmp_path), *words, **more) as (process, path):
             wait_for(lambda: "REDIS MAY DROP JOBS" in read(path) or process.poll() is not None)
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0, read(path)
+            assert process.wait(60) == 0, read(path)
     lines = [json.loads(line) for line in read(path).splitlines()]
     messages = [line["message"] for line in lines]
     assert all(line.keys() >= {"time", "level", "logger", "process"} for line in lines)
