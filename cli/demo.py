@@ -8,6 +8,7 @@ import shlex
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,34 +54,23 @@ class Demo:
         self._environment = dict(os.environ, PYTHONUNBUFFERED="1")  # lines must not wait in a buffer for the next
         self._redis_line = _redis_cli(settings)
         self._model_url: str | None = None
+        self._drain = settings.drain_timeout
         self._signals = 0
+        self._kill: Callable[[], None] = lambda: None
 
     async def run(self) -> int:
         """Runs until a signal; returns the exit code: 0, or 130 after a second signal. Raises Problem."""
         loop = asyncio.get_running_loop()
         #: Done when everything must end: with the reason, or None after a signal.
         self._end: asyncio.Future[str | None] = loop.create_future()
-        group = ProcessGroup(self._say, self._end_with, self._show)
         numbers = ending_signals()
         for number in numbers:
-            loop.add_signal_handler(number, self._on_signal, number, group)
+            loop.add_signal_handler(number, self._on_signal, number)
         try:
             self._port = usable_port(self._options.host, self._options.port)
-            if "redis_url" in self._settings.model_fields_set:
-                await self._check_redis()
-            async with group:
-                starting = asyncio.create_task(self._start(group))
-                either: list[asyncio.Future[Any]] = [starting, self._end]
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-                if not self._end.done():
-                    await starting
-                elif starting.cancel():
-                    await asyncio.wait({starting})
-                if (reason := await self._end) is not None:
-                    raise Problem(reason)
-                self._say("ending: API, worker, model, Redis, in this order; once more Ctrl-C: at once")
-        except OSError as error:
-            raise Problem(f"cannot start: {error}") from None
+            async with ProcessGroup(self._say, self._end_with, self._show) as group:
+                self._kill = group.kill
+                await self._live(group)
         finally:
             for number in numbers:
                 loop.remove_signal_handler(number)
@@ -91,13 +81,26 @@ class Demo:
         self._say("ended; nothing is left running")
         return 0
 
-    def _on_signal(self, number: int, group: ProcessGroup) -> None:
+    async def _live(self, group: ProcessGroup) -> None:
+        """Starts everything and returns after a signal. Raises Problem."""
+        starting = asyncio.create_task(self._start(group))
+        either: list[asyncio.Future[Any]] = [starting, self._end]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not self._end.done():
+            await starting
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        if (reason := await self._end) is not None:
+            raise Problem(reason)
+        self._say("ending: API, worker, model, Redis, in this order; once more Ctrl-C: at once")
+
+    def _on_signal(self, number: int) -> None:
         if number == signal.SIGHUP and self._signals:
             return  # a terminal that is closed sends it, and so may its shell: that is one wish
         self._signals += 1
         self._end_with(None)
         if self._signals > 1:
-            group.kill()  # nothing is in order any more, only fast
+            self._kill()  # nothing is in order any more, only fast
 
     def _end_with(self, reason: str | None) -> None:
         if not self._end.done():
@@ -117,9 +120,14 @@ class Demo:
                 raise Problem(f"{error.message} at {self._settings.safe_redis_url} (READALONG_REDIS_URL)") from None
 
     async def _start(self, group: ProcessGroup) -> None:
-        """Starts everything at once: most of the time goes by in imports, and each waits for what it needs."""
+        """Starts everything at once: most of the time goes by in imports, and each waits for what it needs.
+
+        Raises Problem.
+        """
         options, environment = self._options, self._environment
-        if "redis_url" not in self._settings.model_fields_set:
+        if "redis_url" in self._settings.model_fields_set:
+            await self._check_redis()
+        else:
             await self._start_valkey(group)
         if not configured(environment):
             port = usable_port("127.0.0.1", 0)
@@ -129,10 +137,11 @@ class Demo:
             environment |= {"OPENAI_BASE_URL": self._model_url, "OPENAI_API_KEY": "demo"}
             if "model" not in self._settings.model_fields_set:
                 environment["READALONG_MODEL"] = "demo"
-        grace = float(environment.get("READALONG_DRAIN_TIMEOUT", self._settings.drain_timeout)) + _DRAIN_SPARE
         for number in range(1, options.workers + 1):
             name = "worker" if options.workers == 1 else f"worker {number}"
-            await group.start(ManagedProcess("worker", name, [*_command(), "worker"], environment, grace))
+            await group.start(
+                ManagedProcess("worker", name, [*_command(), "worker"], environment, self._drain + _DRAIN_SPARE)
+            )
         command = [*_command(), "api", "--host", options.host, "--port", str(self._port)]
         command += ["--processes", str(options.processes)]
         # The key of the model is its callers' alone.
@@ -161,6 +170,7 @@ class Demo:
         if "drain_timeout" not in self._settings.model_fields_set:
             # The queue ends with the demo: no worker is left to which a stream could be handed over.
             self._environment["READALONG_DRAIN_TIMEOUT"] = "0"
+            self._drain = 0.0
         if "lease" not in self._settings.model_fields_set:
             # A person who kills a worker to see what happens should not have to wait for ten seconds.
             self._environment["READALONG_LEASE"] = "3"

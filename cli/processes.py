@@ -20,8 +20,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Final, Self
+from typing import Any, Final, Self
 
+from cli.problem import Problem
 from cli.reach import stranger
 from readalong.sanitize import harmless
 
@@ -52,12 +53,14 @@ class ManagedProcess:
     process: Process = field(init=False)
 
     async def spawn(self, group: int) -> None:
-        """Starts it in the process group `group`. Raises OSError."""
+        """Starts it in the process group `group`. Raises Problem."""
         self.lines.clear()
         # stdin: a process outside the terminal's foreground group is stopped when it reads the terminal.
-        self.process = await asyncio.create_subprocess_exec(
-            *self.command, env=self.environment, process_group=group, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT
-        )
+        how: dict[str, Any] = {"stdin": DEVNULL, "stdout": PIPE, "stderr": STDOUT, "process_group": group}
+        try:
+            self.process = await asyncio.create_subprocess_exec(*self.command, env=self.environment, **how)
+        except OSError as error:
+            raise Problem(f"cannot start {self.name}: {error}") from None
 
     def fate(self) -> str:
         """Returns `worker (pid 7) exited with code 1`, or the signal that killed it."""
@@ -90,22 +93,25 @@ class ProcessGroup:
         self._closing = False
 
     async def __aenter__(self) -> Self:
-        """Raises OSError."""
+        """Raises Problem."""
         short = len(os.fsencode(tempfile.gettempdir())) <= _PATH_BYTES
-        #: A folder of mode 0700. It goes with the group, also when the demo is killed.
-        self.folder = tempfile.mkdtemp(prefix="readalong-", dir=None if short else "/tmp")
         try:
-            self._watchdog = await asyncio.create_subprocess_exec(
-                *("/bin/sh", "-c", _WATCHDOG, "watchdog", self.folder),
-                env=stranger(os.environ),
-                process_group=0,
-                stdin=PIPE,
-                stdout=DEVNULL,
-                stderr=DEVNULL,
-            )
-        except BaseException:
-            os.rmdir(self.folder)
-            raise
+            #: A folder of mode 0700. It goes with the group, also when the demo is killed.
+            self.folder = tempfile.mkdtemp(prefix="readalong-", dir=None if short else "/tmp")
+            try:
+                self._watchdog = await asyncio.create_subprocess_exec(
+                    *("/bin/sh", "-c", _WATCHDOG, "watchdog", self.folder),
+                    env=stranger(os.environ),
+                    process_group=0,
+                    stdin=PIPE,
+                    stdout=DEVNULL,
+                    stderr=DEVNULL,
+                )
+            except BaseException:
+                os.rmdir(self.folder)
+                raise
+        except OSError as error:
+            raise Problem(f"cannot start: {error}") from None
         self._tasks = [asyncio.create_task(self._supervise_watchdog())]
         return self
 
@@ -120,7 +126,7 @@ class ProcessGroup:
             shutil.rmtree(self.folder, ignore_errors=True)  # the watchdog may have removed it
 
     async def start(self, managed: ManagedProcess) -> None:
-        """Starts a process and supervises it from then on. Raises OSError."""
+        """Starts a process and supervises it from then on. Raises Problem."""
         await managed.spawn(self._watchdog.pid)
         self.processes.append(managed)
         self._tasks.append(asyncio.create_task(self._supervise(managed)))
@@ -128,11 +134,12 @@ class ProcessGroup:
     def kill(self) -> None:
         """Sends SIGKILL to the whole group, the watchdog and all grandchildren too."""
         if self._watchdog.returncode is None:
-            with suppress(ProcessLookupError):  # it ended a moment ago
+            with suppress(ProcessLookupError):  # all have ended
                 os.killpg(self._watchdog.pid, signal.SIGKILL)
-        for managed in self.processes:  # the watchdog may have been killed, and its number be another's by now
-            with suppress(ProcessLookupError):
-                managed.process.kill()
+        else:  # its number may be another's by now
+            for managed in self.processes:
+                with suppress(ProcessLookupError):
+                    managed.process.kill()
 
     async def _supervise(self, managed: ManagedProcess) -> None:
         deaths: deque[float] = deque(maxlen=_RESTARTS)
@@ -149,8 +156,8 @@ class ProcessGroup:
             fate = managed.fate()
             try:
                 await managed.spawn(self._watchdog.pid)
-            except OSError as error:
-                self._fail(f"{fate}; it cannot be started again: {error}")
+            except Problem as problem:
+                self._fail(f"{fate}; {problem.message}")
                 return
             self._say(f"{fate}; started again as pid {managed.process.pid}{managed.loss}")
 

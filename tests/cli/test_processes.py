@@ -153,9 +153,9 @@ async def test_a_watchdog_that_is_killed_is_a_failure() -> None:
     assert members(number) == []
 
 
-async def test_a_program_that_cannot_be_started_is_an_error() -> None:
+async def test_a_program_that_cannot_be_started_is_one_line() -> None:
     async with group_of() as group:
-        with pytest.raises(OSError, match="/no/such/program"):
+        with pytest.raises(Problem, match="cannot start ghost: "):
             await group.start(ManagedProcess("worker", "ghost", ["/no/such/program"], {}))
 
 
