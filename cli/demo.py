@@ -134,7 +134,7 @@ class Demo:
             self._model_url = f"http://127.0.0.1:{port}/v1"
             command = [*_command(), "model", "--port", str(port)]
             await group.start(ManagedProcess("model", "model", command, stranger(environment)))
-            environment |= {"OPENAI_BASE_URL": self._model_url, "OPENAI_API_KEY": "demo"}
+            environment |= {"OPENAI_BASE_URL": self._model_url, "OPENAI_API_KEY": "none-needed"}
             if "model" not in self._settings.model_fields_set:
                 environment["READALONG_MODEL"] = "demo"
         for number in range(1, options.workers + 1):
@@ -195,7 +195,8 @@ class Demo:
         url = self._url
         body = '{"messages":[{"role":"user","content":"How did this get here?"}]}'
         here = "" if url == "http://127.0.0.1:8000" else f" --url {url}"
-        command = "readalong" if shutil.which("readalong") else shlex.quote(_script() or "") or "python -m cli"
+        script = _script()
+        command = "readalong" if shutil.which("readalong") else shlex.quote(script) if script else "python -m cli"
         lines = {
             "page": f"{url}/",
             "try": f"curl -N {url}/chat/stream -H 'content-type: application/json' -d '{body}'",
