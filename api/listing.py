@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -42,9 +43,11 @@ async def listing(
     model: str | None,
     since: int | None,
     until: int | None,
+    check: Callable[[], Awaitable[None]],
 ) -> Page:
     """Up to `limit` jobs older than `before`, newest first, of this state and this model, created at `since` or later
-    and before `until`. What a job's hash does not confirm is left out. Raises StoreUnavailable."""
+    and before `until`. What a job's hash does not confirm is left out. `check` is awaited between two reads, and what
+    it raises ends them. Raises StoreUnavailable."""
     found: list[Record] = []
     cursor = before
     seen = size = 0
@@ -57,8 +60,10 @@ async def listing(
             model=model,
             since=since or 0,
             until=_LATEST if until is None else until,
+            check=check,
         )
         for start in range(0, len(page), _AT_ONCE):
+            await check()
             some = page[start : start + _AT_ONCE]
             for at, record in zip(some, await services.log.records([at.job_id for at in some]), strict=True):
                 if len(found) == limit:

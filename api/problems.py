@@ -160,8 +160,8 @@ async def _of_parameters(_: Request, error: Exception) -> Response:
 
 
 async def _gone(_: Request, error: Exception) -> Response:
-    """Nobody reads it; without it a client that leaves in its body would be an error in our log."""
-    return respond(400, "client_gone", "The client left before its body had come.")
+    """No client reads it; without it one that leaves early would be an error in our log."""
+    return respond(400, "client_gone", "The client left before it had its answer.")
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

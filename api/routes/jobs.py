@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
@@ -18,6 +19,7 @@ from api.job_view import JobList, JobView, path_of, view
 from api.listing import listing, parse_cursor, parse_time
 from api.lost import is_lost
 from api.position import PARAMETERS, position_of
+from api.presence import check_presence
 from api.problems import responses
 from api.routes.route import Route, answer_heads
 from api.services import Services, services
@@ -68,11 +70,12 @@ async def submit_job(request: Request, used: Used, idempotency_key: Key = None) 
     """Queues a chat job."""
     raw, body = await read_json(request, used.settings.max_body_bytes)
     record = await submit(used, raw, body, idempotency_key, chat=False)
-    return await _shown(used, record, 202, {"location": path_of(record.id, used.settings.root_path)})
+    return await _shown(request, used, record, 202, {"location": path_of(record.id, used.settings.root_path)})
 
 
 @router.get("", response_model=JobList, responses=responses(400, 422, 503))
 async def list_jobs(
+    request: Request,
     used: Used,
     *,
     status: Annotated[Status | None, Query(description="Only jobs in this state.")] = None,
@@ -103,6 +106,7 @@ async def list_jobs(
         model=model,
         since=None if created_after is None else parse_time(created_after, "created_after"),
         until=None if created_before is None else parse_time(created_before, "created_before"),
+        check=partial(check_presence, request),
     )
     root = used.settings.root_path
     link = None if page.next is None else f"{root}/v1/jobs?{urlencode({'before': page.next, **query}, safe=':')}"
@@ -110,10 +114,10 @@ async def list_jobs(
 
 
 @router.get("/{job_id}", response_model=JobView, responses=responses(404, 410, 503))
-async def inspect_job(job_id: str, used: Used) -> Response:
+async def inspect_job(request: Request, job_id: str, used: Used) -> Response:
     """Shows a job as it stands."""
     record = await _record(used, job_id)
-    return await _shown(used, record, 200, waiting_for=await used.waits.of(record))
+    return await _shown(request, used, record, 200, waiting_for=await used.waits.of(record))
 
 
 @router.get(
@@ -227,6 +231,7 @@ async def _missing(used: Services, job_id: str) -> JobNotFound:
 
 
 async def _shown(
+    request: Request,
     used: Services,
     record: Record,
     status: int,
@@ -234,16 +239,30 @@ async def _shown(
     *,
     waiting_for: str | None = None,
 ) -> Response:
-    said = Transcript()
     with readable(record.id):
-        while record.attempt and (events := await used.log.read_merged(record.id, said.last_seq, _PAGE)):
-            said.add_all(events)
-            if said.last_seq >= record.last_seq:
-                break
+        said = await _said(request, used, record)
         if record.attempt and said.last_seq < record.last_seq and await is_lost(used.log, record.id):
             # Without its log it would seem to have said nothing.
             raise await _missing(used, record.id)
         return _json(view(record, said, waiting_for, used.settings.root_path), status, headers)
+
+
+async def _said(request: Request, used: Services, record: Record) -> Transcript:
+    """What the log says so far; of an ended job by its end alone. Raises ClientDisconnect."""
+    said = Transcript()
+    if not record.attempt:
+        return said
+    if record.ended:
+        # Its end repeats what was said; to read a million events takes seconds.
+        for event in await used.log.newest(record.id, 1):
+            if (whole := Transcript.of_end(event)) is not None:
+                return whole
+    while events := await used.log.read_merged(record.id, said.last_seq, _PAGE):
+        said.add_all(events)
+        if said.last_seq >= record.last_seq:
+            break
+        await check_presence(request)
+    return said
 
 
 def _json(value: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -96,7 +96,7 @@ async def test_the_same_key_and_body_answer_the_same_job(settings: Settings, log
         assert len(await queue.take("w", 10)) == 1
         player = await Player.start(log, first.id)
         await player.say(1)
-        await player.finish()
+        await player.finish(content="3 ")
         ended = job(await submit(site, {**BODY, "n": 1, "stop": "x"}, "key"))
         assert (ended.id, ended.status, ended.content) == (first.id, "done", "3 ")
 
