@@ -69,6 +69,8 @@ _HEADERS: Final[dict[int, dict[str, Any]]] = {
     429: _RETRY_AFTER,
     503: _RETRY_AFTER,
 }
+#: Letters of a detail and of a field: the name of a field or a path may be as long as a request.
+_LONGEST: Final = 500
 
 
 class Problem(BaseModel):
@@ -97,12 +99,18 @@ def respond(
         "title": HTTPStatus(status).phrase,
         "status": status,
         "code": code,
-        "detail": detail,
+        "detail": _shortened(detail),
         "retryable": retryable,
     }
     if field is not None:
-        body["field"] = field
+        body["field"] = _shortened(field)
     return Response(orjson.dumps(body), status, headers, media_type=MEDIA_TYPE)
+
+
+def _shortened(text: str) -> str:
+    """It without its middle, if it is long."""
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]} … {text[-half:]}"
 
 
 def install(app: FastAPI) -> None:
