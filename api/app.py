@@ -35,6 +35,9 @@ _PAGE_HEADERS: Final = {
     "referrer-policy": "no-referrer",
 }
 
+#: FastAPI's own error, and a part of it.
+_NEVER_SENT: Final = ("HTTPValidationError", "ValidationError")
+
 
 class _PageFiles(StaticFiles):
     """Files with the headers of pages."""
@@ -84,9 +87,9 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=("Content-Encoding", "Idempotency-Key", "Last-Event-ID"),
             expose_headers=("Location", "Retry-After", "X-Job-Id"),
         )
-    app.include_router(jobs.router)
-    app.include_router(chat.router)
-    app.include_router(health.router)
+    for router in (jobs.router, chat.router):
+        app.include_router(router, responses=problems.anywhere(421))
+    app.include_router(health.router, responses=problems.anywhere())
     app.mount("/page", _PageFiles(directory=_PAGE), name="page")
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
@@ -106,7 +109,8 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _describe(app: FastAPI) -> None:
-    """Adds the schemas that routes name but FastAPI does not see, since they read their bodies themselves."""
+    """Adds the schemas that routes name but FastAPI does not see, since they read their bodies themselves, and takes
+    out the error in a form of its own that it describes with every parameter: ours are problems."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -114,6 +118,14 @@ def _describe(app: FastAPI) -> None:
             schema = generate()
             schemas = schema["components"]["schemas"]
             schemas[Problem.__name__] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            for name in _NEVER_SENT:
+                schemas.pop(name, None)
+            for operation in (each for path in schema["paths"].values() for each in path.values()):
+                operation["responses"] = {
+                    status: answer
+                    for status, answer in sorted(operation["responses"].items())
+                    if status != "422" or problems.MEDIA_TYPE in answer["content"]
+                }
         return app.openapi_schema or generate()
 
     app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI documents

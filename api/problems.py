@@ -60,6 +60,17 @@ _UNROUTED: Final = {
     404: "There is nothing at {0.url.path}; /docs describes what there is.",
     405: "{0.url.path} takes no {0.method}; /docs describes what it takes.",
 }
+#: What the connection answers by itself, to a head that is wrong.
+_PLAIN: Final = {"text/plain": {"schema": {"type": "string"}}}
+_RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+#: Headers that an error of this status may have.
+_HEADERS: Final[dict[int, dict[str, Any]]] = {
+    415: {"Accept-Encoding": {"description": "The codings that a body may have.", "schema": {"type": "string"}}},
+    429: _RETRY_AFTER,
+    503: _RETRY_AFTER,
+}
+#: Letters of a detail and of a field: the name of a field or a path may be as long as a request.
+_LONGEST: Final = 500
 
 
 class Problem(BaseModel):
@@ -88,12 +99,18 @@ def respond(
         "title": HTTPStatus(status).phrase,
         "status": status,
         "code": code,
-        "detail": detail,
+        "detail": _shortened(detail),
         "retryable": retryable,
     }
     if field is not None:
-        body["field"] = field
+        body["field"] = _shortened(field)
     return Response(orjson.dumps(body), status, headers, media_type=MEDIA_TYPE)
+
+
+def _shortened(text: str) -> str:
+    """It without its middle, if it is long."""
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]} … {text[-half:]}"
 
 
 def install(app: FastAPI) -> None:
@@ -107,11 +124,23 @@ def install(app: FastAPI) -> None:
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """These error statuses, for OpenAPI."""
-    schema = {"$ref": "#/components/schemas/Problem"}
-    return {
-        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
-        for status in statuses
-    }
+    return {status: _described(status) for status in statuses}
+
+
+def anywhere(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What every call may be answered, and these statuses besides, for OpenAPI."""
+    answers = responses(500, 503, *statuses)
+    for status in (400, 501):
+        answers[status] = {"description": HTTPStatus(status).phrase, "content": _PLAIN}
+    return answers
+
+
+def _described(status: int) -> dict[str, Any]:
+    content: dict[str, Any] = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
+    if status == HTTPStatus.BAD_REQUEST:
+        content |= _PLAIN
+    described = {"description": HTTPStatus(status).phrase, "content": content}
+    return {**described, "headers": _HEADERS[status]} if status in _HEADERS else described
 
 
 async def _ours(request: Request, error: Exception) -> Response:

@@ -13,7 +13,7 @@ from api.event_stream import EventStream
 from api.formats.chat_stream import chat_stream
 from api.job_view import path_of
 from api.problems import responses
-from api.routes.jobs import BODY, Key, Used
+from api.routes.jobs import BODY, LOCATION, Key, Used
 from api.routes.route import Route
 from api.submit import submit
 from api.watcher import Watcher
@@ -34,8 +34,12 @@ _NO: Final = frozenset({"", "0", "false"})
             "cancel and an error under their own names beside an empty `content`; `data: [DONE]` at the end. "
             "`X-Job-Id` names the job.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "headers": {
+                **LOCATION,
+                "X-Job-Id": {"description": "The job's id.", "required": True, "schema": {"type": "string"}},
+            },
         },
-        **responses(400, 403, 409, 410, 413, 415, 422, 429, 503),
+        **responses(400, 403, 409, 410, 413, 415, 422, 429),
     },
     openapi_extra=BODY,
 )

@@ -58,12 +58,17 @@ BODY: Final = {
     }
 }
 
+#: The address of the job, on the answer to its submit.
+LOCATION: Final = {
+    "Location": {"description": "The path of the job.", "required": True, "schema": {"type": "string"}},
+}
+
 
 @router.post(
     "",
     status_code=202,
     response_model=JobView,
-    responses=responses(400, 403, 409, 410, 413, 415, 422, 429, 503),
+    responses={202: {"headers": LOCATION}, **responses(400, 403, 409, 410, 413, 415, 422, 429)},
     openapi_extra=BODY,
 )
 async def submit_job(request: Request, used: Used, idempotency_key: Key = None) -> Response:
@@ -73,7 +78,7 @@ async def submit_job(request: Request, used: Used, idempotency_key: Key = None) 
     return await _shown(request, used, record, 202, {"location": path_of(record.id, used.settings.root_path)})
 
 
-@router.get("", response_model=JobList, responses=responses(400, 422, 503))
+@router.get("", response_model=JobList, responses=responses(400, 422))
 async def list_jobs(
     request: Request,
     used: Used,
@@ -113,7 +118,7 @@ async def list_jobs(
     return _json({"jobs": [view(record, None, root_path=root) for record in page.records], "next": link})
 
 
-@router.get("/{job_id}", response_model=JobView, responses=responses(404, 410, 503))
+@router.get("/{job_id}", response_model=JobView, responses=responses(404, 410))
 async def inspect_job(request: Request, job_id: str, used: Used) -> Response:
     """Shows a job as it stands."""
     record = await _record(used, job_id)
@@ -131,7 +136,7 @@ async def inspect_job(request: Request, job_id: str, used: Used) -> Response:
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
         204: {"description": "The job has ended and nothing follows the position."},
-        **responses(400, 404, 410, 503),
+        **responses(400, 404, 410),
     },
     openapi_extra={"parameters": PARAMETERS},
 )
@@ -163,7 +168,7 @@ async def watch_job(request: Request, job_id: str, used: Used) -> Response:
     return stream.head() if request.method == "HEAD" else stream
 
 
-@router.post("/{job_id}/cancel", status_code=202, response_model=JobView, responses=responses(403, 404, 410, 503))
+@router.post("/{job_id}/cancel", status_code=202, response_model=JobView, responses=responses(403, 404, 410))
 async def cancel_job(job_id: str, used: Used) -> Response:
     """Cancels a job, whatever it does; an ended one keeps its end. As in a list, what was said is left out."""
     found = await used.log.cancelled(_checked(job_id), "client")
@@ -175,7 +180,7 @@ async def cancel_job(job_id: str, used: Used) -> Response:
     return _json(view(record, None), 202)
 
 
-@router.delete("/{job_id}", status_code=204, response_class=Response, responses=responses(403, 404, 503))
+@router.delete("/{job_id}", status_code=204, response_class=Response, responses=responses(403, 404))
 async def erase_job(job_id: str, used: Used) -> Response:
     """Cancels a job if need be, and erases all that Redis holds of it."""
     try:
@@ -184,7 +189,7 @@ async def erase_job(job_id: str, used: Used) -> Response:
         status = Status.FAILED
     # An erase may have broken off half-way: its repeat lets the watchers go, and ends it.
     if status is None and not await used.index.knows(job_id):
-        raise await _missing(used, job_id)
+        raise JobNotFound(f"There is no job {job_id}.")
     if status is Status.CANCELLED:
         await _leave_queue(used, job_id)
     elif status is Status.RUNNING:
