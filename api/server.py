@@ -95,18 +95,18 @@ def server_of(app: ASGIApp, settings: Settings, **options: Any) -> uvicorn.Serve
         **options,
     }
     try:
-        from api import uvicorn_inside  # noqa: PLC0415  (the import is what may fail)
+        from api.uvicorn_inside import Server, UvicornLine, missing  # noqa: PLC0415  (a name that it needs may be gone)
 
-        missing = [*uvicorn_inside.missing()]
+        gone = [*missing()]
     except ImportError as error:
-        missing = [str(error)]
-    if not missing:
-        return uvicorn_inside.Server(uvicorn.Config(app, http=uvicorn_inside.UvicornLine, **shared))
+        gone = [str(error)]
+    if not gone:
+        return Server(uvicorn.Config(app, http=UvicornLine, **shared))
     logger.warning(
         "uvicorn %s is not the one that this version knows (%s): a watcher takes more memory, requests have fewer "
         "limits, and SIGUSR1 logs nothing",
         uvicorn.__version__,
-        ", ".join(missing),
+        ", ".join(gone),
     )
     return uvicorn.Server(uvicorn.Config(app, limit_concurrency=settings.max_connections or None, **shared))
 
