@@ -85,6 +85,8 @@ def create_app(
         lifespan=running,
         docs_url=None,  # FastAPI's own runs a script of another site
         redoc_url=None,
+        # To ask whether there is any costs a tenth of a request. An application around this one has its own.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         redirect_slashes=False,  # to an address that the Host names, which the client chooses
     )
     app.state.settings = settings

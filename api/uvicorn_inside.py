@@ -1,6 +1,6 @@
 """The inside of uvicorn: what we use of it that its documentation does not promise.
 
-Its connection hands itself to a watcher, which saves two thirds of a watcher's memory, and bounds what a client may send.
+Its connection hands itself to a watcher, which saves two thirds of a watcher's memory, and bounds what a client sends.
 Its server ends open streams first. `_USED` has the names that they rest on, and `missing` finds out whether uvicorn
 still has them. Where it has not, `api.server` serves by what uvicorn documents.
 """
