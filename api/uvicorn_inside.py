@@ -35,7 +35,7 @@ _USED: Final = {
         *("connection_made", "connection_lost", "data_received", "shutdown", "send_400_response"),
         *("on_message_begin", "on_headers_complete", "on_body", "on_message_complete", "on_response_complete"),
         *("app", "app_state", "connections", "cycle", "flow", "headers", "loop", "parser", "pipeline", "scope"),
-        *("timeout_keep_alive_task", "transport"),
+        *("timeout_keep_alive_task", "transport", "url"),
     ),
     RequestResponseCycle: ("chunked_encoding", "more_body", "response_complete", "scope"),
     FlowControl: ("pause_reading", "resume_reading", "drain", "read_paused", "write_paused"),

@@ -29,7 +29,7 @@ def serve_directly(app: FastAPI, *routes: tuple[str, str, Handler]) -> None:
     included later describe the same functions.
 
     For what lies on the way to a token: to find a route in a router and to solve its parameters costs FastAPI
-    COST of such a request.
+    a tenth of such a request.
     """
     for method, path, handle in routes:
         app.add_route(path, _guarded(handle), methods=[method])

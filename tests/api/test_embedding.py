@@ -42,7 +42,7 @@ async def test_the_lines_of_the_docs_mount_it_with_its_addresses_and_the_end_of_
         await asyncio.to_thread(process.line, "(Uvicorn running)")
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=100, verify=False) as http:
             await follow("/ai", "/ai", http)
-        async with await Stream.open(port, path) as stream:
+        async with await Stream.open(port, path) as stream, asyncio.timeout(100):
             seen = await stream.some(2)
             process.term()
             assert await stream.rest() == []
