@@ -169,8 +169,34 @@ async def test_a_job_that_is_cancelled_while_redis_has_lost_its_claim_has_an_end
         await until(lambda: "watchers=1" in repr(hub), "the watcher")
         await log.cancel(job_id, "ann")
         for seen in (await watching, await watch(hub, job_id, "2-aaa")):
-            assert [(message.id, message.event) for message in seen] == [("1", "restarted"), ("2-0", "cancelled")]
+            assert [message.event for message in seen] == ["restarted", "cancelled"]
+            assert [Position.parse(message.id).seq for message in seen] == [1, 2]
             assert orjson.loads(seen[0].data)["attempt"] == 0
+
+
+@pytest.mark.parametrize("again", ["cancelled", "failed"])
+async def test_who_has_seen_an_end_that_no_claim_wrote_is_told_of_the_one_that_took_its_number(
+    settings: Settings, log: Log, redis: ArqRedis, again: str
+) -> None:
+    """Redis has forgotten that the job was cancelled while it waited; then it ends once more, still waiting."""
+    job_id, forgetful = await job(log, redis, settings)
+    await log.cancel(job_id, "ann")
+    async with a_hub(settings) as hub, a_hub(settings) as other:
+        lost = (await watch(hub, job_id))[-1].id
+        await forgetful.forget()
+        waiting = asyncio.create_task(watch(other, job_id, lost))
+        await until(lambda: "watchers=1" in repr(other), "the watcher")
+        if again == "cancelled":
+            await log.cancel(job_id, "bob")
+        else:
+            await command(redis, "HSET", settings.keys.job(job_id), "deadline", "1")
+            assert await log.expire(job_id)
+        for seen in (await waiting, await watch(hub, job_id, lost), await watch(other, job_id, lost)):
+            assert [message.event for message in seen] == ["restarted", again]
+            assert told(seen) == ["1"]
+            assert seen[-1].id != lost
+            feed = await hub.feed(job_id, 2)
+            assert feed.over_at(feed.place(2, Position.parse(seen[-1].id).epoch))
 
 
 async def test_a_process_that_is_behind_tells_nobody_that_the_log_is_lost(
