@@ -46,8 +46,10 @@ async def listing(
     until: int | None,
 ) -> Page:
     """Up to `limit` jobs older than `before`, newest first, of this state and this model, created at `since` or later
-    and before `until`, that the policy `shows`. What a job's hash
-    does not confirm is left out. Raises StoreUnavailable."""
+    and before `until`, which the policy `shows`. What a job's hash does not confirm is left out.
+
+    Raises StoreUnavailable.
+    """
     found: list[Record] = []
     cursor = before
     seen = size = 0

@@ -1,4 +1,4 @@
-"""Who may do what: the one place that every request is asked for.
+"""Who may do what: the one object that each request for jobs asks.
 
 An application has one policy. `create_app(settings, policy=...)` takes it; without one every request may do everything.
 A policy reads the credentials in a request's headers; nothing else in the API knows of them.
@@ -49,7 +49,7 @@ class Job:
     async def metadata(self) -> Mapping[str, Any] | None:
         """Returns the job's metadata, for one command to Redis; None if there is no such job, or not any more.
 
-        Raises StoreUnavailable.
+        Raises StoreUnavailable, UnknownSchema, BrokenJob: a policy lets them pass.
         """
         record = await self._log.record(self.id)
         return None if record is None else record.metadata
@@ -66,7 +66,7 @@ class Policy(Protocol):
         """Whether a job may be submitted; asked before the body is read.
 
         Returns pairs for the job's metadata, which win over the client's: whose the job is, for example. Jobs with
-        different pairs never share an Idempotency-Key.
+        different pairs never share an Idempotency-Key. The model does not get the pairs.
         """
         ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import orjson
 import pytest
 from arq.connections import ArqRedis
 from starlette.datastructures import Headers
@@ -134,15 +135,18 @@ async def test_an_owner_watches_its_job_to_its_end(settings: Settings) -> None:
             assert [message.event for message in await stream.rest()] == ["queued", "cancelled"]
 
 
-async def test_the_policys_pairs_win_over_the_clients_and_the_others_stay(settings: Settings) -> None:
-    """By both ways to submit: a client cannot give its job to another owner, nor take a name."""
+async def test_the_policys_pairs_win_over_the_clients_and_the_others_stay(settings: Settings, redis: ArqRedis) -> None:
+    """By both ways to submit: a client cannot give its job to another owner. The model gets what the client sent."""
+    body = {**BODY, "store": True}
     async with a_site(settings, Owners(hides=True)) as site:
-        job_id = await submitted(site, BOB)
-        async with site.http.stream("POST", "/chat/stream", json=BODY, headers=BOB) as stream:
+        made = await site.http.post("/v1/jobs", json=body, headers=BOB)
+        async with site.http.stream("POST", "/chat/stream", json=body, headers=BOB) as stream:
             streamed = stream.headers["x-job-id"]
-        for each in (job_id, streamed):
+        for each in (made.json()["id"], streamed):
             shown = (await site.http.get(f"/v1/jobs/{each}", headers=BOB)).json()
             assert shown["metadata"] == {"owner": "bob", "ticket": "7"}
+            request = await redis.execute_command("HGET", settings.keys.job(each), "request")
+            assert orjson.loads(request)["metadata"] == BODY["metadata"]
 
 
 async def test_two_owners_may_use_the_same_idempotency_key(settings: Settings) -> None:
