@@ -13,9 +13,11 @@ from starlette.datastructures import Headers
 from api.policy import Forbidden, Job, Unauthorized
 from readalong.errors import StoreUnavailable
 from readalong.keys import new_job_id
+from readalong.log import Log
 from readalong.record import Record
 from readalong.settings import Settings
 from tests.api.serving import Site, a_site, on_valkey
+from tests.readalong.jobs import WORKER
 from tests.support.waiting import until
 
 pytestmark = on_valkey
@@ -135,7 +137,7 @@ async def test_an_owner_watches_its_job_to_its_end(settings: Settings) -> None:
             assert [message.event for message in await stream.rest()] == ["queued", "cancelled"]
 
 
-async def test_the_policys_pairs_win_over_the_clients_and_the_others_stay(settings: Settings, redis: ArqRedis) -> None:
+async def test_the_policys_pairs_win_over_the_clients_and_the_others_stay(settings: Settings, log: Log) -> None:
     """By both ways to submit: a client cannot give its job to another owner. The model gets what the client sent."""
     body = {**BODY, "store": True}
     async with a_site(settings, Owners(hides=True)) as site:
@@ -145,8 +147,8 @@ async def test_the_policys_pairs_win_over_the_clients_and_the_others_stay(settin
         for each in (made.json()["id"], streamed):
             shown = (await site.http.get(f"/v1/jobs/{each}", headers=BOB)).json()
             assert shown["metadata"] == {"owner": "bob", "ticket": "7"}
-            request = await redis.execute_command("HGET", settings.keys.job(each), "request")
-            assert orjson.loads(request)["metadata"] == BODY["metadata"]
+            claim = await log.claim(each, WORKER, "first")
+            assert orjson.loads(claim.request)["metadata"] == BODY["metadata"]
 
 
 async def test_two_owners_may_use_the_same_idempotency_key(settings: Settings) -> None:
