@@ -55,7 +55,7 @@ class AllowedHosts:
 
 def _is_probe(scope: Scope) -> bool:
     """A proxy may leave its prefix at the path or take it off; a mount leaves it."""
-    return scope["path"] in _PROBES or scope["path"].removeprefix(scope["root_path"]) in _PROBES
+    return scope["path"] in _PROBES or scope["path"].removeprefix(scope.get("root_path", "")) in _PROBES
 
 
 def _is_address(text: str) -> bool:

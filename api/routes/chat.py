@@ -59,7 +59,7 @@ async def stream_chat(request: Request) -> Response:
     except JobNotFound:
         # Redis has lost it since, or a client has erased it: its repeat makes it, or is told so.
         raise StoreUnavailable("Redis has lost the job; submit it again.", retry_after=1) from None
-    headers = {"x-job-id": record.id, "location": path_of(record.id, request.scope["root_path"])}
+    headers = {"x-job-id": record.id, "location": path_of(record.id, request.scope.get("root_path", ""))}
     return EventStream(
         used.hub, feed, chat_stream, 0, send_timeout=used.settings.send_timeout, headers=headers, watcher=watcher
     )

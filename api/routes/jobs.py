@@ -80,7 +80,7 @@ async def submit_job(request: Request) -> Response:
     pairs = await used.policy.submit(request.headers)
     raw, body = await read_json(request, used.settings.max_body_bytes)
     record = await submit(used, raw, body, request.headers.get("idempotency-key"), pairs, chat=False)
-    root = request.scope["root_path"]
+    root = request.scope.get("root_path", "")
     return await _shown(used, record, 202, root, {"location": path_of(record.id, root)})
 
 
@@ -120,7 +120,7 @@ async def list_jobs(
         since=None if created_after is None else parse_time(created_after, "created_after"),
         until=None if created_before is None else parse_time(created_before, "created_before"),
     )
-    root = request.scope["root_path"]
+    root = request.scope.get("root_path", "")
     link = None if page.next is None else f"{root}/v1/jobs?{urlencode({'before': page.next, **query}, safe=':')}"
     return _json({"jobs": [view(record, None, root_path=root) for record in page.records], "next": link})
 
@@ -135,7 +135,7 @@ async def inspect_job(request: Request) -> Response:
     record = await used.log.record(job_id)
     if record is None:
         raise await _missing(used, job_id)
-    return await _shown(used, record, 200, request.scope["root_path"], waiting_for=await used.waits.of(record))
+    return await _shown(used, record, 200, request.scope.get("root_path", ""), waiting_for=await used.waits.of(record))
 
 
 @router.get(
@@ -191,7 +191,7 @@ async def cancel_job(request: Request, job_id: str, used: Used) -> Response:
     status, record = found
     if status is Status.CANCELLED:
         await _leave_queue(used, job_id)
-    return _json(view(record, None, root_path=request.scope["root_path"]), 202)
+    return _json(view(record, None, root_path=request.scope.get("root_path", "")), 202)
 
 
 @router.delete("/{job_id}", status_code=204, response_class=Response, responses=responses(403, 404, 503))
