@@ -24,7 +24,7 @@ from tests.readalong.helpers import command
 from tests.readalong.jobs import METRICS, WORKER
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
-from tests.support.waiting import until
+from tests.support.waiting import WITHIN, until
 
 pytestmark = on_valkey
 
@@ -47,7 +47,7 @@ async def test_who_has_seen_what_is_lost_is_told_and_gets_the_other_attempt_alon
         two = await Worker.claims(log, job_id, "bbb")
         await two.say(more)
         await two.finish()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WITHIN):
             await watching
     last = f"{two.written}-bbb"
     check(client.seen, Position(0), last)
@@ -121,7 +121,7 @@ async def test_an_older_attempt_that_writes_on_is_another_log(settings: Settings
             await two.say(1)
         await one.say(40)
         await one.finish()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WITHIN):
             await watching
     check(client.seen, Position(0), "47-aaa")
     assert told(client.seen) == ["2-aaa"]
@@ -219,7 +219,7 @@ async def test_a_process_that_is_behind_tells_nobody_that_the_log_is_lost(
         await two.say(2)
         await two.finish()
         assert [message.id for message in await late] == ["7-bbb", "8-bbb", "9-bbb", "10-bbb"]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WITHIN):
             await watching
     assert told(client.seen) == []
     check(client.seen, Position(0), "10-bbb")
@@ -254,7 +254,7 @@ async def test_a_slow_watcher_who_reads_the_log_again_is_told_that_it_is_another
         proxy.keeps = None
         await two.finish()
         await redis.client_kill_filter(_type="pubsub")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WITHIN):
             await watching
     assert told(client.seen) == ["13-bbb"]
     check(client.seen, Position(0), "714-bbb")
