@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match, Mount
 
+from api.policy import Forbidden, Unauthorized
 from readalong.errors import (
     BrokenJob,
     IdempotencyConflict,
@@ -34,6 +35,8 @@ MEDIA_TYPE: Final = "application/problem+json"
 
 _STATUS: Final[dict[type[ReadalongError], int]] = {
     InvalidRequest: 422,
+    Unauthorized: 401,
+    Forbidden: 403,
     JobExpired: 410,
     JobNotFound: 404,
     IdempotencyConflict: 409,
@@ -156,6 +159,8 @@ async def _ours(request: Request, error: Exception) -> Response:
         headers["Retry-After"] = str(max(1, round(error.retry_after or 1)))
     if error.code == "unsupported_encoding":
         headers["Accept-Encoding"] = "gzip"
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = error.challenge
     field = error.field if isinstance(error, InvalidRequest) else None
     return respond(status, error.code, error.message, retryable=error.retryable, field=field, headers=headers)
 
