@@ -141,9 +141,7 @@ async def inspect_job(request: Request) -> Response:
     record = await used.log.record(job_id)
     if record is None:
         raise await _missing(used, job_id)
-    return await _shown(
-        request, used, record, 200, request.scope.get("root_path", ""), waiting_for=await used.waits.of(record)
-    )
+    return await _shown(request, used, record, 200, waiting_for=await used.waits.of(record))
 
 
 @router.get(
