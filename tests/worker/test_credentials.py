@@ -7,7 +7,8 @@ import pytest
 from readalong.errors import BadSettings
 from readalong.settings import Settings
 from tests.worker.raw import DONE, SSE, raw_server
-from worker.model import Model
+from worker.openai_provider import OpenAIProvider
+from worker.redaction import Redactor
 
 KEY = "sk-secret-0123456789abcdef"
 _AZURE = {"AZURE_OPENAI_ENDPOINT": "https://x", "AZURE_OPENAI_API_KEY": "k", "OPENAI_API_VERSION": "1"}
@@ -45,7 +46,7 @@ async def test_what_is_missing_or_cannot_be_sent_is_told_in_one_line_without_its
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(BadSettings) as caught:
-        Model(Settings())
+        OpenAIProvider(Settings(), Redactor())
     assert names in caught.value.message
     assert "\n" not in caught.value.message
     assert "sk-" not in caught.value.message
@@ -55,9 +56,9 @@ async def test_blanks_around_a_key_and_an_address_are_no_part_of_them(monkeypatc
     async with raw_server(SSE + DONE) as server:
         monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
         monkeypatch.setenv("OPENAI_BASE_URL", f"\t{server.url} \r\n")
-        model = Model(Settings())
-        async with model.stream({"model": "m", "messages": []}) as pieces:
+        model = OpenAIProvider(Settings(), Redactor())
+        async with model.body({"model": "m", "messages": []}) as pieces:
             assert b"".join([piece async for piece in pieces]) == DONE
         await model.close()
     assert f"authorization: Bearer {KEY}\r" in server.heads[0]
-    assert model.clean(f"bad key {KEY}") == "bad key ***"
+    assert model.redactor.shown(f"bad key {KEY}") == "bad key ***"
