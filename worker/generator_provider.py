@@ -95,7 +95,7 @@ class GeneratorProvider:
             total += size
             if done and not chunks.finished:
                 drafts += chunks.add(_choice({}, "stop"))
-            yield Batch(drafts, size, done)
+            yield drafts, size, done
             if failure is not None:
                 raise failure
 

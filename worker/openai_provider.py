@@ -172,7 +172,7 @@ async def batches_of(
     answer = Answer(chunks, limits=limits)
     try:
         async for piece in pieces:
-            yield Batch(answer.feed(piece), len(piece), answer.done)
+            yield answer.feed(piece), len(piece), answer.done
             if answer.failure is not None:
                 raise answer.failure
             if answer.done:
@@ -183,7 +183,7 @@ async def batches_of(
     except ModelError as error:
         if error.code != "model_cut" or not chunks.finished:
             raise
-    yield Batch(answer.close(), 0, answer.done)
+    yield answer.close(), 0, answer.done
     if answer.failure is not None:
         raise answer.failure
 

@@ -186,9 +186,9 @@ class Run:
         self._meter.called(self._loop.time())
         async with self._provider.stream(request, self._chunks) as batches:
             self._asking.answered()
-            async for batch in batches:
-                self._take(batch)
-                if batch.last:
+            async for drafts, size, complete in batches:
+                self._take(drafts, size, complete=complete)
+                if complete:
                     while self._tail.busy:
                         await self._answered()
                     self._complete = True
@@ -204,9 +204,8 @@ class Run:
         await self._tail.answered()
         self._heard_at = self._loop.time()
 
-    def _take(self, batch: Batch) -> None:
+    def _take(self, drafts: list[Draft], size: int, *, complete: bool) -> None:
         """Appends what was read. Raises ModelError for an answer that is too large."""
-        drafts, size, last = batch
         now = self._loop.time()
         if self._chunks.count > self._counted:
             self._counted = self._chunks.count
@@ -219,7 +218,7 @@ class Run:
         if drafts:
             self._tail.add(drafts, size)
             self.looked_at = now
-        if self._tail.size > self._limits.answer and not last:
+        if self._tail.size > self._limits.answer and not complete:
             raise AnswerTooLarge(f"{self._limits.answer} bytes")
 
     async def _read_out(self, batches: AsyncIterator[Batch]) -> None:

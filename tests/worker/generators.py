@@ -14,15 +14,14 @@ SECRET: Final = "sk-of-another-vendor-0123456789"
 
 Request = dict[str, Any]
 
-#: How generators ended, by the user of the request.
+#: How generators ended.
 closed: list[str] = []
-#: Set when a generator waits, and awaited by those that ignore their closing.
+#: Set when a generator waits; and what those wait for that ignore their closing.
 waits = asyncio.Event()
 free = asyncio.Event()
 
 
 async def words(request: Request) -> AsyncIterator[str]:
-    """The words of the question, after a first failure if there is none yet."""
     for word in request["messages"][-1]["content"].split():
         yield word
 
@@ -39,7 +38,7 @@ async def events(request: Request) -> AsyncIterator[Any]:
 
 
 async def nothing(request: Request) -> AsyncIterator[str]:
-    for word in ():
+    for word in list[str]():
         yield word
 
 
@@ -49,7 +48,8 @@ async def raises(request: Request) -> AsyncIterator[str]:
 
 
 async def raises_at_once(request: Request) -> AsyncIterator[str]:
-    raise ValueError(f"with the key {SECRET}")
+    if request["model"]:
+        raise ValueError(f"with the key {SECRET}")
     yield ""
 
 

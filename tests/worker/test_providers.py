@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -229,3 +231,18 @@ async def test_a_bad_path_is_told_at_the_start_in_one_line(setting: str, says: s
     assert caught.value.message.startswith("READALONG_PROVIDERS: ")
     assert says in caught.value.message
     assert SECRET not in caught.value.message
+
+
+async def test_the_example_of_the_docs_runs_as_it_is_written(
+    house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "providers.md").read_text("utf-8")
+    [code] = re.findall(r"```python\n(.+?)```", text, re.DOTALL)
+    [setting] = re.findall(r"READALONG_PROVIDERS=(\S+)", text)
+    (tmp_path / "my_app").mkdir()
+    (tmp_path / "my_app" / "models.py").write_text(code, "utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    async with working(settings_for(str(house.settings.redis_url), providers=setting)):
+        events = await house.ended(await house.submit("echo"))
+    assert types(events)[2] == "reasoning"
+    assert (events[-1].type, text_of(events)) == ("done", "How does an umbrella work? ")
