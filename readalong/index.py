@@ -63,7 +63,8 @@ class Tie(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a look at some of Redis' keys has found: ids of jobs, names of cancel flags, names of models' lists."""
+    """What a look at some of Redis' keys has found: ids of jobs, by hash or flag, names of cancel flags, names of the
+    lists of models."""
 
     jobs: list[str]
     flags: list[str]
@@ -94,24 +95,28 @@ class Index:
 
     async def refile(self, *job_ids: str) -> list[Cursor]:
         """Puts each job where its hash says: into the list, the open jobs, those of its state and of its model. One
-        whose hash is gone leaves all but the list. Answers those that are open and were not known to be."""
+        whose hash is gone leaves all but the list; an erased one leaves that too. Answers those that are open and were
+        not known to be."""
         strays: list[Cursor] = []
         for at in range(0, len(job_ids), _REFILED):
             some = job_ids[at : at + _REFILED]
-            keys = [*self._lists, *map(self._keys.job, some)]
+            keys = [
+                *self._lists,
+                *(name for job_id in some for name in (self._keys.job(job_id), self._keys.cancel(job_id))),
+            ]
             times = (self._keep_ms, self._watched_ms, self._watched_ttl_ms)
             flat = await self._run("refile", keys, self._keys.model_jobs, *times, *some)
             strays += [Cursor(int(at), job_id.decode()) for job_id, at in zip(flat[::2], flat[1::2], strict=True)]
         return strays
 
-    async def leave_model(self, job_id: str, model: str) -> None:
-        """Takes a job that is about to be erased out of the list of its model, which only its hash names."""
-        await self._ask("ZREM", self._keys.jobs_of(model), job_id)
+    async def leave_watched(self, job_id: str) -> None:
+        """Takes a job that is about to be erased out of those that end when nobody watches them."""
+        await self._ask("ZREM", self._keys.watched, job_id)
 
-    async def remove(self, *job_ids: str, model: str | None = None) -> None:
-        """Forgets these jobs; `model` is theirs, if that is known."""
+    async def remove(self, *job_ids: str, model: str = "") -> None:
+        """Forgets these jobs; `model` is the `model_digest` of theirs, if that is known."""
         keys = [*self._lists, self._keys.wake]
-        await self._run("forget", keys if model is None else [*keys, self._keys.jobs_of(model)], *job_ids)
+        await self._run("forget", [*keys, self._keys.model_jobs + model] if model else keys, *job_ids)
 
     async def open_jobs(self, after: Cursor | None, count: int) -> list[Cursor]:
         """Up to `count` jobs that have not ended and are newer than `after`, oldest first."""
@@ -182,6 +187,8 @@ class Index:
                 found.jobs.append(job_id)
             elif name == self._keys.cancel(job_id):
                 found.flags.append(name)
+                if is_job_id(job_id):
+                    found.jobs.append(job_id)  # its erase may have broken off
         return int(cursor), found
 
     async def limit_flags(self, names: list[str], ttl_ms: int) -> None:

@@ -32,6 +32,11 @@ def is_job_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+def model_digest(model: str) -> str:
+    """The SHA-1 of a model's name, which stands for it in the name of its list: clients choose names."""
+    return sha1(model.encode(), usedforsecurity=False).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """The names under one prefix; two deployments with two prefixes can share a Redis."""
@@ -93,7 +98,7 @@ class Keys:
 
     def jobs_of(self, model: str) -> str:
         """Sorted set with a time to live: ids of the jobs for this model, by time of creation."""
-        return self.model_jobs + sha1(model.encode(), usedforsecurity=False).hexdigest()
+        return self.model_jobs + model_digest(model)
 
     @property
     def watched(self) -> str:

@@ -219,11 +219,15 @@ class Log(Reader):
         with readable(job_id):
             return bool(await self._run("compact", keys, fence, first, events[-1].seq, *stored(events)))
 
-    async def erase(self, job_id: str) -> None:
-        """Deletes the record and the log, and keeps late copies of the submit out."""
+    async def erase(self, job_id: str, model: str = "") -> str:
+        """Deletes the record and the log, tells the watchers, and keeps late copies of the submit and the enqueue out.
+
+        `model`: the `model_digest`, "" if it is not known. Answers it; also to a repeat that does not know it.
+        """
         keys = (*self._keys.of_job(job_id), self._keys.watchers(job_id))
         with readable(job_id):
-            await self._run("erase", keys, _ERASED_MS)
+            answer: bytes = await self._run("erase", keys, _ERASED_MS, model)
+            return answer.decode()
 
     async def _do(self, name: str, job_id: str, *args: Argument) -> Any:
         with readable(job_id):

@@ -13,6 +13,7 @@ from readalong.connection import is_broken_key, translated
 from readalong.entries import Entry, ends, event_of, mapped, quotes, said
 from readalong.errors import BrokenJob, UnknownSchema
 from readalong.events import SPAN, Event
+from readalong.keys import model_digest
 from readalong.pipe import Pipe
 from readalong.record import LISTED, Record, Standing, parse, parse_schema, standing
 from readalong.scripts import Scripts
@@ -69,8 +70,8 @@ class Reader:
         return [standing(answer) for answer in answers]
 
     async def erasable(self, job_id: str) -> tuple[str, str]:
-        """What else must go with a job: the `key_digest` of its Idempotency-Key and its model; "" for what is not
-        known."""
+        """What else must go with a job: the `key_digest` of its Idempotency-Key, and its `model_digest`; "" for what is
+        not known."""
         try:
             with readable(job_id):
                 schema, digest, model = await self._ask(
@@ -78,7 +79,7 @@ class Reader:
                 )
                 if schema is not None:
                     parse_schema(schema)
-                return (digest or b"").decode(), (model or b"").decode()
+                return (digest or b"").decode(), "" if model is None else model_digest(model.decode())
         except BrokenJob:
             return "", ""
 

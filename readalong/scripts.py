@@ -37,6 +37,8 @@ LEASE_SCRIPTS: Final = ("take", "seize", "renew", "release", "reap", "waiting")
 #: Those that write dates, and those that meet ids which anybody may have put into a sorted set.
 _WITH_DATES: Final = ("submit", "cancel")
 _WITH_IDS: Final = (*LEASE_SCRIPTS, "orphans", "tie", "weight")
+#: Those that write or read the mark of an erased job.
+_WITH_ERASED: Final = ("erase", "refile")
 #: Those that ask who watches a job.
 _WITH_VISITS: Final = ("depart", "orphans")
 QUEUE_SCRIPTS: Final = (
@@ -76,6 +78,7 @@ def _load() -> dict[str, tuple[str, str]]:
         ("dates", _WITH_DATES),
         ("ids", _WITH_IDS),
         ("visits", _WITH_VISITS),
+        ("erased", _WITH_ERASED),
         ("lib", LOG_SCRIPTS),
         ("leases", LEASE_SCRIPTS),
     )

@@ -90,7 +90,7 @@ def test_a_server_ends_with_the_run_that_started_it_even_if_that_is_killed(tmp_p
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         port = int(run.stdout.readline())
-        client: Any = redis.Redis(port=port, socket_timeout=10)
+        client: Any = redis.Redis(port=port, socket_timeout=60)
         with client, client.pubsub() as watching:
             watching.subscribe("anything")
             watching.get_message(timeout=100)

@@ -121,7 +121,8 @@ class Asking:
         give_up = self._give_up()
         if self._access.stopping:
             raise GivenBack(ModelError("worker_stopped", "The worker stops.", retryable=True))
-        if self._breaker.hopeless and began - self._submitted >= self._patience and gate.due > began:
+        due = gate.due > began and not gate.trying  # a worker that was paused tries before it gives up its jobs
+        if self._breaker.hopeless and began - self._submitted >= self._patience and due:
             raise self._out(gate.error)
         error = self.waits_for = gate.error
         self._tell_of(gate)

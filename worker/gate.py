@@ -32,6 +32,8 @@ class Gate:
         #: When it was closed, and when the next call may try, by the loop's clock.
         self.since = 0.0
         self.due = 0.0
+        #: A call that tries the model has no answer yet.
+        self.trying = False
         #: Rises with each failure that counts. A call that began in an earlier turn says nothing new.
         self.turn = 0
         self._closed_in = 0
@@ -49,7 +51,7 @@ class Gate:
         loop = asyncio.get_running_loop()
         while self.error is not None:
             if not self._waiters and self.due <= loop.time():
-                self.due = loop.time() + _UNANSWERED
+                self._begin_try()
                 return True
             waiter: asyncio.Future[bool] = loop.create_future()
             self._waiters.append(waiter)
@@ -75,6 +77,7 @@ class Gate:
                 self._put_off(now + asked)
             return
         self.turn += 1
+        self.trying = False
         if self.error is None:
             self.since, self._closed_in, self._pause = now, self.turn, _FIRST
         else:
@@ -88,6 +91,7 @@ class Gate:
         if self.error is None or turn < self._closed_in:
             return
         self.error = None
+        self.trying = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -96,6 +100,10 @@ class Gate:
         for waiter in self._waiters:
             # All at once would be the load that a server which has just come back bears least.
             loop.call_later(random.uniform(0, spread) if spread > 0 else 0, _release, waiter)
+
+    def _begin_try(self) -> None:
+        self.trying = True
+        self.due = asyncio.get_running_loop().time() + _UNANSWERED
 
     def _put_off(self, due: float) -> None:
         """The next try is not before `due`, and up to a quarter of the pause later: other workers wait too."""
@@ -116,7 +124,7 @@ class Gate:
             waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_result(True)
-                self.due = asyncio.get_running_loop().time() + _UNANSWERED
+                self._begin_try()
                 break
         self._arm()
 

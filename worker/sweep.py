@@ -63,7 +63,7 @@ class Sweep:
 
     async def _look_around(self, now: int) -> None:
         """Looks at the next few thousand of Redis' keys. A job that no list knows is put into those that its hash says:
-        its submit broke off when it was written, or Redis has lost the lists."""
+        its submit broke off when it was written, or Redis has lost the lists. An erased one leaves all lists."""
         for _ in range(_LOOKS):
             self._seen_to, found = await self._index.scan(self._seen_to)
             if found.flags:

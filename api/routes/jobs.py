@@ -188,9 +188,10 @@ async def erase_job(job_id: str, used: Used) -> Response:
     key_digest, model = await used.log.erasable(job_id)
     if key_digest:
         await used.index.forget_key(key_digest, job_id)
-    # Before its hash is gone, lest the repeat of an erase that breaks off know it no more.
-    await used.index.leave_model(job_id, model)
-    await used.log.erase(job_id)
+    # Or a process with watchers would write down its visit once more behind the erase.
+    await used.index.leave_watched(job_id)
+    # A repeat of one that broke off finds no hash: the mark in its place answers the model.
+    model = await used.log.erase(job_id, model)
     await used.hub.let_go(job_id)
     await used.queue.withdraw(job_id)
     await used.index.remove(job_id, model=model)

@@ -33,7 +33,7 @@ local function write(last, pairs_, from, ...)
   return last
 end
 
--- The epoch of what a claim writes; `0` is that of an end that no claim has written.
+-- The epoch of what a claim writes.
 local function epoch_of(token) return string.sub(token, 1, 6) end
 
 -- The value of the field `epochs`, `<first number>:<epoch> …`, with numbers from `first` on of this epoch.
@@ -78,6 +78,8 @@ local function who(flag)
 end
 
 -- Ends a job that never ran. `how` is a field of its terminal event, as JSON: `"by":…` or `"error":…`.
+-- No claim writes it, so its epoch is made of the time: `0` and six digits for its microsecond. When Redis loses this end and
+-- the job ends once more, the same id would else name two ends.
 local function end_queued(status, how, retention_ms)
   local fields = redis.call('HMGET', job, 'last_seq', 'created_at')
   local now = now_ms()
@@ -85,10 +87,12 @@ local function end_queued(status, how, retention_ms)
   local metrics = string.format(
     '{"queue_seconds":%.3f,"time_to_first_token":null,"time_to_first_token_from_call":null,'
       .. '"total_seconds":%.3f,"chunk_count":0,"tokens_per_second":null}', waited, waited)
-  local data = '{"content":"",' .. how .. ',"epoch":"0","metrics":' .. metrics .. '}'
+  local t = redis.call('TIME')
+  local epoch = string.format('0%06x', (t[1] * 1000000 + t[2]) % 16777216)
+  local data = '{"content":"",' .. how .. ',"epoch":"' .. epoch .. '","metrics":' .. metrics .. '}'
   local last = tonumber(fields[1])
   write(last, { status, data }, 1, 'status', status, 'ended_at', ms(now), 'metrics', metrics,
-    'epochs', epochs_with(last + 1, '0'))
+    'epochs', epochs_with(last + 1, epoch))
   retire(retention_ms)
 end
 

@@ -1,5 +1,6 @@
 -- Puts jobs where their hashes say: among all, those that have not ended, those of their state, those of their model.
--- KEYS[1] jobs, KEYS[2] open, KEYS[3] watched, KEYS[4..8] the sets of the states, KEYS[9..] job hashes.
+-- KEYS[1] jobs, KEYS[2] open, KEYS[3] watched, KEYS[4..8] the sets of the states, KEYS[9..] of each job its hash and its
+-- cancel flag.
 -- ARGV[1] what names of models' sets begin with, ARGV[2] a model's set's time to live (ms), ARGV[3] ms that a job may go
 -- without a watcher, ARGV[4] time to live of the watched jobs' set (ms), ARGV[5..] ids.
 -- Returns those that have not ended and were in no list of such, each with its time of creation (ms).
@@ -45,14 +46,17 @@ end
 
 for i = 5, #ARGV do
   local id = ARGV[i]
-  local fields = redis.pcall('HMGET', KEYS[i + 4], 'status', 'created_at', 'model', 'cancel_on_disconnect',
+  local fields = redis.pcall('HMGET', KEYS[2 * i - 1], 'status', 'created_at', 'model', 'cancel_on_disconnect',
     'disconnect_grace')
   -- A broken hash hurts its own job alone: that one stays where it is.
   if not fields.err then
     local at = math.floor(tonumber(fields[2]) or -1)
     if not fields[1] then
-      -- Expired, or erased. The list goes on naming it for a while.
-      for place = 2, 8 do redis.call('ZREM', KEYS[place], id) end
+      -- Expired: the list goes on naming it for a while. Or erased, and a late copy of its enqueue has listed it again, or the
+      -- erase broke off: its model's list is known by the mark alone.
+      local erased = erased_model(redis.pcall('GET', KEYS[2 * i]))
+      for place = erased and 1 or 2, 8 do redis.call('ZREM', KEYS[place], id) end
+      if erased then redis.pcall('ZREM', ARGV[1] .. erased, id) end
     elseif STATES[fields[1]] and at >= 0 and at <= 2 ^ 53 then
       local grace = math.min(math.max(tonumber(fields[5] or '') or 0, 0), 86400000)
       refile(id, fields[1], at, fields[3] or '', fields[4] == '1' and grace)

@@ -18,6 +18,7 @@ from readalong.sse import Message
 from tests.api.helpers import Client
 from tests.readalong.helpers import command
 from tests.readalong.jobs import METRICS, WORKER, queued
+from tests.support.waiting import WITHIN
 
 
 class Forgetful:
@@ -132,6 +133,6 @@ async def watch(hub: Hub, job_id: str, position: str = "0") -> list[Message]:
     """All that a client gets that comes with this position."""
     client = Client()
     seq, epoch = Position.parse(position)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WITHIN):
         await client.watch(hub, job_id, seq, epoch=epoch)
     return client.seen

@@ -19,7 +19,7 @@ async def test_each_request_is_a_line_with_its_job_where_that_is_wanted(redis_ur
     player = await Player.start(log)
     async with ApiProcess(redis_url, access_log=wanted) as api:
         await api.wait_for_serving()
-        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{api.port}", timeout=20) as http:
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{api.port}", timeout=60) as http:
             submitted = (await http.post("/v1/jobs", json=BODY)).json()["id"]
             async with await Stream.open(api.port, f"/v1/jobs/{player.job_id}/events?after=1") as stream:
                 await stream.some(1)

@@ -153,6 +153,7 @@ async def test_an_erased_job_s_watcher_that_does_not_read_is_closed(
         await until(lambda: line not in site.server.server_state.connections, "the connection to be closed")
 
 
+@pytest.mark.slow
 async def test_a_client_that_reads_a_byte_at_a_time_is_closed_and_can_resume(
     redis_url: str, redis_server: RedisServer, log: Log
 ) -> None:

@@ -70,7 +70,7 @@ async def test_a_late_join_to_a_finished_job_is_a_few_events_in_one_write(log: L
         assert await calls(redis, "xrange") <= 4
 
 
-@pytest.mark.parametrize("ends", [False, True])
+@pytest.mark.parametrize("ends", [False, pytest.param(True, marks=pytest.mark.slow)])
 async def test_a_thousand_positions_behind_the_window_cost_one_read_a_page(
     log: Log, redis: ArqRedis, ends: bool
 ) -> None:

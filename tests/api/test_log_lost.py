@@ -24,7 +24,7 @@ from tests.readalong.helpers import command
 from tests.readalong.jobs import METRICS, WORKER
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
-from tests.support.waiting import until
+from tests.support.waiting import WITHIN, until
 
 pytestmark = on_valkey
 
@@ -47,7 +47,7 @@ async def test_who_has_seen_what_is_lost_is_told_and_gets_the_other_attempt_alon
         two = await Worker.claims(log, job_id, "bbb")
         await two.say(more)
         await two.finish()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WITHIN):
             await watching
     last = f"{two.written}-bbb"
     check(client.seen, Position(0), last)
@@ -121,7 +121,7 @@ async def test_an_older_attempt_that_writes_on_is_another_log(settings: Settings
             await two.say(1)
         await one.say(40)
         await one.finish()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WITHIN):
             await watching
     check(client.seen, Position(0), "47-aaa")
     assert told(client.seen) == ["2-aaa"]
@@ -169,8 +169,34 @@ async def test_a_job_that_is_cancelled_while_redis_has_lost_its_claim_has_an_end
         await until(lambda: "watchers=1" in repr(hub), "the watcher")
         await log.cancel(job_id, "ann")
         for seen in (await watching, await watch(hub, job_id, "2-aaa")):
-            assert [(message.id, message.event) for message in seen] == [("1", "restarted"), ("2-0", "cancelled")]
+            assert [message.event for message in seen] == ["restarted", "cancelled"]
+            assert [Position.parse(message.id).seq for message in seen] == [1, 2]
             assert orjson.loads(seen[0].data)["attempt"] == 0
+
+
+@pytest.mark.parametrize("again", ["cancelled", "failed"])
+async def test_who_has_seen_an_end_that_no_claim_wrote_is_told_of_the_one_that_took_its_number(
+    settings: Settings, log: Log, redis: ArqRedis, again: str
+) -> None:
+    """Redis has forgotten that the job was cancelled while it waited; then it ends once more, still waiting."""
+    job_id, forgetful = await job(log, redis, settings)
+    await log.cancel(job_id, "ann")
+    async with a_hub(settings) as hub, a_hub(settings) as other:
+        lost = (await watch(hub, job_id))[-1].id
+        await forgetful.forget()
+        waiting = asyncio.create_task(watch(other, job_id, lost))
+        await until(lambda: "watchers=1" in repr(other), "the watcher")
+        if again == "cancelled":
+            await log.cancel(job_id, "bob")
+        else:
+            await command(redis, "HSET", settings.keys.job(job_id), "deadline", "1")
+            assert await log.expire(job_id)
+        for seen in (await waiting, await watch(hub, job_id, lost), await watch(other, job_id, lost)):
+            assert [message.event for message in seen] == ["restarted", again]
+            assert told(seen) == ["1"]
+            assert seen[-1].id != lost
+            feed = await hub.feed(job_id, 2)
+            assert feed.over_at(feed.place(2, Position.parse(seen[-1].id).epoch))
 
 
 async def test_a_process_that_is_behind_tells_nobody_that_the_log_is_lost(
@@ -193,7 +219,7 @@ async def test_a_process_that_is_behind_tells_nobody_that_the_log_is_lost(
         await two.say(2)
         await two.finish()
         assert [message.id for message in await late] == ["7-bbb", "8-bbb", "9-bbb", "10-bbb"]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WITHIN):
             await watching
     assert told(client.seen) == []
     check(client.seen, Position(0), "10-bbb")
@@ -228,7 +254,7 @@ async def test_a_slow_watcher_who_reads_the_log_again_is_told_that_it_is_another
         proxy.keeps = None
         await two.finish()
         await redis.client_kill_filter(_type="pubsub")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WITHIN):
             await watching
     assert told(client.seen) == ["13-bbb"]
     check(client.seen, Position(0), "714-bbb")

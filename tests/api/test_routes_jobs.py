@@ -16,9 +16,10 @@ from readalong.keys import new_job_id
 from readalong.log import Log
 from readalong.queue import Queue
 from readalong.settings import Settings
+from readalong.watched import Visit, Watched
 from tests.api.helpers import Player
 from tests.api.serving import a_site, on_valkey, short_settings
-from tests.api.test_routes_submit import job, problem, submit
+from tests.api.test_routes_submit import BODY, job, problem, submit
 from tests.support.waiting import WITHIN, until
 
 pytestmark = on_valkey
@@ -225,8 +226,8 @@ async def test_erase_of_a_running_job_whose_worker_is_dead_does_not_wait_for_eve
 async def test_erase_that_breaks_off_half_way_is_ended_by_its_repeat(
     settings: Settings, log: Log, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """Redis goes away when the log is erased already: the repeat lets the watchers of all processes go, and leaves
-    nothing."""
+    """Redis goes away when the log is erased already, which lets the watchers of all processes go. The repeat leaves
+    nothing, although a worker has put the job into its lists once more just before."""
     part, _, name = step.partition(".")
     async with a_site(settings) as site, a_site(settings) as other:
         job_id = job(await submit(site)).id
@@ -234,11 +235,35 @@ async def test_erase_that_breaks_off_half_way_is_ended_by_its_repeat(
         await Player(log, job_id).claim()
         async with await other.open(f"{path}/events") as stream:
             await stream.some(2)
+            erase = site.services.log.erase
+
+            async def listed_before(*args: str) -> str:
+                await site.services.index.refile(job_id)
+                return await erase(*args)
+
             with monkeypatch.context() as broken:
+                broken.setattr(site.services.log, "erase", listed_before)
                 broken.setattr(getattr(site.services, part), name, AsyncMock(side_effect=StoreUnavailable("away")))
                 problem(await site.http.delete(path), 503, "redis_unavailable")
-            assert (await site.http.delete(path)).status_code == 204
             assert await stream.rest() == []
+        assert (await site.http.delete(path)).status_code == 204
+        assert named(await everything(redis), job_id) == [settings.keys.cancel(job_id)]
+
+
+async def test_a_visit_that_is_renewed_while_its_job_is_erased_is_not_written_down(
+    settings: Settings, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_site(settings) as site:
+        job_id = job(await submit(site, BODY | {"cancel_on_disconnect": True})).id
+        erase = site.services.log.erase
+
+        async def watched_behind(*args: str) -> str:
+            answer = await erase(*args)
+            await Watched(redis, settings).attend([Visit(job_id, "hub:1", None)])
+            return answer
+
+        monkeypatch.setattr(site.services.log, "erase", watched_behind)
+        assert (await site.http.delete(f"/v1/jobs/{job_id}")).status_code == 204
         assert named(await everything(redis), job_id) == [settings.keys.cancel(job_id)]
 
 

@@ -298,6 +298,7 @@ async def test_close_while_redis_is_away_leaves_nothing() -> None:
 
 
 @on_valkey
+@pytest.mark.slow
 async def test_a_redis_that_is_busy_with_a_script_is_asked_again_until_it_subscribes(
     redis_server: RedisServer, resources: AsyncExitStack
 ) -> None:

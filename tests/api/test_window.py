@@ -165,7 +165,13 @@ def test_bytes_shared_at_many_positions_stay_bounded() -> None:
     assert kept < 1 << 20  # 200 writes would be 13 MB
 
 
-@pytest.mark.parametrize("kind", ["words", "tool calls", "log probabilities", "other scripts"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "words",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("tool calls", "log probabilities", "other scripts")),
+    ],
+)
 def test_the_memory_of_a_window_is_what_it_says_and_bounded_however_long_the_stream(kind: str) -> None:
     """Events, not only their data: a token's event costs many times its text."""
 

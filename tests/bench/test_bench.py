@@ -128,7 +128,7 @@ def test_a_measured_process_ends_with_the_one_that_started_it() -> None:
     with subprocess.Popen(words, cwd=Path(__file__).parents[2], stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         process.stdin.close()
-        process.wait(20)
+        process.wait(60)
 
 
 def test_a_halted_process_runs_again_when_the_block_ends() -> None:

@@ -176,7 +176,7 @@ async def test_a_program_that_is_not_there_is_one_line() -> None:
             await household.start(Child("worker", "ghost", ["/no/such/program"], {}))
 
 
-@pytest.mark.parametrize("grace", [0.0, 5.0])
+@pytest.mark.parametrize("grace", [pytest.param(0.0, marks=pytest.mark.slow), 5.0])
 def test_nothing_outlives_a_parent_that_is_killed(tmp_path: Path, grace: float) -> None:
     """SIGKILL of the parent: the guard ends the group, with SIGTERM first where there is a grace."""
     diary = tmp_path / "diary"

@@ -35,7 +35,7 @@ def ended(code: str, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("run", "words"),
     [
-        ("from cli.start import main; main()", ["settings"]),
+        pytest.param("from cli.start import main; main()", ["settings"], marks=pytest.mark.slow),
         ("from cli.start import main; main()", ["model", "--host", "203.0.113.7"]),
         ("from demomodel.__main__ import main; sys.exit(main())", ["--host", "203.0.113.7"]),
     ],

@@ -82,7 +82,7 @@ CALLS: dict[str, tuple[Sequence[str], list[Act]]] = {
     **{f"watch {name}": (["watch", "x"], [stream(*STARTS, end)]) for name, end in ENDS.items()},
 }
 #: Those of `make test`: a process each.
-QUICK = {"jobs", "jobs --json", "jobs refused", "watch failed"}
+QUICK = {"jobs --json", "watch failed"}
 
 
 def shown(command: Sequence[str], **environment: str) -> str:
@@ -167,7 +167,11 @@ def test_no_control_of_a_job_reaches_a_log(form: str) -> None:
 @pytest.mark.parametrize(
     ("words", "acts"),
     [
-        (["jobs"], [answer(200, {"jobs": [{**JOB, "id": f"{n:040}"} for n in range(100)]})] * 20),
+        pytest.param(
+            ["jobs"],
+            [answer(200, {"jobs": [{**JOB, "id": f"{n:040}"} for n in range(100)]})] * 20,
+            marks=pytest.mark.slow,
+        ),
         (["jobs", "--json"], [answer(200, {"jobs": [{**JOB, "id": f"{n:040}"} for n in range(100)]})] * 20),
         pytest.param(["settings"], [], marks=pytest.mark.slow),
         (["watch", "x"], [stream(*[text(seq, "word " * 10_000) for seq in range(1, 30)])]),

@@ -62,6 +62,7 @@ async def test_a_job_that_was_restarted_after_a_loss_is_cancelled(stack: Stack) 
     await job.model_let_go()
 
 
+@pytest.mark.slow
 async def test_a_paused_worker_whose_job_is_cancelled_elsewhere_writes_nothing_and_drops_its_model(
     stack: Stack,
 ) -> None:
@@ -81,6 +82,7 @@ async def test_a_paused_worker_whose_job_is_cancelled_elsewhere_writes_nothing_a
     assert len(stack.generations(job.question)) == 1
 
 
+@pytest.mark.slow
 async def test_a_cancel_whose_reply_is_lost_is_kept(stack: Stack) -> None:
     """Redis has done it, and its line is cut before it can say so: running, silent and queued jobs; and repeating it
     makes no second end."""

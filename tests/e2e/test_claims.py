@@ -18,7 +18,15 @@ def fall_silent(proxy: Proxy) -> None:
     assert proxy.freeze(is_pipe) == 1
 
 
-@pytest.mark.parametrize("how", ["cut", "silent", "Redis killed", "Redis killed for longer than the lease"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "cut",
+        "silent",
+        "Redis killed",
+        pytest.param("Redis killed for longer than the lease", marks=pytest.mark.slow),
+    ],
+)
 async def test_a_claim_whose_reply_is_lost_is_asked_for_again_and_is_no_lost_worker(pair: Stack, how: str) -> None:
     """A job that fails when its worker is lost is done, at its first attempt, after one call to the model."""
     acts: dict[str, Callable[[Proxy], object]] = {"cut": Proxy.cut, "silent": fall_silent}
@@ -45,7 +53,14 @@ async def test_a_claim_whose_reply_is_lost_is_asked_for_again_and_is_no_lost_wor
     assert (len(pair.generations(job.question)), pair.hash_of(job.id)["lost"]) == (1, "0")
 
 
-@pytest.mark.parametrize("claim", ["done, its reply lost", "lost", "late"])
+@pytest.mark.parametrize(
+    "claim",
+    [
+        pytest.param("done, its reply lost", marks=pytest.mark.slow),
+        pytest.param("lost", marks=pytest.mark.slow),
+        "late",
+    ],
+)
 async def test_a_claim_that_comes_after_its_lease_does_not_fence_out_who_runs_the_job(pair: Stack, claim: str) -> None:
     """Its worker's connection falls silent for longer than the lease; meanwhile another one has taken the job."""
     first, heir = pair.workers

@@ -29,7 +29,10 @@ def now_is_its_deadline(job: Job) -> None:
     job.stack.redis.command("HSET", job.stack.keys.job(job.id), "deadline", "1")
 
 
-@pytest.mark.parametrize("how", ["killed", "stopped", "drained"])
+@pytest.mark.parametrize(
+    "how",
+    ["killed", pytest.param("stopped", marks=pytest.mark.slow), pytest.param("drained", marks=pytest.mark.slow)],
+)
 async def test_a_job_without_a_worker_ends_at_its_deadline_though_no_slot_is_free(stack: Stack, how: str) -> None:
     """A stopped worker that wakes up after that writes nothing more, and lets go of the model."""
     first, full = stack.workers

@@ -60,7 +60,7 @@ async def over(job: Job, gone: bool) -> None:
         assert watched.status in (404, 410)
 
 
-@pytest.mark.parametrize("stage", ["queued", "running"])
+@pytest.mark.parametrize("stage", [pytest.param("queued", marks=pytest.mark.slow), "running"])
 async def test_a_job_that_loses_a_key_of_its_own_ends_or_is_gone(stack: Stack, stage: str) -> None:
     """Its log and its record are the job; all else is written again."""
     async with stopped(stack, stage == "queued"):

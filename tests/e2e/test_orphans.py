@@ -103,6 +103,7 @@ async def test_an_orphan_is_cancelled_and_its_model_let_go_whatever_it_does(stac
     assert stack.redis.command("EXISTS", stack.keys.watched) == 0
 
 
+@pytest.mark.slow
 async def test_an_orphan_that_waits_never_begins(stack: Stack) -> None:
     """All slots are taken by jobs that nobody has to watch."""
     for _ in range(2 * SLOTS):
@@ -146,6 +147,7 @@ async def test_at_once_means_at_once_and_only_when_nobody_watches_anywhere(stack
         await assert_cancelled(job, by="disconnect")
 
 
+@pytest.mark.slow
 async def test_who_comes_back_in_time_keeps_the_job_however_often_he_leaves(stack: Stack) -> None:
     """At one replica and the other in turn, for longer than a job may go without a watcher; also with his key."""
     key = f"key of {stack.folder.name}"
@@ -170,6 +172,7 @@ async def test_who_comes_back_in_time_keeps_the_job_however_often_he_leaves(stac
     response.abort()
 
 
+@pytest.mark.slow
 async def test_a_killed_replicas_clients_keep_their_jobs_if_they_come_to_another_in_time(stack: Stack) -> None:
     """The one who does not come ends his job; the replica could not say that he had gone."""
     victim, other = stack.apis
@@ -197,6 +200,7 @@ async def overdue(stack: Stack, job: Job) -> None:
     await until(lambda: not stack.redis.command("ZCOUNT", stack.keys.watched, "-inf", now), "a worker's look")
 
 
+@pytest.mark.slow
 async def test_a_process_that_gets_no_turns_for_longer_than_the_grace_loses_no_job(stack: Stack) -> None:
     """It cannot say that it is there, but its connection does; that of a killed one does not."""
     kept, response = await opened(stack, endless(), stack.apis[0].url)
@@ -243,6 +247,7 @@ async def test_a_redis_that_stands_still_for_longer_than_the_grace_orphans_nobod
     response.abort()
 
 
+@pytest.mark.slow
 async def test_a_redis_that_is_killed_and_comes_back_orphans_nobody() -> None:
     """It keeps what it was told; the API connects again in time to say who watches."""
     with Stack(aof=True, settings={"READALONG_DISCONNECT_GRACE": "2"}) as stack:

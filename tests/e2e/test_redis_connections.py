@@ -73,6 +73,7 @@ async def test_a_nudge_over_a_control_channel_that_was_half_open_is_heard(routed
     await job.model_let_go()
 
 
+@pytest.mark.slow
 async def test_a_slow_redis_slows_a_job_and_harms_nobody(routed: Stack) -> None:
     """Each command takes 200 ms longer; a cancel works as well."""
     for process in (routed.apis[0], routed.workers[0]):

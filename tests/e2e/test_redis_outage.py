@@ -30,10 +30,10 @@ def lose(proxy: Proxy, how: str) -> None:
 @pytest.mark.parametrize(
     ("stage", "how"),
     [
-        ("before the first token", "refused"),
+        pytest.param("before the first token", "refused", marks=pytest.mark.slow),
         ("streaming", "refused"),
-        ("streaming", "silent"),
-        ("finishing", "refused"),
+        pytest.param("streaming", "silent", marks=pytest.mark.slow),
+        pytest.param("finishing", "refused", marks=pytest.mark.slow),
     ],
 )
 async def test_a_job_whose_redis_was_away_beyond_the_limit_has_failed_when_it_is_back(
@@ -62,6 +62,7 @@ async def test_a_job_whose_redis_was_away_beyond_the_limit_has_failed_when_it_is
     assert shown["content"] == text(log)
 
 
+@pytest.mark.slow
 async def test_jobs_that_wait_for_redis_spin_neither_the_worker_nor_the_network(routed: Stack) -> None:
     """Twenty wait at once: they share their tries to connect, and all go on where they were."""
     jobs = [await submit(routed, paced(tokens=40, rate=40)) for _ in range(20)]

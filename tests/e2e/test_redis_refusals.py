@@ -21,7 +21,7 @@ async def holding(stack: Stack) -> None:
     await until(lambda: "holding its events" in stack.workers[0].news, "the worker to wait")
 
 
-@pytest.mark.parametrize("fault", ["full", "replica"])
+@pytest.mark.parametrize("fault", ["full", pytest.param("replica", marks=pytest.mark.slow)])
 async def test_a_redis_that_refuses_writes_is_waited_for_and_read_meanwhile(keeper: Stack, fault: str) -> None:
     """`maxmemory` reached without eviction, or a failover. What would write is told to come back; a job that ended may
     be erased from a full Redis, since that makes room. The worker's blocking wait is broken off, and it lives on."""
@@ -109,6 +109,7 @@ def big(keeper: Stack) -> Iterator[Stack]:
     keeper.redis.command("CONFIG", "SET", "key-load-delay", "0")
 
 
+@pytest.mark.slow
 async def test_a_redis_that_loads_its_file_is_waited_for(big: Stack) -> None:
     """It was killed, takes connections again, and answers LOADING."""
     job, watching = await watched(big)
@@ -125,6 +126,7 @@ async def test_a_redis_that_loads_its_file_is_waited_for(big: Stack) -> None:
     assert (await following.ended())["content"] == following.text
 
 
+@pytest.mark.slow
 async def test_a_replica_that_serves_nothing_without_its_master_is_waited_for(keeper: Stack) -> None:
     """It answers MASTERDOWN to reads too."""
     redis = keeper.redis

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,15 @@ from tests.support.stack import Stack
 from tests.support.waiting import until
 
 STAGES = ["before the first token", "streaming", "finishing"]
+
+
+def _told(losses: list[str], usual: str) -> list[Any]:
+    """Each loss at each stage; of these one, in mid-stream, is left to `make test`."""
+    return [
+        pytest.param(lost, stage, marks=() if (lost, stage) == (usual, "streaming") else pytest.mark.slow)
+        for lost in losses
+        for stage in STAGES
+    ]
 
 
 class Past:
@@ -67,8 +77,7 @@ async def reach(job: Job, stage: str) -> None:
     redis.kill()
 
 
-@pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("lost", ["nothing", "its newest events", "its claim"])
+@pytest.mark.parametrize(("lost", "stage"), _told(["nothing", "its newest events", "its claim"], "its newest events"))
 async def test_what_redis_lost_of_a_running_job_its_worker_restores(keeper: Stack, stage: str, lost: str) -> None:
     """One attempt, one call to the model, and neither the job nor a watcher that stays connected sees a difference."""
     job, past = await asked(keeper, stage)
@@ -88,8 +97,7 @@ async def test_what_redis_lost_of_a_running_job_its_worker_restores(keeper: Stac
     assert len(keeper.generations(job.question)) == 1
 
 
-@pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("lost", ["the job", "all"])
+@pytest.mark.parametrize(("lost", "stage"), _told(["the job", "all"], "all"))
 async def test_a_job_that_redis_lost_altogether_is_let_go_by_model_worker_and_watchers(
     keeper: Stack, stage: str, lost: str
 ) -> None:
@@ -135,6 +143,7 @@ async def test_a_queued_job_is_kept_by_redis_or_unknown(keeper: Stack, lost: str
     assert keeper.generations(job.question) == []
 
 
+@pytest.mark.slow
 async def test_a_job_that_redis_forgot_to_be_done_is_run_again_and_done(keeper: Stack) -> None:
     """Its end was among what Redis lost, and its worker has let go of it: another attempt, and one end in the log."""
     job, _ = await asked(keeper, "streaming")

@@ -48,13 +48,13 @@ FAULTS: dict[str, tuple[Callable[[Stack], object], Callable[[Stack], object] | N
     ("how", "seconds"),
     [
         ("killed", 0),
-        ("killed", 4),  # longer than the lease
-        ("full", 2),
-        ("replica", 2),
-        ("slow", 2),
-        ("silent", 0),
-        ("CLIENT KILL", 0),
-        ("SCRIPT FLUSH", 0),
+        pytest.param("killed", 4, marks=pytest.mark.slow),  # longer than the lease
+        pytest.param("full", 2, marks=pytest.mark.slow),
+        pytest.param("replica", 2, marks=pytest.mark.slow),
+        pytest.param("slow", 2, marks=pytest.mark.slow),
+        pytest.param("silent", 0, marks=pytest.mark.slow),
+        pytest.param("CLIENT KILL", 0, marks=pytest.mark.slow),
+        pytest.param("SCRIPT FLUSH", 0, marks=pytest.mark.slow),
     ],
 )
 async def test_a_redis_that_fails_with_a_job_at_every_stage_costs_none_an_attempt(

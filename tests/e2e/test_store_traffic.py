@@ -28,7 +28,16 @@ def settings(redis_url: str) -> Settings:
     return short_settings(redis_url)
 
 
-@pytest.mark.parametrize("cached", [(), ("submit",), ("enqueue",), ("claim", "enqueue", "take"), ("submit", "take")])
+@pytest.mark.parametrize(
+    "cached",
+    [
+        (),
+        pytest.param(("submit",), marks=pytest.mark.slow),
+        pytest.param(("enqueue",), marks=pytest.mark.slow),
+        ("claim", "enqueue", "take"),
+        pytest.param(("submit", "take"), marks=pytest.mark.slow),
+    ],
+)
 async def test_a_job_runs_whichever_scripts_redis_has_forgotten(
     cached: tuple[str, ...], redis_url: str, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

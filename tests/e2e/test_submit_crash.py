@@ -125,6 +125,7 @@ async def test_a_repeat_completes_the_job_at_once(stack: Stack, step: str) -> No
     await assert_one_generation(dead.job)
 
 
+@pytest.mark.slow
 async def test_sweep_and_repeats_at_the_same_time_make_one_job_of_each(stack: Stack) -> None:
     """Many, in all stages, repeated while the sweeps go on."""
     dead = [Dead(stack, step) for step in STEPS for _ in range(MANY)]

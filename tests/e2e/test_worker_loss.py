@@ -103,6 +103,7 @@ async def test_a_job_that_a_dead_worker_took_and_did_not_claim_is_run_by_another
     await assert_done(job)
 
 
+@pytest.mark.slow
 async def test_a_worker_that_was_paused_longer_than_its_lease_writes_nothing_more(stack: Stack) -> None:
     """The zombie finds itself fenced out, of a stream and of a silence, closes both connections and works on."""
     zombie, heir = await alone(stack)
@@ -157,7 +158,7 @@ async def test_a_stopped_worker_hands_its_jobs_over_at_once_and_no_attempt_is_us
     assert [made["state"] for made in stack.generations(job.question)] == ["gone", "gone", "finished"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 async def test_a_stopped_worker_lets_its_streams_end_within_the_drain_time_and_takes_nothing_new(
     stack: Stack, number: signal.Signals
 ) -> None:
@@ -179,6 +180,7 @@ async def test_a_stopped_worker_lets_its_streams_end_within_the_drain_time_and_t
     await assert_done(later)
 
 
+@pytest.mark.slow
 async def test_a_second_signal_ends_a_draining_worker_at_once(stack: Stack) -> None:
     """It was to drain for half a minute; its job is another's as soon as the lease is over."""
     drained, other = await alone(stack)

@@ -41,6 +41,7 @@ async def test_a_killed_workers_jobs_go_on_elsewhere_from_every_stage(stack: Sta
         await assert_done_elsewhere(one, "worker_lost")
 
 
+@pytest.mark.slow
 async def test_a_killed_workers_jobs_fail_if_they_are_to_unless_they_never_began_or_had_ended(stack: Stack) -> None:
     with staged(stack) as one:
         await one.hold(on_worker_lost="fail")
@@ -58,6 +59,7 @@ async def test_a_killed_workers_jobs_fail_if_they_are_to_unless_they_never_began
             assert asked == (0 if stage == "claimed" else 1), stage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["stopped", "blocked"])
 async def test_a_worker_that_stood_still_for_longer_than_its_lease_writes_nothing_more(stack: Stack, how: str) -> None:
     """At whatever stage: it finds itself fenced out, lets go of the model, and works on."""
@@ -80,6 +82,7 @@ async def test_a_worker_that_stood_still_for_longer_than_its_lease_writes_nothin
         assert one.worker.running
 
 
+@pytest.mark.slow
 async def test_a_worker_that_is_stopped_hands_over_at_every_stage_and_uses_no_attempt_up(stack: Stack) -> None:
     """Its lease is a minute: nobody waits for that. What has all been said, it finishes itself."""
     with staged(stack, READALONG_DRAIN_TIMEOUT="0", READALONG_LEASE="60", READALONG_REDIS_TIMEOUT="8") as one:

@@ -9,7 +9,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from readalong.index import Cursor, Index, Tie, key_digest
-from readalong.keys import Keys
+from readalong.keys import Keys, model_digest
 from readalong.log import Log
 from readalong.queue import Queue
 from readalong.states import ENDED, Status
@@ -85,7 +85,7 @@ def test_a_cursor_is_written_with_its_time_first() -> None:
 
 async def test_a_removed_job_is_in_no_list(index: Index, queue: Queue, redis: ArqRedis, keys: Keys) -> None:
     await fill(queue)
-    await index.remove(_id("a"), _id("c"), model="m")
+    await index.remove(_id("a"), _id("c"), model=model_digest("m"))
     assert [await index.knows(_id(name)) for name in "abc"] == [False, True, False]
     for name in (keys.jobs, keys.open, keys.jobs_in("queued"), keys.jobs_of("m")):
         assert await redis.zrange(name, 0, -1) == [at.job_id.encode() for at in LISTED if at.job_id[-1] not in "ac"]
@@ -106,7 +106,7 @@ async def test_a_job_is_put_where_its_hash_says_whatever_its_worker_thinks(
         assert await index.page(None, 10, state=state) == (at if state == status else [])
     assert await index.page(None, 10) == await index.page(None, 10, model="m") == at
     assert await index.page(None, 10, model="other") == []
-    await log.erase(job_id)
+    await redis.delete(keys.job(job_id))
     await index.refile(job_id)
     assert await index.page(None, 10, state=status) == await index.open_jobs(None, 10) == []
     assert await index.knows(job_id)

@@ -134,9 +134,9 @@ class LogMachine(RuleBasedStateMachine):
     def cancelled_while_queued(self) -> None:
         """The script wrote the end; its times are not for a model to know."""
         self.model.status = Status.CANCELLED
-        self.model.epochs.begin(len(self.model.log) + 1, "0")
         event = self.run(history(self.logs, self.id))[-1]
         assert event.type == "cancelled"
+        self.model.epochs.begin(len(self.model.log) + 1, event.fields()["epoch"])
         assert event.fields()["by"] == (self.model.flag if self.model.flag in ("bob", "") else "ann")
         self.model.log.append((event.type, event.data))
 

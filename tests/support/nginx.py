@@ -66,7 +66,7 @@ def nginx(target: int, prefix: str, version: str) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 def _wait(process: subprocess.Popen[bytes], url: str) -> None:

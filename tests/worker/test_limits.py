@@ -20,7 +20,7 @@ from tests.worker.helpers import House, settings_for, text_of, working
 from tests.worker.odd_answers import HOLD, data, head
 from tests.worker.raw import raw_server, reply
 from tests.worker.test_oddities import serving
-from worker import arguments
+from worker import arguments, limits, values
 from worker.answer import Answer
 from worker.body import events_of, start_of
 from worker.chunks import Chunks
@@ -60,7 +60,7 @@ def read(answer: Answer, pieces: Iterator[bytes], most: int = 64 * MIB) -> tuple
         (b"x" * 1000, MIB),
         (b": it thinks\n\n", 2 * MIB),
         (b"event: " + b"x" * 2000 + b"\n", 2 * MIB),
-        (b"data: {}\n\n", 2 * MIB),
+        pytest.param(b"data: {}\n\n", 2 * MIB, marks=pytest.mark.slow),
     ],
     ids=["data lines", "short lines", "bare lines", "a line", "comments", "names", "empty chunks"],
 )
@@ -135,9 +135,12 @@ def test_as_many_choices_come_as_were_asked_for(asked: int) -> None:
     assert chunks.text() == "0!"
 
 
-def test_a_message_of_more_values_than_fit_a_memory_is_not_read() -> None:
+@pytest.mark.parametrize("most", [50_000, pytest.param(MOST_VALUES, marks=pytest.mark.slow)])
+def test_a_message_of_more_values_than_fit_a_memory_is_not_read(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     """In Python each takes up to a hundred times its bytes in JSON."""
-    many = b"[]," * (MOST_VALUES // 2) + b"[]"
+    for module in (limits, values):
+        monkeypatch.setattr(module, "MOST_VALUES", most)
+    many = b"[]," * (most // 2) + b"[]"
     tracemalloc.start()
     try:
         with pytest.raises(AnswerTooLarge):
@@ -150,7 +153,7 @@ def test_a_message_of_more_values_than_fit_a_memory_is_not_read() -> None:
     finally:
         tracemalloc.stop()
     assert (told.fields["arguments"], "values" in told.fields["arguments_error"]) == (None, True)
-    assert peak < 24 * MIB
+    assert peak < 24 * most
 
 
 @pytest.mark.parametrize(

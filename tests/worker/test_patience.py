@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from readalong.errors import ModelError
+from readalong.log import Claim, Verdict
 from readalong.settings import Settings
 from tests.readalong.helpers import command, types
 from tests.support.servers import free_port
@@ -16,6 +18,7 @@ from tests.worker.doors import back_at, hanging_up
 from tests.worker.helpers import House, settings_for, working
 from tests.worker.raw import DONE, HELLO, SSE, raw_server, reply
 from tests.worker.test_terms import write
+from worker.asking import Access, Asking
 
 AWAY = ["queued", "started", "waiting"]
 
@@ -180,3 +183,24 @@ async def test_what_one_worker_cannot_reach_another_does(
 
 async def _says(house: House, worker: str, code: str) -> bool:
     return f'"refused":"{code}"'.encode() in (await house.redis.get(house.keys.worker(worker)) or b"")
+
+
+async def test_jobs_that_waited_for_long_wait_for_a_try_that_is_under_way(house: House) -> None:
+    """A worker that was paused, or had no Redis, knows nothing new of its model: its first job tries for all."""
+    settings = patient(house, 2)
+    access = Access(settings)
+    access.gates.server.failed(ModelError("model_unreachable", "away", retryable=True, away=True), 0)
+    access.gates.server.since -= 60
+    access.gates.server.due = 0.0
+    assert access.breaker.hopeless
+    claim = Claim(Verdict.RUN, waited=60.0)
+
+    def asking() -> Asking:
+        return Asking(settings, access, "some", claim, tell=lambda _: None, ends=lambda _: float("inf"))
+
+    first = asking()
+    await first.begin()
+    others = [asyncio.create_task(asking().begin()) for _ in range(3)]
+    await until(lambda: access.gates.server.waiting == 3, "them to wait")
+    first.answered()
+    await asyncio.gather(*others)

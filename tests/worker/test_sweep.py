@@ -215,9 +215,23 @@ async def test_the_list_forgets_jobs_past_their_retention(house: House, settings
     age = settings.retention + settings.job_ttl + 60
     old, alive, young = await house.submit(age=age), await house.submit(age=age), await house.submit(age=60)
     for job_id in (old, young):
-        await house.log.erase(job_id)
+        await house.redis.delete(house.keys.job(job_id))
     await turn(house, made(house, settings))
     assert [await house.index.knows(job_id) for job_id in (old, alive, young)] == [False, True, True]
+
+
+async def test_an_erased_job_leaves_all_lists_if_its_erase_broke_off_behind_the_first_step(
+    house: House, sweep: Sweep
+) -> None:
+    """Also that of its model, which only the mark of the erase knows by then; nobody repeats the erase."""
+    job_id, other = await house.submit(age=60), await house.submit(age=60)
+    _, model = await house.log.erasable(job_id)
+    await house.log.erase(job_id, model)
+    await house.redis.zrem(house.keys.open, job_id)
+    await turn(house, sweep)
+    for name in (house.keys.jobs, *house.keys.by_state, house.keys.jobs_of("demo")):
+        assert await house.redis.zscore(name, job_id) is None, name
+    assert await house.redis.zscore(house.keys.jobs_of("demo"), other) is not None
 
 
 async def test_one_sweep_is_enough_for_all_workers(house: House, settings: Settings) -> None:

@@ -122,6 +122,24 @@ async def test_an_erased_job_stops_wherever_it_is(
         assert not await house.redis.exists(*house.keys.of_job(job_id)[:2])
 
 
+async def test_a_copy_of_the_enqueue_that_comes_after_the_erase_leaves_the_job_in_no_list(
+    house: House, shorter: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even in that of all jobs, which goes on naming what has expired, nor in that of its model."""
+    job_id = await house.submit()
+    created_at = (await house.record(job_id)).created_at
+    _, model = await house.log.erasable(job_id)
+    await house.log.erase(job_id, model)
+    await house.queue.withdraw(job_id)
+    await house.index.remove(job_id, model=model)
+    lists = (house.keys.queue, house.keys.jobs, house.keys.open, *house.keys.by_state, house.keys.jobs_of("demo"))
+    assert not await house.redis.exists(*lists)
+    await house.queue.enqueue(job_id, created_at, model="demo")
+    async with demo_at(monkeypatch), working(shorter):
+        await until(lambda: house.is_closed(job_id))
+    assert not await house.redis.exists(*lists, house.keys.arq_job(job_id), house.keys.wake)
+
+
 async def lost_count(house: House, job_id: str) -> bytes | None:
     value: bytes | None = await command(house.redis, "HGET", house.keys.job(job_id), "lost")
     return value
