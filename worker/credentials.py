@@ -30,6 +30,7 @@ _KEYS: Final = (
 _ADDRESSES: Final = ("OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT")
 #: Variables whose values a provider of the user's own may tell.
 _SECRET_NAMES: Final = re.compile(r"(^|_)(KEYS?|TOKENS?|SECRETS?|PASSWORDS?|PASSWD|CREDENTIALS?)$")
+_SHORTEST_SECRET: Final = 8
 #: Seconds that READALONG_CREDENTIALS may take.
 _LONGEST_ASKED: Final = 30.0
 #: Letters from which on a user's name beside a password is a secret too: shorter ones are words.
@@ -111,8 +112,10 @@ async def _call(function: Callable[[], Any]) -> Any:
 
 
 def secrets_of_environment() -> Iterator[str]:
-    """The values of all variables that are named like secrets."""
-    yield from (value for name, value in os.environ.items() if value and _SECRET_NAMES.search(name.upper()))
+    """The values of all variables that are named like secrets. Shorter ones are words, such as `true`."""
+    for name, value in os.environ.items():
+        if len(value) >= _SHORTEST_SECRET and _SECRET_NAMES.search(name.upper()):
+            yield value
 
 
 def secrets(addresses: Iterable[str]) -> Iterator[str]:
