@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from readalong.events import Draft
+from readalong.errors import ModelError
+from readalong.events import TEXT, Draft
 from worker.calls import Call, Calls
 from worker.extras import Extras
 from worker.limits import AnswerTooLarge, Budget, Limits, size_of
@@ -58,6 +59,11 @@ class _Pieces(list[str]):
     def size(self) -> int:
         """Characters, after `begin`."""
         return self._size
+
+    def take_back(self) -> None:
+        """Forgets the newest."""
+        self.pop()
+        self._counted = self._size = 0
 
 
 class _Choice:
@@ -153,10 +159,19 @@ class Chunks:
         if said := self._by_mould(self._mould, data):
             return said
         drafts: list[Draft] = []
-        for chunk in parse(data):
-            drafts += self._add_parsed(chunk)
-            if self._budget.over:
-                raise AnswerTooLarge(self._budget.over, drafts)
+        own: list[Draft] = []
+        try:
+            for chunk in parse(data):
+                own = []
+                self._add_parsed(chunk, own)
+                drafts += own
+                if self._budget.over:
+                    raise AnswerTooLarge(self._budget.over, drafts)
+        except AnswerTooLarge:
+            raise
+        except ModelError:
+            self._take_back([*drafts, *own])
+            raise
         if not self._choices:
             self.odd = data[:_MOST_ODD]
         if self._misses < _MOST_MISSES:
@@ -197,11 +212,18 @@ class Chunks:
         fields: dict[str, Any] = {"content": text, "choice": mould.choice} if mould.choice else {"content": text}
         return [Draft("content", fields)]
 
-    def _add_parsed(self, chunk: dict[str, Any]) -> list[Draft]:
+    def _take_back(self, drafts: list[Draft]) -> None:
+        """Forgets the texts of a message whose events are not told, lest the end say what no event has said."""
+        for kind, fields in reversed(drafts):
+            if kind in TEXT and fields["content"]:
+                choice = self._choices[fields.get("choice", 0)]
+                {"content": choice.text, "reasoning": choice.reasoning, "refusal": choice.refusal}[kind].take_back()
+
+    def _add_parsed(self, chunk: dict[str, Any], drafts: list[Draft]) -> None:
+        """Adds to `drafts`, which is empty."""
         if (error := failure_in(chunk)) is not None:
             raise reported(error)
         self._count(chunk)
-        drafts: list[Draft] = []
         said = False
         choices = as_dicts(chunk.get("choices"), "choices")
         # Some servers number the chunks in place of the choices.
@@ -215,7 +237,6 @@ class Chunks:
         self._extras.join(drafts)
         if said or drafts:
             self.count += 1
-        return drafts
 
     def _count(self, chunk: dict[str, Any]) -> None:
         """Takes the tokens that the server counted; an empty count does not clear them."""
