@@ -225,6 +225,9 @@ def _redirected(error: Redirected) -> ModelError:
 
 def _unreached(error: Exception) -> ModelError:
     """Why no answer began."""
+    if isinstance(error, aiohttp.ClientResponseError) and not isinstance(error, aiohttp.ClientHttpProxyError):
+        # It is there, and answers this call so: to take it for away would keep the jobs of its other models.
+        return ModelError("model_malformed", "The model's answer is no HTTP.", retryable=True)
     # The SDK's transport calls every broken connection a time-out; what aiohttp met is at the root.
     causes = _causes(error)
     away = isinstance(error, httpx2.HTTPError | aiohttp.ClientError)
