@@ -15,7 +15,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-all chaos check format bench lock clean
+.PHONY: help demo test test-all fuzz chaos check format bench lock clean
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,10 @@ test: .venv/project ## Run the tests, three minutes; ARGS="-k cancel -x"
 
 test-all: .venv/project ## Run these, then the slow ones: twelve minutes
 	@fast=0; $(TESTS) -m "not slow" $(ARGS) $(MAY_BE_NONE) || fast=$$?; $(TESTS) -m slow $(ARGS) $(MAY_BE_NONE) && exit $$fast
+
+# More examples take longer than any test may.
+fuzz: .venv/project ## Run the fuzzers alone; SEED=7 TIMES=20: other examples, and more of them
+	@$(TESTS) tests/fuzz --timeout 0 $(ARGS)
 
 chaos: .venv/project ## Break everything at random, ten minutes; MINUTES=1 SEED=7
 	@$(BIN)/python -m tests.chaos

@@ -3,7 +3,10 @@
 # Layout
 
     app         create_app: routes, errors, lifespan
-    server      uvicorn around it: processes, signals, the end of open streams
+    policy      who may do what: every request asks it
+    server      uvicorn around it: processes, signals
+    uvicorn_inside  our own connection and server: what uvicorn does not document
+    ending      the end of open streams on a server that is not ours
     services    what the routes share: log, queue, index, hub
     routes/     jobs, chat, health, and how a request reaches its function
     submit      from a valid body to a queued job, once
@@ -20,7 +23,7 @@
     window      the events that a feed keeps
     runs        older ones, merged, and the bytes that watchers share
     watcher     one client's stream: a position
-    line        its connection, taken over from the server
+    line        its connection, taken over from the server: what a watcher needs of it
     attendance  tells Redis who is watched here
     formats/    events to bytes, one wire format a file (pure)
     page/       the page at /

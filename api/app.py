@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypedDict
@@ -13,10 +13,13 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from api import problems
+from api.ending import EndAtSignal
 from api.hosts import AllowedHosts
+from api.policy import Everybody, Policy
 from api.prefix import Prefix
 from api.problems import Problem
 from api.routes import chat, health, jobs
+from api.routes.route import serve_directly
 from api.services import Services
 from readalong import __version__
 from readalong.settings import Settings
@@ -35,6 +38,9 @@ _PAGE_HEADERS: Final = {
     "referrer-policy": "no-referrer",
 }
 
+#: FastAPI's own error, and a part of it.
+_NEVER_SENT: Final = ("HTTPValidationError", "ValidationError")
+
 
 class _PageFiles(StaticFiles):
     """Files with the headers of pages."""
@@ -49,29 +55,46 @@ class State(TypedDict):
     """What the server sees of the application while it runs."""
 
     services: Services
+    ending: EndAtSignal
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The application; Redis may be away when it starts."""
+@asynccontextmanager
+async def running(app: FastAPI) -> AsyncIterator[State]:
+    """Runs the services of an application that `create_app` made: its lifespan, and part of that of an application in
+    which it is mounted, since a mounted one's is not run."""
+    services = app.state.services = Services.build(app.state.settings, app.state.policy, app.state.on_death)
+    services.start()
+    ending = EndAtSignal(services.hub)
+    ending.arm()
+    try:
+        yield {"services": services, "ending": ending}
+    finally:
+        ending.disarm()
+        await services.close()
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
-        services = app.state.services = Services.build(settings)
-        services.start()
-        try:
-            yield {"services": services}
-        finally:
-            await services.close()
 
+def create_app(
+    settings: Settings, *, policy: Policy | None = None, on_death: Callable[[], None] = lambda: None
+) -> FastAPI:
+    """The application; Redis may be away when it starts.
+
+    `policy`: who may do what; None: every request may do everything. `on_death()` is called when a background task has
+    ended, without which this process hears nothing: it should end. The log and /readyz tell it in any case.
+    """
     app = FastAPI(
         title="readalong",
         version=__version__,
         summary="One generation, many readers.",
-        lifespan=lifespan,
+        lifespan=running,
         docs_url=None,  # FastAPI's own runs a script of another site
         redoc_url=None,
+        # To ask whether there is any costs a tenth of a request. An application around this one has its own.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         redirect_slashes=False,  # to an address that the Host names, which the client chooses
     )
+    app.state.settings = settings
+    app.state.policy = policy or Everybody()
+    app.state.on_death = on_death
     if settings.root_path:
         app.root_path = settings.root_path
         app.add_middleware(Prefix, root_path=settings.root_path)
@@ -81,12 +104,13 @@ def create_app(settings: Settings) -> FastAPI:
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
             allow_methods=("GET", "HEAD", "POST", "DELETE"),
-            allow_headers=("Content-Encoding", "Idempotency-Key", "Last-Event-ID"),
+            allow_headers=("Authorization", "Content-Encoding", "Idempotency-Key", "Last-Event-ID"),
             expose_headers=("Location", "Retry-After", "X-Job-Id"),
         )
-    app.include_router(jobs.router)
-    app.include_router(chat.router)
-    app.include_router(health.router)
+    serve_directly(app, *jobs.HOT, *chat.HOT)
+    for router in (jobs.router, chat.router):
+        app.include_router(router, responses=problems.anywhere(421))
+    app.include_router(health.router, responses=problems.anywhere())
     app.mount("/page", _PageFiles(directory=_PAGE), name="page")
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
@@ -100,13 +124,14 @@ def create_app(settings: Settings) -> FastAPI:
         return FileResponse(_PAGE / "docs.html", headers=_PAGE_HEADERS)
 
     # The last one is the first to see a request.
-    app.add_middleware(AllowedHosts, names=settings.allowed_hosts, root_path=settings.root_path)
+    app.add_middleware(AllowedHosts, names=settings.allowed_hosts)
     _describe(app)
     return app
 
 
 def _describe(app: FastAPI) -> None:
-    """Adds the schemas that routes name but FastAPI does not see, since they read their bodies themselves."""
+    """Adds the schemas that routes name but FastAPI does not see, since they read their bodies themselves, and takes
+    out the error in a form of its own that it describes with every parameter: ours are problems."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -114,6 +139,14 @@ def _describe(app: FastAPI) -> None:
             schema = generate()
             schemas = schema["components"]["schemas"]
             schemas[Problem.__name__] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            for name in _NEVER_SENT:
+                schemas.pop(name, None)
+            for operation in (each for path in schema["paths"].values() for each in path.values()):
+                operation["responses"] = {
+                    status: answer
+                    for status, answer in sorted(operation["responses"].items())
+                    if status != "422" or problems.MEDIA_TYPE in answer["content"]
+                }
         return app.openapi_schema or generate()
 
     app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI documents

@@ -52,7 +52,7 @@ async def read_json(request: Request, max_bytes: int) -> tuple[bytes, dict[str, 
     raw = bytes(body)
     value = await off_loop(len(raw), _parse, raw)
     if not isinstance(value, dict):
-        raise InvalidRequest("The body must be a JSON object.")
+        raise InvalidRequest("The body must be a JSON object.", field="body")
     return raw, value
 
 

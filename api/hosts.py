@@ -26,20 +26,19 @@ class AllowedHosts:
     not resolved, and names below `localhost` never leave the machine: these are always allowed.
     """
 
-    def __init__(self, app: ASGIApp, names: frozenset[str], root_path: str = "") -> None:
+    def __init__(self, app: ASGIApp, names: frozenset[str]) -> None:
         """`names`: as `Settings.allowed_hosts`."""
         self._app = app
         self._any = "*" in names
         self._exact = frozenset(name.lower() for name in names if not name.startswith("*"))
         self._below = (".localhost", *(name[1:].lower() for name in names if name.startswith("*.")))
-        self._probes = frozenset((*_PROBES, *(root_path + path for path in _PROBES)))
         #: What was decided, by the header's bytes: a lookup on the way to each first token.
         self._known = lru_cache(256)(self._allows)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not self._any and scope["path"] not in self._probes:
+        if scope["type"] == "http" and not self._any:
             for name, value in scope["headers"]:
-                if name == b"host" and (len(value) > _LONGEST or not self._known(value)):
+                if name == b"host" and (len(value) > _LONGEST or not self._known(value)) and not _is_probe(scope):
                     await _refusal(value)(scope, receive, send)
                     return
         await self._app(scope, receive, send)
@@ -52,6 +51,11 @@ class AllowedHosts:
             return _is_address(host[1:-1])
         host = host.removesuffix(".")
         return host == "localhost" or host in self._exact or host.endswith(self._below) or _is_address(host)
+
+
+def _is_probe(scope: Scope) -> bool:
+    """A proxy may leave its prefix at the path or take it off; a mount leaves it."""
+    return scope["path"] in _PROBES or scope["path"].removeprefix(scope.get("root_path", "")) in _PROBES
 
 
 def _is_address(text: str) -> bool:

@@ -57,7 +57,7 @@ class JobList(BaseModel):
 
 
 def path_of(job_id: str, root_path: str) -> str:
-    """The address of a job, under the path that a proxy shows us at."""
+    """The address of a job, under the path that a proxy or a mount shows us at."""
     return f"{root_path}/v1/jobs/{job_id}"
 
 

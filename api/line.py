@@ -3,292 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable
-from http import HTTPStatus
-from typing import Any, Final, NoReturn
-
-from httptools import HttpParserUpgrade
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-
-from api.head import Fault, fault_of
-from api.problems import respond
-
-#: Looks at a client in each send time-out.
-_LOOKS: Final = 3
-#: Bytes of a request's head, as names and values.
-_LONGEST_HEAD: Final = 65_536
-#: Bytes of a request, besides its body, that may come before the next of its parts is whole: its head, blanks included,
-#: or what frames its chunks.
-_LONGEST_PART: Final = 73_728
-#: Requests that wait for the answer to the one before them. While so many do, the connection is not read.
-_WAITING: Final = 8
-#: Bytes that are parsed at once, of heads and of bodies: all requests in them are kept, each with a kilobyte or two.
-_PIECE: Final = 256
-_PIECE_OF_BODY: Final = 4096
-#: Connections beyond the limit that are told so; those beyond these are closed at once.
-_TOLD: Final = 100
-_TOO_LONG: Final = Fault(HTTPStatus.BAD_REQUEST, "The head of the request is too long.")
-#: Headers that say where a body ends.
-_FRAMING: Final = (b"content-length", b"transfer-encoding")
+from typing import Protocol
 
 
-class _Flow(FlowControl):
-    """Does not read on while the line has more than it may parse, whatever a request that waits for a body wishes."""
+class Flow(Protocol):
+    """Whether the client takes what is written to it."""
 
-    held = False
+    @property
+    def write_paused(self) -> bool: ...
 
-    def resume_reading(self) -> None:
-        if not self.held:
-            super().resume_reading()
+    async def drain(self) -> None:
+        """Returns when there is room."""
+        ...
 
 
-class Line(HttpToolsProtocol):
-    """uvicorn's connection; it hands itself to the application, in the scope's extensions.
+class Line(Protocol):
+    """A connection that hands itself to the application, in the scope's extensions. Our own server has it
+    (api.uvicorn_inside); on another one, where there is none, a watcher sends through ASGI.
 
     Whoever takes it writes chunks of the body (RFC 9112, section 7.1) to its transport, and waits with `flow.drain`
     while `flow.write_paused`. The application returns, so that a stream costs no task and no stack of coroutines.
     """
 
+    transport: asyncio.Transport
     #: Bytes that whoever took it has written.
-    written = 0
+    written: int
     #: Whether a body without a length is sent in chunks. A client of HTTP/1.0 does not know them: its body ends with
     #: the connection.
-    chunked = True
+    chunked: bool
 
-    _taken: Callable[[], None] | None = None
-    _lost = False
-    #: The request that is being answered; uvicorn's `cycle` may be one that came behind it.
-    _answering: RequestResponseCycle | None = None
-    _watch: asyncio.TimerHandle | None = None
-    #: Looks, one after the other, since which the client has done nothing of what it is waited for.
-    _idle = 0
-    #: What the last look saw: bytes that had left for the client; and whether it has sent something since.
-    _left = 0
-    _heard = False
-    #: Bytes that have come since the parser last had something whole. It would keep a head that never ends, and copy it
-    #: for each piece.
-    _unparsed = 0
-    #: What is being parsed; and what is to be parsed behind it, the rest of a request whose head is parsed already.
-    _data = _rest = b""
-    _goes_on = False
-    #: What has come and is not parsed, from this place on.
-    _came = b""
-    _at = 0
-    #: Bytes of names and values in the head so far; what is wrong with it; when the request began that is not whole.
-    _head = 0
-    _fault: Fault | None = None
-    _begun: float | None = None
-    #: Bytes of a body that came after its answer.
-    _unwanted = 0
-    #: There are more connections than there may be.
-    _surplus = False
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
-        super().connection_made(transport)
-        self.flow = self._flow = _Flow(transport)
-        settings = self.app_state["services"].settings
-        self._within, self._most_unwanted = settings.request_timeout, settings.max_body_bytes
-        most = settings.max_connections
-        self._surplus = bool(most) and len(self.connections) > most
-        if self._surplus and len(self.connections) > most + _TOLD:
-            transport.abort()
-        self._every = settings.send_timeout / _LOOKS
-        self._watch = self.loop.call_later(self._every, self._look)
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._head = 0
-        if not self._goes_on:
-            self._begun = self.loop.time()
-        extensions: dict[str, Any] = {"readalong.line": self}
-        self.scope["extensions"] = extensions
-
-    def on_url(self, url: bytes) -> None:
-        self._measure(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._measure(len(name) + len(value) + 4)
-        super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        self._unparsed = 0
-        if self._goes_on:
-            self._goes_on = False
-        elif (fault := fault_of(self.url, self.headers, self.parser.get_http_version())) is not None:
-            self._refuse(fault)
-        else:
-            super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        self._unparsed = 0
-        if self.cycle.response_complete:
-            # Who sends all before it reads must hear the answer; but not send for ever.
-            self._unwanted += len(body)
-            if self._unwanted > self._most_unwanted:
-                self.transport.abort()
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        self._unparsed = 0
-        if not self.parser.should_upgrade():  # its body is still to come
-            self._begun = None
-            self._unwanted = 0
-            super().on_message_complete()
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self._flow.held and self._taken is None:
-            self._parse()
-            self._flow.resume_reading()
+    @property
+    def flow(self) -> Flow: ...
 
     def begin(self) -> None:
         """The head of a response without a length follows."""
-        if self._answering is not None and not self.chunked:
-            self._answering.chunked_encoding = False  # uvicorn would chunk it, whatever the client speaks
 
     def take(self, on_lost: Callable[[], None]) -> None:
         """Takes the connection over, after a head that says `connection: close`. `on_lost()` is called at its end."""
-        if self._lost:
-            on_lost()
-            return
-        self._taken = on_lost
-        # For uvicorn the response is complete; what it needs for another request is not needed any more.
-        if self._answering is not None:
-            self._answering.response_complete = True
-        self.pipeline.clear()
-        self._came, self._flow.held = b"", False
-        self.cycle = self.scope = self.headers = self.parser = None  # type: ignore[assignment]  # as it does itself
-        self._answering = None  # it refers to us: only the garbage collector would find the two
-        # It stops reading when much comes behind a request; then we would never hear that the client has gone.
-        self.flow.resume_reading()
 
     def say(self, data: bytes) -> None:
         """Writes a piece of the body."""
-        chunk = b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data
-        self.transport.write(chunk)
-        self.written += len(chunk)
 
     def finish(self) -> None:
         """Ends the body and closes the connection when the client has got all of it."""
-        if self.chunked:
-            self.transport.write(b"0\r\n\r\n")
-        self.transport.close()
-
-    def data_received(self, data: bytes) -> None:
-        if self._taken is None:  # who was told that the connection closes gets no other answer on it
-            self._heard = True
-            self._came = self._came[self._at :] + data if self._at < len(self._came) else data
-            self._at = 0
-            self._parse()
-
-    def send_400_response(self, msg: str) -> None:
-        status, why = self._fault or Fault(HTTPStatus.BAD_REQUEST, msg)
-        if not self.transport.is_closing():
-            head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: text/plain; charset=utf-8\r\n"
-            self.transport.write(f"{head}content-length: {len(why)}\r\nconnection: close\r\n\r\n{why}".encode())
-            self.transport.close()
-
-    def _parse(self) -> None:
-        """Parses what has come, a piece after the other, until enough requests wait for an answer."""
-        while self._at < len(self._came) and len(self.pipeline) < _WAITING and not self.transport.is_closing():
-            in_body = self._in_body()
-            end = self._at + (_PIECE_OF_BODY if in_body else _PIECE)
-            data = self._came[self._at : end]
-            self._at = end
-            self._unparsed += len(data)
-            while data:
-                self._data, self._rest = data, b""
-                super().data_received(data)
-                data = self._rest
-            self._data = b""
-            if self._unparsed > _LONGEST_PART:
-                self.send_400_response(_TOO_LONG.why)
-        self._flow.held = self._at < len(self._came) and not self.transport.is_closing()
-        if self._flow.held:
-            self._flow.pause_reading()
-        else:
-            self._came, self._at = b"", 0
-
-    def _in_body(self) -> bool:
-        cycle: RequestResponseCycle | None = self.cycle
-        return cycle is not None and cycle.more_body
-
-    def _measure(self, size: int) -> None:
-        self._head += size
-        if self._head > _LONGEST_HEAD:
-            self._refuse(_TOO_LONG)
-
-    def _refuse(self, fault: Fault) -> NoReturn:
-        """Ends the parsing: uvicorn sends what `send_400_response` makes of it."""
-        self._fault = fault
-        raise ValueError(fault.why)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._lost = True
-        if self._watch is not None:
-            self._watch.cancel()
-        # uvicorn tells the last request alone: one before it would be answered on a connection that is closed.
-        if self._answering is not None and not self._answering.response_complete:
-            self._answering.disconnected = True
-            self._answering.message_event.set()
-        self._watch = self._answering = None
-        super().connection_lost(exc)
-        taken, self._taken = self._taken, None
-        if taken is not None:
-            taken()
-
-    def shutdown(self) -> None:
-        """The server stops. The hub ends the streams."""
-        if self._taken is None:
-            super().shutdown()
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """The client would rather speak another protocol, as Java's and curl's do for HTTP/2. It is answered in ours
-        (RFC 9110, section 7.8). The parser takes the body for that protocol: it gets it behind a plain head."""
-        error = sys.exception()
-        assert isinstance(error, HttpParserUpgrade)
-        framing = (b"%b: %b\r\n" % header for header in self.headers if header[0] in _FRAMING)
-        self._rest = b"POST / HTTP/1.1\r\n%b\r\n%b" % (b"".join(framing), self._data[error.args[0] :])
-        self._goes_on = True
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._answering = cycle
-        self.chunked = cycle.scope["http_version"] != "1.0"
-        super()._start_asgi_task(cycle, _crowded if self._surplus else app)
-
-    def _look(self) -> None:
-        """Drops a client that for the send time-out has taken nothing of what it was sent, or has sent nothing of a
-        request that is not whole. A phone that has vanished, or a proxy that has fallen silent, closes nothing."""
-        unsent = self.transport.get_write_buffer_size()
-        left = self.written - unsent
-        # What counts is that it takes something: a slow client may take hours for all.
-        idle = left <= self._left if unsent else self._waits_for_request() and not self._heard
-        self._idle = self._idle + 1 if idle else 0
-        self._left, self._heard = left, False
-        if self._idle >= _LOOKS or self._dribbles():
-            self.transport.abort()
-        else:
-            self._watch = self.loop.call_later(self._every, self._look)
-
-    def _waits_for_request(self) -> bool:
-        if self._taken is not None or self.timeout_keep_alive_task is not None:  # the latter is uvicorn's to end
-            return False
-        cycle = self._answering
-        return cycle is None or cycle.response_complete or cycle.more_body
-
-    def _dribbles(self) -> bool:
-        """Whether a request has begun to come too long ago. One that is not read is not late."""
-        if self._taken is not None or self._begun is None or not self._within or self.pipeline:
-            return False
-        late: bool = self.loop.time() - self._begun > self._within
-        return late
-
-
-async def _crowded(scope: Any, receive: Any, send: Any) -> None:
-    """Answers for the application: this process has all the connections that it may have."""
-    headers = {"Retry-After": "5", "Connection": "close"}
-    detail = "This process has as many connections as it may."
-    await respond(503, "too_many_connections", detail, retryable=True, headers=headers)(scope, receive, send)

@@ -59,7 +59,7 @@ class Pages:
     def clear(self) -> None:
         """Forgets all pages, also those that are being read."""
         self._clears += 1
-        self._shared.clear()
+        self._shared = Shared(_SHARED)  # without what is large too: it is of another log by now
         for page in self._pages.values():
             page.cancel()
         self._pages.clear()

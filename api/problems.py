@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match, Mount
 
+from api.policy import Forbidden, Unauthorized
 from readalong.errors import (
     BrokenJob,
     IdempotencyConflict,
@@ -34,6 +35,8 @@ MEDIA_TYPE: Final = "application/problem+json"
 
 _STATUS: Final[dict[type[ReadalongError], int]] = {
     InvalidRequest: 422,
+    Unauthorized: 401,
+    Forbidden: 403,
     JobExpired: 410,
     JobNotFound: 404,
     IdempotencyConflict: 409,
@@ -60,6 +63,17 @@ _UNROUTED: Final = {
     404: "There is nothing at {0.url.path}; /docs describes what there is.",
     405: "{0.url.path} takes no {0.method}; /docs describes what it takes.",
 }
+#: What the connection answers by itself, to a head that is wrong.
+_PLAIN: Final = {"text/plain": {"schema": {"type": "string"}}}
+_RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+#: Headers that an error of this status may have.
+_HEADERS: Final[dict[int, dict[str, Any]]] = {
+    415: {"Accept-Encoding": {"description": "The codings that a body may have.", "schema": {"type": "string"}}},
+    429: _RETRY_AFTER,
+    503: _RETRY_AFTER,
+}
+#: Letters of a detail and of a field: the name of a field or a path may be as long as a request.
+_LONGEST: Final = 500
 
 
 class Problem(BaseModel):
@@ -88,12 +102,18 @@ def respond(
         "title": HTTPStatus(status).phrase,
         "status": status,
         "code": code,
-        "detail": detail,
+        "detail": _shortened(detail),
         "retryable": retryable,
     }
     if field is not None:
-        body["field"] = field
+        body["field"] = _shortened(field)
     return Response(orjson.dumps(body), status, headers, media_type=MEDIA_TYPE)
+
+
+def _shortened(text: str) -> str:
+    """It without its middle, if it is long."""
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]} … {text[-half:]}"
 
 
 def install(app: FastAPI) -> None:
@@ -107,11 +127,23 @@ def install(app: FastAPI) -> None:
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """These error statuses, for OpenAPI."""
-    schema = {"$ref": "#/components/schemas/Problem"}
-    return {
-        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
-        for status in statuses
-    }
+    return {status: _described(status) for status in statuses}
+
+
+def anywhere(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What every call may be answered, and these statuses besides, for OpenAPI."""
+    answers = responses(500, 503, *statuses)
+    for status in (400, 501):
+        answers[status] = {"description": HTTPStatus(status).phrase, "content": _PLAIN}
+    return answers
+
+
+def _described(status: int) -> dict[str, Any]:
+    content: dict[str, Any] = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
+    if status == HTTPStatus.BAD_REQUEST:
+        content |= _PLAIN
+    described = {"description": HTTPStatus(status).phrase, "content": content}
+    return {**described, "headers": _HEADERS[status]} if status in _HEADERS else described
 
 
 async def _ours(request: Request, error: Exception) -> Response:
@@ -127,6 +159,8 @@ async def _ours(request: Request, error: Exception) -> Response:
         headers["Retry-After"] = str(max(1, round(error.retry_after or 1)))
     if error.code == "unsupported_encoding":
         headers["Accept-Encoding"] = "gzip"
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = error.challenge
     field = error.field if isinstance(error, InvalidRequest) else None
     return respond(status, error.code, error.message, retryable=error.retryable, field=field, headers=headers)
 
@@ -160,8 +194,8 @@ async def _of_parameters(_: Request, error: Exception) -> Response:
 
 
 async def _gone(_: Request, error: Exception) -> Response:
-    """Nobody reads it; without it a client that leaves in its body would be an error in our log."""
-    return respond(400, "client_gone", "The client left before its body had come.")
+    """No client reads it; without it one that leaves early would be an error in our log."""
+    return respond(400, "client_gone", "The client left before it had its answer.")
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import re
@@ -13,13 +12,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Thread
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from api.access import AccessLog
 from api.app import create_app
-from api.line import Line
 from readalong import __version__
 from readalong.connection import connect
 from readalong.errors import BadSettings
@@ -32,45 +31,6 @@ logger = logging.getLogger(__name__)
 _SEND_BUFFER: Final = 131_072
 #: A name, or an address of IPv4, to listen on.
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
-
-
-class Server(uvicorn.Server):
-    """Ends open streams first: uvicorn would wait for them before it tells the application to stop."""
-
-    #: A background task has ended: the process stops as if it were told to, but has failed.
-    broken = False
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        loop = asyncio.get_running_loop()
-        # Not the loop's own handler: when the loop is closed, that leaves the signal as one that kills.
-        signal.signal(REPORT, lambda *_: loop.call_soon_threadsafe(self._report))
-        supervisor = self.lifespan.state["services"].supervisor
-        supervisor.on_death = self._break
-        if supervisor.dead:  # before anything could hear of it
-            self._break()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for server in self.servers:
-            # Not one more connection, or clients whose streams end would come back to this very process.
-            server.close()
-        for connection in list(self.server_state.connections):
-            # Closed when its stream ends. On a connection that lives on, a client would come back to this very
-            # process too, and hear an error that makes a browser give up.
-            connection.shutdown()
-        services = self.lifespan.state.get("services")
-        if services is not None:
-            await services.hub.close()
-        await super().shutdown(sockets)
-        ignore_reports()
-
-    def _break(self) -> None:
-        self.broken = self.should_exit = True
-
-    def _report(self) -> None:
-        services = self.lifespan.state.get("services")
-        if services is not None:
-            logger.info("process %d: %d connections, %r", os.getpid(), len(self.server_state.connections), services.hub)
 
 
 def run(settings: Settings, *, host: str, port: int, processes: int = 1) -> int:
@@ -119,27 +79,44 @@ def listen(host: str, port: int, send_timeout: float) -> socket.socket:
     return listener
 
 
-def _serve(settings: Settings, listener: socket.socket) -> int:
-    app = create_app(settings)
-    server = Server(
-        uvicorn.Config(
-            AccessLog(app) if settings.access_log else app,
-            http=Line,
-            loop="uvloop",
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            backlog=4096,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=2,
-            server_header=False,
-        )
-    )
+def server_of(app: ASGIApp, settings: Settings, **options: Any) -> uvicorn.Server:
+    """A server for an application of ours; `options` are uvicorn's. Our own, unless uvicorn's inside has changed: then
+    uvicorn's, whose watchers take more memory and whose clients have fewer limits."""
+    shared: dict[str, Any] = {
+        "ws": "none",
+        "lifespan": "on",
+        "log_config": None,
+        "access_log": False,
+        # They change the client's address, which only the access log shows.
+        "proxy_headers": settings.access_log,
+        "timeout_keep_alive": 30,
+        "timeout_graceful_shutdown": 2,
+        "server_header": False,
+        **options,
+    }
+    try:
+        from api.uvicorn_inside import Server, UvicornLine, missing  # noqa: PLC0415  (a name that it needs may be gone)
 
-    def stop(_number: int, _frame: object) -> None:
+        gone = [*missing()]
+    except ImportError as error:
+        gone = [str(error)]
+    if not gone:
+        return Server(uvicorn.Config(app, http=UvicornLine, **shared))
+    logger.warning(
+        "uvicorn %s is not the one that this version knows (%s): a watcher takes more memory, requests have fewer "
+        "limits, and SIGUSR1 logs nothing",
+        uvicorn.__version__,
+        ", ".join(gone),
+    )
+    return uvicorn.Server(uvicorn.Config(app, limit_concurrency=settings.max_connections or None, **shared))
+
+
+def _serve(settings: Settings, listener: socket.socket) -> int:
+    def stop(*_: object) -> None:
         server.should_exit = True
 
+    app = create_app(settings, on_death=stop)
+    server = server_of(AccessLog(app) if settings.access_log else app, settings, loop="uvloop", backlog=4096)
     # Before uvicorn sets its own handlers a signal must not be lost; it raises it once more when it has ended.
     for number in ending_signals():
         signal.signal(number, stop)
@@ -153,7 +130,8 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
         settings.safe_redis_url,
     )
     server.run(sockets=[listener])
-    return 0 if server.started and not server.broken else 1
+    # A background task that has ended: the process stopped as if it were told to, but has failed.
+    return 0 if server.started and not app.state.services.supervisor.dead else 1
 
 
 def _supervise(processes: int, serve: Callable[[], int]) -> int:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from arq.connections import ArqRedis
+from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from api.attendance import Attendance
 from api.audit import Audit
 from api.hub import Hub
+from api.policy import Forbidden, Job, Policy, no_job
 from api.redis_watch import RedisWatch
 from api.room import Room
 from api.supervisor import Supervisor
@@ -31,6 +34,7 @@ from readalong.watched import Watched
 @dataclass(frozen=True, slots=True)
 class Services:
     settings: Settings
+    policy: Policy
     redis: ArqRedis
     pipe: Pipe
     log: Log
@@ -49,7 +53,7 @@ class Services:
     supervisor: Supervisor
 
     @classmethod
-    def build(cls, settings: Settings) -> Services:
+    def build(cls, settings: Settings, policy: Policy, on_death: Callable[[], None]) -> Services:
         redis = connect(settings)
         pipe = pipe_with_scripts(redis, settings)
         log = Log(redis, settings, pipe)
@@ -60,6 +64,7 @@ class Services:
         probe, eviction, outage = Probe(pipe, settings), Eviction(redis, settings), Outage()
         return cls(
             settings,
+            policy,
             redis,
             pipe,
             log,
@@ -75,13 +80,29 @@ class Services:
             eviction,
             outage,
             RedisWatch(probe, eviction, outage),
-            Supervisor(),
+            Supervisor(on_death),
         )
 
     def start(self) -> None:
         """Begins to hear what Redis publishes; Redis may be away."""
         tasks = (self.attendance.start(), self.audit.start(), self.watch.start(), self.waits.start())
         self.supervisor.watch(*self.hub.start(), *tasks)
+
+    async def may_watch(self, request: Request, job_id: str) -> None:
+        """Raises Unauthorized, Forbidden, JobNotFound for a job that the policy hides, StoreUnavailable."""
+        await self._ask(self.policy.watch, request, job_id)
+
+    async def may_change(self, request: Request, job_id: str) -> None:
+        """Raises as `may_watch` does."""
+        await self._ask(self.policy.change, request, job_id)
+
+    async def _ask(self, ask: Callable[[Headers, Job], Awaitable[None]], request: Request, job_id: str) -> None:
+        try:
+            await ask(request.headers, Job(job_id, self.log))
+        except Forbidden as error:
+            if error.hidden:
+                raise no_job(job_id) from None
+            raise
 
     async def close(self) -> None:
         await self.watch.close()
@@ -93,10 +114,15 @@ class Services:
         await self.redis.aclose()
 
 
+def services_of(request: Request) -> Services:
+    """The services of the app that serves this request."""
+    found: Services = request.app.state.services
+    return found
+
+
 async def services(request: Request) -> Services:
-    """The services of the app that serves this request; a dependency of every route.
+    """The same, as a dependency of a route.
 
     Async, though it awaits nothing: FastAPI runs what is not in a thread, which costs more than the route.
     """
-    found: Services = request.app.state.services
-    return found
+    return services_of(request)

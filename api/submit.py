@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any, Final
 
@@ -26,12 +26,15 @@ _LONGEST_KEY: Final = 255
 _BLANKS: Final = " \t"
 
 
-async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str | None, *, chat: bool) -> Record:
+async def submit(
+    services: Services, raw: bytes, body: dict[str, Any], key: str | None, pairs: Mapping[str, str], *, chat: bool
+) -> Record:
     """Checks the body, writes the job and queues it. The same key and body answer the same job.
 
-    `chat`: it came by /chat/stream. First the job's own keys are written, then the queue's side lists and enqueues it,
-    each in one script, and the second is sent when the first has answered. A crash between them leaves a job that the
-    sweep finds, or that a repeat completes.
+    `pairs`: the policy's, for the job's metadata. `chat`: it came by /chat/stream.
+    First the job's own keys are written, then the queue's side lists and enqueues it, each in one script, and the
+    second is sent when the first has answered. A crash between them leaves a job that the sweep finds, or that a repeat
+    completes.
     Raises InvalidRequest, IdempotencyConflict, JobExpired, QueueFull, StoreUnavailable.
     """
     key = key if key is None else key.strip(_BLANKS)
@@ -42,6 +45,8 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
         await services.room.check(len(stored))
     else:
         # Asked side by side; what the key stands for is answered even if there is no room for another job.
+        _check_key(key)
+        key = _own(key, pairs)
         known, full = await asyncio.gather(_known(services, key, job_id, digest), _full(services.room, len(stored)))
         job_id, record = known
         if record is not None:
@@ -54,7 +59,7 @@ async def submit(services: Services, raw: bytes, body: dict[str, Any], key: str 
         job_id=job_id,
         model=request.model or services.settings.model,
         request=stored,
-        metadata=orjson.dumps(body.get("metadata") or {}),
+        metadata=orjson.dumps({**(body.get("metadata") or {}), **pairs}),
         body_digest=digest,
         key_digest="" if key is None else key_digest(key),
         terms=resolve(
@@ -97,10 +102,19 @@ def _digest(body: dict[str, Any]) -> str:
         raise unwritable(body) from None
 
 
-async def _known(services: Services, key: str, job_id: str, digest: str) -> tuple[str, Record | None]:
-    """The id that the key stands for, and its job if it is written already."""
+def _check_key(key: str) -> None:
     if not 1 <= len(key) <= _LONGEST_KEY:
         raise InvalidRequest(f"Idempotency-Key must have 1 to {_LONGEST_KEY} characters.", field="Idempotency-Key")
+
+
+def _own(key: str, pairs: Mapping[str, str]) -> str:
+    """The key among those of the same pairs: two owners' same key and body would be one job. A client cannot send a key
+    with a line break, so none is another owner's."""
+    return f"{orjson.dumps(pairs, option=orjson.OPT_SORT_KEYS).decode()}\n{key}" if pairs else key
+
+
+async def _known(services: Services, key: str, job_id: str, digest: str) -> tuple[str, Record | None]:
+    """The id that the key stands for, and its job if it is written already."""
     tie = await services.index.remember(key, job_id, digest)
     if tie.body_digest != digest:
         raise IdempotencyConflict("This Idempotency-Key was used with another body.")

@@ -16,11 +16,10 @@ class Supervisor:
     The first that ends before it is cancelled is logged with its traceback; then `on_death()` is called, once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_death: Callable[[], None]) -> None:
         #: The name of the task that has ended; empty while all live.
         self.dead = ""
-        #: The server sets it. Without a server the death is logged, and told by /readyz.
-        self.on_death: Callable[[], None] = lambda: None
+        self._on_death = on_death
 
     def watch(self, *tasks: asyncio.Task[Any]) -> None:
         for task in tasks:
@@ -33,4 +32,4 @@ class Supervisor:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         self.dead = task.get_name()
         logger.critical("the task %r has ended; so does this process", self.dead, exc_info=error)
-        self.on_death()
+        self._on_death()

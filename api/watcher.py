@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.formats import Format
 from api.line import Line
-from api.runs import Batch
+from api.runs import LARGE, Batch
 from readalong.errors import BrokenJob, JobNotFound, StoreUnavailable
 from readalong.sse import CONTENT_TYPE, HEARTBEAT
 
@@ -205,11 +205,32 @@ class Watcher:
             self._write_to(self._line, batch)
 
     def _write_to(self, line: Line, batch: Batch) -> None:
-        if batch.frames:
-            data = batch.chunk if line.chunked else batch.frames
+        frames = batch.frames
+        if len(frames) > LARGE:
+            self.position = batch.position  # unless it is lost meanwhile
+            self._background(self._write_pieces(line, batch))
+            return
+        if frames:
+            data = batch.chunk if line.chunked else frames
             line.transport.write(data)
             line.written += len(data)
         self._wrote(batch)
+        if batch.last:
+            line.finish()
+
+    async def _write_pieces(self, line: Line, batch: Batch) -> None:
+        """A piece whenever there is room: a client that does not read costs one, and not what its job's end repeats."""
+        write = line.transport.write
+        for piece in batch.pieces:
+            await line.flow.drain()
+            # Not joined, which would be a copy for each client.
+            head, end = (b"%x\r\n" % len(piece), b"\r\n") if line.chunked else (b"", b"")
+            write(head)
+            write(piece)
+            write(end)
+            line.written += len(head) + len(piece) + len(end)
+            self._quiet = 0.0
+        self._over = batch.last
         if batch.last:
             line.finish()
 
@@ -222,12 +243,18 @@ class Watcher:
         """Raises TimeoutError if the client takes too long; of our own server, its line sees to it."""
         if self._send is not None:
             self._sending = batch.position
-            async with asyncio.timeout(self._timeout):
-                await self._send({"type": "http.response.body", "body": batch.frames, "more_body": not batch.last})
+            *pieces, end = batch.pieces or (b"",)
+            for piece in pieces:
+                await self._send_piece(self._send, bytes(piece), more=True)
+            await self._send_piece(self._send, bytes(end), more=not batch.last)
             if self._sending != batch.position:  # it is lost
                 batch = Batch(b"", self.position, batch.last)
             self._wrote(batch)
             self._sending = LOST
+
+    async def _send_piece(self, send: Send, piece: bytes, *, more: bool) -> None:
+        async with asyncio.timeout(self._timeout):
+            await send({"type": "http.response.body", "body": piece, "more_body": more})
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         self._busy = True
@@ -235,9 +262,9 @@ class Watcher:
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        self._busy = False
         if self._waits is task:
             self._waits = None
+            self._busy = False
         # One that is cancelled waited for a page of a feed that is closed by now, or its client is gone.
         if not task.cancelled() and (error := task.exception()) is not None:
             # The client comes back with its position and finds what it misses in the log.
@@ -248,18 +275,16 @@ class Watcher:
         self.push()
 
     async def _catch_up(self) -> None:
-        """Writes events that the feed does not keep any more, from the log."""
-        while self._feed.batch(self._wire, self.position) is None and not (self._end or self._over):
-            if self._line is not None:
-                await self._line.flow.drain()
-            position = self.position
-            batch = await self._feed.history(self._wire, position)
-            if self.position != position or batch.position == position:
-                continue  # the log has become another one
-            if self._line is None:
-                await self._write_by_send(batch)
-            else:
-                self._write_to(self._line, batch)
+        """Writes events that the feed does not keep any more, from the log: one write's worth, for which there is room
+        when it is read."""
+        position = self.position
+        batch = await self._feed.history(self._wire, position)
+        if self._end or self._over or self.position != position or batch.position == position:
+            return  # the log has become another one
+        if self._line is None:
+            await self._write_by_send(batch)
+        else:
+            self._write_to(self._line, batch)
 
     def _give_up(self) -> None:
         """Drops the connection at once, whatever is still unsent in its buffer."""

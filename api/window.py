@@ -104,10 +104,11 @@ class Window:
 
 
 def _as_they_came(wire: Format, events: list[Event]) -> Batch:
-    size = 0
-    for count, event in enumerate(events, 1):
+    size = len(events[0].data)
+    for count, event in enumerate(events[1:], 1):
         size += len(event.data)
         if size > WRITE:
+            # Not with it: a long one goes alone, as the same bytes for all, wherever they stood before it.
             events = events[:count]
             break
     return Batch(b"".join(map(wire, events)), events[-1].seq, events[-1].terminal)

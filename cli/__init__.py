@@ -22,9 +22,6 @@ Showing the configuration:
 
 The demo:
     demo        which processes, in which order, and what is printed
-    household   starts, watches and ends processes as one group
-    child       one process and the end of what it wrote
-    guard       kills the group when the demo itself dies
-    valkey      the embedded server
+    processes   starts, supervises and ends processes as one group
     ports       free and taken ports
 """

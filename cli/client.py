@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx2
 import orjson
@@ -12,11 +11,11 @@ import orjson
 from cli.plain import one_line
 from cli.problem import Problem
 
-DEFAULT_URL: Final = "http://127.0.0.1:8000"
-
 #: Seconds to connect; seconds that an ordinary answer may take.
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 15.0
+#: This machine itself, which a proxy of the environment cannot reach.
+_LOOPBACK: Final = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
 
 
 class Client:
@@ -24,11 +23,16 @@ class Client:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        parts = _parts(self.url)
+        try:
+            parts = httpx2.URL(self.url)
+        except httpx2.InvalidURL:
+            parts = httpx2.URL()
+        if parts.scheme not in ("http", "https") or not parts.host or not 0 < (parts.port or 80) < 65_536:
+            raise Problem(f"{one_line(url)!r} is not the URL of an API: http://HOST:PORT is wanted", code=2)
         self._http = httpx2.Client(
+            base_url=self.url,
             timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
-            # A proxy of the environment cannot reach this machine's own loopback.
-            trust_env=not _is_loopback(parts.hostname or ""),
+            mounts={f"all://{host}": None for host in _LOOPBACK},
         )
 
     def __enter__(self) -> Client:
@@ -60,14 +64,12 @@ class Client:
         if after is not None:
             headers["last-event-id"] = after
         timeout = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, read=silence)
-        request = self._http.build_request(
-            "GET", f"{self.url}{self.job_path(job_id)}/events", headers=headers, timeout=timeout
-        )
+        request = self._http.build_request("GET", f"{self.job_path(job_id)}/events", headers=headers, timeout=timeout)
         return self._http.send(request, stream=True)
 
     def _call(self, method: str, path: str, **how: Any) -> dict[str, Any]:
         try:
-            response = self._http.request(method, self.url + path, **how)
+            response = self._http.request(method, path, **how)
         except httpx2.TransportError as error:
             raise unreachable(self.url, error) from None
         if not response.is_success:
@@ -102,21 +104,3 @@ def refusal(url: str, response: httpx2.Response) -> Problem:
     if isinstance(problem, dict) and isinstance(problem.get("detail"), str):
         return Problem(one_line(problem["detail"]))
     return Problem(f"{url} answered {response.status_code} {response.reason_phrase}")
-
-
-def _parts(url: str) -> Any:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise Problem(f"{one_line(url)!r} is not the URL of an API: http://HOST:PORT is wanted", code=2)
-    return parts
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

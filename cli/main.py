@@ -102,11 +102,11 @@ def demo(
     settings = _settings()
     import asyncio  # noqa: PLC0415
 
-    from cli.demo import Demo, Wish  # noqa: PLC0415
+    from cli.demo import Demo, DemoOptions  # noqa: PLC0415
     from cli.terminal import Terminal  # noqa: PLC0415
 
     consoles = Terminal(highlight=False), Terminal(stderr=True, highlight=False)
-    code = asyncio.run(Demo(settings, Wish(host, port, workers, processes, verbose), *consoles).run())
+    code = asyncio.run(Demo(settings, DemoOptions(host, port, workers, processes, verbose), *consoles).run())
     raise typer.Exit(code)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from demomodel.limits import MAX_BEHAVIOURS, MAX_KEY, MAX_PAUSE_SECONDS, MAX_RATE, MAX_TOKENS, MIN_RATE
 from demomodel.refusals import bad_request
 
-TOKENS_PER_SECOND = 35.0
+TOKENS_PER_SECOND = 65.0
 FIRST_TOKEN_SECONDS = 0.2
 SLOW_FIRST_TOKEN_SECONDS = 3.0
 FAULT_AFTER_TOKENS = 12

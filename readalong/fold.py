@@ -48,6 +48,23 @@ class Transcript:
         for event in events:
             self.add(event)
 
+    @classmethod
+    def of_end(cls, event: Event) -> Transcript | None:
+        """What was said, by the terminal event alone; None if it does not say all that a job shows."""
+        fields = event.fields() if event.terminal else {}
+        # An end of a lost worker's job, which names its own epoch, did not always say which calls were made.
+        if "content" not in fields or ("epoch" in fields and "tool_calls" not in fields):
+            return None
+        said = cls(
+            last_seq=event.seq,
+            tool_calls=fields.get("tool_calls", []),
+            function_call=fields.get("function_call"),
+            end=event.type,
+            end_fields=fields,
+        )
+        said.content[0] = [fields["content"]]
+        return said
+
     def text(self, choice: int = 0) -> str:
         """The content of one choice so far."""
         return "".join(self.content.get(choice, ()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -135,10 +136,12 @@ class Index:
         model: str | None = None,
         since: int = 0,
         until: int = _LATEST,
+        check: Callable[[], Awaitable[None]] | None = None,
     ) -> list[Cursor]:
         """Up to `count` jobs older than `before`, newest first, created at `since` or later and before `until`.
 
         Of this state or this model, as far as a list of these knows; of both: of the one that fewer jobs have.
+        `check` is awaited after each look that has not found enough, and what it raises ends them.
         """
         lists = [*([] if state is None else [self._keys.jobs_in(state)])]
         if model is not None:
@@ -147,7 +150,7 @@ class Index:
             sizes = [await self._ask("ZCARD", name) for name in lists]
             lists = [lists[sizes.index(min(sizes))]]
         name = lists[0] if lists else self._keys.jobs
-        return await self._walk(name, before, count, newest_first=True, lowest=since, highest=until - 1)
+        return await self._walk(name, before, count, newest_first=True, lowest=since, highest=until - 1, check=check)
 
     async def trim(self, now: int) -> int:
         """Forgets jobs that are old enough and whose record is gone. Answers how many.
@@ -229,6 +232,7 @@ class Index:
         newest_first: bool,
         lowest: int = 0,
         highest: int = _LATEST,
+        check: Callable[[], Awaitable[None]] | None = None,
     ) -> list[Cursor]:
         """Up to `count` members of a sorted set that follow `start`. What cannot be a job's id is removed."""
         if start is not None and newest_first:
@@ -258,6 +262,8 @@ class Index:
                 offset -= await self._drop(name, strays)
             if len(flat) < 2 * count:
                 break
+            if check is not None and len(found) < count:
+                await check()
         return found[:count]
 
     async def _drop(self, name: str, strays: list[bytes]) -> int:

@@ -31,7 +31,8 @@ class Submission(NamedTuple):
     @property
     def deadline_ms(self) -> int:
         """Milliseconds from its creation to its deadline; 0: none."""
-        return int(self.terms.deadline * 1000)
+        deadline = self.terms.deadline
+        return max(1, int(deadline * 1000)) if deadline else 0  # one of less than a millisecond is not none
 
     def fields(self) -> dict[str, Argument]:
         """What of its hash is known before it is written."""

@@ -44,7 +44,7 @@ _FIRST = (
 )
 
 #: The folders that `make test` leaves to `make test-all`, as it does each test with the mark `slow`.
-_SLOW = ("tests/bench/", "tests/chaos/", "tests/demomodel/")
+_SLOW = ("tests/bench/", "tests/chaos/", "tests/demomodel/", "tests/fuzz/")
 
 _BINARIES = {"valkey": valkey_binary(), "redis": redis_binary()}
 #: What `redis_server` is, a test for each. The other brand, where it is on the PATH, is left to `make test-all`, and a

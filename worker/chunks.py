@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from readalong.events import Draft
+from readalong.errors import ModelError
+from readalong.events import TEXT, Draft
 from worker.calls import Call, Calls
 from worker.extras import Extras
 from worker.limits import AnswerTooLarge, Budget, Limits, size_of
@@ -58,6 +59,11 @@ class _Pieces(list[str]):
     def size(self) -> int:
         """Characters, after `begin`."""
         return self._size
+
+    def take_back(self) -> None:
+        """Forgets the newest."""
+        self.pop()
+        self._counted = self._size = 0
 
 
 class _Choice:
@@ -156,10 +162,19 @@ class Chunks:
             self._choices[mould.choice].text.append(text)
             return [Draft("content", _of_choice({"content": text}, mould.choice))]
         drafts: list[Draft] = []
-        for chunk in parse(data):
-            drafts += self._add_parsed(chunk)
-            if self._budget.over:
-                raise AnswerTooLarge(self._budget.over, drafts)
+        own: list[Draft] = []
+        try:
+            for chunk in parse(data):
+                own = []
+                self._add_parsed(chunk, own)
+                drafts += own
+                if self._budget.over:
+                    raise AnswerTooLarge(self._budget.over, drafts)
+        except AnswerTooLarge:
+            raise
+        except ModelError:
+            self._take_back([*drafts, *own])
+            raise
         if not self._choices:
             self.odd = data[:_MOST_ODD]
         if self._misses < _MOST_MISSES:
@@ -186,11 +201,18 @@ class Chunks:
         """Fields that came with no event of their own, for the end to carry."""
         return self._extras.take()
 
-    def _add_parsed(self, chunk: dict[str, Any]) -> list[Draft]:
+    def _take_back(self, drafts: list[Draft]) -> None:
+        """Forgets the texts of a message whose events are not told, lest the end say what no event has said."""
+        for kind, fields in reversed(drafts):
+            if kind in TEXT and fields["content"]:
+                choice = self._choices[fields.get("choice", 0)]
+                {"content": choice.text, "reasoning": choice.reasoning, "refusal": choice.refusal}[kind].take_back()
+
+    def _add_parsed(self, chunk: dict[str, Any], drafts: list[Draft]) -> None:
+        """Adds to `drafts`, which is empty."""
         if (error := failure_in(chunk)) is not None:
             raise reported(error)
         self._count(chunk)
-        drafts: list[Draft] = []
         said = False
         choices = as_dicts(chunk.get("choices"), "choices")
         # Some servers number the chunks in place of the choices.
@@ -204,7 +226,6 @@ class Chunks:
         self._extras.join(drafts)
         if said or drafts:
             self.count += 1
-        return drafts
 
     def _count(self, chunk: dict[str, Any]) -> None:
         """Takes the tokens that the server counted; an empty count does not clear them."""

@@ -77,6 +77,11 @@ class Ending:
             logger.error("%s; its end says nothing of that", error)
             transcript = Transcript()
         fields: dict[str, Any] = {"content": transcript.text(), "usage": None}
+        if transcript.last_seq:
+            # Also that there was none: with it the end says all that a job shows, and need alone be read.
+            fields["tool_calls"] = transcript.tool_calls
+        if transcript.function_call is not None:
+            fields["function_call"] = transcript.function_call
         if self._claim.verdict is Verdict.CANCELLED:
             end = "cancelled"
             fields["by"] = who(self._claim.note)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Final
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api.body import read_json
@@ -13,8 +13,9 @@ from api.event_stream import EventStream
 from api.formats.chat_stream import chat_stream
 from api.job_view import path_of
 from api.problems import responses
-from api.routes.jobs import BODY, Key, Used
+from api.routes.jobs import BODY, KEY, LOCATION
 from api.routes.route import Route
+from api.services import services_of
 from api.submit import submit
 from api.watcher import Watcher
 from readalong.errors import InvalidRequest, JobNotFound, StoreUnavailable
@@ -23,6 +24,13 @@ router = APIRouter(tags=["chat"], route_class=Route)
 
 _YES: Final = frozenset({"1", "true"})
 _NO: Final = frozenset({"", "0", "false"})
+_RESTARTED: Final = {
+    "name": "restarted",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "`true`: a lost worker is a line `restarted`, and the text begins again; else it is an error.",
+}
 
 
 @router.post(
@@ -34,32 +42,28 @@ _NO: Final = frozenset({"", "0", "false"})
             "cancel and an error under their own names beside an empty `content`; `data: [DONE]` at the end. "
             "`X-Job-Id` names the job.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "headers": {
+                **LOCATION,
+                "X-Job-Id": {"description": "The job's id.", "required": True, "schema": {"type": "string"}},
+            },
         },
-        **responses(400, 403, 409, 410, 413, 415, 422, 429, 503),
+        **responses(400, 403, 409, 410, 413, 415, 422, 429),
     },
-    openapi_extra=BODY,
+    openapi_extra={"parameters": [_RESTARTED, KEY], **BODY},
 )
-async def stream_chat(
-    request: Request,
-    used: Used,
-    idempotency_key: Key = None,
-    restarted: Annotated[
-        str | None,
-        Query(
-            description="`true`: a lost worker is a line `restarted`, and the text begins again; else it is an error."
-        ),
-    ] = None,
-) -> Response:
+async def stream_chat(request: Request) -> Response:
     """Queues a chat job and streams its answer."""
-    watcher = Watcher if _wants(restarted) else ChatWatcher
+    used = services_of(request)
+    watcher = Watcher if _wants(request.query_params.get("restarted")) else ChatWatcher
+    pairs = await used.policy.submit(request.headers)
     raw, body = await read_json(request, used.settings.max_body_bytes)
-    record = await submit(used, raw, body, idempotency_key, chat=True)
+    record = await submit(used, raw, body, request.headers.get("idempotency-key"), pairs, chat=True)
     try:
         feed = await used.hub.feed(record.id, 0)
     except JobNotFound:
         # Redis has lost it since, or a client has erased it: its repeat makes it, or is told so.
         raise StoreUnavailable("Redis has lost the job; submit it again.", retry_after=1) from None
-    headers = {"x-job-id": record.id, "location": path_of(record.id, used.settings.root_path)}
+    headers = {"x-job-id": record.id, "location": path_of(record.id, request.scope.get("root_path", ""))}
     return EventStream(
         used.hub, feed, chat_stream, 0, send_timeout=used.settings.send_timeout, headers=headers, watcher=watcher
     )
@@ -71,3 +75,7 @@ def _wants(restarted: str | None) -> bool:
     if restarted.lower() in _YES:
         return True
     raise InvalidRequest("restarted must be true or false.", code="invalid_parameter", field="restarted")
+
+
+#: What the way to a token leads through.
+HOT: Final = (("POST", "/chat/stream", stream_chat),)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Final, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
+from api.problems import responses
 from api.routes.jobs import Used
 from api.routes.route import Route, answer_heads
 from api.services import Services
@@ -34,7 +35,18 @@ async def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", response_model=Ready, responses={503: {"model": Ready, "description": "Not ready."}})
+#: Its own answer, or that of a process which has too many connections.
+_NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
+    503: {
+        **responses(503)[503],
+        "model": Ready,
+        "description": "Not ready.",
+        "content": {"application/json": {}, **responses(503)[503]["content"]},
+    }
+}
+
+
+@router.get("/readyz", response_model=Ready, responses=_NOT_READY)
 async def readyz(used: Used) -> Response:
     """A submit would be kept, and there is a worker to run it."""
     pulse = await used.probe.look()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 import orjson
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from api.body import read_json
@@ -17,10 +18,12 @@ from api.formats.native import native
 from api.job_view import JobList, JobView, path_of, view
 from api.listing import listing, parse_cursor, parse_time
 from api.lost import is_lost
+from api.policy import no_job
 from api.position import PARAMETERS, position_of
+from api.presence import check_presence
 from api.problems import responses
 from api.routes.route import Route, answer_heads
-from api.services import Services, services
+from api.services import Services, services, services_of
 from api.submit import submit
 from readalong.errors import (
     BrokenJob,
@@ -39,13 +42,22 @@ from readalong.states import Status
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Route)
 
 Used = Annotated[Services, Depends(services)]
-Key = Annotated[str | None, Header(alias="Idempotency-Key", description="The same key and body: the same job.")]
 
 _PAGE: Final = 1000
 _LONGEST_LIST: Final = 200
 _TIME: Final = "RFC 3339, or milliseconds since the epoch."
 #: Seconds that an erase waits for a running job to stop before it deletes what it writes to.
 _ERASE_PATIENCE: Final = 2.0
+
+#: Of functions that take their request as it is, for OpenAPI.
+KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "The same key and body: the same job.",
+}
+_ID: Final = {"name": "job_id", "in": "path", "required": True, "schema": {"type": "string", "title": "Job Id"}}
 
 BODY: Final = {
     "requestBody": {
@@ -56,23 +68,32 @@ BODY: Final = {
     }
 }
 
+#: The address of the job, on the answer to its submit.
+LOCATION: Final = {
+    "Location": {"description": "The path of the job.", "required": True, "schema": {"type": "string"}},
+}
+
 
 @router.post(
     "",
     status_code=202,
     response_model=JobView,
-    responses=responses(400, 403, 409, 410, 413, 415, 422, 429, 503),
-    openapi_extra=BODY,
+    responses={202: {"headers": LOCATION}, **responses(400, 403, 409, 410, 413, 415, 422, 429)},
+    openapi_extra={"parameters": [KEY], **BODY},
 )
-async def submit_job(request: Request, used: Used, idempotency_key: Key = None) -> Response:
+async def submit_job(request: Request) -> Response:
     """Queues a chat job."""
+    used = services_of(request)
+    pairs = await used.policy.submit(request.headers)
     raw, body = await read_json(request, used.settings.max_body_bytes)
-    record = await submit(used, raw, body, idempotency_key, chat=False)
-    return await _shown(used, record, 202, {"location": path_of(record.id, used.settings.root_path)})
+    record = await submit(used, raw, body, request.headers.get("idempotency-key"), pairs, chat=False)
+    location = path_of(record.id, request.scope.get("root_path", ""))
+    return await _shown(request, used, record, 202, {"location": location})
 
 
-@router.get("", response_model=JobList, responses=responses(400, 422, 503))
+@router.get("", response_model=JobList, responses=responses(400, 422))
 async def list_jobs(
+    request: Request,
     used: Used,
     *,
     status: Annotated[Status | None, Query(description="Only jobs in this state.")] = None,
@@ -84,6 +105,7 @@ async def list_jobs(
 ) -> Response:
     """Lists jobs, newest first. A page may hold fewer than `limit`, or none, and have a `next`, which says how far it
     came."""
+    shows = await used.policy.list(request.headers)
     query = {
         name: value
         for name, value in (
@@ -99,21 +121,27 @@ async def list_jobs(
         used,
         None if before is None else parse_cursor(before),
         limit,
+        shows=shows,
         state=status,
         model=model,
         since=None if created_after is None else parse_time(created_after, "created_after"),
         until=None if created_before is None else parse_time(created_before, "created_before"),
+        check=partial(check_presence, request),
     )
-    root = used.settings.root_path
+    root = request.scope.get("root_path", "")
     link = None if page.next is None else f"{root}/v1/jobs?{urlencode({'before': page.next, **query}, safe=':')}"
     return _json({"jobs": [view(record, None, root_path=root) for record in page.records], "next": link})
 
 
-@router.get("/{job_id}", response_model=JobView, responses=responses(404, 410, 503))
-async def inspect_job(job_id: str, used: Used) -> Response:
+@router.get("/{job_id}", response_model=JobView, responses=responses(404, 410), openapi_extra={"parameters": [_ID]})
+async def inspect_job(request: Request) -> Response:
     """Shows a job as it stands."""
-    record = await _record(used, job_id)
-    return await _shown(used, record, 200, waiting_for=await used.waits.of(record))
+    used, job_id = services_of(request), _id_in(request)
+    await used.may_watch(request, job_id)
+    record = await used.log.record(job_id)
+    if record is None:
+        raise await _missing(used, job_id)
+    return await _shown(request, used, record, 200, waiting_for=await used.waits.of(record))
 
 
 @router.get(
@@ -127,25 +155,25 @@ async def inspect_job(job_id: str, used: Used) -> Response:
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
         204: {"description": "The job has ended and nothing follows the position."},
-        **responses(400, 404, 410, 503),
+        **responses(400, 404, 410),
     },
-    openapi_extra={"parameters": PARAMETERS},
+    openapi_extra={"parameters": [_ID, *PARAMETERS]},
 )
-async def watch_job(request: Request, job_id: str, used: Used) -> Response:
+async def watch_job(request: Request) -> Response:
     """Watches a job. A position beyond the newest event of a live job waits until the log has caught up."""
-    position = position_of(request)
-    _checked(job_id)
+    used, position, job_id = services_of(request), position_of(request), _id_in(request)
 
     async def opened() -> EventStream | None:
-        return await EventStream.open(used.hub, job_id, native, position, send_timeout=used.settings.send_timeout)
+        await used.may_watch(request, job_id)
+        try:
+            return await EventStream.open(used.hub, job_id, native, position, send_timeout=used.settings.send_timeout)
+        except JobNotFound:
+            raise await _missing(used, job_id) from None
 
     # EventSource takes an error for the last word, whatever Retry-After says.
     patient = request.method == "GET" and "text/event-stream" in request.headers.get("accept", "").lower()
     try:
-        try:
-            stream = await opened()
-        except JobNotFound:
-            raise await _missing(used, job_id) from None
+        stream = await opened()
     except StoreUnavailable:
         if not patient:
             raise
@@ -159,28 +187,30 @@ async def watch_job(request: Request, job_id: str, used: Used) -> Response:
     return stream.head() if request.method == "HEAD" else stream
 
 
-@router.post("/{job_id}/cancel", status_code=202, response_model=JobView, responses=responses(403, 404, 410, 503))
-async def cancel_job(job_id: str, used: Used) -> Response:
+@router.post("/{job_id}/cancel", status_code=202, response_model=JobView, responses=responses(403, 404, 410))
+async def cancel_job(request: Request, job_id: str, used: Used) -> Response:
     """Cancels a job, whatever it does; an ended one keeps its end. As in a list, what was said is left out."""
-    found = await used.log.cancelled(_checked(job_id), "client")
+    await used.may_change(request, _checked(job_id))
+    found = await used.log.cancelled(job_id, "client")
     if found is None:
         raise await _missing(used, job_id)
     status, record = found
     if status is Status.CANCELLED:
         await _leave_queue(used, job_id)
-    return _json(view(record, None), 202)
+    return _json(view(record, None, root_path=request.scope.get("root_path", "")), 202)
 
 
-@router.delete("/{job_id}", status_code=204, response_class=Response, responses=responses(403, 404, 503))
-async def erase_job(job_id: str, used: Used) -> Response:
+@router.delete("/{job_id}", status_code=204, response_class=Response, responses=responses(403, 404))
+async def erase_job(request: Request, job_id: str, used: Used) -> Response:
     """Cancels a job if need be, and erases all that Redis holds of it."""
+    await used.may_change(request, _checked(job_id))
     try:
-        status = await used.log.cancel(_checked(job_id), "client")
+        status = await used.log.cancel(job_id, "client")
     except BrokenJob:  # nothing can be read of it, and nobody runs it
         status = Status.FAILED
     # An erase may have broken off half-way: its repeat lets the watchers go, and ends it.
     if status is None and not await used.index.knows(job_id):
-        raise await _missing(used, job_id)
+        raise JobNotFound(f"There is no job {job_id}.")
     if status is Status.CANCELLED:
         await _leave_queue(used, job_id)
     elif status is Status.RUNNING:
@@ -213,20 +243,14 @@ async def _wait_for_end(used: Services, job_id: str) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _record(used: Services, job_id: str) -> Record:
-    record = await used.log.record(_checked(job_id))
-    if record is None:
-        raise await _missing(used, job_id)
-    return record
-
-
 async def _missing(used: Services, job_id: str) -> JobNotFound:
     if await used.index.knows(job_id):
         return JobExpired(f"Job {job_id} has expired.")
-    return JobNotFound(f"There is no job {job_id}.")
+    return no_job(job_id)
 
 
 async def _shown(
+    request: Request,
     used: Services,
     record: Record,
     status: int,
@@ -234,20 +258,39 @@ async def _shown(
     *,
     waiting_for: str | None = None,
 ) -> Response:
-    said = Transcript()
     with readable(record.id):
-        while record.attempt and (events := await used.log.read_merged(record.id, said.last_seq, _PAGE)):
-            said.add_all(events)
-            if said.last_seq >= record.last_seq:
-                break
+        said = await _said(request, used, record)
         if record.attempt and said.last_seq < record.last_seq and await is_lost(used.log, record.id):
             # Without its log it would seem to have said nothing.
             raise await _missing(used, record.id)
-        return _json(view(record, said, waiting_for, used.settings.root_path), status, headers)
+        return _json(view(record, said, waiting_for, request.scope.get("root_path", "")), status, headers)
+
+
+async def _said(request: Request, used: Services, record: Record) -> Transcript:
+    """What the log says so far; of an ended job by its end alone. Raises ClientDisconnect."""
+    said = Transcript()
+    if not record.attempt:
+        return said
+    if record.ended:
+        # Its end repeats what was said; to read a million events takes seconds.
+        for event in await used.log.newest(record.id, 1):
+            if (whole := Transcript.of_end(event)) is not None:
+                return whole
+    while events := await used.log.read_merged(record.id, said.last_seq, _PAGE):
+        said.add_all(events)
+        if said.last_seq >= record.last_seq:
+            break
+        await check_presence(request)
+    return said
 
 
 def _json(value: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(orjson.dumps(value), status, headers, media_type="application/json")
+
+
+def _id_in(request: Request) -> str:
+    """The id in the path. Raises JobNotFound."""
+    return _checked(request.path_params["job_id"])
 
 
 def _checked(job_id: str) -> str:
@@ -257,3 +300,10 @@ def _checked(job_id: str) -> str:
 
 
 answer_heads(router)
+
+#: What the way to a token leads through.
+HOT: Final = (
+    ("POST", "/v1/jobs", submit_job),
+    ("GET", "/v1/jobs/{job_id}/events", watch_job),
+    ("GET", "/v1/jobs/{job_id}", inspect_job),
+)

@@ -6,68 +6,47 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fastapi import APIRouter
-from fastapi.dependencies.models import Dependant
+from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.origin import check_origin
-from api.services import services
 from readalong.errors import Stopping
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Route(APIRoute):
-    """A route that FastAPI describes. Its function is called directly where `direct` allows it; a foreign page's
-    request is refused, and one that a stopping process gives up is told so."""
+    """A route of FastAPI, guarded."""
 
     def get_route_handler(self) -> Handler:
-        handle = direct(self.dependant, self.endpoint) or super().get_route_handler()
-
-        async def answer(request: Request) -> Response:
-            check_origin(request)
-            try:
-                return await handle(request)
-            except asyncio.CancelledError:
-                # uvicorn waits for two seconds, and would answer 500.
-                raise Stopping("This process is stopping.", retry_after=1) from None
-
-        return answer
+        return _guarded(super().get_route_handler())
 
 
-def direct(known: Dependant, call: Callable[..., Any]) -> Handler | None:
-    """A handler for a function that takes only texts, the request and the services and returns a Response; None for any
-    other. To solve that much takes FastAPI a tenth of a millisecond, on the way to a first token twice."""
-    parameters = [*known.path_params, *known.query_params, *known.header_params]
-    needs = [need.call for need in known.dependencies]
-    plain = all(parameter.field_info.annotation is str for parameter in known.path_params) and all(
-        parameter.field_info.annotation == str | None and parameter.field_info.default is None
-        for parameter in (*known.query_params, *known.header_params)
-    )
-    checked = any(parameter.field_info.metadata for parameter in parameters)
-    if not plain or checked or known.cookie_params or known.body_params or needs != [services]:
-        return None
-    used = known.dependencies[0].name or ""
-    path = [parameter.name for parameter in known.path_params]
-    query = [(parameter.name, parameter.alias) for parameter in known.query_params]
-    headers = [(parameter.name, parameter.alias) for parameter in known.header_params]
+def serve_directly(app: FastAPI, *routes: tuple[str, str, Handler]) -> None:
+    """Adds guarded routes of Starlette: method, path and function. They come first; the routers of FastAPI that are
+    included later describe the same functions.
 
-    async def handle(request: Request) -> Response:
-        found: dict[str, Any] = {used: await services(request)}
-        if known.request_param_name is not None:
-            found[known.request_param_name] = request
-        for name in path:
-            found[name] = request.path_params[name]
-        for name, alias in query:
-            found[name] = request.query_params.get(alias)
-        for name, alias in headers:
-            found[name] = request.headers.get(alias)
-        response: Response = await call(**found)
-        return response
+    For what lies on the way to a token: to find a route in a router and to solve its parameters costs FastAPI
+    a tenth of such a request.
+    """
+    for method, path, handle in routes:
+        app.add_route(path, _guarded(handle), methods=[method])
 
-    return handle
+
+def _guarded(handle: Handler) -> Handler:
+    """Refuses a foreign page's request, and tells a request so that a stopping process gives up."""
+
+    async def answer(request: Request) -> Response:
+        check_origin(request)
+        try:
+            return await handle(request)
+        except asyncio.CancelledError:
+            # uvicorn waits for two seconds, and would answer 500.
+            raise Stopping("This process is stopping.", retry_after=1) from None
+
+    return answer
 
 
 def answer_heads(router: APIRouter) -> None:

@@ -16,8 +16,8 @@ from pydantic import AnyUrl
 
 from api.app import create_app
 from api.hub import Hub
-from api.line import Line
-from api.server import Server
+from api.policy import Policy
+from api.server import server_of
 from api.services import Services
 from readalong.connection import connect
 from readalong.log import Log
@@ -74,7 +74,7 @@ async def a_log(settings: Settings) -> AsyncIterator[Log]:
 @dataclass
 class Site:
     port: int
-    server: Server
+    server: uvicorn.Server
     services: Services
     app: Any
     http: httpx2.AsyncClient
@@ -93,25 +93,14 @@ class Site:
 
 
 @asynccontextmanager
-async def a_site(settings: Settings) -> AsyncIterator[Site]:
+async def a_site(settings: Settings, policy: Policy | None = None) -> AsyncIterator[Site]:
     """The API on 127.0.0.1, in the loop of the test; left by uvicorn's orderly shutdown."""
     without_debug()
-    app = create_app(settings)
-    config = uvicorn.Config(
-        app,
-        http=Line,
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        # The client keeps a connection for 5 s; a server with the same patience closes just as a request comes.
-        timeout_keep_alive=10,
-        timeout_graceful_shutdown=2,
-        server_header=False,
-        date_header=False,
-    )
+    app = create_app(settings, policy=policy)
+    # The client keeps a connection for 5 s; a server with the same patience closes just as a request comes.
+    server = server_of(app, settings, timeout_keep_alive=10, date_header=False)
+    config = server.config
     config.load()
-    server = Server(config)
     server.lifespan = config.lifespan_class(config)
     with tcp_socket() as listener:
         listener.bind(("127.0.0.1", 0))

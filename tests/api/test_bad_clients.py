@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from api.line import Line
+from api.uvicorn_inside import UvicornLine
 from readalong.log import Log
 from tests.api.helpers import Player, check_stream
 from tests.api.serving import Site, Stream, a_site, on_valkey, short_settings, tcp_socket
@@ -146,7 +146,7 @@ async def test_an_erased_job_s_watcher_that_does_not_read_is_closed(
         await site.open(path, receive_buffer=4096) as stream,
     ):
         await stream.some(2)
-        (line,) = (one for one in site.server.server_state.connections if isinstance(one, Line) and one.written)
+        (line,) = (one for one in site.server.server_state.connections if isinstance(one, UvicornLine) and one.written)
         while not line.transport.get_write_buffer_size():
             await player.say(1, pad="x" * 20_000)
         await site.hub.let_go(player.job_id)

@@ -80,6 +80,35 @@ async def test_clients_that_stop_reading_cost_a_fixed_number_of_bytes_and_later_
         assert {listener.connections for listener in slow} == {1}
 
 
+async def test_clients_that_do_not_read_the_end_of_their_job_cost_what_the_others_do(redis_url: str, log: Log) -> None:
+    """It repeats 8 MB of text, of which a process has what one client needs, wherever the clients stood before it."""
+    without_debug()
+    end = 8192
+    player = await Player.start(log)
+    await player.say(14)
+    await player.finish(content="x" * 1024 * end)
+    # With room for all in the window: what it keeps ready for one position drives out that for another.
+    async with ApiProcess(redis_url, cold=True, feed_bytes=1 << 25, send_timeout=60) as api:
+        (pid,) = await api.wait_for_serving()
+        before = memory_kb(pid)
+        quick, *slow = [Listener(player) for _ in range(31)]
+        for place, listener in enumerate(slow):
+            listener.position = 2 + place % 15
+            await listener.open(api.port, receive_buffer=4096)
+            listener.stop_reading()
+        await quick.open(api.port)
+        await quick.wait_closed()
+        after = memory_kb(pid)
+        # As Redis gave it, as an event, as frames; and what each of these was made of.
+        most = 6 * end + len(slow) * _CLIENT_KB + _FEED_KB
+        assert after - before < most, f"KB before and with clients that do not read: {before}, {after}"
+        slow[0].read_on()
+        await slow[0].wait_closed()
+        assert_whole(player, quick, slow[0])
+        for listener in slow[1:]:
+            listener.leave()
+
+
 async def test_a_client_that_reads_nothing_for_the_send_time_out_is_closed_whatever_its_job_does(
     redis_url: str, redis_server: RedisServer, log: Log, settings: Settings
 ) -> None:

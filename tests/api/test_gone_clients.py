@@ -8,7 +8,7 @@ from functools import partial
 
 from api.event_stream import EventStream
 from api.feed import Feed
-from api.line import Line
+from api.uvicorn_inside import UvicornLine
 from api.watcher import Watcher
 from api.window import Window
 from readalong.log import Log
@@ -84,7 +84,7 @@ def live_objects() -> dict[str, int]:
     """How many of what a stream is made of the process holds."""
     gc.collect()
     kinds = [type(thing) for thing in gc.get_objects()]
-    return {kind.__name__: kinds.count(kind) for kind in (Watcher, Feed, EventStream, Window, Line)}
+    return {kind.__name__: kinds.count(kind) for kind in (Watcher, Feed, EventStream, Window, UvicornLine)}
 
 
 async def test_the_count_of_live_objects_sees_a_stream_and_its_going(settings: Settings, log: Log) -> None:
@@ -95,5 +95,7 @@ async def test_the_count_of_live_objects_sees_a_stream_and_its_going(settings: S
         async with await site.open(f"/v1/jobs/{player.job_id}/events"):
             await until(lambda: "watchers=1 " in repr(site.hub), "it watches")
             during = live_objects()
-            assert all(during[name] == before[name] + 1 for name in ("Watcher", "Feed", "Window", "Line")), during
+            assert all(during[name] == before[name] + 1 for name in ("Watcher", "Feed", "Window", "UvicornLine")), (
+                during
+            )
         await until(lambda: live_objects() == before, f"{before} again")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
-from api.line import _WAITING, Line
+from api.uvicorn_inside import _WAITING, UvicornLine
 from readalong.settings import Settings
 from tests.api.serving import Site, a_site, on_valkey, short_settings
 from tests.api.test_bad_clients import send
@@ -24,22 +24,22 @@ IN_A_PIECE = 8
 
 
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> list[Line]:
+def lines(monkeypatch: pytest.MonkeyPatch) -> list[UvicornLine]:
     """The server's side of every connection."""
-    made: list[Line] = []
-    really = Line.connection_made
+    made: list[UvicornLine] = []
+    really = UvicornLine.connection_made
 
-    def connection_made(line: Line, transport: Any) -> None:
+    def connection_made(line: UvicornLine, transport: Any) -> None:
         made.append(line)
         really(line, transport)
 
-    monkeypatch.setattr(Line, "connection_made", connection_made)
+    monkeypatch.setattr(UvicornLine, "connection_made", connection_made)
     return made
 
 
 @pytest.mark.parametrize("request_", [GET, UPGRADE], ids=["plain", "upgrade"])
 async def test_of_requests_behind_one_another_a_few_wait_and_all_are_answered_in_their_order(
-    settings: Settings, lines: list[Line], monkeypatch: pytest.MonkeyPatch, request_: bytes
+    settings: Settings, lines: list[UvicornLine], monkeypatch: pytest.MonkeyPatch, request_: bytes
 ) -> None:
     """While the first is not answered its client cannot send more than buffers hold; 23 MB took 1.5 GB once."""
     gate = asyncio.Event()
@@ -168,7 +168,7 @@ async def test_connections_have_a_number_and_streams_are_not_cut_for_more(
     redis_url: str, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next one is told to come later, and when many more come they are closed at once."""
-    monkeypatch.setattr("api.line._TOLD", 1)
+    monkeypatch.setattr("api.uvicorn_inside._TOLD", 1)
     async with a_site(short_settings(redis_url, max_connections=2)) as site:
         first, second = [await send(site, GET) for _ in range(2)]
         for reader, _ in (first, second):

@@ -38,7 +38,7 @@ async def test_an_event_of_an_unknown_type_is_passed_on_with_its_number_and_its_
     async def play() -> None:
         await player.append(Draft("content", {"content": "a"}), Draft("citation", CITATION))
         await player.append(Draft("content", {"content": "b"}), Draft("content", {"content": "c"}))
-        await player.finish()
+        await player.finish(content="abc")
 
     async with a_site(settings) as site:
         if late:

@@ -21,6 +21,7 @@ async def follow(root: str, prefix: str, http: httpx2.AsyncClient) -> None:
     links = made.json()["links"]
     assert made.headers["location"] == links["self"] == f"{root}/v1/jobs/{job_id}"
     assert links["events"] == f"{root}/v1/jobs/{job_id}/events"
+    assert (await http.post(f"{prefix}/v1/jobs/{job_id}/cancel")).json()["links"] == links
     await http.post(f"{prefix}/v1/jobs", json=BODY)
     page = (await http.get(f"{prefix}/v1/jobs?limit=1")).json()
     assert page["next"].startswith(f"{root}/v1/jobs?before=")

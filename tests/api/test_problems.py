@@ -117,6 +117,24 @@ def test_a_wrong_method_is_a_problem_that_names_the_right_one(app: FastAPI) -> N
     assert answer.headers["allow"] == "GET"
 
 
+def test_a_name_of_megabytes_is_not_told_in_full(app: FastAPI) -> None:
+    """A field's name and a path are as long as a client likes; what is wrong with them is still told."""
+    name = "a" + "b" * 5_000_000
+
+    @app.get("/")
+    async def fail() -> None:
+        raise InvalidRequest(f"{name}: it is none of ours.", field=name)
+
+    answer = ask(app, "/")
+    problem = check(answer, 422, "invalid_request")
+    assert problem.detail.startswith("ab")
+    assert problem.detail.endswith("b: it is none of ours.")
+    assert problem.field is not None
+    assert problem.field.startswith("ab")
+    assert len(answer.content) < 2000
+    assert len(ask(app, "/" + "x" * 5000).content) < 1000
+
+
 def test_a_wrong_parameter_is_a_problem_with_its_name(app: FastAPI) -> None:
     @app.get("/")
     async def limited(limit: int) -> int:

@@ -26,7 +26,7 @@ async def test_events_and_fields_that_an_api_does_not_know_reach_its_watchers_as
             said = [("invented", orjson.dumps(NEWS)), ("content", b'{"content":"one","new":1}')]
             await log.append(player.job_id, 1, 3, said)
             player.last = 4
-            await player.finish()
+            await player.finish(content="one")
             seen += await stream.rest()
         async with await site.open(f"{path}/events") as late:
             assert [(one.id, one.event, one.data) for one in await late.rest()] == [

@@ -96,7 +96,7 @@ async def test_the_same_key_and_body_answer_the_same_job(settings: Settings, log
         assert len(await queue.take("w", 10)) == 1
         player = await Player.start(log, first.id)
         await player.say(1)
-        await player.finish()
+        await player.finish(content="3 ")
         ended = job(await submit(site, {**BODY, "n": 1, "stop": "x"}, "key"))
         assert (ended.id, ended.status, ended.content) == (first.id, "done", "3 ")
 
@@ -196,9 +196,9 @@ BAD_BODIES: dict[str, tuple[bytes, int, str, str | None]] = {
     "nested beyond reason": (b'{"messages":' + b"[" * 5000 + b"]" * 5000 + b"}", 400, "invalid_json", None),
     "no UTF-8": (b'{"messages": "\xff"}', 400, "invalid_encoding", None),
     "UTF-16": (orjson.dumps(BODY).decode().encode("utf-16"), 400, "invalid_encoding", None),
-    "a list": (b"[]", 422, "invalid_request", None),
-    "a text": (b'"messages"', 422, "invalid_request", None),
-    "null": (b"null", 422, "invalid_request", None),
+    "a list": (b"[]", 422, "invalid_request", "body"),
+    "a text": (b'"messages"', 422, "invalid_request", "body"),
+    "null": (b"null", 422, "invalid_request", "body"),
     "an empty object": (b"{}", 422, "invalid_request", "messages"),
     "no messages": (b'{"messages": []}', 422, "invalid_request", "messages"),
     "no message": (b'{"messages": ["hi"]}', 422, "invalid_request", "messages.0"),

@@ -101,9 +101,8 @@ async def test_a_dead_loop_ends_the_process_and_its_streams(
 
 async def test_a_stray_cancellation_is_a_death_and_an_orderly_one_is_none(caplog: pytest.LogCaptureFixture) -> None:
     """A future that was cancelled elsewhere ends who awaits it, without a word of asyncio's."""
-    supervisor = Supervisor()
     deaths: list[str] = []
-    supervisor.on_death = lambda: deaths.append(supervisor.dead)
+    supervisor = Supervisor(lambda: deaths.append(supervisor.dead))
 
     async def awaits(future: asyncio.Future[None]) -> None:
         await future

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from api.formats import Format
 from api.formats.chat_stream import chat_stream
 from api.formats.native import native
+from api.pages import Pages
 from api.runs import Batch, Runs
 from api.window import Window
 from readalong.events import Draft, Event, merge
@@ -344,3 +345,22 @@ def joined(messages: list[Message]) -> list[tuple[str, str]]:
         else:
             runs.append((kind, orjson.dumps(fields).decode()))
     return runs
+
+
+async def test_a_long_event_of_pages_that_were_cleared_is_not_shared_any_more() -> None:
+    """The log has become another one; the old event may still be on its way to a slow watcher."""
+    pad = 300_000
+
+    async def page(after: int) -> Runs:
+        runs = Runs(after)
+        runs.extend([content(1, pad)])
+        return runs
+
+    pages = Pages(page, 1 << 20)
+    before = await pages.batch(native, 0)
+    assert before is await pages.batch(native, 0)
+    pad = 300_001
+    pages.clear()
+    after = await pages.batch(native, 0)
+    assert after is not None
+    assert after.frames == native(content(1, 300_001))

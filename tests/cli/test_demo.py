@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from typing import IO
 
 import httpx2
 import pytest
+import redis
 
 from tests.cli.processes import members, wait_for
 from tests.support.servers import RedisServer
@@ -65,6 +67,10 @@ class RunningDemo:
         """What it printed next to this word."""
         (line,) = [line for line in self.out if line.startswith(f"{name} ")]
         return line.removeprefix(name).strip()
+
+    def told(self, name: str) -> bool:
+        """Whether it has said something about this process."""
+        return any(line.startswith(f"{name} ") for line in self.err)
 
     @property
     def url(self) -> str:
@@ -149,7 +155,7 @@ def call(demo: RunningDemo, *words: str) -> str:
 def assert_ends_in_order(demo: RunningDemo, number: signal.Signals) -> None:
     """One signal to the whole terminal group in mid-stream: the API's streams end, all end, exit code 0."""
     before = len(demo.err)
-    with watching(demo.url) as lines:
+    with watching(demo.url, model="demo-endless") as lines:
         first_words(lines)
         os.killpg(demo.process.pid, number)
         assert "data: [DONE]" not in list(lines)  # the stream was ended, not broken off, and not as if it were whole
@@ -164,7 +170,8 @@ def test_ctrl_c_ends_all_in_order(start: Start) -> None:
 
 
 def test_what_it_prints_works_and_a_sigterm_ends_all_in_order(start: Start) -> None:
-    """The curl line streams, its socket answers, watch, jobs and cancel find the job, pids are right."""
+    """The curl line streams, its socket answers, to its user alone, its model answers too; watch, jobs and cancel find
+    the job, pids are right."""
     demo = start()
     found = re.search(r"-d '(.*)'", demo.line("try"))
     assert found is not None
@@ -172,10 +179,11 @@ def test_what_it_prints_works_and_a_sigterm_ends_all_in_order(start: Start) -> N
     assert f"curl -N {demo.url}/chat/stream" in demo.line("try")
     with watching(demo.url, **body, demo={"tokens": 5, "tokens_per_second": 0}) as lines:
         assert [line for line in lines if line][-1] == "data: [DONE]"
-    with socket.socket(socket.AF_UNIX) as redis:
-        redis.connect(demo.line("redis").removeprefix("redis-cli -s "))
-        redis.sendall(b"PING\r\n")
-        assert redis.recv(7) == b"+PONG\r\n"
+    path = Path(demo.line("redis").removeprefix("redis-cli -s "))
+    with redis.Redis(unix_socket_path=str(path), decode_responses=True) as client:
+        assert client.config_get("port", "save") == {"port": "0", "save": ""}
+    assert [stat.S_IMODE(one.stat().st_mode) for one in (path.parent, path)] == [0o700, 0o700]
+    assert httpx2.get(f"{demo.line('model')}/models", trust_env=False, verify=False).is_success
     (job,) = [json.loads(line) for line in call(demo, "jobs", "--json").splitlines()]
     assert (job["status"], job["model"]) == ("done", "demo")
     assert len(call(demo, "watch", job["id"])) > 5
@@ -242,18 +250,38 @@ def test_a_killed_worker_is_replaced_its_job_goes_on_and_a_sighup_ends_all_in_or
         os.kill(demo.pids["worker"], signal.SIGKILL)
         wait_for(lambda: client.get(f"/v1/jobs/{job}").json()["status"] == "done")
         assert client.get(f"/v1/jobs/{job}").json()["attempt"] == 2
-    assert f"worker (pid {demo.pids['worker']}) was killed by SIGKILL; started again as pid" in demo.err[0]
+    assert f"worker (pid {demo.pids['worker']}) was killed by signal 9 (Killed); started again as pid" in demo.err[0]
     assert_ends_in_order(demo, signal.SIGHUP)
 
 
 @pytest.mark.slow
-def test_a_killed_api_ends_everything(start: Start) -> None:
-    """A vital process that dies: which one and how, exit code 1."""
-    demo = start("--workers", "2")
-    pid = demo.pids["API"]
-    os.kill(pid, signal.SIGKILL)
-    assert demo.code() == 1
-    assert f"readalong: API (pid {pid}) was killed by SIGKILL" in demo.err
+def test_each_process_that_is_killed_comes_back_where_it_was(start: Start) -> None:
+    """API, model and Valkey, in mid-stream: one line each, and afterwards the same addresses answer. A watcher of a job
+    outlives the API's death."""
+    demo = start("--processes", "2")
+    with httpx2.Client(trust_env=False, verify=False, timeout=120) as client:
+        request = {**ASK, "demo": {"tokens": 90, "tokens_per_second": 30}}
+        job = client.post(f"{demo.url}/v1/jobs", json=request).json()["id"]
+        words = [sys.executable, "-m", "cli", "watch", job, "--url", demo.url]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as watcher:
+            assert watcher.stdout is not None
+            watcher.stdout.read(1)
+            os.kill(demo.pids["API"], signal.SIGKILL)
+            watcher.stdout.read()
+            assert watcher.wait(120) == 0
+        for name in ("model", "Valkey"):
+            with watching(demo.url, model="demo-endless") as lines:
+                first_words(lines)
+                os.kill(demo.pids[name], signal.SIGKILL)
+                wait_for(partial(demo.told, name))
+        wait_for(lambda: client.get(f"{demo.url}/readyz").status_code == 200)
+        wait_for(lambda: _answers(client, f"{demo.line('model')}/models"))
+    with watching(demo.url, demo={"tokens": 5, "tokens_per_second": 0}) as lines:
+        assert [line for line in lines if line][-1] == "data: [DONE]"
+    told = [line for line in demo.err if "started again as pid" in line]
+    assert [line.split()[0] for line in told] == ["API", "model", "Valkey"]
+    assert told[2].endswith("; the jobs were in its memory, and are gone")
+    assert_ends_in_order(demo, signal.SIGTERM)
 
 
 @pytest.mark.slow
@@ -293,7 +321,7 @@ def test_a_taken_port_is_one_line_and_nothing_is_started(start: Start) -> None:
 @pytest.mark.slow
 def test_a_port_that_is_taken_meanwhile_is_the_apis_own_words(start: Start) -> None:
     """Somebody takes the port after our look: the API's line about it, exit code 1, nothing left."""
-    blind = "import cli.demo; cli.demo.why_not = lambda *_: None; from cli.main import app; app()"
+    blind = "import cli.demo; cli.demo.usable_port = lambda _, port: port; from cli.main import app; app()"
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         demo = start("--port", str(port), ready=False, program=("-c", blind))
@@ -334,6 +362,13 @@ def test_a_redis_that_is_away_is_one_line(start: Start) -> None:
     (line,) = demo.err
     assert f"redis://:***@127.0.0.1:{port}/0" in line
     assert "Redis does not answer" in line
+
+
+def _answers(client: httpx2.Client, url: str) -> bool:
+    try:
+        return client.get(url).is_success
+    except httpx2.TransportError:
+        return False
 
 
 def _empty(group: int) -> bool:

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from cli import follow
-from cli.ports import free_port
+from cli.ports import usable_port
 from tests.cli.conftest import Run
 from tests.cli.scripted_api import ScriptedApi, answer, done, event, stream, text
 
@@ -120,7 +120,7 @@ def test_a_watch_gives_up(api: ScriptedApi, run: Run) -> None:
 
 def test_an_api_that_is_not_there_is_told_at_once(run: Run) -> None:
     """Connection refused: one line that names the URL, exit code 1."""
-    url = f"http://127.0.0.1:{free_port()}"
+    url = f"http://127.0.0.1:{usable_port('127.0.0.1', 0)}"
     for words in (["watch", JOB], ["cancel", JOB], ["jobs"], ["ask", "Why?"]):
         result = run(*words, "--url", url)
         assert result.exit_code == 1

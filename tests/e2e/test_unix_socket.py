@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.demo import Demo, Wish
+from cli.demo import Demo, DemoOptions
 from cli.problem import Problem
 from cli.terminal import Terminal
 from readalong.settings import Settings
@@ -79,12 +79,12 @@ async def test_jobs_run_are_watched_and_cancelled_over_a_unix_socket(stack: Sock
 
 async def test_the_demo_finds_a_redis_at_a_unix_socket(stack: SocketStack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("READALONG_REDIS_URL", stack.socket_url)
-    demo = Demo(Settings(), Wish(port=0), Terminal(), Terminal())
-    await demo._check()
+    demo = Demo(Settings(), DemoOptions(port=0), Terminal(), Terminal())
+    await demo._check_redis()
     assert demo._redis_line == f"redis-cli -s {stack.path} -n {DATABASE}"
     stack.redis.command("ACL", "SETUSER", "ours", "off")
     with pytest.raises(Problem, match="READALONG_REDIS_URL") as caught:
-        await asyncio.wait_for(Demo(Settings(), Wish(port=0), Terminal(), Terminal())._check(), 20)
+        await asyncio.wait_for(Demo(Settings(), DemoOptions(port=0), Terminal(), Terminal())._check_redis(), 20)
     assert "ss%2Fword" not in caught.value.message
 
 

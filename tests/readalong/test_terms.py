@@ -8,6 +8,7 @@ import pytest
 
 from readalong.settings import Settings
 from readalong.terms import FIELDS, Terms, resolve
+from tests.readalong.jobs import submission
 
 UNSAID: dict[str, Any] = dict.fromkeys(FIELDS)
 
@@ -27,6 +28,14 @@ def test_the_request_comes_before_the_settings(chat: bool, said: Terms) -> None:
     settings = Settings(on_worker_lost="fail", job_deadline=7, cancel_on_disconnect="always")
     words = {name: value for name, value in said._asdict().items() if name in FIELDS}
     assert resolve(settings, chat=chat, **words) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "ms"), [(0, 0), (5e-324, 1), (0.0009, 1), (0.29, 290), (31_536_000, 31_536_000_000)]
+)
+def test_a_deadline_too_short_to_be_counted_is_not_none(seconds: float, ms: int) -> None:
+    """In a job's hash 0 says that it may take for ever."""
+    assert submission(terms=Terms(deadline=seconds)).deadline_ms == ms
 
 
 def test_the_names_are_those_of_the_terms() -> None:

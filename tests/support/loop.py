@@ -1,5 +1,8 @@
 """Async tests without a plugin: each runs in an event loop of its own; with PYTHONASYNCIODEBUG=1 in debug mode, which
-costs twice the CPU."""
+costs twice the CPU.
+
+The plugin that comes with anyio would run them for the same CPU, and our fixtures with them. But it cancels what a test
+left pending without a word, and a fixture that looked for that could not tell it from the plugin's own tasks."""
 
 from __future__ import annotations
 

@@ -51,6 +51,29 @@ def test_a_malformed_chunk_is_the_models_error_and_worth_another_try(data: bytes
     assert (caught.value.code, caught.value.retryable) == ("model_malformed", True)
 
 
+HALF = [
+    {"choices": [{"delta": {"content": "b", "reasoning": "c", "refusal": "d", "function_call": 1}}]},
+    {"choices": [{"delta": {"content": "b"}}, {"index": 1, "delta": {"content": "c"}}, {"index": "x"}]},
+    {"choices": [{"delta": {"content": "b"}, "message": {"content": "abc", "tool_calls": [{"function": 1}]}}]},
+    {"choices": [{"delta": {"tool_calls": [{"content": "b"}], "function_call": 1}}]},
+    [chunk({"content": "b"}), {"choices": [7]}],
+    [chunk({"content": "b"}), {"error": "full"}],
+]
+
+
+@pytest.mark.parametrize("given_", HALF, ids=repr)
+def test_nothing_is_kept_of_a_message_that_is_half_malformed(given_: Any) -> None:
+    """Its events are not told: the end of the job would say what no watcher has seen."""
+    chunks = Chunks()
+    add(chunks, chunk({"content": "a"}))
+    with pytest.raises(ModelError):
+        add(chunks, given_)
+    assert chunks.text() == "a"
+    assert all(other["content"] == "" for other in chunks.other_choices())
+    [draft] = add(chunks, {"choices": [{"message": {"content": "ae", "reasoning": "", "refusal": ""}}]})
+    assert draft.fields == {"content": "e"}
+
+
 PATIENCE: list[tuple[Any, list[str]]] = [
     ({}, []),
     ({"choices": None, "usage": None, "error": None}, []),

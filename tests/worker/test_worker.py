@@ -229,12 +229,14 @@ async def test_a_job_whose_attempts_are_used_up_fails_with_what_the_last_one_sai
     job_id = await house.submit()
     for token in ("first", "second"):
         claim = await house.log.claim(job_id, b'{"id":"dead"}', token)
-        said = orjson.dumps({"content": token})
-        await house.log.append(job_id, claim.attempt, claim.last_seq + 1, [("content", said)])
+        said = {"content": {"content": token}, "tool_call": {"name": token}, "function_call": {"name": token}}
+        drafts = [(kind, orjson.dumps(fields)) for kind, fields in said.items()]
+        await house.log.append(job_id, claim.attempt, claim.last_seq + 1, drafts)
     async with demo_at(monkeypatch) as demo, working(settings_for(str(house.settings.redis_url), max_attempts=2)):
         events = await house.ended(job_id)
         assert (await demo.stats())["requests"] == []
     end = events[-1].fields()
+    assert (end["tool_calls"], end["function_call"]) == ([{"name": "second"}], {"name": "second"})
     assert (events[-1].type, end["error"]["code"], end["error"]["retryable"]) == ("failed", "worker_lost", True)
     assert end["content"] == text_of(events) == "second"
     assert (await house.record(job_id)).error == end["error"]

@@ -1,0 +1,123 @@
+"""What a model's server may send, and what a worker reads of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+
+import httpx2
+from hypothesis import strategies as st
+
+from readalong.errors import ModelError
+from readalong.events import Draft, Event, merge_drafts
+from readalong.log import encode
+from tests.worker.odd_answers import DONE, STOP, data, say
+from tests.worker.oddities import ODDITIES
+from tests.worker.test_malformed_chunks import any_chunk, as_json
+from worker.answer import Answer
+from worker.body import events_of
+from worker.chunks import Chunks
+from worker.limits import Limits
+
+STREAM: Final = "text/event-stream"
+_USUAL: Final = Limits()
+#: The bodies of all known oddities that are short.
+_KNOWN: Final = [
+    body
+    for oddities in ODDITIES.values()
+    for oddity in oddities
+    if len(body := b"".join(oddity.pieces).partition(b"\r\n\r\n")[2]) < 2000
+]
+#: Their events, one by one.
+_FRAMES: Final = sorted({part + b"\n\n" for body in _KNOWN if b"data" in body for part in body.split(b"\n\n") if part})
+#: What parts and frames events, what begins another form, and what is no text.
+_MARKS: Final = [
+    *(b"data:", b"data: ", b"event: error\n", b"event:", b"id: \0", b"retry: 1", b"error:", b": ", b"\n\n", b"\r\n"),
+    *(b"\n", b"\r", b"\xef\xbb\xbf", b"[DONE]", b"<", b"[", b"{", b"}", b'"', b"\\", b"\xff", b"\0", b"\xe2\x80\xa8"),
+]
+_said: Final = st.text(max_size=5).map(say)
+_chunks: Final = st.one_of(_said.map(as_json), _said.map(as_json), any_chunk.map(as_json))
+_frames: Final = st.sampled_from(_FRAMES) | _chunks.map(lambda chunk: b"data: " + chunk + b"\n\n")
+_streams: Final = st.lists(_frames, max_size=8).map(b"".join)
+_documents: Final = st.sampled_from(_KNOWN) | st.lists(_chunks, max_size=4).map(b"\n".join)
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> bytes:
+    """Near to a body that makes sense: of half of them some bytes are missing, doubled or others."""
+    body = draw(st.one_of(_streams, _streams, _streams, _documents)) + draw(st.sampled_from([b"", DONE, data(STOP)]))
+    for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
+        start = draw(st.integers(0, len(body)))
+        end = min(len(body), start + draw(st.sampled_from([0, 0, 1, 2, 40])))
+        put = draw(st.sampled_from(_MARKS) | st.binary(max_size=2) | st.just(2 * body[start:end]))
+        body = body[:start] + put + body[end:]
+    return body.replace(b"\n", draw(st.sampled_from([b"\n", b"\n", b"\r\n", b"\r"])))
+
+
+#: Places at which a body is cut, each modulo its length.
+cuts: Final = st.lists(st.integers(0, 10_000), max_size=8)
+
+
+def cut(body: bytes, places: Sequence[int]) -> list[bytes]:
+    """The body in pieces, none of them empty."""
+    ends = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
+    return [body[start:end] for start, end in pairwise(ends) if start < end]
+
+
+class Told(NamedTuple):
+    """What came of an answer: the events, the end, and what the end would carry."""
+
+    events: list[tuple[str, bytes]]
+    failure: str
+    carried: dict[str, Any]
+    #: Content by the fold itself, which is to be what the events say.
+    text: str
+
+
+async def told(pieces: Sequence[bytes], kind: str, asked: int, limits: Limits) -> Told:
+    """What a worker's run tells of a body in these pieces, where it has `asked` for so many choices. Raises what no run
+    expects."""
+
+    async def stream() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    response = httpx2.Response(200, headers={"Content-Type": kind} if kind else {}, content=stream())
+    chunks = Chunks(asked, limits=limits)
+    answer = Answer(chunks, limits=limits)
+    drafts: list[Draft] = []
+    failure: ModelError | None = None
+    try:
+        async for piece in events_of(response):
+            drafts += answer.feed(piece)
+            if answer.done or answer.failure is not None:
+                break
+        else:
+            drafts += answer.close()
+        failure = answer.failure
+        assert answer.done is (failure is None)
+    except ModelError as error:
+        failure = error
+    drafts += chunks.close()
+    carried = {
+        "usage": chunks.usage,
+        "extra": chunks.take_extra(),
+        "finish_reason": chunks.finish_reason,
+        "choices": chunks.other_choices(),
+        "tool_calls": chunks.tool_calls,
+        "function_call": chunks.function_call,
+    }
+    failed = "" if failure is None else f"{failure.code} {failure.retryable} {failure.message}"
+    return Told(encode(merge_drafts(drafts)), failed, carried, chunks.text())
+
+
+def tell(pieces: Sequence[bytes], kind: str = STREAM, asked: int = 1, limits: Limits = _USUAL) -> Told:
+    """As `told`, in a loop of its own."""
+    return asyncio.run(told(pieces, kind, asked, limits))
+
+
+def numbered(told_: Told) -> list[Event]:
+    """The events as the log numbers them."""
+    return [Event(seq, *event) for seq, event in enumerate(told_.events, 1)]

@@ -1,0 +1,92 @@
+"""Whatever is asked of the API, each answer is one that its description (OpenAPI) names."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Final
+
+import httpx2
+import pytest
+import schemathesis
+from hypothesis import given
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode, checks
+
+from api.app import create_app
+from readalong.settings import Settings
+from tests.e2e.conftest import assert_no_traceback
+from tests.fuzz.effort import fuzzed
+from tests.support.stack import Stack
+
+#: Bytes of a body.
+MOST: Final = 4096
+#: Headers that HTTP itself and proxies need.
+USUAL: Final = frozenset(
+    {"cache-control", "connection", "content-length", "content-type", "date", "transfer-encoding", "x-accel-buffering"}
+)
+CHECKS: Final = [
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+]
+#: What a client, a proxy or a page may add to a request that is well otherwise.
+ADDED: Final[list[dict[str, str]]] = [
+    {"Host": "evil.example"},
+    {"Host": "[::1"},
+    {"Origin": "https://evil.example"},
+    {"Origin": "null", "Content-Type": ""},
+    {"Content-Type": "text/plain"},
+    {"Content-Encoding": "br"},
+    {"Content-Encoding": "gzip"},
+    {"Transfer-Encoding": "gzip"},
+    {"Idempotency-Key": "one for all"},
+    {"Idempotency-Key": "k" * 300},
+    {"Accept": "text/event-stream"},
+    {"Accept": "image/png"},
+    {"Expect": "100-continue"},
+    {"Range": "bytes=5-"},
+    {"If-None-Match": "*"},
+    {"Last-Event-ID": "1-x"},
+]
+#: Bodies that are sent in place of the one that was drawn.
+BODIES: Final = st.binary(max_size=8) | st.sampled_from([b"{", b"\xff", b'{"messages": [7]}', b" " * (MOST + 1)])
+
+described: Final = schemathesis.openapi.from_dict(create_app(Settings()).openapi(), config=schemathesis.Config())
+cases: Final = st.one_of(*(described.as_strategy(mode) for mode in GenerationMode))
+#: Ids of jobs that there are, or were.
+known: Final[deque[str]] = deque(maxlen=8)
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with Stack(settings={"READALONG_MAX_BODY_BYTES": str(MOST)}) as stack:
+        yield stack
+        assert_no_traceback(stack)
+
+
+@fuzzed(500)
+@given(
+    case=cases,
+    added=st.just({}) | st.sampled_from(ADDED),
+    body=st.none() | st.none() | BODIES,
+    place=st.none() | st.integers(0, 7),
+)
+def test_each_answer_is_one_that_the_description_names(
+    stack: Stack, case: Case[Any], added: dict[str, str], body: bytes | None, place: int | None
+) -> None:
+    """In status, content type, headers and schema. None is a fault of the server's."""
+    if "job_id" in case.path_parameters and place is not None and place < len(known):
+        case.path_parameters["job_id"] = known[place]
+    more: dict[str, Any] = {} if body is None else {"data": body}
+    answer = case.call(base_url=stack.url, headers=added, **more)
+    # It takes the schema of a stream for that of each of its events, as OpenAPI 3.0 did not say otherwise.
+    streams = answer.headers.get("content-type", [""])[0].startswith("text/event-stream")
+    case.validate_response(answer, checks=CHECKS, excluded_checks=[checks.response_schema_conformance] * streams)
+    assert answer.status_code < 500 or answer.status_code == httpx2.codes.NOT_IMPLEMENTED, answer.text
+    responses = case.operation.definition.raw["responses"]
+    named = {name.lower() for name in responses[str(answer.status_code)].get("headers", {})}
+    assert set(answer.headers) <= USUAL | named
+    if answer.status_code == httpx2.codes.ACCEPTED:
+        known.append(answer.json()["id"])
