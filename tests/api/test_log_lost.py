@@ -379,7 +379,7 @@ async def test_a_feed_stays_while_a_watcher_waits_for_redis_to_say_which_log_it_
         proxy.refusing = True
         proxy.cut()
         watching = asyncio.create_task(watch(hub, job_id, "2-bbb"))
-        await until(lambda: feed.settling, "the watcher")
+        await until(lambda: hub._asking[job_id], "the watcher")
         hub.left(feed)
         tries = proxy.accepted
         await until(lambda: proxy.accepted > tries + 3, "some tries")
