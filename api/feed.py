@@ -49,7 +49,6 @@ class Feed:
         """`on_gone(feed)` is called when a repair finds that the job is erased, or that Redis has lost it."""
         self.job_id = job_id
         self.watchers: set[Watcher] = set()
-        self.settling = 0  # those who are about to watch
         #: The job is erased, or the process stops: nothing more will come.
         self.closed = False
         #: The job ends when nobody watches it.
@@ -125,14 +124,10 @@ class Feed:
             return
         self._asked = True
         self.repair()
-        self.settling += 1
-        try:
-            while (repairing := self._repairing) is not None:
-                _, late = await asyncio.wait([repairing], timeout=_PATIENCE)
-                if late:
-                    raise StoreUnavailable("Redis does not say which log this position is of.", retry_after=1)
-        finally:
-            self.settling -= 1
+        while (repairing := self._repairing) is not None:
+            _, late = await asyncio.wait([repairing], timeout=_PATIENCE)
+            if late:
+                raise StoreUnavailable("Redis does not say which log this position is of.", retry_after=1)
 
     def take(self, events: list[Event]) -> None:
         """Takes in what the channel said."""

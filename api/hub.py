@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from readalong.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a new feed waits for its first watcher.
+#: Seconds that a feed waits, at least, for one who has just asked for it to begin to watch.
 _FIRST_LINGER: Final = 1.0
 #: What the channel of an erased job says: no event will come any more.
 _ERASED: Final = b"erased"
@@ -42,6 +43,8 @@ class Hub:
         self._feeds: dict[bytes, Feed] = {}
         self._starting: dict[str, asyncio.Task[Feed]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        #: Those who wait for the feed of a job. It does not end before their turn comes, however late that is.
+        self._asking: Counter[str] = Counter()
         self._beats: asyncio.Task[None] | None = None
         self._closed = False
         #: Called when the first watcher of a job that ends with its watchers comes, and when the last one has left.
@@ -79,16 +82,19 @@ class Hub:
         """
         if self._closed:
             raise Stopping("This process is stopping.", retry_after=1)
-        if (timer := self._timers.pop(job_id, None)) is not None:
-            timer.cancel()
-        feed = self._feeds.get(self._channel(job_id))
-        if feed is None or job_id in self._starting:
-            feed = await self._started(job_id, position)
+        self._asking[job_id] += 1
         try:
+            feed = self._feeds.get(self._channel(job_id))
+            if feed is None or job_id in self._starting:
+                feed = await self._started(job_id, position)
             await feed.settle(position, epoch)
-        except BaseException:
-            self._end_later(feed, self._linger)
-            raise
+        finally:
+            self._asking[job_id] -= 1
+            if not self._asking[job_id]:
+                del self._asking[job_id]
+            # Who asked for it is about to begin, or gone: without a linger too.
+            if (there := self._feeds.get(self._channel(job_id))) is not None:
+                self._end_later(there, max(self._linger, _FIRST_LINGER))
         if feed.closed:
             # Before our turn came. It would pass for that of an ended job, and its watcher would never come back.
             if self._closed:
@@ -154,8 +160,9 @@ class Hub:
 
     def _opened(self, job_id: str, done: asyncio.Task[Feed]) -> None:
         self._starting.pop(job_id, None)
-        if not done.cancelled():
-            done.exception()  # each who waits for it hears of it; all may have left
+        # Each who waits for it hears why there is none; all may have left.
+        if not done.cancelled() and done.exception() is None:
+            self._end_later(done.result(), max(self._linger, _FIRST_LINGER))
 
     async def _open(self, job_id: str, position: int) -> Feed:
         channel = self._channel(job_id)
@@ -179,12 +186,11 @@ class Hub:
         finally:
             subscribing.cancel()
             await asyncio.gather(subscribing, return_exceptions=True)
-        # Whoever asked for it may be gone by now, or is about to begin: without a linger too.
-        self._end_later(feed, max(self._linger, _FIRST_LINGER))
         return feed
 
     def _end_later(self, feed: Feed, seconds: float) -> None:
-        known = self._feeds.get(self._channel(feed.job_id)) is feed
+        # One that starts is kept for those who ask for it.
+        known = self._feeds.get(self._channel(feed.job_id)) is feed and feed.job_id not in self._starting
         if known and not feed.watchers and not self._closed:
             if (timer := self._timers.get(feed.job_id)) is not None:
                 timer.cancel()
@@ -193,7 +199,7 @@ class Hub:
 
     def _end(self, feed: Feed) -> None:
         self._timers.pop(feed.job_id, None)
-        if not (feed.watchers or feed.settling):
+        if not (feed.watchers or self._asking[feed.job_id]):
             self._drop(feed)
 
     def _drop(self, feed: Feed) -> None:

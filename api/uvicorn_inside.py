@@ -248,6 +248,10 @@ class UvicornLine(HttpToolsProtocol):
         self._lost = True
         if self._watch is not None:
             self._watch.cancel()
+        # uvicorn tells the last request alone: one before it would be answered on a connection that is closed.
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         self._watch = self._answering = None
         super().connection_lost(exc)
         taken, self._taken = self._taken, None

@@ -16,14 +16,14 @@ from demomodel.refusals import ApiError
 SHUTDOWN_SECONDS = 0.3
 
 
-def create_app(journal: Journal | None = None) -> web.Application:
-    """The model as an application.
+def create_app(journal: Journal | None = None, model: Model | None = None) -> web.Application:
+    """The model as an application; `model`: another one than the usual, which then has its own journal.
 
     Run it with `handler_cancellation=True`, as `serve` does: that is how a stream that says nothing learns
     that its client has gone.
     """
     app = web.Application()
-    model = app[MODEL] = Model(journal)
+    model = app[MODEL] = model or Model(journal)
     app.on_shutdown.append(_shut)
     app.router.add_post("/v1/chat/completions", model.completions)
     app.router.add_post("/openai/deployments/{deployment}/chat/completions", model.completions)
@@ -41,14 +41,15 @@ async def serve(
     *,
     handle_signals: bool = True,
     journal: Journal | None = None,
+    model: Model | None = None,
 ) -> None:
     """Serve until cancelled, or until SIGTERM, SIGINT or SIGHUP if `handle_signals` and this is the main thread.
 
     `on_ready` is called with the base URL, `http://HOST:PORT/v1`, once connections are accepted; port 0 takes
-    a free one. `journal`: where requests and the ends of streams are written down. Open streams are cut at the
-    end. Raises OSError if the port is taken.
+    a free one. `journal`: where requests and the ends of streams are written down; `model` as for `create_app`. Open
+    streams are cut at the end. Raises OSError if the port is taken.
     """
-    app = create_app(journal)
+    app = create_app(journal, model)
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -77,7 +77,7 @@ class Asking:
         lent = False
         while self._patience:
             if breaker.error is not None and not lent:
-                if not breaker.lend():
+                if not breaker.lend(self._model):
                     raise self._out(breaker.error)
                 lent = True
             gate = self._gates.closed(self._model)
@@ -108,7 +108,8 @@ class Asking:
             self._gates.answered(self._model, self._turns)
         if error.refuses:
             waited = asyncio.get_running_loop().time() - self._submitted
-            if self._breaker.refused(error, self._called_at, waited, again=self._reason == error.code):
+            again = self._reason == error.code
+            if self._breaker.refused(error, self._model, self._called_at, waited, again=again):
                 raise GivenBack(error)
             raise error
         return await self._retry(error)

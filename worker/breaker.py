@@ -24,6 +24,8 @@ _BLINK: Final = 5.0
 #: that may be one job's own fault.
 _KEY_REFUSALS: Final = 2
 _REFUSALS: Final = 3
+#: Models that are known to be refused: clients may name any, and each further one is one of them.
+_MOST_MODELS: Final = 100
 #: Statuses that speak of the key or its account, and never of a request.
 _OF_KEY: Final = frozenset({401, 402, 429})
 
@@ -60,6 +62,8 @@ class Breaker:
         #: Whether a call was ever answered, and the refusals since the last such one.
         self._let_in = False
         self._in_row = 0
+        #: The models of the jobs that were refused since it opened.
+        self._models: set[str] = set()
 
     @property
     def code(self) -> str:
@@ -103,8 +107,11 @@ class Breaker:
         soon = min(1.0, self.patience / 8)
         return min(max(self._probe_at - _now(), 0.01), soon) if self.error is not None else soon
 
-    def lend(self) -> bool:
-        """Lets one job try the model, and returns True, if it is time for that."""
+    def lend(self, model: str) -> bool:
+        """Lets one job try its model, and returns True, if it is time for that, or if nothing is known of this model:
+        what another one says, which a client may have chosen for that, ends no job and sends none away."""
+        if model not in self._models and len(self._models) < _MOST_MODELS:
+            return True
         if _now() < self._probe_at:
             return False
         self._probes += 1
@@ -120,11 +127,12 @@ class Breaker:
             self.error = None
             self.on_change()
 
-    def refused(self, error: ModelError, called_at: float, waited: float, *, again: bool) -> bool:
+    def refused(self, error: ModelError, model: str, called_at: float, waited: float, *, again: bool) -> bool:
         """The model refused a call of `called_at` in a way that may be the worker's fault. Returns whether the job goes
         back to the queue; else it fails. `waited`: seconds since its submit; `again`: it was given back for that."""
         if self.error is not None:
             self.error = error
+            self._models.add(model)
             if called_at > self._stepped_at:
                 self._step(min(2 * self._pause, _LONGEST, self.patience / 2))
             return not (self.hopeless and waited >= self.patience)
@@ -134,6 +142,7 @@ class Breaker:
             # Others get through: it is this job's model, most likely.
             return of_key and not again
         self.error = error
+        self._models = {model}
         self._since = _now()
         logger.error(
             "the model refuses this worker (%s: %r); it takes no more jobs until it is let in again",

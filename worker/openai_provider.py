@@ -212,6 +212,12 @@ def _redirected(error: Redirected) -> ModelError:
 
 def _unreached(causes: list[BaseException]) -> ModelError:
     """Why no answer began."""
+    if any(
+        isinstance(cause, aiohttp.ClientResponseError) and not isinstance(cause, aiohttp.ClientHttpProxyError)
+        for cause in causes
+    ):
+        # It is there, and answers this call so: to take it for away would keep the jobs of its other models.
+        return ModelError("model_malformed", "The model's answer is no HTTP.", retryable=True)
     away = any(isinstance(cause, httpx2.HTTPError | aiohttp.ClientError) for cause in causes)
     if any(isinstance(cause, TimeoutError) for cause in causes):
         return ModelError("model_timeout", "The model did not answer in time.", retryable=True, away=away)

@@ -76,6 +76,29 @@ async def test_of_requests_behind_one_another_a_few_wait_and_all_are_answered_in
         writer.transport.abort()
 
 
+async def test_a_client_that_is_gone_is_gone_for_the_first_of_its_requests_too(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer would be written to a connection that is closed, which fills the log with tracebacks."""
+    told: asyncio.Queue[str] = asyncio.Queue()
+    async with a_site(settings) as site:
+
+        async def slow(scope: Any, receive: Any, send_: Any) -> None:
+            while True:
+                message = await receive()
+                told.put_nowait(message["type"])
+                if message["type"] == "http.disconnect":
+                    return
+
+        config: Any = site.server.config
+        monkeypatch.setattr(config, "loaded_app", slow)
+        _, writer = await send(site, GET * 3)
+        async with asyncio.timeout(30):
+            assert await told.get() == "http.request"
+            writer.transport.abort()
+            assert await told.get() == "http.disconnect"
+
+
 async def answer_to(site: Site, data: bytes) -> bytes:
     """All that comes until the server closes the connection."""
     reader, writer = await send(site, data)

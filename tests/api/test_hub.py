@@ -282,6 +282,31 @@ async def test_a_feed_that_is_closed_as_soon_as_it_is_open_does_not_pass_for_an_
             await asking
 
 
+async def test_who_gets_its_turn_long_after_the_feed_is_open_is_not_told_that_the_job_is_gone(
+    settings: Settings, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that stood still finds the time over that a feed waits for its first watcher."""
+    player = await Player.start(log)
+    loop = asyncio.get_running_loop()
+    really, time = loop.call_later, loop.time
+    stood = 0.0
+
+    def call_later(delay: float, callback: Any, *args: Any, **more: Any) -> asyncio.TimerHandle:
+        nonlocal stood
+        handle = really(delay, callback, *args, **more)
+        if callback == hub._end:
+            stood += delay + 1
+        return handle
+
+    async with a_hub(settings) as hub:
+        monkeypatch.setattr(loop, "call_later", call_later)
+        monkeypatch.setattr(loop, "time", lambda: time() + stood)
+        feed = await hub.feed(player.job_id, 0)
+        assert stood
+        assert not feed.closed
+        await until(lambda: repr(hub) == EMPTY, EMPTY)
+
+
 async def test_an_erased_job_s_watchers_are_let_go(settings: Settings, log: Log, redis: ArqRedis) -> None:
     """Nothing will come any more: their streams end, and the feed with them."""
     player = await Player.start(log)

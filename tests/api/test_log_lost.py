@@ -11,10 +11,12 @@ import pytest
 from arq.connections import ArqRedis
 
 from api.hub import Hub
+from api.lost import is_lost
 from readalong.errors import Fenced
 from readalong.events import Draft
 from readalong.log import Log, Verdict, encode
 from readalong.position import Position
+from readalong.record import Record
 from readalong.settings import Settings
 from readalong.sse import Message
 from tests.api.forgetful import Worker, check, job, told, watch
@@ -27,6 +29,29 @@ from tests.support.servers import RedisServer
 from tests.support.waiting import WITHIN, until
 
 pytestmark = on_valkey
+
+
+async def test_a_failover_between_two_looks_at_a_job_is_no_loss(
+    settings: Settings, log: Log, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its watchers would be told that it is gone, and go: the log is behind, and its worker repairs it."""
+    job_id, forgetful = await job(log, redis, settings)
+    one = await Worker.claims(log, job_id, "aaa")
+    await one.say(2)
+    await forgetful.keep()
+    await one.say(18)
+    records = [await log.record(job_id)]
+    await forgetful.forget()
+    really = log.record
+
+    async def record(name: str) -> Record | None:
+        return records.pop() if records else await really(name)
+
+    monkeypatch.setattr(log, "record", record)
+    assert not await is_lost(log, job_id)
+    assert not records
+    await command(redis, "DEL", settings.keys.events(job_id))
+    assert await is_lost(log, job_id)
 
 
 @pytest.mark.parametrize("more", [3, 30], ids=["less", "more"])
@@ -354,7 +379,7 @@ async def test_a_feed_stays_while_a_watcher_waits_for_redis_to_say_which_log_it_
         proxy.refusing = True
         proxy.cut()
         watching = asyncio.create_task(watch(hub, job_id, "2-bbb"))
-        await until(lambda: feed.settling, "the watcher")
+        await until(lambda: hub._asking[job_id], "the watcher")
         hub.left(feed)
         tries = proxy.accepted
         await until(lambda: proxy.accepted > tries + 3, "some tries")

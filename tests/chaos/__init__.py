@@ -10,6 +10,8 @@
 - `customer`  submits a job, or chats; cancels or erases it, brings its readers
 - `reader`    watches one job as an EventSource does, and drops, resumes, dawdles or leaves
 - `vandal`    sends rubbish
+- `intruder`  attacks, as docs/security.md lists it
+- `rogue`     the demo model, among models that answer with what no model should
 - `after`     what is left when all is quiet again
 - `run`       one run, from start to the files
 - `verdict`   what is said of it

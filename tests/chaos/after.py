@@ -6,7 +6,8 @@ import asyncio
 import os
 import re
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,12 @@ _READS: Final[dict[str, Callable[[str], list[str]]]] = {
 #: What may be a job's id, or is one.
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{22,}")
 _PROC: Final = Path("/proc")
+#: What a worker writes when it takes no more jobs since its model refuses it, when it takes them again, and when it is
+#: started.
+_SHUT: Final = re.compile(
+    r"(?m)^(?P<at>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) \w+ \S+: "
+    r"(?:(?P<shut>the model refuses this worker) \((?P<code>\w+)|the model lets this worker in again|ready: \d+ slots)"
+)
 
 
 async def readings(cluster: Cluster) -> dict[str, Any]:
@@ -108,6 +115,31 @@ async def _held(cluster: Cluster, key: str) -> list[str]:
         return []
     answer = await cluster.redis.execute_command(*_READS[kind](key))
     return [answer or ""] if kind == "string" else list(answer)
+
+
+def most_bytes(process: Process) -> int:
+    """The most that a process has had in memory since it was started; 0 where nothing tells."""
+    try:
+        status = (_PROC / str(process.pid) / "status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)  # one that has ended and was not waited for has none
+    return 0 if found is None else 1024 * int(found[1])
+
+
+def shut_times(logs: Mapping[str, str]) -> list[dict[str, Any]]:
+    """When each worker took no jobs since its model refused it, by what each has logged. `until`: None if it was so at
+    the end."""
+    found: list[dict[str, Any]] = []  # the times of logs are local
+    for worker, log in logs.items():
+        began: dict[str, Any] | None = None
+        for line in _SHUT.finditer(log):
+            at = datetime.strptime(line["at"], "%Y-%m-%d %H:%M:%S,%f").timestamp()
+            if began is not None:
+                began["until"] = at
+            began = {"t": at, "worker": worker, "code": line["code"], "until": None} if line["shut"] else None
+            found += [began] if began else []
+    return found
 
 
 def _quiet(cluster: Cluster, found: dict[str, Any]) -> bool:

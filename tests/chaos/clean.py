@@ -32,6 +32,7 @@ def clean() -> Made:
     _without_reply(made)
     _chats(made)
     _erased(made)
+    _hostile(made)
     return made
 
 
@@ -221,3 +222,29 @@ def _erased(made: Made) -> None:
 
     made.chat("j18", 80.0)
     made.erase("j18", 80.9)
+
+
+def _hostile(made: Made) -> None:
+    """j19: its model says more than it may. j20: its own model was away. Attacks, and a worker that took nothing."""
+    texts = tokens("j19", 1, 5)
+    log = [QUEUED, begun("started", 1, 103), *said(texts), failed("model_answer_too_large", texts)]
+    made.submit("j19", 90.0)
+    made.call("j19.1", 90.1, 91.0, tokens("j19", 1, 7), "gone")
+    made.job("j19", log, 90.0, 91.0, model="hostile-text")
+    made.client("j19", log, 90.1)
+
+    texts = tokens("j20", 2, 3)
+    waiting: Said = ("waiting", {"for": "model", "reason": "model_rate_limited", "seconds": 0.3})
+    log = [QUEUED, begun("started", 1, 103), waiting, *said(texts), end("done", texts, finish_reason="stop")]
+    made.submit("j20", 90.0)
+    made.refused("j20.1", 90.1, 429)
+    made.call("j20.2", 90.5, 91.0, texts)
+    made.job("j20", log, 90.0, 91.0, model="demo-numbered+429")
+    made.client("j20", log, 90.1)
+
+    made.attack("storm", 90.0, 200, 404, 503, None)
+    made.attack("goes-on", 90.0, 413, closed=True)
+    made.attack("other-body", 90.0, 409, job="id-j20", made=None)
+    made.fault("api_stop", 90.0, 90.5, "api-0")
+    made.attack("dribble", 90.6, closed=False)
+    made.shut(80.0, 88.0)

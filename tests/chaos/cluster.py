@@ -6,6 +6,7 @@ import asyncio
 import re
 import shutil
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
@@ -46,6 +47,10 @@ class Cluster:
         self.held: set[str] = set()
         #: Jobs of which nothing may be left.
         self.erased: set[str] = set()
+        #: The newest jobs, for those who look at the jobs of others.
+        self.recent: deque[str] = deque(maxlen=100)
+        #: Bytes that each process had in memory at most, by its name.
+        self.memory: dict[str, int] = {}
         self._history = history
         self._exits = AsyncExitStack()
         #: The servers that took the place of the first one.
@@ -58,6 +63,7 @@ class Cluster:
             aof=True,
             settings=SETTINGS,
             settings_of=SETTINGS_OF,
+            model="tests.chaos.rogue",
             journal=history.directory / "model.jsonl",
             link=self._link,
             model_link=self._model_link,

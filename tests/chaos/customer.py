@@ -38,6 +38,7 @@ class Customer:
         #: job again after it was erased.
         self._sure = True
         self._erased = cluster.erased
+        self._recent = cluster.recent
 
     async def run(self) -> None:
         """Returns when all that was wished has come about."""
@@ -47,6 +48,7 @@ class Customer:
         job_id = submits[0].result()
         if job_id is None:
             return
+        self._recent.append(job_id)
         readings = list(self._wish.readings)
         async with asyncio.TaskGroup() as group:
             if self._streams:
@@ -94,7 +96,9 @@ class Customer:
         fields = {"tag": wish.tag, "key": wish.key, "via": via, "replica": replica, "terms": wish.terms}
         self._history.client("submit", **fields, status=status, job=job_id)
         self._sure = self._sure and job_id is not None
-        refused = job_id is None and status not in (None, 429, 503)
+        # Redis may have forgotten a job before its stream was opened, or the checker has a word to say.
+        forgot = via == "chat" and status in _GONE
+        refused = job_id is None and status not in (None, 429, 503) and not forgot
         if refused:
             self._history.trouble(f"{wish.tag} was refused: {status}")
         return refused or job_id is not None

@@ -73,9 +73,11 @@ class Made:
             "max_attempts": 3,
             "aof": "always",
             "retry": "retry",
+            "memory": {"api": 100, "worker": 200},
             "settings": {
                 "READALONG_REDIS_TIMEOUT": "1",
                 "READALONG_JOB_TIMEOUT": "12",
+                "READALONG_MODEL_PATIENCE": "3",
                 "READALONG_FIRST_TOKEN_TIMEOUT": "6",
             },
         }
@@ -88,6 +90,8 @@ class Made:
             "channels": ["readalong:control", "readalong:heartbeat:1"],
             "connections": {"redis": 12, "model": 0},
             "traces": [],
+            "memory": {"api-0": 99, "worker-3": 150},
+            "shut": [],
             "hubs": ["<Hub feeds=0 watchers=0 <Subscriber up>>"],
             "processes": {
                 "api-0": {"rss_kb": 9, "fds": 20, "threads": 3},
@@ -123,6 +127,16 @@ class Made:
         """Asked for half a second before the reply."""
         line = {"t": START + t, "kind": "erase", "job": f"id-{tag}", "asked": START + t - 0.5, "replica": 0}
         self.clients.append({**line, "status": status})
+
+    def attack(self, attack: str, t: float, *statuses: int | None, **more: Any) -> None:
+        """Begun half a second before, at the replica 0."""
+        line = {"t": START + t, "kind": "attack", "attack": attack, "replica": 0, "began": START + t - 0.5}
+        self.clients.append({**line, "statuses": [*statuses], **more})
+
+    def shut(self, t: float, until: float | None, worker: str = "worker-3") -> None:
+        """A worker took no jobs."""
+        over = None if until is None else START + until
+        self.after["shut"].append({"t": START + t, "worker": worker, "code": "model_redirected", "until": over})
 
     def call(self, call: str, t: float, until: float, texts: Iterable[str], state: str = "finished") -> None:
         """One of the model, `tag.number`, with all that was sent."""

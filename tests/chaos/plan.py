@@ -11,7 +11,12 @@ OUTAGE: Final = 30.0
 MAX_ATTEMPTS: Final = 10
 MODEL_RETRIES: Final = 2
 MODEL_PATIENCE: Final = 3.0
-MAX_JOBS: Final = 10
+MAX_JOBS: Final = 12
+#: Small, so that what has a limit reaches it soon, and what is hostile takes little of a machine.
+MAX_BODY_BYTES: Final = 4_194_304
+REQUEST_TIMEOUT: Final = 10.0
+#: Bytes that a process may have in memory, by its kind. The most that runs of five minutes had is 165 MB and 214 MB.
+MEMORY: Final[Mapping[str, int]] = {"api": 320_000_000, "worker": 280_000_000}
 #: Connections to Redis that a process keeps for calls at once, when it once needed so many.
 POOLS: Final[Mapping[str, int]] = {"api": 64, "worker": MAX_JOBS + 16}
 
@@ -38,6 +43,13 @@ SETTINGS: Final[Mapping[str, str]] = {
     "READALONG_SEND_TIMEOUT": "5",
     "READALONG_FEED_BYTES": "65536",
     "READALONG_FEED_LINGER": "0.5",
+    "READALONG_MAX_BODY_BYTES": str(MAX_BODY_BYTES),
+    "READALONG_REQUEST_TIMEOUT": str(REQUEST_TIMEOUT),
+    "READALONG_MAX_ANSWER_BYTES": "1572864",
+    "READALONG_MAX_RESPONSE_BYTES": "8388608",
+    "READALONG_MAX_EXTRA_BYTES": "262144",
+    "READALONG_MAX_TOOL_CALLS": "16",
+    "READALONG_MAX_TOOL_CALL_BYTES": "262144",
     # What was asked for is in the log of a failed run.
     "READALONG_KEEP_REQUEST": "true",
 }
@@ -57,6 +69,8 @@ class Plan:
     workers: int = 3
     jobs: int = 24
     """Alive at once."""
+    hostile: int = 9
+    """Of hostile models, besides."""
     pause: float = 1.5
     """Seconds between two faults, in the mean."""
     settle: float = 60.0
@@ -76,6 +90,7 @@ class Plan:
             "aof": "always",
             "retry": "mixed",
             "pools": dict(POOLS),
+            "memory": dict(MEMORY),
             "settings": dict(SETTINGS),
             "settings_of": {name: dict(settings) for name, settings in SETTINGS_OF.items()},
         }

@@ -14,12 +14,15 @@ Plant = Callable[[Made], None]
 
 
 def alone(made: Made, log: list[Said], *calls: list[str], t: float = 100.0, state: str = "finished") -> None:
-    """A job z1 in a time without faults, its model's calls one second each, and a client that saw its log."""
+    """A job z1 in a time without faults but a lost worker that its log tells of, its model's calls one second each, and
+    a client that saw its log."""
     made.submit("z1", t)
     for number, texts in enumerate(calls, 1):
         made.call(f"z1.{number}", t + number - 0.9, t + number, texts, state)
     made.job("z1", log, t, t + max(1, len(calls)))
     made.client("z1", log, t + 9)
+    if any(fields.get("reason") == "worker_lost" for _, fields in log):
+        made.fault("worker_kill", t, t + 0.1, pid=9)
 
 
 def lost_for_a_client(made: Made) -> None:

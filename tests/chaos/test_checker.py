@@ -10,8 +10,11 @@ import pytest
 
 from tests.chaos.checker import BadHistory, Rule, Violation, __main__, check
 from tests.chaos.clean import clean
+from tests.chaos.hostile_plants import HOSTILE_PLANTS
 from tests.chaos.made import START, Made
 from tests.chaos.plants import PLANTS, Plant, left_in_the_queue
+
+ALL = [*PLANTS, *HOSTILE_PLANTS]
 
 
 def found(made: Made, directory: Path) -> list[Violation]:
@@ -22,12 +25,12 @@ def test_a_clean_history_has_no_violation(tmp_path: Path) -> None:
     """Jobs done, failed and cancelled, attempts, replies lost, logs compacted, clients of all kinds."""
     report = check(clean().write(tmp_path))
     assert not report.violations, str(report)
-    assert report.counts["outcomes"] == {"done": 6, "failed": 4, "cancelled": 4}
+    assert report.counts["outcomes"] == {"done": 7, "failed": 5, "cancelled": 4}
     assert report.counts["faults"]["worker_kill"] == 4
     assert "seed 7: no violation" in str(report)
 
 
-@pytest.mark.parametrize(("plant", "rule"), PLANTS, ids=[plant.__name__ for plant, _ in PLANTS])
+@pytest.mark.parametrize(("plant", "rule"), ALL, ids=[plant.__name__ for plant, _ in ALL])
 def test_a_planted_fault_is_caught_by_its_own_rule_and_no_other(plant: Plant, rule: Rule, tmp_path: Path) -> None:
     made = clean()
     plant(made)
@@ -36,7 +39,7 @@ def test_a_planted_fault_is_caught_by_its_own_rule_and_no_other(plant: Plant, ru
 
 def test_every_rule_has_a_planted_fault() -> None:
     """A rule that nothing breaks would be a rule that cannot fail."""
-    assert {rule for _, rule in PLANTS} == set(Rule)
+    assert {rule for _, rule in ALL} == set(Rule)
 
 
 def test_files_that_do_not_fit_together_are_no_history(tmp_path: Path) -> None:

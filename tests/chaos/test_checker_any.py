@@ -101,6 +101,7 @@ def test_a_clean_history_is_clean_whatever_was_said(
     made.submit("z1", 0.0)
     made.cancel("z1", 2.9)
     made.call("z1.1", 0.1, 1.0, ["1: ", *lost], "gone")
+    made.fault("worker_kill", 1.0, 1.1, pid=101)
     log[2:2] = said(["1: "])
     at = log.index(restarted) + 1
     log[at:at] = said(["2: "])

@@ -67,7 +67,7 @@ def test_a_report_reads_from_the_seed_to_the_last_line(tmp_path: Path) -> None:
     made = clean()
     plants.a_repeat(made)
     text = str(check(made.write(tmp_path)))
-    assert text.startswith("seed 7: 1 violation\n  submits: 21\n")
+    assert text.startswith("seed 7: 1 violation\n  submits: 23\n")
     data = r'"{\"type\":\"content\",\"content\":\"<j1.1.3>é\"}"'
     event = f'{{"kind": "event", "watch": "w0", "id": 5, "type": "content", "data": {data}}}'
     assert text.endswith(

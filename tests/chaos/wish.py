@@ -33,6 +33,27 @@ _MANNERS: Final = {
     "numbered+hang": 2,
     "numbered+endless": 2,
 }
+#: How a hostile model answers (tests/chaos/rogue.py).
+_HOSTILE: Final = (
+    "text",
+    "line",
+    "comments",
+    "arguments",
+    "calls",
+    "fields",
+    "names",
+    "choices",
+    "deep",
+    "gzip",
+    "page",
+    "refusal",
+    "redirect",
+    "redirect-loop",
+    "redirect-get",
+    "silence",
+    "dribble",
+    "garbage",
+)
 _TOOL: Final = {
     "type": "function",
     "function": {"name": "look_up", "parameters": {"type": "object", "properties": {"query": {"type": "string"}}}},
@@ -90,7 +111,7 @@ def wish_of(dice: Random, tag: str) -> Wish:
     bulky = dice.random() < 0.02
     demo: dict[str, Any] = {
         "key": tag,
-        "tokens": dice.randint(3000, 8000) if bulky else dice.randint(0, 120),
+        "tokens": dice.randint(1500, 4000) if bulky else dice.randint(0, 120),
         "tokens_per_second": dice.choice((0, 1500)) if bulky else dice.choice((0, 20, 20, 40, 80)),
         "first_token_seconds": dice.choice((0, 0, 0.1, 0.5, 1.5)),
         "after": dice.randint(0, 40),
@@ -129,6 +150,30 @@ def wish_of(dice: Random, tag: str) -> Wish:
         if dice.random() < 0.6
         else (),
         erase=erase,
+    )
+
+
+def hostile_wish_of(dice: Random, tag: str) -> Wish:
+    """Of a job of a hostile model. Its answer may be large, so few watch it."""
+    kind = dice.choice(_HOSTILE)
+    body: dict[str, Any] = {
+        "model": f"hostile-{kind}",
+        "messages": [{"role": "user", "content": f"{tag}: what becomes of this job?"}],
+        "metadata": {"tag": tag},
+        "demo": {"key": tag, "after": dice.choice((0, 1, 12))},
+    }
+    if kind == "choices":
+        body["n"] = 2  # of a model that was asked for one all is one text
+    return Wish(
+        tag=tag,
+        key=f"{tag}-{dice.getrandbits(32):08x}",
+        body=body,
+        terms={},
+        chat=dice.random() < 0.2,
+        at_once=1,
+        readings=tuple(_reading(dice) for _ in range(dice.choice((1, 1, 2)))),
+        cancels=(),
+        erase=None,
     )
 
 

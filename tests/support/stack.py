@@ -58,9 +58,9 @@ class Stack:
 
     `aof`: Redis keeps what it was told over a `redis.restart()`. `settings` go over SETTINGS and into all processes,
     `settings_of` a process by its name over these. `model_url`: use another model than the demo model, which writes
-    its `journal` if it is given one. `link`: the port by which a process, by its name, reaches Redis' port;
-    `model_link`: the port by which a worker reaches the demo model's. `routed`: APIs reach Redis over one Route,
-    workers over another.
+    its `journal` if it is given one; `model`: the module that serves it. `link`: the port by which a process, by its
+    name, reaches Redis' port; `model_link`: the port by which a worker reaches the demo model's. `routed`: APIs reach
+    Redis over one Route, workers over another.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Stack:
         settings: Mapping[str, str] | None = None,
         settings_of: Mapping[str, Mapping[str, str]] | None = None,
         model_url: str | None = None,
+        model: str = "demomodel",
         routed: bool = False,
         journal: Path | None = None,
         link: Callable[[str, int], int] | None = None,
@@ -96,7 +97,7 @@ class Stack:
         self._settings_of = settings_of or {}
         self._link = link
         self._model_link = model_link
-        words = ["-m", "demomodel", "--port", "0", *(["--journal", str(journal)] if journal else [])]
+        words = ["-m", model, "--port", "0", *(["--journal", str(journal)] if journal else [])]
         self.model = Process("model", words, self._environment, self.folder)
         self._model_url = model_url
         self._exits = ExitStack()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
 
+from readalong.errors import ModelError
 from readalong.settings import Settings
 from tests.readalong.helpers import command, types
 from tests.support.servers import free_port
@@ -13,6 +15,8 @@ from tests.support.waiting import until
 from tests.worker.doors import YES, door, refusal
 from tests.worker.helpers import House, demo_at, settings_for, working
 from tests.worker.raw import reply
+from worker.breaker import Breaker
+from worker.gate import Gates
 
 KEY = "sk-wrong-key-0123456789"
 
@@ -115,6 +119,32 @@ async def test_a_job_that_the_model_refuses_alone_fails_at_once(house: House, po
         for model in ("theirs-403", "theirs-404"):
             assert types(await house.ended(await house.submit(model))) == ["queued", "started", "failed"]
         assert await refused(house) == ""
+
+
+async def test_what_one_model_says_ends_no_job_of_another(house: House, port: int) -> None:
+    """Not even of a worker that has never got through: a client may have chosen that model for that."""
+
+    def answer_to(_: str, model: str) -> bytes:
+        return YES if model == "mine" else reply(b"", status="302 Found", Location="https://elsewhere.example/")
+
+    settings = patient(house, 1).model_copy(update={"max_jobs": 1})
+    jobs = [await house.submit(model) for model in ("theirs", "theirs", "mine")]
+    async with door(port, answer_to), working(settings):
+        ends = [(await house.ended(job_id))[-1] for job_id in jobs]
+    assert [end.type for end in ends] == ["failed", "failed", "done"]
+    assert {end.fields()["error"]["code"] for end in ends[:2]} == {"model_redirected"}
+
+
+async def test_only_a_model_that_was_refused_waits_for_the_next_probe(house: House) -> None:
+    """With a wrong key each model is refused once, and then as seldom as one alone."""
+    breaker = Breaker(patient(house), Gates())
+    error = ModelError("model_unauthorized", "No.", retryable=False, status=401, refuses=True)
+    for model in ("theirs", "mine"):
+        assert breaker.lend(model)
+        assert breaker.refused(error, model, asyncio.get_running_loop().time(), 0.0, again=False)
+        assert not breaker.lend(model)
+    breaker.let_in()
+    assert not breaker.shut
 
 
 async def test_a_key_that_is_refused_for_one_model_keeps_no_other_job(house: House, port: int) -> None:

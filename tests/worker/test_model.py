@@ -171,12 +171,20 @@ async def test_a_refused_connection_is_worth_another_try(monkeypatch: pytest.Mon
     assert (caught.value.code, caught.value.retryable) == ("model_unreachable", True)
 
 
-@pytest.mark.parametrize("answer", [b"", b"no HTTP at all\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Le"])
-async def test_an_answer_that_is_no_http_is_an_unreachable_model(
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Le"])
+async def test_a_model_that_hangs_up_before_it_answers_is_unreachable(
     monkeypatch: pytest.MonkeyPatch, answer: bytes
 ) -> None:
     error = await failure(monkeypatch, answer)
-    assert (error.code, error.retryable) == ("model_unreachable", True)
+    assert (error.code, error.retryable, error.away) == ("model_unreachable", True, True)
+
+
+async def test_an_answer_that_is_no_http_fails_its_own_job_and_makes_no_others_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The server is there: jobs of its other models would wait for one that is away."""
+    error = await failure(monkeypatch, b"no HTTP at all\r\n\r\n")
+    assert (error.code, error.retryable, error.away) == ("model_malformed", True, False)
 
 
 async def test_a_body_that_breaks_off_is_a_cut_and_what_came_before_is_given(monkeypatch: pytest.MonkeyPatch) -> None:

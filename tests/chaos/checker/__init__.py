@@ -16,6 +16,7 @@ and knows docs/protocol.md and docs/redis.md only.
 - `calls`    connections to the model end with their attempts
 - `erased`   a job that somebody erased is gone, and its watchers know
 - `leaks`    nothing is left
+- `hostile`  what a hostile model or client did is felt by itself alone
 - `excuses`  all that a fault excuses
 - `timeline` faults, by when they lasted
 - `report`   violations, and how they are shown
@@ -30,8 +31,9 @@ from typing import Any
 from tests.chaos.checker.bill import check_bill
 from tests.chaos.checker.calls import check_calls
 from tests.chaos.checker.erased import check_erased
-from tests.chaos.checker.excuses import Excuses
+from tests.chaos.checker.excuses import Excuses, hostile_kind
 from tests.chaos.checker.history import BadHistory, History, read
+from tests.chaos.checker.hostile import check_hostile
 from tests.chaos.checker.jobs import check_jobs
 from tests.chaos.checker.leaks import check_leaks
 from tests.chaos.checker.report import Line, Report, Rule, Violation
@@ -53,6 +55,7 @@ def check(directory: Path) -> Report:
         *check_calls(history, excuses),
         *check_erased(history, excuses),
         *check_leaks(history),
+        *check_hostile(history, excuses),
     ]
     return Report(history.run, violations, _counts(history))
 
@@ -72,6 +75,10 @@ def _counts(history: History) -> dict[str, Any]:
         "chats": sum(watch.chat for watch in history.watches.values()),
         "events seen": sum(len(watch.events) for watch in history.watches.values()),
         "model calls": Counter(call.state for call in history.calls.values() if not call.refused),
+        "hostile jobs": Counter(kind for job in history.jobs.values() if (kind := hostile_kind(job))),
+        "attacks": Counter(line.record["attack"] for line in history.attacks),
+        "megabytes at most": {name: size // 1_000_000 for name, size in history.after["memory"].items()},
+        "workers shut": len(history.after["shut"]),
         "cancels": len(history.cancels),
         "erased": sum(history.erased(job_id) for job_id in history.erases_of),
         "faults": Counter(line.record["kind"] for line in history.faults),

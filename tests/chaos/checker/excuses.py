@@ -13,6 +13,8 @@ from tests.chaos.checker.timeline import Timeline
 
 #: Seconds that a model's connection may outlive its job, or its attempt.
 _CLOSE: Final = 1.0
+#: Seconds after which a model that was away is tried again, at most, and a call that is not answered is given up.
+_TRIED_AGAIN: Final = 12.0
 #: Faults that are over at once, unless their line says until when they lasted.
 _MOMENTS: Final = frozenset(
     {"worker_kill", "worker_drain", "api_kill", "api_drain", "client_kill", "script_flush", "redis_flush"}
@@ -37,6 +39,27 @@ _OF_BEHAVIOUR: Final[Mapping[str, frozenset[str]]] = {
     "error": frozenset({"model_error"}),
     "endless": frozenset({"job_timeout"}),
 }
+#: The codes with which a job of a hostile model fails, by what it answers with (docs/security.md, docs/protocol.md).
+_OF_HOSTILE: Final[Mapping[str, str]] = {
+    "text": "model_answer_too_large",
+    "line": "model_answer_too_large",
+    "comments": "model_answer_too_large",
+    "arguments": "model_answer_too_large",
+    "calls": "model_answer_too_large",
+    "fields": "model_answer_too_large",
+    "names": "model_answer_too_large",
+    "choices": "model_answer_too_large",
+    "gzip": "model_answer_too_large",
+    "deep": "model_malformed",
+    "page": "model_malformed",
+    "garbage": "model_malformed",
+    "refusal": "model_bad_request",
+    "redirect": "model_redirected",
+    "redirect-loop": "model_redirected",
+    "redirect-get": "model_redirected",
+    "silence": "model_timeout",
+    "dribble": "job_timeout",
+}
 #: The codes that a broken way to the model explains, by its fault; each explains a `job_timeout` too.
 _OF_WAY: Final[Mapping[str, frozenset[str]]] = {
     "model_cut": frozenset({"model_cut", "model_unreachable", "model_timeout"}),
@@ -47,6 +70,8 @@ _OF_WAY: Final[Mapping[str, frozenset[str]]] = {
 _ASKED_AGAIN: Final = frozenset({"429", "500", "error", "cut", "reset", "close-early"})
 #: Codes of a time limit, which a worker that was stopped finds passed when it goes on.
 _LIMITS: Final = frozenset({"model_timeout", "model_stalled", "job_timeout"})
+#: Why a job begins again that its worker does not run to the end; one that lost its lease to Redis may give it back.
+_OF_WORKER: Final = frozenset({"worker_lost", "worker_stopped"})
 #: Why an attempt counts as lost; `worker_stopped` does not.
 _COUNTED: Final = frozenset({"worker_lost", "model_cut", "model_stalled"})
 
@@ -75,13 +100,46 @@ class Excuses:
         """Whether a fault, the model or the job's own terms explain that it failed with this code."""
         faults = self.disturbances(job)
         calls = self._history.calls_of[job.tag or ""]
-        if any(code in _OF_BEHAVIOUR.get(name, ()) for name in _behaviours(job, calls)):
+        if code in told(job, calls):
             return True
         if code in _LIMITS and any(_holds_up(line) for line in faults):
             return True
         if any(self._cut_off(line, code) for line in faults):
             return True
         return _EXPLAINED[code](self, job, faults) if code in _EXPLAINED else False
+
+    def restart(self, job: Job, reason: str, pid: int | None) -> bool:
+        """Whether a fault, or the job's own model, explains that it began again after this process had it."""
+        if reason in told(job, self._history.calls_of[job.tag or ""]):
+            return True
+        if reason in _OF_WORKER:
+            hit = self.disturbances(job)
+            return any(_of_redis(line) or _of_worker(line) or line.record["kind"] == "lag" for line in hit)
+        return self._of_way(job, reason, pid)
+
+    def wait(self, job: Job, reason: str, pid: int | None) -> bool:
+        """Whether the job's own model, or this process' way to the models, explains that it waited there."""
+        return reason in told(job, self._history.calls_of[job.tag or ""]) or self._of_way(job, reason, pid)
+
+    def _of_way(self, job: Job, code: str, pid: int | None) -> bool:
+        """Whether such a process' way to the models was broken, or had been a moment before: it is tried again after
+        some seconds. A process that stood still finds a time limit passed."""
+        if code in _LIMITS and any(_holds_up(line) for line in self.disturbances(job)):
+            return True
+        found = self._faults.between(job.created - _TRIED_AGAIN, job.ended or inf)
+        of_process = pids_of(job) if pid is None else {pid}
+        return any(_of_way(line) and _hits(line, of_process) and code in _OF_WAY[line.record["kind"]] for line in found)
+
+    def shut_until(self, shut: float, worker: str) -> float:
+        """Until when such a worker, which has taken no jobs since `shut`, may go on so: a job must be taken, and its
+        model must have begun to answer."""
+        limit = self._seconds("model_patience", 60.0) + self._seconds("first_token_timeout", 600.0)
+        return self._by(shut, lambda line: _keeps_from_work(line, worker), limit)
+
+    def busy(self, replica: int, begin: float, end: float) -> bool:
+        """Whether an API was broken meanwhile, or the machine was busy."""
+        found = self._faults.between(begin, end) + self._lags.between(begin, end)
+        return any(line.record["kind"] == "lag" or line.record["target"] == f"api-{replica}" for line in found)
 
     def close_by(self, due: float, pids: Iterable[int] | None) -> float:
         """Until when a call may stay open that should end at `due`, made by one of these processes (None: by any).
@@ -95,13 +153,13 @@ class Excuses:
         """Until when any worker may go on that should hear at `due` that it is to stop."""
         return self._by(due, lambda line: self._hinders(line, None))
 
-    def _by(self, due: float, hinders: Callable[[Line], bool]) -> float:
-        by, lags = due + _CLOSE, 0
+    def _by(self, due: float, hinders: Callable[[Line], bool], spare: float = _CLOSE) -> float:
+        by, lags = due + spare, 0
         while True:
             before = by
             for line in self._faults.between(due, by):
                 if hinders(line):
-                    by = max(by, self._over(line) + _CLOSE)
+                    by = max(by, self._over(line) + spare)
             # In the order of their begin: what a later `by` adds comes last.
             found = self._lags.between(due, by)
             by += sum(float(line.record["seconds"]) for line in found[lags:])
@@ -213,9 +271,21 @@ def pids_of(job: Job) -> frozenset[int]:
     return frozenset(worker["pid"] for worker in workers if isinstance(worker, dict) and "pid" in worker)
 
 
+def told(job: Job, calls: Iterable[Call]) -> frozenset[str]:
+    """The codes that its model was told to make, if any."""
+    found = [_OF_BEHAVIOUR.get(name, frozenset[str]()) for name in _behaviours(job, calls)]
+    return frozenset().union(*found, {_OF_HOSTILE[kind]} if (kind := hostile_kind(job)) else ())
+
+
+def hostile_kind(job: Job) -> str:
+    """What its model answers with, if that is hostile; else ""."""
+    name = job.hash.get("model", "")
+    return name.removeprefix("hostile-") if name.startswith("hostile-") else ""
+
+
 def misbehaves(job: Job, calls: Iterable[Call]) -> bool:
     """Whether its model was told to fail in any way."""
-    return any(name in _OF_BEHAVIOUR for name in _behaviours(job, calls))
+    return bool(told(job, calls))
 
 
 def _behaviours(job: Job, calls: Iterable[Call]) -> Iterator[str]:
@@ -240,6 +310,12 @@ def _of_way(line: Line) -> bool:
 def _holds_back(line: Line, pids: Iterable[int] | None) -> bool:
     """Whether such a worker's close does not come to the model's ears."""
     return line.record["kind"] == "model_silent" and _hits(line, pids)
+
+
+def _keeps_from_work(line: Line, worker: str) -> bool:
+    """Whether this worker takes no jobs for it, or its calls do not come through."""
+    here = str(line.record.get("target", "")) in (worker, "all")
+    return _of_redis(line) or (here and (_of_worker(line) or _of_way(line)))
 
 
 def _hits(line: Line, pids: Iterable[int] | None) -> bool:

@@ -19,7 +19,18 @@ from tests.chaos.checker.report import Line
 DONE: Final = "[DONE]"
 #: Seconds that a client waits for a reply: what it is told of may have been written so much sooner.
 _REPLY: Final = 10.0
-_AFTER: Final = {"queue", "in_progress", "open", "channels", "connections", "hubs", "processes", "before"}
+_AFTER: Final = {
+    "queue",
+    "in_progress",
+    "open",
+    "channels",
+    "connections",
+    "hubs",
+    "processes",
+    "before",
+    "memory",
+    "shut",
+}
 
 
 class BadHistory(ValueError):
@@ -181,6 +192,8 @@ class History:
     calls: dict[str, Call] = field(default_factory=dict)
     faults: list[Line] = field(default_factory=list)
     lags: list[Line] = field(default_factory=list)
+    #: What was done to the APIs by clients that attack, and what came of it.
+    attacks: list[Line] = field(default_factory=list)
     #: When Redis was told what it then forgot: from when and until when.
     losses: list[tuple[float, float]] = field(default_factory=list)
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -278,6 +291,8 @@ def _add_client_line(history: History, line: Line) -> None:
             case "cancel":
                 history.cancels.append(line)
                 history.cancels_of[line.record["job"]].append(line)
+            case "attack":
+                history.attacks.append(line)
             case "erase":
                 history.erases_of[record["job"]].append(line)
             case "client":

@@ -51,6 +51,12 @@ class Rule(StrEnum):
     LEAK = "leak"
     # 8. Everything has a time to live.
     TTL = "ttl"
+    # 9. A hostile model or client hurts itself alone.
+    HOSTILE = "hostile"
+    NOTICED = "noticed"
+    SHUT = "shut"
+    ATTACK = "attack"
+    MEMORY = "memory"
 
 
 class Line(NamedTuple):
