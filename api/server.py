@@ -17,13 +17,13 @@ from typing import Any, Final
 import uvicorn
 from starlette.types import ASGIApp
 
-from api.access import AccessLog
-from api.app import create_app
 from readalong import __version__
-from readalong.connection import connect
-from readalong.errors import BadSettings
-from readalong.settings import Settings
-from readalong.signals import REPORT, ending_signals, ignore_reports
+from readalong.api.app import create_app
+from readalong.api.http.access_log import AccessLog
+from readalong.core.errors import BadSettings
+from readalong.core.settings import Settings
+from readalong.process.signals import REPORT, ending_signals, ignore_reports
+from readalong.redis.client import connect
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def server_of(app: ASGIApp, settings: Settings, **options: Any) -> uvicorn.Serve
         **options,
     }
     try:
-        from api.uvicorn_inside import Server, UvicornLine, missing  # noqa: PLC0415  (a name that it needs may be gone)
+        from readalong.api.http.uvicorn_inside import Server, UvicornLine, missing  # noqa: PLC0415  (a name that it needs may be gone)
 
         gone = [*missing()]
     except ImportError as error:

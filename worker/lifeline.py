@@ -12,8 +12,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from readalong.connection import as_ours
-from readalong.link import Link, pack
+from readalong.redis.client import as_ours
+from readalong.redis.protocol import Link, pack
 
 logger = logging.getLogger(__name__)
 

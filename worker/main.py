@@ -13,12 +13,12 @@ from typing import Any
 
 import uvloop
 
-from readalong.connection import connect
-from readalong.settings import Settings
-from readalong.signals import ending_signals, ignore_reports
-from worker.providers import Providers
-from worker.redaction import RedactingFilter
-from worker.woken import WokenWorker
+from readalong.core.settings import Settings
+from readalong.process.signals import ending_signals, ignore_reports
+from readalong.redis.client import connect
+from readalong.worker.model.providers import Providers
+from readalong.worker.model.redaction import RedactingFilter
+from readalong.worker.worker import WokenWorker
 
 logger = logging.getLogger(__name__)
 

@@ -7,18 +7,18 @@ from typing import Final
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from api.body import read_json
-from api.chat_watcher import ChatWatcher
-from api.event_stream import EventStream
-from api.formats.chat_stream import chat_stream
-from api.job_view import path_of
-from api.problems import responses
-from api.routes.jobs import BODY, KEY, LOCATION
-from api.routes.route import Route
-from api.services import services_of
-from api.submit import submit
-from api.watcher import Watcher
-from readalong.errors import InvalidRequest, JobNotFound, StoreUnavailable
+from readalong.api.dependencies import services_of
+from readalong.api.fanout.chat_watcher import ChatWatcher
+from readalong.api.fanout.sse_response import EventStream
+from readalong.api.fanout.watcher import Watcher
+from readalong.api.http.request_body import read_json
+from readalong.api.problems import responses
+from readalong.api.routes.jobs import BODY, KEY, LOCATION
+from readalong.api.routes.route import Route
+from readalong.api.schemas import path_of
+from readalong.api.submission.submit import submit
+from readalong.api.wire.chat_stream import chat_stream
+from readalong.core.errors import InvalidRequest, JobNotFound, StoreUnavailable
 
 router = APIRouter(tags=["chat"], route_class=Route)
 

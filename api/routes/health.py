@@ -8,11 +8,11 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
-from api.problems import responses
-from api.routes.jobs import Used
-from api.routes.route import Route, answer_heads
-from api.services import Services
-from readalong.pulse import Pulse, State
+from readalong.api.dependencies import Services
+from readalong.api.problems import responses
+from readalong.api.routes.jobs import Used
+from readalong.api.routes.route import Route, answer_heads
+from readalong.store.health import Pulse, State
 
 router = APIRouter(tags=["health"], route_class=Route)
 

@@ -11,21 +11,21 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from api.body import read_json
-from api.chat_request import ChatRequest
-from api.event_stream import EventStream, come_back
-from api.formats.native import native
-from api.job_view import JobList, JobView, path_of, view
-from api.listing import listing, parse_cursor, parse_time
-from api.lost import is_lost
-from api.policy import no_job
-from api.position import PARAMETERS, position_of
-from api.presence import check_presence
-from api.problems import responses
-from api.routes.route import Route, answer_heads
-from api.services import Services, services, services_of
-from api.submit import submit
-from readalong.errors import (
+from readalong.api.auth.policy import no_job
+from readalong.api.dependencies import Services, services, services_of
+from readalong.api.fanout.lost_jobs import is_lost
+from readalong.api.fanout.sse_response import EventStream, come_back
+from readalong.api.http.client_presence import check_presence
+from readalong.api.http.position import PARAMETERS, position_of
+from readalong.api.http.request_body import read_json
+from readalong.api.problems import responses
+from readalong.api.routes.jobs_page import listing, parse_cursor, parse_time
+from readalong.api.routes.route import Route, answer_heads
+from readalong.api.schemas import JobList, JobView, path_of, view
+from readalong.api.submission.chat_request import ChatRequest
+from readalong.api.submission.submit import submit
+from readalong.api.wire.native import native
+from readalong.core.errors import (
     BrokenJob,
     JobExpired,
     JobNotFound,
@@ -33,11 +33,11 @@ from readalong.errors import (
     StoreUnavailable,
     UnknownSchema,
 )
-from readalong.fold import Transcript
-from readalong.keys import is_job_id
-from readalong.reader import readable
-from readalong.record import Record
-from readalong.states import Status
+from readalong.core.keys import is_job_id
+from readalong.core.states import Status
+from readalong.core.transcript import Transcript
+from readalong.store.job_record import Record
+from readalong.store.log_reader import readable
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Route)
 

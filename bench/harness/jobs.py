@@ -10,15 +10,15 @@ from typing import Any, Final
 import orjson
 from pydantic import AnyUrl
 
-from readalong.connection import connect
-from readalong.events import merge
-from readalong.index import Index
-from readalong.keys import new_job_id
-from readalong.log import Log
-from readalong.pipe import Pipe
-from readalong.queue import Queue
-from readalong.settings import Settings
-from readalong.submission import Submission
+from readalong.core.events import merge
+from readalong.core.keys import new_job_id
+from readalong.core.settings import Settings
+from readalong.redis.client import connect
+from readalong.redis.multiplexed import Pipe
+from readalong.store.job_index import Index
+from readalong.store.log import Log
+from readalong.store.queue import Queue
+from readalong.store.submission import Submission
 
 _WORKER: Final = orjson.dumps({"host": "bench", "pid": 0, "id": "bench"})
 #: Taken jobs stay taken for as long as a run lasts.

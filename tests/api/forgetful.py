@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable, Sequence
 import orjson
 from arq.connections import ArqRedis
 
-from api.hub import Hub
-from readalong.events import Draft
-from readalong.log import Appended, Claim, Log, Verdict, encode
-from readalong.position import Position
-from readalong.scripts import Argument
-from readalong.settings import Settings
-from readalong.sse import Message
+from readalong.api.fanout.hub import Hub
+from readalong.core.events import Draft
+from readalong.core.position import Position
+from readalong.core.settings import Settings
+from readalong.core.sse import Message
+from readalong.redis.scripts import Argument
+from readalong.store.log import Appended, Claim, Log, Verdict, encode
 from tests.api.helpers import Client
 from tests.readalong.helpers import command
 from tests.readalong.jobs import METRICS, WORKER, queued

@@ -9,15 +9,15 @@ from typing import Any
 import orjson
 from starlette.types import Message as AsgiMessage
 
-from api.event_stream import EventStream
-from api.formats import Format
-from api.formats.native import native
-from api.hub import Hub
-from readalong.errors import StoreUnavailable
-from readalong.events import TERMINAL, TEXT, Draft
-from readalong.log import Claim, Log, Verdict, encode
-from readalong.position import Position
-from readalong.sse import Decoder, Message
+from readalong.api.fanout.hub import Hub
+from readalong.api.fanout.sse_response import EventStream
+from readalong.api.wire import Format
+from readalong.api.wire.native import native
+from readalong.core.errors import StoreUnavailable
+from readalong.core.events import TERMINAL, TEXT, Draft
+from readalong.core.position import Position
+from readalong.core.sse import Decoder, Message
+from readalong.store.log import Claim, Log, Verdict, encode
 from tests.readalong.jobs import METRICS, WORKER, queued
 from tests.support.waiting import WITHIN, until
 

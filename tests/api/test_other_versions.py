@@ -8,13 +8,13 @@ import orjson
 import pytest
 from arq.connections import ArqRedis
 
-from readalong.events import Draft
-from readalong.log import Log
-from readalong.queue import Queue
-from readalong.settings import Settings
+from readalong.core.events import Draft
+from readalong.core.settings import Settings
+from readalong.store.log import Log
+from readalong.store.queue import Queue
 from tests.api.helpers import Player, number
+from tests.api.routes.test_submit import BODY, job, problem, submit
 from tests.api.serving import a_site, on_valkey
-from tests.api.test_routes_submit import BODY, job, problem, submit
 from tests.readalong.helpers import command, types
 from tests.readalong.jobs import submission
 

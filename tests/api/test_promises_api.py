@@ -8,12 +8,12 @@ from typing import Any
 
 from arq.connections import ArqRedis
 
-from readalong.log import Log
-from readalong.settings import Settings
+from readalong.core.settings import Settings
+from readalong.store.log import Log
+from tests.api.fanout.test_feed import calls
+from tests.api.fanout.test_hub import write_fast
 from tests.api.helpers import Player, check_stream, number
 from tests.api.serving import Site, Stream, a_site, on_valkey, short_settings
-from tests.api.test_feed import calls
-from tests.api.test_hub import write_fast
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
 from tests.support.waiting import until

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from api.supervisor import Supervisor
-from readalong.log import Log
+from readalong.api.supervisor import Supervisor
+from readalong.store.log import Log
 from tests.api.helpers import Player
 from tests.api.serving import Stream, on_valkey
 from tests.support.processes import API_CODE, Process
@@ -20,7 +20,7 @@ from tests.support.waiting import until
 
 #: Before each plant. `joined` fills as watchers come: a plant that broke earlier would leave no stream to look at.
 NOTES = """
-from api.feed import Feed
+from readalong.api.fanout.feed import Feed
 joined = []
 add = Feed.add
 def noted(self, watcher):
@@ -31,13 +31,13 @@ Feed.add = noted
 #: What breaks each of them, in mid-life: as soon as there is a watcher.
 PLANTS = {
     "hub comments": """
-from api.hub import Hub
+from readalong.api.fanout.hub import Hub
 async def broken(self, seconds):
     if joined: raise RuntimeError("planted")
 Hub._beat_once = broken
 """,
     "attendance": """
-from api.hub import Hub
+from readalong.api.fanout.hub import Hub
 def broken(self):
     if joined: raise RuntimeError("planted")
     return []
@@ -45,14 +45,14 @@ Hub.attended = broken
 """,
     "subscriber heartbeat": """
 import asyncio
-from api.subscriber import Subscriber
+from readalong.api.fanout.pubsub_connection import Subscriber
 async def broken(self):
     while not joined: await asyncio.sleep(0.01)
     raise RuntimeError("planted")
 Subscriber._beat = broken
 """,
     "subscriber": """
-from api.subscriber import Subscriber, Link
+from readalong.api.fanout.pubsub_connection import Subscriber, Link
 wait = Link.open
 async def broken(connection, hear, lost):
     link = await wait(connection, hear, lost)

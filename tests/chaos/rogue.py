@@ -17,11 +17,11 @@ import orjson
 import uvloop
 from aiohttp import web
 
-from demomodel.chunks import Piece
-from demomodel.completions import Model
-from demomodel.journal import Journal
-from demomodel.server import serve
-from demomodel.stats import State, Stream
+from readalong.testing.chunks import Piece
+from readalong.testing.completions import Model
+from readalong.testing.journal import Journal
+from readalong.testing.server import serve
+from readalong.testing.stats import State, Stream
 
 PREFIX: Final = "hostile-"
 _SSE: Final = {"Content-Type": "text/event-stream"}

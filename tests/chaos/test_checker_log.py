@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
-from readalong.events import Draft, merge
-from readalong.log import Log, encode
-from readalong.settings import Settings
+from readalong.core.events import Draft, merge
+from readalong.core.settings import Settings
+from readalong.store.log import Log, encode
 from tests.chaos.checker.log import decompact, joined
 from tests.readalong.helpers import settings_for
 from tests.readalong.jobs import end, running

@@ -14,15 +14,15 @@ from typing import Any
 import orjson
 import pytest
 
-from readalong.connection import connect
-from readalong.events import merge
-from readalong.index import Index
-from readalong.log import Log
-from readalong.queue import Queue
-from readalong.record import Record
-from readalong.settings import Settings
-from readalong.submission import Submission
-from readalong.terms import Terms
+from readalong.core.events import merge
+from readalong.core.options import Terms
+from readalong.core.settings import Settings
+from readalong.redis.client import connect
+from readalong.store.job_index import Index
+from readalong.store.job_record import Record
+from readalong.store.log import Log
+from readalong.store.queue import Queue
+from readalong.store.submission import Submission
 from tests.support.waiting import WITHIN, until
 
 _ROOT = Path(__file__).parents[2]

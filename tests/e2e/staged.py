@@ -22,11 +22,11 @@ import asyncio, functools, logging, os, sys, time
 from contextlib import asynccontextmanager
 from pathlib import Path
 import orjson
-from readalong.log import Log
-from readalong.queue import Queue
-from readalong.settings import load
-from worker.main import run
-from worker.openai_provider import OpenAIProvider
+from readalong.store.log import Log
+from readalong.store.queue import Queue
+from readalong.core.settings import load
+from readalong.worker.main import run
+from readalong.worker.model.openai_provider import OpenAIProvider
 
 FOLDER = Path(os.environ["READALONG_TEST_STAGES"])
 STAGE_OF, APPENDS, HELD, LATE = {}, {}, set(), []

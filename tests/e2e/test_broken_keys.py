@@ -11,11 +11,11 @@ import httpx2
 import pytest
 from arq.connections import ArqRedis
 
-from readalong.connection import connect
-from readalong.events import TERMINAL
-from readalong.keys import Keys, new_job_id
-from readalong.record import LISTED
-from readalong.settings import Settings
+from readalong.core.events import TERMINAL
+from readalong.core.keys import Keys, new_job_id
+from readalong.core.settings import Settings
+from readalong.redis.client import connect
+from readalong.store.job_record import LISTED
 from tests.api.serving import Site, a_site, on_valkey
 from tests.support.waiting import until
 from tests.worker.helpers import Working, demo_at, settings_for, working

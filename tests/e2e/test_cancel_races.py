@@ -11,11 +11,11 @@ import pytest
 from arq.connections import ArqRedis
 from pydantic import AnyUrl
 
-from readalong.connection import connect
-from readalong.errors import StoreUnavailable
-from readalong.index import Index
-from readalong.log import Log
-from readalong.settings import Settings
+from readalong.core.errors import StoreUnavailable
+from readalong.core.settings import Settings
+from readalong.redis.client import connect
+from readalong.store.job_index import Index
+from readalong.store.log import Log
 from tests.e2e.jobs import Job, chat, paced, submit
 from tests.e2e.test_cancelling import assert_cancelled
 from tests.support.history import assert_whole, kinds

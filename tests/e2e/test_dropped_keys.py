@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from readalong.keys import Keys
+from readalong.core.keys import Keys
 from tests.api.serving import Stream
 from tests.e2e.jobs import Job, paced, submit
 from tests.support.client import call

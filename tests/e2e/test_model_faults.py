@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from demomodel import Behaviour, text_for, tokens_for
+from readalong.testing import Behaviour, text_for, tokens_for
 from tests.e2e.conftest import assert_no_traceback
 from tests.e2e.jobs import chat, submit
 from tests.support.client import Entry

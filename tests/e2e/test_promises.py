@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from readalong.keys import Keys
+from readalong.core.keys import Keys
 from tests.e2e.jobs import Job, chat, paced, submit
 from tests.support.client import Response, Watcher
 from tests.support.history import assert_whole, faults_of_log, text

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from readalong.settings import Settings
+from readalong.core.settings import Settings
 from tests.e2e.jobs import chat, paced, submit
 from tests.support.client import call
 from tests.support.history import assert_whole, text

@@ -10,15 +10,15 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from api.submit import _digest
-from readalong.connection import connect
-from readalong.index import Index, key_digest
-from readalong.keys import new_job_id
-from readalong.log import Log
-from readalong.pipe import Pipe
-from readalong.queue import Queue
-from readalong.settings import Settings
-from readalong.submission import Submission
+from readalong.api.submission.submit import _digest
+from readalong.core.keys import new_job_id
+from readalong.core.settings import Settings
+from readalong.redis.client import connect
+from readalong.redis.multiplexed import Pipe
+from readalong.store.job_index import Index, key_digest
+from readalong.store.log import Log
+from readalong.store.queue import Queue
+from readalong.store.submission import Submission
 from tests.e2e.conftest import healed
 from tests.e2e.jobs import Job, paced, submit
 from tests.support.client import Cut, call

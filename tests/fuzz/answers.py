@@ -10,16 +10,16 @@ from typing import Any, Final, NamedTuple
 import httpx2
 from hypothesis import strategies as st
 
-from readalong.errors import ModelError
-from readalong.events import Draft, Event, merge_drafts
-from readalong.log import encode
-from tests.worker.odd_answers import DONE, STOP, data, say
-from tests.worker.oddities import ODDITIES
-from tests.worker.test_malformed_chunks import any_chunk, as_json
-from worker.answer import Answer
-from worker.body import events_of
-from worker.chunks import Chunks
-from worker.limits import Limits
+from readalong.core.errors import ModelError
+from readalong.core.events import Draft, Event, merge_drafts
+from readalong.store.log import encode
+from readalong.worker.model.answer import Answer
+from readalong.worker.model.body_reader import events_of
+from readalong.worker.model.chunk_accumulator import Chunks
+from readalong.worker.model.limits import Limits
+from tests.worker.model.odd_answers import DONE, STOP, data, say
+from tests.worker.model.oddities import ODDITIES
+from tests.worker.model.test_malformed_chunks import any_chunk, as_json
 
 STREAM: Final = "text/event-stream"
 _USUAL: Final = Limits()

@@ -11,9 +11,9 @@ from typing import Any, Final
 import pytest
 from redis.exceptions import ResponseError
 
-from readalong.keys import new_job_id
-from readalong.settings import Settings
-from readalong.sse import Message
+from readalong.core.keys import new_job_id
+from readalong.core.settings import Settings
+from readalong.core.sse import Message
 from tests.api.serving import on_valkey
 from tests.e2e.test_broken_keys import SCORES, STRAYS, Place, a_place, shared_keys
 from tests.fuzz.effort import SEED, TIMES

@@ -13,12 +13,12 @@ import httpx2
 import orjson
 from pydantic import AnyUrl
 
-from readalong.connection import connect
-from readalong.events import Draft
-from readalong.index import Index
-from readalong.log import Log, encode
-from readalong.queue import Queue
-from readalong.settings import Settings
+from readalong.core.events import Draft
+from readalong.core.settings import Settings
+from readalong.redis.client import connect
+from readalong.store.job_index import Index
+from readalong.store.log import Log, encode
+from readalong.store.queue import Queue
 from tests.support.servers import RedisServer, free_port
 
 _READY_WITHIN = 120.0  # seconds
@@ -93,7 +93,7 @@ class Site:
 
     def _launch(self) -> subprocess.Popen[bytes]:
         serve = f"run(load(), host='127.0.0.1', port={self._port})"
-        code = f"from api.server import run; from readalong.settings import load; {serve}"
+        code = f"from readalong.api.server import run; from readalong.core.settings import load; {serve}"
         api = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "READALONG_REDIS_URL": self._redis.url})
         deadline = time.monotonic() + _READY_WITHIN
         while True:

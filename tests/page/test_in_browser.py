@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from readalong.events import Draft
+from readalong.core.events import Draft
 from tests.page.browser import Browser
 from tests.page.reader import ENTER, answer, ask, job_of
 from tests.page.site import Site

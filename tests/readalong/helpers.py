@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 from pydantic import AnyUrl
 
-from readalong.events import TERMINAL, Event
-from readalong.index import Index
-from readalong.keys import Keys, new_job_id
-from readalong.log import Log
-from readalong.queue import Queue, Taken
-from readalong.settings import Settings
+from readalong.core.events import TERMINAL, Event
+from readalong.core.keys import Keys, new_job_id
+from readalong.core.settings import Settings
+from readalong.store.job_index import Index
+from readalong.store.log import Log
+from readalong.store.queue import Queue, Taken
 from tests.support.waiting import until
 
 RETENTION = 1_000

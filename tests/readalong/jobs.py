@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from readalong.events import Draft
-from readalong.keys import new_job_id
-from readalong.log import Claim, Log, Verdict, encode
-from readalong.submission import Submission
+from readalong.core.events import Draft
+from readalong.core.keys import new_job_id
+from readalong.store.log import Claim, Log, Verdict, encode
+from readalong.store.submission import Submission
 
 WORKER = b'{"host":"h","pid":1,"id":"w1"}'
 OTHER_WORKER = b'{"host":"h","pid":2,"id":"w2"}'

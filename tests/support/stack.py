@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
-from readalong.keys import Keys
+from readalong.core.keys import Keys
 from tests.support.client import Entry
 from tests.support.history import appended
 from tests.support.processes import READY_WITHIN, TAIL, WORKER_CODE, Api, Process

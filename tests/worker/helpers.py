@@ -13,21 +13,21 @@ import pytest
 from arq.connections import ArqRedis
 from pydantic import AnyUrl
 
-from readalong.connection import connect
-from readalong.events import TERMINAL, TEXT, Event
-from readalong.index import Index
-from readalong.keys import new_job_id
-from readalong.log import Log
-from readalong.queue import Queue
-from readalong.record import Record
-from readalong.settings import Settings
-from readalong.submission import Submission
-from readalong.terms import Terms
+from readalong.core.events import TERMINAL, TEXT, Event
+from readalong.core.keys import new_job_id
+from readalong.core.options import Terms
+from readalong.core.settings import Settings
+from readalong.redis.client import connect
+from readalong.store.job_index import Index
+from readalong.store.job_record import Record
+from readalong.store.log import Log
+from readalong.store.queue import Queue
+from readalong.store.submission import Submission
+from readalong.worker.model.providers import Providers
+from readalong.worker.worker import WokenWorker
 from tests.readalong.helpers import check_log, types
 from tests.support.model import serving_model
 from tests.support.waiting import WITHIN, until
-from worker.providers import Providers
-from worker.woken import WokenWorker
 
 ASKED = [{"role": "user", "content": "How does an umbrella work?"}]
 

@@ -10,15 +10,15 @@ import orjson
 import pytest
 from redis.exceptions import ConnectionError
 
-from readalong.connection import connect
-from readalong.errors import Fenced, StoreUnavailable
-from readalong.events import Draft
-from readalong.log import Appended, Claim, Log, Verdict
-from readalong.pipe import Pipe
+from readalong.core.errors import Fenced, StoreUnavailable
+from readalong.core.events import Draft
+from readalong.redis.client import connect
+from readalong.redis.multiplexed import Pipe
+from readalong.store.log import Appended, Claim, Log, Verdict
+from readalong.worker.log_writer import Cancelled, Tail
 from tests.readalong.jobs import WORKER
 from tests.support.waiting import until
 from tests.worker.helpers import House, text_of
-from worker.tail import Cancelled, Tail
 
 OnAnswer = Callable[[Appended | Exception], None]
 
@@ -120,7 +120,7 @@ async def test_memory_that_is_used_up_where_an_answer_arrives_is_told(monkeypatc
     def none_left(_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("worker.tail.encode", none_left)
+    monkeypatch.setattr("readalong.worker.log_writer.encode", none_left)
     log.answer(written(3))
     assert [type(error) for error in troubles] == [MemoryError]
 

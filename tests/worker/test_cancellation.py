@@ -12,20 +12,20 @@ import pytest
 from arq import Retry
 from pydantic import AnyUrl
 
-from readalong.errors import Fenced, ModelError
-from readalong.events import Event
-from readalong.log import Appended, Claim, Verdict
-from readalong.settings import Settings
+from readalong.core.errors import Fenced, ModelError
+from readalong.core.events import Event
+from readalong.core.settings import Settings
+from readalong.store.log import Appended, Claim, Verdict
+from readalong.worker.attempt import Stop
+from readalong.worker.job_runner import Runner
+from readalong.worker.model.chunk_accumulator import Chunks
+from readalong.worker.model.limits import Limits
+from readalong.worker.model.openai_provider import batches_of
+from readalong.worker.model.provider import Batch
+from readalong.worker.model.providers import Providers
+from readalong.worker.model.redaction import Redactor
 from tests.support.waiting import WITHIN, until
 from tests.worker.raw import DONE, HELLO
-from worker.chunks import Chunks
-from worker.limits import Limits
-from worker.openai_provider import batches_of
-from worker.provider import Batch
-from worker.providers import Providers
-from worker.redaction import Redactor
-from worker.run import Stop
-from worker.runner import Runner
 
 JOB = "a-job-of-the-tests"
 #: A piece without a finish reason: with one all would be said.

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from worker.ending import LOST
-from worker.openai_provider import _CODES
+from readalong.worker.attempt_end import LOST
+from readalong.worker.model.openai_provider import _CODES
 
 ROOT: Final = Path(__file__).parents[2]
 

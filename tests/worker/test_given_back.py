@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from readalong.queue import Taken
+from readalong.store.queue import Taken
+from readalong.worker.worker import WokenWorker
 from tests.readalong.helpers import types
 from tests.support.waiting import until
 from tests.worker.helpers import House, demo_at, settings_for, working
-from worker.woken import WokenWorker
 
 
 def takes_once_more(

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from readalong.settings import Settings
+from readalong.core.settings import Settings
 from tests.readalong.helpers import command
 from tests.support.waiting import until
 from tests.worker.helpers import House, demo_at, working

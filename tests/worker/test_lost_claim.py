@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from readalong.errors import Fenced
-from readalong.events import Event
-from readalong.log import Appended
+from readalong.core.errors import Fenced
+from readalong.core.events import Event
+from readalong.store.log import Appended
 from tests.readalong.helpers import command, state, types
 from tests.readalong.jobs import OTHER_WORKER, WORKER
 from tests.support.waiting import until
 from tests.worker.helpers import House, check_order, demo_at, settings_for, text_of, working
-from tests.worker.test_tail import DONE, Told, say
+from tests.worker.test_log_writer import DONE, Told, say
 
 
 async def known(house: House, job_id: str) -> dict[str, bytes]:

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from demomodel import text_for
-from readalong.connection import connect
-from readalong.errors import StoreUnavailable
-from readalong.events import Event
-from readalong.settings import Settings
+from readalong.core.errors import StoreUnavailable
+from readalong.core.events import Event
+from readalong.core.settings import Settings
+from readalong.redis.client import connect
+from readalong.testing import text_for
 from tests.readalong.helpers import command, types
 from tests.support.servers import RedisServer
 from tests.support.waiting import until

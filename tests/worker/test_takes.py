@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from readalong.errors import StoreUnavailable
-from readalong.log import Claim
-from readalong.queue import Taken
+from readalong.core.errors import StoreUnavailable
+from readalong.store.log import Claim
+from readalong.store.queue import Taken
+from readalong.worker.model.chunk_accumulator import Chunks
 from tests.readalong.helpers import command, types
 from tests.support.waiting import until
 from tests.worker.helpers import House, Working, demo_at, settings_for, text_of, working
-from worker.chunks import Chunks
 
 
 def loses_replies(one: Working, monkeypatch: pytest.MonkeyPatch, count: int) -> list[list[Taken]]:

@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
-from readalong.log import Claim
-from readalong.queue import Queue
-from readalong.settings import Settings
+from readalong.core.settings import Settings
+from readalong.store.log import Claim
+from readalong.store.queue import Queue
 from tests.readalong.helpers import command, types
 from tests.support.waiting import until
 from tests.worker.helpers import DemoModel, House, demo_at, settings_for, text_of, working
