@@ -11,57 +11,57 @@ from starlette.requests import Request
 
 from readalong.api.auth.policy import Forbidden, Job, Policy, no_job
 from readalong.api.fanout.hub import Hub
-from readalong.api.fanout.loss_audit import Audit
-from readalong.api.fanout.presence_reporter import Attendance
-from readalong.api.fanout.worker_waits import Waits
-from readalong.api.redis_monitor import RedisWatch
-from readalong.api.submission.queue_limits import Room
+from readalong.api.fanout.loss_audit import LossAudit
+from readalong.api.fanout.presence_reporter import PresenceReporter
+from readalong.api.fanout.worker_waits import WorkerWaits
+from readalong.api.redis_monitor import RedisMonitor
+from readalong.api.submission.queue_limits import QueueLimits
 from readalong.api.supervisor import Supervisor
 from readalong.core.settings import Settings
-from readalong.process.outage import Outage
+from readalong.process.outage import OutageLogger
 from readalong.redis.client import connect
 from readalong.redis.eviction import Eviction
-from readalong.redis.multiplexed import Pipe
-from readalong.redis.scripts import pipe_with_scripts
+from readalong.redis.multiplexed import MultiplexedConnection
+from readalong.redis.scripts import connect_with_scripts
 from readalong.store.health import Probe
-from readalong.store.job_index import Index
+from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
-from readalong.store.presence import Watched
+from readalong.store.presence import PresenceStore
 from readalong.store.queue import Queue
-from readalong.store.worker_registry import Registry
+from readalong.store.worker_registry import WorkerRegistry
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
+class Dependencies:
     settings: Settings
     policy: Policy
     redis: ArqRedis
-    pipe: Pipe
+    pipe: MultiplexedConnection
     log: Log
-    index: Index
+    index: JobIndex
     queue: Queue
-    room: Room
+    room: QueueLimits
     hub: Hub
-    attendance: Attendance
-    registry: Registry
-    waits: Waits
-    audit: Audit
+    attendance: PresenceReporter
+    registry: WorkerRegistry
+    waits: WorkerWaits
+    audit: LossAudit
     probe: Probe
     eviction: Eviction
-    outage: Outage
-    watch: RedisWatch
+    outage: OutageLogger
+    watch: RedisMonitor
     supervisor: Supervisor
 
     @classmethod
-    def build(cls, settings: Settings, policy: Policy, on_death: Callable[[], None]) -> Services:
+    def build(cls, settings: Settings, policy: Policy, on_death: Callable[[], None]) -> Dependencies:
         redis = connect(settings)
-        pipe = pipe_with_scripts(redis, settings)
+        pipe = connect_with_scripts(redis, settings)
         log = Log(redis, settings, pipe)
         hub = Hub(redis, log, settings)
-        index, queue = Index(redis, settings, pipe), Queue(redis, settings, pipe)
-        attendance = Attendance(hub, Watched(redis, settings, pipe))
-        registry = Registry(redis, settings, pipe)
-        probe, eviction, outage = Probe(pipe, settings), Eviction(redis, settings), Outage()
+        index, queue = JobIndex(redis, settings, pipe), Queue(redis, settings, pipe)
+        attendance = PresenceReporter(hub, PresenceStore(redis, settings, pipe))
+        registry = WorkerRegistry(redis, settings, pipe)
+        probe, eviction, outage = Probe(pipe, settings), Eviction(redis, settings), OutageLogger()
         return cls(
             settings,
             policy,
@@ -70,16 +70,16 @@ class Services:
             log,
             index,
             queue,
-            Room(queue, settings.max_queued, settings.max_queued_bytes),
+            QueueLimits(queue, settings.max_queued, settings.max_queued_bytes),
             hub,
             attendance,
             registry,
-            Waits(hub, registry),
-            Audit(hub, log, settings.hub_heartbeat),
+            WorkerWaits(hub, registry),
+            LossAudit(hub, log, settings.hub_heartbeat),
             probe,
             eviction,
             outage,
-            RedisWatch(probe, eviction, outage),
+            RedisMonitor(probe, eviction, outage),
             Supervisor(on_death),
         )
 
@@ -114,15 +114,15 @@ class Services:
         await self.redis.aclose()
 
 
-def services_of(request: Request) -> Services:
+def dependencies_of(request: Request) -> Dependencies:
     """The services of the app that serves this request."""
-    found: Services = request.app.state.services
+    found: Dependencies = request.app.state.services
     return found
 
 
-async def services(request: Request) -> Services:
+async def dependencies(request: Request) -> Dependencies:
     """The same, as a dependency of a route.
 
     Async, though it awaits nothing: FastAPI runs what is not in a thread, which costs more than the route.
     """
-    return services_of(request)
+    return dependencies_of(request)

@@ -6,7 +6,7 @@ import asyncio
 from typing import Final, NoReturn
 
 from readalong.core.errors import StoreUnavailable
-from readalong.process.outage import Outage
+from readalong.process.outage import OutageLogger
 from readalong.redis.eviction import Eviction
 from readalong.store.health import Probe
 
@@ -14,10 +14,10 @@ from readalong.store.health import Probe
 _AGAIN: Final = 1.0
 
 
-class RedisWatch:
+class RedisMonitor:
     """Asks nothing of a Redis that has answered and that no request has found away since."""
 
-    def __init__(self, probe: Probe, eviction: Eviction, outage: Outage) -> None:
+    def __init__(self, probe: Probe, eviction: Eviction, outage: OutageLogger) -> None:
         self._probe = probe
         self._eviction = eviction
         self._outage = outage

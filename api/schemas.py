@@ -61,7 +61,7 @@ def path_of(job_id: str, root_path: str) -> str:
     return f"{root_path}/v1/jobs/{job_id}"
 
 
-def view(
+def job_response(
     record: Record, said: Transcript | None, waiting_for: str | None = None, root_path: str = ""
 ) -> dict[str, Any]:
     """The JobView of a record as plain data; without what was said, for a list."""

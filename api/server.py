@@ -95,13 +95,13 @@ def server_of(app: ASGIApp, settings: Settings, **options: Any) -> uvicorn.Serve
         **options,
     }
     try:
-        from readalong.api.http.uvicorn_inside import Server, UvicornLine, missing  # noqa: PLC0415  (a name that it needs may be gone)
+        from readalong.api.http.uvicorn_inside import DetachableHttpProtocol, Server, missing  # noqa: PLC0415  (a name that it needs may be gone)
 
         gone = [*missing()]
     except ImportError as error:
         gone = [str(error)]
     if not gone:
-        return Server(uvicorn.Config(app, http=UvicornLine, **shared))
+        return Server(uvicorn.Config(app, http=DetachableHttpProtocol, **shared))
     logger.warning(
         "uvicorn %s is not the one that this version knows (%s): a watcher takes more memory, requests have fewer "
         "limits, and SIGUSR1 logs nothing",

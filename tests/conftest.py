@@ -17,7 +17,7 @@ from arq.connections import ArqRedis
 from hypothesis import HealthCheck
 
 from readalong.core.settings import Settings
-from readalong.store.job_index import Index
+from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.queue import Queue
 from tests.support.clients import client_of
@@ -173,5 +173,5 @@ def queue(redis: ArqRedis, settings: Settings, resources: AsyncExitStack) -> Que
 
 
 @pytest.fixture
-def index(redis: ArqRedis, settings: Settings) -> Index:
-    return Index(redis, settings)
+def index(redis: ArqRedis, settings: Settings) -> JobIndex:
+    return JobIndex(redis, settings)

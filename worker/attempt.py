@@ -13,19 +13,19 @@ from typing import Any, Final
 import orjson
 
 from readalong.core.errors import BrokenJob, Fenced, ModelError, StoreUnavailable
-from readalong.core.events import Draft
-from readalong.core.options import FIELDS
+from readalong.core.events import NewEvent
+from readalong.core.options import OPTION_FIELDS
 from readalong.core.settings import Settings
-from readalong.store.log import Claim, Log, Verdict
-from readalong.worker.attempt_end import LOST, Ending, public, who
-from readalong.worker.log_writer import Cancelled, Tail
+from readalong.store.log import Claim, ClaimStatus, Log
+from readalong.worker.attempt_end import LOST, AttemptEnd, public, who
+from readalong.worker.log_writer import Cancelled, LogWriter
 from readalong.worker.model.breaker import GivenBack
-from readalong.worker.model.call import Access, Asking
-from readalong.worker.model.chunk_accumulator import Chunks
+from readalong.worker.model.call import Access, ModelCall
+from readalong.worker.model.chunk_accumulator import ChunkAccumulator
 from readalong.worker.model.limits import AnswerTooLarge, Limits
 from readalong.worker.model.provider import Batch, Provider
 from readalong.worker.model.redaction import Redactor
-from readalong.worker.timings import Meter
+from readalong.worker.timings import AttemptTimings
 
 logger = logging.getLogger(__name__)
 
@@ -45,13 +45,13 @@ class Stop(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
+class _StopRequest:
     stop: Stop
     by: str = ""
     error: Exception | None = None
 
 
-class Run:
+class Attempt:
     """Streams from the model into the log. `interrupt` stops it from outside, also while the model is silent."""
 
     def __init__(
@@ -75,12 +75,12 @@ class Run:
         self._claim = claim
         self._loop = asyncio.get_running_loop()
         self._limits = Limits.of(settings)
-        self._chunks = Chunks()
-        self._meter = Meter(claim.waited, self._loop.time(), queued=claim.queued, first=claim.first_token)
-        self._tail = Tail(log, job_id, claim, settings.redis_outage, self._cannot_write)
-        self._ending = Ending(log, self._tail, self._meter, job_id, claim, clock=self._loop.time)
-        self._asking = Asking(settings, access, job_id, claim, tell=self._tell, ends=self._ends)
-        self._order: _Order | None = None
+        self._chunks = ChunkAccumulator()
+        self._meter = AttemptTimings(claim.waited, self._loop.time(), queued=claim.queued, first=claim.first_token)
+        self._tail = LogWriter(log, job_id, claim, settings.redis_outage_timeout, self._cannot_write)
+        self._ending = AttemptEnd(log, self._tail, self._meter, job_id, claim, clock=self._loop.time)
+        self._asking = ModelCall(settings, access, job_id, claim, tell=self._tell, ends=self._ends)
+        self._order: _StopRequest | None = None
         self._task: asyncio.Task[None] | None = None
         #: The model's last sign of life, by the loop's clock.
         self._heard_at = 0.0
@@ -91,18 +91,18 @@ class Run:
         self._complete = False
         self._timer: asyncio.TimerHandle | None = None
 
-    async def go(self) -> bool:
+    async def run(self) -> bool:
         """Runs to the end. Answers whether the job has ended; False: another worker is to go on.
 
         The job's end is written exactly once, by the newest attempt; a fenced one writes nothing.
         """
         try:
-            if self._claim.verdict is not Verdict.RUN:
+            if self._claim.status is not ClaimStatus.RUN:
                 await self._ending.for_another()
                 return True
             if self._order is None:
                 await self._stream_to_end()
-            return await self._end(self._order or _Order(Stop.TIMEOUT))
+            return await self._end(self._order or _StopRequest(Stop.TIMEOUT))
         except Fenced as fenced:
             logger.warning("job %s: attempt %d is fenced out (%s)", self.job_id, self._claim.attempt, fenced.code)
             # An ended or erased job is over for the queue too; a fenced one belongs to another attempt.
@@ -120,11 +120,11 @@ class Run:
         if self._chunks.finished and (stop is Stop.DRAIN or isinstance(error, ModelError)):
             # All was said but for the last bytes of the stream: the answer is whole.
             stop, error = Stop.TIMEOUT, None
-        self._order = _Order(stop, by, error)
+        self._order = _StopRequest(stop, by, error)
         if self._task is not None:
             self._task.cancel()
 
-    def _tell(self, draft: Draft) -> None:
+    def _tell(self, draft: NewEvent) -> None:
         self._tail.add([draft], 0)
 
     def _cannot_write(self, error: Exception) -> None:
@@ -142,7 +142,7 @@ class Run:
             if self._order is None:
                 raise
         except Exception as error:
-            self._order = self._order or _Order(Stop.TIMEOUT, error=error)
+            self._order = self._order or _StopRequest(Stop.TIMEOUT, error=error)
         finally:
             if self._timer is not None:
                 self._timer.cancel()
@@ -152,7 +152,7 @@ class Run:
         try:
             await self._call_until_begun(self._request())
         finally:
-            await self._tail.leave()
+            await self._tail.detach()
 
     async def _call_until_begun(self, request: dict[str, Any]) -> None:
         """Calls the model until it has begun to answer, and reads it to its end."""
@@ -181,7 +181,9 @@ class Run:
 
     async def _call(self, request: dict[str, Any]) -> None:
         asked = request.get("n", 1)
-        self._chunks = Chunks(asked if isinstance(asked, int) else 1, limits=self._limits, clean=self._redactor.value)
+        self._chunks = ChunkAccumulator(
+            asked if isinstance(asked, int) else 1, limits=self._limits, clean=self._redactor.value
+        )
         self._counted = 0
         self._meter.called(self._loop.time())
         async with self._provider.stream(request, self._chunks) as batches:
@@ -201,10 +203,10 @@ class Run:
     async def _answered(self) -> None:
         """Waits for Redis. Nobody reads the model meanwhile, so that it cannot be said to have fallen silent."""
         self._heard_at = math.inf
-        await self._tail.answered()
+        await self._tail.wait_for_ack()
         self._heard_at = self._loop.time()
 
-    def _take(self, drafts: list[Draft], size: int, *, complete: bool) -> None:
+    def _take(self, drafts: list[NewEvent], size: int, *, complete: bool) -> None:
         """Appends what was read. Raises ModelError for an answer that is too large."""
         now = self._loop.time()
         if self._chunks.count > self._counted:
@@ -230,7 +232,7 @@ class Run:
         except TimeoutError:
             return
 
-    async def _end(self, order: _Order) -> bool:
+    async def _end(self, order: _StopRequest) -> bool:
         """Writes how it ended. Answers whether the job has ended."""
         if order.stop is Stop.FENCED:
             if order.error is not None:
@@ -241,7 +243,11 @@ class Run:
             reason = order.error.error.code if isinstance(order.error, GivenBack) else "worker_stopped"
             return await self._hand_over(reason, counts=False)
         error = None if order.error is None else self._failure(order.error)
-        if error is not None and error.code in ("model_cut", "model_stalled") and self._settings.on_cut == "retry":
+        if (
+            error is not None
+            and error.code in ("model_cut", "model_stalled")
+            and self._settings.on_model_disconnect == "retry"
+        ):
             return await self._hand_over(error.code, counts=True)
         if order.stop is Stop.CANCELLED:
             await self._ending.finish(self._chunks, [], "cancelled", {"by": who(order.by)})
@@ -279,7 +285,7 @@ class Run:
     def _request(self) -> dict[str, Any]:
         """The body for the model: the client's own, streamed, with usage asked for unless it says otherwise."""
         request: dict[str, Any] = orjson.loads(self._claim.request)
-        for name in FIELDS & request.keys():
+        for name in OPTION_FIELDS & request.keys():
             del request[name]
         if not request.get("store"):
             # OpenAI refuses metadata for answers that it is not asked to store.
@@ -300,16 +306,16 @@ class Run:
         if self._claim.left is not None:
             limits.append((self._meter.claimed + self._claim.left, "deadline_exceeded", LOST["deadline_exceeded"]))
         if self._meter.begun:
-            if settings.gap_timeout:
-                limits.append((self._heard_at + settings.gap_timeout, "model_stalled", "The model fell silent."))
+            if settings.stall_timeout:
+                limits.append((self._heard_at + settings.stall_timeout, "model_stalled", "The model fell silent."))
         elif settings.first_token_timeout:
             # While it waits for a model that is away, that time does not go by.
             since = now if self._asking.waits_for else self._meter.claimed + self._asking.waited
             since = max(since, min(self._heard_at, now))
             limits.append((since + settings.first_token_timeout, "model_timeout", "The model did not begin in time."))
         if not limits:
-            if settings.gap_timeout:
-                self._timer = self._loop.call_later(settings.gap_timeout, self._watch_time)
+            if settings.stall_timeout:
+                self._timer = self._loop.call_later(settings.stall_timeout, self._watch_time)
             return
         at, code, message = min(limits)
         silent = code in ("model_stalled", "model_timeout")
@@ -324,5 +330,5 @@ class Run:
         else:
             self._looked_again = False
             # A gap may begin sooner than the limit that is nearest now.
-            at = min(at, now + settings.gap_timeout) if settings.gap_timeout else at
+            at = min(at, now + settings.stall_timeout) if settings.stall_timeout else at
             self._timer = self._loop.call_at(at, self._watch_time)

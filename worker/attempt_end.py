@@ -9,15 +9,15 @@ from typing import Any, Final
 import orjson
 
 from readalong.core.errors import BrokenJob, ModelError
-from readalong.core.events import TEXT, TOOLS, Draft
+from readalong.core.events import TEXT, TOOLS, NewEvent
 from readalong.core.transcript import Transcript
 from readalong.redis.scripts import Argument
 from readalong.store.epochs import epoch_of
-from readalong.store.log import Claim, Log, Verdict
+from readalong.store.log import Claim, ClaimStatus, Log
 from readalong.store.log_reader import readable
-from readalong.worker.log_writer import Tail
-from readalong.worker.model.chunk_accumulator import Chunks
-from readalong.worker.timings import Meter
+from readalong.worker.log_writer import LogWriter
+from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.timings import AttemptTimings
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +34,11 @@ LOST: Final = {
 }
 
 
-class Ending:
+class AttemptEnd:
     """Writes the one end of a job, for its newest attempt. `clock`: the loop's."""
 
     def __init__(
-        self, log: Log, tail: Tail, meter: Meter, job_id: str, claim: Claim, *, clock: Callable[[], float]
+        self, log: Log, tail: LogWriter, meter: AttemptTimings, job_id: str, claim: Claim, *, clock: Callable[[], float]
     ) -> None:
         self._log = log
         self._tail = tail
@@ -47,7 +47,7 @@ class Ending:
         self._claim = claim
         self._clock = clock
 
-    async def finish(self, chunks: Chunks, drafts: list[Draft], end: str, fields: dict[str, Any]) -> None:
+    async def finish(self, chunks: ChunkAccumulator, drafts: list[NewEvent], end: str, fields: dict[str, Any]) -> None:
         """Ends the job with what its own attempt said. Raises Fenced."""
         metrics = self._meter.metrics(self._clock(), chunks.count, chunks.usage, chunks.hidden_tokens)
         fields["content"] = chunks.text()
@@ -82,7 +82,7 @@ class Ending:
             fields["tool_calls"] = transcript.tool_calls
         if transcript.function_call is not None:
             fields["function_call"] = transcript.function_call
-        if self._claim.verdict is Verdict.CANCELLED:
+        if self._claim.status is ClaimStatus.CANCELLED:
             end = "cancelled"
             fields["by"] = who(self._claim.note)
         else:
@@ -97,7 +97,7 @@ class Ending:
         fields["epoch"] = epoch_of(self._claim.token)  # no event before it says that another claim writes
         await self._write([], end, fields, self._meter.metrics(self._clock(), pieces, None))
 
-    async def _write(self, drafts: list[Draft], end: str, fields: dict[str, Any], metrics: dict[str, Any]) -> None:
+    async def _write(self, drafts: list[NewEvent], end: str, fields: dict[str, Any], metrics: dict[str, Any]) -> None:
         fields["metrics"] = metrics
         stored: dict[str, Argument] = {"metrics": orjson.dumps(metrics)}
         for name in ("usage", "error"):
@@ -105,7 +105,7 @@ class Ending:
                 stored[name] = orjson.dumps(fields[name])
         if fields.get("finish_reason"):
             stored["finish_reason"] = fields["finish_reason"]
-        await self._tail.finish([*drafts, Draft(end, fields)], stored)
+        await self._tail.finish([*drafts, NewEvent(end, fields)], stored)
         self._tell(end, fields, metrics)
         await self._tail.compact()
 

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-async def apart(jobs: list[T], do: Callable[[list[T]], Awaitable[None]]) -> None:
+async def bisect_failures(jobs: list[T], do: Callable[[list[T]], Awaitable[None]]) -> None:
     """Does it for all at once; where a broken key forbids it, for each half by itself, down to one, which is logged.
 
     To do it twice for a job must do no harm. Raises all that is no single job's fault: a Redis that is away, a right
@@ -31,5 +31,5 @@ async def apart(jobs: list[T], do: Callable[[list[T]], Awaitable[None]]) -> None
             logger.error("%s: somebody has broken its keys: %s", jobs[0], error)
             return
         middle = len(jobs) // 2
-        await apart(jobs[:middle], do)
-        await apart(jobs[middle:], do)
+        await bisect_failures(jobs[:middle], do)
+        await bisect_failures(jobs[middle:], do)

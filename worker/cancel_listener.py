@@ -13,15 +13,15 @@ from redis.exceptions import ConnectionError, RedisError
 from readalong.core.errors import StoreUnavailable
 from readalong.core.settings import Settings
 from readalong.store.log import Log
-from readalong.worker.attempt import Run, Stop
+from readalong.worker.attempt import Attempt, Stop
 
 logger = logging.getLogger(__name__)
 
 
-class Cancels:
+class CancelListener:
     """The flag in Redis is the truth; a nudge on the control channel holds it too, or makes us look at once."""
 
-    def __init__(self, redis: ArqRedis, log: Log, settings: Settings, runs: Mapping[str, Run]) -> None:
+    def __init__(self, redis: ArqRedis, log: Log, settings: Settings, runs: Mapping[str, Attempt]) -> None:
         self._redis = redis
         self._log = log
         self._runs = runs

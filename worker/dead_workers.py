@@ -10,7 +10,7 @@ from typing import Final, NoReturn
 from redis.exceptions import RedisError
 
 from readalong.core.errors import StoreUnavailable
-from readalong.store.worker_registry import Registry
+from readalong.store.worker_registry import WorkerRegistry
 from readalong.worker.lifeline import Lifeline
 
 logger = logging.getLogger(__name__)
@@ -67,8 +67,8 @@ class Absences:
         self._since.clear()
 
 
-class Peers:
-    def __init__(self, registry: Registry, lifeline: Lifeline, me: str, window: float) -> None:
+class DeadWorkers:
+    def __init__(self, registry: WorkerRegistry, lifeline: Lifeline, me: str, window: float) -> None:
         """`window`: seconds without a connection after which a worker is dead."""
         self._registry = registry
         self._lifeline = lifeline

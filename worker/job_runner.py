@@ -14,30 +14,30 @@ from arq import Retry
 
 from readalong.core.errors import BrokenJob, StoreUnavailable
 from readalong.core.settings import Settings
-from readalong.store.job_index import Index
-from readalong.store.log import Claim, Log, Verdict
-from readalong.worker.attempt import Run, Stop
+from readalong.store.job_index import JobIndex
+from readalong.store.log import Claim, ClaimStatus, Log
+from readalong.worker.attempt import Attempt, Stop
 from readalong.worker.model.call import Access, restart_reason
 from readalong.worker.model.providers import Providers
 
 logger = logging.getLogger(__name__)
 
 
-class Runner:
+class JobRunner:
     """Claims jobs for one worker and runs them; `runs` is what runs now, by job id."""
 
     def __init__(
         self,
         settings: Settings,
         log: Log,
-        index: Index,
+        index: JobIndex,
         providers: Providers,
         worker: dict[str, Any],
         *,
         broken: Callable[[], None],
     ) -> None:
         """`worker` is what jobs say of their worker: id, host, pid. `broken` is called when the memory is used up."""
-        self.runs: dict[str, Run] = {}
+        self.runs: dict[str, Attempt] = {}
         self._accesses = {provider: Access(settings) for provider in providers.all}
         #: Whether this worker gets through to its model server, which all runs share that call it.
         self.access = self._accesses[providers.default]
@@ -90,18 +90,18 @@ class Runner:
         """Runs one attempt. Answers False when the job is to stay in the queue."""
         try:
             claim = await self._claim(job_id, until)
-            if claim.verdict is Verdict.LATE:
+            if claim.status is ClaimStatus.LATE:
                 # A claim now would fence out whoever took the job meanwhile.
                 logger.warning("job %s: its lease was lost before it was claimed", job_id)
                 return False
-            if claim.verdict is Verdict.UNKNOWN:
+            if claim.status is ClaimStatus.UNKNOWN:
                 # The sweep enqueues it again, for a newer worker.
                 logger.error("job %s has a schema that this worker does not know", job_id)
                 return True
-            if claim.verdict not in (Verdict.GONE, Verdict.ENDED):
+            if claim.status not in (ClaimStatus.GONE, ClaimStatus.ENDED):
                 _tell(job_id, claim)
                 provider = self._providers.of(claim.model)
-                run = self.runs[job_id] = Run(
+                run = self.runs[job_id] = Attempt(
                     self._settings,
                     self._log,
                     provider,
@@ -113,7 +113,7 @@ class Runner:
                 if job_id in self._unwanted:
                     run.interrupt(Stop.DRAIN)
                 try:
-                    if not await run.go():
+                    if not await run.run():
                         return False
                 finally:
                     del self.runs[job_id]
@@ -135,7 +135,7 @@ class Runner:
         """Claims the job, and waits for a Redis that is away as a run does. Raises StoreUnavailable at the limit."""
         token = secrets.token_hex(8)
         loop = asyncio.get_running_loop()
-        limit = loop.time() + self._settings.redis_outage
+        limit = loop.time() + self._settings.redis_outage_timeout
         pause = 0.05
         while True:
             try:
@@ -151,9 +151,9 @@ class Runner:
 
 def _tell(job_id: str, claim: Claim) -> None:
     """A line for each attempt that begins; one that takes a job over from a lost worker is a warning."""
-    if claim.verdict is Verdict.CANCELLED:
+    if claim.status is ClaimStatus.CANCELLED:
         logger.info("job %s: its worker is gone; attempt %d cancels it", job_id, claim.attempt)
-    elif claim.verdict is Verdict.LOST:
+    elif claim.status is ClaimStatus.LOST:
         logger.warning("job %s is lost (%s); attempt %d ends it", job_id, claim.note, claim.attempt)
     elif (reason := restart_reason(claim)) == "worker_lost":
         logger.warning("job %s is taken over from a lost worker: attempt %d", job_id, claim.attempt)
@@ -165,5 +165,5 @@ def _tell(job_id: str, claim: Claim) -> None:
 
 async def generate(ctx: dict[Any, Any], job_id: str) -> None:
     """arq's entry: runs the job `job_id` with the worker's Runner."""
-    runner: Runner = ctx["runner"]
+    runner: JobRunner = ctx["runner"]
     await runner.run(job_id)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from readalong.core.errors import BrokenJob, Fenced, StoreUnavailable
-from readalong.core.events import SPAN, Draft, Event, merge, merge_drafts
+from readalong.core.events import PAGE_SIZE, Event, NewEvent, merge, merge_drafts
 from readalong.redis.scripts import Argument
 from readalong.store.log import Appended, Claim, Log, encode
 from readalong.worker.model.limits import OVERHEAD
@@ -33,7 +33,7 @@ class Cancelled(Exception):
     """An append answered the cancel flag, which is its argument."""
 
 
-class Tail:
+class LogWriter:
     """Keeps the attempt's events until its end: Redis may lose its newest ones (a failover, a restart without AOF).
 
     One append is in flight at a time; what is added meanwhile gathers, and leaves merged when its answer has come.
@@ -58,7 +58,7 @@ class Tail:
         self._timed_at = -_TIMED_EVERY
         self._outage = outage
         self._on_trouble = on_trouble
-        self._gathered: list[Draft] = []
+        self._gathered: list[NewEvent] = []
         self._gathered_bytes = 0
         self._mending: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -73,7 +73,7 @@ class Tail:
         """Whether so much has gathered that `answered` is to be awaited before more is added."""
         return self._gathered_bytes > _MOST_GATHERED
 
-    def add(self, drafts: list[Draft], size: int) -> None:
+    def add(self, drafts: list[NewEvent], size: int) -> None:
         """Appends, now or with the answer that is awaited. `size`: bytes that they were read from."""
         self._gathered += drafts
         if self.busy:
@@ -81,7 +81,7 @@ class Tail:
         else:
             self._send()
 
-    async def answered(self) -> None:
+    async def wait_for_ack(self) -> None:
         """Waits for the answer to the append in flight. For one caller at a time."""
         self._waiter = asyncio.get_running_loop().create_future()
         try:
@@ -89,14 +89,14 @@ class Tail:
         finally:
             self._waiter = None
 
-    async def leave(self) -> None:
+    async def detach(self) -> None:
         """Appends nothing more but by `finish`, and hears no answer any more."""
         self._left = True
         if self._mending is not None:
             self._mending.cancel()
             await asyncio.wait([self._mending])
 
-    async def finish(self, drafts: list[Draft], fields: dict[str, Argument]) -> None:
+    async def finish(self, drafts: list[NewEvent], fields: dict[str, Argument]) -> None:
         """Appends the last events and ends the job, after `leave`. Waits for Redis as long as it takes. Raises Fenced.
 
         An append may still be in flight: what it writes is skipped here, or the other way round.
@@ -113,7 +113,7 @@ class Tail:
         would count as a lost worker. Raises Fenced."""
 
         async def write(*_: object) -> Appended:
-            await self._log.hand_over(self._job_id, self._fence, reason, counts=counts)
+            await self._log.requeue(self._job_id, self._fence, reason, counts=counts)
             return Appended(False, self._written, None)
 
         await self._write(write, None)
@@ -126,7 +126,7 @@ class Tail:
         numbered = (Event(seq, *kept) for seq, kept in enumerate(self._kept, self._start + 1))
         for entry in merge(numbered):
             entries.append(entry)
-            if entry.pieces or len(entries) % SPAN == 0:
+            if entry.chunk_lengths or len(entries) % PAGE_SIZE == 0:
                 await asyncio.sleep(0)  # a long log takes a second: other streams go on meanwhile
         if len(entries) == len(self._kept):
             return
@@ -147,7 +147,7 @@ class Tail:
         if timed:
             self._timed_at = now
         if not self._log.send(self._job_id, self._fence, self._written + 1, events, self._heard, timed=timed):
-            self._mend()
+            self._resend()
 
     def _heard(self, answer: Appended | Exception) -> None:
         if self._left:
@@ -156,7 +156,7 @@ class Tail:
             if isinstance(answer, Fenced):
                 self._fail(answer)
             elif isinstance(answer, Exception) or answer.gap:
-                self._mend()
+                self._resend()
             else:
                 self._written = answer.last_seq
                 self._go_on(answer.flag)
@@ -179,7 +179,7 @@ class Tail:
         self._left = True
         self._on_trouble(error)
 
-    def _mend(self) -> None:
+    def _resend(self) -> None:
         """Sends again until all that was sent is written, in a task, for the model may be silent meanwhile."""
         self._mending = asyncio.create_task(self._mended(), name=f"append {self._job_id}")
 
@@ -210,7 +210,7 @@ class Tail:
                 if answer.behind:
                     if self._claim.begun is None:
                         raise Fenced(f"job {self._job_id}: Redis has lost the claim")  # the next one finds the same
-                    answer = await self._log.restore(self._job_id, self._claim)
+                    answer = await self._log.reclaim(self._job_id, self._claim)
             except StoreUnavailable as error:
                 away = loop.time() - began
                 if outage is not None and away >= outage:

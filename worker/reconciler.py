@@ -11,12 +11,12 @@ from typing import Final
 
 from readalong.core.settings import Settings
 from readalong.core.states import ENDED, Status
-from readalong.store.job_index import Cursor, Index
-from readalong.store.job_record import Standing
+from readalong.store.job_index import Cursor, JobIndex
+from readalong.store.job_record import JobState
 from readalong.store.log import Log
 from readalong.store.queue import Queue
 from readalong.worker.attempt_end import who
-from readalong.worker.bisect import apart
+from readalong.worker.bisect import bisect_failures
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +27,9 @@ _LOOKS: Final = 5
 _GRACE_MS: Final = 5_000
 
 
-class Sweep:
+class Reconciler:
     def __init__(
-        self, log: Log, index: Index, queue: Queue, settings: Settings, end: Callable[[str], Awaitable[None]]
+        self, log: Log, index: JobIndex, queue: Queue, settings: Settings, end: Callable[[str], Awaitable[None]]
     ) -> None:
         """`end` is called with the id of a job that has begun and is to end: it ends it, unless a worker holds it."""
         self._log = log
@@ -37,7 +37,7 @@ class Sweep:
         self._queue = queue
         self._end = end
         #: Seconds between two turns: often enough to renew a waiting job before its time to live is over.
-        self.every = min(settings.sweep, settings.job_ttl / 4)
+        self.every = min(settings.sweep_interval, settings.job_ttl / 4)
         self._every_ms = int(self.every * 1000)
         self._renew_ms = int(settings.job_ttl * 1000) // 4
         self._renew_at = 0
@@ -47,7 +47,7 @@ class Sweep:
 
     async def turn(self) -> None:
         """Sweeps if it is time and no other worker did. Raises StoreUnavailable."""
-        if not await self._index.may_sweep(self._every_ms):
+        if not await self._index.try_lock_sweep(self._every_ms):
             return
         now = await self._index.now()
         await self._index.trim(now)
@@ -55,7 +55,7 @@ class Sweep:
         renew = now >= self._renew_at
         last: Cursor | None = None
         while page := await self._index.open_jobs(last, _PAGE):
-            await apart(page, partial(self._mend, now=now, renew=renew))
+            await bisect_failures(page, partial(self._mend, now=now, renew=renew))
             last = page[-1]
         await self._look_around(now)
         if renew:
@@ -67,9 +67,9 @@ class Sweep:
         for _ in range(_LOOKS):
             self._seen_to, found = await self._index.scan(self._seen_to)
             if found.flags:
-                await self._index.limit_flags(found.flags, self._ttl_ms)
+                await self._index.expire_stray_flags(found.flags, self._ttl_ms)
             if strays := await self._index.refile(*found.jobs):
-                await apart(strays, partial(self._mend, now=now, renew=False))
+                await bisect_failures(strays, partial(self._mend, now=now, renew=False))
             for name in found.models:
                 await self._index.trim_model(name, now)
             if not self._seen_to:
@@ -77,8 +77,8 @@ class Sweep:
 
     async def _mend(self, page: list[Cursor], *, now: int, renew: bool) -> None:
         ids = [cursor.job_id for cursor in page]
-        standings = await self._log.standings(ids)
-        queued = await self._queue.holds(ids, renew=renew)
+        standings = await self._log.states(ids)
+        queued = await self._queue.contains(ids, renew=renew)
         flags = await self._log.flags(ids)
         alive = []
         for cursor, standing, in_queue in zip(page, standings, queued, strict=True):
@@ -92,9 +92,9 @@ class Sweep:
                 logger.error("job %s: somebody has broken its keys", job_id)
             elif standing.status in ENDED:
                 if in_queue and standing.attempt == 0:
-                    await self._queue.withdraw(job_id)
+                    await self._queue.remove(job_id)
             elif due and standing.status == Status.QUEUED and await self._ends(job_id, flag):
-                await self._queue.withdraw(job_id)
+                await self._queue.remove(job_id)
             elif due and standing.status == Status.RUNNING and in_queue:
                 # Its holder ends it. But nobody may hold it, and its next attempt may wait for a slot for long.
                 await self._end(job_id)
@@ -115,7 +115,7 @@ class Sweep:
         return await self._log.expire(job_id)
 
 
-def _is_due(standing: Standing, flag: str | None, now: int) -> bool:
+def _is_due(standing: JobState, flag: str | None, now: int) -> bool:
     """Whether a job is to end, and this version may write its end."""
     late = standing.deadline is not None and standing.deadline <= now
     return standing.known and (flag is not None or late)

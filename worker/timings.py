@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-class Meter:
+class AttemptTimings:
     """`waited`: seconds from submit to this attempt's claim, by Redis' clock. `queued`: to the job's first claim, if
     that was another. `first`: to the first token of the attempt before, if this one ends the job for it. All else is
     seconds of one clock."""

@@ -23,22 +23,22 @@ from redis.exceptions import RedisError
 from readalong import __version__
 from readalong.core.errors import BrokenJob, StoreUnavailable
 from readalong.core.settings import Settings
-from readalong.process.outage import Outage
+from readalong.process.outage import OutageLogger
 from readalong.redis.eviction import Eviction
-from readalong.redis.scripts import pipe_with_scripts
-from readalong.store.job_index import Index
+from readalong.redis.scripts import connect_with_scripts
+from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
-from readalong.store.presence import LOOK_EVERY, Watched
-from readalong.store.queue import FUNCTION, Queue, Taken
-from readalong.store.worker_registry import Registry
-from readalong.worker.abandoned_jobs import Orphans
+from readalong.store.presence import LOOK_EVERY, PresenceStore
+from readalong.store.queue import FUNCTION, LeasedJob, Queue
+from readalong.store.worker_registry import WorkerRegistry
+from readalong.worker.abandoned_jobs import AbandonedJobs
 from readalong.worker.attempt import Stop
-from readalong.worker.cancel_listener import Cancels
-from readalong.worker.dead_workers import Peers
-from readalong.worker.job_runner import Runner, generate
+from readalong.worker.cancel_listener import CancelListener
+from readalong.worker.dead_workers import DeadWorkers
+from readalong.worker.job_runner import JobRunner, generate
 from readalong.worker.lifeline import Lifeline
 from readalong.worker.model.providers import Providers
-from readalong.worker.reconciler import Sweep
+from readalong.worker.reconciler import Reconciler
 
 logger = logging.getLogger(__name__)
 
@@ -48,37 +48,37 @@ _ARQ_TRIES: Final = 1_000_000
 _LAST_WORDS: Final = 1.0
 
 
-class WokenWorker(Worker):
+class QueueWorker(Worker):
     def __init__(self, settings: Settings, redis: ArqRedis, providers: Providers, identity: dict[str, Any]) -> None:
         """`identity` is what others see of this worker: id, host, pid."""
         self._settings = settings
         self._identity = identity
         self._id: str = identity["id"]
         self._redis = redis
-        self._pipe = pipe_with_scripts(redis, settings)
+        self._pipe = connect_with_scripts(redis, settings)
         self._log = Log(redis, settings, self._pipe)
-        self._index = Index(redis, settings, self._pipe)
+        self._index = JobIndex(redis, settings, self._pipe)
         self._queue = Queue(redis, settings, self._pipe)
-        self._sweep = Sweep(self._log, self._index, self._queue, settings, self._end)
-        self._orphans = Orphans(self._log, self._index, self._queue, Watched(redis, settings, self._pipe))
-        self._runner = Runner(settings, self._log, self._index, providers, identity, broken=self._break)
-        self._cancels = Cancels(redis, self._log, settings, self._runner.runs)
+        self._sweep = Reconciler(self._log, self._index, self._queue, settings, self._end)
+        self._orphans = AbandonedJobs(self._log, self._index, self._queue, PresenceStore(redis, settings, self._pipe))
+        self._runner = JobRunner(settings, self._log, self._index, providers, identity, broken=self._break)
+        self._cancels = CancelListener(redis, self._log, settings, self._runner.runs)
         self._lifeline = Lifeline(redis, settings.keys.alive(self._id), settings.redis_timeout)
-        self._registry = Registry(redis, settings, self._pipe)
+        self._registry = WorkerRegistry(redis, settings, self._pipe)
         self._beating = asyncio.Lock()
         self._access = self._runner.access
         self._model_host = providers.host
         #: It ran out of memory: it stops as if it were told to, but has failed.
         self.broken = False
-        self._outage = Outage()
+        self._outage = OutageLogger()
         self._eviction = Eviction(redis, settings)
         self._keep_alive_at = 0.0
         #: Jobs whose lease is being given back; their tasks are about to end.
         self._leaving: set[str] = set()
         #: Those of them that were taken again meanwhile.
-        self._again: dict[str, Taken] = {}
+        self._again: dict[str, LeasedJob] = {}
         # A BLPOP that blocks for longer than the socket's time-out would look like a Redis that is away.
-        self._patience = min(settings.poll, settings.redis_timeout / 2)
+        self._patience = min(settings.poll_interval, settings.redis_timeout / 2)
         self._stopping = asyncio.Event()
         self._slot_free = asyncio.Event()
         self._access.breaker.on_change = self._slot_free.set
@@ -133,7 +133,7 @@ class WokenWorker(Worker):
         )
         peers = []
         if window := settings.worker_disconnect_timeout:
-            watch = Peers(self._registry, self._lifeline, self._id, window).watch()
+            watch = DeadWorkers(self._registry, self._lifeline, self._id, window).watch()
             peers = [
                 ("lifeline", self._lifeline.hold()),
                 ("announce", self._every(0.1, self._announce)),
@@ -180,7 +180,7 @@ class WokenWorker(Worker):
                     await self._slot_or_try()
                     continue
                 leaving = set(self._leaving)
-                taken = await self._queue.take(self._id, free, token)
+                taken = await self._queue.acquire(self._id, free, token)
                 self._outage.over()
                 token = secrets.token_hex(8)
                 for job in taken:
@@ -215,10 +215,10 @@ class WokenWorker(Worker):
         except StoreUnavailable as error:
             logger.debug("queue: %s", error)  # the waiting ends by itself a little later
 
-    async def _begin(self, job: Taken, leaving: Container[str] = ()) -> None:
+    async def _begin(self, job: LeasedJob, leaving: Container[str] = ()) -> None:
         """`leaving`: those that were on their way back to the queue before this one was taken."""
         if self._stopping.is_set():
-            await self._queue.give_back(self._id, job.job_id)
+            await self._queue.nack(self._id, job.job_id)
         elif job.job_id in self._leaving:
             # One that began to leave since was given back after this take: it waits for the next.
             if job.job_id in leaving:
@@ -230,7 +230,7 @@ class WokenWorker(Worker):
         """Ends a job that waits for its next attempt and is to end, if nobody holds it: it needs no free slot."""
         if self._stopping.is_set() or job_id in self.tasks:
             return
-        job = await self._queue.seize(self._id, job_id)
+        job = await self._queue.acquire_by_id(self._id, job_id)
         if job is not None:
             # Its claim finds that it is to end, and fences out whoever ran it.
             await self._begin(job)
@@ -238,12 +238,12 @@ class WokenWorker(Worker):
                 # One after the other, for there may be many; but what waits for Redis must not keep the sweep.
                 await asyncio.wait([task], timeout=self._settings.redis_timeout)
 
-    def _start(self, job: Taken) -> None:
+    def _start(self, job: LeasedJob) -> None:
         self._runner.begin(job.job_id, job.until)
         task = self.tasks[job.job_id] = self.loop.create_task(self._run_by_arq(job))
         task.add_done_callback(lambda done: self._stopped(job.job_id, done))
 
-    async def _run_by_arq(self, job: Taken) -> None:
+    async def _run_by_arq(self, job: LeasedJob) -> None:
         try:
             await self.run_job(job.job_id, job.score)
         except (RedisError, OSError) as error:
@@ -273,9 +273,9 @@ class WokenWorker(Worker):
         self._leaving.add(job_id)
         try:
             if finish:
-                await self._queue.finish(self._id, job_id)
+                await self._queue.ack(self._id, job_id)
             else:
-                await self._queue.give_back(self._id, job_id)
+                await self._queue.nack(self._id, job_id)
         except StoreUnavailable as error:
             logger.warning("job %s: %s; its lease runs out", job_id, error)
 
@@ -293,7 +293,7 @@ class WokenWorker(Worker):
         if held:
             # Three commands for each job, against one for all: as seldom as the time to live allows.
             due = self.loop.time() >= self._keep_alive_at
-            for job_id in await (self._log.keep_alive(held) if due else self._log.gone(held)):
+            for job_id in await (self._log.keep_alive(held) if due else self._log.missing(held)):
                 self._interrupt(job_id, Stop.FENCED)
             if due:
                 self._keep_alive_at = self.loop.time() + self._settings.job_ttl / 4
@@ -316,7 +316,7 @@ class WokenWorker(Worker):
             if self._access.breaker.shut:
                 details["refused"] = self._access.breaker.code
             now = await self._index.now()
-            await self._index.beat(self._id, orjson.dumps(details), now, int(self._settings.lease * 1000))
+            await self._index.heartbeat(self._id, orjson.dumps(details), now, int(self._settings.lease * 1000))
         return now
 
     async def _announce(self) -> None:

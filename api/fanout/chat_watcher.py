@@ -7,7 +7,7 @@ from collections.abc import Callable
 from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.text_runs import Batch
 from readalong.api.fanout.watcher import Watcher
-from readalong.api.http.detachable import Line
+from readalong.api.http.detachable import DetachableConnection
 from readalong.api.wire import Format
 from readalong.api.wire.chat_stream import RESTARTED, OneText
 
@@ -30,7 +30,7 @@ class ChatWatcher(Watcher):
         super().__init__(feed, wire, position, send_timeout, on_gone, epoch=epoch)
         self._text = OneText(feed.job_id)
 
-    def _write_to(self, line: Line, batch: Batch) -> None:
+    def _write_to(self, line: DetachableConnection, batch: Batch) -> None:
         if RESTARTED in batch.frames or not self._text.said:
             batch = self._cut(batch)
         Watcher._write_to(self, line, batch)  # for each token: `super` would cost as much again

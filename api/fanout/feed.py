@@ -16,23 +16,23 @@ from typing import Final
 
 import orjson
 
-from readalong.api.fanout.log_pages import Pages, unbroken
+from readalong.api.fanout.log_pages import LogPages, unbroken
 from readalong.api.fanout.lost_jobs import is_lost
 from readalong.api.fanout.notice import Notice
-from readalong.api.fanout.replay_buffer import Window
-from readalong.api.fanout.text_runs import Batch, Runs
+from readalong.api.fanout.replay_buffer import ReplayBuffer
+from readalong.api.fanout.text_runs import Batch, TextRuns
 from readalong.api.fanout.watcher import LOST, Watcher
 from readalong.api.wire import Format
 from readalong.core.errors import BrokenJob, JobNotFound, StoreUnavailable
-from readalong.core.events import SPAN, TERMINAL, Event
+from readalong.core.events import PAGE_SIZE, TERMINAL, Event
 from readalong.store.epochs import BEGINS, Epochs, named
-from readalong.store.job_record import Standing
+from readalong.store.job_record import JobState
 from readalong.store.log import Log
 
 logger = logging.getLogger(__name__)
 
 #: Events before the newest that a new feed reads, if a watcher wants them.
-_REACH: Final = 8 * SPAN
+_REACH: Final = 8 * PAGE_SIZE
 #: Watchers that are written to in one turn of the loop.
 AT_ONCE: Final = 64
 #: Messages of the channel that are kept while the log is read.
@@ -62,8 +62,8 @@ class Feed:
         self._log = log
         self._max_bytes = max_bytes
         self._on_gone = on_gone
-        self._window = Window(0, max_bytes)
-        self._pages = Pages(self._read_page, max_bytes)
+        self._window = ReplayBuffer(0, max_bytes)
+        self._pages = LogPages(self._read_page, max_bytes)
         self._epochs = Epochs()
         #: The event that began the present attempt, once it is known; and what the lost are told, by format.
         self._begun: Event | None = None
@@ -175,7 +175,7 @@ class Feed:
         found = self._window.batch(wire, after)
         return self._log_lost(wire) if found is None and after == LOST else found
 
-    def over_at(self, position: int) -> bool:
+    def is_complete_at(self, position: int) -> bool:
         """Whether nothing will ever follow `position`."""
         return self.closed or (self._window.ended and position >= self._window.newest)
 
@@ -206,7 +206,7 @@ class Feed:
 
     def _begin(self, epochs: Epochs, after: int) -> None:
         self._epochs = epochs
-        self._window = Window(after, self._max_bytes)
+        self._window = ReplayBuffer(after, self._max_bytes)
         self.epoch = epochs.at(after)
 
     def _next(self, event: Event) -> Event:
@@ -268,7 +268,7 @@ class Feed:
         if self._asked and self._begun is None:
             self._restart_with(await self._read_begun(self._epochs, self._window.newest))
 
-    async def _read_on(self) -> Standing:
+    async def _read_on(self) -> JobState:
         """Reads to the log's end. Returns how the job stands. Raises StoreUnavailable, JobNotFound."""
         while True:
             events, standing = await self._read(self._window.newest)
@@ -278,7 +278,7 @@ class Feed:
             before = window.newest
             for event in events:
                 if event.after <= window.newest < event.seq and not window.ended:
-                    window.add(self._next(event.rest(window.newest)))
+                    window.add(self._next(event.since(window.newest)))
             if window.newest > before:
                 self.notice = None
             self._push()
@@ -286,9 +286,9 @@ class Feed:
             if window.ended or window.newest >= standing.last_seq or window.newest == before:
                 return standing
 
-    async def _read(self, after: int) -> tuple[list[Event], Standing]:
+    async def _read(self, after: int) -> tuple[list[Event], JobState]:
         """The events after this position, and after that how the job stands: if they are another claim's, it tells."""
-        calls = self._log.read_merged(self.job_id, after, SPAN), self._standing()
+        calls = self._log.read_merged(self.job_id, after, PAGE_SIZE), self._standing()
         events, standing = await asyncio.gather(*calls, return_exceptions=True)
         if isinstance(events, BaseException):
             raise events
@@ -296,26 +296,26 @@ class Feed:
             raise standing
         return events, standing
 
-    async def _standing(self) -> Standing:
-        [standing] = await self._log.standings([self.job_id])
+    async def _standing(self) -> JobState:
+        [standing] = await self._log.states([self.job_id])
         if standing is None:
             raise JobNotFound(f"job {self.job_id} is gone from Redis")
         if standing.broken:
             raise BrokenJob(f"What Redis holds of job {self.job_id} cannot be read.")
         return standing
 
-    async def _read_page(self, after: int) -> Runs:
+    async def _read_page(self, after: int) -> TextRuns:
         while True:
             events, standing = await self._read(after)
             if self._parting(standing) is None:
-                runs = Runs(after, epochs=self._epochs)
+                runs = TextRuns(after, epochs=self._epochs)
                 runs.extend(unbroken(events, after, self._window.newest))
                 return runs
             self.repair()
             if self._repairing is not None:
                 await asyncio.wait([self._repairing])
 
-    async def _make_sure(self, standing: Standing) -> bool:
+    async def _make_sure(self, standing: JobState) -> bool:
         """Whether the log is still the one that is known. If not, it is begun anew from what Redis has."""
         parting = self._parting(standing)
         epochs = Epochs(standing.epochs)
@@ -337,7 +337,7 @@ class Feed:
         self._lose(parting)
         return False
 
-    def _parting(self, standing: Standing) -> int | None:
+    def _parting(self, standing: JobState) -> int | None:
         """The first number from which on Redis has another log than we know; None if it has the same, or less of it."""
         newest, last = self._window.newest, standing.last_seq
         found = self._epochs.parting(Epochs(standing.epochs), min(newest, last))

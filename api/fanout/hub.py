@@ -12,8 +12,8 @@ from typing import Any, Final
 from arq.connections import ArqRedis
 
 from readalong.api.fanout.feed import AT_ONCE, Feed
-from readalong.api.fanout.pending_streams import Pending
-from readalong.api.fanout.pubsub_connection import Subscriber
+from readalong.api.fanout.pending_streams import PendingStreams
+from readalong.api.fanout.pubsub_connection import PubSubConnection
 from readalong.core.errors import JobNotFound, Stopping
 from readalong.core.events import parse_live
 from readalong.core.settings import Settings
@@ -38,8 +38,8 @@ class Hub:
         self._log = log
         self._keys = settings.keys
         self._linger = settings.feed_linger
-        self._max_bytes = settings.feed_bytes
-        self._heartbeat = settings.heartbeat
+        self._max_bytes = settings.replay_buffer_bytes
+        self._heartbeat = settings.sse_keepalive
         self._feeds: dict[bytes, Feed] = {}
         self._starting: dict[str, asyncio.Task[Feed]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -51,8 +51,8 @@ class Hub:
         self.on_arrival: Callable[[Feed], None] = _nothing
         self.on_departure: Callable[[Feed], None] = _nothing
         #: Streams that wait for Redis.
-        self.pending = Pending(redis, settings.heartbeat)
-        self._subscriber = Subscriber(
+        self.pending = PendingStreams(redis, settings.sse_keepalive)
+        self._subscriber = PubSubConnection(
             redis,
             settings.keys.heartbeat(self.name),
             heartbeat=settings.hub_heartbeat,
@@ -107,14 +107,14 @@ class Hub:
         if feed.cancel_on_disconnect and not feed.watchers:
             self.on_arrival(feed)
 
-    def left(self, feed: Feed) -> None:
+    def release(self, feed: Feed) -> None:
         """A watcher is gone; a feed without any ends after a short while, so that a reconnection costs nothing."""
         # A process that stops has sent its clients away: they come to another one, and have not left the job.
         if feed.cancel_on_disconnect and not (feed.watchers or feed.ended or self._closed):
             self.on_departure(feed)
         self._end_later(feed, self._linger)
 
-    def attended(self) -> list[Feed]:
+    def with_watchers(self) -> list[Feed]:
         """The feeds of jobs that end when nobody watches them and that have watchers here."""
         return [feed for feed in self._feeds.values() if feed.cancel_on_disconnect and feed.watchers and not feed.ended]
 
@@ -122,7 +122,7 @@ class Hub:
         """The feeds of jobs that have not ended and that somebody watches here."""
         return [feed for feed in self._feeds.values() if feed.watchers and not feed.ended]
 
-    async def let_go(self, job_id: str) -> None:
+    async def evict(self, job_id: str) -> None:
         """Ends the streams of an erased job, in all processes. Raises StoreUnavailable."""
         with translated():
             await self._redis.publish(self._channel(job_id), _ERASED)

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
-from readalong.api.fanout.text_runs import Batch, Runs, Shared
+from readalong.api.fanout.text_runs import Batch, FrameCache, TextRuns
 from readalong.api.wire import Format
-from readalong.core.events import SPAN, Event
+from readalong.core.events import PAGE_SIZE, Event
 
 #: Pages of one log that are read at the same time.
 _READS: Final = 4
@@ -16,16 +16,19 @@ _READS: Final = 4
 _SHARED: Final = 524_288
 
 
-class Pages:
-    """Pages of `SPAN` events, so that a thousand who come back at once read each page once. Bounded by `max_bytes`."""
+class LogPages:
+    """Pages of `PAGE_SIZE` events, shared, so that a thousand watchers that come back at once read each page once.
 
-    def __init__(self, read: Callable[[int], Awaitable[Runs]], max_bytes: int) -> None:
-        """`read(position)` reads the page that follows a multiple of `SPAN`."""
+    Bounded by `max_bytes`.
+    """
+
+    def __init__(self, read: Callable[[int], Awaitable[TextRuns]], max_bytes: int) -> None:
+        """`read(position)` reads the page that follows a multiple of `PAGE_SIZE`."""
         self._read = read
         self._max_bytes = max_bytes
-        self._pages: dict[int, asyncio.Task[Runs]] = {}
+        self._pages: dict[int, asyncio.Task[TextRuns]] = {}
         self._reads = asyncio.Semaphore(_READS)
-        self._shared = Shared(_SHARED)
+        self._shared = FrameCache(_SHARED)
         self._clears = 0
 
     async def batch(self, wire: Format, after: int) -> Batch | None:
@@ -36,7 +39,7 @@ class Pages:
         if (found := self._shared.get(wire, after)) is not None:
             return found
         clears = self._clears
-        number = after // SPAN
+        number = after // PAGE_SIZE
         page = self._page(number)
         try:
             # Shielded: one watcher's leaving must not cancel the read that others wait for.
@@ -59,12 +62,12 @@ class Pages:
     def clear(self) -> None:
         """Forgets all pages, also those that are being read."""
         self._clears += 1
-        self._shared = Shared(_SHARED)  # without what is large too: it is of another log by now
+        self._shared = FrameCache(_SHARED)  # without what is large too: it is of another log by now
         for page in self._pages.values():
             page.cancel()
         self._pages.clear()
 
-    def _page(self, number: int) -> asyncio.Task[Runs]:
+    def _page(self, number: int) -> asyncio.Task[TextRuns]:
         page = self._pages.pop(number, None)
         if page is None:
             page = asyncio.create_task(self._read_one(number), name=f"page {number}")
@@ -72,11 +75,11 @@ class Pages:
         self._pages[number] = page  # the newest in use: the oldest one goes first
         return page
 
-    async def _read_one(self, number: int) -> Runs:
+    async def _read_one(self, number: int) -> TextRuns:
         async with self._reads:
-            return await self._read(number * SPAN)
+            return await self._read(number * PAGE_SIZE)
 
-    def _page_read(self, number: int, page: asyncio.Task[Runs]) -> None:
+    def _page_read(self, number: int, page: asyncio.Task[TextRuns]) -> None:
         if page.cancelled() or page.exception() is not None:
             if self._pages.get(number) is page:
                 del self._pages[number]

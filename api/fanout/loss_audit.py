@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 _AT_ONCE: Final = 500
 
 
-class Audit:
+class LossAudit:
     """Asks Redis now and then how those watched jobs stand that have said nothing since the last time: one command for
     hundreds of them. An evicted job publishes nothing, and its watchers would wait for ever."""
 
@@ -57,7 +57,7 @@ class Audit:
 
     async def _check(self, feeds: list[Feed]) -> None:
         try:
-            standings = await self._log.standings([feed.job_id for feed in feeds])
+            standings = await self._log.states([feed.job_id for feed in feeds])
         except StoreUnavailable as error:
             logger.debug("audit: %s", error)
             return

@@ -17,8 +17,8 @@ from readalong.core.sse import HEARTBEAT
 from readalong.redis.client import translated
 
 if TYPE_CHECKING:
-    from readalong.api.fanout.sse_response import EventStream
-    from readalong.api.http.detachable import Line
+    from readalong.api.fanout.sse_response import SseResponse
+    from readalong.api.http.detachable import DetachableConnection
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +30,10 @@ _LOOK_EVERY: Final = 0.5
 _AT_ONCE: Final = 64
 
 #: Opens the stream; None if nothing follows its position.
-Open = Callable[[], Awaitable["EventStream | None"]]
+Open = Callable[[], Awaitable["SseResponse | None"]]
 
 
-class Pending:
+class PendingStreams:
     """One look at Redis for all of a process; none while no stream waits. A waiting stream costs a connection and no
     task."""
 
@@ -41,7 +41,7 @@ class Pending:
         """`heartbeat`: seconds between two comments."""
         self._redis = redis
         self._heartbeat = heartbeat
-        self._waiting: dict[Line, Open] = {}
+        self._waiting: dict[DetachableConnection, Open] = {}
         self._looks: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -52,7 +52,7 @@ class Pending:
         """A response that waits until `open_` does not raise StoreUnavailable, and is that stream from then on."""
         return _PendingStream(self, open_)
 
-    def add(self, line: Line, open_: Open) -> None:
+    def add(self, line: DetachableConnection, open_: Open) -> None:
         if self._closed:
             line.finish()
             return
@@ -60,7 +60,7 @@ class Pending:
         if self._looks is None:
             self._looks = asyncio.create_task(self._look(), name="pending streams")
 
-    def remove(self, line: Line) -> None:
+    def remove(self, line: DetachableConnection) -> None:
         self._waiting.pop(line, None)
 
     async def close(self) -> None:
@@ -106,7 +106,7 @@ class Pending:
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
 
-    async def _try(self, line: Line, open_: Open) -> None:
+    async def _try(self, line: DetachableConnection, open_: Open) -> None:
         try:
             stream = await open_()
         except StoreUnavailable:
@@ -124,7 +124,7 @@ class Pending:
 
 
 class _PendingStream(Response):
-    def __init__(self, pending: Pending, open_: Open) -> None:
+    def __init__(self, pending: PendingStreams, open_: Open) -> None:
         super().__init__()
         self._pending = pending
         self._open = open_
@@ -135,7 +135,7 @@ class _PendingStream(Response):
             # Not our own server: the client has to come back by itself.
             await send({"type": "http.response.body", "body": _FIRST, "more_body": False})
             return
-        line.take(lambda: self._pending.remove(line))
+        line.detach(lambda: self._pending.remove(line))
         if not line.transport.is_closing():
             line.say(_FIRST)
             self._pending.add(line, self._open)

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.hub import Hub
 from readalong.core.errors import StoreUnavailable
-from readalong.store.presence import RENEW_EVERY, Visit, Watched
+from readalong.store.presence import RENEW_EVERY, PresenceStore, Visit
 
 logger = logging.getLogger(__name__)
 
@@ -23,12 +23,12 @@ _AGAIN: Final = 0.2
 _GATHER: Final = 0.02
 
 
-class Attendance:
+class PresenceReporter:
     """One call for all such jobs of the process each second, none for a watcher, none while there are none. The first
     watcher's coming and the last one's leaving are told at once; a process that is killed is silent instead. One that
     stands still is silent too, but the hub's subscription tells it from a dead one."""
 
-    def __init__(self, hub: Hub, watched: Watched) -> None:
+    def __init__(self, hub: Hub, watched: PresenceStore) -> None:
         self._hub = hub
         self._watched = watched
         self._numbers = count(1)
@@ -80,12 +80,12 @@ class Attendance:
             try:
                 if loop.time() >= due:
                     due = loop.time() + RENEW_EVERY
-                    self._visits = {feed.job_id: self._visit(feed) for feed in self._hub.attended()}
+                    self._visits = {feed.job_id: self._visit(feed) for feed in self._hub.with_watchers()}
                     self._come = {}
-                    await self._watched.attend([*self._visits.values()])
+                    await self._watched.touch([*self._visits.values()])
                 if self._come:
                     come, self._come = self._come, {}
-                    await self._watched.attend([*come.values()])
+                    await self._watched.touch([*come.values()])
                 # Behind those that came: a watcher that left and came back has a new visit by now.
                 if self._gone:
                     gone, self._gone = self._gone, []

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from readalong.core.errors import StoreUnavailable
 from readalong.redis.client import as_ours, translated
-from readalong.redis.protocol import Link, pack
+from readalong.redis.protocol import RedisProtocol, pack
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ _DEAF: Final = _MISSED + 2
 _STABLE: Final = 1.0
 
 
-class Subscriber:
+class PubSubConnection:
     """Channels and who hears them. `on_message(channel, data)` is called for each message, in order;
     `on_gap()` after each reconnection, when all channels are subscribed again and messages may have been lost."""
 
@@ -54,7 +54,7 @@ class Subscriber:
         self._patience = patience
         self._on_message = on_message
         self._on_gap = on_gap
-        self._link: Link | None = None
+        self._link: RedisProtocol | None = None
         self._wanted: set[bytes] = set()
         self._confirmed: set[bytes] = set()
         self._waiting: dict[bytes, asyncio.Future[None]] = {}
@@ -140,7 +140,7 @@ class Subscriber:
             try:
                 # Its greeting has no time-out of its own, and the heartbeat watches only what is connected.
                 async with asyncio.timeout(self._patience):
-                    link = await Link.open(connection, self._hear, self._lost)
+                    link = await RedisProtocol.open(connection, self._hear, self._lost)
             except (RedisError, OSError) as error:
                 self._complain(error, again=pause > 0.05)
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from readalong.api.fanout.text_runs import OVERHEAD, WRITE, Batch, Runs, Shared
+from readalong.api.fanout.text_runs import OVERHEAD, WRITE, Batch, FrameCache, TextRuns
 from readalong.api.wire import Format
 from readalong.core.events import Event
 
@@ -16,7 +16,7 @@ _UNPARSED: Final = 1024
 _SHARED: Final = 524_288
 
 
-class Window:
+class ReplayBuffer:
     """Events without a gap, up to the newest known; the oldest are dropped beyond `max_bytes` of memory.
 
     Watchers who stand at the same position get the same bytes object, encoded once for each format.
@@ -27,11 +27,11 @@ class Window:
         self.newest = after
         self.ended = False
         self._max_bytes = max_bytes
-        self._runs = Runs(after, min(max_bytes // 32, 16_384))
+        self._runs = TextRuns(after, min(max_bytes // 32, 16_384))
         #: The newest events as they came; those beyond `_runs.newest` are not in the runs yet.
         self._recent: list[Event] = []
         self._recent_cost = 0
-        self._shared = Shared(_SHARED)
+        self._shared = FrameCache(_SHARED)
 
     @property
     def oldest(self) -> int:
@@ -47,7 +47,7 @@ class Window:
         """Takes in the event after the newest, or a merged one. Raises ValueError for one that does not follow."""
         if event.after != self.newest:
             raise ValueError(f"event {event.seq} does not follow {self.newest}")
-        if event.pieces:
+        if event.chunk_lengths:
             self._parse()
             self._runs.extend((event,))
             self._recent.clear()

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.hub import Hub
 from readalong.api.fanout.watcher import HEADERS, Watcher
-from readalong.api.http.detachable import Line
+from readalong.api.http.detachable import DetachableConnection
 from readalong.api.wire import Format
 from readalong.core.position import LARGEST, Position
 
@@ -18,7 +18,7 @@ from readalong.core.position import LARGEST, Position
 RETRY: Final = 1000
 
 
-class EventStream(Response):
+class SseResponse(Response):
     """Relays a feed from a position on, in one wire format, until the terminal event or the client's leaving. `epoch`
     is that of the position."""
 
@@ -43,12 +43,12 @@ class EventStream(Response):
         self._hub = hub
         self._feed = feed
         self._opening = opening
-        self._watcher = watcher(feed, wire, position, send_timeout, hub.left, epoch=epoch)
+        self._watcher = watcher(feed, wire, position, send_timeout, hub.release, epoch=epoch)
 
     @classmethod
     async def open(
         cls, hub: Hub, job_id: str, wire: Format, position: Position | None, *, send_timeout: float
-    ) -> EventStream | None:
+    ) -> SseResponse | None:
         """The stream of a job; `position` None: from now on. None if nothing follows the position.
 
         Raises JobNotFound, UnknownSchema, StoreUnavailable, Stopping.
@@ -60,8 +60,8 @@ class EventStream(Response):
             start = Position(feed.newest, feed.epoch)
             # An id without data is no event, but EventSource keeps it: it comes back to where it began.
             opening = b"id: %s\n\n" % str(start).encode()
-        if feed.over_at(feed.place(*start)):
-            hub.left(feed)
+        if feed.is_complete_at(feed.place(*start)):
+            hub.release(feed)
             return None
         return cls(hub, feed, wire, start.seq, epoch=start.epoch, send_timeout=send_timeout, opening=opening)
 
@@ -69,14 +69,14 @@ class EventStream(Response):
         self._hub.arrives(self._feed)
         await self._watcher.run(scope, receive, send, self._extra, self._opening)
 
-    def go_on(self, line: Line) -> None:
+    def go_on(self, line: DetachableConnection) -> None:
         """Takes over a connection whose head is written."""
         self._hub.arrives(self._feed)
         self._watcher.join(line, self._opening)
 
     def head(self) -> Response:
         """The answer to HEAD; nobody watches."""
-        self._hub.left(self._feed)
+        self._hub.release(self._feed)
         return StreamHead()
 
 

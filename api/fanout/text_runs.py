@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 import orjson
 
 from readalong.api.wire import Format
-from readalong.core.events import TEXT, Event, voice
+from readalong.core.events import TEXT, Event, merge_key
 from readalong.store.epochs import Epochs
 
 #: What one write to a client may hold, about, in bytes: a client that stops reading costs this and a socket's buffer.
@@ -50,17 +50,17 @@ class Batch:
         return (*cut[:-2], *map(bytes, cut[-2:]))
 
 
-class Run:
+class TextRun:
     """Neighbouring pieces of text of one kind and choice."""
 
     __slots__ = ("_ends", "_fields", "_texts", "after", "cost", "epoch", "length", "size", "type", "voice")
 
-    def __init__(self, after: int, first: Event, fields: dict[str, Any], voice: tuple[str, Any]) -> None:
+    def __init__(self, after: int, first: Event, fields: dict[str, Any], merge_key: tuple[str, Any]) -> None:
         """Starts empty behind position `after`, for text like that of `first`, whose data is `fields`."""
         self.after = after
         self.type = first.type
         self.epoch = first.epoch
-        self.voice = voice
+        self.voice = merge_key
         #: Characters of the text, and its bytes as JSON.
         self.length = 0
         self.size = 0
@@ -104,7 +104,7 @@ class Run:
         return Event(seq, self.type, orjson.dumps({**self._fields, "content": text}), (), self.epoch)
 
 
-class Runs:
+class TextRuns:
     """Events without a gap: text in runs, all others as they came."""
 
     def __init__(self, after: int, longest: int = _LONGEST, epochs: Epochs | None = None) -> None:
@@ -116,17 +116,17 @@ class Runs:
         self.cost = 0
         self._longest = longest
         self._epochs = epochs
-        self._items: list[Run | Event] = []
+        self._items: list[TextRun | Event] = []
 
     def extend(self, events: Iterable[Event]) -> None:
         """Takes in events that follow the newest without a gap. Raises ValueError at one whose data is no JSON."""
         run = self._items[-1] if self._items else None
-        if isinstance(run, Run):
+        if isinstance(run, TextRun):
             self.cost -= run.cost
         try:
             for event in events:
                 fields = event.fields() if event.type in TEXT else {}
-                its = voice(event.type, fields)
+                its = merge_key(event.type, fields)
                 if its is None:
                     self._settle(run)
                     run = self._known(event)
@@ -134,11 +134,11 @@ class Runs:
                     self.cost += _cost(run)
                 else:
                     text: str = fields["content"]
-                    if not isinstance(run, Run) or run.voice != its or run.length + len(text) > self._longest:
+                    if not isinstance(run, TextRun) or run.voice != its or run.length + len(text) > self._longest:
                         self._settle(run)
-                        run = Run(self.newest, self._known(event), fields, its)
+                        run = TextRun(self.newest, self._known(event), fields, its)
                         self._items.append(run)
-                    run.add(text, event.pieces, event.size)
+                    run.add(text, event.chunk_lengths, event.size)
                 self.newest = event.seq
         finally:  # also before an event that somebody broke by hand
             self._settle(run)
@@ -169,7 +169,7 @@ class Runs:
             else:
                 texts.append(item.text(after))
                 following = self._items[place + 1] if place + 1 < len(self._items) else None
-                joins = isinstance(following, Run) and following.voice == item.voice
+                joins = isinstance(following, TextRun) and following.voice == item.voice
                 if not joins or size + _size(following, after) > WRITE:
                     frames.append(wire(item.event("".join(texts), item.seq)))
                     texts = []
@@ -180,13 +180,13 @@ class Runs:
     def _known(self, event: Event) -> Event:
         return event if self._epochs is None else event._replace(epoch=self._epochs.at(event.seq))
 
-    def _settle(self, item: Run | Event | None) -> None:
-        if isinstance(item, Run):
+    def _settle(self, item: TextRun | Event | None) -> None:
+        if isinstance(item, TextRun):
             item.settle()
             self.cost += item.cost
 
 
-class Shared:
+class FrameCache:
     """The newest batches, so that watchers at one position get one bytes object: up to `max_bytes`, or a single larger
     one, because watchers at many positions must not fill the memory with theirs.
 
@@ -226,16 +226,16 @@ def _kept(batch: Batch) -> int:
     return (size if size > LARGE else 2 * size) + OVERHEAD
 
 
-def _seq(item: Run | Event) -> int:
+def _seq(item: TextRun | Event) -> int:
     return item.seq
 
 
-def _cost(item: Run | Event) -> int:
-    return item.cost if isinstance(item, Run) else len(item.data) + OVERHEAD
+def _cost(item: TextRun | Event) -> int:
+    return item.cost if isinstance(item, TextRun) else len(item.data) + OVERHEAD
 
 
-def _size(item: Run | Event | None, after: int) -> int:
+def _size(item: TextRun | Event | None, after: int) -> int:
     """Bytes of what follows position `after` in it, as JSON, about."""
-    if isinstance(item, Run):
+    if isinstance(item, TextRun):
         return item.size * (item.seq - max(item.after, after)) // (item.seq - item.after)
     return 0 if item is None else len(item.data)

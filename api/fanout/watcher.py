@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.types import Receive, Scope, Send
 
 from readalong.api.fanout.text_runs import LARGE, Batch
-from readalong.api.http.detachable import Line
+from readalong.api.http.detachable import DetachableConnection
 from readalong.api.wire import Format
 from readalong.core.errors import BrokenJob, JobNotFound, StoreUnavailable
 from readalong.core.sse import CONTENT_TYPE, HEARTBEAT
@@ -91,7 +91,7 @@ class Watcher:
         #: The feed's last notice that was written.
         self._told: Notice | None = None
         #: The connection itself; None on a server that is not ours, where there are a `send` and a task.
-        self._line: Line | None = None
+        self._line: DetachableConnection | None = None
         self._send: Send | None = None
         self._main: asyncio.Task[Any] | None = None
         self._waits: asyncio.Task[None] | None = None
@@ -124,11 +124,11 @@ class Watcher:
         finally:
             self._gone()
 
-    def join(self, line: Line, opening: bytes = b"") -> None:
+    def join(self, line: DetachableConnection, opening: bytes = b"") -> None:
         """Goes on with a connection whose head is written."""
         self._join_feed()
         self._line = line
-        line.take(self._gone)
+        line.detach(self._gone)
         if opening and not self._over:
             line.say(opening)
         self.push()
@@ -150,7 +150,7 @@ class Watcher:
         feed, line = self._feed, self._line
         while not (self._busy or self._over):
             if self.position >= feed.newest or self._end:
-                if self._end or feed.over_at(self.position):
+                if self._end or feed.is_complete_at(self.position):
                     self._write(Batch(b"", self.position, True))
                 elif feed.notice is not None and feed.notice is not self._told:
                     self._tell(feed.notice)
@@ -204,7 +204,7 @@ class Watcher:
         else:
             self._write_to(self._line, batch)
 
-    def _write_to(self, line: Line, batch: Batch) -> None:
+    def _write_to(self, line: DetachableConnection, batch: Batch) -> None:
         frames = batch.frames
         if len(frames) > LARGE:
             self.position = batch.position  # unless it is lost meanwhile
@@ -218,7 +218,7 @@ class Watcher:
         if batch.last:
             line.finish()
 
-    async def _write_pieces(self, line: Line, batch: Batch) -> None:
+    async def _write_pieces(self, line: DetachableConnection, batch: Batch) -> None:
         """A piece whenever there is room: a client that does not read costs one, and not what its job's end repeats."""
         write = line.transport.write
         for piece in batch.pieces:
@@ -302,9 +302,9 @@ class Watcher:
         self._on_gone(self._feed)
 
 
-async def begin(scope: Scope, send: Send, headers: list[tuple[bytes, bytes]]) -> Line | None:
+async def begin(scope: Scope, send: Send, headers: list[tuple[bytes, bytes]]) -> DetachableConnection | None:
     """Writes the head of a stream. Returns the connection, to be taken over, if the server is ours."""
-    line: Line | None = scope.get("extensions", {}).get("readalong.line")
+    line: DetachableConnection | None = scope.get("extensions", {}).get("readalong.line")
     close = [] if line is None else [(b"connection", b"close")]
     if line is not None:
         line.begin()

@@ -14,7 +14,7 @@ from readalong.api.fanout.notice import Notice
 from readalong.core.errors import StoreUnavailable
 from readalong.core.states import Status
 from readalong.store.job_record import Record
-from readalong.store.worker_registry import Registry
+from readalong.store.worker_registry import WorkerRegistry
 
 logger = logging.getLogger(__name__)
 
@@ -22,11 +22,11 @@ logger = logging.getLogger(__name__)
 _EVERY: Final = 1.0
 
 
-class Waits:
+class WorkerWaits:
     """One call for all jobs of the process that somebody watches and that have been silent since the last look; none
     while all of them speak, none for a watcher."""
 
-    def __init__(self, hub: Hub, registry: Registry) -> None:
+    def __init__(self, hub: Hub, registry: WorkerRegistry) -> None:
         self._hub = hub
         self._registry = registry
         self._task: asyncio.Task[NoReturn] | None = None

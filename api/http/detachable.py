@@ -18,7 +18,7 @@ class Flow(Protocol):
         ...
 
 
-class Line(Protocol):
+class DetachableConnection(Protocol):
     """A connection that hands itself to the application, in the scope's extensions. Our own server has it
     (readalong.api.http.uvicorn_inside); on another one, where there is none, a watcher sends through ASGI.
 
@@ -39,7 +39,7 @@ class Line(Protocol):
     def begin(self) -> None:
         """The head of a response without a length follows."""
 
-    def take(self, on_lost: Callable[[], None]) -> None:
+    def detach(self, on_lost: Callable[[], None]) -> None:
         """Takes the connection over, after a head that says `connection: close`. `on_lost()` is called at its end."""
 
     def say(self, data: bytes) -> None:

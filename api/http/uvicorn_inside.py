@@ -74,7 +74,7 @@ class _Parser(HttpRequestParser):
 
     __slots__ = ("_line",)
 
-    def __init__(self, line: UvicornLine) -> None:
+    def __init__(self, line: DetachableHttpProtocol) -> None:
         super().__init__(line)
         self.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does with its own
         self._line = line
@@ -88,8 +88,8 @@ class _Parser(HttpRequestParser):
                 data = self._line.plain_head() + bytes(data[error.args[0] :])
 
 
-class UvicornLine(HttpToolsProtocol):
-    """uvicorn's connection as an `readalong.api.http.detachable.Line`."""
+class DetachableHttpProtocol(HttpToolsProtocol):
+    """uvicorn's connection as an `readalong.api.http.detachable.DetachableConnection`."""
 
     written = 0
     chunked = True
@@ -181,7 +181,7 @@ class UvicornLine(HttpToolsProtocol):
         if self._answering is not None and not self.chunked:
             self._answering.chunked_encoding = False  # uvicorn would chunk it, whatever the client speaks
 
-    def take(self, on_lost: Callable[[], None]) -> None:
+    def detach(self, on_lost: Callable[[], None]) -> None:
         """Takes the connection over, after a head that says `connection: close`. `on_lost()` is called at its end."""
         if self._lost:
             on_lost()

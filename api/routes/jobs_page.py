@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from readalong.api.dependencies import Services
+from readalong.api.dependencies import Dependencies
 from readalong.core.errors import InvalidRequest
 from readalong.core.keys import is_job_id
 from readalong.core.states import Status
@@ -35,7 +35,7 @@ class Page(NamedTuple):
 
 
 async def listing(
-    services: Services,
+    services: Dependencies,
     before: Cursor | None,
     limit: int,
     *,

@@ -16,7 +16,7 @@ _LARGE: Final = 65_536
 _AGAIN: Final = 5
 
 
-class Room:
+class QueueLimits:
     """The queue's length and weight as this process knows them. Many processes may exceed a limit by what they submit
     within a second to a queue that was half empty."""
 
@@ -43,7 +43,7 @@ class Room:
 
     async def _check_number(self, now: float) -> None:
         if now - self._asked_at >= _KNOWN or 2 * self._waiting >= self._limit:
-            _, self._waiting = await self._queue.room()
+            _, self._waiting = await self._queue.depth()
             self._asked_at = now
         if self._waiting >= self._limit:
             raise QueueFull(f"{self._waiting} jobs wait; no more than {self._limit} may.", retry_after=_AGAIN)

@@ -9,15 +9,15 @@ from typing import Any, Final
 
 import orjson
 
-from readalong.api.dependencies import Services
+from readalong.api.dependencies import Dependencies
 from readalong.api.http.request_body import off_loop, unwritable
 from readalong.api.submission.chat_request import ChatRequest, check
-from readalong.api.submission.queue_limits import Room
+from readalong.api.submission.queue_limits import QueueLimits
 from readalong.core.errors import IdempotencyConflict, InvalidRequest, JobExpired, QueueFull
 from readalong.core.keys import new_job_id
 from readalong.core.options import resolve
 from readalong.core.states import Status
-from readalong.store.job_index import Tie, key_digest
+from readalong.store.job_index import IdempotencyRecord, key_digest
 from readalong.store.job_record import Record
 from readalong.store.submission import Submission
 
@@ -27,7 +27,7 @@ _BLANKS: Final = " \t"
 
 
 async def submit(
-    services: Services, raw: bytes, body: dict[str, Any], key: str | None, pairs: Mapping[str, str], *, chat: bool
+    services: Dependencies, raw: bytes, body: dict[str, Any], key: str | None, pairs: Mapping[str, str], *, chat: bool
 ) -> Record:
     """Checks the body, writes the job and queues it. The same key and body answer the same job.
 
@@ -74,12 +74,13 @@ async def submit(
     _, record = await services.log.submit(new)
     # Both rely on nothing but its being written.
     await asyncio.gather(
-        _enqueue(services, record), *([] if key is None else [services.index.settle(key, Tie(job_id, digest))])
+        _enqueue(services, record),
+        *([] if key is None else [services.index.mark_written(key, IdempotencyRecord(job_id, digest))]),
     )
     return record
 
 
-async def _enqueue(services: Services, record: Record) -> None:
+async def _enqueue(services: Dependencies, record: Record) -> None:
     watched, grace = record.cancel_on_disconnect, record.disconnect_grace
     await services.queue.enqueue(record.id, record.created_at, model=record.model, watched=watched, grace=grace)
 
@@ -113,9 +114,9 @@ def _own(key: str, pairs: Mapping[str, str]) -> str:
     return f"{orjson.dumps(pairs, option=orjson.OPT_SORT_KEYS).decode()}\n{key}" if pairs else key
 
 
-async def _known(services: Services, key: str, job_id: str, digest: str) -> tuple[str, Record | None]:
+async def _known(services: Dependencies, key: str, job_id: str, digest: str) -> tuple[str, Record | None]:
     """The id that the key stands for, and its job if it is written already."""
-    tie = await services.index.remember(key, job_id, digest)
+    tie = await services.index.claim_key(key, job_id, digest)
     if tie.body_digest != digest:
         raise IdempotencyConflict("This Idempotency-Key was used with another body.")
     if tie.job_id == job_id:
@@ -123,17 +124,17 @@ async def _known(services: Services, key: str, job_id: str, digest: str) -> tupl
     record = await services.log.record(tie.job_id)
     if record is None and not tie.written and await services.log.flags([tie.job_id]):
         # A copy of the submit's first command came late, after the job was erased.
-        await services.index.forget_key(key_digest(key), tie.job_id)
+        await services.index.release_key(key_digest(key), tie.job_id)
         return await _known(services, key, job_id, digest)
     if record is None and tie.written:
         # To write it again would be to generate it again.
         raise JobExpired(f"The job of this Idempotency-Key, {tie.job_id}, has expired.")
     if record is not None and not tie.written:
-        await services.index.settle(key, tie)
+        await services.index.mark_written(key, tie)
     return tie.job_id, record
 
 
-async def _full(room: Room, size: int) -> QueueFull | None:
+async def _full(room: QueueLimits, size: int) -> QueueFull | None:
     try:
         await room.check(size)
     except QueueFull as full:

@@ -237,8 +237,8 @@ def _settings() -> Settings:
 
 def _logged_settings() -> Settings:
     """For a command that logs."""
-    from readalong.process import logs  # noqa: PLC0415
     from readalong.core.settings import load, misspelt  # noqa: PLC0415
+    from readalong.process import logs  # noqa: PLC0415
 
     settings = load()
     logs.set_up(settings)

@@ -14,7 +14,8 @@
     ├── ModelError              the model refused, failed or broke off
     └── BadSettings             a setting that cannot be used
 
-Redis's, the model's and arq's own errors are translated at the edge: `readalong.redis.client`, `readalong.worker.model.openai_provider`.
+Redis's, the model's and arq's own errors are translated at the edge: `readalong.redis.client`,
+`readalong.worker.model.openai_provider`.
 """
 
 from __future__ import annotations

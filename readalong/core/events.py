@@ -1,6 +1,6 @@
 """What a job's log holds.
 
-A `Draft` is an event that has no number yet; an `Event` is one line of the log. An event's data is a JSON
+A `NewEvent` is an event that has no number yet; an `Event` is one line of the log. An event's data is a JSON
 object, kept as bytes from the worker to the watcher, so that it is encoded once and everybody sees the same bytes.
 
 Neighbouring pieces of text may be stored and sent merged: one event with the number of the last that it covers. In
@@ -29,7 +29,7 @@ UNNUMBERED: Final = 0
 
 #: No merged event covers numbers on both sides of a multiple of this: whoever reads the log in such steps reads whole
 #: events, however it is stored.
-SPAN: Final = 1024
+PAGE_SIZE: Final = 1024
 #: Bytes of text, as JSON, that one merged event of the log holds at most, unless a single piece is longer.
 _LONGEST: Final = 65_536
 #: Bytes of a piece's data that are not its text.
@@ -39,7 +39,7 @@ _FRAME: Final = len(b'{"content":""}')
 _MERGEABLE: Final = frozenset({"content", "choice"})
 
 
-class Draft(NamedTuple):
+class NewEvent(NamedTuple):
     """An event on its way to the log: a type of `TYPES` and the fields of its data."""
 
     type: str
@@ -60,13 +60,13 @@ class Event(NamedTuple):
     seq: int
     type: str
     data: bytes
-    pieces: tuple[int, ...] = ()
+    chunk_lengths: tuple[int, ...] = ()
     epoch: str = ""
 
     @property
     def after(self) -> int:
         """The position that it follows."""
-        return self.seq - (len(self.pieces) or 1)
+        return self.seq - (len(self.chunk_lengths) or 1)
 
     @property
     def terminal(self) -> bool:
@@ -82,30 +82,30 @@ class Event(NamedTuple):
         fields: dict[str, Any] = orjson.loads(self.data)
         return fields
 
-    def rest(self, position: int) -> Event:
+    def since(self, position: int) -> Event:
         """What of it follows `position`, which lies before its number."""
         skip = position - self.after
         if skip <= 0:
             return self
         fields = self.fields()
-        fields["content"] = fields["content"][sum(self.pieces[:skip]) :]
-        left = self.pieces[skip:]
+        fields["content"] = fields["content"][sum(self.chunk_lengths[:skip]) :]
+        left = self.chunk_lengths[skip:]
         return Event(self.seq, self.type, orjson.dumps(fields), left if len(left) > 1 else (), self.epoch)
 
     def expand(self) -> list[Event]:
         """Its pieces, each with its own number and the bytes that it came with."""
-        if not self.pieces:
+        if not self.chunk_lengths:
             return [self]
         fields = self.fields()
         text: str = fields["content"]
         events, start = [], 0
-        for seq, length in enumerate(self.pieces, self.after + 1):
+        for seq, length in enumerate(self.chunk_lengths, self.after + 1):
             fields["content"] = text[start : start + length]
             events.append(Event(seq, self.type, orjson.dumps(fields), (), self.epoch))
             start += length
         return events
 
-    def typed(self) -> bytes:
+    def data_with_type(self) -> bytes:
         """The data with its type in front, for readers who see only the data."""
         return b'{"type":"%s",%s' % (self.type.encode(), self.data[1:])
 
@@ -126,22 +126,22 @@ def parse_live(message: bytes, epoch: str = "") -> list[Event]:
     return events
 
 
-def voice(kind: str, fields: dict[str, Any]) -> tuple[str, Any] | None:
+def merge_key(kind: str, fields: dict[str, Any]) -> tuple[str, Any] | None:
     """Who says this: neighbours with the same voice merge. None for an event that merges with nothing."""
     if kind not in TEXT or not fields.keys() <= _MERGEABLE or not isinstance(fields.get("content"), str):
         return None
     return kind, fields.get("choice")
 
 
-def merge_drafts(drafts: list[Draft]) -> list[Draft]:
+def merge_drafts(drafts: list[NewEvent]) -> list[NewEvent]:
     """Joins neighbouring pieces of text of one kind and choice; all else stays as it is, in order."""
     if len(drafts) < 2:
         return drafts
-    merged: list[Draft] = []
+    merged: list[NewEvent] = []
     texts: list[str] = []  # of the newest in `merged`, joined once at its end: += would be quadratic
     speaks = None
     for draft in drafts:
-        its = voice(draft.type, draft.fields)
+        its = merge_key(draft.type, draft.fields)
         if its is not None and its == speaks:
             texts.append(draft.fields["content"])
             continue
@@ -154,7 +154,7 @@ def merge_drafts(drafts: list[Draft]) -> list[Draft]:
 
 
 def merge(events: Iterable[Event]) -> Iterator[Event]:
-    """The same history in fewer events, none of them longer than a reader of the log may expect (`SPAN`)."""
+    """The same history in fewer events, none of them longer than a reader of the log may expect (`PAGE_SIZE`)."""
     first: Event | None = None  # of those that become one
     fields: dict[str, Any] = {}  # the first's
     speaks = None
@@ -163,9 +163,9 @@ def merge(events: Iterable[Event]) -> Iterator[Event]:
     size = 0
     for event in events:
         said: dict[str, Any] = orjson.loads(event.data) if event.type in TEXT else {}
-        its = voice(event.type, said)
+        its = merge_key(event.type, said)
         size += len(event.data) - _FRAME
-        if first is None or its is None or its != speaks or size > _LONGEST or event.after % SPAN == 0:
+        if first is None or its is None or its != speaks or size > _LONGEST or event.after % PAGE_SIZE == 0:
             if first is not None:
                 yield _merged(first, fields, texts, pieces)
             first, fields, speaks = event, said, its
@@ -173,8 +173,8 @@ def merge(events: Iterable[Event]) -> Iterator[Event]:
         if its is not None:
             text = said["content"]
             texts.append(text)
-            if event.pieces:
-                pieces += event.pieces
+            if event.chunk_lengths:
+                pieces += event.chunk_lengths
             else:
                 pieces.append(len(text))
     if first is not None:
@@ -188,6 +188,6 @@ def _merged(first: Event, fields: dict[str, Any], texts: list[str], pieces: list
     return Event(first.after + len(pieces), first.type, data, tuple(pieces), first.epoch)
 
 
-def _close(merged: list[Draft], texts: list[str]) -> None:
+def _close(merged: list[NewEvent], texts: list[str]) -> None:
     if len(texts) > 1:
-        merged[-1] = Draft(merged[-1].type, {**merged[-1].fields, "content": "".join(texts)})
+        merged[-1] = NewEvent(merged[-1].type, {**merged[-1].fields, "content": "".join(texts)})

@@ -78,9 +78,9 @@ class Keys:
         return f"{self.prefix}:jobs"
 
     @property
-    def open(self) -> str:
+    def active(self) -> str:
         """Sorted set: ids of jobs that have not ended, by time of creation; what the sweep looks at."""
-        return f"{self.prefix}:open"
+        return f"{self.prefix}:active"
 
     def jobs_in(self, state: str) -> str:
         """Sorted set: ids of the jobs in this state, by time of creation. It may lag behind a job's hash."""
@@ -101,14 +101,14 @@ class Keys:
         return self.model_jobs + model_digest(model)
 
     @property
-    def watched(self) -> str:
+    def presence(self) -> str:
         """Sorted set: ids of jobs that end when nobody watches them, by the time from which on nobody does, in ms."""
-        return f"{self.prefix}:watched"
+        return f"{self.prefix}:presence"
 
     @property
     def orphans_from(self) -> str:
         """String with a time to live: the time, in milliseconds, before which none of them counts as an orphan."""
-        return f"{self.prefix}:watched:from"
+        return f"{self.prefix}:presence:from"
 
     def idempotency(self, digest: str) -> str:
         """String: the job and body of an Idempotency-Key, by the key's SHA-256."""
@@ -167,13 +167,13 @@ class Keys:
         return f"{self.prefix}:leases"
 
     @property
-    def heard(self) -> str:
+    def liveness(self) -> str:
         """String with a time to live: some worker was heard lately, so that leases could be renewed."""
-        return f"{self.prefix}:heard"
+        return f"{self.prefix}:liveness"
 
-    def taken(self, worker_id: str) -> str:
+    def last_acquire(self, worker_id: str) -> str:
         """String with a time to live: the token and the jobs of a worker's last take."""
-        return f"{self.prefix}:taken:{worker_id}"
+        return f"{self.prefix}:last-acquire:{worker_id}"
 
     def aside(self, name: str) -> str:
         """Any type: what stood in a shared key and was of a wrong type, for a day."""
@@ -182,16 +182,16 @@ class Keys:
     @property
     def shared(self) -> dict[str, str]:
         """The keys that all jobs share, and the type of each as TYPE says it."""
-        sets = (self.queue, self.leases, self.jobs, self.open, self.watched, self.workers, *self.by_state)
+        sets = (self.queue, self.leases, self.jobs, self.active, self.presence, self.workers, *self.by_state)
         return {**dict.fromkeys(sets, "zset"), self.wake: "list"} | dict.fromkeys(
-            (self.heard, self.sweep, self.orphans_from, self.probe, self.weight), "string"
+            (self.liveness, self.sweep, self.orphans_from, self.probe, self.weight), "string"
         )
 
     def type_of(self, name: str) -> str | None:
         """The type that a key must have, unless it is a job's own."""
         if name.startswith(self.model_jobs) or (name.startswith(f"{self.prefix}:job:") and name.endswith(":watchers")):
             return "zset"
-        if name.startswith((self.idempotency(""), self.taken(""), self.worker(""))):
+        if name.startswith((self.idempotency(""), self.last_acquire(""), self.worker(""))):
             return "string"
         return self.shared.get(name)
 

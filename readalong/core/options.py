@@ -10,12 +10,12 @@ from readalong.core.settings import Settings
 LONGEST_GRACE: Final = 86_400
 
 #: Fields of a request that are ours: no model gets them.
-FIELDS: Final = frozenset({"on_worker_lost", "deadline", "cancel_on_disconnect"})
+OPTION_FIELDS: Final = frozenset({"on_worker_lost", "deadline", "cancel_on_disconnect"})
 
 OnLost = Literal["retry", "fail"]
 
 
-class Terms(NamedTuple):
+class JobOptions(NamedTuple):
     """`deadline`: seconds from submit; 0: none. `cancel_on_disconnect`: when its last watcher is gone, for `grace`
     seconds; None: as the settings say."""
 
@@ -47,14 +47,14 @@ def resolve(
     on_worker_lost: OnLost | None,
     deadline: float | None,
     cancel_on_disconnect: bool | float | None,
-) -> Terms:
+) -> JobOptions:
     """The terms of a job; None: the request does not say. `chat`: it came by `/chat/stream`. A number of seconds for
     `cancel_on_disconnect` is the job's own grace."""
     grace = None
     if cancel_on_disconnect is not None and not isinstance(cancel_on_disconnect, bool):
         grace, cancel_on_disconnect = float(cancel_on_disconnect), True
     by_default = settings.cancel_on_disconnect == "always" or (chat and settings.cancel_on_disconnect == "chat")
-    return Terms(
+    return JobOptions(
         settings.on_worker_lost if on_worker_lost is None else on_worker_lost,
         settings.job_deadline if deadline is None else deadline,
         by_default if cancel_on_disconnect is None else cancel_on_disconnect,

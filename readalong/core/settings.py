@@ -110,7 +110,7 @@ class Settings(BaseSettings):
         default="retry",
         description="A job whose worker is lost: start a new attempt, or end it; its own `on_worker_lost` wins.",
     )
-    on_cut: Literal["fail", "retry"] = Field(
+    on_model_disconnect: Literal["fail", "retry"] = Field(
         default="fail",
         description="A model that breaks off after its first token: end the job, or start a new attempt.",
     )
@@ -152,7 +152,7 @@ class Settings(BaseSettings):
         description="Seconds without a sign of life before the first token, waits for an absent model apart; "
         "0: no limit.",
     )
-    gap_timeout: Seconds = Field(
+    stall_timeout: Seconds = Field(
         default=60, description="Seconds between two signs of life of a model that has begun; 0: no limit."
     )
     model_keepalives: bool = Field(
@@ -193,10 +193,10 @@ class Settings(BaseSettings):
     cancel_poll: Annotated[float, Field(ge=0.02, le=60)] = Field(
         default=0.25, description="Seconds between looks at the cancel flags of jobs whose model is silent."
     )
-    poll: Annotated[float, Field(ge=0.05, le=3)] = Field(
+    poll_interval: Annotated[float, Field(ge=0.05, le=3)] = Field(
         default=1, description="Seconds between looks at the queue by a worker that nobody wakes."
     )
-    sweep: PositiveSeconds = Field(default=10, description="Seconds between sweeps, over all workers.")
+    sweep_interval: PositiveSeconds = Field(default=10, description="Seconds between sweeps, over all workers.")
 
     retention: Annotated[float, Field(ge=1)] = Field(default=86_400, description="Seconds that an ended job is kept.")
     keep_request: bool = Field(
@@ -210,10 +210,10 @@ class Settings(BaseSettings):
     )
 
     redis_timeout: PositiveSeconds = Field(default=5, description="Seconds that Redis may take to connect or answer.")
-    redis_outage: Seconds = Field(
+    redis_outage_timeout: Seconds = Field(
         default=60, description="Seconds that a running job waits for a Redis that is away; 0: not at all."
     )
-    heartbeat: PositiveSeconds = Field(
+    sse_keepalive: PositiveSeconds = Field(
         default=15, description="Seconds between comments to a client that hears nothing."
     )
     hub_heartbeat: PositiveSeconds = Field(
@@ -229,7 +229,7 @@ class Settings(BaseSettings):
     max_connections: int = Field(
         default=20_000, ge=0, description="Clients' connections beyond which a process answers 503; 0: no limit."
     )
-    feed_bytes: int = Field(
+    replay_buffer_bytes: int = Field(
         default=1_048_576,
         ge=4096,
         description="Bytes of events that a process keeps of a watched job; older ones: the log.",

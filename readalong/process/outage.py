@@ -17,7 +17,7 @@ _EVERY: Final = 10.0
 _QUIET: Final = 1.0
 
 
-class Outage:
+class OutageLogger:
     """One outage after the other. `clock`: seconds, from any beginning."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:

@@ -27,8 +27,8 @@ from redis.exceptions import (
 
 from readalong.core.errors import BadSettings, StoreUnavailable
 from readalong.core.settings import Settings
-from readalong.redis.connections import cancellable
-from readalong.redis.sentinel import Sentinels, led
+from readalong.redis.connections import connection_class
+from readalong.redis.sentinel import Sentinels, sentinel_connection
 
 #: Errors of a Redis that is away or not itself for the moment; trying again may help.
 PASSING = (
@@ -85,12 +85,12 @@ def connect(settings: Settings, *, max_connections: int = 64) -> ArqRedis:
             retry_on_error=[ConnectionError, TimeoutError, ReadOnlyError],
             **of_tcp,
         )
-        pool.connection_class = cancellable(pool.connection_class)
+        pool.connection_class = connection_class(pool.connection_class)
         pool.make_connection()  # connects to nothing: it only takes what the URL's query says
     except (TypeError, ValueError) as error:
         raise BadSettings(f"READALONG_REDIS_URL: its query holds what Redis' client does not know: {error}") from None
     if settings.sentinels:
-        pool.connection_class = led(pool.connection_class, Sentinels(settings))
+        pool.connection_class = sentinel_connection(pool.connection_class, Sentinels(settings))
     client = ArqRedis(
         pool_or_conn=pool,
         # arq's default is pickle: whoever can write to Redis would run code in the workers.

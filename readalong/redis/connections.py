@@ -68,7 +68,7 @@ class _Unix(_Cancellable, UnixDomainSocketConnection):
     """unix://"""
 
 
-def cancellable(kind: type[AbstractConnection]) -> type[AbstractConnection]:
+def connection_class(kind: type[AbstractConnection]) -> type[AbstractConnection]:
     """The same kind of connection, as above."""
     for ours in (_Tcp, _Tls, _Unix):  # a TLS connection is a TCP one too
         if issubclass(ours, kind):

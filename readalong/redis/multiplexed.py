@@ -16,7 +16,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError, ReadOnlyError, TimeoutError
 
-from readalong.redis.protocol import Link, pack
+from readalong.redis.protocol import RedisProtocol, pack
 
 _TRIES: Final = 3
 #: Seconds from a connection that failed to the next try: many callers that wait for Redis would try without a pause.
@@ -25,7 +25,7 @@ _PAUSE: Final = 0.1
 _REPLICA: Final = 1.0
 
 
-class Pipe:
+class MultiplexedConnection:
     """Connects when first used and again after a break. A call that a break cut off, or that nobody answered, is made
     three times in all: what we send may be repeated."""
 
@@ -35,7 +35,7 @@ class Pipe:
         self._pool = redis.connection_pool
         self._timeout = timeout
         self._first = first
-        self._link: Link | None = None
+        self._link: RedisProtocol | None = None
         #: The newest try to connect; it answers why it failed.
         self._opening: asyncio.Task[Exception | None] | None = None
         self._failed_at = -_PAUSE
@@ -98,7 +98,7 @@ class Pipe:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(self._failed_at + _PAUSE - loop.time())
         try:
-            self._link = await Link.open(self._pool.make_connection(), self._answered, self._lost)
+            self._link = await RedisProtocol.open(self._pool.make_connection(), self._answered, self._lost)
         except Exception as error:
             self._failed_at = loop.time()
             return error

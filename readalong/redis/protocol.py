@@ -17,7 +17,7 @@ _PART: Final = object()
 pack: Final[Callable[[tuple[str | bytes | int, ...]], bytes]] = cast(Any, hiredis.pack_command)
 
 
-class Link(asyncio.Protocol):
+class RedisProtocol(asyncio.Protocol):
     """redis-py connects and greets (TLS, password, database); from then on the transport is ours.
 
     `on_answer(answer)` is called for each answer, in order; a refusal is an exception object. `on_lost(error)` is

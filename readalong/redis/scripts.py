@@ -14,7 +14,7 @@ from redis.exceptions import NoScriptError, RedisError
 from readalong.core.keys import Keys
 from readalong.core.settings import Settings
 from readalong.redis.client import as_ours, is_wrong_type
-from readalong.redis.multiplexed import Pipe
+from readalong.redis.multiplexed import MultiplexedConnection
 from readalong.redis.protocol import pack
 
 logger = logging.getLogger(__name__)
@@ -103,9 +103,9 @@ def digest_of(name: str) -> str:
     return _SCRIPTS[name][1]
 
 
-def pipe_with_scripts(redis: Redis, settings: Settings) -> Pipe:
+def connect_with_scripts(redis: Redis, settings: Settings) -> MultiplexedConnection:
     """A Pipe that loads all scripts whenever it connects: only a FLUSH or a restart makes Redis forget one."""
-    return Pipe(redis, settings.redis_timeout, first=_LOADS)
+    return MultiplexedConnection(redis, settings.redis_timeout, first=_LOADS)
 
 
 class Scripts:
@@ -115,7 +115,7 @@ class Scripts:
     after the other may overtake each other: one that Redis has forgotten goes twice.
     """
 
-    def __init__(self, redis: Redis | Pipe, keys: Keys) -> None:
+    def __init__(self, redis: Redis | MultiplexedConnection, keys: Keys) -> None:
         self._call: Callable[..., Awaitable[Any]] = redis.execute_command
         self._keys = keys
 

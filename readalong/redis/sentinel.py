@@ -14,7 +14,7 @@ from redis.asyncio.connection import AbstractConnection, Connection
 from redis.exceptions import AuthenticationError, ConnectionError, RedisError
 
 from readalong.core.settings import Settings
-from readalong.redis.connections import cancellable
+from readalong.redis.connections import connection_class
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Sentinels:
     async def _ask(self, host: str, port: int, password: str | None = None) -> list[str] | None:
         try:
             pool = ConnectionPool(
-                cancellable(Connection),
+                connection_class(Connection),
                 host=host,
                 port=port,
                 password=password,
@@ -69,7 +69,7 @@ class Sentinels:
         return await self._ask(host, port, self._password)
 
 
-def led(kind: type[AbstractConnection], sentinels: Sentinels) -> type[AbstractConnection]:
+def sentinel_connection(kind: type[AbstractConnection], sentinels: Sentinels) -> type[AbstractConnection]:
     """The same kind of TCP connection, to the primary."""
 
     class Led(kind):  # type: ignore[valid-type, misc]  # a class made to measure

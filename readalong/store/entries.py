@@ -16,7 +16,7 @@ Entry = tuple[bytes, dict[bytes, bytes]]
 _LONGEST_QUOTED: Final = 65_536
 
 
-def mapped(entries: list[Any]) -> list[Entry]:
+def parse_entries(entries: list[Any]) -> list[Entry]:
     """A stream's entries, as redis-py gives them, or as Redis does, with flat fields."""
     if not entries or isinstance(entries[0][1], dict):
         return entries
@@ -28,29 +28,29 @@ def ends(entry: Entry) -> bool:
     return entry[1][b"type"].decode() in TERMINAL
 
 
-def said(entry: Entry) -> str:
+def full_text(entry: Entry) -> str:
     """The whole text that a terminal event says was said."""
     text: str = orjson.loads(entry[1][b"data"]).get("content", "")
     return text
 
 
-def quotes(entry: Entry) -> bool:
+def is_text_ref(entry: Entry) -> bool:
     """Whether it takes its text from the terminal event."""
     return b"from" in entry[1]
 
 
 def event_of(entry: Entry, whole: str) -> Event:
-    """The event; `whole` is what the terminal event says was said, for one that `quotes`."""
+    """The event; `whole` is what the terminal event says was said, for one that `is_text_ref`."""
     entry_id, fields = entry
     data = fields[b"data"]
     pieces = tuple(map(int, fields[b"pieces"].split(b","))) if b"pieces" in fields else ()
-    if quotes(entry):
+    if is_text_ref(entry):
         start = int(fields[b"from"])
         data = orjson.dumps({"content": whole[start : start + sum(pieces)]})
     return Event(int(entry_id[:-2]), fields[b"type"].decode(), data, pieces)
 
 
-def stored(events: Sequence[Event]) -> Iterator[str | bytes | int]:
+def encode_entries(events: Sequence[Event]) -> Iterator[str | bytes | int]:
     """Number, type, data, pieces and `from` of each, as the script compact takes them.
 
     What the terminal event says is stored there alone, unless it is long: reading a part would mean reading all of it.
@@ -63,8 +63,8 @@ def stored(events: Sequence[Event]) -> Iterator[str | bytes | int]:
         if whole is not None and event.type == "content":
             fields = event.fields()
             text = fields["content"]
-            if event.pieces and fields.keys() == {"content"} and whole.startswith(text, offset):
+            if event.chunk_lengths and fields.keys() == {"content"} and whole.startswith(text, offset):
                 data, start = b"{}", str(offset)
             if not fields.get("choice"):
                 offset += len(text)
-        yield from (event.seq, event.type, data, ",".join(map(str, event.pieces)), start)
+        yield from (event.seq, event.type, data, ",".join(map(str, event.chunk_lengths)), start)

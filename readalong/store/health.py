@@ -12,7 +12,7 @@ from redis.exceptions import BusyLoadingError, OutOfMemoryError, ReadOnlyError, 
 from readalong.core.errors import StoreUnavailable
 from readalong.core.settings import Settings
 from readalong.redis.client import translated
-from readalong.redis.multiplexed import Pipe
+from readalong.redis.multiplexed import MultiplexedConnection
 from readalong.redis.scripts import Scripts
 
 State = Literal["ok", "away", "full", "read_only", "loading", "refusing"]
@@ -43,7 +43,7 @@ class Pulse(NamedTuple):
 
 
 class Probe:
-    def __init__(self, pipe: Pipe, settings: Settings) -> None:
+    def __init__(self, pipe: MultiplexedConnection, settings: Settings) -> None:
         self._run = Scripts(pipe, settings.keys)
         self._ask = pipe.execute_command
         self._keys = settings.keys

@@ -19,7 +19,7 @@ from readalong.core.errors import StoreUnavailable
 from readalong.core.keys import is_job_id
 from readalong.core.settings import Settings
 from readalong.redis.client import translated
-from readalong.redis.multiplexed import Pipe
+from readalong.redis.multiplexed import MultiplexedConnection
 from readalong.redis.scripts import Scripts
 from readalong.store.presence import first_ms, set_ttl_ms
 
@@ -55,7 +55,7 @@ def key_digest(key: str) -> str:
     return sha256(key.encode()).hexdigest()
 
 
-class Tie(NamedTuple):
+class IdempotencyRecord(NamedTuple):
     """What an Idempotency-Key stands for. `written`: its job was there, so that a missing one has expired."""
 
     job_id: str
@@ -72,8 +72,8 @@ class Found(NamedTuple):
     models: list[str]
 
 
-class Index:
-    def __init__(self, redis: Redis, settings: Settings, pipe: Pipe | None = None) -> None:
+class JobIndex:
+    def __init__(self, redis: Redis, settings: Settings, pipe: MultiplexedConnection | None = None) -> None:
         self._redis = redis
         self._run = Scripts(pipe or redis, settings.keys)
         self._ask = self._run.ask
@@ -84,7 +84,7 @@ class Index:
         self._retention_ms = int(settings.retention * 1000)
         self._keep_ms = int((settings.retention + settings.job_ttl) * 1000)
         keys = self._keys
-        self._lists = [keys.jobs, keys.open, keys.watched, *keys.by_state]
+        self._lists = [keys.jobs, keys.active, keys.presence, *keys.by_state]
         #: How far the trimming of each list has come.
         self._trimmed: dict[str, Cursor] = {}
 
@@ -112,7 +112,7 @@ class Index:
 
     async def leave_watched(self, job_id: str) -> None:
         """Takes a job that is about to be erased out of those that end when nobody watches them."""
-        await self._ask("ZREM", self._keys.watched, job_id)
+        await self._ask("ZREM", self._keys.presence, job_id)
 
     async def remove(self, *job_ids: str, model: str = "") -> None:
         """Forgets these jobs; `model` is the `model_digest` of theirs, if that is known."""
@@ -121,9 +121,9 @@ class Index:
 
     async def open_jobs(self, after: Cursor | None, count: int) -> list[Cursor]:
         """Up to `count` jobs that have not ended and are newer than `after`, oldest first."""
-        return await self._walk(self._keys.open, after, count, newest_first=False)
+        return await self._walk(self._keys.active, after, count, newest_first=False)
 
-    async def knows(self, job_id: str) -> bool:
+    async def contains(self, job_id: str) -> bool:
         """Whether the list still names the job, also after its record is gone."""
         return await self._ask("ZSCORE", self._keys.jobs, job_id) is not None
 
@@ -162,7 +162,7 @@ class Index:
             # The list goes on naming what has expired, for a while; the others name what there is.
             age = self._keep_ms if name == self._keys.jobs else self._retention_ms
             removed += await self._trim(name, now - age)
-        for name in (self._keys.jobs, self._keys.open, *self._keys.by_state):
+        for name in (self._keys.jobs, self._keys.active, *self._keys.by_state):
             # What no clock has given was never one of ours, or its hash knows better: the sweep finds that.
             for low, high in (("-inf", "(0"), (f"({_LATEST}", "+inf")):
                 if strays := await self._ask("ZRANGEBYSCORE", name, low, high, "LIMIT", 0, _SLICE):
@@ -194,7 +194,7 @@ class Index:
                     found.jobs.append(job_id)  # its erase may have broken off
         return int(cursor), found
 
-    async def limit_flags(self, names: list[str], ttl_ms: int) -> None:
+    async def expire_stray_flags(self, names: list[str], ttl_ms: int) -> None:
         """Gives a time to live to those of these cancel flags that have none: a person may have set one for a job that
         is over, or was never there."""
         with translated():
@@ -277,26 +277,26 @@ class Index:
             logger.debug("%s", error)
             return 0
 
-    async def remember(self, key: str, job_id: str, body_digest: str) -> Tie:
+    async def claim_key(self, key: str, job_id: str, body_digest: str) -> IdempotencyRecord:
         """Ties an Idempotency-Key to a job and a body, unless it is tied. Answers what it is tied to."""
         names = [self._keys.idempotency(key_digest(key))]
         before: bytes | None = await self._run("tie", names, job_id, body_digest, self._idempotency_ms)
         if before is None:
-            return Tie(job_id, body_digest)
+            return IdempotencyRecord(job_id, body_digest)
         found_id, found_digest, *mark = before.decode().split(" ")
-        return Tie(found_id, found_digest, mark == [_WRITTEN])
+        return IdempotencyRecord(found_id, found_digest, mark == [_WRITTEN])
 
-    async def settle(self, key: str, tie: Tie) -> None:
+    async def mark_written(self, key: str, tie: IdempotencyRecord) -> None:
         """Notes that the job of an Idempotency-Key is written; its time to live stays."""
         name = self._keys.idempotency(key_digest(key))
         await self._ask("SET", name, f"{tie.job_id} {tie.body_digest} {_WRITTEN}", "XX", "KEEPTTL")
 
-    async def forget_key(self, digest: str, job_id: str) -> None:
+    async def release_key(self, digest: str, job_id: str) -> None:
         """Unties an Idempotency-Key, given by its `key_digest`, from this job, which is erased: a repeat is a new one.
         Does nothing if it is tied to another one by now."""
         await self._run("untie", [self._keys.idempotency(digest)], job_id)
 
-    async def beat(self, worker_id: str, details: bytes, now: int, ttl_ms: int) -> None:
+    async def heartbeat(self, worker_id: str, details: bytes, now: int, ttl_ms: int) -> None:
         """A worker's sign of life; `details` is JSON. Forgets workers that are long dead."""
         workers = self._keys.workers
         await asyncio.gather(
@@ -322,7 +322,7 @@ class Index:
             self._ask("DEL", self._keys.worker(worker_id)), self._ask("ZREM", self._keys.workers, worker_id)
         )
 
-    async def may_sweep(self, every_ms: int) -> bool:
+    async def try_lock_sweep(self, every_ms: int) -> bool:
         """Whether it is this worker's turn: one sweep for all workers in `every_ms`."""
         if await self._ask("SET", self._keys.sweep, "1", "NX", "PX", every_ms):
             return True

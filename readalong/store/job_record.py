@@ -83,7 +83,7 @@ class Record:
         return self.status in ENDED
 
 
-class Standing(NamedTuple):
+class JobState(NamedTuple):
     """What the sweep and a feed want to know of a job. `deadline`: ms since the epoch. `known`: this version knows its
     schema. `last_seq`, `epochs`: which claims wrote the numbers up to where (`Epochs`). `broken`: its hash, or what is
     in its place, holds what readalong did not write."""
@@ -101,7 +101,7 @@ class Standing(NamedTuple):
         return self.status in ENDED
 
 
-def standing(values: Sequence[bytes | None]) -> Standing | None:
+def parse_state(values: Sequence[bytes | None]) -> JobState | None:
     """From what the script `standings` says of a hash; None for one that is gone."""
     status, attempt, deadline, schema, last_seq, epochs = values
     if status is None:
@@ -113,9 +113,9 @@ def standing(values: Sequence[bytes | None]) -> Standing | None:
             state = Status(state)
         due = None if deadline is None else int(deadline)
         said = (epochs or b"").decode(errors="replace")
-        return Standing(state, int(attempt or 0), due, known, int(last_seq or 0), said)
+        return JobState(state, int(attempt or 0), due, known, int(last_seq or 0), said)
     except ValueError:
-        return Standing("", 0, None, False, broken=True)
+        return JobState("", 0, None, False, broken=True)
 
 
 def parse(fields: Mapping[bytes, bytes] | Iterable[bytes]) -> Record | None:

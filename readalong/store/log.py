@@ -14,19 +14,19 @@ import orjson
 from redis.asyncio import Redis
 
 from readalong.core.errors import Fenced, JobNotFound
-from readalong.core.events import SCHEMA, Draft, Event
+from readalong.core.events import SCHEMA, Event, NewEvent
 from readalong.core.settings import Settings
 from readalong.core.states import Status
-from readalong.redis.multiplexed import Pipe
+from readalong.redis.multiplexed import MultiplexedConnection
 from readalong.redis.protocol import pack
 from readalong.redis.scripts import Argument, digest_of
-from readalong.store.entries import stored
+from readalong.store.entries import encode_entries
 from readalong.store.job_record import LISTED, Record
-from readalong.store.log_reader import Reader, readable, record_of
+from readalong.store.log_reader import LogReader, readable, record_of
 from readalong.store.submission import Submission
 
 
-class Verdict(StrEnum):
+class ClaimStatus(StrEnum):
     """What a claim found."""
 
     RUN = "run"
@@ -44,7 +44,7 @@ class Claim(NamedTuple):
     if the verdict is RUN. `queued`, `first_token`: seconds from submit to the first claim, and, of an attempt that this
     one ends the job for, to its first token, or None."""
 
-    verdict: Verdict
+    status: ClaimStatus
     attempt: int = 0
     last_seq: int = 0
     waited: float = 0.0
@@ -86,10 +86,10 @@ _MOST_HEADS: Final = 4096
 Fence = str | int
 
 
-class Log(Reader):
+class Log(LogReader):
     """The logs of all jobs on one Redis. A job with broken keys makes each call about it raise BrokenJob."""
 
-    def __init__(self, redis: Redis, settings: Settings, pipe: Pipe | None = None) -> None:
+    def __init__(self, redis: Redis, settings: Settings, pipe: MultiplexedConnection | None = None) -> None:
         """`pipe` carries the calls of a process that makes many; without one they take a pooled connection each."""
         super().__init__(redis, settings, pipe)
         self._pipe = pipe
@@ -123,7 +123,7 @@ class Log(Reader):
         with readable(job_id):
             return _claim(answer, worker, token)
 
-    async def restore(self, job_id: str, claim: Claim) -> Appended:
+    async def reclaim(self, job_id: str, claim: Claim) -> Appended:
         """Takes up again a claim that Redis has lost. Answers a gap: where the log stands, all the rest of which the
         caller sends again. Raises Fenced, also if an older attempt has written since, and StoreUnavailable."""
         lost = (claim.attempt, claim.fence, claim.worker, claim.last_seq - 1)
@@ -184,7 +184,7 @@ class Log(Reader):
         end = (fence, first, status, self._retention_ms, len(fields), *flat, *events)
         return _appended(job_id, await self._do("finish", job_id, *end))
 
-    async def hand_over(self, job_id: str, fence: Fence, reason: str, *, counts: bool) -> None:
+    async def requeue(self, job_id: str, fence: Fence, reason: str, *, counts: bool) -> None:
         """Lets the next claim go on as a new attempt for this reason; `counts`: as a lost one.
 
         Nothing is left to hand over if Redis has lost the claim. Raises Fenced, StoreUnavailable.
@@ -233,9 +233,9 @@ class Log(Reader):
         """
         keys = [*self._keys.of_job(job_id), self._keys.compacted(job_id)]
         with readable(job_id):
-            return bool(await self._run("compact", keys, fence, first, events[-1].seq, *stored(events)))
+            return bool(await self._run("compact", keys, fence, first, events[-1].seq, *encode_entries(events)))
 
-    async def erase(self, job_id: str, model: str = "") -> str:
+    async def delete(self, job_id: str, model: str = "") -> str:
         """Deletes the record and the log, tells the watchers, and keeps late copies of the submit and the enqueue out.
 
         `model`: the `model_digest`, "" if it is not known. Answers it; also to a repeat that does not know it.
@@ -250,18 +250,18 @@ class Log(Reader):
             return await self._run(name, self._keys.of_job(job_id), *args)
 
 
-def encode(drafts: Sequence[Draft]) -> list[tuple[str, bytes]]:
+def encode(drafts: Sequence[NewEvent]) -> list[tuple[str, bytes]]:
     """Drafts as `append` and `finish` take them."""
     return [(draft.type, draft.encode()) for draft in drafts]
 
 
 def _claim(answer: list[Any], worker: bytes, token: str) -> Claim:
-    verdict = Verdict(answer[0].decode())
+    verdict = ClaimStatus(answer[0].decode())
     if len(answer) == 1:
         return Claim(verdict)
     note = answer[4].decode(errors="replace")
     started = Claim(verdict, answer[1], answer[2], answer[3] / 1000, note, worker=worker, token=token)
-    if verdict is not Verdict.RUN:
+    if verdict is not ClaimStatus.RUN:
         return started._replace(queued=_seconds(answer[5]), first_token=_seconds(answer[6]))
     begun = (answer[7].decode(), answer[8])
     left, queued = _seconds(answer[9]), _seconds(answer[10])

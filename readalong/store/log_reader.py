@@ -10,26 +10,26 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from readalong.core.errors import BrokenJob, UnknownSchema
-from readalong.core.events import SPAN, Event
+from readalong.core.events import PAGE_SIZE, Event
 from readalong.core.keys import model_digest
 from readalong.core.settings import Settings
 from readalong.core.states import ENDED
 from readalong.redis.client import is_broken_key, translated
-from readalong.redis.multiplexed import Pipe
+from readalong.redis.multiplexed import MultiplexedConnection
 from readalong.redis.scripts import Scripts
-from readalong.store.entries import Entry, ends, event_of, mapped, quotes, said
-from readalong.store.job_record import LISTED, Record, Standing, parse, parse_schema, standing
+from readalong.store.entries import Entry, ends, event_of, full_text, is_text_ref, parse_entries
+from readalong.store.job_record import LISTED, JobState, Record, parse, parse_schema, parse_state
 
 logger = logging.getLogger(__name__)
 
 
-class Reader:
+class LogReader:
     """The reading half of the log. Only a claim reads a request: it may be megabytes.
 
     Each call raises StoreUnavailable; those about one job also BrokenJob, those about many leave out what is broken.
     """
 
-    def __init__(self, redis: Redis, settings: Settings, pipe: Pipe | None = None) -> None:
+    def __init__(self, redis: Redis, settings: Settings, pipe: MultiplexedConnection | None = None) -> None:
         self._redis = redis
         self._keys = settings.keys
         self._run = Scripts(pipe or redis, settings.keys)
@@ -64,10 +64,10 @@ class Reader:
             logger.error("%s; it is left out", error)
             return None
 
-    async def standings(self, job_ids: Sequence[str]) -> list[Standing | None]:
+    async def states(self, job_ids: Sequence[str]) -> list[JobState | None]:
         """How many jobs stand, in one command; None for each that is gone."""
         answers = await self._run("standings", [self._keys.job(job_id) for job_id in job_ids])
-        return [standing(answer) for answer in answers]
+        return [parse_state(answer) for answer in answers]
 
     async def erasable(self, job_id: str) -> tuple[str, str]:
         """What else must go with a job: the `key_digest` of its Idempotency-Key, and its `model_digest`; "" for what is
@@ -83,7 +83,7 @@ class Reader:
         except BrokenJob:
             return "", ""
 
-    async def for_watchers(self, job_ids: Sequence[str]) -> list[str]:
+    async def filter_cancel_on_disconnect(self, job_ids: Sequence[str]) -> list[str]:
         """Those of the ids whose job has not ended and is to end when nobody watches it."""
         with translated():
             async with self._redis.pipeline(transaction=False) as pipe:
@@ -106,7 +106,7 @@ class Reader:
             if value is not None
         }
 
-    async def gone(self, job_ids: Sequence[str]) -> list[str]:
+    async def missing(self, job_ids: Sequence[str]) -> list[str]:
         """Those of the ids whose record is gone; mostly none, which takes one command."""
         names = [self._keys.job(job_id) for job_id in job_ids]
         if not names or await self._ask("EXISTS", *names) == len(names):
@@ -129,14 +129,14 @@ class Reader:
         """The events after position `after`, as they are stored: up to `count` of them, that cover `count` numbers or
         a few more if they are merged, or all to the newest."""
         # A merged one that begins before the last number asked for ends at the next multiple.
-        last = -(-(after + count) // SPAN) * SPAN
+        last = -(-(after + count) // PAGE_SIZE) * PAGE_SIZE
         with readable(job_id):
             entries = await self._ask(
                 "XRANGE", self._keys.events(job_id), f"{after + 1}-0", f"{last}-0", "COUNT", count
             )
-            events = await self._events(job_id, mapped(entries))
+            events = await self._events(job_id, parse_entries(entries))
             if events:
-                events[0] = events[0].rest(after)
+                events[0] = events[0].since(after)
             return events
 
     async def newest(self, job_id: str, count: int) -> list[Event]:
@@ -144,18 +144,18 @@ class Reader:
         with readable(job_id):
             entries = await self._ask("XREVRANGE", self._keys.events(job_id), "+", "-", "COUNT", count)
             events: list[Event] = []
-            for event in await self._events(job_id, mapped(entries[::-1])):
+            for event in await self._events(job_id, parse_entries(entries[::-1])):
                 events += event.expand()
             return events[-count:]
 
     async def _events(self, job_id: str, entries: list[Entry]) -> list[Event]:
         whole = ""
-        if any(quotes(entry) for entry in entries):
+        if any(is_text_ref(entry) for entry in entries):
             end = entries[-1]
             if not ends(end):
                 newest = await self._ask("XREVRANGE", self._keys.events(job_id), "+", "-", "COUNT", 1)
-                end = mapped(newest)[0] if newest else end  # erased meanwhile
-            whole = said(end)
+                end = parse_entries(newest)[0] if newest else end  # erased meanwhile
+            whole = full_text(end)
         return [event_of(entry, whole) for entry in entries]
 
 

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from readalong.core.options import LONGEST_GRACE
 from readalong.core.settings import Settings
-from readalong.redis.multiplexed import Pipe
+from readalong.redis.multiplexed import MultiplexedConnection
 from readalong.redis.scripts import Argument, Scripts
 
 #: Seconds between two renewals by one API process, and between two looks by one worker.
@@ -58,8 +58,8 @@ def set_ttl_ms(settings: Settings) -> int:
     return lease_ms(settings) + int((settings.job_ttl + LONGEST_GRACE) * 1000)
 
 
-class Watched:
-    def __init__(self, redis: Redis, settings: Settings, pipe: Pipe | None = None) -> None:
+class PresenceStore:
+    def __init__(self, redis: Redis, settings: Settings, pipe: MultiplexedConnection | None = None) -> None:
         self._run = Scripts(pipe or redis, settings.keys)
         self._settings = settings
         self._keys = settings.keys
@@ -70,7 +70,7 @@ class Watched:
         self._still_ms = int(settings.standstill * 1000)
         self._hubs = settings.keys.heartbeat("")
 
-    async def attend(self, visits: Sequence[Visit]) -> None:
+    async def touch(self, visits: Sequence[Visit]) -> None:
         """These jobs have watchers. Does nothing for one that is not in the set. Raises StoreUnavailable."""
         for start in range(0, len(visits), _AT_ONCE):
             some = visits[start : start + _AT_ONCE]
@@ -85,12 +85,12 @@ class Watched:
             graces = [self._grace_ms if visit.grace is None else visit.grace for visit in some]
             await self._run("depart", self._names(some), self._hubs, self._still_ms, *_flat(some, graces))
 
-    async def orphans(self, count: int) -> list[str]:
+    async def find_abandoned(self, count: int) -> list[str]:
         """Up to `count` jobs that nobody has watched for too long. They are answered again later unless forgotten.
 
         None for a while after one in which nobody asked. Raises StoreUnavailable.
         """
-        keys = [self._keys.watched, self._keys.orphans_from]
+        keys = [self._keys.presence, self._keys.orphans_from]
         # Half a lease without a look, and the other half is left to whoever has to connect again.
         times = (self._lease_ms, self._lease_ms // 2)
         name = self._keys.watchers("?").split("?")
@@ -99,10 +99,10 @@ class Watched:
 
     async def forget(self, job_ids: Sequence[str]) -> None:
         """These jobs have ended, or are cancelled. Raises StoreUnavailable."""
-        await self._run.ask("ZREM", self._keys.watched, *job_ids)
+        await self._run.ask("ZREM", self._keys.presence, *job_ids)
 
     def _names(self, visits: Sequence[Visit]) -> list[str]:
-        return [self._keys.watched, *(self._keys.watchers(visit.job_id) for visit in visits)]
+        return [self._keys.presence, *(self._keys.watchers(visit.job_id) for visit in visits)]
 
 
 def _flat(visits: Sequence[Visit], times: Sequence[int]) -> list[Argument]:

@@ -18,7 +18,7 @@ from redis.exceptions import ResponseError
 from readalong.core.settings import Settings
 from readalong.core.states import Status
 from readalong.redis.client import is_wrong_type, translated
-from readalong.redis.multiplexed import Pipe
+from readalong.redis.multiplexed import MultiplexedConnection
 from readalong.redis.scripts import Scripts
 from readalong.store.presence import first_ms, set_ttl_ms
 
@@ -30,7 +30,7 @@ _LONGEST_WAKE_LIST: Final = 10_000
 _WEIGHED_MS: Final = 1_000
 
 
-class Taken(NamedTuple):
+class LeasedJob(NamedTuple):
     """A job under our lease; `score` is its place in the queue, `until` the lease's end, both in milliseconds."""
 
     job_id: str
@@ -39,14 +39,14 @@ class Taken(NamedTuple):
 
 
 class Queue:
-    def __init__(self, redis: ArqRedis, settings: Settings, pipe: Pipe | None = None) -> None:
+    def __init__(self, redis: ArqRedis, settings: Settings, pipe: MultiplexedConnection | None = None) -> None:
         self._redis = redis
         self._run = Scripts(pipe or redis, settings.keys)
         self._keys = settings.keys
         self._ttl_ms = int(settings.job_ttl * 1000)
         self._lease_ms = int(settings.lease * 1000)
         # A worker's blocking call has a connection of its own: what came behind it would wait as long.
-        self._waiting = Pipe(redis, 2 * settings.redis_timeout)
+        self._waiting = MultiplexedConnection(redis, 2 * settings.redis_timeout)
         self._wait_id: int | None = None
         self._leased = [self._keys.queue, self._keys.leases]
         self._moved = [self._keys.jobs_in(Status.QUEUED), self._keys.jobs_in(Status.RUNNING)]
@@ -71,14 +71,14 @@ class Queue:
         """
         call = serialize_job(FUNCTION, (job_id,), {}, None, created_at, serializer=self._redis.job_serializer)
         of_all = (self._keys.queue, self._keys.arq_job(job_id), self._keys.wake)
-        keys = [*of_all, self._keys.jobs, self._keys.open, self._keys.watched, self._moved[0]]
+        keys = [*of_all, self._keys.jobs, self._keys.active, self._keys.presence, self._moved[0]]
         if model is not None:
             keys.append(self._keys.jobs_of(model))
         first = first_ms(self._settings, grace) if watched else 0
         times = (created_at, first, self._watched_ttl_ms, self._model_ttl_ms)
         return bool(await self._run("enqueue", keys, job_id, call, self._ttl_ms, _LONGEST_WAKE_LIST, *times))
 
-    async def room(self) -> tuple[int, int]:
+    async def depth(self) -> tuple[int, int]:
         """Redis' time in milliseconds since the epoch, and how many jobs are due and not taken."""
         now, waiting = await self._run("room", [self._keys.queue])
         return now, waiting
@@ -94,10 +94,10 @@ class Queue:
 
     async def overdue(self, patience_ms: int) -> int:
         """How many jobs wait, not taken, since longer than this."""
-        now, _ = await self.room()
+        now, _ = await self.depth()
         return int(await self._run.ask("ZCOUNT", self._keys.queue, "-inf", now - patience_ms))
 
-    async def holds(self, job_ids: list[str], *, renew: bool = True) -> list[bool]:
+    async def contains(self, job_ids: list[str], *, renew: bool = True) -> list[bool]:
         """For each job whether it is in the queue; `renew`: the ones that are get a new time to live."""
         if not job_ids:
             return []
@@ -112,25 +112,25 @@ class Queue:
                 there = await pipe.execute()
         return [score is not None and bool(kept) for score, kept in zip(scores, there, strict=True)]
 
-    async def take(self, worker_id: str, count: int, token: str = "") -> list[Taken]:
+    async def acquire(self, worker_id: str, count: int, token: str = "") -> list[LeasedJob]:
         """Takes up to `count` waiting jobs, oldest first, each under a lease.
 
         `token` is this take's alone: call again with it when the reply was lost, and get what was taken then.
         """
-        keys = [*self._leased, self._keys.heard, self._keys.taken(worker_id), *self._moved]
+        keys = [*self._leased, self._keys.liveness, self._keys.last_acquire(worker_id), *self._moved]
         token = token or secrets.token_hex(8)
         flat = await self._run(
             "take", keys, worker_id, self._lease_ms, count, in_progress_key_prefix, self._ttl_ms, token
         )
         rows = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
-        return [Taken(job_id.decode(), int(score), int(until)) for job_id, score, until in rows]
+        return [LeasedJob(job_id.decode(), int(score), int(until)) for job_id, score, until in rows]
 
-    async def seize(self, worker_id: str, job_id: str) -> Taken | None:
+    async def acquire_by_id(self, worker_id: str, job_id: str) -> LeasedJob | None:
         """Takes this job, whatever waits before it. Answers None, and does nothing, if another worker holds it or it is
         not in the queue."""
-        keys = [*self._leased, self._keys.heard, self._keys.arq_in_progress(job_id), *self._moved]
+        keys = [*self._leased, self._keys.liveness, self._keys.arq_in_progress(job_id), *self._moved]
         held = await self._run("seize", keys, worker_id, job_id, self._lease_ms, self._ttl_ms)
-        return None if held is None else Taken(job_id, *map(int, held))
+        return None if held is None else LeasedJob(job_id, *map(int, held))
 
     async def wait(self, within: float) -> bool:
         """Waits up to `within` seconds for somebody to enqueue a job; one waiting worker wakes for each.
@@ -166,19 +166,19 @@ class Queue:
 
     async def renew(self, worker_id: str, job_ids: list[str]) -> list[str]:
         """Renews the leases of these jobs, and says that the worker lives. Answers those that are another's by now."""
-        keys = [*self._leased, self._keys.heard]
+        keys = [*self._leased, self._keys.liveness]
         lost = await self._run("renew", keys, worker_id, self._lease_ms, in_progress_key_prefix, self._ttl_ms, *job_ids)
         return [job_id.decode() for job_id in lost]
 
-    async def finish(self, worker_id: str, job_id: str) -> bool:
+    async def ack(self, worker_id: str, job_id: str) -> bool:
         """Takes the job out of the queue. Answers False, and does nothing, if the lease is another's."""
         return await self._release(worker_id, job_id, "finished")
 
-    async def give_back(self, worker_id: str, job_id: str) -> bool:
+    async def nack(self, worker_id: str, job_id: str) -> bool:
         """Puts the job back at its old place and wakes another worker."""
         return await self._release(worker_id, job_id, "waits")
 
-    async def withdraw(self, job_id: str) -> None:
+    async def remove(self, job_id: str) -> None:
         """Takes a job that ended while it waited out of the queue."""
         await self._release("", job_id, "finished")
 

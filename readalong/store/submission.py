@@ -7,7 +7,7 @@ from typing import NamedTuple
 import orjson
 
 from readalong.core.events import SCHEMA
-from readalong.core.options import Terms
+from readalong.core.options import JobOptions
 from readalong.redis.scripts import Argument
 from readalong.store.job_record import Record, parse
 
@@ -24,7 +24,7 @@ class Submission(NamedTuple):
     created_at: int = 0
     #: The `key_digest` of its Idempotency-Key, if it came with one.
     key_digest: str = ""
-    terms: Terms = Terms()
+    terms: JobOptions = JobOptions()
     #: Whether the request stays when the job has ended.
     keep_request: bool = False
 

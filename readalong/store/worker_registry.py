@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from readalong.core.settings import Settings
 from readalong.redis.client import translated
-from readalong.redis.multiplexed import Pipe
+from readalong.redis.multiplexed import MultiplexedConnection
 from readalong.redis.scripts import Scripts
 
 #: Jobs that one call asks about: a script keeps all others from Redis while it runs.
@@ -31,8 +31,8 @@ class Waiting(NamedTuple):
     job_ids: frozenset[str]
 
 
-class Registry:
-    def __init__(self, redis: Redis, settings: Settings, pipe: Pipe) -> None:
+class WorkerRegistry:
+    def __init__(self, redis: Redis, settings: Settings, pipe: MultiplexedConnection) -> None:
         self._pipe = pipe
         self._run = Scripts(pipe, settings.keys)
         self._keys = settings.keys

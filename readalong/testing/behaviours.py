@@ -65,7 +65,7 @@ _WRONG = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class Profile:
     """The manner of one answer."""
 
     behaviours: frozenset[Behaviour]
@@ -87,14 +87,14 @@ class Manner:
     def has(self, behaviour: Behaviour) -> bool:
         return behaviour in self.behaviours
 
-    def of_call(self, call: int) -> "Manner":
+    def of_call(self, call: int) -> "Profile":
         """The manner of one request of those with the key, counted from 1: after `times` nothing goes wrong."""
         if self.times is None or call <= self.times:
             return self
         return replace(self, behaviours=self.behaviours - _WRONG)
 
 
-def manner_of(model: str, options: object) -> Manner:
+def profile_of(model: str, options: object) -> Profile:
     """The manner asked for by a model's name and the request's `demo` object (None: no wishes).
 
     `demo-cut` behaves; so does `demo-fast+unicode`, with both. Behaviours named in `demo` are added.
@@ -115,7 +115,7 @@ def manner_of(model: str, options: object) -> Manner:
     first = _number(options, "first_token_seconds", pause, MAX_PAUSE_SECONDS)
     retry_after = _number(options, "retry_after", RETRY_AFTER_SECONDS, MAX_PAUSE_SECONDS)
     after = _count(options, "after")
-    return Manner(
+    return Profile(
         behaviours=behaviours,
         tokens_per_second=rate,
         first_token_seconds=first,

@@ -11,7 +11,7 @@ import orjson
 from readalong.testing.behaviours import Behaviour
 from readalong.testing.limits import ARGUMENT_BYTES, ARGUMENT_VALUES, CALL_VALUES
 from readalong.testing.prose import topics
-from readalong.testing.question import Json, Question
+from readalong.testing.question import ChatRequest, Json
 
 MAX_DEPTH = 5
 MAX_ITEMS = 20
@@ -53,7 +53,7 @@ class Call:
         return "".join(self.fragments)
 
 
-def calls_for(question: Question, seed: int) -> tuple[Call, ...]:
+def calls_for(question: ChatRequest, seed: int) -> tuple[Call, ...]:
     """The tool calls that answer the question; empty if it is to be answered in words.
 
     A named or required `tool_choice` forces one; a question that contains a tool's name asks for it; the
@@ -69,13 +69,13 @@ def calls_for(question: Question, seed: int) -> tuple[Call, ...]:
     return tuple(_call(question, tool, seed, place, len(tools)) for place, tool in enumerate(tools))
 
 
-def function_call_for(question: Question, seed: int) -> Call | None:
+def function_call_for(question: ChatRequest, seed: int) -> Call | None:
     """The same for the legacy `functions`: at most one call."""
     chosen = _chosen(question, question.functions, question.function_call)
     return _call(question, chosen[0], seed, 0, 1) if chosen else None
 
 
-def _chosen(question: Question, tools: tuple[Json, ...], choice: object) -> tuple[Json, ...]:
+def _chosen(question: ChatRequest, tools: tuple[Json, ...], choice: object) -> tuple[Json, ...]:
     if choice == "none" or not tools:
         return ()
     forced = _forced(choice)
@@ -106,11 +106,11 @@ def _forced(choice: object) -> str | None:
     return None
 
 
-def _fresh(question: Question) -> bool:
+def _fresh(question: ChatRequest) -> bool:
     return question.messages[-1]["role"] not in ("tool", "function")
 
 
-def _call(question: Question, tool: Json, seed: int, place: int, calls: int) -> Call:
+def _call(question: ChatRequest, tool: Json, seed: int, place: int, calls: int) -> Call:
     """`calls`: how many each choice has; together they share what an answer's arguments may cost."""
     dice = random.Random(seed + place)
     schema = tool.get("parameters")

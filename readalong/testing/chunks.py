@@ -8,7 +8,7 @@ import orjson
 
 from readalong.testing.behaviours import Behaviour
 from readalong.testing.calls import Call
-from readalong.testing.question import Question
+from readalong.testing.question import ChatRequest
 from readalong.testing.reply import Choice, Reply
 
 FINGERPRINT = "fp_demo"
@@ -17,7 +17,7 @@ _SAFE = {"filtered": False, "severity": "safe"}
 _FILTERS = {"hate": _SAFE, "self_harm": _SAFE, "sexual": _SAFE, "violence": _SAFE}
 
 
-class Act(Enum):
+class FaultAction(Enum):
     """What the server does after a piece, where it does not simply go on."""
 
     STALL = auto()
@@ -30,7 +30,7 @@ class Act(Enum):
     """Reset the connection."""
 
 
-class Piece(NamedTuple):
+class Frame(NamedTuple):
     """One frame to send, with the text and the tokens that it carries."""
 
     frame: bytes
@@ -38,13 +38,13 @@ class Piece(NamedTuple):
     tokens: int = 0
     closing: bool = False
     """It carries a finish reason, or comes after one that does."""
-    act: Act | None = None
+    act: FaultAction | None = None
 
 
 class Envelope:
     """What all chunks of one answer have in common, encoded once."""
 
-    def __init__(self, answer_id: str, created: int, question: Question) -> None:
+    def __init__(self, answer_id: str, created: int, question: ChatRequest) -> None:
         head = {
             "id": answer_id,
             "object": "chat.completion.chunk",
@@ -71,11 +71,11 @@ class Envelope:
         return self.open + b'],"usage":' + orjson.dumps(usage) + b"}\n\n"
 
 
-def pieces(question: Question, reply: Reply, envelope: Envelope) -> Iterator[Piece]:
+def pieces(question: ChatRequest, reply: Reply, envelope: Envelope) -> Iterator[Frame]:
     """All frames of a well-behaved stream, the choices taking turns. Made as they are asked for."""
     manner = question.manner
     if manner.has(Behaviour.AZURE):
-        yield Piece(_azure_prompt())
+        yield Frame(_azure_prompt())
     completion = 0
     for piece in _in_turns([_choice(question, choice, envelope) for choice in reply.choices]):
         completion += piece.tokens
@@ -83,8 +83,8 @@ def pieces(question: Question, reply: Reply, envelope: Envelope) -> Iterator[Pie
     if question.include_usage and not manner.has(Behaviour.USAGE_NONE):
         reasoning = sum(len(choice.reasoning) for choice in reply.choices)
         usage = usage_of(reply.prompt_tokens, completion, reasoning)
-        yield Piece(envelope.usage(usage), closing=True)
-    yield Piece(DONE, closing=True)
+        yield Frame(envelope.usage(usage), closing=True)
+    yield Frame(DONE, closing=True)
 
 
 def usage_of(prompt: int, completion: int, reasoning: int) -> dict[str, object]:
@@ -132,7 +132,7 @@ def _logprob(token: str, top: int) -> dict[str, object]:
     return {**entry(token, 0), "top_logprobs": others}
 
 
-def _in_turns(streams: list[Iterator[Piece]]) -> Iterator[Piece]:
+def _in_turns(streams: list[Iterator[Frame]]) -> Iterator[Frame]:
     if len(streams) == 1:
         yield from streams[0]
         return
@@ -145,42 +145,42 @@ def _in_turns(streams: list[Iterator[Piece]]) -> Iterator[Piece]:
                 yield piece
 
 
-def _choice(question: Question, choice: Choice, envelope: Envelope) -> Iterator[Piece]:
+def _choice(question: ChatRequest, choice: Choice, envelope: Envelope) -> Iterator[Frame]:
     index = choice.index
     first: dict[str, object] = {
         "role": "assistant",
         "content": "" if choice.tokens else None,
         "refusal": None,
     }
-    yield Piece(envelope.chunk(index, first))
+    yield Frame(envelope.chunk(index, first))
     yield from _strings(choice.reasoning, *envelope.around(index, b'"reasoning_content":'))
     yield from _strings(choice.refusal, *envelope.around(index, b'"refusal":'))
     if question.logprobs:
         for token in choice.content():
             logprobs = logprobs_of((token,), question.top_logprobs)
             frame = envelope.chunk(index, {"content": token}, logprobs=logprobs)
-            yield Piece(frame, token if index == 0 else "", 1)
+            yield Frame(frame, token if index == 0 else "", 1)
     else:
         before, after = envelope.around(index, b'"content":')
         encode = orjson.dumps
         shown = index == 0
         for token in choice.content():
-            yield Piece(before + encode(token) + after, token if shown else "", 1)
+            yield Frame(before + encode(token) + after, token if shown else "", 1)
     if choice.function_call is not None:
         yield from _function_call(choice.function_call, index, envelope)
     if question.manner.has(Behaviour.NO_INDEX):
         yield from _calls_without_index(choice.calls, index, envelope)
     else:
         yield from _calls(choice.calls, index, envelope)
-    yield Piece(envelope.chunk(index, {}, choice.finish_reason), closing=True)
+    yield Frame(envelope.chunk(index, {}, choice.finish_reason), closing=True)
 
 
-def _strings(tokens: tuple[str, ...], before: bytes, after: bytes) -> Iterator[Piece]:
+def _strings(tokens: tuple[str, ...], before: bytes, after: bytes) -> Iterator[Frame]:
     for token in tokens:
-        yield Piece(before + orjson.dumps(token) + after, "", 1)
+        yield Frame(before + orjson.dumps(token) + after, "", 1)
 
 
-def _calls(calls: tuple[Call, ...], index: int, envelope: Envelope) -> Iterator[Piece]:
+def _calls(calls: tuple[Call, ...], index: int, envelope: Envelope) -> Iterator[Frame]:
     """Every call is opened, then their arguments' fragments take turns."""
     for place, call in enumerate(calls):
         delta = {
@@ -189,26 +189,26 @@ def _calls(calls: tuple[Call, ...], index: int, envelope: Envelope) -> Iterator[
             "type": "function",
             "function": {"name": call.name, "arguments": ""},
         }
-        yield Piece(envelope.chunk(index, {"tool_calls": [delta]}), "", 1)
+        yield Frame(envelope.chunk(index, {"tool_calls": [delta]}), "", 1)
     for turn in range(max((len(call.fragments) for call in calls), default=0)):
         for place, call in enumerate(calls):
             if turn < len(call.fragments):
                 part = {"index": place, "function": {"arguments": call.fragments[turn]}}
-                yield Piece(envelope.chunk(index, {"tool_calls": [part]}), "", 1)
+                yield Frame(envelope.chunk(index, {"tool_calls": [part]}), "", 1)
 
 
-def _calls_without_index(calls: tuple[Call, ...], index: int, envelope: Envelope) -> Iterator[Piece]:
+def _calls_without_index(calls: tuple[Call, ...], index: int, envelope: Envelope) -> Iterator[Frame]:
     """One call after the other, each delta with its call's id and none with an index."""
     for call in calls:
         opening = {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": ""}}
-        yield Piece(envelope.chunk(index, {"tool_calls": [opening]}), "", 1)
+        yield Frame(envelope.chunk(index, {"tool_calls": [opening]}), "", 1)
         for fragment in call.fragments:
             part = {"id": call.id, "function": {"arguments": fragment}}
-            yield Piece(envelope.chunk(index, {"tool_calls": [part]}), "", 1)
+            yield Frame(envelope.chunk(index, {"tool_calls": [part]}), "", 1)
 
 
-def _function_call(call: Call, index: int, envelope: Envelope) -> Iterator[Piece]:
+def _function_call(call: Call, index: int, envelope: Envelope) -> Iterator[Frame]:
     opening = {"function_call": {"name": call.name, "arguments": ""}}
-    yield Piece(envelope.chunk(index, opening), "", 1)
+    yield Frame(envelope.chunk(index, opening), "", 1)
     for fragment in call.fragments:
-        yield Piece(envelope.chunk(index, {"function_call": {"arguments": fragment}}), "", 1)
+        yield Frame(envelope.chunk(index, {"function_call": {"arguments": fragment}}), "", 1)

@@ -10,17 +10,17 @@ from typing import Literal
 import orjson
 from aiohttp import HttpVersion11, web
 
-from readalong.testing.behaviours import Behaviour, Manner
-from readalong.testing.chunks import Act, Envelope, pieces
-from readalong.testing.faults import MALFORMED, NOT_SSE, bent
+from readalong.testing.behaviours import Behaviour, Profile
+from readalong.testing.chunks import Envelope, FaultAction, pieces
+from readalong.testing.faults import MALFORMED, NOT_SSE, inject_faults
 from readalong.testing.journal import Journal
 from readalong.testing.limits import MAX_BODY_BYTES, OPEN_BYTES, READING_BYTES
-from readalong.testing.pump import Pump
-from readalong.testing.question import Question, question_of
+from readalong.testing.pump import StreamSender
+from readalong.testing.question import ChatRequest, chat_request_of
 from readalong.testing.refusals import ApiError, bad_request, error_body
 from readalong.testing.reply import Reply, reply_to
 from readalong.testing.stats import State, Stats
-from readalong.testing.wheel import Wheel
+from readalong.testing.wheel import TimerWheel
 from readalong.testing.whole import completion
 
 WRONG_KEY = "wrong"
@@ -37,7 +37,7 @@ class Model:
     def __init__(self, journal: Journal | None = None) -> None:
         self.stats = Stats(journal)
         self._journal = journal
-        self._wheel = Wheel()
+        self._wheel = TimerWheel()
         self._called: OrderedDict[str, int] = OrderedDict()
         self._reading = 0
         self._open = 0
@@ -74,7 +74,7 @@ class Model:
             self._open -= weight
 
     async def _answer(
-        self, request: web.Request, question: Question, reply: Reply, answer_id: str
+        self, request: web.Request, question: ChatRequest, reply: Reply, answer_id: str
     ) -> web.StreamResponse:
         held = question.stream or bool(question.manner.behaviours & {Behaviour.HANG, Behaviour.STALL})
         whole = b"" if held else _whole(question, reply, answer_id)
@@ -95,7 +95,7 @@ class Model:
         self._open += weight
         return weight
 
-    async def _question(self, request: web.Request, answer_id: str) -> Question:
+    async def _question(self, request: web.Request, answer_id: str) -> ChatRequest:
         deployment = request.match_info.get("deployment")
         raw = await self._read(request)
         body, wrong = _parsed(raw)
@@ -106,7 +106,7 @@ class Model:
             raise ApiError(404, "Resource not found", kind="invalid_request_error", code="404")
         if wrong is not None:
             raise wrong
-        question = question_of(body, deployment)
+        question = chat_request_of(body, deployment)
         call = self._count(question.manner.key)
         return replace(question, call=call, manner=question.manner.of_call(call))
 
@@ -135,12 +135,12 @@ class Model:
             self._called.popitem(last=False)
         return call
 
-    def _note(self, answer_id: str, question: Question | None, status: int | None) -> None:
+    def _note(self, answer_id: str, question: ChatRequest | None, status: int | None) -> None:
         if self._journal is not None:
             tag, model = ("", "") if question is None else (question.manner.key, question.model)
             self._journal.request(answer_id, tag, model, status)
 
-    async def _given_whole(self, request: web.Request, manner: Manner, body: bytes, answer_id: str) -> web.Response:
+    async def _given_whole(self, request: web.Request, manner: Profile, body: bytes, answer_id: str) -> web.Response:
         if manner.first_token_seconds:
             await asyncio.sleep(manner.first_token_seconds)
         if manner.behaviours & {Behaviour.CUT, Behaviour.RESET, Behaviour.CLOSE_EARLY} and request.transport:
@@ -148,7 +148,9 @@ class Model:
         self.stats.answers += 1
         return web.Response(body=body, content_type="application/json", headers={"x-request-id": answer_id})
 
-    async def _held(self, request: web.Request, question: Question, reply: Reply, answer_id: str) -> web.StreamResponse:
+    async def _held(
+        self, request: web.Request, question: ChatRequest, reply: Reply, answer_id: str
+    ) -> web.StreamResponse:
         """An answer that holds the connection open: a stream, or a silence."""
         transport = request.transport
         response = web.StreamResponse(headers={**_STREAM_HEADERS, "x-request-id": answer_id})
@@ -160,7 +162,7 @@ class Model:
             if question.manner.has(Behaviour.HANG) or not question.stream:
                 await _for_ever()
             await response.prepare(request)
-            pump = Pump(response, transport, self._wheel, stream, chunked=request.version >= HttpVersion11)
+            pump = StreamSender(response, transport, self._wheel, stream, chunked=request.version >= HttpVersion11)
             stream.end(await _stream(pump, question, reply, answer_id))
         except ConnectionResetError:
             stream.end(State.GONE)
@@ -171,7 +173,7 @@ class Model:
         return response
 
 
-def _maybe_fail(manner: Manner) -> None:
+def _maybe_fail(manner: Profile) -> None:
     if manner.has(Behaviour.TOO_MANY):
         raise ApiError(
             429,
@@ -184,7 +186,7 @@ def _maybe_fail(manner: Manner) -> None:
         raise ApiError(500, "The server had an error while processing your request.", kind="server_error")
 
 
-def _whole(question: Question, reply: Reply, answer_id: str) -> bytes:
+def _whole(question: ChatRequest, reply: Reply, answer_id: str) -> bytes:
     """The body of an answer that is not streamed. Raises ApiError."""
     if question.manner.has(Behaviour.ERROR):
         return error_body("The server had an error while processing your request.", "server_error")
@@ -198,19 +200,19 @@ def _busy() -> ApiError:
 
 
 async def _stream(
-    pump: Pump, question: Question, reply: Reply, answer_id: str
+    pump: StreamSender, question: ChatRequest, reply: Reply, answer_id: str
 ) -> Literal[State.FINISHED, State.BROKEN]:
     envelope = Envelope(answer_id, int(time.time()), question)
-    source = bent(pieces(question, reply, envelope), question.manner)
+    source = inject_faults(pieces(question, reply, envelope), question.manner)
     act = await pump.run(source, question.manner)
     match act:
         case None:
             return State.FINISHED
-        case Act.STALL:
+        case FaultAction.STALL:
             await _for_ever()
-        case Act.CUT:
+        case FaultAction.CUT:
             pump.cut()
-        case Act.RESET:
+        case FaultAction.RESET:
             pump.reset()
     return State.BROKEN
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from readalong.testing.behaviours import Behaviour, Manner
-from readalong.testing.chunks import Act, Piece, azure_filter
+from readalong.testing.behaviours import Behaviour, Profile
+from readalong.testing.chunks import FaultAction, Frame, azure_filter
 from readalong.testing.refusals import error_body
 
 MALFORMED = b'data: {"id":"chatcmpl-broken","choices":[{"index":0,"delta":{"content":" half a ch\n\n'
@@ -15,17 +15,17 @@ ERROR = (
 NOT_SSE = b"<!doctype html><title>Welcome</title><p>This is the page of a proxy, not a model.</p>\n"
 
 _ACTS = {
-    Behaviour.STALL: Act.STALL,
-    Behaviour.CUT: Act.CUT,
-    Behaviour.RESET: Act.RESET,
-    Behaviour.CLOSE_EARLY: Act.END,
+    Behaviour.STALL: FaultAction.STALL,
+    Behaviour.CUT: FaultAction.CUT,
+    Behaviour.RESET: FaultAction.RESET,
+    Behaviour.CLOSE_EARLY: FaultAction.END,
 }
 _COMMENT = b": keep-alive\r\n\r\n"
 _COMMENT_EVERY = 5
 _SHARDS = (1, 1, 7, 1, 2, 40, 3, 1, 90, 5)
 
 
-def bent(pieces: Iterator[Piece], manner: Manner) -> Iterator[Piece]:
+def inject_faults(pieces: Iterator[Frame], manner: Profile) -> Iterator[Frame]:
     """The pieces with the manner's faults, which strike after `manner.after` tokens or before the finish."""
     stream = _struck(pieces, manner)
     return _crlf(stream) if manner.has(Behaviour.CRLF) else stream
@@ -44,26 +44,26 @@ def shards(frame: bytes) -> Iterator[bytes]:
         start, turn = stop, turn + 1
 
 
-def _struck(pieces: Iterator[Piece], manner: Manner) -> Iterator[Piece]:
+def _struck(pieces: Iterator[Frame], manner: Profile) -> Iterator[Frame]:
     faults = list(_faults(manner))
     if not faults:
         return pieces
     return _insert(pieces, faults, manner.after)
 
 
-def _faults(manner: Manner) -> Iterator[Piece]:
+def _faults(manner: Profile) -> Iterator[Frame]:
     if manner.has(Behaviour.AZURE):
-        yield Piece(azure_filter(manner.after))
+        yield Frame(azure_filter(manner.after))
     if manner.has(Behaviour.MALFORMED):
-        yield Piece(MALFORMED)
+        yield Frame(MALFORMED)
     if manner.has(Behaviour.ERROR):
-        yield Piece(ERROR, act=Act.END)
+        yield Frame(ERROR, act=FaultAction.END)
     for behaviour, act in _ACTS.items():
         if manner.has(behaviour):
-            yield Piece(b"", act=act)
+            yield Frame(b"", act=act)
 
 
-def _insert(pieces: Iterator[Piece], faults: list[Piece], after: int) -> Iterator[Piece]:
+def _insert(pieces: Iterator[Frame], faults: list[Frame], after: int) -> Iterator[Frame]:
     sent = 0
     for piece in pieces:
         if faults and (piece.closing or (piece.tokens and sent >= after)):
@@ -73,7 +73,7 @@ def _insert(pieces: Iterator[Piece], faults: list[Piece], after: int) -> Iterato
         yield piece
 
 
-def _crlf(pieces: Iterator[Piece]) -> Iterator[Piece]:
+def _crlf(pieces: Iterator[Frame]) -> Iterator[Frame]:
     for turn, piece in enumerate(pieces):
         # JSON escapes its newlines, so every bare one in a frame ends a line.
         frame = piece.frame.replace(b"\n", b"\r\n")

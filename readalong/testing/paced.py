@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Iterator
 from itertools import cycle, islice
 
-from readalong.testing.chunks import Act, Piece
+from readalong.testing.chunks import FaultAction, Frame
 from readalong.testing.stats import Stream
-from readalong.testing.wheel import Wheel
+from readalong.testing.wheel import TimerWheel
 
 AHEAD = 32
 """Chunks made ahead: making them one by one, each after a pause of the CPU, costs several times as much."""
@@ -30,15 +30,15 @@ def gaps(tokens_per_second: float) -> Iterator[float]:
     return cycle([factor / tokens_per_second for factor in _UNEVEN])
 
 
-class Paced:
+class PacedSender:
     """One write each time that a token is due, straight to the transport, framed as an HTTP chunk."""
 
     def __init__(
         self,
         transport: asyncio.Transport,
-        wheel: Wheel,
+        wheel: TimerWheel,
         stream: Stream,
-        pieces: Iterator[Piece],
+        pieces: Iterator[Frame],
         rate: float,
         *,
         chunked: bool,
@@ -47,14 +47,14 @@ class Paced:
         self._wheel = wheel
         self._stream = stream
         self._pieces = pieces
-        self._ready: list[Piece] = []
+        self._ready: list[Frame] = []
         self._gaps = gaps(rate)
         self._chunked = chunked
         self._clock = asyncio.get_running_loop().time
         self._due = self._clock()
-        self._done: asyncio.Future[Act | None] = asyncio.get_running_loop().create_future()
+        self._done: asyncio.Future[FaultAction | None] = asyncio.get_running_loop().create_future()
 
-    async def run(self) -> Act | None:
+    async def run(self) -> FaultAction | None:
         """Write all pieces; answers the act at which they stopped, None if they all went out.
 
         Raises ConnectionResetError if the client has gone.
@@ -98,7 +98,7 @@ class Paced:
         self._due = due if count < CATCH_UP else max(due, now)
         self._wheel.at(self._due, self._fire)
 
-    def _refill(self) -> Piece | None:
+    def _refill(self) -> Frame | None:
         """The next piece; those after it wait in `_ready`, last first. None at the end."""
         self._ready.extend(islice(self._pieces, AHEAD))
         self._ready.reverse()

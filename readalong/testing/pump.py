@@ -8,12 +8,12 @@ from itertools import islice
 
 from aiohttp import web
 
-from readalong.testing.behaviours import Behaviour, Manner
-from readalong.testing.chunks import Act, Piece
+from readalong.testing.behaviours import Behaviour, Profile
+from readalong.testing.chunks import FaultAction, Frame
 from readalong.testing.faults import shards
-from readalong.testing.paced import Paced, gaps
+from readalong.testing.paced import PacedSender, gaps
 from readalong.testing.stats import Stream
-from readalong.testing.wheel import Wheel
+from readalong.testing.wheel import TimerWheel
 
 BATCH = 64
 """Chunks a write when there is no pace to keep."""
@@ -22,14 +22,14 @@ SHARD_SECONDS = 0.001
 """How long a shard that ends within a character has the wire for itself."""
 
 
-class Pump:
+class StreamSender:
     """One open stream over a response whose headers have been sent."""
 
     def __init__(
         self,
         response: web.StreamResponse,
         transport: asyncio.Transport,
-        wheel: Wheel,
+        wheel: TimerWheel,
         stream: Stream,
         *,
         chunked: bool,
@@ -40,7 +40,7 @@ class Pump:
         self._chunked = chunked
         self._stream = stream
 
-    async def run(self, pieces: Iterator[Piece], manner: Manner) -> Act | None:
+    async def run(self, pieces: Iterator[Frame], manner: Profile) -> FaultAction | None:
         """Write all pieces; answers the act at which they stopped, None if they all went out.
 
         Raises ConnectionResetError if the client has gone.
@@ -63,7 +63,7 @@ class Pump:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
-    async def _fast(self, pieces: Iterator[Piece]) -> Act | None:
+    async def _fast(self, pieces: Iterator[Frame]) -> FaultAction | None:
         while batch := list(islice(pieces, BATCH)):
             frames = []
             act = None
@@ -80,7 +80,7 @@ class Pump:
             await asyncio.sleep(0)
         return None
 
-    async def _split(self, pieces: Iterator[Piece], manner: Manner) -> Act | None:
+    async def _split(self, pieces: Iterator[Frame], manner: Profile) -> FaultAction | None:
         pauses = gaps(manner.tokens_per_second) if manner.tokens_per_second else None
         for piece in pieces:
             for shard in shards(piece.frame):
@@ -94,8 +94,8 @@ class Pump:
                 await asyncio.sleep(next(pauses))
         return None
 
-    async def _paced(self, pieces: Iterator[Piece], rate: float) -> Act | None:
-        paced = Paced(self._transport, self._wheel, self._stream, pieces, rate, chunked=self._chunked)
+    async def _paced(self, pieces: Iterator[Frame], rate: float) -> FaultAction | None:
+        paced = PacedSender(self._transport, self._wheel, self._stream, pieces, rate, chunked=self._chunked)
         return await paced.run()
 
     async def _write(self, data: bytes) -> None:

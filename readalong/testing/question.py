@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from readalong.testing.behaviours import Behaviour, Manner, manner_of
+from readalong.testing.behaviours import Behaviour, Profile, profile_of
 from readalong.testing.limits import (
     MAX_MESSAGES,
     MAX_MODEL_NAME,
@@ -26,7 +26,7 @@ Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ChatRequest:
     """What of a request body decides the answer. Everything else passes unread."""
 
     model: str
@@ -47,7 +47,7 @@ class Question:
     parallel: bool
     logprobs: bool
     top_logprobs: int
-    manner: Manner
+    manner: Profile
     call: int = 1
     """Which request with this key it is, from 1 on: the only thing that the body does not tell."""
 
@@ -75,7 +75,7 @@ def _asked(messages: tuple[Json, ...]) -> str:
     return ""
 
 
-def question_of(body: object, deployment: str | None = None) -> Question:
+def chat_request_of(body: object, deployment: str | None = None) -> ChatRequest:
     """Check a parsed request body. `deployment` is the model when the URL names it, as Azure's does.
 
     Raises ApiError(400) that names the first field at fault.
@@ -87,7 +87,7 @@ def question_of(body: object, deployment: str | None = None) -> Question:
         raise bad_request("you must provide a model parameter", "model")
     if len(model) > MAX_MODEL_NAME:
         raise bad_request(f"The model's name has more than {MAX_MODEL_NAME} characters.", "model")
-    manner = manner_of(model, body.get("demo"))
+    manner = profile_of(model, body.get("demo"))
     if deployment is not None:
         manner = replace(manner, behaviours=manner.behaviours | {Behaviour.AZURE})
     _range(body, "temperature", 2.0)
@@ -97,7 +97,7 @@ def question_of(body: object, deployment: str | None = None) -> Question:
     n = _whole(body, "n", 1, MAX_CHOICES) or (2 if manner.has(Behaviour.CHOICES) else 1)
     if n * (manner.tokens or 0) > MAX_TOKENS:
         raise bad_request(f"An answer may have {MAX_TOKENS} tokens in all its choices.", "demo.tokens")
-    return Question(
+    return ChatRequest(
         model=model,
         messages=messages,
         text=_asked(messages),

@@ -9,7 +9,7 @@ from readalong.testing.behaviours import Behaviour
 from readalong.testing.calls import Call, calls_for, function_call_for
 from readalong.testing.limits import COUNTED_TEXT, ENDLESS_TOKENS, MAX_TOKENS
 from readalong.testing.prose import count_tokens, refusal, story, thoughts, tokenize, unicode_story
-from readalong.testing.question import Question, question_of, text_of
+from readalong.testing.question import ChatRequest, chat_request_of, text_of
 
 LENGTH_TOKENS = 40
 """Where `demo-length` is cut when the request sets no limit."""
@@ -53,7 +53,7 @@ class Reply:
         return 4096 + tokens * (200 if numbered else 8) + sum(len(call.fragments) * 64 for call in calls)
 
 
-def reply_to(question: Question) -> Reply:
+def reply_to(question: ChatRequest) -> Reply:
     """The answer to a question; the same question gives the same answer."""
     seed = question.seed
     return Reply(
@@ -62,7 +62,7 @@ def reply_to(question: Question) -> Reply:
     )
 
 
-def _prompt_tokens(question: Question) -> int:
+def _prompt_tokens(question: ChatRequest) -> int:
     tokens, left = 0, COUNTED_TEXT
     for message in question.messages:
         text = text_of(message.get("content"))
@@ -76,7 +76,7 @@ def tokens_for(body: object, choice: int = 0, model: str | None = None) -> tuple
 
     `model` stands for Azure's deployment. Raises ApiError(400) when the model would refuse the body.
     """
-    return reply_to(question_of(body, model)).choices[choice].tokens
+    return reply_to(chat_request_of(body, model)).choices[choice].tokens
 
 
 def text_for(body: object, choice: int = 0, model: str | None = None) -> str:
@@ -84,7 +84,7 @@ def text_for(body: object, choice: int = 0, model: str | None = None) -> str:
     return "".join(tokens_for(body, choice, model))
 
 
-def _choice(question: Question, index: int, seed: int) -> Choice:
+def _choice(question: ChatRequest, index: int, seed: int) -> Choice:
     manner, asked = question.manner, question.text
     calls = calls_for(question, seed)
     function_call = None if calls else function_call_for(question, seed)
@@ -106,7 +106,7 @@ def _written(asked: str, seed: int, odd: bool) -> tuple[str, ...]:
     return tokenize(unicode_story(asked, seed) if odd else story(asked, seed))
 
 
-def _bounded(question: Question, tokens: tuple[str, ...]) -> tuple[tuple[str, ...], bool, str]:
+def _bounded(question: ChatRequest, tokens: tuple[str, ...]) -> tuple[tuple[str, ...], bool, str]:
     """The tokens to send, whether they repeat for ever, and the finish reason."""
     manner = question.manner
     rounds = chain.from_iterable(cycle((tokens, _PARAGRAPH)))
@@ -126,7 +126,7 @@ def _bounded(question: Question, tokens: tuple[str, ...]) -> tuple[tuple[str, ..
     return tokens, endless, "length" if endless or manner.has(Behaviour.LENGTH) else "stop"
 
 
-def _numbered(question: Question, tokens: tuple[str, ...]) -> tuple[str, ...]:
+def _numbered(question: ChatRequest, tokens: tuple[str, ...]) -> tuple[str, ...]:
     """The tokens, each with the key, the call and its own number before it: no two calls say the same."""
     return tuple(f"<{question.manner.key}.{question.call}.{place}>{token}" for place, token in enumerate(tokens, 1))
 

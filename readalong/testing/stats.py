@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from readalong.testing.chunks import Piece
+from readalong.testing.chunks import Frame
 from readalong.testing.journal import Journal
 from readalong.testing.limits import KEPT_BODY_BYTES, KEPT_CHARACTERS, KEPT_OPEN_PIECES, KEPT_PIECES
 
@@ -42,7 +42,7 @@ class Stream:
         self.tokens = 0
         self.texts: list[str] = []
 
-    def sent(self, piece: Piece) -> None:
+    def sent(self, piece: Frame) -> None:
         """Count a piece that has been written."""
         if piece.tokens:
             self.tokens += piece.tokens

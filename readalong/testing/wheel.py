@@ -6,7 +6,7 @@ from collections.abc import Callable
 SLOT_SECONDS = 0.005
 
 
-class Wheel:
+class TimerWheel:
     """Calls back at a time, rounded up to a slot of 5 ms, so that streams due together share one wake-up.
 
     Waking up costs more CPU than sending a token; a timer for each stream would pay it for each token.

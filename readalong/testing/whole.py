@@ -9,12 +9,12 @@ from readalong.testing.behaviours import Behaviour
 from readalong.testing.calls import Call
 from readalong.testing.chunks import FINGERPRINT, logprobs_of, usage_of
 from readalong.testing.limits import ENDLESS_WHOLE_TOKENS, MAX_LOGPROBS, MAX_WHOLE_CHARACTERS
-from readalong.testing.question import Question
+from readalong.testing.question import ChatRequest
 from readalong.testing.refusals import bad_request
 from readalong.testing.reply import Choice, Reply
 
 
-def completion(question: Question, reply: Reply, answer_id: str, created: int) -> bytes:
+def completion(question: ChatRequest, reply: Reply, answer_id: str, created: int) -> bytes:
     """The body of `chat.completion`, with usage unless the model is told to give none.
 
     Raises ApiError(400) for more text or log probabilities than one body may have.
@@ -44,7 +44,7 @@ def completion(question: Question, reply: Reply, answer_id: str, created: int) -
     return orjson.dumps(body)
 
 
-def _choice(question: Question, choice: Choice) -> tuple[dict[str, object], int]:
+def _choice(question: ChatRequest, choice: Choice) -> tuple[dict[str, object], int]:
     tokens = tuple(islice(choice.content(), ENDLESS_WHOLE_TOKENS)) if choice.endless else choice.tokens
     calls = [*choice.calls, *([choice.function_call] if choice.function_call else [])]
     in_words = not calls and not choice.refusal

@@ -16,7 +16,7 @@ from pydantic import AnyUrl
 
 from readalong.api.app import create_app
 from readalong.api.auth.policy import Policy
-from readalong.api.dependencies import Services
+from readalong.api.dependencies import Dependencies
 from readalong.api.fanout.hub import Hub
 from readalong.api.server import server_of
 from readalong.core.settings import Settings
@@ -75,7 +75,7 @@ async def a_log(settings: Settings) -> AsyncIterator[Log]:
 class Site:
     port: int
     server: uvicorn.Server
-    services: Services
+    services: Dependencies
     app: Any
     http: httpx2.AsyncClient
 

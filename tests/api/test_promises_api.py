@@ -47,7 +47,7 @@ async def test_promise_1_one_log_whoever_watches_sees_each_event_once_in_order_u
     player = await Player.start(log)
     stop = asyncio.Event()
     async with Proxy(redis_server.port) as proxy, asyncio.timeout(200):
-        settings = short_settings(proxy.url, feed_bytes=8192)
+        settings = short_settings(proxy.url, replay_buffer_bytes=8192)
         async with a_site(settings) as one, a_site(settings) as two:
             readers: list[asyncio.Task[list[Any]]] = []
             async with asyncio.TaskGroup() as group:

@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from readalong.api.schemas import JobList, JobView, view
-from readalong.core.events import Draft, Event
+from readalong.api.schemas import JobList, JobView, job_response
+from readalong.core.events import Event, NewEvent
 from readalong.core.states import Status
 from readalong.core.transcript import Transcript
 from readalong.store.job_record import Record
@@ -43,7 +43,7 @@ def record(**changes: Any) -> Record:
     return Record(**fields)
 
 
-def transcript(*drafts: Draft) -> Transcript:
+def transcript(*drafts: NewEvent) -> Transcript:
     said = Transcript()
     said.add_all(Event(seq, draft.type, draft.encode()) for seq, draft in enumerate(drafts, 1))
     return said
@@ -51,7 +51,7 @@ def transcript(*drafts: Draft) -> Transcript:
 
 def test_a_queued_job_shows_all_its_fields_and_nothing_else() -> None:
     """The exact object: a client may rely on every name being there."""
-    assert view(record(), Transcript()) == {
+    assert job_response(record(), Transcript()) == {
         "id": "abcdefghijklmnopqrstuv",
         "status": "queued",
         "model": "m",
@@ -86,15 +86,15 @@ def test_a_queued_job_shows_all_its_fields_and_nothing_else() -> None:
 def test_what_was_said_is_the_first_choice_s_text_and_the_calls() -> None:
     call = {"index": 0, "id": "c", "name": "f", "arguments": {"a": 1}}
     said = transcript(
-        Draft("started", {"attempt": 1}),
-        Draft("content", {"content": "a"}),
-        Draft("content", {"content": "other", "choice": 1}),
-        Draft("reasoning", {"content": "hm"}),
-        Draft("content", {"content": "b"}),
-        Draft("tool_call", call),
-        Draft("function_call", {"name": "g", "arguments": {}}),
+        NewEvent("started", {"attempt": 1}),
+        NewEvent("content", {"content": "a"}),
+        NewEvent("content", {"content": "other", "choice": 1}),
+        NewEvent("reasoning", {"content": "hm"}),
+        NewEvent("content", {"content": "b"}),
+        NewEvent("tool_call", call),
+        NewEvent("function_call", {"name": "g", "arguments": {}}),
     )
-    shown = view(record(status=Status.RUNNING), said)
+    shown = job_response(record(status=Status.RUNNING), said)
     assert shown["content"] == "ab"
     assert shown["tool_calls"] == [call]
     assert shown["function_call"] == {"name": "g", "arguments": {}}
@@ -102,20 +102,22 @@ def test_what_was_said_is_the_first_choice_s_text_and_the_calls() -> None:
 
 def test_a_restart_voids_what_was_said() -> None:
     said = transcript(
-        Draft("content", {"content": "old"}), Draft("restarted", {"attempt": 2}), Draft("content", {"content": "new"})
+        NewEvent("content", {"content": "old"}),
+        NewEvent("restarted", {"attempt": 2}),
+        NewEvent("content", {"content": "new"}),
     )
-    assert view(record(), said)["content"] == "new"
+    assert job_response(record(), said)["content"] == "new"
 
 
 def test_a_list_shows_null_where_the_log_was_not_read() -> None:
     """Null, not an empty text: nobody looked."""
-    shown = view(record(), None)
+    shown = job_response(record(), None)
     assert (shown["content"], shown["tool_calls"], shown["function_call"]) == (None, None, None)
 
 
 @pytest.mark.parametrize("status", Status)
 def test_every_state_is_valid_against_the_published_model(status: Status) -> None:
-    shown = view(
+    shown = job_response(
         record(
             status=status,
             attempt=2,

@@ -41,19 +41,19 @@ from readalong.api.fanout.hub import Hub
 def broken(self):
     if joined: raise RuntimeError("planted")
     return []
-Hub.attended = broken
+Hub.with_watchers = broken
 """,
     "subscriber heartbeat": """
 import asyncio
-from readalong.api.fanout.pubsub_connection import Subscriber
+from readalong.api.fanout.pubsub_connection import PubSubConnection
 async def broken(self):
     while not joined: await asyncio.sleep(0.01)
     raise RuntimeError("planted")
-Subscriber._beat = broken
+PubSubConnection._beat = broken
 """,
     "subscriber": """
-from readalong.api.fanout.pubsub_connection import Subscriber, Link
-wait = Link.open
+from readalong.api.fanout.pubsub_connection import PubSubConnection, RedisProtocol
+wait = RedisProtocol.open
 async def broken(connection, hear, lost):
     link = await wait(connection, hear, lost)
     async def never():
@@ -61,7 +61,7 @@ async def broken(connection, hear, lost):
         raise RuntimeError("planted")
     link.lost.wait = never
     return link
-Link.open = broken
+RedisProtocol.open = broken
 import asyncio
 """,
 }
@@ -71,7 +71,7 @@ import asyncio
 async def broken_api(redis_url: str, plant: str, folder: Path) -> AsyncIterator[tuple[Process, int]]:
     """An API process with this code before its own, and its port."""
     port = free_port()
-    environment = {**os.environ, "READALONG_REDIS_URL": redis_url, "READALONG_HEARTBEAT": "0.3"}
+    environment = {**os.environ, "READALONG_REDIS_URL": redis_url, "READALONG_SSE_KEEPALIVE": "0.3"}
     process = Process("api", ["-c", NOTES + plant + API_CODE, str(port)], environment, folder)
     process.start(0)
     try:

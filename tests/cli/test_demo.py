@@ -323,7 +323,7 @@ def test_a_taken_port_is_one_line_and_nothing_is_started(start: Start) -> None:
 @pytest.mark.slow
 def test_a_port_that_is_taken_meanwhile_is_the_apis_own_words(start: Start) -> None:
     """Somebody takes the port after our look: the API's line about it, exit code 1, nothing left."""
-    blind = "import readalong.cli.demo; readalong.cli.demo.usable_port = lambda _, port: port; from readalong.cli.main import app; app()"
+    blind = "from readalong.cli import demo, main; demo.usable_port = lambda _, port: port; main.app()"
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         demo = start("--port", str(port), ready=False, program=("-c", blind))

@@ -71,7 +71,7 @@ def send_held(self, job_id, fence, first, drafts, on_answer, **how):
 
 Log.send = send_held
 Log.finish = held("ended", after=True)(held("finishing")(Log.finish))
-stream, take = OpenAIProvider.stream, Queue.take
+stream, take = OpenAIProvider.stream, Queue.acquire
 
 @asynccontextmanager
 async def stream_held(self, request, chunks):
@@ -86,7 +86,7 @@ async def take_held(self, *given):
         await reached("taken")
     return taken
 
-OpenAIProvider.stream, Queue.take = stream_held, take_held
+OpenAIProvider.stream, Queue.acquire = stream_held, take_held
 logging.basicConfig(level="INFO", format="%(levelname)s %(name)s: %(message)s")
 sys.exit(run(load()))
 """

@@ -71,7 +71,7 @@ class Place:
 
 @pytest.fixture
 def settings(redis_url: str) -> Settings:
-    return settings_for(redis_url, sweep=0.1, poll=0.05, feed_linger=0.1)
+    return settings_for(redis_url, sweep_interval=0.1, poll_interval=0.05, feed_linger=0.1)
 
 
 @asynccontextmanager
@@ -106,7 +106,7 @@ async def put(redis: ArqRedis, key: str, words: list[Any]) -> None:
 
 def shared_keys() -> list[str]:
     """All but the worker's own, which bear its name."""
-    return [*Keys().shared, Keys().worker("w1"), Keys().taken("w1"), Keys().jobs_of("demo-fast")]
+    return [*Keys().shared, Keys().worker("w1"), Keys().last_acquire("w1"), Keys().jobs_of("demo-fast")]
 
 
 @pytest.mark.parametrize("key", shared_keys())

@@ -115,7 +115,7 @@ FAULTS = [
 def faulty() -> Iterator[Stack]:
     """Time-outs that are waited for, once for all of them, and that no other fault comes near."""
     settings = {
-        "READALONG_GAP_TIMEOUT": "10",
+        "READALONG_STALL_TIMEOUT": "10",
         "READALONG_FIRST_TOKEN_TIMEOUT": "15",
         "READALONG_LEASE": "20",
     }

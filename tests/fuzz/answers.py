@@ -11,11 +11,11 @@ import httpx2
 from hypothesis import strategies as st
 
 from readalong.core.errors import ModelError
-from readalong.core.events import Draft, Event, merge_drafts
+from readalong.core.events import Event, NewEvent, merge_drafts
 from readalong.store.log import encode
 from readalong.worker.model.answer import Answer
 from readalong.worker.model.body_reader import events_of
-from readalong.worker.model.chunk_accumulator import Chunks
+from readalong.worker.model.chunk_accumulator import ChunkAccumulator
 from readalong.worker.model.limits import Limits
 from tests.worker.model.odd_answers import DONE, STOP, data, say
 from tests.worker.model.oddities import ODDITIES
@@ -85,9 +85,9 @@ async def told(pieces: Sequence[bytes], kind: str, asked: int, limits: Limits) -
             yield piece
 
     response = httpx2.Response(200, headers={"Content-Type": kind} if kind else {}, content=stream())
-    chunks = Chunks(asked, limits=limits)
+    chunks = ChunkAccumulator(asked, limits=limits)
     answer = Answer(chunks, limits=limits)
-    drafts: list[Draft] = []
+    drafts: list[NewEvent] = []
     failure: ModelError | None = None
     try:
         async for piece in events_of(response):

@@ -30,7 +30,7 @@ VALUES: Final[list[bytes]] = [b"", b"\xff", b"0", b"nan", b"[]", b"{}", b"-1", b
 
 @pytest.fixture
 def settings(redis_url: str) -> Settings:
-    return settings_for(redis_url, sweep=0.1, poll=0.05, feed_linger=0.1, hub_heartbeat=0.3)
+    return settings_for(redis_url, sweep_interval=0.1, poll_interval=0.05, feed_linger=0.1, hub_heartbeat=0.3)
 
 
 class Vandal:

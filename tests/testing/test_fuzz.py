@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from readalong.testing.calls import calls_for
 from readalong.testing.chunks import Envelope, pieces
-from readalong.testing.question import question_of
+from readalong.testing.question import chat_request_of
 from readalong.testing.refusals import ApiError
 from readalong.testing.reply import reply_to
 from tests.testing.support import MESSAGES, ask
@@ -43,7 +43,7 @@ _SCHEMAS = st.recursive(
 @given(st.dictionaries(st.sampled_from(_FIELDS.split()), _JSON))
 def test_any_body_is_answered_or_refused(fields: dict[str, Any]) -> None:
     try:
-        question = question_of({"model": "demo", "messages": MESSAGES, **fields})
+        question = chat_request_of({"model": "demo", "messages": MESSAGES, **fields})
     except ApiError:
         return
     reply = reply_to(question)
@@ -54,5 +54,5 @@ def test_any_body_is_answered_or_refused(fields: dict[str, Any]) -> None:
 @given(_SCHEMAS)
 def test_any_schema_gets_arguments(schema: dict[str, Any]) -> None:
     tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
-    (call,) = calls_for(question_of(ask(tools=[tool], tool_choice="required")), 1)
+    (call,) = calls_for(chat_request_of(ask(tools=[tool], tool_choice="required")), 1)
     assert len(call.arguments) < 200_000

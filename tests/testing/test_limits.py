@@ -17,10 +17,10 @@ import orjson
 import pytest
 
 from readalong.testing.calls import calls_for
-from readalong.testing.chunks import Envelope, Piece, pieces
+from readalong.testing.chunks import Envelope, Frame, pieces
 from readalong.testing.journal import Journal
 from readalong.testing.limits import ARGUMENT_BYTES, ARGUMENT_VALUES, KEPT_BODY_BYTES, MAX_BODY_BYTES
-from readalong.testing.question import question_of
+from readalong.testing.question import chat_request_of
 from readalong.testing.refusals import ApiError
 from readalong.testing.reply import reply_to
 from readalong.testing.stats import State, Stats
@@ -88,7 +88,7 @@ HEAVY = {
 def test_an_answer_takes_a_bounded_number_of_bytes(name: str) -> None:
     """All of it as one body, or, of what that refuses, the first chunks of its stream."""
     with peak_below(100_000_000):
-        question = question_of(HEAVY[name])
+        question = chat_request_of(HEAVY[name])
         reply = reply_to(question)
         try:
             assert completion(question, reply, "id", 0)
@@ -110,7 +110,7 @@ def test_arguments_share_what_an_answer_may_cost(tools: int, n: int) -> None:
         },
     }
     body = ask("demo-tools", tools=[tool(f"t{k}", **schema) for k in range(tools)], tool_choice="required", n=n)
-    question = question_of(body)
+    question = chat_request_of(body)
     calls = calls_for(question, 1)
     assert len(calls) == tools
     written = n * sum(len(call.arguments) for call in calls)
@@ -176,7 +176,7 @@ def test_what_stats_keep_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     streams = [stats.open(str(number), "demo") for number in range(4)]
     for _ in range(60):
         for stream in streams[:2]:
-            stream.sent(Piece(b"", "x", 1))
+            stream.sent(Frame(b"", "x", 1))
     assert [len(stream.texts) for stream in streams] == [50, 50, 0, 0]
     for stream in streams:
         stream.end(State.FINISHED)

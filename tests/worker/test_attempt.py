@@ -141,7 +141,7 @@ async def test_a_first_token_that_does_not_come_in_time_is_a_timeout(
     house: House, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     ran = await run(
-        house, monkeypatch, model, demo={"first_token_seconds": 30}, first_token_timeout=1.5, gap_timeout=0.1
+        house, monkeypatch, model, demo={"first_token_seconds": 30}, first_token_timeout=1.5, stall_timeout=0.1
     )
     assert ran.failure == ("failed", "model_timeout", True)
     assert ran.names == ["queued", "started", "failed"]
@@ -150,7 +150,7 @@ async def test_a_first_token_that_does_not_come_in_time_is_a_timeout(
 
 
 async def test_a_model_that_falls_silent_has_stalled(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = await run(house, monkeypatch, "demo-stall", demo={"after": 7}, gap_timeout=1)
+    ran = await run(house, monkeypatch, "demo-stall", demo={"after": 7}, stall_timeout=1)
     assert ran.failure == ("failed", "model_stalled", True)
     assert ran.text == ran.end["content"]
     assert (ran.end["metrics"]["chunk_count"], ran.stats["gone"]) == (7, 1)
@@ -172,7 +172,9 @@ async def test_a_model_that_breaks_off_fails_the_job_with_what_was_said(
 async def test_a_cut_starts_a_new_attempt_if_the_settings_say_so_until_they_are_used_up(
     house: House, monkeypatch: pytest.MonkeyPatch, model: str, reason: str
 ) -> None:
-    ran = await run(house, monkeypatch, model, demo={"after": 5}, on_cut="retry", max_attempts=3, gap_timeout=1)
+    ran = await run(
+        house, monkeypatch, model, demo={"after": 5}, on_model_disconnect="retry", max_attempts=3, stall_timeout=1
+    )
     assert ran.failure == ("failed", reason, True)
     assert [(fields["attempt"], fields["reason"]) for fields in said(ran.events, "restarted")] == [
         (2, reason),

@@ -12,7 +12,7 @@ import pytest
 
 from readalong.core.events import Event
 from readalong.core.settings import Settings
-from readalong.worker.cancel_listener import Cancels
+from readalong.worker.cancel_listener import CancelListener
 from tests.readalong.helpers import types
 from tests.support.waiting import until
 from tests.worker.helpers import DemoModel, House, demo_model, settings_for, text_of, working
@@ -105,7 +105,7 @@ async def test_a_cancel_between_tokens_ends_an_endless_job_with_what_was_said(
 async def test_a_cancel_in_a_stall_does_not_wait_for_the_model(
     house: House, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
 ) -> None:
-    demo = await started(house, monkeypatch, resources, gap_timeout=0)
+    demo = await started(house, monkeypatch, resources, stall_timeout=0)
     job_id = await house.submit("demo-stall", rate=1000, demo={"after": 3})
     await house.has(job_id, "content", 1)
     await cancel(house, job_id)
@@ -249,6 +249,6 @@ async def test_no_silent_job_goes_unlooked_at_for_longer_than_the_poll(monkeypat
     log: Any = SimpleNamespace(flags=flags)
     redis: Any = None
     with pytest.raises(asyncio.CancelledError):
-        await Cancels(redis, log, Settings(cancel_poll=every), runs).poll()
+        await CancelListener(redis, log, Settings(cancel_poll=every), runs).poll()
     assert len(gaps) > 100
     assert max(gaps) <= every + 1e-6

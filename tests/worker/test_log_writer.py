@@ -9,10 +9,10 @@ from typing import TypeVar
 import pytest
 
 from readalong.core.errors import Fenced, StoreUnavailable
-from readalong.core.events import Draft, Event
+from readalong.core.events import Event, NewEvent
 from readalong.redis.scripts import Argument
 from readalong.store.log import Appended, Claim, Fence, Log
-from readalong.worker.log_writer import Cancelled, Tail
+from readalong.worker.log_writer import Cancelled, LogWriter
 from tests.readalong.helpers import command, types
 from tests.readalong.jobs import WORKER
 from tests.support.waiting import until
@@ -20,7 +20,7 @@ from tests.worker.helpers import House, text_of
 
 T = TypeVar("T")
 Trouble = Callable[[int], str | None]
-DONE = [Draft("done", {"content": "", "metrics": {}})]
+DONE = [NewEvent("done", {"content": "", "metrics": {}})]
 
 
 class Flaky(Log):
@@ -72,14 +72,14 @@ def _unmerged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("readalong.worker.log_writer.merge_drafts", lambda drafts: drafts)
 
 
-class Told(Tail):
+class Told(LogWriter):
     """A tail whose trouble is raised."""
 
     def __init__(self, log: Log, job_id: str, claim: Claim, outage: float) -> None:
         self.trouble: Exception | None = None
         super().__init__(log, job_id, claim, outage, self._note)
 
-    async def append(self, drafts: list[Draft]) -> str | None:
+    async def append(self, drafts: list[NewEvent]) -> str | None:
         """Appends, and answers the flag."""
         self.add(drafts, 1)
         await until(lambda: self.trouble is not None or not self.busy)
@@ -110,8 +110,8 @@ async def started(house: House, trouble: Trouble | None = None, outage: float = 
     return job_id, Told(log, job_id, claim, outage), log
 
 
-def say(*texts: str) -> list[Draft]:
-    return [Draft("content", {"content": text}) for text in texts]
+def say(*texts: str) -> list[NewEvent]:
+    return [NewEvent("content", {"content": text}) for text in texts]
 
 
 async def test_appends_go_to_the_log_and_answer_the_flag(house: House) -> None:
@@ -233,7 +233,7 @@ async def test_what_an_outage_kept_from_the_log_goes_with_the_end(house: House) 
     job_id, tail, _ = await started(house, first(1, "before"), outage=0)
     with pytest.raises(StoreUnavailable):
         await tail.append(say("a"))
-    await tail.finish([Draft("failed", {"error": {}})], {"metrics": b"{}"})
+    await tail.finish([NewEvent("failed", {"error": {}})], {"metrics": b"{}"})
     events = await house.events(job_id)
     assert (types(events)[2:], text_of(events)) == (["content", "failed"], "a")
 
@@ -262,7 +262,7 @@ async def test_a_newer_attempt_fences_the_older_one_out(house: House) -> None:
 
 async def test_an_erased_job_is_gone(house: House) -> None:
     job_id, tail, _ = await started(house)
-    await house.log.erase(job_id)
+    await house.log.delete(job_id)
     with pytest.raises(Fenced) as caught:
         await tail.append(say("a"))
     assert caught.value.code == "gone"
@@ -273,7 +273,7 @@ async def test_an_ended_log_is_compacted_and_reads_the_same(house: House) -> Non
     job_id, tail, _ = await started(house)
     await tail.append(say("a", "b"))
     await tail.append(say("c"))
-    await tail.finish(end := [Draft("done", {"content": "abc"})], {})
+    await tail.finish(end := [NewEvent("done", {"content": "abc"})], {})
     before = await house.events(job_id)
     await tail.compact()
     assert await house.redis.xlen(house.keys.events(job_id)) == 4

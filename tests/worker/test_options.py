@@ -50,7 +50,7 @@ async def test_a_run_ends_at_its_jobs_deadline(
     house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch, model: str, said: bool
 ) -> None:
     """Itself: no sweep comes between."""
-    swept = settings.model_copy(update={"sweep": 0.01})
+    swept = settings.model_copy(update={"sweep_interval": 0.01})
     async with demo_at(monkeypatch) as demo, working(swept):
         manner = {"tokens_per_second": 200, "first_token_seconds": 0}
         job_id = await write(house, model, left=2, demo=manner)
@@ -77,7 +77,7 @@ async def test_a_wait_that_would_pass_the_deadline_is_not_begun(
 async def test_a_job_whose_deadline_passes_while_it_waits_for_a_slot_calls_no_model(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = settings_for(str(house.settings.redis_url), max_jobs=1, sweep=0.1)
+    full = settings_for(str(house.settings.redis_url), max_jobs=1, sweep_interval=0.1)
     async with demo_at(monkeypatch) as demo, working(full):
         runs = await house.submit("demo-hang")
         await demo.streaming()
@@ -99,9 +99,9 @@ async def test_a_begun_job_that_waits_for_a_slot_ends_at_its_deadline_or_its_can
     job_id = await write(house, "demo")
     await house.queue.enqueue(job_id, 0)
     if held:
-        await Queue(house.redis, settings_for(str(house.settings.redis_url), lease=0.5)).take("dead", 1)
+        await Queue(house.redis, settings_for(str(house.settings.redis_url), lease=0.5)).acquire("dead", 1)
     await lose(house, job_id)
-    full = settings_for(str(house.settings.redis_url), max_jobs=1, sweep=0.05, drain_timeout=20)
+    full = settings_for(str(house.settings.redis_url), max_jobs=1, sweep_interval=0.05, drain_timeout=20)
     if not held:
         # Older than the one that waits, so that the worker's first take is not that.
         await command(house.redis, "ZADD", house.keys.queue, await house.index.now() + 60_000, job_id)

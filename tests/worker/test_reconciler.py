@@ -6,7 +6,7 @@ import pytest
 from redis.exceptions import NoPermissionError
 
 from readalong.core.settings import Settings
-from readalong.worker.reconciler import Sweep
+from readalong.worker.reconciler import Reconciler
 from tests.readalong.helpers import command, state, types
 from tests.support.waiting import until
 from tests.worker.helpers import House, demo_at, settings_for, working
@@ -19,19 +19,19 @@ def ended() -> list[str]:
 
 
 @pytest.fixture
-def sweep(house: House, settings: Settings, ended: list[str]) -> Sweep:
+def sweep(house: House, settings: Settings, ended: list[str]) -> Reconciler:
     """A sweep whose turn comes again after a millisecond."""
-    return made(house, settings.model_copy(update={"sweep": 0.001}), ended)
+    return made(house, settings.model_copy(update={"sweep_interval": 0.001}), ended)
 
 
-def made(house: House, settings: Settings, ended: list[str] | None = None) -> Sweep:
+def made(house: House, settings: Settings, ended: list[str] | None = None) -> Reconciler:
     """A sweep without a worker."""
 
     async def end(job_id: str) -> None:
         assert ended is not None, f"{job_id} is to end"
         ended.append(job_id)
 
-    return Sweep(house.log, house.index, house.queue, settings, end)
+    return Reconciler(house.log, house.index, house.queue, settings, end)
 
 
 async def opened(house: House) -> set[str]:
@@ -39,16 +39,16 @@ async def opened(house: House) -> set[str]:
 
 
 async def queued(house: House, job_id: str) -> bool:
-    return (await house.queue.holds([job_id]))[0]
+    return (await house.queue.contains([job_id]))[0]
 
 
-async def turn(house: House, sweep: Sweep) -> None:
+async def turn(house: House, sweep: Reconciler) -> None:
     """A sweep that is not left to another worker."""
     await house.redis.delete(house.keys.sweep)
     await sweep.turn()
 
 
-async def test_a_job_that_was_written_but_never_enqueued_is_enqueued(house: House, sweep: Sweep) -> None:
+async def test_a_job_that_was_written_but_never_enqueued_is_enqueued(house: House, sweep: Reconciler) -> None:
     job_id = await house.write(age=60)
     await turn(house, sweep)
     assert await queued(house, job_id)
@@ -56,27 +56,27 @@ async def test_a_job_that_was_written_but_never_enqueued_is_enqueued(house: Hous
     assert job_id in await opened(house)
 
 
-async def test_a_submit_that_is_under_way_is_left_alone(house: House, sweep: Sweep) -> None:
+async def test_a_submit_that_is_under_way_is_left_alone(house: House, sweep: Reconciler) -> None:
     job_id = await house.write()
     await turn(house, sweep)
     assert not await queued(house, job_id)
 
 
-async def test_a_job_whose_queue_entry_lost_its_call_gets_it_back(house: House, sweep: Sweep) -> None:
+async def test_a_job_whose_queue_entry_lost_its_call_gets_it_back(house: House, sweep: Reconciler) -> None:
     job_id = await house.submit(age=60)
     await house.redis.delete(house.keys.arq_job(job_id))
     await turn(house, sweep)
     assert await queued(house, job_id)
 
 
-async def test_a_running_job_that_fell_out_of_the_queue_is_enqueued(house: House, sweep: Sweep) -> None:
+async def test_a_running_job_that_fell_out_of_the_queue_is_enqueued(house: House, sweep: Reconciler) -> None:
     job_id = await house.write(age=60)
     await house.log.claim(job_id, b"{}", "token")
     await turn(house, sweep)
     assert await queued(house, job_id)
 
 
-async def test_a_flag_set_by_hand_ends_a_queued_job_that_no_worker_is_free_for(house: House, sweep: Sweep) -> None:
+async def test_a_flag_set_by_hand_ends_a_queued_job_that_no_worker_is_free_for(house: House, sweep: Reconciler) -> None:
     job_id = await house.submit()
     await house.redis.set(house.keys.cancel(job_id), "me")
     await turn(house, sweep)
@@ -85,9 +85,9 @@ async def test_a_flag_set_by_hand_ends_a_queued_job_that_no_worker_is_free_for(h
     assert await house.is_closed(job_id)
 
 
-async def test_a_flag_on_a_running_job_is_left_to_its_worker(house: House, sweep: Sweep) -> None:
+async def test_a_flag_on_a_running_job_is_left_to_its_worker(house: House, sweep: Reconciler) -> None:
     job_id = await house.submit(age=60)
-    await house.queue.take("w", 1)
+    await house.queue.acquire("w", 1)
     await house.log.claim(job_id, b"{}", "token")
     await house.redis.set(house.keys.cancel(job_id), "me")
     await turn(house, sweep)
@@ -98,7 +98,7 @@ async def test_a_flag_on_a_running_job_is_left_to_its_worker(house: House, sweep
 
 @pytest.mark.parametrize("why", ["deadline", "flag"])
 async def test_a_begun_job_that_is_to_end_is_the_workers_to_end_if_nobody_holds_it(
-    house: House, sweep: Sweep, ended: list[str], why: str
+    house: House, sweep: Reconciler, ended: list[str], why: str
 ) -> None:
     job_id, other = await house.submit(age=60), await house.submit(age=60)
     for begun in (job_id, other):
@@ -116,7 +116,7 @@ async def test_a_begun_job_that_is_to_end_is_the_workers_to_end_if_nobody_holds_
 
 
 async def test_a_begun_job_that_is_to_end_and_fell_out_of_the_queue_is_enqueued_first(
-    house: House, sweep: Sweep, ended: list[str]
+    house: House, sweep: Reconciler, ended: list[str]
 ) -> None:
     """Only there it is known whether somebody holds it."""
     job_id = await house.write(age=60)
@@ -130,23 +130,23 @@ async def test_a_begun_job_that_is_to_end_and_fell_out_of_the_queue_is_enqueued_
 
 
 @pytest.mark.parametrize("enqueued", [True, False])
-async def test_an_ended_job_leaves_the_open_jobs_and_the_queue(house: House, sweep: Sweep, enqueued: bool) -> None:
+async def test_an_ended_job_leaves_the_open_jobs_and_the_queue(house: House, sweep: Reconciler, enqueued: bool) -> None:
     job_id = await house.submit() if enqueued else await house.write()
     await house.log.cancel(job_id, "client")
     await turn(house, sweep)
     assert await house.is_closed(job_id)
-    assert await house.index.knows(job_id)
+    assert await house.index.contains(job_id)
 
 
-async def test_a_job_that_has_expired_leaves_the_open_jobs(house: House, sweep: Sweep) -> None:
+async def test_a_job_that_has_expired_leaves_the_open_jobs(house: House, sweep: Reconciler) -> None:
     job_id = await house.write(age=60)
-    await house.log.erase(job_id)
+    await house.log.delete(job_id)
     await turn(house, sweep)
     assert await opened(house) == set()
     assert not await queued(house, job_id)
 
 
-async def test_a_waiting_job_does_not_expire_while_it_waits(house: House, sweep: Sweep) -> None:
+async def test_a_waiting_job_does_not_expire_while_it_waits(house: House, sweep: Reconciler) -> None:
     job_id = await house.submit(age=60)
     names = [house.keys.job(job_id), house.keys.events(job_id), house.keys.arq_job(job_id)]
     for name in names:
@@ -183,12 +183,12 @@ async def test_lives_are_renewed_once_in_a_quarter_of_their_time(
 def test_sweeps_are_as_frequent_as_the_time_to_live_of_a_waiting_job_demands(
     house: House, settings: Settings, setting: float, every: float
 ) -> None:
-    changed = settings.model_copy(update={"sweep": setting, "job_ttl": 10})
+    changed = settings.model_copy(update={"sweep_interval": setting, "job_ttl": 10})
     assert made(house, changed).every == every
 
 
 async def test_a_flag_that_was_set_by_hand_for_no_job_does_not_stay_for_ever(
-    house: House, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+    house: House, sweep: Reconciler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For a job that has ended, or expired, or never was; among more keys than one look goes through."""
     monkeypatch.setattr("readalong.store.job_index._SCANNED", 10)
@@ -217,17 +217,17 @@ async def test_the_list_forgets_jobs_past_their_retention(house: House, settings
     for job_id in (old, young):
         await house.redis.delete(house.keys.job(job_id))
     await turn(house, made(house, settings))
-    assert [await house.index.knows(job_id) for job_id in (old, alive, young)] == [False, True, True]
+    assert [await house.index.contains(job_id) for job_id in (old, alive, young)] == [False, True, True]
 
 
 async def test_an_erased_job_leaves_all_lists_if_its_erase_broke_off_behind_the_first_step(
-    house: House, sweep: Sweep
+    house: House, sweep: Reconciler
 ) -> None:
     """Also that of its model, which only the mark of the erase knows by then; nobody repeats the erase."""
     job_id, other = await house.submit(age=60), await house.submit(age=60)
     _, model = await house.log.erasable(job_id)
-    await house.log.erase(job_id, model)
-    await house.redis.zrem(house.keys.open, job_id)
+    await house.log.delete(job_id, model)
+    await house.redis.zrem(house.keys.active, job_id)
     await turn(house, sweep)
     for name in (house.keys.jobs, *house.keys.by_state, house.keys.jobs_of("demo")):
         assert await house.redis.zscore(name, job_id) is None, name
@@ -243,16 +243,16 @@ async def test_one_sweep_is_enough_for_all_workers(house: House, settings: Setti
 
 
 async def test_more_open_jobs_than_a_page_are_all_looked_at(
-    house: House, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+    house: House, sweep: Reconciler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("readalong.worker.reconciler._PAGE", 2)
     jobs = [await house.write(age=60) for _ in range(5)]
     await turn(house, sweep)
-    assert await house.queue.holds(jobs) == [True] * 5
+    assert await house.queue.contains(jobs) == [True] * 5
 
 
 async def test_a_record_that_this_version_cannot_read_does_not_keep_the_others_from_being_mended(
-    house: House, sweep: Sweep
+    house: House, sweep: Reconciler
 ) -> None:
     """A newer version writes beside an older one while a deploy is under way."""
     newer, job_id = await house.write(age=60), await house.write(age=60)
@@ -263,7 +263,7 @@ async def test_a_record_that_this_version_cannot_read_does_not_keep_the_others_f
 
 
 async def test_a_waiting_job_of_another_schema_keeps_its_flag_for_a_worker_that_knows_it(
-    house: House, sweep: Sweep
+    house: House, sweep: Reconciler
 ) -> None:
     """Nothing is written into a log that this version does not know, and the job stays in the queue."""
     job_id = await house.submit(age=60)
@@ -275,14 +275,14 @@ async def test_a_waiting_job_of_another_schema_keeps_its_flag_for_a_worker_that_
     assert job_id in await opened(house)
     await command(house.redis, "HSET", house.keys.job(job_id), "schema", 1)
     claim = await house.log.claim(job_id, b"{}", "token")
-    assert claim.verdict == "ended"
+    assert claim.status == "ended"
     assert (await house.events(job_id))[-1].fields()["by"] == "me"
 
 
 @pytest.mark.parametrize("place", range(3))
 @pytest.mark.parametrize("how", ["type", "deadline", "events"])
 async def test_a_job_whose_keys_somebody_broke_does_not_keep_the_others_from_being_mended(
-    house: House, sweep: Sweep, caplog: pytest.LogCaptureFixture, how: str, place: int
+    house: House, sweep: Reconciler, caplog: pytest.LogCaptureFixture, how: str, place: int
 ) -> None:
     """And is mended with them when its keys are."""
     jobs = [await house.write(age=60) for _ in range(3)]
@@ -296,7 +296,7 @@ async def test_a_job_whose_keys_somebody_broke_does_not_keep_the_others_from_bei
         await house.redis.set(name, "by hand")
     await house.redis.set(house.keys.cancel(broken), "me")
     await turn(house, sweep)
-    assert await house.queue.holds(jobs) == [True, True]
+    assert await house.queue.contains(jobs) == [True, True]
     assert f"{broken}: somebody has broken its keys" in caplog.text
     assert {broken, *jobs} == await opened(house)
     await house.redis.restore(name, 60_000, whole, replace=True)
@@ -305,7 +305,7 @@ async def test_a_job_whose_keys_somebody_broke_does_not_keep_the_others_from_bei
     assert set(jobs) == await opened(house)
 
 
-async def test_a_right_that_is_missing_is_no_single_jobs_fault(house: House, sweep: Sweep) -> None:
+async def test_a_right_that_is_missing_is_no_single_jobs_fault(house: House, sweep: Reconciler) -> None:
     """A line for each of thousands of jobs would bury everything else."""
     await house.write(age=60)
     await command(house.redis, "ACL", "SETUSER", "default", "-mget")
@@ -318,7 +318,7 @@ async def test_a_right_that_is_missing_is_no_single_jobs_fault(house: House, swe
 
 @pytest.mark.parametrize("begun", [False, True])
 async def test_a_job_of_another_schema_is_not_ended_at_its_deadline_by_a_worker_that_does_not_know_it(
-    house: House, sweep: Sweep, ended: list[str], begun: bool
+    house: House, sweep: Reconciler, ended: list[str], begun: bool
 ) -> None:
     job_id = await house.submit(age=60)
     if begun:
@@ -333,7 +333,7 @@ async def test_a_job_of_another_schema_is_not_ended_at_its_deadline_by_a_worker_
 
 
 async def test_a_worker_sweeps_by_itself(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = settings_for(str(house.settings.redis_url), sweep=0.1)
+    settings = settings_for(str(house.settings.redis_url), sweep_interval=0.1)
     async with demo_at(monkeypatch), working(settings):
         job_id = await house.write("demo-fast", age=60)
         assert (await house.ended(job_id))[-1].type == "done"

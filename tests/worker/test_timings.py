@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from readalong.worker.timings import Meter
+from readalong.worker.timings import AttemptTimings
 
 
-def measured(*tokens: float, called: float = 10.5, waited: float = 2.0) -> Meter:
+def measured(*tokens: float, called: float = 10.5, waited: float = 2.0) -> AttemptTimings:
     """Claimed at 10 after `waited` seconds in the queue, the model called at `called`, tokens at those times."""
-    meter = Meter(waited, 10.0)
+    meter = AttemptTimings(waited, 10.0)
     meter.called(called)
     for at in tokens:
         meter.token(at)
@@ -39,7 +39,7 @@ def test_without_a_token_there_is_no_first_one_and_no_rate() -> None:
 
 
 def test_a_meter_that_never_called_knows_its_times() -> None:
-    assert Meter(1.0, 5.0).metrics(7.0, 0, None)["total_seconds"] == 3.0
+    assert AttemptTimings(1.0, 5.0).metrics(7.0, 0, None)["total_seconds"] == 3.0
 
 
 def test_after_a_retry_the_call_that_answered_counts() -> None:

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from readalong.core.errors import ModelError
-from readalong.core.events import Draft
+from readalong.core.events import NewEvent
 from readalong.core.sse import Decoder, Message, MessageTooLong
-from readalong.worker.model.chunk_accumulator import Chunks
+from readalong.worker.model.chunk_accumulator import ChunkAccumulator
 from readalong.worker.model.error_messages import reported
 from readalong.worker.model.lenient_json import malformed, parse_leniently
 from readalong.worker.model.limits import MOST_LINES, AnswerTooLarge, Limits
@@ -23,7 +23,7 @@ _KEEP_ALIVES: Final = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"}
 class Answer:
     """`feed` takes each piece of the body and `close` its end; then `done` and `failure` tell whether that was all."""
 
-    def __init__(self, chunks: Chunks, *, limits: Limits = Limits()) -> None:  # noqa: B008 (it is frozen)
+    def __init__(self, chunks: ChunkAccumulator, *, limits: Limits = Limits()) -> None:  # noqa: B008 (it is frozen)
         self._chunks = chunks
         self._decoder = _Lines(max_line=limits.line, max_message=limits.line, max_lines=MOST_LINES)
         #: Whether a piece may be a frame of its own, which the decoder need not see.
@@ -35,7 +35,7 @@ class Answer:
         #: Why there will be no more; what came before it in the same piece was said.
         self.failure: ModelError | None = None
 
-    def feed(self, piece: bytes) -> list[Draft]:
+    def feed(self, piece: bytes) -> list[NewEvent]:
         """The events of a piece of the body, wherever it is cut."""
         self._left -= len(piece)
         if self._left < 0:
@@ -51,10 +51,10 @@ class Answer:
         self._between = self._decoder.between
         return self._read(messages)
 
-    def close(self) -> list[Draft]:
+    def close(self) -> list[NewEvent]:
         """The events of what the body ended in without an end of its own. Afterwards an answer whose end never came is
         `done` or has a `failure`."""
-        drafts: list[Draft] = []
+        drafts: list[NewEvent] = []
         try:
             drafts = self._read(self._decoder.close())
         except MessageTooLong as error:
@@ -65,8 +65,8 @@ class Answer:
             self.failure = None if self.done else self._ended_early()
         return drafts
 
-    def _read(self, messages: Iterable[Message]) -> list[Draft]:
-        drafts: list[Draft] = []
+    def _read(self, messages: Iterable[Message]) -> list[NewEvent]:
+        drafts: list[NewEvent] = []
         for event, data, _ in messages:
             if data == b"[DONE]":
                 self._end()
@@ -101,14 +101,14 @@ class Answer:
         else:
             self.failure = error
 
-    def _named(self, event: str, data: bytes) -> list[Draft]:
+    def _named(self, event: str, data: bytes) -> list[NewEvent]:
         if event in _KEEP_ALIVES:
             return []
         if event == "error" and b'"choices"' not in data:
             raise reported(_value(data))
         return self._chunks.add(data)
 
-    def _odd(self, event: str, data: bytes, error: ModelError) -> list[Draft]:
+    def _odd(self, event: str, data: bytes, error: ModelError) -> list[NewEvent]:
         """What becomes of a message that is no chunk, or that carries an error."""
         bare = data.strip()
         if isinstance(error, AnswerTooLarge):

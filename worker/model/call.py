@@ -11,7 +11,7 @@ from typing import Final
 import orjson
 
 from readalong.core.errors import ModelError
-from readalong.core.events import Draft
+from readalong.core.events import NewEvent
 from readalong.core.settings import Settings
 from readalong.store.log import Claim
 from readalong.worker.model.breaker import Breaker, GivenBack
@@ -33,7 +33,7 @@ class Access:
         self.stopping = False
 
 
-class Asking:
+class ModelCall:
     """The calls of one run. `tell` appends an event; `ends` returns when the run's time is over, by the loop's clock:
     the time for the first token, too, if it is told so."""
 
@@ -44,7 +44,7 @@ class Asking:
         job_id: str,
         claim: Claim,
         *,
-        tell: Callable[[Draft], None],
+        tell: Callable[[NewEvent], None],
         ends: Callable[[bool], float],
     ) -> None:
         self._gates = access.gates
@@ -149,7 +149,7 @@ class Asking:
         self._told = gate.error.code
         seconds = max(0.0, gate.due - asyncio.get_running_loop().time())
         logger.info("job %s waits for its model: %s", self._job_id, gate.error.message)
-        self._tell(Draft("waiting", {"for": "model", "reason": self._told, "seconds": round(seconds, 1)}))
+        self._tell(NewEvent("waiting", {"for": "model", "reason": self._told, "seconds": round(seconds, 1)}))
 
     def _out(self, error: ModelError) -> Exception:
         """What ends a run that may wait no longer: its model's error, unless another worker may get through."""

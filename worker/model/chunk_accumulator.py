@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from readalong.core.errors import ModelError
-from readalong.core.events import TEXT, Draft
-from readalong.worker.model.chunk_template import Mould
+from readalong.core.events import TEXT, NewEvent
+from readalong.worker.model.chunk_template import ChunkTemplate
 from readalong.worker.model.error_messages import failure_in, reported
-from readalong.worker.model.extra_fields import Extras
+from readalong.worker.model.extra_fields import ExtraFields
 from readalong.worker.model.lenient_json import as_dict, as_dicts, as_index, as_text, parse
 from readalong.worker.model.limits import AnswerTooLarge, Budget, Limits, size_of
-from readalong.worker.model.tool_calls import Call, Calls
+from readalong.worker.model.tool_calls import ToolCall, ToolCallAccumulator
 
 #: The names that servers give to the text of reasoning, in order of preference.
 _REASONING: Final = ("reasoning_content", "reasoning")
@@ -73,14 +73,14 @@ class _Choice:
         self.text = _Pieces()
         self.reasoning = _Pieces()
         self.refusal = _Pieces()
-        self.calls = Calls(budget, clean)
-        self.function: Call | None = None
+        self.calls = ToolCallAccumulator(budget, clean)
+        self.function: ToolCall | None = None
         self.finish_reason: str | None = None
         #: Deltas have said something: a message is the whole once more, and no piece.
         self.streamed = False
 
 
-class Chunks:
+class ChunkAccumulator:
     """What one call to the model has said so far. `add` takes each chunk; `close` what is whole at the end."""
 
     def __init__(
@@ -103,10 +103,10 @@ class Chunks:
         self._usage: dict[str, Any] | None = None
         self._clean = clean
         self._budget = Budget(limits, asked)
-        self._extras = Extras(self._budget, clean)
+        self._extras = ExtraFields(self._budget, clean)
         self._reasoned = False
-        self._mould: Mould | None = None
-        self._framed: Mould | None = None
+        self._mould: ChunkTemplate | None = None
+        self._framed: ChunkTemplate | None = None
         self._misses = 0
 
     @property
@@ -153,13 +153,13 @@ class Chunks:
             if index != 0
         ]
 
-    def add(self, data: bytes) -> list[Draft]:
+    def add(self, data: bytes) -> list[NewEvent]:
         """The events of one chunk. Raises ModelError for one that is malformed or that carries an error, and
         AnswerTooLarge for one that does not fit."""
         if said := self._by_mould(self._mould, data):
             return said
-        drafts: list[Draft] = []
-        own: list[Draft] = []
+        drafts: list[NewEvent] = []
+        own: list[NewEvent] = []
         try:
             for chunk in parse(data):
                 own = []
@@ -176,25 +176,25 @@ class Chunks:
             self.odd = data[:_MOST_ODD]
         if self._misses < _MOST_MISSES:
             self._misses += 1
-            self._mould = Mould.of(data, drafts)
+            self._mould = ChunkTemplate.of(data, drafts)
             self._framed = self._mould and self._mould.framed()
         return drafts
 
-    def add_frame(self, frame: bytes) -> list[Draft]:
+    def add_frame(self, frame: bytes) -> list[NewEvent]:
         """The events of a whole frame of an event stream. Empty if the frame has to be read to know them."""
         return self._by_mould(self._framed, frame)
 
-    def close(self) -> list[Draft]:
+    def close(self) -> list[NewEvent]:
         """The calls that are whole now that the stream has ended, their arguments parsed."""
         drafts = []
         for index, choice in sorted(self._choices.items()):
             for call in choice.calls.all:
                 fields = {"index": call.index, **call.fields()}
-                drafts.append(Draft("tool_call", _of_choice(fields, index)))
+                drafts.append(NewEvent("tool_call", _of_choice(fields, index)))
                 self.tool_calls.append(drafts[-1].fields)
             if choice.function is not None:
                 fields = {"name": choice.function.name, **choice.function.parsed(), **choice.function.extra}
-                drafts.append(Draft("function_call", _of_choice(fields, index)))
+                drafts.append(NewEvent("function_call", _of_choice(fields, index)))
                 if index == 0:
                     self.function_call = drafts[-1].fields
         return drafts
@@ -203,23 +203,23 @@ class Chunks:
         """Fields that came with no event of their own, for the end to carry."""
         return self._extras.take()
 
-    def _by_mould(self, mould: Mould | None, data: bytes) -> list[Draft]:
+    def _by_mould(self, mould: ChunkTemplate | None, data: bytes) -> list[NewEvent]:
         if mould is None or not (text := mould.text(data)):
             return []
         self.count += 1
         self._misses = 0
         self._choices[mould.choice].text.append(text)
         fields: dict[str, Any] = {"content": text, "choice": mould.choice} if mould.choice else {"content": text}
-        return [Draft("content", fields)]
+        return [NewEvent("content", fields)]
 
-    def _take_back(self, drafts: list[Draft]) -> None:
+    def _take_back(self, drafts: list[NewEvent]) -> None:
         """Forgets the texts of a message whose events are not told, lest the end say what no event has said."""
         for kind, fields in reversed(drafts):
             if kind in TEXT and fields["content"]:
                 choice = self._choices[fields.get("choice", 0)]
                 {"content": choice.text, "reasoning": choice.reasoning, "refusal": choice.refusal}[kind].take_back()
 
-    def _add_parsed(self, chunk: dict[str, Any], drafts: list[Draft]) -> None:
+    def _add_parsed(self, chunk: dict[str, Any], drafts: list[NewEvent]) -> None:
         """Adds to `drafts`, which is empty."""
         if (error := failure_in(chunk)) is not None:
             raise reported(error)
@@ -246,7 +246,7 @@ class Chunks:
         if usage and isinstance(usage, dict):
             self._usage = usage
 
-    def _add_choice(self, index: int, choice: dict[str, Any], drafts: list[Draft]) -> bool:
+    def _add_choice(self, index: int, choice: dict[str, Any], drafts: list[NewEvent]) -> bool:
         """Adds to `drafts`. Returns whether there was a fragment of a function call, which is no event yet."""
         why = as_text(choice.get("finish_reason") or None)
         if choice.get("error") or (why and why.lower() == "error"):
@@ -271,30 +271,30 @@ class Chunks:
             logprobs = self._clean(logprobs)
             if len(drafts) == before and _has_tokens(logprobs):
                 # A token that is part of a character has no text of its own.
-                drafts.append(Draft("content", _of_choice({"content": ""}, index)))
+                drafts.append(NewEvent("content", _of_choice({"content": ""}, index)))
             if len(drafts) > before:
                 drafts[before].fields["logprobs"] = logprobs
         if not choice.keys() <= _CHOICE_FIELDS:
             self._extras.keep(f"choices.{index}.", choice, _CHOICE_FIELDS)
         return called
 
-    def _add_delta(self, index: int, state: _Choice, delta: dict[str, Any], drafts: list[Draft]) -> bool:
+    def _add_delta(self, index: int, state: _Choice, delta: dict[str, Any], drafts: list[NewEvent]) -> bool:
         before = len(drafts)
         if text := _reasoning(delta):
             self._reasoned = True
             state.reasoning.append(text)
-            drafts.append(Draft("reasoning", _of_choice({"content": text}, index)))
+            drafts.append(NewEvent("reasoning", _of_choice({"content": text}, index)))
         if text := _text(delta.get("content")):
             state.text.append(text)
-            drafts.append(Draft("content", _of_choice({"content": text}, index)))
+            drafts.append(NewEvent("content", _of_choice({"content": text}, index)))
         if text := _text(delta.get("refusal")):
             state.refusal.append(text)
-            drafts.append(Draft("refusal", _of_choice({"content": text}, index)))
+            drafts.append(NewEvent("refusal", _of_choice({"content": text}, index)))
         if fragments := as_dicts(delta.get("tool_calls"), "tool_calls", lone=True):
             for fields in state.calls.add(fragments):
-                drafts.append(Draft("tool_call_delta", _of_choice(fields, index)))
+                drafts.append(NewEvent("tool_call_delta", _of_choice(fields, index)))
         if function := as_dict(delta.get("function_call"), "function_call"):
-            state.function = state.function or Call(0)
+            state.function = state.function or ToolCall(0)
             said = state.function.extend(function)
             state.function.name = self._clean(state.function.name)
             extra = {name: value for name, value in function.items() if name not in _FUNCTION_FIELDS}

@@ -9,13 +9,13 @@ from typing import Final, NamedTuple, Self
 
 import orjson
 
-from readalong.core.events import Draft
+from readalong.core.events import NewEvent
 
 #: Stands for the text while a mould is tried.
 _ANY: Final = b"any text"
 
 
-class Mould(NamedTuple):
+class ChunkTemplate(NamedTuple):
     """What stands before and after the text, inside its quotes, and the choice that the text belongs to.
 
     Between the same bytes another string without a quote makes the same JSON but for this string, and so the same
@@ -27,7 +27,7 @@ class Mould(NamedTuple):
     choice: int
 
     @classmethod
-    def of(cls, data: bytes, drafts: list[Draft]) -> Self | None:
+    def of(cls, data: bytes, drafts: list[NewEvent]) -> Self | None:
         """The mould of a chunk that made these events; None if it said more, or less, than a piece of content."""
         if len(drafts) != 1 or drafts[0].type != "content" or not drafts[0].fields.keys() <= {"content", "choice"}:
             return None
@@ -46,12 +46,12 @@ class Mould(NamedTuple):
             return None
         return cls(before, after, drafts[0].fields.get("choice", 0))
 
-    def framed(self) -> Mould | None:
+    def framed(self) -> ChunkTemplate | None:
         """The mould of a frame of an event stream with such a chunk, as most servers write it. None where a frame has
         more lines."""
         if b"\n" in self.before or b"\n" in self.after:
             return None
-        return Mould(b"data: " + self.before, self.after + b"\n\n", self.choice)
+        return ChunkTemplate(b"data: " + self.before, self.after + b"\n\n", self.choice)
 
     def text(self, data: bytes) -> str | None:
         """The text of a chunk of this form; None or "" for any other chunk, and for one that is no JSON."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from readalong.core.events import Draft
+from readalong.core.events import NewEvent
 from readalong.worker.model.limits import Budget
 
 #: Fields of a chunk that are kept as they first came; some servers count them up.
@@ -14,7 +14,7 @@ _FIRST_ONLY: Final = frozenset({"id", "object", "created"})
 _PIECES: Final = frozenset({"audio", "token_ids"})
 
 
-class Extras:
+class ExtraFields:
     """Fields wait for the next event, which carries them in its `extra`. A second value of a field that still waits
     makes the first ones leave in an event of their own."""
 
@@ -59,7 +59,7 @@ class Extras:
         self.urgent = True
         self._put(place, value)
 
-    def join(self, drafts: list[Draft]) -> None:
+    def join(self, drafts: list[NewEvent]) -> None:
         """Gives what waits to a chunk's events. What must not wait, with no event to join, makes one."""
         if self._overtaken:
             drafts[:0] = [_event(fields) for fields in self._overtaken]
@@ -88,5 +88,5 @@ class Extras:
         self._waiting[place] = value
 
 
-def _event(fields: dict[str, Any]) -> Draft:
-    return Draft("content", {"content": "", "extra": fields})
+def _event(fields: dict[str, Any]) -> NewEvent:
+    return NewEvent("content", {"content": "", "extra": fields})

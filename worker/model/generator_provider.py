@@ -1,6 +1,6 @@
 """A provider of the user's own: an async generator of text or events.
 
-What it yields becomes chunks in OpenAI's form, so that the same limits and the same fold apply (`readalong.worker.model.chunk_accumulator`).
+What it yields becomes chunks in OpenAI's form, so that the same limits apply and the same accumulator reads it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any, Final
 import orjson
 
 from readalong.core.errors import ModelError
-from readalong.core.events import TEXT, Draft
+from readalong.core.events import TEXT, NewEvent
 from readalong.core.settings import Settings
-from readalong.worker.model.chunk_accumulator import Chunks
+from readalong.worker.model.chunk_accumulator import ChunkAccumulator
 from readalong.worker.model.limits import AnswerTooLarge, Limits
 from readalong.worker.model.provider import Batch
 from readalong.worker.model.pump import Broken, Pump
@@ -50,7 +50,7 @@ class GeneratorProvider:
         self._leaving: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def stream(self, request: dict[str, Any], chunks: Chunks) -> AsyncIterator[AsyncIterator[Batch]]:
+    async def stream(self, request: dict[str, Any], chunks: ChunkAccumulator) -> AsyncIterator[AsyncIterator[Batch]]:
         """`Provider.stream`."""
         # The request is parsed anew: what the generator does to it reaches no later call.
         copy = orjson.loads(orjson.dumps(request))
@@ -69,11 +69,11 @@ class GeneratorProvider:
             await asyncio.wait(self._leaving, timeout=_CLOSE_WITHIN)
         return not self._leaving
 
-    async def _batches(self, pump: Pump, chunks: Chunks) -> AsyncGenerator[Batch, None]:
+    async def _batches(self, pump: Pump, chunks: ChunkAccumulator) -> AsyncGenerator[Batch, None]:
         total = 0
         done = False
         while not done:
-            drafts: list[Draft] = []
+            drafts: list[NewEvent] = []
             size = 0
             failure: ModelError | None = None
             try:
@@ -99,7 +99,7 @@ class GeneratorProvider:
             if failure is not None:
                 raise failure
 
-    def _add(self, chunks: Chunks, data: bytes, total: int) -> list[Draft]:
+    def _add(self, chunks: ChunkAccumulator, data: bytes, total: int) -> list[NewEvent]:
         if len(data) > self._limits.line:
             raise AnswerTooLarge(f"{self._limits.line} bytes in one event")
         if total > self._limits.response:

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, Self
 import orjson
 
 from readalong.core.errors import ModelError
-from readalong.core.events import Draft
+from readalong.core.events import NewEvent
 from readalong.core.settings import Settings
 
 #: Bytes that an event, a fragment or a field costs besides what it says: in Redis, and as objects of Python.
@@ -27,7 +27,7 @@ _MOST_CHOICES: Final = 128
 class AnswerTooLarge(ModelError):
     """Another try would bring the same. `drafts` are the events of what still fitted."""
 
-    def __init__(self, what: str, drafts: list[Draft] | None = None) -> None:
+    def __init__(self, what: str, drafts: list[NewEvent] | None = None) -> None:
         super().__init__("model_answer_too_large", f"The model's answer has more than {what}.", retryable=False)
         self.drafts = drafts or []
 

@@ -1,7 +1,7 @@
 """OpenAI's chat completions, and what speaks like them: one raw stream a call, its errors translated.
 
-The SDK makes the request, with its headers and credentials. The bytes of the answer are parsed by `readalong.worker.model.chunk_accumulator`: the
-SDK's chunk objects cost several times the CPU (docs/decisions/0003-raw-model-stream.md).
+The SDK makes the request, with its headers and credentials. The chunk accumulator parses the bytes of the
+answer: the SDK's chunk objects cost several times the CPU (docs/decisions/0003-raw-model-stream.md).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from readalong.core.errors import ModelError
 from readalong.core.settings import Settings
 from readalong.worker.model.answer import Answer
 from readalong.worker.model.body_reader import CUT, causes_of, cut, events_of, start_of
-from readalong.worker.model.chunk_accumulator import Chunks
+from readalong.worker.model.chunk_accumulator import ChunkAccumulator
 from readalong.worker.model.credentials import NoCredentials, fits_a_path, fits_json, secrets
 from readalong.worker.model.error_messages import AWAY, reason
 from readalong.worker.model.limits import Limits
@@ -84,7 +84,7 @@ class OpenAIProvider:
         self._limits = Limits.of(settings)
 
     @asynccontextmanager
-    async def stream(self, request: dict[str, Any], chunks: Chunks) -> AsyncIterator[AsyncIterator[Batch]]:
+    async def stream(self, request: dict[str, Any], chunks: ChunkAccumulator) -> AsyncIterator[AsyncIterator[Batch]]:
         """`Provider.stream`."""
         async with self.body(request) as pieces, aclosing(batches_of(pieces, chunks, self._limits)) as batches:
             yield batches
@@ -166,7 +166,7 @@ class OpenAIProvider:
 
 
 async def batches_of(
-    pieces: AsyncGenerator[bytes, None], chunks: Chunks, limits: Limits
+    pieces: AsyncGenerator[bytes, None], chunks: ChunkAccumulator, limits: Limits
 ) -> AsyncGenerator[Batch, None]:
     """The events of an answer's body. Raises ModelError, after what was said before the failure."""
     answer = Answer(chunks, limits=limits)

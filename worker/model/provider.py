@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeAlias
 
-from readalong.core.events import Draft
-from readalong.worker.model.chunk_accumulator import Chunks
+from readalong.core.events import NewEvent
+from readalong.worker.model.chunk_accumulator import ChunkAccumulator
 
 #: The events of one read; the bytes that they were read from; and whether the answer is complete with them. A batch
 #: without events is a sign of life. After a complete one, iterating further only cleans up, and may be broken off.
 #: (A named tuple takes several times as long to make, for each token.)
-Batch: TypeAlias = tuple[list[Draft], int, bool]
+Batch: TypeAlias = tuple[list[NewEvent], int, bool]
 
 
 class Provider(Protocol):
@@ -24,7 +24,9 @@ class Provider(Protocol):
     attempt when a worker is lost. Then the events of the call before are void.
     """
 
-    def stream(self, request: dict[str, Any], chunks: Chunks) -> AbstractAsyncContextManager[AsyncIterator[Batch]]:
+    def stream(
+        self, request: dict[str, Any], chunks: ChunkAccumulator
+    ) -> AbstractAsyncContextManager[AsyncIterator[Batch]]:
         """Calls the model. The block yields batches up to a complete one, and `chunks` adds them up.
 
         Entering the block waits until the model answers. Leaving it, also by a cancellation, ends the model's work.

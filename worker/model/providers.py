@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 from readalong.core.errors import BadSettings, ModelError
 from readalong.core.settings import Settings
-from readalong.worker.model.chunk_accumulator import Chunks
+from readalong.worker.model.chunk_accumulator import ChunkAccumulator
 from readalong.worker.model.credentials import configured, secrets_of_environment
 from readalong.worker.model.generator_provider import GeneratorProvider
 from readalong.worker.model.openai_provider import OpenAIProvider
@@ -65,7 +65,9 @@ class Providers:
 class _NoModelServer:
     """Stands for the model server where there is none."""
 
-    def stream(self, request: dict[str, Any], chunks: Chunks) -> AbstractAsyncContextManager[AsyncIterator[Batch]]:
+    def stream(
+        self, request: dict[str, Any], chunks: ChunkAccumulator
+    ) -> AbstractAsyncContextManager[AsyncIterator[Batch]]:
         """Raises ModelError."""
         raise ModelError("model_not_found", "No provider has a model of this name.", retryable=False)
 

@@ -17,7 +17,7 @@ _MARKS: Final = re.compile(r'["\\{}\[\]]')
 _IN_TEXT: Final = re.compile(r'["\\]')
 
 
-class Arguments:
+class ToolArguments:
     """JSON in fragments, or a custom tool's text."""
 
     __slots__ = ("_closed", "_deep", "_fragments", "_in_text", "_size", "_skip", "_whole")

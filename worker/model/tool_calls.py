@@ -15,7 +15,7 @@ import orjson
 from readalong.core.errors import ModelError
 from readalong.worker.model.lenient_json import as_dict, as_index, as_text, parse_leniently, too_deep
 from readalong.worker.model.limits import MOST_VALUES, Budget, has_too_many_values, size_of
-from readalong.worker.model.tool_arguments import Arguments
+from readalong.worker.model.tool_arguments import ToolArguments
 
 _TOO_DEEP: Final = "the value is nested too deeply"
 _TOO_MANY: Final = f"more than {MOST_VALUES} values"
@@ -27,13 +27,13 @@ _OURS: Final = frozenset({"choice", "arguments_error", "arguments_text"})
 
 
 @dataclass(slots=True)
-class Call:
+class ToolCall:
     """One call so far."""
 
     index: int
     id: str | None = None
     name: str | None = None
-    arguments: Arguments = field(default_factory=Arguments)
+    arguments: ToolArguments = field(default_factory=ToolArguments)
     #: Its arguments came as an object.
     given_whole: bool = False
     #: It calls a custom tool, whose input is any text.
@@ -106,16 +106,16 @@ class Call:
         return self.given_whole or self.custom or self.arguments.are_whole
 
 
-class Calls:
+class ToolCallAccumulator:
     """The tool calls of one choice, in the order in which they began."""
 
     def __init__(self, budget: Budget, clean: Callable[[Any], Any]) -> None:
         """`clean` takes our keys out of what is not the model's own text."""
         self._budget = budget
         self._clean = clean
-        self.all: list[Call] = []
+        self.all: list[ToolCall] = []
         #: The call that each of the server's indexes means now.
-        self._by_index: dict[int, Call] = {}
+        self._by_index: dict[int, ToolCall] = {}
         self._chunk = 0
 
     def add(self, fragments: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -145,7 +145,7 @@ class Calls:
         if call is None:
             if not self._budget.call():
                 return None
-            call = Call(len(self.all))
+            call = ToolCall(len(self.all))
             self.all.append(call)
         if index is not None:
             self._by_index[index] = call
@@ -170,7 +170,7 @@ class Calls:
             fields |= rest
         return fields
 
-    def _find(self, index: int | None, call_id: str | None, function: dict[str, Any], typed: bool) -> Call | None:
+    def _find(self, index: int | None, call_id: str | None, function: dict[str, Any], typed: bool) -> ToolCall | None:
         """The call that a fragment belongs to; None for a call that begins with it."""
         name, text = as_text(function.get("name")), as_text(function.get("arguments") or function.get("input")) or ""
         last = self.all[-1] if self.all else None
@@ -192,7 +192,7 @@ class Calls:
             goes_on = self._says_its_name_again(found, text, another_id, index is not None)
         return found if goes_on else None
 
-    def _says_its_name_again(self, call: Call, text: str, another_id: bool, numbered: bool) -> bool:
+    def _says_its_name_again(self, call: ToolCall, text: str, another_id: bool, numbered: bool) -> bool:
         """Whether a fragment with the name of a call goes on with it; otherwise the same function is called again."""
         begins = call.is_followed_by(text or "{")
         if call.named_in == self._chunk and (begins or not call.arguments or not text):

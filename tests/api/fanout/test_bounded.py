@@ -48,7 +48,7 @@ async def test_clients_that_stop_reading_cost_a_fixed_number_of_bytes_and_later_
     """The transport's 64 KB and a batch of as much, however long the stream; another client is not held up."""
     without_debug()
     player = await Player.start(log)
-    async with ApiProcess(redis_url, cold=True, feed_bytes=_FEED, send_timeout=60) as api:
+    async with ApiProcess(redis_url, cold=True, replay_buffer_bytes=_FEED, send_timeout=60) as api:
         (pid,) = await api.wait_for_serving()
         quick = Listener(player, _KILOBYTE)
         await tell(player, 4096)
@@ -88,7 +88,7 @@ async def test_clients_that_do_not_read_the_end_of_their_job_cost_what_the_other
     await player.say(14)
     await player.finish(content="x" * 1024 * end)
     # With room for all in the window: what it keeps ready for one position drives out that for another.
-    async with ApiProcess(redis_url, cold=True, feed_bytes=1 << 25, send_timeout=60) as api:
+    async with ApiProcess(redis_url, cold=True, replay_buffer_bytes=1 << 25, send_timeout=60) as api:
         (pid,) = await api.wait_for_serving()
         before = memory_kb(pid)
         quick, *slow = [Listener(player) for _ in range(31)]
@@ -156,7 +156,7 @@ async def test_a_job_that_streams_for_an_hour_does_not_grow_the_process(redis_ur
     """200,000 events, as many as come in an hour at 55 a second; 10 MB of text, so that keeping it would show."""
     without_debug()
     player = await Player.start(log)
-    async with ApiProcess(redis_url, cold=True, feed_bytes=_FEED) as api:
+    async with ApiProcess(redis_url, cold=True, replay_buffer_bytes=_FEED) as api:
         (pid,) = await api.wait_for_serving()
         listeners = [Listener(player, _WORDS), Listener(player, _WORDS)]
         for listener in listeners:
@@ -179,7 +179,7 @@ async def test_a_job_of_a_million_tokens_does_not_grow_the_process(redis_url: st
     """Neither for who watches it live nor for who comes at its end and reads all of it."""
     without_debug()
     player = await Player.start(log)
-    async with ApiProcess(redis_url, cold=True, feed_bytes=_FEED) as api:
+    async with ApiProcess(redis_url, cold=True, replay_buffer_bytes=_FEED) as api:
         (pid,) = await api.wait_for_serving()
         live, late = Listener(player), Listener(player)
         await live.open(api.port)

@@ -170,9 +170,9 @@ async def test_nothing_follows_the_terminal_event(log: Log) -> None:
     async with started(log, player.job_id, 0, 3) as feed:
         feed.take([Event(4, "content", b'{"content":"ghost"}')])
         assert (feed.newest, feed.ended) == (3, True)
-        assert feed.over_at(3)
-        assert feed.over_at(99)
-        assert not feed.over_at(2)
+        assert feed.is_complete_at(3)
+        assert feed.is_complete_at(99)
+        assert not feed.is_complete_at(2)
 
 
 async def test_a_number_far_ahead_is_looked_up_and_waits(log: Log, redis: ArqRedis) -> None:
@@ -225,7 +225,7 @@ async def test_what_the_channel_says_while_a_repair_reads_is_taken_once(
 async def test_a_log_that_is_gone_is_said_to_be_gone(log: Log) -> None:
     player = await Player.start(log)
     async with started(log, player.job_id, 2, 2) as feed:
-        await log.erase(player.job_id)
+        await log.delete(player.job_id)
         with pytest.raises(JobNotFound):
             await feed.history(native, 0)
 
@@ -256,7 +256,7 @@ async def test_closing_ends_a_repair_under_way(redis_server: RedisServer) -> Non
             feed.repair()
             await until(lambda: proxy.accepted > tries, "a try")
             feed.close()
-            assert feed.over_at(0)
+            assert feed.is_complete_at(0)
 
 
 async def test_any_order_of_takes_ends_with_the_log(log: Log) -> None:
@@ -290,7 +290,7 @@ async def test_a_feed_of_a_job_that_redis_lost_since_it_was_looked_up_does_not_b
     player = await Player.start(log)
     async with started(log, player.job_id, 0, 7) as feed:
         assert feed.newest == 2
-    await log.erase(player.job_id)
+    await log.delete(player.job_id)
     with pytest.raises(JobNotFound):
         async with started(log, player.job_id, 0, 2):
             pass

@@ -112,8 +112,8 @@ async def test_a_feed_without_linger_serves_its_first_watcher(log: Log, redis_ur
     async with a_hub(short_settings(redis_url, feed_linger=0)) as hub:
         for _ in range(5):
             feed = await hub.feed(player.job_id, 2)
-            assert not feed.over_at(2), "a live job is not over"
-            hub.left(feed)
+            assert not feed.is_complete_at(2), "a live job is not over"
+            hub.release(feed)
             await asyncio.sleep(0)
 
 
@@ -240,7 +240,7 @@ async def test_an_ended_job_that_somebody_erases_elsewhere_is_served_no_more(
         check_stream(client.seen, 0, player.last)
         assert "feeds=1" in repr(hub)
         await until(heard, "a subscription")
-        await log.erase(player.job_id)
+        await log.delete(player.job_id)
         await redis.publish(channel, b"erased")
         await until(lambda: repr(hub) == EMPTY, EMPTY)
         with pytest.raises(JobNotFound):
@@ -314,7 +314,7 @@ async def test_an_erased_job_s_watchers_are_let_go(settings: Settings, log: Log,
         client = Client()
         watching = asyncio.create_task(client.watch(hub, player.job_id))
         await client.reaches(2)
-        await log.erase(player.job_id)
+        await log.delete(player.job_id)
         await redis.publish(settings.keys.live(player.job_id), b"erased")
         await watching
         assert client.complete
@@ -359,7 +359,7 @@ async def test_heartbeats_go_to_some_watchers_in_each_turn_of_the_loop(log: Log,
                 comments.append(turn)
             await super().send(message)
 
-    async with a_hub(short_settings(redis_url, heartbeat=0.6)) as hub:
+    async with a_hub(short_settings(redis_url, sse_keepalive=0.6)) as hub:
         clients = [(player, Quiet()) for player in players for _ in range(100)]
         tasks = [asyncio.create_task(client.watch(hub, player.job_id)) for player, client in clients]
         await until(lambda: all(client.position == 2 for _, client in clients), "the beginning")

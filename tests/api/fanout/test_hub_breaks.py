@@ -273,7 +273,7 @@ async def test_an_ended_job_that_redis_does_not_have_so_any_more_is_served_no_mo
         proxy.refusing = True
         proxy.cut()
         if what == "erased":
-            await log.erase(player.job_id)
+            await log.delete(player.job_id)
         else:
             for name, value in zip(names, before, strict=True):
                 await redis.restore(name, 0, value, replace=True)
@@ -344,8 +344,8 @@ async def test_a_watch_that_waits_for_its_subscription_hears_of_the_erase(
         proxy.keeps = lambda piece: b"subscribe" not in piece.lower()
         watching = asyncio.create_task(hub.feed(player.job_id, 0))
         await until(lambda: "wanted=1 confirmed=0" in repr(hub), "it waits")
-        await log.erase(player.job_id)
-        await hub.let_go(player.job_id)
+        await log.delete(player.job_id)
+        await hub.evict(player.job_id)
         with pytest.raises(JobNotFound):
             await watching
 

@@ -13,12 +13,12 @@ from arq.connections import ArqRedis
 from readalong.api.fanout.hub import Hub
 from readalong.api.fanout.lost_jobs import is_lost
 from readalong.core.errors import Fenced
-from readalong.core.events import Draft
+from readalong.core.events import NewEvent
 from readalong.core.position import Position
 from readalong.core.settings import Settings
 from readalong.core.sse import Message
 from readalong.store.job_record import Record
-from readalong.store.log import Log, Verdict, encode
+from readalong.store.log import ClaimStatus, Log, encode
 from tests.api.forgetful import Worker, check, job, told, watch
 from tests.api.helpers import Client
 from tests.api.serving import a_hub, on_valkey, short_settings
@@ -83,10 +83,10 @@ async def test_who_has_seen_what_is_lost_is_told_and_gets_the_other_attempt_alon
             check(seen, Position.parse(position), last)
             assert told(seen) == (["5-bbb"] if lost else []), position
         feed = await other.feed(job_id, two.written, "bbb")
-        assert feed.over_at(feed.place(two.written, "bbb"))
+        assert feed.is_complete_at(feed.place(two.written, "bbb"))
         # A bare number is one of whatever log there is.
         assert Position.parse((await watch(other, job_id, "5"))[0].id).seq > 5
-        assert feed.over_at(feed.place(60, ""))
+        assert feed.is_complete_at(feed.place(60, ""))
 
 
 async def test_who_waits_beyond_the_log_goes_on_when_its_worker_has_sent_again(
@@ -168,11 +168,11 @@ async def test_an_end_by_a_claim_that_says_nothing_else_is_told_to_who_has_seen_
     else:
         await command(redis, "HSET", settings.keys.job(job_id), "max_attempts", "1")
     claim = await log.claim(job_id, WORKER, "bbb")
-    assert claim.verdict == (Verdict.CANCELLED if cancelled else Verdict.LOST)
+    assert claim.status == (ClaimStatus.CANCELLED if cancelled else ClaimStatus.LOST)
     async with a_hub(settings) as hub:
         early = asyncio.create_task(watch(hub, job_id, "4-aaa"))
         await until(lambda: "watchers=1" in repr(hub), "the watcher")
-        end = encode([Draft("failed", {"content": "", "epoch": "bbb"})])
+        end = encode([NewEvent("failed", {"content": "", "epoch": "bbb"})])
         await log.finish(job_id, claim.fence, claim.last_seq + 1, end, {"metrics": METRICS})
         assert [message.id for message in await early] == ["5-bbb"]
         for position in ("5-aaa", "6-aaa"):
@@ -221,7 +221,7 @@ async def test_who_has_seen_an_end_that_no_claim_wrote_is_told_of_the_one_that_t
             assert told(seen) == ["1"]
             assert seen[-1].id != lost
             feed = await hub.feed(job_id, 2)
-            assert feed.over_at(feed.place(2, Position.parse(seen[-1].id).epoch))
+            assert feed.is_complete_at(feed.place(2, Position.parse(seen[-1].id).epoch))
 
 
 async def test_a_process_that_is_behind_tells_nobody_that_the_log_is_lost(
@@ -258,7 +258,7 @@ async def test_a_slow_watcher_who_reads_the_log_again_is_told_that_it_is_another
     one = await Worker.claims(log, job_id, "aaa")
     await one.say(10)
     await forgetful.keep()
-    async with Proxy(redis_server.port) as proxy, a_hub(short_settings(proxy.url, feed_bytes=4096)) as hub:
+    async with Proxy(redis_server.port) as proxy, a_hub(short_settings(proxy.url, replay_buffer_bytes=4096)) as hub:
         client = Client()
         watching = asyncio.create_task(client.watch(hub, job_id))
         await one.say(8)
@@ -352,7 +352,7 @@ async def test_whatever_redis_forgets_each_watcher_sees_one_log_at_a_time(
 
     async with AsyncExitStack() as exits, asyncio.timeout(50):
         hubs = [
-            await exits.enter_async_context(a_hub(short_settings(str(settings.redis_url), feed_bytes=8192)))
+            await exits.enter_async_context(a_hub(short_settings(str(settings.redis_url), replay_buffer_bytes=8192)))
             for _ in range(2)
         ]
         following = [asyncio.create_task(follow(hubs, random.Random(dice.random()))) for _ in range(8)]
@@ -380,7 +380,7 @@ async def test_a_feed_stays_while_a_watcher_waits_for_redis_to_say_which_log_it_
         proxy.cut()
         watching = asyncio.create_task(watch(hub, job_id, "2-bbb"))
         await until(lambda: hub._asking[job_id], "the watcher")
-        hub.left(feed)
+        hub.release(feed)
         tries = proxy.accepted
         await until(lambda: proxy.accepted > tries + 3, "some tries")
         await until(lambda: not hub._timers, "the end of its linger")

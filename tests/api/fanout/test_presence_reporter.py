@@ -11,11 +11,11 @@ from arq.connections import ArqRedis
 from readalong.api.fanout.feed import Feed
 from readalong.core.errors import StoreUnavailable
 from readalong.core.keys import Keys
-from readalong.core.options import Terms
+from readalong.core.options import JobOptions
 from readalong.core.settings import Settings
-from readalong.store.job_index import Index
+from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
-from readalong.store.presence import Watched
+from readalong.store.presence import PresenceStore
 from readalong.store.queue import Queue
 from tests.api.helpers import Client, Player
 from tests.api.serving import Site, a_site, on_valkey
@@ -37,16 +37,16 @@ class Calls:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.made: list[list[str]] = []
         self.failing = False
-        really = Watched.attend
+        really = PresenceStore.touch
 
-        async def attend(watched: Watched, visits: Any) -> None:
+        async def attend(watched: PresenceStore, visits: Any) -> None:
             if visits:
                 self.made.append([visit.job_id for visit in visits])
             if self.failing:
                 raise StoreUnavailable("away")
             await really(watched, visits)
 
-        monkeypatch.setattr(Watched, "attend", attend)
+        monkeypatch.setattr(PresenceStore, "touch", attend)
 
     async def more(self, count: int = 2) -> list[list[str]]:
         """Waits for so many further ones; answers the last."""
@@ -62,7 +62,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 async def a_job(log: Log, queue: Queue, *, wish: bool = True, grace: float | None = None) -> Player:
     """A running job that wants to end when nobody watches it, or not."""
-    new = submission(terms=Terms(cancel_on_disconnect=wish, grace=grace))
+    new = submission(terms=JobOptions(cancel_on_disconnect=wish, grace=grace))
     await log.submit(new)
     await queue.enqueue(new.job_id, 1, watched=wish, grace=new.terms.grace_ms)
     return await Player.start(log, new.job_id)
@@ -71,7 +71,7 @@ async def a_job(log: Log, queue: Queue, *, wish: bool = True, grace: float | Non
 async def turns_without_calls(site: Site, calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process asks itself some times more whom it has watchers of, and says nothing."""
     asked = 0
-    really = site.hub.attended
+    really = site.hub.with_watchers
 
     def attended() -> list[Feed]:
         nonlocal asked
@@ -80,17 +80,17 @@ async def turns_without_calls(site: Site, calls: Calls, monkeypatch: pytest.Monk
 
     so_far = len(calls.made)
     with monkeypatch.context() as patch:
-        patch.setattr(site.hub, "attended", attended)
+        patch.setattr(site.hub, "with_watchers", attended)
         await until(lambda: asked >= 3, "some turns")
     assert len(calls.made) == so_far
 
 
 async def overdue(redis: ArqRedis, keys: Keys, job_id: str) -> None:
-    await command(redis, "ZADD", keys.watched, "XX", 1, job_id)
+    await command(redis, "ZADD", keys.presence, "XX", 1, job_id)
 
 
 async def renewed(redis: ArqRedis, keys: Keys, job_id: str) -> bool:
-    score = await redis.zscore(keys.watched, job_id)
+    score = await redis.zscore(keys.presence, job_id)
     return score is not None and score > 1
 
 
@@ -105,7 +105,7 @@ async def test_a_submit_that_wants_it_is_in_the_set_and_another_is_not(
             body = {"messages": [{"role": "user", "content": "hi"}], **more}
             async with site.http.stream("POST", path, json=body) as answer:
                 job_id = answer.headers["location"].rsplit("/", 1)[1]
-                seen.append(await redis.zscore(settings.keys.watched, job_id) is not None)
+                seen.append(await redis.zscore(settings.keys.presence, job_id) is not None)
     assert seen == [path == "/chat/stream", True, False]
 
 
@@ -145,16 +145,16 @@ async def test_a_feed_that_only_lingers_keeps_no_job(
         await turns_without_calls(site, calls, monkeypatch)
 
 
-async def left_ms(redis: ArqRedis, index: Index, keys: Keys, job_id: str) -> float:
+async def left_ms(redis: ArqRedis, index: JobIndex, keys: Keys, job_id: str) -> float:
     """Milliseconds that the job may still go without a watcher."""
-    score = await redis.zscore(keys.watched, job_id)
+    score = await redis.zscore(keys.presence, job_id)
     assert score is not None
     return float(score) - await index.now()
 
 
 @pytest.mark.parametrize("grace", [None, 0])
 async def test_the_last_watcher_s_leaving_is_told_at_once_and_its_return_too(
-    settings: Settings, log: Log, queue: Queue, index: Index, redis: ArqRedis, *, grace: float | None
+    settings: Settings, log: Log, queue: Queue, index: JobIndex, redis: ArqRedis, *, grace: float | None
 ) -> None:
     """Not by silence. Of two that watch at two replicas the first to leave says nothing that harms the other."""
     keys, ms = settings.keys, 3000 if grace is None else 0
@@ -179,7 +179,7 @@ async def test_the_last_watcher_s_leaving_is_told_at_once_and_its_return_too(
 
 
 async def test_a_process_that_stops_does_not_say_that_its_clients_left(
-    settings: Settings, log: Log, queue: Queue, index: Index, redis: ArqRedis
+    settings: Settings, log: Log, queue: Queue, index: JobIndex, redis: ArqRedis
 ) -> None:
     """It sends them to another one, for which they have the whole time, however short the grace of the job."""
     async with a_site(settings) as site:
@@ -209,7 +209,7 @@ async def test_a_job_that_has_ended_is_not_renewed(
         await calls.more()
         client.reading.clear()
         await player.finish()
-        await until(lambda: site.hub.attended() == [])
+        await until(lambda: site.hub.with_watchers() == [])
         assert "watchers=1" in repr(site.hub)
         await turns_without_calls(site, calls, monkeypatch)
         client.reading.set()
@@ -236,10 +236,10 @@ async def test_a_renewal_that_redis_refuses_is_not_the_last(
     async with a_site(settings) as site:
         job_id = (await a_job(log, queue)).job_id
         async with await site.open(f"/v1/jobs/{job_id}/events"):
-            await redis.set(settings.keys.watched, "by hand")
+            await redis.set(settings.keys.presence, "by hand")
             await calls.more()
-            await redis.delete(settings.keys.watched)
-            await redis.zadd(settings.keys.watched, {job_id: 1})
+            await redis.delete(settings.keys.presence)
+            await redis.zadd(settings.keys.presence, {job_id: 1})
             await until(lambda: renewed(redis, settings.keys, job_id))
 
 

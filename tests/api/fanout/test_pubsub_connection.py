@@ -11,7 +11,7 @@ from arq.connections import ArqRedis
 from pydantic import AnyUrl
 from redis.exceptions import ResponseError
 
-from readalong.api.fanout.pubsub_connection import Subscriber
+from readalong.api.fanout.pubsub_connection import PubSubConnection
 from readalong.core.errors import StoreUnavailable
 from readalong.core.settings import Settings
 from readalong.redis.client import connect
@@ -29,7 +29,7 @@ class Heard:
     def __init__(self, redis: ArqRedis, heartbeat: float = 5, patience: float = 2) -> None:
         self.messages: list[tuple[bytes, bytes]] = []
         self.gaps = 0
-        self.subscriber = Subscriber(
+        self.subscriber = PubSubConnection(
             redis,
             OWN,
             heartbeat=heartbeat,
@@ -199,7 +199,7 @@ async def test_a_receiver_that_raises_does_not_end_the_subscription(
         if data == b"bad":
             raise KeyError("content")
 
-    subscriber = Subscriber(client, OWN, heartbeat=5, patience=2, on_message=receive, on_gap=lambda: None)
+    subscriber = PubSubConnection(client, OWN, heartbeat=5, patience=2, on_message=receive, on_gap=lambda: None)
     subscriber.start()
     try:
         await subscriber.subscribe("c")

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from readalong.api.fanout.log_pages import Pages
-from readalong.api.fanout.replay_buffer import Window
-from readalong.api.fanout.text_runs import Batch, Runs
+from readalong.api.fanout.log_pages import LogPages
+from readalong.api.fanout.replay_buffer import ReplayBuffer
+from readalong.api.fanout.text_runs import Batch, TextRuns
 from readalong.api.wire import Format
 from readalong.api.wire.chat_stream import chat_stream
 from readalong.api.wire.native import native
-from readalong.core.events import Draft, Event, merge
+from readalong.core.events import Event, NewEvent, merge
 from readalong.core.sse import Decoder, Message
 from tests.api.helpers import number, text
 
@@ -24,15 +24,15 @@ WRITE = 65_536
 
 
 def content(seq: int, pad: int = 0, **more: object) -> Event:
-    return Event(seq, "content", Draft("content", {"content": f"{seq} " + "x" * pad, **more}).encode())
+    return Event(seq, "content", NewEvent("content", {"content": f"{seq} " + "x" * pad, **more}).encode())
 
 
 def read(frames: bytes) -> list[Message]:
     return Decoder().feed(frames)
 
 
-def filled(count: int, max_bytes: int = 1 << 20, pad: int = 0) -> Window:
-    window = Window(0, max_bytes)
+def filled(count: int, max_bytes: int = 1 << 20, pad: int = 0) -> ReplayBuffer:
+    window = ReplayBuffer(0, max_bytes)
     for seq in range(1, count + 1):
         window.add(content(seq, pad))
     return window
@@ -67,7 +67,7 @@ def test_also_bytes_larger_than_all_that_is_kept_for_others_are_shared() -> None
 
 def test_an_event_that_is_no_json_keeps_nobody_from_what_came_before_it() -> None:
     """Whatever a person did to the log by hand."""
-    runs = Runs(0)
+    runs = TextRuns(0)
     runs.extend([content(1), content(2)])
     with pytest.raises(ValueError, match="unexpected"):
         runs.extend([content(3), Event(4, "content", b"{broken"), content(5)])
@@ -181,12 +181,12 @@ def test_the_memory_of_a_window_is_what_it_says_and_bounded_however_long_the_str
             case "words":
                 return content(seq)
             case "other scripts":
-                return Event(seq, "content", Draft("content", {"content": "🦉🦉🦉"}).encode())
+                return Event(seq, "content", NewEvent("content", {"content": "🦉🦉🦉"}).encode())
             case "tool calls":
-                return Event(seq, "tool_call_delta", Draft("tool_call_delta", {"arguments": f"{seq}"}).encode())
+                return Event(seq, "tool_call_delta", NewEvent("tool_call_delta", {"arguments": f"{seq}"}).encode())
         return content(seq, logprobs=[seq])
 
-    window = Window(0, 200_000)
+    window = ReplayBuffer(0, 200_000)
     tracemalloc.start()
     try:
         for seq in range(1, 30_001):
@@ -218,7 +218,7 @@ def test_a_run_that_goes_on_for_hours_is_dropped_from_its_beginning() -> None:
 
 def test_a_merged_event_is_taken_apart_at_any_position() -> None:
     events = [Event(1, "queued", b"{}"), *(content(n) for n in range(2, 500)), Event(500, "done", b"{}")]
-    window = Window(0, 1 << 20)
+    window = ReplayBuffer(0, 1 << 20)
     for event in merge(events):
         window.add(event)
     for after in (0, 1, 2, 250, 480, 490, 498, 499):
@@ -232,7 +232,7 @@ def test_a_merged_event_is_taken_apart_at_any_position() -> None:
 
 def test_what_comes_live_after_a_merged_event_comes_as_it_is() -> None:
     """Byte for byte: it has not been parsed."""
-    window = Window(0, 1 << 20)
+    window = ReplayBuffer(0, 1 << 20)
     (merged,) = merge(content(n) for n in range(1, 100))
     window.add(merged)
     odd = Event(100, "content", b'{"content" : "spaced"}')
@@ -267,7 +267,7 @@ def test_any_watcher_gets_every_event_after_its_position_once(
     after: int, max_bytes: int, wire: Format, steps: list[tuple[str, str, int]]
 ) -> None:
     """Four watchers read whenever they like; what the window dropped they take from the whole log, like a feed's."""
-    window = Window(after, max_bytes)
+    window = ReplayBuffer(after, max_bytes)
     log: list[Event] = []
     positions = [after] * 4
     seen: list[list[Message]] = [[] for _ in positions]
@@ -277,7 +277,7 @@ def test_any_watcher_gets_every_event_after_its_position_once(
             batch = window.batch(wire, positions[who])
             if batch is None:
                 assert positions[who] < window.oldest
-                page = Runs(after)
+                page = TextRuns(after)
                 page.extend(merge(log))
                 batch = page.batch(wire, positions[who])
             else:
@@ -308,12 +308,12 @@ def an_event(seq: int, kind: str, pad: int) -> Event:
     fields: dict[str, object] = {"content": f"{seq}\u2028🦉 " + "x" * pad}
     match kind:
         case "content" | "reasoning":
-            return Event(seq, kind, Draft(kind, fields).encode())
+            return Event(seq, kind, NewEvent(kind, fields).encode())
         case "choice":
-            return Event(seq, "content", Draft("content", {**fields, "choice": 1}).encode())
+            return Event(seq, "content", NewEvent("content", {**fields, "choice": 1}).encode())
         case "logprobs":
-            return Event(seq, "content", Draft("content", {**fields, "logprobs": [seq]}).encode())
-    return Event(seq, kind, Draft(kind, {"attempt": seq}).encode())
+            return Event(seq, "content", NewEvent("content", {**fields, "logprobs": [seq]}).encode())
+    return Event(seq, kind, NewEvent(kind, {"attempt": seq}).encode())
 
 
 def check_same_history(wire: Format, log: list[Event], messages: list[Message]) -> None:
@@ -351,12 +351,12 @@ async def test_a_long_event_of_pages_that_were_cleared_is_not_shared_any_more() 
     """The log has become another one; the old event may still be on its way to a slow watcher."""
     pad = 300_000
 
-    async def page(after: int) -> Runs:
-        runs = Runs(after)
+    async def page(after: int) -> TextRuns:
+        runs = TextRuns(after)
         runs.extend([content(1, pad)])
         return runs
 
-    pages = Pages(page, 1 << 20)
+    pages = LogPages(page, 1 << 20)
     before = await pages.batch(native, 0)
     assert before is await pages.batch(native, 0)
     pad = 300_001

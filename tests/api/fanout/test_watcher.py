@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from readalong.api.fanout.replay_buffer import Window
+from readalong.api.fanout.replay_buffer import ReplayBuffer
 from readalong.api.fanout.text_runs import Batch
-from readalong.core.events import Draft
+from readalong.core.events import NewEvent
 from readalong.core.settings import Settings
 from readalong.core.sse import Decoder
 from readalong.store.log import Log
@@ -40,10 +40,10 @@ async def test_the_whole_response_byte_for_byte(settings: Settings, log: Log) ->
             % WORKER
         )
         assert await stream.piece() == started
-        await player.append(Draft("content", {"content": "Hé\u2028"}))
+        await player.append(NewEvent("content", {"content": "Hé\u2028"}))
         text = 'id: 3-first\nevent: content\ndata: {"type":"content","content":"Hé\u2028"}\n\n'
         assert await stream.piece() == text.encode()
-        await player.append(Draft("reasoning", {"content": "a"}), Draft("reasoning", {"content": "b"}))
+        await player.append(NewEvent("reasoning", {"content": "a"}), NewEvent("reasoning", {"content": "b"}))
         assert await stream.piece() == (
             b'id: 4-first\nevent: reasoning\ndata: {"type":"reasoning","content":"a"}\n\n'
             b'id: 5-first\nevent: reasoning\ndata: {"type":"reasoning","content":"b"}\n\n'
@@ -106,7 +106,7 @@ async def test_a_client_that_hears_nothing_gets_comments(redis_url: str, log: Lo
     """Proxies and clients give up on a silent line; a comment is no event and moves no position."""
     player = await Player.start(log)
     async with (
-        a_site(short_settings(redis_url, heartbeat=0.06)) as site,
+        a_site(short_settings(redis_url, sse_keepalive=0.06)) as site,
         await site.open(f"/v1/jobs/{player.job_id}/events?after=2") as stream,
     ):
         for _ in range(3):
@@ -119,7 +119,7 @@ async def test_a_client_that_hears_nothing_gets_comments(redis_url: str, log: Lo
 async def test_a_client_that_hears_events_gets_no_comments(redis_url: str, log: Log) -> None:
     player = await Player.start(log)
     async with (
-        a_site(short_settings(redis_url, heartbeat=10)) as site,
+        a_site(short_settings(redis_url, sse_keepalive=10)) as site,
         await site.open(f"/v1/jobs/{player.job_id}/events") as stream,
     ):
         for _ in range(20):
@@ -144,7 +144,7 @@ async def test_a_client_that_stops_reading_costs_bounded_memory_and_later_gets_e
 ) -> None:
     """It holds up neither the writer nor another watcher, and what the feed dropped meanwhile comes from the log."""
     player = await Player.start(log)
-    async with a_site(short_settings(redis_url, feed_bytes=65_536, send_timeout=30)) as site:
+    async with a_site(short_settings(redis_url, replay_buffer_bytes=65_536, send_timeout=30)) as site:
         path = f"/v1/jobs/{player.job_id}/events"
         async with await site.open(path, receive_buffer=4096) as slow, await site.open(path) as quick:
             port = slow.writer.get_extra_info("sockname")[1]
@@ -163,7 +163,7 @@ async def test_a_client_that_stops_reading_costs_bounded_memory_and_later_gets_e
 
 def kept_by(feed: object) -> int:
     """Bytes of events in a feed's window, by its own count; test_window.py holds that to the memory it takes."""
-    (window,) = (value for value in vars(feed).values() if isinstance(value, Window))
+    (window,) = (value for value in vars(feed).values() if isinstance(value, ReplayBuffer))
     return window.cost
 
 
@@ -287,7 +287,7 @@ async def test_close_ends_a_stream_that_waits_for_the_log(
         asked.set()
         return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]  # never
 
-    async with a_hub(short_settings(redis_url, feed_bytes=4096)) as hub:
+    async with a_hub(short_settings(redis_url, replay_buffer_bytes=4096)) as hub:
         await hub.feed(player.job_id, player.last)
         monkeypatch.setattr(Log, "read_merged", unanswered)
         client = Client()
@@ -303,7 +303,7 @@ async def test_close_ends_a_stream_that_waits_for_the_log(
 async def test_a_watcher_far_behind_the_window_reads_the_log(redis_url: str, log: Log) -> None:
     """The feed keeps the newest 4 KiB; the rest comes in pages, and the live end after it."""
     player = await Player.start(log)
-    async with a_site(short_settings(redis_url, feed_bytes=4096)) as site:
+    async with a_site(short_settings(redis_url, replay_buffer_bytes=4096)) as site:
         path = f"/v1/jobs/{player.job_id}/events"
         async with await site.open(path + "?after=2") as first:
             await player.say(2500)

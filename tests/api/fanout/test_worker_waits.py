@@ -12,10 +12,10 @@ from arq.connections import ArqRedis
 
 from readalong.api.fanout.feed import Feed
 from readalong.core.settings import Settings
-from readalong.store.job_index import Index
+from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.queue import Queue
-from readalong.store.worker_registry import Registry
+from readalong.store.worker_registry import WorkerRegistry
 from tests.api.helpers import Player
 from tests.api.serving import Site, a_site, on_valkey
 from tests.readalong.helpers import command
@@ -33,27 +33,27 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Of how many jobs each call asked so far."""
     made: list[int] = []
-    really = Registry.waiting
+    really = WorkerRegistry.waiting
 
-    async def waiting(registry: Registry, job_ids: Any) -> Any:
+    async def waiting(registry: WorkerRegistry, job_ids: Any) -> Any:
         made.append(len(job_ids))
         return await really(registry, job_ids)
 
-    monkeypatch.setattr(Registry, "waiting", waiting)
+    monkeypatch.setattr(WorkerRegistry, "waiting", waiting)
     return made
 
 
-async def taken(log: Log, queue: Queue, index: Index, worker_id: str = "w") -> Player:
+async def taken(log: Log, queue: Queue, index: JobIndex, worker_id: str = "w") -> Player:
     """A job that a worker runs; it speaks by its Player's hand."""
     player = await Player.start(log)
     await queue.enqueue(player.job_id, await index.now())
-    await queue.seize(worker_id, player.job_id)
+    await queue.acquire_by_id(worker_id, player.job_id)
     return player
 
 
-async def worker(index: Index, worker_id: str = "w") -> None:
+async def worker(index: JobIndex, worker_id: str = "w") -> None:
     """One that lives, and cannot be seen to be dead."""
-    await index.beat(worker_id, b"{}", await index.now(), 60_000)
+    await index.heartbeat(worker_id, b"{}", await index.now(), 60_000)
 
 
 async def waiting_for(site: Site, job_id: str) -> Any:
@@ -101,7 +101,7 @@ def _has(feed: Feed, seq: int) -> bool:
 
 
 async def test_a_watcher_is_told_once_and_again_only_after_something_has_come(
-    settings: Settings, log: Log, queue: Queue, index: Index
+    settings: Settings, log: Log, queue: Queue, index: JobIndex
 ) -> None:
     """The worker has given the job back; another begins, and gives it back too."""
     await worker(index)
@@ -112,7 +112,7 @@ async def test_a_watcher_is_told_once_and_again_only_after_something_has_come(
             assert [message.event for message in await stream.some(2)] == ["queued", "started"]
             assert await waiting_for(site, player.job_id) is None
             for number in (3, 4):
-                await queue.give_back("w", player.job_id)
+                await queue.nack("w", player.job_id)
                 [notice] = await stream.some(1)
                 assert (notice.event, notice.id) == ("waiting", f"{number - 1}-first"), "it has no id of its own"
                 fields = orjson.loads(notice.data)
@@ -120,7 +120,7 @@ async def test_a_watcher_is_told_once_and_again_only_after_something_has_come(
                 assert await waiting_for(site, player.job_id) == "worker"
                 async with await site.open(f"{path}/events?after={number - 1}") as late:
                     assert [message.data for message in await late.some(1)] == [notice.data]
-                await queue.seize("w", player.job_id)
+                await queue.acquire_by_id("w", player.job_id)
                 assert await waiting_for(site, player.job_id) is None
                 await player.say()
                 [said] = await stream.some(1)
@@ -128,7 +128,7 @@ async def test_a_watcher_is_told_once_and_again_only_after_something_has_come(
 
 
 async def test_a_queued_job_waits_for_a_worker_only_where_there_is_none(
-    settings: Settings, log: Log, queue: Queue, index: Index
+    settings: Settings, log: Log, queue: Queue, index: JobIndex
 ) -> None:
     async with a_site(settings) as site:
         answer = await site.http.post("/v1/jobs", json={"messages": [{"role": "user", "content": "?"}]})

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from readalong.api.http.uvicorn_inside import UvicornLine
+from readalong.api.http.uvicorn_inside import DetachableHttpProtocol
 from readalong.store.log import Log
 from tests.api.fanout.test_watcher import check_padded
 from tests.api.helpers import Player, check_stream
@@ -146,10 +146,14 @@ async def test_an_erased_job_s_watcher_that_does_not_read_is_closed(
         await site.open(path, receive_buffer=4096) as stream,
     ):
         await stream.some(2)
-        (line,) = (one for one in site.server.server_state.connections if isinstance(one, UvicornLine) and one.written)
+        (line,) = (
+            one
+            for one in site.server.server_state.connections
+            if isinstance(one, DetachableHttpProtocol) and one.written
+        )
         while not line.transport.get_write_buffer_size():
             await player.say(1, pad="x" * 20_000)
-        await site.hub.let_go(player.job_id)
+        await site.hub.evict(player.job_id)
         await until(lambda: line not in site.server.server_state.connections, "the connection to be closed")
 
 

@@ -59,7 +59,10 @@ async def test_a_browser_that_comes_while_redis_is_away_waits_and_then_watches(
     """With comments in between; from its position, as if it had come later."""
     player = await Player.start(log)
     await player.say(3)
-    async with cut_off(redis_url, heartbeat=0.06) as (site, proxy), await waiting(site, player.job_id, query) as stream:
+    async with (
+        cut_off(redis_url, sse_keepalive=0.06) as (site, proxy),
+        await waiting(site, player.job_id, query) as stream,
+    ):
         assert await stream.piece() == FIRST
         for _ in range(2):
             assert await stream.piece() == b": still here\n\n"

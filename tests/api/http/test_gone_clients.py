@@ -7,10 +7,10 @@ import gc
 from functools import partial
 
 from readalong.api.fanout.feed import Feed
-from readalong.api.fanout.replay_buffer import Window
-from readalong.api.fanout.sse_response import EventStream
+from readalong.api.fanout.replay_buffer import ReplayBuffer
+from readalong.api.fanout.sse_response import SseResponse
 from readalong.api.fanout.watcher import Watcher
-from readalong.api.http.uvicorn_inside import UvicornLine
+from readalong.api.http.uvicorn_inside import DetachableHttpProtocol
 from readalong.core.settings import Settings
 from readalong.store.log import Log
 from tests.api.fanout.test_watcher import held_by
@@ -53,7 +53,7 @@ async def test_five_hundred_openings_and_closings_leave_nothing(redis_url: str, 
     """No feed, no watcher, no task, no connection, and the hub remembers none of them."""
     players = [await Player.start(log) for _ in range(5)]
     # The hub's beats come in the middle of it: what they looked at last must go too.
-    async with a_site(short_settings(redis_url, feed_linger=0, heartbeat=0.03)) as site:
+    async with a_site(short_settings(redis_url, feed_linger=0, sse_keepalive=0.03)) as site:
         paths = [f"/v1/jobs/{player.job_id}/events" for player in players]
 
         async def cycle(number: int) -> None:
@@ -84,7 +84,9 @@ def live_objects() -> dict[str, int]:
     """How many of what a stream is made of the process holds."""
     gc.collect()
     kinds = [type(thing) for thing in gc.get_objects()]
-    return {kind.__name__: kinds.count(kind) for kind in (Watcher, Feed, EventStream, Window, UvicornLine)}
+    return {
+        kind.__name__: kinds.count(kind) for kind in (Watcher, Feed, SseResponse, ReplayBuffer, DetachableHttpProtocol)
+    }
 
 
 async def test_the_count_of_live_objects_sees_a_stream_and_its_going(settings: Settings, log: Log) -> None:
@@ -95,7 +97,8 @@ async def test_the_count_of_live_objects_sees_a_stream_and_its_going(settings: S
         async with await site.open(f"/v1/jobs/{player.job_id}/events"):
             await until(lambda: "watchers=1 " in repr(site.hub), "it watches")
             during = live_objects()
-            assert all(during[name] == before[name] + 1 for name in ("Watcher", "Feed", "Window", "UvicornLine")), (
-                during
-            )
+            assert all(
+                during[name] == before[name] + 1
+                for name in ("Watcher", "Feed", "ReplayBuffer", "DetachableHttpProtocol")
+            ), during
         await until(lambda: live_objects() == before, f"{before} again")

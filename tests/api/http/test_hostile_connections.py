@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
-from readalong.api.http.uvicorn_inside import _WAITING, UvicornLine
+from readalong.api.http.uvicorn_inside import _WAITING, DetachableHttpProtocol
 from readalong.core.settings import Settings
 from tests.api.http.test_bad_clients import send
 from tests.api.serving import Site, a_site, on_valkey, short_settings
@@ -24,22 +24,22 @@ IN_A_PIECE = 8
 
 
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> list[UvicornLine]:
+def lines(monkeypatch: pytest.MonkeyPatch) -> list[DetachableHttpProtocol]:
     """The server's side of every connection."""
-    made: list[UvicornLine] = []
-    really = UvicornLine.connection_made
+    made: list[DetachableHttpProtocol] = []
+    really = DetachableHttpProtocol.connection_made
 
-    def connection_made(line: UvicornLine, transport: Any) -> None:
+    def connection_made(line: DetachableHttpProtocol, transport: Any) -> None:
         made.append(line)
         really(line, transport)
 
-    monkeypatch.setattr(UvicornLine, "connection_made", connection_made)
+    monkeypatch.setattr(DetachableHttpProtocol, "connection_made", connection_made)
     return made
 
 
 @pytest.mark.parametrize("request_", [GET, UPGRADE], ids=["plain", "upgrade"])
 async def test_of_requests_behind_one_another_a_few_wait_and_all_are_answered_in_their_order(
-    settings: Settings, lines: list[UvicornLine], monkeypatch: pytest.MonkeyPatch, request_: bytes
+    settings: Settings, lines: list[DetachableHttpProtocol], monkeypatch: pytest.MonkeyPatch, request_: bytes
 ) -> None:
     """While the first is not answered its client cannot send more than buffers hold; 23 MB took 1.5 GB once."""
     gate = asyncio.Event()

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from readalong.api.fanout.sse_response import EventStream
+from readalong.api.fanout.sse_response import SseResponse
 from readalong.api.wire.native import native
 from readalong.core.settings import Settings
 from readalong.store.log import Log
@@ -28,7 +28,7 @@ async def test_close_drops_a_client_that_does_not_read(settings: Settings, log: 
         client = Client()
         aborted = asyncio.Event()
         feed = await hub.feed(player.job_id, 0)
-        stream = EventStream(hub, feed, native, 0, send_timeout=30)
+        stream = SseResponse(hub, feed, native, 0, send_timeout=30)
 
         class Full(asyncio.Transport):
             def abort(self) -> None:
@@ -38,7 +38,7 @@ async def test_close_drops_a_client_that_does_not_read(settings: Settings, log: 
         taken: list[Callable[[], None]] = []
         flow = FlowControl(Full())
         flow.pause_writing()
-        line = SimpleNamespace(transport=Full(), flow=flow, take=taken.append, begin=lambda: None, chunked=True)
+        line = SimpleNamespace(transport=Full(), flow=flow, detach=taken.append, begin=lambda: None, chunked=True)
         scope = {"type": "http", "extensions": {"readalong.line": line}}
         running = asyncio.create_task(stream(scope, client.receive, client.send))
         await until(lambda: client.status == 200, "the head")

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from readalong.core.events import Draft
+from readalong.core.events import NewEvent
 from readalong.core.keys import is_job_id
 from readalong.core.settings import Settings
 from readalong.store.job_record import Record
@@ -36,7 +36,7 @@ async def test_the_contract_byte_for_byte(settings: Settings, log: Log) -> None:
         assert is_job_id(job_id)
         assert stream.headers["location"] == f"/v1/jobs/{job_id}"
         player = await Player.start(log, job_id)
-        await player.append(Draft("content", {"content": "Hé\u2028\n"}), Draft("content", {"content": " you"}))
+        await player.append(NewEvent("content", {"content": "Hé\u2028\n"}), NewEvent("content", {"content": " you"}))
         assert await stream.piece() == 'data: {"content":"Hé\u2028\\n"}\n\ndata: {"content":" you"}\n\n'.encode()
         await player.finish(finish_reason="stop")
         assert await stream.piece() == b"data: [DONE]\n\n"
@@ -72,9 +72,9 @@ async def test_calls_and_a_restart_come_under_their_own_names(settings: Settings
     async with a_site(settings) as site, await chat(site) as stream:
         player = await Player.start(log, stream.headers["x-job-id"])
         await player.append(
-            Draft("tool_call_delta", {"index": 0, "id": "c", "name": "f", "arguments": "{"}),
-            Draft("tool_call", {"index": 0, "id": "c", "name": "f", "arguments": {}}),
-            Draft("function_call", {"name": "g", "arguments": {}}),
+            NewEvent("tool_call_delta", {"index": 0, "id": "c", "name": "f", "arguments": "{"}),
+            NewEvent("tool_call", {"index": 0, "id": "c", "name": "f", "arguments": {}}),
+            NewEvent("function_call", {"name": "g", "arguments": {}}),
         )
         while b"function_call" not in stream.body:
             await stream.piece()
@@ -130,13 +130,13 @@ def lines_of(stream: Stream) -> list[bytes]:
 
 async def test_an_answer_longer_than_the_window_comes_whole(redis_url: str, log: Log) -> None:
     """The log is read from the start, where most events are none that this format shows."""
-    async with a_site(short_settings(redis_url, feed_bytes=4096)) as site:
+    async with a_site(short_settings(redis_url, replay_buffer_bytes=4096)) as site:
         async with await chat(site, "Idempotency-Key: k") as first:
             player = await Player.start(log, first.headers["x-job-id"])
             for _ in range(4):
                 await player.append(
-                    *(Draft("tool_call_delta", {"index": 0, "arguments": "x" * 20}) for _ in range(400)),
-                    Draft("content", {"content": f"part {player.last} "}),
+                    *(NewEvent("tool_call_delta", {"index": 0, "arguments": "x" * 20}) for _ in range(400)),
+                    NewEvent("content", {"content": f"part {player.last} "}),
                 )
             await player.finish()
             await first.rest()
@@ -190,7 +190,7 @@ async def test_a_job_that_redis_loses_before_its_stream_begins_is_to_be_submitte
         record = site.services.log.record
 
         async def lost(job_id: str) -> Record | None:
-            await site.services.log.erase(job_id)
+            await site.services.log.delete(job_id)
             return await record(job_id)
 
         monkeypatch.setattr(site.services.log, "record", lost)

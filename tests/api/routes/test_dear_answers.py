@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from readalong.api.fanout.text_runs import Batch
-from readalong.core.events import SPAN, Draft
+from readalong.core.events import PAGE_SIZE, NewEvent
 from readalong.core.settings import Settings
 from readalong.core.sse import Decoder
 from readalong.store.log import Log
@@ -69,7 +69,7 @@ async def test_of_an_ended_job_the_end_alone_is_read_and_of_one_that_runs_a_page
     player = await Player.start(log)
     for _ in range(3):
         await player.say(1000, pad="x" * 1000)
-    await player.append(Draft("tool_call", call))
+    await player.append(NewEvent("tool_call", call))
     async with a_site(settings) as site:
         running = await shown(site, player)
         assert reads.made == [(player.job_id, after, 1000) for after in (0, 1000, 2000, 3000)]
@@ -86,7 +86,7 @@ async def test_an_end_that_does_not_say_all_is_not_taken_for_all(settings: Setti
     """One that an older worker has written for a lost one; it named its epoch, and no calls."""
     call = {"index": 0, "id": "c", "name": "f", "arguments": {}}
     player = await Player.start(log)
-    await player.append(Draft("content", {"content": "one"}), Draft("tool_call", call))
+    await player.append(NewEvent("content", {"content": "one"}), NewEvent("tool_call", call))
     await player.finish("failed", content="one", epoch="second")
     async with a_site(settings) as site:
         assert (await shown(site, player))["tool_calls"] == [call]
@@ -138,8 +138,8 @@ async def test_a_replay_is_read_as_its_client_takes_it_and_ends_with_it(redis_ur
     player = await Player.start(log)
     pages = 30
     for _ in range(pages):
-        await player.say(SPAN, pad="x" * 1000)
-    settings = short_settings(redis_url, feed_bytes=65_536, feed_linger=0, send_timeout=600)
+        await player.say(PAGE_SIZE, pad="x" * 1000)
+    settings = short_settings(redis_url, replay_buffer_bytes=65_536, feed_linger=0, send_timeout=600)
     async with a_site(settings) as site, AsyncExitStack() as open_:
         ports = []
         for place in range(10):
@@ -175,7 +175,7 @@ async def test_clients_that_do_not_read_the_end_of_their_job_share_it(redis_url:
     await player.finish(content=END)
     path = f"/v1/jobs/{player.job_id}/events"
     # All of them are in the window, whose batches drive one another out of what it keeps for others.
-    async with a_site(short_settings(redis_url, feed_bytes=1 << 25)) as site, AsyncExitStack() as open_:
+    async with a_site(short_settings(redis_url, replay_buffer_bytes=1 << 25)) as site, AsyncExitStack() as open_:
         first = await open_.enter_async_context(await site.open(f"{path}?after=2", receive_buffer=4096))
         streams = [first]
         await until(lambda: all_paused(site), "the first waits")
@@ -227,7 +227,7 @@ async def test_a_long_event_that_is_lost_while_it_is_written_is_followed_by_the_
 ) -> None:
     """Its pieces go out to the last, for a half would be no event; the position after it is lost all the same."""
     player = await Player.start(log)
-    await player.append(Draft("tool_call", {"index": 0, "id": "c", "name": "f", "arguments": {"a": END}}))
+    await player.append(NewEvent("tool_call", {"index": 0, "id": "c", "name": "f", "arguments": {"a": END}}))
     async with a_site(settings) as site:
         path = f"/v1/jobs/{player.job_id}/events?after=2"
         async with await site.open(path, receive_buffer=4096) as stream:

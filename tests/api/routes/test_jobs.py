@@ -10,12 +10,12 @@ import pytest
 from arq.connections import ArqRedis
 
 from readalong.core.errors import StoreUnavailable
-from readalong.core.events import Draft
+from readalong.core.events import NewEvent
 from readalong.core.keys import new_job_id
 from readalong.core.settings import Settings
-from readalong.store.job_index import Index, key_digest
+from readalong.store.job_index import JobIndex, key_digest
 from readalong.store.log import Log
-from readalong.store.presence import Visit, Watched
+from readalong.store.presence import PresenceStore, Visit
 from readalong.store.queue import Queue
 from tests.api.helpers import Player
 from tests.api.routes.test_submit import BODY, job, problem, submit
@@ -51,7 +51,7 @@ async def test_a_job_shows_how_far_it_is(settings: Settings, log: Log) -> None:
         player = await Player.start(log, queued.id)
         await player.say(2)
         call = {"index": 0, "id": "c", "name": "f", "arguments": {"a": 1}}
-        await player.append(Draft("tool_call", call), Draft("function_call", {"name": "g", "arguments": {}}))
+        await player.append(NewEvent("tool_call", call), NewEvent("function_call", {"name": "g", "arguments": {}}))
         running = job(await site.http.get(path), 200)
         assert (running.status, running.attempt, running.last_seq) == ("running", 1, 6)
         assert (running.content, running.tool_calls) == ("3 4 ", [call])
@@ -84,26 +84,26 @@ async def test_an_unknown_job_is_404_on_each_call(settings: Settings, redis: Arq
     assert await redis.keys("*") == [], "no name that a client made up became a key"
 
 
-async def test_an_expired_job_is_410_on_each_call(settings: Settings, log: Log, index: Index) -> None:
+async def test_an_expired_job_is_410_on_each_call(settings: Settings, log: Log, index: JobIndex) -> None:
     """The list still names it; Redis has let the rest go. An erase takes it off the list."""
     async with a_site(settings) as site:
         job_id = job(await submit(site)).id
-        await log.erase(job_id)  # as the end of its time to live does
+        await log.delete(job_id)  # as the end of its time to live does
         for method, tail in (("GET", ""), ("GET", "/events"), ("POST", "/cancel")):
             problem(await site.http.request(method, f"/v1/jobs/{job_id}{tail}"), 410, "job_expired")
-        assert await index.knows(job_id)
+        assert await index.contains(job_id)
         assert (await site.http.delete(f"/v1/jobs/{job_id}")).status_code == 204
-        assert not await index.knows(job_id)
+        assert not await index.contains(job_id)
 
 
-async def test_a_cancel_ends_a_queued_job_at_once(settings: Settings, queue: Queue, index: Index) -> None:
+async def test_a_cancel_ends_a_queued_job_at_once(settings: Settings, queue: Queue, index: JobIndex) -> None:
     """It leaves the queue, and its end says who did it."""
     async with a_site(settings) as site:
         job_id = job(await submit(site)).id
         for _ in range(3):
             shown = job(await site.http.post(f"/v1/jobs/{job_id}/cancel"))
             assert (shown.status, shown.last_seq) == ("cancelled", 2)
-        assert await queue.take("w", 10) == []
+        assert await queue.acquire("w", 10) == []
         assert await index.open_jobs(None, 10) == []
         messages = await site.watch(job_id)
         assert [message.event for message in messages] == ["queued", "cancelled"]
@@ -222,7 +222,7 @@ async def test_erase_of_a_running_job_whose_worker_is_dead_does_not_wait_for_eve
         problem(await site.http.get(f"/v1/jobs/{player.job_id}/events"), 404, "job_not_found")
 
 
-@pytest.mark.parametrize("step", ["hub.let_go", "queue.withdraw", "index.remove"])
+@pytest.mark.parametrize("step", ["hub.evict", "queue.remove", "index.remove"])
 async def test_erase_that_breaks_off_half_way_is_ended_by_its_repeat(
     settings: Settings, log: Log, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -235,14 +235,14 @@ async def test_erase_that_breaks_off_half_way_is_ended_by_its_repeat(
         await Player(log, job_id).claim()
         async with await other.open(f"{path}/events") as stream:
             await stream.some(2)
-            erase = site.services.log.erase
+            erase = site.services.log.delete
 
             async def listed_before(*args: str) -> str:
                 await site.services.index.refile(job_id)
                 return await erase(*args)
 
             with monkeypatch.context() as broken:
-                broken.setattr(site.services.log, "erase", listed_before)
+                broken.setattr(site.services.log, "delete", listed_before)
                 broken.setattr(getattr(site.services, part), name, AsyncMock(side_effect=StoreUnavailable("away")))
                 problem(await site.http.delete(path), 503, "redis_unavailable")
             assert await stream.rest() == []
@@ -255,14 +255,14 @@ async def test_a_visit_that_is_renewed_while_its_job_is_erased_is_not_written_do
 ) -> None:
     async with a_site(settings) as site:
         job_id = job(await submit(site, BODY | {"cancel_on_disconnect": True})).id
-        erase = site.services.log.erase
+        erase = site.services.log.delete
 
         async def watched_behind(*args: str) -> str:
             answer = await erase(*args)
-            await Watched(redis, settings).attend([Visit(job_id, "hub:1", None)])
+            await PresenceStore(redis, settings).touch([Visit(job_id, "hub:1", None)])
             return answer
 
-        monkeypatch.setattr(site.services.log, "erase", watched_behind)
+        monkeypatch.setattr(site.services.log, "delete", watched_behind)
         assert (await site.http.delete(f"/v1/jobs/{job_id}")).status_code == 204
         assert named(await everything(redis), job_id) == [settings.keys.cancel(job_id)]
 

@@ -8,7 +8,7 @@ from arq.connections import ArqRedis
 from readalong.api.schemas import JobList
 from readalong.core.keys import new_job_id
 from readalong.core.settings import Settings
-from readalong.store.job_index import Index
+from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.queue import Queue
 from tests.api.helpers import Player
@@ -65,7 +65,7 @@ async def pages(site: Site, query: str, limit: int) -> list[str]:
 
 
 async def test_the_list_is_of_one_state_one_model_and_one_time_across_pages(
-    settings: Settings, log: Log, queue: Queue, index: Index
+    settings: Settings, log: Log, queue: Queue, index: JobIndex
 ) -> None:
     """Each by itself and all at once."""
     ids = [await add(log, queue, 1000 + number, "ab c/ü"[number % 2 :]) for number in range(12)]
@@ -89,7 +89,7 @@ async def test_the_list_is_of_one_state_one_model_and_one_time_across_pages(
 
 
 async def test_a_page_costs_the_same_however_many_jobs_there_are(
-    settings: Settings, log: Log, queue: Queue, index: Index, redis: ArqRedis
+    settings: Settings, log: Log, queue: Queue, index: JobIndex, redis: ArqRedis
 ) -> None:
     """One look at a list and one at the hashes, without their requests. One failed job stands behind many."""
     ids = [new_job_id() for _ in range(300)]
@@ -151,7 +151,7 @@ async def test_a_page_ends_after_so_many_bytes_and_says_how_far_it_came(
 async def test_the_list_skips_jobs_that_are_gone(settings: Settings, log: Log, queue: Queue) -> None:
     ids = [await add(log, queue, 1000 + number) for number in range(6)]
     for job_id in ids[1:5]:
-        await log.erase(job_id)
+        await log.delete(job_id)
     async with a_site(settings) as site:
         assert [shown.id for shown in (await listed(site, "?limit=2")).jobs] == [ids[5], ids[0]]
 

@@ -14,7 +14,7 @@ from readalong.api.problems import MEDIA_TYPE, Problem
 from readalong.api.schemas import JobView
 from readalong.core.keys import is_job_id
 from readalong.core.settings import Settings
-from readalong.store.job_index import Index, key_digest
+from readalong.store.job_index import JobIndex, key_digest
 from readalong.store.log import Log
 from readalong.store.queue import Queue
 from tests.api.helpers import Player
@@ -67,8 +67,8 @@ async def test_a_submit_answers_the_queued_job_and_where_it_is(
         assert await command(redis, "HGET", settings.keys.job(plain.id), "request") == raw, (
             "a request without metadata is kept as it came"
         )
-        assert await queue.holds([shown.id]) == [True]
-        assert [taken.job_id for taken in await queue.take("w", 10)] == [shown.id, plain.id]
+        assert await queue.contains([shown.id]) == [True]
+        assert [taken.job_id for taken in await queue.acquire("w", 10)] == [shown.id, plain.id]
 
 
 async def test_a_job_without_a_model_gets_the_server_s(redis_url: str) -> None:
@@ -93,7 +93,7 @@ async def test_the_same_key_and_body_answer_the_same_job(settings: Settings, log
         )
         assert job(again).id == first.id
         assert again.headers["location"] == f"/v1/jobs/{first.id}"
-        assert len(await queue.take("w", 10)) == 1
+        assert len(await queue.acquire("w", 10)) == 1
         player = await Player.start(log, first.id)
         await player.say(1)
         await player.finish(content="3 ")
@@ -114,10 +114,10 @@ async def test_a_key_whose_job_has_expired_starts_nothing(settings: Settings, lo
     """To write it again would be to generate it again. A job that was never written is another matter."""
     async with a_site(settings) as site:
         shown = job(await submit(site, key="key"))
-        await queue.withdraw(shown.id)
-        await log.erase(shown.id)
+        await queue.remove(shown.id)
+        await log.delete(shown.id)
         assert not problem(await submit(site, key="key"), 410, "job_expired").retryable
-        assert await queue.take("w", 10) == []
+        assert await queue.acquire("w", 10) == []
         assert await log.record(shown.id) is None
 
 
@@ -141,12 +141,12 @@ async def test_the_erase_of_a_job_whose_key_is_another_job_s_by_now_leaves_it_th
         assert job(await submit(site, key="key")).id == second.id
 
 
-async def test_racing_submits_with_one_key_make_one_job(settings: Settings, queue: Queue, index: Index) -> None:
+async def test_racing_submits_with_one_key_make_one_job(settings: Settings, queue: Queue, index: JobIndex) -> None:
     async with a_site(settings) as site:
         for number in range(5):
             answers = await asyncio.gather(*(submit(site, key=f"key{number}") for _ in range(6)))
             assert len({job(answer).id for answer in answers}) == 1
-        assert len(await queue.take("w", 100)) == 5
+        assert len(await queue.acquire("w", 100)) == 5
         assert len(await index.page(None, 100)) == 5
 
 
@@ -168,7 +168,7 @@ async def test_a_full_queue_is_429_but_an_accepted_key_still_answers(redis_url: 
             assert int(answer.headers["retry-after"]) >= 1
         assert job(await submit(site, key="first")).id == first.id
         assert len((await site.http.get("/v1/jobs")).json()["jobs"]) == 2, "a refused job leaves nothing in the list"
-        await queue.take("w", 1)
+        await queue.acquire("w", 1)
         assert job(await submit(site, key="new")).status == "queued", "the refused key may try again"
 
 

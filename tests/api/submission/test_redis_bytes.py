@@ -77,7 +77,7 @@ async def test_what_waits_has_a_budget_of_bytes_at_all_processes(redis_url: str,
         for site in (one, other):
             assert problem(await post(site), 429, "queue_full").retryable
         assert job(await post(other, "k")).id == ids[0]
-        await queue.take("w", 2)
+        await queue.acquire("w", 2)
         await until(lambda: _lets_in(post, one), "room")
     assert await redis.pttl(keys.weight) <= 1000
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from readalong.api.wire import Format
 from readalong.api.wire.chat_stream import OneText, chat_stream
 from readalong.api.wire.native import native
-from readalong.core.events import TERMINAL, TYPES, UNNUMBERED, Draft, Event
+from readalong.core.events import TERMINAL, TYPES, UNNUMBERED, Event, NewEvent
 from readalong.core.sse import Decoder
 
 #: An event of each type, its native data, and what the chat stream makes of it.
@@ -120,7 +120,7 @@ def test_the_chat_stream_says_done_once_at_every_end(kind: str) -> None:
 @pytest.mark.parametrize("text", HARD_TEXTS, ids=ascii)
 def test_text_cannot_break_the_frame(wire: Format, text: str) -> None:
     """One frame stays one message, whatever the model says."""
-    data = Draft("content", {"content": text}).encode()
+    data = NewEvent("content", {"content": text}).encode()
     framed = wire(event("content", data))
     assert framed.endswith(b"\n\n")
     assert framed.count(b"\n\n") == 1
@@ -144,7 +144,7 @@ names = st.text().filter(lambda name: name not in ("type", "choice"))
 def test_what_goes_into_a_format_comes_out_of_a_reader(text: str, extra: dict[str, Any]) -> None:
     """Any text and any further fields survive the wire."""
     fields = {**extra, "content": text}
-    data = Draft("content", fields).encode()
+    data = NewEvent("content", fields).encode()
     (message,) = Decoder().feed(native(event("content", data)))
     assert orjson.loads(message.data) == {"type": "content", **fields}
     (message,) = Decoder().feed(chat_stream(event("content", data)))

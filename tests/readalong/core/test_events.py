@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from readalong.core.events import (
-    SPAN,
+    PAGE_SIZE,
     TERMINAL,
     TEXT,
     TYPES,
-    Draft,
     Event,
+    NewEvent,
     merge,
     merge_drafts,
     parse_live,
@@ -23,7 +23,7 @@ from readalong.core.events import (
 
 texts = st.text(max_size=12)
 text_drafts = st.builds(
-    lambda kind, text, rest: Draft(kind, {"content": text, **rest}),
+    lambda kind, text, rest: NewEvent(kind, {"content": text, **rest}),
     st.sampled_from(sorted(TEXT)),
     texts,
     # What comes with a piece of text: nothing, another choice, or log probabilities.
@@ -31,16 +31,16 @@ text_drafts = st.builds(
 )
 other_drafts = st.sampled_from(
     [
-        Draft("started", {"attempt": 1}),
-        Draft("restarted", {"attempt": 2}),
-        Draft("tool_call_delta", {"index": 0, "arguments": "{", "content": "no text"}),
-        Draft("done", {"content": "abc"}),
+        NewEvent("started", {"attempt": 1}),
+        NewEvent("restarted", {"attempt": 2}),
+        NewEvent("tool_call_delta", {"index": 0, "arguments": "{", "content": "no text"}),
+        NewEvent("done", {"content": "abc"}),
     ]
 )
 histories = st.lists(text_drafts | other_drafts, max_size=25)
 
 
-def numbered(drafts: list[Draft], first: int = 1) -> list[Event]:
+def numbered(drafts: list[NewEvent], first: int = 1) -> list[Event]:
     return [Event(first + i, draft.type, draft.encode()) for i, draft in enumerate(drafts)]
 
 
@@ -71,7 +71,7 @@ def test_only_the_three_ends_are_terminal(kind: str) -> None:
 
 @given(st.dictionaries(st.text(min_size=1, max_size=5), texts, min_size=1))
 def test_an_events_data_is_one_line_of_json_that_gives_its_fields_back(fields: dict[str, str]) -> None:
-    data = Draft("content", fields).encode()
+    data = NewEvent("content", fields).encode()
     assert b"\n" not in data
     assert b"\r" not in data
     assert Event(1, "content", data).fields() == fields
@@ -79,13 +79,13 @@ def test_an_events_data_is_one_line_of_json_that_gives_its_fields_back(fields: d
 
 def test_typed_data_has_the_type_in_front() -> None:
     event = Event(5, "content", b'{"content":"a"}')
-    assert event.typed() == b'{"type":"content","content":"a"}'
+    assert event.data_with_type() == b'{"type":"content","content":"a"}'
 
 
 @given(histories)
-def test_typed_data_of_every_event_is_its_fields_and_the_type(drafts: list[Draft]) -> None:
+def test_typed_data_of_every_event_is_its_fields_and_the_type(drafts: list[NewEvent]) -> None:
     for event in numbered(drafts):
-        assert orjson.loads(event.typed()) == {"type": event.type, **event.fields()}
+        assert orjson.loads(event.data_with_type()) == {"type": event.type, **event.fields()}
 
 
 def live_message(events: list[Event]) -> bytes:
@@ -94,7 +94,7 @@ def live_message(events: list[Event]) -> bytes:
 
 
 @given(histories.filter(bool), st.integers(1, 10**15))
-def test_a_live_message_gives_back_its_events_byte_for_byte(drafts: list[Draft], first: int) -> None:
+def test_a_live_message_gives_back_its_events_byte_for_byte(drafts: list[NewEvent], first: int) -> None:
     events = numbered(drafts, first)
     assert parse_live(live_message(events)) == events
 
@@ -106,7 +106,7 @@ def test_a_live_message_that_no_script_wrote_is_refused(message: bytes) -> None:
 
 
 @given(histories)
-def test_merging_drafts_changes_nothing_that_is_said(drafts: list[Draft]) -> None:
+def test_merging_drafts_changes_nothing_that_is_said(drafts: list[NewEvent]) -> None:
     before = [(d.type, dict(d.fields)) for d in drafts]
     merged = merge_drafts(drafts)
     assert said([(d.type, d.fields) for d in merged]) == said(before)
@@ -114,14 +114,14 @@ def test_merging_drafts_changes_nothing_that_is_said(drafts: list[Draft]) -> Non
 
 
 @given(histories)
-def test_merged_drafts_have_nothing_left_to_merge(drafts: list[Draft]) -> None:
+def test_merged_drafts_have_nothing_left_to_merge(drafts: list[NewEvent]) -> None:
     merged = merge_drafts(drafts)
     assert len(merged) == len(said([(d.type, d.fields) for d in drafts]))
     assert merge_drafts(merged) == merged
 
 
 @given(histories)
-def test_merging_a_history_changes_nothing_that_is_said(drafts: list[Draft]) -> None:
+def test_merging_a_history_changes_nothing_that_is_said(drafts: list[NewEvent]) -> None:
     events = numbered(drafts)
     merged = list(merge(events))
     assert said([(e.type, e.fields()) for e in merged]) == said([(e.type, e.fields()) for e in events])
@@ -129,7 +129,7 @@ def test_merging_a_history_changes_nothing_that_is_said(drafts: list[Draft]) -> 
 
 
 @given(histories.filter(bool), st.integers(1, 1_000))
-def test_each_merged_event_has_the_number_of_the_last_that_it_covers(drafts: list[Draft], first: int) -> None:
+def test_each_merged_event_has_the_number_of_the_last_that_it_covers(drafts: list[NewEvent], first: int) -> None:
     events = numbered(drafts, first)
     merged = list(merge(events))
     ids = [event.seq for event in merged]
@@ -147,15 +147,15 @@ def test_each_merged_event_has_the_number_of_the_last_that_it_covers(drafts: lis
 
 
 @given(histories, st.data())
-def test_a_history_may_be_merged_in_parts(drafts: list[Draft], data: st.DataObject) -> None:
+def test_a_history_may_be_merged_in_parts(drafts: list[NewEvent], data: st.DataObject) -> None:
     events = numbered(drafts)
     cut = data.draw(st.integers(0, len(events)))
     parts = [*merge(events[:cut]), *merge(events[cut:])]
     assert list(merge(parts)) == list(merge(events))
 
 
-@given(histories, st.integers(1, 3 * SPAN))
-def test_a_merged_history_expands_to_the_events_that_it_was_made_of(drafts: list[Draft], first: int) -> None:
+@given(histories, st.integers(1, 3 * PAGE_SIZE))
+def test_a_merged_history_expands_to_the_events_that_it_was_made_of(drafts: list[NewEvent], first: int) -> None:
     """Byte for byte, also where a character takes two places in JavaScript or four bytes in UTF-8."""
     events = numbered(drafts, first)
     merged = list(merge(events))
@@ -165,32 +165,32 @@ def test_a_merged_history_expands_to_the_events_that_it_was_made_of(drafts: list
 
 @given(histories.filter(bool), st.data())
 def test_what_follows_a_position_in_a_merged_event_is_exactly_the_rest(
-    drafts: list[Draft], data: st.DataObject
+    drafts: list[NewEvent], data: st.DataObject
 ) -> None:
     events = numbered(drafts)
     position = data.draw(st.integers(0, len(events) - 1))
-    rest = [event.rest(position) for event in merge(events) if event.seq > position]
+    rest = [event.since(position) for event in merge(events) if event.seq > position]
     assert rest[0].after == position
     assert [piece for event in rest for piece in event.expand()] == events[position:]
-    assert all(len(event.pieces) != 1 for event in rest), "a single piece is a plain event"
+    assert all(len(event.chunk_lengths) != 1 for event in rest), "a single piece is a plain event"
 
 
-@pytest.mark.parametrize("first", [1, 3, SPAN - 1, SPAN, SPAN + 1])
+@pytest.mark.parametrize("first", [1, 3, PAGE_SIZE - 1, PAGE_SIZE, PAGE_SIZE + 1])
 def test_no_merged_event_covers_both_sides_of_a_multiple_of_the_span(first: int) -> None:
     """A reader that asks for the numbers between two multiples would miss it."""
-    events = [Event(first + n, "content", b'{"content":"a"}') for n in range(2 * SPAN)]
+    events = [Event(first + n, "content", b'{"content":"a"}') for n in range(2 * PAGE_SIZE)]
     merged = list(merge(events))
-    assert all(event.after // SPAN == (event.seq - 1) // SPAN for event in merged)
-    assert len(merged) == 2 + (first % SPAN != 1)
+    assert all(event.after // PAGE_SIZE == (event.seq - 1) // PAGE_SIZE for event in merged)
+    assert len(merged) == 2 + (first % PAGE_SIZE != 1)
     assert [piece for event in merged for piece in event.expand()] == events
 
 
 def test_a_merged_event_holds_a_bounded_text_unless_a_single_piece_is_longer() -> None:
     texts = ["\u2028" * 10_000] * 5 + ["x" * 200_000, "y", "z"]
-    events = numbered([Draft("content", {"content": text}) for text in texts])
+    events = numbered([NewEvent("content", {"content": text}) for text in texts])
     merged = list(merge(events))
     assert [event.seq for event in merged] == [2, 4, 5, 6, 8]
-    assert all(len(event.data) <= 65_550 for event in merged if event.pieces)
+    assert all(len(event.data) <= 65_550 for event in merged if event.chunk_lengths)
 
 
 @pytest.mark.parametrize("data", [b"{}", b'{"content":null}', b'{"content":[]}'])
@@ -201,12 +201,15 @@ def test_a_text_event_without_a_text_merges_with_nothing(data: bytes) -> None:
 
 
 def test_text_with_log_probabilities_stays_with_its_tokens() -> None:
-    drafts = [Draft("content", {"content": "a", "logprobs": {}}), Draft("content", {"content": "b", "logprobs": {}})]
+    drafts = [
+        NewEvent("content", {"content": "a", "logprobs": {}}),
+        NewEvent("content", {"content": "b", "logprobs": {}}),
+    ]
     assert merge_drafts(drafts) == drafts
 
 
 def test_pieces_of_two_choices_are_not_mixed() -> None:
-    drafts = [Draft("content", {"content": "a"}), Draft("content", {"content": "b", "choice": 1})]
+    drafts = [NewEvent("content", {"content": "a"}), NewEvent("content", {"content": "b", "choice": 1})]
     assert merge_drafts(drafts) == drafts
 
 

@@ -25,15 +25,15 @@ def test_the_names_are_those_that_the_documents_promise() -> None:
         f"readalong:job:{{{JOB}}}:live",
     )
     assert keys.jobs == "readalong:jobs"
-    assert keys.open == "readalong:open"
+    assert keys.active == "readalong:active"
     assert keys.worker("w") == "readalong:worker:w"
     assert keys.alive("w") == "readalong:alive:w"
     assert keys.workers == "readalong:workers"
     assert keys.control == "readalong:control"
     assert keys.sweep == "readalong:sweep"
     assert keys.wake == "readalong:wake"
-    assert keys.watched == "readalong:watched"
-    assert keys.orphans_from == "readalong:watched:from"
+    assert keys.presence == "readalong:presence"
+    assert keys.orphans_from == "readalong:presence:from"
     assert keys.idempotency("d") == "readalong:idempotency:d"
     assert keys.heartbeat("p") == "readalong:heartbeat:p"
 

@@ -61,7 +61,7 @@ BAD = [
     ("MAX_ATTEMPTS", "0"),
     ("MAX_ATTEMPTS", "101"),
     ("ON_WORKER_LOST", "maybe"),
-    ("ON_CUT", "maybe"),
+    ("ON_MODEL_DISCONNECT", "maybe"),
     ("MODEL_RETRIES", "-1"),
     ("MODEL_RETRIES", "21"),
     ("MODEL_PATIENCE", "-1"),
@@ -70,7 +70,7 @@ BAD = [
     ("CONNECT_TIMEOUT", "inf"),
     ("FIRST_TOKEN_TIMEOUT", "-1"),
     ("FIRST_TOKEN_TIMEOUT", "nan"),
-    ("GAP_TIMEOUT", "-0.1"),
+    ("STALL_TIMEOUT", "-0.1"),
     ("MODEL_KEEPALIVES", "perhaps"),
     ("JOB_TIMEOUT", "-1"),
     ("JOB_DEADLINE", "-1"),
@@ -84,22 +84,22 @@ BAD = [
     ("WORKER_DISCONNECT_TIMEOUT", "-1"),
     ("CANCEL_POLL", "0"),
     ("CANCEL_POLL", "61"),
-    ("POLL", "0"),
-    ("POLL", "4"),
-    ("SWEEP", "0"),
+    ("POLL_INTERVAL", "0"),
+    ("POLL_INTERVAL", "4"),
+    ("SWEEP_INTERVAL", "0"),
     ("RETENTION", "0"),
     ("RETENTION", "soon"),
     ("KEEP_REQUEST", "perhaps"),
     ("JOB_TTL", "9"),
     ("IDEMPOTENCY_TTL", "0"),
     ("REDIS_TIMEOUT", "0"),
-    ("REDIS_OUTAGE", "-1"),
-    ("HEARTBEAT", "0"),
+    ("REDIS_OUTAGE_TIMEOUT", "-1"),
+    ("SSE_KEEPALIVE", "0"),
     ("HUB_HEARTBEAT", "0"),
     ("SEND_TIMEOUT", "0"),
     ("REQUEST_TIMEOUT", "-1"),
     ("MAX_CONNECTIONS", "-1"),
-    ("FEED_BYTES", "4095"),
+    ("REPLAY_BUFFER_BYTES", "4095"),
     ("FEED_LINGER", "-1"),
 ]
 #: Fields that take a zero, which must then say what it means.
@@ -109,14 +109,14 @@ ZERO = [
     "model_retries",
     "model_patience",
     "first_token_timeout",
-    "gap_timeout",
+    "stall_timeout",
     "job_timeout",
     "job_deadline",
     "disconnect_grace",
     "standstill",
     "drain_timeout",
     "worker_disconnect_timeout",
-    "redis_outage",
+    "redis_outage_timeout",
     "request_timeout",
     "max_connections",
     "feed_linger",
@@ -155,8 +155,8 @@ def test_every_setting_that_can_be_wrong_is_tried() -> None:
 
 def test_all_bad_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("READALONG_LEASE", "x")
-    monkeypatch.setenv("READALONG_POLL", "y")
-    with pytest.raises(BadSettings, match=r"READALONG_LEASE: .*; READALONG_POLL: "):
+    monkeypatch.setenv("READALONG_POLL_INTERVAL", "y")
+    with pytest.raises(BadSettings, match=r"READALONG_LEASE: .*; READALONG_POLL_INTERVAL: "):
         load()
 
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from readalong.core.events import Draft, Event, merge
+from readalong.core.events import Event, NewEvent, merge
 from readalong.core.transcript import Transcript
 
 
 def events_of(*pairs: tuple[str, dict[str, Any]]) -> list[Event]:
-    return [Event(i, kind, Draft(kind, fields).encode()) for i, (kind, fields) in enumerate(pairs, 1)]
+    return [Event(i, kind, NewEvent(kind, fields).encode()) for i, (kind, fields) in enumerate(pairs, 1)]
 
 
 def transcript_of(*pairs: tuple[str, dict[str, Any]]) -> Transcript:

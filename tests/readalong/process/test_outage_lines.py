@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from readalong.core.errors import StoreUnavailable
-from readalong.process.outage import Outage
+from readalong.process.outage import OutageLogger
 
 _AWAY = StoreUnavailable("Redis does not answer: ConnectionError", retry_after=1)
 
@@ -16,7 +16,7 @@ def test_an_outage_is_a_few_lines(caplog: pytest.LogCaptureFixture) -> None:
     """Its beginning, one line in ten seconds, and its end; then the next one begins anew. An answer between two
     failures ends nothing."""
     now = 0.0
-    outage = Outage(lambda: now)
+    outage = OutageLogger(lambda: now)
     with caplog.at_level(logging.WARNING):
         outage.over()
         for tenth in range(250):

@@ -15,7 +15,7 @@ from redis import exceptions
 from readalong.core.errors import BadSettings, StoreUnavailable
 from readalong.core.settings import Settings
 from readalong.redis.client import connect, translated
-from readalong.store.job_index import Index
+from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.queue import Queue
 from tests.readalong.helpers import command, settings_for
@@ -87,7 +87,7 @@ async def test_a_port_where_nobody_listens_is_unavailable_after_few_tries(resour
     client = client_of(settings_for(f"redis://:hunter2@127.0.0.1:{free_port()}/0"), resources)
     began = time.monotonic()
     with pytest.raises(StoreUnavailable) as caught:
-        await Index(client, settings_for("redis://127.0.0.1")).now()
+        await JobIndex(client, settings_for("redis://127.0.0.1")).now()
     assert time.monotonic() - began < 50
     told = "".join(str(error) for error in chain(caught.value))
     assert "hunter2" not in told
@@ -108,7 +108,7 @@ async def test_a_server_that_accepts_and_never_answers_is_unavailable_after_the_
         client = connect(settings)
         began = time.monotonic()
         with pytest.raises(StoreUnavailable):
-            await Index(client, settings).now()
+            await JobIndex(client, settings).now()
         took = time.monotonic() - began
         await client.aclose()
     # Three tries, each of which may wait for the connection's greeting, and the pauses between them.
@@ -124,7 +124,7 @@ async def test_a_refused_password_is_unavailable_and_is_not_shown(
     settings = settings_for(url.format(port=server.port))
     client = client_of(settings, resources)
     with pytest.raises(StoreUnavailable) as caught:
-        await Index(client, settings).now()
+        await JobIndex(client, settings).now()
     assert not any("hunter2" in str(error) for error in chain(caught.value))
     assert "hunter2" not in settings.safe_redis_url
 
@@ -134,7 +134,7 @@ async def test_the_right_password_opens(resources: AsyncExitStack, redis_server:
     server.command("CONFIG", "SET", "requirepass", "p@ss/word")
     settings = settings_for(f"redis://:p%40ss%2Fword@127.0.0.1:{server.port}/0")
     client = client_of(settings, resources)
-    assert await Index(client, settings).now() > 0
+    assert await JobIndex(client, settings).now() > 0
     assert settings.safe_redis_url == f"redis://:***@127.0.0.1:{server.port}/0"
 
 

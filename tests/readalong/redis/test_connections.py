@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import ConnectionError, TimeoutError
 
-from readalong.redis.connections import cancellable
+from readalong.redis.connections import connection_class
 from tests.readalong.helpers import settings_for
 from tests.support.clients import client_of
 from tests.support.proxy import Proxy
@@ -90,7 +90,7 @@ async def test_a_connection_that_swallows_its_end_is_dropped(
 
 @pytest.mark.parametrize("kind", [Connection, SSLConnection, UnixDomainSocketConnection])
 def test_each_kind_of_connection_stays_what_it_is(kind: type[AbstractConnection]) -> None:
-    ours = cancellable(kind)
+    ours = connection_class(kind)
     assert issubclass(ours, kind)
     assert issubclass(ours, SSLConnection) is (kind is SSLConnection)
 
@@ -100,4 +100,4 @@ def test_another_kind_of_connection_is_refused() -> None:
         pass
 
     with pytest.raises(TypeError):
-        cancellable(Other)  # type: ignore[type-abstract]  # nobody makes one
+        connection_class(Other)  # type: ignore[type-abstract]  # nobody makes one

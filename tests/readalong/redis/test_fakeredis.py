@@ -8,7 +8,7 @@ from readalong.core.events import merge
 from readalong.core.settings import Settings
 from readalong.core.states import Status
 from readalong.core.transcript import Transcript
-from readalong.store.log import Log, Verdict
+from readalong.store.log import ClaimStatus, Log
 from readalong.store.submission import Submission
 
 _ID = "a-job-without-a-server"
@@ -21,7 +21,7 @@ async def test_a_job_is_submitted_streamed_cancelled_and_ended(fake_redis: faker
     created, record = await log.submit(_NEW)
     assert (created, record.status) == (True, Status.QUEUED)
     claim = await log.claim(_ID, b'{"id":"w"}', "token")
-    assert (claim.verdict, claim.attempt, claim.last_seq) == (Verdict.RUN, 1, 2)
+    assert (claim.status, claim.attempt, claim.last_seq) == (ClaimStatus.RUN, 1, 2)
     words = [("content", b'{"content":"one"}'), ("content", b'{"content":" two"}')]
     assert (await log.append(_ID, 1, 3, words)).flag is None
     assert await log.cancel(_ID, "me") is Status.RUNNING
@@ -38,4 +38,4 @@ async def test_a_cancelled_job_that_waits_ends_at_once(fake_redis: fakeredis.Fak
     await log.submit(_NEW)
     assert await log.cancel(_ID, "me") is Status.CANCELLED
     assert [event.type for event in await log.read(_ID, 0, 100)] == ["queued", "cancelled"]
-    assert (await log.claim(_ID, b"{}", "token")).verdict is Verdict.ENDED
+    assert (await log.claim(_ID, b"{}", "token")).status is ClaimStatus.ENDED

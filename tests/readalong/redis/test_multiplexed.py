@@ -14,7 +14,7 @@ from readalong.core.errors import StoreUnavailable
 from readalong.core.keys import Keys
 from readalong.core.settings import Settings
 from readalong.redis.client import connect
-from readalong.redis.multiplexed import Pipe
+from readalong.redis.multiplexed import MultiplexedConnection
 from readalong.redis.scripts import Scripts
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer, free_port
@@ -22,9 +22,9 @@ from tests.support.waiting import WITHIN, until
 
 
 @asynccontextmanager
-async def piped(url: str, patience: float = 1.0) -> AsyncIterator[tuple[ArqRedis, Pipe]]:
+async def piped(url: str, patience: float = 1.0) -> AsyncIterator[tuple[ArqRedis, MultiplexedConnection]]:
     redis = connect(Settings.model_validate({"redis_url": url}))
-    pipe = Pipe(redis, patience)
+    pipe = MultiplexedConnection(redis, patience)
     try:
         yield redis, pipe
     finally:

@@ -52,7 +52,7 @@ async def test_a_server_that_forgot_the_scripts_gets_them_again_before_every_cal
     await forget()
     await log.append(new.job_id, 1, 3, content("a"))
     await forget()
-    await log.hand_over(new.job_id, 1, "deploy", counts=False)
+    await log.requeue(new.job_id, 1, "deploy", counts=False)
     await forget()
     await log.cancel(new.job_id, "ann")
     await forget()

@@ -12,11 +12,11 @@ from redis.exceptions import ResponseError
 from readalong.core.errors import Fenced
 from readalong.core.events import Event
 from readalong.core.keys import Keys, new_job_id
-from readalong.core.options import Terms
+from readalong.core.options import JobOptions
 from readalong.core.settings import Settings
 from readalong.core.states import Status
 from readalong.store.job_record import rfc3339
-from readalong.store.log import Claim, Log, Verdict
+from readalong.store.log import Claim, ClaimStatus, Log
 from tests.readalong.helpers import command, history, settings_for, state, types
 from tests.readalong.jobs import OTHER_WORKER, WORKER, content, end, ended, queued, reclaim, running, submission
 
@@ -39,7 +39,7 @@ async def test_submit_writes_the_job_and_its_first_event(log: Log) -> None:
 
 async def test_a_job_is_created_by_redis_own_clock(log: Log, redis: ArqRedis, keys: Keys) -> None:
     """Its deadline is counted from there."""
-    new = submission(created_at=0, terms=Terms(deadline=1.5))
+    new = submission(created_at=0, terms=JobOptions(deadline=1.5))
     _, record = await log.submit(new)
     seconds, _ = await redis.time()
     assert abs(record.created_at / 1000 - seconds) < 60
@@ -87,14 +87,14 @@ async def test_a_submit_whose_event_redis_refuses_leaves_nothing(log: Log, redis
 
 
 async def test_claim_of_no_job_is_gone_and_writes_nothing(log: Log, redis: ArqRedis) -> None:
-    assert (await log.claim(new_job_id(), WORKER, "t")).verdict == Verdict.GONE
+    assert (await log.claim(new_job_id(), WORKER, "t")).status == ClaimStatus.GONE
     assert await redis.keys("*") == []
 
 
 async def test_claim_of_a_queued_job_starts_the_first_attempt(log: Log) -> None:
     job_id = await queued(log)
     claim = await log.claim(job_id, WORKER, "t")
-    assert (claim.verdict, claim.attempt, claim.last_seq, claim.note) == (Verdict.RUN, 1, 2, "")
+    assert (claim.status, claim.attempt, claim.last_seq, claim.note) == (ClaimStatus.RUN, 1, 2, "")
     assert claim.waited > 0
     record = await log.record(job_id)
     assert record is not None
@@ -128,9 +128,9 @@ async def test_a_claim_whose_lease_is_over_by_the_clock_of_redis_changes_nothing
     before = await state(redis, keys, job_id)
     seconds, micros = await redis.time()
     now = seconds * 1000 + micros // 1000
-    assert await log.claim(job_id, OTHER_WORKER, "other", now - 1) == Claim(Verdict.LATE)
+    assert await log.claim(job_id, OTHER_WORKER, "other", now - 1) == Claim(ClaimStatus.LATE)
     assert await state(redis, keys, job_id) == before
-    assert (await log.claim(job_id, OTHER_WORKER, "other", now + 60_000)).verdict is Verdict.RUN
+    assert (await log.claim(job_id, OTHER_WORKER, "other", now + 60_000)).status is ClaimStatus.RUN
 
 
 async def test_a_repeated_claim_of_a_later_attempt_answers_the_same_too(log: Log, redis: ArqRedis, keys: Keys) -> None:
@@ -146,14 +146,14 @@ async def test_a_repeated_claim_tells_of_a_cancel_that_came_between(log: Log) ->
     job_id = await running(log)
     await log.cancel(job_id, "ann")
     claim = await log.claim(job_id, WORKER, "first")
-    assert claim.verdict == Verdict.RUN
+    assert claim.status == ClaimStatus.RUN
     assert orjson.loads(claim.note)["by"] == "ann"
 
 
 async def test_claim_of_a_running_job_restarts_it_because_its_worker_is_lost(log: Log) -> None:
     job_id = await running(log)
     claim = await reclaim(log, job_id)
-    assert (claim.verdict, claim.attempt, claim.last_seq) == (Verdict.RUN, 2, 3)
+    assert (claim.status, claim.attempt, claim.last_seq) == (ClaimStatus.RUN, 2, 3)
     event = (await history(log, job_id))[-1]
     assert (event.type, event.fields()) == (
         "restarted",
@@ -171,9 +171,9 @@ async def test_claim_says_lost_when_the_attempts_allowed_are_used_up(
     log = Log(redis, settings_for(str(settings.redis_url), max_attempts=max_attempts))
     job_id = await running(log)
     for attempt in range(2, max_attempts + 1):
-        assert (await reclaim(log, job_id, f"t{attempt}")).verdict == Verdict.RUN
+        assert (await reclaim(log, job_id, f"t{attempt}")).status == ClaimStatus.RUN
     claim = await reclaim(log, job_id, "last")
-    assert (claim.verdict, claim.attempt, claim.note) == (Verdict.LOST, max_attempts + 1, "worker_lost")
+    assert (claim.status, claim.attempt, claim.note) == (ClaimStatus.LOST, max_attempts + 1, "worker_lost")
     await log.finish(job_id, claim.attempt, claim.last_seq + 1, end("failed"), {})
     assert types(await history(log, job_id))[-1] == "failed"
 
@@ -181,14 +181,14 @@ async def test_claim_says_lost_when_the_attempts_allowed_are_used_up(
 async def test_a_job_may_have_its_own_number_of_attempts_set_by_hand(log: Log, redis: ArqRedis, keys: Keys) -> None:
     job_id = await running(log)
     await command(redis, "HSET", keys.job(job_id), "max_attempts", "1")
-    assert (await reclaim(log, job_id)).verdict == Verdict.LOST
+    assert (await reclaim(log, job_id)).status == ClaimStatus.LOST
 
 
 async def test_claim_of_a_running_job_that_is_cancelled_lets_the_new_attempt_write_the_end(log: Log) -> None:
     job_id = await running(log)
     await log.cancel(job_id, "ann")
     claim = await reclaim(log, job_id)
-    assert (claim.verdict, claim.attempt, claim.last_seq) == (Verdict.CANCELLED, 2, 2)
+    assert (claim.status, claim.attempt, claim.last_seq) == (ClaimStatus.CANCELLED, 2, 2)
     assert orjson.loads(claim.note)["by"] == "ann"
     with pytest.raises(Fenced):
         await log.append(job_id, 1, 3, content("x"))
@@ -200,7 +200,7 @@ async def test_a_cancel_wins_over_a_loss(log: Log, redis: ArqRedis, keys: Keys) 
     job_id = await running(log)
     await command(redis, "HSET", keys.job(job_id), "max_attempts", "1")
     await log.cancel(job_id, "ann")
-    assert (await reclaim(log, job_id)).verdict == Verdict.CANCELLED
+    assert (await reclaim(log, job_id)).status == ClaimStatus.CANCELLED
 
 
 @pytest.mark.parametrize("kind", ["done", "failed", "cancelled"])
@@ -209,8 +209,8 @@ async def test_claim_of_an_ended_job_is_ended_and_writes_nothing(
 ) -> None:
     job_id = await ended(log, kind)
     before = await state(redis, keys, job_id)
-    assert (await reclaim(log, job_id)).verdict == Verdict.ENDED
-    assert (await log.claim(job_id, WORKER, "first")).verdict == Verdict.ENDED
+    assert (await reclaim(log, job_id)).status == ClaimStatus.ENDED
+    assert (await log.claim(job_id, WORKER, "first")).status == ClaimStatus.ENDED
     assert await state(redis, keys, job_id) == before
 
 
@@ -245,7 +245,7 @@ async def test_a_claim_whose_event_redis_refuses_uses_up_no_attempt(
         await command(redis, "ACL", "SETUSER", "default", "+xadd")
     assert await state(redis, keys, job_id) == before
     claim = await reclaim(log, job_id)
-    assert (claim.verdict, claim.attempt) == (Verdict.RUN, 1 + begun)
+    assert (claim.status, claim.attempt) == (ClaimStatus.RUN, 1 + begun)
 
 
 # cancel
@@ -269,7 +269,7 @@ async def test_cancel_of_a_queued_job_ends_it_at_once(log: Log) -> None:
     assert fields["metrics"] == record.metrics
     assert fields["metrics"]["chunk_count"] == 0
     assert fields["metrics"]["queue_seconds"] == fields["metrics"]["total_seconds"] > 0
-    assert (await log.claim(job_id, WORKER, "t")).verdict == Verdict.ENDED
+    assert (await log.claim(job_id, WORKER, "t")).status == ClaimStatus.ENDED
 
 
 async def test_cancel_of_a_running_job_sets_the_flag_and_leaves_the_end_to_the_worker(log: Log) -> None:
@@ -309,9 +309,9 @@ async def test_cancel_of_a_queued_job_twice_ends_it_once(log: Log, redis: ArqRed
 @pytest.mark.parametrize("counts", [True, False])
 async def test_a_handover_goes_on_as_a_new_attempt_for_its_reason(counts: bool, log: Log) -> None:
     job_id = await running(log)
-    await log.hand_over(job_id, 1, "cut", counts=counts)
+    await log.requeue(job_id, 1, "cut", counts=counts)
     claim = await reclaim(log, job_id)
-    assert (claim.verdict, claim.attempt) == (Verdict.RUN, 2)
+    assert (claim.status, claim.attempt) == (ClaimStatus.RUN, 2)
     assert (await history(log, job_id))[-1].fields()["reason"] == "cut"
     # The reason is used up: the next loss is a loss.
     await reclaim(log, job_id, "third")
@@ -324,34 +324,34 @@ async def test_a_handover_that_counts_uses_up_an_attempt_and_one_that_does_not_u
     log = Log(redis, settings_for(str(settings.redis_url), max_attempts=2))
     job_id = await running(log)
     for attempt in range(1, 6):
-        await log.hand_over(job_id, attempt, "deploy", counts=False)
-        assert (await reclaim(log, job_id, f"d{attempt}")).verdict == Verdict.RUN
-    await log.hand_over(job_id, 6, "cut", counts=True)
-    assert (await reclaim(log, job_id, "c1")).verdict == Verdict.RUN
-    await log.hand_over(job_id, 7, "cut", counts=True)
+        await log.requeue(job_id, attempt, "deploy", counts=False)
+        assert (await reclaim(log, job_id, f"d{attempt}")).status == ClaimStatus.RUN
+    await log.requeue(job_id, 6, "cut", counts=True)
+    assert (await reclaim(log, job_id, "c1")).status == ClaimStatus.RUN
+    await log.requeue(job_id, 7, "cut", counts=True)
     claim = await reclaim(log, job_id, "c2")
-    assert (claim.verdict, claim.note) == (Verdict.LOST, "cut")
+    assert (claim.status, claim.note) == (ClaimStatus.LOST, "cut")
 
 
 @pytest.mark.parametrize("counts", [True, False])
 async def test_a_repeated_handover_counts_once(counts: bool, log: Log, redis: ArqRedis, keys: Keys) -> None:
     job_id = await running(log)
-    await log.hand_over(job_id, 1, "cut", counts=counts)
+    await log.requeue(job_id, 1, "cut", counts=counts)
     before = await state(redis, keys, job_id)
     assert before[0][b"lost"] == (b"1" if counts else b"0")
-    await log.hand_over(job_id, 1, "cut", counts=counts)
+    await log.requeue(job_id, 1, "cut", counts=counts)
     assert await state(redis, keys, job_id) == before
 
 
 async def test_a_handover_of_an_ended_job_is_refused(log: Log) -> None:
     job_id = await ended(log)
     with pytest.raises(Fenced) as caught:
-        await log.hand_over(job_id, 1, "deploy", counts=True)
+        await log.requeue(job_id, 1, "deploy", counts=True)
     assert caught.value.code == "ended"
 
 
 async def test_a_reason_with_quotes_in_it_is_still_json(log: Log) -> None:
     job_id = await running(log)
-    await log.hand_over(job_id, 1, 'a "b" \\ %s', counts=True)
+    await log.requeue(job_id, 1, 'a "b" \\ %s', counts=True)
     await reclaim(log, job_id)
     assert (await history(log, job_id))[-1].fields()["reason"] == 'a "b" \\ %s'

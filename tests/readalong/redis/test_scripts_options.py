@@ -7,19 +7,19 @@ from arq.connections import ArqRedis
 
 from readalong.core.errors import Fenced
 from readalong.core.keys import Keys
-from readalong.core.options import OnLost, Terms
+from readalong.core.options import JobOptions, OnLost
 from readalong.core.states import Status
-from readalong.store.job_index import Index
-from readalong.store.log import Log, Verdict
+from readalong.store.job_index import JobIndex
+from readalong.store.log import ClaimStatus, Log
 from tests.readalong.helpers import RETENTION, command, history, state, types
 from tests.readalong.jobs import WORKER, reclaim, submission
 
 ERROR = {"code": "deadline_exceeded", "message": "The job did not end before its deadline.", "retryable": True}
 
 
-async def submit(log: Log, index: Index, *, left: float = 0, on_worker_lost: OnLost = "retry") -> str:
+async def submit(log: Log, index: JobIndex, *, left: float = 0, on_worker_lost: OnLost = "retry") -> str:
     """A job that is 100 s old. `left`: seconds to its deadline, negative: it has passed; 0: it has none."""
-    terms = Terms(on_worker_lost, left and 100 + left)
+    terms = JobOptions(on_worker_lost, left and 100 + left)
     new = submission(created_at=await index.now() - 100_000, terms=terms)
     await log.submit(new)
     return new.job_id
@@ -40,15 +40,15 @@ async def assert_failed_in_the_queue(log: Log, redis: ArqRedis, keys: Keys, job_
 
 
 async def test_a_queued_job_whose_deadline_has_passed_ends_at_its_claim(
-    log: Log, index: Index, redis: ArqRedis, keys: Keys
+    log: Log, index: JobIndex, redis: ArqRedis, keys: Keys
 ) -> None:
     job_id = await submit(log, index, left=-1)
-    assert (await log.claim(job_id, WORKER, "t")).verdict == Verdict.ENDED
+    assert (await log.claim(job_id, WORKER, "t")).status == ClaimStatus.ENDED
     await assert_failed_in_the_queue(log, redis, keys, job_id)
 
 
 async def test_a_queued_job_whose_deadline_has_passed_can_be_ended_without_a_claim(
-    log: Log, index: Index, redis: ArqRedis, keys: Keys
+    log: Log, index: JobIndex, redis: ArqRedis, keys: Keys
 ) -> None:
     job_id = await submit(log, index, left=-1)
     assert await log.expire(job_id)
@@ -58,7 +58,7 @@ async def test_a_queued_job_whose_deadline_has_passed_can_be_ended_without_a_cla
     assert await state(redis, keys, job_id) == before
 
 
-async def test_no_other_job_is_ended_so(log: Log, index: Index, redis: ArqRedis, keys: Keys) -> None:
+async def test_no_other_job_is_ended_so(log: Log, index: JobIndex, redis: ArqRedis, keys: Keys) -> None:
     """One without a deadline, one in time, one that runs, one that is not there."""
     free, early = await submit(log, index), await submit(log, index, left=60)
     runs = await submit(log, index, left=60)
@@ -72,7 +72,7 @@ async def test_no_other_job_is_ended_so(log: Log, index: Index, redis: ArqRedis,
     assert not await redis.exists(*keys.of_job("no-such-job-at-all"))
 
 
-async def test_a_claim_says_how_long_it_is_to_the_deadline(log: Log, index: Index) -> None:
+async def test_a_claim_says_how_long_it_is_to_the_deadline(log: Log, index: JobIndex) -> None:
     assert (await log.claim(await submit(log, index), WORKER, "t")).left is None
     job_id = await submit(log, index, left=60)
     first = await log.claim(job_id, WORKER, "t")
@@ -82,7 +82,7 @@ async def test_a_claim_says_how_long_it_is_to_the_deadline(log: Log, index: Inde
 
 
 async def test_a_repeated_claim_after_the_deadline_leaves_no_time(
-    log: Log, index: Index, redis: ArqRedis, keys: Keys
+    log: Log, index: JobIndex, redis: ArqRedis, keys: Keys
 ) -> None:
     """Not all the time in the world, which is what no deadline means."""
     job_id = await submit(log, index, left=60)
@@ -93,20 +93,20 @@ async def test_a_repeated_claim_after_the_deadline_leaves_no_time(
 
 @pytest.mark.parametrize("handed_over", [False, True])
 async def test_no_attempt_begins_anew_after_the_deadline(
-    log: Log, index: Index, redis: ArqRedis, keys: Keys, handed_over: bool
+    log: Log, index: JobIndex, redis: ArqRedis, keys: Keys, handed_over: bool
 ) -> None:
     job_id = await submit(log, index, left=60)
     await log.claim(job_id, WORKER, "t")
     if handed_over:
-        await log.hand_over(job_id, 1, "worker_stopped", counts=False)
+        await log.requeue(job_id, 1, "worker_stopped", counts=False)
     await command(redis, "HSET", keys.job(job_id), "deadline", await index.now() - 1)
     claim = await reclaim(log, job_id)
-    assert (claim.verdict, claim.note, claim.attempt) == (Verdict.LOST, "deadline_exceeded", 2)
+    assert (claim.status, claim.note, claim.attempt) == (ClaimStatus.LOST, "deadline_exceeded", 2)
     assert types(await history(log, job_id)) == ["queued", "started"]
 
 
 async def test_of_two_who_would_end_a_late_job_only_the_newer_one_writes(
-    log: Log, index: Index, redis: ArqRedis, keys: Keys
+    log: Log, index: JobIndex, redis: ArqRedis, keys: Keys
 ) -> None:
     """The sweep and a worker that takes the job in the same moment, or the one that ran it and was paused."""
     job_id = await submit(log, index, left=60)
@@ -114,7 +114,7 @@ async def test_of_two_who_would_end_a_late_job_only_the_newer_one_writes(
     await command(redis, "HSET", keys.job(job_id), "deadline", await index.now() - 1)
     swept = await log.claim(job_id, WORKER, "sweep")
     took = await log.claim(job_id, WORKER, "take")
-    assert (swept.verdict, took.verdict, swept.attempt, took.attempt) == (Verdict.LOST, Verdict.LOST, 2, 3)
+    assert (swept.status, took.status, swept.attempt, took.attempt) == (ClaimStatus.LOST, ClaimStatus.LOST, 2, 3)
     end = [("failed", b'{"content":""}')]
     for older in (ran, swept):
         with pytest.raises(Fenced):
@@ -130,26 +130,26 @@ async def test_of_two_who_would_end_a_late_job_only_the_newer_one_writes(
     assert types(await history(log, job_id)) == ["queued", "started", "failed"]
 
 
-async def test_a_cancelled_job_is_cancelled_also_after_its_deadline(log: Log, index: Index) -> None:
+async def test_a_cancelled_job_is_cancelled_also_after_its_deadline(log: Log, index: JobIndex) -> None:
     job_id = await submit(log, index, left=-1)
     await log.cancel(job_id, "ann")
     assert types(await history(log, job_id)) == ["queued", "cancelled"]
     assert not await log.expire(job_id)
 
 
-async def test_a_job_that_is_to_fail_with_its_worker_starts_no_second_attempt(log: Log, index: Index) -> None:
+async def test_a_job_that_is_to_fail_with_its_worker_starts_no_second_attempt(log: Log, index: JobIndex) -> None:
     job_id = await submit(log, index, on_worker_lost="fail")
-    assert (await log.claim(job_id, WORKER, "t")).verdict == Verdict.RUN
+    assert (await log.claim(job_id, WORKER, "t")).status == ClaimStatus.RUN
     claim = await reclaim(log, job_id)
-    assert (claim.verdict, claim.note) == (Verdict.LOST, "worker_lost")
+    assert (claim.status, claim.note) == (ClaimStatus.LOST, "worker_lost")
     assert types(await history(log, job_id)) == ["queued", "started"]
 
 
 @pytest.mark.parametrize(("reason", "counts"), [("worker_stopped", False), ("model_cut", True)])
 async def test_such_a_job_outlives_a_deploy_and_a_model_that_breaks_off(
-    log: Log, index: Index, reason: str, counts: bool
+    log: Log, index: JobIndex, reason: str, counts: bool
 ) -> None:
     job_id = await submit(log, index, on_worker_lost="fail")
     await log.claim(job_id, WORKER, "t")
-    await log.hand_over(job_id, 1, reason, counts=counts)
-    assert (await reclaim(log, job_id)).verdict == Verdict.RUN
+    await log.requeue(job_id, 1, reason, counts=counts)
+    assert (await reclaim(log, job_id)).status == ClaimStatus.RUN

@@ -12,9 +12,9 @@ from redis.exceptions import ResponseError
 
 from readalong.core.errors import Fenced
 from readalong.core.keys import Keys
-from readalong.core.options import Terms
+from readalong.core.options import JobOptions
 from readalong.core.states import Status
-from readalong.store.log import Appended, Log, Verdict
+from readalong.store.log import Appended, ClaimStatus, Log
 from tests.readalong.helpers import check_log, command, history, state, types
 from tests.readalong.jobs import METRICS, WORKER, content, end, ended, queued, reclaim, running, submission
 
@@ -78,7 +78,7 @@ async def test_only_the_newest_attempt_may_write(attempt: int, log: Log, redis: 
     for call in (
         log.append(job_id, attempt, 4, content("a")),
         log.finish(job_id, attempt, 4, end(), {"metrics": METRICS}),
-        log.hand_over(job_id, attempt, "deploy", counts=False),
+        log.requeue(job_id, attempt, "deploy", counts=False),
     ):
         with pytest.raises(Fenced) as caught:
             await call
@@ -92,7 +92,7 @@ async def test_nobody_writes_to_a_job_that_was_never_claimed(log: Log, redis: Ar
     for call in (
         log.append(job_id, 0, 2, content("a")),
         log.finish(job_id, 0, 2, end(), {}),
-        log.hand_over(job_id, 0, "deploy", counts=True),
+        log.requeue(job_id, 0, "deploy", counts=True),
     ):
         with pytest.raises(Fenced) as caught:
             await call
@@ -108,7 +108,7 @@ async def test_whoever_writes_to_a_job_that_is_gone_is_told_so_and_leaves_nothin
     for call in (
         log.append(job_id, 1, 3, content("a")),
         log.finish(job_id, 1, 3, end(), {}),
-        log.hand_over(job_id, 1, "deploy", counts=True),
+        log.requeue(job_id, 1, "deploy", counts=True),
     ):
         with pytest.raises(Fenced) as caught:
             await call
@@ -122,14 +122,14 @@ async def test_a_job_whose_log_redis_has_dropped_is_gone(how: str, log: Log, red
     if how in ("append", "finish"):
         job_id = await running(log)
     else:
-        new = submission(terms=Terms(deadline=0.001))
+        new = submission(terms=JobOptions(deadline=0.001))
         await log.submit(new)
         job_id = new.job_id
     await redis.delete(keys.events(job_id))
     async with redis.pubsub(ignore_subscribe_messages=True) as tap:
         await tap.subscribe(keys.live(job_id))
         if how == "claim":
-            assert (await log.claim(job_id, WORKER, "late")).verdict in (Verdict.GONE, Verdict.ENDED)
+            assert (await log.claim(job_id, WORKER, "late")).status in (ClaimStatus.GONE, ClaimStatus.ENDED)
         elif how == "cancel":
             await log.cancel(job_id, "ann")
         elif how == "expire":

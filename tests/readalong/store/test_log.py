@@ -35,7 +35,7 @@ async def test_the_newest_events_come_in_order(log: Log) -> None:
 
 async def test_of_a_job_that_is_gone_there_is_nothing_to_read(log: Log) -> None:
     job_id = await ended(log)
-    await log.erase(job_id)
+    await log.delete(job_id)
     assert await log.read(job_id, 0, 10) == []
     assert await log.newest(job_id, 10) == []
     assert await log.record(job_id) is None
@@ -45,8 +45,8 @@ async def test_erase_leaves_nothing_of_a_job_and_all_of_another(log: Log, redis:
     """But the flag that keeps late copies of its submit out, for a while."""
     job_id, other = await running(log), await running(log)
     await log.cancel(job_id, "ann")
-    await log.erase(job_id)
-    await log.erase(job_id)
+    await log.delete(job_id)
+    await log.delete(job_id)
     left = (keys.job(other), keys.events(other), keys.cancel(job_id))
     assert sorted(await redis.keys("*")) == sorted(name.encode() for name in left)
     assert 0 < await redis.pttl(keys.cancel(job_id)) <= 900_000
@@ -58,7 +58,7 @@ async def test_a_copy_of_the_submit_that_comes_after_the_erase_makes_no_job(
     """Sent again over a new connection when the first one was silent, whose network brought it after all."""
     new = submission()
     await log.submit(new)
-    await log.erase(new.job_id)
+    await log.delete(new.job_id)
     with pytest.raises(JobNotFound):
         await log.submit(new)
     assert await redis.keys("*") == [keys.cancel(new.job_id).encode()]
@@ -82,13 +82,13 @@ async def test_the_flags_of_many_jobs_name_those_that_are_set(log: Log, redis: A
 async def test_of_no_jobs_there_are_no_flags(log: Log) -> None:
     assert await log.flags([]) == {}
     assert await log.keep_alive([]) == []
-    assert await log.gone([]) == []
+    assert await log.missing([]) == []
 
 
 async def test_gone_are_those_without_a_record(log: Log) -> None:
     there, another, gone = await running(log), await running(log), submission().job_id
-    assert await log.gone([there, another]) == []
-    assert await log.gone([there, gone, another]) == [gone]
+    assert await log.missing([there, another]) == []
+    assert await log.missing([there, gone, another]) == [gone]
 
 
 async def test_keep_alive_renews_all_that_a_job_has_and_names_those_that_are_gone(

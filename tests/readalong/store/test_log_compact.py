@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from readalong.core.errors import BrokenJob
-from readalong.core.events import SPAN, Draft, Event, merge
+from readalong.core.events import PAGE_SIZE, Event, NewEvent, merge
 from readalong.core.keys import Keys
 from readalong.redis.client import connect
 from readalong.store.log import Log, encode
@@ -51,17 +51,17 @@ async def test_what_the_end_does_not_repeat_stays_where_it_was_said(log: Log, re
     """Reasoning, other choices, and pieces with log probabilities between the text."""
     drafts = encode(
         [
-            Draft("reasoning", {"content": "hm"}),
-            Draft("reasoning", {"content": "m"}),
-            Draft("content", {"content": "a"}),
-            Draft("content", {"content": "b"}),
-            Draft("content", {"content": "c", "logprobs": [1]}),
-            Draft("content", {"content": "d"}),
-            Draft("content", {"content": "e"}),
-            Draft("content", {"content": "x", "choice": 1}),
-            Draft("content", {"content": "y", "choice": 1}),
-            Draft("content", {"content": "f"}),
-            Draft("content", {"content": "g"}),
+            NewEvent("reasoning", {"content": "hm"}),
+            NewEvent("reasoning", {"content": "m"}),
+            NewEvent("content", {"content": "a"}),
+            NewEvent("content", {"content": "b"}),
+            NewEvent("content", {"content": "c", "logprobs": [1]}),
+            NewEvent("content", {"content": "d"}),
+            NewEvent("content", {"content": "e"}),
+            NewEvent("content", {"content": "x", "choice": 1}),
+            NewEvent("content", {"content": "y", "choice": 1}),
+            NewEvent("content", {"content": "f"}),
+            NewEvent("content", {"content": "g"}),
         ]
     )
     job_id = await running(log)
@@ -91,7 +91,7 @@ async def test_an_end_that_says_something_else_is_not_quoted(log: Log) -> None:
 
 async def test_a_long_text_is_read_in_parts_without_its_end(log: Log, redis: ArqRedis, keys: Keys) -> None:
     """Reading a page of it must not mean to read all of it."""
-    job_id, events = await over(log, content(*("word " * 10 for _ in range(2 * SPAN))))
+    job_id, events = await over(log, content(*("word " * 10 for _ in range(2 * PAGE_SIZE))))
     before = await history(log, job_id)
     assert await log.compact(job_id, 1, 3, list(merge(events)))
     stored = [fields for _, fields in await entries(redis, keys, job_id)]
@@ -159,7 +159,7 @@ async def test_a_job_that_runs_or_is_gone_is_left_alone(log: Log, redis: ArqRedi
     before = await state(redis, keys, job_id)
     assert not await log.compact(job_id, 1, 3, list(merge(events)))
     assert await state(redis, keys, job_id) == before
-    await log.erase(job_id)
+    await log.delete(job_id)
     before = await state(redis, keys, job_id)
     assert not await log.compact(job_id, 1, 3, list(merge(events)))
     assert await state(redis, keys, job_id) == before
@@ -232,7 +232,7 @@ async def test_a_finished_job_of_a_thousand_tokens_takes_less_than_three_times_i
 
 
 text_drafts = st.builds(
-    lambda kind, text, more: Draft(kind, {"content": text, **more}),
+    lambda kind, text, more: NewEvent(kind, {"content": text, **more}),
     st.sampled_from(["content", "content", "content", "reasoning"]),
     st.text(max_size=6),
     st.sampled_from([{}, {}, {}, {}, {"choice": 1}, {"logprobs": [1]}]),
@@ -242,9 +242,9 @@ text_drafts = st.builds(
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-@given(st.lists(text_drafts | st.just(Draft("tool_call", {"index": 0})), max_size=30), st.booleans(), st.data())
+@given(st.lists(text_drafts | st.just(NewEvent("tool_call", {"index": 0})), max_size=30), st.booleans(), st.data())
 def test_any_log_reads_the_same_from_any_position_once_it_is_compacted(
-    redis_url: str, drafts: list[Draft], honest: bool, data: st.DataObject
+    redis_url: str, drafts: list[NewEvent], honest: bool, data: st.DataObject
 ) -> None:
     async def check() -> None:
         redis = connect(settings_for(redis_url))

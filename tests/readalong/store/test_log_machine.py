@@ -27,7 +27,7 @@ from readalong.core.states import ENDED, Status, can_move
 from readalong.redis.client import connect
 from readalong.store.epochs import Epochs, epoch_of
 from readalong.store.job_record import parse
-from readalong.store.log import Appended, Log, Verdict
+from readalong.store.log import Appended, ClaimStatus, Log
 from tests.readalong.helpers import JOB_TTL, RETENTION, command, history, settings_for
 from tests.readalong.jobs import WORKER, content, end, submission
 
@@ -94,23 +94,23 @@ class LogMachine(RuleBasedStateMachine):
         claim = self.run(self.logs.claim(self.id, WORKER, token))
         note(f"{claim}")
         if model.status in ENDED:
-            assert claim.verdict == Verdict.ENDED
+            assert claim.status == ClaimStatus.ENDED
         elif token == model.claim:
-            assert (claim.verdict, claim.attempt, claim.note) == (Verdict.RUN, model.attempt, model.flag or "")
+            assert (claim.status, claim.attempt, claim.note) == (ClaimStatus.RUN, model.attempt, model.flag or "")
         elif model.status == Status.QUEUED and model.flag is not None:
-            assert claim.verdict == Verdict.ENDED
+            assert claim.status == ClaimStatus.ENDED
             self.cancelled_while_queued()
         elif model.status == Status.QUEUED:
             model.status, model.attempt, model.claim = Status.RUNNING, 1, token
             epoch = self.begin_epoch(token)
             model.log.append(("started", b'{"attempt":1,"epoch":"%s","worker":%s}' % (epoch, WORKER)))
-            assert (claim.verdict, claim.attempt) == (Verdict.RUN, 1)
+            assert (claim.status, claim.attempt) == (ClaimStatus.RUN, 1)
         else:
-            self.next_attempt(token, claim.verdict, claim.note)
-        if claim.verdict not in (Verdict.ENDED, Verdict.GONE):
+            self.next_attempt(token, claim.status, claim.note)
+        if claim.status not in (ClaimStatus.ENDED, ClaimStatus.GONE):
             assert (claim.attempt, claim.last_seq) == (model.attempt, len(model.log))
 
-    def next_attempt(self, token: str, verdict: Verdict, answered: str) -> None:
+    def next_attempt(self, token: str, verdict: ClaimStatus, answered: str) -> None:
         model = self.model
         model.attempt += 1
         model.claim = None
@@ -118,11 +118,11 @@ class LogMachine(RuleBasedStateMachine):
         reason = model.handover or "worker_lost"
         epoch = self.begin_epoch(token)
         if model.flag is not None:
-            assert (verdict, answered) == (Verdict.CANCELLED, model.flag)
+            assert (verdict, answered) == (ClaimStatus.CANCELLED, model.flag)
         elif model.lost >= model.max_attempts:
-            assert (verdict, answered) == (Verdict.LOST, reason)
+            assert (verdict, answered) == (ClaimStatus.LOST, reason)
         else:
-            assert verdict == Verdict.RUN
+            assert verdict == ClaimStatus.RUN
             model.handover, model.claim = None, token
             said = (model.attempt, reason.encode(), epoch, WORKER)
             model.log.append(("restarted", b'{"attempt":%d,"reason":"%s","epoch":"%s","worker":%s}' % said))
@@ -194,7 +194,7 @@ class LogMachine(RuleBasedStateMachine):
         call = self.logs.compact(self.id, model.attempt - stale, start, events)
         allowed = model.status in ENDED and not (stale or wrong or model.compacted)
         assert self.run(call) == allowed
-        model.compacted = model.compacted or (allowed and any(event.pieces for event in events))
+        model.compacted = model.compacted or (allowed and any(event.chunk_lengths for event in events))
 
     def write(self, call: Any, stale: int, first: int, drafts: Drafts) -> bool:
         """Makes the call; whether it was allowed, by both the scripts and the model."""
@@ -217,7 +217,7 @@ class LogMachine(RuleBasedStateMachine):
     def hand_over(self, stale: int, counts: bool, times: int) -> None:
         refused = self.model.refusal(self.model.attempt - stale)
         for _ in range(times):
-            call = self.logs.hand_over(self.id, self.model.attempt - stale, "deploy", counts=counts)
+            call = self.logs.requeue(self.id, self.model.attempt - stale, "deploy", counts=counts)
             code = None
             try:
                 self.run(call)

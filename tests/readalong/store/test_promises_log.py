@@ -14,7 +14,7 @@ from readalong.core.keys import Keys
 from readalong.core.settings import Settings
 from readalong.core.states import Status
 from readalong.redis.client import connect
-from readalong.store.log import Appended, Log, Verdict
+from readalong.store.log import Appended, ClaimStatus, Log
 from tests.readalong.helpers import check_log, history, settings_for, types
 from tests.readalong.jobs import METRICS, WORKER, content, end, ended, queued, reclaim, running, submission
 from tests.support.clients import client_of
@@ -94,11 +94,11 @@ async def test_promise_2_one_end_when_a_cancel_races_the_claim_of_a_queued_job(
     for _ in range(20):
         job_id = await queued(log)
         claim, status = await asyncio.gather(other.claim(job_id, WORKER, "t"), log.cancel(job_id, "ann"))
-        if claim.verdict == Verdict.RUN:
+        if claim.status == ClaimStatus.RUN:
             assert status == Status.RUNNING
             await other.finish(job_id, 1, 3, end("cancelled"), {})
         else:
-            assert (claim.verdict, status) == (Verdict.ENDED, Status.CANCELLED)
+            assert (claim.status, status) == (ClaimStatus.ENDED, Status.CANCELLED)
         events = await history(log, job_id)
         check_log(events)
         assert events[-1].type == "cancelled"
@@ -135,12 +135,12 @@ async def test_promise_2_one_end_for_a_job_whose_every_worker_dies(redis: ArqRed
     while True:
         claims += 1
         claim = await log.claim(job_id, WORKER, f"t{claims}")
-        if claim.verdict != Verdict.RUN:
+        if claim.status != ClaimStatus.RUN:
             break
-    assert (claims, claim.verdict) == (4, Verdict.LOST)
+    assert (claims, claim.status) == (4, ClaimStatus.LOST)
     # This one dies too, before it wrote the end: the next gets the same task.
     claim = await log.claim(job_id, WORKER, "after")
-    assert claim.verdict == Verdict.LOST
+    assert claim.status == ClaimStatus.LOST
     await log.finish(job_id, claim.attempt, claim.last_seq + 1, end("failed"), {})
     assert (await history(log, job_id))[-1].type == "failed"
 
@@ -232,7 +232,7 @@ async def test_promise_3_one_step_survives_an_answer_that_is_lost(
         answer = await (unlucky if call == "finish" else log).finish(new.job_id, 1, 5, end(), {})
         await client.aclose()
         assert lost
-    assert (claim.verdict, claim.attempt, answer.last_seq) == (Verdict.RUN, 1, 5)
+    assert (claim.status, claim.attempt, answer.last_seq) == (ClaimStatus.RUN, 1, 5)
     events = await history(log, new.job_id)
     check_log(events)
     assert types(events) == ["queued", "started", "content", "content", "done"]

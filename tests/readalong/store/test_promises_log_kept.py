@@ -14,9 +14,9 @@ from readalong.core.events import TERMINAL
 from readalong.core.keys import Keys
 from readalong.core.settings import Settings
 from readalong.core.states import Status
-from readalong.store.job_index import Index
-from readalong.store.log import Log, Verdict
-from readalong.store.presence import Watched
+from readalong.store.job_index import JobIndex
+from readalong.store.log import ClaimStatus, Log
+from readalong.store.presence import PresenceStore
 from readalong.store.queue import Queue
 from tests.readalong.helpers import check_log, history, settings_for
 from tests.readalong.jobs import WORKER, content, ended, queued, reclaim, running
@@ -53,7 +53,7 @@ async def test_promise_5_a_cancel_is_kept_that_a_person_set_by_hand_while_the_jo
 ) -> None:
     job_id = await queued(log)
     await redis.set(keys.cancel(job_id), flag)
-    assert (await log.claim(job_id, WORKER, "t")).verdict == Verdict.ENDED
+    assert (await log.claim(job_id, WORKER, "t")).status == ClaimStatus.ENDED
     events = await history(log, job_id)
     check_log(events)
     assert (events[-1].type, events[-1].fields()["by"]) == ("cancelled", by)
@@ -69,7 +69,7 @@ async def test_promise_5_a_cancel_is_kept_that_a_person_set_by_hand_while_the_jo
     assert (await log.append(job_id, 1, 3, content("a"))).flag == flag
     assert await log.flags([job_id]) == {job_id: flag}
     claim = await reclaim(log, job_id)
-    assert (claim.verdict, claim.note) == (Verdict.CANCELLED, flag)
+    assert (claim.status, claim.note) == (ClaimStatus.CANCELLED, flag)
 
 
 async def test_promise_5_a_cancel_is_kept_by_the_one_who_came_first_be_it_by_hand(
@@ -89,10 +89,10 @@ async def test_promise_5_a_cancel_is_kept_through_appends_handovers_and_lost_wor
     await log.cancel(job_id, "ann")
     flag = (await log.flags([job_id]))[job_id]
     assert (await log.append(job_id, 1, 3, content("a"))).flag == flag
-    await log.hand_over(job_id, 1, "deploy", counts=False)
+    await log.requeue(job_id, 1, "deploy", counts=False)
     for token in ("x", "y", "z"):
         claim = await reclaim(log, job_id, token)
-        assert (claim.verdict, claim.note) == (Verdict.CANCELLED, flag)
+        assert (claim.status, claim.note) == (ClaimStatus.CANCELLED, flag)
         assert (await log.append(job_id, claim.attempt, 4, [])).flag == flag
 
 
@@ -111,7 +111,7 @@ async def test_promise_5_a_cancel_is_kept_through_the_death_of_redis(
     server.restart()
     assert await history(log, runs) == before
     assert orjson.loads((await log.append(runs, 1, 4, content("b"))).flag or "")["by"] == "ann"
-    assert (await log.claim(waits, WORKER, "t")).verdict == Verdict.ENDED
+    assert (await log.claim(waits, WORKER, "t")).status == ClaimStatus.ENDED
 
 
 # 7. Nothing hidden
@@ -119,22 +119,22 @@ async def test_promise_5_a_cancel_is_kept_through_the_death_of_redis(
 
 async def fill(redis: ArqRedis, settings: Settings) -> list[str]:
     """Something of everything that this package writes; the ids of the jobs."""
-    log, queue, index = Log(redis, settings), Queue(redis, settings), Index(redis, settings)
+    log, queue, index = Log(redis, settings), Queue(redis, settings), JobIndex(redis, settings)
     waits, runs, flagged = await queued(log), await running(log), await running(log)
     jobs = [waits, runs, flagged, *[await ended(log, kind) for kind in sorted(TERMINAL)]]
     await log.append(runs, 1, 3, content("\u2028\0🦉"))
     await log.cancel(flagged, "ann")
-    await log.hand_over(runs, 1, "deploy", counts=True)
+    await log.requeue(runs, 1, "deploy", counts=True)
     gone = await queued(log)
     await log.cancel(gone, "ann")
     now = await index.now()
     for job_id in (*jobs, gone):
         await queue.enqueue(job_id, now, model="m", watched=True)
-    await queue.take("worker-1", 4)
-    await index.remember("my key", waits, "digest")
-    await index.beat("worker-1", WORKER, now, 10_000)
-    await index.may_sweep(10_000)
-    await Watched(redis, settings).orphans(1)
+    await queue.acquire("worker-1", 4)
+    await index.claim_key("my key", waits, "digest")
+    await index.heartbeat("worker-1", WORKER, now, 10_000)
+    await index.try_lock_sweep(10_000)
+    await PresenceStore(redis, settings).find_abandoned(1)
     return [*jobs, gone]
 
 
@@ -144,7 +144,7 @@ async def test_promise_7_nothing_hidden_everything_has_a_time_to_live(redis: Arq
     without = {name.decode() for name in await redis.keys("*") if await redis.pttl(name) == -1}
     # One of each for a whole deployment. The lists of jobs are trimmed with retention; members of the queue
     # and of its leases leave with their jobs. Nothing of one job is among them.
-    assert without <= {keys.jobs, keys.open, *keys.by_state, keys.queue, keys.leases}
+    assert without <= {keys.jobs, keys.active, *keys.by_state, keys.queue, keys.leases}
 
 
 async def test_promise_7_nothing_hidden_what_ended_goes_with_its_retention(redis: ArqRedis, settings: Settings) -> None:

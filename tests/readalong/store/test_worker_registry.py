@@ -12,10 +12,10 @@ from redis.exceptions import RedisError
 
 from readalong.core.keys import Keys
 from readalong.core.settings import Settings
-from readalong.redis.multiplexed import Pipe
-from readalong.store.job_index import Index
+from readalong.redis.multiplexed import MultiplexedConnection
+from readalong.store.job_index import JobIndex
 from readalong.store.queue import Queue
-from readalong.store.worker_registry import Registry
+from readalong.store.worker_registry import WorkerRegistry
 from tests.readalong.helpers import command, enqueue, ids_of, places_of
 from tests.support.waiting import until
 
@@ -23,10 +23,10 @@ LEASE_MS = 10_000
 
 
 @pytest.fixture
-def registry(redis: ArqRedis, settings: Settings, resources: AsyncExitStack) -> Registry:
-    pipe = Pipe(redis, settings.redis_timeout)
+def registry(redis: ArqRedis, settings: Settings, resources: AsyncExitStack) -> WorkerRegistry:
+    pipe = MultiplexedConnection(redis, settings.redis_timeout)
     resources.push_async_callback(pipe.close)
-    return Registry(redis, settings, pipe)
+    return WorkerRegistry(redis, settings, pipe)
 
 
 async def run_of(redis: ArqRedis) -> str:
@@ -34,10 +34,10 @@ async def run_of(redis: ArqRedis) -> str:
     return str(info["run_id"])
 
 
-async def alive(redis: ArqRedis, index: Index, worker_id: str, *, says: object = None) -> None:
+async def alive(redis: ArqRedis, index: JobIndex, worker_id: str, *, says: object = None) -> None:
     """Registers a worker whose sign of life says that it is subscribed, at this Redis or where the test `says`."""
     details = {"id": worker_id, "connected_to": await run_of(redis) if says is None else says}
-    await index.beat(worker_id, orjson.dumps(details), await index.now(), LEASE_MS)
+    await index.heartbeat(worker_id, orjson.dumps(details), await index.now(), LEASE_MS)
 
 
 @asynccontextmanager
@@ -55,12 +55,12 @@ async def subscribed(redis: ArqRedis, *worker_ids: str) -> AsyncIterator[None]:
 
 
 async def test_a_dead_workers_jobs_wait_at_their_old_places_and_wake_one_worker_each(
-    registry: Registry, queue: Queue, index: Index, redis: ArqRedis, keys: Keys
+    registry: WorkerRegistry, queue: Queue, index: JobIndex, redis: ArqRedis, keys: Keys
 ) -> None:
     """While their leases have long to go. Another worker's job, and one that waits, stay as they are."""
     ids = await enqueue(queue, index, 4)
-    first, kept = await queue.take("dead", 1), await queue.take("other", 1)
-    second = await queue.take("dead", 1)
+    first, kept = await queue.acquire("dead", 1), await queue.acquire("other", 1)
+    second = await queue.acquire("dead", 1)
     await redis.delete(keys.wake)
     await alive(redis, index, "dead")
     await alive(redis, index, "me")
@@ -75,7 +75,7 @@ async def test_a_dead_workers_jobs_wait_at_their_old_places_and_wake_one_worker_
     assert await registry.workers() == ["me"]
     assert await redis.exists(keys.worker("dead")) == 0
     assert await redis.zrange(keys.leases, 0, -1) == [kept[0].job_id.encode()]
-    taken = await queue.take("me", 10)
+    taken = await queue.acquire("me", 10)
     assert places_of(taken) == [*places_of([*first, *second]), (ids[3], taken[2].score)]
     assert await queue.renew("dead", ids_of([*first, *second])) == ids_of([*first, *second]), "they are another's"
 
@@ -84,10 +84,10 @@ async def test_a_dead_workers_jobs_wait_at_their_old_places_and_wake_one_worker_
     "why", ["it is subscribed", "it took that back", "it was so at another Redis", "it has left", "we are not seen"]
 )
 async def test_a_worker_that_may_live_keeps_its_jobs(
-    why: str, registry: Registry, queue: Queue, index: Index, redis: ArqRedis
+    why: str, registry: WorkerRegistry, queue: Queue, index: JobIndex, redis: ArqRedis
 ) -> None:
     await enqueue(queue, index)
-    held = await queue.take("other", 1)
+    held = await queue.acquire("other", 1)
     says = {"it took that back": 0, "it was so at another Redis": "f" * 40}.get(why)
     await alive(redis, index, "other", says=says)
     if why == "it has left":
@@ -99,13 +99,13 @@ async def test_a_worker_that_may_live_keeps_its_jobs(
 
 
 async def test_a_sign_of_life_that_is_broken_tells_nothing(
-    registry: Registry, queue: Queue, index: Index, redis: ArqRedis, keys: Keys
+    registry: WorkerRegistry, queue: Queue, index: JobIndex, redis: ArqRedis, keys: Keys
 ) -> None:
     """No JSON, no object, no text, another type of key."""
     now = await index.now()
     async with subscribed(redis, "me"):
         for broken in (b"{", b"[1]", b'"x"', b'{"connected_to":7}', b"\xff"):
-            await index.beat("other", broken, now, LEASE_MS)
+            await index.heartbeat("other", broken, now, LEASE_MS)
             assert await registry.reap("other", "me", await run_of(redis)) is None
         await redis.delete(keys.worker("other"))
         await command(redis, "RPUSH", keys.worker("other"), "x")
@@ -115,19 +115,19 @@ async def test_a_sign_of_life_that_is_broken_tells_nothing(
         assert (await registry.waiting([])).workers == 2
 
 
-async def test_connections_are_counted_for_all_at_once(registry: Registry, redis: ArqRedis) -> None:
+async def test_connections_are_counted_for_all_at_once(registry: WorkerRegistry, redis: ArqRedis) -> None:
     async with subscribed(redis, "a", "c"):
         assert await registry.connections(["a", "b", "c"]) == {"a": 1, "b": 0, "c": 1}
 
 
 async def test_a_job_waits_when_it_was_given_back_or_its_lease_is_over_or_its_worker_is_dead(
-    registry: Registry, queue: Queue, index: Index, redis: ArqRedis, keys: Keys
+    registry: WorkerRegistry, queue: Queue, index: JobIndex, redis: ArqRedis, keys: Keys
 ) -> None:
     back, over, dead, runs = await enqueue(queue, index, 4)
-    await queue.take("w", 2)
-    await queue.give_back("w", back)
-    await queue.seize("dead", dead)
-    await queue.seize("w", runs)
+    await queue.acquire("w", 2)
+    await queue.nack("w", back)
+    await queue.acquire_by_id("dead", dead)
+    await queue.acquire_by_id("w", runs)
     await redis.zadd(keys.leases, {over: 1}, xx=True)
     await alive(redis, index, "w")
     await alive(redis, index, "dead")
@@ -141,11 +141,11 @@ async def test_a_job_waits_when_it_was_given_back_or_its_lease_is_over_or_its_wo
 
 
 async def test_without_the_right_to_ask_the_lease_alone_tells(
-    registry: Registry, queue: Queue, index: Index, redis: ArqRedis
+    registry: WorkerRegistry, queue: Queue, index: JobIndex, redis: ArqRedis
 ) -> None:
     """An error for the worker that asks; for the API, whoever is registered lives."""
     [job_id] = await enqueue(queue, index)
-    await queue.take("w", 1)
+    await queue.acquire("w", 1)
     await alive(redis, index, "w")
     user = ("ACL", "SETUSER", "default")
     await command(redis, *user, "-pubsub")

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from readalong.core.events import Draft
-from readalong.worker.model.chunk_accumulator import Chunks
+from readalong.core.events import NewEvent
+from readalong.worker.model.chunk_accumulator import ChunkAccumulator
 
 
 def chunk(delta: Any = None, *, index: Any = 0, finish: Any = None, **more: Any) -> dict[str, Any]:
@@ -15,17 +15,17 @@ def chunk(delta: Any = None, *, index: Any = 0, finish: Any = None, **more: Any)
     return {"choices": [{"index": index, "delta": {} if delta is None else delta, "finish_reason": finish}], **more}
 
 
-def add(chunks: Chunks, *given: Any) -> list[Draft]:
+def add(chunks: ChunkAccumulator, *given: Any) -> list[NewEvent]:
     """The drafts of some chunks, each an object or bytes."""
-    drafts: list[Draft] = []
+    drafts: list[NewEvent] = []
     for one in given:
         drafts += chunks.add(one if isinstance(one, bytes) else orjson.dumps(one))
     return drafts
 
 
-def fold(*given: Any) -> tuple[list[Draft], Chunks]:
+def fold(*given: Any) -> tuple[list[NewEvent], ChunkAccumulator]:
     """All drafts of a stream of chunks, those of its end too."""
-    chunks = Chunks()
+    chunks = ChunkAccumulator()
     drafts = add(chunks, *given)
     return drafts + chunks.close(), chunks
 

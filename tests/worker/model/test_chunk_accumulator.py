@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from readalong.core.errors import ModelError
-from readalong.core.events import Draft, merge_drafts
-from readalong.worker.model.chunk_accumulator import Chunks
+from readalong.core.events import NewEvent, merge_drafts
+from readalong.worker.model.chunk_accumulator import ChunkAccumulator
 from tests.worker.model.chunk_helpers import add, chunk, fold
 
 
-def texts(drafts: list[Draft], kind: str = "content") -> list[str]:
+def texts(drafts: list[NewEvent], kind: str = "content") -> list[str]:
     return [draft.fields["content"] for draft in drafts if draft.type == kind]
 
 
@@ -68,7 +68,7 @@ def test_a_signature_of_reasoning_is_kept_as_it_came() -> None:
 
 def test_a_refusal_is_an_event_of_its_own() -> None:
     drafts, chunks = fold(chunk({"refusal": "no"}), chunk({"refusal": None}, finish="stop"))
-    assert drafts == [Draft("refusal", {"content": "no"})]
+    assert drafts == [NewEvent("refusal", {"content": "no"})]
     assert chunks.text() == ""
 
 
@@ -104,7 +104,7 @@ def test_choices_stay_apart_and_carry_their_number() -> None:
 
 
 def test_the_answer_is_finished_only_when_every_choice_is() -> None:
-    chunks = Chunks()
+    chunks = ChunkAccumulator()
     assert not chunks.finished
     add(chunks, chunk({"content": "a"}), chunk({"content": "b"}, index=1), chunk(finish="stop"))
     assert not chunks.finished
@@ -126,26 +126,26 @@ def test_log_probabilities_stay_with_their_token_and_keep_it_from_being_merged()
 def test_log_probabilities_of_a_token_without_text_are_not_lost() -> None:
     logprobs = {"content": [{"token": "\\xf0", "logprob": -1.0, "bytes": [240]}]}
     drafts, chunks = fold({"choices": [{"index": 0, "delta": {"content": ""}, "logprobs": logprobs}]})
-    assert drafts == [Draft("content", {"content": "", "logprobs": logprobs})]
+    assert drafts == [NewEvent("content", {"content": "", "logprobs": logprobs})]
     assert (chunks.text(), chunks.count) == ("", 1)
 
 
 def test_azures_first_chunk_says_nothing_and_its_filter_results_ride_with_the_next_event() -> None:
     results = [{"prompt_index": 0, "content_filter_results": {"hate": {"filtered": False}}}]
     azure = {"id": "", "object": "", "created": 0, "model": "", "choices": [], "prompt_filter_results": results}
-    chunks = Chunks()
+    chunks = ChunkAccumulator()
     assert add(chunks, azure) == []
     assert chunks.count == 0
     named = {"id": "c", "object": "chat.completion.chunk", "created": 7, "model": "m"}
     assert add(chunks, chunk({"content": "a"}, **named)) == [
-        Draft("content", {"content": "a", "extra": {"prompt_filter_results": results, **named}})
+        NewEvent("content", {"content": "a", "extra": {"prompt_filter_results": results, **named}})
     ]
 
 
 def test_azures_late_filter_chunk_has_no_delta_and_goes_with_the_end() -> None:
     offsets = {"check_offset": 0, "start_offset": 0, "end_offset": 9}
     late = {"index": 0, "finish_reason": None, "content_filter_offsets": offsets}
-    chunks = Chunks()
+    chunks = ChunkAccumulator()
     add(chunks, chunk({"content": "a"}, finish="stop", id="c", model="m"))
     assert add(chunks, {"id": "", "object": "", "created": 0, "model": "", "choices": [late]}) == []
     assert chunks.finished
@@ -176,7 +176,7 @@ def test_no_tokens_are_hidden_where_the_usage_does_not_say_so(details: Any) -> N
 
 
 def test_unknown_fields_ride_once_and_again_when_they_change() -> None:
-    chunks = Chunks()
+    chunks = ChunkAccumulator()
     extras = [
         add(chunks, {**chunk({"content": "a", "annotations": notes}), "id": id_, "system_fingerprint": print_})[
             0
@@ -192,7 +192,7 @@ def test_unknown_fields_ride_once_and_again_when_they_change() -> None:
 
 def test_padding_against_eavesdroppers_is_not_kept() -> None:
     drafts, _ = fold(chunk({"content": "a"}, obfuscation="k3j"))
-    assert drafts == [Draft("content", {"content": "a"})]
+    assert drafts == [NewEvent("content", {"content": "a"})]
 
 
 @pytest.mark.parametrize(

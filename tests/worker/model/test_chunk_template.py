@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from readalong.core.events import Draft
+from readalong.core.events import NewEvent
 from readalong.worker.model.answer import Answer
-from readalong.worker.model.chunk_accumulator import Chunks
-from readalong.worker.model.chunk_template import Mould
+from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.chunk_template import ChunkTemplate
 
 TEXTS = st.text(
     st.sampled_from(["a", " ", '"', "\\", "\n", "\t", "é", "\u2028", "🦉", "\x7f", "{", ":"])
@@ -34,9 +34,9 @@ def chunk(text: Any, **changes: Any) -> dict[str, Any]:
     return {"id": "c1", "object": "chat.completion.chunk", "created": 7, "choices": [choice], "usage": None, **changes}
 
 
-def parsed(pieces: list[bytes]) -> tuple[list[Draft], Chunks]:
+def parsed(pieces: list[bytes]) -> tuple[list[NewEvent], ChunkAccumulator]:
     """What the chunks say if each is parsed."""
-    chunks = Chunks()
+    chunks = ChunkAccumulator()
     drafts = []
     for piece in pieces:
         chunks._mould = None
@@ -45,11 +45,11 @@ def parsed(pieces: list[bytes]) -> tuple[list[Draft], Chunks]:
 
 
 def check(pieces: list[bytes]) -> None:
-    chunks = Chunks()
+    chunks = ChunkAccumulator()
     drafts = [draft for piece in pieces for draft in chunks.add(piece)]
     expected, slow = parsed(pieces)
     assert drafts == expected
-    answer = Answer(Chunks())
+    answer = Answer(ChunkAccumulator())
     assert [draft for piece in pieces for draft in answer.feed(b"data: %b\n\n" % piece)] == expected
     assert (chunks.count, chunks.text(), chunks.usage) == (slow.count, slow.text(), slow.usage)
     assert (chunks.finish_reason, chunks.other_choices()) == (slow.finish_reason, slow.other_choices())
@@ -112,7 +112,7 @@ def test_the_mould_is_of_the_content_and_of_nothing_like_it(first: str, second: 
 
 
 def test_what_is_no_json_fits_no_mould() -> None:
-    mould = Mould.of(orjson.dumps(chunk("abc")), [Draft("content", {"content": "abc"})])
+    mould = ChunkTemplate.of(orjson.dumps(chunk("abc")), [NewEvent("content", {"content": "abc"})])
     assert mould is not None
     for inner in (b"a\nb", b"\xff", b"\\", b'a","x":"b', b"\\ud800", b"\\x"):
         assert mould.text(mould.before + inner + mould.after) is None
@@ -121,7 +121,7 @@ def test_what_is_no_json_fits_no_mould() -> None:
 
 
 def test_a_server_whose_chunks_all_differ_is_not_measured_for_ever() -> None:
-    chunks = Chunks()
+    chunks = ChunkAccumulator()
     for number in range(40):
         chunks.add(orjson.dumps(chunk("a", id=f"c{number}")))
     assert chunks._mould is not None
@@ -131,11 +131,11 @@ def test_a_server_whose_chunks_all_differ_is_not_measured_for_ever() -> None:
 
 
 def test_a_frame_of_the_usual_form_is_read_in_one_step_and_no_other() -> None:
-    chunks = Chunks()
+    chunks = ChunkAccumulator()
     first, second, other = (b"data: %b\n\n" % orjson.dumps(chunk(text)) for text in ("a", "b", 'with a "'))
     assert chunks.add_frame(first) == []
     for _ in range(2):  # the first one carries the fields that no event type names
         chunks.add(first[6:-2])
-    assert chunks.add_frame(second) == [Draft("content", {"content": "b"})]
+    assert chunks.add_frame(second) == [NewEvent("content", {"content": "b"})]
     for odd in (other, second[:-1], second[:-2] + b"\r\n", second + second, second[6:]):
         assert chunks.add_frame(odd) == []

@@ -14,13 +14,13 @@ import orjson
 import pytest
 
 from readalong.core.errors import ModelError
-from readalong.core.events import Draft
+from readalong.core.events import NewEvent
 from readalong.worker.model import lenient_json as values
 from readalong.worker.model import limits
 from readalong.worker.model import tool_arguments as arguments
 from readalong.worker.model.answer import Answer
 from readalong.worker.model.body_reader import events_of, start_of
-from readalong.worker.model.chunk_accumulator import Chunks
+from readalong.worker.model.chunk_accumulator import ChunkAccumulator
 from readalong.worker.model.limits import MOST_LINES, MOST_VALUES, AnswerTooLarge, Limits
 from readalong.worker.model.transport import AiohttpTransport
 from tests.worker.helpers import House, settings_for, text_of, working
@@ -41,9 +41,9 @@ def endless(line: bytes) -> Iterator[bytes]:
         yield piece
 
 
-def read(answer: Answer, pieces: Iterator[bytes], most: int = 64 * MIB) -> tuple[list[Draft], int]:
+def read(answer: Answer, pieces: Iterator[bytes], most: int = 64 * MIB) -> tuple[list[NewEvent], int]:
     """What an answer says until it is over, and how many bytes that took."""
-    drafts: list[Draft] = []
+    drafts: list[NewEvent] = []
     size = 0
     for piece in pieces:
         if answer.failure is not None or answer.done or size > most:
@@ -67,7 +67,7 @@ def read(answer: Answer, pieces: Iterator[bytes], most: int = 64 * MIB) -> tuple
     ids=["data lines", "short lines", "bare lines", "a line", "comments", "names", "empty chunks"],
 )
 def test_a_message_and_a_body_without_an_end_take_a_bounded_memory(line: bytes, most: int) -> None:
-    answer = Answer(Chunks(limits=LIMITS), limits=LIMITS)
+    answer = Answer(ChunkAccumulator(limits=LIMITS), limits=LIMITS)
     tracemalloc.start()
     try:
         drafts, size = read(answer, endless(line))
@@ -81,7 +81,7 @@ def test_a_message_and_a_body_without_an_end_take_a_bounded_memory(line: bytes, 
 
 
 def test_after_its_last_word_nothing_that_follows_spoils_an_answer() -> None:
-    answer = Answer(Chunks(limits=LIMITS), limits=LIMITS)
+    answer = Answer(ChunkAccumulator(limits=LIMITS), limits=LIMITS)
     answer.feed(data(chunk({"content": "a"}, finish="stop")))
     read(answer, endless(b"data: x\n"))
     assert (answer.done, answer.failure) == (True, None)
@@ -107,9 +107,9 @@ FIELDS: dict[str, Callable[[int], Any]] = {
 @pytest.mark.parametrize("kind", FIELDS)
 def test_what_an_answer_holds_besides_its_text_has_limits_in_bytes_and_number(kind: str) -> None:
     """The event that one limit lets pass at most is the last before it."""
-    chunks = Chunks(2, limits=LIMITS)
+    chunks = ChunkAccumulator(2, limits=LIMITS)
     add(chunks, chunk({"content": "a"}))
-    drafts: list[Draft] = []
+    drafts: list[NewEvent] = []
     tracemalloc.start()
     turn = 0
     try:
@@ -127,7 +127,7 @@ def test_what_an_answer_holds_besides_its_text_has_limits_in_bytes_and_number(ki
 
 @pytest.mark.parametrize("asked", [1, 3])
 def test_as_many_choices_come_as_were_asked_for(asked: int) -> None:
-    chunks = Chunks(asked)
+    chunks = ChunkAccumulator(asked)
     for index in range(asked):
         add(chunks, chunk({"content": f"{index}"}, index=index), {"choices": [{"index": index}, {"index": index}]})
     with pytest.raises(AnswerTooLarge) as caught:
@@ -146,8 +146,8 @@ def test_a_message_of_more_values_than_fit_a_memory_is_not_read(monkeypatch: pyt
     tracemalloc.start()
     try:
         with pytest.raises(AnswerTooLarge):
-            Chunks().add(b'{"x":[%b]}' % many)
-        chunks = Chunks()
+            ChunkAccumulator().add(b'{"x":[%b]}' % many)
+        chunks = ChunkAccumulator()
         half = many[: len(many) // 2].decode()
         add(chunks, *(calls(call(0, "c", "f", text)) for text in ("[", half, many[len(half) :].decode(), ",[]]")))
         [told] = chunks.close()
@@ -167,14 +167,14 @@ def test_to_put_a_call_together_takes_as_long_as_its_bytes(
 ) -> None:
     """Whether it is whole is known without reading all of it again for each fragment that might be its end."""
     joined = [0]
-    text = arguments.Arguments.text
+    text = arguments.ToolArguments.text
 
-    def counted(self: arguments.Arguments) -> str:
+    def counted(self: arguments.ToolArguments) -> str:
         joined[0] += 1
         return text(self)
 
-    monkeypatch.setattr(arguments.Arguments, "text", counted)
-    chunks = Chunks()
+    monkeypatch.setattr(arguments.ToolArguments, "text", counted)
+    chunks = ChunkAccumulator()
     for turn in range(2000):
         add(chunks, calls(call(0, "c", "f", more if turn else first)))
     add(chunks, calls(call(0, "c", "f", last)))
@@ -194,7 +194,7 @@ def orjson_or_none(text: str) -> Any:
 
 def test_a_whole_message_beside_each_delta_is_compared_with_what_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a text that is shorter than what was said nothing is compared."""
-    chunks = Chunks()
+    chunks = ChunkAccumulator()
     add(chunks, *[chunk({"content": "abc"})] * 500)
     compared: list[int] = []
     pieces = type(chunks._choices[0].text)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from readalong.core.errors import ModelError
-from readalong.core.events import TYPES, Draft
-from readalong.worker.model.chunk_accumulator import Chunks
+from readalong.core.events import TYPES, NewEvent
+from readalong.worker.model.chunk_accumulator import ChunkAccumulator
 from tests.worker.model.chunk_helpers import add, call, calls, chunk
 
 MALFORMED = [
@@ -47,7 +47,7 @@ MALFORMED = [
 @pytest.mark.parametrize("data", MALFORMED, ids=lambda data: f"{data[:60]!r} {len(data)} bytes")
 def test_a_malformed_chunk_is_the_models_error_and_worth_another_try(data: bytes) -> None:
     with pytest.raises(ModelError) as caught:
-        Chunks().add(data)
+        ChunkAccumulator().add(data)
     assert (caught.value.code, caught.value.retryable) == ("model_malformed", True)
 
 
@@ -64,7 +64,7 @@ HALF = [
 @pytest.mark.parametrize("given_", HALF, ids=repr)
 def test_nothing_is_kept_of_a_message_that_is_half_malformed(given_: Any) -> None:
     """Its events are not told: the end of the job would say what no watcher has seen."""
-    chunks = Chunks()
+    chunks = ChunkAccumulator()
     add(chunks, chunk({"content": "a"}))
     with pytest.raises(ModelError):
         add(chunks, given_)
@@ -94,7 +94,7 @@ PATIENCE: list[tuple[Any, list[str]]] = [
 
 @pytest.mark.parametrize(("given_", "kinds"), PATIENCE, ids=repr)
 def test_nulls_and_small_oddities_are_borne_with(given_: Any, kinds: list[str]) -> None:
-    assert [draft.type for draft in add(Chunks(), given_)] == kinds
+    assert [draft.type for draft in add(ChunkAccumulator(), given_)] == kinds
 
 
 def as_json(value: Any) -> bytes:
@@ -147,9 +147,9 @@ any_chunk = shaped(choices=st.lists(choice, max_size=2), usage=odd, error=odd, i
 
 @given(st.lists(any_chunk, max_size=6))
 def test_whatever_json_a_model_sends_nothing_but_the_models_error_comes_out(stream: list[Any]) -> None:
-    chunks = Chunks()
+    chunks = ChunkAccumulator()
     codes: set[str] = set()
-    drafts: list[Draft] = []
+    drafts: list[NewEvent] = []
     for one in stream:
         try:
             drafts += chunks.add(as_json(one))
@@ -169,6 +169,6 @@ def test_whatever_json_a_model_sends_nothing_but_the_models_error_comes_out(stre
 @given(st.binary() | odd.map(as_json))
 def test_whatever_bytes_a_model_sends_nothing_but_the_models_error_comes_out(data: bytes) -> None:
     try:
-        Chunks().add(data)
+        ChunkAccumulator().add(data)
     except ModelError:
         return

@@ -18,7 +18,7 @@ STEP = 0.2
 async def test_a_queue_entry_that_arq_cannot_read_is_mended_and_others_run_on(
     house: House, monkeypatch: pytest.MonkeyPatch, poison: bytes | None
 ) -> None:
-    sweeping = settings_for(str(house.settings.redis_url), sweep=STEP)
+    sweeping = settings_for(str(house.settings.redis_url), sweep_interval=STEP)
     job_id = await house.submit("demo-fast", age=60)
     if poison is None:
         await house.redis.delete(house.keys.arq_job(job_id))
@@ -58,7 +58,7 @@ async def test_a_job_of_another_schema_is_left_to_a_newer_worker(
     job_id = await house.submit("demo-fast", age=60)
     await command(house.redis, "HSET", house.keys.job(job_id), "schema", 99)
     before = await command(house.redis, "HGETALL", house.keys.job(job_id))
-    async with demo_at(monkeypatch), working(settings_for(str(house.settings.redis_url), sweep=STEP)):
+    async with demo_at(monkeypatch), working(settings_for(str(house.settings.redis_url), sweep_interval=STEP)):
         await until(lambda: "a schema that this worker does not know" in caplog.text, "a look at it")
         assert await command(house.redis, "HGETALL", house.keys.job(job_id)) == before
         await command(house.redis, "HSET", house.keys.job(job_id), "schema", 1)
@@ -122,7 +122,7 @@ async def test_a_field_that_somebody_broke_by_hand_ends_no_worker(
     house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whoever starts it again would see it end at its next sweep, and all the others with it."""
-    async with demo_at(monkeypatch), working(settings_for(str(house.settings.redis_url), sweep=0.1)) as one:
+    async with demo_at(monkeypatch), working(settings_for(str(house.settings.redis_url), sweep_interval=0.1)) as one:
         broken = await house.write("demo-fast", age=60)
         await command(house.redis, "HSET", house.keys.job(broken), "deadline", "tomorrow")
         await until(lambda: one.task.done() or "broken its keys" in caplog.text, "a sweep that meets it")
@@ -134,7 +134,7 @@ async def test_a_field_that_somebody_broke_by_hand_ends_no_worker(
 async def test_a_key_that_somebody_broke_by_hand_ends_no_worker(
     house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with demo_at(monkeypatch), working(settings_for(str(house.settings.redis_url), sweep=0.1)):
+    async with demo_at(monkeypatch), working(settings_for(str(house.settings.redis_url), sweep_interval=0.1)):
         broken = await house.write("demo-fast", age=60)
         await house.index.refile(broken)
         await house.redis.delete(house.keys.job(broken))
@@ -147,7 +147,7 @@ async def test_a_key_that_somebody_broke_by_hand_ends_no_worker(
         assert (await house.ended(lost))[-1].type == "done"
 
 
-@pytest.mark.parametrize("name", ["queue", "leases", "open", "watched"])
+@pytest.mark.parametrize("name", ["queue", "leases", "active", "presence"])
 async def test_members_of_bytes_in_front_of_all_others_end_no_worker_and_hide_no_job(
     house: House, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -155,7 +155,7 @@ async def test_members_of_bytes_in_front_of_all_others_end_no_worker_and_hide_no
     key = getattr(house.keys, name)
     strays = [b"\xff\xfe%d" % number for number in range(150)]
     await house.redis.zadd(key, dict.fromkeys(strays, 0))
-    async with demo_at(monkeypatch), working(settings_for(str(house.settings.redis_url), sweep=STEP)) as one:
+    async with demo_at(monkeypatch), working(settings_for(str(house.settings.redis_url), sweep_interval=STEP)) as one:
         assert (await house.ended(await house.submit("demo-fast", age=60)))[-1].type == "done"
         if name != "watched":  # whose members are due only when somebody has looked for a while
             await until(lambda: _is_clean(house, key, strays), "the strays to be removed")

@@ -16,7 +16,7 @@ import pytest
 
 from readalong.core.events import Event
 from readalong.worker.model.answer import Answer
-from readalong.worker.model.chunk_accumulator import Chunks
+from readalong.worker.model.chunk_accumulator import ChunkAccumulator
 from tests.worker.helpers import House, settings_for, text_of, working
 from tests.worker.model.odd_answers import ALL, DONE, HOLD, HOOT, OWLS, STOP, Oddity, chunk, data, head, say
 from tests.worker.model.oddities import ODDITIES
@@ -101,7 +101,7 @@ async def test_what_servers_send_is_read_as_it_is_meant(
         for piece in oddities[name].pieces:
             yield piece
 
-    limits = {"gap_timeout": GAP if kind == "said" else 20, "model_retries": 0, "model_patience": 0}
+    limits = {"stall_timeout": GAP if kind == "said" else 20, "model_retries": 0, "model_patience": 0}
     settings = settings_for(str(house.settings.redis_url), **limits)
     async with serving(monkeypatch, answer) as calls, working(settings):
         jobs = {name: await house.submit(name) for name in oddities}
@@ -127,7 +127,7 @@ async def test_comments_and_empty_chunks_are_signs_of_life_unless_a_setting_says
             yield data(chunk())
         yield ALL if not begun else data(HOOT) + data(STOP) + DONE
 
-    limits: dict[str, Any] = {"gap_timeout": GAP} if begun else {"first_token_timeout": GAP, "gap_timeout": 0}
+    limits: dict[str, Any] = {"stall_timeout": GAP} if begun else {"first_token_timeout": GAP, "stall_timeout": 0}
     settings = settings_for(str(house.settings.redis_url), model_keepalives=counts, **limits)
     async with serving(monkeypatch, answer), working(settings):
         events = await house.ended(await house.submit("m"))
@@ -151,7 +151,7 @@ async def test_a_worker_that_stood_still_itself_does_not_call_its_model_silent(
         yield data(STOP) + DONE
 
     said = asyncio.Event()
-    settings = settings_for(str(house.settings.redis_url), gap_timeout=GAP)
+    settings = settings_for(str(house.settings.redis_url), stall_timeout=GAP)
     async with serving(monkeypatch, answer), working(settings):
         job_id = await house.submit("m")
         await house.has(job_id, "content")
@@ -162,7 +162,7 @@ async def test_a_worker_that_stood_still_itself_does_not_call_its_model_silent(
 
 def test_a_line_of_a_stream_may_have_64_mib_as_a_picture_may_be_one() -> None:
     picture = "A" * 50_000_000
-    answer = Answer(Chunks())
+    answer = Answer(ChunkAccumulator())
     line = data(say(picture))
     drafts = [draft for at in range(0, len(line), 65_536) for draft in answer.feed(line[at : at + 65_536])]
     assert (answer.failure, len(drafts), drafts[0].fields["content"] == picture) == (None, 1, True)

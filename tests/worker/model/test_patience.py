@@ -10,8 +10,8 @@ import pytest
 
 from readalong.core.errors import ModelError
 from readalong.core.settings import Settings
-from readalong.store.log import Claim, Verdict
-from readalong.worker.model.call import Access, Asking
+from readalong.store.log import Claim, ClaimStatus
+from readalong.worker.model.call import Access, ModelCall
 from tests.readalong.helpers import command, types
 from tests.support.servers import free_port
 from tests.support.waiting import until
@@ -193,10 +193,10 @@ async def test_jobs_that_waited_for_long_wait_for_a_try_that_is_under_way(house:
     access.gates.server.since -= 60
     access.gates.server.due = 0.0
     assert access.breaker.hopeless
-    claim = Claim(Verdict.RUN, waited=60.0)
+    claim = Claim(ClaimStatus.RUN, waited=60.0)
 
-    def asking() -> Asking:
-        return Asking(settings, access, "some", claim, tell=lambda _: None, ends=lambda _: float("inf"))
+    def asking() -> ModelCall:
+        return ModelCall(settings, access, "some", claim, tell=lambda _: None, ends=lambda _: float("inf"))
 
     first = asking()
     await first.begin()

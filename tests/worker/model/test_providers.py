@@ -13,7 +13,7 @@ import pytest
 
 from readalong.core.errors import BadSettings
 from readalong.core.settings import Settings
-from readalong.worker.model.chunk_accumulator import Chunks
+from readalong.worker.model.chunk_accumulator import ChunkAccumulator
 from readalong.worker.model.providers import Providers
 from readalong.worker.model.redaction import RedactingFilter, Redactor
 from tests.readalong.helpers import command, types
@@ -163,7 +163,7 @@ async def test_a_generator_that_never_ends_is_let_go_at_the_limit_and_others_hav
     ("name", "limit", "code"),
     [
         ("mute", {"first_token_timeout": 0.05}, "model_timeout"),
-        ("silent", {"gap_timeout": 0.05}, "model_stalled"),
+        ("silent", {"stall_timeout": 0.05}, "model_stalled"),
         ("silent", {"job_timeout": 0.3}, "job_timeout"),
     ],
 )
@@ -202,7 +202,7 @@ async def test_a_generator_that_ignores_its_closing_keeps_no_job(
 async def test_what_is_closed_says_whether_all_generators_have_ended(house: House) -> None:
     """A worker that stops exits without those that do not."""
     providers = Providers.of_settings(with_providers(house, "deaf"))
-    async with providers.of("deaf").stream({"model": "deaf"}, Chunks()) as batches:
+    async with providers.of("deaf").stream({"model": "deaf"}, ChunkAccumulator()) as batches:
         await anext(batches)
         await generators.waits.wait()
     assert not await providers.close()
@@ -236,7 +236,7 @@ async def test_a_bad_path_is_told_at_the_start_in_one_line(setting: str, says: s
 async def test_the_example_of_the_docs_runs_as_it_is_written(
     house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "providers.md").read_text("utf-8")
+    text = (Path(__file__).parents[3] / "docs" / "providers.md").read_text("utf-8")
     [code] = re.findall(r"```python\n(.+?)```", text, re.DOTALL)
     [setting] = re.findall(r"READALONG_PROVIDERS=(\S+)", text)
     (tmp_path / "my_app").mkdir()

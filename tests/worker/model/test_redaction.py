@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from readalong.core.settings import Settings
-from readalong.worker.model.chunk_accumulator import Chunks
+from readalong.worker.model.chunk_accumulator import ChunkAccumulator
 from readalong.worker.model.openai_provider import OpenAIProvider
 from readalong.worker.model.redaction import MOST_SHOWN, RedactingFilter, Redactor
 from tests.readalong.helpers import command
@@ -122,7 +122,7 @@ def test_what_a_model_says_itself_costs_no_look_and_stays() -> None:
         looks.append(value)
         return value
 
-    chunks = Chunks(clean=clean)
+    chunks = ChunkAccumulator(clean=clean)
     add(chunks, chunk({"content": "a"}, id="c1"))
     first = len(looks)
     drafts = add(chunks, *[chunk({"content": KEY}, id="c1")] * 100)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from readalong.core.events import Draft
+from readalong.core.events import NewEvent
 from tests.worker.model.chunk_helpers import call, calls, chunk, fold
 
 
@@ -39,9 +39,9 @@ def test_parallel_calls_come_whole_however_their_fragments_are_cut_and_interleav
 def test_each_fragment_is_told_as_it_comes() -> None:
     drafts, chunks = fold(calls(call(0, "c", "f", "")), calls(call(0, arguments='{"a"'), call(1, "d", "g", "{}")))
     assert drafts[:3] == [
-        Draft("tool_call_delta", {"index": 0, "id": "c", "name": "f", "arguments": ""}),
-        Draft("tool_call_delta", {"index": 0, "id": "c", "name": "f", "arguments": '{"a"'}),
-        Draft("tool_call_delta", {"index": 1, "id": "d", "name": "g", "arguments": "{}"}),
+        NewEvent("tool_call_delta", {"index": 0, "id": "c", "name": "f", "arguments": ""}),
+        NewEvent("tool_call_delta", {"index": 0, "id": "c", "name": "f", "arguments": '{"a"'}),
+        NewEvent("tool_call_delta", {"index": 1, "id": "d", "name": "g", "arguments": "{}"}),
     ]
     assert chunks.count == 2
 
@@ -127,7 +127,7 @@ def test_the_legacy_function_call_is_told_when_it_is_whole() -> None:
         chunk({}, finish="function_call"),
     ]
     drafts, chunks = fold(*stream)
-    assert drafts == [Draft("function_call", {"name": "f", "arguments": {"a": 1}})]
+    assert drafts == [NewEvent("function_call", {"name": "f", "arguments": {"a": 1}})]
     assert chunks.function_call == drafts[0].fields
     assert (chunks.count, chunks.finish_reason) == (3, "function_call")
 
