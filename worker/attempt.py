@@ -21,7 +21,7 @@ from readalong.worker.attempt_end import LOST, AttemptEnd, public, who
 from readalong.worker.log_writer import Cancelled, LogWriter
 from readalong.worker.model.breaker import GivenBack
 from readalong.worker.model.call import Access, ModelCall
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from readalong.worker.model.limits import AnswerTooLarge, Limits
 from readalong.worker.model.provider import Batch, Provider
 from readalong.worker.model.redaction import Redactor

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from readalong.core.errors import ModelError
 from readalong.core.events import Event, NewEvent, merge_drafts
 from readalong.store.log import encode
-from readalong.worker.model.answer import Answer
-from readalong.worker.model.body_reader import events_of
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from readalong.worker.model.limits import Limits
+from readalong.worker.model.openai.answer_parser import Answer
+from readalong.worker.model.openai.body_reader import events_of
 from tests.worker.model.odd_answers import DONE, STOP, data, say
 from tests.worker.model.oddities import ODDITIES
 from tests.worker.model.test_malformed_chunks import any_chunk, as_json

@@ -18,9 +18,9 @@ from readalong.core.settings import Settings
 from readalong.store.log import Appended, Claim, ClaimStatus
 from readalong.worker.attempt import Stop
 from readalong.worker.job_runner import JobRunner
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from readalong.worker.model.limits import Limits
-from readalong.worker.model.openai_provider import batches_of
+from readalong.worker.model.openai.provider import batches_of
 from readalong.worker.model.provider import Batch
 from readalong.worker.model.providers import Providers
 from readalong.worker.model.redaction import Redactor

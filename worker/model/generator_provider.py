@@ -18,10 +18,10 @@ import orjson
 from readalong.core.errors import ModelError
 from readalong.core.events import TEXT, NewEvent
 from readalong.core.settings import Settings
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
+from readalong.worker.model.generator_task import Broken, Pump
 from readalong.worker.model.limits import AnswerTooLarge, Limits
 from readalong.worker.model.provider import Batch
-from readalong.worker.model.pump import Broken, Pump
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeAlias
 
 from readalong.core.events import NewEvent
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 
 #: The events of one read; the bytes that they were read from; and whether the answer is complete with them. A batch
 #: without events is a sign of life. After a complete one, iterating further only cleans up, and may be broken off.

@@ -9,13 +9,13 @@ from typing import Any, Final, Self
 
 from readalong.core.errors import BadSettings, ModelError
 from readalong.core.settings import Settings
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
-from readalong.worker.model.credentials import configured, secrets_of_environment
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from readalong.worker.model.generator_provider import GeneratorProvider
-from readalong.worker.model.openai_provider import OpenAIProvider
+from readalong.worker.model.import_path import function_at
+from readalong.worker.model.openai.credentials import configured
+from readalong.worker.model.openai.provider import OpenAIProvider
 from readalong.worker.model.provider import Batch, Provider
-from readalong.worker.model.python_path import function_at
-from readalong.worker.model.redaction import Redactor
+from readalong.worker.model.redaction import Redactor, environment_secrets
 
 _SETTING: Final = "READALONG_PROVIDERS"
 #: A provider's name, which is a model's or the part before its slash, and the path of its function.
@@ -38,7 +38,7 @@ class Providers:
     def of_settings(cls, settings: Settings) -> Self:
         """Returns the providers of this environment. Raises BadSettings."""
         paths = _paths(settings.providers)
-        redactor = Redactor(secrets_of_environment() if paths else ())
+        redactor = Redactor(environment_secrets() if paths else ())
         named = {
             name: GeneratorProvider(name, function_at(_SETTING, path, "request"), settings)
             for name, path in paths.items()

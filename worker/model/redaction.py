@@ -7,6 +7,7 @@ another case, with escapes, encoded, or in pieces.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import unicodedata
 from base64 import b64encode
@@ -41,6 +42,9 @@ _NO_LETTERS: Final = re.compile(r"[^a-z0-9]+")
 _NO_SECRETS: Final = frozenset(
     {"none", "null", "empty", "dummy", "ollama", "lm-studio", "no-key", "not-needed", "sk-no-key-required"}
 )
+#: Variables whose values a provider of the user's own may tell.
+_SECRET_NAMES: Final = re.compile(r"(^|_)(KEYS?|TOKENS?|SECRETS?|PASSWORDS?|PASSWD|CREDENTIALS?)$")
+_SHORTEST_SECRET: Final = 8
 
 
 class Redactor:
@@ -203,6 +207,13 @@ class RedactingFilter(logging.Filter):
         if cleaned != message:
             record.msg, record.args, record.exc_info, record.exc_text = cleaned, None, None, None
         return True
+
+
+def environment_secrets() -> Iterator[str]:
+    """The values of all variables that are named like secrets. Shorter ones are words, such as `true`."""
+    for name, value in os.environ.items():
+        if len(value) >= _SHORTEST_SECRET and _SECRET_NAMES.search(name.upper()):
+            yield value
 
 
 def _piece(size: int) -> int:

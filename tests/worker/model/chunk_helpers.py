@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from readalong.core.events import NewEvent
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 
 
 def chunk(delta: Any = None, *, index: Any = 0, finish: Any = None, **more: Any) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import httpx2
 import pytest
 
 from readalong.core.errors import ModelError
-from readalong.worker.model.body_reader import events_of
-from readalong.worker.model.transport import AiohttpTransport
+from readalong.worker.model.openai.body_reader import events_of
+from readalong.worker.model.openai.transport import AiohttpTransport
 from tests.support.waiting import WITHIN, until
 from tests.worker.raw import raw_server
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from readalong.core.errors import ModelError
 from readalong.core.events import NewEvent, merge_drafts
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from tests.worker.model.chunk_helpers import add, chunk, fold
 
 

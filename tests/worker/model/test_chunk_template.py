@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from readalong.core.events import NewEvent
-from readalong.worker.model.answer import Answer
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
-from readalong.worker.model.chunk_template import ChunkTemplate
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.template import ChunkTemplate
+from readalong.worker.model.openai.answer_parser import Answer
 
 TEXTS = st.text(
     st.sampled_from(["a", " ", '"', "\\", "\n", "\t", "é", "\u2028", "🦉", "\x7f", "{", ":"])

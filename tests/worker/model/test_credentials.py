@@ -8,7 +8,7 @@ import pytest
 
 from readalong.core.errors import BadSettings, ModelError
 from readalong.core.settings import Settings
-from readalong.worker.model.openai_provider import OpenAIProvider
+from readalong.worker.model.openai.provider import OpenAIProvider
 from readalong.worker.model.redaction import Redactor
 from tests.worker import keys_that_change
 from tests.worker.raw import DONE, SSE, RawServer, raw_server

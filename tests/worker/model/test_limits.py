@@ -15,14 +15,14 @@ import pytest
 
 from readalong.core.errors import ModelError
 from readalong.core.events import NewEvent
-from readalong.worker.model import lenient_json as values
 from readalong.worker.model import limits
-from readalong.worker.model import tool_arguments as arguments
-from readalong.worker.model.answer import Answer
-from readalong.worker.model.body_reader import events_of, start_of
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.chunks import lenient_json as values
+from readalong.worker.model.chunks import tool_arguments as arguments
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from readalong.worker.model.limits import MOST_LINES, MOST_VALUES, AnswerTooLarge, Limits
-from readalong.worker.model.transport import AiohttpTransport
+from readalong.worker.model.openai.answer_parser import Answer
+from readalong.worker.model.openai.body_reader import events_of, start_of
+from readalong.worker.model.openai.transport import AiohttpTransport
 from tests.worker.helpers import House, settings_for, text_of, working
 from tests.worker.model.chunk_helpers import add, call, calls, chunk
 from tests.worker.model.odd_answers import HOLD, data, head

@@ -15,8 +15,8 @@ import orjson
 import pytest
 
 from readalong.core.events import Event
-from readalong.worker.model.answer import Answer
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
+from readalong.worker.model.openai.answer_parser import Answer
 from tests.worker.helpers import House, settings_for, text_of, working
 from tests.worker.model.odd_answers import ALL, DONE, HOLD, HOOT, OWLS, STOP, Oddity, chunk, data, head, say
 from tests.worker.model.oddities import ODDITIES

@@ -15,7 +15,7 @@ import pytest
 from readalong.core.errors import ModelError
 from readalong.core.settings import Settings
 from readalong.core.sse import Decoder
-from readalong.worker.model.openai_provider import OpenAIProvider
+from readalong.worker.model.openai.provider import OpenAIProvider
 from readalong.worker.model.redaction import Redactor
 from tests.support.model import REFUSALS
 from tests.support.servers import free_port

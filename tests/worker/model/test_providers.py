@@ -13,7 +13,7 @@ import pytest
 
 from readalong.core.errors import BadSettings
 from readalong.core.settings import Settings
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from readalong.worker.model.providers import Providers
 from readalong.worker.model.redaction import RedactingFilter, Redactor
 from tests.readalong.helpers import command, types

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from readalong.core.settings import Settings
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
-from readalong.worker.model.openai_provider import OpenAIProvider
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
+from readalong.worker.model.openai.provider import OpenAIProvider
 from readalong.worker.model.redaction import MOST_SHOWN, RedactingFilter, Redactor
 from tests.readalong.helpers import command
 from tests.worker.helpers import House, settings_for, text_of, working

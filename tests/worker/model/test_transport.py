@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from readalong.core.settings import Settings
-from readalong.worker.model.openai_provider import OpenAIProvider
+from readalong.worker.model.openai.provider import OpenAIProvider
 from readalong.worker.model.redaction import Redactor
 from tests.worker.raw import DONE, SSE, raw_server
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from readalong.core.errors import BadSettings
-from readalong.worker.model.python_path import function_at, place_of
+from readalong.worker.model.import_path import function_at, place_of
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +28,6 @@ _KEYS: Final = (
     "OPENAI_PROJECT_ID",
 )
 _ADDRESSES: Final = ("OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT")
-#: Variables whose values a provider of the user's own may tell.
-_SECRET_NAMES: Final = re.compile(r"(^|_)(KEYS?|TOKENS?|SECRETS?|PASSWORDS?|PASSWD|CREDENTIALS?)$")
-_SHORTEST_SECRET: Final = 8
 #: Seconds that READALONG_CREDENTIALS may take.
 _LONGEST_ASKED: Final = 30.0
 #: Letters from which on a user's name beside a password is a secret too: shorter ones are words.
@@ -109,13 +106,6 @@ async def _call(function: Callable[[], Any]) -> Any:
     """Calls a function that waits in a thread, so that streams go on meanwhile."""
     value = function() if inspect.iscoroutinefunction(function) else await asyncio.to_thread(function)
     return await value if inspect.isawaitable(value) else value
-
-
-def secrets_of_environment() -> Iterator[str]:
-    """The values of all variables that are named like secrets. Shorter ones are words, such as `true`."""
-    for name, value in os.environ.items():
-        if len(value) >= _SHORTEST_SECRET and _SECRET_NAMES.search(name.upper()):
-            yield value
 
 
 def secrets(addresses: Iterable[str]) -> Iterator[str]:

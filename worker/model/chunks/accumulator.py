@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from readalong.core.errors import ModelError
 from readalong.core.events import TEXT, NewEvent
-from readalong.worker.model.chunk_template import ChunkTemplate
-from readalong.worker.model.error_messages import failure_in, reported
-from readalong.worker.model.extra_fields import ExtraFields
-from readalong.worker.model.lenient_json import as_dict, as_dicts, as_index, as_text, parse
+from readalong.worker.model.chunks.error_messages import failure_in, reported
+from readalong.worker.model.chunks.extra_fields import ExtraFields
+from readalong.worker.model.chunks.lenient_json import as_dict, as_dicts, as_index, as_text, parse
+from readalong.worker.model.chunks.template import ChunkTemplate
+from readalong.worker.model.chunks.tool_calls import ToolCall, ToolCallAccumulator
 from readalong.worker.model.limits import AnswerTooLarge, Budget, Limits, size_of
-from readalong.worker.model.tool_calls import ToolCall, ToolCallAccumulator
 
 #: The names that servers give to the text of reasoning, in order of preference.
 _REASONING: Final = ("reasoning_content", "reasoning")

@@ -8,9 +8,9 @@ from typing import Any, Final
 from readalong.core.errors import ModelError
 from readalong.core.events import NewEvent
 from readalong.core.sse import Decoder, Message, MessageTooLong
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
-from readalong.worker.model.error_messages import reported
-from readalong.worker.model.lenient_json import malformed, parse_leniently
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.error_messages import reported
+from readalong.worker.model.chunks.lenient_json import malformed, parse_leniently
 from readalong.worker.model.limits import MOST_LINES, AnswerTooLarge, Limits
 
 #: Longest line that is a field of an event besides its data, such as its name.

@@ -17,7 +17,7 @@ import orjson
 
 from readalong.core.errors import ModelError
 from readalong.worker.model.limits import LONGEST_LINE, AnswerTooLarge
-from readalong.worker.model.transport import RESPONSE
+from readalong.worker.model.openai.transport import RESPONSE
 
 #: The most in a piece: other streams wait while one is read.
 _MOST: Final = 65_536

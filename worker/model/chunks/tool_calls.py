@@ -13,9 +13,9 @@ from typing import Any, Final
 import orjson
 
 from readalong.core.errors import ModelError
-from readalong.worker.model.lenient_json import as_dict, as_index, as_text, parse_leniently, too_deep
+from readalong.worker.model.chunks.lenient_json import as_dict, as_index, as_text, parse_leniently, too_deep
+from readalong.worker.model.chunks.tool_arguments import ToolArguments
 from readalong.worker.model.limits import MOST_VALUES, Budget, has_too_many_values, size_of
-from readalong.worker.model.tool_arguments import ToolArguments
 
 _TOO_DEEP: Final = "the value is nested too deeply"
 _TOO_MANY: Final = f"more than {MOST_VALUES} values"

@@ -22,16 +22,16 @@ from openai import AsyncAzureOpenAI, AsyncStream
 
 from readalong.core.errors import ModelError
 from readalong.core.settings import Settings
-from readalong.worker.model.answer import Answer
-from readalong.worker.model.body_reader import CUT, causes_of, cut, events_of, start_of
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
-from readalong.worker.model.credentials import NoCredentials, fits_a_path, fits_json, secrets
-from readalong.worker.model.error_messages import AWAY, reason
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.error_messages import AWAY, reason
 from readalong.worker.model.limits import Limits
-from readalong.worker.model.openai_client import client_of
+from readalong.worker.model.openai.answer_parser import Answer
+from readalong.worker.model.openai.body_reader import CUT, causes_of, cut, events_of, start_of
+from readalong.worker.model.openai.client import client_of
+from readalong.worker.model.openai.credentials import NoCredentials, fits_a_path, fits_json, secrets
+from readalong.worker.model.openai.transport import AiohttpTransport, Redirected
 from readalong.worker.model.provider import Batch
 from readalong.worker.model.redaction import Redactor
-from readalong.worker.model.transport import AiohttpTransport, Redirected
 
 #: Bytes of a refusal that are read for its reason.
 _LONGEST_REASON: Final = 65_536

@@ -14,8 +14,8 @@ from openai import AsyncAzureOpenAI, AsyncOpenAI
 
 from readalong.core.errors import BadSettings
 from readalong.core.settings import Settings
-from readalong.worker.model.credentials import address, asked_anew, variable
-from readalong.worker.model.transport import AiohttpTransport
+from readalong.worker.model.openai.credentials import address, asked_anew, variable
+from readalong.worker.model.openai.transport import AiohttpTransport
 
 #: Where OpenAI is: the SDK would take an OPENAI_BASE_URL that is blank for an address.
 _OPENAI: Final = "https://api.openai.com/v1"
