@@ -20,7 +20,7 @@ from readalong.core.settings import Settings
 from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.queue import Queue
-from tests.support.clients import client_of
+from tests.support.clients import create_client
 from tests.support.loop import pytest_pyfunc_call
 from tests.support.servers import RedisServer, redis_binary, valkey_binary
 
@@ -157,7 +157,7 @@ def fake_redis(resources: AsyncExitStack) -> fakeredis.FakeAsyncRedis:
 @pytest.fixture
 def redis(settings: Settings, resources: AsyncExitStack) -> ArqRedis:
     """A client of the server that the folder's `settings` name."""
-    return client_of(settings, resources)
+    return create_client(settings, resources)
 
 
 @pytest.fixture

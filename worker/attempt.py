@@ -19,7 +19,7 @@ from readalong.core.settings import Settings
 from readalong.store.log import Claim, ClaimStatus, Log
 from readalong.worker.attempt_end import LOST, AttemptEnd, public, who
 from readalong.worker.log_writer import Cancelled, LogWriter
-from readalong.worker.model.breaker import GivenBack
+from readalong.worker.model.breaker import RequeueJob
 from readalong.worker.model.call import Access, ModelCall
 from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from readalong.worker.model.limits import AnswerTooLarge, Limits
@@ -74,7 +74,7 @@ class Attempt:
         self._redactor = redactor
         self._claim = claim
         self._loop = asyncio.get_running_loop()
-        self._limits = Limits.of(settings)
+        self._limits = Limits.from_settings(settings)
         self._chunks = ChunkAccumulator()
         self._meter = AttemptTimings(claim.waited, self._loop.time(), queued=claim.queued, first=claim.first_token)
         self._tail = LogWriter(log, job_id, claim, settings.redis_outage_timeout, self._cannot_write)
@@ -111,7 +111,7 @@ class Attempt:
     def give_up_waiting(self, *, stopping: bool) -> None:
         """Hands the job over if it waits for a model that is away. `stopping`: its worker ends."""
         if (error := self._asking.waits_for) is not None:
-            self.interrupt(Stop.DRAIN, error=None if stopping else GivenBack(error))
+            self.interrupt(Stop.DRAIN, error=None if stopping else RequeueJob(error))
 
     def interrupt(self, stop: Stop, *, by: str = "", error: Exception | None = None) -> None:
         """Stops the run; the first order counts. Does nothing once the model's stream is over."""
@@ -182,7 +182,7 @@ class Attempt:
     async def _call(self, request: dict[str, Any]) -> None:
         asked = request.get("n", 1)
         self._chunks = ChunkAccumulator(
-            asked if isinstance(asked, int) else 1, limits=self._limits, clean=self._redactor.value
+            asked if isinstance(asked, int) else 1, limits=self._limits, clean=self._redactor.redact_value
         )
         self._counted = 0
         self._meter.called(self._loop.time())
@@ -239,8 +239,8 @@ class Attempt:
                 raise order.error
             logger.warning("job %s: attempt %d has lost its lease", self.job_id, self._claim.attempt)
             return False
-        if order.stop is Stop.DRAIN or isinstance(order.error, GivenBack):
-            reason = order.error.error.code if isinstance(order.error, GivenBack) else "worker_stopped"
+        if order.stop is Stop.DRAIN or isinstance(order.error, RequeueJob):
+            reason = order.error.error.code if isinstance(order.error, RequeueJob) else "worker_stopped"
             return await self._hand_over(reason, counts=False)
         error = None if order.error is None else self._failure(order.error)
         if (
@@ -280,7 +280,7 @@ class Attempt:
 
     def _cleaned(self, error: ModelError) -> ModelError:
         """The error for watchers and logs: without secrets, and then shortened."""
-        return error.saying(self._redactor.shown(error.message))
+        return error.saying(self._redactor.redact_excerpt(error.message))
 
     def _request(self) -> dict[str, Any]:
         """The body for the model: the client's own, streamed, with usage asked for unless it says otherwise."""

@@ -100,7 +100,7 @@ class JobRunner:
                 return True
             if claim.status not in (ClaimStatus.GONE, ClaimStatus.ENDED):
                 _tell(job_id, claim)
-                provider = self._providers.of(claim.model)
+                provider = self._providers.for_model(claim.model)
                 run = self.runs[job_id] = Attempt(
                     self._settings,
                     self._log,

@@ -195,10 +195,10 @@ class QueueWorker(Worker):
         """How many jobs may be taken: as many as slots are free, but few while the model lets none through."""
         free = self.max_jobs - len(self.tasks)
         breaker = self._access.breaker
-        if free <= 0 or not breaker.shut:
+        if free <= 0 or not breaker.is_open:
             return free
-        overdue = await self._queue.overdue(int(breaker.patience * 1000)) if breaker.hopeless else 0
-        return min(free, max(overdue, breaker.probes()))
+        overdue = await self._queue.overdue(int(breaker.patience * 1000)) if breaker.is_exhausted else 0
+        return min(free, max(overdue, breaker.probes_left()))
 
     async def _slot_or_try(self) -> None:
         """Waits for a free slot; if there is one, for the time to look again whether the model lets this worker in."""
@@ -206,7 +206,7 @@ class QueueWorker(Worker):
             await self._slot_free.wait()
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._access.breaker.look_again):
+            async with asyncio.timeout(self._access.breaker.next_check):
                 await self._slot_free.wait()
 
     async def _stop_waiting(self) -> None:
@@ -298,11 +298,11 @@ class QueueWorker(Worker):
             if due:
                 self._keep_alive_at = self.loop.time() + self._settings.job_ttl / 4
         breaker = self._access.breaker
-        breaker.tell()
+        breaker.log_outage()
         now = await self._beat()
-        if breaker.shut:
-            breaker.others = await self._index.others_get_through(self._id, now)
-            if breaker.others:
+        if breaker.is_open:
+            breaker.others_connected = await self._index.others_get_through(self._id, now)
+            if breaker.others_connected:
                 self._runner.give_up_waiting(stopping=False)
         await self._eviction.look_once()
 
@@ -313,7 +313,7 @@ class QueueWorker(Worker):
             details = {**self._identity, "running": list(self._runner.runs)}
             if self._lifeline.run:
                 details["connected_to"] = self._lifeline.run
-            if self._access.breaker.shut:
+            if self._access.breaker.is_open:
                 details["refused"] = self._access.breaker.code
             now = await self._index.now()
             await self._index.heartbeat(self._id, orjson.dumps(details), now, int(self._settings.lease * 1000))

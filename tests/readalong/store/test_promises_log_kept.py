@@ -20,7 +20,7 @@ from readalong.store.presence import PresenceStore
 from readalong.store.queue import Queue
 from tests.readalong.helpers import check_log, history, settings_for
 from tests.readalong.jobs import WORKER, content, ended, queued, reclaim, running
-from tests.support.clients import client_of
+from tests.support.clients import create_client
 from tests.support.servers import RedisServer
 
 # 5. A cancel is kept
@@ -101,11 +101,11 @@ async def test_promise_5_a_cancel_is_kept_through_the_death_of_redis(
 ) -> None:
     server = resources.enter_context(RedisServer.start(aof=True, binary=redis_server.binary))
     settings = settings_for(server.url)
-    log = Log(client_of(settings, resources), settings)
+    log = Log(create_client(settings, resources), settings)
     waits, runs = await queued(log), await running(log)
     await log.cancel(runs, "ann")
     await log.append(runs, 1, 3, content("a"))
-    await client_of(settings, resources).set(settings.keys.cancel(waits), "bob")
+    await create_client(settings, resources).set(settings.keys.cancel(waits), "bob")
     before = await history(log, runs)
     server.kill()
     server.restart()

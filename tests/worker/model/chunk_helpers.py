@@ -16,18 +16,18 @@ def chunk(delta: Any = None, *, index: Any = 0, finish: Any = None, **more: Any)
 
 
 def add(chunks: ChunkAccumulator, *given: Any) -> list[NewEvent]:
-    """The drafts of some chunks, each an object or bytes."""
-    drafts: list[NewEvent] = []
+    """The events of some chunks, each an object or bytes."""
+    events: list[NewEvent] = []
     for one in given:
-        drafts += chunks.add(one if isinstance(one, bytes) else orjson.dumps(one))
-    return drafts
+        events += chunks.add(one if isinstance(one, bytes) else orjson.dumps(one))
+    return events
 
 
 def fold(*given: Any) -> tuple[list[NewEvent], ChunkAccumulator]:
-    """All drafts of a stream of chunks, those of its end too."""
+    """All events of a stream of chunks, those of its end too."""
     chunks = ChunkAccumulator()
-    drafts = add(chunks, *given)
-    return drafts + chunks.close(), chunks
+    events = add(chunks, *given)
+    return events + chunks.close(), chunks
 
 
 def call(index: Any = None, id: Any = None, name: Any = None, arguments: Any = None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from readalong.core.errors import ModelError
 from readalong.core.settings import Settings
-from readalong.worker.model.breaker import Breaker
+from readalong.worker.model.breaker import CircuitBreaker
 from readalong.worker.model.gate import Gates
 from tests.readalong.helpers import command, types
 from tests.support.servers import free_port
@@ -137,14 +137,14 @@ async def test_what_one_model_says_ends_no_job_of_another(house: House, port: in
 
 async def test_only_a_model_that_was_refused_waits_for_the_next_probe(house: House) -> None:
     """With a wrong key each model is refused once, and then as seldom as one alone."""
-    breaker = Breaker(patient(house), Gates())
+    breaker = CircuitBreaker(patient(house), Gates())
     error = ModelError("model_unauthorized", "No.", retryable=False, status=401, refuses=True)
     for model in ("theirs", "mine"):
-        assert breaker.lend(model)
-        assert breaker.refused(error, model, asyncio.get_running_loop().time(), 0.0, again=False)
-        assert not breaker.lend(model)
-    breaker.let_in()
-    assert not breaker.shut
+        assert breaker.allow(model)
+        assert breaker.record_refusal(error, model, asyncio.get_running_loop().time(), 0.0, again=False)
+        assert not breaker.allow(model)
+    breaker.record_success()
+    assert not breaker.is_open
 
 
 async def test_a_key_that_is_refused_for_one_model_keeps_no_other_job(house: House, port: int) -> None:

@@ -16,31 +16,31 @@ from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from tests.worker.model.chunk_helpers import add, chunk, fold
 
 
-def texts(drafts: list[NewEvent], kind: str = "content") -> list[str]:
-    return [draft.fields["content"] for draft in drafts if draft.type == kind]
+def texts(events: list[NewEvent], kind: str = "content") -> list[str]:
+    return [event.fields["content"] for event in events if event.type == kind]
 
 
 @given(st.text(), st.lists(st.integers(0, 200)))
 def test_any_split_of_a_text_gives_the_same_text(text: str, cuts: list[int]) -> None:
     places = [0, *sorted(cut % (len(text) + 1) for cut in cuts), len(text)]
     pieces = [text[start:stop] for start, stop in pairwise(places)]
-    drafts, chunks = fold(*(chunk({"content": piece}) for piece in pieces), chunk(finish="stop"))
-    assert chunks.text() == "".join(texts(drafts)) == "".join(texts(merge_drafts(drafts))) == text
+    events, chunks = fold(*(chunk({"content": piece}) for piece in pieces), chunk(finish="stop"))
+    assert chunks.text() == "".join(texts(events)) == "".join(texts(merge_drafts(events))) == text
     assert chunks.count == sum(1 for piece in pieces if piece)
     assert (chunks.finished, chunks.finish_reason) == (True, "stop")
 
 
 def test_content_may_be_a_list_of_parts_and_mistrals_thinking_is_reasoning() -> None:
     thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
-    drafts, chunks = fold(chunk({"content": [thinking, {"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}))
-    assert (texts(drafts, "reasoning"), texts(drafts), chunks.text()) == (["hm"], ["ab"], "ab")
-    assert "extra" not in drafts[0].fields
+    events, chunks = fold(chunk({"content": [thinking, {"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}))
+    assert (texts(events, "reasoning"), texts(events), chunks.text()) == (["hm"], ["ab"], "ab")
+    assert "extra" not in events[0].fields
 
 
 def test_a_part_that_is_no_text_is_kept_as_it_came() -> None:
     picture = {"type": "image_url", "image_url": {"url": "data:"}}
-    drafts, _ = fold(chunk({"content": [{"type": "text", "text": "a"}, picture]}))
-    assert drafts[0].fields == {"content": "a", "extra": {"choices.0.delta.content": [picture]}}
+    events, _ = fold(chunk({"content": [{"type": "text", "text": "a"}, picture]}))
+    assert events[0].fields == {"content": "a", "extra": {"choices.0.delta.content": [picture]}}
 
 
 @pytest.mark.parametrize(
@@ -55,20 +55,20 @@ def test_a_part_that_is_no_text_is_kept_as_it_came() -> None:
     ],
 )
 def test_reasoning_under_each_of_its_names_is_told_once(delta: dict[str, Any]) -> None:
-    drafts, chunks = fold(chunk(delta))
-    assert [(draft.type, draft.fields) for draft in drafts] == [("reasoning", {"content": "hm"})]
+    events, chunks = fold(chunk(delta))
+    assert [(event.type, event.fields) for event in events] == [("reasoning", {"content": "hm"})]
     assert chunks.text() == ""
 
 
 def test_a_signature_of_reasoning_is_kept_as_it_came() -> None:
     detail = {"type": "reasoning.encrypted", "data": "c2VjcmV0"}
-    drafts, _ = fold(chunk({"content": "a", "reasoning_details": [detail]}))
-    assert drafts[0].fields["extra"] == {"choices.0.delta.reasoning_details": [detail]}
+    events, _ = fold(chunk({"content": "a", "reasoning_details": [detail]}))
+    assert events[0].fields["extra"] == {"choices.0.delta.reasoning_details": [detail]}
 
 
 def test_a_refusal_is_an_event_of_its_own() -> None:
-    drafts, chunks = fold(chunk({"refusal": "no"}), chunk({"refusal": None}, finish="stop"))
-    assert drafts == [NewEvent("refusal", {"content": "no"})]
+    events, chunks = fold(chunk({"refusal": "no"}), chunk({"refusal": None}, finish="stop"))
+    assert events == [NewEvent("refusal", {"content": "no"})]
     assert chunks.text() == ""
 
 
@@ -84,17 +84,17 @@ def test_a_whole_message_is_folded_like_a_delta() -> None:
         "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
         "usage": {"total_tokens": 3},
     }
-    drafts, chunks = fold(body)
-    assert [draft.type for draft in drafts] == ["content", "tool_call_delta", "tool_call"]
-    assert drafts[2].fields == {"index": 0, "id": "c", "name": "f", "arguments": {"a": 1}}
+    events, chunks = fold(body)
+    assert [event.type for event in events] == ["content", "tool_call_delta", "tool_call"]
+    assert events[2].fields == {"index": 0, "id": "c", "name": "f", "arguments": {"a": 1}}
     assert (chunks.text(), chunks.finish_reason, chunks.finished) == ("hi", "tool_calls", True)
     assert chunks.usage == {"total_tokens": 3}
 
 
 def test_choices_stay_apart_and_carry_their_number() -> None:
     both = {"choices": [{"index": 1, "delta": {"content": "b"}}, {"index": 0, "delta": {"content": "a"}}]}
-    drafts, chunks = fold(both, chunk({"content": "c"}, index=1, finish="length"), chunk({}, finish="stop"))
-    assert [draft.fields for draft in drafts] == [
+    events, chunks = fold(both, chunk({"content": "c"}, index=1, finish="length"), chunk({}, finish="stop"))
+    assert [event.fields for event in events] == [
         {"content": "b", "choice": 1},
         {"content": "a"},
         {"content": "c", "choice": 1},
@@ -117,16 +117,16 @@ def test_log_probabilities_stay_with_their_token_and_keep_it_from_being_merged()
         logprobs = {"content": [{"token": text, "logprob": -0.1}], "refusal": None}
         return {"choices": [{"index": 0, "delta": {"content": text}, "logprobs": logprobs}]}
 
-    drafts, _ = fold(token("a"), token("b"), chunk({"content": "c"}), chunk({"content": "d"}))
-    merged = merge_drafts(drafts)
+    events, _ = fold(token("a"), token("b"), chunk({"content": "c"}), chunk({"content": "d"}))
+    merged = merge_drafts(events)
     assert texts(merged) == ["a", "b", "cd"]
-    assert [draft.fields["logprobs"]["content"][0]["token"] for draft in merged[:2]] == ["a", "b"]
+    assert [event.fields["logprobs"]["content"][0]["token"] for event in merged[:2]] == ["a", "b"]
 
 
 def test_log_probabilities_of_a_token_without_text_are_not_lost() -> None:
     logprobs = {"content": [{"token": "\\xf0", "logprob": -1.0, "bytes": [240]}]}
-    drafts, chunks = fold({"choices": [{"index": 0, "delta": {"content": ""}, "logprobs": logprobs}]})
-    assert drafts == [NewEvent("content", {"content": "", "logprobs": logprobs})]
+    events, chunks = fold({"choices": [{"index": 0, "delta": {"content": ""}, "logprobs": logprobs}]})
+    assert events == [NewEvent("content", {"content": "", "logprobs": logprobs})]
     assert (chunks.text(), chunks.count) == ("", 1)
 
 
@@ -154,8 +154,8 @@ def test_azures_late_filter_chunk_has_no_delta_and_goes_with_the_end() -> None:
 
 
 def test_usage_comes_in_a_chunk_without_choices_and_a_null_does_not_clear_it() -> None:
-    drafts, chunks = fold({"choices": [], "usage": {"total_tokens": 9}}, {"choices": [], "usage": None})
-    assert (drafts, chunks.usage, chunks.count) == ([], {"total_tokens": 9}, 0)
+    events, chunks = fold({"choices": [], "usage": {"total_tokens": 9}}, {"choices": [], "usage": None})
+    assert (events, chunks.usage, chunks.count) == ([], {"total_tokens": 9}, 0)
 
 
 @pytest.mark.parametrize(
@@ -191,8 +191,8 @@ def test_unknown_fields_ride_once_and_again_when_they_change() -> None:
 
 
 def test_padding_against_eavesdroppers_is_not_kept() -> None:
-    drafts, _ = fold(chunk({"content": "a"}, obfuscation="k3j"))
-    assert drafts == [NewEvent("content", {"content": "a"})]
+    events, _ = fold(chunk({"content": "a"}, obfuscation="k3j"))
+    assert events == [NewEvent("content", {"content": "a"})]
 
 
 @pytest.mark.parametrize(
@@ -206,9 +206,9 @@ def test_padding_against_eavesdroppers_is_not_kept() -> None:
     ],
 )
 def test_half_a_surrogate_pair_becomes_the_replacement_character(sent: bytes, told: str) -> None:
-    drafts, chunks = fold(b'{"choices":[{"index":0,"delta":{"content":"%s"}}]}' % sent)
+    events, chunks = fold(b'{"choices":[{"index":0,"delta":{"content":"%s"}}]}' % sent)
     assert chunks.text() == told
-    assert orjson.loads(drafts[0].encode())["content"] == told
+    assert orjson.loads(events[0].encode())["content"] == told
 
 
 def test_line_separators_of_unicode_are_text() -> None:

@@ -64,7 +64,7 @@ async def test_blanks_around_a_key_and_an_address_are_no_part_of_them(monkeypatc
             assert b"".join([piece async for piece in pieces]) == DONE
         await model.close()
     assert f"authorization: Bearer {KEY}\r" in server.heads[0]
-    assert model.redactor.shown(f"bad key {KEY}") == "bad key ***"
+    assert model.redactor.redact_excerpt(f"bad key {KEY}") == "bad key ***"
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ async def test_a_function_is_asked_for_the_key_anew_for_each_call(
         sent = await heads_of(server, model, 2)
         await model.close()
     assert [line.partition(": ")[2] for line in sent] == [f"Bearer {first}", f"Bearer {second}"]
-    assert model.redactor.shown(f"not {first}, not {second}") == "not ***, not ***"
+    assert model.redactor.redact_excerpt(f"not {first}, not {second}") == "not ***, not ***"
 
 
 @pytest.mark.parametrize("given", [ValueError("sk-in-its-words"), "", None, b"sk-bytes", "sk-two\nlines"])
@@ -128,7 +128,7 @@ async def test_a_function_without_a_key_is_a_model_that_is_away(
 @pytest.mark.parametrize(
     ("path", "key", "says"),
     [
-        ("no_colon", "", "'no_colon' is no package.module:function"),
+        ("no_colon", "", "'no_colon' is not a package.module:function"),
         (f"{keys_that_change.PATH}:takes_one", "", "cannot be called as takes_one()"),
         (f"{keys_that_change.PATH}:key", KEY, "set it or OPENAI_API_KEY, one of them"),
     ],

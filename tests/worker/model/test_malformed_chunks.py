@@ -70,8 +70,8 @@ def test_nothing_is_kept_of_a_message_that_is_half_malformed(given_: Any) -> Non
         add(chunks, given_)
     assert chunks.text() == "a"
     assert all(other["content"] == "" for other in chunks.other_choices())
-    [draft] = add(chunks, {"choices": [{"message": {"content": "ae", "reasoning": "", "refusal": ""}}]})
-    assert draft.fields == {"content": "e"}
+    [event] = add(chunks, {"choices": [{"message": {"content": "ae", "reasoning": "", "refusal": ""}}]})
+    assert event.fields == {"content": "e"}
 
 
 PATIENCE: list[tuple[Any, list[str]]] = [
@@ -94,7 +94,7 @@ PATIENCE: list[tuple[Any, list[str]]] = [
 
 @pytest.mark.parametrize(("given_", "kinds"), PATIENCE, ids=repr)
 def test_nulls_and_small_oddities_are_borne_with(given_: Any, kinds: list[str]) -> None:
-    assert [draft.type for draft in add(ChunkAccumulator(), given_)] == kinds
+    assert [event.type for event in add(ChunkAccumulator(), given_)] == kinds
 
 
 def as_json(value: Any) -> bytes:
@@ -149,18 +149,18 @@ any_chunk = shaped(choices=st.lists(choice, max_size=2), usage=odd, error=odd, i
 def test_whatever_json_a_model_sends_nothing_but_the_models_error_comes_out(stream: list[Any]) -> None:
     chunks = ChunkAccumulator()
     codes: set[str] = set()
-    drafts: list[NewEvent] = []
+    events: list[NewEvent] = []
     for one in stream:
         try:
-            drafts += chunks.add(as_json(one))
+            events += chunks.add(as_json(one))
         except ModelError as error:
             codes.add(error.code)
     assert codes <= {"model_malformed", "model_error"}
-    drafts += chunks.close()
-    for draft in drafts:
-        assert draft.type in TYPES
-        assert draft.encode().startswith(b"{")
-    said = [draft.fields["content"] for draft in drafts if draft.type == "content" and not draft.fields.get("choice")]
+    events += chunks.close()
+    for event in events:
+        assert event.type in TYPES
+        assert event.encode().startswith(b"{")
+    said = [event.fields["content"] for event in events if event.type == "content" and not event.fields.get("choice")]
     assert chunks.text() == "".join(said)
     end = (chunks.other_choices(), chunks.take_extra(), chunks.usage, chunks.tool_calls, chunks.function_call)
     assert orjson.dumps(end)

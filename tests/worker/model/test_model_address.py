@@ -178,6 +178,6 @@ async def test_a_user_in_the_address_is_a_header_and_not_in_the_address(monkeypa
         model_at(monkeypatch, server.url.replace("://", "://me:p%40ss-word@")) as model,
     ):
         assert await body_of(model) == DONE
-        assert "p@ss-word" not in model.redactor.shown("the password p@ss-word")
+        assert "p@ss-word" not in model.redactor.redact_excerpt("the password p@ss-word")
     assert "authorization: Basic bWU6cEBzcy13b3Jk\r\n" in server.heads[0]
     assert "p%40ss" not in server.heads[0]

@@ -16,7 +16,7 @@ import pytest
 
 from readalong.core.events import Event
 from readalong.worker.model.chunks.accumulator import ChunkAccumulator
-from readalong.worker.model.openai.answer_parser import Answer
+from readalong.worker.model.openai.answer_parser import AnswerParser
 from tests.worker.helpers import House, settings_for, text_of, working
 from tests.worker.model.odd_answers import ALL, DONE, HOLD, HOOT, OWLS, STOP, Oddity, chunk, data, head, say
 from tests.worker.model.oddities import ODDITIES
@@ -162,10 +162,10 @@ async def test_a_worker_that_stood_still_itself_does_not_call_its_model_silent(
 
 def test_a_line_of_a_stream_may_have_64_mib_as_a_picture_may_be_one() -> None:
     picture = "A" * 50_000_000
-    answer = Answer(ChunkAccumulator())
+    answer = AnswerParser(ChunkAccumulator())
     line = data(say(picture))
-    drafts = [draft for at in range(0, len(line), 65_536) for draft in answer.feed(line[at : at + 65_536])]
-    assert (answer.failure, len(drafts), drafts[0].fields["content"] == picture) == (None, 1, True)
+    events = [event for at in range(0, len(line), 65_536) for event in answer.feed(line[at : at + 65_536])]
+    assert (answer.failure, len(events), events[0].fields["content"] == picture) == (None, 1, True)
     answer.feed(b"data: " + b"A" * 67_108_865)
     assert answer.failure is not None
 

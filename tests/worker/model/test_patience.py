@@ -191,8 +191,8 @@ async def test_jobs_that_waited_for_long_wait_for_a_try_that_is_under_way(house:
     access = Access(settings)
     access.gates.server.failed(ModelError("model_unreachable", "away", retryable=True, away=True), 0)
     access.gates.server.since -= 60
-    access.gates.server.due = 0.0
-    assert access.breaker.hopeless
+    access.gates.server.next_probe = 0.0
+    assert access.breaker.is_exhausted
     claim = Claim(ClaimStatus.RUN, waited=60.0)
 
     def asking() -> ModelCall:

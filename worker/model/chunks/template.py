@@ -1,6 +1,6 @@
-"""The form of a chunk that differs from the one before only in its text (pure).
+"""Recognizes a chunk that differs from the one before only in its text (pure).
 
-Of a model's chunks nearly all are the same bytes around one piece of text. To compare them costs a tenth of parsing.
+Nearly all chunks of a model are the same bytes around one piece of text. Comparing them costs a tenth of parsing.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import orjson
 
 from readalong.core.events import NewEvent
 
-#: Stands for the text while a mould is tried.
-_ANY: Final = b"any text"
+#: Stands for the text while a template is verified.
+_PLACEHOLDER: Final = b"any text"
 
 
 class ChunkTemplate(NamedTuple):
-    """What stands before and after the text, inside its quotes, and the choice that the text belongs to.
+    """The bytes before and after the text, its quotes included, and the text's choice.
 
-    Between the same bytes another string without a quote makes the same JSON but for this string, and so the same
-    events but for their text: whatever else the chunk holds was folded with the one that the mould was taken from.
+    Another string without a quote between the same bytes makes the same JSON but for that string, and so the same
+    events but for their text. All other fields of the chunk were read with the chunk that the template comes from.
     """
 
     before: bytes
@@ -27,40 +27,39 @@ class ChunkTemplate(NamedTuple):
     choice: int
 
     @classmethod
-    def of(cls, data: bytes, drafts: list[NewEvent]) -> Self | None:
-        """The mould of a chunk that made these events; None if it said more, or less, than a piece of content."""
-        if len(drafts) != 1 or drafts[0].type != "content" or not drafts[0].fields.keys() <= {"content", "choice"}:
+    def of(cls, data: bytes, events: list[NewEvent]) -> Self | None:
+        """Returns the template of a chunk that made these events; None unless they are one plain piece of content."""
+        if len(events) != 1 or events[0].type != "content" or not events[0].fields.keys() <= {"content", "choice"}:
             return None
-        text = drafts[0].fields["content"]
+        text = events[0].fields["content"]
         before, quoted, after = data.partition(orjson.dumps(text))
         if not text or not quoted:  # escaped in another way
             return None
         before, after = before + b'"', b'"' + after
         try:
-            [choice] = orjson.loads(before + _ANY + after)["choices"]
-            said = choice["delta"]["content"]
-        except (ValueError, KeyError, TypeError):  # another form: whole answers, other names
+            [choice] = orjson.loads(before + _PLACEHOLDER + after)["choices"]
+            content = choice["delta"]["content"]
+        except (ValueError, KeyError, TypeError):  # another form: a whole answer, other names
             return None
-        # The same text may stand in the chunk more than once; a whole message says the text so far again.
-        if said != _ANY.decode() or choice.get("message"):
+        # The chunk may hold the same text twice. A whole message repeats the text so far.
+        if content != _PLACEHOLDER.decode() or choice.get("message"):
             return None
-        return cls(before, after, drafts[0].fields.get("choice", 0))
+        return cls(before, after, events[0].fields.get("choice", 0))
 
-    def framed(self) -> ChunkTemplate | None:
-        """The mould of a frame of an event stream with such a chunk, as most servers write it. None where a frame has
-        more lines."""
+    def for_frame(self) -> ChunkTemplate | None:
+        """Returns the template of an SSE frame that holds such a chunk; None if the frame would have more lines."""
         if b"\n" in self.before or b"\n" in self.after:
             return None
         return ChunkTemplate(b"data: " + self.before, self.after + b"\n\n", self.choice)
 
     def text(self, data: bytes) -> str | None:
-        """The text of a chunk of this form; None or "" for any other chunk, and for one that is no JSON."""
+        """Returns the text of a chunk of this form; None or "" for any other chunk and for invalid JSON."""
         before, after, _ = self
         start, end = len(before), len(data) - len(after)
         if end < start or not data.startswith(before) or not data.endswith(after) or data.find(b'"', start, end) != -1:
             return None
         try:
             text: str = orjson.loads(data[start - 1 : end + 1])  # with its quotes
-        except orjson.JSONDecodeError:  # also one that ends with a backslash: its quote is not the end
+        except orjson.JSONDecodeError:  # also a text that ends with a backslash: its quote is escaped
             return None
         return text

@@ -1,11 +1,12 @@
-"""The body of a model's answer as server-sent events, whatever its content type says: its first bytes tell.
+"""Reads a response body as an SSE stream, whatever its content type.
 
-A stream is given on as it comes. JSON in its place, one document or one a line, becomes messages of a stream.
+The first bytes tell the format. A stream passes through. JSON, one document or one a line, becomes SSE messages.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from enum import Enum, auto
@@ -16,136 +17,139 @@ import httpx2
 import orjson
 
 from readalong.core.errors import ModelError
-from readalong.worker.model.limits import LONGEST_LINE, AnswerTooLarge
+from readalong.worker.model.limits import MAX_LINE_BYTES, AnswerTooLarge
 from readalong.worker.model.openai.transport import RESPONSE
 
-#: The most in a piece: other streams wait while one is read.
-_MOST: Final = 65_536
-#: Bytes of blanks before a document.
-_MOST_BLANKS: Final = 67_108_864
-#: Bytes of a text that is neither stream nor JSON which are read for what it says.
-_LONGEST_TEXT: Final = 8192
+logger = logging.getLogger(__name__)
+
+#: Longest piece in bytes: other streams wait while one is parsed.
+_MAX_PIECE: Final = 65_536
+#: Most blanks before a document, in bytes.
+_MAX_BLANKS: Final = 67_108_864
+#: Bytes that are read of a text that is neither a stream nor JSON.
+_MAX_TEXT: Final = 8192
 
 _BLANK: Final = b"\xef\xbb\xbf \t\r\n"
 _FIELDS: Final = tuple(
     field + end for field in (b"data", b"event", b"id", b"retry", b"error") for end in (b":", b"\n", b"\r")
 )
-#: Says nothing to a decoder, and shows its reader that the model is alive.
-_ALIVE: Final = b"\n"
+#: A piece without a message: it shows that the model is alive.
+_SIGN_OF_LIFE: Final = b"\n"
 
+#: Returns the bytes that have come, or b"" at the end.
 Read = Callable[[], Awaitable[bytes]]
 
-#: What libraries raise when a body breaks off.
-CUT: Final = (httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError)
+#: What the libraries raise when a body ends early.
+DISCONNECTS: Final = (httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError)
 
 
-class _Form(Enum):
+class _Format(Enum):
     STREAM = auto()
     JSON = auto()
     PAGE = auto()
 
 
-class _Start:
-    """The first bytes of a body, as many as tell its form."""
+class _BodyStart:
+    """The first bytes of a body, until they tell its format."""
 
     def __init__(self) -> None:
         self.head = b""
-        self.form: _Form | None = None
+        self.format: _Format | None = None
         self._blanks = 0
 
     @property
     def is_open(self) -> bool:
-        """Whether more bytes may tell."""
-        return self.form is None and len(self.head) <= _LONGEST_TEXT
+        """Whether more bytes are needed to tell the format."""
+        return self.format is None and len(self.head) <= _MAX_TEXT
 
     def add(self, piece: bytes) -> None:
-        """Raises AnswerTooLarge for blanks without an end, which some servers send until their document is whole."""
+        """Adds bytes. Raises AnswerTooLarge for endless blanks, which some servers send before their document."""
         if self.head:
             self.head += piece
         else:
             self.head = piece.lstrip(_BLANK)
             self._blanks += len(piece) - len(self.head)
-        self.form = _form(self.head)
-        if self._blanks > _MOST_BLANKS:
-            raise AnswerTooLarge(f"{_MOST_BLANKS} bytes")
+        self.format = _format_of(self.head)
+        if self._blanks > _MAX_BLANKS:
+            raise AnswerTooLarge(f"{_MAX_BLANKS} bytes")
 
 
-async def events_of(
-    response: httpx2.Response, clean: Callable[[str], str] = str, longest: int = LONGEST_LINE
+async def sse_pieces(
+    response: httpx2.Response, clean: Callable[[str], str] = str, longest: int = MAX_LINE_BYTES
 ) -> AsyncGenerator[bytes, None]:
-    """The body as pieces of an event stream. Raises ModelError if it breaks off, or is neither stream nor JSON.
+    """Yields the body as pieces of an SSE stream. Raises ModelError if it ends early or has another format.
 
-    `clean` takes our keys out of a text; `longest`: bytes of a JSON document in place of a stream.
+    `clean` removes our keys from a text. `longest`: bytes of a JSON document in place of a stream.
     """
     try:
-        async with _reading(response) as read:
-            start = _Start()
+        async with _reader(response) as read:
+            start = _BodyStart()
             while start.is_open and (piece := await read()):
                 start.add(piece)
-                if start.form is None:
-                    yield _ALIVE
-            if start.form is _Form.STREAM:
+                if start.format is None:
+                    yield _SIGN_OF_LIFE
+            if start.format is _Format.STREAM:
                 piece = start.head
                 while piece:
-                    if len(piece) <= _MOST:
+                    if len(piece) <= _MAX_PIECE:
                         yield piece
                     else:
-                        for at in range(0, len(piece), _MOST):
-                            yield piece[at : at + _MOST]
+                        for at in range(0, len(piece), _MAX_PIECE):
+                            yield piece[at : at + _MAX_PIECE]
                     piece = await read()
-            elif start.form is _Form.JSON:
-                async with aclosing(_documents(start.head, read, longest)) as messages:
+            elif start.format is _Format.JSON:
+                async with aclosing(_json_as_sse(start.head, read, longest)) as messages:
                     async for message in messages:
                         yield message
             else:
-                raise _refused(start, response, clean)
-    except CUT as error:
-        raise cut(error) from None
+                raise _not_an_answer(start, response, clean)
+    except DISCONNECTS as error:
+        raise closed_early(error) from None
 
 
-def cut(error: Exception) -> ModelError:
-    """The error of a body that breaks off."""
-    root = type(causes_of(error)[-1]).__name__
-    return ModelError("model_cut", f"The model broke off: {root}.", retryable=True)
+def closed_early(error: Exception) -> ModelError:
+    """Returns the error of a body that ends early. Logs the library's error."""
+    logger.info("the model closed the stream early: %s", type(cause_chain(error)[-1]).__name__)
+    return ModelError("model_cut", "The model closed the stream early.", retryable=True)
 
 
-def causes_of(error: BaseException) -> list[BaseException]:
-    """The error, its cause, and so on; what was raised first is the last."""
+def cause_chain(error: BaseException) -> list[BaseException]:
+    """Returns the error, its cause, and so on. The error that was raised first comes last."""
     causes = [error]
     while (cause := causes[-1].__cause__) is not None:
         causes.append(cause)
     return causes
 
 
-async def start_of(response: httpx2.Response, most: int) -> bytes:
-    """All of a short body, or its first bytes: one that goes on and on would fill our memory."""
+async def read_prefix(response: httpx2.Response, most: int) -> bytes:
+    """Returns a short body, or the first bytes of a longer one, which might never end."""
     start = bytearray()
-    if _codings(response) > 1:
+    if _coding_count(response) > 1:
         return b""
-    async with _reading(response) as read:
+    async with _reader(response) as read:
         while len(start) <= most and (piece := await read()):
             start += piece
     return bytes(start)
 
 
 @asynccontextmanager
-async def _reading(response: httpx2.Response) -> AsyncIterator[Read]:
-    """What returns the bytes that have come, or b"" at the end.
+async def _reader(response: httpx2.Response) -> AsyncIterator[Read]:
+    """Yields the function that reads the body.
 
-    Six generators stand between `aiter_bytes` and aiohttp, and only a compressed body needs them.
+    Six generators stand between `aiter_bytes` and aiohttp. Only a compressed body needs them.
     """
     raw = response.extensions.get(RESPONSE)
     if isinstance(raw, aiohttp.ClientResponse) and not response.headers.get("content-encoding"):
         yield raw.content.readany
         return
-    if _codings(response) > 1:
-        # What is packed twice may be a thousand times a thousand times as long, and is unpacked in one go.
+    if _coding_count(response) > 1:
+        # Two codings may expand a body a million times, and all of it at once.
         raise ModelError("model_malformed", "The model's answer is compressed more than once.", retryable=False)
     async with aclosing(response.aiter_bytes()) as pieces:
 
         async def read() -> bytes:
             async for piece in pieces:
-                # One read of the connection may be unpacked to many pieces: others get their turns between them.
+                # One read of the connection may be decompressed to many pieces: other tasks run between them.
                 await asyncio.sleep(0)
                 if piece:
                     return piece
@@ -154,24 +158,24 @@ async def _reading(response: httpx2.Response) -> AsyncIterator[Read]:
         yield read
 
 
-def _codings(response: httpx2.Response) -> int:
+def _coding_count(response: httpx2.Response) -> int:
     names = response.headers.get("content-encoding", "").lower().split(",")
     return sum(name.strip() not in ("", "identity") for name in names)
 
 
-def _form(head: bytes) -> _Form | None:
-    """What a body is that begins with these bytes; None while more are needed."""
+def _format_of(head: bytes) -> _Format | None:
+    """Returns the format of a body that begins with these bytes; None while more are needed."""
     if head.startswith((b"{", b"[")):
-        return _Form.JSON
+        return _Format.JSON
     if head.startswith(b"<"):
-        return _Form.PAGE
+        return _Format.PAGE
     if head.startswith((b":", *_FIELDS)) or b"\ndata:" in head:
-        return _Form.STREAM
+        return _Format.STREAM
     return None
 
 
-async def _documents(head: bytes, read: Read, longest: int) -> AsyncGenerator[bytes, None]:
-    """JSON as messages: of each line if its first line is a document, otherwise of the whole."""
+async def _json_as_sse(head: bytes, read: Read, longest: int) -> AsyncGenerator[bytes, None]:
+    """Yields JSON as SSE messages: one for each line if the first line is a document, otherwise one for the whole."""
     body, piece = bytearray(head), head
     by_line: bool | None = None
     document, count = b"", 0
@@ -186,7 +190,7 @@ async def _documents(head: bytes, read: Read, longest: int) -> AsyncGenerator[by
                 for document in filled:
                     count += 1
                     yield _message(document)
-        yield _ALIVE
+        yield _SIGN_OF_LIFE
         piece = await read()
         body += piece
         if len(body) > longest:
@@ -196,12 +200,12 @@ async def _documents(head: bytes, read: Read, longest: int) -> AsyncGenerator[by
         count += 1
         yield _message(document)
     if count == 1 and b'"delta"' not in document:
-        # A whole answer needs no finish reason to be whole.
+        # A whole answer is complete without a finish reason.
         yield b"data: [DONE]\n\n"
 
 
 def _message(document: bytes) -> bytes:
-    # JSON has no line ends but between its tokens.
+    # In JSON a line end stands only between tokens.
     return b"data: " + document.strip(_BLANK).replace(b"\r", b" ").replace(b"\n", b" ") + b"\n\n"
 
 
@@ -213,11 +217,11 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _refused(start: _Start, response: httpx2.Response, clean: Callable[[str], str]) -> ModelError:
-    """Why a body is no answer."""
+def _not_an_answer(start: _BodyStart, response: httpx2.Response, clean: Callable[[str], str]) -> ModelError:
+    """Returns the error of a body in another format."""
     kind = clean(response.headers.get("content-type", "")).partition(";")[0].strip().lower()[:80] or "no content type"
-    if start.form is _Form.PAGE:
-        # The address is no model's, mostly.
+    if start.format is _Format.PAGE:
+        # Mostly the address is wrong.
         return ModelError("model_malformed", f"The model answered with a page ({kind}).", retryable=False, refuses=True)
     if not start.head:
         status = response.status_code

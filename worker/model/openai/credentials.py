@@ -1,7 +1,6 @@
-"""Where the model is and what opens it, from the openai package's own variables or from a function of the user's.
+"""Reads the model's address and key from the openai package's variables, or from a function of the user's.
 
-Each is looked at before it is used: a key that no header can hold would otherwise fail every job, and with the
-library's words for it.
+Each value is validated when the worker starts: a key that no header can hold would otherwise fail every job.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from readalong.core.errors import BadSettings
-from readalong.worker.model.import_path import function_at, place_of
+from readalong.worker.model.import_path import error_location, import_function
 
 logger = logging.getLogger(__name__)
 
@@ -29,35 +28,35 @@ _KEYS: Final = (
 )
 _ADDRESSES: Final = ("OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT")
 #: Seconds that READALONG_CREDENTIALS may take.
-_LONGEST_ASKED: Final = 30.0
-#: Letters from which on a user's name beside a password is a secret too: shorter ones are words.
-_SECRET_USER: Final = 8
+_KEY_TIMEOUT: Final = 30.0
+#: Shortest user name beside a password that counts as a secret: shorter ones are words.
+_MIN_SECRET_USER: Final = 8
 
 #: Longest name of a model, in bytes.
-_LONGEST_NAME: Final = 1024
-#: What no part of a path may hold, also where a server reads its escapes.
-_NO_PART: Final = re.compile(r"[/\\?#%\x00-\x1f\x7f-\x9f]|^\.{1,2}$")
+_MAX_NAME_BYTES: Final = 1024
+#: What a path segment must not hold, even where a server decodes its escapes.
+_NOT_IN_SEGMENT: Final = re.compile(r"[/\\?#%\x00-\x1f\x7f-\x9f]|^\.{1,2}$")
 
 _QUOTES: Final = "\"'`"
-#: What a header and an address may hold: printable ASCII without blanks.
-_PLAIN: Final = re.compile(r"[!-~]+")
+#: What a header or an address may hold: printable ASCII without blanks.
+_PRINTABLE: Final = re.compile(r"[!-~]+")
 
 
-def variable(name: str) -> str | None:
-    """The variable without the blanks around it; None if it is not set. Raises BadSettings, which does not tell it."""
+def env_value(name: str) -> str | None:
+    """Returns the variable without surrounding blanks; None if unset. Raises BadSettings, which omits the value."""
     value = os.environ.get(name, "").strip()
     if not value:
         return None
     if any(quote in value for quote in _QUOTES):
         raise BadSettings(f"{name}: has quotes in it; set it without them")
-    if not _PLAIN.fullmatch(value):
+    if not _PRINTABLE.fullmatch(value):
         raise BadSettings(f"{name}: has a line break, a blank or a character in it that no HTTP header may hold")
     return value
 
 
-def address(name: str) -> str | None:
-    """The variable, an http:// or https:// address; None if it is not set. Raises BadSettings."""
-    value = variable(name)
+def env_address(name: str) -> str | None:
+    """Returns the variable, an http:// or https:// address; None if unset. Raises BadSettings."""
+    value = env_value(name)
     if value is None:
         return None
     try:
@@ -70,66 +69,66 @@ def address(name: str) -> str | None:
     return value
 
 
-class NoCredentials(Exception):
-    """READALONG_CREDENTIALS gave none. Its argument says why, without any text of the function's."""
+class CredentialsUnavailable(Exception):
+    """READALONG_CREDENTIALS returned no key. The argument says why, without any text of the function's."""
 
 
-def configured() -> bool:
-    """Whether the environment names a model server or a key for one."""
+def is_configured() -> bool:
+    """Returns whether the environment names a model server or a key."""
     return any(os.environ.get(name, "").strip() for name in ("OPENAI_API_KEY", *_ADDRESSES))
 
 
-def asked_anew(path: str, learn: Callable[[str], None]) -> Callable[[], Awaitable[str]]:
-    """Returns what asks the function at `path` for a key, which `learn` is told. It raises NoCredentials.
+def key_source(path: str, on_key: Callable[[str], None]) -> Callable[[], Awaitable[str]]:
+    """Returns a function that gets a key from the function at `path`, and calls `on_key` with it. Raises BadSettings.
 
-    Raises BadSettings.
+    The returned function raises CredentialsUnavailable.
     """
-    function = function_at("READALONG_CREDENTIALS", path)
+    function = import_function("READALONG_CREDENTIALS", path)
 
-    async def ask() -> str:
+    async def get_key() -> str:
         try:
-            async with asyncio.timeout(_LONGEST_ASKED):
+            async with asyncio.timeout(_KEY_TIMEOUT):
                 key = await _call(function)
         except Exception as error:
-            logger.error("READALONG_CREDENTIALS: %s raised %s", path, place_of(error))
-            raise NoCredentials(f"READALONG_CREDENTIALS raised {type(error).__name__}.") from None
-        if not isinstance(key, str) or not _PLAIN.fullmatch(key):
+            logger.error("READALONG_CREDENTIALS: %s raised %s", path, error_location(error))
+            raise CredentialsUnavailable(f"READALONG_CREDENTIALS raised {type(error).__name__}.") from None
+        if not isinstance(key, str) or not _PRINTABLE.fullmatch(key):
             logger.error("READALONG_CREDENTIALS: %s returned no key that a header can hold", path)
-            raise NoCredentials("READALONG_CREDENTIALS returned no key that a header can hold.")
-        learn(key)
+            raise CredentialsUnavailable("READALONG_CREDENTIALS returned no key that a header can hold.")
+        on_key(key)
         return key
 
-    return ask
+    return get_key
 
 
 async def _call(function: Callable[[], Any]) -> Any:
-    """Calls a function that waits in a thread, so that streams go on meanwhile."""
+    """Calls a function, in a thread unless it is a coroutine function: it must not block the streams."""
     value = function() if inspect.iscoroutinefunction(function) else await asyncio.to_thread(function)
     return await value if inspect.isawaitable(value) else value
 
 
 def secrets(addresses: Iterable[str]) -> Iterator[str]:
-    """The keys, and what stands in the address of the model, and in these of proxies, to open it."""
-    yield from (value for name in _KEYS if (value := variable(name)))
-    own = (value for name in _ADDRESSES if (value := variable(name)))
-    for one in (*own, *addresses):
-        parts = urlsplit(one)
+    """Yields the keys, and the users, passwords and query values in the model's and the proxies' addresses."""
+    yield from (value for name in _KEYS if (value := env_value(name)))
+    own = (value for name in _ADDRESSES if (value := env_value(name)))
+    for address in (*own, *addresses):
+        parts = urlsplit(address)
         yield from (value for _, value in parse_qsl(parts.query))
         user, _, password = parts.netloc.rpartition("@")[0].partition(":")
-        for secret in (user if not password or len(user) >= _SECRET_USER else "", password):
+        for secret in (user if not password or len(user) >= _MIN_SECRET_USER else "", password):
             yield from {secret, unquote(secret)} - {""}
         if password:
             yield f"{unquote(user)}:{unquote(password)}"
 
 
-def fits_json(model: str) -> bool:
-    """Whether a model can be called so in a request's body."""
+def is_model_name(model: str) -> bool:
+    """Returns whether a request's body can carry this name of a model."""
     try:
-        return len(model.encode()) <= _LONGEST_NAME
+        return len(model.encode()) <= _MAX_NAME_BYTES
     except UnicodeEncodeError:
         return False
 
 
-def fits_a_path(model: str) -> bool:
-    """Whether a model's name can be one part of an address's path, and stays there."""
-    return fits_json(model) and _NO_PART.search(model) is None
+def is_path_segment(model: str) -> bool:
+    """Returns whether a model's name can be one segment of a path, and cannot leave it."""
+    return is_model_name(model) and _NOT_IN_SEGMENT.search(model) is None

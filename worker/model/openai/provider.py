@@ -1,11 +1,12 @@
-"""OpenAI's chat completions, and what speaks like them: one raw stream a call, its errors translated.
+"""Calls OpenAI's chat completions, or a compatible server's, and translates the errors.
 
-The SDK makes the request, with its headers and credentials. The chunk accumulator parses the bytes of the
-answer: the SDK's chunk objects cost several times the CPU (docs/decisions/0003-raw-model-stream.md).
+The SDK makes the request, with its headers and credentials. The chunk accumulator parses the raw body: the SDK's chunk
+objects cost several times the CPU (docs/decisions/0003-raw-model-stream.md).
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -23,20 +24,22 @@ from openai import AsyncAzureOpenAI, AsyncStream
 from readalong.core.errors import ModelError
 from readalong.core.settings import Settings
 from readalong.worker.model.chunks.accumulator import ChunkAccumulator
-from readalong.worker.model.chunks.error_messages import AWAY, reason
+from readalong.worker.model.chunks.error_messages import AWAY_STATUSES, server_message
 from readalong.worker.model.limits import Limits
-from readalong.worker.model.openai.answer_parser import Answer
-from readalong.worker.model.openai.body_reader import CUT, causes_of, cut, events_of, start_of
-from readalong.worker.model.openai.client import client_of
-from readalong.worker.model.openai.credentials import NoCredentials, fits_a_path, fits_json, secrets
-from readalong.worker.model.openai.transport import AiohttpTransport, Redirected
+from readalong.worker.model.openai.answer_parser import AnswerParser
+from readalong.worker.model.openai.body_reader import DISCONNECTS, cause_chain, closed_early, read_prefix, sse_pieces
+from readalong.worker.model.openai.client import create_client
+from readalong.worker.model.openai.credentials import CredentialsUnavailable, is_model_name, is_path_segment, secrets
+from readalong.worker.model.openai.transport import AiohttpTransport, RedirectNotFollowed
 from readalong.worker.model.provider import Batch
 from readalong.worker.model.redaction import Redactor
 
-#: Bytes of a refusal that are read for its reason.
-_LONGEST_REASON: Final = 65_536
-#: What a part of a path may hold unescaped (RFC 3986, section 3.3).
-_PART: Final = "!$&'()*+,;=:@"
+logger = logging.getLogger(__name__)
+
+#: Bytes that are read of an error response.
+_MAX_ERROR_BODY: Final = 65_536
+#: What a path segment may hold unescaped (RFC 3986, section 3.3).
+_SEGMENT_SAFE: Final = "!$&'()*+,;=:@"
 
 _CODES: Final = {
     400: ("model_bad_request", False),
@@ -51,8 +54,8 @@ _CODES: Final = {
 }
 
 
-class Refused(Exception):
-    """The model answered with an error status."""
+class ErrorResponse(Exception):
+    """A response with an error status."""
 
     def __init__(self, response: httpx2.Response, body: bytes) -> None:
         super().__init__(response.status_code)
@@ -60,10 +63,10 @@ class Refused(Exception):
         self.body = body
 
 
-_FAILURES: Final = (
-    Refused,
-    Redirected,
-    NoCredentials,
+_CALL_ERRORS: Final = (
+    ErrorResponse,
+    RedirectNotFollowed,
+    CredentialsUnavailable,
     openai.OpenAIError,
     httpx2.HTTPError,
     httpx2.InvalidURL,
@@ -72,135 +75,135 @@ _FAILURES: Final = (
 
 
 class OpenAIProvider:
-    """One client, shared by all streams of a process: to build one costs tens of milliseconds."""
+    """One client for all streams of a process: building a client takes tens of milliseconds."""
 
     def __init__(self, settings: Settings, redactor: Redactor) -> None:
-        """`redactor` learns the secrets of this way to a model. Raises BadSettings when the environment does not say
-        how to reach one."""
+        """Adds its secrets to `redactor`. Raises BadSettings if the environment does not say how to reach a model."""
         transport = AiohttpTransport(connect_timeout=settings.connect_timeout)
-        self._client = client_of(settings, transport, on_response=_refuse, learn=redactor.learn)
+        self._client = create_client(settings, transport, on_response=_raise_for_status, on_key=redactor.add_rotating)
         redactor.add(secrets(transport.proxies.values()))
         self.redactor = redactor
-        self._limits = Limits.of(settings)
+        self._limits = Limits.from_settings(settings)
 
     @asynccontextmanager
     async def stream(self, request: dict[str, Any], chunks: ChunkAccumulator) -> AsyncIterator[AsyncIterator[Batch]]:
-        """`Provider.stream`."""
-        async with self.body(request) as pieces, aclosing(batches_of(pieces, chunks, self._limits)) as batches:
+        """Implements `Provider.stream`."""
+        async with self.body(request) as pieces, aclosing(read_batches(pieces, chunks, self._limits)) as batches:
             yield batches
 
     @asynccontextmanager
     async def body(self, request: dict[str, Any]) -> AsyncIterator[AsyncGenerator[bytes, None]]:
-        """Calls the model and yields its answer's body in pieces: SSE, or one JSON document in an SSE frame.
+        """Calls the model and yields the pieces of the response body, an SSE stream. Raises ModelError.
 
-        Leaving the block closes the connection, so that the model stops generating. Raises ModelError.
+        Leaving the block closes the connection, so that the model stops generating.
         """
         async with (
             aclosing(await self._call(request)) as response,
-            # A generator that is left half read would be closed some time later, by a task of its own.
-            aclosing(events_of(response, self.redactor.text, self._limits.line)) as pieces,
+            # Otherwise another task would close the generator some time later.
+            aclosing(sse_pieces(response, self.redactor.redact, self._limits.line)) as pieces,
         ):
             yield pieces
 
     async def close(self) -> bool:
-        """`Provider.close`."""
+        """Implements `Provider.close`."""
         await self._client.close()
         return True
 
     async def _call(self, request: dict[str, Any]) -> httpx2.Response:
         model: str = request["model"]
-        if not self._can_name(model):
-            raise ModelError("model_not_found", "No model can have this name.", retryable=False)
-        # On Azure the deployment is a part of the path. Elsewhere only the body names the model.
+        if not self._is_valid_name(model):
+            raise ModelError("model_not_found", "The name of the model is invalid.", retryable=False)
+        # On Azure the deployment is a segment of the path. Elsewhere only the body names the model.
         azure = isinstance(self._client, AsyncAzureOpenAI)
-        path = f"/deployments/{quote(model, safe=_PART)}/chat/completions" if azure else "/chat/completions"
+        path = f"/deployments/{quote(model, safe=_SEGMENT_SAFE)}/chat/completions" if azure else "/chat/completions"
         try:
-            answer = await self._client.post(
+            stream = await self._client.post(
                 path, cast_to=object, content=orjson.dumps(request), stream=True, stream_cls=AsyncStream[object]
             )
-        except _FAILURES as error:
+        except _CALL_ERRORS as error:
             raise self._failure(error, model) from None
-        return answer.response
+        return stream.response
 
     def _failure(self, error: Exception, model: str) -> ModelError:
-        """Why a call got no answer."""
-        # The SDK puts errors of its own around some of those below it.
-        causes = causes_of(error)
+        """Returns the error of a call without a response body."""
+        # The SDK wraps some errors of its transport.
+        causes = cause_chain(error)
         for cause in causes:
-            if isinstance(cause, Refused):
-                return self._refusal(cause.response, cause.body, model)
-            if isinstance(cause, Redirected):
-                return _redirected(cause)
-            if isinstance(cause, NoCredentials):
-                # The user's identity service is away, most likely: as with a model that is away, the job waits.
+            if isinstance(cause, ErrorResponse):
+                return self._error_of(cause.response, cause.body, model)
+            if isinstance(cause, RedirectNotFollowed):
+                return _redirect_error(cause)
+            if isinstance(cause, CredentialsUnavailable):
+                # Most likely the identity service is away: the job waits, as for a model that is away.
                 return ModelError("model_unauthorized", cause.args[0], retryable=True, away=True)
-        return _unreached(causes)
+        return _connection_error(causes)
 
-    def _can_name(self, model: str) -> bool:
-        # Of Azure's addresses it is a part.
-        return fits_a_path(model) if isinstance(self._client, AsyncAzureOpenAI) else fits_json(model)
+    def _is_valid_name(self, model: str) -> bool:
+        return is_path_segment(model) if isinstance(self._client, AsyncAzureOpenAI) else is_model_name(model)
 
-    def _refusal(self, response: httpx2.Response, body: bytes, model: str) -> ModelError:
+    def _error_of(self, response: httpx2.Response, body: bytes, model: str) -> ModelError:
+        """Returns the error of a response with an error status."""
         status = response.status_code
         code, retryable = _CODES.get(status, ("model_error", status >= 500))
         if code == "model_unauthorized":
-            # The server's own words may quote the key.
+            # The server's own message may quote the key.
             message = f"The model refused our credentials ({status})."
         else:
-            message = f"The model answered {status}: {self.redactor.shown(_reason(body) or response.reason_phrase)}"
+            reason = _body_message(body) or response.reason_phrase
+            message = f"The model answered {status}: {self.redactor.redact_excerpt(reason)}"
         return ModelError(
             code,
             message,
             retryable=retryable,
             retry_after=_retry_after(response.headers),
             status=status,
-            away=status in AWAY and not _is_of_quota(body),
-            refuses=_refuses_us(status, body, model),
+            away=status in AWAY_STATUSES and not _is_quota_exhausted(body),
+            refuses=_blames_worker(status, body, model),
         )
 
     @property
     def host(self) -> str:
-        """Where the model is, for people: no user, no path, no key."""
+        """Host and port of the model, for people: no user, no path, no key."""
         url = self._client.base_url
         return url.host if url.port is None else f"{url.host}:{url.port}"
 
 
-async def batches_of(
+async def read_batches(
     pieces: AsyncGenerator[bytes, None], chunks: ChunkAccumulator, limits: Limits
 ) -> AsyncGenerator[Batch, None]:
-    """The events of an answer's body. Raises ModelError, after what was said before the failure."""
-    answer = Answer(chunks, limits=limits)
+    """Yields the events of a response body. Raises ModelError after the events before the failure."""
+    parser = AnswerParser(chunks, limits=limits)
     try:
         async for piece in pieces:
-            yield answer.feed(piece), len(piece), answer.done
-            if answer.failure is not None:
-                raise answer.failure
-            if answer.done:
-                # A connection is used again once its answer has been read to its end.
+            yield parser.feed(piece), len(piece), parser.done
+            if parser.failure is not None:
+                raise parser.failure
+            if parser.done:
+                # A connection is reused only after its body has been read to the end.
                 async for _ in pieces:
                     pass
                 return
     except ModelError as error:
         if error.code != "model_cut" or not chunks.finished:
             raise
-    yield answer.close(), 0, answer.done
-    if answer.failure is not None:
-        raise answer.failure
+    yield parser.close(), 0, parser.done
+    if parser.failure is not None:
+        raise parser.failure
 
 
-async def _refuse(response: httpx2.Response) -> None:
-    """Raises Refused for an error status, before the SDK reads a body that may have no end."""
+async def _raise_for_status(response: httpx2.Response) -> None:
+    """Raises ErrorResponse for an error status, before the SDK reads a body that may never end."""
     if response.is_success:
         return
     try:
-        body = await start_of(response, _LONGEST_REASON)
-    except CUT as error:
-        raise cut(error) from None
-    raise Refused(response, body)
+        body = await read_prefix(response, _MAX_ERROR_BODY)
+    except DISCONNECTS as error:
+        raise closed_early(error) from None
+    raise ErrorResponse(response, body)
 
 
-def _redirected(error: Redirected) -> ModelError:
-    """The address is no model's, mostly: then it is the worker's fault."""
+def _redirect_error(error: RedirectNotFollowed) -> ModelError:
+    """Returns the error of a redirect. Mostly the worker's address is wrong."""
     return ModelError(
         "model_redirected",
         f"The model answered {error.args[0]} with a redirect that is not followed.",
@@ -210,41 +213,40 @@ def _redirected(error: Redirected) -> ModelError:
     )
 
 
-def _unreached(causes: list[BaseException]) -> ModelError:
-    """Why no answer began."""
+def _connection_error(causes: list[BaseException]) -> ModelError:
+    """Returns the error of a call without a response."""
     if any(
         isinstance(cause, aiohttp.ClientResponseError) and not isinstance(cause, aiohttp.ClientHttpProxyError)
         for cause in causes
     ):
-        # It is there, and answers this call so: to take it for away would keep the jobs of its other models.
-        return ModelError("model_malformed", "The model's answer is no HTTP.", retryable=True)
+        # The server is there. Counting it as away would hold up the jobs of its other models.
+        return ModelError("model_malformed", "The model's answer is not HTTP.", retryable=True)
     away = any(isinstance(cause, httpx2.HTTPError | aiohttp.ClientError) for cause in causes)
     if any(isinstance(cause, TimeoutError) for cause in causes):
         return ModelError("model_timeout", "The model did not answer in time.", retryable=True, away=away)
-    # The SDK's transport calls every broken connection a time-out; what aiohttp met is at the root.
-    reason = type(causes[-1]).__name__
-    return ModelError("model_unreachable", f"The model cannot be reached: {reason}.", retryable=True, away=away)
+    # The SDK calls every broken connection a time-out. The last cause is aiohttp's error.
+    logger.info("the model cannot be reached: %s", type(causes[-1]).__name__)
+    return ModelError("model_unreachable", "The model cannot be reached.", retryable=True, away=away)
 
 
-def _is_of_quota(body: bytes) -> bool:
-    """Whether a 429 says that the account is used up: OpenAI's, which no waiting helps."""
+def _is_quota_exhausted(body: bytes) -> bool:
+    """Returns whether a 429 says that the account's quota is exhausted: waiting does not help."""
     return b"insufficient_quota" in body
 
 
-def _refuses_us(status: int, body: bytes, model: str) -> bool:
-    """Whether a refusal may be the worker's fault, its key's or its address': any job's, then."""
+def _blames_worker(status: int, body: bytes, model: str) -> bool:
+    """Returns whether an error may be the fault of the worker's key or address, and so concern all jobs."""
     if status in (403, 404):
-        # One that speaks of the model says that there is no such model, or not for this key. An address that is
-        # no model's does not.
-        said = body.lower()
-        return not any(word in said for word in (model.lower().encode(), b"model", b"deployment"))
-    return status in (401, 402) or (status == 429 and _is_of_quota(body))
+        # A server that names the model has no such model, or not for this key. A wrong address names none.
+        text = body.lower()
+        return not any(word in text for word in (model.lower().encode(), b"model", b"deployment"))
+    return status in (401, 402) or (status == 429 and _is_quota_exhausted(body))
 
 
-def _reason(body: bytes) -> str | None:
-    """What a refusal's body says, in JSON or in plain text; None for a page, and for bytes that are no text."""
+def _body_message(body: bytes) -> str | None:
+    """Returns the message of an error body, JSON or plain text; None for a page and for bytes that are no text."""
     try:
-        return reason(orjson.loads(body))
+        return server_message(orjson.loads(body))
     except orjson.JSONDecodeError:
         pass
     try:
@@ -255,7 +257,7 @@ def _reason(body: bytes) -> str | None:
 
 
 def _retry_after(headers: httpx2.Headers) -> float | None:
-    """Seconds, from seconds or a date (RFC 9110, section 10.2.3); None where there is none that makes sense."""
+    """Returns the Retry-After in seconds (RFC 9110, section 10.2.3); None if there is no sensible one."""
     for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
             seconds = float(headers[name]) * scale
@@ -269,8 +271,10 @@ def _retry_after(headers: httpx2.Headers) -> float | None:
 
 
 def _seconds_until(date: str, now: str | None) -> float:
-    """Seconds from the server's own `Date` to an HTTP date, for our clock may be wrong; 0 for one that has passed, and
-    NaN if it is no date."""
+    """Returns the seconds from `now`, the server's own `Date`, to an HTTP date: our clock may be wrong.
+
+    Returns 0 for a date in the past, and NaN for an invalid one.
+    """
     try:
         at = parsedate_to_datetime(date).timestamp()
     except (ValueError, OverflowError):
