@@ -8,11 +8,13 @@ from urllib.parse import urlsplit
 
 _OPENAI: Final = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
 _AZURE: Final = ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY")
+#: A function that gives the key.
+_CREDENTIALS: Final = "READALONG_CREDENTIALS"
 
 
 def configured(environment: Mapping[str, str]) -> bool:
     """Whether the environment says how to reach a model. A variable that is set to nothing is not set."""
-    return any(environment.get(name) for name in _OPENAI + _AZURE)
+    return any(environment.get(name) for name in (*_OPENAI, *_AZURE, _CREDENTIALS))
 
 
 def without_model(environment: Mapping[str, str]) -> dict[str, str]:
@@ -39,7 +41,7 @@ def described(environment: Mapping[str, str]) -> dict[str, str]:
         }
     base = environment.get("OPENAI_BASE_URL")
     return {
-        "via": "openai" if base or environment.get("OPENAI_API_KEY") else "nothing",
+        "via": "openai" if configured(environment) else "nothing",
         "OPENAI_BASE_URL": _safe(base) if base else "not set (https://api.openai.com/v1)",
         "OPENAI_API_KEY": _key(environment, "OPENAI_API_KEY"),
     }

@@ -14,7 +14,7 @@
     ├── ModelError              the model refused, failed or broke off
     └── BadSettings             a setting that cannot be used
 
-Redis's, the model's and arq's own errors are translated at the edge: `readalong.connection`, `worker.model`.
+Redis's, the model's and arq's own errors are translated at the edge: `readalong.connection`, `worker.openai_provider`.
 """
 
 from __future__ import annotations
@@ -114,6 +114,18 @@ class ModelError(ReadalongError):
         self.status = status
         self.away = away
         self.refuses = refuses
+
+    def saying(self, message: str) -> ModelError:
+        """The same error with another message."""
+        return ModelError(
+            self.code,
+            message,
+            retryable=self.retryable,
+            retry_after=self.retry_after,
+            status=self.status,
+            away=self.away,
+            refuses=self.refuses,
+        )
 
 
 class BadSettings(ReadalongError):

@@ -80,6 +80,8 @@ _APPEND: Final = digest_of("append")
 #: Milliseconds for which copies of an erased job's submit are kept out: for so long the kernel of a machine that was
 #: cut off may go on sending what its process has given up (tcp_retries2).
 _ERASED_MS: Final = 900_000
+#: Jobs for which the beginning of an append is kept.
+_MOST_HEADS: Final = 4096
 #: The writer: `Claim.fence`, or the number of its attempt alone.
 Fence = str | int
 
@@ -94,6 +96,7 @@ class Log(Reader):
         self._ttl_ms = int(settings.job_ttl * 1000)
         self._retention_ms = int(settings.retention * 1000)
         self._max_attempts = settings.max_attempts
+        self._heads: dict[tuple[str, Fence], tuple[int, bytes]] = {}
 
     async def submit(self, new: Submission) -> tuple[bool, Record]:
         """Creates the job unless its id exists. Answers whether it did, and the job.
@@ -146,12 +149,25 @@ class Log(Reader):
         but Fenced means: call `append`, which connects, and says what fails. To append twice is to append once."""
         if self._pipe is None:
             return False
-        keys = self._keys.of_job(job_id)
         flat = [part for draft in drafts for part in draft]
-        packed = pack(("EVALSHA", _APPEND, len(keys), *keys, fence, first, int(timed), *flat))
+        rest = pack((first, int(timed), *flat)).partition(b"\n")[2]
+        size, head = self._append_head(job_id, fence)
         return self._pipe.send(
-            packed, lambda answer: on_answer(answer if isinstance(answer, Exception) else _outcome(job_id, answer))
+            b"*%d\r\n%b%b" % (size + 2 + len(flat), head, rest),
+            lambda answer: on_answer(answer if isinstance(answer, Exception) else _outcome(job_id, answer)),
         )
+
+    def _append_head(self, job_id: str, fence: Fence) -> tuple[int, bytes]:
+        """How many arguments all appends of a job begin with, and these, packed: it would take most of the time of
+        packing an append."""
+        head = self._heads.get((job_id, fence))
+        if head is None:
+            if len(self._heads) >= _MOST_HEADS:
+                self._heads.clear()
+            keys = self._keys.of_job(job_id)
+            arguments = ("EVALSHA", _APPEND, len(keys), *keys, fence)
+            head = self._heads[job_id, fence] = len(arguments), pack(arguments).partition(b"\n")[2]
+        return head
 
     async def finish(
         self,

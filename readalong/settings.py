@@ -51,6 +51,17 @@ class Settings(BaseSettings):
         description="First part of every key; two deployments with two prefixes share a Redis.",
     )
     model: str = Field(default="gpt-5-mini", min_length=1, description="Model of a job that names none.")
+    providers: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9_.:=, -]*$",
+        description="Functions that answer in place of a model server: name=package.module:function,…; they answer "
+        "jobs whose model is `name` or begins with `name/`.",
+    )
+    credentials: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9_.:]*$",
+        description="Function that workers ask for the model's key, anew for each call: package.module:function.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level that is logged."
     )

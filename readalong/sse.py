@@ -101,12 +101,16 @@ class Decoder:
         last one so. It may be cut off."""
         return self.feed(b"\n\n") if self._rest or self._data else []
 
+    @property
+    def between(self) -> bool:
+        """Whether the pieces so far ended with the end of a message."""
+        return self._begun and not (self._rest or self._data or self._event or self._after_cr)
+
     def _is_one_message(self, piece: bytes) -> bool:
         """Whether it is one line of data from its start to its end, which is how most models' tokens come."""
-        between = self._begun and not (self._rest or self._data or self._event or self._after_cr)
         # No line ends before the last two bytes, which are two of them.
         return (
-            between
+            self.between
             and piece.startswith(b"data: ")
             and piece.endswith(b"\n\n")
             and piece.find(b"\n") == len(piece) - 2

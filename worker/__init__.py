@@ -11,8 +11,17 @@
     breaker   whether a worker gets through to its model
     ending    how an attempt's end is written, and told in the log
     tail      an attempt's end of the log: append, repair, outages
-    model     the OpenAI-compatible model: one raw stream, errors translated
+    provider  the seam: what an attempt needs of a model
+    providers which provider answers a job, by its model's name
+    openai_provider     the OpenAI-compatible model: one raw stream, errors translated
+    openai_client       the SDK's client of this environment
+    generator_provider  an async generator of the user's own
+    pump      reads such a generator in a task of its own
+    paths     functions of the user's own, named in a setting
+    credentials where the model is and what opens it
+    transport the way of a call to the model over aiohttp
     body      its body, read with few steps a piece
+    answer    one answer, from the bytes of its event stream to events (pure)
     chunks    the model's chunks to events (pure)
     mould     the form that most chunks share (pure)
     calls     tool and function calls, put together from fragments (pure)

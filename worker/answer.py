@@ -26,6 +26,8 @@ class Answer:
     def __init__(self, chunks: Chunks, *, limits: Limits = Limits()) -> None:  # noqa: B008 (it is frozen)
         self._chunks = chunks
         self._decoder = _Lines(max_line=limits.line, max_message=limits.line, max_lines=MOST_LINES)
+        #: Whether a piece may be a frame of its own, which the decoder need not see.
+        self._between = False
         self._left = limits.response
         self._response = limits.response
         #: The model has said that it is done.
@@ -39,11 +41,14 @@ class Answer:
         if self._left < 0:
             self._stop(AnswerTooLarge(f"{self._response} bytes, its comments and envelopes among them"))
             return []
+        if self._between and (said := self._chunks.add_frame(piece)):
+            return said
         try:
             messages = self._decoder.feed(piece)
         except MessageTooLong as error:
             self._stop(AnswerTooLarge(error.what))
             return []
+        self._between = self._decoder.between
         return self._read(messages)
 
     def close(self) -> list[Draft]:

@@ -35,6 +35,9 @@ _ALIVE: Final = b"\n"
 
 Read = Callable[[], Awaitable[bytes]]
 
+#: What libraries raise when a body breaks off.
+CUT: Final = (httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError)
+
 
 class _Form(Enum):
     STREAM = auto()
@@ -70,31 +73,48 @@ class _Start:
 async def events_of(
     response: httpx2.Response, clean: Callable[[str], str] = str, longest: int = LONGEST_LINE
 ) -> AsyncGenerator[bytes, None]:
-    """The body as pieces of an event stream. Raises ModelError for a body that is neither stream nor JSON.
+    """The body as pieces of an event stream. Raises ModelError if it breaks off, or is neither stream nor JSON.
 
     `clean` takes our keys out of a text; `longest`: bytes of a JSON document in place of a stream.
     """
-    async with _reading(response) as read:
-        start = _Start()
-        while start.is_open and (piece := await read()):
-            start.add(piece)
-            if start.form is None:
-                yield _ALIVE
-        if start.form is _Form.STREAM:
-            piece = start.head
-            while piece:
-                if len(piece) <= _MOST:
-                    yield piece
-                else:
-                    for at in range(0, len(piece), _MOST):
-                        yield piece[at : at + _MOST]
-                piece = await read()
-        elif start.form is _Form.JSON:
-            async with aclosing(_documents(start.head, read, longest)) as messages:
-                async for message in messages:
-                    yield message
-        else:
-            raise _refused(start, response, clean)
+    try:
+        async with _reading(response) as read:
+            start = _Start()
+            while start.is_open and (piece := await read()):
+                start.add(piece)
+                if start.form is None:
+                    yield _ALIVE
+            if start.form is _Form.STREAM:
+                piece = start.head
+                while piece:
+                    if len(piece) <= _MOST:
+                        yield piece
+                    else:
+                        for at in range(0, len(piece), _MOST):
+                            yield piece[at : at + _MOST]
+                    piece = await read()
+            elif start.form is _Form.JSON:
+                async with aclosing(_documents(start.head, read, longest)) as messages:
+                    async for message in messages:
+                        yield message
+            else:
+                raise _refused(start, response, clean)
+    except CUT as error:
+        raise cut(error) from None
+
+
+def cut(error: Exception) -> ModelError:
+    """The error of a body that breaks off."""
+    root = type(causes_of(error)[-1]).__name__
+    return ModelError("model_cut", f"The model broke off: {root}.", retryable=True)
+
+
+def causes_of(error: BaseException) -> list[BaseException]:
+    """The error, its cause, and so on; what was raised first is the last."""
+    causes = [error]
+    while (cause := causes[-1].__cause__) is not None:
+        causes.append(cause)
+    return causes
 
 
 async def start_of(response: httpx2.Response, most: int) -> bytes:

@@ -106,6 +106,7 @@ class Chunks:
         self._extras = Extras(self._budget, clean)
         self._reasoned = False
         self._mould: Mould | None = None
+        self._framed: Mould | None = None
         self._misses = 0
 
     @property
@@ -155,12 +156,8 @@ class Chunks:
     def add(self, data: bytes) -> list[Draft]:
         """The events of one chunk. Raises ModelError for one that is malformed or that carries an error, and
         AnswerTooLarge for one that does not fit."""
-        mould = self._mould
-        if mould is not None and (text := mould.text(data)):
-            self.count += 1
-            self._misses = 0
-            self._choices[mould.choice].text.append(text)
-            return [Draft("content", _of_choice({"content": text}, mould.choice))]
+        if said := self._by_mould(self._mould, data):
+            return said
         drafts: list[Draft] = []
         own: list[Draft] = []
         try:
@@ -180,7 +177,12 @@ class Chunks:
         if self._misses < _MOST_MISSES:
             self._misses += 1
             self._mould = Mould.of(data, drafts)
+            self._framed = self._mould and self._mould.framed()
         return drafts
+
+    def add_frame(self, frame: bytes) -> list[Draft]:
+        """The events of a whole frame of an event stream. Empty if the frame has to be read to know them."""
+        return self._by_mould(self._framed, frame)
 
     def close(self) -> list[Draft]:
         """The calls that are whole now that the stream has ended, their arguments parsed."""
@@ -200,6 +202,15 @@ class Chunks:
     def take_extra(self) -> dict[str, Any]:
         """Fields that came with no event of their own, for the end to carry."""
         return self._extras.take()
+
+    def _by_mould(self, mould: Mould | None, data: bytes) -> list[Draft]:
+        if mould is None or not (text := mould.text(data)):
+            return []
+        self.count += 1
+        self._misses = 0
+        self._choices[mould.choice].text.append(text)
+        fields: dict[str, Any] = {"content": text, "choice": mould.choice} if mould.choice else {"content": text}
+        return [Draft("content", fields)]
 
     def _take_back(self, drafts: list[Draft]) -> None:
         """Forgets the texts of a message whose events are not told, lest the end say what no event has said."""

@@ -1,17 +1,24 @@
-"""Where the model is and what opens it, from the openai package's own variables, each looked at before it is used.
+"""Where the model is and what opens it, from the openai package's own variables or from a function of the user's.
 
-A key that no header can hold would otherwise fail every job, and with the library's words for it.
+Each is looked at before it is used: a key that no header can hold would otherwise fail every job, and with the
+library's words for it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from readalong.errors import BadSettings
+from worker.paths import function_at, place_of
+
+logger = logging.getLogger(__name__)
 
 _KEYS: Final = (
     "OPENAI_API_KEY",
@@ -21,6 +28,11 @@ _KEYS: Final = (
     "OPENAI_PROJECT_ID",
 )
 _ADDRESSES: Final = ("OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT")
+#: Variables whose values a provider of the user's own may tell.
+_SECRET_NAMES: Final = re.compile(r"(^|_)(KEYS?|TOKENS?|SECRETS?|PASSWORDS?|PASSWD|CREDENTIALS?)$")
+_SHORTEST_SECRET: Final = 8
+#: Seconds that READALONG_CREDENTIALS may take.
+_LONGEST_ASKED: Final = 30.0
 #: Letters from which on a user's name beside a password is a secret too: shorter ones are words.
 _SECRET_USER: Final = 8
 
@@ -59,6 +71,51 @@ def address(name: str) -> str | None:
     if not fits:
         raise BadSettings(f"{name}: must be an address with a scheme and a host, such as http://127.0.0.1:8000/v1")
     return value
+
+
+class NoCredentials(Exception):
+    """READALONG_CREDENTIALS gave none. Its argument says why, without any text of the function's."""
+
+
+def configured() -> bool:
+    """Whether the environment names a model server or a key for one."""
+    return any(os.environ.get(name, "").strip() for name in ("OPENAI_API_KEY", *_ADDRESSES))
+
+
+def asked_anew(path: str, learn: Callable[[str], None]) -> Callable[[], Awaitable[str]]:
+    """Returns what asks the function at `path` for a key, which `learn` is told. It raises NoCredentials.
+
+    Raises BadSettings.
+    """
+    function = function_at("READALONG_CREDENTIALS", path)
+
+    async def ask() -> str:
+        try:
+            async with asyncio.timeout(_LONGEST_ASKED):
+                key = await _call(function)
+        except Exception as error:
+            logger.error("READALONG_CREDENTIALS: %s raised %s", path, place_of(error))
+            raise NoCredentials(f"READALONG_CREDENTIALS raised {type(error).__name__}.") from None
+        if not isinstance(key, str) or not _PLAIN.fullmatch(key):
+            logger.error("READALONG_CREDENTIALS: %s returned no key that a header can hold", path)
+            raise NoCredentials("READALONG_CREDENTIALS returned no key that a header can hold.")
+        learn(key)
+        return key
+
+    return ask
+
+
+async def _call(function: Callable[[], Any]) -> Any:
+    """Calls a function that waits in a thread, so that streams go on meanwhile."""
+    value = function() if inspect.iscoroutinefunction(function) else await asyncio.to_thread(function)
+    return await value if inspect.isawaitable(value) else value
+
+
+def secrets_of_environment() -> Iterator[str]:
+    """The values of all variables that are named like secrets. Shorter ones are words, such as `true`."""
+    for name, value in os.environ.items():
+        if len(value) >= _SHORTEST_SECRET and _SECRET_NAMES.search(name.upper()):
+            yield value
 
 
 def secrets(addresses: Iterable[str]) -> Iterator[str]:

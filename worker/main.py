@@ -16,7 +16,7 @@ import uvloop
 from readalong.connection import connect
 from readalong.settings import Settings
 from readalong.signals import ending_signals, ignore_reports
-from worker.model import Model
+from worker.providers import Providers
 from worker.redaction import RedactingFilter
 from worker.woken import WokenWorker
 
@@ -40,11 +40,11 @@ async def serve(settings: Settings) -> int:
     """What `run` does, on the running loop."""
     # Its own line of each job has a ● also for those that failed.
     logging.getLogger("arq.worker").setLevel(logging.WARNING)
-    model = Model(settings)
+    providers = Providers.of_settings(settings)
     for handler in logging.getLogger().handlers:
-        handler.addFilter(RedactingFilter(model.redactor))
+        handler.addFilter(RedactingFilter(providers.redactor))
     redis = connect(settings, max_connections=settings.max_jobs + 16)
-    worker = WokenWorker(settings, redis, model, identity())
+    worker = WokenWorker(settings, redis, providers, identity())
     main = asyncio.create_task(worker.async_run(), name="worker")
     loop = asyncio.get_running_loop()
 
@@ -61,19 +61,26 @@ async def serve(settings: Settings) -> int:
     asked = ending_signals()
     for number in asked:
         loop.add_signal_handler(number, on_signal, number)
+    at_once = False
     try:
         await main
     except asyncio.CancelledError:
         if not stopping.is_set():
             raise
-        return 1
+        at_once = True
     finally:
         for number in asked:
             loop.remove_signal_handler(number)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         await worker.close()
-        await model.close()
-    return int(worker.broken)
+        ended = await providers.close()
+    code = int(at_once or worker.broken)
+    if not ended:
+        # The loop would wait for it for ever, and so would what asked this process to stop.
+        logger.error("a provider does not end; the process exits without it")
+        logging.shutdown()
+        os._exit(code)
+    return code
 
 
 def identity() -> dict[str, Any]:

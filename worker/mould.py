@@ -46,17 +46,21 @@ class Mould(NamedTuple):
             return None
         return cls(before, after, drafts[0].fields.get("choice", 0))
 
+    def framed(self) -> Mould | None:
+        """The mould of a frame of an event stream with such a chunk, as most servers write it. None where a frame has
+        more lines."""
+        if b"\n" in self.before or b"\n" in self.after:
+            return None
+        return Mould(b"data: " + self.before, self.after + b"\n\n", self.choice)
+
     def text(self, data: bytes) -> str | None:
         """The text of a chunk of this form; None or "" for any other chunk, and for one that is no JSON."""
         before, after, _ = self
-        end = len(data) - len(after)
-        if end < len(before) or not data.startswith(before) or not data.endswith(after):
-            return None
-        inner = data[len(before) : end]
-        if b'"' in inner:
+        start, end = len(before), len(data) - len(after)
+        if end < start or not data.startswith(before) or not data.endswith(after) or data.find(b'"', start, end) != -1:
             return None
         try:
-            text: str = orjson.loads(b'"%b"' % inner)
+            text: str = orjson.loads(data[start - 1 : end + 1])  # with its quotes
         except orjson.JSONDecodeError:  # also one that ends with a backslash: its quote is not the end
             return None
         return text

@@ -23,6 +23,8 @@ MOST_READ: Final = 8000
 _GRAM: Final = 4
 #: Least and most letters of a piece of a secret that is found: a third of it, between these.
 _SHORTEST_PIECE, _LONGEST_PIECE = 6, 12
+#: Keys that change which are known at once.
+_MOST_CHANGING: Final = 16
 #: Letters below which a secret is looked for as it is written, and no piece of it is.
 _SHORT: Final = 8
 #: Characters of a text in which a secret is masked; a longer one is masked as a whole.
@@ -45,26 +47,55 @@ class Redactor:
     """Knows the secrets of this process. Pieces of one are found too, if they have at least six letters or a third of
     it: what is cut into less, and strewn, is not."""
 
-    def __init__(self, secrets: Iterable[str]) -> None:
-        plain: set[str] = set()
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets = set(secrets)
+        #: Keys that change, oldest first: streams that began with one may still tell it.
+        self._changing: list[str] = []
+        self._build()
+
+    def add(self, secrets: Iterable[str]) -> None:
+        """Masks these secrets too, from now on."""
+        self._secrets |= set(secrets)
+        self._build()
+
+    def learn(self, secret: str) -> None:
+        """Masks a key that changes, until a number of newer ones have come."""
+        if secret in self._secrets or secret in self._changing:
+            return
+        self._changing.append(secret)
+        if len(self._changing) > _MOST_CHANGING:
+            del self._changing[: _MOST_CHANGING // 2]
+            self._build()
+        else:
+            self._mask(secret)
+            self._finish()
+
+    def _build(self) -> None:
+        self._short: set[str] = set()
         #: What to find, as letters, each with the least length of a piece.
         self._needles: dict[str, int] = {}
-        for secret in set(secrets):
-            if len(secret) < _GRAM or secret.casefold() in _NO_SECRETS:
-                continue
-            letters = _letters(secret)
-            if len(letters) < _SHORT:
-                plain.add(secret)
-                continue
-            self._needles[letters] = self._needles[letters[::-1]] = _piece(len(letters))
-            for form in (*_in_base64(secret.encode()), secret.encode().hex()):
-                self._needles[_letters(form)] = _LONGEST_PIECE
-        self._plain = re.compile("|".join(map(re.escape, sorted(plain, key=len, reverse=True))), re.IGNORECASE)
-        self._has_plain = bool(plain)
         self._places: dict[str, list[tuple[str, int]]] = {}
-        for needle in self._needles:
+        for secret in (*self._secrets, *self._changing):
+            self._mask(secret)
+        self._finish()
+
+    def _mask(self, secret: str) -> None:
+        if len(secret) < _GRAM or secret.casefold() in _NO_SECRETS:
+            return
+        letters = _letters(secret)
+        if len(letters) < _SHORT:
+            self._short.add(secret)
+            return
+        needles = dict.fromkeys((letters, letters[::-1]), _piece(len(letters)))
+        encoded = secret.encode(errors="replace")
+        needles |= {_letters(form): _LONGEST_PIECE for form in (*_in_base64(encoded), encoded.hex())}
+        for needle in needles.keys() - self._needles.keys():
             for at in range(len(needle) - _GRAM + 1):
                 self._places.setdefault(needle[at : at + _GRAM], []).append((needle, at))
+        self._needles |= needles
+
+    def _finish(self) -> None:
+        self._plain = re.compile("|".join(map(re.escape, sorted(self._short, key=len, reverse=True))), re.IGNORECASE)
         self._step = min(self._needles.values(), default=_GRAM) - _GRAM + 1
 
     def text(self, text: str) -> str:
@@ -107,7 +138,7 @@ class Redactor:
             if plainer == text:
                 break
             text = plainer
-        if self._has_plain and self._plain.search(text):
+        if self._short and self._plain.search(text):
             return True
         letters, step = _letters(text), self._step
         for at in range(0, len(letters) - _GRAM + 1, step):

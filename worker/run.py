@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -16,14 +17,14 @@ from readalong.events import Draft
 from readalong.log import Claim, Log, Verdict
 from readalong.settings import Settings
 from readalong.terms import FIELDS
-from worker.answer import Answer
 from worker.asking import Access, Asking
 from worker.breaker import GivenBack
 from worker.chunks import Chunks
 from worker.ending import LOST, Ending, public, who
 from worker.limits import AnswerTooLarge, Limits
 from worker.meter import Meter
-from worker.model import Model
+from worker.provider import Batch, Provider
+from worker.redaction import Redactor
 from worker.tail import Cancelled, Tail
 
 logger = logging.getLogger(__name__)
@@ -54,13 +55,23 @@ class Run:
     """Streams from the model into the log. `interrupt` stops it from outside, also while the model is silent."""
 
     def __init__(
-        self, settings: Settings, log: Log, model: Model, job_id: str, claim: Claim, *, access: Access
+        self,
+        settings: Settings,
+        log: Log,
+        provider: Provider,
+        job_id: str,
+        claim: Claim,
+        *,
+        access: Access,
+        redactor: Redactor,
     ) -> None:
+        """`redactor` takes secrets out of all that is told of the provider and is not its own text."""
         self.job_id = job_id
         #: When the log was last asked for the cancel flag, by the loop's clock.
         self.looked_at = 0.0
         self._settings = settings
-        self._model = model
+        self._provider = provider
+        self._redactor = redactor
         self._claim = claim
         self._loop = asyncio.get_running_loop()
         self._limits = Limits.of(settings)
@@ -152,7 +163,7 @@ class Run:
             except ModelError as error:
                 if self._complete:
                     return None  # all was said: that its connection broke afterwards is nobody's loss
-                cleaned = self._model.cleaned(error)
+                cleaned = self._cleaned(error)
                 if self._meter.begun:
                     raise cleaned from None
                 await self._asking.failed(cleaned)
@@ -170,31 +181,22 @@ class Run:
 
     async def _call(self, request: dict[str, Any]) -> None:
         asked = request.get("n", 1)
-        self._chunks = Chunks(
-            asked if isinstance(asked, int) else 1, limits=self._limits, clean=self._model.redactor.value
-        )
+        self._chunks = Chunks(asked if isinstance(asked, int) else 1, limits=self._limits, clean=self._redactor.value)
         self._counted = 0
-        answer = Answer(self._chunks, limits=self._limits)
         self._meter.called(self._loop.time())
-        try:
-            async with self._model.stream(request) as pieces:
-                self._asking.answered()
-                async for piece in pieces:
-                    self._take(answer, answer.feed(piece), len(piece))
-                    if answer.done:
-                        while self._tail.busy:
-                            await self._answered()
-                        self._complete = True
-                        await self._read_out(pieces)
-                        return
-                    if self._tail.full:
+        async with self._provider.stream(request, self._chunks) as batches:
+            self._asking.answered()
+            async for drafts, size, complete in batches:
+                self._take(drafts, size, complete=complete)
+                if complete:
+                    while self._tail.busy:
                         await self._answered()
-        except ModelError as error:
-            if error.code != "model_cut" or not self._chunks.finished:
-                raise
-        self._take(answer, answer.close(), 0)
-        while self._tail.busy:
-            await self._answered()
+                    self._complete = True
+                    await self._read_out(batches)
+                    return
+                if self._tail.full:
+                    await self._answered()
+        raise ModelError("model_cut", "The model's stream ended before its answer did.", retryable=True)
 
     async def _answered(self) -> None:
         """Waits for Redis. Nobody reads the model meanwhile, so that it cannot be said to have fallen silent."""
@@ -202,8 +204,8 @@ class Run:
         await self._tail.answered()
         self._heard_at = self._loop.time()
 
-    def _take(self, answer: Answer, drafts: list[Draft], size: int) -> None:
-        """Appends what a piece of the body held, `size` bytes. Raises ModelError if it held a failure."""
+    def _take(self, drafts: list[Draft], size: int, *, complete: bool) -> None:
+        """Appends what was read. Raises ModelError for an answer that is too large."""
         now = self._loop.time()
         if self._chunks.count > self._counted:
             self._counted = self._chunks.count
@@ -216,16 +218,14 @@ class Run:
         if drafts:
             self._tail.add(drafts, size)
             self.looked_at = now
-        if answer.failure is not None:
-            raise answer.failure
-        if self._tail.size > self._limits.answer and not answer.done:
+        if self._tail.size > self._limits.answer and not complete:
             raise AnswerTooLarge(f"{self._limits.answer} bytes")
 
-    async def _read_out(self, pieces: Any) -> None:
-        """Reads to the end of the body, which keeps the connection for the next job; not at any price."""
+    async def _read_out(self, batches: AsyncIterator[Batch]) -> None:
+        """Lets the provider clean up, which keeps a connection for the next job; not at any price."""
         try:
             async with asyncio.timeout(_LAST_BYTES):
-                async for _ in pieces:
+                async for _ in batches:
                     pass
         except TimeoutError:
             return
@@ -246,9 +246,7 @@ class Run:
         if order.stop is Stop.CANCELLED:
             await self._ending.finish(self._chunks, [], "cancelled", {"by": who(order.by)})
         elif error is not None:
-            shown = public(error)
-            shown["message"] = self._model.clean(shown["message"])
-            await self._ending.finish(self._chunks, [], "failed", {"error": shown})
+            await self._ending.finish(self._chunks, [], "failed", {"error": public(self._cleaned(error))})
         else:
             drafts = self._chunks.close()
             await self._ending.finish(self._chunks, drafts, "done", {"finish_reason": self._chunks.finish_reason})
@@ -273,6 +271,10 @@ class Run:
         # Without an end the job would come back and break as often as it may be tried, its watchers waiting.
         logger.error("job %s: the run broke", self.job_id, exc_info=error)
         return ModelError("internal_error", "The worker failed; it is in its log.", retryable=True)
+
+    def _cleaned(self, error: ModelError) -> ModelError:
+        """The error for watchers and logs: without secrets, and then shortened."""
+        return error.saying(self._redactor.shown(error.message))
 
     def _request(self) -> dict[str, Any]:
         """The body for the model: the client's own, streamed, with usage asked for unless it says otherwise."""

@@ -17,7 +17,7 @@ from readalong.index import Index
 from readalong.log import Claim, Log, Verdict
 from readalong.settings import Settings
 from worker.asking import Access, restart_reason
-from worker.model import Model
+from worker.providers import Providers
 from worker.run import Run, Stop
 
 logger = logging.getLogger(__name__)
@@ -31,22 +31,23 @@ class Runner:
         settings: Settings,
         log: Log,
         index: Index,
-        model: Model,
+        providers: Providers,
         worker: dict[str, Any],
         *,
         broken: Callable[[], None],
     ) -> None:
         """`worker` is what jobs say of their worker: id, host, pid. `broken` is called when the memory is used up."""
         self.runs: dict[str, Run] = {}
-        #: Whether this worker gets through to its model, which all its runs share.
-        self.access = Access(settings)
+        self._accesses = {provider: Access(settings) for provider in providers.all}
+        #: Whether this worker gets through to its model server, which all runs share that call it.
+        self.access = self._accesses[providers.default]
         self._begun: dict[str, asyncio.Task[bool]] = {}
         #: Jobs that arq does not run after all.
         self._unwanted: set[str] = set()
         self._settings = settings
         self._log = log
         self._index = index
-        self._model = model
+        self._providers = providers
         self._broken = broken
         self._worker = orjson.dumps(worker)
 
@@ -71,7 +72,10 @@ class Runner:
             await begun
 
     def give_up_waiting(self, *, stopping: bool) -> None:
-        """Hands over the jobs that wait for a model that is away: another worker may get through."""
+        """Hands over the jobs that wait for a model that is away: another worker may get through. `stopping`: this
+        worker ends, and no job waits any more."""
+        for access in self._accesses.values():
+            access.stopping = access.stopping or stopping
         for run in list(self.runs.values()):
             run.give_up_waiting(stopping=stopping)
 
@@ -96,7 +100,16 @@ class Runner:
                 return True
             if claim.verdict not in (Verdict.GONE, Verdict.ENDED):
                 _tell(job_id, claim)
-                run = self.runs[job_id] = Run(self._settings, self._log, self._model, job_id, claim, access=self.access)
+                provider = self._providers.of(claim.model)
+                run = self.runs[job_id] = Run(
+                    self._settings,
+                    self._log,
+                    provider,
+                    job_id,
+                    claim,
+                    access=self._accesses[provider],
+                    redactor=self._providers.redactor,
+                )
                 if job_id in self._unwanted:
                     run.interrupt(Stop.DRAIN)
                 try:

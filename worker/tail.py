@@ -53,6 +53,7 @@ class Tail:
         self._kept: list[tuple[str, bytes]] = [] if claim.begun is None else [claim.begun]
         self._start = claim.last_seq - len(self._kept)
         self._written = claim.last_seq
+        self._loop = asyncio.get_running_loop()
         #: When an append noted its time last, by the loop's clock.
         self._timed_at = -_TIMED_EVERY
         self._outage = outage
@@ -141,7 +142,7 @@ class Tail:
         for _, data in events:
             self.size += len(data) + OVERHEAD
         self.busy = True
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         timed = now - self._timed_at >= _TIMED_EVERY
         if timed:
             self._timed_at = now

@@ -33,9 +33,9 @@ from readalong.settings import Settings
 from readalong.watched import LOOK_EVERY, Watched
 from worker.cancels import Cancels
 from worker.lifeline import Lifeline
-from worker.model import Model
 from worker.orphans import Orphans
 from worker.peers import Peers
+from worker.providers import Providers
 from worker.run import Stop
 from worker.runner import Runner, generate
 from worker.sweep import Sweep
@@ -49,7 +49,7 @@ _LAST_WORDS: Final = 1.0
 
 
 class WokenWorker(Worker):
-    def __init__(self, settings: Settings, redis: ArqRedis, model: Model, identity: dict[str, Any]) -> None:
+    def __init__(self, settings: Settings, redis: ArqRedis, providers: Providers, identity: dict[str, Any]) -> None:
         """`identity` is what others see of this worker: id, host, pid."""
         self._settings = settings
         self._identity = identity
@@ -61,13 +61,13 @@ class WokenWorker(Worker):
         self._queue = Queue(redis, settings, self._pipe)
         self._sweep = Sweep(self._log, self._index, self._queue, settings, self._end)
         self._orphans = Orphans(self._log, self._index, self._queue, Watched(redis, settings, self._pipe))
-        self._runner = Runner(settings, self._log, self._index, model, identity, broken=self._break)
+        self._runner = Runner(settings, self._log, self._index, providers, identity, broken=self._break)
         self._cancels = Cancels(redis, self._log, settings, self._runner.runs)
         self._lifeline = Lifeline(redis, settings.keys.alive(self._id), settings.redis_timeout)
         self._registry = Registry(redis, settings, self._pipe)
         self._beating = asyncio.Lock()
         self._access = self._runner.access
-        self._model_host = model.host
+        self._model_host = providers.host
         #: It ran out of memory: it stops as if it were told to, but has failed.
         self.broken = False
         self._outage = Outage()
@@ -105,7 +105,6 @@ class WokenWorker(Worker):
         self._stopping.set()
         self._slot_free.set()
         # What waits for its model may as well wait with a worker that stays.
-        self._access.stopping = True
         self._runner.give_up_waiting(stopping=True)
 
     def _break(self) -> None:

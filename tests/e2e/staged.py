@@ -26,7 +26,7 @@ from readalong.log import Log
 from readalong.queue import Queue
 from readalong.settings import load
 from worker.main import run
-from worker.model import Model
+from worker.openai_provider import OpenAIProvider
 
 FOLDER = Path(os.environ["READALONG_TEST_STAGES"])
 STAGE_OF, APPENDS, HELD, LATE = {}, {}, set(), []
@@ -71,14 +71,14 @@ def send_held(self, job_id, fence, first, drafts, on_answer, **how):
 
 Log.send = send_held
 Log.finish = held("ended", after=True)(held("finishing")(Log.finish))
-stream, take = Model.stream, Queue.take
+stream, take = OpenAIProvider.stream, Queue.take
 
 @asynccontextmanager
-async def stream_held(self, request):
-    async with stream(self, request) as pieces:
+async def stream_held(self, request, chunks):
+    async with stream(self, request, chunks) as batches:
         if request.get("user") == "asked":
             await reached("asked")
-        yield pieces
+        yield batches
 
 async def take_held(self, *given):
     taken = await take(self, *given)
@@ -86,7 +86,7 @@ async def take_held(self, *given):
         await reached("taken")
     return taken
 
-Model.stream, Queue.take = stream_held, take_held
+OpenAIProvider.stream, Queue.take = stream_held, take_held
 logging.basicConfig(level="INFO", format="%(levelname)s %(name)s: %(message)s")
 sys.exit(run(load()))
 """

@@ -56,6 +56,8 @@ BAD = [
     ("MAX_TOOL_CALLS", "0"),
     ("MAX_TOOL_CALL_BYTES", "1023"),
     ("ALLOWED_FIELDS", "api_base;api_key"),
+    ("PROVIDERS", "a=m:f;b=m:f"),
+    ("CREDENTIALS", "m:f()"),
     ("MAX_ATTEMPTS", "0"),
     ("MAX_ATTEMPTS", "101"),
     ("ON_WORKER_LOST", "maybe"),

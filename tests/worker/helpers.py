@@ -26,7 +26,7 @@ from readalong.terms import Terms
 from tests.readalong.helpers import check_log, types
 from tests.support.model import serving_model
 from tests.support.waiting import WITHIN, until
-from worker.model import Model
+from worker.providers import Providers
 from worker.woken import WokenWorker
 
 ASKED = [{"role": "user", "content": "How does an umbrella work?"}]
@@ -200,9 +200,9 @@ class Working:
 
 @asynccontextmanager
 async def working(settings: Settings, name: str = "w1") -> AsyncIterator[Working]:
-    """A worker for the model of the environment; at the end it is stopped and must leave nothing behind."""
-    model = Model(settings)
-    worker = WokenWorker(settings, connect(settings), model, {"id": name, "host": "h", "pid": 1})
+    """A worker for the providers of environment and settings; at the end it is stopped and leaves nothing behind."""
+    providers = Providers.of_settings(settings)
+    worker = WokenWorker(settings, connect(settings), providers, {"id": name, "host": "h", "pid": 1})
     task = asyncio.create_task(worker.async_run(), name=f"worker {name}")
     one = Working(worker, task)
     try:
@@ -214,7 +214,7 @@ async def working(settings: Settings, name: str = "w1") -> AsyncIterator[Working
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await worker.close()
-        await model.close()
+        assert await providers.close()
 
 
 def text_of(events: Sequence[Event], choice: int = 0) -> str:

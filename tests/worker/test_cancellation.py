@@ -18,6 +18,11 @@ from readalong.log import Appended, Claim, Verdict
 from readalong.settings import Settings
 from tests.support.waiting import WITHIN, until
 from tests.worker.raw import DONE, HELLO
+from worker.chunks import Chunks
+from worker.limits import Limits
+from worker.openai_provider import batches_of
+from worker.provider import Batch
+from worker.providers import Providers
 from worker.redaction import Redactor
 from worker.run import Stop
 from worker.runner import Runner
@@ -75,26 +80,24 @@ class FakeModel:
         self.calls = 0
         self.says = [SAID, SAID + DONE]
         self.read = 0
-        self.redactor = Redactor([])
-
-    def clean(self, message: str) -> str:
-        return message
-
-    def cleaned(self, error: ModelError) -> ModelError:
-        return error
 
     @asynccontextmanager
-    async def stream(self, request: dict[str, Any]) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def stream(self, request: dict[str, Any], chunks: Chunks) -> AsyncIterator[AsyncIterator[Batch]]:
         self.calls += 1
         await self._gate.step("call")
         self.streams += 1
         pieces = self._pieces()
+        batches = batches_of(pieces, chunks, Limits())
         try:
-            yield pieces
+            yield batches
         finally:
             self.streams -= 1
+            await batches.aclose()
             await pieces.aclose()
             await self._gate.step("leave")
+
+    async def close(self) -> bool:
+        return True
 
     async def _pieces(self) -> Any:
         for number, piece in enumerate(self.says):
@@ -192,8 +195,8 @@ class Stage:
         known = Settings(redis_url=AnyUrl("redis://127.0.0.1:1/0"), **settings)
         log: Any = self.log
         index: Any = self.index
-        model: Any = self.model
-        self.runner = Runner(known, log, index, model, {"id": "w"}, broken=self.gate.reached.set)
+        providers = Providers(self.model, {}, Redactor())
+        self.runner = Runner(known, log, index, providers, {"id": "w"}, broken=self.gate.reached.set)
         self.task = asyncio.create_task(self.runner.run(JOB), name="the run")
 
     async def held(self) -> None:

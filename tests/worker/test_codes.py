@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from worker.ending import LOST
-from worker.model import _CODES
+from worker.openai_provider import _CODES
 
 ROOT: Final = Path(__file__).parents[2]
 

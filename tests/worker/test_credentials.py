@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from readalong.errors import BadSettings
+from readalong.errors import BadSettings, ModelError
 from readalong.settings import Settings
-from tests.worker.raw import DONE, SSE, raw_server
-from worker.model import Model
+from tests.worker import keys_that_change
+from tests.worker.raw import DONE, SSE, RawServer, raw_server
+from worker.openai_provider import OpenAIProvider
+from worker.redaction import Redactor
 
 KEY = "sk-secret-0123456789abcdef"
 _AZURE = {"AZURE_OPENAI_ENDPOINT": "https://x", "AZURE_OPENAI_API_KEY": "k", "OPENAI_API_VERSION": "1"}
@@ -45,7 +49,7 @@ async def test_what_is_missing_or_cannot_be_sent_is_told_in_one_line_without_its
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(BadSettings) as caught:
-        Model(Settings())
+        OpenAIProvider(Settings(), Redactor())
     assert names in caught.value.message
     assert "\n" not in caught.value.message
     assert "sk-" not in caught.value.message
@@ -55,9 +59,84 @@ async def test_blanks_around_a_key_and_an_address_are_no_part_of_them(monkeypatc
     async with raw_server(SSE + DONE) as server:
         monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
         monkeypatch.setenv("OPENAI_BASE_URL", f"\t{server.url} \r\n")
-        model = Model(Settings())
-        async with model.stream({"model": "m", "messages": []}) as pieces:
+        model = OpenAIProvider(Settings(), Redactor())
+        async with model.body({"model": "m", "messages": []}) as pieces:
             assert b"".join([piece async for piece in pieces]) == DONE
         await model.close()
     assert f"authorization: Bearer {KEY}\r" in server.heads[0]
-    assert model.clean(f"bad key {KEY}") == "bad key ***"
+    assert model.redactor.shown(f"bad key {KEY}") == "bad key ***"
+
+
+@pytest.fixture
+def changing(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the function of the setting gives, call by call."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    found: list[Any] = []
+    monkeypatch.setattr(keys_that_change, "keys", found)
+    return found
+
+
+async def heads_of(server: RawServer, model: OpenAIProvider, calls: int) -> list[str]:
+    """The credentials of so many calls."""
+    for _ in range(calls):
+        async with model.body({"model": "m", "messages": []}) as pieces:
+            assert b"".join([piece async for piece in pieces]) == DONE
+    lines = [line for head in server.heads for line in head.split("\r\n")]
+    return [line for line in lines if line.lower().startswith(("authorization:", "api-key:"))]
+
+
+@pytest.mark.parametrize("name", ["key", "later"])
+@pytest.mark.parametrize("azure", [False, True])
+async def test_a_function_is_asked_for_the_key_anew_for_each_call(
+    monkeypatch: pytest.MonkeyPatch, changing: list[str], name: str, *, azure: bool
+) -> None:
+    """And what it has returned is masked; on Azure it is a token of its directory."""
+    first, second = "sk-the-first-0123456789", "sk-another-9876543210"
+    changing += [first, second]
+    async with raw_server(SSE + DONE) as server:
+        if azure:
+            monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", server.url)
+            monkeypatch.setenv("OPENAI_API_VERSION", "2026-10-01")
+        else:
+            monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        model = OpenAIProvider(Settings(credentials=f"{keys_that_change.PATH}:{name}"), Redactor())
+        sent = await heads_of(server, model, 2)
+        await model.close()
+    assert [line.partition(": ")[2] for line in sent] == [f"Bearer {first}", f"Bearer {second}"]
+    assert model.redactor.shown(f"not {first}, not {second}") == "not ***, not ***"
+
+
+@pytest.mark.parametrize("given", [ValueError("sk-in-its-words"), "", None, b"sk-bytes", "sk-two\nlines"])
+async def test_a_function_without_a_key_is_a_model_that_is_away(
+    monkeypatch: pytest.MonkeyPatch, changing: list[Any], given: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The job waits for it, and nothing that it said is told."""
+    changing.append(given)
+    async with raw_server(SSE + DONE) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        model = OpenAIProvider(Settings(credentials=f"{keys_that_change.PATH}:key"), Redactor())
+        with pytest.raises(ModelError) as caught:
+            await heads_of(server, model, 1)
+        await model.close()
+    error = caught.value
+    assert (error.code, error.retryable, error.away, error.refuses) == ("model_unauthorized", True, True, False)
+    assert "READALONG_CREDENTIALS" in error.message
+    assert "sk-" not in error.message + caplog.text
+    assert server.heads == []
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "says"),
+    [
+        ("no_colon", "", "'no_colon' is no package.module:function"),
+        (f"{keys_that_change.PATH}:takes_one", "", "cannot be called as takes_one()"),
+        (f"{keys_that_change.PATH}:key", KEY, "set it or OPENAI_API_KEY, one of them"),
+    ],
+)
+async def test_a_function_that_cannot_be_asked_is_told_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, path: str, key: str, says: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(BadSettings, match="READALONG_CREDENTIALS") as caught:
+        OpenAIProvider(Settings(credentials=path), Redactor())
+    assert says in caught.value.message

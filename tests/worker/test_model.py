@@ -20,7 +20,8 @@ from tests.support.servers import free_port
 from tests.support.waiting import WITHIN, until
 from tests.worker.helpers import ASKED, demo_model
 from tests.worker.raw import DONE, HELLO, SSE, raw_server, reply
-from worker.model import Model
+from worker.openai_provider import OpenAIProvider
+from worker.redaction import Redactor
 
 KEY = "sk-secret-0123456789abcdef"
 REQUEST = {"model": "demo-fast", "messages": ASKED, "stream": True}
@@ -32,17 +33,17 @@ def _with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def model_at(monkeypatch: pytest.MonkeyPatch, url: str, **settings: Any) -> AsyncIterator[Model]:
+async def model_at(monkeypatch: pytest.MonkeyPatch, url: str, **settings: Any) -> AsyncIterator[OpenAIProvider]:
     monkeypatch.setenv("OPENAI_BASE_URL", url)
-    model = Model(Settings(**settings))
+    model = OpenAIProvider(Settings(**settings), Redactor())
     try:
         yield model
     finally:
         await model.close()
 
 
-async def body_of(model: Model, request: dict[str, Any] | None = None) -> bytes:
-    async with model.stream(request or REQUEST) as pieces:
+async def body_of(model: OpenAIProvider, request: dict[str, Any] | None = None) -> bytes:
+    async with model.body(request or REQUEST) as pieces:
         return b"".join([piece async for piece in pieces])
 
 
@@ -190,8 +191,8 @@ async def test_a_body_that_breaks_off_is_a_cut_and_what_came_before_is_given(mon
     answer = SSE.replace(b"Connection: close", b"Content-Length: 9999") + HELLO
     got: list[bytes] = []
 
-    async def read(model: Model) -> None:
-        async with model.stream(REQUEST) as pieces:
+    async def read(model: OpenAIProvider) -> None:
+        async with model.body(REQUEST) as pieces:
             async for piece in pieces:
                 got.append(piece)
 
@@ -280,8 +281,6 @@ async def test_every_parameter_goes_to_the_model_as_it_came_unknown_ones_too(mon
 
 
 async def test_each_call_has_its_own_body_and_model_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the SDK says of a call is kept for the next one of its model."""
-    monkeypatch.setattr("worker.model._MOST_MODELS", 2)
     requests: list[dict[str, Any]] = [
         {**REQUEST, "model": name, "user": "ü" * turn, "demo": {"tokens": 1, "tokens_per_second": 0}}
         for turn, name in enumerate(["a", "b", "a", "c", "a"])
@@ -300,8 +299,8 @@ async def test_a_server_without_keys_needs_none(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("how", ["break", "error", "before the first byte"])
 async def test_leaving_the_block_closes_the_connection(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
-    async def leave(model: Model) -> None:
-        async with model.stream({**REQUEST, "model": "demo-endless"}) as pieces:
+    async def leave(model: OpenAIProvider) -> None:
+        async with model.body({**REQUEST, "model": "demo-endless"}) as pieces:
             if how != "before the first byte":
                 await anext(pieces)
             await demo.streaming()
@@ -344,7 +343,7 @@ async def test_more_streams_than_a_hundred_are_open_at_once(monkeypatch: pytest.
     """A stream that waited for a free connection would look like a slow model."""
     count = 120
 
-    async def hang(model: Model) -> None:
+    async def hang(model: OpenAIProvider) -> None:
         await body_of(model, {**REQUEST, "model": "demo-hang"})
 
     async with demo_model() as demo, model_at(monkeypatch, demo.url) as model:

@@ -15,14 +15,15 @@ from readalong.settings import Settings
 from tests.support.servers import free_port, served
 from tests.worker.helpers import ASKED, demo_model
 from tests.worker.raw import DONE, HELLO, SSE, raw_server, reply
-from worker.model import Model
+from worker.openai_provider import OpenAIProvider
+from worker.redaction import Redactor
 
 KEY = "sk-secret-0123456789abcdef"
 REQUEST = {"model": "demo-fast", "messages": ASKED, "stream": True}
 
 
 @asynccontextmanager
-async def model_at(patch: pytest.MonkeyPatch, url: str, *, azure: bool = False) -> AsyncIterator[Model]:
+async def model_at(patch: pytest.MonkeyPatch, url: str, *, azure: bool = False) -> AsyncIterator[OpenAIProvider]:
     if azure:
         patch.setenv("AZURE_OPENAI_API_KEY", KEY)
         patch.setenv("OPENAI_API_VERSION", "2026-10-01")
@@ -30,19 +31,19 @@ async def model_at(patch: pytest.MonkeyPatch, url: str, *, azure: bool = False) 
     else:
         patch.setenv("OPENAI_API_KEY", KEY)
         patch.setenv("OPENAI_BASE_URL", url)
-    model = Model(Settings())
+    model = OpenAIProvider(Settings(), Redactor())
     try:
         yield model
     finally:
         await model.close()
 
 
-async def body_of(model: Model, /, **changes: Any) -> bytes:
-    async with model.stream({**REQUEST, **changes}) as pieces:
+async def body_of(model: OpenAIProvider, /, **changes: Any) -> bytes:
+    async with model.body({**REQUEST, **changes}) as pieces:
         return b"".join([piece async for piece in pieces])
 
 
-async def failure(model: Model, /, **changes: Any) -> ModelError:
+async def failure(model: OpenAIProvider, /, **changes: Any) -> ModelError:
     with pytest.raises(ModelError) as caught:
         await body_of(model, **changes)
     return caught.value
@@ -177,6 +178,6 @@ async def test_a_user_in_the_address_is_a_header_and_not_in_the_address(monkeypa
         model_at(monkeypatch, server.url.replace("://", "://me:p%40ss-word@")) as model,
     ):
         assert await body_of(model) == DONE
-        assert "p@ss-word" not in model.clean("the password p@ss-word")
+        assert "p@ss-word" not in model.redactor.shown("the password p@ss-word")
     assert "authorization: Basic bWU6cEBzcy13b3Jk\r\n" in server.heads[0]
     assert "p%40ss" not in server.heads[0]

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from readalong.events import Draft
+from worker.answer import Answer
 from worker.chunks import Chunks
 from worker.mould import Mould
 
@@ -48,6 +49,8 @@ def check(pieces: list[bytes]) -> None:
     drafts = [draft for piece in pieces for draft in chunks.add(piece)]
     expected, slow = parsed(pieces)
     assert drafts == expected
+    answer = Answer(Chunks())
+    assert [draft for piece in pieces for draft in answer.feed(b"data: %b\n\n" % piece)] == expected
     assert (chunks.count, chunks.text(), chunks.usage) == (slow.count, slow.text(), slow.usage)
     assert (chunks.finish_reason, chunks.other_choices()) == (slow.finish_reason, slow.other_choices())
     assert (chunks.close(), chunks.take_extra()) == (slow.close(), slow.take_extra())
@@ -125,3 +128,14 @@ def test_a_server_whose_chunks_all_differ_is_not_measured_for_ever() -> None:
     kept = chunks._mould
     chunks.add(orjson.dumps(chunk("b", id="another")))
     assert chunks._mould is kept
+
+
+def test_a_frame_of_the_usual_form_is_read_in_one_step_and_no_other() -> None:
+    chunks = Chunks()
+    first, second, other = (b"data: %b\n\n" % orjson.dumps(chunk(text)) for text in ("a", "b", 'with a "'))
+    assert chunks.add_frame(first) == []
+    for _ in range(2):  # the first one carries the fields that no event type names
+        chunks.add(first[6:-2])
+    assert chunks.add_frame(second) == [Draft("content", {"content": "b"})]
+    for odd in (other, second[:-1], second[:-2] + b"\r\n", second + second, second[6:]):
+        assert chunks.add_frame(odd) == []

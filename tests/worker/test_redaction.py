@@ -21,7 +21,7 @@ from tests.worker.helpers import House, settings_for, text_of, working
 from tests.worker.odd_answers import DONE, data, head
 from tests.worker.test_oddities import serving
 from worker.chunks import Chunks
-from worker.model import Model
+from worker.openai_provider import OpenAIProvider
 from worker.redaction import MOST_SHOWN, RedactingFilter, Redactor
 
 KEY = "sk-proj-Tq3vXz81LmNw5RbYc7Ud2KpE"
@@ -212,10 +212,10 @@ async def test_what_the_model_says_itself_is_not_changed(house: House, monkeypat
 @pytest.mark.usefixtures("with_secrets")
 async def test_the_secrets_of_a_process_are_all_that_opens_a_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "https://a-long-user:p4ss-w0rd-1@host/v1?code=q-7788-9900")
-    model = Model(Settings())
+    model = OpenAIProvider(Settings(), Redactor())
     secrets = (KEY, ORGANISATION, PASSWORD, "a-long-user", "p4ss-w0rd-1", "q-7788-9900")
-    told = [model.clean(f"({secret})") for secret in secrets]
+    told = [model.redactor.shown(f"({secret})") for secret in secrets]
     basic = base64.b64encode(b"a-long-user:p4ss-w0rd-1").decode()
     assert told == ["(***)"] * len(secrets)
-    assert "YS1sb25n" not in model.clean(basic)
+    assert "YS1sb25n" not in model.redactor.shown(basic)
     await model.close()

@@ -130,6 +130,7 @@ async def test_a_worker_without_memory_gives_its_job_to_another_and_ends(
         async with working(settings, "full") as one:
             with monkeypatch.context() as patch:
                 patch.setattr(Chunks, "add", add_much)
+                patch.setattr(Chunks, "add_frame", lambda *_: [])  # each chunk goes to `add`
                 job_id = await house.submit(rate=200, demo={"tokens": 40})
                 await one.task
             assert one.worker.broken

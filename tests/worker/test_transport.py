@@ -8,7 +8,8 @@ import pytest
 
 from readalong.settings import Settings
 from tests.worker.raw import DONE, SSE, raw_server
-from worker.model import Model
+from worker.openai_provider import OpenAIProvider
+from worker.redaction import Redactor
 
 
 @pytest.fixture(autouse=True)
@@ -20,9 +21,9 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def answer_of(monkeypatch: pytest.MonkeyPatch, url: str) -> bytes:
     monkeypatch.setenv("OPENAI_BASE_URL", url)
-    model = Model(Settings())
+    model = OpenAIProvider(Settings(), Redactor())
     try:
-        async with model.stream({"model": "m", "messages": []}) as pieces:
+        async with model.body({"model": "m", "messages": []}) as pieces:
             return b"".join([piece async for piece in pieces])
     finally:
         await model.close()

@@ -1,0 +1,25 @@
+"""Functions for the setting `READALONG_CREDENTIALS`."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+PATH: Final = "tests.worker.keys_that_change"
+
+#: What is returned next, or raised.
+keys: list[Any] = []
+
+
+def key() -> Any:
+    found = keys.pop(0)
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+async def later() -> Any:
+    return key()
+
+
+def takes_one(what: str) -> str:
+    return what
