@@ -11,8 +11,6 @@ COPY pyproject.toml README.md LICENSE ./
 COPY readalong readalong
 COPY api api
 COPY worker worker
-COPY cli cli
-COPY demomodel demomodel
 # The build backend comes from the lock as well.
 RUN /opt/readalong/bin/pip install --no-deps --no-build-isolation . \
     && /opt/readalong/bin/python -m compileall -q /opt/readalong/lib

@@ -45,6 +45,7 @@ check: .venv/project ## Lint, format, types, import directions
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q tests/test_house.py
 
 format: .venv/project ## Format, and fix what ruff can fix

@@ -12,17 +12,17 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from api import problems
-from api.ending import EndAtSignal
-from api.hosts import AllowedHosts
-from api.policy import Everybody, Policy
-from api.prefix import Prefix
-from api.problems import Problem
-from api.routes import chat, health, jobs
-from api.routes.route import serve_directly
-from api.services import Services
 from readalong import __version__
-from readalong.settings import Settings
+from readalong.api import problems
+from readalong.api.auth.hosts import AllowedHosts
+from readalong.api.auth.policy import Everybody, Policy
+from readalong.api.dependencies import Dependencies
+from readalong.api.ending import EndAtSignal
+from readalong.api.http.prefix import Prefix
+from readalong.api.problems import Problem
+from readalong.api.routes import chat, health, jobs
+from readalong.api.routes.route import serve_directly
+from readalong.core.settings import Settings
 
 _PAGE: Final = Path(__file__).parent / "page"
 #: Of all that a browser shows as a page, or loads for one.
@@ -54,7 +54,7 @@ class _PageFiles(StaticFiles):
 class State(TypedDict):
     """What the server sees of the application while it runs."""
 
-    services: Services
+    services: Dependencies
     ending: EndAtSignal
 
 
@@ -62,7 +62,7 @@ class State(TypedDict):
 async def running(app: FastAPI) -> AsyncIterator[State]:
     """Runs the services of an application that `create_app` made: its lifespan, and part of that of an application in
     which it is mounted, since a mounted one's is not run."""
-    services = app.state.services = Services.build(app.state.settings, app.state.policy, app.state.on_death)
+    services = app.state.services = Dependencies.build(app.state.settings, app.state.policy, app.state.on_death)
     services.start()
     ending = EndAtSignal(services.hub)
     ending.arm()

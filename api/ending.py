@@ -9,7 +9,7 @@ from threading import current_thread, main_thread
 from types import FrameType
 from typing import Any, Final
 
-from api.hub import Hub
+from readalong.api.fanout.hub import Hub
 
 Handler = Callable[[int, FrameType | None], Any]
 

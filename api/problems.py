@@ -15,8 +15,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match, Mount
 
-from api.policy import Forbidden, Unauthorized
-from readalong.errors import (
+from readalong.api.auth.policy import Forbidden, Unauthorized
+from readalong.core.errors import (
     BrokenJob,
     IdempotencyConflict,
     InvalidRequest,

@@ -17,13 +17,13 @@ from typing import Any, Final
 import uvicorn
 from starlette.types import ASGIApp
 
-from api.access import AccessLog
-from api.app import create_app
 from readalong import __version__
-from readalong.connection import connect
-from readalong.errors import BadSettings
-from readalong.settings import Settings
-from readalong.signals import REPORT, ending_signals, ignore_reports
+from readalong.api.app import create_app
+from readalong.api.http.access_log import AccessLog
+from readalong.core.errors import BadSettings
+from readalong.core.settings import Settings
+from readalong.process.signals import REPORT, ending_signals, ignore_reports
+from readalong.redis.client import connect
 
 logger = logging.getLogger(__name__)
 
@@ -95,13 +95,13 @@ def server_of(app: ASGIApp, settings: Settings, **options: Any) -> uvicorn.Serve
         **options,
     }
     try:
-        from api.uvicorn_inside import Server, UvicornLine, missing  # noqa: PLC0415  (a name that it needs may be gone)
+        from readalong.api.http.uvicorn_inside import DetachableHttpProtocol, Server, missing  # noqa: PLC0415  (a name that it needs may be gone)
 
         gone = [*missing()]
     except ImportError as error:
         gone = [str(error)]
     if not gone:
-        return Server(uvicorn.Config(app, http=UvicornLine, **shared))
+        return Server(uvicorn.Config(app, http=DetachableHttpProtocol, **shared))
     logger.warning(
         "uvicorn %s is not the one that this version knows (%s): a watcher takes more memory, requests have fewer "
         "limits, and SIGUSR1 logs nothing",

@@ -16,10 +16,10 @@ import pytest
 from arq.connections import ArqRedis
 from hypothesis import HealthCheck
 
-from readalong.index import Index
-from readalong.log import Log
-from readalong.queue import Queue
-from readalong.settings import Settings
+from readalong.core.settings import Settings
+from readalong.store.job_index import JobIndex
+from readalong.store.log import Log
+from readalong.store.queue import Queue
 from tests.support.clients import client_of
 from tests.support.loop import pytest_pyfunc_call
 from tests.support.servers import RedisServer, redis_binary, valkey_binary
@@ -35,16 +35,16 @@ hypothesis.settings.load_profile("any machine")
 #: What takes longest begins first: the last module to begin would keep one process busy, with nothing left for others.
 _FIRST = (
     "tests/chaos/test_chaos.py",
-    "tests/api/test_bounded.py",
+    "tests/api/fanout/test_bounded.py",
     "tests/cli/test_demo.py",
     "tests/e2e/",
     "tests/page/",
-    "tests/api/test_bad_clients.py",
+    "tests/api/http/test_bad_clients.py",
     "tests/api/test_server.py",
 )
 
 #: The folders that `make test` leaves to `make test-all`, as it does each test with the mark `slow`.
-_SLOW = ("tests/bench/", "tests/chaos/", "tests/demomodel/", "tests/fuzz/")
+_SLOW = ("tests/bench/", "tests/chaos/", "tests/testing/", "tests/fuzz/")
 
 _BINARIES = {"valkey": valkey_binary(), "redis": redis_binary()}
 #: What `redis_server` is, a test for each. The other brand, where it is on the PATH, is left to `make test-all`, and a
@@ -173,5 +173,5 @@ def queue(redis: ArqRedis, settings: Settings, resources: AsyncExitStack) -> Que
 
 
 @pytest.fixture
-def index(redis: ArqRedis, settings: Settings) -> Index:
-    return Index(redis, settings)
+def index(redis: ArqRedis, settings: Settings) -> JobIndex:
+    return JobIndex(redis, settings)

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from readalong.settings import Settings
+from readalong.core.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 MODEL_VARIABLES = {

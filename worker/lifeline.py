@@ -12,8 +12,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from readalong.connection import as_ours
-from readalong.link import Link, pack
+from readalong.redis.client import as_ours
+from readalong.redis.protocol import RedisProtocol, pack
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Lifeline:
         self._redis = redis
         self._channel = channel
         self._patience = patience
-        self._link: Link | None = None
+        self._link: RedisProtocol | None = None
         self._connected_at = 0.0
         self._complained = False
 
@@ -67,11 +67,11 @@ class Lifeline:
         if self._link is not None and self._connected_at < since:
             self._link.abort()
 
-    async def _connect(self) -> tuple[Link, str]:
+    async def _connect(self) -> tuple[RedisProtocol, str]:
         connection = self._redis.connection_pool.make_connection()
         connection.retry = Retry(NoBackoff(), 0)  # redis-py's own pauses are longer
         greeting = _Greeting()
-        link = await Link.open(connection, greeting.hear, greeting.lost)
+        link = await RedisProtocol.open(connection, greeting.hear, greeting.lost)
         try:
             # Before the subscription: a connection that has one takes no INFO.
             link.send(pack(("INFO", "server")))
@@ -81,7 +81,7 @@ class Lifeline:
             link.leave()
             raise
 
-    async def _hold_until_lost(self, link: Link, run: str) -> None:
+    async def _hold_until_lost(self, link: RedisProtocol, run: str) -> None:
         self._link, self.run = link, run
         self._connected_at = asyncio.get_running_loop().time()
         self.changed.set()

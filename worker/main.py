@@ -13,12 +13,12 @@ from typing import Any
 
 import uvloop
 
-from readalong.connection import connect
-from readalong.settings import Settings
-from readalong.signals import ending_signals, ignore_reports
-from worker.providers import Providers
-from worker.redaction import RedactingFilter
-from worker.woken import WokenWorker
+from readalong.core.settings import Settings
+from readalong.process.signals import ending_signals, ignore_reports
+from readalong.redis.client import connect
+from readalong.worker.model.providers import Providers
+from readalong.worker.model.redaction import RedactingFilter
+from readalong.worker.worker import QueueWorker
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ async def serve(settings: Settings) -> int:
     for handler in logging.getLogger().handlers:
         handler.addFilter(RedactingFilter(providers.redactor))
     redis = connect(settings, max_connections=settings.max_jobs + 16)
-    worker = WokenWorker(settings, redis, providers, identity())
+    worker = QueueWorker(settings, redis, providers, identity())
     main = asyncio.create_task(worker.async_run(), name="worker")
     loop = asyncio.get_running_loop()
 

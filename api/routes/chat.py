@@ -7,18 +7,18 @@ from typing import Final
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from api.body import read_json
-from api.chat_watcher import ChatWatcher
-from api.event_stream import EventStream
-from api.formats.chat_stream import chat_stream
-from api.job_view import path_of
-from api.problems import responses
-from api.routes.jobs import BODY, KEY, LOCATION
-from api.routes.route import Route
-from api.services import services_of
-from api.submit import submit
-from api.watcher import Watcher
-from readalong.errors import InvalidRequest, JobNotFound, StoreUnavailable
+from readalong.api.dependencies import dependencies_of
+from readalong.api.fanout.chat_watcher import ChatWatcher
+from readalong.api.fanout.sse_response import SseResponse
+from readalong.api.fanout.watcher import Watcher
+from readalong.api.http.request_body import read_json
+from readalong.api.problems import responses
+from readalong.api.routes.jobs import BODY, KEY, LOCATION
+from readalong.api.routes.route import Route
+from readalong.api.schemas import path_of
+from readalong.api.submission.submit import submit
+from readalong.api.wire.chat_stream import chat_stream
+from readalong.core.errors import InvalidRequest, JobNotFound, StoreUnavailable
 
 router = APIRouter(tags=["chat"], route_class=Route)
 
@@ -53,7 +53,7 @@ _RESTARTED: Final = {
 )
 async def stream_chat(request: Request) -> Response:
     """Queues a chat job and streams its answer."""
-    used = services_of(request)
+    used = dependencies_of(request)
     watcher = Watcher if _wants(request.query_params.get("restarted")) else ChatWatcher
     pairs = await used.policy.submit(request.headers)
     raw, body = await read_json(request, used.settings.max_body_bytes)
@@ -64,7 +64,7 @@ async def stream_chat(request: Request) -> Response:
         # Redis has lost it since, or a client has erased it: its repeat makes it, or is told so.
         raise StoreUnavailable("Redis has lost the job; submit it again.", retry_after=1) from None
     headers = {"x-job-id": record.id, "location": path_of(record.id, request.scope.get("root_path", ""))}
-    return EventStream(
+    return SseResponse(
         used.hub, feed, chat_stream, 0, send_timeout=used.settings.send_timeout, headers=headers, watcher=watcher
     )
 

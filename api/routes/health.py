@@ -8,11 +8,11 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
-from api.problems import responses
-from api.routes.jobs import Used
-from api.routes.route import Route, answer_heads
-from api.services import Services
-from readalong.pulse import Pulse, State
+from readalong.api.dependencies import Dependencies
+from readalong.api.problems import responses
+from readalong.api.routes.jobs import Used
+from readalong.api.routes.route import Route, answer_heads
+from readalong.store.health import Pulse, State
 
 router = APIRouter(tags=["health"], route_class=Route)
 
@@ -67,7 +67,7 @@ async def readyz(used: Used) -> Response:
     return JSONResponse(shown) if reason is None else JSONResponse(shown, 503, {"retry-after": "1"})
 
 
-def _reason(used: Services, pulse: Pulse) -> str | None:
+def _reason(used: Dependencies, pulse: Pulse) -> str | None:
     if used.supervisor.dead:
         return f"The task {used.supervisor.dead!r} of this process has ended."
     if pulse.error is not None:

@@ -11,21 +11,21 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from api.body import read_json
-from api.chat_request import ChatRequest
-from api.event_stream import EventStream, come_back
-from api.formats.native import native
-from api.job_view import JobList, JobView, path_of, view
-from api.listing import listing, parse_cursor, parse_time
-from api.lost import is_lost
-from api.policy import no_job
-from api.position import PARAMETERS, position_of
-from api.presence import check_presence
-from api.problems import responses
-from api.routes.route import Route, answer_heads
-from api.services import Services, services, services_of
-from api.submit import submit
-from readalong.errors import (
+from readalong.api.auth.policy import no_job
+from readalong.api.dependencies import Dependencies, dependencies, dependencies_of
+from readalong.api.fanout.lost_jobs import is_lost
+from readalong.api.fanout.sse_response import SseResponse, come_back
+from readalong.api.http.client_presence import check_presence
+from readalong.api.http.position import PARAMETERS, position_of
+from readalong.api.http.request_body import read_json
+from readalong.api.problems import responses
+from readalong.api.routes.jobs_page import listing, parse_cursor, parse_time
+from readalong.api.routes.route import Route, answer_heads
+from readalong.api.schemas import JobList, JobView, job_response, path_of
+from readalong.api.submission.chat_request import ChatRequest
+from readalong.api.submission.submit import submit
+from readalong.api.wire.native import native
+from readalong.core.errors import (
     BrokenJob,
     JobExpired,
     JobNotFound,
@@ -33,15 +33,15 @@ from readalong.errors import (
     StoreUnavailable,
     UnknownSchema,
 )
-from readalong.fold import Transcript
-from readalong.keys import is_job_id
-from readalong.reader import readable
-from readalong.record import Record
-from readalong.states import Status
+from readalong.core.keys import is_job_id
+from readalong.core.states import Status
+from readalong.core.transcript import Transcript
+from readalong.store.job_record import Record
+from readalong.store.log_reader import readable
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Route)
 
-Used = Annotated[Services, Depends(services)]
+Used = Annotated[Dependencies, Depends(dependencies)]
 
 _PAGE: Final = 1000
 _LONGEST_LIST: Final = 200
@@ -83,7 +83,7 @@ LOCATION: Final = {
 )
 async def submit_job(request: Request) -> Response:
     """Queues a chat job."""
-    used = services_of(request)
+    used = dependencies_of(request)
     pairs = await used.policy.submit(request.headers)
     raw, body = await read_json(request, used.settings.max_body_bytes)
     record = await submit(used, raw, body, request.headers.get("idempotency-key"), pairs, chat=False)
@@ -130,13 +130,13 @@ async def list_jobs(
     )
     root = request.scope.get("root_path", "")
     link = None if page.next is None else f"{root}/v1/jobs?{urlencode({'before': page.next, **query}, safe=':')}"
-    return _json({"jobs": [view(record, None, root_path=root) for record in page.records], "next": link})
+    return _json({"jobs": [job_response(record, None, root_path=root) for record in page.records], "next": link})
 
 
 @router.get("/{job_id}", response_model=JobView, responses=responses(404, 410), openapi_extra={"parameters": [_ID]})
 async def inspect_job(request: Request) -> Response:
     """Shows a job as it stands."""
-    used, job_id = services_of(request), _id_in(request)
+    used, job_id = dependencies_of(request), _id_in(request)
     await used.may_watch(request, job_id)
     record = await used.log.record(job_id)
     if record is None:
@@ -161,12 +161,12 @@ async def inspect_job(request: Request) -> Response:
 )
 async def watch_job(request: Request) -> Response:
     """Watches a job. A position beyond the newest event of a live job waits until the log has caught up."""
-    used, position, job_id = services_of(request), position_of(request), _id_in(request)
+    used, position, job_id = dependencies_of(request), position_of(request), _id_in(request)
 
-    async def opened() -> EventStream | None:
+    async def opened() -> SseResponse | None:
         await used.may_watch(request, job_id)
         try:
-            return await EventStream.open(used.hub, job_id, native, position, send_timeout=used.settings.send_timeout)
+            return await SseResponse.open(used.hub, job_id, native, position, send_timeout=used.settings.send_timeout)
         except JobNotFound:
             raise await _missing(used, job_id) from None
 
@@ -197,7 +197,7 @@ async def cancel_job(request: Request, job_id: str, used: Used) -> Response:
     status, record = found
     if status is Status.CANCELLED:
         await _leave_queue(used, job_id)
-    return _json(view(record, None, root_path=request.scope.get("root_path", "")), 202)
+    return _json(job_response(record, None, root_path=request.scope.get("root_path", "")), 202)
 
 
 @router.delete("/{job_id}", status_code=204, response_class=Response, responses=responses(403, 404))
@@ -209,7 +209,7 @@ async def erase_job(request: Request, job_id: str, used: Used) -> Response:
     except BrokenJob:  # nothing can be read of it, and nobody runs it
         status = Status.FAILED
     # An erase may have broken off half-way: its repeat lets the watchers go, and ends it.
-    if status is None and not await used.index.knows(job_id):
+    if status is None and not await used.index.contains(job_id):
         raise JobNotFound(f"There is no job {job_id}.")
     if status is Status.CANCELLED:
         await _leave_queue(used, job_id)
@@ -217,41 +217,41 @@ async def erase_job(request: Request, job_id: str, used: Used) -> Response:
         await _wait_for_end(used, job_id)
     key_digest, model = await used.log.erasable(job_id)
     if key_digest:
-        await used.index.forget_key(key_digest, job_id)
+        await used.index.release_key(key_digest, job_id)
     # Or a process with watchers would write down its visit once more behind the erase.
     await used.index.leave_watched(job_id)
     # A repeat of one that broke off finds no hash: the mark in its place answers the model.
-    model = await used.log.erase(job_id, model)
-    await used.hub.let_go(job_id)
-    await used.queue.withdraw(job_id)
+    model = await used.log.delete(job_id, model)
+    await used.hub.evict(job_id)
+    await used.queue.remove(job_id)
     await used.index.remove(job_id, model=model)
     return Response(status_code=204)
 
 
-async def _leave_queue(used: Services, job_id: str) -> None:
+async def _leave_queue(used: Dependencies, job_id: str) -> None:
     """It may have ended in the queue just now; the claim would refuse it, but it need not wait there."""
-    await asyncio.gather(used.queue.withdraw(job_id), used.index.refile(job_id))
+    await asyncio.gather(used.queue.remove(job_id), used.index.refile(job_id))
 
 
-async def _wait_for_end(used: Services, job_id: str) -> None:
+async def _wait_for_end(used: Dependencies, job_id: str) -> None:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _ERASE_PATIENCE
     while loop.time() < deadline:
-        [standing] = await used.log.standings([job_id])
+        [standing] = await used.log.states([job_id])
         if standing is None or standing.status != Status.RUNNING:
             return
         await asyncio.sleep(0.05)
 
 
-async def _missing(used: Services, job_id: str) -> JobNotFound:
-    if await used.index.knows(job_id):
+async def _missing(used: Dependencies, job_id: str) -> JobNotFound:
+    if await used.index.contains(job_id):
         return JobExpired(f"Job {job_id} has expired.")
     return no_job(job_id)
 
 
 async def _shown(
     request: Request,
-    used: Services,
+    used: Dependencies,
     record: Record,
     status: int,
     headers: dict[str, str] | None = None,
@@ -263,10 +263,10 @@ async def _shown(
         if record.attempt and said.last_seq < record.last_seq and await is_lost(used.log, record.id):
             # Without its log it would seem to have said nothing.
             raise await _missing(used, record.id)
-        return _json(view(record, said, waiting_for, request.scope.get("root_path", "")), status, headers)
+        return _json(job_response(record, said, waiting_for, request.scope.get("root_path", "")), status, headers)
 
 
-async def _said(request: Request, used: Services, record: Record) -> Transcript:
+async def _said(request: Request, used: Dependencies, record: Record) -> Transcript:
     """What the log says so far; of an ended job by its end alone. Raises ClientDisconnect."""
     said = Transcript()
     if not record.attempt:

@@ -11,8 +11,8 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.origin import check_origin
-from readalong.errors import Stopping
+from readalong.api.auth.origins import check_origin
+from readalong.core.errors import Stopping
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 

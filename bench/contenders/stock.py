@@ -10,7 +10,7 @@ import uvloop
 from arq.connections import RedisSettings
 from arq.worker import Worker
 
-from readalong.settings import load
+from readalong.core.settings import load
 
 #: arq's own name, since this is its own worker; readalong's queue has another.
 FUNCTION: Final = "stamp"

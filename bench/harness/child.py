@@ -13,7 +13,7 @@ import threading
 from importlib import import_module
 from typing import Final
 
-from readalong.settings import load
+from readalong.core.settings import load
 
 MODULES: Final = {
     "clock_model": "bench.load.clock_model",
@@ -31,9 +31,9 @@ def main(role: str, port: int) -> int:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     allow_many_files()
     if role == "api":
-        return int(import_module("api.server").run(load(), host="127.0.0.1", port=port, processes=1))
+        return int(import_module("readalong.api.server").run(load(), host="127.0.0.1", port=port, processes=1))
     if role == "worker":
-        return int(import_module("worker.main").run(load()))
+        return int(import_module("readalong.worker.main").run(load()))
     return int(import_module(MODULES[role]).run(port))
 
 

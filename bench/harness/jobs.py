@@ -10,15 +10,15 @@ from typing import Any, Final
 import orjson
 from pydantic import AnyUrl
 
-from readalong.connection import connect
-from readalong.events import merge
-from readalong.index import Index
-from readalong.keys import new_job_id
-from readalong.log import Log
-from readalong.pipe import Pipe
-from readalong.queue import Queue
-from readalong.settings import Settings
-from readalong.submission import Submission
+from readalong.core.events import merge
+from readalong.core.keys import new_job_id
+from readalong.core.settings import Settings
+from readalong.redis.client import connect
+from readalong.redis.multiplexed import MultiplexedConnection
+from readalong.store.job_index import JobIndex
+from readalong.store.log import Log
+from readalong.store.queue import Queue
+from readalong.store.submission import Submission
 
 _WORKER: Final = orjson.dumps({"host": "bench", "pid": 0, "id": "bench"})
 #: Taken jobs stay taken for as long as a run lasts.
@@ -28,12 +28,12 @@ _LEASE: Final = 600
 class Jobs:
     """The writer of one or many jobs."""
 
-    def __init__(self, redis: Any, settings: Settings, pipe: Pipe) -> None:
+    def __init__(self, redis: Any, settings: Settings, pipe: MultiplexedConnection) -> None:
         self.redis = redis
         self.keys = settings.keys
         self.log = Log(redis, settings, pipe)
         self.queue = Queue(redis, settings)
-        self.index = Index(redis, settings)
+        self.index = JobIndex(redis, settings)
 
     @classmethod
     @asynccontextmanager
@@ -41,7 +41,7 @@ class Jobs:
         # The defaults, as the measured processes have them, and nothing of the environment of whoever runs this.
         settings = Settings.model_construct(redis_url=AnyUrl(url), lease=_LEASE)
         redis = connect(settings)
-        pipe = Pipe(redis, settings.redis_timeout)  # as a worker has one
+        pipe = MultiplexedConnection(redis, settings.redis_timeout)  # as a worker has one
         try:
             yield cls(redis, settings, pipe)
         finally:
@@ -55,7 +55,7 @@ class Jobs:
         await self.log.submit(Submission(job_id, "clock", b"{}", b"{}", "", now))
         if queued:
             await self.queue.enqueue(job_id, now)
-            await self.queue.take("bench", 1)
+            await self.queue.acquire("bench", 1)
         claim = await self.log.claim(job_id, _WORKER, job_id)
         return Written(self.log, job_id, claim.attempt, claim.last_seq)
 

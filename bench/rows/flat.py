@@ -10,7 +10,7 @@ from bench.load.wire import Caller
 from bench.plan import Plan
 from bench.rows.starts import Times, some
 from bench.rows.streams import Flow, Load, ours
-from readalong.keys import new_job_id
+from readalong.core.keys import new_job_id
 
 _BATCH: Final = 1000
 

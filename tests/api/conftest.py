@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from readalong.settings import Settings
+from readalong.core.settings import Settings
 from tests.api.serving import short_settings
 from tests.support.nginx import nginx_binary
 
@@ -26,4 +26,4 @@ def settings(redis_url: str) -> Settings:
 @pytest.fixture(autouse=True)
 def _no_job_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests play the workers of their jobs by hand: a silent job would be said to wait for a real one."""
-    monkeypatch.setattr("api.waits._EVERY", 3600)
+    monkeypatch.setattr("readalong.api.fanout.worker_waits._EVERY", 3600)

@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable, Sequence
 import orjson
 from arq.connections import ArqRedis
 
-from api.hub import Hub
-from readalong.events import Draft
-from readalong.log import Appended, Claim, Log, Verdict, encode
-from readalong.position import Position
-from readalong.scripts import Argument
-from readalong.settings import Settings
-from readalong.sse import Message
+from readalong.api.fanout.hub import Hub
+from readalong.core.events import NewEvent
+from readalong.core.position import Position
+from readalong.core.settings import Settings
+from readalong.core.sse import Message
+from readalong.redis.scripts import Argument
+from readalong.store.log import Appended, Claim, ClaimStatus, Log, encode
 from tests.api.helpers import Client
 from tests.readalong.helpers import command
 from tests.readalong.jobs import METRICS, WORKER, queued
@@ -58,19 +58,19 @@ class Worker:
     @classmethod
     async def claims(cls, log: Log, job_id: str, token: str) -> Worker:
         claim = await log.claim(job_id, WORKER, token)
-        assert claim.verdict == Verdict.RUN
+        assert claim.status == ClaimStatus.RUN
         return cls(log, job_id, claim)
 
     async def say(self, count: int = 1) -> None:
         """Raises Fenced."""
         first = self._start + len(self._kept) + 1
         texts = [f"{self._claim.token}:{number} " for number in range(first, first + count)]
-        self._kept += encode([Draft("content", {"content": text}) for text in texts])
+        self._kept += encode([NewEvent("content", {"content": text}) for text in texts])
         await self._write(lambda first, events: self._log.append(self._job_id, self._claim.fence, first, events))
 
     async def finish(self) -> None:
         """Raises Fenced."""
-        self._kept += encode([Draft("done", {"content": ""})])
+        self._kept += encode([NewEvent("done", {"content": ""})])
         fields: dict[str, Argument] = {"metrics": METRICS}
         await self._write(
             lambda first, events: self._log.finish(self._job_id, self._claim.fence, first, events, fields)
@@ -82,7 +82,7 @@ class Worker:
             unwritten = [("content", b'{"content":""}')] * lost + self._kept if lost > 0 else self._kept[-lost:]
             answer = await write(self.written + 1, unwritten)
             if answer.behind:
-                answer = await self._log.restore(self._job_id, self._claim)
+                answer = await self._log.reclaim(self._job_id, self._claim)
             self.written = answer.last_seq
             if not answer.gap:
                 return

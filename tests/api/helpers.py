@@ -9,15 +9,15 @@ from typing import Any
 import orjson
 from starlette.types import Message as AsgiMessage
 
-from api.event_stream import EventStream
-from api.formats import Format
-from api.formats.native import native
-from api.hub import Hub
-from readalong.errors import StoreUnavailable
-from readalong.events import TERMINAL, TEXT, Draft
-from readalong.log import Claim, Log, Verdict, encode
-from readalong.position import Position
-from readalong.sse import Decoder, Message
+from readalong.api.fanout.hub import Hub
+from readalong.api.fanout.sse_response import SseResponse
+from readalong.api.wire import Format
+from readalong.api.wire.native import native
+from readalong.core.errors import StoreUnavailable
+from readalong.core.events import TERMINAL, TEXT, NewEvent
+from readalong.core.position import Position
+from readalong.core.sse import Decoder, Message
+from readalong.store.log import Claim, ClaimStatus, Log, encode
 from tests.readalong.jobs import METRICS, WORKER, queued
 from tests.support.waiting import WITHIN, until
 
@@ -62,11 +62,11 @@ class Player:
 
     async def claim(self, token: str = "first") -> Claim:
         claim = await self._log.claim(self.job_id, WORKER, token)
-        assert claim.verdict == Verdict.RUN
+        assert claim.status == ClaimStatus.RUN
         self.attempt, self.last = claim.attempt, claim.last_seq
         return claim
 
-    async def append(self, *drafts: Draft) -> None:
+    async def append(self, *drafts: NewEvent) -> None:
         done = await self._log.append(self.job_id, self.attempt, self.last + 1, encode(drafts))
         assert not done.gap
         self.last = done.last_seq
@@ -74,10 +74,10 @@ class Player:
     async def say(self, count: int = 1, pad: str = "") -> None:
         """Appends so many `content` events in one call."""
         first = self.last + 1
-        await self.append(*(Draft("content", {"content": f"{n} {pad}"}) for n in range(first, first + count)))
+        await self.append(*(NewEvent("content", {"content": f"{n} {pad}"}) for n in range(first, first + count)))
 
     async def finish(self, kind: str = "done", **fields: Any) -> None:
-        end = [Draft(kind, {"content": "", **fields})]
+        end = [NewEvent(kind, {"content": "", **fields})]
         done = await self._log.finish(self.job_id, self.attempt, self.last + 1, encode(end), {"metrics": METRICS})
         self.last = done.last_seq
 
@@ -133,7 +133,7 @@ class Client:
     async def watch(self, hub: Hub, job_id: str, position: int = 0, wire: Format = native, epoch: str = "") -> None:
         """Watches until the response ends or this client leaves."""
         feed = await hub.feed(job_id, position, epoch)
-        await EventStream(hub, feed, wire, position, epoch=epoch, send_timeout=5)(
+        await SseResponse(hub, feed, wire, position, epoch=epoch, send_timeout=5)(
             {"type": "http"}, self.receive, self.send
         )
 

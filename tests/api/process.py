@@ -19,15 +19,15 @@ from tests.support.waiting import until
 
 _CODE = """
 import logging, sys
-from api.server import run
-from readalong.settings import load
+from readalong.api.server import run
+from readalong.core.settings import load
 logging.basicConfig(level="INFO", format="%(levelname)s %(message)s")
 sys.exit(run(load(), host="127.0.0.1", port=int(sys.argv[1]), processes=int(sys.argv[2])))
 """
 
 
 class ApiProcess:
-    """`api.server.run` on a port; what it logs goes to a file. Leaving the context ends it, whatever it does.
+    """`readalong.api.server.run` on a port; what it logs goes to a file. Leaving the context ends it, whatever it does.
 
     `cold`: a Python of its own, whose memory is no other's, in place of a fork of one that has its imports done.
     """

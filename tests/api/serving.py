@@ -14,15 +14,15 @@ import pytest
 import uvicorn
 from pydantic import AnyUrl
 
-from api.app import create_app
-from api.hub import Hub
-from api.policy import Policy
-from api.server import server_of
-from api.services import Services
-from readalong.connection import connect
-from readalong.log import Log
-from readalong.settings import Settings
-from readalong.sse import Decoder, Message
+from readalong.api.app import create_app
+from readalong.api.auth.policy import Policy
+from readalong.api.dependencies import Dependencies
+from readalong.api.fanout.hub import Hub
+from readalong.api.server import server_of
+from readalong.core.settings import Settings
+from readalong.core.sse import Decoder, Message
+from readalong.redis.client import connect
+from readalong.store.log import Log
 from tests.api.helpers import without_debug
 from tests.support.waiting import WITHIN
 
@@ -75,7 +75,7 @@ async def a_log(settings: Settings) -> AsyncIterator[Log]:
 class Site:
     port: int
     server: uvicorn.Server
-    services: Services
+    services: Dependencies
     app: Any
     http: httpx2.AsyncClient
 

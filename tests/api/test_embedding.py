@@ -10,11 +10,11 @@ from typing import Any
 
 import httpx2
 
-from readalong.log import Log
-from readalong.settings import Settings
+from readalong.core.settings import Settings
+from readalong.store.log import Log
 from tests.api.helpers import Player, check_stream
+from tests.api.http.test_prefix import follow
 from tests.api.serving import Stream, a_site, on_valkey
-from tests.api.test_prefix import follow
 from tests.support.processes import Process
 from tests.support.servers import free_port
 from tests.support.waiting import until

@@ -8,13 +8,13 @@ import orjson
 import pytest
 from arq.connections import ArqRedis
 
-from readalong.events import Draft
-from readalong.log import Log
-from readalong.queue import Queue
-from readalong.settings import Settings
+from readalong.core.events import NewEvent
+from readalong.core.settings import Settings
+from readalong.store.log import Log
+from readalong.store.queue import Queue
 from tests.api.helpers import Player, number
+from tests.api.routes.test_submit import BODY, job, problem, submit
 from tests.api.serving import a_site, on_valkey
-from tests.api.test_routes_submit import BODY, job, problem, submit
 from tests.readalong.helpers import command, types
 from tests.readalong.jobs import submission
 
@@ -36,8 +36,8 @@ async def test_an_event_of_an_unknown_type_is_passed_on_with_its_number_and_its_
     player = await Player.start(log)
 
     async def play() -> None:
-        await player.append(Draft("content", {"content": "a"}), Draft("citation", CITATION))
-        await player.append(Draft("content", {"content": "b"}), Draft("content", {"content": "c"}))
+        await player.append(NewEvent("content", {"content": "a"}), NewEvent("citation", CITATION))
+        await player.append(NewEvent("content", {"content": "b"}), NewEvent("content", {"content": "c"}))
         await player.finish(content="abc")
 
     async with a_site(settings) as site:
@@ -68,9 +68,9 @@ async def test_a_plain_stream_leaves_out_an_event_of_an_unknown_type(settings: S
         body = orjson.dumps(BODY)
         async with await site.open("/chat/stream", method="POST", body=body) as stream:
             player = await Player.start(log, stream.headers["x-job-id"])
-            await player.append(Draft("content", {"content": "a"}), Draft("citation", CITATION))
-            await player.append(Draft("citation", CITATION))
-            await player.append(Draft("content", {"content": "b"}))
+            await player.append(NewEvent("content", {"content": "a"}), NewEvent("citation", CITATION))
+            await player.append(NewEvent("citation", CITATION))
+            await player.append(NewEvent("content", {"content": "b"}))
             await player.finish()
             await stream.rest()
             assert bytes(stream.body) == b'data: {"content":"a"}\n\ndata: {"content":"b"}\n\ndata: [DONE]\n\n'
@@ -112,9 +112,9 @@ async def test_a_cancel_of_a_job_of_an_unknown_schema_is_done_by_who_knows_it(
         job_id = job(await submit(site)).id
         await newer(redis, settings, job_id)
         await site.http.post(f"/v1/jobs/{job_id}/cancel")
-        assert await queue.holds([job_id]) == [True]
+        assert await queue.contains([job_id]) == [True]
         await command(redis, "HSET", settings.keys.job(job_id), "schema", 1)
-        assert (await log.claim(job_id, b"{}", "token")).verdict == "ended"
+        assert (await log.claim(job_id, b"{}", "token")).status == "ended"
         assert job(await site.http.get(f"/v1/jobs/{job_id}"), 200).status == "cancelled"
 
 

@@ -9,9 +9,9 @@ import orjson
 import pytest
 from fastapi import FastAPI
 
-from api import problems
-from api.problems import MEDIA_TYPE, Problem
-from readalong.errors import (
+from readalong.api import problems
+from readalong.api.problems import MEDIA_TYPE, Problem
+from readalong.core.errors import (
     BadSettings,
     IdempotencyConflict,
     InvalidRequest,

@@ -8,12 +8,12 @@ from typing import Any
 
 from arq.connections import ArqRedis
 
-from readalong.log import Log
-from readalong.settings import Settings
+from readalong.core.settings import Settings
+from readalong.store.log import Log
+from tests.api.fanout.test_feed import calls
+from tests.api.fanout.test_hub import write_fast
 from tests.api.helpers import Player, check_stream, number
 from tests.api.serving import Site, Stream, a_site, on_valkey, short_settings
-from tests.api.test_feed import calls
-from tests.api.test_hub import write_fast
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
@@ -47,7 +47,7 @@ async def test_promise_1_one_log_whoever_watches_sees_each_event_once_in_order_u
     player = await Player.start(log)
     stop = asyncio.Event()
     async with Proxy(redis_server.port) as proxy, asyncio.timeout(200):
-        settings = short_settings(proxy.url, feed_bytes=8192)
+        settings = short_settings(proxy.url, replay_buffer_bytes=8192)
         async with a_site(settings) as one, a_site(settings) as two:
             readers: list[asyncio.Task[list[Any]]] = []
             async with asyncio.TaskGroup() as group:

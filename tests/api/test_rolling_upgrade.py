@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import orjson
 
-from readalong.log import Log
-from readalong.settings import Settings
+from readalong.core.settings import Settings
+from readalong.store.log import Log
 from tests.api.helpers import Player, number
 from tests.api.serving import a_site, on_valkey
 from tests.readalong.helpers import command

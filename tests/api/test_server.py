@@ -14,11 +14,11 @@ from typing import Any
 import httpx2
 import pytest
 
-from api.server import listen, run
-from readalong.errors import BadSettings
-from readalong.events import TERMINAL
-from readalong.log import Log
-from readalong.settings import Settings
+from readalong.api.server import listen, run
+from readalong.core.errors import BadSettings
+from readalong.core.events import TERMINAL
+from readalong.core.settings import Settings
+from readalong.store.log import Log
 from tests.api.helpers import Player, again, check_stream, without_debug
 from tests.api.process import ApiProcess, alive
 from tests.api.serving import Stream, a_log, a_site, on_valkey, short_settings
@@ -62,7 +62,7 @@ def test_a_taken_port_is_one_clear_line_and_an_exit_code() -> None:
         with pytest.raises(BadSettings, match=f"cannot listen on 127.0.0.1:{port}: "):
             run(Settings(), host="127.0.0.1", port=port)
         done = subprocess.run(
-            [sys.executable, "-m", "cli", "api", "--port", str(port)],
+            [sys.executable, "-m", "readalong.cli", "api", "--port", str(port)],
             capture_output=True,
             text=True,
             timeout=30,

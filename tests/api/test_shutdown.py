@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from readalong.log import Log
+from readalong.store.log import Log
 from tests.api.helpers import Player, without_debug
 from tests.api.listener import Listener, assert_whole, room_for_many
 from tests.api.process import ApiProcess

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from api.supervisor import Supervisor
-from readalong.log import Log
+from readalong.api.supervisor import Supervisor
+from readalong.store.log import Log
 from tests.api.helpers import Player
 from tests.api.serving import Stream, on_valkey
 from tests.support.processes import API_CODE, Process
@@ -20,7 +20,7 @@ from tests.support.waiting import until
 
 #: Before each plant. `joined` fills as watchers come: a plant that broke earlier would leave no stream to look at.
 NOTES = """
-from api.feed import Feed
+from readalong.api.fanout.feed import Feed
 joined = []
 add = Feed.add
 def noted(self, watcher):
@@ -31,29 +31,29 @@ Feed.add = noted
 #: What breaks each of them, in mid-life: as soon as there is a watcher.
 PLANTS = {
     "hub comments": """
-from api.hub import Hub
+from readalong.api.fanout.hub import Hub
 async def broken(self, seconds):
     if joined: raise RuntimeError("planted")
 Hub._beat_once = broken
 """,
     "attendance": """
-from api.hub import Hub
+from readalong.api.fanout.hub import Hub
 def broken(self):
     if joined: raise RuntimeError("planted")
     return []
-Hub.attended = broken
+Hub.with_watchers = broken
 """,
     "subscriber heartbeat": """
 import asyncio
-from api.subscriber import Subscriber
+from readalong.api.fanout.pubsub_connection import PubSubConnection
 async def broken(self):
     while not joined: await asyncio.sleep(0.01)
     raise RuntimeError("planted")
-Subscriber._beat = broken
+PubSubConnection._beat = broken
 """,
     "subscriber": """
-from api.subscriber import Subscriber, Link
-wait = Link.open
+from readalong.api.fanout.pubsub_connection import PubSubConnection, RedisProtocol
+wait = RedisProtocol.open
 async def broken(connection, hear, lost):
     link = await wait(connection, hear, lost)
     async def never():
@@ -61,7 +61,7 @@ async def broken(connection, hear, lost):
         raise RuntimeError("planted")
     link.lost.wait = never
     return link
-Link.open = broken
+RedisProtocol.open = broken
 import asyncio
 """,
 }
@@ -71,7 +71,7 @@ import asyncio
 async def broken_api(redis_url: str, plant: str, folder: Path) -> AsyncIterator[tuple[Process, int]]:
     """An API process with this code before its own, and its port."""
     port = free_port()
-    environment = {**os.environ, "READALONG_REDIS_URL": redis_url, "READALONG_HEARTBEAT": "0.3"}
+    environment = {**os.environ, "READALONG_REDIS_URL": redis_url, "READALONG_SSE_KEEPALIVE": "0.3"}
     process = Process("api", ["-c", NOTES + plant + API_CODE, str(port)], environment, folder)
     process.start(0)
     try:

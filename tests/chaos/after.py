@@ -50,7 +50,7 @@ async def readings(cluster: Cluster) -> dict[str, Any]:
     return {
         "queue": await redis.zrange(keys.queue, 0, -1),
         "in_progress": [key async for key in redis.scan_iter(match=f"{in_progress_key_prefix}*", count=1000)],
-        "open": await redis.zrange(keys.open, 0, -1),
+        "open": await redis.zrange(keys.active, 0, -1),
         "channels": await redis.pubsub_channels(),
         "connections": {
             "redis": sum(int(client["id"]) != own for client in clients),

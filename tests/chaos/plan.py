@@ -28,20 +28,20 @@ SETTINGS: Final[Mapping[str, str]] = {
     "READALONG_MODEL_RETRIES": str(MODEL_RETRIES),
     "READALONG_MODEL_PATIENCE": str(MODEL_PATIENCE),
     "READALONG_LEASE": str(LEASE),
-    "READALONG_SWEEP": "1",
-    "READALONG_POLL": "0.5",
+    "READALONG_SWEEP_INTERVAL": "1",
+    "READALONG_POLL_INTERVAL": "0.5",
     "READALONG_CANCEL_POLL": "0.1",
     "READALONG_FIRST_TOKEN_TIMEOUT": "6",
-    "READALONG_GAP_TIMEOUT": "3",
+    "READALONG_STALL_TIMEOUT": "3",
     "READALONG_JOB_TIMEOUT": "12",
     "READALONG_DISCONNECT_GRACE": "2",
     "READALONG_DRAIN_TIMEOUT": "2",
     "READALONG_REDIS_TIMEOUT": "2",
-    "READALONG_REDIS_OUTAGE": str(OUTAGE),
-    "READALONG_HEARTBEAT": "2",
+    "READALONG_REDIS_OUTAGE_TIMEOUT": str(OUTAGE),
+    "READALONG_SSE_KEEPALIVE": "2",
     "READALONG_HUB_HEARTBEAT": "0.5",
     "READALONG_SEND_TIMEOUT": "5",
-    "READALONG_FEED_BYTES": "65536",
+    "READALONG_REPLAY_BUFFER_BYTES": "65536",
     "READALONG_FEED_LINGER": "0.5",
     "READALONG_MAX_BODY_BYTES": str(MAX_BODY_BYTES),
     "READALONG_REQUEST_TIMEOUT": str(REQUEST_TIMEOUT),
@@ -55,7 +55,7 @@ SETTINGS: Final[Mapping[str, str]] = {
 }
 
 #: One worker starts a job anew where the others fail it: a fleet in the middle of a change of its settings.
-SETTINGS_OF: Final[Mapping[str, Mapping[str, str]]] = {"worker-0": {"READALONG_ON_CUT": "retry"}}
+SETTINGS_OF: Final[Mapping[str, Mapping[str, str]]] = {"worker-0": {"READALONG_ON_MODEL_DISCONNECT": "retry"}}
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ import orjson
 import uvloop
 from aiohttp import web
 
-from demomodel.chunks import Piece
-from demomodel.completions import Model
-from demomodel.journal import Journal
-from demomodel.server import serve
-from demomodel.stats import State, Stream
+from readalong.testing.chunks import Frame
+from readalong.testing.completions import Model
+from readalong.testing.journal import Journal
+from readalong.testing.server import serve
+from readalong.testing.stats import State, Stream
 
 PREFIX: Final = "hostile-"
 _SSE: Final = {"Content-Type": "text/event-stream"}
@@ -179,7 +179,7 @@ class Rogue(Model):
         await response.prepare(request)
         async for piece in pieces:
             # First of all: what its client has read must be known to have been sent.
-            stream.sent(Piece(piece, tokens=1, text=_text_of(piece)))
+            stream.sent(Frame(piece, tokens=1, text=_text_of(piece)))
             await response.write(piece)
         if response.status == 200:  # it says no more, and does not end
             await asyncio.Event().wait()

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from readalong.errors import ModelError
-from readalong.settings import Settings
+from readalong.core.errors import ModelError
+from readalong.core.settings import Settings
+from readalong.worker.model.breaker import Breaker
+from readalong.worker.model.gate import Gates
 from tests.chaos import hostile_plants, plants
 from tests.chaos.after import shut_times
 from tests.chaos.checker import Rule
 from tests.chaos.clean import QUEUED, clean, failed
 from tests.chaos.made import START, Made, begun, said, tokens
 from tests.chaos.test_checker_excuses import fault, rules
-from worker.breaker import Breaker
-from worker.gate import Gates
 
 Change = Callable[[Made], None]
 
@@ -212,7 +212,7 @@ async def test_the_times_in_which_a_worker_takes_nothing_are_read_from_its_log(t
     log = tmp_path / "worker-0.log"
     handler = logging.FileHandler(log)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger = logging.getLogger("worker.breaker")
+    logger = logging.getLogger("readalong.worker.model.breaker")
     logger.addHandler(handler)
     error = ModelError("model_redirected", "No.", retryable=False, status=302, refuses=True)
     try:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
-from readalong.events import Draft, merge
-from readalong.log import Log, encode
-from readalong.settings import Settings
+from readalong.core.events import NewEvent, merge
+from readalong.core.settings import Settings
+from readalong.store.log import Log, encode
 from tests.chaos.checker.log import decompact, joined
 from tests.readalong.helpers import settings_for
 from tests.readalong.jobs import end, running
@@ -20,17 +20,17 @@ def settings(redis_url: str) -> Settings:
     return settings_for(redis_url)
 
 
-def drafts() -> list[Draft]:
+def drafts() -> list[NewEvent]:
     """Texts of all sorts, more of them than one entry may cover."""
     odd = ['"quoted"\\', "\u2028", "🦉🦉", "", "\x00\x1f\x7f", "é\n\t"]
-    texts = [Draft("content", {"content": text}) for text in odd * 400]
+    texts = [NewEvent("content", {"content": text}) for text in odd * 400]
     return [
-        Draft("reasoning", {"content": "h"}),
-        Draft("reasoning", {"content": "m"}),
+        NewEvent("reasoning", {"content": "h"}),
+        NewEvent("reasoning", {"content": "m"}),
         *texts,
-        Draft("content", {"content": "c", "logprobs": [1.5, 1e-9]}),
-        Draft("content", {"content": "x", "choice": 1}),
-        Draft("content", {"content": "y", "choice": 1}),
+        NewEvent("content", {"content": "c", "logprobs": [1.5, 1e-9]}),
+        NewEvent("content", {"content": "x", "choice": 1}),
+        NewEvent("content", {"content": "y", "choice": 1}),
         *texts[:9],
     ]
 
@@ -49,7 +49,7 @@ async def test_a_compacted_log_says_the_same_bytes_as_before(log: Log, redis: Ar
     assert len(stored) < len(events) / 10
     compacted = decompact(stored)
     assert [event[:3] for event in compacted] == [event[:3] for event in plain]
-    assert [event.typed.encode() for event in compacted] == [event.typed() for event in events]
+    assert [event.typed.encode() for event in compacted] == [event.data_with_type() for event in events]
 
 
 async def test_what_a_client_gets_merged_is_what_the_checker_joins(

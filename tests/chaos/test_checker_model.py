@@ -34,7 +34,7 @@ def test_a_broken_way_explains_the_end_of_its_own_workers_job_while_it_is_broken
     kind: str, code: str, tmp_path: Path
 ) -> None:
     made = clean()
-    made.run["settings"]["READALONG_GAP_TIMEOUT"] = "1"
+    made.run["settings"]["READALONG_STALL_TIMEOUT"] = "1"
     fails(made, code)
     made.fault(kind, 100.2, 100.7, "all", pids=[OWN + 1, OWN])
     assert rules(made, tmp_path) == []
@@ -68,7 +68,7 @@ def test_each_explains_its_own_only(kind: str, code: str, tmp_path: Path) -> Non
 
 def test_a_short_silence_makes_no_model_stall(tmp_path: Path) -> None:
     made = clean()
-    made.run["settings"]["READALONG_GAP_TIMEOUT"] = "3"
+    made.run["settings"]["READALONG_STALL_TIMEOUT"] = "3"
     fails(made, "model_stalled")
     made.fault("model_silent", 99.5, 100.5, "worker-1", pids=[OWN])
     assert rules(made, tmp_path) == [Rule.FAILURE]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli.main import app
+from readalong.cli.main import app
 from tests.cli.scripted_api import ScriptedApi, scripted_api
 
 Run = Callable[..., Result]

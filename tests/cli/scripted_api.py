@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from readalong.sse import frame
+from readalong.core.sse import frame
 
 Act = Callable[["Handler"], None]
 

@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 import pytest
 
-from cli.metrics import age, seconds
-from cli.reach import configured, described
 from readalong import __version__
-from readalong.settings import Settings
+from readalong.cli.metrics import age, seconds
+from readalong.cli.reach import configured, described
+from readalong.core.settings import Settings
 from tests.cli.conftest import Run
 from tests.cli.scripted_api import ScriptedApi, answer
 

@@ -109,7 +109,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     def start(
         *words: str,
         ready: bool = True,
-        program: tuple[str, ...] = ("-m", "cli"),
+        program: tuple[str, ...] = ("-m", "readalong.cli"),
         terminal: int | None = None,
         **environment: str,
     ) -> RunningDemo:
@@ -148,7 +148,7 @@ def first_words(lines: Iterator[str]) -> None:
 
 def call(demo: RunningDemo, *words: str) -> str:
     """One command of the console against the demo; its stdout."""
-    command = [sys.executable, "-m", "cli", *words, "--url", demo.url]
+    command = [sys.executable, "-m", "readalong.cli", *words, "--url", demo.url]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
 
 
@@ -217,7 +217,9 @@ def test_the_models_key_is_the_workers_alone_and_asking_for_reports_ends_nothing
 def test_a_terminal_that_is_closed_ends_all_in_order(start: Start) -> None:
     """The kernel's SIGHUP. What the demo would say goes nowhere; its exit code is 0 all the same."""
     ours, its = os.openpty()
-    controlled = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from cli.start import main; main()"
+    controlled = (
+        "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from readalong.cli.start import main; main()"
+    )
     demo = start(program=("-c", controlled), terminal=its)
     os.close(its)
     with watching(demo.url) as lines:
@@ -262,7 +264,7 @@ def test_each_process_that_is_killed_comes_back_where_it_was(start: Start) -> No
     with httpx2.Client(trust_env=False, verify=False, timeout=120) as client:
         request = {**ASK, "demo": {"tokens": 90, "tokens_per_second": 30}}
         job = client.post(f"{demo.url}/v1/jobs", json=request).json()["id"]
-        words = [sys.executable, "-m", "cli", "watch", job, "--url", demo.url]
+        words = [sys.executable, "-m", "readalong.cli", "watch", job, "--url", demo.url]
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as watcher:
             assert watcher.stdout is not None
             watcher.stdout.read(1)
@@ -321,7 +323,7 @@ def test_a_taken_port_is_one_line_and_nothing_is_started(start: Start) -> None:
 @pytest.mark.slow
 def test_a_port_that_is_taken_meanwhile_is_the_apis_own_words(start: Start) -> None:
     """Somebody takes the port after our look: the API's line about it, exit code 1, nothing left."""
-    blind = "import cli.demo; cli.demo.usable_port = lambda _, port: port; from cli.main import app; app()"
+    blind = "from readalong.cli import demo, main; demo.usable_port = lambda _, port: port; main.app()"
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         demo = start("--port", str(port), ready=False, program=("-c", blind))

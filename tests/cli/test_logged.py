@@ -23,7 +23,7 @@ def running(folder: str, *words: str, **settings: str) -> Iterator[tuple[subproc
     path = os.path.join(folder, "stderr")
     environment = {**os.environ, "OPENAI_API_KEY": "x", **{f"READALONG_{name}": settings[name] for name in settings}}
     with open(path, "wb") as stderr:
-        process = subprocess.Popen([sys.executable, "-m", "cli", *words], env=environment, stderr=stderr)
+        process = subprocess.Popen([sys.executable, "-m", "readalong.cli", *words], env=environment, stderr=stderr)
     try:
         yield process, path
     finally:
@@ -68,12 +68,12 @@ def test_all_lines_of_a_process_are_json_where_that_is_wanted(tmp_path: os.PathL
 )
 def test_what_ends_a_process_is_a_line_of_its_json_too(error: str, code: int, message: str) -> None:
     lines = (
-        "import sys, worker.main",
-        "from readalong.errors import BadSettings",
+        "import sys, readalong.worker.main",
+        "from readalong.core.errors import BadSettings",
         f"def broken(settings): raise {error}",
-        "worker.main.run = broken",
+        "readalong.worker.main.run = broken",
         "sys.argv = ['readalong', 'worker']",
-        "from cli.main import app",
+        "from readalong.cli.main import app",
         "app()",
     )
     done = subprocess.run(

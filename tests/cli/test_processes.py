@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.ports import usable_port
-from cli.problem import Problem
-from cli.processes import ManagedProcess, ProcessGroup
+from readalong.cli.ports import usable_port
+from readalong.cli.problem import Problem
+from readalong.cli.processes import ManagedProcess, ProcessGroup
 from tests.cli.processes import members, wait_for
 from tests.support.waiting import until
 

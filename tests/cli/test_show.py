@@ -6,10 +6,10 @@ import io
 
 from rich.console import Console
 
-from cli.follow import Seen
-from cli.plain import one_line
-from cli.show import Show
-from readalong.sanitize import harmless
+from readalong.cli.follow import Seen
+from readalong.cli.plain import one_line
+from readalong.cli.show import Show
+from readalong.core.sanitize import harmless
 
 
 class Terminal(io.StringIO):

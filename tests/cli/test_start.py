@@ -13,7 +13,7 @@ import atexit, os, signal, sys
 
 class Asks:
     def find_spec(self, name, path=None, target=None):
-        if name in ("cli.main", "demomodel.server"):
+        if name in ("readalong.cli.main", "readalong.testing.server"):
             ask()
 
 def ask():
@@ -35,11 +35,11 @@ def ended(code: str, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("run", "words"),
     [
-        pytest.param("from cli.start import main; main()", ["settings"], marks=pytest.mark.slow),
-        ("from cli.start import main; main()", ["model", "--host", "203.0.113.7"]),
-        ("from demomodel.__main__ import main; sys.exit(main())", ["--host", "203.0.113.7"]),
+        pytest.param("from readalong.cli.start import main; main()", ["settings"], marks=pytest.mark.slow),
+        ("from readalong.cli.start import main; main()", ["model", "--host", "203.0.113.7"]),
+        ("from readalong.testing.__main__ import main; sys.exit(main())", ["--host", "203.0.113.7"]),
     ],
-    ids=["cli", "model", "demomodel"],
+    ids=["cli", "model", "testing"],
 )
 def test_a_request_for_a_report_never_ends_a_program_that_has_none(run: str, words: list[str]) -> None:
     """Not while it imports, nor when it is about to exit: its exit code is its own."""
@@ -52,7 +52,7 @@ def test_a_traceback_cannot_steer_a_terminal() -> None:
     """It quotes what others sent."""
     code = """
 import rich.console
-from cli.start import main
+from readalong.cli.start import main
 
 def broken(*_, **__):
     raise RuntimeError("from a server: \\x1b[2J\\x9b2J\\u202e end")

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import pytest
 
-from readalong.sse import frame
+from readalong.core.sse import frame
 from tests.cli.scripted_api import Act, ScriptedApi, answer, event, stream, text
 
 #: Each that could steer a terminal, or show text in another order than it has.
@@ -124,7 +124,7 @@ def test_no_control_of_a_server_or_a_job_reaches_a_terminal(api: ScriptedApi, na
     """In every field that a command shows, text and JSON; JSON means the same."""
     words, acts = CALLS[name]
     api.acts.extend(acts)
-    seen = shown(["-m", "cli", *words], READALONG_URL=api.url)
+    seen = shown(["-m", "readalong.cli", *words], READALONG_URL=api.url)
     assert RAW.findall(seen) == []
     assert "Traceback" not in seen
     assert seen.strip()
@@ -134,11 +134,11 @@ def test_no_control_of_a_server_or_a_job_reaches_a_terminal(api: ScriptedApi, na
 
 _LOGS = """
 import logging, sys
-from readalong import logs
-from readalong.settings import load
+from readalong.process import logs
+from readalong.core.settings import load
 logs.set_up(load())
 evil = "".join(map(chr, map(int, sys.argv[1].split(","))))
-logger = logging.getLogger("worker.run")
+logger = logging.getLogger("readalong.worker.attempt")
 logger.warning("job %s: cancelled by %s\\n2026-01-01 ERROR forged", "x", evil, extra={"job": evil})
 try:
     raise ValueError(evil)
@@ -183,7 +183,7 @@ def test_a_closed_pipe_ends_a_command_without_a_word(api: ScriptedApi, words: li
     api.acts.extend(acts)
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "cli", *words]
+    command = [sys.executable, "-m", "readalong.cli", *words]
     with os.fdopen(writer, "wb") as stdout:
         variables = {**os.environ, "READALONG_URL": api.url}
         done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, env=variables, timeout=60, check=False)
@@ -192,7 +192,9 @@ def test_a_closed_pipe_ends_a_command_without_a_word(api: ScriptedApi, words: li
 
 def test_what_a_demo_says_into_a_closed_pipe_ends_nothing() -> None:
     """It runs until a signal, also when nothing reads any more."""
-    code = "from cli.terminal import Terminal; t = Terminal(); t.tell('a'); t.tell('b'); print('c', flush=True)"
+    code = (
+        "from readalong.cli.terminal import Terminal; t = Terminal(); t.tell('a'); t.tell('b'); print('c', flush=True)"
+    )
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as stdout:

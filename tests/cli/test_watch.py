@@ -10,8 +10,8 @@ import threading
 import orjson
 import pytest
 
-from cli import follow
-from cli.ports import usable_port
+from readalong.cli import follow
+from readalong.cli.ports import usable_port
 from tests.cli.conftest import Run
 from tests.cli.scripted_api import ScriptedApi, answer, done, event, stream, text
 
@@ -52,7 +52,7 @@ def test_a_watch_survives_connections_that_break(api: ScriptedApi, run: Run) -> 
 def test_retry_after_is_waited_for(api: ScriptedApi, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """An API that asks for two seconds gets them; without being asked it is a fraction of one."""
     waits: list[float] = []
-    monkeypatch.setattr("cli.follow.sleep", waits.append)
+    monkeypatch.setattr("readalong.cli.follow.sleep", waits.append)
     api.acts += [answer(503, retry_after="2"), stream(), stream(b"retry: 1500\n\n"), stream(done(1))]
     assert run("watch", JOB).exit_code == 0
     assert waits[0] == 2
@@ -271,7 +271,9 @@ def test_ctrl_c_ends_the_watching_and_never_the_job(api: ScriptedApi) -> None:
     hold = threading.Event()
     api.acts.append(stream(text(1, "so far"), hold=hold))
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli", "watch", JOB, "--url", api.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "readalong.cli", "watch", JOB, "--url", api.url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     with process:
         try:
@@ -293,7 +295,9 @@ def test_a_reader_that_goes_away_ends_the_watching(api: ScriptedApi) -> None:
     pieces = [text(seq, "x" * 1000 + "\n") for seq in range(1, 400)]
     api.acts.append(stream(*pieces, hold=hold))
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli", "watch", JOB, "--url", api.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "readalong.cli", "watch", JOB, "--url", api.url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     with process:
         try:

@@ -14,15 +14,15 @@ from typing import Any
 import orjson
 import pytest
 
-from readalong.connection import connect
-from readalong.events import merge
-from readalong.index import Index
-from readalong.log import Log
-from readalong.queue import Queue
-from readalong.record import Record
-from readalong.settings import Settings
-from readalong.submission import Submission
-from readalong.terms import Terms
+from readalong.core.events import merge
+from readalong.core.options import JobOptions
+from readalong.core.settings import Settings
+from readalong.redis.client import connect
+from readalong.store.job_index import JobIndex
+from readalong.store.job_record import Record
+from readalong.store.log import Log
+from readalong.store.queue import Queue
+from readalong.store.submission import Submission
 from tests.support.waiting import WITHIN, until
 
 _ROOT = Path(__file__).parents[2]
@@ -109,18 +109,18 @@ class Kitchen:
         self.settings = Settings(redis_url=url)
         self.redis = connect(self.settings)
         self.log = Log(self.redis, self.settings)
-        self.index = Index(self.redis, self.settings)
+        self.index = JobIndex(self.redis, self.settings)
         self.queue = Queue(self.redis, self.settings)
         self.shell = Shell(self.settings)
 
     async def fill(self, *, for_watchers: bool = False) -> None:
         """`for_watchers`: the job is to end when nobody watches it."""
-        terms = Terms(cancel_on_disconnect=for_watchers)
+        terms = JobOptions(cancel_on_disconnect=for_watchers)
         now = await self.index.now()
         await self.log.submit(Submission(_ID, "demo", b'{"messages":[]}', b"{}", "digest", now, terms=terms))
         await self.queue.enqueue(_ID, now, model="demo")
-        await self.queue.take("cook", 1)
-        await self.index.beat("cook", b'{"host":"kitchen"}', now, 60_000)
+        await self.queue.acquire("cook", 1)
+        await self.index.heartbeat("cook", b'{"host":"kitchen"}', now, 60_000)
         await self.log.claim(_ID, b'{"id":"cook"}', "token")
         words = [("content", orjson.dumps({"content": word})) for word in ("one", " two", " three")]
         await self.log.append(_ID, 1, 3, words)
@@ -241,10 +241,10 @@ async def test_a_job_is_cancelled_by_hand(kitchen: Kitchen) -> None:
 async def test_a_job_is_told_by_hand_to_outlive_its_watchers(kitchen: Kitchen) -> None:
     """Whoever cancels orphans asks the hash, not the set."""
     await kitchen.fill(for_watchers=True)
-    assert await kitchen.log.for_watchers([_ID]) == [_ID]
+    assert await kitchen.log.filter_cancel_on_disconnect([_ID]) == [_ID]
     line = next(line for line in COOKBOOK if " hset " in line)
     await kitchen.shell(line)
-    assert await kitchen.log.for_watchers([_ID]) == []
+    assert await kitchen.log.filter_cancel_on_disconnect([_ID]) == []
 
 
 def test_every_line_of_the_cookbook_is_tried() -> None:

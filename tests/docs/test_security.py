@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from readalong.settings import Settings
+from readalong.core.settings import Settings
 
 _ROOT = Path(__file__).parents[2]
 _COLUMNS = ["attack", "limit", "setting", "what the attacker hears", "test"]

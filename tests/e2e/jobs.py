@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from demomodel import text_for
+from readalong.testing import text_for
 from tests.support.client import Answer, Watcher, call
 from tests.support.history import assert_whole, text
 from tests.support.processes import Process

@@ -22,11 +22,11 @@ import asyncio, functools, logging, os, sys, time
 from contextlib import asynccontextmanager
 from pathlib import Path
 import orjson
-from readalong.log import Log
-from readalong.queue import Queue
-from readalong.settings import load
-from worker.main import run
-from worker.openai_provider import OpenAIProvider
+from readalong.store.log import Log
+from readalong.store.queue import Queue
+from readalong.core.settings import load
+from readalong.worker.main import run
+from readalong.worker.model.openai_provider import OpenAIProvider
 
 FOLDER = Path(os.environ["READALONG_TEST_STAGES"])
 STAGE_OF, APPENDS, HELD, LATE = {}, {}, set(), []
@@ -71,7 +71,7 @@ def send_held(self, job_id, fence, first, drafts, on_answer, **how):
 
 Log.send = send_held
 Log.finish = held("ended", after=True)(held("finishing")(Log.finish))
-stream, take = OpenAIProvider.stream, Queue.take
+stream, take = OpenAIProvider.stream, Queue.acquire
 
 @asynccontextmanager
 async def stream_held(self, request, chunks):
@@ -86,7 +86,7 @@ async def take_held(self, *given):
         await reached("taken")
     return taken
 
-OpenAIProvider.stream, Queue.take = stream_held, take_held
+OpenAIProvider.stream, Queue.acquire = stream_held, take_held
 logging.basicConfig(level="INFO", format="%(levelname)s %(name)s: %(message)s")
 sys.exit(run(load()))
 """

@@ -11,11 +11,11 @@ import httpx2
 import pytest
 from arq.connections import ArqRedis
 
-from readalong.connection import connect
-from readalong.events import TERMINAL
-from readalong.keys import Keys, new_job_id
-from readalong.record import LISTED
-from readalong.settings import Settings
+from readalong.core.events import TERMINAL
+from readalong.core.keys import Keys, new_job_id
+from readalong.core.settings import Settings
+from readalong.redis.client import connect
+from readalong.store.job_record import LISTED
 from tests.api.serving import Site, a_site, on_valkey
 from tests.support.waiting import until
 from tests.worker.helpers import Working, demo_at, settings_for, working
@@ -71,7 +71,7 @@ class Place:
 
 @pytest.fixture
 def settings(redis_url: str) -> Settings:
-    return settings_for(redis_url, sweep=0.1, poll=0.05, feed_linger=0.1)
+    return settings_for(redis_url, sweep_interval=0.1, poll_interval=0.05, feed_linger=0.1)
 
 
 @asynccontextmanager
@@ -106,7 +106,7 @@ async def put(redis: ArqRedis, key: str, words: list[Any]) -> None:
 
 def shared_keys() -> list[str]:
     """All but the worker's own, which bear its name."""
-    return [*Keys().shared, Keys().worker("w1"), Keys().taken("w1"), Keys().jobs_of("demo-fast")]
+    return [*Keys().shared, Keys().worker("w1"), Keys().last_acquire("w1"), Keys().jobs_of("demo-fast")]
 
 
 @pytest.mark.parametrize("key", shared_keys())

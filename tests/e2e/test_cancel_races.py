@@ -11,11 +11,11 @@ import pytest
 from arq.connections import ArqRedis
 from pydantic import AnyUrl
 
-from readalong.connection import connect
-from readalong.errors import StoreUnavailable
-from readalong.index import Index
-from readalong.log import Log
-from readalong.settings import Settings
+from readalong.core.errors import StoreUnavailable
+from readalong.core.settings import Settings
+from readalong.redis.client import connect
+from readalong.store.job_index import JobIndex
+from readalong.store.log import Log
 from tests.e2e.jobs import Job, chat, paced, submit
 from tests.e2e.test_cancelling import assert_cancelled
 from tests.support.history import assert_whole, kinds
@@ -104,7 +104,7 @@ async def test_a_cancel_whose_reply_is_lost_is_kept(stack: Stack) -> None:
 
 
 async def _cancel_and_lose_the_reply(redis: ArqRedis, settings: Settings, proxy: Proxy, job: Job) -> None:
-    await Index(redis, settings).now()  # which connects
+    await JobIndex(redis, settings).now()  # which connects
 
     def lost(_: bytes) -> bool:
         return False

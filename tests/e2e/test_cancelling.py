@@ -24,7 +24,7 @@ async def assert_cancelled(job: Job, by: str = "client") -> None:
     await job.model_let_go()
     redis, keys = job.stack.redis, job.stack.keys
     await until(lambda: redis.command("ZSCORE", keys.queue, job.id) is None, "the queue to forget it")
-    await until(lambda: redis.command("ZSCORE", keys.open, job.id) is None, "the index to close it")
+    await until(lambda: redis.command("ZSCORE", keys.active, job.id) is None, "the index to close it")
 
 
 async def test_a_job_that_waits_is_cancelled_at_once_and_never_begins(stack: Stack) -> None:
@@ -144,7 +144,7 @@ async def test_an_erased_job_is_cancelled_first_and_nothing_of_it_is_left(stack:
 
     def left() -> list[str]:
         keys: list[str] = stack.redis.command("KEYS", f"*{job.id}*")
-        named = (stack.keys.jobs, stack.keys.open, stack.keys.queue)
+        named = (stack.keys.jobs, stack.keys.active, stack.keys.queue)
         return keys + [name for name in named if stack.redis.command("ZSCORE", name, job.id) is not None]
 
     mark = stack.keys.cancel(job.id)

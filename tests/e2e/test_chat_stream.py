@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from demomodel import text_for
+from readalong.testing import text_for
 from tests.e2e.jobs import chat, paced
 from tests.support.client import Entry, Response, call
 from tests.support.stack import Stack

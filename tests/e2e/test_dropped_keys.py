@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from readalong.keys import Keys
+from readalong.core.keys import Keys
 from tests.api.serving import Stream
 from tests.e2e.jobs import Job, paced, submit
 from tests.support.client import call
@@ -25,7 +25,7 @@ OWN: dict[str, tuple[Callable[[Keys, str], str], bool]] = {
     "arq:in-progress": (Keys.arq_in_progress, False),
     "arq:retry": (Keys.arq_retry, False),
 }
-SHARED = ("jobs", "open", "watched", "orphans_from", "workers", "wake", "sweep", "leases", "heard", "queue")
+SHARED = ("jobs", "active", "presence", "orphans_from", "workers", "wake", "sweep", "leases", "liveness", "queue")
 
 
 @asynccontextmanager

@@ -83,7 +83,13 @@ async def _all_forgotten(jobs: list[Job], told: dict[str, list[int]]) -> bool:
 
 def _lasting(stack: Stack) -> list[str]:
     """The keys of Redis, without what only says that somebody swept, looked, took or was heard lately."""
-    passing = (stack.keys.sweep, stack.keys.orphans_from, stack.keys.heard, stack.keys.probe, stack.keys.taken(""))
+    passing = (
+        stack.keys.sweep,
+        stack.keys.orphans_from,
+        stack.keys.liveness,
+        stack.keys.probe,
+        stack.keys.last_acquire(""),
+    )
     return [name for name in stack.key_names() if not name.startswith(passing)]
 
 
@@ -100,7 +106,7 @@ async def test_a_job_that_nobody_hears_of_for_longer_than_its_time_to_live_is_th
         began = int(stack.hash_of(waiting.id)["created_at"])
         await until(lambda: _now(stack) > began + 1200 * JOB_TTL, "more than a job's life", within=3 * JOB_TTL)
         assert set(names) <= {*stack.key_names()}
-        assert stack.redis.command("ZSCORE", stack.keys.watched, watched.id)
+        assert stack.redis.command("ZSCORE", stack.keys.presence, watched.id)
         assert [(await job.show())["status"] for job in (*silent, waiting)] == ["running"] * SLOTS + ["queued"]
         for job in silent:
             await job.cancel()

@@ -37,7 +37,7 @@ async def test_a_thousand_jobs_queued_at_once_all_finish_and_each_runs_once(stac
     assert sorted(places) == sorted(ids)
     for worker in stack.workers:
         worker.cont()
-    await until(lambda: not stack.redis.command("ZCARD", stack.keys.open), "the last end", 60)
+    await until(lambda: not stack.redis.command("ZCARD", stack.keys.active), "the last end", 60)
     await until(lambda: not stack.redis.command("ZCARD", stack.keys.queue), "an empty queue")
     with redis.Redis(port=stack.redis.port, decode_responses=True) as client:
         pipe = client.pipeline(transaction=False)
@@ -52,5 +52,5 @@ async def test_a_thousand_jobs_queued_at_once_all_finish_and_each_runs_once(stac
     began = sorted(ids, key=lambda job_id: int(hashes[job_id]["started_at"]))
     slots = 2 * 100
     assert max(abs(place - began.index(job_id)) for place, job_id in enumerate(places)) < 2 * slots
-    left = [name for name in stack.key_names() if name.startswith(("arq:", "readalong:leases", "readalong:open"))]
+    left = [name for name in stack.key_names() if name.startswith(("arq:", "readalong:leases", "readalong:active"))]
     assert left == []

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from readalong.states import ENDED
+from readalong.core.states import ENDED
 from tests.e2e.jobs import Job, chat, submit
 from tests.support.history import assert_whole, text
 from tests.support.processes import Process

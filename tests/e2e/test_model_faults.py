@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from demomodel import Behaviour, text_for, tokens_for
+from readalong.testing import Behaviour, text_for, tokens_for
 from tests.e2e.conftest import assert_no_traceback
 from tests.e2e.jobs import chat, submit
 from tests.support.client import Entry
@@ -115,7 +115,7 @@ FAULTS = [
 def faulty() -> Iterator[Stack]:
     """Time-outs that are waited for, once for all of them, and that no other fault comes near."""
     settings = {
-        "READALONG_GAP_TIMEOUT": "10",
+        "READALONG_STALL_TIMEOUT": "10",
         "READALONG_FIRST_TOKEN_TIMEOUT": "15",
         "READALONG_LEASE": "20",
     }

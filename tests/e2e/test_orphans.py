@@ -100,7 +100,7 @@ async def test_an_orphan_is_cancelled_and_its_model_let_go_whatever_it_does(stac
     for job in (free[0], free[2], *chatty):
         await goes_on(job)
     assert (await free[1].show())["status"] == "running"
-    assert stack.redis.command("EXISTS", stack.keys.watched) == 0
+    assert stack.redis.command("EXISTS", stack.keys.presence) == 0
 
 
 @pytest.mark.slow
@@ -194,10 +194,10 @@ async def test_a_killed_replicas_clients_keep_their_jobs_if_they_come_to_another
 async def overdue(stack: Stack, job: Job) -> None:
     """By Redis, no process has said for too long that it watches the job. Returns when a worker has looked at it."""
     [visit] = stack.redis.command("ZRANGE", stack.keys.watchers(job.id), 0, -1)
-    for key, member in ((stack.keys.watchers(job.id), visit), (stack.keys.watched, job.id)):
+    for key, member in ((stack.keys.watchers(job.id), visit), (stack.keys.presence, job.id)):
         stack.redis.command("ZADD", key, "XX", 1_000 * int(stack.redis.command("TIME")[0]) - 10_000, member)
     now = 1_000 * int(stack.redis.command("TIME")[0])
-    await until(lambda: not stack.redis.command("ZCOUNT", stack.keys.watched, "-inf", now), "a worker's look")
+    await until(lambda: not stack.redis.command("ZCOUNT", stack.keys.presence, "-inf", now), "a worker's look")
 
 
 @pytest.mark.slow
@@ -232,7 +232,7 @@ async def test_a_redis_that_stands_still_for_longer_than_the_grace_orphans_nobod
     api.stop()
     seconds, _ = stack.redis.command("TIME")
     for job in (kept, left):
-        stack.redis.command("ZADD", stack.keys.watched, "XX", (int(seconds) + 3) * 1000, job.id)
+        stack.redis.command("ZADD", stack.keys.presence, "XX", (int(seconds) + 3) * 1000, job.id)
     os.kill(pid, signal.SIGSTOP)
     try:
         # Longer than any of them may go without a watcher, and the workers without a look: what is waited for is that

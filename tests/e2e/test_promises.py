@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from readalong.keys import Keys
+from readalong.core.keys import Keys
 from tests.e2e.jobs import Job, chat, paced, submit
 from tests.support.client import Response, Watcher
 from tests.support.history import assert_whole, faults_of_log, text
@@ -19,7 +19,7 @@ from tests.support.waiting import until
 
 #: What lives for a few seconds, and may have expired where a machine is slow.
 _PASSING = {
-    "readalong:heard",
+    "readalong:liveness",
     "readalong:probe",
     "readalong:queued:bytes",
     "readalong:sweep",
@@ -29,7 +29,7 @@ _PASSING = {
     "arq:in-progress:*",
 }
 #: Sorted sets that name jobs, and so live as long as any job does; the sweep trims them.
-INDEXES = {"readalong:jobs", "readalong:open", "arq:queue:readalong", "readalong:leases", *Keys().by_state}
+INDEXES = {"readalong:jobs", "readalong:active", "arq:queue:readalong", "readalong:leases", *Keys().by_state}
 
 
 async def test_promise_1_one_log_every_watcher_sees_each_event_once_in_order_up_to_one_end(stack: Stack) -> None:
@@ -182,8 +182,8 @@ async def test_promise_7_nothing_hidden_all_of_redis_is_text_and_has_an_end(stac
         "readalong:jobs",
         "readalong:jobs:model:*",
         "readalong:leases",
-        "readalong:open",
-        "readalong:taken:*",
+        "readalong:active",
+        "readalong:last-acquire:*",
     } | (_shapes(names) & {*_PASSING, *Keys().by_state})
     for name in names:
         assert name in INDEXES or stack.redis.command("PTTL", name) != -1, f"{name} lives for ever"
@@ -266,7 +266,7 @@ def _resumed(job: Job) -> bool:
 def _shape(name: str) -> str:
     name = re.sub(r"\{[^}]+\}", "*", name)
     return re.sub(
-        r"^(arq:(?:in-progress|job|retry)|readalong:(?:idempotency|jobs:model|taken|worker)):.+$", r"\1:*", name
+        r"^(arq:(?:in-progress|job|retry)|readalong:(?:idempotency|jobs:model|last-acquire|worker)):.+$", r"\1:*", name
     )
 
 

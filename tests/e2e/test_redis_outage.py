@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from readalong.settings import Settings
+from readalong.core.settings import Settings
 from tests.e2e.jobs import chat, paced, submit
 from tests.support.client import call
 from tests.support.history import assert_whole, text
@@ -40,7 +40,7 @@ async def test_a_job_whose_redis_was_away_beyond_the_limit_has_failed_when_it_is
     routed: Stack, stage: str, how: str
 ) -> None:
     """The model is let go at the limit, and not paid for until Redis comes."""
-    routed.workers[0].restart(READALONG_REDIS_OUTAGE=f"{LIMIT}")
+    routed.workers[0].restart(READALONG_REDIS_OUTAGE_TIMEOUT=f"{LIMIT}")
     first = 1.5 if stage == "before the first token" else 0
     # Two seconds of text: the model ends before the limit, and not before Redis is away.
     tokens, rate = (20, 10) if stage == "finishing" else (5000, 50)

@@ -8,8 +8,8 @@ import pytest
 from pydantic import AnyUrl
 from redis.exceptions import ConnectionError
 
-from readalong.sentinel import Sentinels
-from readalong.settings import Settings
+from readalong.core.settings import Settings
+from readalong.redis.sentinel import Sentinels
 from tests.e2e.jobs import paced, submit
 from tests.support.history import assert_whole, text
 from tests.support.sentinel import NAME, trio

@@ -12,8 +12,8 @@ import pytest
 from arq.connections import ArqRedis
 
 from bench.harness.monitor import Monitor
-from readalong.scripts import _SCRIPTS
-from readalong.settings import Settings
+from readalong.core.settings import Settings
+from readalong.redis.scripts import _SCRIPTS
 from tests.api.helpers import Player
 from tests.api.serving import Site, a_site, short_settings
 from tests.support.proxy import Proxy

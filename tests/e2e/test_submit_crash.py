@@ -10,15 +10,15 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from api.submit import _digest
-from readalong.connection import connect
-from readalong.index import Index, key_digest
-from readalong.keys import new_job_id
-from readalong.log import Log
-from readalong.pipe import Pipe
-from readalong.queue import Queue
-from readalong.settings import Settings
-from readalong.submission import Submission
+from readalong.api.submission.submit import _digest
+from readalong.core.keys import new_job_id
+from readalong.core.settings import Settings
+from readalong.redis.client import connect
+from readalong.redis.multiplexed import MultiplexedConnection
+from readalong.store.job_index import JobIndex, key_digest
+from readalong.store.log import Log
+from readalong.store.queue import Queue
+from readalong.store.submission import Submission
 from tests.e2e.conftest import healed
 from tests.e2e.jobs import Job, paced, submit
 from tests.support.client import Cut, call
@@ -61,13 +61,13 @@ class Dead:
         """Leaves in Redis what its steps left."""
         settings = Settings.model_validate({"redis_url": self.stack.redis.url, "redis_timeout": 60})
         redis = connect(settings)
-        pipe = Pipe(redis, settings.redis_timeout)
-        index, log, queue = Index(redis, settings, pipe), Log(redis, settings, pipe), Queue(redis, settings, pipe)
+        pipe = MultiplexedConnection(redis, settings.redis_timeout)
+        index, log, queue = JobIndex(redis, settings, pipe), Log(redis, settings, pipe), Queue(redis, settings, pipe)
         digest = _digest(self.body)
         key = self.key["Idempotency-Key"]
         then = await index.now() - 60_000
         new = Submission(self.job.id, "demo", orjson.dumps(self.body), b"{}", digest, then, key_digest=key_digest(key))
-        tie = await index.remember(key, self.job.id, digest)
+        tie = await index.claim_key(key, self.job.id, digest)
         steps: list[Callable[[], Awaitable[object]]] = [
             lambda: log.submit(new),
             lambda: queue.enqueue(self.job.id, then),
@@ -75,7 +75,7 @@ class Dead:
         for step in steps[: self._step]:
             await step()
         if self._step == STEPS.index("settle"):
-            await index.settle(key, tie)
+            await index.mark_written(key, tie)
         await pipe.close()
         await redis.aclose()
 
@@ -95,7 +95,9 @@ async def assert_one_generation(*jobs: Job) -> None:
         assert (shown["status"], shown["attempt"], shown["content"]) == ("done", 1, job.text)
         assert_whole(job.stack.log_of(job.id))
     redis, keys = jobs[0].stack.redis, jobs[0].stack.keys
-    await until(lambda: redis.command("ZCARD", keys.queue) == redis.command("ZCARD", keys.open) == 0, "all to be over")
+    await until(
+        lambda: redis.command("ZCARD", keys.queue) == redis.command("ZCARD", keys.active) == 0, "all to be over"
+    )
     for job in jobs:
         assert len(job.stack.generations(job.question)) == 1
     assert sorted(redis.command("ZRANGE", keys.jobs, 0, -1)) == sorted(job.id for job in jobs)
@@ -109,7 +111,7 @@ async def test_the_sweep_alone_runs_what_was_written_and_forgets_the_rest(stack:
     if dead.written:
         await assert_one_generation(dead.job)
         return
-    await until(lambda: stack.redis.command("ZCARD", stack.keys.open) == 0, "the sweep")
+    await until(lambda: stack.redis.command("ZCARD", stack.keys.active) == 0, "the sweep")
     assert (await call("GET", f"{stack.url}/v1/jobs/{dead.job.id}")).status in (404, 410)
     assert (await call("GET", f"{stack.url}/v1/jobs")).json()["jobs"] == []
     assert stack.generations(dead.job.question) == []

@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import Any
 
-from demomodel import tokens_for
+from readalong.testing import tokens_for
 from tests.e2e.jobs import Job, chat, paced, submit
 from tests.support.client import Response, call
 from tests.support.history import kinds

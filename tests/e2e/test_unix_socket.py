@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.demo import Demo, DemoOptions
-from cli.problem import Problem
-from cli.terminal import Terminal
-from readalong.settings import Settings
+from readalong.cli.demo import Demo, DemoOptions
+from readalong.cli.problem import Problem
+from readalong.cli.terminal import Terminal
+from readalong.core.settings import Settings
 from tests.api.serving import Stream
 from tests.e2e.jobs import chat, paced, submit
 from tests.support.stack import Stack

@@ -10,16 +10,16 @@ from typing import Any, Final, NamedTuple
 import httpx2
 from hypothesis import strategies as st
 
-from readalong.errors import ModelError
-from readalong.events import Draft, Event, merge_drafts
-from readalong.log import encode
-from tests.worker.odd_answers import DONE, STOP, data, say
-from tests.worker.oddities import ODDITIES
-from tests.worker.test_malformed_chunks import any_chunk, as_json
-from worker.answer import Answer
-from worker.body import events_of
-from worker.chunks import Chunks
-from worker.limits import Limits
+from readalong.core.errors import ModelError
+from readalong.core.events import Event, NewEvent, merge_drafts
+from readalong.store.log import encode
+from readalong.worker.model.answer import Answer
+from readalong.worker.model.body_reader import events_of
+from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.limits import Limits
+from tests.worker.model.odd_answers import DONE, STOP, data, say
+from tests.worker.model.oddities import ODDITIES
+from tests.worker.model.test_malformed_chunks import any_chunk, as_json
 
 STREAM: Final = "text/event-stream"
 _USUAL: Final = Limits()
@@ -85,9 +85,9 @@ async def told(pieces: Sequence[bytes], kind: str, asked: int, limits: Limits) -
             yield piece
 
     response = httpx2.Response(200, headers={"Content-Type": kind} if kind else {}, content=stream())
-    chunks = Chunks(asked, limits=limits)
+    chunks = ChunkAccumulator(asked, limits=limits)
     answer = Answer(chunks, limits=limits)
-    drafts: list[Draft] = []
+    drafts: list[NewEvent] = []
     failure: ModelError | None = None
     try:
         async for piece in events_of(response):

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode, checks
 
-from api.app import create_app
-from readalong.settings import Settings
+from readalong.api.app import create_app
+from readalong.core.settings import Settings
 from tests.e2e.conftest import assert_no_traceback
 from tests.fuzz.effort import fuzzed
 from tests.support.stack import Stack

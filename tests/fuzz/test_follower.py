@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.formats.native import native
-from cli import follow
-from cli.client import Client
-from cli.follow import Follower, Seen
-from cli.problem import Problem
-from cli.show import Show
-from readalong.events import TERMINAL, TYPES, Event
-from readalong.position import Position
-from readalong.sse import HEARTBEAT
+from readalong.api.wire.native import native
+from readalong.cli import follow
+from readalong.cli.client import Client
+from readalong.cli.follow import Follower, Seen
+from readalong.cli.problem import Problem
+from readalong.cli.show import Show
+from readalong.core.events import TERMINAL, TYPES, Event
+from readalong.core.position import Position
+from readalong.core.sse import HEARTBEAT
 from tests.fuzz.answers import cut, cuts
 from tests.fuzz.effort import fuzzed
 

@@ -8,12 +8,12 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from readalong.events import TYPES, merge
-from readalong.fold import Transcript
+from readalong.core.events import TYPES, merge
+from readalong.core.transcript import Transcript
+from readalong.worker.model.limits import Limits
 from tests.fuzz.answers import STREAM, bodies, cut, cuts, numbered, tell
 from tests.fuzz.effort import fuzzed
-from tests.worker.odd_answers import DONE, call, chunk, data, part, say
-from worker.limits import Limits
+from tests.worker.model.odd_answers import DONE, call, chunk, data, part, say
 
 KINDS: Final = st.sampled_from([STREAM, "application/json", "text/plain; charset=utf-8", ""])
 #: Codes of a failed job that an answer may be the cause of.

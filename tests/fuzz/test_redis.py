@@ -11,9 +11,9 @@ from typing import Any, Final
 import pytest
 from redis.exceptions import ResponseError
 
-from readalong.keys import new_job_id
-from readalong.settings import Settings
-from readalong.sse import Message
+from readalong.core.keys import new_job_id
+from readalong.core.settings import Settings
+from readalong.core.sse import Message
 from tests.api.serving import on_valkey
 from tests.e2e.test_broken_keys import SCORES, STRAYS, Place, a_place, shared_keys
 from tests.fuzz.effort import SEED, TIMES
@@ -30,7 +30,7 @@ VALUES: Final[list[bytes]] = [b"", b"\xff", b"0", b"nan", b"[]", b"{}", b"-1", b
 
 @pytest.fixture
 def settings(redis_url: str) -> Settings:
-    return settings_for(redis_url, sweep=0.1, poll=0.05, feed_linger=0.1, hub_heartbeat=0.3)
+    return settings_for(redis_url, sweep_interval=0.1, poll_interval=0.05, feed_linger=0.1, hub_heartbeat=0.3)
 
 
 class Vandal:

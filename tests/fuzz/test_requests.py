@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from api import problems
-from api.body import read_json
-from api.chat_request import ChatRequest
-from api.gateway_fields import is_gateway_field
-from api.submit import _judge
-from readalong.settings import Settings
-from readalong.submission import Submission
-from readalong.terms import resolve
+from readalong.api import problems
+from readalong.api.http.request_body import read_json
+from readalong.api.submission.chat_request import ChatRequest
+from readalong.api.submission.gateway_fields import is_gateway_field
+from readalong.api.submission.submit import _judge
+from readalong.core.options import resolve
+from readalong.core.settings import Settings
+from readalong.store.submission import Submission
 from tests.fuzz.effort import fuzzed
 
 #: Bytes of a body, and of an answer that says what is wrong with it.

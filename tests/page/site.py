@@ -13,12 +13,12 @@ import httpx2
 import orjson
 from pydantic import AnyUrl
 
-from readalong.connection import connect
-from readalong.events import Draft
-from readalong.index import Index
-from readalong.log import Log, encode
-from readalong.queue import Queue
-from readalong.settings import Settings
+from readalong.core.events import NewEvent
+from readalong.core.settings import Settings
+from readalong.redis.client import connect
+from readalong.store.job_index import JobIndex
+from readalong.store.log import Log, encode
+from readalong.store.queue import Queue
 from tests.support.servers import RedisServer, free_port
 
 _READY_WITHIN = 120.0  # seconds
@@ -44,7 +44,7 @@ class Site:
         self.client = self._runner.run(_made(lambda: connect(settings)))
         self.log = Log(self.client, settings)
         self.queue = Queue(self.client, settings.model_copy(update={"lease": 600}))
-        self.run(self._sign_of_life(Index(self.client, settings)))
+        self.run(self._sign_of_life(JobIndex(self.client, settings)))
         self._api = self._launch()
 
     @property
@@ -87,13 +87,13 @@ class Site:
         self.close()
 
     @staticmethod
-    async def _sign_of_life(index: Index) -> None:
+    async def _sign_of_life(index: JobIndex) -> None:
         """The pen is a worker: without one, jobs would be said to wait for it."""
-        await index.beat("pen", b"{}", await index.now(), 600_000)
+        await index.heartbeat("pen", b"{}", await index.now(), 600_000)
 
     def _launch(self) -> subprocess.Popen[bytes]:
         serve = f"run(load(), host='127.0.0.1', port={self._port})"
-        code = f"from api.server import run; from readalong.settings import load; {serve}"
+        code = f"from readalong.api.server import run; from readalong.core.settings import load; {serve}"
         api = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "READALONG_REDIS_URL": self._redis.url})
         deadline = time.monotonic() + _READY_WITHIN
         while True:
@@ -121,16 +121,16 @@ class Pen:
     def claim(self) -> Self:
         """Starts the next attempt, as another worker would after a loss."""
         token = f"{self._attempt + 1}claim of {self.id}"
-        self._site.run(self._site.queue.seize("pen", self.id))
+        self._site.run(self._site.queue.acquire_by_id("pen", self.id))
         claim = self._site.run(self._site.log.claim(self.id, orjson.dumps(_WORKER), token))
         self._attempt, self._next = claim.attempt, claim.last_seq + 1
         return self
 
     def say(self, text: str, kind: str = "content", **fields: Any) -> str:
         """Appends a piece of text; answers the cancel flag."""
-        return self.write(Draft(kind, {"content": text, **fields}))
+        return self.write(NewEvent(kind, {"content": text, **fields}))
 
-    def write(self, *drafts: Draft) -> str:
+    def write(self, *drafts: NewEvent) -> str:
         appended = self._site.run(self._site.log.append(self.id, self._attempt, self._next, encode(list(drafts))))
         self._next = appended.last_seq + 1
         flag: str = appended.flag
@@ -138,7 +138,7 @@ class Pen:
 
     def end(self, kind: str = "done", **fields: Any) -> None:
         """Ends the job: `done`, `failed` or `cancelled`."""
-        draft = Draft(kind, {"content": "", **fields, "metrics": METRICS})
+        draft = NewEvent(kind, {"content": "", **fields, "metrics": METRICS})
         stored: dict[str, str | bytes | int] = {"metrics": orjson.dumps(METRICS)}
         if "error" in fields:
             stored["error"] = orjson.dumps(fields["error"])

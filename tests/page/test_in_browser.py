@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from readalong.events import Draft
+from readalong.core.events import NewEvent
 from tests.page.browser import Browser
 from tests.page.reader import ENTER, answer, ask, job_of
 from tests.page.site import Site
@@ -72,7 +72,7 @@ def test_a_second_tab_watches_from_the_start_and_can_stop_it(browser: Browser, s
 def test_a_tab_that_comes_late_shows_the_rate_of_what_is_new(browser: Browser, site: Site) -> None:
     """Its first event is the history, merged: text of minutes that comes at once is no rate."""
     pen = ask(browser, site).claim()
-    pen.write(*(Draft("content", {"content": "A word of ten or twenty letters. "}) for _ in range(200)))
+    pen.write(*(NewEvent("content", {"content": "A word of ten or twenty letters. "}) for _ in range(200)))
     link = browser.run("return location.href")
     browser.tab()
     browser.devtools("Network.enable")
@@ -139,12 +139,12 @@ def test_a_new_attempt_voids_the_text_and_says_so(browser: Browser, site: Site) 
 def test_calls_are_readable_blocks(browser: Browser, site: Site) -> None:
     """Fragments as they come, then the whole; broken arguments are shown with what is wrong."""
     pen = ask(browser, site).claim()
-    pen.write(Draft("tool_call_delta", {"index": 0, "id": "a", "name": "weather", "arguments": '{"city"'}))
+    pen.write(NewEvent("tool_call_delta", {"index": 0, "id": "a", "name": "weather", "arguments": '{"city"'}))
     browser.wait_text(".call pre", '{"city"')
-    pen.write(Draft("tool_call_delta", {"index": 1, "id": "b", "name": "clock", "arguments": "{oops"}))
+    pen.write(NewEvent("tool_call_delta", {"index": 1, "id": "b", "name": "clock", "arguments": "{oops"}))
     pen.write(
-        Draft("tool_call", {"index": 0, "id": "a", "name": "weather", "arguments": {"city": "Paris"}}),
-        Draft(
+        NewEvent("tool_call", {"index": 0, "id": "a", "name": "weather", "arguments": {"city": "Paris"}}),
+        NewEvent(
             "tool_call",
             {
                 "index": 1,
@@ -155,7 +155,7 @@ def test_calls_are_readable_blocks(browser: Browser, site: Site) -> None:
                 "arguments_text": "{oops",
             },
         ),
-        Draft("function_call", {"name": "old", "arguments": {"n": 1}}),
+        NewEvent("function_call", {"name": "old", "arguments": {"n": 1}}),
     )
     pen.end(finish_reason="tool_calls")
     browser.wait_text("#status", "Done")
@@ -269,7 +269,7 @@ def test_it_fits_a_phone(browser: Browser, site: Site) -> None:
     try:
         pen = ask(browser, site, "w" * 200).claim()
         pen.say("w" * 500)
-        pen.write(Draft("tool_call", {"index": 0, "id": "a", "name": "n" * 90, "arguments": {"k" * 90: "v" * 90}}))
+        pen.write(NewEvent("tool_call", {"index": 0, "id": "a", "name": "n" * 90, "arguments": {"k" * 90: "v" * 90}}))
         pen.end()
         browser.wait_text("#status", "Done")
         assert browser.run("return document.scrollingElement.scrollWidth") == 360

@@ -120,7 +120,7 @@ def test_an_erased_job_ends_the_watching(browser: Browser, site: Site) -> None:
     browser.wait_text("#status", "Streaming")
     site.stop_api()
     browser.wait_text("#away", "reconnecting")
-    site.run(site.log.erase(pen.id))
+    site.run(site.log.delete(pen.id))
     site.start_api()
     browser.wait_text("#problem", pen.id, 30)
     browser.wait_text("#status", "Failed")

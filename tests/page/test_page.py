@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from api.app import create_app
-from readalong.events import TERMINAL, TYPES
-from readalong.keys import Keys
-from readalong.settings import Settings
+from readalong.api.app import create_app
+from readalong.core.events import TERMINAL, TYPES
+from readalong.core.keys import Keys
+from readalong.core.settings import Settings
 
 FOLDER = Path(__file__).parents[2] / "api" / "page"
 FILES = sorted(path.name for path in FOLDER.iterdir())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from readalong.keys import Keys
-from readalong.settings import Settings
+from readalong.core.keys import Keys
+from readalong.core.settings import Settings
 from tests.readalong.helpers import settings_for
 
 

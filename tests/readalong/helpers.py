@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 from pydantic import AnyUrl
 
-from readalong.events import TERMINAL, Event
-from readalong.index import Index
-from readalong.keys import Keys, new_job_id
-from readalong.log import Log
-from readalong.queue import Queue, Taken
-from readalong.settings import Settings
+from readalong.core.events import TERMINAL, Event
+from readalong.core.keys import Keys, new_job_id
+from readalong.core.settings import Settings
+from readalong.store.job_index import JobIndex
+from readalong.store.log import Log
+from readalong.store.queue import LeasedJob, Queue
 from tests.support.waiting import until
 
 RETENTION = 1_000
@@ -53,7 +53,7 @@ async def state(redis: Any, keys: Keys, job_id: str) -> tuple[dict[bytes, bytes]
     return await redis.hgetall(job), await redis.xrange(events), await redis.get(cancel)
 
 
-async def enqueue(queue: Queue, index: Index, count: int = 1) -> list[str]:
+async def enqueue(queue: Queue, index: JobIndex, count: int = 1) -> list[str]:
     """New jobs in the queue, each of a millisecond of its own."""
     ids = []
     for _ in range(count):
@@ -66,14 +66,14 @@ async def enqueue(queue: Queue, index: Index, count: int = 1) -> list[str]:
     return ids
 
 
-async def _later(index: Index, at: int) -> bool:
+async def _later(index: JobIndex, at: int) -> bool:
     return await index.now() > at
 
 
-def places_of(taken: Sequence[Taken | None]) -> list[tuple[str, int] | None]:
+def places_of(taken: Sequence[LeasedJob | None]) -> list[tuple[str, int] | None]:
     """The jobs and their places in the queue; None for each that was not taken."""
     return [one and (one.job_id, one.score) for one in taken]
 
 
-def ids_of(taken: list[Taken]) -> list[str]:
+def ids_of(taken: list[LeasedJob]) -> list[str]:
     return [one.job_id for one in taken]

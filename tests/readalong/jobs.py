@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from readalong.events import Draft
-from readalong.keys import new_job_id
-from readalong.log import Claim, Log, Verdict, encode
-from readalong.submission import Submission
+from readalong.core.events import NewEvent
+from readalong.core.keys import new_job_id
+from readalong.store.log import Claim, ClaimStatus, Log, encode
+from readalong.store.submission import Submission
 
 WORKER = b'{"host":"h","pid":1,"id":"w1"}'
 OTHER_WORKER = b'{"host":"h","pid":2,"id":"w2"}'
@@ -21,11 +21,11 @@ def submission(job_id: str | None = None, **changes: Any) -> Submission:
 
 
 def content(*texts: str) -> list[tuple[str, bytes]]:
-    return encode([Draft("content", {"content": text}) for text in texts])
+    return encode([NewEvent("content", {"content": text}) for text in texts])
 
 
 def end(kind: str = "done", **fields: Any) -> list[tuple[str, bytes]]:
-    return encode([Draft(kind, {"content": "", **fields})])
+    return encode([NewEvent(kind, {"content": "", **fields})])
 
 
 async def queued(log: Log) -> str:
@@ -40,7 +40,7 @@ async def running(log: Log) -> str:
     """A job under its first attempt; its log holds `queued` and `started`."""
     job_id = await queued(log)
     claim = await log.claim(job_id, WORKER, "first")
-    assert claim.verdict == Verdict.RUN
+    assert claim.status == ClaimStatus.RUN
     return job_id
 
 

@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 
 from arq.connections import ArqRedis
 
-from readalong.connection import connect
-from readalong.settings import Settings
+from readalong.core.settings import Settings
+from readalong.redis.client import connect
 
 
 def client_of(settings: Settings, resources: AsyncExitStack, *, max_connections: int = 64) -> ArqRedis:

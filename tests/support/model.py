@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from demomodel.journal import Journal
-from demomodel.server import serve
+from readalong.testing.journal import Journal
+from readalong.testing.server import serve
 from tests.support.waiting import WITHIN
 
 #: What a model's HTTP status makes of a job: its error's code, and whether trying again may help.

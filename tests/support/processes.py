@@ -22,15 +22,15 @@ TAIL: Final = 6000
 
 API_CODE: Final = """
 import logging, sys
-from api.server import run
-from readalong.settings import load
+from readalong.api.server import run
+from readalong.core.settings import load
 logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 sys.exit(run(load(), host="127.0.0.1", port=int(sys.argv[1])))
 """
 WORKER_CODE: Final = """
 import logging, sys
-from readalong.settings import load
-from worker.main import run
+from readalong.core.settings import load
+from readalong.worker.main import run
 logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 sys.exit(run(load()))
 """

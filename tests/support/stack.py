@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
-from readalong.keys import Keys
+from readalong.core.keys import Keys
 from tests.support.client import Entry
 from tests.support.history import appended
 from tests.support.processes import READY_WITHIN, TAIL, WORKER_CODE, Api, Process
@@ -31,8 +31,8 @@ SECRET: Final = "sk-never-to-be-seen-4f1c9a7e"
 SETTINGS: Final = {
     "READALONG_MODEL": "demo-fast",
     "READALONG_LEASE": "4",
-    "READALONG_SWEEP": "0.5",
-    "READALONG_POLL": "0.5",
+    "READALONG_SWEEP_INTERVAL": "0.5",
+    "READALONG_POLL_INTERVAL": "0.5",
     "READALONG_CANCEL_POLL": "0.1",
     "READALONG_MAX_ATTEMPTS": "2",
     "READALONG_MODEL_RETRIES": "1",
@@ -72,7 +72,7 @@ class Stack:
         settings: Mapping[str, str] | None = None,
         settings_of: Mapping[str, Mapping[str, str]] | None = None,
         model_url: str | None = None,
-        model: str = "demomodel",
+        model: str = "readalong.testing",
         routed: bool = False,
         journal: Path | None = None,
         link: Callable[[str, int], int] | None = None,

@@ -22,7 +22,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-_IMPORTED: Final = ("api.server", "demomodel.server", "worker.main")
+_IMPORTED: Final = ("readalong.api.server", "readalong.testing.server", "readalong.worker.main")
 
 
 def serve(control: socket.socket) -> Callable[[], object] | None:

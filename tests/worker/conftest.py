@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from arq.connections import ArqRedis
 
-from readalong.settings import Settings
+from readalong.core.settings import Settings
 from tests.support.servers import RedisServer
 from tests.worker.helpers import House, settings_for
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import orjson
 
-from demomodel.server import serve
+from readalong.testing.server import serve
 from tests.support.servers import served
 from tests.support.waiting import WITHIN
 from tests.worker.raw import DONE, HELLO, SSE, reply

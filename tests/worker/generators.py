@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from readalong.errors import ModelError
+from readalong.core.errors import ModelError
 
 PATH: Final = "tests.worker.generators"
 #: What a variable named like a secret holds in the tests.

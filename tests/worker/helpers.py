@@ -13,21 +13,21 @@ import pytest
 from arq.connections import ArqRedis
 from pydantic import AnyUrl
 
-from readalong.connection import connect
-from readalong.events import TERMINAL, TEXT, Event
-from readalong.index import Index
-from readalong.keys import new_job_id
-from readalong.log import Log
-from readalong.queue import Queue
-from readalong.record import Record
-from readalong.settings import Settings
-from readalong.submission import Submission
-from readalong.terms import Terms
+from readalong.core.events import TERMINAL, TEXT, Event
+from readalong.core.keys import new_job_id
+from readalong.core.options import JobOptions
+from readalong.core.settings import Settings
+from readalong.redis.client import connect
+from readalong.store.job_index import JobIndex
+from readalong.store.job_record import Record
+from readalong.store.log import Log
+from readalong.store.queue import Queue
+from readalong.store.submission import Submission
+from readalong.worker.model.providers import Providers
+from readalong.worker.worker import QueueWorker
 from tests.readalong.helpers import check_log, types
 from tests.support.model import serving_model
 from tests.support.waiting import WITHIN, until
-from worker.providers import Providers
-from worker.woken import WokenWorker
 
 ASKED = [{"role": "user", "content": "How does an umbrella work?"}]
 
@@ -38,12 +38,12 @@ def settings_for(url: str, **changes: Any) -> Settings:
         "model": "demo",
         "lease": 5.0,
         "cancel_poll": 0.05,
-        "poll": 0.1,
-        "sweep": 3600,
+        "poll_interval": 0.1,
+        "sweep_interval": 3600,
         "drain_timeout": 0,
         "redis_timeout": 20,
         "first_token_timeout": 200,
-        "gap_timeout": 200,
+        "stall_timeout": 200,
         "model_patience": 0,
         **changes,
     }
@@ -100,7 +100,7 @@ class House:
         self.keys = settings.keys
         self.redis = redis
         self.log = Log(redis, settings)
-        self.index = Index(redis, settings)
+        self.index = JobIndex(redis, settings)
         self.queue = Queue(redis, settings)
 
     async def write(self, model: str = "demo", *, age: float = 0, for_watchers: bool = False, **body: Any) -> str:
@@ -111,7 +111,7 @@ class House:
         job_id = new_job_id()
         now = await self.index.now() - int(age * 1000)
         request = orjson.dumps({"messages": ASKED, "model": model, **body})
-        terms = Terms(cancel_on_disconnect=for_watchers)
+        terms = JobOptions(cancel_on_disconnect=for_watchers)
         await self.log.submit(Submission(job_id, model, request, b"{}", "digest", now, terms=terms, keep_request=True))
         return job_id
 
@@ -176,14 +176,14 @@ class House:
             self.keys.arq_job(job_id), self.keys.arq_in_progress(job_id), self.keys.arq_retry(job_id)
         )
         queued = await self.redis.zscore(self.keys.queue, job_id)
-        opened = await self.redis.zscore(self.keys.open, job_id)
+        opened = await self.redis.zscore(self.keys.active, job_id)
         return not left and queued is None and opened is None
 
 
 class Working:
     """A worker at work in this process."""
 
-    def __init__(self, worker: WokenWorker, task: asyncio.Task[None]) -> None:
+    def __init__(self, worker: QueueWorker, task: asyncio.Task[None]) -> None:
         self.worker = worker
         self.task = task
 
@@ -202,7 +202,7 @@ class Working:
 async def working(settings: Settings, name: str = "w1") -> AsyncIterator[Working]:
     """A worker for the providers of environment and settings; at the end it is stopped and leaves nothing behind."""
     providers = Providers.of_settings(settings)
-    worker = WokenWorker(settings, connect(settings), providers, {"id": name, "host": "h", "pid": 1})
+    worker = QueueWorker(settings, connect(settings), providers, {"id": name, "host": "h", "pid": 1})
     task = asyncio.create_task(worker.async_run(), name=f"worker {name}")
     one = Working(worker, task)
     try:

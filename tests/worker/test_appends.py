@@ -10,15 +10,15 @@ import orjson
 import pytest
 from redis.exceptions import ConnectionError
 
-from readalong.connection import connect
-from readalong.errors import Fenced, StoreUnavailable
-from readalong.events import Draft
-from readalong.log import Appended, Claim, Log, Verdict
-from readalong.pipe import Pipe
+from readalong.core.errors import Fenced, StoreUnavailable
+from readalong.core.events import NewEvent
+from readalong.redis.client import connect
+from readalong.redis.multiplexed import MultiplexedConnection
+from readalong.store.log import Appended, Claim, ClaimStatus, Log
+from readalong.worker.log_writer import Cancelled, LogWriter
 from tests.readalong.jobs import WORKER
 from tests.support.waiting import until
 from tests.worker.helpers import House, text_of
-from worker.tail import Cancelled, Tail
 
 OnAnswer = Callable[[Appended | Exception], None]
 
@@ -56,21 +56,21 @@ def texts(events: Sequence[tuple[str, bytes]]) -> list[str]:
     return [orjson.loads(data)["content"] for _, data in events]
 
 
-def say(text: str) -> list[Draft]:
-    return [Draft("content", {"content": text})]
+def say(text: str) -> list[NewEvent]:
+    return [NewEvent("content", {"content": text})]
 
 
 def written(last_seq: int, flag: str | None = None) -> Appended:
     return Appended(False, last_seq, flag)
 
 
-def tail_of(log: Any, outage: float = 5) -> tuple[Tail, list[Exception]]:
+def tail_of(log: Any, outage: float = 5) -> tuple[LogWriter, list[Exception]]:
     """A tail whose log ends at 2, and its troubles."""
     troubles: list[Exception] = []
-    return Tail(log, "a-job", Claim(Verdict.RUN, 1, 2), outage, troubles.append), troubles
+    return LogWriter(log, "a-job", Claim(ClaimStatus.RUN, 1, 2), outage, troubles.append), troubles
 
 
-def in_flight(*more: str) -> tuple[Tail, SlowLog, list[Exception]]:
+def in_flight(*more: str) -> tuple[LogWriter, SlowLog, list[Exception]]:
     """An append of "a" without an answer, and what has been added since."""
     log = SlowLog()
     tail, troubles = tail_of(log)
@@ -120,7 +120,7 @@ async def test_memory_that_is_used_up_where_an_answer_arrives_is_told(monkeypatc
     def none_left(_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("worker.tail.encode", none_left)
+    monkeypatch.setattr("readalong.worker.log_writer.encode", none_left)
     log.answer(written(3))
     assert [type(error) for error in troubles] == [MemoryError]
 
@@ -136,8 +136,8 @@ async def test_an_outage_beyond_the_limit_is_told_once_while_more_gathers() -> N
     assert [type(error) for error in troubles] == [StoreUnavailable]
     assert {str(each) for each in log.again} == {str((3, ["a"]))}
     log.away = False
-    await tail.leave()
-    await tail.finish([Draft("failed", {"content": "end"})], {})
+    await tail.detach()
+    await tail.finish([NewEvent("failed", {"content": "end"})], {})
     assert log.finished == [(3, ["a", "b", "end"])]
 
 
@@ -148,7 +148,7 @@ async def test_whoever_waits_for_an_answer_goes_on_with_it_and_finds_room() -> N
         tail.add(say("b"), size)
         full.append(tail.full)
     assert full == [False, True]
-    waiting = asyncio.create_task(tail.answered())
+    waiting = asyncio.create_task(tail.wait_for_ack())
     await asyncio.sleep(0)
     log.answer(written(3))
     await waiting
@@ -157,8 +157,8 @@ async def test_whoever_waits_for_an_answer_goes_on_with_it_and_finds_room() -> N
 
 async def test_the_end_carries_what_gathered_and_a_late_answer_changes_nothing() -> None:
     tail, log, troubles = in_flight("b", "c")
-    await tail.leave()
-    await tail.finish([Draft("cancelled", {"content": "end"})], {})
+    await tail.detach()
+    await tail.finish([NewEvent("cancelled", {"content": "end"})], {})
     log.answer(ConnectionError("late"))
     assert (log.finished, log.again, troubles) == ([(3, ["a", "bc", "end"])], [], [])
 
@@ -170,7 +170,7 @@ async def test_leaving_ends_the_sending_again() -> None:
     tail.add(say("a"), 1)
     log.answer(ConnectionError("lost"))
     await until(lambda: log.again)
-    await tail.leave()
+    await tail.detach()
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert troubles == []
 
@@ -181,10 +181,10 @@ async def test_over_the_pipe_each_event_comes_once_though_redis_forgets_the_scri
     job_id = await house.write()
     claim = await house.log.claim(job_id, WORKER, "token")
     redis = connect(house.settings)
-    pipe = Pipe(redis, 5)
+    pipe = MultiplexedConnection(redis, 5)
     troubles: list[Exception] = []
     log = Log(redis, house.settings, pipe)
-    tail = Tail(log, job_id, claim, 30, troubles.append)
+    tail = LogWriter(log, job_id, claim, 30, troubles.append)
     said = ""
     try:
         for turn in range(60):
@@ -202,6 +202,6 @@ async def test_over_the_pipe_each_event_comes_once_though_redis_forgets_the_scri
         await until(lambda: troubles)
         assert [(type(error), str(error)) for error in troubles] == [(Cancelled, "me")]
     finally:
-        await tail.leave()
+        await tail.detach()
         await pipe.close()
         await redis.aclose()

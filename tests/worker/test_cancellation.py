@@ -12,20 +12,20 @@ import pytest
 from arq import Retry
 from pydantic import AnyUrl
 
-from readalong.errors import Fenced, ModelError
-from readalong.events import Event
-from readalong.log import Appended, Claim, Verdict
-from readalong.settings import Settings
+from readalong.core.errors import Fenced, ModelError
+from readalong.core.events import Event
+from readalong.core.settings import Settings
+from readalong.store.log import Appended, Claim, ClaimStatus
+from readalong.worker.attempt import Stop
+from readalong.worker.job_runner import JobRunner
+from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.limits import Limits
+from readalong.worker.model.openai_provider import batches_of
+from readalong.worker.model.provider import Batch
+from readalong.worker.model.providers import Providers
+from readalong.worker.model.redaction import Redactor
 from tests.support.waiting import WITHIN, until
 from tests.worker.raw import DONE, HELLO
-from worker.chunks import Chunks
-from worker.limits import Limits
-from worker.openai_provider import batches_of
-from worker.provider import Batch
-from worker.providers import Providers
-from worker.redaction import Redactor
-from worker.run import Stop
-from worker.runner import Runner
 
 JOB = "a-job-of-the-tests"
 #: A piece without a finish reason: with one all would be said.
@@ -82,7 +82,7 @@ class FakeModel:
         self.read = 0
 
     @asynccontextmanager
-    async def stream(self, request: dict[str, Any], chunks: Chunks) -> AsyncIterator[AsyncIterator[Batch]]:
+    async def stream(self, request: dict[str, Any], chunks: ChunkAccumulator) -> AsyncIterator[AsyncIterator[Batch]]:
         self.calls += 1
         await self._gate.step("call")
         self.streams += 1
@@ -122,7 +122,7 @@ class FakeLog:
 
     async def claim(self, job_id: str, worker: bytes, token: str, until: int) -> Claim:
         await self._gate.step("claim")
-        return Claim(Verdict.RUN, 1, 2, 0.5, model="m", request=b'{"messages":[]}')
+        return Claim(ClaimStatus.RUN, 1, 2, 0.5, model="m", request=b'{"messages":[]}')
 
     def send(
         self,
@@ -157,7 +157,7 @@ class FakeLog:
         assert events[-1].seq == self.last_seq
         return True
 
-    async def hand_over(self, job_id: str, attempt: int, reason: str, *, counts: bool) -> None:
+    async def requeue(self, job_id: str, attempt: int, reason: str, *, counts: bool) -> None:
         await self._gate.step("hand over")
         self._check()
         self.handed_over = reason
@@ -196,7 +196,7 @@ class Stage:
         log: Any = self.log
         index: Any = self.index
         providers = Providers(self.model, {}, Redactor())
-        self.runner = Runner(known, log, index, providers, {"id": "w"}, broken=self.gate.reached.set)
+        self.runner = JobRunner(known, log, index, providers, {"id": "w"}, broken=self.gate.reached.set)
         self.task = asyncio.create_task(self.runner.run(JOB), name="the run")
 
     async def held(self) -> None:
@@ -297,7 +297,7 @@ async def test_what_an_append_answers_stops_a_run_that_waits_for_its_model(
 
 
 async def test_a_model_is_not_read_on_and_not_called_silent_when_too_much_waits_for_an_answer() -> None:
-    stage = Stage("append 0", gap_timeout=0.5, job_timeout=3)
+    stage = Stage("append 0", stall_timeout=0.5, job_timeout=3)
     stage.model.says = [SAID] * 10_000
     assert await stage.outcome() == "ended"
     assert (stage.log.error or {})["code"] == "job_timeout"
@@ -382,7 +382,7 @@ async def test_a_cancellation_from_outside_and_an_order_at_once_leave_nothing() 
     [
         ({"first_token_timeout": 0.5}, "call", "model_timeout"),
         ({"first_token_timeout": 0.5}, "piece 0", "model_timeout"),
-        ({"gap_timeout": 0.5}, "piece 1", "model_stalled"),
+        ({"stall_timeout": 0.5}, "piece 1", "model_stalled"),
         ({"job_timeout": 0.5}, "append 0", "job_timeout"),
         ({"job_timeout": 0.5}, "piece 1", "job_timeout"),
     ],

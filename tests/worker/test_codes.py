@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from worker.ending import LOST
-from worker.openai_provider import _CODES
+from readalong.worker.attempt_end import LOST
+from readalong.worker.model.openai_provider import _CODES
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -21,7 +21,7 @@ def in_code() -> dict[str, set[bool]]:
     for code in LOST:
         found.setdefault(code, set()).add(True)
     found.setdefault("model_error", set()).update((True, False))  # any other status: by its first digit
-    for path in sorted((ROOT / "worker").glob("*.py")):
+    for path in sorted((ROOT / "worker").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and _makes_one(node):
                 (may_help,) = (word.value for word in node.keywords if word.arg == "retryable")

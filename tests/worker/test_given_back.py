@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from readalong.queue import Taken
+from readalong.store.queue import LeasedJob
+from readalong.worker.worker import QueueWorker
 from tests.readalong.helpers import types
 from tests.support.waiting import until
 from tests.worker.helpers import House, demo_at, settings_for, working
-from worker.woken import WokenWorker
 
 
 def takes_once_more(
-    worker: WokenWorker, patch: pytest.MonkeyPatch, answers: Callable[[], bool] = lambda: True
+    worker: QueueWorker, patch: pytest.MonkeyPatch, answers: Callable[[], bool] = lambda: True
 ) -> asyncio.Event:
     """The worker takes jobs once more, answered when `answers` says so, and then nothing. Set when it took some."""
-    take, taken = worker._queue.take, asyncio.Event()
+    take, taken = worker._queue.acquire, asyncio.Event()
 
-    async def take_once_more(*given: Any) -> list[Taken]:
+    async def take_once_more(*given: Any) -> list[LeasedJob]:
         if taken.is_set():
             return []
         jobs = await take(*given)
@@ -30,7 +30,7 @@ def takes_once_more(
             await until(answers)
         return jobs
 
-    patch.setattr(worker._queue, "take", take_once_more)
+    patch.setattr(worker._queue, "acquire", take_once_more)
     return taken
 
 
@@ -64,14 +64,14 @@ async def test_a_job_taken_again_while_its_last_run_ends_is_run_again_after_it(
     long = settings_for(str(house.settings.redis_url), lease=60)
     async with demo_at(monkeypatch) as demo, working(long) as one:
         queue, worker = one.worker._queue, one.worker
-        give_back = queue.give_back
+        give_back = queue.nack
 
         async def give_back_and_see_it_taken(worker_id: str, given: str) -> bool:
             answer = await give_back(worker_id, given)
             await until(lambda: job_id in worker._again)
             return answer
 
-        monkeypatch.setattr(queue, "give_back", give_back_and_see_it_taken)
+        monkeypatch.setattr(queue, "nack", give_back_and_see_it_taken)
         job_id = await house.submit("demo-hang")
         await demo.streaming()
         first = worker.tasks[job_id]
@@ -101,8 +101,8 @@ async def test_a_worker_that_took_a_job_from_itself_runs_it_no_more_once_it_gave
             await until(lambda: job_id not in one.worker.tasks or one.runs.get(job_id) not in (None, run))
             assert not one.worker.tasks
             assert types(await house.events(job_id)).count("restarted") == 1
-            assert [job.job_id for job in await house.queue.take("another", 1)] == [job_id]
-            await house.queue.give_back("another", job_id)
+            assert [job.job_id for job in await house.queue.acquire("another", 1)] == [job_id]
+            await house.queue.nack("another", job_id)
         await house.has(job_id, "restarted", 2)
         await house.log.cancel(job_id, "test")
         assert types(await house.ended(job_id)).count("restarted") == 2
@@ -115,7 +115,7 @@ async def test_a_job_that_a_worker_gives_back_after_it_took_it_from_itself_is_le
     long = settings_for(str(house.settings.redis_url), lease=60)
     async with demo_at(monkeypatch), working(long) as one:
         worker = one.worker
-        begin, give_back, told = worker._begin, worker._queue.give_back, asyncio.Event()
+        begin, give_back, told = worker._begin, worker._queue.nack, asyncio.Event()
 
         async def begin_and_tell(*given: Any) -> None:
             await begin(*given)
@@ -132,14 +132,14 @@ async def test_a_job_that_a_worker_gives_back_after_it_took_it_from_itself_is_le
         with monkeypatch.context() as patch:
             taken = takes_once_more(worker, patch, lambda: bool(worker._leaving))
             patch.setattr(worker, "_begin", begin_and_tell)
-            patch.setattr(worker._queue, "give_back", give_back_and_wait)
+            patch.setattr(worker._queue, "nack", give_back_and_wait)
             await house.redis.zadd(house.keys.leases, {job_id: 1})
             await taken.wait()
             await house.log.claim(job_id, b'{"id":"another"}', "token")
             await asyncio.wait([first])
             assert not worker.tasks
-            assert [job.job_id for job in await house.queue.take("another", 1)] == [job_id]
-            await house.queue.give_back("another", job_id)
+            assert [job.job_id for job in await house.queue.acquire("another", 1)] == [job_id]
+            await house.queue.nack("another", job_id)
         await house.log.cancel(job_id, "test")
         await house.ended(job_id)
 
@@ -151,15 +151,15 @@ async def test_a_job_that_is_given_back_is_not_taken_back_by_the_renewal_of_leas
     long = settings_for(str(house.settings.redis_url), lease=60)
     async with demo_at(monkeypatch), working(long) as one:
         queue = one.worker._queue
-        give_back = queue.give_back
+        give_back = queue.nack
 
         async def give_back_and_renew(*given: str) -> bool:
             answer = await give_back(*given)
             await one.worker._renew()
             return answer
 
-        monkeypatch.setattr(queue, "give_back", give_back_and_renew)
+        monkeypatch.setattr(queue, "nack", give_back_and_renew)
         job_id = await house.submit("demo-endless", rate=200)
         await house.has(job_id, "content")
         await one.stop()
-        assert [job.job_id for job in await house.queue.take("heir", 1)] == [job_id]
+        assert [job.job_id for job in await house.queue.acquire("heir", 1)] == [job_id]

@@ -12,13 +12,13 @@ import orjson
 import pytest
 from arq.connections import ArqRedis
 
-from readalong.connection import connect
+from readalong.redis.client import connect
+from readalong.worker.lifeline import Lifeline
 from tests.readalong.helpers import command
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 from tests.worker.helpers import House, settings_for, working
-from worker.lifeline import Lifeline
 
 CHANNEL = "readalong:alive:w1"
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from readalong.settings import Settings
+from readalong.core.settings import Settings
 from tests.readalong.helpers import command
 from tests.support.waiting import until
 from tests.worker.helpers import House, demo_at, working
@@ -15,7 +15,11 @@ from tests.worker.helpers import House, demo_at, working
 
 def lines(caplog: pytest.LogCaptureFixture, word: str) -> list[tuple[int, str]]:
     """Level and text of each line of ours that says so."""
-    found = [record for record in caplog.records if record.name.startswith("worker.") and word in record.getMessage()]
+    found = [
+        record
+        for record in caplog.records
+        if record.name.startswith("readalong.worker.") and word in record.getMessage()
+    ]
     return [(record.levelno, re.sub(r"\d+\.\d s$", "N s", record.getMessage())) for record in found]
 
 

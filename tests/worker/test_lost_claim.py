@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from readalong.errors import Fenced
-from readalong.events import Event
-from readalong.log import Appended
+from readalong.core.errors import Fenced
+from readalong.core.events import Event
+from readalong.store.log import Appended
 from tests.readalong.helpers import command, state, types
 from tests.readalong.jobs import OTHER_WORKER, WORKER
 from tests.support.waiting import until
 from tests.worker.helpers import House, check_order, demo_at, settings_for, text_of, working
-from tests.worker.test_tail import DONE, Told, say
+from tests.worker.test_log_writer import DONE, Told, say
 
 
 async def known(house: House, job_id: str) -> dict[str, bytes]:
@@ -167,7 +167,7 @@ async def test_a_claim_is_not_restored_over_what_an_older_attempt_wrote_since(ho
     calls: dict[str, Callable[[], Awaitable[Any]]] = {
         "append": lambda: heir.append(say("d")),
         "finish": lambda: heir.finish(DONE, {"metrics": b"{}"}),
-        "restore": lambda: house.log.restore(job_id, claim),
+        "restore": lambda: house.log.reclaim(job_id, claim),
     }
     with pytest.raises(Fenced) as caught:
         await calls[write]()
@@ -183,9 +183,9 @@ async def test_to_restore_twice_is_to_restore_once(house: House) -> None:
     then = await known(house, job_id)
     claim = await house.log.claim(job_id, WORKER, "first")
     await forget(house, job_id, then)
-    first = await house.log.restore(job_id, claim)
+    first = await house.log.reclaim(job_id, claim)
     before = await state(house.redis, house.keys, job_id)
-    assert await house.log.restore(job_id, claim) == first == (True, 1, None, False)
+    assert await house.log.reclaim(job_id, claim) == first == (True, 1, None, False)
     assert await state(house.redis, house.keys, job_id) == before
 
 
@@ -198,7 +198,7 @@ async def test_a_job_that_was_cancelled_meanwhile_stays_so(house: House) -> None
     await forget(house, job_id, then)
     await house.log.cancel(job_id, "client")
     before = await state(house.redis, house.keys, job_id)
-    for write in (tail.append(say("a")), house.log.restore(job_id, claim)):
+    for write in (tail.append(say("a")), house.log.reclaim(job_id, claim)):
         with pytest.raises(Fenced):
             await write
     assert await state(house.redis, house.keys, job_id) == before
@@ -215,7 +215,7 @@ async def test_a_job_that_redis_lost_altogether_is_gone_for_its_writer(house: Ho
     calls: dict[str, Callable[[], Awaitable[Any]]] = {
         "append": lambda: tail.append(say("b")),
         "finish": lambda: tail.finish(DONE, {}),
-        "restore": lambda: house.log.restore(job_id, claim),
+        "restore": lambda: house.log.reclaim(job_id, claim),
     }
     with pytest.raises(Fenced) as caught:
         await calls[write]()
@@ -243,7 +243,7 @@ async def test_to_hand_over_a_lost_claim_leaves_the_job_as_it_is(house: House) -
     claim = await house.log.claim(job_id, WORKER, "first")
     await forget(house, job_id, then)
     before = await state(house.redis, house.keys, job_id)
-    await house.log.hand_over(job_id, claim.fence, "worker_stopped", counts=False)
+    await house.log.requeue(job_id, claim.fence, "worker_stopped", counts=False)
     assert await state(house.redis, house.keys, job_id) == before
 
 
@@ -251,7 +251,7 @@ async def test_a_job_whose_end_redis_loses_while_its_worker_lets_go_of_it_is_run
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker takes it out of the queue all the same; in the list of open jobs the sweep finds it."""
-    async with demo_at(monkeypatch), working(settings_for(str(house.settings.redis_url), sweep=0.1)) as one:
+    async with demo_at(monkeypatch), working(settings_for(str(house.settings.redis_url), sweep_interval=0.1)) as one:
         refile, finish = one.worker._index.refile, one.worker._log.finish
         then: dict[str, bytes] = {}
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from demomodel import text_for
-from readalong.connection import connect
-from readalong.errors import StoreUnavailable
-from readalong.events import Event
-from readalong.settings import Settings
+from readalong.core.errors import StoreUnavailable
+from readalong.core.events import Event
+from readalong.core.settings import Settings
+from readalong.redis.client import connect
+from readalong.testing import text_for
 from tests.readalong.helpers import command, types
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
@@ -66,7 +66,7 @@ async def test_a_worker_alone_keeps_its_jobs_through_an_outage_longer_than_its_l
     house: House, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
 ) -> None:
     """It must neither take them from itself nor believe that the model has fallen silent meanwhile."""
-    settings = settings_for(redis_server.url, lease=0.5, gap_timeout=2)
+    settings = settings_for(redis_server.url, lease=0.5, stall_timeout=2)
     await at_work(house, monkeypatch, resources, settings)
     job_id = await house.submit(demo=DEMO)
     await house.has(job_id, "content", 5)
@@ -79,7 +79,7 @@ async def test_no_worker_takes_anothers_jobs_after_an_outage_longer_than_the_lea
     house: House, monkeypatch: pytest.MonkeyPatch, redis_server: RedisServer, resources: AsyncExitStack, how: str
 ) -> None:
     """All leases are over when Redis is back; a second generation would be paid for, and an attempt used up."""
-    settings = settings_for(redis_server.url, lease=2, redis_timeout=1, poll=0.05)
+    settings = settings_for(redis_server.url, lease=2, redis_timeout=1, poll_interval=0.05)
     demo = await resources.enter_async_context(demo_model())
     monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
     await resources.enter_async_context(working(settings, "w1"))
@@ -100,7 +100,7 @@ async def test_no_worker_takes_anothers_jobs_after_an_outage_longer_than_the_lea
 async def test_an_outage_beyond_the_limit_fails_the_job_when_redis_is_back(
     house: House, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
 ) -> None:
-    settings = settings_for(redis_server.url, redis_outage=1, lease=10)
+    settings = settings_for(redis_server.url, redis_outage_timeout=1, lease=10)
     await at_work(house, monkeypatch, resources, settings)
     job_id = await house.submit(demo={**DEMO, "tokens": 100_000})
     await house.has(job_id, "content", 5)
@@ -144,7 +144,7 @@ async def test_a_frozen_redis_is_waited_out(
     house: House, monkeypatch: pytest.MonkeyPatch, redis_server: RedisServer, resources: AsyncExitStack
 ) -> None:
     """It accepts connections and answers nothing, for longer than the time-out of a command."""
-    settings = settings_for(redis_server.url, redis_timeout=1, poll=0.1, lease=10)
+    settings = settings_for(redis_server.url, redis_timeout=1, poll_interval=0.1, lease=10)
     await at_work(house, monkeypatch, resources, settings)
     job_id = await house.submit(demo=DEMO)
     await house.has(job_id, "content", 5)
@@ -163,12 +163,12 @@ async def test_a_job_is_handed_over_for_its_own_reason_though_redis_is_away_just
     reason: str,
 ) -> None:
     """Else the next claim would find a lost worker: an attempt used up by a deploy, and the end with policy `fail`."""
-    settings = settings_for(redis_server.url, on_cut="retry", redis_timeout=10)
+    settings = settings_for(redis_server.url, on_model_disconnect="retry", redis_timeout=10)
     one = await at_work(house, monkeypatch, resources, settings)
-    hand_over, back = one.worker._log.hand_over, asyncio.Event()
+    hand_over, back = one.worker._log.requeue, asyncio.Event()
 
     async def hand_over_while_away(*given: Any, **how: Any) -> None:
-        monkeypatch.setattr(one.worker._log, "hand_over", hand_over)
+        monkeypatch.setattr(one.worker._log, "requeue", hand_over)
         await asyncio.to_thread(redis_server.kill)
         try:
             await hand_over(*given, **how)
@@ -177,7 +177,7 @@ async def test_a_job_is_handed_over_for_its_own_reason_though_redis_is_away_just
             back.set()
             raise
 
-    monkeypatch.setattr(one.worker._log, "hand_over", hand_over_while_away)
+    monkeypatch.setattr(one.worker._log, "requeue", hand_over_while_away)
     if reason == "model_cut":
         job_id = await house.submit("demo-cut", demo={"after": 5})
     else:

@@ -7,21 +7,21 @@ from typing import Any
 
 import pytest
 
-from readalong.errors import StoreUnavailable
-from readalong.log import Claim
-from readalong.queue import Taken
+from readalong.core.errors import StoreUnavailable
+from readalong.store.log import Claim
+from readalong.store.queue import LeasedJob
+from readalong.worker.model.chunk_accumulator import ChunkAccumulator
 from tests.readalong.helpers import command, types
 from tests.support.waiting import until
 from tests.worker.helpers import House, Working, demo_at, settings_for, text_of, working
-from worker.chunks import Chunks
 
 
-def loses_replies(one: Working, monkeypatch: pytest.MonkeyPatch, count: int) -> list[list[Taken]]:
+def loses_replies(one: Working, monkeypatch: pytest.MonkeyPatch, count: int) -> list[list[LeasedJob]]:
     """The replies of the next takes that took something do not reach the worker. Answers those that it got."""
-    take = one.worker._queue.take
-    replies: list[list[Taken]] = []
+    take = one.worker._queue.acquire
+    replies: list[list[LeasedJob]] = []
 
-    async def take_and_lose(*given: Any) -> list[Taken]:
+    async def take_and_lose(*given: Any) -> list[LeasedJob]:
         nonlocal count
         taken = await take(*given)
         if taken and count:
@@ -31,7 +31,7 @@ def loses_replies(one: Working, monkeypatch: pytest.MonkeyPatch, count: int) -> 
             replies.append(taken)
         return taken
 
-    monkeypatch.setattr(one.worker._queue, "take", take_and_lose)
+    monkeypatch.setattr(one.worker._queue, "acquire", take_and_lose)
     return replies
 
 
@@ -61,15 +61,15 @@ async def test_a_worker_that_was_paused_between_take_and_claim_does_not_fence_ou
     gone_on = asyncio.Event()
     async with demo_at(monkeypatch) as demo:
         async with working(settings, "paused") as one:
-            take = one.worker._queue.take
+            take = one.worker._queue.acquire
 
-            async def take_and_pause(*given: Any) -> list[Taken]:
+            async def take_and_pause(*given: Any) -> list[LeasedJob]:
                 taken = await take(*given)
                 if taken:
                     await gone_on.wait()
                 return taken
 
-            monkeypatch.setattr(one.worker._queue, "take", take_and_pause)
+            monkeypatch.setattr(one.worker._queue, "acquire", take_and_pause)
             job_id = await house.submit("demo-endless", rate=200)
             async with working(settings, "heir") as heir:
                 await house.has(job_id, "content", 3)
@@ -119,9 +119,9 @@ async def test_a_worker_without_memory_gives_its_job_to_another_and_ends(
 ) -> None:
     """It counts as a lost attempt: a job that eats all memory must not do so for ever."""
     settings = settings_for(str(house.settings.redis_url), lease=60)
-    add = Chunks.add
+    add = ChunkAccumulator.add
 
-    def add_much(chunks: Chunks, data: bytes) -> Any:
+    def add_much(chunks: ChunkAccumulator, data: bytes) -> Any:
         if chunks.count == 5:
             bytearray(1 << 62)
         return add(chunks, data)
@@ -129,8 +129,8 @@ async def test_a_worker_without_memory_gives_its_job_to_another_and_ends(
     async with demo_at(monkeypatch):
         async with working(settings, "full") as one:
             with monkeypatch.context() as patch:
-                patch.setattr(Chunks, "add", add_much)
-                patch.setattr(Chunks, "add_frame", lambda *_: [])  # each chunk goes to `add`
+                patch.setattr(ChunkAccumulator, "add", add_much)
+                patch.setattr(ChunkAccumulator, "add_frame", lambda *_: [])  # each chunk goes to `add`
                 job_id = await house.submit(rate=200, demo={"tokens": 40})
                 await one.task
             assert one.worker.broken

@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
-from readalong.log import Claim
-from readalong.queue import Queue
-from readalong.settings import Settings
+from readalong.core.settings import Settings
+from readalong.store.log import Claim
+from readalong.store.queue import Queue
 from tests.readalong.helpers import command, types
 from tests.support.waiting import until
 from tests.worker.helpers import DemoModel, House, demo_at, settings_for, text_of, working
@@ -53,7 +53,7 @@ async def test_a_job_starts_at_once_on_an_idle_worker(
     house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Were it not woken, it would wait for the poll, which is longer than this test waits."""
-    slow = settings.model_copy(update={"poll": 3600})
+    slow = settings.model_copy(update={"poll_interval": 3600})
     async with demo_at(monkeypatch), working(slow):
         for _ in range(5):
             job_id = await house.submit("demo-fast", demo={"tokens": 1})
@@ -114,7 +114,7 @@ async def test_an_erased_job_stops_wherever_it_is(
     async with demo_at(monkeypatch) as demo, working(shorter) as one:
         job_id = await house.submit(model, rate=300)
         await demo.streaming()
-        await house.log.erase(job_id)
+        await house.log.delete(job_id)
         await house.index.remove(job_id)
         await demo.left_alone()
         await until(lambda: not one.runs)
@@ -129,10 +129,10 @@ async def test_a_copy_of_the_enqueue_that_comes_after_the_erase_leaves_the_job_i
     job_id = await house.submit()
     created_at = (await house.record(job_id)).created_at
     _, model = await house.log.erasable(job_id)
-    await house.log.erase(job_id, model)
-    await house.queue.withdraw(job_id)
+    await house.log.delete(job_id, model)
+    await house.queue.remove(job_id)
     await house.index.remove(job_id, model=model)
-    lists = (house.keys.queue, house.keys.jobs, house.keys.open, *house.keys.by_state, house.keys.jobs_of("demo"))
+    lists = (house.keys.queue, house.keys.jobs, house.keys.active, *house.keys.by_state, house.keys.jobs_of("demo"))
     assert not await house.redis.exists(*lists)
     await house.queue.enqueue(job_id, created_at, model="demo")
     async with demo_at(monkeypatch), working(shorter):
@@ -212,7 +212,7 @@ async def test_a_job_whose_worker_died_is_finished_by_another(
     house: House, shorter: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = await house.submit(rate=1000, demo={"tokens": 20})
-    await Queue(house.redis, shorter).take("dead", 1)
+    await Queue(house.redis, shorter).acquire("dead", 1)
     claim = await house.log.claim(job_id, b'{"id":"dead"}', "token")
     await house.log.append(job_id, claim.attempt, 3, [("content", b'{"content":"void"}')])
     async with demo_at(monkeypatch), working(shorter):
@@ -246,7 +246,7 @@ async def test_a_job_whose_attempts_are_used_up_fails_with_what_the_last_one_sai
 async def test_a_job_that_takes_too_long_fails_whatever_its_model_does(
     house: House, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
-    settings = settings_for(str(house.settings.redis_url), job_timeout=1, first_token_timeout=0, gap_timeout=0)
+    settings = settings_for(str(house.settings.redis_url), job_timeout=1, first_token_timeout=0, stall_timeout=0)
     async with demo_at(monkeypatch) as demo, working(settings):
         events = await house.ended(await house.submit(model, rate=300))
         end = events[-1].fields()
@@ -293,7 +293,7 @@ async def test_nothing_in_redis_is_pickled_and_every_key_that_is_not_an_index_ex
         await demo.streaming()
         call = orjson.loads(await house.redis.get(house.keys.arq_job(running)))
         assert (call["f"], call["a"]) == ("generate", [running])
-        indexes = {house.keys.queue, house.keys.leases, house.keys.jobs, house.keys.open}
+        indexes = {house.keys.queue, house.keys.leases, house.keys.jobs, house.keys.active}
         keys = {key.decode() for key in await house.redis.keys("*")}
         assert indexes < keys
         indexes |= set(house.keys.by_state)

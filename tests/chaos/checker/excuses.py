@@ -230,7 +230,7 @@ class Excuses:
         if code not in _OF_WAY.get(line.record["kind"], ()):
             return False
         lasted = float(line.record["until"] or inf) - (line.t or 0.0)
-        return code != "model_stalled" or lasted >= self._seconds("gap_timeout", 60.0) - 1.0
+        return code != "model_stalled" or lasted >= self._seconds("stall_timeout", 60.0) - 1.0
 
     def _seconds(self, name: str, default: float) -> float:
         """A setting of the run's processes."""

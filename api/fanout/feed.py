@@ -1,0 +1,395 @@
+"""A job's newest events in this process, shared by all who watch it.
+
+The order is: subscribe, then read the log, then take live events. What the channel repeats is skipped by its number;
+what it lost shows as a gap and is read from the log.
+
+Redis may lose the newest events, and another claim write others with their numbers. So each read tells which claims
+wrote the log, too, and the channel waits for that where in doubt (docs/decisions/0010-positions-with-an-epoch.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import orjson
+
+from readalong.api.fanout.log_pages import LogPages, unbroken
+from readalong.api.fanout.lost_jobs import is_lost
+from readalong.api.fanout.notice import Notice
+from readalong.api.fanout.replay_buffer import ReplayBuffer
+from readalong.api.fanout.text_runs import Batch, TextRuns
+from readalong.api.fanout.watcher import LOST, Watcher
+from readalong.api.wire import Format
+from readalong.core.errors import BrokenJob, JobNotFound, StoreUnavailable
+from readalong.core.events import PAGE_SIZE, TERMINAL, Event
+from readalong.store.epochs import BEGINS, Epochs, named
+from readalong.store.job_record import JobState
+from readalong.store.log import Log
+
+logger = logging.getLogger(__name__)
+
+#: Events before the newest that a new feed reads, if a watcher wants them.
+_REACH: Final = 8 * PAGE_SIZE
+#: Watchers that are written to in one turn of the loop.
+AT_ONCE: Final = 64
+#: Messages of the channel that are kept while the log is read.
+_HELD: Final = 1024
+_PATIENCE: Final = 5.0  # seconds that a watcher waits for Redis to say which log its position is of
+#: Events that may name another epoch.
+_MARKS: Final = BEGINS | TERMINAL
+
+
+class Feed:
+    """A window of the newest events, and pages of older ones. Both are bounded by `max_bytes`."""
+
+    def __init__(self, job_id: str, log: Log, max_bytes: int, on_gone: Callable[[Feed], None]) -> None:
+        """`on_gone(feed)` is called when a repair finds that the job is erased, or that Redis has lost it."""
+        self.job_id = job_id
+        self.watchers: set[Watcher] = set()
+        #: The job is erased, or the process stops: nothing more will come.
+        self.closed = False
+        #: The job ends when nobody watches it.
+        self.cancel_on_disconnect = False
+        #: Its own grace, in milliseconds, or None.
+        self.grace: int | None = None
+        #: What those watchers are told that have all that is in the log.
+        self.notice: Notice | None = None
+        #: The epoch of the next event, unless that names another.
+        self.epoch = ""
+        self._log = log
+        self._max_bytes = max_bytes
+        self._on_gone = on_gone
+        self._window = ReplayBuffer(0, max_bytes)
+        self._pages = LogPages(self._read_page, max_bytes)
+        self._epochs = Epochs()
+        #: The event that began the present attempt, once it is known; and what the lost are told, by format.
+        self._begun: Event | None = None
+        self._told: dict[Format, Batch] = {}
+        self._repairing: asyncio.Task[None] | None = None
+        #: What a repair is to do: make sure of the log; read on in it; read how the attempt began.
+        self._unsure = False
+        self._stale = False
+        self._asked = False
+        self._started = False
+        #: What the channel says meanwhile.
+        self._held: list[list[Event]] = []
+        #: Watchers that are to be told of something new in the next turns of the loop, and whether all are once more.
+        self._telling: list[Watcher] = []
+        self._again = False
+
+    def __repr__(self) -> str:
+        window = self._window
+        return f"<Feed {self.job_id} {window.oldest}..{window.newest} watchers={len(self.watchers)}>"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the terminal event is here."""
+        return self._window.ended
+
+    @property
+    def newest(self) -> int:
+        """The number of the newest event known."""
+        return self._window.newest
+
+    async def start(self, position: int, last_seq: int, epochs: str = "") -> None:
+        """Reads the log from `position` on, or from a little before its last known number. Raises StoreUnavailable,
+        JobNotFound if Redis has lost the job since."""
+        # The last event is always read: without the terminal one, a watcher at the very end would wait for ever.
+        self._begin(Epochs(epochs), max(min(position, last_seq - 1), last_seq - _REACH, 0))
+        await self._read_on()
+        if self._window.newest < last_seq and await is_lost(self._log, self.job_id):
+            raise JobNotFound(f"job {self.job_id} is gone from Redis")
+        self._started = True
+        if self._unsure:  # not before we begin: a fast job speaks during each read, for ever
+            self._doubt()
+        self._take_held()
+
+    def add(self, watcher: Watcher) -> None:
+        self.watchers.add(watcher)
+
+    def remove(self, watcher: Watcher) -> None:
+        self.watchers.discard(watcher)
+
+    def place(self, seq: int, epoch: str) -> int:
+        """Where a watcher stands who has seen number `seq` of this epoch ("": of any): there, or `LOST`."""
+        return seq if self._fits(seq, epoch) or self._begun is None else LOST
+
+    async def settle(self, seq: int, epoch: str) -> None:
+        """Makes sure of the log if such a position does not fit it, before its `place` is asked for: another process
+        may have seen more. Raises StoreUnavailable."""
+        if self._fits(seq, epoch):
+            return
+        self._asked = True
+        self.repair()
+        while (repairing := self._repairing) is not None:
+            _, late = await asyncio.wait([repairing], timeout=_PATIENCE)
+            if late:
+                raise StoreUnavailable("Redis does not say which log this position is of.", retry_after=1)
+
+    def take(self, events: list[Event]) -> None:
+        """Takes in what the channel said."""
+        if self._repairing is not None or not self._started:
+            if len(self._held) < _HELD:
+                self._held.append(events)
+            else:
+                self._stale = self._unsure = True
+            return
+        window = self._window
+        before = window.newest
+        for event in events:
+            if event.seq <= window.newest:
+                if not window.repeats(event):
+                    self._doubt()  # is it another claim's, and has Redis lost what we have seen?
+                    break
+            elif window.ended:
+                break
+            elif event.seq > window.newest + 1:
+                self.repair()
+                break
+            else:
+                mine = event.epoch == self.epoch and event.type not in _MARKS
+                window.add(event if mine else self._next(event))
+        if window.newest > before:
+            self.notice = None
+            self._push()
+
+    def tell(self, notice: Notice | None) -> None:
+        """Tells those who watch, and those who begin to before something new comes. None: there is nothing to tell."""
+        self.notice = notice
+        if notice is not None:
+            self._push()
+
+    def repair(self) -> None:
+        """Reads what the channel may have lost, now or as soon as Redis answers; what it says meanwhile waits."""
+        self._held.clear()  # the log has it, or it was said before Redis forgot it
+        self._stale = True
+        self._doubt()
+
+    def batch(self, wire: Format, after: int) -> Batch | None:
+        """What follows position `after`; None if only the log has it. Nothing new: a batch without bytes."""
+        if after >= self._window.newest:
+            return Batch(b"", after, False)
+        found = self._window.batch(wire, after)
+        return self._log_lost(wire) if found is None and after == LOST else found
+
+    def is_complete_at(self, position: int) -> bool:
+        """Whether nothing will ever follow `position`."""
+        return self.closed or (self._window.ended and position >= self._window.newest)
+
+    async def history(self, wire: Format, after: int) -> Batch:
+        """What follows position `after`, from the log; nothing if that has become another one meanwhile.
+
+        Raises StoreUnavailable; JobNotFound if the log is gone.
+        """
+        batch = await self._pages.batch(wire, after)
+        if batch is None:
+            return Batch(b"", after, False)
+        if batch.position <= after:
+            raise JobNotFound(f"job {self.job_id}: no event {after + 1} in its log")
+        return batch
+
+    def close(self) -> None:
+        """Ends all streams without a terminal event."""
+        self.closed = True
+        if self._repairing is not None:
+            self._repairing.cancel()
+        for watcher in list(self.watchers):
+            watcher.close()
+        self._pages.clear()
+
+    def _fits(self, seq: int, epoch: str) -> bool:
+        known = self._epochs.at(seq) if seq <= self._window.newest else self._epochs.newest
+        return known == epoch or not (known and epoch)
+
+    def _begin(self, epochs: Epochs, after: int) -> None:
+        self._epochs = epochs
+        self._window = ReplayBuffer(after, self._max_bytes)
+        self.epoch = epochs.at(after)
+
+    def _next(self, event: Event) -> Event:
+        """The event that follows the newest, with its epoch."""
+        if event.type in _MARKS and (name := named(event)) is not None:
+            if event.type in BEGINS:
+                self._restart_with(event._replace(epoch=name))
+            if name != self._epochs.at(event.seq):
+                self._epochs.begin(event.seq, name)
+                self._lose(event.seq, ahead=name)  # those who wait with numbers that have become another claim's
+            self.epoch = name
+        return event if event.epoch == self.epoch else Event(*event[:4], self.epoch)
+
+    def _doubt(self) -> None:
+        self._unsure = True
+        if self._repairing is None and self._started and not self.closed:
+            self._repairing = asyncio.create_task(self._repair(), name=f"repair {self.job_id}")
+
+    def _take_held(self) -> None:
+        held, self._held = self._held, []
+        for events in held:
+            self.take(events)
+
+    async def _repair(self) -> None:
+        pause = 0.05
+        try:
+            while self._unsure:
+                self._unsure = False
+                try:
+                    await self._mend()
+                except (BrokenJob, JobNotFound) as error:
+                    # Redis came back without it, its log has a hole, or a person broke it: its watchers would wait.
+                    logger.warning("%s; the streams of job %s end", error, self.job_id)
+                    self._on_gone(self)
+                    return
+                except StoreUnavailable as error:
+                    logger.debug("feed of %s: %s", self.job_id, error)
+                    self._stale = self._unsure = True
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, 1.0)
+        except Exception:
+            # A key that a person broke, for example. A feed that stopped here would keep its watchers waiting for ever.
+            logger.exception("job %s: its log cannot be read; its streams end", self.job_id)
+            self._on_gone(self)
+        finally:
+            self._repairing = None
+        self._take_held()
+
+    async def _mend(self) -> None:
+        """Raises StoreUnavailable, JobNotFound."""
+        if not self._stale:
+            # No more than is needed: to read on would bring what the channel then repeats, and so on for ever.
+            self._stale = not await self._make_sure(await self._standing())
+        if self._stale:
+            self._stale = False
+            standing = await self._read_on()
+            if standing.ended and not self._window.ended:
+                raise JobNotFound(f"job {self.job_id} has ended, and its log has no end")
+        if self._asked and self._begun is None:
+            self._restart_with(await self._read_begun(self._epochs, self._window.newest))
+
+    async def _read_on(self) -> JobState:
+        """Reads to the log's end. Returns how the job stands. Raises StoreUnavailable, JobNotFound."""
+        while True:
+            events, standing = await self._read(self._window.newest)
+            if not await self._make_sure(standing):
+                continue
+            window = self._window
+            before = window.newest
+            for event in events:
+                if event.after <= window.newest < event.seq and not window.ended:
+                    window.add(self._next(event.since(window.newest)))
+            if window.newest > before:
+                self.notice = None
+            self._push()
+            # Not to the last number if that has come just now: the channel says it. Or the log has a hole.
+            if window.ended or window.newest >= standing.last_seq or window.newest == before:
+                return standing
+
+    async def _read(self, after: int) -> tuple[list[Event], JobState]:
+        """The events after this position, and after that how the job stands: if they are another claim's, it tells."""
+        calls = self._log.read_merged(self.job_id, after, PAGE_SIZE), self._standing()
+        events, standing = await asyncio.gather(*calls, return_exceptions=True)
+        if isinstance(events, BaseException):
+            raise events
+        if isinstance(standing, BaseException):
+            raise standing
+        return events, standing
+
+    async def _standing(self) -> JobState:
+        [standing] = await self._log.states([self.job_id])
+        if standing is None:
+            raise JobNotFound(f"job {self.job_id} is gone from Redis")
+        if standing.broken:
+            raise BrokenJob(f"What Redis holds of job {self.job_id} cannot be read.")
+        return standing
+
+    async def _read_page(self, after: int) -> TextRuns:
+        while True:
+            events, standing = await self._read(after)
+            if self._parting(standing) is None:
+                runs = TextRuns(after, epochs=self._epochs)
+                runs.extend(unbroken(events, after, self._window.newest))
+                return runs
+            self.repair()
+            if self._repairing is not None:
+                await asyncio.wait([self._repairing])
+
+    async def _make_sure(self, standing: JobState) -> bool:
+        """Whether the log is still the one that is known. If not, it is begun anew from what Redis has."""
+        parting = self._parting(standing)
+        epochs = Epochs(standing.epochs)
+        if parting is None:
+            newest = self._window.newest
+            if epochs.newest and self._epochs.after(newest) != epochs.after(newest):
+                begun = await self._read_begun(epochs, newest)
+                self._epochs.follow(epochs, newest)
+                self._restart_with(begun)
+                # Of those who wait with numbers beyond the log some may wait for a claim that is lost.
+                self._lose(newest + 1, ahead=epochs.newest)
+            return True
+        last = standing.last_seq
+        begun = await self._read_begun(epochs, last)
+        logger.warning("Redis has lost events of job %s, from number %d on", self.job_id, parting)
+        self._begin(epochs, max(min(begun.seq, last - 1), last - _REACH, 0))
+        self._restart_with(begun)
+        self._pages.clear()
+        self._lose(parting)
+        return False
+
+    def _parting(self, standing: JobState) -> int | None:
+        """The first number from which on Redis has another log than we know; None if it has the same, or less of it."""
+        newest, last = self._window.newest, standing.last_seq
+        found = self._epochs.parting(Epochs(standing.epochs), min(newest, last))
+        if found is None and last < newest and (standing.ended or self._window.ended):
+            return last + 1  # the rest will not come again
+        return newest if found is None and self._window.ended and not standing.ended else found
+
+    def _lose(self, parting: int, *, ahead: str = "") -> None:
+        for watcher in list(self.watchers):
+            watcher.lose(parting, ahead=ahead)
+
+    def _restart_with(self, begun: Event) -> None:
+        self._begun, self._told = begun, {}
+
+    async def _read_begun(self, epochs: Epochs, newest: int) -> Event:
+        """The event that began the present attempt, up to number `newest`; `queued` if there is none.
+
+        Raises StoreUnavailable.
+        """
+        for first in reversed([first for first in epochs.firsts if first <= newest]):
+            for event in await self._log.read_merged(self.job_id, first - 1, 1):
+                # The newest claim may have come only to write the end.
+                if event.type in BEGINS and event.seq == first:
+                    return event._replace(epoch=epochs.at(first))
+        return Event(1, "queued", b"{}")
+
+    def _log_lost(self, wire: Format) -> Batch:
+        """What the lost are told. They go on with the present attempt."""
+        found = self._told.get(wire)
+        if found is None:
+            begun = self._begun or Event(1, "queued", b"{}")
+            fields = begun.fields() if begun.type in BEGINS else {"attempt": 0, "worker": None}
+            data = orjson.dumps(fields | {"reason": "log_lost"})
+            found = Batch(wire(begun._replace(type="restarted", data=data)), begun.seq, False)
+            self._told[wire] = found
+        return found
+
+    def _push(self) -> None:
+        """Tells all watchers, some in each turn of the loop: to write to a thousand takes many milliseconds, in which
+        neither the first of them nor another job's would hear a word. Who is told late gets what has gathered."""
+        if self._telling:
+            self._again = True
+        else:
+            self._telling = list(self.watchers)
+            self._tell()
+
+    def _tell(self) -> None:
+        telling = self._telling
+        for _ in range(min(AT_ONCE, len(telling))):
+            telling.pop().push()
+        if self._again and not telling:
+            self._again = False
+            telling.extend(self.watchers)
+        if telling:
+            asyncio.get_running_loop().call_soon(self._tell)

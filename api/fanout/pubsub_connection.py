@@ -1,0 +1,235 @@
+"""The one Redis subscription connection of a process.
+
+redis-py's own PubSub resubscribes silently after a break and so hides that messages were lost, and it cannot tell a
+dead connection from a quiet one. This one says when it was away, and hears its own heartbeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final
+
+from arq.connections import ArqRedis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from readalong.core.errors import StoreUnavailable
+from readalong.redis.client import as_ours, translated
+from readalong.redis.protocol import RedisProtocol, pack
+
+logger = logging.getLogger(__name__)
+
+#: Heartbeats sent and not heard, one after the other, from which on the connection counts as dead. They are counted
+#: and not timed: a process that was paused has sent none, and has only not read what came yet.
+_MISSED: Final = 3
+#: Heartbeats in a row, due and not heard, beyond which the process is deaf: a new connection has had its turn by then.
+_DEAF: Final = _MISSED + 2
+#: Seconds that a connection must last for the next one to be tried at once: Redis may drop each as soon as it is made.
+_STABLE: Final = 1.0
+
+
+class PubSubConnection:
+    """Channels and who hears them. `on_message(channel, data)` is called for each message, in order;
+    `on_gap()` after each reconnection, when all channels are subscribed again and messages may have been lost."""
+
+    def __init__(
+        self,
+        redis: ArqRedis,
+        own_channel: str,
+        *,
+        heartbeat: float,
+        patience: float,
+        on_message: Callable[[bytes, bytes], None],
+        on_gap: Callable[[], None],
+    ) -> None:
+        """`heartbeat` is seconds between two; `patience` is seconds that a subscribe may wait for Redis."""
+        self._redis = redis
+        self._own = own_channel.encode()
+        self._heartbeat = heartbeat
+        self._patience = patience
+        self._on_message = on_message
+        self._on_gap = on_gap
+        self._link: RedisProtocol | None = None
+        self._wanted: set[bytes] = set()
+        self._confirmed: set[bytes] = set()
+        self._waiting: dict[bytes, asyncio.Future[None]] = {}
+        #: SUBSCRIBEs sent and not confirmed: after an UNSUBSCRIBE between two of them only the last one counts.
+        self._sent: Counter[bytes] = Counter()
+        self._unheard = 0
+        #: Heartbeats that were due since one was heard, over all connections.
+        self._silent = 0
+        self._tasks: list[asyncio.Task[Any]] = []
+        #: After a break, the channels that are not confirmed yet.
+        self._missing: set[bytes] = set()
+
+    def __repr__(self) -> str:
+        state = "away" if self._link is None else "connected"
+        return f"<Subscriber {state} wanted={len(self._wanted)} confirmed={len(self._confirmed - {self._own})}>"
+
+    @property
+    def deaf(self) -> bool:
+        """Whether it does not hear its own heartbeats. Not at the start, nor after a pause of the process: they are
+        counted, not timed."""
+        return self._silent > _DEAF
+
+    def start(self) -> list[asyncio.Task[Any]]:
+        """Returns its tasks, which never end by themselves."""
+        self._tasks = [
+            asyncio.create_task(self._stay_connected(), name="subscriber"),
+            asyncio.create_task(self._beat(), name="subscriber heartbeat"),
+        ]
+        return self._tasks
+
+    async def close(self) -> None:
+        link, self._link = self._link, None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if link is not None:
+            await link.lost.wait()
+        for waiting in self._waiting.values():
+            waiting.cancel()
+        self._waiting.clear()
+
+    async def subscribe(self, channel: str) -> None:
+        """Returns when Redis has confirmed it, or when it is unsubscribed meanwhile. Raises StoreUnavailable if that
+        takes longer than the patience."""
+        name = channel.encode()
+        self._wanted.add(name)
+        if name in self._confirmed:
+            return
+        waiting = self._waiting.get(name)
+        if waiting is None:
+            waiting = self._waiting[name] = asyncio.get_running_loop().create_future()
+            self._sent[name] += self._link is not None
+            self._send("SUBSCRIBE", name)
+        try:
+            async with asyncio.timeout(self._patience):
+                await asyncio.shield(waiting)
+        except TimeoutError:
+            raise StoreUnavailable("Redis does not answer: no subscription", retry_after=1) from None
+
+    def unsubscribe(self, channel: str) -> None:
+        """Forgets the channel at once, so that a subscribe right after it asks Redis anew."""
+        name = channel.encode()
+        if name not in self._wanted:
+            return
+        self._wanted.discard(name)
+        self._confirmed.discard(name)
+        if (waiting := self._waiting.pop(name, None)) is not None:
+            waiting.set_result(None)  # no confirmation would reach whoever waits
+        self._send("UNSUBSCRIBE", name)
+
+    def _send(self, command: str, *names: bytes) -> None:
+        """Sends to Redis if it is there; what is wanted is sent again at the next connection."""
+        if self._link is not None:
+            self._link.send(pack((command, *names)))
+
+    async def _stay_connected(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause = 0.05
+        first = True
+        while True:
+            connection = self._redis.connection_pool.make_connection()
+            connection.retry = Retry(NoBackoff(), 0)  # a retry inside redis-py would hide what was lost
+            try:
+                # Its greeting has no time-out of its own, and the heartbeat watches only what is connected.
+                async with asyncio.timeout(self._patience):
+                    link = await RedisProtocol.open(connection, self._hear, self._lost)
+            except (RedisError, OSError) as error:
+                self._complain(error, again=pause > 0.05)
+            else:
+                if not first:
+                    logger.info("subscribed again")
+                self._unheard = 0
+                channels = {self._own, *self._wanted}
+                self._sent = Counter(channels)
+                self._missing = set() if first else set(channels)
+                self._link = link
+                connected_at = loop.time()
+                self._send("SUBSCRIBE", *channels)
+                try:
+                    await link.lost.wait()
+                finally:
+                    link.abort()
+                if loop.time() - connected_at > _STABLE:
+                    pause = 0.05
+            first = False
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause, 1.0)
+
+    def _lost(self, error: Exception) -> None:
+        if self._link is not None:  # we did not close it ourselves
+            self._complain(error)
+        self._link = None
+        self._confirmed.clear()
+
+    def _complain(self, error: Exception, *, again: bool = False) -> None:
+        logger.log(logging.DEBUG if again else logging.WARNING, "subscription lost: %s", error)
+
+    def _hear(self, answer: Any) -> None:
+        if isinstance(answer, Exception):
+            # Not allowed to subscribe, for example. Without a confirmation nobody takes it for done.
+            logger.error("subscription: %s", answer)
+            if self._link is not None and isinstance(answer, RedisError) and as_ours(answer) is not None:
+                self._link.abort()  # Redis is busy with a script: what it refused is asked for again
+            return
+        kind, channel, data = answer
+        if kind == b"message":
+            if channel == self._own:
+                self._unheard = self._silent = 0
+            else:
+                self._receive(channel, data)
+        elif kind == b"subscribe":
+            self._sent[channel] -= 1
+            if self._sent[channel] <= 0:
+                del self._sent[channel]
+                self._confirm(channel)
+            if self._missing:
+                self._missing.discard(channel)
+                if not self._missing:
+                    self._on_gap()
+
+    def _confirm(self, channel: bytes) -> None:
+        if channel in self._wanted or channel == self._own:
+            self._confirmed.add(channel)
+            if (waiting := self._waiting.pop(channel, None)) is not None:
+                waiting.set_result(None)
+
+    def _receive(self, channel: bytes, data: bytes) -> None:
+        try:
+            self._on_message(channel, data)
+        except Exception:
+            # The trouble of one channel must not end the subscription of all.
+            logger.exception("a message of %r broke its receiver", channel)
+
+    async def _beat(self) -> None:
+        """Publishes to our own channel; whoever does not hear himself has a dead connection."""
+        while True:
+            await asyncio.sleep(self._heartbeat)
+            self._silent += 1
+            link = self._link
+            if link is None:
+                continue
+            if self._unheard >= _MISSED:
+                logger.warning("subscription: %d heartbeats were not heard; reconnecting", self._unheard)
+                self._unheard = 0
+                link.abort()
+                continue
+            self._unheard += 1
+            try:
+                # Behind a lost route the publish hangs too, and nobody would count.
+                async with asyncio.timeout(self._heartbeat):
+                    with translated():
+                        await self._redis.publish(self._own, b"beat")
+            except (StoreUnavailable, TimeoutError) as error:
+                logger.debug("heartbeat: %s", error)
+            except RedisError as error:
+                # Not allowed to publish, for example: nothing was sent that could be heard.
+                logger.error("heartbeat: %s", error)
+                self._unheard = 0

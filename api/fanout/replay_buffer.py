@@ -1,0 +1,114 @@
+"""The newest events of one job that a process keeps, and the bytes that its watchers share."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from readalong.api.fanout.text_runs import OVERHEAD, WRITE, Batch, FrameCache, TextRuns
+from readalong.api.wire import Format
+from readalong.core.events import Event
+
+#: From more events than these on a client gets them merged; so many or fewer are sent as they came.
+_AS_THEY_CAME: Final = 16
+#: Events that wait to be parsed until somebody wants them merged; mostly nobody does.
+_UNPARSED: Final = 1024
+#: Bytes of batches that are kept for others at the same position.
+_SHARED: Final = 524_288
+
+
+class ReplayBuffer:
+    """Events without a gap, up to the newest known; the oldest are dropped beyond `max_bytes` of memory.
+
+    Watchers who stand at the same position get the same bytes object, encoded once for each format.
+    """
+
+    def __init__(self, after: int, max_bytes: int) -> None:
+        """Starts empty behind position `after`."""
+        self.newest = after
+        self.ended = False
+        self._max_bytes = max_bytes
+        self._runs = TextRuns(after, min(max_bytes // 32, 16_384))
+        #: The newest events as they came; those beyond `_runs.newest` are not in the runs yet.
+        self._recent: list[Event] = []
+        self._recent_cost = 0
+        self._shared = FrameCache(_SHARED)
+
+    @property
+    def oldest(self) -> int:
+        """The position that the kept events follow: watchers behind it must read the log."""
+        return self._runs.after
+
+    @property
+    def cost(self) -> int:
+        """Bytes of memory of the events kept, about."""
+        return self._runs.cost + self._recent_cost
+
+    def add(self, event: Event) -> None:
+        """Takes in the event after the newest, or a merged one. Raises ValueError for one that does not follow."""
+        if event.after != self.newest:
+            raise ValueError(f"event {event.seq} does not follow {self.newest}")
+        if event.chunk_lengths:
+            self._parse()
+            self._runs.extend((event,))
+            self._recent.clear()
+            self._recent_cost = 0
+        else:
+            self._recent.append(event)
+            self._recent_cost += len(event.data) + OVERHEAD
+        self.newest = event.seq
+        self.ended = event.terminal
+        self._shared.clear()
+        if len(self._recent) >= _UNPARSED:
+            self._parse()
+        if self._runs.cost + self._recent_cost > self._max_bytes:
+            self._shrink()
+
+    def repeats(self, event: Event) -> bool:
+        """Whether this event, whose number is not beyond the newest, is one of those that are kept as they came."""
+        place = len(self._recent) - 1 - (self.newest - event.seq)
+        return place >= 0 and self._recent[place][:3] == event[:3]
+
+    def batch(self, wire: Format, after: int) -> Batch | None:
+        """What follows position `after`, about one write's worth; None if that is not kept any more."""
+        found = self._shared.get(wire, after)
+        if found is None:
+            if after < self.oldest:
+                return None
+            behind = self.newest - after
+            if 0 < behind <= min(_AS_THEY_CAME, len(self._recent)):
+                found = _as_they_came(wire, self._recent[-behind:])
+            else:
+                self._parse()
+                found = self._runs.batch(wire, after)
+            self._shared.put(wire, after, found)
+        return found
+
+    def _parse(self) -> None:
+        """Puts what is new into the runs, and keeps the newest as they came too."""
+        if new := self.newest - self._runs.newest:
+            self._runs.extend(self._recent[-new:])
+            self._forget(len(self._recent) - _AS_THEY_CAME)
+            while self._recent_cost > min(WRITE, self._max_bytes // 4):
+                self._forget(1)
+
+    def _shrink(self) -> None:
+        """Drops a quarter at once: one at a time would move the whole list for each event."""
+        self._parse()
+        self._runs.shrink(self._max_bytes * 3 // 4 - self._recent_cost)
+
+    def _forget(self, count: int) -> None:
+        """Drops the oldest of the recent events, which are in the runs."""
+        if count > 0:
+            self._recent_cost -= sum(len(event.data) + OVERHEAD for event in self._recent[:count])
+            del self._recent[:count]
+
+
+def _as_they_came(wire: Format, events: list[Event]) -> Batch:
+    size = len(events[0].data)
+    for count, event in enumerate(events[1:], 1):
+        size += len(event.data)
+        if size > WRITE:
+            # Not with it: a long one goes alone, as the same bytes for all, wherever they stood before it.
+            events = events[:count]
+            break
+    return Batch(b"".join(map(wire, events)), events[-1].seq, events[-1].terminal)

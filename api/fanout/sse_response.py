@@ -1,0 +1,95 @@
+"""A watcher as a response."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from readalong.api.fanout.feed import Feed
+from readalong.api.fanout.hub import Hub
+from readalong.api.fanout.watcher import HEADERS, Watcher
+from readalong.api.http.detachable import DetachableConnection
+from readalong.api.wire import Format
+from readalong.core.position import LARGEST, Position
+
+#: Milliseconds after which a browser whose stream has ended comes back.
+RETRY: Final = 1000
+
+
+class SseResponse(Response):
+    """Relays a feed from a position on, in one wire format, until the terminal event or the client's leaving. `epoch`
+    is that of the position."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        hub: Hub,
+        feed: Feed,
+        wire: Format,
+        position: int,
+        *,
+        send_timeout: float,
+        epoch: str = "",
+        headers: dict[str, str] | None = None,
+        opening: bytes = b"",
+        watcher: type[Watcher] = Watcher,
+    ) -> None:
+        """`opening`: what comes before the first event."""
+        super().__init__()
+        self._extra = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+        self._hub = hub
+        self._feed = feed
+        self._opening = opening
+        self._watcher = watcher(feed, wire, position, send_timeout, hub.release, epoch=epoch)
+
+    @classmethod
+    async def open(
+        cls, hub: Hub, job_id: str, wire: Format, position: Position | None, *, send_timeout: float
+    ) -> SseResponse | None:
+        """The stream of a job; `position` None: from now on. None if nothing follows the position.
+
+        Raises JobNotFound, UnknownSchema, StoreUnavailable, Stopping.
+        """
+        start = position or Position(LARGEST)
+        feed = await hub.feed(job_id, *start)
+        opening = b""
+        if position is None:
+            start = Position(feed.newest, feed.epoch)
+            # An id without data is no event, but EventSource keeps it: it comes back to where it began.
+            opening = b"id: %s\n\n" % str(start).encode()
+        if feed.is_complete_at(feed.place(*start)):
+            hub.release(feed)
+            return None
+        return cls(hub, feed, wire, start.seq, epoch=start.epoch, send_timeout=send_timeout, opening=opening)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._hub.arrives(self._feed)
+        await self._watcher.run(scope, receive, send, self._extra, self._opening)
+
+    def go_on(self, line: DetachableConnection) -> None:
+        """Takes over a connection whose head is written."""
+        self._hub.arrives(self._feed)
+        self._watcher.join(line, self._opening)
+
+    def head(self) -> Response:
+        """The answer to HEAD; nobody watches."""
+        self._hub.release(self._feed)
+        return StreamHead()
+
+
+class StreamHead(Response):
+    """The head of a stream. As the whole answer, it has the client come back later."""
+
+    def __init__(self, body: bytes = b"") -> None:
+        super().__init__(body)
+        self.raw_headers = [*HEADERS]
+        if body:
+            self.raw_headers.append((b"content-length", b"%d" % len(body)))
+
+
+def come_back(seconds: float) -> Response:
+    """A stream without an event, after whose end EventSource comes back. A 503 it would take for the last word."""
+    return StreamHead(b"retry: %d\n\n" % int(seconds * 1000))

@@ -1,0 +1,241 @@
+"""A stretch of a log in memory, parsed at most once, and the bytes of what follows any position in it."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, islice
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+import orjson
+
+from readalong.api.wire import Format
+from readalong.core.events import TEXT, Event, merge_key
+from readalong.store.epochs import Epochs
+
+#: What one write to a client may hold, about, in bytes: a client that stops reading costs this and a socket's buffer.
+WRITE: Final = 65_536
+#: Bytes beyond which a batch is written in pieces. One without a long event is seldom that large.
+LARGE: Final = 2 * WRITE
+#: Bytes that an event costs besides its data.
+OVERHEAD: Final = 180
+#: Characters of a run, unless a single event has more: a stretch is dropped run by run.
+_LONGEST: Final = 16_384
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Bytes for a watcher, and its position after them. `last` is set with the terminal event."""
+
+    frames: bytes
+    position: int
+    last: bool
+
+    @cached_property
+    def chunk(self) -> bytes:
+        """The frames as a chunk of an HTTP/1.1 body (RFC 9112, section 7.1), made once for all who get them."""
+        return b"%x\r\n%b\r\n" % (len(self.frames), self.frames)
+
+    @cached_property
+    def pieces(self) -> tuple[bytes | memoryview, ...]:
+        """The frames, a write each, cut once for all who get them."""
+        view = memoryview(self.frames)
+        cut = [view[start : start + WRITE] for start in range(0, len(view), WRITE)]
+        # What may wait for a client when the last is written is a copy, lest it keep the whole in memory.
+        return (*cut[:-2], *map(bytes, cut[-2:]))
+
+
+class TextRun:
+    """Neighbouring pieces of text of one kind and choice."""
+
+    __slots__ = ("_ends", "_fields", "_texts", "after", "cost", "epoch", "length", "size", "type", "voice")
+
+    def __init__(self, after: int, first: Event, fields: dict[str, Any], merge_key: tuple[str, Any]) -> None:
+        """Starts empty behind position `after`, for text like that of `first`, whose data is `fields`."""
+        self.after = after
+        self.type = first.type
+        self.epoch = first.epoch
+        self.voice = merge_key
+        #: Characters of the text, and its bytes as JSON.
+        self.length = 0
+        self.size = 0
+        #: Bytes of memory, when it was settled last.
+        self.cost = 0
+        self._fields = fields
+        self._texts: list[str] = []
+        #: Where each piece ends, in characters.
+        self._ends = array("I")
+
+    @property
+    def seq(self) -> int:
+        """The number of its last piece."""
+        return self.after + len(self._ends)
+
+    def add(self, text: str, pieces: tuple[int, ...], size: int) -> None:
+        """Takes in the text that follows: one piece, or the pieces of these lengths."""
+        if pieces:
+            self._ends.extend(islice(accumulate(pieces, initial=self.length), 1, None))
+        self.length += len(text)
+        if not pieces:
+            self._ends.append(self.length)
+        self._texts.append(text)
+        self.size += size
+
+    def settle(self) -> None:
+        """Joins what was added, all at once: piece by piece would copy the text for each."""
+        text = "".join(self._texts)
+        self._texts = [text]
+        # Encoding leaves its UTF-8 with a text that is not ASCII.
+        held = sys.getsizeof(text) + (0 if text.isascii() else 4 * len(text))
+        self.cost = held + 4 * len(self._ends) + 3 * OVERHEAD
+
+    def text(self, position: int) -> str:
+        """What follows `position`, which lies before its last number."""
+        text = self._texts[0]
+        return text if position <= self.after else text[self._ends[position - self.after - 1] :]
+
+    def event(self, text: str, seq: int) -> Event:
+        """An event that says `text`, up to number `seq`."""
+        return Event(seq, self.type, orjson.dumps({**self._fields, "content": text}), (), self.epoch)
+
+
+class TextRuns:
+    """Events without a gap: text in runs, all others as they came."""
+
+    def __init__(self, after: int, longest: int = _LONGEST, epochs: Epochs | None = None) -> None:
+        """Starts empty behind position `after`; a run holds up to `longest` characters. `epochs`: those of events that
+        do not say theirs."""
+        self.after = after
+        self.newest = after
+        #: Bytes of memory, about.
+        self.cost = 0
+        self._longest = longest
+        self._epochs = epochs
+        self._items: list[TextRun | Event] = []
+
+    def extend(self, events: Iterable[Event]) -> None:
+        """Takes in events that follow the newest without a gap. Raises ValueError at one whose data is no JSON."""
+        run = self._items[-1] if self._items else None
+        if isinstance(run, TextRun):
+            self.cost -= run.cost
+        try:
+            for event in events:
+                fields = event.fields() if event.type in TEXT else {}
+                its = merge_key(event.type, fields)
+                if its is None:
+                    self._settle(run)
+                    run = self._known(event)
+                    self._items.append(run)
+                    self.cost += _cost(run)
+                else:
+                    text: str = fields["content"]
+                    if not isinstance(run, TextRun) or run.voice != its or run.length + len(text) > self._longest:
+                        self._settle(run)
+                        run = TextRun(self.newest, self._known(event), fields, its)
+                        self._items.append(run)
+                    run.add(text, event.chunk_lengths, event.size)
+                self.newest = event.seq
+        finally:  # also before an event that somebody broke by hand
+            self._settle(run)
+
+    def shrink(self, cost: int) -> None:
+        """Drops the oldest until the rest costs no more than this; the newest stays."""
+        drop = 0
+        while self.cost > cost and drop < len(self._items) - 1:
+            self.cost -= _cost(self._items[drop])
+            self.after = self._items[drop].seq
+            drop += 1
+        del self._items[:drop]
+
+    def batch(self, wire: Format, after: int) -> Batch:
+        """What follows position `after`, at least `self.after`: about one write's worth, neighbouring text merged."""
+        frames: list[bytes] = []
+        texts: list[str] = []
+        position, size, last = after, 0, False
+        first = place = bisect_right(self._items, after, key=_seq)
+        while place < len(self._items):
+            item = self._items[place]
+            size += _size(item, after)
+            if size > WRITE and place > first:
+                break
+            if isinstance(item, Event):
+                frames.append(wire(item))
+                last = item.terminal
+            else:
+                texts.append(item.text(after))
+                following = self._items[place + 1] if place + 1 < len(self._items) else None
+                joins = isinstance(following, TextRun) and following.voice == item.voice
+                if not joins or size + _size(following, after) > WRITE:
+                    frames.append(wire(item.event("".join(texts), item.seq)))
+                    texts = []
+            position = item.seq
+            place += 1
+        return Batch(b"".join(frames), position, last)
+
+    def _known(self, event: Event) -> Event:
+        return event if self._epochs is None else event._replace(epoch=self._epochs.at(event.seq))
+
+    def _settle(self, item: TextRun | Event | None) -> None:
+        if isinstance(item, TextRun):
+            item.settle()
+            self.cost += item.cost
+
+
+class FrameCache:
+    """The newest batches, so that watchers at one position get one bytes object: up to `max_bytes`, or a single larger
+    one, because watchers at many positions must not fill the memory with theirs.
+
+    A large batch is known for as long as it is being written to a client: of many who take theirs slowly, or not at
+    all, none has a copy of its own.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._batches: dict[tuple[Format, int], Batch] = {}
+        self._large: WeakValueDictionary[tuple[Format, int], Batch] = WeakValueDictionary()
+
+    def get(self, wire: Format, after: int) -> Batch | None:
+        found = self._batches.get((wire, after))
+        return self._large.get((wire, after)) if found is None and self._large else found
+
+    def put(self, wire: Format, after: int, batch: Batch) -> Batch:
+        self._batches[wire, after] = batch
+        if len(batch.frames) > LARGE:
+            self._large[wire, after] = batch
+        self._bytes += _kept(batch)
+        while self._bytes > self._max_bytes and len(self._batches) > 1:
+            self._bytes -= _kept(self._batches.pop(next(iter(self._batches))))
+        return batch
+
+    def clear(self) -> None:
+        """Forgets what may have become too short: all but what is large."""
+        if self._batches:
+            self._batches.clear()
+            self._bytes = 0
+
+
+def _kept(batch: Batch) -> int:
+    """Bytes of memory that a batch costs: its frames, and those that are not large once more, as a chunk."""
+    size = len(batch.frames)
+    return (size if size > LARGE else 2 * size) + OVERHEAD
+
+
+def _seq(item: TextRun | Event) -> int:
+    return item.seq
+
+
+def _cost(item: TextRun | Event) -> int:
+    return item.cost if isinstance(item, TextRun) else len(item.data) + OVERHEAD
+
+
+def _size(item: TextRun | Event | None, after: int) -> int:
+    """Bytes of what follows position `after` in it, as JSON, about."""
+    if isinstance(item, TextRun):
+        return item.size * (item.seq - max(item.after, after)) // (item.seq - item.after)
+    return 0 if item is None else len(item.data)

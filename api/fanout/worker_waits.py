@@ -1,0 +1,108 @@
+"""Tells watchers of jobs that wait for a worker: a lost worker cannot say so, and perhaps no other one is there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final, NoReturn
+
+from redis.exceptions import RedisError
+
+from readalong.api.fanout.feed import Feed
+from readalong.api.fanout.hub import Hub
+from readalong.api.fanout.notice import Notice
+from readalong.core.errors import StoreUnavailable
+from readalong.core.states import Status
+from readalong.store.job_record import Record
+from readalong.store.worker_registry import WorkerRegistry
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks. A job is told to wait after two: between two workers it waits for a moment.
+_EVERY: Final = 1.0
+
+
+class WorkerWaits:
+    """One call for all jobs of the process that somebody watches and that have been silent since the last look; none
+    while all of them speak, none for a watcher."""
+
+    def __init__(self, hub: Hub, registry: WorkerRegistry) -> None:
+        self._hub = hub
+        self._registry = registry
+        self._task: asyncio.Task[NoReturn] | None = None
+        #: The newest event of each watched job at the last look.
+        self._newest: dict[str, int] = {}
+        #: Since when jobs were seen waiting, in milliseconds since the epoch.
+        self._since: dict[str, int] = {}
+        self._complained = False
+
+    def start(self) -> asyncio.Task[NoReturn]:
+        """Returns its task, which never ends by itself."""
+        self._task = asyncio.create_task(self._look_on(), name="waits")
+        return self._task
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def of(self, record: Record) -> str | None:
+        """What this job waits for: "worker", or None. Raises StoreUnavailable."""
+        if record.ended:
+            return None
+        begun = record.status is Status.RUNNING
+        try:
+            waiting = await self._registry.waiting([record.id] if begun else [])
+        except RedisError as error:
+            self._complain(error)
+            return None
+        return "worker" if (waiting.job_ids if begun else not waiting.workers) else None
+
+    async def _look_on(self) -> NoReturn:
+        while True:
+            await asyncio.sleep(_EVERY)
+            try:
+                await self.look()
+            except StoreUnavailable as error:
+                logger.debug("waiting jobs: %s", error)
+                self._since.clear()
+            except RedisError as error:
+                self._since.clear()
+                self._complain(error)
+
+    async def look(self) -> None:
+        """Looks once. Raises StoreUnavailable, RedisError."""
+        silent = self._silent()
+        if not silent:
+            self._since.clear()
+            return
+        waiting = await self._registry.waiting([feed.job_id for feed in silent if _begun(feed)])
+        since: dict[str, int] = {}
+        for feed in silent:
+            job_id = feed.job_id
+            if feed.newest != self._newest[job_id]:  # it spoke meanwhile
+                continue
+            if not (job_id in waiting.job_ids if _begun(feed) else not waiting.workers):
+                feed.tell(None)
+                continue
+            since[job_id] = self._since.get(job_id, waiting.now)
+            if job_id in self._since and feed.notice is None:
+                feed.tell(Notice(since[job_id]))
+        self._since = since
+
+    def _complain(self, error: RedisError) -> None:
+        """Not allowed, or a broken key: jobs and streams go on without. It is in the log once."""
+        if not self._complained:
+            self._complained = True
+            logger.error("waiting jobs: %s", error)
+
+    def _silent(self) -> list[Feed]:
+        before = self._newest
+        feeds = self._hub.watched()
+        self._newest = {feed.job_id: feed.newest for feed in feeds}
+        return [feed for feed in feeds if before.get(feed.job_id) == feed.newest]
+
+
+def _begun(feed: Feed) -> bool:
+    """Whether its job has an attempt: the first event only says that it is queued."""
+    return feed.newest > 1

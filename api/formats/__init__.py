@@ -1,9 +1,0 @@
-"""Wire formats: each a pure function from an event to bytes, b"" for an event that it does not show."""
-
-from __future__ import annotations
-
-from collections.abc import Callable
-
-from readalong.events import Event
-
-Format = Callable[[Event], bytes]

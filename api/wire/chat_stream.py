@@ -1,0 +1,75 @@
+"""The format of `POST /chat/stream`: pieces of content in data lines, then `[DONE]`; no ids and no event names.
+
+Most front ends append the `content` of each line to what they show. So each line has one, and what is not text of the
+first choice has an empty one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import orjson
+
+from readalong.core.events import Event
+from readalong.core.sse import frame
+
+_DONE: Final = frame(b"[DONE]")
+#: Events that are shown whole under their own name.
+_WHOLE: Final = frozenset({"tool_call", "function_call", "restarted", "waiting"})
+#: The text of each is a field of this name.
+_TEXTS: Final = {"content": "content", "reasoning": "reasoning", "refusal": "refusal"}
+
+_TEXT: Final = re.compile(rb'^data: \{"content":"[^"]', re.MULTILINE)
+#: How the line of a restart begins, and nothing else: inside JSON there is no blank but in a string.
+RESTARTED: Final = b'data: {"content":"","restarted":'
+
+
+def chat_stream(event: Event) -> bytes:
+    """`{"content": …}` for each piece; all else under a name of its own, beside an empty `content`."""
+    shown: dict[str, Any] | None = None
+    if (name := _TEXTS.get(event.type)) is not None:
+        fields = event.fields()
+        if choice := fields.get("choice"):
+            shown = {"choice": {"index": choice, name: fields["content"]}}
+        else:
+            shown = {name: fields["content"]}
+    elif event.type in _WHOLE:
+        shown = {event.type: event.fields()}
+    elif event.type == "failed":
+        shown = {"error": event.fields()["error"]}
+    elif event.type == "cancelled":
+        shown = {"cancelled": {"by": event.fields()["by"]}}
+    said = b"" if shown is None else frame(orjson.dumps({"content": "", **shown}))
+    return said + _DONE if event.terminal else said
+
+
+class OneText:
+    """Keeps a second text from a client that would append it to the first."""
+
+    def __init__(self, job_id: str) -> None:
+        self._job_id = job_id
+        #: The client has got some text. From then on only frames with RESTARTED need a cut.
+        self.said = False
+
+    def cut(self, frames: bytes) -> tuple[bytes, bool]:
+        """What of the next frames the client gets, and whether its stream ends with it."""
+        restarted = frames.rfind(RESTARTED)
+        if restarted >= 0 and not self.said:
+            # What was said before is void, and the client has heard none of it.
+            frames = frames[restarted:]
+        elif restarted >= 0:
+            begin = frames.index(RESTARTED)
+            line = frames[begin + len(RESTARTED) : frames.index(b"\n", begin) - 1]
+            return frames[:begin] + self._error(orjson.loads(line)) + _DONE, True
+        self.said = self.said or _TEXT.search(frames) is not None
+        return frames, False
+
+    def _error(self, restarted: dict[str, Any]) -> bytes:
+        error = {
+            "code": restarted.get("reason", "worker_lost"),
+            "message": f"Job {self._job_id} begins again; the text so far is void.",
+            "retryable": True,
+            "job_id": self._job_id,
+        }
+        return frame(orjson.dumps({"content": "", "error": error}))

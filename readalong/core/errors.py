@@ -1,0 +1,133 @@
+"""Errors, each with a stable `code` and whether trying again may help.
+
+    ReadalongError
+    ├── InvalidRequest          the client's body, parameter or position is wrong
+    ├── JobNotFound             no such job
+    │   └── JobExpired          there was one; its retention is over
+    ├── IdempotencyConflict     the same Idempotency-Key with another body
+    ├── QueueFull               as many jobs wait as the settings allow
+    ├── StoreUnavailable        Redis is away, loading, full or read-only
+    ├── UnknownSchema           another version wrote this job
+    ├── BrokenJob               what Redis holds of this job cannot be read
+    ├── Stopping                this process stops; another one serves
+    ├── Fenced                  a newer attempt writes this log, or the job has ended or is gone
+    ├── ModelError              the model refused, failed or broke off
+    └── BadSettings             a setting that cannot be used
+
+Redis's, the model's and arq's own errors are translated at the edge: `readalong.redis.client`,
+`readalong.worker.model.openai_provider`.
+"""
+
+from __future__ import annotations
+
+
+class ReadalongError(Exception):
+    """The root. `code` is stable and public; `retryable` says whether the same call may succeed later."""
+
+    code = "error"
+    retryable = False
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        #: Seconds after which trying again makes sense, where that is known.
+        self.retry_after = retry_after
+
+
+class InvalidRequest(ReadalongError):
+    """The client's mistake. `field` is the path of the part that is wrong, such as `messages.0.role`."""
+
+    def __init__(self, message: str, *, code: str = "invalid_request", field: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.field = field
+
+
+class JobNotFound(ReadalongError):
+    code = "job_not_found"
+
+
+class JobExpired(JobNotFound):
+    code = "job_expired"
+
+
+class IdempotencyConflict(ReadalongError):
+    code = "idempotency_conflict"
+
+
+class QueueFull(ReadalongError):
+    code = "queue_full"
+    retryable = True
+
+
+class StoreUnavailable(ReadalongError):
+    code = "redis_unavailable"
+    retryable = True
+
+
+class UnknownSchema(ReadalongError):
+    """Retryable: while an upgrade is under way, another process may know it."""
+
+    code = "unknown_schema"
+    retryable = True
+
+
+class BrokenJob(ReadalongError):
+    """Somebody has put into a job's keys what readalong did not write."""
+
+    code = "broken_job"
+
+
+class Stopping(ReadalongError):
+    code = "stopping"
+    retryable = True
+
+
+class Fenced(ReadalongError):
+    """The writer lost the log. `code` tells how: `fenced`, `ended` or `gone`."""
+
+    def __init__(self, message: str, *, code: str = "fenced") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ModelError(ReadalongError):
+    """The model's failure, with a code of its own for each kind (docs/protocol.md lists them).
+
+    `status`: the HTTP status that it answered, 0 if none. `away`: its server is away for a moment, by its own words or
+    since it cannot be reached. `refuses`: it may refuse this worker (its key, its address) rather than this job.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        retryable: bool,
+        retry_after: float | None = None,
+        status: int = 0,
+        away: bool = False,
+        refuses: bool = False,
+    ) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.code = code
+        self.retryable = retryable
+        self.status = status
+        self.away = away
+        self.refuses = refuses
+
+    def saying(self, message: str) -> ModelError:
+        """The same error with another message."""
+        return ModelError(
+            self.code,
+            message,
+            retryable=self.retryable,
+            retry_after=self.retry_after,
+            status=self.status,
+            away=self.away,
+            refuses=self.refuses,
+        )
+
+
+class BadSettings(ReadalongError):
+    code = "bad_settings"

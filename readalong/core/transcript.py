@@ -1,0 +1,77 @@
+"""Events to what they say: the text, the tool calls and the end so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from readalong.core.events import TERMINAL, TEXT, Event
+
+
+@dataclass(slots=True)
+class Transcript:
+    """One attempt's words. A `restarted` event voids what came before it."""
+
+    last_seq: int = 0
+    attempt: int = 0
+    content: dict[int, list[str]] = field(default_factory=dict)
+    reasoning: list[str] = field(default_factory=list)
+    refusal: list[str] = field(default_factory=list)
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    function_call: dict[str, Any] | None = None
+    end: str | None = None
+    end_fields: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, event: Event) -> None:
+        """Takes in the next event of the log; types that it does not know change nothing but the position."""
+        self.last_seq = event.seq
+        kind = event.type
+        if kind in TEXT:
+            fields = event.fields()
+            if kind == "content":
+                self.content.setdefault(fields.get("choice", 0), []).append(fields["content"])
+            elif not fields.get("choice"):
+                (self.reasoning if kind == "reasoning" else self.refusal).append(fields["content"])
+        elif kind in ("started", "restarted"):
+            self._void()
+            self.attempt = event.fields()["attempt"]
+        elif kind == "tool_call":
+            self.tool_calls.append(event.fields())
+        elif kind == "function_call":
+            self.function_call = event.fields()
+        elif kind in TERMINAL:
+            self.end = kind
+            self.end_fields = event.fields()
+
+    def add_all(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self.add(event)
+
+    @classmethod
+    def of_end(cls, event: Event) -> Transcript | None:
+        """What was said, by the terminal event alone; None if it does not say all that a job shows."""
+        fields = event.fields() if event.terminal else {}
+        # An end of a lost worker's job, which names its own epoch, did not always say which calls were made.
+        if "content" not in fields or ("epoch" in fields and "tool_calls" not in fields):
+            return None
+        said = cls(
+            last_seq=event.seq,
+            tool_calls=fields.get("tool_calls", []),
+            function_call=fields.get("function_call"),
+            end=event.type,
+            end_fields=fields,
+        )
+        said.content[0] = [fields["content"]]
+        return said
+
+    def text(self, choice: int = 0) -> str:
+        """The content of one choice so far."""
+        return "".join(self.content.get(choice, ()))
+
+    def _void(self) -> None:
+        self.content.clear()
+        self.reasoning.clear()
+        self.refusal.clear()
+        self.tool_calls.clear()
+        self.function_call = None

@@ -1,0 +1,89 @@
+"""How Redis is just now: whether it answers and takes writes, what waits in it, and which workers are there."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any, Final, Literal, NamedTuple
+
+import orjson
+from redis.exceptions import BusyLoadingError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+
+from readalong.core.errors import StoreUnavailable
+from readalong.core.settings import Settings
+from readalong.redis.client import translated
+from readalong.redis.multiplexed import MultiplexedConnection
+from readalong.redis.scripts import Scripts
+
+State = Literal["ok", "away", "full", "read_only", "loading", "refusing"]
+
+_STATES: Final[dict[type[Exception], State]] = {
+    OutOfMemoryError: "full",
+    ReadOnlyError: "read_only",
+    BusyLoadingError: "loading",
+    ResponseError: "refusing",
+}
+#: Milliseconds that the key lives which the probe writes.
+_PROBE_MS: Final = 1000
+
+
+class Pulse(NamedTuple):
+    """`error` says why `redis` is not ok. The numbers are None where it does not tell them.
+
+    `queued`: jobs that wait; `oldest_wait`: seconds since the first of them was enqueued, None if none waits.
+    `workers`: those that gave a sign of life lately; `refused`: those of them whose model refuses them.
+    """
+
+    redis: State
+    error: StoreUnavailable | None = None
+    queued: int | None = None
+    oldest_wait: float | None = None
+    workers: int | None = None
+    refused: int | None = None
+
+
+class Probe:
+    def __init__(self, pipe: MultiplexedConnection, settings: Settings) -> None:
+        self._run = Scripts(pipe, settings.keys)
+        self._ask = pipe.execute_command
+        self._keys = settings.keys
+        self._timeout = settings.redis_timeout
+
+    async def look(self) -> Pulse:
+        """Two round trips, within the Redis time-out altogether. Raises nothing that Redis may answer."""
+        pulse = Pulse("away")
+        try:
+            async with asyncio.timeout(self._timeout):
+                pulse = await self._read()
+                with translated():
+                    await self._ask("SET", self._keys.probe, "1", "PX", _PROBE_MS)
+            return pulse
+        except StoreUnavailable as error:
+            cause = error.__cause__
+            state: State = next((state for kind, state in _STATES.items() if isinstance(cause, kind)), "away")
+            return pulse._replace(redis=state, error=error)
+        except TimeoutError:
+            return pulse._replace(redis="away", error=StoreUnavailable("Redis does not answer in time", retry_after=1))
+        except RedisError as refusal:
+            # A right is missing, or a person has broken the key: what a submit needs may be refused too.
+            return pulse._replace(redis="refusing", error=StoreUnavailable(f"Redis refuses: {refusal}", retry_after=1))
+
+    async def _read(self) -> Pulse:
+        now, queued, first, ids = await self._run("pulse", [self._keys.queue, self._keys.workers])
+        place = math.nan if first is None else float(first)
+        refused = 0
+        if ids:
+            with translated():
+                details = await self._ask("MGET", *(self._keys.worker(one.decode(errors="replace")) for one in ids))
+            refused = sum(map(_is_refused, details))
+        wait = max(now - place, 0) / 1000 if math.isfinite(place) else None
+        return Pulse("ok", None, queued, wait, len(ids), refused)
+
+
+def _is_refused(details: Any) -> bool:
+    """Whether a worker's sign of life says that its model refuses it."""
+    try:
+        found = orjson.loads(details or b"{}")
+    except orjson.JSONDecodeError:  # a person may write anything there
+        return False
+    return isinstance(found, dict) and bool(found.get("refused"))

@@ -1,0 +1,344 @@
+"""What is known about all jobs and workers: the lists, the open jobs, Idempotency-Keys, signs of life.
+
+These are keys of their own, written beside the scripts, so they may lag behind a job's hash; the sweep mends
+them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+import orjson
+from redis.asyncio import Redis
+
+from readalong.core.errors import StoreUnavailable
+from readalong.core.keys import is_job_id
+from readalong.core.settings import Settings
+from readalong.redis.client import translated
+from readalong.redis.multiplexed import MultiplexedConnection
+from readalong.redis.scripts import Scripts
+from readalong.store.presence import first_ms, set_ttl_ms
+
+logger = logging.getLogger(__name__)
+
+#: Third word of an Idempotency-Key's value once its job is written.
+_WRITTEN: Final = "written"
+#: Scores beyond this, or below zero, are no times: somebody has put them there by hand.
+_LATEST: Final = 2**53
+#: Members of a list that one look for expired ones goes through, and looks at it in one turn.
+_SLICE: Final = 500
+_SLICES: Final = 20
+#: Jobs that one call puts where their hashes say: Redis serves nobody meanwhile.
+_REFILED: Final = 100
+#: Keys that one look at what there is goes through.
+_SCANNED: Final = 1000
+#: Longest that a worker counts as live from now on, in milliseconds: no lease is longer.
+_LONGEST_LIFE: Final = 660_000
+
+
+class Cursor(NamedTuple):
+    """A place in the list: the time of creation (ms) and the id of the last job seen."""
+
+    created_at: int
+    job_id: str
+
+    def __str__(self) -> str:
+        return f"{self.created_at}:{self.job_id}"
+
+
+def key_digest(key: str) -> str:
+    """What Redis knows of an Idempotency-Key: clients may make it of what is nobody's business."""
+    return sha256(key.encode()).hexdigest()
+
+
+class IdempotencyRecord(NamedTuple):
+    """What an Idempotency-Key stands for. `written`: its job was there, so that a missing one has expired."""
+
+    job_id: str
+    body_digest: str
+    written: bool = False
+
+
+class Found(NamedTuple):
+    """What a look at some of Redis' keys has found: ids of jobs, by hash or flag, names of cancel flags, names of the
+    lists of models."""
+
+    jobs: list[str]
+    flags: list[str]
+    models: list[str]
+
+
+class JobIndex:
+    def __init__(self, redis: Redis, settings: Settings, pipe: MultiplexedConnection | None = None) -> None:
+        self._redis = redis
+        self._run = Scripts(pipe or redis, settings.keys)
+        self._ask = self._run.ask
+        self._keys = settings.keys
+        self._idempotency_ms = int(settings.idempotency_ttl * 1000)
+        self._watched_ms = first_ms(settings, None)
+        self._watched_ttl_ms = set_ttl_ms(settings)
+        self._retention_ms = int(settings.retention * 1000)
+        self._keep_ms = int((settings.retention + settings.job_ttl) * 1000)
+        keys = self._keys
+        self._lists = [keys.jobs, keys.active, keys.presence, *keys.by_state]
+        #: How far the trimming of each list has come.
+        self._trimmed: dict[str, Cursor] = {}
+
+    async def now(self) -> int:
+        """Redis' time in milliseconds since the epoch."""
+        with translated():
+            seconds, micros = await self._redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    async def refile(self, *job_ids: str) -> list[Cursor]:
+        """Puts each job where its hash says: into the list, the open jobs, those of its state and of its model. One
+        whose hash is gone leaves all but the list; an erased one leaves that too. Answers those that are open and were
+        not known to be."""
+        strays: list[Cursor] = []
+        for at in range(0, len(job_ids), _REFILED):
+            some = job_ids[at : at + _REFILED]
+            keys = [
+                *self._lists,
+                *(name for job_id in some for name in (self._keys.job(job_id), self._keys.cancel(job_id))),
+            ]
+            times = (self._keep_ms, self._watched_ms, self._watched_ttl_ms)
+            flat = await self._run("refile", keys, self._keys.model_jobs, *times, *some)
+            strays += [Cursor(int(at), job_id.decode()) for job_id, at in zip(flat[::2], flat[1::2], strict=True)]
+        return strays
+
+    async def leave_watched(self, job_id: str) -> None:
+        """Takes a job that is about to be erased out of those that end when nobody watches them."""
+        await self._ask("ZREM", self._keys.presence, job_id)
+
+    async def remove(self, *job_ids: str, model: str = "") -> None:
+        """Forgets these jobs; `model` is the `model_digest` of theirs, if that is known."""
+        keys = [*self._lists, self._keys.wake]
+        await self._run("forget", [*keys, self._keys.model_jobs + model] if model else keys, *job_ids)
+
+    async def open_jobs(self, after: Cursor | None, count: int) -> list[Cursor]:
+        """Up to `count` jobs that have not ended and are newer than `after`, oldest first."""
+        return await self._walk(self._keys.active, after, count, newest_first=False)
+
+    async def contains(self, job_id: str) -> bool:
+        """Whether the list still names the job, also after its record is gone."""
+        return await self._ask("ZSCORE", self._keys.jobs, job_id) is not None
+
+    async def page(
+        self,
+        before: Cursor | None,
+        count: int,
+        *,
+        state: str | None = None,
+        model: str | None = None,
+        since: int = 0,
+        until: int = _LATEST,
+        check: Callable[[], Awaitable[None]] | None = None,
+    ) -> list[Cursor]:
+        """Up to `count` jobs older than `before`, newest first, created at `since` or later and before `until`.
+
+        Of this state or this model, as far as a list of these knows; of both: of the one that fewer jobs have.
+        `check` is awaited after each look that has not found enough, and what it raises ends them.
+        """
+        lists = [*([] if state is None else [self._keys.jobs_in(state)])]
+        if model is not None:
+            lists.append(self._keys.jobs_of(model))
+        if len(lists) > 1:
+            sizes = [await self._ask("ZCARD", name) for name in lists]
+            lists = [lists[sizes.index(min(sizes))]]
+        name = lists[0] if lists else self._keys.jobs
+        return await self._walk(name, before, count, newest_first=True, lowest=since, highest=until - 1, check=check)
+
+    async def trim(self, now: int) -> int:
+        """Forgets jobs that are old enough and whose record is gone. Answers how many.
+
+        Each turn goes on where the last one stopped, and looks at some ten thousand of each list at most.
+        """
+        removed = 0
+        for name in (self._keys.jobs, *self._keys.by_state):
+            # The list goes on naming what has expired, for a while; the others name what there is.
+            age = self._keep_ms if name == self._keys.jobs else self._retention_ms
+            removed += await self._trim(name, now - age)
+        for name in (self._keys.jobs, self._keys.active, *self._keys.by_state):
+            # What no clock has given was never one of ours, or its hash knows better: the sweep finds that.
+            for low, high in (("-inf", "(0"), (f"({_LATEST}", "+inf")):
+                if strays := await self._ask("ZRANGEBYSCORE", name, low, high, "LIMIT", 0, _SLICE):
+                    await self._ask("ZREM", name, *strays)
+        return removed
+
+    async def trim_model(self, name: str, now: int) -> int:
+        """The same for the list of a model, by its name in Redis."""
+        return await self._trim(name, now - self._retention_ms)
+
+    async def scan(self, cursor: int) -> tuple[int, Found]:
+        """Some of Redis' keys: those of ours whose jobs no list may know. `cursor` is where to go on, 0 at first;
+        answers the next."""
+        with translated():
+            cursor, names = await self._redis.scan(cursor, match=f"{self._keys.prefix}:job*", count=_SCANNED)
+        begin, end = self._keys.job("?").split("?")
+        found = Found([], [], [])
+        for name in (name.decode(errors="replace") for name in names):
+            job_id, tail = (
+                name.removeprefix(begin).split(end, 1) if name.startswith(begin) and end in name else ("", "")
+            )
+            if name.startswith(self._keys.model_jobs):
+                found.models.append(name)
+            elif is_job_id(job_id) and not tail:
+                found.jobs.append(job_id)
+            elif name == self._keys.cancel(job_id):
+                found.flags.append(name)
+                if is_job_id(job_id):
+                    found.jobs.append(job_id)  # its erase may have broken off
+        return int(cursor), found
+
+    async def expire_stray_flags(self, names: list[str], ttl_ms: int) -> None:
+        """Gives a time to live to those of these cancel flags that have none: a person may have set one for a job that
+        is over, or was never there."""
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for name in names:
+                    pipe.pexpire(name, ttl_ms, nx=True)
+                await pipe.execute()
+
+    async def _trim(self, name: str, before: int) -> int:
+        removed = 0
+        for _ in range(_SLICES):
+            cursor = self._trimmed.pop(name, None)
+            old = await self._walk(name, cursor, _SLICE, newest_first=False, highest=before - 1)
+            if old:
+                # A job that waited or ran for long, its record renewed, is not gone by its age alone.
+                with translated():
+                    async with self._redis.pipeline(transaction=False) as pipe:
+                        for at in old:
+                            pipe.exists(self._keys.job(at.job_id))
+                        there = await pipe.execute()
+                gone = [at.job_id for at, kept in zip(old, there, strict=True) if not kept]
+                if gone:
+                    removed += int(await self._ask("ZREM", name, *gone))
+            if len(old) < _SLICE:
+                break
+            self._trimmed[name] = old[-1]
+        return removed
+
+    async def _walk(
+        self,
+        name: str,
+        start: Cursor | None,
+        count: int,
+        *,
+        newest_first: bool,
+        lowest: int = 0,
+        highest: int = _LATEST,
+        check: Callable[[], Awaitable[None]] | None = None,
+    ) -> list[Cursor]:
+        """Up to `count` members of a sorted set that follow `start`. What cannot be a job's id is removed."""
+        if start is not None and newest_first:
+            highest = min(highest, start.created_at)
+        elif start is not None:
+            lowest = max(lowest, start.created_at)
+        if newest_first:
+            command: tuple[str | int, ...] = ("ZREVRANGEBYSCORE", name, highest, lowest)
+        else:
+            command = ("ZRANGEBYSCORE", name, lowest, highest)
+        found: list[Cursor] = []
+        offset = 0
+        while len(found) < count:
+            flat = await self._ask(*command, "WITHSCORES", "LIMIT", offset, count)
+            strays = []
+            for member, score in zip(flat[::2], flat[1::2], strict=True):
+                job_id = member.decode(errors="replace")
+                if not is_job_id(job_id):
+                    strays.append(member)
+                    continue
+                cursor = Cursor(int(float(score)), job_id)
+                # Of equal times the higher id comes later, or first: those at the cursor's time up to its id were seen.
+                if start is None or (cursor < start if newest_first else cursor > start):
+                    found.append(cursor)
+            offset += len(flat) // 2
+            if strays:
+                offset -= await self._drop(name, strays)
+            if len(flat) < 2 * count:
+                break
+            if check is not None and len(found) < count:
+                await check()
+        return found[:count]
+
+    async def _drop(self, name: str, strays: list[bytes]) -> int:
+        """Removes what somebody has put there, lest it be met again and again; answers how many."""
+        logger.error(
+            "key %s: %d members that are no ids, such as %r; they are removed", name, len(strays), strays[0][:80]
+        )
+        try:
+            return int(await self._ask("ZREM", name, *strays))
+        except StoreUnavailable as error:  # a replica, say, from which one may read
+            logger.debug("%s", error)
+            return 0
+
+    async def claim_key(self, key: str, job_id: str, body_digest: str) -> IdempotencyRecord:
+        """Ties an Idempotency-Key to a job and a body, unless it is tied. Answers what it is tied to."""
+        names = [self._keys.idempotency(key_digest(key))]
+        before: bytes | None = await self._run("tie", names, job_id, body_digest, self._idempotency_ms)
+        if before is None:
+            return IdempotencyRecord(job_id, body_digest)
+        found_id, found_digest, *mark = before.decode().split(" ")
+        return IdempotencyRecord(found_id, found_digest, mark == [_WRITTEN])
+
+    async def mark_written(self, key: str, tie: IdempotencyRecord) -> None:
+        """Notes that the job of an Idempotency-Key is written; its time to live stays."""
+        name = self._keys.idempotency(key_digest(key))
+        await self._ask("SET", name, f"{tie.job_id} {tie.body_digest} {_WRITTEN}", "XX", "KEEPTTL")
+
+    async def release_key(self, digest: str, job_id: str) -> None:
+        """Unties an Idempotency-Key, given by its `key_digest`, from this job, which is erased: a repeat is a new one.
+        Does nothing if it is tied to another one by now."""
+        await self._run("untie", [self._keys.idempotency(digest)], job_id)
+
+    async def heartbeat(self, worker_id: str, details: bytes, now: int, ttl_ms: int) -> None:
+        """A worker's sign of life; `details` is JSON. Forgets workers that are long dead."""
+        workers = self._keys.workers
+        await asyncio.gather(
+            self._ask("SET", self._keys.worker(worker_id), details, "PX", ttl_ms),
+            self._ask("ZADD", workers, now + ttl_ms, worker_id),
+            self._ask("ZREMRANGEBYSCORE", workers, "-inf", now),
+            # No lease is longer: set by hand, or before Redis' clock leapt back.
+            self._ask("ZREMRANGEBYSCORE", workers, now + _LONGEST_LIFE, "+inf"),
+        )
+        # Behind the others: on a connection of its own it might overtake them, and leave a set that lives for ever.
+        await self._ask("PEXPIRE", workers, 10 * ttl_ms)
+
+    async def others_get_through(self, worker_id: str, now: int) -> bool:
+        """Whether another live worker has not said, in its sign of life, that its model refuses it."""
+        live = await self._ask("ZRANGEBYSCORE", self._keys.workers, now, now + _LONGEST_LIFE)
+        others = [found for name in live if (found := name.decode(errors="replace")) != worker_id]
+        signs = await self._ask("MGET", *(self._keys.worker(other) for other in others)) if others else []
+        return any(sign is not None and _gets_through(sign) for sign in signs)
+
+    async def leave(self, worker_id: str) -> None:
+        """A worker ends."""
+        await asyncio.gather(
+            self._ask("DEL", self._keys.worker(worker_id)), self._ask("ZREM", self._keys.workers, worker_id)
+        )
+
+    async def try_lock_sweep(self, every_ms: int) -> bool:
+        """Whether it is this worker's turn: one sweep for all workers in `every_ms`."""
+        if await self._ask("SET", self._keys.sweep, "1", "NX", "PX", every_ms):
+            return True
+        # What somebody has put there by hand would keep all workers from sweeping for ever.
+        await self._ask("PEXPIRE", self._keys.sweep, every_ms, "NX")
+        return False
+
+    async def live_workers(self, now: int) -> int:
+        """How many workers have given a sign of life lately."""
+        return int(await self._ask("ZCOUNT", self._keys.workers, now, now + _LONGEST_LIFE))
+
+
+def _gets_through(sign: bytes) -> bool:
+    """What a sign of life says; one that cannot be read says nothing."""
+    try:
+        details = orjson.loads(sign)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(details, dict) and not details.get("refused")

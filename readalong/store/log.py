@@ -1,0 +1,291 @@
+"""A job's log in Redis: what may happen to it, and how it is read.
+
+Each write is one script call, atomic with its publish, and may be repeated after a lost reply without effect.
+Only the newest attempt of a job that has not ended may write; anybody may read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+import orjson
+from redis.asyncio import Redis
+
+from readalong.core.errors import Fenced, JobNotFound
+from readalong.core.events import SCHEMA, Event, NewEvent
+from readalong.core.settings import Settings
+from readalong.core.states import Status
+from readalong.redis.multiplexed import MultiplexedConnection
+from readalong.redis.protocol import pack
+from readalong.redis.scripts import Argument, digest_of
+from readalong.store.entries import encode_entries
+from readalong.store.job_record import LISTED, Record
+from readalong.store.log_reader import LogReader, readable, record_of
+from readalong.store.submission import Submission
+
+
+class ClaimStatus(StrEnum):
+    """What a claim found."""
+
+    RUN = "run"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    ENDED = "ended"
+    GONE = "gone"
+    UNKNOWN = "unknown"
+    LATE = "late"
+
+
+class Claim(NamedTuple):
+    """A started attempt. `waited`: seconds since submit. `note`: the cancel flag, or the reason of the loss.
+    `model`, `request`, `begun` (the event that it wrote) and `left` (seconds to the job's deadline, or None) are there
+    if the verdict is RUN. `queued`, `first_token`: seconds from submit to the first claim, and, of an attempt that this
+    one ends the job for, to its first token, or None."""
+
+    status: ClaimStatus
+    attempt: int = 0
+    last_seq: int = 0
+    waited: float = 0.0
+    note: str = ""
+    model: str = ""
+    request: bytes = b""
+    begun: tuple[str, bytes] | None = None
+    left: float | None = None
+    queued: float | None = None
+    first_token: float | None = None
+    worker: bytes = b""
+    #: Its own, unlike the attempt's number, which comes twice when Redis has lost a claim.
+    token: str = ""
+
+    @property
+    def fence(self) -> str:
+        """What its writes name, so that no other attempt's count as its own."""
+        return f"{self.attempt}:{self.token}"
+
+
+class Appended(NamedTuple):
+    """Where the log stands. After a `gap`, send again from `last_seq` + 1; if it is `behind`, restore first.
+    `flag` is the cancel flag, None if unset."""
+
+    gap: bool
+    last_seq: int
+    flag: str | None
+    behind: bool = False
+
+
+_APPEND: Final = digest_of("append")
+
+#: Milliseconds for which copies of an erased job's submit are kept out: for so long the kernel of a machine that was
+#: cut off may go on sending what its process has given up (tcp_retries2).
+_ERASED_MS: Final = 900_000
+#: Jobs for which the beginning of an append is kept.
+_MOST_HEADS: Final = 4096
+#: The writer: `Claim.fence`, or the number of its attempt alone.
+Fence = str | int
+
+
+class Log(LogReader):
+    """The logs of all jobs on one Redis. A job with broken keys makes each call about it raise BrokenJob."""
+
+    def __init__(self, redis: Redis, settings: Settings, pipe: MultiplexedConnection | None = None) -> None:
+        """`pipe` carries the calls of a process that makes many; without one they take a pooled connection each."""
+        super().__init__(redis, settings, pipe)
+        self._pipe = pipe
+        self._ttl_ms = int(settings.job_ttl * 1000)
+        self._retention_ms = int(settings.retention * 1000)
+        self._max_attempts = settings.max_attempts
+        self._heads: dict[tuple[str, Fence], tuple[int, bytes]] = {}
+
+    async def submit(self, new: Submission) -> tuple[bool, Record]:
+        """Creates the job unless its id exists. Answers whether it did, and the job.
+
+        Raises JobNotFound for one that was erased, and StoreUnavailable.
+        """
+        flat = [part for pair in new.fields().items() for part in pair]
+        created_at = await self._do(
+            "submit", new.job_id, self._ttl_ms, new.created_at, new.deadline_ms, new.queued(), *flat
+        )
+        if created_at > 0:
+            return True, new.record(created_at)
+        record = await self.record(new.job_id) if created_at == 0 else None
+        if record is None:
+            raise JobNotFound(f"Job {new.job_id} is erased.")
+        return False, record
+
+    async def claim(self, job_id: str, worker: bytes, token: str, until: int = 0) -> Claim:
+        """Starts the next attempt, fencing out the one before. `worker` is JSON, `token` this claim's alone.
+
+        `until` is the end of the job's lease, in milliseconds of Redis' clock; 0: whenever it comes.
+        """
+        answer = await self._do("claim", job_id, worker, token, self._max_attempts, self._retention_ms, SCHEMA, until)
+        with readable(job_id):
+            return _claim(answer, worker, token)
+
+    async def reclaim(self, job_id: str, claim: Claim) -> Appended:
+        """Takes up again a claim that Redis has lost. Answers a gap: where the log stands, all the rest of which the
+        caller sends again. Raises Fenced, also if an older attempt has written since, and StoreUnavailable."""
+        lost = (claim.attempt, claim.fence, claim.worker, claim.last_seq - 1)
+        return _appended(job_id, await self._do("restore", job_id, *lost))
+
+    async def append(self, job_id: str, fence: Fence, first: int, drafts: Sequence[tuple[str, bytes]]) -> Appended:
+        """Appends events from number `first` on: (type, data as JSON). Raises Fenced, StoreUnavailable."""
+        flat = [part for draft in drafts for part in draft]
+        return _appended(job_id, await self._do("append", job_id, fence, first, "1", *flat))
+
+    def send(
+        self,
+        job_id: str,
+        fence: Fence,
+        first: int,
+        drafts: Sequence[tuple[str, bytes]],
+        on_answer: Callable[[Appended | Exception], None],
+        *,
+        timed: bool = False,
+    ) -> bool:
+        """Sends an append if there is a connection, and answers whether there was. Each token takes this way.
+        `timed`: `last_event_at` becomes its time. `on_answer` hears what `append` would answer or raise; any exception
+        but Fenced means: call `append`, which connects, and says what fails. To append twice is to append once."""
+        if self._pipe is None:
+            return False
+        flat = [part for draft in drafts for part in draft]
+        rest = pack((first, int(timed), *flat)).partition(b"\n")[2]
+        size, head = self._append_head(job_id, fence)
+        return self._pipe.send(
+            b"*%d\r\n%b%b" % (size + 2 + len(flat), head, rest),
+            lambda answer: on_answer(answer if isinstance(answer, Exception) else _outcome(job_id, answer)),
+        )
+
+    def _append_head(self, job_id: str, fence: Fence) -> tuple[int, bytes]:
+        """How many arguments all appends of a job begin with, and these, packed: it would take most of the time of
+        packing an append."""
+        head = self._heads.get((job_id, fence))
+        if head is None:
+            if len(self._heads) >= _MOST_HEADS:
+                self._heads.clear()
+            keys = self._keys.of_job(job_id)
+            arguments = ("EVALSHA", _APPEND, len(keys), *keys, fence)
+            head = self._heads[job_id, fence] = len(arguments), pack(arguments).partition(b"\n")[2]
+        return head
+
+    async def finish(
+        self,
+        job_id: str,
+        fence: Fence,
+        first: int,
+        drafts: Sequence[tuple[str, bytes]],
+        fields: dict[str, Argument],
+    ) -> Appended:
+        """Appends the last events; the type of the very last ends the job. Raises Fenced, StoreUnavailable."""
+        status = Status(drafts[-1][0])
+        flat = [part for pair in fields.items() for part in pair]
+        events = [part for draft in drafts for part in draft]
+        end = (fence, first, status, self._retention_ms, len(fields), *flat, *events)
+        return _appended(job_id, await self._do("finish", job_id, *end))
+
+    async def requeue(self, job_id: str, fence: Fence, reason: str, *, counts: bool) -> None:
+        """Lets the next claim go on as a new attempt for this reason; `counts`: as a lost one.
+
+        Nothing is left to hand over if Redis has lost the claim. Raises Fenced, StoreUnavailable.
+        """
+        answer = await self._do("handover", job_id, fence, reason, int(counts))
+        _appended(job_id, answer)
+
+    async def cancel(self, job_id: str, by: str) -> Status | None:
+        """Sets the flag, ends a queued job, nudges the workers. Answers the status after it; None: no such job.
+
+        A queued job that another version wrote keeps the flag until a worker of that version sees it.
+        """
+        status, _ = await self._cancel(job_id, by)
+        return status
+
+    async def cancelled(self, job_id: str, by: str) -> tuple[Status, Record] | None:
+        """The same, in the same call, with the job after it. Raises UnknownSchema, when the flag is set already."""
+        status, values = await self._cancel(job_id, by, *LISTED)
+        with readable(job_id):
+            record = None if values is None else record_of(values)
+        return None if status is None or record is None else (status, record)
+
+    async def _cancel(self, job_id: str, by: str, *fields: bytes) -> tuple[Status | None, list[bytes | None] | None]:
+        who = orjson.dumps(by)
+        answer, values = await self._do(
+            "cancel", job_id, who, self._retention_ms, SCHEMA, self._keys.control, job_id, *fields
+        )
+        with readable(job_id):
+            return None if answer == b"gone" else Status(answer.decode()), values
+
+    async def expire(self, job_id: str) -> bool:
+        """Ends a queued job whose deadline has passed. Answers whether it did."""
+        return bool(await self._do("expire", job_id, self._retention_ms))
+
+    async def keep_alive(self, job_ids: Sequence[str]) -> list[str]:
+        """Renews the time to live of jobs that wait or run, not of others. Answers the ids whose record is gone."""
+        names = [name for job_id in job_ids for name in self._keys.of_job(job_id)[:3]]
+        answers = await self._run("keep", names, self._ttl_ms)
+        return [job_id for job_id, there in zip(job_ids, answers, strict=True) if not there]
+
+    async def compact(self, job_id: str, fence: Fence, first: int, events: Sequence[Event]) -> bool:
+        """Stores an ended job's events from number `first` on in this form: all that its last attempt wrote, merged.
+
+        Atomic, and without effect unless the log ends with that attempt's very last event and is not compacted yet.
+        Answers whether it did. Raises StoreUnavailable.
+        """
+        keys = [*self._keys.of_job(job_id), self._keys.compacted(job_id)]
+        with readable(job_id):
+            return bool(await self._run("compact", keys, fence, first, events[-1].seq, *encode_entries(events)))
+
+    async def delete(self, job_id: str, model: str = "") -> str:
+        """Deletes the record and the log, tells the watchers, and keeps late copies of the submit and the enqueue out.
+
+        `model`: the `model_digest`, "" if it is not known. Answers it; also to a repeat that does not know it.
+        """
+        keys = (*self._keys.of_job(job_id), self._keys.watchers(job_id))
+        with readable(job_id):
+            answer: bytes = await self._run("erase", keys, _ERASED_MS, model)
+            return answer.decode()
+
+    async def _do(self, name: str, job_id: str, *args: Argument) -> Any:
+        with readable(job_id):
+            return await self._run(name, self._keys.of_job(job_id), *args)
+
+
+def encode(drafts: Sequence[NewEvent]) -> list[tuple[str, bytes]]:
+    """Drafts as `append` and `finish` take them."""
+    return [(draft.type, draft.encode()) for draft in drafts]
+
+
+def _claim(answer: list[Any], worker: bytes, token: str) -> Claim:
+    verdict = ClaimStatus(answer[0].decode())
+    if len(answer) == 1:
+        return Claim(verdict)
+    note = answer[4].decode(errors="replace")
+    started = Claim(verdict, answer[1], answer[2], answer[3] / 1000, note, worker=worker, token=token)
+    if verdict is not ClaimStatus.RUN:
+        return started._replace(queued=_seconds(answer[5]), first_token=_seconds(answer[6]))
+    begun = (answer[7].decode(), answer[8])
+    left, queued = _seconds(answer[9]), _seconds(answer[10])
+    return started._replace(model=answer[5].decode(), request=answer[6], begun=begun, left=left, queued=queued)
+
+
+def _seconds(ms: int) -> float | None:
+    return None if ms < 0 else ms / 1000
+
+
+def _text(flag: bytes | None) -> str | None:
+    return None if flag is None else flag.decode(errors="replace")
+
+
+def _appended(job_id: str, answer: list[Any]) -> Appended:
+    """Raises Fenced."""
+    outcome = _outcome(job_id, answer)
+    if isinstance(outcome, Fenced):
+        raise outcome
+    return outcome
+
+
+def _outcome(job_id: str, answer: list[Any]) -> Appended | Fenced:
+    verdict = answer[0]
+    if verdict in (b"ok", b"gap", b"behind"):
+        return Appended(verdict != b"ok", answer[1], _text(answer[2]), verdict == b"behind")
+    return Fenced(f"job {job_id}: this attempt may not write: {verdict.decode()}", code=verdict.decode())

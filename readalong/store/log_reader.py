@@ -1,0 +1,179 @@
+"""How a job's record and log are read: by anybody, at any time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from readalong.core.errors import BrokenJob, UnknownSchema
+from readalong.core.events import PAGE_SIZE, Event
+from readalong.core.keys import model_digest
+from readalong.core.settings import Settings
+from readalong.core.states import ENDED
+from readalong.redis.client import is_broken_key, translated
+from readalong.redis.multiplexed import MultiplexedConnection
+from readalong.redis.scripts import Scripts
+from readalong.store.entries import Entry, ends, event_of, full_text, is_text_ref, parse_entries
+from readalong.store.job_record import LISTED, JobState, Record, parse, parse_schema, parse_state
+
+logger = logging.getLogger(__name__)
+
+
+class LogReader:
+    """The reading half of the log. Only a claim reads a request: it may be megabytes.
+
+    Each call raises StoreUnavailable; those about one job also BrokenJob, those about many leave out what is broken.
+    """
+
+    def __init__(self, redis: Redis, settings: Settings, pipe: MultiplexedConnection | None = None) -> None:
+        self._redis = redis
+        self._keys = settings.keys
+        self._run = Scripts(pipe or redis, settings.keys)
+        self._ask = self._run.ask
+
+    async def record(self, job_id: str) -> Record | None:
+        """The job; None if it is gone. Raises UnknownSchema."""
+        with readable(job_id):
+            return record_of(await self._ask("HMGET", self._keys.job(job_id), *LISTED))
+
+    async def records(self, job_ids: Sequence[str]) -> list[Record | None]:
+        """Many records in one round trip; None for each that is gone, that another version wrote, or that is broken."""
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for job_id in job_ids:
+                    pipe.hmget(self._keys.job(job_id), [*LISTED])
+                found = await pipe.execute(raise_on_error=False)
+                for values in found:
+                    if isinstance(values, Exception) and not is_broken_key(values):
+                        raise values
+        return [self._listed(job_id, values) for job_id, values in zip(job_ids, found, strict=True)]
+
+    def _listed(self, job_id: str, values: list[bytes | None] | Exception) -> Record | None:
+        try:
+            with readable(job_id):
+                if isinstance(values, Exception):
+                    raise values
+                return record_of(values)
+        except UnknownSchema:
+            return None
+        except BrokenJob as error:
+            logger.error("%s; it is left out", error)
+            return None
+
+    async def states(self, job_ids: Sequence[str]) -> list[JobState | None]:
+        """How many jobs stand, in one command; None for each that is gone."""
+        answers = await self._run("standings", [self._keys.job(job_id) for job_id in job_ids])
+        return [parse_state(answer) for answer in answers]
+
+    async def erasable(self, job_id: str) -> tuple[str, str]:
+        """What else must go with a job: the `key_digest` of its Idempotency-Key, and its `model_digest`; "" for what is
+        not known."""
+        try:
+            with readable(job_id):
+                schema, digest, model = await self._ask(
+                    "HMGET", self._keys.job(job_id), "schema", "key_digest", "model"
+                )
+                if schema is not None:
+                    parse_schema(schema)
+                return (digest or b"").decode(), "" if model is None else model_digest(model.decode())
+        except BrokenJob:
+            return "", ""
+
+    async def filter_cancel_on_disconnect(self, job_ids: Sequence[str]) -> list[str]:
+        """Those of the ids whose job has not ended and is to end when nobody watches it."""
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for job_id in job_ids:
+                    pipe.hmget(self._keys.job(job_id), ["status", "cancel_on_disconnect"])
+                answers = await pipe.execute()
+        return [
+            job_id
+            for job_id, (status, wanted) in zip(job_ids, answers, strict=True)
+            if wanted == b"1" and status is not None and status.decode() not in ENDED
+        ]
+
+    async def flags(self, job_ids: Sequence[str]) -> dict[str, str]:
+        """The cancel flags that are set, of many jobs in one command."""
+        with translated():
+            values = await self._redis.mget([self._keys.cancel(job_id) for job_id in job_ids])
+        return {
+            job_id: value.decode(errors="replace")
+            for job_id, value in zip(job_ids, values, strict=True)
+            if value is not None
+        }
+
+    async def missing(self, job_ids: Sequence[str]) -> list[str]:
+        """Those of the ids whose record is gone; mostly none, which takes one command."""
+        names = [self._keys.job(job_id) for job_id in job_ids]
+        if not names or await self._ask("EXISTS", *names) == len(names):
+            return []
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for name in names:
+                    pipe.exists(name)
+                answers = await pipe.execute()
+        return [job_id for job_id, there in zip(job_ids, answers, strict=True) if not there]
+
+    async def read(self, job_id: str, after: int, count: int) -> list[Event]:
+        """Up to `count` events after position `after`, in order, each as it was appended."""
+        events: list[Event] = []
+        for event in await self.read_merged(job_id, after, count):
+            events += event.expand()
+        return events[:count]
+
+    async def read_merged(self, job_id: str, after: int, count: int) -> list[Event]:
+        """The events after position `after`, as they are stored: up to `count` of them, that cover `count` numbers or
+        a few more if they are merged, or all to the newest."""
+        # A merged one that begins before the last number asked for ends at the next multiple.
+        last = -(-(after + count) // PAGE_SIZE) * PAGE_SIZE
+        with readable(job_id):
+            entries = await self._ask(
+                "XRANGE", self._keys.events(job_id), f"{after + 1}-0", f"{last}-0", "COUNT", count
+            )
+            events = await self._events(job_id, parse_entries(entries))
+            if events:
+                events[0] = events[0].since(after)
+            return events
+
+    async def newest(self, job_id: str, count: int) -> list[Event]:
+        """The newest `count` events, in order, each as it was appended."""
+        with readable(job_id):
+            entries = await self._ask("XREVRANGE", self._keys.events(job_id), "+", "-", "COUNT", count)
+            events: list[Event] = []
+            for event in await self._events(job_id, parse_entries(entries[::-1])):
+                events += event.expand()
+            return events[-count:]
+
+    async def _events(self, job_id: str, entries: list[Entry]) -> list[Event]:
+        whole = ""
+        if any(is_text_ref(entry) for entry in entries):
+            end = entries[-1]
+            if not ends(end):
+                newest = await self._ask("XREVRANGE", self._keys.events(job_id), "+", "-", "COUNT", 1)
+                end = parse_entries(newest)[0] if newest else end  # erased meanwhile
+            whole = full_text(end)
+        return [event_of(entry, whole) for entry in entries]
+
+
+@contextmanager
+def readable(job_id: str) -> Iterator[None]:
+    """Turns what a broken key of this job's makes Redis, or us who read it, stumble over into BrokenJob."""
+    try:
+        yield
+    except (ResponseError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, ResponseError) and not is_broken_key(error):
+            raise
+        raise BrokenJob(f"What Redis holds of job {job_id} cannot be read: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    return f"no {error}" if isinstance(error, KeyError) else str(error)
+
+
+def record_of(values: Sequence[bytes | None]) -> Record | None:
+    """The record of these values of LISTED. Raises UnknownSchema, ValueError, KeyError."""
+    return parse({name: value for name, value in zip(LISTED, values, strict=True) if value is not None})

@@ -1,0 +1,193 @@
+"""arq's queue, as we use it: woken at once, taken in one call under a short lease, given back with a check.
+
+The sorted set stays the truth and everything in it has arq's own form. A taken job keeps its place in it, behind all
+that wait, and stands in a second one by the end of its lease: when that is over it waits at its old place again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Final, NamedTuple
+
+from arq.connections import ArqRedis
+from arq.constants import in_progress_key_prefix
+from arq.jobs import serialize_job
+from redis.exceptions import ResponseError
+
+from readalong.core.settings import Settings
+from readalong.core.states import Status
+from readalong.redis.client import is_wrong_type, translated
+from readalong.redis.multiplexed import MultiplexedConnection
+from readalong.redis.scripts import Scripts
+from readalong.store.presence import first_ms, set_ttl_ms
+
+#: The name under which workers register the function that runs a job.
+FUNCTION: Final = "generate"
+
+_LONGEST_WAKE_LIST: Final = 10_000
+#: Milliseconds for which the bytes that wait are not counted again.
+_WEIGHED_MS: Final = 1_000
+
+
+class LeasedJob(NamedTuple):
+    """A job under our lease; `score` is its place in the queue, `until` the lease's end, both in milliseconds."""
+
+    job_id: str
+    score: int
+    until: int
+
+
+class Queue:
+    def __init__(self, redis: ArqRedis, settings: Settings, pipe: MultiplexedConnection | None = None) -> None:
+        self._redis = redis
+        self._run = Scripts(pipe or redis, settings.keys)
+        self._keys = settings.keys
+        self._ttl_ms = int(settings.job_ttl * 1000)
+        self._lease_ms = int(settings.lease * 1000)
+        # A worker's blocking call has a connection of its own: what came behind it would wait as long.
+        self._waiting = MultiplexedConnection(redis, 2 * settings.redis_timeout)
+        self._wait_id: int | None = None
+        self._leased = [self._keys.queue, self._keys.leases]
+        self._moved = [self._keys.jobs_in(Status.QUEUED), self._keys.jobs_in(Status.RUNNING)]
+        self._settings = settings
+        self._watched_ttl_ms = set_ttl_ms(settings)
+        self._model_ttl_ms = int((settings.retention + settings.job_ttl) * 1000)
+
+    async def enqueue(
+        self,
+        job_id: str,
+        created_at: int,
+        *,
+        model: str | None = None,
+        watched: bool = False,
+        grace: int | None = None,
+    ) -> bool:
+        """Lists a job that is written, puts it into the queue and wakes a worker, unless it is there. Answers whether
+        it was not.
+
+        `created_at` is in milliseconds. `watched`: it is to end when nobody watches it, for which its time begins now;
+        `grace`: its own, in milliseconds, or None.
+        """
+        call = serialize_job(FUNCTION, (job_id,), {}, None, created_at, serializer=self._redis.job_serializer)
+        of_all = (self._keys.queue, self._keys.arq_job(job_id), self._keys.wake)
+        keys = [*of_all, self._keys.jobs, self._keys.active, self._keys.presence, self._moved[0]]
+        if model is not None:
+            keys.append(self._keys.jobs_of(model))
+        first = first_ms(self._settings, grace) if watched else 0
+        times = (created_at, first, self._watched_ttl_ms, self._model_ttl_ms)
+        return bool(await self._run("enqueue", keys, job_id, call, self._ttl_ms, _LONGEST_WAKE_LIST, *times))
+
+    async def depth(self) -> tuple[int, int]:
+        """Redis' time in milliseconds since the epoch, and how many jobs are due and not taken."""
+        now, waiting = await self._run("room", [self._keys.queue])
+        return now, waiting
+
+    async def weight(self, size: int, limit: int, let_in: int) -> int:
+        """How many bytes the requests of jobs have that are due and not taken, as they were found within a second, with
+        what all processes have let in since. If they are below the limit, those of a further job are added.
+
+        `let_in`: bytes that this process has let in without asking."""
+        keys = [self._keys.queue, self._keys.weight]
+        name = self._keys.job("?").split("?")
+        return int(await self._run("weight", keys, _WEIGHED_MS, let_in, size, limit, *name))
+
+    async def overdue(self, patience_ms: int) -> int:
+        """How many jobs wait, not taken, since longer than this."""
+        now, _ = await self.depth()
+        return int(await self._run.ask("ZCOUNT", self._keys.queue, "-inf", now - patience_ms))
+
+    async def contains(self, job_ids: list[str], *, renew: bool = True) -> list[bool]:
+        """For each job whether it is in the queue; `renew`: the ones that are get a new time to live."""
+        if not job_ids:
+            return []
+        names = [self._keys.arq_job(job_id) for job_id in job_ids]
+        scores = await self._run.ask("ZMSCORE", self._keys.queue, *job_ids)
+        if not renew and await self._run.ask("EXISTS", *names) == len(names):
+            return [score is not None for score in scores]
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for name in names:
+                    pipe.pexpire(name, self._ttl_ms)
+                there = await pipe.execute()
+        return [score is not None and bool(kept) for score, kept in zip(scores, there, strict=True)]
+
+    async def acquire(self, worker_id: str, count: int, token: str = "") -> list[LeasedJob]:
+        """Takes up to `count` waiting jobs, oldest first, each under a lease.
+
+        `token` is this take's alone: call again with it when the reply was lost, and get what was taken then.
+        """
+        keys = [*self._leased, self._keys.liveness, self._keys.last_acquire(worker_id), *self._moved]
+        token = token or secrets.token_hex(8)
+        flat = await self._run(
+            "take", keys, worker_id, self._lease_ms, count, in_progress_key_prefix, self._ttl_ms, token
+        )
+        rows = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+        return [LeasedJob(job_id.decode(), int(score), int(until)) for job_id, score, until in rows]
+
+    async def acquire_by_id(self, worker_id: str, job_id: str) -> LeasedJob | None:
+        """Takes this job, whatever waits before it. Answers None, and does nothing, if another worker holds it or it is
+        not in the queue."""
+        keys = [*self._leased, self._keys.liveness, self._keys.arq_in_progress(job_id), *self._moved]
+        held = await self._run("seize", keys, worker_id, job_id, self._lease_ms, self._ttl_ms)
+        return None if held is None else LeasedJob(job_id, *map(int, held))
+
+    async def wait(self, within: float) -> bool:
+        """Waits up to `within` seconds for somebody to enqueue a job; one waiting worker wakes for each.
+
+        Only a wake-up leaves Redis this way: a take that stood behind it, in the same round trip, would give jobs to
+        workers that are paused. `within` is at most the Redis time-out.
+        """
+        try:
+            with translated():
+                _, woken = await asyncio.gather(
+                    self._note_waiting_connection(),
+                    self._waiting.execute_command("BLPOP", self._keys.wake, str(within)),
+                )
+        except ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+            await self._run.set_aside([self._keys.wake])
+            return True
+        return woken is not None
+
+    async def stop_waiting(self) -> None:
+        """Ends a `wait` that is under way."""
+        if self._wait_id is not None:
+            with translated():
+                await self._redis.client_unblock(self._wait_id)
+
+    async def _note_waiting_connection(self) -> None:
+        # Each time, for a broken connection is replaced unseen.
+        self._wait_id = await self._waiting.execute_command("CLIENT", "ID")
+
+    async def close(self) -> None:
+        await self._waiting.close()
+
+    async def renew(self, worker_id: str, job_ids: list[str]) -> list[str]:
+        """Renews the leases of these jobs, and says that the worker lives. Answers those that are another's by now."""
+        keys = [*self._leased, self._keys.liveness]
+        lost = await self._run("renew", keys, worker_id, self._lease_ms, in_progress_key_prefix, self._ttl_ms, *job_ids)
+        return [job_id.decode() for job_id in lost]
+
+    async def ack(self, worker_id: str, job_id: str) -> bool:
+        """Takes the job out of the queue. Answers False, and does nothing, if the lease is another's."""
+        return await self._release(worker_id, job_id, "finished")
+
+    async def nack(self, worker_id: str, job_id: str) -> bool:
+        """Puts the job back at its old place and wakes another worker."""
+        return await self._release(worker_id, job_id, "waits")
+
+    async def remove(self, job_id: str) -> None:
+        """Takes a job that ended while it waited out of the queue."""
+        await self._release("", job_id, "finished")
+
+    async def _release(self, worker_id: str, job_id: str, how: str) -> bool:
+        keys = [
+            *self._leased,
+            self._keys.arq_in_progress(job_id),
+            self._keys.arq_job(job_id),
+            self._keys.arq_retry(job_id),
+            self._keys.wake,
+        ]
+        return bool(await self._run("release", keys, worker_id, job_id, how, self._ttl_ms))

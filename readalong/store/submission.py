@@ -1,0 +1,72 @@
+"""A job that is about to be written."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import orjson
+
+from readalong.core.events import SCHEMA
+from readalong.core.options import JobOptions
+from readalong.redis.scripts import Argument
+from readalong.store.job_record import Record, parse
+
+
+class Submission(NamedTuple):
+    """What a new job holds. `request` and `metadata` are JSON; the one has the other only if the model gets them."""
+
+    job_id: str
+    model: str
+    request: bytes
+    metadata: bytes
+    body_digest: str
+    #: Milliseconds since the epoch; 0: Redis' own time at its writing.
+    created_at: int = 0
+    #: The `key_digest` of its Idempotency-Key, if it came with one.
+    key_digest: str = ""
+    terms: JobOptions = JobOptions()
+    #: Whether the request stays when the job has ended.
+    keep_request: bool = False
+
+    @property
+    def deadline_ms(self) -> int:
+        """Milliseconds from its creation to its deadline; 0: none."""
+        deadline = self.terms.deadline
+        return max(1, int(deadline * 1000)) if deadline else 0  # one of less than a millisecond is not none
+
+    def fields(self) -> dict[str, Argument]:
+        """What of its hash is known before it is written."""
+        return {
+            "schema": SCHEMA,
+            "id": self.job_id,
+            "model": self.model,
+            "request": self.request,
+            "metadata": self.metadata,
+            "body_digest": self.body_digest,
+            "key_digest": self.key_digest,
+            **({"keep_request": 1} if self.keep_request else {}),
+            **self.terms.fields(),
+        }
+
+    def queued(self) -> bytes:
+        """The data of its first event, up to the time of creation, which Redis adds."""
+        return orjson.dumps({"job_id": self.job_id, "model": self.model})[:-1]
+
+    def record(self, created_at: int) -> Record:
+        """The job right after its writing."""
+        known: dict[str, Argument] = {
+            **self.fields(),
+            "status": "queued",
+            "attempt": 0,
+            "last_seq": 1,
+            "created_at": created_at,
+        }
+        if self.deadline_ms:
+            known["deadline"] = created_at + self.deadline_ms
+        found = parse({name.encode(): _bytes(value) for name, value in known.items()})
+        assert found is not None
+        return found
+
+
+def _bytes(value: Argument) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()

@@ -1,0 +1,94 @@
+"""Which workers are there: the registry of their signs of life, and the channels that they are subscribed to.
+
+The kernel closes a dead process's connections at once, and Redis then counts one subscriber less. A sign of life says
+`connected_to`, the run id of the Redis at which the worker is subscribed; a worker that loses its subscription takes
+that back over its other connections. So one that says it and has no subscriber is dead, or was cut off a moment ago
+(docs/decisions/0011-dead-workers.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from arq.constants import in_progress_key_prefix
+from redis.asyncio import Redis
+
+from readalong.core.settings import Settings
+from readalong.redis.client import translated
+from readalong.redis.multiplexed import MultiplexedConnection
+from readalong.redis.scripts import Scripts
+
+#: Jobs that one call asks about: a script keeps all others from Redis while it runs.
+_AT_ONCE: Final = 1000
+
+
+class Waiting(NamedTuple):
+    """`now`: ms since the epoch. `workers`: how many live. `job_ids`: those, of the ones asked about, that wait."""
+
+    now: int
+    workers: int
+    job_ids: frozenset[str]
+
+
+class WorkerRegistry:
+    def __init__(self, redis: Redis, settings: Settings, pipe: MultiplexedConnection) -> None:
+        self._pipe = pipe
+        self._run = Scripts(pipe, settings.keys)
+        self._keys = settings.keys
+        self._ttl_ms = int(settings.job_ttl * 1000)
+        self._leased = [self._keys.queue, self._keys.leases, self._keys.workers]
+
+    async def workers(self) -> list[str]:
+        """The ids of all registered workers."""
+        members = await self._run.ask("ZRANGE", self._keys.workers, 0, -1)
+        return [worker_id for member in members if (worker_id := _text(member))]
+
+    async def connections(self, worker_ids: Sequence[str]) -> dict[str, int]:
+        """How many connections are subscribed to the channel of each. Raises RedisError if Redis does not allow the
+        question, ValueError if the answer is none."""
+        with translated():
+            flat = await self._pipe.execute_command("PUBSUB", "NUMSUB", *map(self._keys.alive, worker_ids))
+        counts = _counts(flat)
+        if len(counts) != len(worker_ids):
+            raise ValueError(f"not an answer to PUBSUB NUMSUB: {flat!r:.100}")
+        return dict(zip(worker_ids, counts, strict=True))
+
+    async def reap(self, worker_id: str, asking: str, run: str) -> list[str] | None:
+        """Frees the jobs of a dead worker at once, and returns their ids. None, and nothing changes, if it lives, has
+        left, or does not say that it was `connected_to` this `run` of Redis. `asking`: the worker that calls."""
+        keys = [
+            *self._leased,
+            self._keys.worker(worker_id),
+            self._keys.alive(worker_id),
+            self._keys.alive(asking),
+            self._keys.wake,
+        ]
+        freed = await self._run("reap", keys, worker_id, run, in_progress_key_prefix, self._ttl_ms)
+        return None if freed is None else [job_id.decode(errors="replace") for job_id in freed]
+
+    async def waiting(self, job_ids: Sequence[str]) -> Waiting:
+        """Which of these jobs, which have begun and not ended, wait for a worker; and how many workers there are."""
+        prefixes = (in_progress_key_prefix, self._keys.worker(""), self._keys.alive(""))
+        found: set[str] = set()
+        now = workers = 0
+        for start in range(0, max(len(job_ids), 1), _AT_ONCE):
+            page = job_ids[start : start + _AT_ONCE]
+            now, workers, *ids = await self._run("waiting", self._leased, *prefixes, *page)
+            found.update(job_id.decode() for job_id in ids)
+        return Waiting(now, workers, frozenset(found))
+
+
+def _text(member: bytes) -> str:
+    """A worker's id; empty for a member that is none."""
+    try:
+        return member.decode()
+    except UnicodeDecodeError:
+        return ""
+
+
+def _counts(flat: Any) -> list[int]:
+    """Raises ValueError."""
+    if not isinstance(flat, list) or not all(isinstance(count, int) for count in flat[1::2]):
+        raise ValueError(f"not an answer to PUBSUB NUMSUB: {flat!r:.100}")
+    return flat[1::2]

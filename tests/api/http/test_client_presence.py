@@ -1,0 +1,26 @@
+"""Whether the client of a request is still there."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from starlette.requests import ClientDisconnect, Request
+
+from readalong.api.http.client_presence import check_presence
+
+
+async def test_on_another_server_a_client_s_going_is_asked_for() -> None:
+    """Where there is no connection of ours, by what ASGI says."""
+
+    async def gone() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def silent() -> dict[str, Any]:
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]  # never
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    await check_presence(Request(scope, silent))
+    with pytest.raises(ClientDisconnect):
+        await check_presence(Request(scope, gone))

@@ -1,0 +1,104 @@
+"""Clients that go, with or without a word: nothing of them stays."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from functools import partial
+
+from readalong.api.fanout.feed import Feed
+from readalong.api.fanout.replay_buffer import ReplayBuffer
+from readalong.api.fanout.sse_response import SseResponse
+from readalong.api.fanout.watcher import Watcher
+from readalong.api.http.uvicorn_inside import DetachableHttpProtocol
+from readalong.core.settings import Settings
+from readalong.store.log import Log
+from tests.api.fanout.test_watcher import held_by
+from tests.api.helpers import Player
+from tests.api.serving import a_site, on_valkey, short_settings
+from tests.support.waiting import until
+
+pytestmark = on_valkey
+
+
+async def test_a_client_that_vanishes_leaves_nothing(redis_url: str, log: Log) -> None:
+    """Whether it resets or closes its connection."""
+    player = await Player.start(log)
+    async with a_site(short_settings(redis_url, feed_linger=0)) as site:
+        for how in ("reset", "close"):
+            stream = await site.open(f"/v1/jobs/{player.job_id}/events")
+            await stream.some(2)
+            assert "watchers=1 " in repr(site.hub)
+            if how == "reset":
+                stream.vanish()
+            else:
+                stream.writer.close()
+            await until(lambda: "feeds=0 watchers=0" in repr(site.hub), f"nothing after a {how}")
+            await until(lambda: not site.server.server_state.connections, "no connection")
+
+
+async def test_a_client_that_vanishes_unread_leaves_nothing(redis_url: str, log: Log) -> None:
+    """In the middle of a write that waits."""
+    player = await Player.start(log)
+    await player.say(40, pad="x" * 100_000)
+    async with a_site(short_settings(redis_url, feed_linger=0, send_timeout=30)) as site:
+        for _ in range(3):
+            async with await site.open(f"/v1/jobs/{player.job_id}/events", receive_buffer=4096) as stream:
+                port = stream.writer.get_extra_info("sockname")[1]
+                await until(partial(held_by, port, site), "a write waits")
+            await until(lambda: "feeds=0 watchers=0" in repr(site.hub), "nothing")
+
+
+async def test_five_hundred_openings_and_closings_leave_nothing(redis_url: str, log: Log) -> None:
+    """No feed, no watcher, no task, no connection, and the hub remembers none of them."""
+    players = [await Player.start(log) for _ in range(5)]
+    # The hub's beats come in the middle of it: what they looked at last must go too.
+    async with a_site(short_settings(redis_url, feed_linger=0, sse_keepalive=0.03)) as site:
+        paths = [f"/v1/jobs/{player.job_id}/events" for player in players]
+
+        async def cycle(number: int) -> None:
+            stream = await site.open(paths[number % 5])
+            if number % 3:
+                await stream.some(2)
+            stream.vanish()
+
+        async def quiet() -> None:
+            await until(lambda: "feeds=0 watchers=0" in repr(site.hub), "no feed")
+            await until(lambda: not site.server.server_state.tasks, "no request")
+            await until(lambda: "wanted=0 confirmed=0" in repr(site.hub), "no channel")
+            await until(lambda: not site.server.server_state.connections, "no connection")
+
+        await asyncio.gather(*map(cycle, range(10)))
+        await quiet()
+        await until(lambda: len(asyncio.all_tasks()) <= 9, "the test, the lifespan, the API's own seven")
+        tasks, objects = len(asyncio.all_tasks()), live_objects()
+        for _ in range(10):
+            await asyncio.gather(*map(cycle, range(50)))
+        await quiet()
+        # Fewer will do: a last UNSUBSCRIBE may have been on its way when they were counted.
+        await until(lambda: len(asyncio.all_tasks()) <= tasks, f"{tasks} tasks again")
+        await until(lambda: live_objects() == objects, f"{objects} again")
+
+
+def live_objects() -> dict[str, int]:
+    """How many of what a stream is made of the process holds."""
+    gc.collect()
+    kinds = [type(thing) for thing in gc.get_objects()]
+    return {
+        kind.__name__: kinds.count(kind) for kind in (Watcher, Feed, SseResponse, ReplayBuffer, DetachableHttpProtocol)
+    }
+
+
+async def test_the_count_of_live_objects_sees_a_stream_and_its_going(settings: Settings, log: Log) -> None:
+    """Or the test above could not fail."""
+    player = await Player.start(log)
+    async with a_site(settings) as site:
+        before = live_objects()
+        async with await site.open(f"/v1/jobs/{player.job_id}/events"):
+            await until(lambda: "watchers=1 " in repr(site.hub), "it watches")
+            during = live_objects()
+            assert all(
+                during[name] == before[name] + 1
+                for name in ("Watcher", "Feed", "ReplayBuffer", "DetachableHttpProtocol")
+            ), during
+        await until(lambda: live_objects() == before, f"{before} again")

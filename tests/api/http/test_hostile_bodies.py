@@ -1,0 +1,124 @@
+"""A body that is made to be dear: it is refused by name, or costs the other clients no turn of the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import orjson
+import pytest
+from arq.connections import ArqRedis
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from readalong.api.http import request_body as bodies
+from readalong.api.submission import submit
+from readalong.api.submission.chat_request import (
+    LONGEST_KEY,
+    LONGEST_VALUE,
+    MOST_ITEMS,
+    MOST_MESSAGES,
+    MOST_PAIRS,
+    ChatRequest,
+    check,
+)
+from readalong.core.errors import InvalidRequest
+from readalong.core.settings import Settings
+from tests.api.routes.test_submit import problem
+from tests.api.serving import a_site, on_valkey
+
+MESSAGES: list[dict[str, Any]] = [{"role": "user", "content": "hi"}]
+
+
+def test_of_many_wrong_messages_one_error_is_made() -> None:
+    """Pydantic would keep one for each, with a copy of where it is."""
+    with pytest.raises(ValidationError) as caught:
+        ChatRequest.model_validate({"messages": [1] * (MOST_MESSAGES - 1)})
+    assert caught.value.error_count() == 1
+
+
+#: Fields at their limit, what goes beyond it, and the path of what is named.
+LISTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "messages": ({"messages": MESSAGES * MOST_MESSAGES}, {"messages": MESSAGES * (MOST_MESSAGES + 1)}, "messages"),
+    "parts": (
+        {"messages": [{"content": [0] * MOST_MESSAGES}]},
+        {"messages": [{}, {"content": [0] * (MOST_MESSAGES + 1)}]},
+        "messages.1.content",
+    ),
+    "calls": (
+        {"messages": [{"tool_calls": [0] * MOST_ITEMS}]},
+        {"messages": [{"tool_calls": [0] * (MOST_ITEMS + 1)}]},
+        "messages.0.tool_calls",
+    ),
+    **{
+        name: ({name: [0] * MOST_ITEMS}, {name: [0] * (MOST_ITEMS + 1)}, name)
+        for name in ("tools", "functions", "stop")
+    },
+    "pairs": (
+        {"metadata": {str(number): number for number in range(MOST_PAIRS)}},
+        {"metadata": {str(number): number for number in range(MOST_PAIRS + 1)}},
+        "metadata",
+    ),
+    "keys": ({"metadata": {"ü" * LONGEST_KEY: 1}}, {"metadata": {"ü" * (LONGEST_KEY + 1): 1}}, "metadata"),
+    "values": ({"metadata": {"a": "ü" * LONGEST_VALUE}}, {"metadata": {"a": "ü" * (LONGEST_VALUE + 1)}}, "metadata.a"),
+    "lists in it": ({"metadata": {"a": [1] * 255}}, {"metadata": {"a": [1] * 256}}, "metadata.a"),
+}
+
+
+@pytest.mark.parametrize(("good", "bad", "path"), LISTS.values(), ids=LISTS)
+def test_what_there_is_many_of_has_a_number(good: dict[str, Any], bad: dict[str, Any], path: str) -> None:
+    check({"messages": MESSAGES, **good})
+    with pytest.raises(InvalidRequest) as caught:
+        check({"messages": MESSAGES, **bad})
+    assert caught.value.field == path
+    assert len(caught.value.message) < 200
+
+
+@on_valkey
+async def test_a_body_of_too_many_values_or_too_deep_is_not_read_into_memory(
+    settings: Settings, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A megabyte of empty objects takes seventy as objects: it is refused before any is made."""
+    head = b'{"messages":[{"role":"user","content":"x"}],"more":'
+    many = head + b"[" + b"{}," * 250_000 + b"{}]}"
+    made: list[bytes] = []
+
+    def counted(raw: bytes) -> Any:
+        made.append(raw)
+        return from_json(raw)
+
+    async with a_site(settings) as site:
+        with monkeypatch.context() as patch:
+            patch.setattr(bodies, "from_json", counted)
+            problem(await site.http.post("/v1/jobs", content=many), 422, "invalid_request", "body")
+            assert made == []
+        for depth, status in ((126, 202), (128, 400)):
+            raw = head + b'{"a":[' * (depth // 2) + b"]}" * (depth // 2) + b"}"
+            answer = await site.http.post("/v1/jobs", content=raw)
+            assert answer.status_code == status, depth
+        problem(answer, 400, "invalid_json", None)
+
+
+@on_valkey
+@pytest.mark.parametrize("work", ["_parse", "_judge"])
+async def test_a_large_body_is_parsed_and_checked_while_the_others_have_their_turns(
+    settings: Settings, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch, work: str
+) -> None:
+    """The work waits until the loop has had a turn, which it has only if the work is not on it."""
+    module: Any = bodies if work == "_parse" else submit
+    really = getattr(module, work)
+    loop = asyncio.get_running_loop()
+    turns: list[bool] = []
+
+    def slow(given: Any) -> Any:
+        turn = threading.Event()
+        loop.call_soon_threadsafe(turn.set)
+        turns.append(turn.wait(timeout=0 if threading.current_thread() is threading.main_thread() else 60))
+        return really(given)
+
+    monkeypatch.setattr(module, work, slow)
+    raw = orjson.dumps({"messages": [{"role": "user", "content": "x" * 1_000_000}]})
+    async with a_site(settings) as site:
+        assert (await site.http.post("/v1/jobs", content=raw)).status_code == 202
+    assert turns == [True]

@@ -1,0 +1,103 @@
+"""Connections to Redis: a cancellation is never lost, and a send that fails says how."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.exceptions import ConnectionError, TimeoutError
+
+from readalong.redis.connections import connection_class
+from tests.readalong.helpers import settings_for
+from tests.support.clients import client_of
+from tests.support.proxy import Proxy
+from tests.support.servers import RedisServer
+from tests.support.waiting import WITHIN
+
+
+async def connected(url: str, resources: AsyncExitStack) -> Any:
+    redis = client_of(settings_for(url, redis_timeout=0.2), resources, max_connections=1)
+    await redis.ping()
+    return await redis.connection_pool.get_connection()
+
+
+async def test_a_cancellation_that_comes_as_the_bytes_leave_is_not_lost(
+    redis_url: str, resources: AsyncExitStack
+) -> None:
+    """A loop that was told to stop would go on for ever."""
+    connection = await connected(redis_url, resources)
+    send = connection._send_packed_command
+
+    async def send_and_be_cancelled(command: Any) -> None:
+        await send(command)
+        asyncio.get_running_loop().call_soon(task.cancel)
+
+    async def use() -> None:
+        connection._send_packed_command = send_and_be_cancelled
+        await connection.send_command("PING")
+        await asyncio.sleep(30)
+
+    task = asyncio.create_task(use())
+    done, _ = await asyncio.wait([task], timeout=WITHIN)
+    assert done
+    assert task.cancelled()
+
+
+async def test_a_send_that_takes_too_long_is_a_timeout_and_closes_the_connection(
+    redis_url: str, resources: AsyncExitStack
+) -> None:
+    connection = await connected(redis_url, resources)
+
+    async def never(_: Any) -> None:
+        await asyncio.sleep(30)
+
+    connection._send_packed_command = never
+    with pytest.raises(TimeoutError):
+        await connection.send_command("PING")
+    assert not connection.is_connected
+
+
+async def test_a_send_that_breaks_is_a_connection_error_and_closes_the_connection(
+    redis_url: str, resources: AsyncExitStack
+) -> None:
+    connection = await connected(redis_url, resources)
+
+    async def broken(_: Any) -> None:
+        raise BrokenPipeError
+
+    connection._send_packed_command = broken
+    with pytest.raises(ConnectionError):
+        await connection.send_command("PING")
+    assert not connection.is_connected
+
+
+async def test_a_connection_that_swallows_its_end_is_dropped(
+    redis_server: RedisServer, resources: AsyncExitStack
+) -> None:
+    """With TLS every half-open one does; here it is one that takes no more bytes."""
+    async with Proxy(redis_server.port) as proxy:
+        connection = await connected(proxy.url, resources)
+        proxy.stall()
+        transport = connection._writer.transport
+        transport.write(bytes(50_000_000))
+        await connection.disconnect()
+        assert not connection.is_connected
+        assert transport.get_write_buffer_size() == 0
+
+
+@pytest.mark.parametrize("kind", [Connection, SSLConnection, UnixDomainSocketConnection])
+def test_each_kind_of_connection_stays_what_it_is(kind: type[AbstractConnection]) -> None:
+    ours = connection_class(kind)
+    assert issubclass(ours, kind)
+    assert issubclass(ours, SSLConnection) is (kind is SSLConnection)
+
+
+def test_another_kind_of_connection_is_refused() -> None:
+    class Other(AbstractConnection):
+        pass
+
+    with pytest.raises(TypeError):
+        connection_class(Other)  # type: ignore[type-abstract]  # nobody makes one

@@ -1,0 +1,80 @@
+"""Which Sentinel is asked first: the next to be asked is one that answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import hiredis
+from pydantic import AnyUrl
+
+from readalong.core.settings import Settings
+from readalong.redis.sentinel import Sentinels
+from tests.support.waiting import until
+
+_PRIMARY = ("127.0.0.1", 6379)
+
+
+class _Sentinel:
+    """`answers`: else it takes connections, as the kernel of a machine that hangs does, and says nothing."""
+
+    def __init__(self, answers: bool) -> None:
+        self.port = 0
+        self.answers = answers
+        self.asked = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.asked += 1
+        parser = hiredis.Reader()
+        while self.answers and (data := await reader.read(65_536)):
+            parser.feed(data)
+            while command := parser.gets():
+                asks = command[0] == b"SENTINEL"
+                writer.write(b"*2\r\n$9\r\n127.0.0.1\r\n$4\r\n6379\r\n" if asks else b"+OK\r\n")
+        if not self.answers:
+            await reader.read()
+        writer.close()
+
+
+@asynccontextmanager
+async def _a_sentinel(*, answers: bool) -> AsyncIterator[_Sentinel]:
+    sentinel = _Sentinel(answers)
+    server = await asyncio.start_server(sentinel.serve, "127.0.0.1", 0)
+    async with server:
+        sentinel.port = server.sockets[0].getsockname()[1]
+        yield sentinel
+
+
+def _sentinels(*among: _Sentinel, timeout: float) -> Sentinels:
+    addresses = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in among)
+    return Sentinels(Settings(redis_url=AnyUrl("redis://mymaster/0"), sentinels=addresses, redis_timeout=timeout))
+
+
+async def test_who_gave_up_on_a_silent_sentinel_asks_another_next() -> None:
+    """A subscription has no more patience for the whole of its connecting than a Sentinel has time to answer: it would
+    ask the silent one for ever."""
+    async with AsyncExitStack() as stack:
+        silent = await stack.enter_async_context(_a_sentinel(answers=False))
+        good = await stack.enter_async_context(_a_sentinel(answers=True))
+        sentinels = _sentinels(silent, good, timeout=20)
+        first = asyncio.create_task(sentinels.primary())
+        await until(lambda: silent.asked, "the silent one to be asked")
+        first.cancel()
+        await asyncio.wait([first])
+        async with asyncio.timeout(200):
+            assert await sentinels.primary() == _PRIMARY
+        assert (silent.asked, good.asked) == (1, 1)
+
+
+async def test_two_who_ask_at_once_do_not_put_a_silent_sentinel_first_again() -> None:
+    """Each that finds a silent one first waits for it, and each connection of a process asks."""
+    async with AsyncExitStack() as stack:
+        silent = await stack.enter_async_context(_a_sentinel(answers=False))
+        good = await stack.enter_async_context(_a_sentinel(answers=True))
+        sentinels = _sentinels(silent, good, timeout=0.5)
+        found = await asyncio.gather(*(sentinels.primary() for _ in range(2)))
+        assert found == [_PRIMARY, _PRIMARY]
+        asked = silent.asked
+        assert await sentinels.primary() == _PRIMARY
+        assert silent.asked == asked

@@ -1,0 +1,211 @@
+"""The list of jobs, Idempotency-Keys and signs of life, on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from arq.connections import ArqRedis
+
+from readalong.core.keys import Keys, model_digest
+from readalong.core.states import ENDED, Status
+from readalong.store.job_index import Cursor, IdempotencyRecord, JobIndex, key_digest
+from readalong.store.log import Log
+from readalong.store.queue import Queue
+from tests.readalong.helpers import JOB_TTL, RETENTION, command
+from tests.readalong.jobs import CREATED_AT, WORKER, queued
+from tests.support.waiting import until
+
+KEEP_MS = (RETENTION + JOB_TTL) * 1000
+
+
+def _id(name: str) -> str:
+    return f"listed-job-00000-{name}"
+
+
+#: Ids and times with ties, oldest first, and among equal times by id: the order of the list.
+LISTED = [Cursor(t, _id(i)) for t, i in [(1, "a"), (2, "b"), (2, "c"), (2, "d"), (2, "e"), (3, "f"), (9, "g")]]
+
+
+async def fill(queue: Queue) -> None:
+    for cursor in reversed(LISTED):
+        await queue.enqueue(cursor.job_id, cursor.created_at, model="m")
+
+
+async def test_the_time_is_that_of_redis(index: JobIndex) -> None:
+    assert abs(await index.now() - time.time() * 1000) < 5_000
+    first = await index.now()
+    assert await index.now() >= first
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+async def test_pages_of_any_size_give_every_job_once_newest_first(count: int, index: JobIndex, queue: Queue) -> None:
+    await fill(queue)
+    seen: list[Cursor] = []
+    while page := await index.page(seen[-1] if seen else None, count):
+        assert len(page) <= count
+        seen += page
+    assert seen == LISTED[::-1]
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+async def test_the_open_jobs_come_in_pages_of_any_size_oldest_first(count: int, index: JobIndex, queue: Queue) -> None:
+    await fill(queue)
+    seen: list[Cursor] = []
+    while page := await index.open_jobs(seen[-1] if seen else None, count):
+        assert len(page) <= count
+        seen += page
+    assert seen == LISTED
+
+
+async def test_a_page_goes_on_from_a_job_that_is_gone_meanwhile(index: JobIndex, queue: Queue) -> None:
+    await fill(queue)
+    page = await index.page(None, 3)
+    await index.remove(page[-1].job_id)
+    assert await index.page(page[-1], 3) == LISTED[::-1][3:6]
+
+
+async def test_a_page_that_is_full_is_followed_by_new_jobs_only_at_the_front(index: JobIndex, queue: Queue) -> None:
+    await fill(queue)
+    page = await index.page(None, 2)
+    await queue.enqueue(_id("new"), 10)
+    assert await index.page(page[-1], 2) == LISTED[::-1][2:4]
+
+
+async def test_an_empty_list_has_an_empty_page(index: JobIndex) -> None:
+    assert await index.page(None, 5) == []
+    assert await index.page(Cursor(5, "x"), 5) == []
+    assert await index.open_jobs(None, 5) == []
+
+
+def test_a_cursor_is_written_with_its_time_first() -> None:
+    assert str(Cursor(12, "abc")) == "12:abc"
+
+
+async def test_a_removed_job_is_in_no_list(index: JobIndex, queue: Queue, redis: ArqRedis, keys: Keys) -> None:
+    await fill(queue)
+    await index.remove(_id("a"), _id("c"), model=model_digest("m"))
+    assert [await index.contains(_id(name)) for name in "abc"] == [False, True, False]
+    for name in (keys.jobs, keys.active, keys.jobs_in("queued"), keys.jobs_of("m")):
+        assert await redis.zrange(name, 0, -1) == [at.job_id.encode() for at in LISTED if at.job_id[-1] not in "ac"]
+
+
+@pytest.mark.parametrize("status", Status)
+async def test_a_job_is_put_where_its_hash_says_whatever_its_worker_thinks(
+    index: JobIndex, log: Log, redis: ArqRedis, keys: Keys, status: Status
+) -> None:
+    """Redis came back without its lists, or without its end: only the sweep can have it run again then."""
+    job_id = await queued(log)
+    await command(redis, "HSET", keys.job(job_id), "status", status)
+    await command(redis, "ZADD", keys.jobs_in("running" if status == "done" else "done"), 5, job_id)
+    await index.refile(job_id)
+    at = [Cursor(CREATED_AT, job_id)]
+    assert await index.open_jobs(None, 10) == ([] if status in ENDED else at)
+    for state in Status:
+        assert await index.page(None, 10, state=state) == (at if state == status else [])
+    assert await index.page(None, 10) == await index.page(None, 10, model="m") == at
+    assert await index.page(None, 10, model="other") == []
+    await redis.delete(keys.job(job_id))
+    await index.refile(job_id)
+    assert await index.page(None, 10, state=status) == await index.open_jobs(None, 10) == []
+    assert await index.contains(job_id)
+
+
+async def test_an_id_that_was_never_listed_is_not_known(index: JobIndex) -> None:
+    assert not await index.contains("nobody")
+
+
+async def test_trimming_forgets_old_jobs_whose_record_is_gone_and_no_others(
+    index: JobIndex, queue: Queue, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In slices, and however many that are kept stand before them."""
+    monkeypatch.setattr("readalong.store.job_index._SLICE", 2)
+    monkeypatch.setattr("readalong.store.job_index._SLICES", 2)
+    kept = [await queued(log) for _ in range(5)]
+    old, young = _id("old"), _id("young")
+    for job_id in kept:
+        await queue.enqueue(job_id, CREATED_AT)
+    await queue.enqueue(old, CREATED_AT)
+    await queue.enqueue(young, CREATED_AT + 1)
+    for _ in range(3):
+        await index.trim(CREATED_AT + KEEP_MS)
+    assert await index.contains(old)
+    for _ in range(3):
+        await index.trim(CREATED_AT + KEEP_MS + 1)
+    assert [await index.contains(name) for name in (old, *kept, young)] == [False, *[True] * 5, True]
+    for job_id in kept:
+        await log.delete(job_id)
+    for _ in range(4):
+        await index.trim(CREATED_AT + KEEP_MS + 2)
+    assert await index.page(None, 10) == await index.page(None, 10, state="queued") == []
+
+
+async def test_an_idempotency_key_stays_tied_to_the_first_who_used_it(index: JobIndex) -> None:
+    assert await index.claim_key("key", _id("1"), "digest-1") == IdempotencyRecord(_id("1"), "digest-1")
+    assert await index.claim_key("key", _id("2"), "digest-2") == IdempotencyRecord(_id("1"), "digest-1")
+    assert await index.claim_key("key", _id("1"), "digest-1") == IdempotencyRecord(_id("1"), "digest-1")
+    assert await index.claim_key("other", _id("2"), "digest-2") == IdempotencyRecord(_id("2"), "digest-2")
+
+
+async def test_an_idempotency_key_knows_whether_its_job_was_written(
+    index: JobIndex, redis: ArqRedis, keys: Keys
+) -> None:
+    """That lives no longer than the key, and brings no key back that is over."""
+    tie = await index.claim_key("key", _id("1"), "digest-1")
+    name = keys.idempotency(key_digest("key"))
+    await redis.pexpire(name, 50_000)
+    await index.mark_written("key", tie)
+    assert await index.claim_key("key", _id("2"), "digest-1") == IdempotencyRecord(_id("1"), "digest-1", written=True)
+    assert 0 < await redis.pttl(name) <= 50_000
+    await index.release_key(key_digest("key"), _id("2"))
+    assert await redis.exists(name), "another job's"
+    await index.release_key(key_digest("key"), _id("1"))
+    await index.mark_written("key", tie)
+    assert not await redis.exists(name)
+
+
+async def test_of_many_who_use_an_idempotency_key_at_once_one_wins(index: JobIndex) -> None:
+    answers = await asyncio.gather(*(index.claim_key("key", _id(str(n)), "d") for n in range(20)))
+    assert len(set(answers)) == 1
+
+
+async def test_an_idempotency_key_is_kept_as_a_digest_only_and_has_a_time_to_live(
+    index: JobIndex, redis: ArqRedis, keys: Keys
+) -> None:
+    await index.claim_key("secret key \u2028 " + "x" * 10_000, _id("1"), "d")
+    [name] = await redis.keys("*")
+    assert name.decode().startswith(keys.idempotency(""))
+    assert len(name) < 100
+    assert 0 < await redis.pttl(name) <= 86_400_000
+
+
+async def test_a_worker_lives_while_it_gives_signs_of_life(index: JobIndex, redis: ArqRedis, keys: Keys) -> None:
+    now = await index.now()
+    assert await index.live_workers(now) == 0
+    await index.heartbeat("w1", WORKER, now, 2_000)
+    await index.heartbeat("w2", WORKER, now, 10_000)
+    assert await index.live_workers(now) == 2
+    assert await index.live_workers(now + 5_000) == 1
+    assert await redis.get(keys.worker("w1")) == WORKER
+    assert 0 < await redis.pttl(keys.worker("w1")) <= 2_000
+    assert await redis.pttl(keys.workers) > 0
+
+
+async def test_a_worker_that_leaves_is_gone_at_once_and_the_dead_are_forgotten(
+    index: JobIndex, redis: ArqRedis, keys: Keys
+) -> None:
+    now = await index.now()
+    await index.heartbeat("dead", WORKER, now - 60_000, 1_000)
+    await index.heartbeat("w1", WORKER, now, 5_000)
+    assert await redis.zrange(keys.workers, 0, -1) == [b"w1"]
+    await index.leave("w1")
+    assert await index.live_workers(now) == 0
+    assert not await redis.exists(keys.worker("w1"))
+
+
+async def test_one_of_many_may_sweep_and_another_after_a_while(index: JobIndex) -> None:
+    turns = await asyncio.gather(*(index.try_lock_sweep(1_500) for _ in range(10)))
+    assert sorted(turns) == [False] * 9 + [True]
+    assert not await index.try_lock_sweep(1_500)
+    assert await until(lambda: index.try_lock_sweep(1_500))

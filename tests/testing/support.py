@@ -1,0 +1,125 @@
+"""A demo model on a free port, and the ways in which the tests talk to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import orjson
+from openai import AsyncOpenAI
+
+from readalong.testing.journal import Journal
+from tests.support.model import serving_model
+from tests.support.waiting import WITHIN
+
+MESSAGES = [{"role": "user", "content": "How does streaming with Redis work?"}]
+QUICK = {"tokens_per_second": 0, "first_token_seconds": 0}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running model; `url` ends in `/v1`."""
+
+    url: str
+    port: int
+    client: AsyncOpenAI
+    http: aiohttp.ClientSession
+
+    @property
+    def root(self) -> str:
+        return self.url.removesuffix("/v1")
+
+    @property
+    def create(self) -> Any:
+        """The openai package's call; untyped, since its types know no `demo` and no plain lists of messages."""
+        return self.client.chat.completions.create
+
+    async def stats(self) -> dict[str, Any]:
+        async with self.http.get(f"{self.root}/stats") as response:
+            shown: dict[str, Any] = await response.json()
+            return shown
+
+    async def stats_when(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The first stats for which `holds`; fails after the deadline."""
+        async with asyncio.timeout(WITHIN):
+            while True:
+                shown = await self.stats()
+                if holds(shown):
+                    return shown
+
+    async def post(self, body: object, path: str = "/v1/chat/completions") -> tuple[int, bytes]:
+        """Status and body of a POST of `body`, sent as it is if it is bytes."""
+        data = body if isinstance(body, bytes) else orjson.dumps(body)
+        async with self.http.post(self.root + path, data=data) as response:
+            return response.status, await response.read()
+
+    async def events(self, body: dict[str, Any], path: str = "/v1/chat/completions") -> list[Any]:
+        """The parsed data lines of a stream, `[DONE]` as text, what is no JSON as bytes."""
+        status, raw = await self.post({"stream": True, **body}, path)
+        assert status == 200, raw
+        return [parsed(line) for line in raw.split(b"\n") if line.startswith(b"data: ")]
+
+    @asynccontextmanager
+    async def raw(self, body: dict[str, Any]) -> AsyncIterator[asyncio.StreamReader]:
+        """The bytes as the server sends them, over a plain socket."""
+        data = orjson.dumps({"stream": True, **body})
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: demo\r\nContent-Length: {len(data)}\r\n\r\n"
+            writer.write(head.encode() + data)
+            async with asyncio.timeout(WITHIN):
+                yield reader
+        finally:
+            writer.close()
+
+
+def parsed(line: bytes) -> Any:
+    data = line.removeprefix(b"data: ").rstrip(b"\r")
+    if data == b"[DONE]":
+        return "[DONE]"
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return data
+
+
+def ask(model: str = "demo", **more: Any) -> dict[str, Any]:
+    """A request body at full speed; `demo` options are added to it."""
+    return {"model": model, "messages": MESSAGES, **more, "demo": {**QUICK, **more.get("demo", {})}}
+
+
+def deltas(events: list[Any], choice: int = 0) -> list[dict[str, Any]]:
+    """The deltas of one choice."""
+    return [
+        shown["delta"]
+        for event in events
+        if isinstance(event, dict)
+        for shown in event.get("choices", ())
+        if shown["index"] == choice and "delta" in shown
+    ]
+
+
+def text(events: list[Any], choice: int = 0) -> str:
+    return "".join(delta.get("content") or "" for delta in deltas(events, choice))
+
+
+def finish(events: list[Any], choice: int = 0) -> str | None:
+    """The finish reason of one choice; None if it has none."""
+    for event in events:
+        for shown in event.get("choices", ()) if isinstance(event, dict) else ():
+            if shown["index"] == choice and shown["finish_reason"]:
+                return str(shown["finish_reason"])
+    return None
+
+
+@asynccontextmanager
+async def running(journal: Journal | None = None) -> AsyncIterator[Server]:
+    """A demo model in this process, over real sockets."""
+    async with serving_model(journal) as url, aiohttp.ClientSession() as http:
+        port = int(url.rsplit(":", 1)[1].removesuffix("/v1"))
+        async with AsyncOpenAI(base_url=url, api_key="demo", max_retries=0, timeout=WITHIN) as client:
+            yield Server(url, port, client, http)

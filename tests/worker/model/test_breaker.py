@@ -1,0 +1,163 @@
+"""A worker that its model does not let in empties no queue: it stops taking, gives back, says so, and looks again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from readalong.core.errors import ModelError
+from readalong.core.settings import Settings
+from readalong.worker.model.breaker import Breaker
+from readalong.worker.model.gate import Gates
+from tests.readalong.helpers import command, types
+from tests.support.servers import free_port
+from tests.support.waiting import until
+from tests.worker.doors import YES, door, refusal
+from tests.worker.helpers import House, demo_at, settings_for, working
+from tests.worker.raw import reply
+
+KEY = "sk-wrong-key-0123456789"
+
+
+def patient(house: House, seconds: float = 60) -> Settings:
+    return settings_for(str(house.settings.redis_url), model_patience=seconds, lease=2)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("readalong.worker.model.breaker._FIRST", 0.1)
+
+
+@pytest.fixture
+def port(monkeypatch: pytest.MonkeyPatch) -> int:
+    found = free_port()
+    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{found}/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    return found
+
+
+async def refused(house: House, worker: str = "w1") -> str:
+    """What the worker's sign of life says of its model."""
+    sign: bytes = await command(house.redis, "GET", house.keys.worker(worker)) or b""
+    return sign.partition(b'"refused":"')[2].partition(b'"')[0].decode()
+
+
+async def test_with_one_wrong_key_and_a_right_one_all_jobs_are_done(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = [await house.submit(rate=0, demo={"tokens": 3}) for _ in range(27)]
+    monkeypatch.setenv("OPENAI_API_KEY", "wrong")
+    async with demo_at(monkeypatch), working(patient(house), "wrong"):
+        await until(lambda: refused(house, "wrong"), "its sign of life")
+        monkeypatch.setenv("OPENAI_API_KEY", "right")
+        async with working(patient(house), "right"):
+            ends = [(await house.ended(job_id))[-1].type for job_id in jobs]
+            assert await refused(house, "wrong") == "model_unauthorized"
+            assert await refused(house, "right") == ""
+    assert ends == ["done"] * 27
+    for job_id in jobs:
+        reasons = {event.fields()["reason"] for event in await house.events(job_id) if event.type == "restarted"}
+        assert reasons <= {"model_unauthorized"}
+        assert await command(house.redis, "HGET", house.keys.job(job_id), "lost") == b"0"
+    (line,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "model_unauthorized: 'The model refused our credentials (401).'" in line.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (refusal(401), "model_unauthorized"),
+        (refusal(404, "Not Found"), "model_not_found"),
+        (reply(b"<p>Welcome", "text/html"), "model_malformed"),
+    ],
+    ids=["key", "address", "page"],
+)
+async def test_jobs_fail_once_no_worker_has_got_through_for_the_patience(
+    house: House, port: int, answer: bytes, code: str
+) -> None:
+    """Each with what the model said; and the model is asked by few of them."""
+    jobs = [await house.submit() for _ in range(27)]
+    settings = patient(house, 1).model_copy(update={"max_jobs": 5})
+    async with door(port, lambda *_: answer) as asked, working(settings):
+        for job_id in jobs:
+            events = await house.ended(job_id)
+            assert (events[-1].type, events[-1].fields()["error"]["code"]) == ("failed", code)
+        assert len(asked) < 27
+    assert KEY not in str([await house.events(job_id) for job_id in jobs])
+
+
+async def test_a_worker_takes_again_as_soon_as_its_model_lets_it_in(
+    house: House, port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = [refusal(401)]
+    async with door(port, lambda *_: answers[-1]), working(patient(house)):
+        jobs = [await house.submit() for _ in range(5)]
+        await until(lambda: refused(house), "its sign of life")
+        answers.append(YES)
+        assert [(await house.ended(job_id))[-1].type for job_id in jobs] == ["done"] * 5
+        await until(lambda: _takes(house), "its sign of life")
+    assert "lets this worker in again" in caplog.text
+
+
+async def _takes(house: House) -> bool:
+    return not await refused(house)
+
+
+async def test_a_job_that_the_model_refuses_alone_fails_at_once(house: House, port: int) -> None:
+    """Others get through, so that it is no fault of the worker."""
+
+    def answer_to(_: str, model: str) -> bytes:
+        return YES if model == "mine" else refusal(int(model[-3:]), f"You may not use {model}.")
+
+    async with door(port, answer_to), working(patient(house)):
+        # Even of a worker that has never got through: the model's name says whose fault it is.
+        unknown = await house.ended(await house.submit("theirs-404"))
+        assert types(unknown) == ["queued", "started", "failed"]
+        assert (await house.ended(await house.submit("mine")))[-1].type == "done"
+        for model in ("theirs-403", "theirs-404"):
+            assert types(await house.ended(await house.submit(model))) == ["queued", "started", "failed"]
+        assert await refused(house) == ""
+
+
+async def test_what_one_model_says_ends_no_job_of_another(house: House, port: int) -> None:
+    """Not even of a worker that has never got through: a client may have chosen that model for that."""
+
+    def answer_to(_: str, model: str) -> bytes:
+        return YES if model == "mine" else reply(b"", status="302 Found", Location="https://elsewhere.example/")
+
+    settings = patient(house, 1).model_copy(update={"max_jobs": 1})
+    jobs = [await house.submit(model) for model in ("theirs", "theirs", "mine")]
+    async with door(port, answer_to), working(settings):
+        ends = [(await house.ended(job_id))[-1] for job_id in jobs]
+    assert [end.type for end in ends] == ["failed", "failed", "done"]
+    assert {end.fields()["error"]["code"] for end in ends[:2]} == {"model_redirected"}
+
+
+async def test_only_a_model_that_was_refused_waits_for_the_next_probe(house: House) -> None:
+    """With a wrong key each model is refused once, and then as seldom as one alone."""
+    breaker = Breaker(patient(house), Gates())
+    error = ModelError("model_unauthorized", "No.", retryable=False, status=401, refuses=True)
+    for model in ("theirs", "mine"):
+        assert breaker.lend(model)
+        assert breaker.refused(error, model, asyncio.get_running_loop().time(), 0.0, again=False)
+        assert not breaker.lend(model)
+    breaker.let_in()
+    assert not breaker.shut
+
+
+async def test_a_key_that_is_refused_for_one_model_keeps_no_other_job(house: House, port: int) -> None:
+    """As a proxy does whose own key for that model is wrong: the job fails when others have got through since."""
+
+    def answer_to(_: str, model: str) -> bytes:
+        return YES if model == "mine" else refusal(401)
+
+    async with door(port, answer_to), working(patient(house)):
+        assert (await house.ended(await house.submit("mine")))[-1].type == "done"
+        theirs = await house.submit("theirs")
+        await until(lambda: refused(house), "its sign of life")
+        mine = [await house.submit("mine") for _ in range(3)]
+        assert [(await house.ended(job_id))[-1].type for job_id in mine] == ["done"] * 3
+        events = await house.ended(theirs)
+        assert (events[-1].type, events[-1].fields()["error"]["code"]) == ("failed", "model_unauthorized")

@@ -1,0 +1,206 @@
+"""A model that is away for a moment costs no job: it waits, is told of, and is not asked by all jobs at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+
+import pytest
+
+from readalong.core.errors import ModelError
+from readalong.core.settings import Settings
+from readalong.store.log import Claim, ClaimStatus
+from readalong.worker.model.call import Access, ModelCall
+from tests.readalong.helpers import command, types
+from tests.support.servers import free_port
+from tests.support.waiting import until
+from tests.worker.doors import back_at, hanging_up
+from tests.worker.helpers import House, settings_for, working
+from tests.worker.raw import DONE, HELLO, SSE, raw_server, reply
+from tests.worker.test_options import write
+
+AWAY = ["queued", "started", "waiting"]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("readalong.worker.model.gate._FIRST", 0.05)
+
+
+@pytest.fixture
+def port(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Where the workers of the test look for their model; nothing listens there."""
+    found = free_port()
+    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{found}/v1")
+    return found
+
+
+def patient(house: House, seconds: float = 60, **changes: object) -> Settings:
+    return settings_for(str(house.settings.redis_url), model_patience=seconds, model_retries=0, **changes)
+
+
+@pytest.mark.parametrize("how", ["closed", "hangs up"])
+async def test_a_job_whose_model_is_down_is_done_once_it_is_back(house: House, port: int, how: str) -> None:
+    """Refused connections, and one that breaks before an answer: one attempt, and one event that says why it waits."""
+    async with AsyncExitStack() as down, working(patient(house)):
+        if how == "hangs up":
+            count = await down.enter_async_context(hanging_up(port))
+        job_id = await house.submit(rate=0, demo={"tokens": 3})
+        events = await house.has(job_id, "waiting")
+        if how == "hangs up":
+            await until(lambda: count[0] > 2, "it to be asked again")
+        await down.aclose()
+        async with back_at(port):
+            events = await house.ended(job_id)
+    assert types(events)[:3] == AWAY
+    assert (types(events).count("waiting"), events[-1].type) == (1, "done")
+    told = events[2].fields()
+    assert (told["for"], told["reason"]) == ("model", "model_unreachable")
+    assert told["seconds"] >= 0
+    assert (await house.record(job_id)).attempt == 1
+
+
+async def test_the_time_for_the_first_token_does_not_go_by_while_a_job_waits(house: House, port: int) -> None:
+    limit = 2.0
+    async with working(patient(house, first_token_timeout=limit)):
+        job_id = await house.submit(rate=0, demo={"tokens": 3})
+        await house.has(job_id, "waiting")
+        await asyncio.sleep(limit)  # it is the subject
+        async with back_at(port):
+            assert (await house.ended(job_id))[-1].type == "done"
+
+
+async def test_a_server_that_is_down_is_not_asked_by_all_jobs_that_wait(house: House, port: int) -> None:
+    """One at a time, after pauses that grow; and all go on when it is back."""
+    async with working(patient(house)):
+        async with hanging_up(port) as count:
+            first = await house.submit(rate=0, demo={"tokens": 3})
+            await house.has(first, "waiting")
+            jobs = [await house.submit(rate=0, demo={"tokens": 3}) for _ in range(50)]
+            for job_id in jobs[:20]:  # the worker may have stopped taking before the last ones
+                await house.has(job_id, "waiting")
+            await until(lambda: count[0] >= 4, "a few tries")
+            assert count[0] < 25
+        async with back_at(port):
+            for job_id in [first, *jobs]:
+                events = await house.ended(job_id)
+                assert (events[-1].type, types(events).count("restarted")) == ("done", 0)
+
+
+async def test_a_model_that_says_it_is_away_is_asked_again_and_retries_are_not_used_up(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With and without a time to wait: each reason is told once. A 500 is a failure, as before."""
+    busy = [reply(b"{}", status=f"{status} No") for status in (503, 503, 429)]
+    asks = reply(b"{}", status="429 No", retry_after_ms="50")
+    async with raw_server(*busy, asks, SSE + HELLO + DONE) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        async with working(patient(house)):
+            events = await house.ended(await house.submit())
+        assert types(events) == [*AWAY, "waiting", "content", "done"]
+        assert [event.fields()["reason"] for event in events[2:4]] == ["model_error", "model_rate_limited"]
+        assert len(server.heads) == 5
+    async with raw_server(reply(b"{}", status="500 No")) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        async with working(patient(house)):
+            events = await house.ended(await house.submit())
+        assert (types(events), len(server.heads)) == (["queued", "started", "failed"], 1)
+
+
+async def test_a_time_that_a_model_asks_for_beyond_the_patience_fails_the_job_at_once(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with raw_server(reply(b"{}", status="429 No", retry_after="61")) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        async with working(patient(house)):
+            events = await house.ended(await house.submit())
+    assert types(events) == ["queued", "started", "failed"]
+    assert events[-1].fields()["error"]["code"] == "model_rate_limited"
+
+
+@pytest.mark.parametrize("limit", ["patience", "deadline", "job_timeout"])
+async def test_a_model_that_stays_away_fails_its_jobs_with_what_was_met(house: House, port: int, limit: str) -> None:
+    """Whatever ends the wait: the patience, the job's deadline, the time of a run. Those that wait in the queue, too,
+    once no worker has got through for so long."""
+    settings = patient(house, 1 if limit == "patience" else 60, job_timeout=1 if limit == "job_timeout" else 0)
+    async with working(settings.model_copy(update={"max_jobs": 2})):
+        job_id = await write(house, "demo", left=1 if limit == "deadline" else None)
+        await house.queue.enqueue(job_id, 0)
+        jobs = [job_id]
+        if limit == "patience":
+            jobs += [await house.submit() for _ in range(5)]
+        for job_id in jobs:
+            events = await house.ended(job_id)
+            assert (events[-1].type, events[-1].fields()["error"]["code"]) == ("failed", "model_unreachable")
+        assert types(await house.events(jobs[0])) == [*AWAY, "failed"]
+
+
+async def test_a_cancel_is_obeyed_while_a_job_waits_for_its_model(house: House, port: int) -> None:
+    async with working(patient(house)) as one:
+        job_id = await house.submit()
+        await house.has(job_id, "waiting")
+        await house.log.cancel(job_id, "me")
+        assert types(await house.ended(job_id)) == [*AWAY, "cancelled"]
+        assert not one.runs
+
+
+async def test_a_worker_that_stops_hands_over_at_once_what_waits_for_its_model(house: House, port: int) -> None:
+    """Not when its drain time is over; and it is no attempt that counts."""
+    settings = patient(house, drain_timeout=600, max_attempts=1)
+    async with working(settings) as one:
+        job_id = await house.submit(rate=0, demo={"tokens": 3})
+        await house.has(job_id, "waiting")
+        await one.stop()
+    async with back_at(port), working(settings, "w2"):
+        events = await house.ended(job_id)
+    assert events[-1].type == "done"
+    assert [event.fields()["reason"] for event in events if event.type == "restarted"] == ["worker_stopped"]
+
+
+async def test_what_one_worker_cannot_reach_another_does(
+    house: House, port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One whose address is wrong takes nothing more after a moment, says so, and hands over what it holds."""
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(working(patient(house, 12, lease=1)))
+        job_id = await house.submit(rate=0, demo={"tokens": 3})
+        await house.has(job_id, "waiting")
+        await until(lambda: _says(house, "w1", "model_unreachable"), "its sign of life")
+        other = free_port()
+        await stack.enter_async_context(back_at(other))
+        monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{other}/v1")
+        await stack.enter_async_context(working(patient(house, 12, lease=1), "w2"))
+        others = [await house.submit(rate=0, demo={"tokens": 3}) for _ in range(5)]
+        assert [(await house.ended(one))[-1].type for one in (job_id, *others)] == ["done"] * 6
+    assert [record.getMessage()[:18] for record in caplog.records if record.levelno == logging.ERROR] == [
+        "model_unreachable:"
+    ]
+    restarts = [event.fields()["reason"] for event in await house.events(job_id) if event.type == "restarted"]
+    assert set(restarts) == {"model_unreachable"}
+    assert await command(house.redis, "HGET", house.keys.job(job_id), "lost") == b"0"
+
+
+async def _says(house: House, worker: str, code: str) -> bool:
+    return f'"refused":"{code}"'.encode() in (await house.redis.get(house.keys.worker(worker)) or b"")
+
+
+async def test_jobs_that_waited_for_long_wait_for_a_try_that_is_under_way(house: House) -> None:
+    """A worker that was paused, or had no Redis, knows nothing new of its model: its first job tries for all."""
+    settings = patient(house, 2)
+    access = Access(settings)
+    access.gates.server.failed(ModelError("model_unreachable", "away", retryable=True, away=True), 0)
+    access.gates.server.since -= 60
+    access.gates.server.due = 0.0
+    assert access.breaker.hopeless
+    claim = Claim(ClaimStatus.RUN, waited=60.0)
+
+    def asking() -> ModelCall:
+        return ModelCall(settings, access, "some", claim, tell=lambda _: None, ends=lambda _: float("inf"))
+
+    first = asking()
+    await first.begin()
+    others = [asyncio.create_task(asking().begin()) for _ in range(3)]
+    await until(lambda: access.gates.server.waiting == 3, "them to wait")
+    first.answered()
+    await asyncio.gather(*others)
