@@ -14,10 +14,12 @@ from readalong.core.events import TERMINAL
 from readalong.core.keys import Keys
 from readalong.core.settings import Settings
 from readalong.core.states import Status
+from readalong.store.idempotency import IdempotencyStore
 from readalong.store.job_index import JobIndex
 from readalong.store.log import ClaimStatus, Log
 from readalong.store.presence import PresenceStore
 from readalong.store.queue import Queue
+from readalong.store.worker_registry import WorkerRegistry
 from tests.readalong.helpers import check_log, history, settings_for
 from tests.readalong.jobs import WORKER, content, ended, queued, reclaim, running
 from tests.support.clients import client_of
@@ -131,8 +133,8 @@ async def fill(redis: ArqRedis, settings: Settings) -> list[str]:
     for job_id in (*jobs, gone):
         await queue.enqueue(job_id, now, model="m", watched=True)
     await queue.acquire("worker-1", 4)
-    await index.claim_key("my key", waits, "digest")
-    await index.heartbeat("worker-1", WORKER, now, 10_000)
+    await IdempotencyStore(redis, settings).claim("my key", waits, "digest")
+    await WorkerRegistry(redis, settings).heartbeat("worker-1", WORKER, now, 10_000)
     await index.try_lock_sweep(10_000)
     await PresenceStore(redis, settings).find_abandoned(1)
     return [*jobs, gone]
