@@ -68,7 +68,7 @@ class Player:
 
     async def append(self, *drafts: NewEvent) -> None:
         done = await self._log.append(self.job_id, self.attempt, self.last + 1, encode(drafts))
-        assert not done.gap
+        assert done.status == "ok"
         self.last = done.last_seq
 
     async def say(self, count: int = 1, pad: str = "") -> None:

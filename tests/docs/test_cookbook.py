@@ -236,7 +236,7 @@ async def test_a_job_is_cancelled_by_hand(kitchen: Kitchen) -> None:
     line = next(line for line in COOKBOOK if " set " in line)
     await kitchen.shell(line)
     answer = await kitchen.log.append(_ID, 1, 6, [("content", b'{"content":" four"}')])
-    assert answer.flag == "Ada, on call"
+    assert answer.cancel_flag == "Ada, on call"
 
 
 async def test_a_job_is_told_by_hand_to_outlive_its_watchers(kitchen: Kitchen) -> None:

@@ -134,7 +134,7 @@ class Pen:
     def write(self, *drafts: NewEvent) -> str:
         appended = self._site.run(self._site.log.append(self.id, self._attempt, self._next, encode(list(drafts))))
         self._next = appended.last_seq + 1
-        flag: str = appended.flag
+        flag: str = appended.cancel_flag
         return flag
 
     def end(self, kind: str = "done", **fields: Any) -> None:

@@ -27,7 +27,7 @@ from readalong.core.states import ENDED, Status, can_move
 from readalong.redis.client import connect
 from readalong.store.epochs import Epochs, epoch_of
 from readalong.store.job_record import parse
-from readalong.store.log import Appended, ClaimStatus, Log
+from readalong.store.log import AppendResult, ClaimStatus, Log
 from tests.readalong.helpers import JOB_TTL, RETENTION, command, history, settings_for
 from tests.readalong.jobs import WORKER, content, end, submission
 
@@ -160,7 +160,7 @@ class LogMachine(RuleBasedStateMachine):
             if final
             else (self.logs.append(self.id, self.model.attempt, first, drafts))
         )
-        assert self.run(call) == Appended(True, len(self.model.log), None)
+        assert self.run(call) == AppendResult("gap", len(self.model.log), None)
 
     @rule(
         stale=st.sampled_from([0, 0, 0, 1, -1]),
@@ -180,7 +180,7 @@ class LogMachine(RuleBasedStateMachine):
     def repeat_the_finish(self, size: int) -> None:
         first, drafts = self.part_of_the_log(size, [])
         answer = self.run(self.logs.finish(self.id, self.model.attempt, first, drafts, {}))
-        assert answer == Appended(False, len(self.model.log), None)
+        assert answer == AppendResult("ok", len(self.model.log), None)
 
     @rule(stale=st.sampled_from([0, 0, 0, 1]), wrong=st.sampled_from([0, 0, 0, 1]), start=st.integers(2, 6))
     def compact(self, stale: int, wrong: int, start: int) -> None:
@@ -208,9 +208,9 @@ class LogMachine(RuleBasedStateMachine):
         if answer is None:
             return False
         self.model.log += drafts[len(self.model.log) + 1 - first :]
-        assert (answer.gap, answer.last_seq) == (False, len(self.model.log))
+        assert (answer.status, answer.last_seq) == ("ok", len(self.model.log))
         if drafts[-1:] and drafts[-1][0] not in TERMINAL:
-            assert answer.flag == self.model.flag
+            assert answer.cancel_flag == self.model.flag
         return True
 
     @rule(stale=st.sampled_from([0, 0, 1]), counts=st.booleans(), times=st.integers(1, 2))

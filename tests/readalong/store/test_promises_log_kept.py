@@ -68,7 +68,7 @@ async def test_promise_5_a_cancel_is_kept_that_a_person_set_by_hand_while_the_jo
 ) -> None:
     job_id = await running(log)
     await redis.set(keys.cancel(job_id), flag)
-    assert (await log.append(job_id, 1, 3, content("a"))).flag == flag
+    assert (await log.append(job_id, 1, 3, content("a"))).cancel_flag == flag
     assert await log.flags([job_id]) == {job_id: flag}
     claim = await reclaim(log, job_id)
     assert (claim.status, claim.note) == (ClaimStatus.CANCELLED, flag)
@@ -90,12 +90,12 @@ async def test_promise_5_a_cancel_is_kept_through_appends_handovers_and_lost_wor
     job_id = await running(log)
     await log.cancel(job_id, "ann")
     flag = (await log.flags([job_id]))[job_id]
-    assert (await log.append(job_id, 1, 3, content("a"))).flag == flag
+    assert (await log.append(job_id, 1, 3, content("a"))).cancel_flag == flag
     await log.requeue(job_id, 1, "deploy", counts=False)
     for token in ("x", "y", "z"):
         claim = await reclaim(log, job_id, token)
         assert (claim.status, claim.note) == (ClaimStatus.CANCELLED, flag)
-        assert (await log.append(job_id, claim.attempt, 4, [])).flag == flag
+        assert (await log.append(job_id, claim.attempt, 4, [])).cancel_flag == flag
 
 
 async def test_promise_5_a_cancel_is_kept_through_the_death_of_redis(
@@ -112,7 +112,7 @@ async def test_promise_5_a_cancel_is_kept_through_the_death_of_redis(
     server.kill()
     server.restart()
     assert await history(log, runs) == before
-    assert orjson.loads((await log.append(runs, 1, 4, content("b"))).flag or "")["by"] == "ann"
+    assert orjson.loads((await log.append(runs, 1, 4, content("b"))).cancel_flag or "")["by"] == "ann"
     assert (await log.claim(waits, WORKER, "t")).status == ClaimStatus.ENDED
 
 
@@ -204,7 +204,7 @@ async def test_promise_7_nothing_hidden_a_job_is_inspected_and_cancelled_with_re
     assert [entry_id for entry_id, _ in entries] == ["1-0", "2-0"]
     assert entries[1][1] == {"type": "started", "data": f'{{"attempt":1,"epoch":"first","worker":{WORKER.decode()}}}'}
     ask("SET", keys.cancel(job_id), "bob")
-    assert (await log.append(job_id, 1, 3, content("a"))).flag == "bob"
+    assert (await log.append(job_id, 1, 3, content("a"))).cancel_flag == "bob"
 
 
 def test_promise_7_nothing_hidden_no_module_knows_how_to_pickle() -> None:
