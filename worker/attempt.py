@@ -12,12 +12,13 @@ from typing import Any, Final
 
 import orjson
 
+from readalong.core.cancel_flag import cancelled_by
 from readalong.core.errors import BrokenJob, Fenced, ModelError, StoreUnavailable
 from readalong.core.events import NewEvent
 from readalong.core.options import OPTION_FIELDS
 from readalong.core.settings import Settings
 from readalong.store.log import Claim, ClaimStatus, Log
-from readalong.worker.attempt_end import LOST, AttemptEnd, public, who
+from readalong.worker.attempt_end import LOST, AttemptEnd
 from readalong.worker.log_writer import Cancelled, LogWriter
 from readalong.worker.model.breaker import GivenBack
 from readalong.worker.model.call import Access, ModelCall
@@ -252,9 +253,9 @@ class Attempt:
         ):
             return await self._hand_over(error.code, counts=True)
         if order.stop is Stop.CANCELLED:
-            await self._ending.finish(self._chunks, [], "cancelled", {"by": who(order.by)})
+            await self._ending.finish(self._chunks, [], "cancelled", {"by": cancelled_by(order.by)})
         elif error is not None:
-            await self._ending.finish(self._chunks, [], "failed", {"error": public(self._cleaned(error))})
+            await self._ending.finish(self._chunks, [], "failed", {"error": self._cleaned(error).fields()})
         else:
             drafts = self._chunks.close()
             await self._ending.finish(self._chunks, drafts, "done", {"finish_reason": self._chunks.finish_reason})

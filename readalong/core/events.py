@@ -16,10 +16,11 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from readalong.core.states import TERMINAL
+
 #: The version of what the log and the job's hash hold.
 SCHEMA: Final = 1
 
-TERMINAL: Final = frozenset({"done", "failed", "cancelled"})
 TEXT: Final = frozenset({"content", "reasoning", "refusal"})
 TOOLS: Final = frozenset({"tool_call_delta", "tool_call", "function_call"})
 TYPES: Final = TERMINAL | TEXT | TOOLS | {"queued", "started", "restarted", "waiting"}

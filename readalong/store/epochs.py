@@ -6,7 +6,8 @@ import re
 from bisect import bisect_right
 from typing import Final
 
-from readalong.core.events import TERMINAL, Event
+from readalong.core.events import Event
+from readalong.core.states import TERMINAL
 
 _ENTRY: Final = re.compile(r"([0-9]{1,16}):(\S+)", re.ASCII)
 #: Events that begin an attempt.

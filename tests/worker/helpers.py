@@ -13,10 +13,11 @@ import pytest
 from arq.connections import ArqRedis
 from pydantic import AnyUrl
 
-from readalong.core.events import TERMINAL, TEXT, Event
+from readalong.core.events import TEXT, Event
 from readalong.core.keys import new_job_id
 from readalong.core.options import JobOptions
 from readalong.core.settings import Settings
+from readalong.core.states import TERMINAL
 from readalong.redis.client import connect
 from readalong.store.job_index import JobIndex
 from readalong.store.job_record import Record

@@ -9,17 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from readalong.core.events import (
-    PAGE_SIZE,
-    TERMINAL,
-    TEXT,
-    TYPES,
-    Event,
-    NewEvent,
-    merge,
-    merge_drafts,
-    parse_live,
-)
+from readalong.core.events import PAGE_SIZE, TEXT, TYPES, Event, NewEvent, merge, merge_drafts, parse_live
+from readalong.core.states import TERMINAL
 
 texts = st.text(max_size=12)
 text_drafts = st.builds(

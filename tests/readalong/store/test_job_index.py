@@ -9,7 +9,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from readalong.core.keys import Keys, model_digest
-from readalong.core.states import ENDED, Status
+from readalong.core.states import TERMINAL, Status
 from readalong.store.job_index import Cursor, JobIndex
 from readalong.store.log import Log
 from readalong.store.queue import Queue
@@ -101,7 +101,7 @@ async def test_a_job_is_put_where_its_hash_says_whatever_its_worker_thinks(
     await command(redis, "ZADD", keys.jobs_in("running" if status == "done" else "done"), 5, job_id)
     await index.refile(job_id)
     at = [Cursor(CREATED_AT, job_id)]
-    assert await index.open_jobs(None, 10) == ([] if status in ENDED else at)
+    assert await index.open_jobs(None, 10) == ([] if status in TERMINAL else at)
     for state in Status:
         assert await index.page(None, 10, state=state) == (at if state == status else [])
     assert await index.page(None, 10) == await index.page(None, 10, model="m") == at

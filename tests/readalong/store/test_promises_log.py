@@ -9,10 +9,10 @@ import pytest
 from arq.connections import ArqRedis
 
 from readalong.core.errors import Fenced
-from readalong.core.events import TERMINAL, Event, parse_live
+from readalong.core.events import Event, parse_live
 from readalong.core.keys import Keys
 from readalong.core.settings import Settings
-from readalong.core.states import Status
+from readalong.core.states import TERMINAL, Status
 from readalong.redis.client import connect
 from readalong.store.log import AppendResult, ClaimStatus, Log
 from tests.readalong.helpers import check_log, history, settings_for, types

@@ -10,10 +10,9 @@ import orjson
 import pytest
 from arq.connections import ArqRedis
 
-from readalong.core.events import TERMINAL
 from readalong.core.keys import Keys
 from readalong.core.settings import Settings
-from readalong.core.states import Status
+from readalong.core.states import TERMINAL, Status
 from readalong.store.idempotency import IdempotencyStore
 from readalong.store.job_index import JobIndex
 from readalong.store.log import ClaimStatus, Log
