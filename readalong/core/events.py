@@ -114,7 +114,7 @@ class Event(NamedTuple):
 def parse_live(message: bytes, epoch: str = "") -> list[Event]:
     """The events of one message of a live channel, without parsing their data, as of this epoch.
 
-    Raises ValueError for a message that `lib.lua` did not write.
+    Raises ValueError for a message that `parts/job.lua` did not write.
     """
     events = []
     for line in message.split(b"\n"):

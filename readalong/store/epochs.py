@@ -15,7 +15,7 @@ BEGINS: Final = frozenset({"started", "restarted"})
 
 
 def epoch_of(token: str) -> str:
-    """The epoch of what the claim with this token writes, as `lib.lua` makes it."""
+    """The epoch of what the claim with this token writes, as `parts/job.lua` makes it."""
     return token[:6]
 
 

@@ -39,7 +39,7 @@ class IdempotencyStore:
     async def claim(self, key: str, job_id: str, body_digest: str) -> IdempotencyRecord:
         """Records the job and the body, unless the key has a record. Returns the key's record."""
         names = [self._keys.idempotency(key_digest(key))]
-        before: bytes | None = await self._run("tie", names, job_id, body_digest, self._ttl_ms)
+        before: bytes | None = await self._run("claim_key", names, job_id, body_digest, self._ttl_ms)
         if before is None:
             return IdempotencyRecord(job_id, body_digest)
         found_id, found_digest, *mark = before.decode().split(" ")
@@ -56,4 +56,4 @@ class IdempotencyStore:
 
         Does nothing if the record names another job by now.
         """
-        await self._run("untie", [self._keys.idempotency(digest)], job_id)
+        await self._run("release_key", [self._keys.idempotency(digest)], job_id)

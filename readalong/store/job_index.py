@@ -95,7 +95,7 @@ class JobIndex:
     async def remove(self, *job_ids: str, model: str = "") -> None:
         """Forgets these jobs; `model` is the `model_digest` of theirs, if that is known."""
         keys = [*self._lists, self._keys.wake]
-        await self._run("forget", [*keys, self._keys.model_jobs + model] if model else keys, *job_ids)
+        await self._run("remove", [*keys, self._keys.model_jobs + model] if model else keys, *job_ids)
 
     async def open_jobs(self, after: Cursor | None, count: int) -> list[Cursor]:
         """Up to `count` jobs that have not ended and are newer than `after`, oldest first."""

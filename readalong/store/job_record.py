@@ -102,7 +102,7 @@ class JobState(NamedTuple):
 
 
 def parse_state(values: Sequence[bytes | None]) -> JobState | None:
-    """From what the script `standings` says of a hash; None for one that is gone."""
+    """From what the script `states` says of a hash; None for one that is gone."""
     status, attempt, deadline, schema, last_seq, epochs = values
     if status is None:
         return None

@@ -142,7 +142,7 @@ class Log(LogReader):
         """Takes up again a claim that Redis has lost. Answers a gap: where the log stands, all the rest of which the
         caller sends again. Raises Fenced, also if an older attempt has written since, and StoreUnavailable."""
         lost = (claim.attempt, claim.fence, claim.worker, claim.last_seq - 1)
-        return _result(job_id, await self._do("restore", job_id, *lost))
+        return _result(job_id, await self._do("reclaim", job_id, *lost))
 
     async def append(self, job_id: str, fence: Fence, first: int, drafts: Sequence[tuple[str, bytes]]) -> AppendResult:
         """Appends events from number `first` on: (type, data as JSON). Raises Fenced, StoreUnavailable."""
@@ -204,7 +204,7 @@ class Log(LogReader):
 
         Nothing is left to hand over if Redis has lost the claim. Raises Fenced, StoreUnavailable.
         """
-        answer = await self._do("handover", job_id, fence, reason, int(counts))
+        answer = await self._do("requeue", job_id, fence, reason, int(counts))
         _result(job_id, answer)
 
     async def cancel(self, job_id: str, by: str) -> Status | None:
@@ -237,7 +237,7 @@ class Log(LogReader):
     async def keep_alive(self, job_ids: Sequence[str]) -> list[str]:
         """Renews the time to live of jobs that wait or run, not of others. Answers the ids whose record is gone."""
         names = [name for job_id in job_ids for name in self._keys.of_job(job_id)[:3]]
-        answers = await self._run("keep", names, self._ttl_ms)
+        answers = await self._run("keep_alive", names, self._ttl_ms)
         return [job_id for job_id, there in zip(job_ids, answers, strict=True) if not there]
 
     async def compact(self, job_id: str, fence: Fence, first: int, events: Sequence[Event]) -> bool:
@@ -257,7 +257,7 @@ class Log(LogReader):
         """
         keys = (*self._keys.of_job(job_id), self._keys.watchers(job_id))
         with readable(job_id):
-            answer: bytes = await self._run("erase", keys, _ERASED_MS, model)
+            answer: bytes = await self._run("delete", keys, _ERASED_MS, model)
             return answer.decode()
 
     async def _do(self, name: str, job_id: str, *args: Argument) -> Any:

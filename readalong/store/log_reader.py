@@ -66,7 +66,7 @@ class LogReader:
 
     async def states(self, job_ids: Sequence[str]) -> list[JobState | None]:
         """How many jobs stand, in one command; None for each that is gone."""
-        answers = await self._run("standings", [self._keys.job(job_id) for job_id in job_ids])
+        answers = await self._run("states", [self._keys.job(job_id) for job_id in job_ids])
         return [parse_state(answer) for answer in answers]
 
     async def erasable(self, job_id: str) -> tuple[str, str]:
