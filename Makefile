@@ -56,8 +56,8 @@ bench: .venv/project .venv/bench ## Measure, five minutes; QUICK=1: one
 	@$(BIN)/python -m bench
 
 lock: .venv-lock/done ## Renew the locks from pyproject.toml
-	@$(LOCK) pyproject.toml --group dev -o requirements.lock --upgrade
-	@$(LOCK) pyproject.toml --group build -o requirements-runtime.lock -c requirements.lock --upgrade
+	@$(LOCK) pyproject.toml --extra server --group dev -o requirements.lock --upgrade
+	@$(LOCK) pyproject.toml --extra server --group build -o requirements-runtime.lock -c requirements.lock --upgrade
 	@$(LOCK) --group bench -o requirements-bench.lock -c requirements.lock --upgrade
 
 clean: ## Remove the environments and all caches
