@@ -61,7 +61,7 @@ lock: .venv-lock/done ## Renew the locks from pyproject.toml
 	@$(LOCK) --group bench -o requirements-bench.lock -c requirements.lock --upgrade
 
 clean: ## Remove the environments and all caches
-	rm -rf .venv .venv-lock .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-lock .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamps: the lock is installed again only when it changes, the project only when pyproject.toml does.
