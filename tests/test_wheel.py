@@ -136,6 +136,7 @@ def test_the_source_distribution_builds_the_same_wheel(wheel: Path, tmp_path: Pa
         assert {each.filename: each.CRC for each in first.infolist()} == {
             each.filename: each.CRC for each in second.infolist()
         }
+        assert "readalong/py.typed" in first.namelist()  # or type checkers would take every name for Any
 
 
 def test_an_environment_gains_one_name(server: Environment, project: Path) -> None:
