@@ -79,14 +79,13 @@ if not TYPE_CHECKING:  # A type checker would take any name for one of ours.
         """Imports a public name. Raises ImportError when it needs packages that are not installed."""
         from importlib import import_module  # noqa: PLC0415
 
-        from readalong.core.extras import describe_missing  # noqa: PLC0415
-
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         try:
             module = import_module(f"{__name__}.{_MODULES.get(name, 'core.errors')}")
         except ModuleNotFoundError as error:
-            raise ImportError(f"{__name__}.{name}: {describe_missing(error)}", name=error.name) from error
+            message = f"{__name__}.{name} needs the module {error.name!r}: pip install 'readalong[server]'"
+            raise ImportError(message, name=error.name) from error
         value = globals()[name] = getattr(module, name)
         return value
 

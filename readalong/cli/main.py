@@ -41,13 +41,9 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         from readalong.core.errors import BadSettings, ReadalongError  # noqa: PLC0415
-        from readalong.core.extras import describe_missing  # noqa: PLC0415
 
         try:
             return super().invoke(ctx)
-        except ModuleNotFoundError as error:
-            typer.echo(f"readalong: {describe_missing(error)}", err=True)
-            raise typer.Exit(1) from None
         except Problem as problem:
             typer.echo(f"readalong: {harmless(problem.message)}", err=True)
             raise typer.Exit(problem.code) from None
