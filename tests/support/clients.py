@@ -10,7 +10,7 @@ from readalong.core.settings import Settings
 from readalong.redis.client import connect
 
 
-def create_client(settings: Settings, resources: AsyncExitStack, *, max_connections: int = 64) -> ArqRedis:
+def client_of(settings: Settings, resources: AsyncExitStack, *, max_connections: int = 64) -> ArqRedis:
     """A client of the settings' server; it is closed with the resources, after the test."""
     client = connect(settings, max_connections=max_connections)
     resources.push_async_callback(client.aclose)

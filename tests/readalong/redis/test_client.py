@@ -20,7 +20,7 @@ from readalong.store.log import Log
 from readalong.store.queue import Queue
 from tests.readalong.helpers import command, settings_for
 from tests.readalong.jobs import content, end, queued, running
-from tests.support.clients import create_client
+from tests.support.clients import client_of
 from tests.support.servers import RedisServer, free_port
 from tests.support.waiting import until
 
@@ -84,7 +84,7 @@ def test_what_is_ours_already_and_a_cancellation_pass_through() -> None:
 
 
 async def test_a_port_where_nobody_listens_is_unavailable_after_few_tries(resources: AsyncExitStack) -> None:
-    client = create_client(settings_for(f"redis://:hunter2@127.0.0.1:{free_port()}/0"), resources)
+    client = client_of(settings_for(f"redis://:hunter2@127.0.0.1:{free_port()}/0"), resources)
     began = time.monotonic()
     with pytest.raises(StoreUnavailable) as caught:
         await JobIndex(client, settings_for("redis://127.0.0.1")).now()
@@ -122,7 +122,7 @@ async def test_a_refused_password_is_unavailable_and_is_not_shown(
     server = resources.enter_context(RedisServer.start(binary=redis_server.binary))
     server.command("CONFIG", "SET", "requirepass", "right")
     settings = settings_for(url.format(port=server.port))
-    client = create_client(settings, resources)
+    client = client_of(settings, resources)
     with pytest.raises(StoreUnavailable) as caught:
         await JobIndex(client, settings).now()
     assert not any("hunter2" in str(error) for error in chain(caught.value))
@@ -133,7 +133,7 @@ async def test_the_right_password_opens(resources: AsyncExitStack, redis_server:
     server = resources.enter_context(RedisServer.start(binary=redis_server.binary))
     server.command("CONFIG", "SET", "requirepass", "p@ss/word")
     settings = settings_for(f"redis://:p%40ss%2Fword@127.0.0.1:{server.port}/0")
-    client = create_client(settings, resources)
+    client = client_of(settings, resources)
     assert await JobIndex(client, settings).now() > 0
     assert settings.safe_redis_url == f"redis://:***@127.0.0.1:{server.port}/0"
 
@@ -143,7 +143,7 @@ async def test_a_script_on_a_redis_that_is_full_is_unavailable_and_writes_nothin
 ) -> None:
     server = resources.enter_context(RedisServer.start(binary=redis_server.binary))
     settings = settings_for(server.url)
-    client = create_client(settings, resources)
+    client = client_of(settings, resources)
     log = Log(client, settings)
     waits, runs = await queued(log), await running(log)
     before = [await log.read(job_id, 0, 10) for job_id in (waits, runs)]
@@ -167,7 +167,7 @@ async def test_a_restart_of_redis_is_ridden_out_by_the_next_call(
 ) -> None:
     server = resources.enter_context(RedisServer.start(aof=True, binary=redis_server.binary))
     settings = settings_for(server.url)
-    client = create_client(settings, resources)
+    client = client_of(settings, resources)
     log = Log(client, settings)
     job_id = await running(log)
     server.restart()
@@ -198,7 +198,7 @@ async def test_a_closed_client_leaves_no_connection_behind(redis_server: RedisSe
 async def test_a_client_has_no_more_connections_than_allowed_and_waits_for_a_free_one(
     redis_server: RedisServer, settings: Settings, resources: AsyncExitStack
 ) -> None:
-    client = create_client(settings, resources, max_connections=2)
+    client = client_of(settings, resources, max_connections=2)
     before = int(redis_server.command("INFO", "clients")["connected_clients"])
     assert await asyncio.gather(*(client.ping() for _ in range(20))) == [True] * 20
     assert int(redis_server.command("INFO", "clients")["connected_clients"]) <= before + 2
@@ -219,7 +219,7 @@ async def test_a_connection_to_what_is_no_primary_any_more_is_made_anew() -> Non
     """A failover behind one address: whoever stays connected is refused for ever, pipelines too."""
     with RedisServer.start() as server:
         async with AsyncExitStack() as resources:
-            redis = create_client(settings_for(server.url), resources)
+            redis = client_of(settings_for(server.url), resources)
             before = await command(redis, "CLIENT", "ID")
             server.command("REPLICAOF", "127.0.0.1", free_port())
             async with redis.pipeline(transaction=False) as pipe:

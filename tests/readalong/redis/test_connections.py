@@ -12,14 +12,14 @@ from redis.exceptions import ConnectionError, TimeoutError
 
 from readalong.redis.connections import connection_class
 from tests.readalong.helpers import settings_for
-from tests.support.clients import create_client
+from tests.support.clients import client_of
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
 from tests.support.waiting import WITHIN
 
 
 async def connected(url: str, resources: AsyncExitStack) -> Any:
-    redis = create_client(settings_for(url, redis_timeout=0.2), resources, max_connections=1)
+    redis = client_of(settings_for(url, redis_timeout=0.2), resources, max_connections=1)
     await redis.ping()
     return await redis.connection_pool.get_connection()
 

@@ -9,15 +9,15 @@ import pytest
 from arq.connections import ArqRedis
 
 from readalong.core.errors import Fenced
-from readalong.core.events import TERMINAL, Event, parse_live
+from readalong.core.events import Event, parse_live
 from readalong.core.keys import Keys
 from readalong.core.settings import Settings
-from readalong.core.states import Status
+from readalong.core.states import TERMINAL, Status
 from readalong.redis.client import connect
-from readalong.store.log import Appended, ClaimStatus, Log
+from readalong.store.log import AppendResult, ClaimStatus, Log
 from tests.readalong.helpers import check_log, history, settings_for, types
 from tests.readalong.jobs import METRICS, WORKER, content, end, ended, queued, reclaim, running, submission
-from tests.support.clients import create_client
+from tests.support.clients import client_of
 from tests.support.proxy import Proxy
 
 # 1. One log
@@ -70,7 +70,7 @@ async def test_promise_1_one_log_tells_the_same_live_as_when_read(log: Log, redi
 async def test_promise_2_one_end_of_many_who_end_a_job_at_once(
     log: Log, settings: Settings, resources: AsyncExitStack
 ) -> None:
-    logs = [Log(create_client(settings, resources), settings) for _ in range(6)]
+    logs = [Log(client_of(settings, resources), settings) for _ in range(6)]
     for _ in range(10):
         job_id = await running(log)
         calls = [
@@ -78,7 +78,8 @@ async def test_promise_2_one_end_of_many_who_end_a_job_at_once(
         ]
         answers = await asyncio.gather(*calls, return_exceptions=True)
         assert all(
-            isinstance(answer, Fenced) or (isinstance(answer, Appended) and answer.last_seq == 3) for answer in answers
+            isinstance(answer, Fenced) or (isinstance(answer, AppendResult) and answer.last_seq == 3)
+            for answer in answers
         )
         events = await history(log, job_id)
         check_log(events)
@@ -90,7 +91,7 @@ async def test_promise_2_one_end_of_many_who_end_a_job_at_once(
 async def test_promise_2_one_end_when_a_cancel_races_the_claim_of_a_queued_job(
     log: Log, settings: Settings, resources: AsyncExitStack
 ) -> None:
-    other = Log(create_client(settings, resources), settings)
+    other = Log(client_of(settings, resources), settings)
     for _ in range(20):
         job_id = await queued(log)
         claim, status = await asyncio.gather(other.claim(job_id, WORKER, "t"), log.cancel(job_id, "ann"))
@@ -151,7 +152,7 @@ async def test_promise_2_one_end_for_a_job_whose_every_worker_dies(redis: ArqRed
 async def test_promise_3_one_step_whoever_hears_of_an_event_finds_it_in_the_log(
     log: Log, redis: ArqRedis, keys: Keys, settings: Settings, resources: AsyncExitStack
 ) -> None:
-    writer = Log(create_client(settings, resources), settings)
+    writer = Log(client_of(settings, resources), settings)
     job_id = await running(log)
     async with redis.pubsub() as pubsub:
         await pubsub.subscribe(keys.live(job_id))
@@ -180,7 +181,7 @@ async def test_promise_3_one_step_whoever_hears_of_an_event_finds_it_in_the_log(
 async def test_promise_3_one_step_repeated_by_many_at_once_is_written_and_told_once(
     log: Log, redis: ArqRedis, keys: Keys, settings: Settings, resources: AsyncExitStack
 ) -> None:
-    logs = [Log(create_client(settings, resources), settings) for _ in range(5)]
+    logs = [Log(client_of(settings, resources), settings) for _ in range(5)]
     job_id = await running(log)
     async with redis.pubsub() as pubsub:
         await pubsub.subscribe(keys.live(job_id))
@@ -258,7 +259,7 @@ async def test_promise_4_one_writer_of_many_who_claim_at_once(
     log: Log, settings: Settings, resources: AsyncExitStack
 ) -> None:
     plenty = settings_for(str(settings.redis_url), max_attempts=100)
-    logs = [Log(create_client(plenty, resources), plenty) for _ in range(8)]
+    logs = [Log(client_of(plenty, resources), plenty) for _ in range(8)]
     job_id = await queued(log)
     claims = await asyncio.gather(*(one.claim(job_id, WORKER, f"t{n}") for n, one in enumerate(logs)))
     assert sorted(claim.attempt for claim in claims) == list(range(1, 9))

@@ -16,7 +16,7 @@ from readalong.store import queue as queue_module
 from readalong.store.job_index import JobIndex
 from readalong.store.queue import FUNCTION, Queue
 from tests.readalong.helpers import JOB_TTL, command, enqueue, ids_of
-from tests.support.clients import create_client
+from tests.support.clients import client_of
 from tests.support.waiting import until
 
 
@@ -67,7 +67,7 @@ async def test_two_workers_that_take_at_once_never_take_the_same(
 ) -> None:
     queues = []
     for _ in range(4):
-        queues.append(Queue(create_client(settings, resources), settings))
+        queues.append(Queue(client_of(settings, resources), settings))
     ids = await enqueue(queue, index, 20)
     batches = await asyncio.gather(*(one.acquire(f"w{n}", 3) for n, one in enumerate(queues) for _ in range(3)))
     assert sorted(job_id for batch in batches for job_id in ids_of(batch)) == sorted(ids)
@@ -165,7 +165,7 @@ async def test_one_job_wakes_exactly_one_of_many_waiting_workers(
     queue: Queue, index: JobIndex, redis: ArqRedis, settings: Settings, resources: AsyncExitStack
 ) -> None:
     async def wait() -> bool:
-        own = Queue(create_client(settings, resources), settings)
+        own = Queue(client_of(settings, resources), settings)
         resources.push_async_callback(own.close)
         return await own.wait(4)
 
