@@ -1,4 +1,4 @@
-"""Chunks as models send them, folded in one go."""
+"""Builds chunks as models send them, and accumulates them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def chunk(delta: Any = None, *, index: Any = 0, finish: Any = None, **more: Any)
 
 
 def add(chunks: ChunkAccumulator, *given: Any) -> list[NewEvent]:
-    """The events of some chunks, each an object or bytes."""
+    """Returns the events of some chunks, each an object or bytes."""
     events: list[NewEvent] = []
     for one in given:
         events += chunks.add(one if isinstance(one, bytes) else orjson.dumps(one))
     return events
 
 
-def fold(*given: Any) -> tuple[list[NewEvent], ChunkAccumulator]:
-    """All events of a stream of chunks, those of its end too."""
+def accumulate(*given: Any) -> tuple[list[NewEvent], ChunkAccumulator]:
+    """Returns all events of a stream of chunks, with the events of its end."""
     chunks = ChunkAccumulator()
     events = add(chunks, *given)
     return events + chunks.close(), chunks

@@ -1,4 +1,4 @@
-"""A body is read whole, in order, however it is cut, and no faster than it is wanted."""
+"""A body is read completely, in order, however it is cut, and no faster than its reader asks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def chunked(*pieces: bytes) -> bytes:
 
 @asynccontextmanager
 async def asked(url: str) -> AsyncIterator[httpx2.Response]:
-    """A server's answer, as far as its head."""
+    """Yields the response after its head."""
     transport = AiohttpTransport(connect_timeout=WITHIN)
     async with httpx2.AsyncClient(transport=transport, timeout=None) as client:
         response = await client.send(client.build_request("POST", url, content=b"x"), stream=True)
@@ -34,7 +34,7 @@ async def asked(url: str) -> AsyncIterator[httpx2.Response]:
 
 
 async def read(response: httpx2.Response, size: int) -> bytes:
-    """So many bytes of the body, and no more than have come."""
+    """Returns at least `size` bytes of the body, without waiting for more."""
     got = bytearray()
     async with asyncio.timeout(WITHIN), aclosing(sse_pieces(response)) as pieces:
         while len(got) < size:
@@ -53,7 +53,7 @@ async def read(response: httpx2.Response, size: int) -> bytes:
     ids=["many tiny chunks", "one large chunk", "chunks of all sizes", "an answer at once"],
 )
 async def test_what_has_come_is_read_at_once_while_the_model_is_silent(pieces: list[bytes]) -> None:
-    """Where aiohttp has paused the connection its reader resumes it, by bytes and by chunks."""
+    """The reader resumes a connection that aiohttp has paused, by bytes and by chunks."""
     body = b"".join(pieces)
     async with raw_server(HEAD + chunked(*pieces), keep_open=True) as server, asked(server.url) as response:
         assert await read(response, len(body)) == body
@@ -67,7 +67,7 @@ async def test_no_piece_is_longer_than_one_may_be_read_without_others_waiting() 
 
 
 async def test_a_body_that_is_not_read_is_not_received_to_its_end() -> None:
-    """Or a worker that waits for Redis would fill its memory."""
+    """Otherwise a worker that waits for Redis would fill its memory."""
     sent, total, piece = 0, 64, b":" + b"x" * 1_000_000
     transports: list[asyncio.WriteTransport] = []
 
@@ -100,7 +100,7 @@ async def test_a_body_that_is_not_read_is_not_received_to_its_end() -> None:
 
 
 async def test_what_came_before_a_break_is_given_first(caplog: pytest.LogCaptureFixture) -> None:
-    """The error is in plain words; only the log has the library's."""
+    """Only the log names the library's exception."""
     caplog.set_level(logging.INFO)
     got: list[bytes] = []
 

@@ -1,4 +1,4 @@
-"""Chunks read by their form make the same events as chunks that are parsed."""
+"""Chunks that match a template make the same events as parsed chunks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def chunk(text: Any, **changes: Any) -> dict[str, Any]:
 
 
 def parsed(pieces: list[bytes]) -> tuple[list[NewEvent], ChunkAccumulator]:
-    """What the chunks say if each is parsed."""
+    """Returns the events of the chunks if each is parsed."""
     chunks = ChunkAccumulator()
     events = []
     for piece in pieces:
@@ -89,7 +89,7 @@ def test_any_mixture_of_chunks_is_read_as_if_each_was_parsed(
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        # The text stands elsewhere too, once before the content and once as a key.
+        # The chunk holds the text elsewhere too, once before the content and once as a key.
         (
             '{"id":"abc","choices":[{"delta":{"content":"abc"}}]}',
             '{"id":"xyz","choices":[{"delta":{"content":"abc"}}]}',
@@ -98,7 +98,7 @@ def test_any_mixture_of_chunks_is_read_as_if_each_was_parsed(
             '{"choices":[{"delta":{"abc":1,"content":"\\u0061bc"}}]}',
             '{"choices":[{"delta":{"xyz":1,"content":"\\u0061bc"}}]}',
         ),
-        # Of two equal names the last counts.
+        # The last of two equal names counts.
         (
             '{"choices":[{"delta":{"content":"abc","content":"abc"}}]}',
             '{"choices":[{"delta":{"content":"xyz","content":"abc"}}]}',
@@ -134,7 +134,7 @@ def test_a_frame_of_the_usual_form_is_read_in_one_step_and_no_other() -> None:
     chunks = ChunkAccumulator()
     first, second, other = (b"data: %b\n\n" % orjson.dumps(chunk(text)) for text in ("a", "b", 'with a "'))
     assert chunks.add_frame(first) == []
-    for _ in range(2):  # the first one carries the fields that no event type names
+    for _ in range(2):  # the first chunk carries the extra fields
         chunks.add(first[6:-2])
     assert chunks.add_frame(second) == [NewEvent("content", {"content": "b"})]
     for odd in (other, second[:-1], second[:-2] + b"\r\n", second + second, second[6:]):

@@ -20,7 +20,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_calls_that_fail_together_are_one_failure() -> None:
-    """The epoch, and with it the pause, rises once; a call that began later counts."""
+    """The epoch and the pause rise once. A call that began later counts."""
     gate = Gate()
     for _ in range(100):
         gate.failed(AWAY, 0)
@@ -62,7 +62,7 @@ async def test_a_call_that_is_cancelled_as_its_turn_comes_leaves_it_to_the_next(
 
 
 async def test_a_status_closes_the_gate_of_its_model_alone() -> None:
-    """And says that the server is there."""
+    """It also shows that the server is reachable."""
     gates = Gates()
     gates.failed("a", AWAY, gates.epochs("a"))
     assert gates.closed("a") is gates.closed("b") is gates.server

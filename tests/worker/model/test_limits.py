@@ -1,4 +1,4 @@
-"""What a model never ends is ended: each thing that an answer may hold has its limit, and what was said stays."""
+"""Each part of an answer has a limit. The events before the limit stay."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ PIECE = 65_536
 
 
 def endless(line: bytes) -> Iterator[bytes]:
-    """A line, again and again, in pieces as they are read."""
+    """Yields a line again and again, in pieces as a reader gets them."""
     piece = line * (PIECE // len(line) + 1)
     while True:
         yield piece
 
 
 def read(answer: AnswerParser, pieces: Iterator[bytes], most: int = 64 * MIB) -> tuple[list[NewEvent], int]:
-    """What an answer says until it is over, and how many bytes that took."""
+    """Returns the events of an answer until it ends, and the bytes read."""
     events: list[NewEvent] = []
     size = 0
     for piece in pieces:
@@ -106,14 +106,14 @@ FIELDS: dict[str, Callable[[int], Any]] = {
 
 @pytest.mark.parametrize("kind", FIELDS)
 def test_what_an_answer_holds_besides_its_text_has_limits_in_bytes_and_number(kind: str) -> None:
-    """The event that one limit lets pass at most is the last before it."""
+    """No event follows the one that reaches the limit."""
     chunks = ChunkAccumulator(2, limits=LIMITS)
     add(chunks, chunk({"content": "a"}))
     events: list[NewEvent] = []
     tracemalloc.start()
     turn = 0
     try:
-        with pytest.raises(AnswerTooLarge) as caught:  # noqa: PT012 (which of them it is, is the claim)
+        with pytest.raises(AnswerTooLarge) as caught:  # noqa: PT012 (the claim is that one of them raises)
             for turn in range(1, 3000):
                 events += add(chunks, FIELDS[kind](turn))
         peak = tracemalloc.get_traced_memory()[1]
@@ -165,7 +165,7 @@ def test_a_message_of_more_values_than_fit_a_memory_is_not_read(monkeypatch: pyt
 def test_to_put_a_call_together_takes_as_long_as_its_bytes(
     monkeypatch: pytest.MonkeyPatch, first: str, more: str, last: str
 ) -> None:
-    """Whether it is whole is known without reading all of it again for each fragment that might be its end."""
+    """A fragment that might be the end does not cause a second reading of all fragments."""
     joined = [0]
     text = arguments.ToolArguments.text
 
@@ -193,7 +193,7 @@ def orjson_or_none(text: str) -> Any:
 
 
 def test_a_whole_message_beside_each_delta_is_compared_with_what_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a text that is shorter than what was said nothing is compared."""
+    """A text that is shorter than the text so far is not compared."""
     chunks = ChunkAccumulator()
     add(chunks, *[chunk({"content": "abc"})] * 500)
     compared: list[int] = []
@@ -265,7 +265,7 @@ async def test_a_json_answer_without_an_end_is_let_go(longest: int) -> None:
 async def test_a_job_whose_model_never_ends_fails_with_what_it_said_and_is_not_tried_again(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever does not end: in the log and in the end stands the same, and the connection is closed."""
+    """The log and the terminal event hold the same text, and the connection is closed."""
     word = data(chunk({"content": "hoot " * 200}))
     kinds: dict[str, bytes] = {
         "text": word,

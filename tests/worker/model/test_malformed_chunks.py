@@ -1,4 +1,4 @@
-"""What no model should send: malformed chunks, nulls, odd types, any JSON and any bytes."""
+"""Malformed chunks, nulls, wrong types, any JSON and any bytes raise nothing but ModelError."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ HALF = [
 
 @pytest.mark.parametrize("given_", HALF, ids=repr)
 def test_nothing_is_kept_of_a_message_that_is_half_malformed(given_: Any) -> None:
-    """Its events are not told: the end of the job would say what no watcher has seen."""
+    """Its events are discarded: the terminal event must not say more than the events before."""
     chunks = ChunkAccumulator()
     add(chunks, chunk({"content": "a"}))
     with pytest.raises(ModelError):
@@ -98,7 +98,7 @@ def test_nulls_and_small_oddities_are_borne_with(given_: Any, kinds: list[str]) 
 
 
 def as_json(value: Any) -> bytes:
-    """JSON as a careless server writes it: NaN, huge numbers and lone surrogates included."""
+    """Returns JSON as a careless server writes it, with NaN, huge numbers and lone surrogates."""
     return json.dumps(value).encode()
 
 
@@ -115,12 +115,12 @@ odd = st.recursive(
 
 
 def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Mostly what it should be, sometimes anything."""
+    """Generates mostly valid values, sometimes any value."""
     return st.one_of(strategy, strategy, strategy, odd)
 
 
 def shaped(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """An object with some of these fields, each of which may be anything, and with unknown ones."""
+    """Generates an object with some of these fields, with any values, and with unknown fields."""
     known = st.fixed_dictionaries({}, optional={name: maybe(value) for name, value in fields.items()})
     return maybe(
         st.builds(lambda one, two: {**two, **one}, known, st.dictionaries(st.text(max_size=3), odd, max_size=1))

@@ -1,4 +1,4 @@
-"""A provider of the user's own: what it yields is a job like any other, and what it does wrong harms no other."""
+"""The user's own generator answers jobs like a model server, and its faults harm no other job."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def with_providers(house: House, *names: str, **changes: Any) -> Settings:
 
 
 async def run(house: House, name: str, **changes: Any) -> list[Any]:
-    """The log of one job of a provider."""
+    """Returns the log of one job of a provider."""
     async with working(with_providers(house, name, **changes)):
         return await house.ended(await house.submit(name))
 
@@ -127,7 +127,7 @@ async def test_a_function_that_returns_no_generator_fails_its_jobs(house: House)
 async def test_a_failure_before_the_first_event_is_tried_again_and_stops_no_worker(
     house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A model server that fails so would be asked no more; a provider's failures are its own."""
+    """Such failures of a model server would open the breaker. A provider's failures do not."""
     settings = with_providers(house, "raises_at_once", "words").model_copy(update={"model_retries": 1})
     async with working(settings):
         bad = await house.submit("raises_at_once")
@@ -200,7 +200,7 @@ async def test_a_generator_that_ignores_its_closing_keeps_no_job(
 
 
 async def test_what_is_closed_says_whether_all_generators_have_ended(house: House) -> None:
-    """A worker that stops exits without those that do not."""
+    """A worker that stops exits without waiting for the others."""
     providers = Providers.from_settings(with_providers(house, "deaf"))
     async with providers.for_model("deaf").stream({"model": "deaf"}, ChunkAccumulator()) as batches:
         await anext(batches)

@@ -1,4 +1,4 @@
-"""The key is told to nobody, however a server writes it and wherever it puts it."""
+"""The key is masked, however a server writes it and wherever the server puts it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def escaped(text: str) -> str:
     return "".join(f"\\u{ord(char):04x}" for char in text)
 
 
-#: How a server may write it.
+#: The forms in which a server may write the key.
 FORMS: dict[str, str] = {
     "as it is": KEY,
     "in capitals": KEY.upper(),
@@ -88,7 +88,7 @@ def test_a_text_is_cleaned_before_it_is_cut() -> None:
         told = redactor.redact_excerpt("x" * size + KEY)
         assert "sk" not in told
         assert len(told) <= MAX_SHOWN
-    # Each key becomes shorter, so that the end of what was read comes into what is shown.
+    # Each key becomes shorter, so that the excerpt reaches the end of the text that was read.
     assert "Tq3" not in redactor.redact_excerpt((escaped(KEY) * 200)[:16_000])
 
 
@@ -138,7 +138,7 @@ def with_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def answers_with(said: str) -> dict[str, list[bytes]]:
-    """Answers that put it into each place that is not the model's own text, by the model's name."""
+    """Returns responses with `said` in each place that is not the model's own text, by the model's name."""
     stop = chunk({"content": "Owls"}, finish="stop")
     error = {"error": {"message": f"no: {said}"}}
     part = {"index": 0, "id": said, "signature": said, "function": {"name": said, "arguments": "{}"}}
@@ -195,7 +195,7 @@ async def test_neither_redis_nor_the_log_has_it_wherever_a_server_puts_it(
 
 @pytest.mark.usefixtures("with_secrets")
 async def test_what_the_model_says_itself_is_not_changed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its text, its reasoning, its refusal and what it calls with."""
+    """Text, reasoning, refusal and arguments are the model's own."""
 
     async def answer(_: str) -> AsyncIterator[bytes]:
         call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": orjson.dumps({"k": KEY}).decode()}}

@@ -1,4 +1,4 @@
-"""The way to the model goes through the environment's proxy, as other programs' does."""
+"""A call goes through the environment's proxy, as other programs' requests do."""
 
 from __future__ import annotations
 
