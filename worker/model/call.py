@@ -127,9 +127,8 @@ class ModelCall:
         give_up = self._give_up()
         if self._access.stopping:
             raise RequeueJob(ModelError("worker_stopped", "The worker stops.", retryable=True))
-        due = (
-            gate.next_probe > began and not gate.probing
-        )  # a worker that was paused probes before it gives up its jobs
+        # A worker that was paused probes before it gives up its jobs.
+        due = gate.next_probe > began and not gate.probing
         if self._breaker.is_exhausted and began - self._submitted >= self._patience and due:
             raise self._give_up_error(gate.error)
         error = self.waits_for = gate.error
