@@ -30,7 +30,11 @@ _VOID: Final = ("content", b'{"content":""}')
 
 
 class Cancelled(Exception):
-    """An append answered the cancel flag, which is its argument."""
+    """An append returned the cancel flag."""
+
+    def __init__(self, flag: str) -> None:
+        super().__init__(flag)
+        self.flag = flag
 
 
 class LogWriter:
@@ -108,7 +112,7 @@ class LogWriter:
 
         await self._write(write, None)
 
-    async def hand_over(self, reason: str, *, counts: bool) -> None:
+    async def requeue(self, reason: str, *, counts: bool) -> None:
         """Gives the job back, after `leave`, as the log's `hand_over`. Waits for Redis as long as it takes: unsaid, it
         would count as a lost worker. Raises Fenced."""
 

@@ -15,7 +15,7 @@ from readalong.store.job_index import Cursor, JobIndex
 from readalong.store.job_record import JobState
 from readalong.store.log import Log
 from readalong.store.queue import Queue
-from readalong.worker.attempt_end import who
+from readalong.worker.attempt_end import cancelled_by
 from readalong.worker.bisect import bisect_failures
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class Reconciler:
         """Ends a queued job that is to end, unless a worker is quicker: it sees the flag and keeps the deadline."""
         if flag is not None:
             # Somebody set it by hand, which ends no queued job by itself.
-            return await self._log.cancel(job_id, who(flag)) in ENDED
+            return await self._log.cancel(job_id, cancelled_by(flag)) in ENDED
         return await self._log.expire(job_id)
 
 

@@ -260,7 +260,7 @@ STREAMING = ("call", "piece 0", "append 0", "piece 1", "append 1")
         (Stop.CANCELLED, "ended", "cancelled", None),
         (Stop.FENCED, "retry", None, None),
         (Stop.DRAIN, "retry", None, "worker_stopped"),
-        (Stop.TIMEOUT, "ended", "failed", None),
+        (Stop.FAILED, "ended", "failed", None),
     ],
 )
 async def test_an_order_to_stop_is_obeyed_at_every_step_and_leaves_nothing(
@@ -268,7 +268,7 @@ async def test_an_order_to_stop_is_obeyed_at_every_step_and_leaves_nothing(
 ) -> None:
     stage = Stage(step, connected=connected)
     await stage.held()
-    error = ModelError("model_timeout", "too late", retryable=True) if stop is Stop.TIMEOUT else None
+    error = ModelError("model_timeout", "too late", retryable=True) if stop is Stop.FAILED else None
     stage.runner.runs[JOB].interrupt(stop, by="me", error=error)
     stage.gate.open.set()
     assert await stage.outcome() == outcome
@@ -317,13 +317,13 @@ async def test_all_that_was_said_is_appended_before_the_end_is_written() -> None
     stage.check_empty()
 
 
-@pytest.mark.parametrize("stop", [Stop.DRAIN, Stop.TIMEOUT])
+@pytest.mark.parametrize("stop", [Stop.DRAIN, Stop.FAILED])
 async def test_an_order_to_stop_that_comes_after_the_finish_reason_ends_the_job_as_done(stop: Stop) -> None:
     """Whether the time is over or the worker stops: another attempt would only say it all again."""
     stage = Stage("piece 1")
     stage.model.says[0] = HELLO
     await stage.held()
-    error = ModelError("model_stalled", "silent", retryable=True) if stop is Stop.TIMEOUT else None
+    error = ModelError("model_stalled", "silent", retryable=True) if stop is Stop.FAILED else None
     stage.runner.runs[JOB].interrupt(stop, error=error)
     assert await stage.outcome() == "ended"
     assert (stage.log.end, stage.log.handed_over) == ("done", None)

@@ -27,10 +27,6 @@ def in_code() -> dict[str, set[bool]]:
                 (may_help,) = (word.value for word in node.keywords if word.arg == "retryable")
                 if isinstance(node.args[0], ast.Constant) and isinstance(may_help, ast.Constant):
                     found.setdefault(str(node.args[0].value), set()).add(bool(may_help.value))
-            elif isinstance(node, ast.Tuple) and len(node.elts) == 3:
-                middle = getattr(node.elts[1], "value", None)
-                if re.fullmatch(r"(model|job)_[a-z]+", str(middle)):  # a limit of `_watch_time`
-                    found.setdefault(str(middle), set()).add(True)
     return found
 
 
