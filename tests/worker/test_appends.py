@@ -113,15 +113,19 @@ async def test_nothing_is_sent_after_an_answer_that_ends_the_writing(answer: App
     assert (len(log.sent), log.again) == (1, [])
 
 
-async def test_memory_that_is_used_up_where_an_answer_arrives_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody awaits that code: the run would wait for the answer for ever, its lease renewed, its model unread."""
+@pytest.mark.parametrize("reply", [Appended(False, 3, None), ConnectionError("lost")])
+async def test_memory_that_is_used_up_where_an_answer_arrives_is_told(
+    monkeypatch: pytest.MonkeyPatch, reply: Appended | Exception
+) -> None:
+    """Of an append and of one that was sent again. Otherwise the attempt would wait for ever, its lease renewed."""
     _, log, troubles = in_flight("b")
 
     def none_left(_: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr("readalong.worker.log_writer.encode", none_left)
-    log.answer(written(3))
+    log.answer(reply)
+    await until(lambda: troubles)
     assert [type(error) for error in troubles] == [MemoryError]
 
 
