@@ -196,7 +196,7 @@ class Stage:
         log: Any = self.log
         index: Any = self.index
         providers = Providers(self.model, {}, Redactor())
-        self.runner = JobRunner(known, log, index, providers, {"id": "w"}, broken=self.gate.reached.set)
+        self.runner = JobRunner(known, log, index, providers, {"id": "w"}, on_memory_error=self.gate.reached.set)
         self.task = asyncio.create_task(self.runner.run(JOB), name="the run")
 
     async def held(self) -> None:

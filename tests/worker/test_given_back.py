@@ -68,7 +68,7 @@ async def test_a_job_taken_again_while_its_last_run_ends_is_run_again_after_it(
 
         async def give_back_and_see_it_taken(worker_id: str, given: str) -> bool:
             answer = await give_back(worker_id, given)
-            await until(lambda: job_id in worker._again)
+            await until(lambda: job_id in worker._acquired_again)
             return answer
 
         monkeypatch.setattr(queue, "nack", give_back_and_see_it_taken)
@@ -115,7 +115,7 @@ async def test_a_job_that_a_worker_gives_back_after_it_took_it_from_itself_is_le
     long = settings_for(str(house.settings.redis_url), lease=60)
     async with demo_at(monkeypatch), working(long) as one:
         worker = one.worker
-        begin, give_back, told = worker._begin, worker._queue.nack, asyncio.Event()
+        begin, give_back, told = worker._accept, worker._queue.nack, asyncio.Event()
 
         async def begin_and_tell(*given: Any) -> None:
             await begin(*given)
@@ -130,8 +130,8 @@ async def test_a_job_that_a_worker_gives_back_after_it_took_it_from_itself_is_le
         await house.has(job_id, "content")
         first = worker.tasks[job_id]
         with monkeypatch.context() as patch:
-            taken = takes_once_more(worker, patch, lambda: bool(worker._leaving))
-            patch.setattr(worker, "_begin", begin_and_tell)
+            taken = takes_once_more(worker, patch, lambda: bool(worker._releasing))
+            patch.setattr(worker, "_accept", begin_and_tell)
             patch.setattr(worker._queue, "nack", give_back_and_wait)
             await house.redis.zadd(house.keys.leases, {job_id: 1})
             await taken.wait()

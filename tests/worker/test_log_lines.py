@@ -62,7 +62,7 @@ async def test_what_is_taken_over_and_what_is_fenced_out_is_a_warning(
     async with demo_at(monkeypatch), working(settings) as one:
         await house.has(job_id, "content")
         assert lines(caplog, "taken over") == [
-            (logging.WARNING, f"job {job_id} is taken over from a lost worker: attempt 2")
+            (logging.WARNING, f"job {job_id}: taken over from a lost worker, attempt 2")
         ]
         await house.redis.set(house.keys.arq_in_progress(job_id), "somebody else", px=60_000)
         await house.log.claim(job_id, b'{"id":"another"}', "newer")
