@@ -99,8 +99,8 @@ class DeadWorkers:
 
     async def _turn(self) -> None:
         """Looks once. Raises StoreUnavailable, and RedisError or ValueError if Redis refuses the count."""
-        run = self._lifeline.run
-        if not run:
+        run_id = self._lifeline.run_id
+        if not run_id:
             self._absences.reset()
             return
         loop = asyncio.get_running_loop()
@@ -112,7 +112,7 @@ class DeadWorkers:
         if not counts[self._me]:
             self._lifeline.unseen(asked)
         for worker_id in self._absences.look(asked, loop.time(), counts):
-            freed = await self._registry.reap(worker_id, self._me, run)
+            freed = await self._registry.reap(worker_id, self._me, run_id)
             if freed is not None:
                 self._others.remove(worker_id)
                 logger.warning("worker %s is dead: %d of its jobs re-queued", worker_id, len(freed))

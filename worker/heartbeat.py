@@ -41,8 +41,8 @@ class Heartbeat:
         # One at a time: an older record must not overwrite a newer one that says that the lifeline is broken.
         async with self._writing:
             record = {**self._identity, "running": list(self._running)}
-            if self._lifeline.run:
-                record["connected_to"] = self._lifeline.run
+            if self._lifeline.run_id:
+                record["connected_to"] = self._lifeline.run_id
             if self._breaker.shut:
                 record["refused"] = self._breaker.code
             now = await self._index.now()

@@ -1,4 +1,4 @@
-"""A run that is stopped or cancelled at any of its awaits leaves nothing: no task, no entry, no open stream."""
+"""An attempt that is stopped or cancelled at any of its awaits leaves nothing: no task, no entry, no open stream."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.worker.raw import DONE, HELLO
 JOB = "a-job-of-the-tests"
 #: A piece without a finish reason: with one all would be said.
 SAID = HELLO.replace(b'"stop"', b"null")
-#: Each place in a run where it waits, in order; the model stays silent after its second piece if it is held there.
+#: Each place where an attempt waits, in order; the model stays silent after its second piece if it is held there.
 STEPS = (
     *("claim", "call", "piece 0", "append 0", "piece 1", "append 1", "rest", "leave"),
     *("finish", "compact", "refile"),
@@ -59,7 +59,7 @@ class Gate:
         self.passed.append(name)
 
     def soon(self, name: str, then: Callable[[], None]) -> None:
-        """The same for what waits in no task; held there, it is forgotten."""
+        """The same for a callback. A held one is dropped."""
 
         def step() -> None:
             if name == self.held:
@@ -108,7 +108,7 @@ class FakeModel:
 
 
 class FakeLog:
-    """A log that remembers its end, and takes nothing after it. Without a connection every append is `append`'s."""
+    """A log that keeps its end and refuses writes after it. Without a connection every append goes through `append`."""
 
     def __init__(self, gate: Gate, *, connected: bool, answer: Appended | Fenced | None) -> None:
         self._gate = gate
@@ -197,13 +197,13 @@ class Stage:
         index: Any = self.index
         providers = Providers(self.model, {}, Redactor())
         self.runner = JobRunner(known, log, index, providers, {"id": "w"}, on_memory_error=self.gate.reached.set)
-        self.task = asyncio.create_task(self.runner.run(JOB), name="the run")
+        self.task = asyncio.create_task(self.runner.run(JOB), name="the attempt")
 
     async def held(self) -> None:
         await asyncio.wait_for(self.gate.reached.wait(), WITHIN)
 
     async def outcome(self) -> str:
-        """How the runner's call ended."""
+        """Returns how the runner's call ended."""
         try:
             await asyncio.wait_for(asyncio.shield(self.task), WITHIN)
         except Retry:
@@ -213,7 +213,7 @@ class Stage:
         return "ended"
 
     def check_empty(self) -> None:
-        """Nothing is left of the run."""
+        """Checks that nothing is left of the attempt."""
         assert self.task.done()
         assert self.runner.runs == {}
         assert self.model.streams == 0
@@ -224,7 +224,7 @@ class Stage:
 
 
 def scheduled() -> list[asyncio.TimerHandle]:
-    """The timers of runs that the loop still holds."""
+    """Returns the timers of attempts that the loop still holds."""
     handles: list[asyncio.TimerHandle] = getattr(asyncio.get_running_loop(), "_scheduled")  # noqa: B009  # mypy knows no such attribute
     return [handle for handle in handles if "_watch_time" in repr(handle)]
 
@@ -306,7 +306,7 @@ async def test_a_model_is_not_read_on_and_not_called_silent_when_too_much_waits_
 
 
 async def test_all_that_was_said_is_appended_before_the_end_is_written() -> None:
-    """The flag that the last answer carries is seen."""
+    """The flag that the last reply carries counts."""
     stage = Stage("append 0")
     await stage.held()
     await until(lambda: stage.model.read == len(SAID + SAID + DONE))

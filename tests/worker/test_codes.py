@@ -1,4 +1,4 @@
-"""The table of error codes in the docs is what the code does."""
+"""The table of error codes in the docs names the codes of the worker."""
 
 from __future__ import annotations
 
@@ -45,6 +45,6 @@ def in_docs() -> dict[str, set[bool]]:
 
 
 def test_every_code_of_a_failed_job_is_in_the_docs_with_whether_to_try_again() -> None:
-    """And the docs name none that never comes."""
+    """The docs name no other code."""
     assert in_code() == in_docs()
     assert {"job_timeout", "model_timeout", "model_stalled", "model_cut", "model_malformed"} <= set(in_code())

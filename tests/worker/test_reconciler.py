@@ -1,4 +1,4 @@
-"""What a crash left between two keys is mended."""
+"""The reconciler repairs queue and lists after a crash."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ async def test_a_begun_job_that_is_to_end_is_the_workers_to_end_if_nobody_holds_
 async def test_a_begun_job_that_is_to_end_and_fell_out_of_the_queue_is_enqueued_first(
     house: House, sweep: Reconciler, ended: list[str]
 ) -> None:
-    """Only there it is known whether somebody holds it."""
+    """Only the worker can acquire a job that may have a holder."""
     job_id = await house.write(age=60)
     await house.log.claim(job_id, b"{}", "token")
     await house.redis.set(house.keys.cancel(job_id), "me")
@@ -159,7 +159,7 @@ async def test_a_waiting_job_does_not_expire_while_it_waits(house: House, sweep:
 async def test_lives_are_renewed_once_in_a_quarter_of_their_time(
     house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not at each turn: with many jobs open that would be more commands than their tokens."""
+    """Not at each turn: many open jobs would cost more commands than their tokens."""
     sweep = made(house, settings)
     job_id = await house.submit(age=60)
     names = [house.keys.job(job_id), house.keys.events(job_id), house.keys.arq_job(job_id)]
@@ -223,7 +223,7 @@ async def test_the_list_forgets_jobs_past_their_retention(house: House, settings
 async def test_an_erased_job_leaves_all_lists_if_its_erase_broke_off_behind_the_first_step(
     house: House, sweep: Reconciler
 ) -> None:
-    """Also that of its model, which only the mark of the erase knows by then; nobody repeats the erase."""
+    """Also the list of its model, which only the mark of the erase names by then. No client repeats the erase."""
     job_id, other = await house.submit(age=60), await house.submit(age=60)
     _, model = await house.log.erasable(job_id)
     await house.log.delete(job_id, model)
