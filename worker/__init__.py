@@ -1,4 +1,5 @@
-"""Acquires jobs from the queue and streams them from the model into their logs; the arq side of readalong.
+"""The arq face: acquires jobs from the queue and streams them from a model into their logs. Imported as
+`readalong.worker`.
 
 # Layout
 
@@ -18,4 +19,6 @@
     lifeline        the subscription that shows other workers that this one lives
     dead_workers    finds dead workers and frees their jobs
     model           the provider seam: the calls of the model, and what they return
+
+docs/architecture.md shows how they work together.
 """

@@ -10,12 +10,13 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from readalong.core.cancel_flag import cancelled_by
 from readalong.core.errors import Fenced, ModelError
 from readalong.core.events import NewEvent
 from readalong.core.options import OPTION_FIELDS
 from readalong.core.settings import Settings
 from readalong.store.log import Claim, ClaimStatus, Log
-from readalong.worker.attempt_end import AttemptEnd, as_model_error, cancelled_by, error_fields
+from readalong.worker.attempt_end import AttemptEnd, as_model_error
 from readalong.worker.attempt_timer import AttemptTimer
 from readalong.worker.log_writer import Cancelled, LogWriter
 from readalong.worker.model.breaker import GivenBack
@@ -79,7 +80,9 @@ class Attempt:
         self._loop = asyncio.get_running_loop()
         self._limits = Limits.of(settings)
         self._chunks = ChunkAccumulator()
-        self._timings = AttemptTimings(claim.waited, self._loop.time(), queued=claim.queued, first=claim.first_token)
+        self._timings = AttemptTimings(
+            claim.times.waited, self._loop.time(), queued=claim.times.queued, first=claim.times.first_token
+        )
         self._writer = LogWriter(log, job_id, claim, settings.redis_outage_timeout, self._cannot_write)
         self._end = AttemptEnd(log, self._writer, self._timings, job_id, claim, clock=self._loop.time)
         self._timer = AttemptTimer(settings, claim, self._timings, expire=self._fail)
@@ -245,7 +248,7 @@ class Attempt:
                 failure = as_model_error(self.job_id, error)
                 if failure.code in _DISCONNECTS and self._settings.on_model_disconnect == "retry":
                     return await self._requeue(failure.code, counts=True)
-                await self._end.finish(self._chunks, [], "failed", {"error": error_fields(self._cleaned(failure))})
+                await self._end.finish(self._chunks, [], "failed", {"error": self._cleaned(failure).fields()})
             case Stop.COMPLETE:
                 last = self._chunks.close()
                 await self._end.finish(self._chunks, last, "done", {"finish_reason": self._chunks.finish_reason})

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from readalong.core.cancel_flag import cancelled_by
 from readalong.core.errors import BrokenJob, ModelError, StoreUnavailable
 from readalong.core.events import TEXT, TOOLS, NewEvent
 from readalong.core.transcript import Transcript
@@ -100,7 +101,7 @@ class AttemptEnd:
         else:
             end = "failed"
             message = LOST.get(code, "The job was tried as often as it may be.")
-            fields["error"] = error_fields(ModelError(code, message, retryable=True))
+            fields["error"] = ModelError(code, message, retryable=True).fields()
         fields["epoch"] = epoch_of(self._claim.token)  # no event before the end tells that another claim writes
         await self._write([], end, fields, self._timings.metrics(self._clock(), chunk_count, None))
 
@@ -132,21 +133,6 @@ class AttemptEnd:
             metrics.get("completion_tokens", metrics["chunk_count"]),
             metrics["total_seconds"],
         )
-
-
-def cancelled_by(flag: str) -> str:
-    """Returns the author of a cancel flag: the `by` of the API's JSON, or the text that a person typed in redis-cli."""
-    try:
-        value = orjson.loads(flag)
-    except orjson.JSONDecodeError:
-        return flag
-    by = value.get("by") if isinstance(value, dict) else None
-    return by if isinstance(by, str) else flag
-
-
-def error_fields(error: ModelError) -> dict[str, Any]:
-    """Returns the `error` of a job's end."""
-    return {"code": error.code, "message": error.message, "retryable": error.retryable}
 
 
 def as_model_error(job_id: str, error: Exception) -> ModelError:

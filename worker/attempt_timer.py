@@ -37,7 +37,7 @@ class AttemptTimer:
         #: The model's last sign of life; infinite while the model is not read.
         self.heard_at = 0.0
         self._settings = settings
-        self._left = claim.left
+        self._left = claim.times.left
         self._timings = timings
         self._expire = expire
         self._call: ModelCall

@@ -10,6 +10,7 @@ import orjson
 
 from readalong.core.errors import StoreUnavailable
 from readalong.store.job_index import JobIndex
+from readalong.store.worker_registry import WorkerRegistry
 from readalong.worker.lifeline import Lifeline
 from readalong.worker.model.breaker import Breaker
 
@@ -20,15 +21,17 @@ class Heartbeat:
     def __init__(
         self,
         index: JobIndex,
+        registry: WorkerRegistry,
         identity: dict[str, Any],
+        *,
         lifeline: Lifeline,
         breaker: Breaker,
-        *,
         running: Iterable[str],
         lease: float,
     ) -> None:
         """`running` iterates over the ids of the jobs that run now."""
         self._index = index
+        self._registry = registry
         self._identity = identity
         self._lifeline = lifeline
         self._breaker = breaker
@@ -46,7 +49,7 @@ class Heartbeat:
             if self._breaker.shut:
                 record["refused"] = self._breaker.code
             now = await self._index.now()
-            await self._index.heartbeat(self._identity["id"], orjson.dumps(record), now, self._ttl_ms)
+            await self._registry.heartbeat(self._identity["id"], orjson.dumps(record), now, self._ttl_ms)
         return now
 
     async def announce(self) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 from readalong.core.errors import BrokenJob, Fenced, StoreUnavailable
 from readalong.core.events import PAGE_SIZE, Event, NewEvent, merge, merge_drafts
 from readalong.redis.scripts import Argument
-from readalong.store.log import Appended, Claim, Log, encode
+from readalong.store.log import AppendResult, Claim, Log, encode
 from readalong.worker.model.limits import OVERHEAD
 
 logger = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class LogWriter:
         """
         self._events += encode([*merge_drafts(self._pending), *events])
 
-        async def write(first: int, events: list[_Encoded]) -> Appended:
+        async def write(first: int, events: list[_Encoded]) -> AppendResult:
             return await self._log.finish(self._job_id, self._fence, first, events, fields)
 
         await self._write(write, outage=None)
@@ -136,9 +136,9 @@ class LogWriter:
         Waits for Redis as long as it takes: the next claim would count a silent hand-over as a lost worker.
         """
 
-        async def write(*_: object) -> Appended:
+        async def write(*_: object) -> AppendResult:
             await self._log.requeue(self._job_id, self._fence, reason, counts=counts)
-            return Appended(False, self._acked_seq, None)
+            return AppendResult("ok", self._acked_seq, None)
 
         await self._write(write, outage=None)
 
@@ -173,7 +173,7 @@ class LogWriter:
         if not self._log.send(self._job_id, self._fence, self._acked_seq + 1, events, self._on_reply, timed=timed):
             self._resend()
 
-    def _on_reply(self, reply: Appended | Exception) -> None:
+    def _on_reply(self, reply: AppendResult | Exception) -> None:
         """Takes the reply to `_send`. The connection calls it, so an exception here would break the connection, and the
         attempt would wait for ever."""
         if self._state is _State.STOPPED:
@@ -181,11 +181,11 @@ class LogWriter:
         try:
             if isinstance(reply, Fenced):
                 self._fail(reply)
-            elif isinstance(reply, Exception) or reply.gap:
+            elif isinstance(reply, Exception) or reply.status != "ok":
                 self._resend()
             else:
                 self._acked_seq = reply.last_seq
-                self._acknowledged(reply.flag)
+                self._acknowledged(reply.cancel_flag)
         except Exception as error:
             self._fail(error)
 
@@ -215,11 +215,11 @@ class LogWriter:
         except Exception as error:
             self._fail(error)
 
-    async def _append(self, first: int, events: list[_Encoded]) -> Appended:
+    async def _append(self, first: int, events: list[_Encoded]) -> AppendResult:
         return await self._log.append(self._job_id, self._fence, first, events)
 
     async def _write(
-        self, write: Callable[[int, list[_Encoded]], Awaitable[Appended]], *, outage: float | None
+        self, write: Callable[[int, list[_Encoded]], Awaitable[AppendResult]], *, outage: float | None
     ) -> str | None:
         """Calls `write` with all events that Redis lacks, until it has them. Returns the cancel flag.
 
@@ -230,7 +230,7 @@ class LogWriter:
         while True:
             try:
                 result = await write(self._acked_seq + 1, self._unacknowledged())
-                if result.behind:
+                if result.status == "behind":
                     result = await self._reclaim()
             except StoreUnavailable as error:
                 if outage is not None and self._loop.time() - began >= outage:
@@ -240,7 +240,7 @@ class LogWriter:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, longest)
                 continue
-            if result.gap:
+            if result.status != "ok":
                 logger.warning(
                     "job %s: the log ends at %d, not at %d; sending again",
                     self._job_id,
@@ -248,10 +248,10 @@ class LogWriter:
                     self._acked_seq,
                 )
             self._acked_seq = result.last_seq
-            if not result.gap:
-                return result.flag
+            if result.status == "ok":
+                return result.cancel_flag
 
-    async def _reclaim(self) -> Appended:
+    async def _reclaim(self) -> AppendResult:
         """Restores the claim, which Redis has lost. Raises Fenced if the claim wrote no event to restore it from."""
         if self._claim.begun is None:
             raise Fenced(f"job {self._job_id}: Redis has lost the claim")  # the next claim finds the job as it was

@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
+from readalong.core.cancel_flag import cancelled_by
 from readalong.core.settings import Settings
-from readalong.core.states import ENDED, Status
+from readalong.core.states import TERMINAL, Status
 from readalong.store.job_index import Cursor, JobIndex
 from readalong.store.job_record import JobState
 from readalong.store.log import Log
 from readalong.store.queue import Queue
-from readalong.worker.attempt_end import cancelled_by
 from readalong.worker.bisect import bisect_failures
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class Reconciler:
                 continue
             if state.broken:
                 logger.error("job %s: broken keys", job_id)
-            elif state.status in ENDED:
+            elif state.status in TERMINAL:
                 if in_queue and state.attempt == 0:
                     await self._queue.remove(job_id)
             elif due and state.status == Status.QUEUED and await self._end_queued(job_id, flag):
@@ -117,7 +117,7 @@ class Reconciler:
         """Ends a queued job that is cancelled or late. Returns False if a worker has claimed it meanwhile."""
         if flag is not None:
             # A flag that was set by hand ends no queued job by itself.
-            return await self._log.cancel(job_id, cancelled_by(flag)) in ENDED
+            return await self._log.cancel(job_id, cancelled_by(flag)) in TERMINAL
         return await self._log.expire(job_id)
 
 

@@ -83,9 +83,10 @@ class QueueWorker(Worker):
         self._breaker = self._runner.access.breaker
         self._heartbeat = Heartbeat(
             self._index,
+            self._registry,
             identity,
-            self._lifeline,
-            self._breaker,
+            lifeline=self._lifeline,
+            breaker=self._breaker,
             running=self._runner.runs,
             lease=settings.lease,
         )
@@ -328,7 +329,7 @@ class QueueWorker(Worker):
         self._breaker.tell()
         now = await self._heartbeat.beat()
         if self._breaker.shut:
-            self._breaker.others = await self._index.others_get_through(self._id, now)
+            self._breaker.others = await self._registry.others_get_through(self._id, now)
             if self._breaker.others:
                 self._runner.give_up_waiting(stopping=False)
         await self._eviction.look_once()
@@ -360,4 +361,4 @@ class QueueWorker(Worker):
         with suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(_LAST_WORDS):
                 await asyncio.gather(*tasks, return_exceptions=True)
-                await self._index.leave(self._id)
+                await self._registry.leave(self._id)
