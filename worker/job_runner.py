@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class JobRunner:
-    """Claims jobs for one worker and runs their attempts. `runs`: the attempts that run now, by job id."""
+    """Claims jobs for one worker and runs their attempts. `attempts`: those that run now, by job id."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class JobRunner:
         on_memory_error: Callable[[], None],
     ) -> None:
         """`worker`: id, host and pid, for the job's events. `on_memory_error` is called when memory is used up."""
-        self.runs: dict[str, Attempt] = {}
+        self.attempts: dict[str, Attempt] = {}
         self._accesses = {provider: Access(settings) for provider in providers.all}
         #: Whether this worker gets through to its model server. All attempts that call it share this.
         self.access = self._accesses[providers.default]
@@ -68,7 +68,7 @@ class JobRunner:
     async def give_up(self, job_id: str) -> None:
         """Hands a job over that arq does not run after all."""
         self._given_up.add(job_id)
-        if (attempt := self.runs.get(job_id)) is not None:
+        if (attempt := self.attempts.get(job_id)) is not None:
             attempt.interrupt(Stop.DRAIN)
         if (task := self._tasks.get(job_id)) is not None:
             await task
@@ -78,7 +78,7 @@ class JobRunner:
         worker ends, and no job may wait here."""
         for access in self._accesses.values():
             access.stopping = access.stopping or stopping
-        for attempt in list(self.runs.values()):
+        for attempt in list(self.attempts.values()):
             attempt.give_up_waiting(stopping=stopping)
 
     def forget(self, job_id: str) -> None:
@@ -103,7 +103,7 @@ class JobRunner:
             if claim.status not in (ClaimStatus.GONE, ClaimStatus.ENDED):
                 _log_claim(job_id, claim)
                 provider = self._providers.of(claim.model)
-                attempt = self.runs[job_id] = Attempt(
+                attempt = self.attempts[job_id] = Attempt(
                     self._settings,
                     self._log,
                     provider,
@@ -118,7 +118,7 @@ class JobRunner:
                     if not await attempt.run():
                         return False
                 finally:
-                    del self.runs[job_id]
+                    del self.attempts[job_id]
             await self._index.refile(job_id)
             return True
         except BrokenJob as error:

@@ -78,7 +78,7 @@ class QueueWorker(Worker):
         self._runner = JobRunner(
             settings, self._log, self._index, providers, identity, on_memory_error=self._stop_without_memory
         )
-        self._cancels = CancelListener(redis, self._log, settings, self._runner.runs)
+        self._cancels = CancelListener(redis, self._log, settings, self._runner.attempts)
         self._lifeline = Lifeline(redis, settings.keys.alive(self._id), settings.redis_timeout)
         self._breaker = self._runner.access.breaker
         self._heartbeat = Heartbeat(
@@ -87,7 +87,7 @@ class QueueWorker(Worker):
             identity,
             lifeline=self._lifeline,
             breaker=self._breaker,
-            running=self._runner.runs,
+            running=self._runner.attempts,
             lease=settings.lease,
         )
         self._model_host = providers.host
@@ -335,7 +335,7 @@ class QueueWorker(Worker):
         await self._eviction.look_once()
 
     def _interrupt(self, job_id: str, stop: Stop) -> None:
-        attempt = self._runner.runs.get(job_id)
+        attempt = self._runner.attempts.get(job_id)
         if attempt is not None:
             attempt.interrupt(stop)
 
@@ -350,7 +350,7 @@ class QueueWorker(Worker):
         deadline = self.loop.time() + self._settings.redis_timeout
         while (self.tasks or not acquiring.done()) and self.loop.time() < deadline:
             # A job that was acquired a moment ago has no attempt yet: the next turn interrupts it.
-            for job_id in list(self._runner.runs):
+            for job_id in list(self._runner.attempts):
                 self._interrupt(job_id, Stop.DRAIN)
             await asyncio.wait([acquiring, *self.tasks.values()], timeout=0.05)
 

@@ -193,7 +193,7 @@ class Working:
     @property
     def runs(self) -> dict[str, Any]:
         """Its attempts by job id."""
-        return self.worker._runner.runs
+        return self.worker._runner.attempts
 
     async def stop(self) -> None:
         """Drains and ends, as SIGTERM does."""

@@ -215,7 +215,7 @@ class Stage:
     def check_empty(self) -> None:
         """Checks that nothing is left of the attempt."""
         assert self.task.done()
-        assert self.runner.runs == {}
+        assert self.runner.attempts == {}
         assert self.model.streams == 0
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         assert tasks == set(), tasks
@@ -269,7 +269,7 @@ async def test_an_order_to_stop_is_obeyed_at_every_step_and_leaves_nothing(
     stage = Stage(step, connected=connected)
     await stage.held()
     error = ModelError("model_timeout", "too late", retryable=True) if stop is Stop.FAILED else None
-    stage.runner.runs[JOB].interrupt(stop, by="me", error=error)
+    stage.runner.attempts[JOB].interrupt(stop, by="me", error=error)
     stage.gate.open.set()
     assert await stage.outcome() == outcome
     assert (stage.log.end, stage.log.handed_over) == (end, handed_over)
@@ -311,7 +311,7 @@ async def test_all_that_was_said_is_appended_before_the_end_is_written() -> None
     await stage.held()
     await until(lambda: stage.model.read == len(SAID + SAID + DONE))
     assert "finish" not in stage.gate.passed
-    stage.runner.runs[JOB].interrupt(Stop.CANCELLED, by="me")
+    stage.runner.attempts[JOB].interrupt(Stop.CANCELLED, by="me")
     assert await stage.outcome() == "ended"
     assert stage.log.end == "cancelled"
     stage.check_empty()
@@ -324,7 +324,7 @@ async def test_an_order_to_stop_that_comes_after_the_finish_reason_ends_the_job_
     stage.model.says[0] = HELLO
     await stage.held()
     error = ModelError("model_stalled", "silent", retryable=True) if stop is Stop.FAILED else None
-    stage.runner.runs[JOB].interrupt(stop, error=error)
+    stage.runner.attempts[JOB].interrupt(stop, error=error)
     assert await stage.outcome() == "ended"
     assert (stage.log.end, stage.log.handed_over) == ("done", None)
     stage.check_empty()
@@ -334,8 +334,8 @@ async def test_an_order_to_stop_that_comes_after_the_finish_reason_ends_the_job_
 async def test_an_order_to_stop_that_comes_when_all_is_said_changes_nothing(step: str) -> None:
     stage = Stage(step)
     await stage.held()
-    for run in stage.runner.runs.values():
-        run.interrupt(Stop.CANCELLED)
+    for attempt in stage.runner.attempts.values():
+        attempt.interrupt(Stop.CANCELLED)
     stage.gate.open.set()
     assert await stage.outcome() == "ended"
     assert stage.log.end == "done"
@@ -345,10 +345,10 @@ async def test_an_order_to_stop_that_comes_when_all_is_said_changes_nothing(step
 async def test_the_first_order_counts() -> None:
     stage = Stage("piece 1")
     await stage.held()
-    run = stage.runner.runs[JOB]
-    run.interrupt(Stop.CANCELLED, by="first")
-    run.interrupt(Stop.FENCED)
-    run.interrupt(Stop.DRAIN)
+    attempt = stage.runner.attempts[JOB]
+    attempt.interrupt(Stop.CANCELLED, by="first")
+    attempt.interrupt(Stop.FENCED)
+    attempt.interrupt(Stop.DRAIN)
     assert await stage.outcome() == "ended"
     assert stage.log.end == "cancelled"
     stage.check_empty()
@@ -360,7 +360,7 @@ async def test_an_end_that_is_cancelled_while_it_is_written_leaves_nothing(step:
     stage = Stage("piece 1")
     await stage.held()
     stage.gate.hold(step)
-    stage.runner.runs[JOB].interrupt(Stop.DRAIN if step == "hand over" else Stop.CANCELLED)
+    stage.runner.attempts[JOB].interrupt(Stop.DRAIN if step == "hand over" else Stop.CANCELLED)
     await stage.held()
     stage.task.cancel()
     assert await stage.outcome() == "cancelled"
@@ -371,7 +371,7 @@ async def test_an_end_that_is_cancelled_while_it_is_written_leaves_nothing(step:
 async def test_a_cancellation_from_outside_and_an_order_at_once_leave_nothing() -> None:
     stage = Stage("piece 1")
     await stage.held()
-    stage.runner.runs[JOB].interrupt(Stop.DRAIN)
+    stage.runner.attempts[JOB].interrupt(Stop.DRAIN)
     stage.task.cancel()
     assert await stage.outcome() in ("retry", "cancelled")
     stage.check_empty()

@@ -69,11 +69,15 @@ async def test_a_job_whose_queue_entry_lost_its_call_gets_it_back(house: House, 
     assert await queued(house, job_id)
 
 
-async def test_a_running_job_that_fell_out_of_the_queue_is_enqueued(house: House, sweep: Reconciler) -> None:
+async def test_a_running_job_that_fell_out_of_the_queue_is_enqueued(
+    house: House, sweep: Reconciler, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An operator reads in the log that it was missing."""
     job_id = await house.write(age=60)
     await house.log.claim(job_id, b"{}", "token")
     await turn(house, sweep)
     assert await queued(house, job_id)
+    assert f"re-queued job {job_id} (missing from the queue)" in caplog.text
 
 
 async def test_a_flag_set_by_hand_ends_a_queued_job_that_no_worker_is_free_for(house: House, sweep: Reconciler) -> None:

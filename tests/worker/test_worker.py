@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -168,8 +169,10 @@ async def test_a_stopping_worker_hands_its_jobs_over_at_once(
 
 
 async def test_a_stopping_worker_lets_its_jobs_end_within_the_drain_time_and_takes_no_other(
-    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The log says how many jobs have how long."""
+    caplog.set_level(logging.INFO)
     patient = settings.model_copy(update={"drain_timeout": 20})
     async with demo_at(monkeypatch), working(patient) as one:
         job_id = await house.submit(rate=150, demo={"tokens": 40})
@@ -180,6 +183,7 @@ async def test_a_stopping_worker_lets_its_jobs_end_within_the_drain_time_and_tak
         await stopping
         assert (await house.ended(job_id))[-1].type == "done"
         assert types(await house.events(other)) == ["queued"]
+    assert "draining: 1 jobs have 20 s to finish" in caplog.text
 
 
 async def test_a_worker_that_stops_as_it_takes_a_job_hands_it_over_too(
