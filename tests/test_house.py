@@ -62,7 +62,7 @@ def test_every_name_in_redis_comes_from_the_module_of_keys() -> None:
     code = re.compile(r"^[^-]*readalong:", re.MULTILINE)  # before any comment
     broken += [
         f"{path.relative_to(ROOT)} names a key"
-        for path in sorted((ROOT / "readalong" / "redis" / "lua").glob("*.lua"))
+        for path in sorted((ROOT / "readalong" / "redis" / "lua").rglob("*.lua"))
         if code.search(path.read_text("utf-8"))
     ]
     assert not broken, "\n".join(broken)
