@@ -117,7 +117,7 @@ async def test_jobs_of_a_worker_that_runs_out_of_memory_end_once_elsewhere_and_i
             # Memory that fails the model's connection, of all things, is told as that.
             error = log[-1].fields.get("error")
             assert text(log) == said(pieces) if error is None else error["retryable"], error
-    own, native = "out of memory; the worker ends", "Fatal Python error"
+    own, native = "out of memory; the worker stops", "Fatal Python error"
     assert (own if full.code == 1 else native) in full.output
 
 

@@ -66,5 +66,5 @@ async def test_a_worker_stops_although_a_generator_never_ends(own: Stack, marks:
     worker.term()
     await until(lambda: not worker.running, "the worker's end")
     assert worker.code == 0
-    assert "a provider does not end; the process exits without it" in worker.output
+    assert "a provider does not end; exiting without it" in worker.output
     assert (marks / "ignored-deaf").exists()

@@ -169,7 +169,7 @@ async def test_a_stopped_worker_lets_its_streams_end_within_the_drain_time_and_t
     await job.says(0.1)
     os.kill(drained.pid, signal.SIGUSR1)
     os.kill(drained.pid, number)
-    await until(lambda: "stops" in drained.output, "the worker to notice")
+    await until(lambda: "stopping" in drained.output, "the worker to notice")
     if number == signal.SIGHUP:
         os.kill(drained.pid, number)
     later = await submit(stack, paced(tokens=5, rate=0))
@@ -187,7 +187,7 @@ async def test_a_second_signal_ends_a_draining_worker_at_once(stack: Stack) -> N
     job = await submit(stack, paced(tokens=60, rate=20))
     await job.says(0.1)
     drained.term()
-    await until(lambda: "stops" in drained.output, "the worker to notice")
+    await until(lambda: "stopping" in drained.output, "the worker to notice")
     drained.term()
     assert await asyncio.to_thread(drained.wait) == 1
     other.cont()

@@ -88,7 +88,7 @@ async def test_a_worker_that_is_stopped_hands_over_at_every_stage_and_uses_no_at
     with staged(stack, READALONG_DRAIN_TIMEOUT="0", READALONG_LEASE="60", READALONG_REDIS_TIMEOUT="8") as one:
         await one.hold(on_worker_lost="fail")
         one.worker.term()
-        await until(lambda: "stops" in one.worker.output, "the worker to notice")
+        await until(lambda: "stopping" in one.worker.output, "the worker to notice")
         one.go("taken")
         await until(lambda: waits(one, "taken"), "the take to be given back")
         one.go("claimed", "finishing", "ended")
