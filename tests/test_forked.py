@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.processes import ROOT, Process
 
-#: The number of open files is last of the first line: a child must not hold what is the zygote's.
+#: The number of open files is last of the first line: a child must not hold what is the forkserver's.
 _PROBE = """
 import os, signal, sys
 print(sys.argv, __name__, os.getcwd(), dict(os.environ), os.getpgid(0) == os.getpid(), len(os.listdir("/dev/fd")))
@@ -70,8 +70,8 @@ def test_the_one_that_forks_ends_with_the_run_that_started_it_even_if_that_is_ki
     command = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as run:
         assert run.stdout is not None
-        zygote = int(run.stdout.readline())
-        os.kill(zygote, 0)
+        forkserver = int(run.stdout.readline())
+        os.kill(forkserver, 0)
         run.kill()
         # It holds the run's standard output as well: the pipe's end is its end.
         assert run.stdout.read() == ""

@@ -63,7 +63,7 @@ class Cluster:
             aof=True,
             settings=SETTINGS,
             settings_of=SETTINGS_OF,
-            model="tests.chaos.rogue",
+            model="tests.chaos.hostile_model",
             journal=history.directory / "model.jsonl",
             link=self._link,
             model_link=self._model_link,
@@ -129,13 +129,13 @@ class Cluster:
             await asyncio.sleep(_PAUSE)
         raise TimeoutError("a replica does not come up")
 
-    async def fail_over(self, server: RedisServer, dice: Random) -> None:
+    async def fail_over(self, server: RedisServer, rng: Random) -> None:
         """Makes a replica the primary. Processes go over one by one, while the old one serves the others; then
         that is gone, with all that it alone was told."""
         await asyncio.to_thread(server.command, "REPLICAOF", "NO", "ONE")
         ways = list(self.proxies.values())
-        dice.shuffle(ways)
-        pause = dice.choice((0.0, dice.uniform(0, 0.3)))
+        rng.shuffle(ways)
+        pause = rng.choice((0.0, rng.uniform(0, 0.3)))
         for way in ways:
             way.target = server.port
             way.cut()

@@ -9,8 +9,8 @@ from itertools import count
 from random import Random
 from typing import Final, Literal
 
+from tests.chaos.client_plan import Reading
 from tests.chaos.history import History
-from tests.chaos.wish import Reading
 from tests.support.client import Cut, Entry, Malformed, Response
 
 How = Literal["terminal", "204", "gone", "left", "gave_up"]
@@ -31,7 +31,7 @@ class Reader:
         urls: Sequence[str],
         job_id: str,
         reading: Reading,
-        dice: Random,
+        rng: Random,
         *,
         stream: tuple[int, Response] | None = None,
     ) -> None:
@@ -40,7 +40,7 @@ class Reader:
         self._urls = urls
         self._job_id = job_id
         self._reading = reading
-        self._dice = dice
+        self._rng = rng
         self._name = f"c{next(_NUMBERS)}"
         self._position = str(reading.after or "")
         self._drops = list(reading.drops)
@@ -55,7 +55,7 @@ class Reader:
             while self._how is None:
                 await self._connect()
                 if self._how is None:
-                    await asyncio.sleep(self._dice.uniform(*_PAUSES))
+                    await asyncio.sleep(self._rng.uniform(*_PAUSES))
         finally:
             self._history.client("client_end", client=self._name, how=self._how or "gave_up")
 
@@ -65,10 +65,10 @@ class Reader:
             await self._go_on(*self._stream)
             return
         watch = f"w{next(_NUMBERS)}"
-        replica = self._dice.randrange(len(self._urls))
+        replica = self._rng.randrange(len(self._urls))
         url = f"{self._urls[replica]}/v1/jobs/{self._job_id}/events"
         headers = {}
-        if self._position and self._dice.random() < 0.2:
+        if self._position and self._rng.random() < 0.2:
             url += f"?after={self._position}"
         elif self._position:
             headers = {"Last-Event-ID": self._position}

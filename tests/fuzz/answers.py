@@ -66,7 +66,7 @@ def cut(body: bytes, places: Sequence[int]) -> list[bytes]:
     return [body[start:end] for start, end in pairwise(ends) if start < end]
 
 
-class Told(NamedTuple):
+class ReadAnswer(NamedTuple):
     """What came of an answer: the events, the end, and what the end would carry."""
 
     events: list[tuple[str, bytes]]
@@ -76,7 +76,7 @@ class Told(NamedTuple):
     text: str
 
 
-async def told(pieces: Sequence[bytes], kind: str, asked: int, limits: Limits) -> Told:
+async def read_answer_async(pieces: Sequence[bytes], kind: str, asked: int, limits: Limits) -> ReadAnswer:
     """What a worker's run tells of a body in these pieces, where it has `asked` for so many choices. Raises what no run
     expects."""
 
@@ -110,14 +110,14 @@ async def told(pieces: Sequence[bytes], kind: str, asked: int, limits: Limits) -
         "function_call": chunks.function_call,
     }
     failed = "" if failure is None else f"{failure.code} {failure.retryable} {failure.message}"
-    return Told(encode(merge_drafts(drafts)), failed, carried, chunks.text())
+    return ReadAnswer(encode(merge_drafts(drafts)), failed, carried, chunks.text())
 
 
-def tell(pieces: Sequence[bytes], kind: str = STREAM, asked: int = 1, limits: Limits = _USUAL) -> Told:
+def read_answer(pieces: Sequence[bytes], kind: str = STREAM, asked: int = 1, limits: Limits = _USUAL) -> ReadAnswer:
     """As `told`, in a loop of its own."""
-    return asyncio.run(told(pieces, kind, asked, limits))
+    return asyncio.run(read_answer_async(pieces, kind, asked, limits))
 
 
-def numbered(told_: Told) -> list[Event]:
+def numbered(answer: ReadAnswer) -> list[Event]:
     """The events as the log numbers them."""
-    return [Event(seq, *event) for seq, event in enumerate(told_.events, 1)]
+    return [Event(seq, *event) for seq, event in enumerate(answer.events, 1)]

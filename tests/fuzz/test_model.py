@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from readalong.core.events import TYPES, merge
 from readalong.core.transcript import Transcript
 from readalong.worker.model.limits import Limits
-from tests.fuzz.answers import STREAM, bodies, cut, cuts, numbered, tell
+from tests.fuzz.answers import STREAM, bodies, cut, cuts, numbered, read_answer
 from tests.fuzz.effort import fuzzed
 from tests.worker.model.odd_answers import DONE, call, chunk, data, part, say
 
@@ -25,9 +25,9 @@ CODES: Final = {"model_malformed", "model_error", "model_cut", "model_answer_too
 def test_any_bytes_cut_anywhere_tell_the_same_and_end_once(
     body: bytes, places: list[int], kind: str, asked: int
 ) -> None:
-    whole = tell(cut(body, []), kind, asked)
-    assert tell(cut(body, places), kind, asked) == whole
-    assert tell(cut(body, range(len(body))), kind, asked) == whole
+    whole = read_answer(cut(body, []), kind, asked)
+    assert read_answer(cut(body, places), kind, asked) == whole
+    assert read_answer(cut(body, range(len(body))), kind, asked) == whole
     assert not whole.failure or whole.failure.split()[0] in CODES
     assert len(whole.failure) < 2 * len(body) + 500
     events = numbered(whole)
@@ -65,7 +65,7 @@ def test_the_events_say_each_piece_once_and_in_order(
     ends = b"".join(data(chunk(finish="stop", index=index)) for index in choices)
     sent = (one if isinstance(one, bytes) else data(chunk({one[2]: one[1]}, index=one[0])) for one in stream)
     body = (b"".join(sent) + ends + DONE).replace(b"data: ", field).replace(b"\n", line_end)
-    result = tell(cut(body, places), asked=3)
+    result = read_answer(cut(body, places), asked=3)
     assert result.failure == ""
     wanted = {(kind, index): "" for index, _, kind in pieces}
     for index, text, kind in pieces:
@@ -105,7 +105,7 @@ def loud(draw: st.DrawFn) -> list[Any]:
 def test_of_an_answer_beyond_its_limits_no_more_is_kept_than_they_allow(stream: list[Any], places: list[int]) -> None:
     """And what was said before is told."""
     body = b"".join(one if isinstance(one, bytes) else data(one) for one in stream)
-    result = tell(cut(body, places), limits=TIGHT)
+    result = read_answer(cut(body, places), limits=TIGHT)
     code = result.failure.partition(" ")[0]
     assert code in {"model_cut", "model_malformed", "model_answer_too_large"}
     assert code == "model_answer_too_large" or len(body) <= TIGHT.response

@@ -168,5 +168,5 @@ def assert_terms(wish: ChatRequest) -> None:
     assert record.metadata == (wish.metadata or {})
     assert (record.deadline is None) == (wish.deadline is None)
     assert record.on_worker_lost == (wish.on_worker_lost or "retry")
-    told = wish.cancel_on_disconnect
-    assert record.cancel_on_disconnect is (told is not None and told is not False)
+    read_answer_async = wish.cancel_on_disconnect
+    assert record.cancel_on_disconnect is (read_answer_async is not None and read_answer_async is not False)

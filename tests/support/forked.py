@@ -1,4 +1,4 @@
-"""Python processes that are forked from one that has imported what they need (see `zygote`), used like a Popen."""
+"""Python processes that are forked from one that has imported what they need (see `forkserver`), used like a Popen."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import IO, Final, Self
 
 _ROOT: Final = Path(__file__).parents[2]
-_STARTED_WITHIN: Final = 120.0  # seconds; the first one waits for the zygote's imports
+_STARTED_WITHIN: Final = 120.0  # seconds; the first one waits for the forkserver's imports
 
 
 class Forked:
-    """A child of the zygote: what `subprocess.Popen` would be for the same words, as far as the tests use it."""
+    """A child of the forkserver: what `subprocess.Popen` would be for the same words, as far as the tests use it."""
 
     def __init__(self, pid: int, report: socket.socket) -> None:
         self.pid = pid
@@ -75,7 +75,7 @@ def _line(report: socket.socket) -> int:
     line = b""
     while not line.endswith(b"\n"):
         more = report.recv(1)
-        assert more, "the zygote has ended"
+        assert more, "the forkserver has ended"
         line += more
     return int(line)
 
@@ -87,7 +87,7 @@ def _zygote() -> socket.socket:
     with theirs:
         # A group of its own: a Ctrl-C is for the test run.
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.zygote", str(theirs.fileno())],
+            [sys.executable, "-m", "tests.support.forkserver", str(theirs.fileno())],
             cwd=_ROOT,
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],

@@ -69,11 +69,11 @@ def _not_the_models(history: History, job: Job, calls: Sequence[Call], attempts:
         last = attempt is attempts[-1] and job.hash["status"] == "done"
         # Pieces without text fill the numbers of what Redis lost before a claim that was restored.
         if attempt.call is None and (attempt.text or last):
-            return _stranger(history, job, attempts[: place + 1], calls)
+            return _foreign_text(history, job, attempts[: place + 1], calls)
     return None
 
 
-def _stranger(history: History, job: Job, attempts: list[Attempt], calls: Sequence[Call]) -> Violation:
+def _foreign_text(history: History, job: Job, attempts: list[Attempt], calls: Sequence[Call]) -> Violation:
     """Where the text of the last of these attempts leaves its call, and what it is there."""
     attempt, before = attempts[-1], [earlier.call for earlier in attempts[:-1] if earlier.call is not None]
     free = calls[calls.index(before[-1]) + 1 :] if before else calls

@@ -33,17 +33,17 @@ _RUBBISH: Final = (
 _PATIENCE: Final = 1.0
 
 
-class Vandal:
-    def __init__(self, history: History, urls: Sequence[str], dice: Random) -> None:
+class FuzzClient:
+    def __init__(self, history: History, urls: Sequence[str], rng: Random) -> None:
         self._history = history
         self._urls = urls
-        self._dice = dice
+        self._rng = rng
 
     async def run(self) -> None:
         """Goes on until it is cancelled."""
         while True:
-            await asyncio.sleep(self._dice.uniform(0.05, 0.6))
-            await self._send(self._dice.choice(self._urls), self._dice.choice(_RUBBISH))
+            await asyncio.sleep(self._rng.uniform(0.05, 0.6))
+            await self._send(self._rng.choice(self._urls), self._rng.choice(_RUBBISH))
 
     async def _send(self, url: str, rubbish: bytes) -> None:
         parts = urlsplit(url)

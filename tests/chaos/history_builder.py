@@ -56,7 +56,7 @@ def _numbers(fds: int) -> Record:
 
 
 @dataclass
-class Made:
+class HistoryBuilder:
     """The files of a run, as lists of their lines, to be changed at will before `write`."""
 
     clients: list[Record] = field(default_factory=list)

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any, Final, Literal
 
 #: How often an answer is of this kind; what goes wrong with it, if anything, is part of the model's name.
-_MANNERS: Final = {
+_PROFILES: Final = {
     "numbered": 40,
     "numbered+unicode": 6,
     "numbered+split+unicode": 2,
@@ -33,8 +33,8 @@ _MANNERS: Final = {
     "numbered+hang": 2,
     "numbered+endless": 2,
 }
-#: How a hostile model answers (tests/chaos/rogue.py).
-_HOSTILE: Final = (
+#: How a hostile model answers (tests/chaos/hostile_model.py).
+_HOSTILE_KINDS: Final = (
     "text",
     "line",
     "comments",
@@ -88,7 +88,7 @@ class Cancel:
 
 
 @dataclass(frozen=True)
-class Wish:
+class ClientPlan:
     """A job to be: `body` is what is submitted, with Idempotency-Key `key`, `at_once` times at once."""
 
     tag: str
@@ -105,102 +105,100 @@ class Wish:
     """Somebody erases it so many seconds after it was accepted."""
 
 
-def wish_of(dice: Random, tag: str) -> Wish:
+def draw_plan(rng: Random, tag: str) -> ClientPlan:
     """The wish of this tag. The same dice make the same wish."""
-    manner = dice.choices(list(_MANNERS), list(_MANNERS.values()))[0]
-    bulky = dice.random() < 0.02
+    profile = rng.choices(list(_PROFILES), list(_PROFILES.values()))[0]
+    bulky = rng.random() < 0.02
     demo: dict[str, Any] = {
         "key": tag,
-        "tokens": dice.randint(1500, 4000) if bulky else dice.randint(0, 120),
-        "tokens_per_second": dice.choice((0, 1500)) if bulky else dice.choice((0, 20, 20, 40, 80)),
-        "first_token_seconds": dice.choice((0, 0, 0.1, 0.5, 1.5)),
-        "after": dice.randint(0, 40),
+        "tokens": rng.randint(1500, 4000) if bulky else rng.randint(0, 120),
+        "tokens_per_second": rng.choice((0, 1500)) if bulky else rng.choice((0, 20, 20, 40, 80)),
+        "first_token_seconds": rng.choice((0, 0, 0.1, 0.5, 1.5)),
+        "after": rng.randint(0, 40),
     }
-    if "slow-first-token" in manner:
+    if "slow-first-token" in profile:
         del demo["first_token_seconds"]
-    if "endless" in manner:
+    if "endless" in profile:
         del demo["tokens"]
-        demo["tokens_per_second"] = dice.choice((10, 40))
-    if "429" in manner or "500" in manner:
-        demo["retry_after"] = dice.choice((0, 0.2, 1))
-    if dice.random() < 0.7:
-        demo["times"] = dice.randint(1, 2)
+        demo["tokens_per_second"] = rng.choice((10, 40))
+    if "429" in profile or "500" in profile:
+        demo["retry_after"] = rng.choice((0, 0.2, 1))
+    if rng.random() < 0.7:
+        demo["times"] = rng.randint(1, 2)
     body: dict[str, Any] = {
-        "model": f"demo-{manner}",
+        "model": f"demo-{profile}",
         "messages": [{"role": "user", "content": f"{tag}: what becomes of this job?"}],
         "metadata": {"tag": tag},
         "demo": demo,
     }
-    if "choices" in manner:
+    if "choices" in profile:
         body["n"] = 2  # of a model that was asked for one all is one text
-    terms = _terms(dice)
+    terms = _terms(rng)
     body |= terms
-    if manner == "tools":
+    if profile == "tools":
         body["tools"] = [_TOOL]
-    erase = dice.choice((0.0, dice.uniform(0, 2), dice.uniform(0, 10))) if dice.random() < 0.08 else None
-    return Wish(
+    erase = rng.choice((0.0, rng.uniform(0, 2), rng.uniform(0, 10))) if rng.random() < 0.08 else None
+    return ClientPlan(
         tag=tag,
-        key=f"{tag}-{dice.getrandbits(32):08x}",
+        key=f"{tag}-{rng.getrandbits(32):08x}",
         body=body,
         terms=terms,
-        chat=dice.random() < 0.2,
-        at_once=2 if dice.random() < 0.1 else 1,
-        readings=tuple(_reading(dice) for _ in range(dice.choice((1, 2, 3, 3, 4, 6)))),
-        cancels=tuple(_cancel(dice, by_hand=erase is None) for _ in range(dice.choice((0, 0, 0, 0, 1, 1, 2))))
-        if dice.random() < 0.6
+        chat=rng.random() < 0.2,
+        at_once=2 if rng.random() < 0.1 else 1,
+        readings=tuple(_reading(rng) for _ in range(rng.choice((1, 2, 3, 3, 4, 6)))),
+        cancels=tuple(_cancel(rng, by_hand=erase is None) for _ in range(rng.choice((0, 0, 0, 0, 1, 1, 2))))
+        if rng.random() < 0.6
         else (),
         erase=erase,
     )
 
 
-def hostile_wish_of(dice: Random, tag: str) -> Wish:
+def draw_hostile_plan(rng: Random, tag: str) -> ClientPlan:
     """Of a job of a hostile model. Its answer may be large, so few watch it."""
-    kind = dice.choice(_HOSTILE)
+    kind = rng.choice(_HOSTILE_KINDS)
     body: dict[str, Any] = {
         "model": f"hostile-{kind}",
         "messages": [{"role": "user", "content": f"{tag}: what becomes of this job?"}],
         "metadata": {"tag": tag},
-        "demo": {"key": tag, "after": dice.choice((0, 1, 12))},
+        "demo": {"key": tag, "after": rng.choice((0, 1, 12))},
     }
     if kind == "choices":
         body["n"] = 2  # of a model that was asked for one all is one text
-    return Wish(
+    return ClientPlan(
         tag=tag,
-        key=f"{tag}-{dice.getrandbits(32):08x}",
+        key=f"{tag}-{rng.getrandbits(32):08x}",
         body=body,
         terms={},
-        chat=dice.random() < 0.2,
+        chat=rng.random() < 0.2,
         at_once=1,
-        readings=tuple(_reading(dice) for _ in range(dice.choice((1, 1, 2)))),
+        readings=tuple(_reading(rng) for _ in range(rng.choice((1, 1, 2)))),
         cancels=(),
         erase=None,
     )
 
 
-def _terms(dice: Random) -> dict[str, Any]:
+def _terms(rng: Random) -> dict[str, Any]:
     terms: dict[str, Any] = {}
-    if dice.random() < 0.2:
-        terms["on_worker_lost"] = dice.choice(("retry", "fail", "fail"))
-    if dice.random() < 0.1:
-        terms["deadline"] = dice.randint(2, 20)
-    if dice.random() < 0.2:
-        terms["cancel_on_disconnect"] = dice.random() < 0.7
+    if rng.random() < 0.2:
+        terms["on_worker_lost"] = rng.choice(("retry", "fail", "fail"))
+    if rng.random() < 0.1:
+        terms["deadline"] = rng.randint(2, 20)
+    if rng.random() < 0.2:
+        terms["cancel_on_disconnect"] = rng.random() < 0.7
     return terms
 
 
-def _reading(dice: Random) -> Reading:
+def _reading(rng: Random) -> Reading:
     return Reading(
-        join=dice.choice((0.0, 0.0, dice.uniform(0, 2), dice.uniform(0, 6))),
-        after=dice.choice((0, 0, 0, 0, 1, dice.randint(2, 60))),
-        drops=tuple(dice.randint(0, 25) for _ in range(dice.choice((0, 0, 1, 2, 4)))),
-        leaves=dice.randint(0, 40) if dice.random() < 0.15 else None,
-        dawdle=dice.uniform(0.02, 0.2) if dice.random() < 0.1 else 0.0,
+        join=rng.choice((0.0, 0.0, rng.uniform(0, 2), rng.uniform(0, 6))),
+        after=rng.choice((0, 0, 0, 0, 1, rng.randint(2, 60))),
+        drops=tuple(rng.randint(0, 25) for _ in range(rng.choice((0, 0, 1, 2, 4)))),
+        leaves=rng.randint(0, 40) if rng.random() < 0.15 else None,
+        dawdle=rng.uniform(0.02, 0.2) if rng.random() < 0.1 else 0.0,
     )
 
 
-def _cancel(dice: Random, *, by_hand: bool) -> Cancel:
+def _cancel(rng: Random, *, by_hand: bool) -> Cancel:
     """`by_hand`: perhaps so. The flag of an erased job, set by hand, would stay for ever."""
-    via: Literal["api", "redis"] = "redis" if dice.random() < 0.3 and by_hand else "api"
-    return Cancel(
-        wait=dice.choice((0.0, dice.uniform(0, 1), dice.uniform(0, 6))), via=via, times=dice.choice((1, 1, 2))
-    )
+    via: Literal["api", "redis"] = "redis" if rng.random() < 0.3 and by_hand else "api"
+    return Cancel(wait=rng.choice((0.0, rng.uniform(0, 1), rng.uniform(0, 6))), via=via, times=rng.choice((1, 1, 2)))

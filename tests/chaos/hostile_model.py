@@ -1,5 +1,7 @@
-"""`python -m tests.chaos.rogue [--port PORT] --journal FILE`: the demo model, and by its side models named `hostile-…`
-that answer with what no model should (docs/security.md, "A model server")."""
+"""`python -m tests.chaos.hostile_model [--port PORT] --journal FILE`: the demo model, and models named `hostile-…`.
+
+A hostile model answers with what no model should (docs/security.md, "A model server").
+"""
 
 from __future__ import annotations
 
@@ -137,7 +139,7 @@ ATTACKS: Final[Mapping[str, Attack]] = {
 }
 
 
-class Rogue(Model):
+class HostileModel(Model):
     """The demo model, unless the model's name begins with `hostile-`."""
 
     def __init__(self, journal: Journal) -> None:
@@ -214,12 +216,14 @@ def _text_of(piece: bytes) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos.rogue", description="A demo model among hostile ones.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos.hostile_model", description="A demo model among hostile ones."
+    )
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--journal", type=Path, required=True)
     given = parser.parse_args()
     with Journal(given.journal) as journal, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve("127.0.0.1", given.port, _announce, model=Rogue(journal)))
+        runner.run(serve("127.0.0.1", given.port, _announce, model=HostileModel(journal)))
 
 
 def _announce(url: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tests.chaos.clean import QUEUED, end
-from tests.chaos.made import Made, Record, Said, begun, dumped, said, tokens
+from tests.chaos.clean_history import QUEUED, end
+from tests.chaos.history_builder import HistoryBuilder, Record, Said, begun, dumped, said, tokens
 
 #: What the first attempt's call sent, and the second's.
 OLD, NEW = tokens("z1", 1, 8), tokens("z1", 2, 3)
@@ -37,32 +37,32 @@ def second() -> list[Record]:
     return read(enumerate([told, *LOG[5:]], 5), "bbb")
 
 
-def forgetful(made: Made) -> None:
+def add_job_of_lost_log(builder: HistoryBuilder) -> None:
     """z1: a failover while it ran, and its worker is dead too. A client stays connected, and one comes back."""
-    made.submit("z1", 100.0)
-    made.fault("redis_failover", 100.3, 100.6, "redis", since=1_000_100.3)
-    made.fault("worker_kill", 100.3, 101.0, "worker-9", pid=9)
-    made.call("z1.1", 100.1, 100.4, OLD, "gone")
-    made.call("z1.2", 102.0, 102.9, NEW)
-    made.job("z1", LOG, 100.0, 103.0)
-    watch(made, [*first(), *second()])
-    watch(made, first(), second())
+    builder.submit("z1", 100.0)
+    builder.fault("redis_failover", 100.3, 100.6, "redis", since=1_000_100.3)
+    builder.fault("worker_kill", 100.3, 101.0, "worker-9", pid=9)
+    builder.call("z1.1", 100.1, 100.4, OLD, "gone")
+    builder.call("z1.2", 102.0, 102.9, NEW)
+    builder.job("z1", LOG, 100.0, 103.0)
+    watch(builder, [*first(), *second()])
+    watch(builder, first(), second())
 
 
-def watch(made: Made, *connections: list[Record], after: int = 0, how: str = "terminal") -> None:
+def watch(builder: HistoryBuilder, *connections: list[Record], after: int = 0, how: str = "terminal") -> None:
     """A client that read these, one connection after the other, each from where the one before ended."""
-    name = f"f{made.watches}"
-    made.clients.append({"t": 1_000_100.1, "kind": "client", "client": name, "job": "id-z1", "after": after})
+    name = f"f{builder.watches}"
+    builder.clients.append({"t": 1_000_100.1, "kind": "client", "client": name, "job": "id-z1", "after": after})
     epoch = ""
     for place, seen in enumerate(connections):
         last = place == len(connections) - 1
-        made.watch(name, "id-z1", 100.1 + place, seen, after=after, how="end" if last else "reset")
-        made.line(kind="open", watch=f"w{made.watches - 1}")["epoch"] = epoch
+        builder.watch(name, "id-z1", 100.1 + place, seen, after=after, how="end" if last else "reset")
+        builder.line(kind="open", watch=f"w{builder.watches - 1}")["epoch"] = epoch
         after, epoch = seen[-1]["id"], seen[-1]["epoch"]
-    made.clients.append({"t": 1_000_103.1, "kind": "client_end", "client": name, "how": how})
+    builder.clients.append({"t": 1_000_103.1, "kind": "client_end", "client": name, "how": how})
 
 
-def mixed_after_a_failover(made: Made) -> None:
+def mixed_after_a_failover(builder: HistoryBuilder) -> None:
     """It went on with the second attempt from its number, and nobody told it."""
-    forgetful(made)
-    watch(made, [*first(), *second()[3:]])
+    add_job_of_lost_log(builder)
+    watch(builder, [*first(), *second()[3:]])
