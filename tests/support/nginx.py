@@ -16,7 +16,7 @@ import httpx2
 from tests.support.servers import free_port
 
 _READY_WITHIN: Final = 20.0  # seconds
-#: Debian keeps it where only root's PATH leads.
+#: Debian installs nginx in a folder of root's PATH only.
 _PLACES: Final = "/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin:/opt/homebrew/bin"
 
 _SETTINGS = """
@@ -53,7 +53,7 @@ def nginx_binary() -> str | None:
 
 @contextmanager
 def nginx(target: int, prefix: str, version: str) -> Iterator[str]:
-    """nginx before this port, which shows it under the prefix and speaks this HTTP to it; answers its own address."""
+    """Runs nginx in front of this port, under the prefix and with this HTTP version upstream. Yields its base URL."""
     program = nginx_binary()
     assert program is not None
     with tempfile.TemporaryDirectory(prefix="readalong-nginx-") as folder:
