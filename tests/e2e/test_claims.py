@@ -1,4 +1,4 @@
-"""The claim of a job: its reply is lost, Redis dies with it, it comes too late."""
+"""The claim of a job: its reply is lost, Redis dies with it, or it comes too late."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def fall_silent(proxy: Proxy) -> None:
     ],
 )
 async def test_a_claim_whose_reply_is_lost_is_asked_for_again_and_is_no_lost_worker(pair: Stack, how: str) -> None:
-    """A job that fails when its worker is lost is done, at its first attempt, after one call to the model."""
+    """A job whose policy is to fail with its worker is done, in its first attempt, after one call to the model."""
     acts: dict[str, Callable[[Proxy], object]] = {"cut": Proxy.cut, "silent": fall_silent}
     act = acts.get(how, lambda _: pair.redis.kill())
     body = paced(tokens=30, rate=200) | {"on_worker_lost": "fail"}
@@ -39,7 +39,7 @@ async def test_a_claim_whose_reply_is_lost_is_asked_for_again_and_is_no_lost_wor
     watcher = job.watcher(resumes=False)
     watching = asyncio.create_task(watcher.run())
     await until(lambda: watcher.history, "the first event")
-    # Of all replies to the worker only the one to its claim bears the request.
+    # Only the reply to the claim has the request in it.
     question = job.question.encode()
     lost = once(pair.worker_route, lambda piece: question in piece, act, keep=False)
     first.cont()
@@ -62,18 +62,18 @@ async def test_a_claim_whose_reply_is_lost_is_asked_for_again_and_is_no_lost_wor
     ],
 )
 async def test_a_claim_that_comes_after_its_lease_does_not_fence_out_who_runs_the_job(pair: Stack, claim: str) -> None:
-    """Its worker's connection falls silent for longer than the lease; meanwhile another one has taken the job."""
+    """The worker's connection is silent for longer than the lease; meanwhile another worker has claimed the job."""
     first, heir = pair.workers
     first.restart(READALONG_REDIS_TIMEOUT="8")
-    heir.restart(READALONG_REDIS_URL=pair.redis.url)  # not over the route that falls silent
+    heir.restart(READALONG_REDIS_URL=pair.redis.url)  # this one does not use the silent route
     for worker in (first, heir):
         await asyncio.to_thread(worker.line, "(ready:)")
     first.stop()
     heir.stop()
     job = await submit(pair, chat("demo-endless"))
     claimed = claim.startswith("done")
-    # The reply to its claim bears the request, the one to its take is id, place and end of the lease; a sweep's names
-    # the job too.
+    # The reply to the claim has the request. The reply to the acquire has id, place and end of the lease. The sweep's
+    # reply names the job as well.
     words = (job.question if claimed else f"*3\r\n$22\r\n{job.id}").encode()
     silent = once(pair.worker_route, lambda piece: words in piece, fall_silent, keep=not claimed)
     first.cont()

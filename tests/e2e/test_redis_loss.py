@@ -1,4 +1,4 @@
-"""Redis is killed, restarted, paused, and drops everybody: jobs end, watchers see no gap, answers are clear."""
+"""Redis is killed, restarted and paused, and drops all clients: jobs end, watchers see no gap, errors are clear."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def test_a_redis_that_is_killed_and_comes_back_in_mid_stream_harms_neither
 
 
 async def test_a_redis_that_comes_back_without_its_newest_events_gets_them_again(keeper: Stack) -> None:
-    """The end of its file is lost, as in a failover: the worker sends again what it kept, with the same numbers."""
+    """The end of the file is lost, as in a failover: the worker sends the kept events again, with the same numbers."""
     job, watcher = await watched(keeper)
     keeper.redis.kill()
     await asyncio.to_thread(_lose_tail, keeper, b"content", 4)
@@ -40,8 +40,8 @@ async def test_a_redis_that_comes_back_without_its_newest_events_gets_them_again
 
 @pytest.mark.slow
 async def test_who_has_seen_what_redis_and_the_worker_lost_is_told_and_gets_the_next_attempt_alone(pair: Stack) -> None:
-    """A watcher whose connection stays, and one who comes back with his position."""
-    # The first attempt has long to go when its worker is killed, on a slow machine too.
+    """One watcher stays connected, and one reconnects with its position."""
+    # On a slow machine too, the first attempt has long to go when its worker is killed.
     job = await submit(pair, paced(tokens=300, rate=60, model="demo-numbered", key=uuid4().hex))
     staying, leaving = job.watcher(resumes=False), job.watcher()
     watching = asyncio.create_task(staying.run())
@@ -76,7 +76,7 @@ async def test_a_redis_that_drops_all_connections_in_mid_stream_harms_neither_jo
 
 
 async def test_a_redis_that_is_paused_in_mid_stream_harms_neither_job_nor_watcher(keeper: Stack) -> None:
-    """Its connections stay and say nothing, for longer than the time-out and the lease."""
+    """Its connections stay and are silent, for longer than the time-out and the lease."""
     job, watcher = await watched(keeper)
     keeper.redis.command("CLIENT", "PAUSE", 2500, "ALL")
     await assert_unharmed(job, watcher)
@@ -84,7 +84,7 @@ async def test_a_redis_that_is_paused_in_mid_stream_harms_neither_job_nor_watche
 
 @pytest.mark.slow
 async def test_a_redis_that_was_away_for_longer_than_the_lease_costs_a_job_one_attempt_at_most(stack: Stack) -> None:
-    """Another worker may take it before its holder has renewed the lease; it has one end all the same, and no gap."""
+    """Another worker may acquire the job before its holder has renewed the lease; it has one end and no gap."""
     job, watcher = await watched(stack)
     stack.redis.command("CLIENT", "PAUSE", 5500, "ALL")
     shown = await job.ended()
@@ -95,7 +95,7 @@ async def test_a_redis_that_was_away_for_longer_than_the_lease_costs_a_job_one_a
 
 
 async def test_what_is_asked_while_redis_is_away_is_refused_for_now_and_loses_nothing(keeper: Stack) -> None:
-    """503 with Retry-After on every call; the same submit and Idempotency-Key succeed when it is back."""
+    """503 with Retry-After on every call; the same submit and Idempotency-Key succeed after the outage."""
     job = await submit(keeper, paced(tokens=3, rate=0))
     await job.ended()
     keeper.redis.kill()
@@ -140,7 +140,7 @@ async def test_api_and_worker_come_up_without_redis_and_work_when_it_is_there(ke
 
 
 async def test_a_cancel_that_came_before_redis_died_is_kept(keeper: Stack) -> None:
-    """The worker is paused, so nobody has obeyed it yet."""
+    """The worker is paused, so the cancel is still pending."""
     job = await submit(keeper, chat("demo-endless"))
     await job.reach(5)
     keeper.workers[0].stop()
@@ -159,7 +159,7 @@ def _file(stack: Stack) -> Path:
 
 
 def _lose_tail(stack: Stack, word: bytes, count: int) -> None:
-    """Cuts the append-only file so that the last `count` places where `word` stands are lost."""
+    """Cuts the append-only file so that the last `count` occurrences of `word` are lost."""
     path = _file(stack)
     data = path.read_bytes()
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""Redis is there and refuses: it is full, a replica, loading, busy with a script, or has forgotten ours."""
+"""Redis runs and refuses: it is full, a replica, loading, busy with a script, or has lost its scripts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ async def holding(stack: Stack) -> None:
 
 @pytest.mark.parametrize("fault", ["full", pytest.param("replica", marks=pytest.mark.slow)])
 async def test_a_redis_that_refuses_writes_is_waited_for_and_read_meanwhile(keeper: Stack, fault: str) -> None:
-    """`maxmemory` reached without eviction, or a failover. What would write is told to come back; a job that ended may
-    be erased from a full Redis, since that makes room. The worker's blocking wait is broken off, and it lives on."""
+    """`maxmemory` without eviction, or a failover.
+
+    Writes get a 503; an ended job may be erased from a full Redis, since that frees memory. The worker's blocking wait
+    is interrupted, and the worker lives on.
+    """
     old = await submit(keeper, paced(tokens=3, rate=0))
     await old.ended()
     redis, url = keeper.redis, keeper.url
@@ -51,7 +54,7 @@ async def test_a_redis_that_refuses_writes_is_waited_for_and_read_meanwhile(keep
         ready = await call("GET", f"{url}/readyz")
         state, workers = ready.json()["redis"], ready.json()["workers"]
         assert (ready.status, state) == (503, "full" if fault == "full" else "read_only")
-        assert workers  # perhaps one that another test has killed is among them
+        assert workers  # one that another test has killed may be among them
         assert "refuses writes" in ready.json()["reason"]
         assert (await job.show())["status"] == "running"
         erased = await call("DELETE", f"{url}/v1/jobs/{old.id}")
@@ -66,12 +69,12 @@ async def test_a_redis_that_refuses_writes_is_waited_for_and_read_meanwhile(keep
     assert keeper.workers[0].running
     api = keeper.apis[0]
     await until(lambda: "Redis answers again" in api.news, "the API's line on the end of it")
-    # None where it is one outage with that of the test before, and nothing was asked in between.
+    # None if the outage is one with that of the previous test, without a request in between.
     assert api.news.count("Redis refuses writes") <= 1, "one line, however many were refused"
 
 
 async def assert_refused_for_now(stack: Stack, why: str) -> None:
-    """Returns when a submit is refused for this reason; until then for others, and always with 503 and Retry-After."""
+    """Returns when a submit is refused for this reason; before that for others, always with 503 and Retry-After."""
 
     async def refused() -> bool:
         for path in ("/v1/jobs", "/chat/stream"):
@@ -84,7 +87,7 @@ async def assert_refused_for_now(stack: Stack, why: str) -> None:
 
 
 class Bystanders:
-    """API and worker, which are to live through an outage with the same process ids and to use little CPU in it."""
+    """API and worker keep their process ids through an outage and use little CPU in it."""
 
     def __init__(self, stack: Stack) -> None:
         self._all = [stack.apis[0], stack.workers[0]]
@@ -92,7 +95,7 @@ class Bystanders:
         self._began = time.monotonic()
 
     def assert_calm(self) -> None:
-        """Less than half of the time that has gone by: one that spins takes all of it."""
+        """Less than half of the elapsed time; a process that spins takes all of it."""
         passed = time.monotonic() - self._began
         for process, (pid, cpu) in zip(self._all, self._before, strict=True):
             assert (process.running, process.pid) == (True, pid)
@@ -101,9 +104,9 @@ class Bystanders:
 
 @pytest.fixture
 def big(keeper: Stack) -> Iterator[Stack]:
-    """The keeper with so many keys that its Redis loads its file for some seconds, and answers all that time."""
+    """The stack with so many keys that its Redis loads its file for some seconds and replies meanwhile."""
     keeper.redis.command("EVAL", "for i = 1, 20000 do redis.call('SET', 'filler:' .. i, i) end", 0)
-    # Microseconds for each key; it looks at its clients after every 1,024.
+    # Microseconds for each key; Redis serves clients after every 1,024.
     keeper.redis.settings = {"key-load-delay": "150"}
     yield keeper
     keeper.redis.settings = {}
@@ -112,7 +115,7 @@ def big(keeper: Stack) -> Iterator[Stack]:
 
 @pytest.mark.slow
 async def test_a_redis_that_loads_its_file_is_waited_for(big: Stack) -> None:
-    """It was killed, takes connections again, and answers LOADING."""
+    """Redis was killed, accepts connections again, and replies LOADING."""
     job, watching = await watched(big)
     big.redis.kill()
     await holding(big)
@@ -129,7 +132,7 @@ async def test_a_redis_that_loads_its_file_is_waited_for(big: Stack) -> None:
 
 @pytest.mark.slow
 async def test_a_replica_that_serves_nothing_without_its_master_is_waited_for(keeper: Stack) -> None:
-    """It answers MASTERDOWN to reads too."""
+    """Redis replies MASTERDOWN to reads too."""
     redis = keeper.redis
     job, watching = await watched(keeper)
     bystanders = Bystanders(keeper)
@@ -151,12 +154,12 @@ async def test_a_replica_that_serves_nothing_without_its_master_is_waited_for(ke
 
 
 async def test_a_redis_that_is_busy_with_a_script_is_waited_for(keeper: Stack) -> None:
-    """Somebody's endless script: Redis answers BUSY to all, until it is killed."""
+    """A foreign script without end: Redis replies BUSY to all commands until the script is killed."""
     job, watching = await watched(keeper)
     keeper.redis.command("CONFIG", "SET", "busy-reply-threshold", "1")
 
     async def endless() -> None:
-        with suppress(ResponseError):  # that it was killed
+        with suppress(ResponseError):  # the script's error: it was killed
             await asyncio.to_thread(keeper.redis.command, "EVAL", "while true do end", 0)
 
     busy = asyncio.create_task(endless())

@@ -1,4 +1,4 @@
-"""Redis is killed, full, a replica, slow, silent or without our scripts, with a job at every stage."""
+"""Redis is killed, full, a replica, slow, silent or without its scripts, with a job at every stage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def silence(pair: Stack) -> None:
     assert pair.worker_route.do(lambda proxy: proxy.freeze(is_pipe)) >= 1
 
 
-#: What breaks Redis or the way to it at once, and what mends it, if it does not mend itself.
+#: Faults of Redis or of the way to it, each with its repair, unless it ends by itself.
 FAULTS: dict[str, tuple[Callable[[Stack], object], Callable[[Stack], object] | None]] = {
     "killed": (lambda pair: pair.redis.kill(), lambda pair: pair.redis.restart()),
     "full": (
@@ -60,7 +60,7 @@ FAULTS: dict[str, tuple[Callable[[Stack], object], Callable[[Stack], object] | N
 async def test_a_redis_that_fails_with_a_job_at_every_stage_costs_none_an_attempt(
     pair: Stack, how: str, seconds: int
 ) -> None:
-    """It comes back with all that it knew; each job is done, at its first attempt, after one call to the model."""
+    """Redis returns with all its data; each job is done, in its first attempt, after one call to the model."""
     breaks, mends = FAULTS[how]
     with staged(pair) as one:
         await one.hold(on_worker_lost="fail")

@@ -1,4 +1,4 @@
-"""A worker is killed, paused, blocked and stopped with a job at each stage: each job goes on elsewhere, or is over."""
+"""A worker is killed, paused, blocked and stopped with a job at each stage: each job continues or has ended."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from tests.support.history import assert_whole, kinds, text
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
-#: Stages at which a job that is taken over has lost an attempt: it was claimed, and has not ended.
+#: Stages at which a job that changes workers has lost an attempt: claimed, and not ended.
 BEGUN = ("claimed", "asked", "streaming", "finishing")
 
 
 def waits(one: Staged, stage: str) -> bool:
-    """Whether the job at this stage is in the queue, and not taken."""
+    """Whether the job of this stage is in the queue without a lease."""
     return float(one.stack.redis.command("ZSCORE", one.stack.keys.queue, one.jobs[stage].id)) < 1e14
 
 
 async def assert_done_elsewhere(one: Staged, reason: str, *, begun: tuple[str, ...] = BEGUN) -> None:
-    """Every job is done, with all its text; those of `begun` elsewhere, after one restart for this reason."""
+    """Asserts that every job is done with its whole text; those of `begun` elsewhere, after one restart for this
+    reason.
+    """
     for stage in STAGES:
         job = one.jobs[stage]
         shown = await job.ended()
@@ -62,7 +64,7 @@ async def test_a_killed_workers_jobs_fail_if_they_are_to_unless_they_never_began
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["stopped", "blocked"])
 async def test_a_worker_that_stood_still_for_longer_than_its_lease_writes_nothing_more(stack: Stack, how: str) -> None:
-    """At whatever stage: it finds itself fenced out, lets go of the model, and works on."""
+    """At each stage the worker is fenced out, closes its model connection, and works on."""
     with staged(stack) as one:
         await one.hold()
         if how == "stopped":
@@ -84,7 +86,7 @@ async def test_a_worker_that_stood_still_for_longer_than_its_lease_writes_nothin
 
 @pytest.mark.slow
 async def test_a_worker_that_is_stopped_hands_over_at_every_stage_and_uses_no_attempt_up(stack: Stack) -> None:
-    """Its lease is a minute: nobody waits for that. What has all been said, it finishes itself."""
+    """Its lease is a minute, and no test waits for its end. The worker itself finishes a job whose text is complete."""
     with staged(stack, READALONG_DRAIN_TIMEOUT="0", READALONG_LEASE="60", READALONG_REDIS_TIMEOUT="8") as one:
         await one.hold(on_worker_lost="fail")
         one.worker.term()
