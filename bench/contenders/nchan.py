@@ -1,4 +1,4 @@
-"""nginx with the nchan module, one worker process, its events in its own memory."""
+"""nginx with the nchan module: one worker process, with its events in its own memory."""
 
 from __future__ import annotations
 
@@ -58,30 +58,33 @@ http {{
 
 
 def nginx() -> str | None:
-    """The program; sbin is not on everybody's PATH."""
+    """Returns the program; sbin may be missing from the PATH."""
     return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 
 def module() -> Path | None:
-    """The module's file, where distributions put it."""
+    """Returns the module's file from the folders of the distributions."""
     return next((path for folder in _MODULES if (path := Path(folder) / _NAME).exists()), None)
 
 
 def missing() -> str:
-    """Why it cannot run here."""
+    """Returns why it cannot run here."""
     if nginx() is None:
         return "nginx is not installed"
     return "" if module() is not None else f"nginx has no {_NAME}"
 
 
 def version() -> str:
-    """nginx' own word for its version."""
+    """Returns nginx' version."""
     said = subprocess.run([nginx() or "nginx", "-v"], capture_output=True, text=True, check=True).stderr
     return said.strip().rpartition("/")[2]
 
 
 def config(folder: Path, port: int) -> str:
-    """As one server needs it; root's nginx would give its worker to another user, who may not read our folder."""
+    """Returns the settings of one server.
+
+    Root's nginx would give its worker to another user, which cannot read our folder.
+    """
     user = "user root;" if os.geteuid() == 0 else ""
     return _CONFIG.format(user=user, module=module(), folder=folder, port=port)
 
@@ -99,7 +102,7 @@ async def start(stack: Stack) -> AsyncIterator[Running]:
 
 
 def _worker(master: int) -> int:
-    """The one worker process of a master."""
+    """Returns the one worker process of a master."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         said = subprocess.run(["pgrep", "-P", str(master)], capture_output=True, text=True, check=False).stdout

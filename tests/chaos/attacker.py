@@ -1,4 +1,4 @@
-"""Clients that attack: each way in docs/security.md to hurt the others, at random and bounded."""
+"""Clients that attack: each way of docs/security.md to harm other clients, at random and bounded."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from tests.chaos.history import History
 from tests.chaos.plan import MAX_BODY_BYTES, REQUEST_TIMEOUT
 from tests.support.client import Cut, Response
 
-#: Attackers at once, and the seconds between two attacks of one.
+#: Concurrent attackers, and the seconds between two attacks of one.
 _AT_ONCE: Final = 3
 _PAUSES: Final = (0.1, 1.2)
-#: Seconds that one waits for an answer.
+#: Seconds that an attacker waits for a response.
 _PATIENCE: Final = 8.0
-#: Far beyond what is read of a body that goes on after its 413, and what buffers hold.
+#: Far more than the API reads of a body that continues after its 413, and than buffers hold.
 _GOES_ON: Final = 12 * MAX_BODY_BYTES
 _NO_JOB: Final = "A" * 22
 _HOST: Final = "Host: localhost\r\n"
 _MESSAGES: Final = '{"messages":[{"role":"user","content":"%s"}]%s}'
-#: Bodies, made once: to make them would keep the loop from its other clients.
+#: Bodies, built once: building them for each attack would block the loop's other clients.
 _ITEMS: Final = [
     '{"messages":[' + ",".join([item] * (MAX_BODY_BYTES // (2 * len(item) + 2))) + "]}"
     for item in ("1", "{}", '{"role":7}', '"x"')
 ]
-#: All right but for its last field: all of it is read and checked, and no job is made of it.
+#: Valid but for its last field: the API reads and checks all of it, and creates no job.
 _LARGE: Final = _MESSAGES % ("x" * (MAX_BODY_BYTES - 200), ',"deadline":-1')
 _VALUES: Final = [
     _MESSAGES % ("x", f',"more":{more}') for more in ("[" * 100_000 + "]" * 100_000, "[" + "[]," * 600_000 + "[]]")
 ]
 
-#: The statuses that came, None for none, and what else there is to say.
+#: The received statuses (None for no response), and additional fields of the history's line.
 Outcome = tuple[list[int | None], dict[str, Any]]
 Attack = Callable[[int, Random], Coroutine[Any, Any, Outcome]]
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Attacker:
-    """`run` attacks until it is cancelled, and writes down what came of it, in the history's lines `attack`."""
+    """`run` attacks until it is cancelled, and writes the outcomes to the history's lines `attack`."""
 
     def __init__(self, history: History, cluster: Cluster, rng: Random) -> None:
         self._history = history
@@ -110,13 +110,13 @@ class Attacker:
                         writer.write(chunk)
                         await writer.drain()
                         sent += len(chunk)
-            except OSError:  # a TimeoutError is one
+            except OSError:  # TimeoutError is an OSError
                 closed = sent < _GOES_ON
             status = await answer
         return [status], {"closed": closed, "sent": sent}
 
     async def _pipelined(self, replica: int, rng: Random) -> Outcome:
-        """Requests behind one another, of which no answer is read."""
+        """Pipelines requests and reads no response."""
         async with self._connected(replica) as connection:
             if connection is not None:
                 path = rng.choice(("/v1/jobs?limit=200", "/healthz", "/openapi.json"))
@@ -125,7 +125,7 @@ class Attacker:
         return [], {}
 
     async def _dribble(self, replica: int, rng: Random) -> Outcome:
-        """Of a head or a body one byte comes at a time, for longer than a request may take."""
+        """Sends a head or a body byte by byte, for longer than the request time-out."""
         begun = rng.choice(
             (
                 f"GET /healthz HTTP/1.1\r\n{_HOST}A: ",
@@ -153,7 +153,7 @@ class Attacker:
         return [], {}
 
     async def _deaf(self, replica: int, rng: Random) -> Outcome:
-        """Watchers of one job that never read."""
+        """Opens watchers of one job that never read."""
         async with AsyncExitStack() as exits:
             path = f"/v1/jobs/{self._job(rng)}/events"
             for _ in range(20):
@@ -207,7 +207,7 @@ class Attacker:
         return [await self._ask(replica, f"{line} HTTP/1.1\r\n{_HOST}Content-Length: 0\r\n\r\n")], {}
 
     async def _other_body(self, replica: int, rng: Random) -> Outcome:
-        """A job, and another body with its key. It is written down as any other submit is."""
+        """Submits a job, and another body with its key. The history has a line `submit` for each."""
         tag = f"h{next(self._numbers)}"
         key = f"{tag}-{rng.getrandbits(32):08x}"
         demo = {"key": tag, "tokens": 3}
@@ -227,7 +227,7 @@ class Attacker:
         return rng.choice([*self._cluster.recent, _NO_JOB])
 
     async def _submit(self, replica: int, tag: str, key: str, body: dict[str, Any]) -> tuple[int | None, str | None]:
-        """Its status and the job's id."""
+        """Returns the status and the job's id."""
         status, job = None, None
         try:
             async with asyncio.timeout(_PATIENCE):
@@ -237,7 +237,7 @@ class Attacker:
                     whole = b"".join([piece async for piece in response.pieces()])
                     status = response.status
                     job = str(json.loads(whole)["id"]) if status == 202 else None
-        except (OSError, Cut):  # its API may be dead just now; a TimeoutError is an OSError
+        except (OSError, Cut):  # the API may be down; TimeoutError is an OSError
             status = None
         if status != 409:
             fields = {"tag": tag, "key": key, "via": "jobs", "replica": replica, "terms": {}}
@@ -249,7 +249,7 @@ class Attacker:
         return await self._ask(replica, head + body)
 
     async def _ask(self, replica: int, request: str | bytes) -> int | None:
-        """Sends it, and returns the status of what comes; None if nothing does, or no HTTP."""
+        """Sends it and returns the response's status; None without a response, or if it is no HTTP."""
         async with self._connected(replica) as connection:
             if connection is None:
                 return None
@@ -258,7 +258,7 @@ class Attacker:
 
     @asynccontextmanager
     async def _connected(self, replica: int) -> AsyncIterator[Connection | None]:
-        """A connection, which is aborted at the end; None where there is nobody to connect to."""
+        """Yields a connection and aborts it at the end; None if the API does not listen."""
         parts = urlsplit(self._cluster.urls[replica])
         try:
             async with asyncio.timeout(_PATIENCE):
@@ -274,7 +274,7 @@ class Attacker:
 
 async def _status_of(reader: asyncio.StreamReader) -> int | None:
     line = b""
-    with suppress(OSError, ValueError):  # a TimeoutError is an OSError; a line without an end is no status
+    with suppress(OSError, ValueError):  # TimeoutError is an OSError; a line without an end is no status
         async with asyncio.timeout(_PATIENCE):
             line = await reader.readline()
     return int(line.split(b" ")[1]) if line.startswith(b"HTTP/1.1 ") else None

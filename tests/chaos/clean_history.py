@@ -1,11 +1,11 @@
-"""A clean history: jobs that ended in all the ways they may, and clients that came and went in all of theirs."""
+"""A history without a violation: jobs with each kind of end, and clients of each kind."""
 
 from __future__ import annotations
 
 from tests.chaos.history_builder import HistoryBuilder, Record, Said, begun, said, tokens
 
 QUEUED: Said = ("queued", {"job_id": "?", "model": "demo-numbered", "created_at": "?"})
-#: How many pieces each whole answer has.
+#: The number of pieces of each whole answer.
 PIECES = 8
 
 
@@ -18,7 +18,7 @@ def failed(code: str, texts: list[str]) -> Said:
 
 
 def whole(tag: str, pid: int) -> list[Said]:
-    """The log of a job that ran in one attempt."""
+    """Returns the log of a job that ran in one attempt."""
     texts = tokens(tag, 1, PIECES)
     return [QUEUED, begun("started", 1, pid), *said(texts), end("done", texts, finish_reason="stop")]
 
@@ -49,7 +49,7 @@ def _plain(builder: HistoryBuilder) -> None:
     builder.client("j1", log, 2.0, 3, 9, after=2)
     told = builder.client("j1", log, 2.0, after=len(log), how="204")
     builder.watch(told, "id-j1", 3.0, [], after=len(log), how="refused", status=204)
-    # It asked again for what it had.
+    # This client asked again for events that it had.
     again = builder.client("j1", log, 2.0, 6, how="left")
     builder.watch(again, "id-j1", 3.0, [], after=4, how="left")
 
@@ -94,7 +94,7 @@ def _lost_worker(builder: HistoryBuilder) -> None:
 
 
 def _cancelled(builder: HistoryBuilder) -> None:
-    """j4: while queued. j5: while running. j6: nobody watched it. j7: at its end, too late."""
+    """j4: cancelled while queued. j5: while running. j6: by its last watcher's leaving. j7: at its end, too late."""
     queued = [QUEUED, end("cancelled", [], by="Ada")]
     builder.submit("j4", 20.0)
     builder.cancel("j4", 20.1)
@@ -110,7 +110,7 @@ def _cancelled(builder: HistoryBuilder) -> None:
     builder.client("j5", running, 20.1, merged=True)
 
     texts = tokens("j6", 1, 2)
-    alone = [QUEUED, begun("started", 1, 103), *said(texts), end("cancelled", texts, by="nobody watches")]
+    alone = [QUEUED, begun("started", 1, 103), *said(texts), end("cancelled", texts, by="disconnect")]
     builder.submit("j6", 20.0, cancel_on_disconnect=True)
     builder.call("j6.1", 20.1, 25.0, texts, "gone")
     builder.job("j6", alone, 20.0, 25.0)
@@ -124,7 +124,7 @@ def _cancelled(builder: HistoryBuilder) -> None:
 
 
 def _failed(builder: HistoryBuilder) -> None:
-    """j8: its model breaks off. j9: Redis was away for longer than a worker waits."""
+    """j8: its model breaks off. j9: Redis was down for longer than a worker waits."""
     texts = tokens("j8", 1, 4)
     cut = [QUEUED, begun("started", 1, 103), *said(texts), failed("model_cut", texts)]
     builder.submit("j8", 30.0)
@@ -143,7 +143,7 @@ def _failed(builder: HistoryBuilder) -> None:
 
 
 def _without_reply(builder: HistoryBuilder) -> None:
-    """j10: asked for twice, for want of a reply. j11: no reply, and a job all the same. j12: no reply, and no job."""
+    """j10: submitted twice, after a lost reply. j11: no reply, and a job all the same. j12: no reply, and no job."""
     for tag, replies in (("j10", (None, 202)), ("j11", (None, 503)), ("j12", (None,))):
         for place, status in enumerate(replies):
             builder.submit(tag, 70.0 + place, status)
@@ -155,7 +155,7 @@ def _without_reply(builder: HistoryBuilder) -> None:
 
 
 def _chats(builder: HistoryBuilder) -> None:
-    """j13, j14: by /chat/stream, read to the end and cut off. j15: likewise, and nobody came back."""
+    """j13, j14: by /chat/stream, read to the end and cut off. j15: likewise, and the client did not return."""
     one, two = tokens("j13", 1, PIECES)[:3], tokens("j13", 2, PIECES)
     restarted = begun("restarted", 2, 102, reason="worker_lost")
     log = [
@@ -198,7 +198,7 @@ def _chats(builder: HistoryBuilder) -> None:
 
 
 def _erased(builder: HistoryBuilder) -> None:
-    """j16: erased while it ran, before the eyes of three. j17: after its end, by two requests. j18: while queued."""
+    """j16: erased while running, with three watchers. j17: after its end, by two requests. j18: while queued."""
     texts = tokens("j16", 1, 5)
     log = [QUEUED, begun("started", 1, 103), *said(texts), end("cancelled", texts, by="client")]
     builder.submit("j16", 80.0)
@@ -225,7 +225,7 @@ def _erased(builder: HistoryBuilder) -> None:
 
 
 def _hostile(builder: HistoryBuilder) -> None:
-    """j19: its model says more than it may. j20: its own model was away. Attacks, and a worker that took nothing."""
+    """j19: its model's answer is too large. j20: its own model was down. Attacks, and a worker that took nothing."""
     texts = tokens("j19", 1, 5)
     log = [QUEUED, begun("started", 1, 103), *said(texts), failed("model_answer_too_large", texts)]
     builder.submit("j19", 90.0)

@@ -1,4 +1,4 @@
-"""One job as its clients want it, drawn by lot: the request, who watches it and how, who cancels or erases it, when."""
+"""One job's clients, drawn at random: the request, its watchers, its cancels, its erase."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, Literal
 
-#: How often an answer is of this kind; what goes wrong with it, if anything, is part of the model's name.
+#: Weights of the kinds of answers. The model's name contains its faults, if any.
 _PROFILES: Final = {
     "numbered": 40,
     "numbered+unicode": 6,
@@ -67,46 +67,46 @@ class Reading:
     join: float
     """Seconds after the job was accepted."""
     after: int
-    """The position with which it comes."""
+    """Its first position."""
     drops: tuple[int, ...]
-    """It drops its connection after so many events of it, and comes back; as often as there are numbers."""
+    """It drops its connection after this many events and reconnects, once for each number."""
     leaves: int | None
-    """It goes for good after so many events in all; None: it stays to the end."""
+    """It leaves after this many events in all; None: it stays to the end."""
     dawdle: float
-    """Seconds that it takes over each of its first events."""
+    """Seconds that it takes for each of its first events."""
 
 
 @dataclass(frozen=True)
 class Cancel:
-    """Who cancels, when and how."""
+    """One cancel."""
 
     wait: float
     """Seconds after the job was accepted."""
     via: Literal["api", "redis"]
     times: int
-    """Calls at once."""
+    """Concurrent calls."""
 
 
 @dataclass(frozen=True)
 class ClientPlan:
-    """A job to be: `body` is what is submitted, with Idempotency-Key `key`, `at_once` times at once."""
+    """A planned job: `body` is submitted with Idempotency-Key `key`, `at_once` times at once."""
 
     tag: str
     key: str
     body: dict[str, Any]
     terms: dict[str, Any]
-    """What of the body says how the job is to be treated."""
+    """The job options in the body."""
     chat: bool
-    """It is submitted by `POST /chat/stream`, and its first readers begin with the answer to that."""
+    """It is submitted by `POST /chat/stream`, and its first readers start with that response."""
     at_once: int
     readings: tuple[Reading, ...]
     cancels: tuple[Cancel, ...]
     erase: float | None
-    """Somebody erases it so many seconds after it was accepted."""
+    """Seconds from the accept to an erase; None: no erase."""
 
 
 def draw_plan(rng: Random, tag: str) -> ClientPlan:
-    """The wish of this tag. The same dice make the same wish."""
+    """Returns the plan of this tag. The same random state gives the same plan."""
     profile = rng.choices(list(_PROFILES), list(_PROFILES.values()))[0]
     bulky = rng.random() < 0.02
     demo: dict[str, Any] = {
@@ -132,7 +132,7 @@ def draw_plan(rng: Random, tag: str) -> ClientPlan:
         "demo": demo,
     }
     if "choices" in profile:
-        body["n"] = 2  # of a model that was asked for one all is one text
+        body["n"] = 2  # models asked for one choice send all as one text
     terms = _terms(rng)
     body |= terms
     if profile == "tools":
@@ -154,7 +154,7 @@ def draw_plan(rng: Random, tag: str) -> ClientPlan:
 
 
 def draw_hostile_plan(rng: Random, tag: str) -> ClientPlan:
-    """Of a job of a hostile model. Its answer may be large, so few watch it."""
+    """Returns the plan of a hostile model's job. Its answer may be large, so few clients watch."""
     kind = rng.choice(_HOSTILE_KINDS)
     body: dict[str, Any] = {
         "model": f"hostile-{kind}",
@@ -163,7 +163,7 @@ def draw_hostile_plan(rng: Random, tag: str) -> ClientPlan:
         "demo": {"key": tag, "after": rng.choice((0, 1, 12))},
     }
     if kind == "choices":
-        body["n"] = 2  # of a model that was asked for one all is one text
+        body["n"] = 2  # models asked for one choice send all as one text
     return ClientPlan(
         tag=tag,
         key=f"{tag}-{rng.getrandbits(32):08x}",
@@ -199,6 +199,6 @@ def _reading(rng: Random) -> Reading:
 
 
 def _cancel(rng: Random, *, by_hand: bool) -> Cancel:
-    """`by_hand`: perhaps so. The flag of an erased job, set by hand, would stay for ever."""
+    """`by_hand`: the cancel may be a flag set in Redis. Set for an erased job, the flag would stay for ever."""
     via: Literal["api", "redis"] = "redis" if rng.random() < 0.3 and by_hand else "api"
     return Cancel(wait=rng.choice((0.0, rng.uniform(0, 1), rng.uniform(0, 6))), via=via, times=rng.choice((1, 1, 2)))

@@ -1,4 +1,4 @@
-"""One wish fulfilled: submits the job until it is answered, brings its readers, cancels or erases it if so wished."""
+"""Carries out one client plan: submits the job until it gets a response, starts its readers, cancels or erases it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tests.chaos.history import History
 from tests.chaos.reader import Reader
 from tests.support.client import Answer, Cut, Response, call
 
-#: Seconds that a client waits for an answer before it asks again.
+#: Seconds that a client waits for a response before it asks again.
 _PATIENCE: Final = 8.0
 _PAUSES: Final = (0.1, 1.0)
-#: What is said of a job that was erased.
+#: The statuses of an erased job.
 _GONE: Final = (404, 410)
 
 
@@ -32,16 +32,16 @@ class JobClient:
         self._keys = cluster.stack.keys
         self._plan = plan
         self._rng = rng
-        #: Answers to its `POST /chat/stream`, each with the replica that gave it.
+        #: Responses to its `POST /chat/stream`, each with its replica.
         self._streams: list[tuple[int, Response]] = []
-        #: Each of its submits was answered as it should be. Of another one a copy may be on its way, and may make the
-        #: job again after it was erased.
+        #: Whether each of its submits got a proper response. A copy of another one may be on its way, and may create
+        #: the job again after its erase.
         self._sure = True
         self._erased = cluster.erased
         self._recent = cluster.recent
 
     async def run(self) -> None:
-        """Returns when all that was wished has come about."""
+        """Returns when the plan is carried out."""
         submit = self._chat if self._plan.chat else self._submit
         async with asyncio.TaskGroup() as group:
             submits = [group.create_task(submit()) for _ in range(self._plan.at_once)]
@@ -65,7 +65,7 @@ class JobClient:
                 group.create_task(self._erase(job_id, self._plan.erase))
 
     async def _submit(self) -> str | None:
-        """The job's id; None if it was refused, which is a trouble."""
+        """Returns the job's id; None if the submit was refused, which is a trouble."""
         while True:
             replica = self._rng.randrange(len(self._urls))
             answer = await self._ask(replica, "/v1/jobs", self._plan.body, {"Idempotency-Key": self._plan.key})
@@ -76,7 +76,7 @@ class JobClient:
             await asyncio.sleep(self._rng.uniform(*_PAUSES))
 
     async def _chat(self) -> str | None:
-        """As `_submit`, by `POST /chat/stream`."""
+        """Like `_submit`, by `POST /chat/stream`."""
         while True:
             replica = self._rng.randrange(len(self._urls))
             response = await self._open_chat(replica)
@@ -91,7 +91,7 @@ class JobClient:
             await asyncio.sleep(self._rng.uniform(*_PAUSES))
 
     def _submitted(self, via: str, replica: int, status: int | None, job_id: str | None) -> bool:
-        """Writes a submit down; answers whether it was the last."""
+        """Writes a submit to the history; returns whether it was the last."""
         plan = self._plan
         fields = {"tag": plan.tag, "key": plan.key, "via": via, "replica": replica, "terms": plan.terms}
         self._history.client("submit", **fields, status=status, job=job_id)
@@ -119,7 +119,7 @@ class JobClient:
             answer = await self._ask(replica, f"/v1/jobs/{job_id}/cancel")
             status = None if answer is None else answer.status
             self._history.client("cancel", job=job_id, via="api", replica=replica, status=status)
-            if status in _GONE:  # somebody erased it, or the checker has a word to say
+            if status in _GONE:  # the job was erased, or the checker reports it
                 return
             if status not in (None, 202, 503):
                 self._history.trouble(f"a cancel of {job_id} was refused: {status}")
@@ -144,7 +144,7 @@ class JobClient:
         self._erased.add(job_id)
 
     async def _cancel_by_hand(self, job_id: str) -> None:
-        """As somebody with redis-cli does: past the proxies, and past the API."""
+        """Sets the flag as with redis-cli: past the proxies, and past the API."""
         done = False
         while not done:
             try:
@@ -154,7 +154,7 @@ class JobClient:
             self._history.client("cancel", job=job_id, via="redis", replica=None, status=202 if done else None)
 
     async def _open_chat(self, replica: int) -> Response | None:
-        """The answer to a `POST /chat/stream`, to be read; None if none came."""
+        """Returns the open response to a `POST /chat/stream`; None without one."""
         raw = json.dumps(self._plan.body).encode()
         headers = {"Idempotency-Key": self._plan.key}
         try:
@@ -172,7 +172,7 @@ class JobClient:
         *,
         method: str = "POST",
     ) -> Answer | None:
-        """The answer; None if none came."""
+        """Returns the response; None without one."""
         try:
             async with asyncio.timeout(_PATIENCE):
                 return await call(method, self._urls[replica] + path, body, headers)

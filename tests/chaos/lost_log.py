@@ -1,4 +1,4 @@
-"""A job of which Redis forgot something, made by hand: who saw what is lost is told, and sees the next attempt."""
+"""A job of which Redis lost events: clients that saw them are told, and see the next attempt."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from tests.chaos.clean_history import QUEUED, end
 from tests.chaos.history_builder import HistoryBuilder, Record, Said, begun, dumped, said, tokens
 
-#: What the first attempt's call sent, and the second's.
+#: The text of the first attempt's call, and of the second's.
 OLD, NEW = tokens("z1", 1, 8), tokens("z1", 2, 3)
-#: What clients saw of the first attempt, which Redis then lost from the fifth event on.
+#: The events that clients saw of the first attempt; Redis then lost those from the fifth on.
 _LOST: list[Said] = [QUEUED, begun("started", 1, 9, epoch="aaa"), *said(OLD[:5])]
 LOG: list[Said] = [
     *_LOST[:4],
@@ -27,18 +27,18 @@ def read(events: Iterable[tuple[int, Said]], epoch: str) -> list[Record]:
 
 
 def first() -> list[Record]:
-    """What was seen of the first attempt: events 1 to 7."""
+    """Returns the events seen of the first attempt: 1 to 7."""
     return read(enumerate(_LOST, 1), "aaa")
 
 
 def second() -> list[Record]:
-    """What follows, after the word that the log is lost: events 5 to 9."""
+    """Returns the events after the notice that the log is lost: 5 to 9."""
     told = (LOG[4][0], {**LOG[4][1], "reason": "log_lost"})
     return read(enumerate([told, *LOG[5:]], 5), "bbb")
 
 
 def add_job_of_lost_log(builder: HistoryBuilder) -> None:
-    """z1: a failover while it ran, and its worker is dead too. A client stays connected, and one comes back."""
+    """z1: a failover while it ran, and its worker is dead too. One client stays connected, and one reconnects."""
     builder.submit("z1", 100.0)
     builder.fault("redis_failover", 100.3, 100.6, "redis", since=1_000_100.3)
     builder.fault("worker_kill", 100.3, 101.0, "worker-9", pid=9)
@@ -50,7 +50,7 @@ def add_job_of_lost_log(builder: HistoryBuilder) -> None:
 
 
 def watch(builder: HistoryBuilder, *connections: list[Record], after: int = 0, how: str = "terminal") -> None:
-    """A client that read these, one connection after the other, each from where the one before ended."""
+    """Adds a client that read these connections in turn, each from where the last one ended."""
     name = f"f{builder.watches}"
     builder.clients.append({"t": 1_000_100.1, "kind": "client", "client": name, "job": "id-z1", "after": after})
     epoch = ""
@@ -63,6 +63,6 @@ def watch(builder: HistoryBuilder, *connections: list[Record], after: int = 0, h
 
 
 def mixed_after_a_failover(builder: HistoryBuilder) -> None:
-    """It went on with the second attempt from its number, and nobody told it."""
+    """A client continues with the second attempt from its number, without the notice of the lost log."""
     add_job_of_lost_log(builder)
     watch(builder, [*first(), *second()[3:]])

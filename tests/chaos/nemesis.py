@@ -1,5 +1,7 @@
-"""Breaks the cluster, at random from a seed: kills, stops, restarts, drains, fills, cuts, silences, delays. Some
-overlap."""
+"""Breaks the cluster at random from a seed: kills, stops, restarts, drains, fills, cuts, silences, delays.
+
+Faults may overlap.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from tests.chaos.plan import LEASE
 from tests.support.processes import Process
 from tests.support.proxy import Proxy
 
-#: Seconds in which a process must have ended that was asked to: its drain, and its Redis may be away meanwhile.
+#: Seconds for an orderly end of a process: its drain, while its Redis may be down.
 _END_WITHIN: Final = 45.0
 _REDIS: Final = "redis"
 
@@ -28,10 +30,10 @@ Fault = Callable[[Random], Coroutine[Any, Any, None]]
 
 
 class Nemesis:
-    """`run` strikes until it is told to `rest`; then all that it broke is whole again."""
+    """`run` injects faults until `rest` is called; then all is whole again."""
 
     def __init__(self, cluster: Cluster, history: History, rng: Random, pause: float) -> None:
-        """`pause` is the mean of the seconds between two faults."""
+        """`pause`: mean seconds between two faults."""
         self._cluster = cluster
         self._history = history
         self._rng = rng
@@ -62,7 +64,7 @@ class Nemesis:
         }
 
     async def run(self) -> None:
-        """Returns when it was told to rest and all faults are over."""
+        """Returns after `rest`, when all faults are over."""
         async with asyncio.TaskGroup() as group:
             while not self._over.is_set():
                 await self._pause(self._rng.expovariate(1 / self._mean))
@@ -73,7 +75,7 @@ class Nemesis:
         self._cluster.heal_links()
 
     def rest(self) -> None:
-        """Ends all pauses: what is broken is mended at once, and nothing more is broken."""
+        """Ends all pauses: present faults end at once, and no new ones start."""
         self._over.set()
 
     async def _worker_kill(self, rng: Random) -> None:
@@ -148,11 +150,11 @@ class Nemesis:
         await self._refuse("redis_full", "CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", rng)
 
     async def _redis_replica(self, rng: Random) -> None:
-        """Of a master that is not there."""
+        """Makes Redis a replica of a primary that does not exist."""
         await self._refuse("redis_replica", "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", rng)
 
     async def _redis_forget(self, rng: Random) -> None:
-        """It is killed, and comes back with what it knew some time ago."""
+        """Kills Redis and restores its data of some time ago."""
         if _REDIS not in self._cluster.held:
             async with self._fault("redis_forget", _REDIS, _REDIS) as more:
                 redis = self._cluster.stack.redis
@@ -166,7 +168,7 @@ class Nemesis:
                 await asyncio.to_thread(redis.restart)
 
     async def _redis_failover(self, rng: Random) -> None:
-        """A replica that has not got the newest of it takes its place."""
+        """Promotes a replica that lacks the newest data."""
         if _REDIS not in self._cluster.held:
             async with self._fault("redis_failover", _REDIS, _REDIS) as more, Proxy() as way:
                 replica, more["since"] = await self._cluster.replica(way)
@@ -177,7 +179,7 @@ class Nemesis:
                 await self._cluster.fail_over(replica, rng)
 
     async def _refuse(self, kind: str, breaks: str, mends: str, rng: Random) -> None:
-        """Between these two commands Redis answers, and takes no writes."""
+        """Between these two commands Redis replies and accepts no writes."""
         if _REDIS not in self._cluster.held:
             async with self._fault(kind, _REDIS, _REDIS):
                 await self._tell(breaks)
@@ -213,7 +215,7 @@ class Nemesis:
             await self._cut(proxies, rng.choice((0.0, rng.uniform(0, 3))))
 
     async def _cut(self, proxies: Sequence[Proxy], seconds: float) -> None:
-        """Resets what is open, and refuses new connections for so long."""
+        """Resets open connections, and refuses new ones for a while."""
         for proxy in proxies:
             proxy.refusing = seconds > 0
             proxy.cut()
@@ -222,7 +224,7 @@ class Nemesis:
             proxy.refusing = False
 
     async def _model_silent(self, rng: Random) -> None:
-        """Then what was silent goes on, or is reset."""
+        """Silences connections, which then continue or are reset."""
         async with self._ways("model_silent", rng) as proxies:
             for proxy in proxies:
                 proxy.stall()
@@ -234,7 +236,7 @@ class Nemesis:
                 proxy.resume()
 
     async def _proxy_silent(self, rng: Random) -> None:
-        """New connections work again after a while; those that were there stay half-open for good."""
+        """New connections work again after a while; the old ones stay half-open for good."""
         async with self._links("proxy_silent", rng) as proxies:
             for proxy in proxies:
                 proxy.stall()
@@ -243,7 +245,7 @@ class Nemesis:
                 proxy.heal()
 
     async def _proxy_late(self, rng: Random) -> None:
-        """All that was sent meanwhile comes through after all, to a server that has gone on without it."""
+        """All data sent meanwhile arrives after all, at a server that has gone on without it."""
         async with self._links("proxy_late", rng) as proxies:
             for proxy in proxies:
                 proxy.stall()
@@ -272,13 +274,13 @@ class Nemesis:
 
     @asynccontextmanager
     async def _links(self, kind: str, rng: Random) -> AsyncIterator[list[Proxy]]:
-        """The proxies of one process, or of all; of those that no other fault has in its hand: it may be none."""
+        """Chooses the proxies of one process, or of all, without those that another fault holds: perhaps none."""
         free = [name for name in self._cluster.proxies if _link(name) not in self._cluster.held]
         if not free:
             yield []
             return
         names = free if rng.random() < 0.3 else [rng.choice(free)]
-        # Of several it may hit any: whoever reads it must take it for all.
+        # A fault of several may hit any of them: the checker must take it for all.
         target = names[0] if len(names) == 1 else "all"
         pids = {worker.name: worker.pid for worker in self._cluster.stack.workers}
         more = {"pid": pids[target]} if target in pids else {}
@@ -287,8 +289,10 @@ class Nemesis:
 
     @asynccontextmanager
     async def _ways(self, kind: str, rng: Random) -> AsyncIterator[list[Proxy]]:
-        """The way to the model of one worker, or of all; of those that no other fault has in its hand. The fault's line
-        names all processes that went it meanwhile."""
+        """Chooses the way to the model of one worker, or of all, without those that another fault holds.
+
+        The fault's line names all processes that used it meanwhile.
+        """
         workers = [worker for worker in self._cluster.stack.workers if _way(worker.name) not in self._cluster.held]
         if not workers:
             yield []
@@ -306,7 +310,7 @@ class Nemesis:
 
     @asynccontextmanager
     async def _fault(self, kind: str, target: str, *holds: str, **more: Any) -> AsyncIterator[dict[str, Any]]:
-        """Holds what the fault is about, and writes it down when it is over, with what is put in the dictionary."""
+        """Holds the target of a fault, and writes the fault when it is over, with the fields of the dictionary."""
         self._cluster.held.update(holds)
         began = time.time()
         try:
@@ -316,7 +320,7 @@ class Nemesis:
             self._history.fault(kind, began, target=target, until=time.time(), **more)
 
     async def _pause(self, seconds: float) -> None:
-        """So many seconds, or until it is to rest."""
+        """Waits this many seconds, or until `rest`."""
         try:
             async with asyncio.timeout(seconds):
                 await self._over.wait()

@@ -1,4 +1,4 @@
-"""Faults to plant in the clean history, one each, and the rule that each breaks: a catalogue, and so a long file."""
+"""A catalogue of faults to plant in the clean history, each with the rule that it breaks; hence a long file."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ PlantedFault = Callable[[HistoryBuilder], None]
 def alone(
     builder: HistoryBuilder, log: list[Said], *calls: list[str], t: float = 100.0, state: str = "finished"
 ) -> None:
-    """A job z1 in a time without faults but a lost worker that its log tells of, its model's calls one second each, and
-    a client that saw its log."""
+    """Adds a job z1 in a time without faults, except a lost worker if its log names one.
+
+    Its model's calls take one second each, and a client saw its log.
+    """
     builder.submit("z1", t)
     for number, texts in enumerate(calls, 1):
         builder.call(f"z1.{number}", t + number - 0.9, t + number, texts, state)
@@ -155,7 +157,7 @@ def another_content(builder: HistoryBuilder) -> None:
 
 
 def text_of_no_call(builder: HistoryBuilder) -> None:
-    texts = [*tokens("z1", 1, 2), "Nobody said this. ", *tokens("z1", 1, 4)[3:]]
+    texts = [*tokens("z1", 1, 2), "No call sent this. ", *tokens("z1", 1, 4)[3:]]
     alone(builder, [QUEUED, begun("started", 1, 9), *said(texts), end("done", texts)], tokens("z1", 1, 4))
 
 
@@ -175,7 +177,7 @@ def text_of_another_job(builder: HistoryBuilder) -> None:
 
 
 def zombie(builder: HistoryBuilder) -> None:
-    """The end says what the newest attempt said; a paused worker wrote between."""
+    """The end has the newest attempt's text; a paused worker wrote in between."""
     old, new = tokens("z1", 1, 5), tokens("z1", 2, 3)
     restarted = begun("restarted", 2, 8, reason="worker_lost")
     log = [
@@ -226,7 +228,7 @@ def a_job_that_redis_has_twice(builder: HistoryBuilder) -> None:
 
 
 def a_job_of_no_submit(builder: HistoryBuilder) -> None:
-    builder.job("nobody", whole("nobody", 103), 90.0, 91.0)
+    builder.job("unknown", whole("unknown", 103), 90.0, 91.0)
 
 
 def one_call_too_many(builder: HistoryBuilder) -> None:
@@ -281,7 +283,7 @@ def outlived_its_job(builder: HistoryBuilder) -> None:
 
 
 def outlived_its_attempt(builder: HistoryBuilder) -> None:
-    """Its job goes on, with a call of the next attempt."""
+    """The job continues with a call of the next attempt."""
     old, new = tokens("z1", 1, 5), tokens("z1", 2, 3)
     restarted = begun("restarted", 2, 8, reason="worker_lost")
     log = [QUEUED, begun("started", 1, 9), *said(old), restarted, *said(new), end("done", new)]

@@ -1,4 +1,4 @@
-"""Faults to plant in the clean history, each what a hostile model or client must not bring about."""
+"""Faults to plant in the clean history: effects that no hostile model or client may have."""
 
 from __future__ import annotations
 

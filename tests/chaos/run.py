@@ -1,4 +1,4 @@
-"""One run: the cluster is started, used and broken for a while, mended, and left in peace; its history stays."""
+"""One run: the cluster starts, serves and suffers faults for a while, heals, and comes to rest; its history stays."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.chaos.nemesis import Nemesis
 from tests.chaos.plan import Plan
 
 _TICK: Final = 0.1
-#: Seconds between two looks at the processes' memory; the system keeps the most meanwhile.
+#: Seconds between two samples of the processes' memory; the system keeps the peak.
 _MEMORY_INTERVAL: Final = 0.5
-#: Seconds by which this process may wake up late without a word about it.
+#: Seconds of delay of this process that are not recorded.
 _LATE: Final = 0.3
 
 
 async def run(plan: Plan, history: History) -> None:
-    """Leaves the files in the history's directory. Troubles are in `history.troubles`."""
+    """Leaves the files in the history's directory. `history.troubles` has the troubles."""
     seeds = Random(plan.seed)
     plan_rng, fault_rng, fuzz_rng, attack_rng = (Random(seeds.getrandbits(64)) for _ in range(4))
     history.keep("run.json", {"started": time.time(), **plan.shown()})
@@ -53,7 +53,7 @@ async def run(plan: Plan, history: History) -> None:
                         clients.cancel()
                 fuzz_client.cancel()
                 attacker.cancel()
-                # An attack that broke would be one that was never made.
+                # An attacker that fails silently would attack no more.
                 for broken in await asyncio.gather(attacker, return_exceptions=True):
                     if not isinstance(broken, asyncio.CancelledError):
                         history.trouble(f"the attacker broke: {broken!r}")
@@ -73,7 +73,9 @@ async def run(plan: Plan, history: History) -> None:
 
 
 async def _clients(plan: Plan, cluster: Cluster, history: History, rng: Random) -> None:
-    """So many at a time, each followed by the next, until the time is over; returns when the last one is served."""
+    """Runs this many clients at a time, each followed by the next, until the time is over; returns when all have
+    finished.
+    """
     loop = asyncio.get_running_loop()
     over = loop.time() + plan.seconds
     numbers = count(1)
@@ -92,7 +94,7 @@ async def _clients(plan: Plan, cluster: Cluster, history: History, rng: Random) 
 
 
 async def _gauge_memory(cluster: Cluster) -> None:
-    """Notes the most that each process has had in memory."""
+    """Records the peak memory of each process."""
     while True:
         for process in cluster.processes:
             cluster.memory[process.name] = max(cluster.memory.get(process.name, 0), most_bytes(process))
@@ -100,7 +102,7 @@ async def _gauge_memory(cluster: Cluster) -> None:
 
 
 async def _pulse(history: History) -> None:
-    """Notes when this loop was late: the machine was busy, and so were the others on it."""
+    """Records when this loop was late: the machine was busy, so the other processes were delayed as well."""
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + _TICK

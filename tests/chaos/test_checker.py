@@ -22,7 +22,7 @@ def found(builder: HistoryBuilder, directory: Path) -> list[Violation]:
 
 
 def test_a_clean_history_has_no_violation(tmp_path: Path) -> None:
-    """Jobs done, failed and cancelled, attempts, replies lost, logs compacted, clients of all kinds."""
+    """Jobs done, failed and cancelled, attempts, lost replies, compacted logs, clients of all kinds."""
     report = check(clean_history().write(tmp_path))
     assert not report.violations, str(report)
     assert report.counts["outcomes"] == {"done": 7, "failed": 5, "cancelled": 4}
@@ -40,12 +40,12 @@ def test_a_planted_fault_is_caught_by_its_own_rule_and_no_other(
 
 
 def test_every_rule_has_a_planted_fault() -> None:
-    """A rule that nothing breaks would be a rule that cannot fail."""
+    """A rule that no fault breaks could never fail."""
     assert {rule for _, rule in ALL} == set(Rule)
 
 
 def test_files_that_do_not_fit_together_are_no_history(tmp_path: Path) -> None:
-    """To say nothing of what cannot be read would pass for a clean run."""
+    """Silence about an unreadable history would pass for a clean run."""
     builder = clean_history()
     builder.clients.append({"t": START, "kind": "event", "watch": "w999", "id": 1, "type": "queued", "data": "{}"})
     with pytest.raises(BadHistory, match="w999"):
@@ -55,7 +55,7 @@ def test_files_that_do_not_fit_together_are_no_history(tmp_path: Path) -> None:
 def test_the_command_says_by_its_exit_code_what_it_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """0: nothing; 1: a violation, which it prints with the seed; 2: no history."""
+    """0: nothing; 1: a violation, printed with the seed; 2: no history."""
     monkeypatch.setattr(sys, "argv", ["checker", str(tmp_path)])
     assert __main__.main() == 2
     builder = clean_history()
@@ -70,7 +70,7 @@ def test_the_command_says_by_its_exit_code_what_it_found(
 
 
 def test_the_checker_imports_the_standard_library_and_itself_only() -> None:
-    """What it checks by the code that it checks would hide that code's faults."""
+    """A checker that shares code with its subject would share its faults."""
     modules = sorted((Path(__file__).parent / "checker").glob("*.py"))
     assert len(modules) > 5
     names = []

@@ -1,4 +1,4 @@
-"""Whatever the texts and however they are read: a clean history is clean, and one with any one event changed is not."""
+"""With any texts and any reading, a clean history is clean, and one with a single changed event is not."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.chaos.checker import Rule, check
 from tests.chaos.clean_history import QUEUED, clean_history, end
 from tests.chaos.history_builder import HistoryBuilder, Said, begun, dumped, said
 
-#: What a mutation of one event of a client may be caught by.
+#: The rules that may catch a change of one client event.
 OF_CLIENTS = {Rule.GAP, Rule.REPEAT, Rule.ORDER, Rule.BYTES, Rule.MERGED, Rule.MISSING_END, Rule.SECOND_END}
 
 
 def events_with_a_log(builder: HistoryBuilder) -> list[int]:
-    """The places of all events that clients read, but of erased jobs: there is nothing to hold those against."""
+    """Returns the indexes of all client events, except those of erased jobs, which have no log to compare with."""
     logs = {line["job"] for line in builder.logs}
     known = {line["watch"] for line in builder.clients if line["kind"] == "open" and line["job"] in logs}
     return [place for place, line in enumerate(builder.clients) if line["kind"] == "event" and line["watch"] in known]
@@ -36,13 +36,13 @@ def rules(builder: HistoryBuilder) -> list[Rule]:
 
 
 def next_event(builder: HistoryBuilder, place: int) -> int | None:
-    """The place of the event that the same watch read next."""
+    """Returns the index of the same watch's next event."""
     places = builder.seen(builder.clients[place]["watch"])
     return next((other for other in places if other > place), None)
 
 
 def is_last_event_of_a_client_that_left(builder: HistoryBuilder, place: int) -> bool:
-    """Nobody can say that it was read: its client left, and nothing that it did later shows its position."""
+    """Such an event cannot be checked: its client left, and no later line shows its position."""
     watch = builder.line(kind="open", watch=builder.clients[place]["watch"])
     left = builder.line(kind="client_end", client=watch["client"])["how"] == "left"
     return left and next_event(builder, place) is None

@@ -1,4 +1,4 @@
-"""What came by /chat/stream is held against the log, and its job may be cancelled when nobody reads it any more."""
+"""The lines of /chat/stream are compared with the log, and its job may be cancelled when it has no reader."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.chaos.test_checker_excuses import rules
 
 
 def lines_of(builder: HistoryBuilder, tag: str) -> list[int]:
-    """The places of what the first answer said, among the lines of the clients."""
+    """Returns the indexes of the first response's lines among the clients' lines."""
     watch = builder.line(kind="open", job=f"id-{tag}", form="chat")["watch"]
     return [place for place, line in enumerate(builder.clients) if line["kind"] == "said" and line["watch"] == watch]
 
@@ -36,7 +36,7 @@ def test_a_line_that_comes_twice_is_a_repeat(place: int, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "data",
     [
-        {"content": "Nobody said this."},
+        {"content": "No call sent this."},
         {"content": tokens("j13", 1, 1)[0], "choice": 1},
         {"reasoning": tokens("j13", 1, 1)[0]},
         {"content": tokens("j13", 1, 1)[0], "more": 1},

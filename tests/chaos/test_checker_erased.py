@@ -1,4 +1,4 @@
-"""A job that somebody erased is gone, and its watchers end well; a job that nobody erased may not be gone."""
+"""An erased job is gone and its watchers end properly; a job without an erase may not be gone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def still_there(builder: HistoryBuilder) -> None:
 
 
 def seen(builder: HistoryBuilder, tag: str) -> list[int]:
-    """The places of what the first watch of the job read."""
+    """Returns the indexes of the events of the job's first watch."""
     return builder.seen(builder.line(kind="open", job=f"id-{tag}")["watch"])
 
 

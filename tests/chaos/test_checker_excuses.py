@@ -1,4 +1,4 @@
-"""An excuse excuses what it should, where and when it should; and never order, gaps, repeats, ends and zombies."""
+"""A fault excuses its effects, where and when they may occur, and never order, gaps, repeats, ends and zombies."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_late_close_is_excused_only_by_what_kept_its_worker(change: Change, ex
 
 
 def test_a_worker_that_goes_on_again_has_little_time_left(tmp_path: Path) -> None:
-    """A fault excuses until it is over and was noticed, and not for ever."""
+    """A fault excuses until it is over and its end was noticed, and not for ever."""
     builder = clean_history()
     builder.line(kind="closed", call="j1.1")["t"] = START + 9.0
     builder.fault("worker_stop", 0.9, 2.0, pid=WORKER)
@@ -225,7 +225,7 @@ def test_a_model_that_must_be_asked_again_explains_a_late_first_token_once_the_t
     ],
 )
 def test_no_fault_excuses_what_has_no_excuse(planted: Change, tmp_path: Path) -> None:
-    """Everything is stopped, cut off and away the whole time, and the machine is busy."""
+    """All processes are stopped, cut off and down the whole time, and the machine is busy."""
     builder = clean_history()
     planted(builder)
     caught = rules(builder, tmp_path)

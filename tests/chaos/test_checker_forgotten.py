@@ -1,4 +1,4 @@
-"""Where Redis forgot by design, what it lost is no violation; a text of two attempts, a gap, a second end is."""
+"""Data that Redis loses by design is no violation; a text of two attempts, a gap, a second end is."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def lose_the_job(builder: HistoryBuilder, t: float) -> None:
 
 
 def lose_the_cancel(builder: HistoryBuilder, t: float) -> None:
-    """It was asked for in time."""
+    """The cancel came in time."""
     builder.cancel("z1", t)
     builder.log("z1")["hash"]["ended_at"] = str(int((START + t + 60) * 1000))
 
@@ -140,7 +140,7 @@ def test_what_redis_was_told_while_it_lost_it_is_excused_and_only_then(
 
 
 def test_an_old_claim_that_comes_back_after_a_newer_one_is_no_zombie(tmp_path: Path) -> None:
-    """Redis forgot the second claim; a third one came first, and then the second's worker sent all again."""
+    """Redis lost the second claim; a third one came first, and then the second worker sent all again."""
     builder = clean_history()
     third = tokens("z1", 3, 4)
     log = [

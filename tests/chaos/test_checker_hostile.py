@@ -1,4 +1,4 @@
-"""What is hostile fails as the docs say, and a fault excuses what it explains of what others felt, and no more."""
+"""Hostile jobs fail as documented, and a fault excuses exactly the effects on others that it explains."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_job_of_a_hostile_model_fails_with_the_code_of_what_it_answers(kind: s
     assert rules(builder, tmp_path) == [Rule.FAILURE]
 
 
-#: z1 lived from 100 to 101, in the process 9 and then in 8; it waited in 9.
+#: z1 lived from 100 to 101, in process 9 and then in 8; it waited in 9.
 NOTICED: list[tuple[str, Change, Change, bool]] = [
     (
         "its worker was killed",
@@ -120,7 +120,7 @@ NOTICED: list[tuple[str, Change, Change, bool]] = [
         False,
     ),
     (
-        "its worker was killed, and that redirects nobody",
+        "its worker was killed, which causes no redirect",
         planted_hostile_faults.sent_away_for_another_ones_model,
         fault("worker_kill", 100.1, 100.2, pid=9),
         False,
@@ -144,7 +144,7 @@ NOTICED: list[tuple[str, Change, Change, bool]] = [
         False,
     ),
     (
-        "Redis was away, which keeps nobody from a model",
+        "Redis was down, which keeps no worker from a model",
         planted_hostile_faults.kept_waiting_by_another_ones_model,
         fault("redis_kill", 100.1, 100.2, "redis"),
         False,
@@ -164,7 +164,7 @@ def test_what_a_job_felt_is_excused_only_by_what_explains_it(
     assert rules(builder, tmp_path) == ([] if excused else [Rule.NOTICED])
 
 
-#: worker-3 took nothing from 70 to 79.5, half a second longer than it may.
+#: worker-3 took nothing from 70 to 79.5, half a second longer than allowed.
 SHUT: list[tuple[str, Change, bool]] = [
     ("Redis was away", fault("redis_kill", 74.0, 75.0, "redis"), True),
     ("it was stopped", fault("worker_stop", 74.0, 75.0, "worker-3", pid=103), True),
@@ -208,7 +208,7 @@ def test_a_key_that_redis_forgot_may_be_used_again(tmp_path: Path) -> None:
 
 
 async def test_the_times_in_which_a_worker_takes_nothing_are_read_from_its_log(tmp_path: Path) -> None:
-    """In the words of the worker itself: one that said it otherwise would seem never to be shut."""
+    """With the worker's own log lines: a changed message would make every worker seem to take jobs."""
     log = tmp_path / "worker-0.log"
     handler = logging.FileHandler(log)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

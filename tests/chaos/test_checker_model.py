@@ -1,4 +1,4 @@
-"""A broken way to the model explains what it breaks, for the jobs whose worker goes it; and nothing else."""
+"""A broken way to the model explains its effects on the jobs of its own worker; and nothing else."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def broken_ways(builder: HistoryBuilder) -> None:
     ],
 )
 def test_broken_ways_excuse_nothing_else(planted: planted_faults.PlantedFault, tmp_path: Path) -> None:
-    """All are broken in all ways, the whole time."""
+    """All ways are broken in all manners, the whole time."""
     builder = clean_history()
     planted(builder)
     caught = rules(builder, tmp_path)

@@ -1,4 +1,4 @@
-"""A violation is shown by the lines that matter, in the order of time, and by no others."""
+"""A violation shows the lines that matter, in order of time, and no others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.chaos.planted_faults import PlantedFault
 
 
 def shown(builder: HistoryBuilder, directory: Path) -> list[str]:
-    """The one violation's lines: the time since the start, and what tells the line apart."""
+    """Returns the one violation's lines: the time since the start, and the fields that tell the line apart."""
     [violation] = check(builder.write(directory)).violations
     lines = []
     for line in in_time(violation.lines):
@@ -28,7 +28,7 @@ def shown(builder: HistoryBuilder, directory: Path) -> list[str]:
 
 
 SHORTEST: list[tuple[PlantedFault, list[str]]] = [
-    # What was read before, what came instead, and what the log has from the one to the other.
+    # The events before, the event instead, and the log's events in between.
     (planted_faults.lost_for_a_client, ["+0.140 event 4", "+0.160 event 6", "end entries 5-0+6-0"]),
     (
         planted_faults.lost_between_connections,

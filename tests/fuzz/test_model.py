@@ -1,4 +1,4 @@
-"""Whatever a model's server sends, and wherever it is cut: the events say what the model said, and there is one end."""
+"""For any answer of a model, cut anywhere: the events match it, and there is one end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.fuzz.effort import fuzzed
 from tests.worker.model.odd_answers import DONE, call, chunk, data, part, say
 
 KINDS: Final = st.sampled_from([STREAM, "application/json", "text/plain; charset=utf-8", ""])
-#: Codes of a failed job that an answer may be the cause of.
+#: Codes of a failed job that an answer may cause.
 CODES: Final = {"model_malformed", "model_error", "model_cut", "model_answer_too_large"}
 
 
@@ -39,7 +39,7 @@ def test_any_bytes_cut_anywhere_tell_the_same_and_end_once(
     assert orjson.dumps(whole.carried)
 
 
-#: What may come between two pieces and says nothing.
+#: Bytes without a meaning that may come between two pieces.
 SILENT: Final = [
     *(b": still here\n\n", b"\n", b"event: ping\ndata: {}\n\n", b"data:\n\n", b"retry: 5\n\n", b"id: 7\n\n"),
     *(data({"choices": []}), data(chunk()), data(say("")), data({"choices": [{"index": 0, "delta": None}]})),
@@ -59,7 +59,7 @@ said: Final = st.tuples(st.integers(0, 2), texts, st.sampled_from(["content", "r
 def test_the_events_say_each_piece_once_and_in_order(
     stream: list[Any], line_end: bytes, field: bytes, places: list[int]
 ) -> None:
-    """By kind and choice, whatever stands between the pieces and however the stream is cut."""
+    """By kind and choice, with anything between the pieces and any cuts of the stream."""
     pieces = [one for one in stream if isinstance(one, tuple)]
     choices = sorted({index for index, *_ in pieces} | {0})
     ends = b"".join(data(chunk(finish="stop", index=index)) for index in choices)
@@ -94,7 +94,7 @@ LOUD: Final[list[st.SearchStrategy[Any]]] = [
 
 @st.composite
 def loud(draw: st.DrawFn) -> list[Any]:
-    """An answer, mostly of one kind."""
+    """Draws an answer, mostly of one kind."""
     kinds = draw(st.lists(st.sampled_from(LOUD), min_size=1, max_size=2))
     count = draw(st.integers(0, 60))
     return draw(st.lists(st.one_of(*kinds), min_size=count, max_size=count))
@@ -103,7 +103,7 @@ def loud(draw: st.DrawFn) -> list[Any]:
 @fuzzed(600)
 @given(loud(), cuts)
 def test_of_an_answer_beyond_its_limits_no_more_is_kept_than_they_allow(stream: list[Any], places: list[int]) -> None:
-    """And what was said before is told."""
+    """The earlier events are kept."""
     body = b"".join(one if isinstance(one, bytes) else data(one) for one in stream)
     result = read_answer(cut(body, places), limits=TIGHT)
     code = result.failure.partition(" ")[0]

@@ -1,4 +1,4 @@
-"""Whatever somebody puts into Redis and publishes there at random, a job whose keys are left alone goes its way."""
+"""With random keys and messages in Redis, a job whose own keys are left alone runs as usual."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tests.worker.helpers import settings_for
 
 pytestmark = on_valkey
 
-#: Watchers of the job, and acts of vandalism while it runs.
+#: Watchers of the job, and random writes while it runs.
 WATCHERS, ACTS = 3, 400
-#: What some reader of strings may stumble over.
+#: Strings that a parser may fail on.
 VALUES: Final[list[bytes]] = [b"", b"\xff", b"0", b"nan", b"[]", b"{}", b"-1", b"x" * 9999]
 
 
@@ -34,7 +34,7 @@ def settings(redis_url: str) -> Settings:
 
 
 class RedisFuzzer:
-    """Draws what to do from dice; `spared` is the job that is not its victim."""
+    """Draws random writes; `spared` is the job that they leave alone."""
 
     def __init__(self, place: Place, victims: list[str], spared: str, rng: Random) -> None:
         self._place = place
@@ -51,7 +51,7 @@ class RedisFuzzer:
             channel = rng.choice(channels)
             await client.publish(channel, self._message(forged=self._spared not in channel))
             return
-        with suppress(ResponseError):  # of a type that the key has not
+        with suppress(ResponseError):  # the key has another type
             await client.execute_command(*self._command(self._key()))
 
     def _bytes(self) -> bytes:
@@ -59,7 +59,7 @@ class RedisFuzzer:
         return self._rng.choice([*VALUES, drawn])
 
     def _message(self, *, forged: bool) -> bytes:
-        """`forged`: it may be an event as the scripts publish it."""
+        """`forged`: the message may be an event as the scripts publish it."""
         rng = self._rng
         id_ = rng.choice([b"1", b"-1", b"0", b"99", b"9" * 30, b"x", b"7.5"])
         event = b'{"id":%b,"type":"%b","content":"no"}' % (id_, rng.choice([b"content", b"done", b"\xff", b""]))
@@ -94,7 +94,7 @@ class RedisFuzzer:
 async def test_a_job_that_is_left_alone_is_watched_to_its_end(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each of its watchers sees its log exactly, and afterwards all goes on: no task of API or worker has died."""
+    """Each of its watchers sees its log exactly, and no task of API or worker has died afterwards."""
     async with a_place(settings, monkeypatch) as place:
         rng = Random(SEED)
         acts = int(ACTS * TIMES)
