@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from readalong.core.states import ENDED
+from readalong.core.states import TERMINAL
 from tests.e2e.jobs import Job, chat, submit
 from tests.support.history import assert_whole, text
 from tests.support.processes import Process
@@ -124,4 +124,4 @@ async def test_jobs_of_a_worker_that_runs_out_of_memory_end_once_elsewhere_and_i
 
 def ended(job: Job) -> bool:
     """Reads the hash: the API would return the whole text."""
-    return job.stack.hash_of(job.id)["status"] in ENDED
+    return job.stack.hash_of(job.id)["status"] in TERMINAL
