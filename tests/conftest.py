@@ -23,6 +23,7 @@ from readalong.store.log import Log
 from readalong.store.queue import Queue
 from readalong.store.worker_registry import WorkerRegistry
 from tests.support.clients import client_of
+from tests.support.environment import USER_PREFIXES
 from tests.support.loop import pytest_pyfunc_call
 from tests.support.servers import RedisServer, redis_binary, valkey_binary
 
@@ -101,7 +102,7 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         patch.delenv("SSL_CERT_FILE", raising=False)
         patch.setenv("SSL_CERT_DIR", str(tmp_path_factory.mktemp("authorities")))
         for name in list(os.environ):
-            if name.startswith(("READALONG_", "OPENAI_", "AZURE_OPENAI_")):
+            if name.startswith(USER_PREFIXES):
                 patch.delenv(name)
         yield
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -16,6 +15,7 @@ from bench.contenders.poster import Poster
 from bench.harness.errors import BenchError
 from bench.harness.stack import Stack, accepts
 from bench.load.crowd import get
+from tests.support.nginx import nginx_binary, temp_paths
 from tests.support.servers import free_port
 
 _MODULES: Final = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
@@ -32,11 +32,7 @@ error_log stderr;
 events {{ worker_connections 4096; }}
 http {{
   access_log off;
-  client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  scgi_temp_path {folder}/scgi;
+  {temp_paths}
   keepalive_requests 1000000000;
   nchan_shared_memory_size 256M;
   server {{
@@ -57,11 +53,6 @@ http {{
 """
 
 
-def nginx() -> str | None:
-    """Returns the program; sbin may be missing from the PATH."""
-    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-
-
 def module() -> Path | None:
     """Returns the module's file from the folders of the distributions."""
     return next((path for folder in _MODULES if (path := Path(folder) / _NAME).exists()), None)
@@ -69,14 +60,14 @@ def module() -> Path | None:
 
 def missing() -> str:
     """Returns why it cannot run here."""
-    if nginx() is None:
+    if nginx_binary() is None:
         return "nginx is not installed"
     return "" if module() is not None else f"nginx has no {_NAME}"
 
 
 def version() -> str:
     """Returns nginx' version."""
-    said = subprocess.run([nginx() or "nginx", "-v"], capture_output=True, text=True, check=True).stderr
+    said = subprocess.run([nginx_binary() or "nginx", "-v"], capture_output=True, text=True, check=True).stderr
     return said.strip().rpartition("/")[2]
 
 
@@ -86,7 +77,7 @@ def config(folder: Path, port: int) -> str:
     Root's nginx would give its worker to another user, which cannot read our folder.
     """
     user = "user root;" if os.geteuid() == 0 else ""
-    return _CONFIG.format(user=user, module=module(), folder=folder, port=port)
+    return _CONFIG.format(user=user, module=module(), folder=folder, temp_paths=temp_paths(folder), port=port)
 
 
 @asynccontextmanager
@@ -94,7 +85,7 @@ async def start(stack: Stack) -> AsyncIterator[Running]:
     folder, port = stack.folder("nchan"), free_port()
     file = folder / "nginx.conf"
     file.write_text(config(folder, port))
-    words = [nginx() or "nginx", "-p", str(folder), "-c", str(file), "-e", "stderr"]
+    words = [nginx_binary() or "nginx", "-p", str(folder), "-c", str(file), "-e", "stderr"]
     with stack.process("nchan", words, port) as master:
         stack.wait("nchan", accepts)
         async with Poster.open(port, "/pub") as poster:

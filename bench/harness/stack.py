@@ -16,6 +16,7 @@ from typing import Final, Self
 
 from bench.harness.child import ROLES
 from bench.harness.errors import BenchError
+from tests.support.environment import clean_environment
 from tests.support.servers import RedisServer, free_port
 
 _ROOT: Final = Path(__file__).parents[2]
@@ -37,7 +38,7 @@ class Stack:
         self.ports: dict[str, int] = {}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._resources = resources
-        self._environment = _clean_environment() | {
+        self._environment = clean_environment() | {
             "READALONG_REDIS_URL": redis.url,
             # An interrupted run does not wait for its streams.
             "READALONG_DRAIN_TIMEOUT": "0",
@@ -146,12 +147,6 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     finally:
         if process.stdin is not None:
             process.stdin.close()
-
-
-def _clean_environment() -> dict[str, str]:
-    """Returns the environment without keys and settings of the user."""
-    ours = ("READALONG_", "OPENAI_", "AZURE_OPENAI_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
 def accepts(port: int) -> bool:

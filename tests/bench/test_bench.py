@@ -154,10 +154,10 @@ def test_a_halted_process_runs_again_when_the_block_ends() -> None:
 def test_contenders_that_are_not_installed_say_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The reason names the missing part."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(nchan, "nginx", lambda: None)
+    monkeypatch.setattr(nchan, "nginx_binary", lambda: None)
     assert nchan.missing() == "nginx is not installed"
     assert resumable.missing() == "Node is not installed"
-    monkeypatch.setattr(nchan, "nginx", lambda: "nginx")
+    monkeypatch.setattr(nchan, "nginx_binary", lambda: "nginx")
     monkeypatch.setattr(nchan, "_MODULES", (str(tmp_path),))
     assert nchan.missing() == "nginx has no ngx_nchan_module.so"
     (tmp_path / "ngx_nchan_module.so").touch()

@@ -26,16 +26,16 @@ def stack(running_stack: Stack) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="package")
-def running_keeper() -> Iterator[Stack]:
+def running_durable() -> Iterator[Stack]:
     # The lease is this worker's alone, and tests pause Redis for longer than the time-out.
     with Stack(apis=1, workers=1, aof=True, settings={"READALONG_REDIS_TIMEOUT": "2"}) as stack:
         yield stack
 
 
 @pytest.fixture
-def keeper(running_keeper: Stack) -> Iterator[Stack]:
+def durable(running_durable: Stack) -> Iterator[Stack]:
     """One API, one worker, and a Redis that keeps its data when it is killed."""
-    yield from healed(running_keeper)
+    yield from healed(running_durable)
 
 
 @pytest.fixture(scope="package")
@@ -53,16 +53,16 @@ def routed(running_routed: Stack) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="package")
-def running_pair() -> Iterator[Stack]:
+def running_two_workers() -> Iterator[Stack]:
     settings = {"READALONG_LEASE": "3", "READALONG_REDIS_TIMEOUT": "1", "READALONG_HUB_HEARTBEAT": "0.2"}
     with Stack(apis=1, workers=2, aof=True, routed=True, settings=settings) as stack:
         yield stack
 
 
 @pytest.fixture
-def pair(running_pair: Stack) -> Iterator[Stack]:
+def two_workers(running_two_workers: Stack) -> Iterator[Stack]:
     """One API, two workers on one route, and a Redis that keeps its data."""
-    yield from healed(running_pair)
+    yield from healed(running_two_workers)
 
 
 @pytest.fixture(scope="module")

@@ -100,7 +100,7 @@ class Staged:
 
     def __init__(self, stack: Stack, folder: Path) -> None:
         self.stack = stack
-        self.worker, self.heir = stack.workers
+        self.worker, self.successor = stack.workers
         self.jobs: dict[str, Job] = {}
         self.id = ""
         self._folder = folder
@@ -141,7 +141,7 @@ def staged(stack: Stack, **settings: str) -> Iterator[Staged]:
     """`settings`: environment of the worker. The stack restores its usual worker afterwards."""
     with tempfile.TemporaryDirectory(prefix="readalong-stages-") as name:
         one = Staged(stack, Path(name))
-        one.heir.stop()
+        one.successor.stop()
         one.worker.restart_as(_CODE, READALONG_TEST_STAGES=name, **settings)
         yield one
         one.worker.kill()

@@ -66,7 +66,7 @@ async def test_after_its_retention_nothing_of_a_job_is_left(stack: Stack) -> Non
     jobs += [*running, waiting]
     assert len(_lasting(stack)) > len(before)
     told: dict[str, list[int]] = {job.id: [200] for job in jobs}
-    await until(lambda: _all_forgotten(jobs, told), "all jobs to be forgotten")
+    await until(lambda: _all_expired(jobs, told), "all jobs to be forgotten")
     # A slow machine may skip the second response.
     assert all(answers in ([200, 410, 404], [200, 404]) for answers in told.values())
     assert [200, 410, 404] in told.values()
@@ -74,7 +74,7 @@ async def test_after_its_retention_nothing_of_a_job_is_left(stack: Stack) -> Non
     await until(lambda: _lasting(stack) == before, f"nothing to be left: {_lasting(stack)}")
 
 
-async def _all_forgotten(jobs: list[Job], told: dict[str, list[int]]) -> bool:
+async def _all_expired(jobs: list[Job], told: dict[str, list[int]]) -> bool:
     """Requests each job and appends the response to `told` when it differs from the last one."""
     for job in jobs:
         status = (await call("GET", f"{job.stack.url}/v1/jobs/{job.id}")).status

@@ -102,15 +102,15 @@ async def test_jobs_of_a_worker_that_runs_out_of_memory_end_once_elsewhere_and_i
     """The worker ends by itself, or by a C library that cannot continue without memory: then the output names the
     place. A worker that has `begun` has the threads of its first call.
     """
-    full, heir = tight.workers
-    heir.stop()
+    full, successor = tight.workers
+    successor.stop()
     async with talker(port):
         if begun:
             await (await submit(tight, chat("talker-1"))).ended()
         limit(full)
         asked = [await submit(tight, chat(f"talker-{pieces}")) for _ in range(jobs)]
         await until(lambda: not full.running, "the worker to end")
-        heir.cont()
+        successor.cont()
         for job in asked:
             await until(partial(ended, job), "the job's end")
             log = tight.log_of(job.id)

@@ -22,23 +22,23 @@ async def holding(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("fault", ["full", pytest.param("replica", marks=pytest.mark.slow)])
-async def test_a_redis_that_refuses_writes_is_waited_for_and_read_meanwhile(keeper: Stack, fault: str) -> None:
+async def test_a_redis_that_refuses_writes_is_waited_for_and_read_meanwhile(durable: Stack, fault: str) -> None:
     """`maxmemory` without eviction, or a failover.
 
     Writes get a 503; an ended job may be erased from a full Redis, since that frees memory. The worker's blocking wait
     is interrupted, and the worker lives on.
     """
-    old = await submit(keeper, paced(tokens=3, rate=0))
+    old = await submit(durable, paced(tokens=3, rate=0))
     await old.ended()
-    redis, url = keeper.redis, keeper.url
-    job, watching = await watched(keeper)
-    pid = keeper.workers[0].pid
+    redis, url = durable.redis, durable.url
+    job, watching = await watched(durable)
+    pid = durable.workers[0].pid
     if fault == "full":
         redis.command("CONFIG", "SET", "maxmemory", "1")
     else:
         redis.command("REPLICAOF", "127.0.0.1", free_port())
     try:
-        await holding(keeper)
+        await holding(durable)
         body = paced(tokens=3, rate=0)
         for answer in (
             await call("POST", f"{url}/v1/jobs", body),
@@ -63,11 +63,11 @@ async def test_a_redis_that_refuses_writes_is_waited_for_and_read_meanwhile(keep
         redis.command("CONFIG", "SET", "maxmemory", "0")
         redis.command("REPLICAOF", "NO", "ONE")
     await assert_unharmed(job, watching)
-    following = await submit(keeper, body)
+    following = await submit(durable, body)
     assert (await following.ended())["content"] == following.text
-    assert keeper.workers[0].pid == pid
-    assert keeper.workers[0].running
-    api = keeper.apis[0]
+    assert durable.workers[0].pid == pid
+    assert durable.workers[0].running
+    api = durable.apis[0]
     await until(lambda: "Redis answers again" in api.news, "the API's line on the end of it")
     # None if the outage is one with that of the previous test, without a request in between.
     assert api.news.count("Redis refuses writes") <= 1, "one line, however many were refused"
@@ -103,14 +103,14 @@ class Bystanders:
 
 
 @pytest.fixture
-def big(keeper: Stack) -> Iterator[Stack]:
+def big(durable: Stack) -> Iterator[Stack]:
     """The stack with so many keys that its Redis loads its file for some seconds and replies meanwhile."""
-    keeper.redis.command("EVAL", "for i = 1, 20000 do redis.call('SET', 'filler:' .. i, i) end", 0)
+    durable.redis.command("EVAL", "for i = 1, 20000 do redis.call('SET', 'filler:' .. i, i) end", 0)
     # Microseconds for each key; Redis serves clients after every 1,024.
-    keeper.redis.settings = {"key-load-delay": "150"}
-    yield keeper
-    keeper.redis.settings = {}
-    keeper.redis.command("CONFIG", "SET", "key-load-delay", "0")
+    durable.redis.settings = {"key-load-delay": "150"}
+    yield durable
+    durable.redis.settings = {}
+    durable.redis.command("CONFIG", "SET", "key-load-delay", "0")
 
 
 @pytest.mark.slow
@@ -131,17 +131,17 @@ async def test_a_redis_that_loads_its_file_is_waited_for(big: Stack) -> None:
 
 
 @pytest.mark.slow
-async def test_a_replica_that_serves_nothing_without_its_master_is_waited_for(keeper: Stack) -> None:
+async def test_a_replica_that_serves_nothing_without_its_master_is_waited_for(durable: Stack) -> None:
     """Redis replies MASTERDOWN to reads too."""
-    redis = keeper.redis
-    job, watching = await watched(keeper)
-    bystanders = Bystanders(keeper)
+    redis = durable.redis
+    job, watching = await watched(durable)
+    bystanders = Bystanders(durable)
     redis.command("CONFIG", "SET", "replica-serve-stale-data", "no")
     redis.command("REPLICAOF", "127.0.0.1", free_port())
     try:
-        await holding(keeper)
-        await assert_refused_for_now(keeper, "MASTERDOWN")
-        answer = await call("GET", f"{keeper.url}/v1/jobs/{job.id}")
+        await holding(durable)
+        await assert_refused_for_now(durable, "MASTERDOWN")
+        answer = await call("GET", f"{durable.url}/v1/jobs/{job.id}")
         assert (answer.status, answer.json()["code"]) == (503, "redis_unavailable")
         await asyncio.sleep(2)  # the outage itself: there is nothing to wait for
         bystanders.assert_calm()
@@ -149,33 +149,33 @@ async def test_a_replica_that_serves_nothing_without_its_master_is_waited_for(ke
         redis.command("REPLICAOF", "NO", "ONE")
         redis.command("CONFIG", "SET", "replica-serve-stale-data", "yes")
     await assert_unharmed(job, watching)
-    following = await submit(keeper, paced(tokens=3, rate=0))
+    following = await submit(durable, paced(tokens=3, rate=0))
     assert (await following.ended())["content"] == following.text
 
 
-async def test_a_redis_that_is_busy_with_a_script_is_waited_for(keeper: Stack) -> None:
+async def test_a_redis_that_is_busy_with_a_script_is_waited_for(durable: Stack) -> None:
     """A foreign script without end: Redis replies BUSY to all commands until the script is killed."""
-    job, watching = await watched(keeper)
-    keeper.redis.command("CONFIG", "SET", "busy-reply-threshold", "1")
+    job, watching = await watched(durable)
+    durable.redis.command("CONFIG", "SET", "busy-reply-threshold", "1")
 
     async def endless() -> None:
         with suppress(ResponseError):  # the script's error: it was killed
-            await asyncio.to_thread(keeper.redis.command, "EVAL", "while true do end", 0)
+            await asyncio.to_thread(durable.redis.command, "EVAL", "while true do end", 0)
 
     busy = asyncio.create_task(endless())
     try:
-        await holding(keeper)
-        answer = await call("GET", f"{keeper.url}/v1/jobs/{job.id}")
+        await holding(durable)
+        answer = await call("GET", f"{durable.url}/v1/jobs/{job.id}")
         assert (answer.status, answer.json()["code"]) == (503, "redis_unavailable")
     finally:
-        keeper.redis.command("SCRIPT", "KILL")
+        durable.redis.command("SCRIPT", "KILL")
         await busy
-        keeper.redis.command("CONFIG", "SET", "busy-reply-threshold", "5000")
+        durable.redis.command("CONFIG", "SET", "busy-reply-threshold", "5000")
     await assert_unharmed(job, watching)
 
 
-async def test_scripts_that_redis_forgets_again_and_again_are_sent_again(keeper: Stack) -> None:
-    job, watching = await watched(keeper)
-    while not keeper.log_of(job.id)[-1].terminal:
-        keeper.redis.command("SCRIPT", "FLUSH")
+async def test_scripts_that_redis_forgets_again_and_again_are_sent_again(durable: Stack) -> None:
+    job, watching = await watched(durable)
+    while not durable.log_of(job.id)[-1].terminal:
+        durable.redis.command("SCRIPT", "FLUSH")
     await assert_unharmed(job, watching)

@@ -42,16 +42,16 @@ async def more_looks(stack: Stack, count: int = 12) -> None:
 
 async def test_a_killed_workers_jobs_are_taken_while_its_lease_has_long_to_go(stack: Stack) -> None:
     """In mid-stream and in silence. The jobs that waited behind run after them."""
-    victim, heir = await alone(await patient(stack))
+    victim, successor = await alone(await patient(stack))
     speaking = await submit(stack, paced(tokens=50, rate=40))
     silent = await submit(stack, paced(tokens=5, first_token_seconds=1))
     await silent.at_model()
     await speaking.says(0.1)
     victim.kill()
-    heir.cont()
+    successor.cont()
     for job in (speaking, silent):
         await assert_done(job, (2, "worker_lost"))
-    assert "is dead: 2 of its jobs" in heir.output
+    assert "is dead: 2 of its jobs" in successor.output
 
 
 @pytest.mark.slow
@@ -104,10 +104,10 @@ async def test_a_job_whose_workers_are_all_killed_says_that_it_waits_until_one_c
 @pytest.mark.slow
 async def test_a_paused_worker_keeps_its_connections_and_so_its_jobs(stack: Stack) -> None:
     """A worker killed by the kernel would have no connection; for this one the lease decides."""
-    victim, heir = await alone(await patient(stack))
+    victim, successor = await alone(await patient(stack))
     job = await submit(stack, paced(tokens=40, rate=40))
     await job.says(0.2)
-    heir.cont()
+    successor.cont()
     victim.stop()
     await more_looks(stack)
     victim.cont()
@@ -117,10 +117,10 @@ async def test_a_paused_worker_keeps_its_connections_and_so_its_jobs(stack: Stac
 @pytest.mark.slow
 async def test_a_worker_that_was_wrongly_taken_for_dead_is_fenced_out(stack: Stack) -> None:
     """It was paused, and its subscription was cut meanwhile: it could neither reconnect nor report."""
-    victim, heir = await alone(await patient(stack))
+    victim, successor = await alone(await patient(stack))
     job = await submit(stack, chat("demo-endless"))
     await job.reach(6)
-    heir.cont()
+    successor.cont()
     victim.stop()
     stack.redis.command("CLIENT", "KILL", "TYPE", "pubsub")
     await until(lambda: reasons(job), "the second attempt")
@@ -136,18 +136,18 @@ async def test_a_worker_that_was_wrongly_taken_for_dead_is_fenced_out(stack: Sta
 
 
 @pytest.mark.slow
-async def test_connections_that_drop_and_come_back_are_no_death(pair: Stack) -> None:
+async def test_connections_that_drop_and_come_back_are_no_death(two_workers: Stack) -> None:
     """All connections of both workers, repeatedly, by a reset of the route and by a short loss of the route."""
-    await patient(pair)
-    job, watching = await watched(pair, tokens=120, rate=40)
+    await patient(two_workers)
+    job, watching = await watched(two_workers, tokens=120, rate=40)
     for _ in range(4):
-        pair.worker_route.do(Proxy.cut)
-        pair.redis.command("CLIENT", "KILL", "TYPE", "pubsub")
-        await more_looks(pair, 2)
-    pair.worker_route.do(_away)
-    await job.reach(len(pair.log_of(job.id)))
-    pair.worker_route.do(Proxy.mend)
-    await more_looks(pair)
+        two_workers.worker_route.do(Proxy.cut)
+        two_workers.redis.command("CLIENT", "KILL", "TYPE", "pubsub")
+        await more_looks(two_workers, 2)
+    two_workers.worker_route.do(_away)
+    await job.reach(len(two_workers.log_of(job.id)))
+    two_workers.worker_route.do(Proxy.mend)
+    await more_looks(two_workers)
     await assert_unharmed(job, watching)
 
 
@@ -157,14 +157,14 @@ def _away(proxy: Proxy) -> None:
 
 
 @pytest.mark.slow
-async def test_a_restarted_redis_is_no_death_of_those_that_come_back_to_it_late(pair: Stack) -> None:
+async def test_a_restarted_redis_is_no_death_of_those_that_come_back_to_it_late(two_workers: Stack) -> None:
     """The worker is paused while the other one looks for it; its reported connection is to another run of Redis."""
-    victim, heir = await alone(await patient(pair))
-    job, watching = await watched(pair, tokens=60, rate=40)
-    heir.cont()
+    victim, successor = await alone(await patient(two_workers))
+    job, watching = await watched(two_workers, tokens=60, rate=40)
+    successor.cont()
     victim.stop()
-    pair.redis.restart()
-    await more_looks(pair)
+    two_workers.redis.restart()
+    await more_looks(two_workers)
     victim.cont()
     await assert_unharmed(job, watching)
 
@@ -183,11 +183,11 @@ async def test_without_the_right_to_look_the_lease_alone_holds(unable: Stack) ->
     for worker in unable.workers:
         worker.restart(READALONG_LEASE="1")
     await asyncio.to_thread(unable.wait_ready)
-    victim, heir = await alone(unable)
+    victim, successor = await alone(unable)
     job: Job = await submit(unable, paced(tokens=40, rate=40))
     await job.says(0.2)
     victim.kill()
-    heir.cont()
+    successor.cont()
     await assert_done(job, (2, "worker_lost"))
-    await until(lambda: "a killed worker's jobs wait until its lease is over" in heir.output)
-    assert heir.output.count("until its lease is over") == 1
+    await until(lambda: "a killed worker's jobs wait until its lease is over" in successor.output)
+    assert successor.output.count("until its lease is over") == 1

@@ -39,18 +39,18 @@ async def assert_done(job: Job, *restarts: tuple[int, str]) -> None:
 
 async def test_a_job_whose_worker_is_killed_is_finished_by_another(stack: Stack) -> None:
     """In mid-stream, and between its claim and the first token; watchers of both replicas are told to start over."""
-    victim, heir = await alone(stack)
+    victim, successor = await alone(stack)
     speaking = await submit(stack, paced(tokens=50, rate=40))
     silent = await submit(stack, paced(tokens=10, first_token_seconds=1))
     watchers = [asyncio.create_task(speaking.watcher(url, resumes=False).run()) for url in stack.urls]
     await silent.at_model()
     await speaking.says(0.2)
     victim.kill()
-    heir.cont()
+    successor.cont()
     for job in (speaking, silent):
         await assert_done(job, (2, "worker_lost"))
         shown = await job.show()
-        assert (shown["attempt"], shown["worker"]["pid"]) == (2, heir.pid)
+        assert (shown["attempt"], shown["worker"]["pid"]) == (2, successor.pid)
         assert [made["state"] for made in stack.generations(job.question)] == ["gone", "finished"]
     log = stack.log_of(speaking.id)
     assert_whole(log, *[(await watcher).history for watcher in watchers])
@@ -106,14 +106,14 @@ async def test_a_job_that_a_dead_worker_took_and_did_not_claim_is_run_by_another
 @pytest.mark.slow
 async def test_a_worker_that_was_paused_longer_than_its_lease_writes_nothing_more(stack: Stack) -> None:
     """The zombie is fenced out, of a stream and of a silence. It closes both connections and works on."""
-    zombie, heir = await alone(stack)
+    zombie, successor = await alone(stack)
     speaking = await submit(stack, chat("demo-endless"))
     stalled = await submit(stack, chat("demo-stall", demo={"tokens_per_second": 0}))
     jobs = (speaking, stalled)
     await speaking.reach(6)
     await until(lambda: text(stack.log_of(stalled.id)), "the stall")
     zombie.stop()
-    heir.cont()
+    successor.cont()
     await until(lambda: all(reasons(job) for job in jobs), "the second attempts")
     zombie.cont()
     await until(
@@ -128,9 +128,9 @@ async def test_a_worker_that_was_paused_longer_than_its_lease_writes_nothing_mor
         assert reasons(job) == [(2, "worker_lost")]
         assert job.text.startswith(text(log))
         assert len(stack.generations(job.question)) == 2
-    heir.stop()
+    successor.stop()
     await assert_done(await submit(stack, paced(tokens=5, rate=0)))
-    heir.cont()
+    successor.cont()
 
 
 async def test_a_stopped_worker_hands_its_jobs_over_at_once_and_no_attempt_is_used_up(stack: Stack) -> None:

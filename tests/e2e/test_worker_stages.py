@@ -32,14 +32,14 @@ async def assert_done_elsewhere(one: Staged, reason: str, *, begun: tuple[str, .
         assert (shown["status"], text(log)) == ("done", job.text), stage
         restarts = [entry.fields for entry in log if entry.event == "restarted"]
         assert [restart["reason"] for restart in restarts] == [reason] * (stage in begun), stage
-        assert (shown["worker"]["pid"] == one.heir.pid) is (stage in begun or stage == "taken"), stage
+        assert (shown["worker"]["pid"] == one.successor.pid) is (stage in begun or stage == "taken"), stage
 
 
 async def test_a_killed_workers_jobs_go_on_elsewhere_from_every_stage(stack: Stack) -> None:
     with staged(stack) as one:
         await one.hold()
         one.worker.kill()
-        one.heir.cont()
+        one.successor.cont()
         await assert_done_elsewhere(one, "worker_lost")
 
 
@@ -48,7 +48,7 @@ async def test_a_killed_workers_jobs_fail_if_they_are_to_unless_they_never_began
     with staged(stack) as one:
         await one.hold(on_worker_lost="fail")
         one.worker.kill()
-        one.heir.cont()
+        one.successor.cont()
         for stage in STAGES:
             shown = await one.jobs[stage].ended()
             log = stack.log_of(shown["id"])
@@ -71,7 +71,7 @@ async def test_a_worker_that_stood_still_for_longer_than_its_lease_writes_nothin
             one.worker.stop()
         else:
             one.block()
-        one.heir.cont()
+        one.successor.cont()
         await assert_done_elsewhere(one, "worker_lost")
         logs = {stage: stack.log_of(job.id) for stage, job in one.jobs.items()}
         one.go(*STAGES)
@@ -95,7 +95,7 @@ async def test_a_worker_that_is_stopped_hands_over_at_every_stage_and_uses_no_at
         await until(lambda: waits(one, "taken"), "the take to be given back")
         one.go("claimed", "finishing", "ended")
         assert await asyncio.to_thread(one.worker.wait) == 0
-        one.heir.cont()
+        one.successor.cont()
         await assert_done_elsewhere(one, "worker_stopped", begun=("claimed", "asked", "streaming"))
         for job in one.jobs.values():
             assert stack.hash_of(job.id)["lost"] == "0"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 
 from readalong.core.keys import Keys
 from tests.support.client import Entry
+from tests.support.environment import clean_environment
 from tests.support.history import appended
 from tests.support.processes import READY_WITHIN, TAIL, WORKER_CODE, Api, Process
 from tests.support.proxy import Proxy, Route
@@ -89,11 +89,7 @@ class Stack:
         self.api_route: Route
         self.worker_route: Route
         self._settings = {**SETTINGS, **(settings or {})}
-        self._environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("READALONG_", "OPENAI_", "AZURE_OPENAI_")) and not name.lower().endswith("_proxy")
-        }
+        self._environment = clean_environment()
         self._settings_of = settings_of or {}
         self._link = link
         self._model_link = model_link
