@@ -13,20 +13,18 @@ from tests.chaos.lost_log import mixed_after_a_failover
 PlantedFault = Callable[[HistoryBuilder], None]
 
 
-def alone(
-    builder: HistoryBuilder, log: list[Said], *calls: list[str], t: float = 100.0, state: str = "finished"
-) -> None:
-    """Adds a job z1 in a time without faults, except a lost worker if its log names one.
+def alone(builder: HistoryBuilder, log: list[Said], *calls: list[str], state: str = "finished") -> None:
+    """Adds a job z1 without faults around it, except a lost worker if its log names one.
 
     Its model's calls take one second each, and a client saw its log.
     """
-    builder.submit("z1", t)
+    builder.submit("z1", 100.0)
     for number, texts in enumerate(calls, 1):
-        builder.call(f"z1.{number}", t + number - 0.9, t + number, texts, state)
-    builder.job("z1", log, t, t + max(1, len(calls)))
-    builder.client("z1", log, t + 9)
+        builder.call(f"z1.{number}", 99.1 + number, 100.0 + number, texts, state)
+    builder.job("z1", log, 100.0, 100.0 + max(1, len(calls)))
+    builder.client("z1", log, 109.0)
     if any(fields.get("reason") == "worker_lost" for _, fields in log):
-        builder.fault("worker_kill", t, t + 0.1, pid=9)
+        builder.fault("worker_kill", 100.0, 100.1, pid=9)
 
 
 def lost_for_a_client(builder: HistoryBuilder) -> None:
