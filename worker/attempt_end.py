@@ -17,7 +17,7 @@ from readalong.store.epochs import epoch_of
 from readalong.store.log import Claim, ClaimStatus, Log
 from readalong.store.log_reader import readable
 from readalong.worker.log_writer import LogWriter
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from readalong.worker.timings import AttemptTimings
 
 logger = logging.getLogger(__name__)

@@ -40,7 +40,7 @@ async def serve(settings: Settings) -> int:
     """Does the work of `run`, on the running loop."""
     # arq's line of each job has a ● also for jobs that failed.
     logging.getLogger("arq.worker").setLevel(logging.WARNING)
-    providers = Providers.of_settings(settings)
+    providers = Providers.from_settings(settings)
     for handler in logging.getLogger().handlers:
         handler.addFilter(RedactingFilter(providers.redactor))
     redis = connect(settings, max_connections=settings.max_jobs + 16)

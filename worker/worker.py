@@ -223,10 +223,10 @@ class QueueWorker(Worker):
         """Returns how many jobs may be acquired: the free slots, or a few while the model lets none through."""
         free = self.max_jobs - len(self.tasks)
         breaker = self._breaker
-        if free <= 0 or not breaker.shut:
+        if free <= 0 or not breaker.is_open:
             return free
-        overdue = await self._queue.overdue(int(breaker.patience * 1000)) if breaker.hopeless else 0
-        return min(free, max(overdue, breaker.probes()))
+        overdue = await self._queue.overdue(int(breaker.patience * 1000)) if breaker.is_exhausted else 0
+        return min(free, max(overdue, breaker.probes_left()))
 
     async def _wait_for_capacity(self) -> None:
         """Waits for a free slot. If a slot is free, waits until the model may be probed."""
@@ -234,7 +234,7 @@ class QueueWorker(Worker):
             await self._capacity_changed.wait()
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._breaker.look_again):
+            async with asyncio.timeout(self._breaker.next_check):
                 await self._capacity_changed.wait()
 
     async def _stop_waiting(self) -> None:
@@ -326,11 +326,11 @@ class QueueWorker(Worker):
                 self._interrupt(job_id, Stop.FENCED)
             if due:
                 self._keep_alive_at = self.loop.time() + self._settings.job_ttl / 4
-        self._breaker.tell()
+        self._breaker.log_outage()
         now = await self._heartbeat.beat()
-        if self._breaker.shut:
-            self._breaker.others = await self._registry.others_get_through(self._id, now)
-            if self._breaker.others:
+        if self._breaker.is_open:
+            self._breaker.others_connected = await self._registry.others_get_through(self._id, now)
+            if self._breaker.others_connected:
                 self._runner.give_up_waiting(stopping=False)
         await self._eviction.look_once()
 

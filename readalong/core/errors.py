@@ -15,7 +15,7 @@
     └── BadSettings             a setting that cannot be used
 
 Redis's, the model's and arq's own errors are translated at the edge: `readalong.redis.client`,
-`readalong.worker.model.openai_provider`.
+`readalong.worker.model.openai.provider`.
 """
 
 from __future__ import annotations

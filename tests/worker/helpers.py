@@ -204,7 +204,7 @@ class Working:
 @asynccontextmanager
 async def working(settings: Settings, name: str = "w1") -> AsyncIterator[Working]:
     """A worker for the providers of environment and settings; at the end it is stopped and leaves nothing behind."""
-    providers = Providers.of_settings(settings)
+    providers = Providers.from_settings(settings)
     worker = QueueWorker(settings, connect(settings), providers, {"id": name, "host": "h", "pid": 1})
     task = asyncio.create_task(worker.async_run(), name=f"worker {name}")
     one = Working(worker, task)

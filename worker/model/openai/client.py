@@ -1,4 +1,4 @@
-"""The SDK's client of this environment: OpenAI's, Azure's, or one for a server that speaks like them."""
+"""Creates the SDK's client that the environment describes: OpenAI's, Azure's, or a compatible server's."""
 
 from __future__ import annotations
 
@@ -14,86 +14,86 @@ from openai import AsyncAzureOpenAI, AsyncOpenAI
 
 from readalong.core.errors import BadSettings
 from readalong.core.settings import Settings
-from readalong.worker.model.credentials import address, asked_anew, variable
-from readalong.worker.model.transport import AiohttpTransport
+from readalong.worker.model.openai.credentials import env_address, env_value, key_source
+from readalong.worker.model.openai.transport import AiohttpTransport
 
-#: Where OpenAI is: the SDK would take an OPENAI_BASE_URL that is blank for an address.
-_OPENAI: Final = "https://api.openai.com/v1"
+#: The SDK would take a blank OPENAI_BASE_URL for an address.
+_OPENAI_URL: Final = "https://api.openai.com/v1"
 
 
-def client_of(
+def create_client(
     settings: Settings,
     transport: AiohttpTransport,
     *,
     on_response: Callable[[httpx2.Response], Awaitable[None]],
-    learn: Callable[[str], None],
+    on_key: Callable[[str], None],
 ) -> AsyncOpenAI:
     """Returns a client that sends over `transport`, and neither retries, times out nor keeps cookies.
 
-    `on_response` is called with the head of each answer. `learn` is told each key that READALONG_CREDENTIALS returns.
+    Calls `on_response` with the head of each response, and `on_key` with each key that READALONG_CREDENTIALS returns.
     Raises BadSettings.
     """
     try:
         http_client = httpx2.AsyncClient(
             transport=transport,
             timeout=None,
-            # No server's cookies are kept.
+            # Accepts no cookies.
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
             event_hooks={"response": [on_response]},
         )
-        # Retries are ours: they end with the first token, obey the cancel flag, and count against the job's time.
+        # The worker retries: only before the first token, within the job's time, and not after a cancel.
         common: dict[str, Any] = {
             "max_retries": 0,
             "timeout": None,
             "http_client": http_client,
-            "organization": variable("OPENAI_ORG_ID"),
-            "project": variable("OPENAI_PROJECT_ID"),
+            "organization": env_value("OPENAI_ORG_ID"),
+            "project": env_value("OPENAI_PROJECT_ID"),
         }
-        ask = asked_anew(settings.credentials, learn) if settings.credentials else None
-        if endpoint := address("AZURE_OPENAI_ENDPOINT"):
-            return _azure(endpoint, ask, common)
-        return _openai(address("OPENAI_BASE_URL"), ask, common)
+        get_key = key_source(settings.credentials, on_key) if settings.credentials else None
+        if endpoint := env_address("AZURE_OPENAI_ENDPOINT"):
+            return _azure(endpoint, get_key, common)
+        return _openai(env_address("OPENAI_BASE_URL"), get_key, common)
     except (openai.OpenAIError, ValueError, httpx2.InvalidURL) as error:
         raise BadSettings(str(error).replace("\n", " ")) from None
 
 
-def _azure(endpoint: str, ask: Callable[[], Awaitable[str]] | None, common: dict[str, Any]) -> AsyncOpenAI:
-    key, token = variable("AZURE_OPENAI_API_KEY"), variable("AZURE_OPENAI_AD_TOKEN")
-    version = variable("OPENAI_API_VERSION")
-    if ask is not None and (key or token):
+def _azure(endpoint: str, get_key: Callable[[], Awaitable[str]] | None, common: dict[str, Any]) -> AsyncOpenAI:
+    key, token = env_value("AZURE_OPENAI_API_KEY"), env_value("AZURE_OPENAI_AD_TOKEN")
+    version = env_value("OPENAI_API_VERSION")
+    if get_key is not None and (key or token):
         raise BadSettings("READALONG_CREDENTIALS: set it or AZURE_OPENAI_API_KEY or AZURE_OPENAI_AD_TOKEN, one of them")
-    if not (key or token or ask):
+    if not (key or token or get_key):
         raise BadSettings("AZURE_OPENAI_API_KEY: not set, nor AZURE_OPENAI_AD_TOKEN nor READALONG_CREDENTIALS")
     if not version:
         raise BadSettings("OPENAI_API_VERSION: not set, such as 2024-10-21")
-    url, headers = _without_user(endpoint)
+    url, headers = _split_userinfo(endpoint)
     return AsyncAzureOpenAI(
         **common,
         azure_endpoint=url,
         api_key=key,
         azure_ad_token=token,
-        azure_ad_token_provider=ask,
+        azure_ad_token_provider=get_key,
         api_version=version,
         default_headers=headers,
     )
 
 
-def _openai(base_url: str | None, ask: Callable[[], Awaitable[str]] | None, common: dict[str, Any]) -> AsyncOpenAI:
-    key = variable("OPENAI_API_KEY")
-    if ask is not None and key:
+def _openai(base_url: str | None, get_key: Callable[[], Awaitable[str]] | None, common: dict[str, Any]) -> AsyncOpenAI:
+    key = env_value("OPENAI_API_KEY")
+    if get_key is not None and key:
         raise BadSettings("READALONG_CREDENTIALS: set it or OPENAI_API_KEY, one of them")
-    if not (key or base_url or ask):
+    if not (key or base_url or get_key):
         raise BadSettings(
             "OPENAI_API_KEY: not set; set it, or READALONG_CREDENTIALS, or OPENAI_BASE_URL for a server without keys, "
             "or AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_API_KEY, or READALONG_PROVIDERS"
         )
-    url, headers = _without_user(base_url or _OPENAI)
-    # vLLM, Ollama and others take any key, but the SDK wants one.
-    return AsyncOpenAI(**common, api_key=ask or key or "none", base_url=url, default_headers=headers)
+    url, headers = _split_userinfo(base_url or _OPENAI_URL)
+    # The SDK requires a key, also for servers that need none.
+    return AsyncOpenAI(**common, api_key=get_key or key or "none", base_url=url, default_headers=headers)
 
 
-def _without_user(address: str) -> tuple[str, dict[str, str]]:
-    """The address without its user, and the header that its user becomes: in an address it would be in logs."""
+def _split_userinfo(address: str) -> tuple[str, dict[str, str]]:
+    """Returns the address without its user, and the user as a header: an address may be logged."""
     url = httpx2.URL(address)
     if not url.userinfo:
         return address, {}

@@ -1,4 +1,4 @@
-"""Which looks make a window in which a worker is missing, by a clock of the test's own."""
+"""A worker counts as missing only after a whole window of looks. The test has its own clock."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Observer:
 
 @pytest.fixture
 def observer() -> Observer:
-    """One that has seen all for a while."""
+    """An observer that has seen all workers for a while."""
     observer = Observer()
     for _ in range(5):
         assert observer.look() == []
@@ -58,7 +58,7 @@ def test_one_that_has_left_the_registry_is_not_missing(observer: Observer) -> No
 
 
 def test_a_look_before_a_pause_and_one_after_it_are_no_window(observer: Observer) -> None:
-    """The observer was paused for half a minute; what it saw before says nothing of what was between."""
+    """The observer was paused for half a minute: its earlier looks say nothing of the time between."""
     observer.here["other"] = 0
     observer.look()
     observer.look()
@@ -75,7 +75,7 @@ def test_an_answer_that_was_read_late_is_no_look(observer: Observer) -> None:
 
 
 def test_no_worker_is_missing_while_the_observer_is_not_to_be_seen_itself(observer: Observer) -> None:
-    """Redis was restarted, or another one leads: connections come back one after the other."""
+    """After a restart or a failover of Redis connections come back one after the other."""
     observer.here = {"me": 0, "other": 0}
     for _ in range(10):
         assert observer.look() == []

@@ -1,4 +1,4 @@
-"""Jobs that are not as a worker expects them: unreadable, unknown, newer, over, broken; it goes on."""
+"""Unreadable, unknown, newer, ended and broken jobs do not stop a worker."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ async def test_a_queue_entry_that_arq_cannot_read_is_mended_and_others_run_on(
         assert (await house.ended(await house.submit("demo-fast")))[-1].type == "done"
         assert (await house.ended(job_id))[-1].type == "done"
         assert not one.task.done()
-        # It was claimed while arq read; nothing was lost by it.
+        # The job was claimed while arq read, and was not lost.
         assert await command(house.redis, "HGET", house.keys.job(job_id), "lost") == b"0"
 
 
 async def test_a_run_goes_on_though_redis_is_away_while_arq_reads_its_own_description(
     house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The model may have been called already: another run would be another bill."""
+    """The model may have been called already: another attempt would cost money again."""
 
     def away(*_: Any, **__: Any) -> NoReturn:
         raise ConnectionError("away")
@@ -54,7 +54,7 @@ async def test_a_run_goes_on_though_redis_is_away_while_arq_reads_its_own_descri
 async def test_a_job_of_another_schema_is_left_to_a_newer_worker(
     house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It uses no attempt up, and comes back with each sweep until a worker knows it."""
+    """The job uses up no attempt, and each sweep re-queues it until a worker knows the schema."""
     job_id = await house.submit("demo-fast", age=60)
     await command(house.redis, "HSET", house.keys.job(job_id), "schema", 99)
     before = await command(house.redis, "HGETALL", house.keys.job(job_id))
@@ -68,7 +68,7 @@ async def test_a_job_of_another_schema_is_left_to_a_newer_worker(
 async def test_what_a_newer_version_adds_to_a_job_is_nothing_to_a_worker(
     house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A field of its hash, and events that an attempt of a newer worker left in its log."""
+    """An unknown field of the hash, and unknown events of a newer worker's attempt."""
     job_id = await house.submit("demo-fast")
     await command(house.redis, "HSET", house.keys.job(job_id), "a_field_of_next_year", "\x00{")
     await house.log.claim(job_id, b"{}", "newer")
@@ -106,7 +106,7 @@ async def test_an_id_in_the_queue_that_is_no_job_is_taken_out(
 async def test_a_job_whose_request_cannot_be_read_fails_at_once_and_alone(
     house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch, request_: str
 ) -> None:
-    """Left without an end it would come back with each sweep, as a lost worker's, until its attempts are used up."""
+    """Otherwise each sweep would re-queue the job as a lost worker's, until its attempts are used up."""
     async with demo_at(monkeypatch), working(settings) as one:
         broken = await house.write("demo-fast")
         await command(house.redis, "HSET", house.keys.job(broken), "request", request_)
@@ -118,10 +118,10 @@ async def test_a_job_whose_request_cannot_be_read_fails_at_once_and_alone(
         assert not one.task.done()
 
 
-async def test_a_field_that_somebody_broke_by_hand_ends_no_worker(
+async def test_a_field_that_was_broken_by_hand_ends_no_worker(
     house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever starts it again would see it end at its next sweep, and all the others with it."""
+    """Otherwise every worker would end at its next sweep."""
     async with demo_at(monkeypatch), working(settings_for(str(house.settings.redis_url), sweep_interval=0.1)) as one:
         broken = await house.write("demo-fast", age=60)
         await command(house.redis, "HSET", house.keys.job(broken), "deadline", "tomorrow")
@@ -131,7 +131,7 @@ async def test_a_field_that_somebody_broke_by_hand_ends_no_worker(
         assert (await house.ended(lost))[-1].type == "done"
 
 
-async def test_a_key_that_somebody_broke_by_hand_ends_no_worker(
+async def test_a_key_that_was_broken_by_hand_ends_no_worker(
     house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with demo_at(monkeypatch), working(settings_for(str(house.settings.redis_url), sweep_interval=0.1)):
@@ -141,7 +141,7 @@ async def test_a_key_that_somebody_broke_by_hand_ends_no_worker(
         await house.redis.set(house.keys.job(broken), "by hand")
         await until(lambda: "broken keys" in caplog.text, "a sweep that meets it")
         assert (await house.ended(await house.submit("demo-fast")))[-1].type == "done"
-        # Nobody starts it again when all is mended.
+        # The worker still runs after the repair.
         await house.redis.delete(house.keys.job(broken))
         lost = await house.write("demo-fast", age=60)
         assert (await house.ended(lost))[-1].type == "done"
@@ -151,14 +151,13 @@ async def test_a_key_that_somebody_broke_by_hand_ends_no_worker(
 async def test_members_of_bytes_in_front_of_all_others_end_no_worker_and_hide_no_job(
     house: House, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """More than one look takes. Each worker that met one would end."""
+    """There are more of them than one look reads."""
     key = getattr(house.keys, name)
     strays = [b"\xff\xfe%d" % number for number in range(150)]
     await house.redis.zadd(key, dict.fromkeys(strays, 0))
     async with demo_at(monkeypatch), working(settings_for(str(house.settings.redis_url), sweep_interval=STEP)) as one:
         assert (await house.ended(await house.submit("demo-fast", age=60)))[-1].type == "done"
-        if name != "watched":  # whose members are due only when somebody has looked for a while
-            await until(lambda: _is_clean(house, key, strays), "the strays to be removed")
+        await until(lambda: _is_clean(house, key, strays), "the strays to be removed")
         assert not one.task.done()
 
 

@@ -1,7 +1,7 @@
-"""Tool and function calls, put together from the fragments that servers send (pure).
+"""Assembles tool and function calls from their fragments (pure).
 
-A fragment says by its index, its id and its name whose it is; servers leave each of them out, repeat it, send it empty,
-in pieces, or anew with each fragment. What tells two calls apart then is whether the first one's arguments are whole.
+Index, id and name say which call a fragment belongs to. Servers leave each of them out, repeat it, or send it empty, in
+pieces or anew with each fragment. Then two calls are told apart by whether the first one's arguments are complete.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any, Final
 import orjson
 
 from readalong.core.errors import ModelError
-from readalong.worker.model.lenient_json import as_dict, as_index, as_text, parse_leniently, too_deep
-from readalong.worker.model.limits import MOST_VALUES, Budget, has_too_many_values, size_of
-from readalong.worker.model.tool_arguments import ToolArguments
+from readalong.worker.model.chunks.lenient_json import as_dict, as_index, as_text, parse_leniently, too_deep
+from readalong.worker.model.chunks.tool_arguments import ToolArguments
+from readalong.worker.model.limits import MAX_VALUES, Budget, has_too_many_values, size_of
 
 _TOO_DEEP: Final = "the value is nested too deeply"
-_TOO_MANY: Final = f"more than {MOST_VALUES} values"
-#: Fields of a fragment that are read. The others are kept with the call, such as a signature of its thought, without
-#: which Gemini refuses the next turn.
-_READ: Final = frozenset({"index", "id", "type", "function", "custom", "name", "arguments", "input"})
-#: Names in our events that a server's own field must not take.
-_OURS: Final = frozenset({"choice", "arguments_error", "arguments_text"})
+_TOO_MANY: Final = f"more than {MAX_VALUES} values"
+#: Fields of a fragment that are read. The others stay on the call: Gemini refuses the next turn without the signature
+#: of a thought.
+_READ_FIELDS: Final = frozenset({"index", "id", "type", "function", "custom", "name", "arguments", "input"})
+#: Names of our events that a server's own field must not take.
+_RESERVED_FIELDS: Final = frozenset({"choice", "arguments_error", "arguments_text"})
 
 
 @dataclass(slots=True)
@@ -34,50 +34,50 @@ class ToolCall:
     id: str | None = None
     name: str | None = None
     arguments: ToolArguments = field(default_factory=ToolArguments)
-    #: Its arguments came as an object.
-    given_whole: bool = False
-    #: It calls a custom tool, whose input is any text.
+    #: The arguments came as an object.
+    given_as_object: bool = False
+    #: The call is of a custom tool, whose input is any text.
     custom: bool = False
-    #: What came with it that is not read.
+    #: Fields that are not read.
     extra: dict[str, Any] = field(default_factory=dict)
-    #: The chunk that named it last.
+    #: The number of the chunk that named the call last.
     named_in: int = 0
 
     def extend(self, function: dict[str, Any]) -> str:
-        """Adds a fragment's name and arguments. Returns the arguments' text."""
+        """Adds a fragment's name and arguments. Returns the text of the arguments."""
         self._rename(as_text(function.get("name")))
         given = function.get("input" if self.custom else "arguments")
-        # Ollama and others give the arguments as an object, some an empty one before the text.
+        # Ollama and others send the arguments as an object, some an empty one before the text.
         if isinstance(given, dict | list):
-            self.given_whole = True
+            self.given_as_object = True
             text = as_text(given) if given else None
         else:
             text = as_text(given)
-        if not text or (not self.custom and self.arguments.are(text) and self._is_whole()):
-            return ""  # nothing, or the whole once more
-        if self.arguments.are("{}") and text.lstrip().startswith("{"):
+        if not text or (not self.custom and self.arguments.equals(text) and self._is_complete()):
+            return ""  # nothing, or a repetition of the whole
+        if self.arguments.equals("{}") and text.lstrip().startswith("{"):
             self.arguments.clear()
         self.arguments.add(text)
         return text
 
     def is_followed_by(self, text: str) -> bool:
-        """Whether arguments that begin like this are another call's, since its own are whole."""
-        return (self.custom or text.lstrip()[:1] in ("{", "[")) and self._is_whole()
+        """Returns whether arguments that begin like this are another call's, since this call's are complete."""
+        return (self.custom or text.lstrip()[:1] in ("{", "[")) and self._is_complete()
 
     def differs(self, name: str | None, text: str) -> bool:
-        """Whether a fragment with its id, but a number of its own, is another call all the same."""
+        """Returns whether a fragment with this call's id, but another index, begins another call."""
         return name is not None and (self.name not in (None, name) or self.is_followed_by(text))
 
     def fields(self) -> dict[str, Any]:
-        """Its id, its name, its arguments as `parsed`, and what came with it."""
+        """Returns id, name, arguments as in `parsed`, and the fields that are not read."""
         if self.custom:
-            said: dict[str, Any] = {"type": "custom", "arguments": None, "input": self._text()}
+            arguments: dict[str, Any] = {"type": "custom", "arguments": None, "input": self._text()}
         else:
-            said = self.parsed()
-        return {"id": self.id, "name": self.name, **said, **self.extra}
+            arguments = self.parsed()
+        return {"id": self.id, "name": self.name, **arguments, **self.extra}
 
     def parsed(self) -> dict[str, Any]:
-        """`arguments`; if they are no JSON it is None, with `arguments_error` and the raw `arguments_text`."""
+        """Returns `arguments`; for invalid JSON None, with `arguments_error` and the raw `arguments_text`."""
         text = self._text()
         if not text.strip():
             return {"arguments": {}}
@@ -86,7 +86,7 @@ class ToolCall:
         try:
             value = parse_leniently(text.encode(), nan=False)
         except ModelError:
-            return {"arguments": None, "arguments_error": _why(text), "arguments_text": text}
+            return {"arguments": None, "arguments_error": _json_error(text), "arguments_text": text}
         if too_deep(value):
             return {"arguments": None, "arguments_error": _TOO_DEEP, "arguments_text": text}
         return {"arguments": value}
@@ -96,21 +96,21 @@ class ToolCall:
             return
         if self.name is None or name.startswith(self.name):
             self.name = name
-        elif not self.arguments and not self.given_whole:
+        elif not self.arguments and not self.given_as_object:
             self.name += name
 
     def _text(self) -> str:
         return self.arguments.text()
 
-    def _is_whole(self) -> bool:
-        return self.given_whole or self.custom or self.arguments.are_whole
+    def _is_complete(self) -> bool:
+        return self.given_as_object or self.custom or self.arguments.is_complete
 
 
 class ToolCallAccumulator:
     """The tool calls of one choice, in the order in which they began."""
 
     def __init__(self, budget: Budget, clean: Callable[[Any], Any]) -> None:
-        """`clean` takes our keys out of what is not the model's own text."""
+        """`clean` removes our keys from a value that is not the model's own text."""
         self._budget = budget
         self._clean = clean
         self.all: list[ToolCall] = []
@@ -119,9 +119,9 @@ class ToolCallAccumulator:
         self._chunk = 0
 
     def add(self, fragments: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Adds a chunk's fragments to their calls, as many as fit. Returns the fields of a `tool_call_delta` for each.
+        """Adds a chunk's fragments to their calls, as many as the budget allows. Raises ModelError.
 
-        Raises ModelError.
+        Returns the fields of one `tool_call_delta` for each fragment.
         """
         self._chunk += 1
         added = []
@@ -132,18 +132,18 @@ class ToolCallAccumulator:
         return added
 
     def has(self, fragment: dict[str, Any]) -> bool:
-        """Whether a whole call, which stands in a message beside the fragments, is one of these."""
+        """Returns whether a whole call of a message is one of these calls."""
         call_id, name = as_text(fragment.get("id")), as_text(_function(fragment)[0].get("name"))
         return any(call.id == call_id if call_id and call.id else call.name == name for call in self.all)
 
     def _add(self, fragment: dict[str, Any]) -> dict[str, Any] | None:
-        """The fields of its event; None if it does not fit."""
+        """Returns the fields of the fragment's event; None if the budget is exceeded."""
         function, custom = _function(fragment)
         index, call_id = as_index(fragment.get("index"), "tool_calls.index"), as_text(fragment.get("id"))
         call_id = self._clean(call_id)
-        call = self._find(index, call_id, function, "type" in fragment)
+        call = self._find_call(index, call_id, function, "type" in fragment)
         if call is None:
-            if not self._budget.call():
+            if not self._budget.add_call():
                 return None
             call = ToolCall(len(self.all))
             self.all.append(call)
@@ -155,10 +155,10 @@ class ToolCallAccumulator:
         text = call.extend(function)
         if call.name is not named:
             call.name = self._clean(call.name)
-        rest = self._clean(_rest(fragment, function))
-        # Each event names its call anew.
+        rest = self._clean(_unread_fields(fragment, function))
+        # Each event repeats the id and the name.
         size = len(text) + len(call.id or "") + len(call.name or "") + (size_of(rest) if rest else 0)
-        if not self._budget.fragment(size):
+        if not self._budget.add_fragment(size):
             return None
         if function.get("name"):
             call.named_in = self._chunk
@@ -170,8 +170,10 @@ class ToolCallAccumulator:
             fields |= rest
         return fields
 
-    def _find(self, index: int | None, call_id: str | None, function: dict[str, Any], typed: bool) -> ToolCall | None:
-        """The call that a fragment belongs to; None for a call that begins with it."""
+    def _find_call(
+        self, index: int | None, call_id: str | None, function: dict[str, Any], typed: bool
+    ) -> ToolCall | None:
+        """Returns the call that a fragment belongs to; None if it begins a call."""
         name, text = as_text(function.get("name")), as_text(function.get("arguments") or function.get("input")) or ""
         last = self.all[-1] if self.all else None
         found = last if index is None else self._by_index.get(index)
@@ -180,20 +182,20 @@ class ToolCallAccumulator:
                 if call.id == call_id and not (found is None and call.differs(name, text)):
                     return call
         if found is None:
-            # A nameless one of a number that no other began goes on with the last, unless that is whole.
+            # A nameless fragment with a new index continues the last call, unless that is complete.
             return last if last and not (name or call_id or last.is_followed_by(text)) else None
         another_id = call_id is not None and found.id is not None
         if name is None or found.name is None:
-            goes_on = not (another_id and found.is_followed_by(text))
+            continues = not (another_id and found.is_followed_by(text))
         elif name != found.name:
-            nothing_yet = index is not None and not (another_id or found.arguments or found.given_whole)
-            goes_on = nothing_yet and (name.startswith(found.name) or not (call_id or typed))
+            is_empty = index is not None and not (another_id or found.arguments or found.given_as_object)
+            continues = is_empty and (name.startswith(found.name) or not (call_id or typed))
         else:
-            goes_on = self._says_its_name_again(found, text, another_id, index is not None)
-        return found if goes_on else None
+            continues = self._continues_with_name(found, text, another_id, index is not None)
+        return found if continues else None
 
-    def _says_its_name_again(self, call: ToolCall, text: str, another_id: bool, numbered: bool) -> bool:
-        """Whether a fragment with the name of a call goes on with it; otherwise the same function is called again."""
+    def _continues_with_name(self, call: ToolCall, text: str, another_id: bool, numbered: bool) -> bool:
+        """Returns whether a fragment that repeats a call's name continues it; otherwise it calls the function again."""
         begins = call.is_followed_by(text or "{")
         if call.named_in == self._chunk and (begins or not call.arguments or not text):
             return False
@@ -203,29 +205,33 @@ class ToolCallAccumulator:
 
 
 def _function(fragment: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-    """What a fragment says of the function or of the custom tool, and whether it is the latter."""
+    """Returns the function or the custom tool of a fragment, and whether it is a custom tool."""
     function = as_dict(fragment.get("function"), "function")
     custom = as_dict(fragment.get("custom"), "custom")
     if custom and not function:
         return custom, True
     if not function and fragment.keys() & {"name", "arguments"}:
-        # Some servers have no object around them.
+        # Some servers have no `function` object around them.
         function = {name: fragment[name] for name in ("name", "arguments") if name in fragment}
     return function, False
 
 
-def _rest(fragment: dict[str, Any], function: dict[str, Any]) -> dict[str, Any]:
-    """What of a fragment is not read."""
+def _unread_fields(fragment: dict[str, Any], function: dict[str, Any]) -> dict[str, Any]:
+    """Returns the fields of a fragment that are not read."""
     rest = {
-        name: value for name, value in fragment.items() if name not in _READ | _OURS and value not in (None, "", [], {})
+        name: value
+        for name, value in fragment.items()
+        if name not in _READ_FIELDS | _RESERVED_FIELDS and value not in (None, "", [], {})
     }
-    inner = {name: value for name, value in function.items() if name not in _READ and value not in (None, "", [], {})}
+    inner = {
+        name: value for name, value in function.items() if name not in _READ_FIELDS and value not in (None, "", [], {})
+    }
     if inner:
         rest["function"] = inner
     return rest
 
 
-def _why(text: str) -> str:
+def _json_error(text: str) -> str:
     try:
         orjson.loads(text)
     except orjson.JSONDecodeError as error:

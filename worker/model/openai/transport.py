@@ -1,4 +1,4 @@
-"""The way of a call to the model over aiohttp, which takes a third of the CPU of httpx2's own connections."""
+"""Sends httpx2's requests over aiohttp, which takes a third of the CPU of httpx2's own connections."""
 
 from __future__ import annotations
 
@@ -10,30 +10,32 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 import httpx2
 
-#: Key of a response's extensions: aiohttp's own response, whose body is read without the steps between.
+#: Key of a response's extensions that holds aiohttp's response, whose body is read directly.
 RESPONSE: Final = "aiohttp_response"
 
-#: Bytes that wait to be read; at twice as many aiohttp stops reading the connection.
+#: Size of the read buffer in bytes. Aiohttp pauses the connection at twice as many.
 _BUFFER: Final = 32_768
-#: Redirects of one call that are followed.
-_MOST_REDIRECTS: Final = 5
-#: Statuses that ask for the same method at another place. The others would make a GET of it, without the prompt.
+#: Redirects that one call follows.
+_MAX_REDIRECTS: Final = 5
+#: Redirects that keep the method. The others would become a GET without the prompt.
 _SAME_METHOD: Final = frozenset({307, 308})
 _REDIRECTS: Final = _SAME_METHOD | {301, 302, 303}
-#: Longest header of an answer in bytes; some gateways send policies of 10 KB.
-_LONGEST_HEADER: Final = 131_072
+#: Longest response header in bytes: some gateways send policies of 10 KB.
+_MAX_HEADER: Final = 131_072
 
 
-class Redirected(Exception):
-    """A redirect that is not followed: the prompt would go to another server, or not at all. Its argument is the
-    status."""
+class RedirectNotFollowed(Exception):
+    """A redirect that is not followed: it would send the prompt to another server, or drop it.
+
+    The argument is the status.
+    """
 
 
 class AiohttpTransport(httpx2.AsyncBaseTransport):
     """Sends httpx2's requests over one aiohttp session, and through the environment's proxies.
 
-    Redirects are followed within the origin (scheme, host and port) and with the same method; any other is Redirected.
-    All other errors are aiohttp's own.
+    Redirects within the origin (scheme, host and port) that keep the method are followed. Any other raises
+    RedirectNotFollowed. All other errors are aiohttp's own.
     """
 
     def __init__(self, *, connect_timeout: float) -> None:
@@ -44,18 +46,19 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Returns the response to a request, after redirects."""
         url, content = request.url, await request.aread()
-        for _ in range(_MOST_REDIRECTS + 1):
+        for _ in range(_MAX_REDIRECTS + 1):
             response = await self._send(request, url, content)
             if response.status not in _REDIRECTS or "location" not in response.headers:
                 break
             response.close()
             target = _target(url, response)
             if target is None:
-                raise Redirected(response.status)
+                raise RedirectNotFollowed(response.status)
             url = target
         else:
-            raise Redirected(response.status)
+            raise RedirectNotFollowed(response.status)
         return httpx2.Response(
             response.status,
             headers=response.raw_headers,
@@ -70,14 +73,14 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     async def _send(self, request: httpx2.Request, url: httpx2.URL, content: bytes) -> aiohttp.ClientResponse:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                # No limit on connections but the slots: a stream that waited for a free connection would look like a
-                # slow model.
+                # The slots limit the connections. A stream that waited for a free connection would look like a slow
+                # model.
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, ssl=self._context),
                 timeout=self._timeout,
                 read_bufsize=_BUFFER,
-                max_line_size=_LONGEST_HEADER,
-                max_field_size=_LONGEST_HEADER,
-                # A server could tell jobs apart by cookies, and fill our memory with them.
+                max_line_size=_MAX_HEADER,
+                max_field_size=_MAX_HEADER,
+                # Cookies would tell the server which jobs belong together, and could fill our memory.
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return await self._session.request(
@@ -91,6 +94,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         )
 
     async def aclose(self) -> None:
+        """Closes all connections."""
         if self._session is not None:
             await self._session.close()
 
@@ -100,7 +104,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
 
 
 def _target(url: httpx2.URL, response: aiohttp.ClientResponse) -> httpx2.URL | None:
-    """Where a redirect leads; None where it is not to be followed."""
+    """Returns the address that a redirect leads to; None if it must not be followed."""
     if response.status not in _SAME_METHOD:
         return None
     try:
@@ -122,5 +126,5 @@ class _Stream(httpx2.AsyncByteStream):
             yield piece
 
     async def aclose(self) -> None:
-        # A connection whose body was not read to its end is closed, any other is kept for the next call.
+        # A connection whose body was not read to its end is closed. Any other is reused.
         self._response.release()

@@ -1,6 +1,6 @@
-"""The arguments of a tool call, as their fragments come (pure).
+"""Collects the arguments of a tool call from fragments (pure).
 
-Whether they are whole is known after each fragment without reading those before it again, which would be quadratic.
+Each fragment is scanned once: reading all of them again after each one would be quadratic.
 """
 
 from __future__ import annotations
@@ -12,59 +12,61 @@ import orjson
 
 from readalong.worker.model.limits import has_too_many_values
 
-#: What begins and ends objects, lists and texts.
+#: Characters that begin or end an object, a list or a string.
 _MARKS: Final = re.compile(r'["\\{}\[\]]')
-_IN_TEXT: Final = re.compile(r'["\\]')
+_IN_STRING: Final = re.compile(r'["\\]')
 
 
 class ToolArguments:
-    """JSON in fragments, or a custom tool's text."""
+    """JSON in fragments, or the text of a custom tool."""
 
-    __slots__ = ("_closed", "_deep", "_fragments", "_in_text", "_size", "_skip", "_whole")
+    __slots__ = ("_closed", "_complete", "_depth", "_fragments", "_in_string", "_size", "_skip")
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """Forgets all fragments."""
+        """Removes all fragments."""
         self._fragments: list[str] = []
         self._size = 0
-        self._deep = 0
-        self._in_text = False
+        self._depth = 0
+        self._in_string = False
         #: The next character is escaped.
         self._skip = False
         #: The first object or list has ended, or the JSON cannot become one.
         self._closed = False
-        self._whole = False
+        self._complete = False
 
     def __bool__(self) -> bool:
         return bool(self._fragments)
 
     def text(self) -> str:
+        """Returns the joined fragments."""
         if len(self._fragments) > 1:
             self._fragments = ["".join(self._fragments)]
         return self._fragments[0] if self._fragments else ""
 
     def add(self, text: str) -> None:
+        """Adds a fragment."""
         self._fragments.append(text)
         self._size += len(text)
         if not self._closed:
             self._scan(text)
-        elif self._whole and text.strip():
-            self._whole = False
+        elif self._complete and text.strip():
+            self._complete = False
 
     @property
-    def are_whole(self) -> bool:
-        """Whether they are an object or a list of JSON, and nothing more."""
-        return self._whole
+    def is_complete(self) -> bool:
+        """Whether the fragments are one JSON object or list and nothing more."""
+        return self._complete
 
-    def are(self, text: str) -> bool:
-        """Whether they are this."""
+    def equals(self, text: str) -> bool:
+        """Returns whether the fragments make this text."""
         return len(text) == self._size and text == self.text()
 
     def _scan(self, text: str) -> None:
         at = 0
-        if not (self._deep or self._in_text):
+        if not (self._depth or self._in_string):
             start = text.lstrip(" \t\r\n")
             if not start:
                 return
@@ -73,21 +75,21 @@ class ToolArguments:
                 return
         if self._skip:
             at, self._skip = 1, False
-        while mark := (_IN_TEXT if self._in_text else _MARKS).search(text, at):
+        while mark := (_IN_STRING if self._in_string else _MARKS).search(text, at):
             at = mark.end()
             match mark[0]:
                 case '"':
-                    self._in_text = not self._in_text
+                    self._in_string = not self._in_string
                 case "\\":
                     self._skip = at == len(text)
                     at += 1
                 case "{" | "[":
-                    self._deep += 1
+                    self._depth += 1
                 case _:
-                    self._deep -= 1
-                    if not self._deep:
+                    self._depth -= 1
+                    if not self._depth:
                         self._closed = True
-                        self._whole = _is_json(self.text())
+                        self._complete = _is_json(self.text())
                         return
 
 

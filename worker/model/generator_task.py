@@ -1,4 +1,4 @@
-"""Reads an async generator in a task of its own, so that what it does when it is cancelled holds up nothing else."""
+"""Reads an async generator in its own task, so that its slow or failing cancellation holds up no other task."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, Final
 
 logger = logging.getLogger(__name__)
 
-#: What was yielded and not taken yet, before the generator has to wait.
-_MOST_WAITING: Final = 64
+#: Items that may wait before the generator has to wait.
+_MAX_WAITING: Final = 64
 
 
-class Broken(Exception):
-    """A generator raised what would end more than its own task. Its argument is the name of that exception."""
+class GeneratorAborted(Exception):
+    """A generator raised an exception that would end more than its task. The argument is the exception's name."""
 
 
-class Pump:
-    """`take` what the generator has yielded, for one caller at a time. `close` it if it has not ended."""
+class GeneratorTask:
+    """`take` returns the generator's items, for one caller at a time. `close` ends a generator early."""
 
     def __init__(self, begin: Callable[[], AsyncGenerator[Any, None]], *, name: str) -> None:
         self._begin = begin
@@ -32,8 +32,10 @@ class Pump:
         self.task = asyncio.create_task(self._read(), name=name)
 
     async def take(self) -> list[Any]:
-        """Waits for what is yielded next, and returns all that waits; nothing at the end. Raises what the generator
-        raised, after what it had yielded before."""
+        """Waits for the next item, and returns all items that wait; an empty list at the end.
+
+        Raises the generator's exception after its last item.
+        """
         await self._filled.wait()
         items, self._items = self._items, []
         if not self._over:
@@ -53,18 +55,18 @@ class Pump:
             async with aclosing(self._begin()) as generator:
                 async for item in generator:
                     if self._closing:
-                        break  # it has ignored that it was cancelled
+                        break  # the generator has ignored its cancellation
                     self._items.append(item)
                     self._filled.set()
-                    if len(self._items) >= _MOST_WAITING:
+                    if len(self._items) >= _MAX_WAITING:
                         self._room.clear()
                         await self._room.wait()
         except asyncio.CancelledError:
             if not self._closing:
-                self._error = Broken("CancelledError")
+                self._error = GeneratorAborted("CancelledError")
             raise
         except SystemExit:
-            self._error = Broken("SystemExit")
+            self._error = GeneratorAborted("SystemExit")
         except Exception as error:
             if self._closing:
                 logger.warning("%s raised when it was closed", self.task.get_name(), exc_info=error)
