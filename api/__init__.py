@@ -1,30 +1,23 @@
-"""The HTTP face: submits jobs and relays their logs to any number of watchers.
+"""The HTTP API: submits jobs and relays their logs to any number of watchers.
 
 # Layout
 
-    app         create_app: routes, errors, lifespan
-    policy      who may do what: every request asks it
-    server      uvicorn around it: processes, signals
-    uvicorn_inside  our own connection and server: what uvicorn does not document
-    ending      the end of open streams on a server that is not ours
-    services    what the routes share: log, queue, index, hub
-    routes/     jobs, chat, health, and how a request reaches its function
-    submit      from a valid body to a queued job, once
-    chat_request  what a client may send
-    room        whether one more job may wait
-    listing     a page of the list
-    body        reads a request's body within its limit
-    job_view    a job as every call shows it
-    problems    errors as RFC 9457 problem details
+    app             create_app: routes, middleware, lifespan
+    server          `readalong api`: processes, signals, the listening socket
+    dependencies    what the routes of one process share
+    schemas         response models
+    problems        errors as RFC 9457 problem details
+    error_handlers  exceptions to problems
+    openapi         what FastAPI cannot derive for openapi.json
+    redis_monitor   logs the state of Redis
+    signal_shutdown  ends open streams on servers other than ours
+    supervisor      ends the process when a background task ends
 
-    hub         one Redis subscription for all; a feed for each watched job
-    subscriber  that subscription's connection: confirm, heartbeat, reconnect
-    feed        a job's newest events, shared by its watchers
-    window      the events that a feed keeps
-    runs        older ones, merged, and the bytes that watchers share
-    watcher     one client's stream: a position
-    line        its connection, taken over from the server: what a watcher needs of it
-    attendance  tells Redis who is watched here
-    formats/    events to bytes, one wire format a file (pure)
-    page/       the page at /
+    routes/         one module for each group of calls; jobs_page is a page of the list
+    submission/     from a request body to a queued job
+    auth/           the policy, allowed hosts, allowed origins
+    http/           the request's parts, and our connection and server on uvicorn
+    fanout/         the hub, feeds, watchers
+    wire/           events to bytes, one wire format a file (pure)
+    page/           the page at / and at /docs
 """

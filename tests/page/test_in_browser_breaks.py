@@ -108,7 +108,7 @@ def test_a_refused_connection_is_tried_again(browser: Browser, site: Site) -> No
 def test_an_unknown_job_is_said_to_be_one(browser: Browser, site: Site) -> None:
     """With the API's own words, and the page stays usable."""
     browser.go(f"{site.url}/?job=AAAAAAAAAAAAAAAAAAAAAA")
-    browser.wait_text("#problem", "There is no job")
+    browser.wait_text("#problem", "does not exist")
     ask(browser, site)
     assert browser.text("#problem") == ""
 

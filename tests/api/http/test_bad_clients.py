@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from readalong.api.http.uvicorn_inside import DetachableHttpProtocol
+from readalong.api.http.uvicorn_internals import DetachableHttpProtocol
 from readalong.store.log import Log
 from tests.api.fanout.test_watcher import check_padded
 from tests.api.helpers import Player, check_stream

@@ -187,13 +187,13 @@ async def test_a_job_that_redis_loses_before_its_stream_begins_is_to_be_submitte
 ) -> None:
     """To a POST a 404 would say that the address is wrong."""
     async with a_site(settings) as site:
-        record = site.services.log.record
+        record = site.deps.log.record
 
         async def lost(job_id: str) -> Record | None:
-            await site.services.log.delete(job_id)
+            await site.deps.log.delete(job_id)
             return await record(job_id)
 
-        monkeypatch.setattr(site.services.log, "record", lost)
+        monkeypatch.setattr(site.deps.log, "record", lost)
         answer = await site.http.post("/chat/stream", content=BODY, headers={"Content-Type": "application/json"})
         assert (answer.status_code, answer.json()["code"], answer.json()["retryable"]) == (
             503,
