@@ -121,7 +121,7 @@ def test_whatever_a_file_names_is_there() -> None:
     linked = {value for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href")}
     imported = {name for script in SCRIPTS for name in re.findall(r'from "\./([^"]+)"', read(script))}
     assert {name.removeprefix("page/") for name in linked} | imported <= {*FILES, "openapi.json"}
-    used = {name for script in SCRIPTS for name in re.findall(r'(?:\$|\bset)\("([^"]+)"', read(script))}
+    used = {name for script in SCRIPTS for name in re.findall(r'(?:\$|\bsetText)\("([^"]+)"', read(script))}
     assert used
     assert used <= ids()
 
@@ -137,14 +137,14 @@ def test_every_field_has_a_label() -> None:
 
 def test_every_type_of_event_is_handled_by_name() -> None:
     """An EventSource hears only the types that it was told of."""
-    table = re.search(r"^const HANDLERS = \{\n(.*?)^\};", read("fold.js"), re.DOTALL | re.MULTILINE)
+    table = re.search(r"^const HANDLERS = \{\n(.*?)^\};", read("transcript.js"), re.DOTALL | re.MULTILINE)
     assert table is not None
     assert set(re.findall(r"^  (\w+)[(:]", table[1], re.MULTILINE)) == TYPES
 
 
 def test_the_ends_are_the_logs_ends() -> None:
     """Else the page would wait for ever, or stop too soon."""
-    ends = re.search(r"TERMINAL = new Set\(\[(.*?)\]\)", read("fold.js"))
+    ends = re.search(r"TERMINAL = new Set\(\[(.*?)\]\)", read("transcript.js"))
     assert ends is not None
     assert set(re.findall(r'"(\w+)"', ends[1])) == TERMINAL
 
@@ -152,7 +152,7 @@ def test_the_ends_are_the_logs_ends() -> None:
 def test_the_redis_line_names_the_jobs_channel() -> None:
     """It is there to be pasted into a terminal."""
     channel = Keys().live("${id}")
-    assert f"redis-cli --raw subscribe '{channel}'" in read("bar.js")
+    assert f"redis-cli --raw subscribe '{channel}'" in read("status-bar.js")
 
 
 def test_the_page_is_small() -> None:
