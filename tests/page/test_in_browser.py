@@ -206,7 +206,7 @@ def test_text_stays_text(browser: Browser, site: Site) -> None:
 
 
 def test_a_follow_up_sends_the_conversation_and_a_link_brings_it_back(browser: Browser, site: Site) -> None:
-    """The model sees every turn, and so does whoever opens the link of the last."""
+    """The model gets every turn, and the link of the last turn shows every turn."""
     pen = ask(browser, site, "One?").claim()
     pen.say("First.")
     pen.end()

@@ -53,7 +53,7 @@ async def get(path: str, headers: dict[str, str] | None = None) -> httpx2.Respon
 
 
 async def test_the_page_is_at_the_root() -> None:
-    """Whoever opens the address sees it, also while Redis is away."""
+    """It is served also while Redis is away."""
     reply = await get("/")
     assert reply.status_code == 200
     assert reply.headers["content-type"].startswith("text/html")
@@ -71,7 +71,7 @@ async def test_each_file_is_served_as_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_no_file_names_another_address(name: str) -> None:
-    """The page works offline, and tells nobody who reads it."""
+    """The page works offline, and tells no other site of its readers."""
     text = read(name).replace("http://www.w3.org/2000/svg", "")  # a name, not an address
     assert not re.findall(r"""\w+://|["'(]//|@import""", text)
 
@@ -115,8 +115,8 @@ async def test_what_is_served_as_a_page_is_fenced(path: str, cached: bool) -> No
     assert reply.headers["cache-control"] == "no-cache"
 
 
-def test_whatever_a_file_names_is_there() -> None:
-    """A misspelt module or id would show only when somebody gets there."""
+def test_every_file_and_id_that_is_named_exists() -> None:
+    """A misspelt module or id would show only when the code gets there."""
     page = Tags(read("index.html") + read("docs.html"))
     linked = {value for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href")}
     imported = {name for script in SCRIPTS for name in re.findall(r'from "\./([^"]+)"', read(script))}

@@ -91,7 +91,7 @@ async def test_calls_and_a_restart_come_under_their_own_names(settings: Settings
 async def test_once_text_is_out_a_lost_worker_ends_the_stream_with_an_error_that_names_the_job(
     settings: Settings, log: Log
 ) -> None:
-    """Two texts in one would be neither. Who reads `restarted` asks for it, and the job goes on for whoever watches."""
+    """Readers append, so two texts would be mixed. `restarted=true` allows a second text, and the job continues for its watchers."""
     async with a_site(settings) as site, await chat(site, "Idempotency-Key: k") as plain:
         asks = {"method": "POST", "body": BODY, "headers": ["Idempotency-Key: k"]}
         async with await site.open("/chat/stream?restarted=true", **asks) as aware:
@@ -161,7 +161,7 @@ async def test_two_with_one_key_watch_one_job(settings: Settings, log: Log) -> N
 
 
 async def test_who_leaves_the_chat_does_not_end_the_job(settings: Settings, log: Log) -> None:
-    """The answer is in the log, for whoever has the id."""
+    """The answer is in the log, for every client with the id."""
     async with a_site(settings) as site:
         stream = await chat(site)
         player = await Player.start(log, stream.headers["x-job-id"])
