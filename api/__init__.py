@@ -1,4 +1,4 @@
-"""The HTTP API: submits jobs and relays their logs to any number of watchers.
+"""The HTTP API: submits jobs and relays their logs to any number of watchers. Imported as `readalong.api`.
 
 # Layout
 
@@ -20,4 +20,6 @@
     fanout/         the hub, feeds, watchers
     wire/           events to bytes, one wire format a file (pure)
     page/           the page at / and at /docs
+
+docs/architecture.md shows how they work together.
 """

@@ -27,6 +27,7 @@ from readalong.redis.eviction import Eviction
 from readalong.redis.multiplexed import MultiplexedConnection
 from readalong.redis.scripts import connect_with_scripts
 from readalong.store.health import Probe
+from readalong.store.idempotency import IdempotencyStore
 from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.presence import PresenceStore
@@ -44,6 +45,7 @@ class Dependencies:
     multiplexed: MultiplexedConnection
     log: Log
     index: JobIndex
+    idempotency: IdempotencyStore
     queue: Queue
     submitter: Submitter
     hub: Hub
@@ -64,6 +66,7 @@ class Dependencies:
         multiplexed = connect_with_scripts(redis, settings)
         log = Log(redis, settings, multiplexed)
         index, queue = JobIndex(redis, settings, multiplexed), Queue(redis, settings, multiplexed)
+        idempotency = IdempotencyStore(redis, settings, multiplexed)
         limits = QueueLimits(queue, settings.max_queued, settings.max_queued_bytes)
         hub = Hub(redis, log, settings)
         registry = WorkerRegistry(redis, settings, multiplexed)
@@ -75,8 +78,9 @@ class Dependencies:
             multiplexed=multiplexed,
             log=log,
             index=index,
+            idempotency=idempotency,
             queue=queue,
-            submitter=Submitter(settings, log, index, queue, limits),
+            submitter=Submitter(settings, log, idempotency, queue, limits),
             hub=hub,
             presence=PresenceReporter(hub, PresenceStore(redis, settings, multiplexed)),
             registry=registry,

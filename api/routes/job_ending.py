@@ -44,7 +44,7 @@ async def erase(deps: Dependencies, job_id: str) -> None:
         await _wait_for_end(deps, job_id)
     key_digest, model = await deps.log.erasable(job_id)
     if key_digest:
-        await deps.index.release_key(key_digest, job_id)
+        await deps.idempotency.release(key_digest, job_id)
     # First: a process with watchers would write the job's presence again behind the erase.
     await deps.index.leave_watched(job_id)
     # The repeat of an erase that broke off finds no hash: the tombstone in its place returns the model.

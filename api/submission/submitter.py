@@ -17,7 +17,7 @@ from readalong.core.keys import new_job_id
 from readalong.core.options import resolve
 from readalong.core.settings import Settings
 from readalong.core.states import Status
-from readalong.store.job_index import IdempotencyRecord, JobIndex, key_digest
+from readalong.store.idempotency import IdempotencyRecord, IdempotencyStore, key_digest
 from readalong.store.job_record import Record
 from readalong.store.log import Log
 from readalong.store.queue import Queue
@@ -39,10 +39,12 @@ class _CheckedBody(NamedTuple):
 class Submitter:
     """Checks bodies, writes jobs and queues them."""
 
-    def __init__(self, settings: Settings, log: Log, index: JobIndex, queue: Queue, limits: QueueLimits) -> None:
+    def __init__(
+        self, settings: Settings, log: Log, idempotency: IdempotencyStore, queue: Queue, limits: QueueLimits
+    ) -> None:
         self._settings = settings
         self._log = log
-        self._index = index
+        self._idempotency = idempotency
         self._queue = queue
         self._limits = limits
 
@@ -99,7 +101,7 @@ class Submitter:
         # Both only need the job to be written.
         await asyncio.gather(
             self._enqueue(record),
-            *([] if key is None else [self._index.mark_written(key, IdempotencyRecord(job_id, checked.digest))]),
+            *([] if key is None else [self._idempotency.mark_written(key, IdempotencyRecord(job_id, checked.digest))]),
         )
         return record
 
@@ -109,7 +111,7 @@ class Submitter:
 
     async def _find_job(self, key: str, job_id: str, digest: str) -> tuple[str, Record | None]:
         """Returns the id that the key stands for, which may be the new `job_id`, and its job if that is written."""
-        claimed = await self._index.claim_key(key, job_id, digest)
+        claimed = await self._idempotency.claim(key, job_id, digest)
         if claimed.body_digest != digest:
             raise IdempotencyConflict("This Idempotency-Key was used with another body.")
         if claimed.job_id == job_id:
@@ -117,13 +119,13 @@ class Submitter:
         record = await self._log.record(claimed.job_id)
         if record is None and not claimed.written and await self._log.flags([claimed.job_id]):
             # A copy of the first submit's claim arrived after the job was erased.
-            await self._index.release_key(key_digest(key), claimed.job_id)
+            await self._idempotency.release(key_digest(key), claimed.job_id)
             return await self._find_job(key, job_id, digest)
         if record is None and claimed.written:
             # Writing the job again would generate its answer again.
             raise JobExpired(f"The job of this Idempotency-Key, {claimed.job_id}, has expired.")
         if record is not None and not claimed.written:
-            await self._index.mark_written(key, claimed)
+            await self._idempotency.mark_written(key, claimed)
         return claimed.job_id, record
 
 

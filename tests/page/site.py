@@ -19,6 +19,7 @@ from readalong.redis.client import connect
 from readalong.store.job_index import JobIndex
 from readalong.store.log import Log, encode
 from readalong.store.queue import Queue
+from readalong.store.worker_registry import WorkerRegistry
 from tests.support.servers import RedisServer, free_port
 
 _READY_WITHIN = 120.0  # seconds
@@ -44,7 +45,7 @@ class Site:
         self.client = self._runner.run(_made(lambda: connect(settings)))
         self.log = Log(self.client, settings)
         self.queue = Queue(self.client, settings.model_copy(update={"lease": 600}))
-        self.run(self._sign_of_life(JobIndex(self.client, settings)))
+        self.run(self._sign_of_life(JobIndex(self.client, settings), WorkerRegistry(self.client, settings)))
         self._api = self._launch()
 
     @property
@@ -87,9 +88,9 @@ class Site:
         self.close()
 
     @staticmethod
-    async def _sign_of_life(index: JobIndex) -> None:
+    async def _sign_of_life(index: JobIndex, registry: WorkerRegistry) -> None:
         """The pen is a worker: without one, jobs would be said to wait for it."""
-        await index.heartbeat("pen", b"{}", await index.now(), 600_000)
+        await registry.heartbeat("pen", b"{}", await index.now(), 600_000)
 
     def _launch(self) -> subprocess.Popen[bytes]:
         serve = f"run(load(), host='127.0.0.1', port={self._port})"
@@ -117,28 +118,30 @@ class Pen:
         self.id = job_id
         self._attempt = 0
         self._next = 0
+        self._text = ""
 
     def claim(self) -> Self:
         """Starts the next attempt, as another worker would after a loss."""
         token = f"{self._attempt + 1}claim of {self.id}"
         self._site.run(self._site.queue.acquire_by_id("pen", self.id))
         claim = self._site.run(self._site.log.claim(self.id, orjson.dumps(_WORKER), token))
-        self._attempt, self._next = claim.attempt, claim.last_seq + 1
+        self._attempt, self._next, self._text = claim.attempt, claim.last_seq + 1, ""
         return self
 
     def say(self, text: str, kind: str = "content", **fields: Any) -> str:
-        """Appends a piece of text; answers the cancel flag."""
+        """Appends a piece of text. Returns the cancel flag."""
+        self._text += text if kind == "content" and not fields.get("choice") else ""
         return self.write(NewEvent(kind, {"content": text, **fields}))
 
     def write(self, *drafts: NewEvent) -> str:
         appended = self._site.run(self._site.log.append(self.id, self._attempt, self._next, encode(list(drafts))))
         self._next = appended.last_seq + 1
-        flag: str = appended.flag
+        flag: str = appended.cancel_flag
         return flag
 
     def end(self, kind: str = "done", **fields: Any) -> None:
-        """Ends the job: `done`, `failed` or `cancelled`."""
-        draft = NewEvent(kind, {"content": "", **fields, "metrics": METRICS})
+        """Ends the job: `done`, `failed` or `cancelled`. The event repeats the text, as a worker's does."""
+        draft = NewEvent(kind, {"content": self._text, **fields, "metrics": METRICS})
         stored: dict[str, str | bytes | int] = {"metrics": orjson.dumps(METRICS)}
         if "error" in fields:
             stored["error"] = orjson.dumps(fields["error"])

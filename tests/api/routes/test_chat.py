@@ -91,7 +91,7 @@ async def test_calls_and_a_restart_come_under_their_own_names(settings: Settings
 async def test_once_text_is_out_a_lost_worker_ends_the_stream_with_an_error_that_names_the_job(
     settings: Settings, log: Log
 ) -> None:
-    """Readers append, so two texts would be mixed. `restarted=true` allows a second text, and the job continues for its watchers."""
+    """Readers append, so two texts would be mixed. With `restarted=true` the stream goes on, as for other watchers."""
     async with a_site(settings) as site, await chat(site, "Idempotency-Key: k") as plain:
         asks = {"method": "POST", "body": BODY, "headers": ["Idempotency-Key: k"]}
         async with await site.open("/chat/stream?restarted=true", **asks) as aware:
