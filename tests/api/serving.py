@@ -18,7 +18,7 @@ from readalong.api.app import create_app
 from readalong.api.auth.policy import Policy
 from readalong.api.dependencies import Dependencies
 from readalong.api.fanout.hub import Hub
-from readalong.api.server import server_of
+from readalong.api.server import create_server
 from readalong.core.settings import Settings
 from readalong.core.sse import Decoder, Message
 from readalong.redis.client import connect
@@ -75,13 +75,13 @@ async def a_log(settings: Settings) -> AsyncIterator[Log]:
 class Site:
     port: int
     server: uvicorn.Server
-    services: Dependencies
+    deps: Dependencies
     app: Any
     http: httpx2.AsyncClient
 
     @property
     def hub(self) -> Hub:
-        return self.services.hub
+        return self.deps.hub
 
     async def open(self, path: str, **options: Any) -> Stream:
         return await Stream.open(self.port, path, **options)
@@ -98,7 +98,7 @@ async def a_site(settings: Settings, policy: Policy | None = None) -> AsyncItera
     without_debug()
     app = create_app(settings, policy=policy)
     # The client keeps a connection for 5 s; a server with the same patience closes just as a request comes.
-    server = server_of(app, settings, timeout_keep_alive=10, date_header=False)
+    server = create_server(app, settings, timeout_keep_alive=10, date_header=False)
     config = server.config
     config.load()
     server.lifespan = config.lifespan_class(config)
@@ -109,7 +109,7 @@ async def a_site(settings: Settings, policy: Policy | None = None) -> AsyncItera
         await server.startup(sockets=[listener])
         try:
             async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=WITHIN, verify=False) as http:
-                yield Site(port, server, server.lifespan.state["services"], app, http)
+                yield Site(port, server, server.lifespan.state["dependencies"], app, http)
         finally:
             await server.shutdown()
 

@@ -123,7 +123,7 @@ async def test_a_cancel_of_a_running_job_is_one_command_and_its_answer(settings:
     port = settings.redis_url.port
     assert port is not None
     async with a_site(settings) as site:
-        player = await Player.start(site.services.log, (await site.http.post("/v1/jobs", json=BODY)).json()["id"])
+        player = await Player.start(site.deps.log, (await site.http.post("/v1/jobs", json=BODY)).json()["id"])
         await player.say(3)
         waits = (await site.http.post("/v1/jobs", json=BODY)).json()["id"]
         for job_id, commands in ((player.job_id, 1), (waits, 3)):

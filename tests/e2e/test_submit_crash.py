@@ -10,7 +10,7 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from readalong.api.submission.submit import _digest
+from readalong.api.submission.submitter import _digest
 from readalong.core.keys import new_job_id
 from readalong.core.settings import Settings
 from readalong.redis.client import connect

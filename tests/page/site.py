@@ -118,17 +118,19 @@ class Pen:
         self.id = job_id
         self._attempt = 0
         self._next = 0
+        self._text = ""
 
     def claim(self) -> Self:
         """Starts the next attempt, as another worker would after a loss."""
         token = f"{self._attempt + 1}claim of {self.id}"
         self._site.run(self._site.queue.acquire_by_id("pen", self.id))
         claim = self._site.run(self._site.log.claim(self.id, orjson.dumps(_WORKER), token))
-        self._attempt, self._next = claim.attempt, claim.last_seq + 1
+        self._attempt, self._next, self._text = claim.attempt, claim.last_seq + 1, ""
         return self
 
     def say(self, text: str, kind: str = "content", **fields: Any) -> str:
-        """Appends a piece of text; answers the cancel flag."""
+        """Appends a piece of text. Returns the cancel flag."""
+        self._text += text if kind == "content" and not fields.get("choice") else ""
         return self.write(NewEvent(kind, {"content": text, **fields}))
 
     def write(self, *drafts: NewEvent) -> str:
@@ -138,8 +140,8 @@ class Pen:
         return flag
 
     def end(self, kind: str = "done", **fields: Any) -> None:
-        """Ends the job: `done`, `failed` or `cancelled`."""
-        draft = NewEvent(kind, {"content": "", **fields, "metrics": METRICS})
+        """Ends the job: `done`, `failed` or `cancelled`. The event repeats the text, as a worker's does."""
+        draft = NewEvent(kind, {"content": self._text, **fields, "metrics": METRICS})
         stored: dict[str, str | bytes | int] = {"metrics": orjson.dumps(METRICS)}
         if "error" in fields:
             stored["error"] = orjson.dumps(fields["error"])

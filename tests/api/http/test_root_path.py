@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from readalong.api.http.prefix import OWN
+from readalong.api.http.root_path import OWN_SEGMENTS
 from tests.api.serving import a_site, on_valkey, short_settings
 
 pytestmark = on_valkey
@@ -30,7 +30,7 @@ async def follow(root: str, prefix: str, http: httpx2.AsyncClient) -> None:
     assert (await http.get(f"{prefix}/page/docs.js")).status_code == 200
     spec = (await http.get(f"{prefix}/openapi.json")).json()
     assert spec["servers"] == [{"url": root}]
-    assert {path.split("/")[1] for path in spec["paths"]} <= OWN
+    assert {path.split("/")[1] for path in spec["paths"]} <= OWN_SEGMENTS
     assert 'src="page/main.js"' in (await http.get(f"{prefix}/")).text
     assert (await http.get(f"{prefix}/page/main.js")).status_code == 200
     assert (await http.get(f"{prefix}/healthz")).status_code == 200

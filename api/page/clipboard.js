@@ -1,16 +1,16 @@
-// Copying text, also on plain http, where there is no navigator.clipboard.
+// Copies text, also on plain http, where navigator.clipboard does not exist.
 
-/** Answers whether it worked; if not, show the text so that a person can copy it. */
+/** Returns whether the text was copied. */
 export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    return oldCopy(text);
+    return copyBySelection(text);
   }
 }
 
-function oldCopy(text) {
+function copyBySelection(text) {
   const focused = document.activeElement;
   const box = document.createElement("textarea");
   box.value = text;

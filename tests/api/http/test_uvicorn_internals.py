@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from readalong.api.http.uvicorn_inside import missing
+from readalong.api.http.uvicorn_internals import missing
 from readalong.store.log import Log
 from tests.api.helpers import Player, check_stream
 from tests.api.serving import Stream, on_valkey
@@ -24,7 +24,7 @@ GONE = {
 import sys
 from uvicorn.protocols.http import flow_control, httptools_impl
 del flow_control.FlowControl
-sys.modules.pop("readalong.api.http.uvicorn_inside", None)
+sys.modules.pop("readalong.api.http.uvicorn_internals", None)
 """,
     "FlowControl.read_paused": """
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -38,7 +38,7 @@ FlowControl.__init__ = init
 
 
 def test_this_release_of_uvicorn_has_all_that_is_used_of_its_inside() -> None:
-    """Where it fails with a newer one: mend api/http/uvicorn_inside.py, and move the bound in pyproject.toml."""
+    """Where it fails with a newer one: mend api/http/uvicorn_internals.py, and move the bound in pyproject.toml."""
     assert [*missing()] == []
 
 
