@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from arq.connections import ArqRedis
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
@@ -19,10 +18,8 @@ from readalong.api.submission.queue_limits import QueueLimits
 from readalong.api.supervisor import Supervisor
 from readalong.core.settings import Settings
 from readalong.process.outage import OutageLogger
-from readalong.redis.client import connect
 from readalong.redis.eviction import Eviction
-from readalong.redis.multiplexed import MultiplexedConnection
-from readalong.redis.scripts import connect_with_scripts
+from readalong.redis.facade import RedisFacade
 from readalong.store.health import Probe
 from readalong.store.idempotency import IdempotencyStore
 from readalong.store.job_index import JobIndex
@@ -36,8 +33,7 @@ from readalong.store.worker_registry import WorkerRegistry
 class Dependencies:
     settings: Settings
     policy: Policy
-    redis: ArqRedis
-    pipe: MultiplexedConnection
+    redis: RedisFacade
     log: Log
     index: JobIndex
     idempotency: IdempotencyStore
@@ -56,22 +52,20 @@ class Dependencies:
 
     @classmethod
     def build(cls, settings: Settings, policy: Policy, on_death: Callable[[], None]) -> Dependencies:
-        redis = connect(settings)
-        pipe = connect_with_scripts(redis, settings)
-        log = Log(redis, settings, pipe)
-        hub = Hub(redis, log, settings)
-        index, queue = JobIndex(redis, settings, pipe), Queue(redis, settings, pipe)
-        attendance = PresenceReporter(hub, PresenceStore(redis, settings, pipe))
-        registry = WorkerRegistry(redis, settings, pipe)
-        probe, eviction, outage = Probe(pipe, settings), Eviction(redis, settings), OutageLogger()
+        redis = RedisFacade.connect(settings)
+        log = Log(redis, settings)
+        hub = Hub(redis.pool, log, settings)
+        index, queue = JobIndex(redis, settings), Queue(redis, settings)
+        attendance = PresenceReporter(hub, PresenceStore(redis, settings))
+        registry = WorkerRegistry(redis, settings)
+        probe, eviction, outage = Probe(redis, settings), Eviction(redis, settings), OutageLogger()
         return cls(
             settings,
             policy,
             redis,
-            pipe,
             log,
             index,
-            IdempotencyStore(redis, settings, pipe),
+            IdempotencyStore(redis, settings),
             queue,
             QueueLimits(queue, settings.max_queued, settings.max_queued_bytes),
             hub,
@@ -113,8 +107,8 @@ class Dependencies:
         await self.waits.close()
         await self.attendance.close()
         await self.hub.close()
-        await self.pipe.close()
-        await self.redis.aclose()
+        await self.redis.close()
+        await self.redis.pool.aclose()
 
 
 def dependencies_of(request: Request) -> Dependencies:

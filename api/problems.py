@@ -25,6 +25,7 @@ from readalong.core.errors import (
     QueueFull,
     ReadalongError,
     Stopping,
+    StoreRefused,
     StoreUnavailable,
     UnknownSchema,
 )
@@ -119,6 +120,7 @@ def _shortened(text: str) -> str:
 def install(app: FastAPI) -> None:
     """Makes every error of the app a problem: ours, the router's, and those that should not be."""
     app.add_exception_handler(ReadalongError, _ours)
+    app.add_exception_handler(StoreRefused, _unexpected)
     app.add_exception_handler(HTTPException, _of_router)
     app.add_exception_handler(RequestValidationError, _of_parameters)
     app.add_exception_handler(ClientDisconnect, _gone)

@@ -7,9 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import Final, NoReturn
 
-from redis.exceptions import RedisError
-
-from readalong.core.errors import StoreUnavailable
+from readalong.core.errors import StoreRefused, StoreUnavailable
 from readalong.store.worker_registry import WorkerRegistry
 from readalong.worker.lifeline import Lifeline
 
@@ -86,14 +84,14 @@ class DeadWorkers:
             except StoreUnavailable as error:
                 logger.debug("other workers: %s", error)
                 self._absences.begin_anew()
-            except (RedisError, ValueError) as error:
+            except (StoreRefused, ValueError) as error:
                 self._complain(error)
                 self._absences.begin_anew()
                 pause = _REFUSED
             await asyncio.sleep(pause)
 
     async def _turn(self) -> None:
-        """Looks once. Raises StoreUnavailable; RedisError, ValueError if Redis does not tell."""
+        """Looks once. Raises StoreUnavailable; StoreRefused, ValueError if Redis does not tell."""
         run = self._lifeline.run
         if not run:
             self._absences.begin_anew()

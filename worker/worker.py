@@ -16,16 +16,15 @@ from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 import orjson
-from arq.connections import ArqRedis
 from arq.worker import Retry, Worker, func
 from redis.exceptions import RedisError
 
 from readalong import __version__
-from readalong.core.errors import BrokenJob, StoreUnavailable
+from readalong.core.errors import BrokenJob, StoreRefused, StoreUnavailable
 from readalong.core.settings import Settings
 from readalong.process.outage import OutageLogger
 from readalong.redis.eviction import Eviction
-from readalong.redis.scripts import connect_with_scripts
+from readalong.redis.facade import RedisFacade
 from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.presence import LOOK_EVERY, PresenceStore
@@ -49,22 +48,21 @@ _LAST_WORDS: Final = 1.0
 
 
 class QueueWorker(Worker):
-    def __init__(self, settings: Settings, redis: ArqRedis, providers: Providers, identity: dict[str, Any]) -> None:
+    def __init__(self, settings: Settings, redis: RedisFacade, providers: Providers, identity: dict[str, Any]) -> None:
         """`identity` is what others see of this worker: id, host, pid."""
         self._settings = settings
         self._identity = identity
         self._id: str = identity["id"]
         self._redis = redis
-        self._pipe = connect_with_scripts(redis, settings)
-        self._log = Log(redis, settings, self._pipe)
-        self._index = JobIndex(redis, settings, self._pipe)
-        self._queue = Queue(redis, settings, self._pipe)
+        self._log = Log(redis, settings)
+        self._index = JobIndex(redis, settings)
+        self._queue = Queue(redis, settings)
         self._sweep = Reconciler(self._log, self._index, self._queue, settings, self._end)
-        self._orphans = AbandonedJobs(self._log, self._index, self._queue, PresenceStore(redis, settings, self._pipe))
+        self._orphans = AbandonedJobs(self._log, self._index, self._queue, PresenceStore(redis, settings))
         self._runner = JobRunner(settings, self._log, self._index, providers, identity, broken=self._break)
-        self._cancels = CancelListener(redis, self._log, settings, self._runner.runs)
-        self._lifeline = Lifeline(redis, settings.keys.alive(self._id), settings.redis_timeout)
-        self._registry = WorkerRegistry(redis, settings, self._pipe)
+        self._cancels = CancelListener(redis.pool, self._log, settings, self._runner.runs)
+        self._lifeline = Lifeline(redis.pool, settings.keys.alive(self._id), settings.redis_timeout)
+        self._registry = WorkerRegistry(redis, settings)
         self._beating = asyncio.Lock()
         self._access = self._runner.access
         self._model_host = providers.host
@@ -85,7 +83,7 @@ class QueueWorker(Worker):
         super().__init__(
             functions=[func(generate, name=FUNCTION, max_tries=_ARQ_TRIES)],
             queue_name=settings.keys.queue,
-            redis_pool=redis,
+            redis_pool=redis.pool,
             max_jobs=settings.max_jobs,
             # The run keeps its own time-outs and says in the log which of them ended it.
             job_timeout=None,  # type: ignore[arg-type]  # arq takes None, its annotation does not
@@ -94,8 +92,8 @@ class QueueWorker(Worker):
             # arq deletes this key at exit: the default one is shared by all workers.
             health_check_key=settings.keys.worker(self._id),
             ctx={"runner": self._runner},
-            job_serializer=redis.job_serializer,
-            job_deserializer=redis.job_deserializer,
+            job_serializer=redis.pool.job_serializer,
+            job_deserializer=redis.pool.job_deserializer,
             log_results=False,
         )
 
@@ -114,10 +112,10 @@ class QueueWorker(Worker):
     async def close(self) -> None:
         """Closes the connections, after `main`. arq's own calls what redis-py is about to remove."""
         await self._queue.close()
-        await self._pipe.close()
+        await self._redis.close()
         with suppress(TimeoutError):  # the other end of a TLS connection may be silent
             async with asyncio.timeout(_LAST_WORDS):
-                await self._redis.aclose()
+                await self._redis.pool.aclose()
 
     async def main(self) -> None:
         """Works until `stop`; then ends within drain time, Redis time-out and a second, also while Redis is silent."""
@@ -187,7 +185,7 @@ class QueueWorker(Worker):
                     await self._begin(job, leaving)
                 if not taken:
                     await self._queue.wait(self._patience)
-            except (StoreUnavailable, RedisError) as error:
+            except (StoreUnavailable, StoreRefused) as error:
                 self._outage.seen(error)
                 await asyncio.sleep(random.uniform(0.2, 0.5))
 
@@ -344,7 +342,7 @@ class QueueWorker(Worker):
                 self._outage.seen(error)
                 # When Redis is back, leases want to be renewed before they are over.
                 pause = min(seconds, random.uniform(0.2, 0.5))
-            except (BrokenJob, RedisError) as error:
+            except (BrokenJob, StoreRefused) as error:
                 # Not allowed, or a key that somebody broke by hand. Whoever mends it must not have to start us again.
                 logger.error("%s", error)
             await asyncio.sleep(pause)
