@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from arq.connections import ArqRedis
 from fastapi import Depends
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -22,10 +21,8 @@ from readalong.api.submission.submitter import Submitter
 from readalong.api.supervisor import Supervisor
 from readalong.core.settings import Settings
 from readalong.process.outage import OutageLogger
-from readalong.redis.client import connect
 from readalong.redis.eviction import Eviction
-from readalong.redis.multiplexed import MultiplexedConnection
-from readalong.redis.scripts import connect_with_scripts
+from readalong.redis.facade import RedisFacade
 from readalong.store.health import Probe
 from readalong.store.idempotency import IdempotencyStore
 from readalong.store.job_index import JobIndex
@@ -41,8 +38,7 @@ class Dependencies:
 
     settings: Settings
     policy: Policy
-    redis: ArqRedis
-    multiplexed: MultiplexedConnection
+    redis: RedisFacade
     log: Log
     index: JobIndex
     idempotency: IdempotencyStore
@@ -62,27 +58,25 @@ class Dependencies:
     @classmethod
     def build(cls, settings: Settings, policy: Policy, on_death: Callable[[], None]) -> Dependencies:
         """Returns the dependencies, connected to nothing yet. `on_death`: see `create_app`."""
-        redis = connect(settings)
-        multiplexed = connect_with_scripts(redis, settings)
-        log = Log(redis, settings, multiplexed)
-        index, queue = JobIndex(redis, settings, multiplexed), Queue(redis, settings, multiplexed)
-        idempotency = IdempotencyStore(redis, settings, multiplexed)
+        redis = RedisFacade.connect(settings)
+        log = Log(redis, settings)
+        index, queue = JobIndex(redis, settings), Queue(redis, settings)
+        idempotency = IdempotencyStore(redis, settings)
         limits = QueueLimits(queue, settings.max_queued, settings.max_queued_bytes)
-        hub = Hub(redis, log, settings)
-        registry = WorkerRegistry(redis, settings, multiplexed)
-        probe, eviction, outage = Probe(multiplexed, settings), Eviction(redis, settings), OutageLogger()
+        hub = Hub(redis.pool, log, settings)
+        registry = WorkerRegistry(redis, settings)
+        probe, eviction, outage = Probe(redis, settings), Eviction(redis, settings), OutageLogger()
         return cls(
             settings=settings,
             policy=policy,
             redis=redis,
-            multiplexed=multiplexed,
             log=log,
             index=index,
             idempotency=idempotency,
             queue=queue,
             submitter=Submitter(settings, log, idempotency, queue, limits),
             hub=hub,
-            presence=PresenceReporter(hub, PresenceStore(redis, settings, multiplexed)),
+            presence=PresenceReporter(hub, PresenceStore(redis, settings)),
             registry=registry,
             waits=WorkerWaits(hub, registry),
             audit=LossAudit(hub, log, settings.hub_heartbeat),
@@ -121,8 +115,8 @@ class Dependencies:
         await self.waits.close()
         await self.presence.close()
         await self.hub.close()
-        await self.multiplexed.close()
-        await self.redis.aclose()
+        await self.redis.close()
+        await self.redis.pool.aclose()
 
 
 def dependencies_of(request: Request) -> Dependencies:

@@ -24,6 +24,7 @@ from readalong.core.errors import (
     QueueFull,
     ReadalongError,
     Stopping,
+    StoreRefused,
     StoreUnavailable,
     UnknownSchema,
 )
@@ -60,6 +61,7 @@ _METHODS: Final = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 def install(app: FastAPI) -> None:
     """Makes every error of the application a problem: expected errors, the router's errors and bugs."""
     app.add_exception_handler(ReadalongError, _on_readalong_error)
+    app.add_exception_handler(StoreRefused, _on_bug)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)

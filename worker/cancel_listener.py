@@ -10,7 +10,7 @@ import orjson
 from arq.connections import ArqRedis
 from redis.exceptions import ConnectionError, RedisError
 
-from readalong.core.errors import StoreUnavailable
+from readalong.core.errors import StoreRefused, StoreUnavailable
 from readalong.core.settings import Settings
 from readalong.store.log import Log
 from readalong.worker.attempt import Attempt, Stop
@@ -86,7 +86,7 @@ class CancelListener:
     async def _look(self, job_ids: list[str]) -> None:
         try:
             flags = await self._log.flags(job_ids)
-        except (StoreUnavailable, RedisError) as error:
+        except (StoreUnavailable, StoreRefused) as error:
             logger.debug("cancel flags: %s", error)
             return
         now = asyncio.get_running_loop().time()

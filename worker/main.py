@@ -15,7 +15,7 @@ import uvloop
 
 from readalong.core.settings import Settings
 from readalong.process.signals import ending_signals, ignore_reports
-from readalong.redis.client import connect
+from readalong.redis.facade import RedisFacade
 from readalong.worker.model.providers import Providers
 from readalong.worker.model.redaction import RedactingFilter
 from readalong.worker.worker import QueueWorker
@@ -43,7 +43,7 @@ async def serve(settings: Settings) -> int:
     providers = Providers.from_settings(settings)
     for handler in logging.getLogger().handlers:
         handler.addFilter(RedactingFilter(providers.redactor))
-    redis = connect(settings, max_connections=settings.max_jobs + 16)
+    redis = RedisFacade.connect(settings, max_connections=settings.max_jobs + 16)
     worker = QueueWorker(settings, redis, providers, identity())
     main = asyncio.create_task(worker.async_run(), name="worker")
     loop = asyncio.get_running_loop()

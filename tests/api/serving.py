@@ -22,6 +22,7 @@ from readalong.api.server import create_server
 from readalong.core.settings import Settings
 from readalong.core.sse import Decoder, Message
 from readalong.redis.client import connect
+from readalong.redis.facade import RedisFacade
 from readalong.store.log import Log
 from tests.api.helpers import without_debug
 from tests.support.waiting import WITHIN
@@ -52,7 +53,7 @@ def tcp_socket() -> socket.socket:
 async def a_hub(settings: Settings) -> AsyncIterator[Hub]:
     """A started hub on a Redis client of its own."""
     redis = connect(settings)
-    hub = Hub(redis, Log(redis, settings), settings)
+    hub = Hub(redis, Log(RedisFacade(redis, settings), settings), settings)
     hub.start()
     try:
         yield hub
@@ -66,7 +67,7 @@ async def a_log(settings: Settings) -> AsyncIterator[Log]:
     """A log on a Redis client of its own, such as a worker has."""
     redis = connect(settings)
     try:
-        yield Log(redis, settings)
+        yield Log(RedisFacade(redis, settings), settings)
     finally:
         await redis.aclose()
 

@@ -16,6 +16,7 @@ from pydantic import AnyUrl
 from readalong.core.events import NewEvent
 from readalong.core.settings import Settings
 from readalong.redis.client import connect
+from readalong.redis.facade import RedisFacade
 from readalong.store.job_index import JobIndex
 from readalong.store.log import Log, encode
 from readalong.store.queue import Queue
@@ -43,9 +44,17 @@ class Site:
         self._port = free_port()
         self.settings = settings = Settings(redis_url=AnyUrl(self._redis.url))
         self.client = self._runner.run(_made(lambda: connect(settings)))
-        self.log = Log(self.client, settings)
-        self.queue = Queue(self.client, settings.model_copy(update={"lease": 600}))
-        self.run(self._sign_of_life(JobIndex(self.client, settings), WorkerRegistry(self.client, settings)))
+        self.log = Log(RedisFacade(self.client, settings), settings)
+        self.queue = Queue(
+            RedisFacade(self.client, settings.model_copy(update={"lease": 600})),
+            settings.model_copy(update={"lease": 600}),
+        )
+        self.run(
+            self._sign_of_life(
+                JobIndex(RedisFacade(self.client, settings), settings),
+                WorkerRegistry(RedisFacade(self.client, settings), settings),
+            )
+        )
         self._api = self._launch()
 
     @property

@@ -13,6 +13,7 @@ from readalong.core.errors import StoreUnavailable
 from readalong.core.events import NewEvent
 from readalong.core.keys import new_job_id
 from readalong.core.settings import Settings
+from readalong.redis.facade import RedisFacade
 from readalong.store.idempotency import key_digest
 from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
@@ -260,7 +261,7 @@ async def test_a_visit_that_is_renewed_while_its_job_is_erased_is_not_written_do
 
         async def watched_behind(*args: str) -> str:
             answer = await erase(*args)
-            await PresenceStore(redis, settings).touch([Visit(job_id, "hub:1", None)])
+            await PresenceStore(RedisFacade(redis, settings), settings).touch([Visit(job_id, "hub:1", None)])
             return answer
 
         monkeypatch.setattr(site.deps.log, "delete", watched_behind)
@@ -282,6 +283,6 @@ async def test_every_key_bears_the_prefix(redis_url: str) -> None:
     """Besides arq's own job keys, whose name is not ours to choose."""
     async with a_site(short_settings(redis_url, prefix="other")) as site:
         job(await submit(site, key="key"))
-        names = list(await everything(site.deps.redis))
+        names = list(await everything(site.deps.redis.pool))
     assert names
     assert all(name.startswith(("other:", "arq:job:", "arq:queue:other")) for name in names)
