@@ -82,5 +82,5 @@ async def test_a_journal_that_cannot_be_written_is_one_clear_line_and_exit_code_
     async with process("--journal", str(path)) as started, asyncio.timeout(WITHIN):
         out, err = await started.communicate()
     assert (started.returncode, out) == (1, b"")
-    assert err.decode().startswith(f"demo model: can not write {path}: ")
+    assert err.decode().startswith(f"demo model: cannot write {path}: ")
     assert err.count(b"\n") == 1

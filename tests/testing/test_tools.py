@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from readalong.testing.calls import calls_for
-from readalong.testing.question import chat_request_of
+from readalong.testing.chat_request import parse_chat_request
+from readalong.testing.tool_calls import tool_calls_for
 from tests.testing.support import MESSAGES, ask, deltas, finish, running, text
 
 WEATHER: dict[str, Any] = {
@@ -110,7 +110,7 @@ async def test_no_index_sends_ids_only() -> None:
 def names(model: str = "demo", question: str = "Hello", **more: Any) -> list[str]:
     """The names of the tools that are called for a request."""
     body = ask(model, **{"messages": [{"role": "user", "content": question}], "tools": TOOLS, **more})
-    return [call.name for call in calls_for(chat_request_of(body), 1)]
+    return [call.name for call in tool_calls_for(parse_chat_request(body), 1)]
 
 
 def test_a_plain_model_calls_what_the_question_names() -> None:

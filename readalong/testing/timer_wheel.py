@@ -7,9 +7,9 @@ SLOT_SECONDS = 0.005
 
 
 class TimerWheel:
-    """Calls back at a time, rounded up to a slot of 5 ms, so that streams due together share one wake-up.
+    """Rounds due times up to slots of 5 ms: streams that are due together share one wake-up.
 
-    Waking up costs more CPU than sending a token; a timer for each stream would pay it for each token.
+    A wake-up costs more CPU than a token does. A timer for each stream would pay for one with each token.
     """
 
     def __init__(self) -> None:
@@ -17,14 +17,14 @@ class TimerWheel:
         self._timer: asyncio.TimerHandle | None = None
         self._next = 0
 
-    def at(self, due: float, call: Callable[[], None]) -> None:
-        """Call once when the loop's clock has reached `due`, at most a slot later. `call` must not raise."""
+    def call_at(self, due: float, callback: Callable[[], None]) -> None:
+        """Calls once when the loop's clock has reached `due`, at most a slot later. `callback` must not raise."""
         slot = int(due / SLOT_SECONDS) + 1
-        calls = self._slots.get(slot)
-        if calls is not None:
-            calls.append(call)
+        callbacks = self._slots.get(slot)
+        if callbacks is not None:
+            callbacks.append(callback)
             return
-        self._slots[slot] = [call]
+        self._slots[slot] = [callback]
         if self._timer is None or slot < self._next:
             self._arm(slot)
 
@@ -35,13 +35,13 @@ class TimerWheel:
         self._timer = asyncio.get_running_loop().call_at(slot * SLOT_SECONDS, self._turn)
 
     def _turn(self) -> None:
-        # Whatever is added while this runs finds the timer busy, and is looked at when it is armed again below.
+        # 0 keeps callbacks that are added during this turn from arming the timer; the last line does that.
         self._next = 0
         # uvloop counts whole milliseconds and may wake up a fraction of a slot early.
         reached = int(asyncio.get_running_loop().time() / SLOT_SECONDS + 0.5)
         for slot in sorted(slot for slot in self._slots if slot <= reached):
-            for call in self._slots.pop(slot):
-                call()
+            for callback in self._slots.pop(slot):
+                callback()
         self._timer = None
         if self._slots:
             self._arm(min(self._slots))

@@ -1,4 +1,4 @@
-"""What the model says: the story of how its own words reach the reader, told around the question."""
+"""The model's words: the story of how they reach the reader, told around the question."""
 
 import random
 import re
@@ -8,7 +8,7 @@ from string import Template
 
 _TOKEN = re.compile(r" ?[A-Za-z0-9_]{1,6}| ?[!-/:-@\[-`{-~]+| ?\S|\s+")
 _FILES = files("readalong.testing") / "story"
-_DULL = frozenset((_FILES / "dull_words.txt").read_text("utf-8").split())
+_STOP_WORDS = frozenset((_FILES / "stop_words.txt").read_text("utf-8").split())
 _STAGES = tuple(
     tuple(" ".join(variant.split()) for variant in stage.strip().split("\n\n"))
     for stage in (_FILES / "story.txt").read_text("utf-8").split("\n---\n")
@@ -28,33 +28,33 @@ _UNICODE = (
 
 
 def tokenize(text: str) -> tuple[str, ...]:
-    """Cut a text into pieces of at most six letters with their leading space; joined, the text."""
+    """Cuts a text into pieces of at most six letters with their leading space. Joined, they are the text."""
     return tuple(_TOKEN.findall(text))
 
 
 def story(question: str, seed: int) -> str:
-    """Several paragraphs that name the question's words. The same arguments give the same text."""
-    dice = random.Random(seed)
-    words = topics(question)
+    """Returns several paragraphs that name the question's words. The same arguments give the same text."""
+    rng = random.Random(seed)
+    words = keywords(question)
     fill = {
         "asked": _quote(question),
         "first": words[0],
         "second": words[1 % len(words)],
         "third": f'"{words[2 % len(words)]}"',
     }
-    return "\n\n".join(Template(dice.choice(stage)).substitute(fill) for stage in _STAGES)
+    return "\n\n".join(Template(rng.choice(stage)).substitute(fill) for stage in _STAGES)
 
 
 def unicode_story(question: str, seed: int) -> str:
-    """Lines with every kind of character that breaks careless readers, in an order that the seed decides."""
+    """Returns lines with every kind of character that breaks careless readers, shuffled by the seed."""
     lines = list(_UNICODE)
     random.Random(seed).shuffle(lines)
-    return "\n".join([f"About {topics(question)[0]}:", *lines])
+    return "\n".join([f"About {keywords(question)[0]}:", *lines])
 
 
-def thoughts(question: str, seed: int) -> str:
-    """What the model thinks before it answers, for reasoning models."""
-    word = topics(question)[0]
+def reasoning(question: str, seed: int) -> str:
+    """Returns the text of a reasoning model before its answer."""
+    word = keywords(question)[0]
     openings = ("The reader asks about", "This is about", "I am asked about")
     return (
         f"{random.Random(seed).choice(openings)} {word}. I know nothing of it, and should say so first. "
@@ -63,21 +63,21 @@ def thoughts(question: str, seed: int) -> str:
 
 
 def refusal(question: str) -> str:
-    """A polite refusal that names the question."""
-    return f"I am sorry, but I can not help with {topics(question)[0]}, because I was asked to refuse."
+    """Returns a polite refusal that names the question."""
+    return f"I am sorry, but I cannot help with {keywords(question)[0]}, because I was asked to refuse."
 
 
 def count_tokens(text: str) -> int:
-    """How many pieces `tokenize` would answer."""
+    """Returns the number of pieces that `tokenize` returns."""
     return sum(1 for _ in _TOKEN.finditer(text))
 
 
 @lru_cache(maxsize=64)
-def topics(question: str) -> tuple[str, ...]:
-    """Up to three words of the question that mean something, longest first; never empty."""
+def keywords(question: str) -> tuple[str, ...]:
+    """Returns up to three significant words of the question, longest first; never none."""
     words = [word[:24] for word in re.findall(r"[^\W\d_][\w'-]*", question)]
-    telling = [word for word in words if len(word) > 3 and word.lower() not in _DULL]
-    unique = list(dict.fromkeys(telling or words))
+    significant = [word for word in words if len(word) > 3 and word.lower() not in _STOP_WORDS]
+    unique = list(dict.fromkeys(significant or words))
     return tuple(sorted(unique, key=len, reverse=True)[:3]) or ("nothing",)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import orjson
 
-from readalong.testing.behaviours import Behaviour, Profile, profile_of
+from readalong.testing.behaviours import Behaviour
+from readalong.testing.errors import bad_request
 from readalong.testing.limits import (
     MAX_MESSAGES,
     MAX_MODEL_NAME,
@@ -16,7 +17,7 @@ from readalong.testing.limits import (
     MAX_TOOL_NAME,
     MAX_TOOLS,
 )
-from readalong.testing.refusals import bad_request
+from readalong.testing.profile import Profile, parse_profile
 
 ROLES = ("assistant", "developer", "function", "system", "tool", "user")
 MAX_CHOICES = 128
@@ -27,12 +28,12 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """What of a request body decides the answer. Everything else passes unread."""
+    """The fields of a request body that decide the answer. All others are ignored."""
 
     model: str
     messages: tuple[Json, ...]
     text: str
-    """The beginning of the last message of the user; empty if there is none."""
+    """The start of the user's last message; empty if there is none."""
     stream: bool
     include_usage: bool
     n: int
@@ -47,19 +48,19 @@ class ChatRequest:
     parallel: bool
     logprobs: bool
     top_logprobs: int
-    manner: Profile
+    profile: Profile
     call: int = 1
-    """Which request with this key it is, from 1 on: the only thing that the body does not tell."""
+    """The number of requests with this key so far, this one included. No field of the body tells it."""
 
     @property
     def seed(self) -> int:
-        """A number that depends on the messages alone."""
+        """Returns a number that depends on the messages alone."""
         digest = hashlib.sha256(orjson.dumps(self.messages, option=orjson.OPT_SORT_KEYS)).digest()
         return int.from_bytes(digest[:8], "big")
 
 
 def text_of(content: object) -> str:
-    """The text of a message's content, given as a string or as a list of parts."""
+    """Returns the text of a message's content, which is a string or a list of parts."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -68,17 +69,17 @@ def text_of(content: object) -> str:
     return " ".join(part for part in parts if isinstance(part, str))
 
 
-def _asked(messages: tuple[Json, ...]) -> str:
+def _last_question(messages: tuple[Json, ...]) -> str:
     for message in reversed(messages):
         if message["role"] == "user":
             return text_of(message.get("content"))[:MAX_TEXT]
     return ""
 
 
-def chat_request_of(body: object, deployment: str | None = None) -> ChatRequest:
-    """Check a parsed request body. `deployment` is the model when the URL names it, as Azure's does.
+def parse_chat_request(body: object, deployment: str | None = None) -> ChatRequest:
+    """Checks a request body that is parsed JSON. `deployment` is the model of an Azure URL.
 
-    Raises ApiError(400) that names the first field at fault.
+    Raises ApiError(400), which names the first invalid field.
     """
     if not isinstance(body, Mapping):
         raise bad_request("The request body must be a JSON object.")
@@ -87,33 +88,33 @@ def chat_request_of(body: object, deployment: str | None = None) -> ChatRequest:
         raise bad_request("you must provide a model parameter", "model")
     if len(model) > MAX_MODEL_NAME:
         raise bad_request(f"The model's name has more than {MAX_MODEL_NAME} characters.", "model")
-    manner = profile_of(model, body.get("demo"))
+    profile = parse_profile(model, body.get("demo"))
     if deployment is not None:
-        manner = replace(manner, behaviours=manner.behaviours | {Behaviour.AZURE})
+        profile = replace(profile, behaviours=profile.behaviours | {Behaviour.AZURE})
     _range(body, "temperature", 2.0)
     _range(body, "top_p", 1.0)
     options = body.get("stream_options")
     messages = _messages(body.get("messages"))
-    n = _whole(body, "n", 1, MAX_CHOICES) or (2 if manner.has(Behaviour.CHOICES) else 1)
-    if n * (manner.tokens or 0) > MAX_TOKENS:
+    n = _integer(body, "n", 1, MAX_CHOICES) or (2 if profile.has(Behaviour.CHOICES) else 1)
+    if n * (profile.tokens or 0) > MAX_TOKENS:
         raise bad_request(f"An answer may have {MAX_TOKENS} tokens in all its choices.", "demo.tokens")
     return ChatRequest(
         model=model,
         messages=messages,
-        text=_asked(messages),
+        text=_last_question(messages),
         stream=_flag(body, "stream"),
         include_usage=isinstance(options, Mapping) and bool(options.get("include_usage")),
         n=n,
-        max_tokens=_whole(body, "max_completion_tokens", 1) or _whole(body, "max_tokens", 1),
+        max_tokens=_integer(body, "max_completion_tokens", 1) or _integer(body, "max_tokens", 1),
         stop=_stop(body.get("stop")),
         tools=_tools(body.get("tools")),
         functions=_functions(body.get("functions"), "functions"),
         tool_choice=body.get("tool_choice"),
         function_call=body.get("function_call"),
         parallel=body.get("parallel_tool_calls") is not False,
-        logprobs=_flag(body, "logprobs") or manner.has(Behaviour.LOGPROBS),
-        top_logprobs=_whole(body, "top_logprobs", 0, 20) or 0,
-        manner=manner,
+        logprobs=_flag(body, "logprobs") or profile.has(Behaviour.LOGPROBS),
+        top_logprobs=_integer(body, "top_logprobs", 0, 20) or 0,
+        profile=profile,
     )
 
 
@@ -126,8 +127,8 @@ def _messages(value: object) -> tuple[Json, ...]:
         raise bad_request("'messages' is an empty array; expected at least one.", "messages", "empty_array")
     if len(value) > MAX_MESSAGES:
         raise bad_request(f"'messages' has more than {MAX_MESSAGES} items.", "messages", "array_above_max_length")
-    for place, message in enumerate(value):
-        param = f"messages[{place}]"
+    for index, message in enumerate(value):
+        param = f"messages[{index}]"
         if not isinstance(message, Mapping):
             raise bad_request(f"'{param}' must be an object.", param, "invalid_type")
         if message.get("role") not in ROLES:
@@ -153,12 +154,12 @@ def _functions(value: object, param: str) -> tuple[Json, ...]:
         raise bad_request(f"'{param}' must be an array.", param, "invalid_type")
     if len(value) > MAX_TOOLS:
         raise bad_request(f"'{param}' has more than {MAX_TOOLS} items.", param, "array_above_max_length")
-    for place, function in enumerate(value):
+    for index, function in enumerate(value):
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-            raise bad_request(f"'{param}[{place}]' needs a name.", f"{param}[{place}].name")
+            raise bad_request(f"'{param}[{index}]' needs a name.", f"{param}[{index}].name")
         if len(function["name"]) > MAX_TOOL_NAME:
             raise bad_request(
-                f"'{param}[{place}].name' has more than {MAX_TOOL_NAME} characters.", f"{param}[{place}].name"
+                f"'{param}[{index}].name' has more than {MAX_TOOL_NAME} characters.", f"{param}[{index}].name"
             )
     return tuple(value)
 
@@ -179,24 +180,24 @@ def _flag(body: Json, name: str) -> bool:
     return bool(value)
 
 
-def _whole(body: Json, name: str, least: int, most: int | None = None) -> int | None:
+def _integer(body: Json, name: str, minimum: int, maximum: int | None = None) -> int | None:
     value = body.get(name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int):
         raise bad_request(f"'{name}' must be a whole number.", name, "invalid_type")
-    if value < least:
-        raise bad_request(f"'{name}' is below its least value {least}.", name, "integer_below_min_value")
-    if most is not None and value > most:
-        raise bad_request(f"'{name}' is above its greatest value {most}.", name, "integer_above_max_value")
+    if value < minimum:
+        raise bad_request(f"'{name}' is below its least value {minimum}.", name, "integer_below_min_value")
+    if maximum is not None and value > maximum:
+        raise bad_request(f"'{name}' is above its greatest value {maximum}.", name, "integer_above_max_value")
     return value
 
 
-def _range(body: Json, name: str, most: float) -> None:
+def _range(body: Json, name: str, maximum: float) -> None:
     value = body.get(name)
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise bad_request(f"'{name}' must be a number.", name, "invalid_type")
-    if not 0 <= value <= most:
-        raise bad_request(f"'{name}' must lie between 0 and {most:g}.", name, "decimal_out_of_range")
+    if not 0 <= value <= maximum:
+        raise bad_request(f"'{name}' must lie between 0 and {maximum:g}.", name, "decimal_out_of_range")

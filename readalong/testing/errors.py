@@ -1,4 +1,4 @@
-"""Requests that the model refuses, in OpenAI's words."""
+"""Error responses, in OpenAI's format."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ import orjson
 
 
 class ApiError(Exception):
-    """An answer other than 200: its HTTP status, OpenAI's error object and extra headers."""
+    """An error response: its HTTP status, OpenAI's error object and extra headers."""
 
     def __init__(
         self,
@@ -27,15 +27,15 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
     def body(self) -> bytes:
-        """`{"error": {"message", "type", "param", "code"}}` as JSON."""
+        """Returns `{"error": {"message", "type", "param", "code"}}` as JSON."""
         return error_body(self.message, self.kind, self.param, self.code)
 
 
 def error_body(message: str, kind: str, param: str | None = None, code: str | None = None) -> bytes:
-    """OpenAI's error object as JSON; also what `demo-error` sends in the middle of a stream."""
+    """Returns OpenAI's error object as JSON. `demo-error` sends one in mid-stream, too."""
     return orjson.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}})
 
 
 def bad_request(message: str, param: str | None = None, code: str | None = None) -> ApiError:
-    """A 400 that names the field at fault."""
+    """Returns a 400 that names the invalid field."""
     return ApiError(400, message, param=param, code=code)
