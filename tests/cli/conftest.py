@@ -25,7 +25,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedApi]:
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs the command with these words; what no command should raise is raised here."""
 
-    # The width of whoever runs the tests would cut the tables.
+    # The width of the developer's terminal would cut the tables.
     monkeypatch.delenv("COLUMNS", raising=False)
 
     def run(*words: str) -> Result:

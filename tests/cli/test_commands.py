@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from readalong import __version__
-from readalong.cli.metrics import age, seconds
-from readalong.cli.reach import configured, described
+from readalong.cli.model_env import describe_model, has_model
+from readalong.cli.render.metrics import age, seconds
 from readalong.core.settings import Settings
 from tests.cli.conftest import Run
 from tests.cli.scripted_api import ScriptedApi, answer
@@ -150,9 +150,9 @@ def test_no_secret_is_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_way_to_the_model_is_told() -> None:
     """Azure's endpoint wins, as in the worker; a variable that is set to nothing is not set."""
-    assert described({})["via"] == "nothing"
-    assert described({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"})["via"] == "openai"
-    azure = described(
+    assert describe_model({})["via"] == "nothing"
+    assert describe_model({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"})["via"] == "openai"
+    azure = describe_model(
         {"AZURE_OPENAI_ENDPOINT": "https://x.invalid", "AZURE_OPENAI_API_KEY": "k", "OPENAI_API_KEY": "k"}
     )
     assert azure == {
@@ -161,8 +161,8 @@ def test_the_way_to_the_model_is_told() -> None:
         "AZURE_OPENAI_API_KEY": "set",
         "OPENAI_API_VERSION": "not set",
     }
-    assert configured({"AZURE_OPENAI_API_KEY": "k"})
-    assert not configured({"OPENAI_API_KEY": ""})
+    assert has_model({"AZURE_OPENAI_API_KEY": "k"})
+    assert not has_model({"OPENAI_API_KEY": ""})
 
 
 @pytest.mark.parametrize("command", ["settings", "demo", "api", "worker"])

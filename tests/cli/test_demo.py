@@ -282,7 +282,7 @@ def test_each_process_that_is_killed_comes_back_where_it_was(start: Start) -> No
         assert [line for line in lines if line][-1] == "data: [DONE]"
     told = [line for line in demo.err if "started again as pid" in line]
     assert [line.split()[0] for line in told] == ["API", "model", "Valkey"]
-    assert told[2].endswith("; the jobs were in its memory, and are gone")
+    assert told[2].endswith("; its jobs are lost: it keeps them in memory only")
     assert_ends_in_order(demo, signal.SIGTERM)
 
 
@@ -317,16 +317,23 @@ def test_a_taken_port_is_one_line_and_nothing_is_started(start: Start) -> None:
         port = server.getsockname()[1]
         demo = start("--port", str(port), ready=False)
         assert demo.code() == 1
-    assert demo.err == [f"readalong: cannot listen on 127.0.0.1:{port}: Address already in use; another one: --port"]
+    assert demo.err == [
+        f"readalong: cannot listen on 127.0.0.1:{port}: Address already in use; choose another port with --port"
+    ]
 
 
 @pytest.mark.slow
 def test_a_port_that_is_taken_meanwhile_is_the_apis_own_words(start: Start) -> None:
-    """Somebody takes the port after our look: the API's line about it, exit code 1, nothing left."""
-    blind = "from readalong.cli import demo, main; demo.usable_port = lambda _, port: port; main.app()"
+    """A port that is taken after the check: the API's line about it, exit code 1, nothing left."""
+    lines = (
+        "from readalong.cli import main",
+        "from readalong.cli.demo import demo",
+        "demo.usable_port = lambda _, port: port",
+        "main.app()",
+    )
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        demo = start("--port", str(port), ready=False, program=("-c", blind))
+        demo = start("--port", str(port), ready=False, program=("-c", "\n".join(lines)))
         assert demo.code() == 1
     assert f"  readalong: cannot listen on 127.0.0.1:{port}: Address already in use" in demo.err
 

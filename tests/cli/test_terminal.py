@@ -192,9 +192,13 @@ def test_a_closed_pipe_ends_a_command_without_a_word(api: ScriptedApi, words: li
 
 def test_what_a_demo_says_into_a_closed_pipe_ends_nothing() -> None:
     """It runs until a signal, also when nothing reads any more."""
-    code = (
-        "from readalong.cli.terminal import Terminal; t = Terminal(); t.tell('a'); t.tell('b'); print('c', flush=True)"
-    )
+    code = """
+from readalong.cli.render.terminal import Terminal
+terminal = Terminal()
+terminal.say("a")
+terminal.say("b")
+print("c", flush=True)
+"""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as stdout:

@@ -1,4 +1,4 @@
-"""Times and rates in words."""
+"""Times and rates as text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def seconds(value: object) -> str:
-    """`0.52 s`, `2 min 5 s`, `3 h 10 min`, `2 d 4 h`; `-` for what is no number."""
+    """Returns `0.52 s`, `2 min 5 s`, `3 h 10 min` or `2 d 4 h`; `-` if `value` is not a number."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return "-"
     if value < 1:
@@ -23,12 +23,12 @@ def seconds(value: object) -> str:
 
 
 def rate(value: object) -> str:
-    """`31.2`, or `-` for what is no number."""
+    """Returns `31.2`, or `-` if `value` is not a number."""
     return f"{value:.1f}" if isinstance(value, int | float) and not isinstance(value, bool) else "-"
 
 
 def age(time: object, now: datetime | None = None) -> str:
-    """How long ago an RFC 3339 time was, in words; `-` if it is none."""
+    """Returns the time since an RFC 3339 time; `-` if `time` is not one."""
     if not isinstance(time, str):
         return "-"
     try:
@@ -41,7 +41,7 @@ def age(time: object, now: datetime | None = None) -> str:
 
 
 def summary(metrics: Mapping[str, Any], usage: Mapping[str, Any] | None) -> str:
-    """`first token 0.52 s · 31.2 tokens/s · 5.1 s in all · 160 tokens`, of what is known."""
+    """Returns `first token 0.52 s · 31.2 tokens/s · 5.1 s in all · 160 tokens`, without unknown parts."""
     parts = []
     if (first := metrics.get("time_to_first_token")) is not None:
         parts.append(f"first token {seconds(first)}")

@@ -1,4 +1,4 @@
-"""Processes as one group: order, deaths, restarts, and nothing left behind."""
+"""Processes as one group: their order, their deaths and restarts, and no process left."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from readalong.cli.ports import usable_port
-from readalong.cli.problem import Problem
-from readalong.cli.processes import ManagedProcess, ProcessGroup
+from readalong.cli.demo.managed_process import ManagedProcess
+from readalong.cli.demo.ports import usable_port
+from readalong.cli.demo.process_group import ProcessGroup
+from readalong.cli.errors import CliError
 from tests.cli.processes import members, wait_for
 from tests.support.waiting import until
 
@@ -35,7 +36,7 @@ def group_of(
 
 
 async def up(group: ProcessGroup, *processes: ManagedProcess) -> int:
-    """The number of the process group, when each has said that it is up."""
+    """Starts the processes, waits until each has printed `up`, and returns the number of their process group."""
     for one in processes:
         await group.start(one)
     await until(lambda: all("up" in one.lines for one in processes))
@@ -43,7 +44,7 @@ async def up(group: ProcessGroup, *processes: ManagedProcess) -> int:
 
 
 async def test_processes_end_role_by_role_the_last_one_first(tmp_path: Path) -> None:
-    """Each role has ended before the next is told."""
+    """A role gets its SIGTERM when the role before it has ended."""
     diary = tmp_path / "diary"
     tell = textwrap.dedent(
         f"""
@@ -67,7 +68,7 @@ async def test_processes_end_role_by_role_the_last_one_first(tmp_path: Path) -> 
 
 
 async def test_they_are_not_in_the_group_of_the_terminal() -> None:
-    """One group for all, and not the demo's: a Ctrl-C reaches the demo alone."""
+    """All are in one group, which is not the demo's: Ctrl-C reaches the demo alone."""
     async with group_of() as group:
         await up(group, process("a", SLEEPS), process("b", SLEEPS))
         pids = [one.process.pid for one in group.processes]
@@ -78,7 +79,7 @@ async def test_they_are_not_in_the_group_of_the_terminal() -> None:
 
 
 async def test_a_stubborn_process_is_killed_and_named() -> None:
-    """What ignores SIGTERM beyond its grace is killed, with a line that says so."""
+    """A process that ignores SIGTERM is killed after its grace, and a line reports it."""
     said: list[str] = []
     async with group_of(said.append) as group:
         await up(group, *(process(name, STUBBORN, grace=0.1) for name in "ab"))
@@ -87,7 +88,7 @@ async def test_a_stubborn_process_is_killed_and_named() -> None:
 
 
 async def test_a_process_that_ends_before_all_is_up_is_reported_with_its_last_lines() -> None:
-    """The reason names the process, its exit code and what it wrote last, control characters made visible."""
+    """The reason has the process, its exit code and its last lines, with control characters in visible form."""
     code = (
         "import sys; [print('line', n) for n in range(99)]; print('\x1b[31mred', file=sys.stderr, end=''); sys.exit(3)"
     )
@@ -103,14 +104,14 @@ async def test_a_process_that_ends_before_all_is_up_is_reported_with_its_last_li
 
 
 async def test_a_process_that_is_killed_is_started_again() -> None:
-    """Under a new pid, and one line says so and what was lost."""
+    """One line reports the new pid and the loss."""
     said: list[str] = []
     failed: list[str] = []
     async with group_of(said.append, failed.append) as group:
         one = process("worker", SLEEPS)
         one.loss = "; all is lost"
         await up(group, one)
-        group.settled = True
+        group.restarts = True
         before = one.process.pid
         os.kill(before, signal.SIGKILL)
         await until(lambda: said)
@@ -122,11 +123,11 @@ async def test_a_process_that_is_killed_is_started_again() -> None:
 
 
 async def test_a_process_that_dies_at_once_is_not_started_for_ever() -> None:
-    """After five restarts in 30 s the next death counts."""
+    """After five restarts in 30 s the next death is a failure."""
     said: list[str] = []
     reasons: list[str] = []
     async with group_of(said.append, reasons.append) as group:
-        group.settled = True
+        group.restarts = True
         await group.start(process("worker", "print('no model'); exit(1)"))
         await until(lambda: reasons)
     assert "no model" in reasons[0]
@@ -134,7 +135,7 @@ async def test_a_process_that_dies_at_once_is_not_started_for_ever() -> None:
 
 
 async def test_grandchildren_end_too() -> None:
-    """What a process has started and left behind is in the group and is killed with it."""
+    """A process that a managed process has started and left is in the group and is killed with it."""
     code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {STUBBORN!r}]); {SLEEPS}"
     async with group_of() as group:
         number = await up(group, process("parent", code))
@@ -143,7 +144,7 @@ async def test_grandchildren_end_too() -> None:
 
 
 async def test_a_watchdog_that_is_killed_is_a_failure() -> None:
-    """Without it nothing would end the others: the demo ends while it can, and ends them itself."""
+    """Without a watchdog the others would outlive a killed demo: the demo ends them now."""
     reasons: list[str] = []
     async with group_of(failed=reasons.append) as group:
         number = await up(group, process("a", SLEEPS))
@@ -155,16 +156,16 @@ async def test_a_watchdog_that_is_killed_is_a_failure() -> None:
 
 async def test_a_program_that_cannot_be_started_is_one_line() -> None:
     async with group_of() as group:
-        with pytest.raises(Problem, match="cannot start ghost: "):
+        with pytest.raises(CliError, match="cannot start ghost: "):
             await group.start(ManagedProcess("worker", "ghost", ["/no/such/program"], {}))
 
 
 def test_nothing_outlives_a_parent_that_is_killed() -> None:
-    """SIGKILL of the parent: the watchdog ends the group and removes the folder."""
+    """After SIGKILL of the parent the watchdog kills the group and removes the folder."""
     script = textwrap.dedent(
         """
         import asyncio
-        from tests.cli.test_processes import SLEEPS, STUBBORN, group_of, process, up
+        from tests.cli.test_process_group import SLEEPS, STUBBORN, group_of, process, up
         async def main():
             async with group_of() as group:
                 print(await up(group, process("a", STUBBORN), process("b", SLEEPS)), group.folder, flush=True)
@@ -183,7 +184,7 @@ def test_nothing_outlives_a_parent_that_is_killed() -> None:
 
 
 async def test_the_path_of_a_socket_is_short_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder for temporary files that is too deep for it is not used; the group's own goes with the group."""
+    """The group does not use a temporary folder that is too deep, and removes its own folder."""
     temporary = tmp_path / ("deep" * 25)
     temporary.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
@@ -193,11 +194,11 @@ async def test_the_path_of_a_socket_is_short_enough(tmp_path: Path, monkeypatch:
 
 
 def test_a_taken_port_is_known_beforehand() -> None:
-    """A port with a listener has a reason, a free one has none."""
-    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(Problem, match="Address already in use"):
+    """A port with a listener is an error, a free port is none."""
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(CliError, match="Address already in use"):
         usable_port("127.0.0.1", server.getsockname()[1])
     port = usable_port("127.0.0.1", 0)
     assert usable_port("127.0.0.1", port) == port
     for host in ("203.0.113.7", "no.such.host.invalid"):
-        with pytest.raises(Problem, match=f"cannot listen on {host}:8000"):
+        with pytest.raises(CliError, match=f"cannot listen on {host}:8000"):
             usable_port(host, 8000)
