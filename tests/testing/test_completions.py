@@ -1,4 +1,4 @@
-"""A model that behaves: streams, whole answers, usage, choices, the other routes."""
+"""A well-behaved model: streams, single bodies, usage, choices, the other routes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever JSON comes, the model answers or refuses; it never fails."""
+"""The model answers or refuses any JSON, and never fails."""
 
 from __future__ import annotations
 

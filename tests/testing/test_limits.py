@@ -1,4 +1,4 @@
-"""What one request, and all of them together, may cost the demo model."""
+"""The limits of one request and of all together."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MANY = 2**62
 
 @contextmanager
 def peak_below(limit: int) -> Iterator[None]:
-    """Fails when more bytes than that are taken at once."""
+    """Fails if more bytes than `limit` are in use at once."""
     tracemalloc.start()
     try:
         yield
@@ -68,7 +68,7 @@ def tool(name: str, **schema: Any) -> dict[str, Any]:
     ],
 )
 async def test_what_would_cost_too_much_is_a_400_that_names_the_field(body: dict[str, Any], param: str) -> None:
-    """Before any of it is made; the answer does not repeat what was too long."""
+    """The response does not repeat the long value."""
     async with running() as server:
         status, raw = await server.post(body)
     assert (status, orjson.loads(raw)["error"]["param"]) == (400, param)
@@ -86,7 +86,7 @@ HEAVY = {
 
 @pytest.mark.parametrize("name", HEAVY)
 def test_an_answer_takes_a_bounded_number_of_bytes(name: str) -> None:
-    """All of it as one body, or, of what that refuses, the first chunks of its stream."""
+    """One body, or, where that is refused, the first chunks of the stream."""
     with peak_below(100_000_000):
         request = parse_chat_request(HEAVY[name])
         reply = build_reply(request)
@@ -99,7 +99,7 @@ def test_an_answer_takes_a_bounded_number_of_bytes(name: str) -> None:
 @pytest.mark.parametrize("tools", [1, 128])
 @pytest.mark.parametrize("n", [1, 128])
 def test_arguments_share_what_an_answer_may_cost(tools: int, n: int) -> None:
-    """Whatever a schema holds and however it repeats it: bytes and values are of the whole answer."""
+    """The budgets of bytes and values hold for the whole answer, also for schemas that repeat themselves."""
     schema = {
         "type": "object",
         "properties": {
@@ -114,7 +114,7 @@ def test_arguments_share_what_an_answer_may_cost(tools: int, n: int) -> None:
     calls = tool_calls_for(request, 1)
     assert len(calls) == tools
     written = n * sum(len(call.arguments) for call in calls)
-    # Brackets, commas and nulls of the values come on top, and four bytes of a call for which nothing is left.
+    # Not counted: brackets, commas and nulls, and four bytes of a call without budget.
     assert written <= ARGUMENT_BYTES + 24 * ARGUMENT_VALUES + 4 * n * tools
 
 
@@ -135,7 +135,7 @@ async def test_a_body_that_is_too_large_is_a_413(size: int, status: int) -> None
 
 
 async def test_bodies_that_are_being_read_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that has begun takes its share until it ends; another is a 503 that says when to come back."""
+    """An unfinished body takes its share; another request gets a 503 with Retry-After."""
     monkeypatch.setattr("readalong.testing.demo_model.READING_BYTES", 100_000)
     async with running() as server, asyncio.timeout(WITHIN):
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
@@ -152,7 +152,7 @@ async def test_bodies_that_are_being_read_are_bounded_together(monkeypatch: pyte
 
 
 async def test_answers_that_are_being_given_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stream that hangs holds what it weighs until its client goes."""
+    """A stalled stream holds its weight until its client closes the connection."""
     monkeypatch.setattr("readalong.testing.demo_model.OPEN_BYTES", 100_000)
     long = {"tokens": 8000}
     async with running() as server:
@@ -165,7 +165,7 @@ async def test_answers_that_are_being_given_are_bounded_together(monkeypatch: py
 
 
 def test_what_stats_keep_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bodies as they came, not as what they are when parsed; texts of open streams, and of those that have ended."""
+    """Bodies are kept as bytes. The texts of open and of ended streams have limits."""
     stats = Stats()
     raw = b"[" + b"[]," * (KEPT_BODY_BYTES // 3 - 2) + b"[]]"
     with peak_below(150 * KEPT_BODY_BYTES):
@@ -186,7 +186,7 @@ def test_what_stats_keep_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_journal_has_an_end_and_is_its_users_alone(tmp_path: Path) -> None:
-    """Its last line says that it is full; what was in the file counts."""
+    """The last line has the kind `full`. Lines that were in the file before count."""
     path = tmp_path / "journal"
     for _ in range(2):
         with Journal(path, max_bytes=2000) as journal:

@@ -1,4 +1,4 @@
-"""What the model says, and how its text is cut."""
+"""The model's text and its tokens."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ TOOLS = [{"type": "function", "function": function} for function in FUNCTIONS]
 
 
 def assert_weather(arguments: str) -> None:
-    """The arguments fit the schema WEATHER."""
+    """Asserts that the arguments fit the schema WEATHER."""
     made = orjson.loads(arguments)
     assert list(made) == WEATHER["required"]
     assert isinstance(made["city"], str)
@@ -44,7 +44,7 @@ def assert_weather(arguments: str) -> None:
 
 
 def joined(events: list[Any]) -> dict[int, dict[str, str]]:
-    """The tool calls put together by index."""
+    """Returns the tool calls, joined by index."""
     calls: dict[int, dict[str, str]] = {}
     for delta in deltas(events):
         for part in delta.get("tool_calls", ()):
@@ -108,7 +108,7 @@ async def test_no_index_sends_ids_only() -> None:
 
 
 def names(model: str = "demo", question: str = "Hello", **more: Any) -> list[str]:
-    """The names of the tools that are called for a request."""
+    """Returns the names of the called tools."""
     body = ask(model, **{"messages": [{"role": "user", "content": question}], "tools": TOOLS, **more})
     return [call.name for call in tool_calls_for(parse_chat_request(body), 1)]
 

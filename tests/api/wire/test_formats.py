@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from readalong.api.wire import Format
 from readalong.api.wire.chat_stream import OneText, chat_stream
 from readalong.api.wire.native import native
-from readalong.core.events import TERMINAL, TYPES, UNNUMBERED, Event, NewEvent
+from readalong.core.events import TYPES, UNNUMBERED, Event, NewEvent
 from readalong.core.sse import Decoder
+from readalong.core.states import TERMINAL
 
 #: An event of each type, its native data, and what the chat stream makes of it.
 EXAMPLES: dict[str, tuple[bytes, bytes]] = {
