@@ -1,4 +1,4 @@
-"""Looks at the cancel flags while models are silent; between tokens every append answers the flag."""
+"""Reads the cancel flags while models are silent. Between tokens every append returns the flag."""
 
 from __future__ import annotations
 
@@ -19,48 +19,47 @@ logger = logging.getLogger(__name__)
 
 
 class CancelListener:
-    """The flag in Redis is the truth; a nudge on the control channel holds it too, or makes us look at once."""
+    """The flag in Redis decides. A notification on the control channel carries it, or causes a read at once."""
 
-    def __init__(self, redis: ArqRedis, log: Log, settings: Settings, runs: Mapping[str, Attempt]) -> None:
+    def __init__(self, redis: ArqRedis, log: Log, settings: Settings, attempts: Mapping[str, Attempt]) -> None:
         self._redis = redis
         self._log = log
-        self._runs = runs
+        self._attempts = attempts
         self._every = settings.cancel_poll
         self._channel = settings.keys.control
-        self._patience = settings.redis_timeout
+        self._silence = settings.redis_timeout
 
     async def poll(self) -> None:
-        """Looks at the flags of all silent jobs in one command, for ever."""
-        # Half of it, and for jobs not looked at for half of it: one that fell silent just after a turn would otherwise
-        # not be looked at in the next one either, and wait for twice as long as the setting says.
+        """Reads the flags of all silent jobs in one command, for ever."""
+        # Twice as often as the setting says: a job that falls silent just after a turn is not due in the next one.
         half = self._every / 2
         while True:
             await asyncio.sleep(half)
             now = asyncio.get_running_loop().time()
-            silent = [job_id for job_id, run in self._runs.items() if now - run.looked_at >= half]
+            silent = [job_id for job_id, attempt in self._attempts.items() if now - attempt.looked_at >= half]
             if silent:
                 await self._look(silent)
 
     async def listen(self) -> None:
-        """Obeys the flag that a nudge holds, or looks at the job's, for ever."""
+        """Obeys the flag that a notification carries, or reads the job's, for ever."""
         pause = 0.1
         while True:
             pubsub = self._redis.pubsub()
             try:
                 await pubsub.subscribe(self._channel)
-                asked = False
+                pinged = False
                 while True:
-                    message = await pubsub.get_message(timeout=self._patience)
+                    message = await pubsub.get_message(timeout=self._silence)
                     if message is not None:
-                        asked = False
+                        pinged = False
                         pause = 0.1
                         if message["type"] == "message":
-                            await self._nudged(message["data"])
-                    elif asked:
-                        # Half-open: nothing else would ever tell it from a quiet one.
+                            await self._on_message(message["data"])
+                    elif pinged:
+                        # Only the missing reply tells a half-open connection from a quiet one.
                         raise ConnectionError("no answer")
                     else:
-                        asked = True
+                        pinged = True
                         await pubsub.ping()
             except (RedisError, OSError) as error:
                 logger.debug("control channel: %s", error)
@@ -69,18 +68,18 @@ class CancelListener:
             finally:
                 await pubsub.aclose()
 
-    async def _nudged(self, data: bytes) -> None:
+    async def _on_message(self, data: bytes) -> None:
         try:
-            nudge = orjson.loads(data)
-            job_id, flag = nudge["look_at"], nudge.get("flag")
-            run = self._runs.get(job_id)
+            message = orjson.loads(data)
+            job_id, flag = message["look_at"], message.get("flag")
+            attempt = self._attempts.get(job_id)
         except (AttributeError, LookupError, TypeError, ValueError):
-            logger.warning("control channel: not a nudge: %r", data[:100])
+            logger.warning("control channel: not a cancel notification: %r", data[:100])
             return
-        if run is None:
+        if attempt is None:
             return
         if isinstance(flag, str):
-            run.interrupt(Stop.CANCELLED, by=flag)
+            attempt.interrupt(Stop.CANCELLED, by=flag)
         else:
             await self._look([job_id])
 
@@ -92,9 +91,9 @@ class CancelListener:
             return
         now = asyncio.get_running_loop().time()
         for job_id in job_ids:
-            run = self._runs.get(job_id)
-            if run is None:
+            attempt = self._attempts.get(job_id)
+            if attempt is None:
                 continue
-            run.looked_at = now
+            attempt.looked_at = now
             if job_id in flags:
-                run.interrupt(Stop.CANCELLED, by=flags[job_id])
+                attempt.interrupt(Stop.CANCELLED, by=flags[job_id])
