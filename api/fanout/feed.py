@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import orjson
 
@@ -21,7 +21,6 @@ from readalong.api.fanout.lost_jobs import is_lost
 from readalong.api.fanout.notice import Notice
 from readalong.api.fanout.replay_buffer import ReplayBuffer
 from readalong.api.fanout.text_runs import Batch, TextRuns
-from readalong.api.fanout.watcher import LOST, Watcher
 from readalong.api.wire import Format
 from readalong.core.errors import BrokenJob, JobNotFound, StoreUnavailable
 from readalong.core.events import PAGE_SIZE, TERMINAL, Event
@@ -38,8 +37,27 @@ AT_ONCE: Final = 64
 #: Messages of the channel that are kept while the log is read.
 _HELD: Final = 1024
 _PATIENCE: Final = 5.0  # seconds that a watcher waits for Redis to say which log its position is of
+#: The position of a watcher whose events Redis has lost.
+LOST: Final = -1
 #: Events that may name another epoch.
 _MARKS: Final = BEGINS | TERMINAL
+
+
+class FeedWatcher(Protocol):
+    """A stream of a feed, as the feed sees it."""
+
+    def push(self) -> None:
+        """Writes what is new. Raises nothing."""
+
+    def lose(self, seq: int, *, ahead: str = "") -> None:
+        """Number `seq` and all that follow belong to another claim now. `ahead`: the epoch of the log from there on,
+        which a watcher with a position beyond the log may wait for."""
+
+    def beat(self, seconds: float, heartbeat: float) -> None:
+        """The hub calls it every so many seconds. Writes a comment if nothing was written for a heartbeat."""
+
+    def close(self) -> None:
+        """Ends the stream without a terminal event."""
 
 
 class Feed:
@@ -48,7 +66,7 @@ class Feed:
     def __init__(self, job_id: str, log: Log, max_bytes: int, on_gone: Callable[[Feed], None]) -> None:
         """`on_gone(feed)` is called when a repair finds that the job is erased, or that Redis has lost it."""
         self.job_id = job_id
-        self.watchers: set[Watcher] = set()
+        self.watchers: set[FeedWatcher] = set()
         #: The job is erased, or the process stops: nothing more will come.
         self.closed = False
         #: The job ends when nobody watches it.
@@ -77,7 +95,7 @@ class Feed:
         #: What the channel says meanwhile.
         self._held: list[list[Event]] = []
         #: Watchers that are to be told of something new in the next turns of the loop, and whether all are once more.
-        self._telling: list[Watcher] = []
+        self._telling: list[FeedWatcher] = []
         self._again = False
 
     def __repr__(self) -> str:
@@ -107,10 +125,10 @@ class Feed:
             self._doubt()
         self._take_held()
 
-    def add(self, watcher: Watcher) -> None:
+    def add(self, watcher: FeedWatcher) -> None:
         self.watchers.add(watcher)
 
-    def remove(self, watcher: Watcher) -> None:
+    def remove(self, watcher: FeedWatcher) -> None:
         self.watchers.discard(watcher)
 
     def place(self, seq: int, epoch: str) -> int:
