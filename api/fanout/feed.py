@@ -16,12 +16,13 @@ from typing import Final, Protocol
 
 import orjson
 
+from readalong.api.fanout.encoded_log import EncodedLog
 from readalong.api.fanout.log_pages import LogPages, unbroken
 from readalong.api.fanout.lost_jobs import is_lost
 from readalong.api.fanout.notice import Notice
 from readalong.api.fanout.replay_buffer import ReplayBuffer
 from readalong.api.fanout.text_runs import Batch, TextRuns
-from readalong.api.wire import Format
+from readalong.api.wire.format import Format
 from readalong.core.errors import BrokenJob, JobNotFound, StoreUnavailable
 from readalong.core.events import PAGE_SIZE, TERMINAL, Event
 from readalong.store.epochs import BEGINS, Epochs, named
@@ -82,6 +83,8 @@ class Feed:
         self._on_gone = on_gone
         self._window = ReplayBuffer(0, max_bytes)
         self._pages = LogPages(self._read_page, max_bytes)
+        #: What formats with state make of the log.
+        self._encoded_logs: dict[Format, EncodedLog] = {}
         self._epochs = Epochs()
         #: The event that began the present attempt, once it is known; and what the lost are told, by format.
         self._begun: Event | None = None
@@ -191,7 +194,11 @@ class Feed:
         if after >= self._window.newest:
             return Batch(b"", after, False)
         found = self._window.batch(wire, after)
-        return self._log_lost(wire) if found is None and after == LOST else found
+        if found is not None:
+            return found
+        if wire.stateful:
+            return None if after == LOST else self._encoded_log(wire).batch(self._window, after)
+        return self._log_lost(wire) if after == LOST else None
 
     def is_complete_at(self, position: int) -> bool:
         """Whether nothing will ever follow `position`."""
@@ -202,7 +209,7 @@ class Feed:
 
         Raises StoreUnavailable; JobNotFound if the log is gone.
         """
-        batch = await self._pages.batch(wire, after)
+        batch = await (self._encoded(wire, after) if wire.stateful else self._pages.batch(wire, after))
         if batch is None:
             return Batch(b"", after, False)
         if batch.position <= after:
@@ -352,6 +359,7 @@ class Feed:
         self._begin(epochs, max(min(begun.seq, last - 1), last - _REACH, 0))
         self._restart_with(begun)
         self._pages.clear()
+        self._encoded_logs.clear()
         self._lose(parting)
         return False
 
@@ -386,12 +394,29 @@ class Feed:
         """What the lost are told. They go on with the present attempt."""
         found = self._told.get(wire)
         if found is None:
-            begun = self._begun or Event(1, "queued", b"{}")
-            fields = begun.fields() if begun.type in BEGINS else {"attempt": 0, "worker": None}
-            data = orjson.dumps(fields | {"reason": "log_lost"})
-            found = Batch(wire(begun._replace(type="restarted", data=data)), begun.seq, False)
-            self._told[wire] = found
+            event = self._lost_event()
+            found = self._told[wire] = Batch(wire.encode(event), event.seq, False)
         return found
+
+    def _lost_event(self) -> Event:
+        begun = self._begun or Event(1, "queued", b"{}")
+        fields = begun.fields() if begun.type in BEGINS else {"attempt": 0, "worker": None}
+        return begun._replace(type="restarted", data=orjson.dumps(fields | {"reason": "log_lost"}))
+
+    def _encoded_log(self, wire: Format) -> EncodedLog:
+        found = self._encoded_logs.get(wire)
+        if found is None:
+            found = self._encoded_logs[wire] = EncodedLog(wire, self._pages, self._max_bytes)
+        return found
+
+    async def _encoded(self, wire: Format, after: int) -> Batch | None:
+        """What follows position `after`, or what the lost are told; None if the log has become another one."""
+        encoded, told = self._encoded_log(wire), self._told
+        if after != LOST:
+            batch = await encoded.history(after)
+        elif (batch := told.get(wire)) is None and (batch := await encoded.instead(self._lost_event())) is not None:
+            told[wire] = batch
+        return batch if self._encoded_logs.get(wire) is encoded and (after != LOST or told is self._told) else None
 
     def _push(self) -> None:
         """Tells all watchers, some in each turn of the loop: to write to a thousand takes many milliseconds, in which

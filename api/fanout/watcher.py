@@ -18,7 +18,7 @@ from readalong.api.fanout.feed import LOST, Feed
 from readalong.api.fanout.notice import Notice
 from readalong.api.fanout.text_runs import LARGE, Batch
 from readalong.api.http.detachable import DetachableConnection
-from readalong.api.wire import Format
+from readalong.api.wire.format import Format
 from readalong.core.errors import BrokenJob, JobNotFound, StoreUnavailable
 from readalong.core.sse import CONTENT_TYPE, HEARTBEAT
 
