@@ -8,10 +8,11 @@ from collections.abc import Mapping
 
 import orjson
 from arq.connections import ArqRedis
-from redis.exceptions import ConnectionError, RedisError
+from redis.exceptions import RedisError
 
 from readalong.core.errors import StoreUnavailable
 from readalong.core.settings import Settings
+from readalong.redis.pubsub import PubSubConnection
 from readalong.store.log import Log
 from readalong.worker.attempt import Attempt, Stop
 
@@ -28,6 +29,9 @@ class CancelListener:
         self._every = settings.cancel_poll
         self._channel = settings.keys.control
         self._patience = settings.redis_timeout
+        #: Jobs whose flags a nudge asks to look at.
+        self._to_look_at: set[str] = set()
+        self._asked = asyncio.Event()
 
     async def poll(self) -> None:
         """Looks at the flags of all silent jobs in one command, for ever."""
@@ -43,33 +47,28 @@ class CancelListener:
 
     async def listen(self) -> None:
         """Obeys the flag that a nudge holds, or looks at the job's, for ever."""
-        pause = 0.1
-        while True:
-            pubsub = self._redis.pubsub()
-            try:
-                await pubsub.subscribe(self._channel)
-                asked = False
-                while True:
-                    message = await pubsub.get_message(timeout=self._patience)
-                    if message is not None:
-                        asked = False
-                        pause = 0.1
-                        if message["type"] == "message":
-                            await self._nudged(message["data"])
-                    elif asked:
-                        # Half-open: nothing else would ever tell it from a quiet one.
-                        raise ConnectionError("no answer")
-                    else:
-                        asked = True
-                        await pubsub.ping()
-            except (RedisError, OSError) as error:
-                logger.debug("control channel: %s", error)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, 2.0)
-            finally:
-                await pubsub.aclose()
+        connection = PubSubConnection(
+            self._redis,
+            None,
+            channels=[self._channel],
+            heartbeat=self._patience / 2,
+            patience=self._patience,
+            on_message=self._nudged,
+            on_gap=_nothing,
+        )
+        try:
+            await asyncio.gather(*connection.start(), self._look_when_asked())
+        finally:
+            await connection.close()
 
-    async def _nudged(self, data: bytes) -> None:
+    async def _look_when_asked(self) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            job_ids, self._to_look_at = self._to_look_at, set()
+            await self._look([*job_ids])
+
+    def _nudged(self, channel: bytes, data: bytes) -> None:
         try:
             nudge = orjson.loads(data)
             job_id, flag = nudge["look_at"], nudge.get("flag")
@@ -82,7 +81,8 @@ class CancelListener:
         if isinstance(flag, str):
             run.interrupt(Stop.CANCELLED, by=flag)
         else:
-            await self._look([job_id])
+            self._to_look_at.add(job_id)
+            self._asked.set()
 
     async def _look(self, job_ids: list[str]) -> None:
         try:
@@ -98,3 +98,7 @@ class CancelListener:
             run.looked_at = now
             if job_id in flags:
                 run.interrupt(Stop.CANCELLED, by=flags[job_id])
+
+
+def _nothing() -> None:
+    """The poll finds the flags of nudges that were lost."""

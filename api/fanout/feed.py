@@ -12,16 +12,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 import orjson
 
 from readalong.api.fanout.encoded_log import EncodedLog
+from readalong.api.fanout.job_log import JobLog, parting
 from readalong.api.fanout.log_pages import LogPages, unbroken
 from readalong.api.fanout.lost_jobs import is_lost
 from readalong.api.fanout.notice import Notice
 from readalong.api.fanout.replay_buffer import ReplayBuffer
 from readalong.api.fanout.text_runs import Batch, TextRuns
+from readalong.api.fanout.watcher_set import FeedWatcher, WatcherSet
 from readalong.api.wire.format import Format
 from readalong.core.errors import BrokenJob, JobNotFound, StoreUnavailable
 from readalong.core.events import PAGE_SIZE, TERMINAL, Event
@@ -33,8 +35,6 @@ logger = logging.getLogger(__name__)
 
 #: Events before the newest that a new feed reads, if a watcher wants them.
 _REACH: Final = 8 * PAGE_SIZE
-#: Watchers that are written to in one turn of the loop.
-AT_ONCE: Final = 64
 #: Messages of the channel that are kept while the log is read.
 _HELD: Final = 1024
 _PATIENCE: Final = 5.0  # seconds that a watcher waits for Redis to say which log its position is of
@@ -44,30 +44,13 @@ LOST: Final = -1
 _MARKS: Final = BEGINS | TERMINAL
 
 
-class FeedWatcher(Protocol):
-    """A stream of a feed, as the feed sees it."""
-
-    def push(self) -> None:
-        """Writes what is new. Raises nothing."""
-
-    def lose(self, seq: int, *, ahead: str = "") -> None:
-        """Number `seq` and all that follow belong to another claim now. `ahead`: the epoch of the log from there on,
-        which a watcher with a position beyond the log may wait for."""
-
-    def beat(self, seconds: float, heartbeat: float) -> None:
-        """The hub calls it every so many seconds. Writes a comment if nothing was written for a heartbeat."""
-
-    def close(self) -> None:
-        """Ends the stream without a terminal event."""
-
-
 class Feed:
     """A window of the newest events, and pages of older ones. Both are bounded by `max_bytes`."""
 
     def __init__(self, job_id: str, log: Log, max_bytes: int, on_gone: Callable[[Feed], None]) -> None:
         """`on_gone(feed)` is called when a repair finds that the job is erased, or that Redis has lost it."""
         self.job_id = job_id
-        self.watchers: set[FeedWatcher] = set()
+        self.watchers = WatcherSet()
         #: The job is erased, or the process stops: nothing more will come.
         self.closed = False
         #: The job ends when nobody watches it.
@@ -79,6 +62,7 @@ class Feed:
         #: The epoch of the next event, unless that names another.
         self.epoch = ""
         self._log = log
+        self._job_log = JobLog(job_id, log)
         self._max_bytes = max_bytes
         self._on_gone = on_gone
         self._window = ReplayBuffer(0, max_bytes)
@@ -97,9 +81,6 @@ class Feed:
         self._started = False
         #: What the channel says meanwhile.
         self._held: list[list[Event]] = []
-        #: Watchers that are to be told of something new in the next turns of the loop, and whether all are once more.
-        self._telling: list[FeedWatcher] = []
-        self._again = False
 
     def __repr__(self) -> str:
         window = self._window
@@ -175,13 +156,13 @@ class Feed:
                 window.add(event if mine else self._next(event))
         if window.newest > before:
             self.notice = None
-            self._push()
+            self.watchers.push()
 
     def tell(self, notice: Notice | None) -> None:
         """Tells those who watch, and those who begin to before something new comes. None: there is nothing to tell."""
         self.notice = notice
         if notice is not None:
-            self._push()
+            self.watchers.push()
 
     def repair(self) -> None:
         """Reads what the channel may have lost, now or as soon as Redis answers; what it says meanwhile waits."""
@@ -284,19 +265,19 @@ class Feed:
         """Raises StoreUnavailable, JobNotFound."""
         if not self._stale:
             # No more than is needed: to read on would bring what the channel then repeats, and so on for ever.
-            self._stale = not await self._make_sure(await self._standing())
+            self._stale = not await self._make_sure(await self._job_log.state())
         if self._stale:
             self._stale = False
             standing = await self._read_on()
             if standing.ended and not self._window.ended:
                 raise JobNotFound(f"job {self.job_id} has ended, and its log has no end")
         if self._asked and self._begun is None:
-            self._restart_with(await self._read_begun(self._epochs, self._window.newest))
+            self._restart_with(await self._job_log.beginning(self._epochs, self._window.newest))
 
     async def _read_on(self) -> JobState:
         """Reads to the log's end. Returns how the job stands. Raises StoreUnavailable, JobNotFound."""
         while True:
-            events, standing = await self._read(self._window.newest)
+            events, standing = await self._job_log.read(self._window.newest)
             if not await self._make_sure(standing):
                 continue
             window = self._window
@@ -306,32 +287,14 @@ class Feed:
                     window.add(self._next(event.since(window.newest)))
             if window.newest > before:
                 self.notice = None
-            self._push()
+            self.watchers.push()
             # Not to the last number if that has come just now: the channel says it. Or the log has a hole.
             if window.ended or window.newest >= standing.last_seq or window.newest == before:
                 return standing
 
-    async def _read(self, after: int) -> tuple[list[Event], JobState]:
-        """The events after this position, and after that how the job stands: if they are another claim's, it tells."""
-        calls = self._log.read_merged(self.job_id, after, PAGE_SIZE), self._standing()
-        events, standing = await asyncio.gather(*calls, return_exceptions=True)
-        if isinstance(events, BaseException):
-            raise events
-        if isinstance(standing, BaseException):
-            raise standing
-        return events, standing
-
-    async def _standing(self) -> JobState:
-        [standing] = await self._log.states([self.job_id])
-        if standing is None:
-            raise JobNotFound(f"job {self.job_id} is gone from Redis")
-        if standing.broken:
-            raise BrokenJob(f"What Redis holds of job {self.job_id} cannot be read.")
-        return standing
-
     async def _read_page(self, after: int) -> TextRuns:
         while True:
-            events, standing = await self._read(after)
+            events, standing = await self._job_log.read(after)
             if self._parting(standing) is None:
                 runs = TextRuns(after, epochs=self._epochs)
                 runs.extend(unbroken(events, after, self._window.newest))
@@ -342,53 +305,36 @@ class Feed:
 
     async def _make_sure(self, standing: JobState) -> bool:
         """Whether the log is still the one that is known. If not, it is begun anew from what Redis has."""
-        parting = self._parting(standing)
+        lost_from = self._parting(standing)
         epochs = Epochs(standing.epochs)
-        if parting is None:
+        if lost_from is None:
             newest = self._window.newest
             if epochs.newest and self._epochs.after(newest) != epochs.after(newest):
-                begun = await self._read_begun(epochs, newest)
+                begun = await self._job_log.beginning(epochs, newest)
                 self._epochs.follow(epochs, newest)
                 self._restart_with(begun)
                 # Of those who wait with numbers beyond the log some may wait for a claim that is lost.
                 self._lose(newest + 1, ahead=epochs.newest)
             return True
         last = standing.last_seq
-        begun = await self._read_begun(epochs, last)
-        logger.warning("Redis has lost events of job %s, from number %d on", self.job_id, parting)
+        begun = await self._job_log.beginning(epochs, last)
+        logger.warning("Redis has lost events of job %s, from number %d on", self.job_id, lost_from)
         self._begin(epochs, max(min(begun.seq, last - 1), last - _REACH, 0))
         self._restart_with(begun)
         self._pages.clear()
         self._encoded_logs.clear()
-        self._lose(parting)
+        self._lose(lost_from)
         return False
 
-    def _parting(self, standing: JobState) -> int | None:
-        """The first number from which on Redis has another log than we know; None if it has the same, or less of it."""
-        newest, last = self._window.newest, standing.last_seq
-        found = self._epochs.parting(Epochs(standing.epochs), min(newest, last))
-        if found is None and last < newest and (standing.ended or self._window.ended):
-            return last + 1  # the rest will not come again
-        return newest if found is None and self._window.ended and not standing.ended else found
+    def _parting(self, state: JobState) -> int | None:
+        return parting(self._epochs, self._window.newest, self._window.ended, state)
 
-    def _lose(self, parting: int, *, ahead: str = "") -> None:
+    def _lose(self, seq: int, *, ahead: str = "") -> None:
         for watcher in list(self.watchers):
-            watcher.lose(parting, ahead=ahead)
+            watcher.lose(seq, ahead=ahead)
 
     def _restart_with(self, begun: Event) -> None:
         self._begun, self._told = begun, {}
-
-    async def _read_begun(self, epochs: Epochs, newest: int) -> Event:
-        """The event that began the present attempt, up to number `newest`; `queued` if there is none.
-
-        Raises StoreUnavailable.
-        """
-        for first in reversed([first for first in epochs.firsts if first <= newest]):
-            for event in await self._log.read_merged(self.job_id, first - 1, 1):
-                # The newest claim may have come only to write the end.
-                if event.type in BEGINS and event.seq == first:
-                    return event._replace(epoch=epochs.at(first))
-        return Event(1, "queued", b"{}")
 
     def _log_lost(self, wire: Format) -> Batch:
         """What the lost are told. They go on with the present attempt."""
@@ -417,22 +363,3 @@ class Feed:
         elif (batch := told.get(wire)) is None and (batch := await encoded.instead(self._lost_event())) is not None:
             told[wire] = batch
         return batch if self._encoded_logs.get(wire) is encoded and (after != LOST or told is self._told) else None
-
-    def _push(self) -> None:
-        """Tells all watchers, some in each turn of the loop: to write to a thousand takes many milliseconds, in which
-        neither the first of them nor another job's would hear a word. Who is told late gets what has gathered."""
-        if self._telling:
-            self._again = True
-        else:
-            self._telling = list(self.watchers)
-            self._tell()
-
-    def _tell(self) -> None:
-        telling = self._telling
-        for _ in range(min(AT_ONCE, len(telling))):
-            telling.pop().push()
-        if self._again and not telling:
-            self._again = False
-            telling.extend(self.watchers)
-        if telling:
-            asyncio.get_running_loop().call_soon(self._tell)

@@ -11,13 +11,14 @@ from typing import Any, Final
 
 from arq.connections import ArqRedis
 
-from readalong.api.fanout.feed import AT_ONCE, Feed
+from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.pending_streams import PendingStreams
-from readalong.api.fanout.pubsub_connection import PubSubConnection
+from readalong.api.fanout.watcher_set import AT_ONCE
 from readalong.core.errors import JobNotFound, Stopping
 from readalong.core.events import parse_live
 from readalong.core.settings import Settings
 from readalong.redis.client import translated
+from readalong.redis.pubsub import PubSubConnection
 from readalong.store.log import Log
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,6 @@ from redis.exceptions import RedisError
 from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.hub import Hub
 from readalong.core.errors import StoreUnavailable
-from readalong.core.states import ENDED
 from readalong.store.log import Log
 
 logger = logging.getLogger(__name__)
@@ -70,5 +69,5 @@ class LossAudit:
                 await self._check([feed])
             return
         for feed, standing in zip(feeds, standings, strict=True):
-            if standing is None or (standing.status in ENDED and not feed.ended):
+            if standing is None or (standing.ended and not feed.ended):
                 feed.repair()

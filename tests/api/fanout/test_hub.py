@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
-from readalong.api.fanout.feed import AT_ONCE
 from readalong.api.fanout.hub import Hub
+from readalong.api.fanout.watcher_set import AT_ONCE
 from readalong.core.errors import JobNotFound, Stopping
 from readalong.core.keys import new_job_id
 from readalong.core.settings import Settings
 from readalong.core.sse import HEARTBEAT
 from readalong.store.log import Log
 from tests.api.fanout.test_feed import calls
-from tests.api.fanout.test_pubsub_connection import sizes, wait_for_subscribers
 from tests.api.helpers import Client, Player, check_stream, without_debug
 from tests.api.serving import a_hub, on_valkey, short_settings
+from tests.readalong.redis.test_pubsub import sizes, wait_for_subscribers
 from tests.support.waiting import until
 
 EMPTY = "<Hub feeds=0 watchers=0 <Subscriber connected wanted=0 confirmed=0>>"
