@@ -364,7 +364,7 @@ async def test_a_redis_that_drops_each_connection_as_soon_as_it_subscribes_is_no
 async def test_without_a_channel_of_its_own_a_connection_that_hears_nothing_is_replaced(
     redis_server: RedisServer,
 ) -> None:
-    """A half-open one, by its PINGs; channels of the start are subscribed without a call."""
+    """Also one that is half-open. Channels of the start are subscribed without a call."""
     messages: list[bytes] = []
     gaps: list[None] = []
     async with Proxy(redis_server.port) as proxy:
