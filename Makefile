@@ -46,7 +46,7 @@ check: .venv/project ## Lint, format, types, import directions
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest -q tests/test_house.py
+	@$(BIN)/python -m pytest -q tests/test_house.py tests/test_private_names.py
 
 format: .venv/project ## Format, and fix what ruff can fix
 	@$(BIN)/ruff check --fix-only .
@@ -56,12 +56,12 @@ bench: .venv/project .venv/bench ## Measure, five minutes; QUICK=1: one
 	@$(BIN)/python -m bench
 
 lock: .venv-lock/done ## Renew the locks from pyproject.toml
-	@$(LOCK) pyproject.toml --group dev -o requirements.lock --upgrade
-	@$(LOCK) pyproject.toml --group build -o requirements-runtime.lock -c requirements.lock --upgrade
+	@$(LOCK) pyproject.toml --extra server --group dev -o requirements.lock --upgrade
+	@$(LOCK) pyproject.toml --extra server --group build -o requirements-runtime.lock -c requirements.lock --upgrade
 	@$(LOCK) --group bench -o requirements-bench.lock -c requirements.lock --upgrade
 
 clean: ## Remove the environments and all caches
-	rm -rf .venv .venv-lock .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-lock .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamps: the lock is installed again only when it changes, the project only when pyproject.toml does.

@@ -1,30 +1,20 @@
-"""The HTTP face: submits jobs and relays their logs to any number of watchers.
+"""The HTTP face: submits jobs and relays their logs to any number of clients. Imported as `readalong.api`.
 
 # Layout
 
-    app         create_app: routes, errors, lifespan
-    policy      who may do what: every request asks it
-    server      uvicorn around it: processes, signals
-    uvicorn_inside  our own connection and server: what uvicorn does not document
-    ending      the end of open streams on a server that is not ours
-    services    what the routes share: log, queue, index, hub
-    routes/     jobs, chat, health, and how a request reaches its function
-    submit      from a valid body to a queued job, once
-    chat_request  what a client may send
-    room        whether one more job may wait
-    listing     a page of the list
-    body        reads a request's body within its limit
-    job_view    a job as every call shows it
-    problems    errors as RFC 9457 problem details
+    app           `create_app`: routes, errors, lifespan
+    dependencies  what the routes share, and the policy's questions
+    routes/       one function an endpoint
+    http/         requests and connections: bodies, positions, uvicorn's protocol
+    auth/         the policy; which hosts and origins are allowed
+    submission/   from a body to a queued job
+    fanout/       one Redis subscription, a feed for each watched job, a watcher for each client
+    wire/         events to bytes, one file a format (pure)
+    page/         the page at /
+    schemas       a job as every endpoint shows it
+    problems      errors as problem details (RFC 9457)
+    server        `readalong api`: uvicorn, processes, signals
+    supervisor    background tasks whose end is a failure of the process
 
-    hub         one Redis subscription for all; a feed for each watched job
-    subscriber  that subscription's connection: confirm, heartbeat, reconnect
-    feed        a job's newest events, shared by its watchers
-    window      the events that a feed keeps
-    runs        older ones, merged, and the bytes that watchers share
-    watcher     one client's stream: a position
-    line        its connection, taken over from the server: what a watcher needs of it
-    attendance  tells Redis who is watched here
-    formats/    events to bytes, one wire format a file (pure)
-    page/       the page at /
+docs/architecture.md shows how they work together.
 """

@@ -24,6 +24,7 @@ from readalong.redis.eviction import Eviction
 from readalong.redis.multiplexed import MultiplexedConnection
 from readalong.redis.scripts import connect_with_scripts
 from readalong.store.health import Probe
+from readalong.store.idempotency import IdempotencyStore
 from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.presence import PresenceStore
@@ -39,6 +40,7 @@ class Dependencies:
     pipe: MultiplexedConnection
     log: Log
     index: JobIndex
+    idempotency: IdempotencyStore
     queue: Queue
     room: QueueLimits
     hub: Hub
@@ -69,6 +71,7 @@ class Dependencies:
             pipe,
             log,
             index,
+            IdempotencyStore(redis, settings, pipe),
             queue,
             QueueLimits(queue, settings.max_queued, settings.max_queued_bytes),
             hub,

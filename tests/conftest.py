@@ -17,9 +17,11 @@ from arq.connections import ArqRedis
 from hypothesis import HealthCheck
 
 from readalong.core.settings import Settings
+from readalong.store.idempotency import IdempotencyStore
 from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.queue import Queue
+from readalong.store.worker_registry import WorkerRegistry
 from tests.support.clients import client_of
 from tests.support.loop import pytest_pyfunc_call
 from tests.support.servers import RedisServer, redis_binary, valkey_binary
@@ -175,3 +177,13 @@ def queue(redis: ArqRedis, settings: Settings, resources: AsyncExitStack) -> Que
 @pytest.fixture
 def index(redis: ArqRedis, settings: Settings) -> JobIndex:
     return JobIndex(redis, settings)
+
+
+@pytest.fixture
+def idempotency(redis: ArqRedis, settings: Settings) -> IdempotencyStore:
+    return IdempotencyStore(redis, settings)
+
+
+@pytest.fixture
+def registry(redis: ArqRedis, settings: Settings) -> WorkerRegistry:
+    return WorkerRegistry(redis, settings)

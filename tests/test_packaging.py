@@ -1,32 +1,25 @@
-"""What a stranger gets: one version, a lock that covers everything, nothing of the machine it was made on."""
+"""What an install gets: one version, locks that cover everything, nothing of the machine that made the project."""
 
 from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import readalong
+from tests.support.distributions import base_requirements, normal, project, server_requirements
 
 ROOT = Path(__file__).parents[1]
 LOCKS = ("requirements.lock", "requirements-runtime.lock")
 NOT_OURS = {"__pycache__", "build", "dist", "node_modules"}
 
 
-def project() -> dict[str, Any]:
-    return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-
-
-def normal(requirement: str) -> str:
-    """The name in a requirement, in its normal form: `typing_extensions>=4` is `typing-extensions`."""
-    found = re.match(r"[A-Za-z0-9._-]+", requirement)
-    assert found is not None, requirement
-    return re.sub(r"[-_.]+", "-", found[0]).lower()
+def runtime() -> list[str]:
+    """Returns the requirements of a server: those of every install, and those of the extra."""
+    return [*base_requirements(), *server_requirements()]
 
 
 def locked(lock: str) -> dict[str, str]:
@@ -53,8 +46,8 @@ def test_the_version_is_the_same_in_the_package_and_in_the_project() -> None:
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_each_lock_covers_every_runtime_dependency(lock: str) -> None:
-    """A dependency that is not locked fails the install of whoever clones next: `make lock` was forgotten."""
-    wanted = {normal(requirement) for requirement in project()["project"]["dependencies"]}
+    """A dependency that no lock names fails the next install: `make lock` was forgotten."""
+    wanted = {normal(requirement) for requirement in runtime()}
     assert wanted <= locked(lock).keys()
 
 
@@ -72,7 +65,7 @@ def test_both_locks_pin_the_same_versions() -> None:
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_has_a_hash_for_every_pin_and_no_address(lock: str) -> None:
-    """It installs from whatever registry or mirror the machine is set up with, and only what was locked."""
+    """A lock installs from the registry that the machine is set up with, and installs only what was locked."""
     text = (ROOT / lock).read_text("utf-8")
     assert not re.search(r"://|^\s*-[-\w]*(?:index|find-links)", text, re.MULTILINE)
     blocks = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:]
@@ -82,16 +75,15 @@ def test_a_lock_has_a_hash_for_every_pin_and_no_address(lock: str) -> None:
 
 def test_every_dependency_is_explained() -> None:
     """docs/dependencies.md has a line for each one that pyproject.toml names."""
-    data = project()
-    groups = data["dependency-groups"]
-    named = [*data["project"]["dependencies"], *groups["build"], *groups["dev"], *groups["bench"]]
+    groups = project()["dependency-groups"]
+    named = [*runtime(), *groups["build"], *groups["dev"], *groups["bench"]]
     text = (ROOT / "docs/dependencies.md").read_text("utf-8")
     explained = {normal(name) for name in re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)}
     assert {normal(entry) for entry in named if isinstance(entry, str)} == explained
 
 
-def test_no_file_names_a_package_registry_or_somebodys_home() -> None:
-    """Those are the affair of the machine, and leak where the project was made."""
+def test_no_file_names_a_package_registry_or_a_home_folder() -> None:
+    """Both belong to one machine."""
     registry = re.compile(r"\b(?:pypi|pythonhosted|npmjs|deb\.debian)\.(?:org|com|io|net)\b")
     home = re.compile(r"(?<![\w.~$}/])/(?:home|root|Users)/\w")
     broken = []

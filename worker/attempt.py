@@ -12,12 +12,13 @@ from typing import Any, Final
 
 import orjson
 
+from readalong.core.cancel_flag import cancelled_by
 from readalong.core.errors import BrokenJob, Fenced, ModelError, StoreUnavailable
 from readalong.core.events import NewEvent
 from readalong.core.options import OPTION_FIELDS
 from readalong.core.settings import Settings
 from readalong.store.log import Claim, ClaimStatus, Log
-from readalong.worker.attempt_end import LOST, AttemptEnd, public, who
+from readalong.worker.attempt_end import LOST, AttemptEnd
 from readalong.worker.log_writer import Cancelled, LogWriter
 from readalong.worker.model.breaker import GivenBack
 from readalong.worker.model.call import Access, ModelCall
@@ -76,7 +77,9 @@ class Attempt:
         self._loop = asyncio.get_running_loop()
         self._limits = Limits.of(settings)
         self._chunks = ChunkAccumulator()
-        self._meter = AttemptTimings(claim.waited, self._loop.time(), queued=claim.queued, first=claim.first_token)
+        self._meter = AttemptTimings(
+            claim.times.waited, self._loop.time(), queued=claim.times.queued, first=claim.times.first_token
+        )
         self._tail = LogWriter(log, job_id, claim, settings.redis_outage_timeout, self._cannot_write)
         self._ending = AttemptEnd(log, self._tail, self._meter, job_id, claim, clock=self._loop.time)
         self._asking = ModelCall(settings, access, job_id, claim, tell=self._tell, ends=self._ends)
@@ -175,8 +178,8 @@ class Attempt:
         limits = [settings.job_timeout] if settings.job_timeout else []
         if with_first_token and settings.first_token_timeout:
             limits.append(settings.first_token_timeout + self._asking.waited)
-        if self._claim.left is not None:
-            limits.append(self._claim.left)
+        if self._claim.times.left is not None:
+            limits.append(self._claim.times.left)
         return self._meter.claimed + min(limits, default=math.inf)
 
     async def _call(self, request: dict[str, Any]) -> None:
@@ -250,9 +253,9 @@ class Attempt:
         ):
             return await self._hand_over(error.code, counts=True)
         if order.stop is Stop.CANCELLED:
-            await self._ending.finish(self._chunks, [], "cancelled", {"by": who(order.by)})
+            await self._ending.finish(self._chunks, [], "cancelled", {"by": cancelled_by(order.by)})
         elif error is not None:
-            await self._ending.finish(self._chunks, [], "failed", {"error": public(self._cleaned(error))})
+            await self._ending.finish(self._chunks, [], "failed", {"error": self._cleaned(error).fields()})
         else:
             drafts = self._chunks.close()
             await self._ending.finish(self._chunks, drafts, "done", {"finish_reason": self._chunks.finish_reason})
@@ -303,8 +306,8 @@ class Attempt:
         limits = []
         if settings.job_timeout:
             limits.append((self._meter.claimed + settings.job_timeout, "job_timeout", "The job took too long."))
-        if self._claim.left is not None:
-            limits.append((self._meter.claimed + self._claim.left, "deadline_exceeded", LOST["deadline_exceeded"]))
+        if (left := self._claim.times.left) is not None:
+            limits.append((self._meter.claimed + left, "deadline_exceeded", LOST["deadline_exceeded"]))
         if self._meter.begun:
             if settings.stall_timeout:
                 limits.append((self._heard_at + settings.stall_timeout, "model_stalled", "The model fell silent."))

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from readalong.core.cancel_flag import cancelled_by
 from readalong.core.errors import BrokenJob, ModelError
 from readalong.core.events import TEXT, TOOLS, NewEvent
 from readalong.core.transcript import Transcript
@@ -84,16 +85,11 @@ class AttemptEnd:
             fields["function_call"] = transcript.function_call
         if self._claim.status is ClaimStatus.CANCELLED:
             end = "cancelled"
-            fields["by"] = who(self._claim.note)
+            fields["by"] = cancelled_by(self._claim.note)
         else:
             end = "failed"
-            fields["error"] = public(
-                ModelError(
-                    self._claim.note,
-                    LOST.get(self._claim.note, "The job was tried as often as it may be."),
-                    retryable=True,
-                )
-            )
+            message = LOST.get(self._claim.note, "The job was tried as often as it may be.")
+            fields["error"] = ModelError(self._claim.note, message, retryable=True).fields()
         fields["epoch"] = epoch_of(self._claim.token)  # no event before it says that another claim writes
         await self._write([], end, fields, self._meter.metrics(self._clock(), pieces, None))
 
@@ -129,18 +125,3 @@ class AttemptEnd:
 
 
 _SAID: Final = TEXT | TOOLS
-
-
-def who(flag: str) -> str:
-    """Who set a cancel flag: the `by` of the API's JSON, or whatever a person typed in redis-cli."""
-    try:
-        value = orjson.loads(flag)
-    except orjson.JSONDecodeError:
-        return flag
-    by = value.get("by") if isinstance(value, dict) else None
-    return by if isinstance(by, str) else flag
-
-
-def public(error: ModelError) -> dict[str, Any]:
-    """What the job's end says of it."""
-    return {"code": error.code, "message": error.message, "retryable": error.retryable}

@@ -160,7 +160,7 @@ def _tell(job_id: str, claim: Claim) -> None:
     elif reason:
         logger.info("job %s goes on: attempt %d (%s)", job_id, claim.attempt, reason)
     else:
-        logger.info("job %s begins: model %r, queued for %.2f s", job_id, claim.model[:80], claim.waited)
+        logger.info("job %s begins: model %r, queued for %.2f s", job_id, claim.model[:80], claim.times.waited)
 
 
 async def generate(ctx: dict[Any, Any], job_id: str) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 from readalong.core.errors import BrokenJob, Fenced, StoreUnavailable
 from readalong.core.events import PAGE_SIZE, Event, NewEvent, merge, merge_drafts
 from readalong.redis.scripts import Argument
-from readalong.store.log import Appended, Claim, Log, encode
+from readalong.store.log import AppendResult, Claim, Log, encode
 from readalong.worker.model.limits import OVERHEAD
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class LogWriter:
         """
         self._kept += encode([*merge_drafts(self._gathered), *drafts])
 
-        async def write(first: int, events: list[tuple[str, bytes]]) -> Appended:
+        async def write(first: int, events: list[tuple[str, bytes]]) -> AppendResult:
             return await self._log.finish(self._job_id, self._fence, first, events, fields)
 
         await self._write(write, None)
@@ -112,9 +112,9 @@ class LogWriter:
         """Gives the job back, after `leave`, as the log's `hand_over`. Waits for Redis as long as it takes: unsaid, it
         would count as a lost worker. Raises Fenced."""
 
-        async def write(*_: object) -> Appended:
+        async def write(*_: object) -> AppendResult:
             await self._log.requeue(self._job_id, self._fence, reason, counts=counts)
-            return Appended(False, self._written, None)
+            return AppendResult("ok", self._written, None)
 
         await self._write(write, None)
 
@@ -149,17 +149,17 @@ class LogWriter:
         if not self._log.send(self._job_id, self._fence, self._written + 1, events, self._heard, timed=timed):
             self._resend()
 
-    def _heard(self, answer: Appended | Exception) -> None:
+    def _heard(self, answer: AppendResult | Exception) -> None:
         if self._left:
             return
         try:
             if isinstance(answer, Fenced):
                 self._fail(answer)
-            elif isinstance(answer, Exception) or answer.gap:
+            elif isinstance(answer, Exception) or answer.status != "ok":
                 self._resend()
             else:
                 self._written = answer.last_seq
-                self._go_on(answer.flag)
+                self._go_on(answer.cancel_flag)
         except Exception as error:
             # No memory, say. In the pipe it would break the connection, and this run wait for its answer for ever.
             self._fail(error)
@@ -191,7 +191,7 @@ class LogWriter:
         else:
             self._go_on(flag)
 
-    async def _append(self, first: int, events: list[tuple[str, bytes]]) -> Appended:
+    async def _append(self, first: int, events: list[tuple[str, bytes]]) -> AppendResult:
         return await self._log.append(self._job_id, self._fence, first, events)
 
     def _unwritten(self) -> list[tuple[str, bytes]]:
@@ -199,7 +199,7 @@ class LogWriter:
         return [_VOID] * lost + self._kept if lost > 0 else self._kept[-lost:]
 
     async def _write(
-        self, write: Callable[[int, list[tuple[str, bytes]]], Awaitable[Appended]], outage: float | None
+        self, write: Callable[[int, list[tuple[str, bytes]]], Awaitable[AppendResult]], outage: float | None
     ) -> str | None:
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -207,7 +207,7 @@ class LogWriter:
         while True:
             try:
                 answer = await write(self._written + 1, self._unwritten())
-                if answer.behind:
+                if answer.status == "behind":
                     if self._claim.begun is None:
                         raise Fenced(f"job {self._job_id}: Redis has lost the claim")  # the next one finds the same
                     answer = await self._log.reclaim(self._job_id, self._claim)
@@ -220,10 +220,10 @@ class LogWriter:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, 1.0)
                 continue
-            if answer.gap:
+            if answer.status != "ok":
                 logger.warning(
                     "job %s: the log ends at %d, not at %d; sending again", self._job_id, answer.last_seq, self._written
                 )
             self._written = answer.last_seq
-            if not answer.gap:
-                return answer.flag
+            if answer.status == "ok":
+                return answer.cancel_flag

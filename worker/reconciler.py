@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
+from readalong.core.cancel_flag import cancelled_by
 from readalong.core.settings import Settings
-from readalong.core.states import ENDED, Status
+from readalong.core.states import TERMINAL, Status
 from readalong.store.job_index import Cursor, JobIndex
 from readalong.store.job_record import JobState
 from readalong.store.log import Log
 from readalong.store.queue import Queue
-from readalong.worker.attempt_end import who
 from readalong.worker.bisect import bisect_failures
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class Reconciler:
                 continue
             if standing.broken:
                 logger.error("job %s: somebody has broken its keys", job_id)
-            elif standing.status in ENDED:
+            elif standing.status in TERMINAL:
                 if in_queue and standing.attempt == 0:
                     await self._queue.remove(job_id)
             elif due and standing.status == Status.QUEUED and await self._ends(job_id, flag):
@@ -111,7 +111,7 @@ class Reconciler:
         """Ends a queued job that is to end, unless a worker is quicker: it sees the flag and keeps the deadline."""
         if flag is not None:
             # Somebody set it by hand, which ends no queued job by itself.
-            return await self._log.cancel(job_id, who(flag)) in ENDED
+            return await self._log.cancel(job_id, cancelled_by(flag)) in TERMINAL
         return await self._log.expire(job_id)
 
 

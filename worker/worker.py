@@ -167,7 +167,7 @@ class QueueWorker(Worker):
             with suppress(StoreUnavailable, TimeoutError):
                 async with asyncio.timeout(_LAST_WORDS):
                     await asyncio.gather(*running, return_exceptions=True)
-                    await self._index.leave(self._id)
+                    await self._registry.leave(self._id)
 
     async def _take_until_stopped(self) -> None:
         """Fills free slots as soon as something is due. Without a free slot it pops no wake-up: others may be free."""
@@ -301,7 +301,7 @@ class QueueWorker(Worker):
         breaker.tell()
         now = await self._beat()
         if breaker.shut:
-            breaker.others = await self._index.others_get_through(self._id, now)
+            breaker.others = await self._registry.others_get_through(self._id, now)
             if breaker.others:
                 self._runner.give_up_waiting(stopping=False)
         await self._eviction.look_once()
@@ -316,7 +316,7 @@ class QueueWorker(Worker):
             if self._access.breaker.shut:
                 details["refused"] = self._access.breaker.code
             now = await self._index.now()
-            await self._index.heartbeat(self._id, orjson.dumps(details), now, int(self._settings.lease * 1000))
+            await self._registry.heartbeat(self._id, orjson.dumps(details), now, int(self._settings.lease * 1000))
         return now
 
     async def _announce(self) -> None:

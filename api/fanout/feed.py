@@ -26,7 +26,8 @@ from readalong.api.fanout.text_runs import Batch, TextRuns
 from readalong.api.fanout.watcher_set import FeedWatcher, WatcherSet
 from readalong.api.wire.format import Format
 from readalong.core.errors import BrokenJob, JobNotFound, StoreUnavailable
-from readalong.core.events import PAGE_SIZE, TERMINAL, Event
+from readalong.core.events import PAGE_SIZE, Event
+from readalong.core.states import TERMINAL
 from readalong.store.epochs import BEGINS, Epochs, named
 from readalong.store.job_record import JobState
 from readalong.store.log import Log

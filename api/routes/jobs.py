@@ -217,7 +217,7 @@ async def erase_job(request: Request, job_id: str, used: Used) -> Response:
         await _wait_for_end(used, job_id)
     key_digest, model = await used.log.erasable(job_id)
     if key_digest:
-        await used.index.release_key(key_digest, job_id)
+        await used.idempotency.release(key_digest, job_id)
     # Or a process with watchers would write down its visit once more behind the erase.
     await used.index.leave_watched(job_id)
     # A repeat of one that broke off finds no hash: the mark in its place answers the model.

@@ -17,7 +17,7 @@ from readalong.core.errors import IdempotencyConflict, InvalidRequest, JobExpire
 from readalong.core.keys import new_job_id
 from readalong.core.options import resolve
 from readalong.core.states import Status
-from readalong.store.job_index import IdempotencyRecord, key_digest
+from readalong.store.idempotency import IdempotencyRecord, key_digest
 from readalong.store.job_record import Record
 from readalong.store.submission import Submission
 
@@ -75,7 +75,7 @@ async def submit(
     # Both rely on nothing but its being written.
     await asyncio.gather(
         _enqueue(services, record),
-        *([] if key is None else [services.index.mark_written(key, IdempotencyRecord(job_id, digest))]),
+        *([] if key is None else [services.idempotency.mark_written(key, IdempotencyRecord(job_id, digest))]),
     )
     return record
 
@@ -116,22 +116,22 @@ def _own(key: str, pairs: Mapping[str, str]) -> str:
 
 async def _known(services: Dependencies, key: str, job_id: str, digest: str) -> tuple[str, Record | None]:
     """The id that the key stands for, and its job if it is written already."""
-    tie = await services.index.claim_key(key, job_id, digest)
-    if tie.body_digest != digest:
+    found = await services.idempotency.claim(key, job_id, digest)
+    if found.body_digest != digest:
         raise IdempotencyConflict("This Idempotency-Key was used with another body.")
-    if tie.job_id == job_id:
+    if found.job_id == job_id:
         return job_id, None
-    record = await services.log.record(tie.job_id)
-    if record is None and not tie.written and await services.log.flags([tie.job_id]):
+    record = await services.log.record(found.job_id)
+    if record is None and not found.written and await services.log.flags([found.job_id]):
         # A copy of the submit's first command came late, after the job was erased.
-        await services.index.release_key(key_digest(key), tie.job_id)
+        await services.idempotency.release(key_digest(key), found.job_id)
         return await _known(services, key, job_id, digest)
-    if record is None and tie.written:
+    if record is None and found.written:
         # To write it again would be to generate it again.
-        raise JobExpired(f"The job of this Idempotency-Key, {tie.job_id}, has expired.")
-    if record is not None and not tie.written:
-        await services.index.mark_written(key, tie)
-    return tie.job_id, record
+        raise JobExpired(f"The job of this Idempotency-Key, {found.job_id}, has expired.")
+    if record is not None and not found.written:
+        await services.idempotency.mark_written(key, found)
+    return found.job_id, record
 
 
 async def _full(room: QueueLimits, size: int) -> QueueFull | None:

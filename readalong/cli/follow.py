@@ -14,9 +14,9 @@ import orjson
 
 from readalong.cli.client import Client, refusal, unreachable
 from readalong.cli.problem import Problem
-from readalong.core.events import TERMINAL
 from readalong.core.position import Position
 from readalong.core.sse import Decoder, Message
+from readalong.core.states import TERMINAL
 
 #: Seconds without a byte after which a connection counts as dead: three of the API's heartbeats.
 SILENCE_SECONDS: Final = 45.0

@@ -116,6 +116,10 @@ class ModelError(ReadalongError):
         self.away = away
         self.refuses = refuses
 
+    def fields(self) -> dict[str, str | bool]:
+        """Returns the `error` of a job's end."""
+        return {"code": self.code, "message": self.message, "retryable": self.retryable}
+
     def saying(self, message: str) -> ModelError:
         """The same error with another message."""
         return ModelError(

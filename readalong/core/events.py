@@ -16,10 +16,11 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from readalong.core.states import TERMINAL
+
 #: The version of what the log and the job's hash hold.
 SCHEMA: Final = 1
 
-TERMINAL: Final = frozenset({"done", "failed", "cancelled"})
 TEXT: Final = frozenset({"content", "reasoning", "refusal"})
 TOOLS: Final = frozenset({"tool_call_delta", "tool_call", "function_call"})
 TYPES: Final = TERMINAL | TEXT | TOOLS | {"queued", "started", "restarted", "waiting"}
@@ -113,7 +114,7 @@ class Event(NamedTuple):
 def parse_live(message: bytes, epoch: str = "") -> list[Event]:
     """The events of one message of a live channel, without parsing their data, as of this epoch.
 
-    Raises ValueError for a message that `lib.lua` did not write.
+    Raises ValueError for a message that `parts/job.lua` did not write.
     """
     events = []
     for line in message.split(b"\n"):

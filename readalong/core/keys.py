@@ -12,10 +12,8 @@ import secrets
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha1
-from typing import Final
 
-#: States of a job, in the order in which scripts take their sorted sets.
-STATES: Final = ("queued", "running", "done", "failed", "cancelled")
+from readalong.core.states import Status
 
 _ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
@@ -88,8 +86,8 @@ class Keys:
 
     @property
     def by_state(self) -> list[str]:
-        """The sorted sets of all states, in the order of STATES."""
-        return [self.jobs_in(state) for state in STATES]
+        """The sorted sets of all states, in the order of `Status`, in which scripts take them."""
+        return [self.jobs_in(state) for state in Status]
 
     @property
     def model_jobs(self) -> str:

@@ -8,9 +8,12 @@ The Lua scripts make these moves; this module says which are legal, and the test
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class Status(StrEnum):
+    """The state of a job, as its hash and its JSON name it."""
+
     QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
@@ -18,12 +21,12 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
-#: States that nothing leaves. The terminal event of a log has the same name.
-ENDED = frozenset({Status.DONE, Status.FAILED, Status.CANCELLED})
+#: States that nothing leaves. The terminal event of a log has the name of its job's state.
+TERMINAL: Final = frozenset({Status.DONE, Status.FAILED, Status.CANCELLED})
 
-_MOVES: dict[Status, frozenset[Status]] = {
+_MOVES: Final[dict[Status, frozenset[Status]]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELLED}),
-    Status.RUNNING: frozenset({Status.RUNNING, *ENDED}),
+    Status.RUNNING: frozenset({Status.RUNNING, *TERMINAL}),
     Status.DONE: frozenset(),
     Status.FAILED: frozenset(),
     Status.CANCELLED: frozenset(),

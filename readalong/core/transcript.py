@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from readalong.core.events import TERMINAL, TEXT, Event
+from readalong.core.events import TEXT, Event
+from readalong.core.states import TERMINAL
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from hashlib import sha1
 from importlib.resources import files
@@ -19,73 +20,25 @@ from readalong.redis.protocol import pack
 
 logger = logging.getLogger(__name__)
 
-#: Scripts of a job's log; they share lua/lib.lua and take the job's four keys, compact one more.
-LOG_SCRIPTS: Final = (
-    "submit",
-    "claim",
-    "restore",
-    "append",
-    "finish",
-    "cancel",
-    "handover",
-    "expire",
-    "compact",
-    "erase",
-)
-#: Those of the queue that share lua/leases.lua.
-LEASE_SCRIPTS: Final = ("take", "seize", "renew", "release", "reap", "waiting")
-#: Those that write dates, and those that meet ids which anybody may have put into a sorted set.
-_WITH_DATES: Final = ("submit", "cancel")
-_WITH_IDS: Final = (*LEASE_SCRIPTS, "orphans", "tie", "weight")
-#: Those that write or read the mark of an erased job.
-_WITH_ERASED: Final = ("erase", "refile")
-#: Those that ask who watches a job.
-_WITH_VISITS: Final = ("depart", "orphans")
-QUEUE_SCRIPTS: Final = (
-    "room",
-    "weight",
-    "enqueue",
-    "refile",
-    "forget",
-    "tie",
-    "aside",
-    "take",
-    "seize",
-    "renew",
-    "release",
-    "reap",
-    "waiting",
-    "attend",
-    "depart",
-    "orphans",
-    "untie",
-    "standings",
-    "keep",
-    "pulse",
-)
-
 Argument = str | bytes | int
 
 
+#: The line of a script that names the files of `lua/parts/` which it needs, in this order.
+_NEEDS: Final = re.compile(r"^-- Needs (.+)\.$", re.MULTILINE)
+
+
 def _load() -> dict[str, tuple[str, str]]:
+    """Each script's text, its parts in front, and its digest, by name."""
     folder = files("readalong.redis") / "lua"
-
-    def text(name: str) -> str:
-        return (folder / f"{name}.lua").read_text()
-
-    shared = (
-        ("clock", (*LOG_SCRIPTS, *QUEUE_SCRIPTS)),
-        ("dates", _WITH_DATES),
-        ("ids", _WITH_IDS),
-        ("visits", _WITH_VISITS),
-        ("erased", _WITH_ERASED),
-        ("lib", LOG_SCRIPTS),
-        ("leases", LEASE_SCRIPTS),
-    )
     loaded = {}
-    for name in (*LOG_SCRIPTS, *QUEUE_SCRIPTS):
-        whole = "".join(text(part) for part, users in shared if name in users) + text(name)
-        loaded[name] = (whole, sha1(whole.encode(), usedforsecurity=False).hexdigest())
+    for file in folder.iterdir():
+        if not file.name.endswith(".lua"):
+            continue
+        text = file.read_text("utf-8")
+        needs = _NEEDS.search(text)
+        parts = needs[1].split(", ") if needs else []
+        whole = "".join((folder / "parts" / f"{part}.lua").read_text("utf-8") for part in parts) + text
+        loaded[file.name.removesuffix(".lua")] = whole, sha1(whole.encode(), usedforsecurity=False).hexdigest()
     return loaded
 
 
@@ -153,7 +106,7 @@ class Scripts:
         """Moves away what stands in a shared key and is of a wrong type: else no job would run until that is mended.
         `names`: keys of a call that failed by it."""
         wanted = {name: kind for name in (*names, *self._keys.shared) if (kind := self._keys.type_of(name))}
-        text, _ = _SCRIPTS["aside"]
+        text, _ = _SCRIPTS["set_aside"]
         flat = [part for name, kind in wanted.items() for part in (kind, self._keys.aside(name))]
         try:
             moved = await self._call("EVAL", text, len(wanted), *wanted, *flat)

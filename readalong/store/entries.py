@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import orjson
 
-from readalong.core.events import TERMINAL, Event
+from readalong.core.events import Event
+from readalong.core.states import TERMINAL
 
 #: An entry of a stream: its id and its fields.
 Entry = tuple[bytes, dict[bytes, bytes]]

@@ -6,7 +6,8 @@ import re
 from bisect import bisect_right
 from typing import Final
 
-from readalong.core.events import TERMINAL, Event
+from readalong.core.events import Event
+from readalong.core.states import TERMINAL
 
 _ENTRY: Final = re.compile(r"([0-9]{1,16}):(\S+)", re.ASCII)
 #: Events that begin an attempt.
@@ -14,7 +15,7 @@ BEGINS: Final = frozenset({"started", "restarted"})
 
 
 def epoch_of(token: str) -> str:
-    """The epoch of what the claim with this token writes, as `lib.lua` makes it."""
+    """The epoch of what the claim with this token writes, as `parts/job.lua` makes it."""
     return token[:6]
 
 

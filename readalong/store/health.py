@@ -69,7 +69,7 @@ class Probe:
             return pulse._replace(redis="refusing", error=StoreUnavailable(f"Redis refuses: {refusal}", retry_after=1))
 
     async def _read(self) -> Pulse:
-        now, queued, first, ids = await self._run("pulse", [self._keys.queue, self._keys.workers])
+        now, queued, first, ids = await self._run("health", [self._keys.queue, self._keys.workers])
         place = math.nan if first is None else float(first)
         refused = 0
         if ids:

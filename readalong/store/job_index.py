@@ -1,18 +1,14 @@
-"""What is known about all jobs and workers: the lists, the open jobs, Idempotency-Keys, signs of life.
+"""The sorted sets that list jobs: all of them, those that have not ended, those of a state and of a model.
 
-These are keys of their own, written beside the scripts, so they may lag behind a job's hash; the sweep mends
-them.
+Each list has a key of its own, written beside the scripts. A list may lag behind a job's hash; the sweep mends it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from hashlib import sha256
 from typing import Final, NamedTuple
 
-import orjson
 from redis.asyncio import Redis
 
 from readalong.core.errors import StoreUnavailable
@@ -25,8 +21,6 @@ from readalong.store.presence import first_ms, set_ttl_ms
 
 logger = logging.getLogger(__name__)
 
-#: Third word of an Idempotency-Key's value once its job is written.
-_WRITTEN: Final = "written"
 #: Scores beyond this, or below zero, are no times: somebody has put them there by hand.
 _LATEST: Final = 2**53
 #: Members of a list that one look for expired ones goes through, and looks at it in one turn.
@@ -36,8 +30,6 @@ _SLICES: Final = 20
 _REFILED: Final = 100
 #: Keys that one look at what there is goes through.
 _SCANNED: Final = 1000
-#: Longest that a worker counts as live from now on, in milliseconds: no lease is longer.
-_LONGEST_LIFE: Final = 660_000
 
 
 class Cursor(NamedTuple):
@@ -48,19 +40,6 @@ class Cursor(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.created_at}:{self.job_id}"
-
-
-def key_digest(key: str) -> str:
-    """What Redis knows of an Idempotency-Key: clients may make it of what is nobody's business."""
-    return sha256(key.encode()).hexdigest()
-
-
-class IdempotencyRecord(NamedTuple):
-    """What an Idempotency-Key stands for. `written`: its job was there, so that a missing one has expired."""
-
-    job_id: str
-    body_digest: str
-    written: bool = False
 
 
 class Found(NamedTuple):
@@ -78,7 +57,6 @@ class JobIndex:
         self._run = Scripts(pipe or redis, settings.keys)
         self._ask = self._run.ask
         self._keys = settings.keys
-        self._idempotency_ms = int(settings.idempotency_ttl * 1000)
         self._watched_ms = first_ms(settings, None)
         self._watched_ttl_ms = set_ttl_ms(settings)
         self._retention_ms = int(settings.retention * 1000)
@@ -117,7 +95,7 @@ class JobIndex:
     async def remove(self, *job_ids: str, model: str = "") -> None:
         """Forgets these jobs; `model` is the `model_digest` of theirs, if that is known."""
         keys = [*self._lists, self._keys.wake]
-        await self._run("forget", [*keys, self._keys.model_jobs + model] if model else keys, *job_ids)
+        await self._run("remove", [*keys, self._keys.model_jobs + model] if model else keys, *job_ids)
 
     async def open_jobs(self, after: Cursor | None, count: int) -> list[Cursor]:
         """Up to `count` jobs that have not ended and are newer than `after`, oldest first."""
@@ -277,51 +255,6 @@ class JobIndex:
             logger.debug("%s", error)
             return 0
 
-    async def claim_key(self, key: str, job_id: str, body_digest: str) -> IdempotencyRecord:
-        """Ties an Idempotency-Key to a job and a body, unless it is tied. Answers what it is tied to."""
-        names = [self._keys.idempotency(key_digest(key))]
-        before: bytes | None = await self._run("tie", names, job_id, body_digest, self._idempotency_ms)
-        if before is None:
-            return IdempotencyRecord(job_id, body_digest)
-        found_id, found_digest, *mark = before.decode().split(" ")
-        return IdempotencyRecord(found_id, found_digest, mark == [_WRITTEN])
-
-    async def mark_written(self, key: str, tie: IdempotencyRecord) -> None:
-        """Notes that the job of an Idempotency-Key is written; its time to live stays."""
-        name = self._keys.idempotency(key_digest(key))
-        await self._ask("SET", name, f"{tie.job_id} {tie.body_digest} {_WRITTEN}", "XX", "KEEPTTL")
-
-    async def release_key(self, digest: str, job_id: str) -> None:
-        """Unties an Idempotency-Key, given by its `key_digest`, from this job, which is erased: a repeat is a new one.
-        Does nothing if it is tied to another one by now."""
-        await self._run("untie", [self._keys.idempotency(digest)], job_id)
-
-    async def heartbeat(self, worker_id: str, details: bytes, now: int, ttl_ms: int) -> None:
-        """A worker's sign of life; `details` is JSON. Forgets workers that are long dead."""
-        workers = self._keys.workers
-        await asyncio.gather(
-            self._ask("SET", self._keys.worker(worker_id), details, "PX", ttl_ms),
-            self._ask("ZADD", workers, now + ttl_ms, worker_id),
-            self._ask("ZREMRANGEBYSCORE", workers, "-inf", now),
-            # No lease is longer: set by hand, or before Redis' clock leapt back.
-            self._ask("ZREMRANGEBYSCORE", workers, now + _LONGEST_LIFE, "+inf"),
-        )
-        # Behind the others: on a connection of its own it might overtake them, and leave a set that lives for ever.
-        await self._ask("PEXPIRE", workers, 10 * ttl_ms)
-
-    async def others_get_through(self, worker_id: str, now: int) -> bool:
-        """Whether another live worker has not said, in its sign of life, that its model refuses it."""
-        live = await self._ask("ZRANGEBYSCORE", self._keys.workers, now, now + _LONGEST_LIFE)
-        others = [found for name in live if (found := name.decode(errors="replace")) != worker_id]
-        signs = await self._ask("MGET", *(self._keys.worker(other) for other in others)) if others else []
-        return any(sign is not None and _gets_through(sign) for sign in signs)
-
-    async def leave(self, worker_id: str) -> None:
-        """A worker ends."""
-        await asyncio.gather(
-            self._ask("DEL", self._keys.worker(worker_id)), self._ask("ZREM", self._keys.workers, worker_id)
-        )
-
     async def try_lock_sweep(self, every_ms: int) -> bool:
         """Whether it is this worker's turn: one sweep for all workers in `every_ms`."""
         if await self._ask("SET", self._keys.sweep, "1", "NX", "PX", every_ms):
@@ -329,16 +262,3 @@ class JobIndex:
         # What somebody has put there by hand would keep all workers from sweeping for ever.
         await self._ask("PEXPIRE", self._keys.sweep, every_ms, "NX")
         return False
-
-    async def live_workers(self, now: int) -> int:
-        """How many workers have given a sign of life lately."""
-        return int(await self._ask("ZCOUNT", self._keys.workers, now, now + _LONGEST_LIFE))
-
-
-def _gets_through(sign: bytes) -> bool:
-    """What a sign of life says; one that cannot be read says nothing."""
-    try:
-        details = orjson.loads(sign)
-    except orjson.JSONDecodeError:
-        return False
-    return isinstance(details, dict) and not details.get("refused")

@@ -11,7 +11,7 @@ import orjson
 
 from readalong.core.errors import UnknownSchema
 from readalong.core.events import SCHEMA
-from readalong.core.states import ENDED, Status
+from readalong.core.states import TERMINAL, Status
 
 #: What is read of a job: its hash without the request, which may be megabytes.
 LISTED: Final = (
@@ -80,7 +80,7 @@ class Record:
 
     @property
     def ended(self) -> bool:
-        return self.status in ENDED
+        return self.status in TERMINAL
 
 
 class JobState(NamedTuple):
@@ -98,11 +98,11 @@ class JobState(NamedTuple):
 
     @property
     def ended(self) -> bool:
-        return self.status in ENDED
+        return self.status in TERMINAL
 
 
 def parse_state(values: Sequence[bytes | None]) -> JobState | None:
-    """From what the script `standings` says of a hash; None for one that is gone."""
+    """From what the script `states` says of a hash; None for one that is gone."""
     status, attempt, deadline, schema, last_seq, epochs = values
     if status is None:
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 from redis.asyncio import Redis
@@ -38,43 +38,58 @@ class ClaimStatus(StrEnum):
     LATE = "late"
 
 
+class ClaimTimes(NamedTuple):
+    """Seconds. `waited`: from the submit to this claim. `queued`: from the submit to the first claim. `first_token`:
+    from the submit to the first token of an earlier attempt, if this attempt ends the job for it. `left`: to the job's
+    deadline."""
+
+    waited: float = 0.0
+    queued: float | None = None
+    first_token: float | None = None
+    left: float | None = None
+
+
 class Claim(NamedTuple):
-    """A started attempt. `waited`: seconds since submit. `note`: the cancel flag, or the reason of the loss.
-    `model`, `request`, `begun` (the event that it wrote) and `left` (seconds to the job's deadline, or None) are there
-    if the verdict is RUN. `queued`, `first_token`: seconds from submit to the first claim, and, of an attempt that this
-    one ends the job for, to its first token, or None."""
+    """A started attempt. `note` is the cancel flag, or the reason of the loss.
+
+    `model`, `request` and `begun`, the event that the claim wrote, are there if the status is RUN.
+    """
 
     status: ClaimStatus
     attempt: int = 0
     last_seq: int = 0
-    waited: float = 0.0
     note: str = ""
     model: str = ""
     request: bytes = b""
     begun: tuple[str, bytes] | None = None
-    left: float | None = None
-    queued: float | None = None
-    first_token: float | None = None
+    times: ClaimTimes = ClaimTimes()
     worker: bytes = b""
-    #: Its own, unlike the attempt's number, which comes twice when Redis has lost a claim.
+    #: This claim's alone. The attempt's number comes twice when Redis has lost a claim.
     token: str = ""
 
     @property
     def fence(self) -> str:
-        """What its writes name, so that no other attempt's count as its own."""
+        """The name of the attempt in its writes, so that no other attempt's writes count as its own."""
         return f"{self.attempt}:{self.token}"
 
 
-class Appended(NamedTuple):
-    """Where the log stands. After a `gap`, send again from `last_seq` + 1; if it is `behind`, restore first.
-    `flag` is the cancel flag, None if unset."""
+AppendStatus = Literal["ok", "gap", "behind"]
 
-    gap: bool
+
+class AppendResult(NamedTuple):
+    """The end of the log after a write.
+
+    `gap`: the log ends earlier than the writer thinks; send again from `last_seq` + 1. `behind`: Redis has lost the
+    claim too; `reclaim` first. `cancel_flag` is None if it is not set.
+    """
+
+    status: AppendStatus
     last_seq: int
-    flag: str | None
-    behind: bool = False
+    cancel_flag: str | None
 
 
+#: By the first word of a script's reply.
+_STATUSES: Final[dict[bytes, AppendStatus]] = {b"ok": "ok", b"gap": "gap", b"behind": "behind"}
 _APPEND: Final = digest_of("append")
 
 #: Milliseconds for which copies of an erased job's submit are kept out: for so long the kernel of a machine that was
@@ -123,16 +138,16 @@ class Log(LogReader):
         with readable(job_id):
             return _claim(answer, worker, token)
 
-    async def reclaim(self, job_id: str, claim: Claim) -> Appended:
+    async def reclaim(self, job_id: str, claim: Claim) -> AppendResult:
         """Takes up again a claim that Redis has lost. Answers a gap: where the log stands, all the rest of which the
         caller sends again. Raises Fenced, also if an older attempt has written since, and StoreUnavailable."""
         lost = (claim.attempt, claim.fence, claim.worker, claim.last_seq - 1)
-        return _appended(job_id, await self._do("restore", job_id, *lost))
+        return _result(job_id, await self._do("reclaim", job_id, *lost))
 
-    async def append(self, job_id: str, fence: Fence, first: int, drafts: Sequence[tuple[str, bytes]]) -> Appended:
+    async def append(self, job_id: str, fence: Fence, first: int, drafts: Sequence[tuple[str, bytes]]) -> AppendResult:
         """Appends events from number `first` on: (type, data as JSON). Raises Fenced, StoreUnavailable."""
         flat = [part for draft in drafts for part in draft]
-        return _appended(job_id, await self._do("append", job_id, fence, first, "1", *flat))
+        return _result(job_id, await self._do("append", job_id, fence, first, "1", *flat))
 
     def send(
         self,
@@ -140,7 +155,7 @@ class Log(LogReader):
         fence: Fence,
         first: int,
         drafts: Sequence[tuple[str, bytes]],
-        on_answer: Callable[[Appended | Exception], None],
+        on_answer: Callable[[AppendResult | Exception], None],
         *,
         timed: bool = False,
     ) -> bool:
@@ -154,7 +169,7 @@ class Log(LogReader):
         size, head = self._append_head(job_id, fence)
         return self._pipe.send(
             b"*%d\r\n%b%b" % (size + 2 + len(flat), head, rest),
-            lambda answer: on_answer(answer if isinstance(answer, Exception) else _outcome(job_id, answer)),
+            lambda answer: on_answer(answer if isinstance(answer, Exception) else _result_or_fenced(job_id, answer)),
         )
 
     def _append_head(self, job_id: str, fence: Fence) -> tuple[int, bytes]:
@@ -176,21 +191,21 @@ class Log(LogReader):
         first: int,
         drafts: Sequence[tuple[str, bytes]],
         fields: dict[str, Argument],
-    ) -> Appended:
+    ) -> AppendResult:
         """Appends the last events; the type of the very last ends the job. Raises Fenced, StoreUnavailable."""
         status = Status(drafts[-1][0])
         flat = [part for pair in fields.items() for part in pair]
         events = [part for draft in drafts for part in draft]
         end = (fence, first, status, self._retention_ms, len(fields), *flat, *events)
-        return _appended(job_id, await self._do("finish", job_id, *end))
+        return _result(job_id, await self._do("finish", job_id, *end))
 
     async def requeue(self, job_id: str, fence: Fence, reason: str, *, counts: bool) -> None:
         """Lets the next claim go on as a new attempt for this reason; `counts`: as a lost one.
 
         Nothing is left to hand over if Redis has lost the claim. Raises Fenced, StoreUnavailable.
         """
-        answer = await self._do("handover", job_id, fence, reason, int(counts))
-        _appended(job_id, answer)
+        answer = await self._do("requeue", job_id, fence, reason, int(counts))
+        _result(job_id, answer)
 
     async def cancel(self, job_id: str, by: str) -> Status | None:
         """Sets the flag, ends a queued job, nudges the workers. Answers the status after it; None: no such job.
@@ -222,7 +237,7 @@ class Log(LogReader):
     async def keep_alive(self, job_ids: Sequence[str]) -> list[str]:
         """Renews the time to live of jobs that wait or run, not of others. Answers the ids whose record is gone."""
         names = [name for job_id in job_ids for name in self._keys.of_job(job_id)[:3]]
-        answers = await self._run("keep", names, self._ttl_ms)
+        answers = await self._run("keep_alive", names, self._ttl_ms)
         return [job_id for job_id, there in zip(job_ids, answers, strict=True) if not there]
 
     async def compact(self, job_id: str, fence: Fence, first: int, events: Sequence[Event]) -> bool:
@@ -242,7 +257,7 @@ class Log(LogReader):
         """
         keys = (*self._keys.of_job(job_id), self._keys.watchers(job_id))
         with readable(job_id):
-            answer: bytes = await self._run("erase", keys, _ERASED_MS, model)
+            answer: bytes = await self._run("delete", keys, _ERASED_MS, model)
             return answer.decode()
 
     async def _do(self, name: str, job_id: str, *args: Argument) -> Any:
@@ -255,17 +270,17 @@ def encode(drafts: Sequence[NewEvent]) -> list[tuple[str, bytes]]:
     return [(draft.type, draft.encode()) for draft in drafts]
 
 
-def _claim(answer: list[Any], worker: bytes, token: str) -> Claim:
-    verdict = ClaimStatus(answer[0].decode())
-    if len(answer) == 1:
-        return Claim(verdict)
-    note = answer[4].decode(errors="replace")
-    started = Claim(verdict, answer[1], answer[2], answer[3] / 1000, note, worker=worker, token=token)
-    if verdict is not ClaimStatus.RUN:
-        return started._replace(queued=_seconds(answer[5]), first_token=_seconds(answer[6]))
-    begun = (answer[7].decode(), answer[8])
-    left, queued = _seconds(answer[9]), _seconds(answer[10])
-    return started._replace(model=answer[5].decode(), request=answer[6], begun=begun, left=left, queued=queued)
+def _claim(reply: list[Any], worker: bytes, token: str) -> Claim:
+    status = ClaimStatus(reply[0].decode())
+    if len(reply) == 1:
+        return Claim(status)
+    waited, note = reply[3] / 1000, reply[4].decode(errors="replace")
+    if status is not ClaimStatus.RUN:
+        times = ClaimTimes(waited, _seconds(reply[5]), _seconds(reply[6]))
+        return Claim(status, reply[1], reply[2], note, times=times, worker=worker, token=token)
+    model, begun = reply[5].decode(), (reply[7].decode(), reply[8])
+    times = ClaimTimes(waited, _seconds(reply[10]), left=_seconds(reply[9]))
+    return Claim(status, reply[1], reply[2], note, model, reply[6], begun, times, worker, token)
 
 
 def _seconds(ms: int) -> float | None:
@@ -276,16 +291,17 @@ def _text(flag: bytes | None) -> str | None:
     return None if flag is None else flag.decode(errors="replace")
 
 
-def _appended(job_id: str, answer: list[Any]) -> Appended:
+def _result(job_id: str, reply: list[Any]) -> AppendResult:
     """Raises Fenced."""
-    outcome = _outcome(job_id, answer)
-    if isinstance(outcome, Fenced):
-        raise outcome
-    return outcome
+    result = _result_or_fenced(job_id, reply)
+    if isinstance(result, Fenced):
+        raise result
+    return result
 
 
-def _outcome(job_id: str, answer: list[Any]) -> Appended | Fenced:
-    verdict = answer[0]
-    if verdict in (b"ok", b"gap", b"behind"):
-        return Appended(verdict != b"ok", answer[1], _text(answer[2]), verdict == b"behind")
-    return Fenced(f"job {job_id}: this attempt may not write: {verdict.decode()}", code=verdict.decode())
+def _result_or_fenced(job_id: str, reply: list[Any]) -> AppendResult | Fenced:
+    status = _STATUSES.get(reply[0])
+    if status is not None:
+        return AppendResult(status, reply[1], _text(reply[2]))
+    code = reply[0].decode()
+    return Fenced(f"job {job_id}: this attempt may not write: {code}", code=code)

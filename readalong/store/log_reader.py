@@ -13,7 +13,7 @@ from readalong.core.errors import BrokenJob, UnknownSchema
 from readalong.core.events import PAGE_SIZE, Event
 from readalong.core.keys import model_digest
 from readalong.core.settings import Settings
-from readalong.core.states import ENDED
+from readalong.core.states import TERMINAL
 from readalong.redis.client import is_broken_key, translated
 from readalong.redis.multiplexed import MultiplexedConnection
 from readalong.redis.scripts import Scripts
@@ -66,7 +66,7 @@ class LogReader:
 
     async def states(self, job_ids: Sequence[str]) -> list[JobState | None]:
         """How many jobs stand, in one command; None for each that is gone."""
-        answers = await self._run("standings", [self._keys.job(job_id) for job_id in job_ids])
+        answers = await self._run("states", [self._keys.job(job_id) for job_id in job_ids])
         return [parse_state(answer) for answer in answers]
 
     async def erasable(self, job_id: str) -> tuple[str, str]:
@@ -93,7 +93,7 @@ class LogReader:
         return [
             job_id
             for job_id, (status, wanted) in zip(job_ids, answers, strict=True)
-            if wanted == b"1" and status is not None and status.decode() not in ENDED
+            if wanted == b"1" and status is not None and status.decode() not in TERMINAL
         ]
 
     async def flags(self, job_ids: Sequence[str]) -> dict[str, str]:

@@ -75,7 +75,7 @@ class PresenceStore:
         for start in range(0, len(visits), _AT_ONCE):
             some = visits[start : start + _AT_ONCE]
             args = _flat(some, [lease_ms(self._settings, visit.grace) for visit in some])
-            await self._run("attend", self._names(some), self._ttl_ms, self._holds_ms, self._still_ms, *args)
+            await self._run("touch", self._names(some), self._ttl_ms, self._holds_ms, self._still_ms, *args)
 
     async def depart(self, visits: Sequence[Visit]) -> None:
         """These jobs have no watchers here any more. One that has none anywhere is an orphan when its grace is over,
@@ -94,7 +94,7 @@ class PresenceStore:
         # Half a lease without a look, and the other half is left to whoever has to connect again.
         times = (self._lease_ms, self._lease_ms // 2)
         name = self._keys.watchers("?").split("?")
-        found = await self._run("orphans", keys, *times, count, self._hubs, self._still_ms, *name)
+        found = await self._run("find_abandoned", keys, *times, count, self._hubs, self._still_ms, *name)
         return [job_id.decode() for job_id in found]
 
     async def forget(self, job_ids: Sequence[str]) -> None:

@@ -80,7 +80,7 @@ class Queue:
 
     async def depth(self) -> tuple[int, int]:
         """Redis' time in milliseconds since the epoch, and how many jobs are due and not taken."""
-        now, waiting = await self._run("room", [self._keys.queue])
+        now, waiting = await self._run("depth", [self._keys.queue])
         return now, waiting
 
     async def weight(self, size: int, limit: int, let_in: int) -> int:
@@ -120,7 +120,7 @@ class Queue:
         keys = [*self._leased, self._keys.liveness, self._keys.last_acquire(worker_id), *self._moved]
         token = token or secrets.token_hex(8)
         flat = await self._run(
-            "take", keys, worker_id, self._lease_ms, count, in_progress_key_prefix, self._ttl_ms, token
+            "acquire", keys, worker_id, self._lease_ms, count, in_progress_key_prefix, self._ttl_ms, token
         )
         rows = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
         return [LeasedJob(job_id.decode(), int(score), int(until)) for job_id, score, until in rows]
@@ -129,7 +129,7 @@ class Queue:
         """Takes this job, whatever waits before it. Answers None, and does nothing, if another worker holds it or it is
         not in the queue."""
         keys = [*self._leased, self._keys.liveness, self._keys.arq_in_progress(job_id), *self._moved]
-        held = await self._run("seize", keys, worker_id, job_id, self._lease_ms, self._ttl_ms)
+        held = await self._run("acquire_by_id", keys, worker_id, job_id, self._lease_ms, self._ttl_ms)
         return None if held is None else LeasedJob(job_id, *map(int, held))
 
     async def wait(self, within: float) -> bool:
@@ -171,23 +171,17 @@ class Queue:
         return [job_id.decode() for job_id in lost]
 
     async def ack(self, worker_id: str, job_id: str) -> bool:
-        """Takes the job out of the queue. Answers False, and does nothing, if the lease is another's."""
-        return await self._release(worker_id, job_id, "finished")
+        """Removes a finished job from the queue. Returns False, and does nothing, if another worker holds the lease."""
+        lease = [*self._leased, self._keys.arq_in_progress(job_id)]
+        keys = [*lease, self._keys.arq_job(job_id), self._keys.arq_retry(job_id)]
+        return bool(await self._run("ack", keys, worker_id, job_id))
 
     async def nack(self, worker_id: str, job_id: str) -> bool:
-        """Puts the job back at its old place and wakes another worker."""
-        return await self._release(worker_id, job_id, "waits")
+        """Puts the job back at its place and wakes a worker. Returns False, and does nothing, if another worker holds
+        the lease."""
+        keys = [*self._leased, self._keys.arq_in_progress(job_id), self._keys.wake]
+        return bool(await self._run("nack", keys, worker_id, job_id, self._ttl_ms))
 
     async def remove(self, job_id: str) -> None:
-        """Takes a job that ended while it waited out of the queue."""
-        await self._release("", job_id, "finished")
-
-    async def _release(self, worker_id: str, job_id: str, how: str) -> bool:
-        keys = [
-            *self._leased,
-            self._keys.arq_in_progress(job_id),
-            self._keys.arq_job(job_id),
-            self._keys.arq_retry(job_id),
-            self._keys.wake,
-        ]
-        return bool(await self._run("release", keys, worker_id, job_id, how, self._ttl_ms))
+        """Removes a job that ended while it waited."""
+        await self.ack("", job_id)

@@ -8,9 +8,11 @@ that back over its other connections. So one that says it and has no subscriber 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
+import orjson
 from arq.constants import in_progress_key_prefix
 from redis.asyncio import Redis
 
@@ -21,6 +23,8 @@ from readalong.redis.scripts import Scripts
 
 #: Jobs that one call asks about: a script keeps all others from Redis while it runs.
 _AT_ONCE: Final = 1000
+#: Longest that a worker counts as live from now on, in milliseconds: no lease is longer.
+_LONGEST_LIFE: Final = 660_000
 
 
 class Waiting(NamedTuple):
@@ -32,12 +36,42 @@ class Waiting(NamedTuple):
 
 
 class WorkerRegistry:
-    def __init__(self, redis: Redis, settings: Settings, pipe: MultiplexedConnection) -> None:
-        self._pipe = pipe
-        self._run = Scripts(pipe, settings.keys)
+    def __init__(self, redis: Redis, settings: Settings, pipe: MultiplexedConnection | None = None) -> None:
+        self._call: Callable[..., Awaitable[Any]] = (pipe or redis).execute_command
+        self._run = Scripts(pipe or redis, settings.keys)
         self._keys = settings.keys
         self._ttl_ms = int(settings.job_ttl * 1000)
         self._leased = [self._keys.queue, self._keys.leases, self._keys.workers]
+
+    async def heartbeat(self, worker_id: str, details: bytes, now: int, ttl_ms: int) -> None:
+        """A worker's sign of life; `details` is JSON. Forgets workers that are long dead."""
+        workers = self._keys.workers
+        await asyncio.gather(
+            self._run.ask("SET", self._keys.worker(worker_id), details, "PX", ttl_ms),
+            self._run.ask("ZADD", workers, now + ttl_ms, worker_id),
+            self._run.ask("ZREMRANGEBYSCORE", workers, "-inf", now),
+            # No lease is longer: set by hand, or before Redis' clock leapt back.
+            self._run.ask("ZREMRANGEBYSCORE", workers, now + _LONGEST_LIFE, "+inf"),
+        )
+        # Behind the others: on a connection of its own it might overtake them, and leave a set that lives for ever.
+        await self._run.ask("PEXPIRE", workers, 10 * ttl_ms)
+
+    async def others_get_through(self, worker_id: str, now: int) -> bool:
+        """Whether another live worker has not said, in its sign of life, that its model refuses it."""
+        live = await self._run.ask("ZRANGEBYSCORE", self._keys.workers, now, now + _LONGEST_LIFE)
+        others = [found for name in live if (found := name.decode(errors="replace")) != worker_id]
+        signs = await self._run.ask("MGET", *(self._keys.worker(other) for other in others)) if others else []
+        return any(sign is not None and _gets_through(sign) for sign in signs)
+
+    async def leave(self, worker_id: str) -> None:
+        """A worker ends."""
+        await asyncio.gather(
+            self._run.ask("DEL", self._keys.worker(worker_id)), self._run.ask("ZREM", self._keys.workers, worker_id)
+        )
+
+    async def live_workers(self, now: int) -> int:
+        """How many workers have given a sign of life lately."""
+        return int(await self._run.ask("ZCOUNT", self._keys.workers, now, now + _LONGEST_LIFE))
 
     async def workers(self) -> list[str]:
         """The ids of all registered workers."""
@@ -48,7 +82,7 @@ class WorkerRegistry:
         """How many connections are subscribed to the channel of each. Raises RedisError if Redis does not allow the
         question, ValueError if the answer is none."""
         with translated():
-            flat = await self._pipe.execute_command("PUBSUB", "NUMSUB", *map(self._keys.alive, worker_ids))
+            flat = await self._call("PUBSUB", "NUMSUB", *map(self._keys.alive, worker_ids))
         counts = _counts(flat)
         if len(counts) != len(worker_ids):
             raise ValueError(f"not an answer to PUBSUB NUMSUB: {flat!r:.100}")
@@ -92,3 +126,12 @@ def _counts(flat: Any) -> list[int]:
     if not isinstance(flat, list) or not all(isinstance(count, int) for count in flat[1::2]):
         raise ValueError(f"not an answer to PUBSUB NUMSUB: {flat!r:.100}")
     return flat[1::2]
+
+
+def _gets_through(sign: bytes) -> bool:
+    """What a sign of life says; one that cannot be read says nothing."""
+    try:
+        details = orjson.loads(sign)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(details, dict) and not details.get("refused")

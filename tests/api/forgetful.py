@@ -14,7 +14,7 @@ from readalong.core.position import Position
 from readalong.core.settings import Settings
 from readalong.core.sse import Message
 from readalong.redis.scripts import Argument
-from readalong.store.log import Appended, Claim, ClaimStatus, Log, encode
+from readalong.store.log import AppendResult, Claim, ClaimStatus, Log, encode
 from tests.api.helpers import Client
 from tests.readalong.helpers import command
 from tests.readalong.jobs import METRICS, WORKER, queued
@@ -76,15 +76,15 @@ class Worker:
             lambda first, events: self._log.finish(self._job_id, self._claim.fence, first, events, fields)
         )
 
-    async def _write(self, write: Callable[..., Awaitable[Appended]]) -> None:
+    async def _write(self, write: Callable[..., Awaitable[AppendResult]]) -> None:
         while True:
             lost = self._start - self.written
             unwritten = [("content", b'{"content":""}')] * lost + self._kept if lost > 0 else self._kept[-lost:]
             answer = await write(self.written + 1, unwritten)
-            if answer.behind:
+            if answer.status == "behind":
                 answer = await self._log.reclaim(self._job_id, self._claim)
             self.written = answer.last_seq
-            if not answer.gap:
+            if answer.status == "ok":
                 return
 
 

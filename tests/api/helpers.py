@@ -14,9 +14,10 @@ from readalong.api.fanout.sse_response import SseResponse
 from readalong.api.wire.format import Format
 from readalong.api.wire.native import native
 from readalong.core.errors import StoreUnavailable
-from readalong.core.events import TERMINAL, TEXT, NewEvent
+from readalong.core.events import TEXT, NewEvent
 from readalong.core.position import Position
 from readalong.core.sse import Decoder, Message
+from readalong.core.states import TERMINAL
 from readalong.store.log import Claim, ClaimStatus, Log, encode
 from tests.readalong.jobs import METRICS, WORKER, queued
 from tests.support.waiting import WITHIN, until
@@ -68,7 +69,7 @@ class Player:
 
     async def append(self, *drafts: NewEvent) -> None:
         done = await self._log.append(self.job_id, self.attempt, self.last + 1, encode(drafts))
-        assert not done.gap
+        assert done.status == "ok"
         self.last = done.last_seq
 
     async def say(self, count: int = 1, pad: str = "") -> None:

@@ -16,8 +16,8 @@ import pytest
 
 from readalong.api.server import listen, run
 from readalong.core.errors import BadSettings
-from readalong.core.events import TERMINAL
 from readalong.core.settings import Settings
+from readalong.core.states import TERMINAL
 from readalong.store.log import Log
 from tests.api.helpers import Player, again, check_stream, without_debug
 from tests.api.process import ApiProcess, alive

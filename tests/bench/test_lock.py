@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.test_packaging import ROOT, locked, normal, project
+from tests.support.distributions import normal, project
+from tests.test_packaging import ROOT, locked
 
 LOCK = "requirements-bench.lock"
 

@@ -96,9 +96,7 @@ class Customer:
         fields = {"tag": wish.tag, "key": wish.key, "via": via, "replica": replica, "terms": wish.terms}
         self._history.client("submit", **fields, status=status, job=job_id)
         self._sure = self._sure and job_id is not None
-        # Redis may have forgotten a job before its stream was opened, or the checker has a word to say.
-        forgot = via == "chat" and status in _GONE
-        refused = job_id is None and status not in (None, 429, 503) and not forgot
+        refused = job_id is None and status not in (None, 429, 503)
         if refused:
             self._history.trouble(f"{wish.tag} was refused: {status}")
         return refused or job_id is not None

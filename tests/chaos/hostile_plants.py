@@ -29,10 +29,16 @@ def sent_away_for_another_ones_model(made: Made) -> None:
 
 
 def begun_again_though_no_worker_was_lost(made: Made) -> None:
-    texts = tokens("z1", 2, 3)
-    again = begun("restarted", 2, 8, reason="worker_lost")
-    alone(made, [QUEUED, begun("started", 1, 9), again, *said(texts), end("done", texts)], tokens("z1", 1, 1), texts)
+    _begins_again(made, "worker_lost")
     made.faults.remove(made.line(kind="worker_kill", pid=9))
+
+
+def given_back_though_no_worker_was_stopped(made: Made) -> None:
+    _begins_again(made, "worker_stopped")
+
+
+def begun_again_though_its_model_did_not_stall(made: Made) -> None:
+    _begins_again(made, "model_stalled")
 
 
 def kept_waiting_by_another_ones_model(made: Made) -> None:
@@ -67,6 +73,12 @@ def a_request_without_an_end(made: Made) -> None:
 
 def too_much_memory(made: Made) -> None:
     made.after["memory"]["worker-3"] = 201
+
+
+def _begins_again(made: Made, reason: str) -> None:
+    texts = tokens("z1", 2, 3)
+    again = begun("restarted", 2, 8, reason=reason)
+    alone(made, [QUEUED, begun("started", 1, 9), again, *said(texts), end("done", texts)], tokens("z1", 1, 1), texts)
 
 
 HOSTILE_PLANTS: Final[list[tuple[Plant, Rule]]] = [

@@ -158,11 +158,3 @@ def test_an_old_claim_that_comes_back_after_a_newer_one_is_no_zombie(tmp_path: P
     assert rules(made, tmp_path) == []
     without_the_fault(made)
     assert rules(made, tmp_path) == [Rule.OTHER_CALL]
-
-
-@pytest.mark.parametrize(("t", "caught"), [(100.5, []), (120.0, [Rule.ANSWER])])
-def test_a_job_may_be_forgotten_before_its_stream_is_opened(t: float, caught: list[Rule], tmp_path: Path) -> None:
-    made = clean()
-    forgetful(made)
-    made.chat("z2", t, 404)
-    assert rules(made, tmp_path) == caught

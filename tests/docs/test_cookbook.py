@@ -23,6 +23,7 @@ from readalong.store.job_record import Record
 from readalong.store.log import Log
 from readalong.store.queue import Queue
 from readalong.store.submission import Submission
+from readalong.store.worker_registry import WorkerRegistry
 from tests.support.waiting import WITHIN, until
 
 _ROOT = Path(__file__).parents[2]
@@ -120,7 +121,7 @@ class Kitchen:
         await self.log.submit(Submission(_ID, "demo", b'{"messages":[]}', b"{}", "digest", now, terms=terms))
         await self.queue.enqueue(_ID, now, model="demo")
         await self.queue.acquire("cook", 1)
-        await self.index.heartbeat("cook", b'{"host":"kitchen"}', now, 60_000)
+        await WorkerRegistry(self.redis, self.settings).heartbeat("cook", b'{"host":"kitchen"}', now, 60_000)
         await self.log.claim(_ID, b'{"id":"cook"}', "token")
         words = [("content", orjson.dumps({"content": word})) for word in ("one", " two", " three")]
         await self.log.append(_ID, 1, 3, words)
@@ -235,7 +236,7 @@ async def test_a_job_is_cancelled_by_hand(kitchen: Kitchen) -> None:
     line = next(line for line in COOKBOOK if " set " in line)
     await kitchen.shell(line)
     answer = await kitchen.log.append(_ID, 1, 6, [("content", b'{"content":" four"}')])
-    assert answer.flag == "Ada, on call"
+    assert answer.cancel_flag == "Ada, on call"
 
 
 async def test_a_job_is_told_by_hand_to_outlive_its_watchers(kitchen: Kitchen) -> None:

@@ -11,9 +11,9 @@ import httpx2
 import pytest
 from arq.connections import ArqRedis
 
-from readalong.core.events import TERMINAL
 from readalong.core.keys import Keys, new_job_id
 from readalong.core.settings import Settings
+from readalong.core.states import TERMINAL
 from readalong.redis.client import connect
 from readalong.store.job_record import LISTED
 from tests.api.serving import Site, a_site, on_valkey

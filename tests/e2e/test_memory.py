@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from readalong.core.states import ENDED
+from readalong.core.states import TERMINAL
 from tests.e2e.jobs import Job, chat, submit
 from tests.support.history import assert_whole, text
 from tests.support.processes import Process
@@ -123,4 +123,4 @@ async def test_jobs_of_a_worker_that_runs_out_of_memory_end_once_elsewhere_and_i
 
 def ended(job: Job) -> bool:
     """From its hash: the API would answer with all that was said."""
-    return job.stack.hash_of(job.id)["status"] in ENDED
+    return job.stack.hash_of(job.id)["status"] in TERMINAL

@@ -34,8 +34,8 @@ def settings(redis_url: str) -> Settings:
         (),
         pytest.param(("submit",), marks=pytest.mark.slow),
         pytest.param(("enqueue",), marks=pytest.mark.slow),
-        ("claim", "enqueue", "take"),
-        pytest.param(("submit", "take"), marks=pytest.mark.slow),
+        ("claim", "enqueue", "acquire"),
+        pytest.param(("submit", "acquire"), marks=pytest.mark.slow),
     ],
 )
 async def test_a_job_runs_whichever_scripts_redis_has_forgotten(

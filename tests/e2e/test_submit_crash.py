@@ -15,7 +15,8 @@ from readalong.core.keys import new_job_id
 from readalong.core.settings import Settings
 from readalong.redis.client import connect
 from readalong.redis.multiplexed import MultiplexedConnection
-from readalong.store.job_index import JobIndex, key_digest
+from readalong.store.idempotency import IdempotencyStore, key_digest
+from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.queue import Queue
 from readalong.store.submission import Submission
@@ -63,11 +64,12 @@ class Dead:
         redis = connect(settings)
         pipe = MultiplexedConnection(redis, settings.redis_timeout)
         index, log, queue = JobIndex(redis, settings, pipe), Log(redis, settings, pipe), Queue(redis, settings, pipe)
+        idempotency = IdempotencyStore(redis, settings, pipe)
         digest = _digest(self.body)
         key = self.key["Idempotency-Key"]
         then = await index.now() - 60_000
         new = Submission(self.job.id, "demo", orjson.dumps(self.body), b"{}", digest, then, key_digest=key_digest(key))
-        tie = await index.claim_key(key, self.job.id, digest)
+        record = await idempotency.claim(key, self.job.id, digest)
         steps: list[Callable[[], Awaitable[object]]] = [
             lambda: log.submit(new),
             lambda: queue.enqueue(self.job.id, then),
@@ -75,7 +77,7 @@ class Dead:
         for step in steps[: self._step]:
             await step()
         if self._step == STEPS.index("settle"):
-            await index.mark_written(key, tie)
+            await idempotency.mark_written(key, record)
         await pipe.close()
         await redis.aclose()
 

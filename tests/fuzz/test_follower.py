@@ -18,9 +18,10 @@ from readalong.cli.client import Client
 from readalong.cli.follow import Follower, Seen
 from readalong.cli.problem import Problem
 from readalong.cli.show import Show
-from readalong.core.events import TERMINAL, TYPES, Event
+from readalong.core.events import TYPES, Event
 from readalong.core.position import Position
 from readalong.core.sse import HEARTBEAT
+from readalong.core.states import TERMINAL
 from tests.fuzz.answers import cut, cuts
 from tests.fuzz.effort import fuzzed
 

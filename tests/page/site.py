@@ -19,6 +19,7 @@ from readalong.redis.client import connect
 from readalong.store.job_index import JobIndex
 from readalong.store.log import Log, encode
 from readalong.store.queue import Queue
+from readalong.store.worker_registry import WorkerRegistry
 from tests.support.servers import RedisServer, free_port
 
 _READY_WITHIN = 120.0  # seconds
@@ -44,7 +45,7 @@ class Site:
         self.client = self._runner.run(_made(lambda: connect(settings)))
         self.log = Log(self.client, settings)
         self.queue = Queue(self.client, settings.model_copy(update={"lease": 600}))
-        self.run(self._sign_of_life(JobIndex(self.client, settings)))
+        self.run(self._sign_of_life(JobIndex(self.client, settings), WorkerRegistry(self.client, settings)))
         self._api = self._launch()
 
     @property
@@ -87,9 +88,9 @@ class Site:
         self.close()
 
     @staticmethod
-    async def _sign_of_life(index: JobIndex) -> None:
+    async def _sign_of_life(index: JobIndex, registry: WorkerRegistry) -> None:
         """The pen is a worker: without one, jobs would be said to wait for it."""
-        await index.heartbeat("pen", b"{}", await index.now(), 600_000)
+        await registry.heartbeat("pen", b"{}", await index.now(), 600_000)
 
     def _launch(self) -> subprocess.Popen[bytes]:
         serve = f"run(load(), host='127.0.0.1', port={self._port})"
@@ -133,7 +134,7 @@ class Pen:
     def write(self, *drafts: NewEvent) -> str:
         appended = self._site.run(self._site.log.append(self.id, self._attempt, self._next, encode(list(drafts))))
         self._next = appended.last_seq + 1
-        flag: str = appended.flag
+        flag: str = appended.cancel_flag
         return flag
 
     def end(self, kind: str = "done", **fields: Any) -> None:

@@ -10,9 +10,10 @@ import httpx2
 import pytest
 
 from readalong.api.app import create_app
-from readalong.core.events import TERMINAL, TYPES
+from readalong.core.events import TYPES
 from readalong.core.keys import Keys
 from readalong.core.settings import Settings
+from readalong.core.states import TERMINAL
 
 FOLDER = Path(__file__).parents[2] / "api" / "page"
 FILES = sorted(path.name for path in FOLDER.iterdir())

@@ -9,9 +9,10 @@ from typing import Any
 import orjson
 from pydantic import AnyUrl
 
-from readalong.core.events import TERMINAL, Event
+from readalong.core.events import Event
 from readalong.core.keys import Keys, new_job_id
 from readalong.core.settings import Settings
+from readalong.core.states import TERMINAL
 from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.queue import LeasedJob, Queue

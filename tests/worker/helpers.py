@@ -13,16 +13,18 @@ import pytest
 from arq.connections import ArqRedis
 from pydantic import AnyUrl
 
-from readalong.core.events import TERMINAL, TEXT, Event
+from readalong.core.events import TEXT, Event
 from readalong.core.keys import new_job_id
 from readalong.core.options import JobOptions
 from readalong.core.settings import Settings
+from readalong.core.states import TERMINAL
 from readalong.redis.client import connect
 from readalong.store.job_index import JobIndex
 from readalong.store.job_record import Record
 from readalong.store.log import Log
 from readalong.store.queue import Queue
 from readalong.store.submission import Submission
+from readalong.store.worker_registry import WorkerRegistry
 from readalong.worker.model.providers import Providers
 from readalong.worker.worker import QueueWorker
 from tests.readalong.helpers import check_log, types
@@ -101,6 +103,7 @@ class House:
         self.redis = redis
         self.log = Log(redis, settings)
         self.index = JobIndex(redis, settings)
+        self.registry = WorkerRegistry(redis, settings)
         self.queue = Queue(redis, settings)
 
     async def write(self, model: str = "demo", *, age: float = 0, for_watchers: bool = False, **body: Any) -> str:

@@ -51,7 +51,7 @@ async def test_a_running_orphan_is_flagged_for_its_worker(house: House, orphans:
     await house.log.claim(job_id, b"{}", "token")
     await leave(house, job_id)
     await orphans.turn()
-    assert (await house.log.append(job_id, 1, 3, [("content", b'{"content":"a"}')])).flag is not None
+    assert (await house.log.append(job_id, 1, 3, [("content", b'{"content":"a"}')])).cancel_flag is not None
     assert not await house.is_closed(job_id)
     assert await named(house) == set()
 

@@ -14,13 +14,13 @@ from readalong.core.errors import Fenced, StoreUnavailable
 from readalong.core.events import NewEvent
 from readalong.redis.client import connect
 from readalong.redis.multiplexed import MultiplexedConnection
-from readalong.store.log import Appended, Claim, ClaimStatus, Log
+from readalong.store.log import AppendResult, Claim, ClaimStatus, Log
 from readalong.worker.log_writer import Cancelled, LogWriter
 from tests.readalong.jobs import WORKER
 from tests.support.waiting import until
 from tests.worker.helpers import House, text_of
 
-OnAnswer = Callable[[Appended | Exception], None]
+OnAnswer = Callable[[AppendResult | Exception], None]
 
 
 class SlowLog:
@@ -38,17 +38,17 @@ class SlowLog:
         self.waiting.append(on_answer)
         return True
 
-    async def append(self, job_id: str, attempt: int, first: int, events: Any) -> Appended:
+    async def append(self, job_id: str, attempt: int, first: int, events: Any) -> AppendResult:
         self.again.append((first, texts(events)))
         if self.away:
             raise StoreUnavailable("away")
-        return Appended(False, first + len(events) - 1, None)
+        return AppendResult("ok", first + len(events) - 1, None)
 
-    async def finish(self, job_id: str, attempt: int, first: int, events: Any, fields: Any) -> Appended:
+    async def finish(self, job_id: str, attempt: int, first: int, events: Any, fields: Any) -> AppendResult:
         self.finished.append((first, texts(events)))
-        return Appended(False, first + len(events) - 1, None)
+        return AppendResult("ok", first + len(events) - 1, None)
 
-    def answer(self, answer: Appended | Exception) -> None:
+    def answer(self, answer: AppendResult | Exception) -> None:
         self.waiting.pop(0)(answer)
 
 
@@ -60,8 +60,8 @@ def say(text: str) -> list[NewEvent]:
     return [NewEvent("content", {"content": text})]
 
 
-def written(last_seq: int, flag: str | None = None) -> Appended:
-    return Appended(False, last_seq, flag)
+def written(last_seq: int, flag: str | None = None) -> AppendResult:
+    return AppendResult("ok", last_seq, flag)
 
 
 def tail_of(log: Any, outage: float = 5) -> tuple[LogWriter, list[Exception]]:
@@ -92,8 +92,8 @@ async def test_what_gathers_behind_an_append_leaves_as_one_event_with_its_answer
     assert troubles == []
 
 
-@pytest.mark.parametrize("answer", [Appended(True, 1, None), ConnectionError("lost")])
-async def test_events_without_an_answer_are_sent_again_before_what_gathered(answer: Appended | Exception) -> None:
+@pytest.mark.parametrize("answer", [AppendResult("gap", 1, None), ConnectionError("lost")])
+async def test_events_without_an_answer_are_sent_again_before_what_gathered(answer: AppendResult | Exception) -> None:
     tail, log, troubles = in_flight("b")
     log.answer(answer)
     tail.add(say("c"), 1)
@@ -104,7 +104,7 @@ async def test_events_without_an_answer_are_sent_again_before_what_gathered(answ
 
 
 @pytest.mark.parametrize("answer", [Fenced("no", code="fenced"), written(3, "me")])
-async def test_nothing_is_sent_after_an_answer_that_ends_the_writing(answer: Appended | Fenced) -> None:
+async def test_nothing_is_sent_after_an_answer_that_ends_the_writing(answer: AppendResult | Fenced) -> None:
     tail, log, troubles = in_flight("b")
     log.answer(answer)
     tail.add(say("c"), 1)

@@ -15,7 +15,7 @@ from pydantic import AnyUrl
 from readalong.core.errors import Fenced, ModelError
 from readalong.core.events import Event
 from readalong.core.settings import Settings
-from readalong.store.log import Appended, Claim, ClaimStatus
+from readalong.store.log import AppendResult, Claim, ClaimStatus, ClaimTimes
 from readalong.worker.attempt import Stop
 from readalong.worker.job_runner import JobRunner
 from readalong.worker.model.chunk_accumulator import ChunkAccumulator
@@ -110,7 +110,7 @@ class FakeModel:
 class FakeLog:
     """A log that remembers its end, and takes nothing after it. Without a connection every append is `append`'s."""
 
-    def __init__(self, gate: Gate, *, connected: bool, answer: Appended | Fenced | None) -> None:
+    def __init__(self, gate: Gate, *, connected: bool, answer: AppendResult | Fenced | None) -> None:
         self._gate = gate
         self._appends = 0
         self._connected = connected
@@ -122,7 +122,7 @@ class FakeLog:
 
     async def claim(self, job_id: str, worker: bytes, token: str, until: int) -> Claim:
         await self._gate.step("claim")
-        return Claim(ClaimStatus.RUN, 1, 2, 0.5, model="m", request=b'{"messages":[]}')
+        return Claim(ClaimStatus.RUN, 1, 2, times=ClaimTimes(0.5), model="m", request=b'{"messages":[]}')
 
     def send(
         self,
@@ -130,7 +130,7 @@ class FakeLog:
         attempt: int,
         first: int,
         events: Sequence[tuple[str, bytes]],
-        on_answer: Callable[[Appended | Exception], None],
+        on_answer: Callable[[AppendResult | Exception], None],
         **_: bool,
     ) -> bool:
         if self._connected:
@@ -138,14 +138,14 @@ class FakeLog:
             self._gate.soon(f"append {number}", lambda: on_answer(self._answer or self._write(first, events)))
         return self._connected
 
-    async def append(self, job_id: str, attempt: int, first: int, events: Sequence[tuple[str, bytes]]) -> Appended:
+    async def append(self, job_id: str, attempt: int, first: int, events: Sequence[tuple[str, bytes]]) -> AppendResult:
         number, self._appends = self._appends, self._appends + 1
         await self._gate.step(f"append {number}")
         return self._write(first, events)
 
     async def finish(
         self, job_id: str, attempt: int, first: int, events: Sequence[tuple[str, bytes]], fields: dict[str, Any]
-    ) -> Appended:
+    ) -> AppendResult:
         await self._gate.step("finish")
         answer = self._write(first, events)
         self.end, self.error = events[-1][0], orjson.loads(events[-1][1]).get("error")
@@ -162,10 +162,10 @@ class FakeLog:
         self._check()
         self.handed_over = reason
 
-    def _write(self, first: int, events: Sequence[tuple[str, bytes]]) -> Appended:
+    def _write(self, first: int, events: Sequence[tuple[str, bytes]]) -> AppendResult:
         self._check()
         self.last_seq = max(self.last_seq, first + len(events) - 1)
-        return Appended(False, self.last_seq, None)
+        return AppendResult("ok", self.last_seq, None)
 
     def _check(self) -> None:
         if self.end is not None:
@@ -186,7 +186,7 @@ class Stage:
     """A runner among fakes, held at one step."""
 
     def __init__(
-        self, held: str, *, connected: bool = True, answer: Appended | Fenced | None = None, **settings: Any
+        self, held: str, *, connected: bool = True, answer: AppendResult | Fenced | None = None, **settings: Any
     ) -> None:
         self.gate = Gate(held)
         self.log = FakeLog(self.gate, connected=connected, answer=answer)
@@ -283,11 +283,11 @@ async def test_an_order_to_stop_is_obeyed_at_every_step_and_leaves_nothing(
     [
         (Fenced("no", code="fenced"), "retry", None, False),
         (Fenced("no", code="ended"), "ended", None, True),
-        (Appended(False, 3, "me"), "ended", "cancelled", True),
+        (AppendResult("ok", 3, "me"), "ended", "cancelled", True),
     ],
 )
 async def test_what_an_append_answers_stops_a_run_that_waits_for_its_model(
-    answer: Appended | Fenced, outcome: str, end: str | None, closed: bool
+    answer: AppendResult | Fenced, outcome: str, end: str | None, closed: bool
 ) -> None:
     stage = Stage("piece 1", answer=answer)
     assert await stage.outcome() == outcome

@@ -11,7 +11,7 @@ import pytest
 from readalong.core.errors import Fenced, StoreUnavailable
 from readalong.core.events import Event, NewEvent
 from readalong.redis.scripts import Argument
-from readalong.store.log import Appended, Claim, Fence, Log
+from readalong.store.log import AppendResult, Claim, Fence, Log
 from readalong.worker.log_writer import Cancelled, LogWriter
 from tests.readalong.helpers import command, types
 from tests.readalong.jobs import WORKER
@@ -31,7 +31,7 @@ class Flaky(Log):
         self._trouble = trouble
         self.calls = 0
 
-    async def append(self, job_id: str, fence: Fence, first: int, drafts: Sequence[tuple[str, bytes]]) -> Appended:
+    async def append(self, job_id: str, fence: Fence, first: int, drafts: Sequence[tuple[str, bytes]]) -> AppendResult:
         how = self._how()
         answer = await super().append(job_id, fence, first, drafts)
         return self._lost(how, answer)
@@ -43,7 +43,7 @@ class Flaky(Log):
         first: int,
         drafts: Sequence[tuple[str, bytes]],
         fields: dict[str, Argument],
-    ) -> Appended:
+    ) -> AppendResult:
         how = self._how()
         answer = await super().finish(job_id, fence, first, drafts, fields)
         return self._lost(how, answer)

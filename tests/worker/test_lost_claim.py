@@ -9,7 +9,7 @@ import pytest
 
 from readalong.core.errors import Fenced
 from readalong.core.events import Event
-from readalong.store.log import Appended
+from readalong.store.log import AppendResult
 from tests.readalong.helpers import command, state, types
 from tests.readalong.jobs import OTHER_WORKER, WORKER
 from tests.support.waiting import until
@@ -185,7 +185,7 @@ async def test_to_restore_twice_is_to_restore_once(house: House) -> None:
     await forget(house, job_id, then)
     first = await house.log.reclaim(job_id, claim)
     before = await state(house.redis, house.keys, job_id)
-    assert await house.log.reclaim(job_id, claim) == first == (True, 1, None, False)
+    assert await house.log.reclaim(job_id, claim) == first == ("gap", 1, None)
     assert await state(house.redis, house.keys, job_id) == before
 
 
@@ -255,7 +255,7 @@ async def test_a_job_whose_end_redis_loses_while_its_worker_lets_go_of_it_is_run
         refile, finish = one.worker._index.refile, one.worker._log.finish
         then: dict[str, bytes] = {}
 
-        async def finish_and_remember(job_id: str, *given: Any) -> Appended:
+        async def finish_and_remember(job_id: str, *given: Any) -> AppendResult:
             then.update(await known(house, job_id))
             return await finish(job_id, *given)
 

@@ -259,7 +259,7 @@ async def test_a_worker_gives_a_sign_of_life_and_takes_it_back_when_it_ends(
     house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def alive() -> int:
-        return await house.index.live_workers(await house.index.now())
+        return await house.registry.live_workers(await house.index.now())
 
     async def details() -> dict[str, Any]:
         value = await house.redis.get(house.keys.worker("w1"))

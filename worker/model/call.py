@@ -54,7 +54,7 @@ class ModelCall:
         self._most_retries = settings.model_retries
         self._job_id = job_id
         self._model = claim.model
-        self._submitted = asyncio.get_running_loop().time() - claim.waited
+        self._submitted = asyncio.get_running_loop().time() - claim.times.waited
         #: Why the job was given back before, if it was.
         self._reason = restart_reason(claim)
         self._tell = tell

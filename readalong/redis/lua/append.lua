@@ -2,6 +2,7 @@
 -- ARGV[1] fence, ARGV[2] number of the first event, ARGV[3] '1' to note the time, ARGV[4..] type, data, …
 -- Returns {verdict, last_seq, cancel flag or nil}; the verdicts: ok; gap (the log ends earlier than the writer thinks:
 -- send again from last_seq + 1); behind (it has lost the claim too: restore, then likewise); fenced, ended, gone (stop).
+-- Needs clock, job.
 local no, last, _, first_token_at = standing(ARGV[1])
 if no then return { no, last, false } end
 local first = tonumber(ARGV[2])

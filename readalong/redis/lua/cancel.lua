@@ -2,10 +2,11 @@
 -- ARGV[1] who cancels (JSON), ARGV[2] retention (ms), ARGV[3] the schema that the caller knows, ARGV[4] control channel,
 -- ARGV[5] job id, ARGV[6..] fields of the hash.
 -- Returns {the status after it or 'gone', the values of the fields}. An ended job keeps its end.
+-- Needs clock, dates, job.
 local fields = redis.call('HMGET', job, 'status', 'schema')
 local status = fields[1]
 if not status then return { 'gone', false } end
-if not ENDED[status] then
+if not TERMINAL[status] then
   local flag = '{"by":' .. ARGV[1] .. ',"at":"' .. rfc3339(now_ms()) .. '"}'
   -- The first who cancels is the one that the end names.
   local before = redis.pcall('GET', cancel)

@@ -13,11 +13,12 @@
 --   cancelled  it was running elsewhere and is cancelled: this attempt writes the end
 --   lost       it was running elsewhere and may not run again: this attempt writes the end, for the reason that
 --              stands in the flag's place
+-- Needs clock, job.
 local fields = redis.call('HMGET', job, 'status', 'attempt', 'lost', 'last_seq', 'created_at', 'claim', 'handover', 'max_attempts', 'schema', 'model', 'request',
   'on_worker_lost', 'deadline', 'started_at', 'first_token_at')
 local status, attempt, lost, last = fields[1], tonumber(fields[2]), tonumber(fields[3]), tonumber(fields[4])
 if not status then return { 'gone' } end
-if ENDED[status] then return { 'ended' } end
+if TERMINAL[status] then return { 'ended' } end
 if fields[9] ~= ARGV[5] then return { 'unknown' } end
 local model, request = fields[10], fields[11]
 

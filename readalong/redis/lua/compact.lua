@@ -3,6 +3,7 @@
 -- ARGV[1] fence, ARGV[2] number of its first event, ARGV[3] number of the log's last event,
 -- ARGV[4..] entries: number, type, data, pieces, from; '' for one of the last two that it has not.
 -- Returns 1, or 0 and changes nothing: the job has not ended so, or its log is compacted already, or not whole.
+-- Needs clock, job.
 local no, last = standing(ARGV[1])
 if no ~= 'ended' or last ~= tonumber(ARGV[3]) then return 0 end
 if redis.call('XLEN', events) ~= tonumber(ARGV[3]) then return 0 end

@@ -5,6 +5,7 @@
 -- ARGV[5] the job's time of creation (ms), ARGV[6] ms that it may go without a watcher, or 0 for any time,
 -- ARGV[7] time to live of the watched jobs' set (ms), ARGV[8] that of a model's set (ms).
 -- Returns 1, or 0 if the job was in the queue already.
+-- Needs clock.
 local id, created = ARGV[1], ARGV[5]
 -- One that is listed may have begun or ended since: it stays where it is.
 if redis.call('ZADD', KEYS[4], 'NX', created, id) == 1 then

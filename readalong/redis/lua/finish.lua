@@ -2,6 +2,7 @@
 -- ARGV[1] fence, ARGV[2] number of the first event, ARGV[3] status, ARGV[4] retention (ms),
 -- ARGV[5] n, then n fields and values of the hash, then type, data, …
 -- Returns {verdict, last_seq, nil} as append does; a repeat after a lost reply is ok.
+-- Needs clock, job.
 local n = tonumber(ARGV[5])
 local first, from = tonumber(ARGV[2]), 6 + 2 * n
 local no, last, status = standing(ARGV[1])

@@ -2,6 +2,7 @@
 -- KEYS[3] key that says that a worker was heard.
 -- ARGV[1] worker, ARGV[2] lease (ms), ARGV[3] prefix of arq's in-progress keys, ARGV[4] their time to live (ms), ARGV[5..] ids.
 -- Returns the ids whose lease is another's by now, or that left the queue.
+-- Needs clock, leases.
 local worker, lease = ARGV[1], tonumber(ARGV[2])
 local now = now_ms()
 hear(KEYS[3], now, lease)

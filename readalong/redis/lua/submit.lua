@@ -2,6 +2,7 @@
 -- ARGV[1] time to live (ms), ARGV[2] time of creation (ms), or 0 for Redis' own, ARGV[3] ms from then to the deadline, or 0,
 -- ARGV[4] data of the `queued` event up to its `created_at`, ARGV[5..] field, value, … of the hash.
 -- Returns the time of creation (ms); 0 if the job exists; -1 if it was erased.
+-- Needs clock, dates, job.
 if redis.call('EXISTS', job) == 1 then return 0 end
 if redis.call('EXISTS', cancel) == 1 then return -1 end
 local at = tonumber(ARGV[2])

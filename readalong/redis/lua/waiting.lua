@@ -3,6 +3,7 @@
 -- ARGV[1] prefix of arq's in-progress keys, ARGV[2] prefix of signs of life, ARGV[3] prefix of the workers' channels,
 -- ARGV[4..] job ids.
 -- Returns {ms since the epoch, live workers, id, …}.
+-- Needs clock, leases.
 local now = now_ms()
 local dead = {}
 local function is_dead(worker)

@@ -51,9 +51,9 @@ async def taken(log: Log, queue: Queue, index: JobIndex, worker_id: str = "w") -
     return player
 
 
-async def worker(index: JobIndex, worker_id: str = "w") -> None:
+async def worker(registry: WorkerRegistry, index: JobIndex, worker_id: str = "w") -> None:
     """One that lives, and cannot be seen to be dead."""
-    await index.heartbeat(worker_id, b"{}", await index.now(), 60_000)
+    await registry.heartbeat(worker_id, b"{}", await index.now(), 60_000)
 
 
 async def waiting_for(site: Site, job_id: str) -> Any:
@@ -101,10 +101,10 @@ def _has(feed: Feed, seq: int) -> bool:
 
 
 async def test_a_watcher_is_told_once_and_again_only_after_something_has_come(
-    settings: Settings, log: Log, queue: Queue, index: JobIndex
+    settings: Settings, log: Log, queue: Queue, index: JobIndex, registry: WorkerRegistry
 ) -> None:
     """The worker has given the job back; another begins, and gives it back too."""
-    await worker(index)
+    await worker(registry, index)
     async with a_site(settings) as site:
         player = await taken(log, queue, index)
         path = f"/v1/jobs/{player.job_id}"
@@ -128,7 +128,7 @@ async def test_a_watcher_is_told_once_and_again_only_after_something_has_come(
 
 
 async def test_a_queued_job_waits_for_a_worker_only_where_there_is_none(
-    settings: Settings, log: Log, queue: Queue, index: JobIndex
+    settings: Settings, log: Log, queue: Queue, index: JobIndex, registry: WorkerRegistry
 ) -> None:
     async with a_site(settings) as site:
         answer = await site.http.post("/v1/jobs", json={"messages": [{"role": "user", "content": "?"}]})
@@ -136,10 +136,10 @@ async def test_a_queued_job_waits_for_a_worker_only_where_there_is_none(
         async with await site.open(f"/v1/jobs/{job_id}/events") as stream:
             assert [message.event for message in await stream.some(2)] == ["queued", "waiting"]
         assert await waiting_for(site, job_id) == "worker"
-        await worker(index)
+        await worker(registry, index)
         assert await waiting_for(site, job_id) is None
         await site.http.post(f"/v1/jobs/{job_id}/cancel")
-        await index.leave("w")
+        await registry.leave("w")
         assert await waiting_for(site, job_id) is None, "it has ended"
 
 

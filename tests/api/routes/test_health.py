@@ -16,6 +16,7 @@ from readalong.core.settings import Settings
 from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.queue import Queue
+from readalong.store.worker_registry import WorkerRegistry
 from tests.api.helpers import Player, check_stream
 from tests.api.routes.test_submit import BODY, problem
 from tests.api.serving import Site, a_site, on_valkey, short_settings
@@ -33,7 +34,7 @@ async def test_healthz_says_that_the_process_lives(settings: Settings) -> None:
 
 
 @on_valkey
-async def test_readyz_wants_redis_and_a_worker(settings: Settings, index: JobIndex) -> None:
+async def test_readyz_wants_redis_and_a_worker(settings: Settings, index: JobIndex, registry: WorkerRegistry) -> None:
     async with a_site(settings) as site:
         answer = await site.http.get("/readyz")
         assert (answer.status_code, answer.json()) == (
@@ -51,27 +52,27 @@ async def test_readyz_wants_redis_and_a_worker(settings: Settings, index: JobInd
             },
         )
         now = await index.now()
-        await index.heartbeat("w1", b"{}", now, 60_000)
-        await index.heartbeat("w2", b"{}", now, 60_000)
+        await registry.heartbeat("w1", b"{}", now, 60_000)
+        await registry.heartbeat("w2", b"{}", now, 60_000)
         answer = await site.http.get("/readyz")
         assert (answer.status_code, answer.json()["ready"], answer.json()["workers"]) == (200, True, 2)
-        await index.leave("w1")
-        await index.heartbeat("w2", b"{}", now - 120_000, 60_000)  # long ago
+        await registry.leave("w1")
+        await registry.heartbeat("w2", b"{}", now - 120_000, 60_000)  # long ago
         answer = await site.http.get("/readyz")
         assert (answer.status_code, answer.json()["workers"]) == (503, 0)
 
 
 @on_valkey
 async def test_readyz_says_what_waits_for_how_long_and_which_workers_are_refused(
-    settings: Settings, index: JobIndex, queue: Queue, redis: ArqRedis
+    settings: Settings, index: JobIndex, registry: WorkerRegistry, queue: Queue, redis: ArqRedis
 ) -> None:
     async with a_site(settings) as site:
         now = await index.now()
         first, second = await enqueue(queue, index, 2)
         await redis.zadd(settings.keys.queue, {first: now - 90_000})
-        await index.heartbeat("w1", b'{"refused":"model_unauthorized"}', now, 60_000)
-        await index.heartbeat("w2", b"{}", now, 60_000)
-        await index.heartbeat("w3", b"\xff no JSON", now, 60_000)
+        await registry.heartbeat("w1", b'{"refused":"model_unauthorized"}', now, 60_000)
+        await registry.heartbeat("w2", b"{}", now, 60_000)
+        await registry.heartbeat("w3", b"\xff no JSON", now, 60_000)
         shown = (await site.http.get("/readyz")).json()
         assert (shown["queued"], shown["workers"], shown["workers_refused"]) == (2, 3, 1)
         assert 90 <= shown["oldest_wait_seconds"] < 200
@@ -103,11 +104,11 @@ async def test_readyz_names_a_policy_that_may_drop_jobs_and_forgets_one_that_doe
 
 @on_valkey
 async def test_a_process_that_does_not_hear_its_own_heartbeat_is_not_ready(
-    redis_server: RedisServer, index: JobIndex
+    redis_server: RedisServer, index: JobIndex, registry: WorkerRegistry
 ) -> None:
     """It would answer 200 while no event reaches its watchers: subscriptions are refused, all else is allowed."""
     now = await index.now()
-    await index.heartbeat("w1", b"{}", now, 600_000)
+    await registry.heartbeat("w1", b"{}", now, 600_000)
     redis_server.command("ACL", "SETUSER", "default", "-subscribe")
     try:
         async with a_site(short_settings(redis_server.url, hub_heartbeat=0.05)) as site:

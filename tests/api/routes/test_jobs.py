@@ -13,7 +13,8 @@ from readalong.core.errors import StoreUnavailable
 from readalong.core.events import NewEvent
 from readalong.core.keys import new_job_id
 from readalong.core.settings import Settings
-from readalong.store.job_index import JobIndex, key_digest
+from readalong.store.idempotency import key_digest
+from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.presence import PresenceStore, Visit
 from readalong.store.queue import Queue

@@ -14,7 +14,8 @@ from readalong.api.problems import MEDIA_TYPE, Problem
 from readalong.api.schemas import JobView
 from readalong.core.keys import is_job_id
 from readalong.core.settings import Settings
-from readalong.store.job_index import JobIndex, key_digest
+from readalong.store.idempotency import key_digest
+from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.queue import Queue
 from tests.api.helpers import Player

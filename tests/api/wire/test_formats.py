@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from readalong.api.wire.chat_stream import OneText, chat_stream
 from readalong.api.wire.format import Format
 from readalong.api.wire.native import native
-from readalong.core.events import TERMINAL, TYPES, UNNUMBERED, Event, NewEvent, merge
+from readalong.core.events import TYPES, UNNUMBERED, Event, NewEvent, merge
 from readalong.core.sse import Decoder
+from readalong.core.states import TERMINAL
 from tests.api.wire.parts import Parts, state_of
 
 #: An event of each type, its native data, and what the chat stream makes of it.

@@ -113,8 +113,8 @@ class Excuses:
         if reason in told(job, self._history.calls_of[job.tag or ""]):
             return True
         if reason in _OF_WORKER:
-            hit = self.disturbances(job)
-            return any(_of_redis(line) or _of_worker(line) or line.record["kind"] == "lag" for line in hit)
+            hit, pids = self.disturbances(job), pids_of(job)
+            return any(_cuts_off(line, pids) or _of_worker(line) or line.record["kind"] == "lag" for line in hit)
         return self._of_way(job, reason, pid)
 
     def wait(self, job: Job, reason: str, pid: int | None) -> bool:
@@ -241,10 +241,7 @@ class Excuses:
         """Whether the fault keeps such a worker from closing a connection, or from knowing that it should."""
         if line.record["kind"] in _BLINKS | _DEATHS:
             return False
-        # The way of one worker hinders no other, if its line names the process.
-        everyone = pids is None or "pid" not in line.record
-        on_worker = _of_worker(line) and _hits(line, pids)
-        return on_worker or (_of_redis(line) and (everyone or line.record["pid"] in (pids or ())))
+        return (_of_worker(line) and _hits(line, pids)) or _cuts_off(line, pids)
 
     def _over(self, line: Line) -> float:
         """When nobody feels the fault any more."""
@@ -344,6 +341,11 @@ def _of_redis(line: Line) -> bool:
     if kind.startswith("proxy_"):
         return not _of_api(line)
     return kind.startswith("redis_") or kind in _BLINKS
+
+
+def _cuts_off(line: Line, pids: Iterable[int] | None) -> bool:
+    """Whether such a worker has no Redis for it. The way of one cuts off no other, if its line names the process."""
+    return _of_redis(line) and ("pid" not in line.record or _hits(line, pids))
 
 
 #: The codes that faults and terms explain. Any other code, such as `internal_error`, nothing explains.

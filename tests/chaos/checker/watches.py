@@ -41,10 +41,7 @@ def check_watches(history: History) -> Iterator[Violation]:
 def _answers(history: History) -> Iterator[Violation]:
     accepted = history.accepted
     for line in history.submits:
-        via = line.record.get("via", "jobs")
-        # Between its submit and its stream Redis may forget a job.
-        forgot = via == "chat" and line.record["status"] in GONE and history.may_lose(line.t)
-        if line.record["status"] not in _SUBMITTED[via] and not forgot:
+        if line.record["status"] not in _SUBMITTED[line.record.get("via", "jobs")]:
             yield Violation(Rule.ANSWER, None, f"a submit was answered {line.record['status']}", (line,))
     for line in history.cancels:
         by_us = line.record["via"] == "api" and line.record["job"] in accepted

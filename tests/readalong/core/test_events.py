@@ -9,17 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from readalong.core.events import (
-    PAGE_SIZE,
-    TERMINAL,
-    TEXT,
-    TYPES,
-    Event,
-    NewEvent,
-    merge,
-    merge_drafts,
-    parse_live,
-)
+from readalong.core.events import PAGE_SIZE, TEXT, TYPES, Event, NewEvent, merge, merge_drafts, parse_live
+from readalong.core.states import TERMINAL
 
 texts = st.text(max_size=12)
 text_drafts = st.builds(
@@ -89,7 +80,7 @@ def test_typed_data_of_every_event_is_its_fields_and_the_type(drafts: list[NewEv
 
 
 def live_message(events: list[Event]) -> bytes:
-    """What `write` of lib.lua publishes; test_scripts.py holds the two together on a real server."""
+    """What `write` of parts/job.lua publishes; test_scripts.py holds the two together on a real server."""
     return b"\n".join(b'{"id":%d,"type":"%s",%s' % (e.seq, e.type.encode(), e.data[1:]) for e in events)
 
 

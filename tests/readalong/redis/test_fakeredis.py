@@ -23,9 +23,9 @@ async def test_a_job_is_submitted_streamed_cancelled_and_ended(fake_redis: faker
     claim = await log.claim(_ID, b'{"id":"w"}', "token")
     assert (claim.status, claim.attempt, claim.last_seq) == (ClaimStatus.RUN, 1, 2)
     words = [("content", b'{"content":"one"}'), ("content", b'{"content":" two"}')]
-    assert (await log.append(_ID, 1, 3, words)).flag is None
+    assert (await log.append(_ID, 1, 3, words)).cancel_flag is None
     assert await log.cancel(_ID, "me") is Status.RUNNING
-    assert (await log.append(_ID, 1, 5, [("content", b'{"content":" three"}')])).flag is not None
+    assert (await log.append(_ID, 1, 5, [("content", b'{"content":" three"}')])).cancel_flag is not None
     await log.finish(_ID, 1, 6, [("cancelled", b'{"by":"me","content":"one two three"}')], {"metrics": b"{}"})
     assert await log.compact(_ID, 1, 3, list(merge(await log.read(_ID, 2, 100))))
     said = Transcript()

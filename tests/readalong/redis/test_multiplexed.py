@@ -102,13 +102,13 @@ async def test_a_connection_that_does_not_answer_is_given_up_and_made_anew(redis
 async def test_without_a_server_a_script_is_unavailable() -> None:
     async with piped("redis://127.0.0.1:1/0") as (_, pipe):
         with pytest.raises(StoreUnavailable):
-            await Scripts(pipe, Keys())("room", ["queue"])
+            await Scripts(pipe, Keys())("depth", ["queue"])
 
 
 async def test_a_script_that_redis_forgot_is_sent_again(redis_url: str, resources: AsyncExitStack) -> None:
     redis, pipe = await resources.enter_async_context(piped(redis_url))
     for _ in range(2):
-        assert (await Scripts(pipe, Keys())("room", ["queue"]))[1] == 0
+        assert (await Scripts(pipe, Keys())("depth", ["queue"]))[1] == 0
         await redis.script_flush()
 
 

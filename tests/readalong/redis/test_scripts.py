@@ -8,7 +8,7 @@ from arq.connections import ArqRedis
 
 from readalong.core.events import parse_live
 from readalong.core.keys import Keys
-from readalong.redis.scripts import LOG_SCRIPTS, QUEUE_SCRIPTS, Scripts
+from readalong.redis.scripts import Scripts
 from readalong.store.log import Log
 from tests.readalong.helpers import command, history, types
 from tests.readalong.jobs import WORKER, content, end, running, submission
@@ -77,4 +77,3 @@ async def test_a_script_is_sent_once_and_then_called_by_its_digest(log: Log, red
 async def test_a_mistake_in_a_call_is_not_hidden(redis: ArqRedis, keys: Keys) -> None:
     with pytest.raises(KeyError):
         await Scripts(redis, keys)("no_such_script", [])
-    assert not set(LOG_SCRIPTS) & set(QUEUE_SCRIPTS)

@@ -73,12 +73,12 @@ async def test_no_other_job_is_ended_so(log: Log, index: JobIndex, redis: ArqRed
 
 
 async def test_a_claim_says_how_long_it_is_to_the_deadline(log: Log, index: JobIndex) -> None:
-    assert (await log.claim(await submit(log, index), WORKER, "t")).left is None
+    assert (await log.claim(await submit(log, index), WORKER, "t")).times.left is None
     job_id = await submit(log, index, left=60)
     first = await log.claim(job_id, WORKER, "t")
     repeated = await log.claim(job_id, WORKER, "t")  # after a lost reply
     restarted = await reclaim(log, job_id)
-    assert 60 >= (first.left or 0) >= (repeated.left or 0) >= (restarted.left or 0) > 0
+    assert 60 >= (first.times.left or 0) >= (repeated.times.left or 0) >= (restarted.times.left or 0) > 0
 
 
 async def test_a_repeated_claim_after_the_deadline_leaves_no_time(
@@ -88,7 +88,7 @@ async def test_a_repeated_claim_after_the_deadline_leaves_no_time(
     job_id = await submit(log, index, left=60)
     await log.claim(job_id, WORKER, "t")
     await command(redis, "HSET", keys.job(job_id), "deadline", await index.now() - 1000)
-    assert (await log.claim(job_id, WORKER, "t")).left == 0
+    assert (await log.claim(job_id, WORKER, "t")).times.left == 0
 
 
 @pytest.mark.parametrize("handed_over", [False, True])

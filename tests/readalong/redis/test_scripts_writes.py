@@ -14,7 +14,7 @@ from readalong.core.errors import Fenced
 from readalong.core.keys import Keys
 from readalong.core.options import JobOptions
 from readalong.core.states import Status
-from readalong.store.log import Appended, ClaimStatus, Log
+from readalong.store.log import AppendResult, ClaimStatus, Log
 from tests.readalong.helpers import check_log, command, history, state, types
 from tests.readalong.jobs import METRICS, WORKER, content, end, ended, queued, reclaim, running, submission
 
@@ -23,8 +23,8 @@ from tests.readalong.jobs import METRICS, WORKER, content, end, ended, queued, r
 
 async def test_append_numbers_the_events_and_answers_the_last(log: Log) -> None:
     job_id = await running(log)
-    assert await log.append(job_id, 1, 3, content("a", "b")) == Appended(False, 4, None)
-    assert await log.append(job_id, 1, 5, content("c")) == Appended(False, 5, None)
+    assert await log.append(job_id, 1, 3, content("a", "b")) == AppendResult("ok", 4, None)
+    assert await log.append(job_id, 1, 5, content("c")) == AppendResult("ok", 5, None)
     events = await history(log, job_id)
     check_log(events)
     assert [event.data for event in events[2:]] == [data for _, data in content("a", "b", "c")]
@@ -36,18 +36,18 @@ async def test_append_numbers_the_events_and_answers_the_last(log: Log) -> None:
 async def test_append_of_nothing_asks_for_the_flag_only(log: Log, redis: ArqRedis, keys: Keys) -> None:
     job_id = await running(log)
     before = await state(redis, keys, job_id)
-    assert await log.append(job_id, 1, 3, []) == Appended(False, 2, None)
+    assert await log.append(job_id, 1, 3, []) == AppendResult("ok", 2, None)
     assert await state(redis, keys, job_id) == before
     await redis.set(keys.cancel(job_id), "bob")
-    assert await log.append(job_id, 1, 3, []) == Appended(False, 2, "bob")
+    assert await log.append(job_id, 1, 3, []) == AppendResult("ok", 2, "bob")
 
 
 async def test_append_answers_the_flag_as_it_is_and_writes_all_the_same(log: Log) -> None:
     job_id = await running(log)
     await log.cancel(job_id, "ann")
     answer = await log.append(job_id, 1, 3, content("a"))
-    assert (answer.gap, answer.last_seq) == (False, 3)
-    assert orjson.loads(answer.flag or "")["by"] == "ann"
+    assert (answer.status, answer.last_seq) == ("ok", 3)
+    assert orjson.loads(answer.cancel_flag or "")["by"] == "ann"
 
 
 async def test_append_beyond_the_end_of_the_log_is_a_gap_and_writes_nothing(
@@ -55,16 +55,16 @@ async def test_append_beyond_the_end_of_the_log_is_a_gap_and_writes_nothing(
 ) -> None:
     job_id = await running(log)
     before = await state(redis, keys, job_id)
-    assert await log.append(job_id, 1, 4, content("a")) == Appended(True, 2, None)
-    assert await log.append(job_id, 1, 40, content("a")) == Appended(True, 2, None)
+    assert await log.append(job_id, 1, 4, content("a")) == AppendResult("gap", 2, None)
+    assert await log.append(job_id, 1, 40, content("a")) == AppendResult("gap", 2, None)
     assert await state(redis, keys, job_id) == before
 
 
 async def test_append_writes_only_what_is_not_in_the_log_yet(log: Log) -> None:
     job_id = await running(log)
     await log.append(job_id, 1, 3, content("a", "b"))
-    assert await log.append(job_id, 1, 4, content("b", "c", "d")) == Appended(False, 6, None)
-    assert await log.append(job_id, 1, 3, content("a")) == Appended(False, 6, None)
+    assert await log.append(job_id, 1, 4, content("b", "c", "d")) == AppendResult("ok", 6, None)
+    assert await log.append(job_id, 1, 3, content("a")) == AppendResult("ok", 6, None)
     events = await history(log, job_id)
     check_log(events)
     assert [event.fields()["content"] for event in events[2:]] == ["a", "b", "c", "d"]
@@ -201,7 +201,7 @@ async def test_finish_writes_the_last_events_and_the_end_in_one_step(kind: str, 
     job_id = await running(log)
     fields: dict[str, Any] = {"metrics": METRICS, "finish_reason": "stop"}
     answer = await log.finish(job_id, 1, 3, [*content("a"), *end(kind)], fields)
-    assert answer == Appended(False, 4, None)
+    assert answer == AppendResult("ok", 4, None)
     record = await log.record(job_id)
     assert record is not None
     assert (record.status, record.last_seq, record.finish_reason) == (kind, 4, "stop")
@@ -221,7 +221,7 @@ async def test_finish_beyond_the_end_of_the_log_is_a_gap_and_ends_nothing(
 ) -> None:
     job_id = await running(log)
     before = await state(redis, keys, job_id)
-    assert await log.finish(job_id, 1, 4, end(), {"metrics": METRICS}) == Appended(True, 2, None)
+    assert await log.finish(job_id, 1, 4, end(), {"metrics": METRICS}) == AppendResult("gap", 2, None)
     assert await state(redis, keys, job_id) == before
 
 
@@ -250,7 +250,7 @@ async def test_a_repeated_finish_is_as_good_as_the_first_and_changes_nothing(
     last = [*content("a"), *end()]
     await log.finish(job_id, 1, 3, last, {})
     before = await state(redis, keys, job_id)
-    assert await log.finish(job_id, 1, 3, last, {"metrics": METRICS}) == Appended(False, 4, None)
+    assert await log.finish(job_id, 1, 3, last, {"metrics": METRICS}) == AppendResult("ok", 4, None)
     assert await state(redis, keys, job_id) == before
 
 

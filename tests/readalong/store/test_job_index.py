@@ -1,4 +1,4 @@
-"""The list of jobs, Idempotency-Keys and signs of life, on a real server."""
+"""The lists of jobs, on a real server."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 from arq.connections import ArqRedis
 
 from readalong.core.keys import Keys, model_digest
-from readalong.core.states import ENDED, Status
-from readalong.store.job_index import Cursor, IdempotencyRecord, JobIndex, key_digest
+from readalong.core.states import TERMINAL, Status
+from readalong.store.job_index import Cursor, JobIndex
 from readalong.store.log import Log
 from readalong.store.queue import Queue
 from tests.readalong.helpers import JOB_TTL, RETENTION, command
-from tests.readalong.jobs import CREATED_AT, WORKER, queued
+from tests.readalong.jobs import CREATED_AT, queued
 from tests.support.waiting import until
 
 KEEP_MS = (RETENTION + JOB_TTL) * 1000
@@ -101,7 +101,7 @@ async def test_a_job_is_put_where_its_hash_says_whatever_its_worker_thinks(
     await command(redis, "ZADD", keys.jobs_in("running" if status == "done" else "done"), 5, job_id)
     await index.refile(job_id)
     at = [Cursor(CREATED_AT, job_id)]
-    assert await index.open_jobs(None, 10) == ([] if status in ENDED else at)
+    assert await index.open_jobs(None, 10) == ([] if status in TERMINAL else at)
     for state in Status:
         assert await index.page(None, 10, state=state) == (at if state == status else [])
     assert await index.page(None, 10) == await index.page(None, 10, model="m") == at
@@ -139,69 +139,6 @@ async def test_trimming_forgets_old_jobs_whose_record_is_gone_and_no_others(
     for _ in range(4):
         await index.trim(CREATED_AT + KEEP_MS + 2)
     assert await index.page(None, 10) == await index.page(None, 10, state="queued") == []
-
-
-async def test_an_idempotency_key_stays_tied_to_the_first_who_used_it(index: JobIndex) -> None:
-    assert await index.claim_key("key", _id("1"), "digest-1") == IdempotencyRecord(_id("1"), "digest-1")
-    assert await index.claim_key("key", _id("2"), "digest-2") == IdempotencyRecord(_id("1"), "digest-1")
-    assert await index.claim_key("key", _id("1"), "digest-1") == IdempotencyRecord(_id("1"), "digest-1")
-    assert await index.claim_key("other", _id("2"), "digest-2") == IdempotencyRecord(_id("2"), "digest-2")
-
-
-async def test_an_idempotency_key_knows_whether_its_job_was_written(
-    index: JobIndex, redis: ArqRedis, keys: Keys
-) -> None:
-    """That lives no longer than the key, and brings no key back that is over."""
-    tie = await index.claim_key("key", _id("1"), "digest-1")
-    name = keys.idempotency(key_digest("key"))
-    await redis.pexpire(name, 50_000)
-    await index.mark_written("key", tie)
-    assert await index.claim_key("key", _id("2"), "digest-1") == IdempotencyRecord(_id("1"), "digest-1", written=True)
-    assert 0 < await redis.pttl(name) <= 50_000
-    await index.release_key(key_digest("key"), _id("2"))
-    assert await redis.exists(name), "another job's"
-    await index.release_key(key_digest("key"), _id("1"))
-    await index.mark_written("key", tie)
-    assert not await redis.exists(name)
-
-
-async def test_of_many_who_use_an_idempotency_key_at_once_one_wins(index: JobIndex) -> None:
-    answers = await asyncio.gather(*(index.claim_key("key", _id(str(n)), "d") for n in range(20)))
-    assert len(set(answers)) == 1
-
-
-async def test_an_idempotency_key_is_kept_as_a_digest_only_and_has_a_time_to_live(
-    index: JobIndex, redis: ArqRedis, keys: Keys
-) -> None:
-    await index.claim_key("secret key \u2028 " + "x" * 10_000, _id("1"), "d")
-    [name] = await redis.keys("*")
-    assert name.decode().startswith(keys.idempotency(""))
-    assert len(name) < 100
-    assert 0 < await redis.pttl(name) <= 86_400_000
-
-
-async def test_a_worker_lives_while_it_gives_signs_of_life(index: JobIndex, redis: ArqRedis, keys: Keys) -> None:
-    now = await index.now()
-    assert await index.live_workers(now) == 0
-    await index.heartbeat("w1", WORKER, now, 2_000)
-    await index.heartbeat("w2", WORKER, now, 10_000)
-    assert await index.live_workers(now) == 2
-    assert await index.live_workers(now + 5_000) == 1
-    assert await redis.get(keys.worker("w1")) == WORKER
-    assert 0 < await redis.pttl(keys.worker("w1")) <= 2_000
-    assert await redis.pttl(keys.workers) > 0
-
-
-async def test_a_worker_that_leaves_is_gone_at_once_and_the_dead_are_forgotten(
-    index: JobIndex, redis: ArqRedis, keys: Keys
-) -> None:
-    now = await index.now()
-    await index.heartbeat("dead", WORKER, now - 60_000, 1_000)
-    await index.heartbeat("w1", WORKER, now, 5_000)
-    assert await redis.zrange(keys.workers, 0, -1) == [b"w1"]
-    await index.leave("w1")
-    assert await index.live_workers(now) == 0
-    assert not await redis.exists(keys.worker("w1"))
 
 
 async def test_one_of_many_may_sweep_and_another_after_a_while(index: JobIndex) -> None:

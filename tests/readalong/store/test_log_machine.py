@@ -22,12 +22,12 @@ from hypothesis.stateful import (
 )
 
 from readalong.core.errors import Fenced
-from readalong.core.events import TERMINAL, Event, merge, parse_live
-from readalong.core.states import ENDED, Status, can_move
+from readalong.core.events import Event, merge, parse_live
+from readalong.core.states import TERMINAL, Status, can_move
 from readalong.redis.client import connect
 from readalong.store.epochs import Epochs, epoch_of
 from readalong.store.job_record import parse
-from readalong.store.log import Appended, ClaimStatus, Log
+from readalong.store.log import AppendResult, ClaimStatus, Log
 from tests.readalong.helpers import JOB_TTL, RETENTION, command, history, settings_for
 from tests.readalong.jobs import WORKER, content, end, submission
 
@@ -53,7 +53,7 @@ class Model:
     def refusal(self, attempt: int) -> str | None:
         if attempt != self.attempt or self.status == Status.QUEUED:
             return "fenced"
-        return "ended" if self.status in ENDED else None
+        return "ended" if self.status in TERMINAL else None
 
 
 class LogMachine(RuleBasedStateMachine):
@@ -93,7 +93,7 @@ class LogMachine(RuleBasedStateMachine):
         token = model.claim if repeated and model.claim else f"t{next(tokens)}xyz"
         claim = self.run(self.logs.claim(self.id, WORKER, token))
         note(f"{claim}")
-        if model.status in ENDED:
+        if model.status in TERMINAL:
             assert claim.status == ClaimStatus.ENDED
         elif token == model.claim:
             assert (claim.status, claim.attempt, claim.note) == (ClaimStatus.RUN, model.attempt, model.flag or "")
@@ -160,7 +160,7 @@ class LogMachine(RuleBasedStateMachine):
             if final
             else (self.logs.append(self.id, self.model.attempt, first, drafts))
         )
-        assert self.run(call) == Appended(True, len(self.model.log), None)
+        assert self.run(call) == AppendResult("gap", len(self.model.log), None)
 
     @rule(
         stale=st.sampled_from([0, 0, 0, 1, -1]),
@@ -176,11 +176,11 @@ class LogMachine(RuleBasedStateMachine):
             self.model.status = Status(kind)
 
     @rule(size=st.integers(1, 3))
-    @precondition(lambda self: self.model.status in ENDED and self.model.attempt > 0)
+    @precondition(lambda self: self.model.status in TERMINAL and self.model.attempt > 0)
     def repeat_the_finish(self, size: int) -> None:
         first, drafts = self.part_of_the_log(size, [])
         answer = self.run(self.logs.finish(self.id, self.model.attempt, first, drafts, {}))
-        assert answer == Appended(False, len(self.model.log), None)
+        assert answer == AppendResult("ok", len(self.model.log), None)
 
     @rule(stale=st.sampled_from([0, 0, 0, 1]), wrong=st.sampled_from([0, 0, 0, 1]), start=st.integers(2, 6))
     def compact(self, stale: int, wrong: int, start: int) -> None:
@@ -192,7 +192,7 @@ class LogMachine(RuleBasedStateMachine):
             return
         events[-1] = events[-1]._replace(seq=events[-1].seq + wrong)
         call = self.logs.compact(self.id, model.attempt - stale, start, events)
-        allowed = model.status in ENDED and not (stale or wrong or model.compacted)
+        allowed = model.status in TERMINAL and not (stale or wrong or model.compacted)
         assert self.run(call) == allowed
         model.compacted = model.compacted or (allowed and any(event.chunk_lengths for event in events))
 
@@ -208,9 +208,9 @@ class LogMachine(RuleBasedStateMachine):
         if answer is None:
             return False
         self.model.log += drafts[len(self.model.log) + 1 - first :]
-        assert (answer.gap, answer.last_seq) == (False, len(self.model.log))
+        assert (answer.status, answer.last_seq) == ("ok", len(self.model.log))
         if drafts[-1:] and drafts[-1][0] not in TERMINAL:
-            assert answer.flag == self.model.flag
+            assert answer.cancel_flag == self.model.flag
         return True
 
     @rule(stale=st.sampled_from([0, 0, 1]), counts=st.booleans(), times=st.integers(1, 2))
@@ -232,7 +232,7 @@ class LogMachine(RuleBasedStateMachine):
     def cancel(self) -> None:
         model = self.model
         answer = self.run(self.logs.cancel(self.id, "ann"))
-        if model.status not in ENDED and model.flag is None:
+        if model.status not in TERMINAL and model.flag is None:
             model.flag = (self.run(self.redis.get(self.keys.cancel(self.id))) or b"").decode()
             assert orjson.loads(model.flag)["by"] == "ann"
         if model.status == Status.QUEUED:
@@ -240,7 +240,7 @@ class LogMachine(RuleBasedStateMachine):
         assert answer == model.status
 
     @rule(flag=st.sampled_from(["bob", ""]))
-    @precondition(lambda self: self.model.status not in ENDED)
+    @precondition(lambda self: self.model.status not in TERMINAL)
     def set_the_flag_by_hand(self, flag: str) -> None:
         self.run(self.redis.set(self.keys.cancel(self.id), flag))
         self.model.flag = flag
@@ -250,7 +250,7 @@ class LogMachine(RuleBasedStateMachine):
         self.run(command(self.redis, "SCRIPT", "FLUSH"))
 
     @rule()
-    @precondition(lambda self: self.model.status not in ENDED)
+    @precondition(lambda self: self.model.status not in TERMINAL)
     def keep_alive(self) -> None:
         assert self.run(self.logs.keep_alive([self.id])) == []
         if self.model.flag is not None:
@@ -269,9 +269,9 @@ class LogMachine(RuleBasedStateMachine):
         assert record.last_seq == len(self.model.log)
         assert repr(Epochs(record.epochs)) == repr(self.model.epochs)
         assert flag == (None if self.model.flag is None else self.model.flag.encode())
-        limit = RETENTION if self.model.status in ENDED else JOB_TTL
+        limit = RETENTION if self.model.status in TERMINAL else JOB_TTL
         # A flag that a person set has no time to live before somebody renews the job's, or its end.
-        kept = lives if self.model.flag is not None and self.model.status in ENDED else lives[:2]
+        kept = lives if self.model.flag is not None and self.model.status in TERMINAL else lives[:2]
         assert all(0 < ttl <= limit * 1000 for ttl in kept)
 
     async def look(self) -> Any:
@@ -297,7 +297,7 @@ class LogMachine(RuleBasedStateMachine):
     @invariant()
     def there_is_one_end_and_nothing_after_it(self) -> None:
         ends = [place for place, (kind, _) in enumerate(self.model.log, 1) if kind in TERMINAL]
-        assert ends == ([len(self.model.log)] if self.model.status in ENDED else [])
+        assert ends == ([len(self.model.log)] if self.model.status in TERMINAL else [])
 
     def teardown(self) -> None:
         """Whoever listened has heard exactly the log, once and in order."""

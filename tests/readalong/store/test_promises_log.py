@@ -9,12 +9,12 @@ import pytest
 from arq.connections import ArqRedis
 
 from readalong.core.errors import Fenced
-from readalong.core.events import TERMINAL, Event, parse_live
+from readalong.core.events import Event, parse_live
 from readalong.core.keys import Keys
 from readalong.core.settings import Settings
-from readalong.core.states import Status
+from readalong.core.states import TERMINAL, Status
 from readalong.redis.client import connect
-from readalong.store.log import Appended, ClaimStatus, Log
+from readalong.store.log import AppendResult, ClaimStatus, Log
 from tests.readalong.helpers import check_log, history, settings_for, types
 from tests.readalong.jobs import METRICS, WORKER, content, end, ended, queued, reclaim, running, submission
 from tests.support.clients import client_of
@@ -78,7 +78,8 @@ async def test_promise_2_one_end_of_many_who_end_a_job_at_once(
         ]
         answers = await asyncio.gather(*calls, return_exceptions=True)
         assert all(
-            isinstance(answer, Fenced) or (isinstance(answer, Appended) and answer.last_seq == 3) for answer in answers
+            isinstance(answer, Fenced) or (isinstance(answer, AppendResult) and answer.last_seq == 3)
+            for answer in answers
         )
         events = await history(log, job_id)
         check_log(events)

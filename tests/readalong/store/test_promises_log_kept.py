@@ -10,14 +10,15 @@ import orjson
 import pytest
 from arq.connections import ArqRedis
 
-from readalong.core.events import TERMINAL
 from readalong.core.keys import Keys
 from readalong.core.settings import Settings
-from readalong.core.states import Status
+from readalong.core.states import TERMINAL, Status
+from readalong.store.idempotency import IdempotencyStore
 from readalong.store.job_index import JobIndex
 from readalong.store.log import ClaimStatus, Log
 from readalong.store.presence import PresenceStore
 from readalong.store.queue import Queue
+from readalong.store.worker_registry import WorkerRegistry
 from tests.readalong.helpers import check_log, history, settings_for
 from tests.readalong.jobs import WORKER, content, ended, queued, reclaim, running
 from tests.support.clients import client_of
@@ -66,7 +67,7 @@ async def test_promise_5_a_cancel_is_kept_that_a_person_set_by_hand_while_the_jo
 ) -> None:
     job_id = await running(log)
     await redis.set(keys.cancel(job_id), flag)
-    assert (await log.append(job_id, 1, 3, content("a"))).flag == flag
+    assert (await log.append(job_id, 1, 3, content("a"))).cancel_flag == flag
     assert await log.flags([job_id]) == {job_id: flag}
     claim = await reclaim(log, job_id)
     assert (claim.status, claim.note) == (ClaimStatus.CANCELLED, flag)
@@ -88,12 +89,12 @@ async def test_promise_5_a_cancel_is_kept_through_appends_handovers_and_lost_wor
     job_id = await running(log)
     await log.cancel(job_id, "ann")
     flag = (await log.flags([job_id]))[job_id]
-    assert (await log.append(job_id, 1, 3, content("a"))).flag == flag
+    assert (await log.append(job_id, 1, 3, content("a"))).cancel_flag == flag
     await log.requeue(job_id, 1, "deploy", counts=False)
     for token in ("x", "y", "z"):
         claim = await reclaim(log, job_id, token)
         assert (claim.status, claim.note) == (ClaimStatus.CANCELLED, flag)
-        assert (await log.append(job_id, claim.attempt, 4, [])).flag == flag
+        assert (await log.append(job_id, claim.attempt, 4, [])).cancel_flag == flag
 
 
 async def test_promise_5_a_cancel_is_kept_through_the_death_of_redis(
@@ -110,7 +111,7 @@ async def test_promise_5_a_cancel_is_kept_through_the_death_of_redis(
     server.kill()
     server.restart()
     assert await history(log, runs) == before
-    assert orjson.loads((await log.append(runs, 1, 4, content("b"))).flag or "")["by"] == "ann"
+    assert orjson.loads((await log.append(runs, 1, 4, content("b"))).cancel_flag or "")["by"] == "ann"
     assert (await log.claim(waits, WORKER, "t")).status == ClaimStatus.ENDED
 
 
@@ -131,8 +132,8 @@ async def fill(redis: ArqRedis, settings: Settings) -> list[str]:
     for job_id in (*jobs, gone):
         await queue.enqueue(job_id, now, model="m", watched=True)
     await queue.acquire("worker-1", 4)
-    await index.claim_key("my key", waits, "digest")
-    await index.heartbeat("worker-1", WORKER, now, 10_000)
+    await IdempotencyStore(redis, settings).claim("my key", waits, "digest")
+    await WorkerRegistry(redis, settings).heartbeat("worker-1", WORKER, now, 10_000)
     await index.try_lock_sweep(10_000)
     await PresenceStore(redis, settings).find_abandoned(1)
     return [*jobs, gone]
@@ -202,7 +203,7 @@ async def test_promise_7_nothing_hidden_a_job_is_inspected_and_cancelled_with_re
     assert [entry_id for entry_id, _ in entries] == ["1-0", "2-0"]
     assert entries[1][1] == {"type": "started", "data": f'{{"attempt":1,"epoch":"first","worker":{WORKER.decode()}}}'}
     ask("SET", keys.cancel(job_id), "bob")
-    assert (await log.append(job_id, 1, 3, content("a"))).flag == "bob"
+    assert (await log.append(job_id, 1, 3, content("a"))).cancel_flag == "bob"
 
 
 def test_promise_7_nothing_hidden_no_module_knows_how_to_pickle() -> None:

@@ -177,7 +177,7 @@ async def test_what_is_not_in_the_queue_is_not_seized(queue: Queue, redis: ArqRe
     assert not await redis.exists(keys.queue, keys.leases, keys.arq_in_progress("no-such-job-at-all"))
 
 
-@pytest.mark.parametrize("how", ["take", "renew", "seize"])
+@pytest.mark.parametrize("how", ["acquire", "renew", "acquire_by_id"])
 async def test_when_no_worker_was_heard_for_a_while_every_lease_begins_anew(
     queue: Queue, index: JobIndex, redis: ArqRedis, keys: Keys, how: str
 ) -> None:
@@ -190,7 +190,7 @@ async def test_when_no_worker_was_heard_for_a_while_every_lease_begins_anew(
     now = await index.now()
     if how == "renew":
         assert await queue.renew("w2", []) == []
-    elif how == "seize":
+    elif how == "acquire_by_id":
         assert await queue.acquire_by_id("w2", ids[0]) is None
     assert await queue.acquire("w2", 2) == []
     for job_id in ids:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 import orjson
 import pytest
@@ -11,22 +11,14 @@ from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
 from readalong.core.keys import Keys
-from readalong.core.settings import Settings
-from readalong.redis.multiplexed import MultiplexedConnection
 from readalong.store.job_index import JobIndex
 from readalong.store.queue import Queue
 from readalong.store.worker_registry import WorkerRegistry
 from tests.readalong.helpers import command, enqueue, ids_of, places_of
+from tests.readalong.jobs import WORKER
 from tests.support.waiting import until
 
 LEASE_MS = 10_000
-
-
-@pytest.fixture
-def registry(redis: ArqRedis, settings: Settings, resources: AsyncExitStack) -> WorkerRegistry:
-    pipe = MultiplexedConnection(redis, settings.redis_timeout)
-    resources.push_async_callback(pipe.close)
-    return WorkerRegistry(redis, settings, pipe)
 
 
 async def run_of(redis: ArqRedis) -> str:
@@ -34,10 +26,12 @@ async def run_of(redis: ArqRedis) -> str:
     return str(info["run_id"])
 
 
-async def alive(redis: ArqRedis, index: JobIndex, worker_id: str, *, says: object = None) -> None:
+async def alive(
+    registry: WorkerRegistry, redis: ArqRedis, index: JobIndex, worker_id: str, *, says: object = None
+) -> None:
     """Registers a worker whose sign of life says that it is subscribed, at this Redis or where the test `says`."""
     details = {"id": worker_id, "connected_to": await run_of(redis) if says is None else says}
-    await index.heartbeat(worker_id, orjson.dumps(details), await index.now(), LEASE_MS)
+    await registry.heartbeat(worker_id, orjson.dumps(details), await index.now(), LEASE_MS)
 
 
 @asynccontextmanager
@@ -62,8 +56,8 @@ async def test_a_dead_workers_jobs_wait_at_their_old_places_and_wake_one_worker_
     first, kept = await queue.acquire("dead", 1), await queue.acquire("other", 1)
     second = await queue.acquire("dead", 1)
     await redis.delete(keys.wake)
-    await alive(redis, index, "dead")
-    await alive(redis, index, "me")
+    await alive(registry, redis, index, "dead")
+    await alive(registry, redis, index, "me")
     async with subscribed(redis, "me"):
         freed = await registry.reap("dead", "me", await run_of(redis))
         assert freed is not None
@@ -89,9 +83,9 @@ async def test_a_worker_that_may_live_keeps_its_jobs(
     await enqueue(queue, index)
     held = await queue.acquire("other", 1)
     says = {"it took that back": 0, "it was so at another Redis": "f" * 40}.get(why)
-    await alive(redis, index, "other", says=says)
+    await alive(registry, redis, index, "other", says=says)
     if why == "it has left":
-        await index.leave("other")
+        await registry.leave("other")
     there = {"it is subscribed": ["me", "other"], "we are not seen": ["third"]}.get(why, ["me"])
     async with subscribed(redis, *there):
         assert await registry.reap("other", "me", await run_of(redis)) is None
@@ -105,7 +99,7 @@ async def test_a_sign_of_life_that_is_broken_tells_nothing(
     now = await index.now()
     async with subscribed(redis, "me"):
         for broken in (b"{", b"[1]", b'"x"', b'{"connected_to":7}', b"\xff"):
-            await index.heartbeat("other", broken, now, LEASE_MS)
+            await registry.heartbeat("other", broken, now, LEASE_MS)
             assert await registry.reap("other", "me", await run_of(redis)) is None
         await redis.delete(keys.worker("other"))
         await command(redis, "RPUSH", keys.worker("other"), "x")
@@ -129,8 +123,8 @@ async def test_a_job_waits_when_it_was_given_back_or_its_lease_is_over_or_its_wo
     await queue.acquire_by_id("dead", dead)
     await queue.acquire_by_id("w", runs)
     await redis.zadd(keys.leases, {over: 1}, xx=True)
-    await alive(redis, index, "w")
-    await alive(redis, index, "dead")
+    await alive(registry, redis, index, "w")
+    await alive(registry, redis, index, "dead")
     async with subscribed(redis, "w"):
         found = await registry.waiting([back, over, dead, runs, "never-enqueued-at-all"])
         assert (found.job_ids, found.workers) == (frozenset((back, over, dead)), 1)
@@ -146,7 +140,7 @@ async def test_without_the_right_to_ask_the_lease_alone_tells(
     """An error for the worker that asks; for the API, whoever is registered lives."""
     [job_id] = await enqueue(queue, index)
     await queue.acquire("w", 1)
-    await alive(redis, index, "w")
+    await alive(registry, redis, index, "w")
     user = ("ACL", "SETUSER", "default")
     await command(redis, *user, "-pubsub")
     try:
@@ -157,3 +151,29 @@ async def test_without_the_right_to_ask_the_lease_alone_tells(
         assert (await registry.waiting([job_id]))[1:] == (1, frozenset())
     finally:
         await command(redis, *user, "+pubsub")
+
+
+async def test_a_worker_lives_while_it_gives_signs_of_life(
+    registry: WorkerRegistry, index: JobIndex, redis: ArqRedis, keys: Keys
+) -> None:
+    now = await index.now()
+    assert await registry.live_workers(now) == 0
+    await registry.heartbeat("w1", WORKER, now, 2_000)
+    await registry.heartbeat("w2", WORKER, now, 10_000)
+    assert await registry.live_workers(now) == 2
+    assert await registry.live_workers(now + 5_000) == 1
+    assert await redis.get(keys.worker("w1")) == WORKER
+    assert 0 < await redis.pttl(keys.worker("w1")) <= 2_000
+    assert await redis.pttl(keys.workers) > 0
+
+
+async def test_a_worker_that_leaves_is_gone_at_once_and_the_dead_are_forgotten(
+    registry: WorkerRegistry, index: JobIndex, redis: ArqRedis, keys: Keys
+) -> None:
+    now = await index.now()
+    await registry.heartbeat("dead", WORKER, now - 60_000, 1_000)
+    await registry.heartbeat("w1", WORKER, now, 5_000)
+    assert await redis.zrange(keys.workers, 0, -1) == [b"w1"]
+    await registry.leave("w1")
+    assert await registry.live_workers(now) == 0
+    assert not await redis.exists(keys.worker("w1"))

@@ -10,7 +10,7 @@ import pytest
 
 from readalong.core.errors import ModelError
 from readalong.core.settings import Settings
-from readalong.store.log import Claim, ClaimStatus
+from readalong.store.log import Claim, ClaimStatus, ClaimTimes
 from readalong.worker.model.call import Access, ModelCall
 from tests.readalong.helpers import command, types
 from tests.support.servers import free_port
@@ -193,7 +193,7 @@ async def test_jobs_that_waited_for_long_wait_for_a_try_that_is_under_way(house:
     access.gates.server.since -= 60
     access.gates.server.due = 0.0
     assert access.breaker.hopeless
-    claim = Claim(ClaimStatus.RUN, waited=60.0)
+    claim = Claim(ClaimStatus.RUN, times=ClaimTimes(60.0))
 
     def asking() -> ModelCall:
         return ModelCall(settings, access, "some", claim, tell=lambda _: None, ends=lambda _: float("inf"))

@@ -3,6 +3,7 @@
 -- ARGV[1] ms that a job may go without a watcher, ARGV[2] ms that may pass between two looks, ARGV[3] n, ARGV[4] what the
 -- channels of hubs begin with, ARGV[5] ms that a hub may stand still, ARGV[6] and ARGV[7] what stands before and behind a
 -- job's id in the name of its watchers.
+-- Needs clock, ids, visits.
 if redis.call('EXISTS', KEYS[1]) == 0 then return {} end
 local now = now_ms()
 -- Nobody looked for a while: Redis was away, or its clock leapt. Nobody could say either that he watches, so that all

@@ -2,6 +2,7 @@
 -- ARGV[1] attempt, ARGV[2] fence, ARGV[3] worker (JSON), ARGV[4] number of the last event before the claim's own.
 -- Its numbers get its epoch again: watchers who have seen them go on.
 -- Returns {verdict, last_seq, nil} as append does, but gap instead of ok; a repeat after a lost reply changes nothing.
+-- Needs clock, job.
 local no, last = standing(ARGV[2])
 if no and no ~= 'behind' then return { no, last, false } end
 -- An older attempt, that the lost claim had fenced out, has written since: it bears these numbers now.

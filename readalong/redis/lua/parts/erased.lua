@@ -1,4 +1,4 @@
--- The loader puts this before the scripts that write or read the mark of an erased job, which stands in its cancel flag's place.
+-- The mark of an erased job, which stands in the place of its cancel flag.
 
 -- The SHA-1 of the name of the erased job's model, '' if the mark does not know it; nil if it is no such mark.
 local function erased_model(mark)

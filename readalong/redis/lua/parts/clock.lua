@@ -1,4 +1,4 @@
--- The loader puts this before every script.
+-- The clock of Redis.
 -- Redis' own clock decides about order and times: a worker's or an API's may be wrong.
 local function now_ms()
   local t = redis.call('TIME')

@@ -1,4 +1,4 @@
--- The loader puts this before take, seize, renew, release, reap and waiting.
+-- The part of the scripts that give, renew and end leases.
 -- KEYS[1] queue: waiting jobs by their place in it (ms). KEYS[2] leases: taken jobs by the end of their lease (ms).
 local queue, leases = KEYS[1], KEYS[2]
 
@@ -81,3 +81,9 @@ local function disconnected(life_key, channel, run)
   local counts = redis.pcall('PUBSUB', 'NUMSUB', channel)
   return not counts.err and counts[2] == 0
 end
+-- Whether another worker holds the job. A lease key without an entry among the leases was set by hand, and holds nothing.
+local function held_by_another(id, lease_key, worker)
+  local holder = text(lease_key)
+  return holder and holder ~= worker and redis.call('ZSCORE', leases, id)
+end
+

@@ -1,4 +1,4 @@
--- The loader puts this before the scripts that ask who watches a job.
+-- The visits of a job's watchers.
 
 -- How many visits there are in this set. One whose time is over counts for `still` ms more if its process is subscribed to
 -- its heartbeat: it lives, and does not get to its turns. `hubs` is what the names of these channels begin with.

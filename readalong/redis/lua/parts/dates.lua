@@ -1,4 +1,4 @@
--- The loader puts this before submit and cancel.
+-- Times as text.
 
 -- A time in milliseconds since the epoch as RFC 3339, UTC. The calendar's year begins with March here, so that the leap
 -- day is its last.

@@ -1,4 +1,4 @@
--- The loader puts this before the scripts that meet ids which anybody may have put into a sorted set.
+-- Ids from a sorted set into which a person may have put anything.
 
 -- Whether it may be the id of a job: a part of a key's name must never be anything else.
 local function is_id(id)

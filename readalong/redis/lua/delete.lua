@@ -4,6 +4,7 @@
 -- KEYS[5] the processes that watch it. ARGV[1] time for which that is kept out (ms), ARGV[2] the SHA-1 of its model's name, or
 -- '' if that is not known, as when an erase is repeated that broke off: then it is what the mark says.
 -- Returns that SHA-1, or ''.
+-- Needs clock, erased, job.
 local model = ARGV[2]
 if model == '' then model = erased_model(redis.pcall('GET', cancel)) or '' end
 redis.call('DEL', job, events, cancel, KEYS[5]) -- first: a full Redis refuses the other before it

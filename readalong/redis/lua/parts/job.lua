@@ -1,8 +1,8 @@
--- The loader puts this before every script of a job's log.
+-- The part of every script that works on one job's log.
 -- KEYS[1] job hash, KEYS[2] events stream, KEYS[3] cancel flag, KEYS[4] live channel: one hash tag, one slot.
 local job, events, cancel, live = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
-local ENDED = { done = true, failed = true, cancelled = true }
+local TERMINAL = { done = true, failed = true, cancelled = true }
 
 -- Appends the type/data pairs of `pairs_` from index `from` on after number `last`, sets the fields and values of the
 -- hash that follow, tells the watchers in one message, and returns the new last number.
@@ -118,9 +118,9 @@ local function standing(fence)
   if (fields[4] ~= fence and fields[2] ~= fence) or status == 'queued' then
     -- Attempts only rise: Redis has lost the claim of this one, and knows of no other since.
     local number = tonumber(string.match(fence, '^(%d+):'))
-    local behind = number and not ENDED[status] and tonumber(fields[2]) < number
+    local behind = number and not TERMINAL[status] and tonumber(fields[2]) < number
     return behind and 'behind' or 'fenced', last, status
   end
-  if ENDED[status] then return 'ended', last, status end
+  if TERMINAL[status] then return 'ended', last, status end
   return nil, last, status, fields[5]
 end
