@@ -54,7 +54,7 @@ class Feed:
         self.watchers = WatcherSet()
         #: The job is erased, or the process stops: nothing more will come.
         self.closed = False
-        #: The job ends when nobody watches it.
+        #: The job ends with its last watcher.
         self.cancel_on_disconnect = False
         #: Its own grace, in milliseconds, or None.
         self.grace: int | None = None

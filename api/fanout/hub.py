@@ -1,4 +1,4 @@
-"""All that a process relays: one Redis subscription, and a feed for each job that somebody watches."""
+"""All that a process relays: one Redis subscription, and a feed for each watched job."""
 
 from __future__ import annotations
 
@@ -116,11 +116,11 @@ class Hub:
         self._end_later(feed, self._linger)
 
     def with_watchers(self) -> list[Feed]:
-        """The feeds of jobs that end when nobody watches them and that have watchers here."""
+        """The feeds of jobs that end with their last watcher and that have watchers here."""
         return [feed for feed in self._feeds.values() if feed.cancel_on_disconnect and feed.watchers and not feed.ended]
 
     def watched(self) -> list[Feed]:
-        """The feeds of jobs that have not ended and that somebody watches here."""
+        """The feeds of jobs that have not ended and that have watchers here."""
         return [feed for feed in self._feeds.values() if feed.watchers and not feed.ended]
 
     async def evict(self, job_id: str) -> None:

@@ -101,8 +101,8 @@ class LogPages:
 
 
 def unbroken(events: list[Event], position: int, newest: int) -> Iterator[Event]:
-    """The events that follow `position` and one another without a gap, up to number `newest`: of later ones nobody has
-    made sure."""
+    """The events that follow `position` and one another without a gap, up to number `newest`: later ones may
+    be of another log."""
     for event in events:
         if event.after != position:
             return

@@ -10,7 +10,7 @@ from readalong.core.events import Event
 
 #: From more events than these on a client gets them merged; so many or fewer are sent as they came.
 _AS_THEY_CAME: Final = 16
-#: Events that wait to be parsed until somebody wants them merged; mostly nobody does.
+#: Events that wait to be parsed until a watcher wants them merged; mostly none does.
 _UNPARSED: Final = 1024
 #: Bytes of batches that are kept for others at the same position.
 _SHARED: Final = 524_288

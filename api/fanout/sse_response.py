@@ -71,7 +71,7 @@ class SseResponse(Response):
         self._watcher.join(line, self._opening)
 
     def head(self) -> Response:
-        """The answer to HEAD; nobody watches."""
+        """Returns the answer to HEAD, and releases the feed."""
         self._hub.release(self._feed)
         return StreamHead()
 

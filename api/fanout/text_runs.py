@@ -148,7 +148,7 @@ class TextRuns:
                         self._items.append(run)
                     run.add(text, event.chunk_lengths, event.size)
                 self.newest = event.seq
-        finally:  # also before an event that somebody broke by hand
+        finally:  # also before an event that was broken by hand
             self._settle(run)
 
     def shrink(self, cost: int) -> None:

@@ -128,7 +128,7 @@ class PubSubConnection:
         self._wanted.discard(name)
         self._confirmed.discard(name)
         if (waiting := self._waiting.pop(name, None)) is not None:
-            waiting.set_result(None)  # no confirmation would reach whoever waits
+            waiting.set_result(None)  # no confirmation would come
         self._send("UNSUBSCRIBE", name)
 
     def _send(self, command: str, *names: bytes) -> None:
@@ -181,7 +181,7 @@ class PubSubConnection:
 
     def _hear(self, answer: Any) -> None:
         if isinstance(answer, Exception):
-            # Not allowed to subscribe, for example. Without a confirmation nobody takes it for done.
+            # Not allowed to subscribe, for example. A `subscribe` without a confirmation raises.
             logger.error("subscription: %s", answer)
             if self._link is not None and isinstance(answer, RedisError) and as_ours(answer) is not None:
                 self._link.abort()  # Redis is busy with a script: what it refused is asked for again

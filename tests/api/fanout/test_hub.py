@@ -1,4 +1,4 @@
-"""The hub on a real Redis: whoever joins, leaves or is cut off when, sees every event once and in order."""
+"""The hub on a real Redis: a watcher that joins, leaves or is cut off at any time sees every event once, in order."""
 
 from __future__ import annotations
 
@@ -266,7 +266,7 @@ async def test_a_closed_hub_ends_its_streams_and_takes_no_more(settings: Setting
 async def test_a_feed_that_is_closed_as_soon_as_it_is_open_does_not_pass_for_an_ended_job_s(
     settings: Settings, log: Log, how: str, error: type[Exception]
 ) -> None:
-    """Whoever asked for it has not had its turn yet. A 204 would keep a browser from ever coming back."""
+    """The watcher that asked for it has not had its turn yet. A 204 would keep a browser from ever coming back."""
     player = await Player.start(log)
     async with a_hub(settings) as hub:
         asking = asyncio.create_task(hub.feed(player.job_id, 0))

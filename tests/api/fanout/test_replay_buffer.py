@@ -1,4 +1,4 @@
-"""The window: whoever stands where, gets what follows, once and in order, at a bounded cost."""
+"""The replay buffer: a watcher at any position gets what follows, once and in order, at a bounded cost."""
 
 from __future__ import annotations
 

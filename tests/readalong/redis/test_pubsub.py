@@ -274,7 +274,7 @@ async def test_a_quiet_redis_is_not_mistaken_for_a_dead_one(redis_server: RedisS
 
 
 async def test_a_heartbeat_that_redis_refuses_is_not_the_last() -> None:
-    """Somebody takes a permission away and gives it back: a connection that dies after that is found all the same."""
+    """A person takes a permission away and gives it back: a connection that dies after that is found all the same."""
     async with AsyncExitStack() as stack:
         server = stack.enter_context(RedisServer.start())
         proxy = await stack.enter_async_context(Proxy(server.port))
@@ -288,7 +288,7 @@ async def test_a_heartbeat_that_redis_refuses_is_not_the_last() -> None:
 
 
 async def test_close_while_redis_is_away_leaves_nothing() -> None:
-    """Whoever waits for a subscription is told; no task stays (the loop of every test checks that)."""
+    """A call that waits for a subscription is told; no task stays (the loop of every test checks that)."""
     async with Proxy(target=1) as proxy:
         async with listening(proxy.url, patience=30) as heard:
             waiting = asyncio.create_task(heard.subscriber.subscribe("c"))
