@@ -269,8 +269,8 @@ class Feed:
             self._stale = not await self._make_sure(await self._job_log.state())
         if self._stale:
             self._stale = False
-            standing = await self._read_on()
-            if standing.ended and not self._window.ended:
+            state = await self._read_on()
+            if state.ended and not self._window.ended:
                 raise JobNotFound(f"job {self.job_id} has ended, and its log has no end")
         if self._asked and self._begun is None:
             self._restart_with(await self._job_log.beginning(self._epochs, self._window.newest))
@@ -278,8 +278,8 @@ class Feed:
     async def _read_on(self) -> JobState:
         """Reads to the log's end. Returns how the job stands. Raises StoreUnavailable, JobNotFound."""
         while True:
-            events, standing = await self._job_log.read(self._window.newest)
-            if not await self._make_sure(standing):
+            events, state = await self._job_log.read(self._window.newest)
+            if not await self._make_sure(state):
                 continue
             window = self._window
             before = window.newest
@@ -290,13 +290,13 @@ class Feed:
                 self.notice = None
             self.watchers.push()
             # Not to the last number if that has come just now: the channel says it. Or the log has a hole.
-            if window.ended or window.newest >= standing.last_seq or window.newest == before:
-                return standing
+            if window.ended or window.newest >= state.last_seq or window.newest == before:
+                return state
 
     async def _read_page(self, after: int) -> TextRuns:
         while True:
-            events, standing = await self._job_log.read(after)
-            if self._parting(standing) is None:
+            events, state = await self._job_log.read(after)
+            if self._parting(state) is None:
                 runs = TextRuns(after, epochs=self._epochs)
                 runs.extend(unbroken(events, after, self._window.newest))
                 return runs
@@ -304,10 +304,10 @@ class Feed:
             if self._repairing is not None:
                 await asyncio.wait([self._repairing])
 
-    async def _make_sure(self, standing: JobState) -> bool:
+    async def _make_sure(self, state: JobState) -> bool:
         """Whether the log is still the one that is known. If not, it is begun anew from what Redis has."""
-        lost_from = self._parting(standing)
-        epochs = Epochs(standing.epochs)
+        lost_from = self._parting(state)
+        epochs = Epochs(state.epochs)
         if lost_from is None:
             newest = self._window.newest
             if epochs.newest and self._epochs.after(newest) != epochs.after(newest):
@@ -317,7 +317,7 @@ class Feed:
                 # Of those who wait with numbers beyond the log some may wait for a claim that is lost.
                 self._lose(newest + 1, ahead=epochs.newest)
             return True
-        last = standing.last_seq
+        last = state.last_seq
         begun = await self._job_log.beginning(epochs, last)
         logger.warning("Redis has lost events of job %s, from number %d on", self.job_id, lost_from)
         self._begin(epochs, max(min(begun.seq, last - 1), last - _REACH, 0))

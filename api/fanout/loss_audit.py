@@ -56,7 +56,7 @@ class LossAudit:
 
     async def _check(self, feeds: list[Feed]) -> None:
         try:
-            standings = await self._log.states([feed.job_id for feed in feeds])
+            states = await self._log.states([feed.job_id for feed in feeds])
         except StoreUnavailable as error:
             logger.debug("audit: %s", error)
             return
@@ -68,6 +68,6 @@ class LossAudit:
             for feed in feeds:
                 await self._check([feed])
             return
-        for feed, standing in zip(feeds, standings, strict=True):
-            if standing is None or (standing.ended and not feed.ended):
+        for feed, state in zip(feeds, states, strict=True):
+            if state is None or (state.ended and not feed.ended):
                 feed.repair()

@@ -53,14 +53,14 @@ class Batch:
 class TextRun:
     """Neighbouring pieces of text of one kind and choice."""
 
-    __slots__ = ("_ends", "_fields", "_texts", "after", "cost", "epoch", "length", "size", "type", "voice")
+    __slots__ = ("_ends", "_fields", "_texts", "after", "cost", "epoch", "length", "merge_key", "size", "type")
 
     def __init__(self, after: int, first: Event, fields: dict[str, Any], merge_key: tuple[str, Any]) -> None:
         """Starts empty behind position `after`, for text like that of `first`, whose data is `fields`."""
         self.after = after
         self.type = first.type
         self.epoch = first.epoch
-        self.voice = merge_key
+        self.merge_key = merge_key
         #: Characters of the text, and its bytes as JSON.
         self.length = 0
         self.size = 0
@@ -134,17 +134,17 @@ class TextRuns:
         try:
             for event in events:
                 fields = event.fields() if event.type in TEXT else {}
-                its = merge_key(event.type, fields)
-                if its is None:
+                key = merge_key(event.type, fields)
+                if key is None:
                     self._settle(run)
                     run = self._known(event)
                     self._items.append(run)
                     self.cost += _cost(run)
                 else:
                     text: str = fields["content"]
-                    if not isinstance(run, TextRun) or run.voice != its or run.length + len(text) > self._longest:
+                    if not isinstance(run, TextRun) or run.merge_key != key or run.length + len(text) > self._longest:
                         self._settle(run)
-                        run = TextRun(self.newest, self._known(event), fields, its)
+                        run = TextRun(self.newest, self._known(event), fields, key)
                         self._items.append(run)
                     run.add(text, event.chunk_lengths, event.size)
                 self.newest = event.seq
@@ -185,7 +185,7 @@ class TextRuns:
             else:
                 texts.append(item.text(after))
                 following = self._items[place + 1] if place + 1 < len(self._items) else None
-                joins = isinstance(following, TextRun) and following.voice == item.voice
+                joins = isinstance(following, TextRun) and following.merge_key == item.merge_key
                 if not joins or size + _size(following, after) > WRITE:
                     frames.append(wire.encode(item.event("".join(texts), item.seq)))
                     texts = []
