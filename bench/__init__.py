@@ -1,1 +1,1 @@
-"""What readalong costs, measured against others in one run on one machine: `python -m bench` (see README.md)."""
+"""The costs of readalong, measured against other ways in one run on one machine: `python -m bench` (see README.md)."""

@@ -1,6 +1,6 @@
-"""`python -m bench`: measure, print, and write `results/latest.json`, the plots and the table in README.md.
+"""`python -m bench`: measures, prints, and writes `results/latest.json`, the plots and the table in README.md.
 
-With QUICK=1 in the environment it is short, and writes `results/quick.json` only.
+With QUICK=1 in the environment the run is short and writes `results/quick.json` only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LATEST: Final = RESULTS / "latest.json"
 
 
 def run(plan: Plan, console: Console) -> dict[str, Any]:
-    """What a run found, with its date and plan."""
+    """Returns the results of a run, with its date and plan."""
     allow_many_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         measured = runner.run(measure(plan, console))
@@ -39,8 +39,8 @@ def run(plan: Plan, console: Console) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Answers the exit code: 1 when something broke, 130 after a Ctrl-C."""
-    # Not so narrow in a pipe or a CI log.
+    """Returns the exit code: 1 for a failed run, 130 after a Ctrl-C."""
+    # A pipe or a CI log gets wider lines.
     console = Console(width=None if sys.stdout.isatty() else 200)
     quick = os.environ.get("QUICK", "") not in ("", "0")
     try:

@@ -1,4 +1,4 @@
-"""How much is measured."""
+"""The sizes of a run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Final
 class Plan:
     """The sizes of a run."""
 
-    #: Of the pipeline's measurements, which are taken in turns with others' so that noise hits all alike.
+    #: Rounds of the pipeline's measurements. They alternate with others', so that noise hits all alike.
     rounds: int
 
-    #: Watchers of one job, the most first; the first is what the table tells.
+    #: Numbers of watchers of one job, the highest first; the table shows the first.
     watchers: tuple[int, ...]
     watch_rate: float
     #: Seconds of a measurement at the first number of watchers, and at each of the others.
@@ -22,7 +22,8 @@ class Plan:
     #: Events at full speed: readalong's, nchan's, the others'. They differ so that each takes some seconds.
     flood: tuple[int, int, int]
 
-    #: Streams at once, the most first, and only those in rounds after the first; tokens a second of each, seconds.
+    #: Concurrent streams, the highest number first, and only that one in rounds after the first; tokens a second of
+    #: each, seconds.
     streams: tuple[int, ...]
     stream_rate: float
     stream_seconds: float
@@ -32,22 +33,22 @@ class Plan:
     jobs: int
     loaded_jobs: int
 
-    #: Tokens of the finished jobs that are joined late, and how many such jobs.
+    #: Tokens of the finished jobs that are joined late, and the number of such jobs.
     late_tokens: int
     late_jobs: int
-    #: Watchers that come back at once, and events of the job that they come back to.
+    #: Watchers that reconnect at once, and events of their job.
     returning: int
     returning_events: int
-    #: Tokens of the job whose memory is weighed, and its pace.
+    #: Tokens and pace of the job whose memory is measured.
     weighed_tokens: int
     weighed_rate: float
 
-    #: For what must stay flat: finished jobs in Redis, jobs running elsewhere.
+    #: For figures that must not grow: finished jobs in Redis, jobs running elsewhere.
     finished_jobs: int
     elsewhere_jobs: int
-    #: Whether the figures without them are taken again just before, and not from the beginning of the run.
+    #: Whether the figures without them are taken again just before, and not from the start of the run.
     flat_again: bool
-    #: Pages of the list, of each kind, with so few jobs and with `finished_jobs`.
+    #: Pages of the list, of each kind, with few jobs and with `finished_jobs`.
     few_jobs: int
     pages: int
 

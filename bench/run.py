@@ -23,15 +23,15 @@ from bench.rows import deaths, fanout, flat, late, listing, starts, weight
 from bench.rows.streams import Streams, commands
 
 Results = dict[str, Any]
-#: Of the results; those of another cannot be compared.
+#: The version of the results; those of another cannot be compared.
 FORMAT: Final = 2
 
-#: Says what is measured now.
+#: Reports the present measurement.
 Tell = Callable[[str], None]
 
 
 async def measure(plan: Plan, console: Console) -> Results:
-    """Starts everything, measures, stops everything. Raises BenchError when something was not as it must be."""
+    """Starts everything, measures, stops everything. Raises BenchError when a measurement fails its checks."""
     begun = time.monotonic()
 
     def tell(what: str) -> None:
@@ -61,7 +61,7 @@ async def measure(plan: Plan, console: Console) -> Results:
 
 
 async def _fan_out(stack: Stack, crowd: Crowd, plan: Plan, tell: Tell) -> Results:
-    """Each contender alone, in an order that is drawn by lot."""
+    """Runs each contender alone, in random order."""
     found = {}
     floods = {"readalong": plan.flood[0], "nchan": plan.flood[1]}
     for contender in random.sample(CONTENDERS, len(CONTENDERS)):
@@ -76,7 +76,7 @@ async def _fan_out(stack: Stack, crowd: Crowd, plan: Plan, tell: Tell) -> Result
 
 
 async def _pipeline(stack: Stack, crowd: Crowd, jobs: Jobs, plan: Plan, tell: Tell) -> Results:
-    """What needs the model and a worker."""
+    """Runs the measurements that need the model and a worker."""
     times, streams = starts.Starts(), Streams(plan)
     await starts.warm_up(stack, plan.warm_up_jobs)
     for turn in range(plan.rounds):
@@ -110,7 +110,7 @@ async def _pipeline(stack: Stack, crowd: Crowd, jobs: Jobs, plan: Plan, tell: Te
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """A collection of the client's own rubbish would count as delay."""
+    """Keeps the garbage collector off: a collection in the client would count as delay."""
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -1,4 +1,4 @@
-"""docker-compose.yml against the compose specification, and against what the services need of each other."""
+"""docker-compose.yml against the compose specification, and against the services' needs of each other."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def compose() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def schema() -> Draft202012Validator:
-    """The official schema, as the check-jsonschema package carries it."""
+    """The official schema, from the check-jsonschema package."""
     vendored = importlib.resources.files("check_jsonschema") / "builtin_schemas/vendor/compose-spec.json"
     return Draft202012Validator(json.loads(vendored.read_text("utf-8")))
 
 
 def environment(service: dict[str, Any]) -> dict[str, str | None]:
-    """A service's variables; None is one that is passed on from whoever starts it."""
+    """Returns a service's variables; None is one that the caller's environment sets."""
     entries = (entry.partition("=") for entry in service.get("environment", []))
     return {name: value if sign else None for name, sign, value in entries}
 
@@ -59,7 +59,7 @@ def test_the_compose_file_fits_the_schema(compose: dict[str, Any], schema: Draft
 
 
 def test_the_schema_does_refuse_a_misspelt_key(compose: dict[str, Any], schema: Draft202012Validator) -> None:
-    """So that the test above means something."""
+    """Shows that the test above can fail."""
     services = compose["services"]
     broken = {**compose, "services": {**services, "api": {**services["api"], "helthcheck": {}}}}
     assert not schema.is_valid(broken)
@@ -75,14 +75,14 @@ def test_redis_keeps_its_log_and_refuses_rather_than_evicts(compose: dict[str, A
 
 @pytest.mark.parametrize("name", ["api", "worker"])
 def test_api_and_worker_wait_for_redis_and_find_it(compose: dict[str, Any], name: str) -> None:
-    """Both meet in the one Redis of this file, once it answers."""
+    """Both use the one Redis of this file, once it answers."""
     service = compose["services"][name]
     assert service["depends_on"]["redis"]["condition"] == "service_healthy"
     assert environment(service)["READALONG_REDIS_URL"] == "redis://redis:6379/0"
 
 
 def test_the_models_variables_are_passed_on_to_workers_alone(compose: dict[str, Any]) -> None:
-    """By name only: one that is not set stays unset, it does not become empty. No other service is given the key."""
+    """By name only: an unset variable stays unset and does not become empty. No other service gets the key."""
     passed = {name: environment(service) for name, service in compose["services"].items()}
     assert {variable for variable, value in passed["worker"].items() if value is None} >= MODEL_VARIABLES
     told = {name for name, variables in passed.items() if any(re.match("OPENAI_|AZURE_", one) for one in variables)}
@@ -100,7 +100,7 @@ def test_the_api_answers_to_its_neighbours_name_for_it(compose: dict[str, Any], 
 
 
 def test_all_of_our_services_run_one_image(compose: dict[str, Any]) -> None:
-    """API and worker of two versions would be a mix that nobody tested."""
+    """API and worker of two versions would be an untested mix."""
     services = compose["services"]
     assert len({services[name]["image"] for name in ("api", "worker", "model")}) == 1
 
@@ -113,11 +113,11 @@ def test_the_api_is_published_on_this_machine_only(compose: dict[str, Any]) -> N
 
 
 def test_a_stopping_worker_has_the_time_to_drain(compose: dict[str, Any]) -> None:
-    """Docker's SIGKILL comes well after the worker has handed its streams over."""
+    """Docker's SIGKILL comes well after the worker has requeued its streams."""
     drain = float(Settings.model_fields["drain_timeout"].default)
     assert seconds(compose["services"]["worker"]["stop_grace_period"]) >= drain + 10
 
 
 def test_the_demo_model_starts_in_its_profile_only(compose: dict[str, Any]) -> None:
-    """Whoever has a real model does not run the other."""
+    """A user with a real model does not run the demo model."""
     assert compose["services"]["model"]["profiles"] == ["demo"]

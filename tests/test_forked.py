@@ -1,4 +1,4 @@
-"""Processes that are forked from one that has imported everything: tests take them for processes of their own."""
+"""Forked processes behave like started ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.processes import ROOT, Process
 
-#: The number of open files is last of the first line: a child must not hold what is the zygote's.
+#: The number of open files is last of the first line: a child must not hold the fork server's.
 _PROBE = """
 import os, signal, sys
 print(sys.argv, __name__, os.getcwd(), dict(os.environ), os.getpgid(0) == os.getpid(), len(os.listdir("/dev/fd")))
@@ -27,7 +27,7 @@ def process(folder: Path, *words: str) -> Process:
 
 
 def test_a_forked_process_has_all_that_a_started_one_has_and_no_more(tmp_path: Path) -> None:
-    """Its words, environment, folder, group, open files, signals, output and exit code."""
+    """Its arguments, environment, folder, group, open files, signals, output and exit code."""
     said = []
     for fork in (True, False):
         probe = process(tmp_path, "-c", _PROBE, "a word")
@@ -48,7 +48,7 @@ def test_what_a_forked_process_raises_is_shown_and_is_exit_code_1(tmp_path: Path
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_forked_process_obeys_signals_and_its_end_is_seen(tmp_path: Path, number: signal.Signals) -> None:
-    """A stopped one too, as soon as it goes on."""
+    """A stopped one too, as soon as it continues."""
     asleep = process(tmp_path, "-c", "import signal; print('up as 1', flush=True); signal.pause()")
     asleep.start(0)
     asleep.line("up as (1)")
@@ -61,7 +61,7 @@ def test_a_forked_process_obeys_signals_and_its_end_is_seen(tmp_path: Path, numb
 
 
 def test_the_one_that_forks_ends_with_the_run_that_started_it_even_if_that_is_killed(tmp_path: Path) -> None:
-    """Nothing holds the other end of its socket then."""
+    """No other process holds the other end of its socket then."""
     code = (
         "import sys, pathlib; from tests.support.processes import Process;"
         "one = Process('one', ['-c', 'import os; print(f\"parent {os.getppid()}\")'], {}, pathlib.Path(sys.argv[1]));"
@@ -70,8 +70,8 @@ def test_the_one_that_forks_ends_with_the_run_that_started_it_even_if_that_is_ki
     command = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as run:
         assert run.stdout is not None
-        zygote = int(run.stdout.readline())
-        os.kill(zygote, 0)
+        forkserver = int(run.stdout.readline())
+        os.kill(forkserver, 0)
         run.kill()
         # It holds the run's standard output as well: the pipe's end is its end.
         assert run.stdout.read() == ""

@@ -1,4 +1,4 @@
-"""The proxy of the tests: what it holds back, lets through late, and resets."""
+"""The proxy of the tests: it holds data back, delays it, and resets connections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @asynccontextmanager
 async def proxied() -> AsyncIterator[tuple[Proxy, list[bytes]]]:
-    """A proxy before a server that keeps what it hears and says it again."""
+    """A proxy before a server that keeps its input and echoes it."""
     heard: list[bytes] = []
     serving: set[asyncio.Task[None] | None] = set()
 
@@ -38,12 +38,12 @@ async def proxied() -> AsyncIterator[tuple[Proxy, list[bytes]]]:
 
 
 def drop(writer: asyncio.StreamWriter) -> None:
-    """Not the transport's own: a writer that is forgotten while it is open warns."""
+    """Not the transport's own: an unclosed writer that is dropped warns."""
     writer.transport.abort()
 
 
 async def connect(proxy: Proxy, resources: AsyncExitStack) -> Ends:
-    """A connection that has got through."""
+    """Returns a connection that has got through."""
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     resources.callback(drop, writer)
     writer.write(b"hello\n")
@@ -72,7 +72,7 @@ async def test_healing_leaves_the_stalled_half_open_until_they_are_reset(resourc
         writer.write(b"lost\n")
         await until(lambda: proxy.held, "the proxy has it")
         proxy.cut_stalled()
-        with suppress(ConnectionResetError):  # or the end of the stream, as the loop's kind goes
+        with suppress(ConnectionResetError):  # or the end of the stream, depending on the loop
             assert await reader.readline() == b""
         assert b"lost\n" not in heard
         await until(lambda: proxy.open_links == 1, "the stalled link is gone, the other is not")
@@ -105,7 +105,7 @@ async def test_what_was_half_open_when_it_healed_is_not_brought_back_by_a_later_
 
 
 async def test_a_connection_that_is_being_made_goes_on_with_the_others(resources: AsyncExitStack) -> None:
-    """It was accepted in the stall, and its way to the server is there after the resume."""
+    """It was accepted in the stall, and its connection to the server exists after the resume."""
     async with proxied() as (proxy, _):
         proxy.stall()
         reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)

@@ -1,4 +1,4 @@
-"""The ground that the other tests stand on: the event loop of a test, and the servers."""
+"""The foundation of the other tests: the event loop of a test, and the servers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.servers import RedisServer, ServerError
 
 
 def test_a_task_left_pending_fails_the_test_that_left_it() -> None:
-    """A leak is the failure of the test that leaks."""
+    """A leak fails the test that leaks."""
 
     async def leaks() -> None:
         asyncio.get_running_loop().create_task(asyncio.Event().wait(), name="forgotten")
@@ -35,18 +35,18 @@ _ran: list[int] = []
 
 @hypothesis.given(st.integers())
 async def test_an_async_test_under_given_runs_in_a_loop(number: int) -> None:
-    """Hypothesis itself refuses coroutines, and without the hook's help such a test could not run."""
+    """Hypothesis refuses coroutines; without the hook such a test could not run."""
     await asyncio.sleep(0)
     _ran.append(number)
 
 
 def test_the_async_test_under_given_did_run() -> None:
-    """A coroutine that nobody awaits passes silently: this one was awaited."""
+    """A coroutine that is never awaited passes silently: this one was awaited."""
     assert _ran
 
 
 async def test_a_fake_redis_starts_empty_and_runs_lua(fake_redis: fakeredis.FakeAsyncRedis) -> None:
-    """Each test has a server of its own."""
+    """Each test has its own server."""
     assert await fake_redis.dbsize() == 0
     client: Any = fake_redis  # its eval is typed for both the plain and the async client
     assert await client.eval("return redis.call('GET', KEYS[1]) or ARGV[1]", 1, "key", "value") == b"value"
@@ -54,7 +54,7 @@ async def test_a_fake_redis_starts_empty_and_runs_lua(fake_redis: fakeredis.Fake
 
 @pytest.mark.parametrize("turn", ["first", "second"])
 def test_a_server_is_empty_for_each_test(redis_url: str, turn: str) -> None:
-    """What one test wrote is gone for the next."""
+    """The data of one test is gone for the next."""
     client: Any = redis.Redis.from_url(redis_url)
     with client:
         assert client.dbsize() == 0
@@ -75,13 +75,13 @@ def test_a_killed_server_comes_back_on_its_port_with_what_its_file_held() -> Non
 
 
 def test_a_taken_port_is_an_error_that_shows_the_servers_log() -> None:
-    """Nobody talks to somebody else's server by mistake."""
+    """A client never talks to another server by mistake."""
     with RedisServer.start() as server, pytest.raises(ServerError, match="in use"):
         RedisServer.start(port=server.port)
 
 
 def test_a_server_ends_with_the_run_that_started_it_even_if_that_is_killed(tmp_path: Path) -> None:
-    """SIGKILL leaves no time to tidy up; the watchdog does it."""
+    """SIGKILL leaves no time to clean up; the watchdog does it."""
     code = (
         "import sys, pathlib; from tests.support.servers import RedisServer;"
         "print(RedisServer.start(dir=pathlib.Path(sys.argv[1])).port, flush=True); sys.stdin.read()"

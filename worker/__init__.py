@@ -1,22 +1,24 @@
-"""The arq face: takes jobs from the queue and streams them from a model into their logs. Imported as
+"""The arq face: acquires jobs from the queue and streams them from a model into their logs. Imported as
 `readalong.worker`.
 
 # Layout
 
-    main             one worker process: signals, drain, exit code
-    worker           arq's worker, woken at once and holding short leases
-    job_runner       claims jobs and keeps this process's attempts
-    attempt          one attempt of one job, from its claim to its end
-    attempt_end      the end of an attempt: the terminal event, metrics
-    log_writer       an attempt's end of the log: append, resend, outages
-    timings          an attempt's times and rates (pure)
-    model/           providers: from a request to events
-    cancel_listener  cancel flags of jobs whose model is silent
-    abandoned_jobs   cancels jobs without watchers
-    dead_workers     notices workers that are gone
-    lifeline         the connection by which others notice this one
-    reconciler       mends what a crash left between two keys
-    bisect           confines a failure to the one job whose keys are corrupt
+    main            one worker process: signals, drain, exit
+    worker          arq's Worker, woken at once and holding short leases
+    job_runner      the function that arq calls for each job, and the attempts of this process
+    attempt         one attempt of one job, from its claim to its end
+    attempt_timer   its time limits, on one timer
+    attempt_end     writes its end, and the line of the worker's log about it
+    log_writer      appends its events, sends again what Redis lost, waits out outages
+    timings         its times and rates (pure)
+    cancel_listener reads the cancel flags while models are silent
+    reconciler      repairs lists and queue after a crash, ends waiting jobs that are cancelled or late
+    abandoned_jobs  cancels jobs without watchers
+    bisect          runs a batch so that a broken key fails its own job only
+    heartbeat       the sign of life of this worker
+    lifeline        the subscription that shows other workers that this one lives
+    dead_workers    finds dead workers and frees their jobs
+    model           the provider seam: the calls of the model, and what they return
 
 docs/architecture.md shows how they work together.
 """

@@ -1,4 +1,4 @@
-"""Cancels jobs that end when nobody watches them, once nobody has for long enough."""
+"""Cancels jobs with `cancel_on_disconnect` that have had no watcher for their grace."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ _PAGE: Final = 100
 
 
 class AbandonedJobs:
-    """Every worker looks; a job that one of them has been told of is not told to the next."""
+    """Every worker looks. Redis returns each abandoned job to one of them."""
 
-    def __init__(self, log: Log, index: JobIndex, queue: Queue, watched: PresenceStore) -> None:
+    def __init__(self, log: Log, index: JobIndex, queue: Queue, presence: PresenceStore) -> None:
         self._log = log
         self._index = index
         self._queue = queue
-        self._watched = watched
+        self._presence = presence
 
     async def turn(self) -> None:
-        """Cancels what is due, if Redis is there."""
+        """Cancels the jobs that are due. Does nothing while Redis is away."""
         try:
-            while page := await self._watched.find_abandoned(_PAGE):
+            while page := await self._presence.find_abandoned(_PAGE):
                 await bisect_failures(page, self._cancel)
         except StoreUnavailable as error:
-            logger.debug("orphans: %s", error)
+            logger.debug("abandoned jobs: %s", error)
 
     async def _cancel(self, page: list[str]) -> None:
-        # The set may name one that has ended, or that two submits with one key wrote, of which only one wished it.
+        # The set may name an ended job, or a job that two submits with one key wrote, only one with the option.
         for job_id in await self._log.filter_cancel_on_disconnect(page):
-            logger.info("job %s: nobody watches it any more", job_id)
+            logger.info("job %s: no watcher left, cancelling", job_id)
             if await self._log.cancel(job_id, "disconnect") is Status.CANCELLED:
-                # It may have ended in the queue just now.
+                # The job was still queued, and the cancel has ended it.
                 await self._queue.remove(job_id)
                 await self._index.refile(job_id)
-        await self._watched.forget(page)
+        await self._presence.forget(page)

@@ -1,4 +1,4 @@
-"""What is done for many jobs in a few commands is done for the others, too, when somebody has broken a key of one."""
+"""Runs a batch of jobs so that a broken key fails its own job only."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ T = TypeVar("T")
 
 
 async def bisect_failures(jobs: list[T], do: Callable[[list[T]], Awaitable[None]]) -> None:
-    """Does it for all at once; where a broken key forbids it, for each half by itself, down to one, which is logged.
+    """Runs a batch. On a broken key, bisects it so that only that job fails, which is logged.
 
-    To do it twice for a job must do no harm. Raises all that is no single job's fault: a Redis that is away, a right
-    that is missing.
+    `do` must be repeatable. Raises every error that is not one job's fault: Redis is away, a right is missing.
     """
     try:
         await do(jobs)
@@ -28,7 +27,7 @@ async def bisect_failures(jobs: list[T], do: Callable[[list[T]], Awaitable[None]
         if isinstance(error, RedisError) and not is_broken_key(error):
             raise
         if len(jobs) == 1:
-            logger.error("%s: somebody has broken its keys: %s", jobs[0], error)
+            logger.error("%s: broken keys: %s", jobs[0], error)
             return
         middle = len(jobs) // 2
         await bisect_failures(jobs[:middle], do)

@@ -1,4 +1,4 @@
-"""Looks at the cancel flags while models are silent; between tokens every append answers the flag."""
+"""Reads the cancel flags while models are silent. Between tokens every append returns the flag."""
 
 from __future__ import annotations
 
@@ -20,40 +20,39 @@ logger = logging.getLogger(__name__)
 
 
 class CancelListener:
-    """The flag in Redis is the truth; a nudge on the control channel holds it too, or makes us look at once."""
+    """The flag in Redis decides. A notification on the control channel carries it, or causes a read at once."""
 
-    def __init__(self, redis: ArqRedis, log: Log, settings: Settings, runs: Mapping[str, Attempt]) -> None:
+    def __init__(self, redis: ArqRedis, log: Log, settings: Settings, attempts: Mapping[str, Attempt]) -> None:
         self._redis = redis
         self._log = log
-        self._runs = runs
+        self._attempts = attempts
         self._every = settings.cancel_poll
         self._channel = settings.keys.control
         self._patience = settings.redis_timeout
-        #: Jobs whose flags a nudge asks to look at.
+        #: Jobs whose flags a notification asks to read.
         self._to_look_at: set[str] = set()
         self._asked = asyncio.Event()
 
     async def poll(self) -> None:
-        """Looks at the flags of all silent jobs in one command, for ever."""
-        # Half of it, and for jobs not looked at for half of it: one that fell silent just after a turn would otherwise
-        # not be looked at in the next one either, and wait for twice as long as the setting says.
+        """Reads the flags of all silent jobs in one command, for ever."""
+        # Twice as often as the setting says: a job that falls silent just after a turn is not due in the next one.
         half = self._every / 2
         while True:
             await asyncio.sleep(half)
             now = asyncio.get_running_loop().time()
-            silent = [job_id for job_id, run in self._runs.items() if now - run.looked_at >= half]
+            silent = [job_id for job_id, attempt in self._attempts.items() if now - attempt.looked_at >= half]
             if silent:
                 await self._look(silent)
 
     async def listen(self) -> None:
-        """Obeys the flag that a nudge holds, or looks at the job's, for ever."""
+        """Obeys the flag that a notification carries, or reads the job's, for ever."""
         connection = PubSubConnection(
             self._redis,
             None,
             channels=[self._channel],
             heartbeat=self._patience / 2,
             patience=self._patience,
-            on_message=self._nudged,
+            on_message=self._on_message,
             on_gap=_nothing,
         )
         try:
@@ -68,18 +67,18 @@ class CancelListener:
             job_ids, self._to_look_at = self._to_look_at, set()
             await self._look([*job_ids])
 
-    def _nudged(self, channel: bytes, data: bytes) -> None:
+    def _on_message(self, channel: bytes, data: bytes) -> None:
         try:
-            nudge = orjson.loads(data)
-            job_id, flag = nudge["look_at"], nudge.get("flag")
-            run = self._runs.get(job_id)
+            message = orjson.loads(data)
+            job_id, flag = message["look_at"], message.get("flag")
+            attempt = self._attempts.get(job_id)
         except (AttributeError, LookupError, TypeError, ValueError):
-            logger.warning("control channel: not a nudge: %r", data[:100])
+            logger.warning("control channel: not a cancel notification: %r", data[:100])
             return
-        if run is None:
+        if attempt is None:
             return
         if isinstance(flag, str):
-            run.interrupt(Stop.CANCELLED, by=flag)
+            attempt.interrupt(Stop.CANCELLED, by=flag)
         else:
             self._to_look_at.add(job_id)
             self._asked.set()
@@ -92,13 +91,13 @@ class CancelListener:
             return
         now = asyncio.get_running_loop().time()
         for job_id in job_ids:
-            run = self._runs.get(job_id)
-            if run is None:
+            attempt = self._attempts.get(job_id)
+            if attempt is None:
                 continue
-            run.looked_at = now
+            attempt.looked_at = now
             if job_id in flags:
-                run.interrupt(Stop.CANCELLED, by=flags[job_id])
+                attempt.interrupt(Stop.CANCELLED, by=flags[job_id])
 
 
 def _nothing() -> None:
-    """The poll finds the flags of nudges that were lost."""
+    """The poll finds the flags of notifications that were lost."""

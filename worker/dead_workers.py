@@ -1,4 +1,4 @@
-"""Finds workers dead long before their leases are over, and frees their jobs (docs/decisions/0011-dead-workers.md)."""
+"""Finds dead workers long before their leases are over, and frees their jobs (docs/decisions/0011-dead-workers.md)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 #: Looks that make a window, besides the first.
 _LOOKS: Final = 3
-#: Seconds between two looks, at least: a shorter window is a mistake, and must not keep Redis busy.
+#: Minimum seconds between two looks: a window that is set too short must not keep Redis busy.
 _LEAST: Final = 0.1
 #: Seconds after which the registry is read anew.
 _LIST_EVERY: Final = 2.0
@@ -26,11 +26,11 @@ _REFUSED: Final = 10.0
 
 
 class Absences:
-    """Which workers were missing at every look of an unbroken window. Times are seconds of a clock that only rises.
+    """The workers that were missing at every look of an unbroken window. Times are of a monotonic clock.
 
-    A window is made of looks that are close together and were answered at once: one look before a pause of this
-    process and one after it say nothing of what was between. At each of them this worker itself was seen: else Redis
-    was away, or is another one, and the others are as little to be seen for a while.
+    A window is made of looks that are close together and were answered at once: a look before a pause of this process
+    and a look after it say nothing of the time between. Each look must show this worker itself. If it does not, Redis
+    was away or is another one, and the other workers' connections are missing for the same reason.
     """
 
     def __init__(self, me: str, window: float) -> None:
@@ -42,13 +42,15 @@ class Absences:
         self._since: dict[str, float] = {}
 
     def look(self, asked: float, answered: float, counts: Mapping[str, int]) -> list[str]:
-        """Takes in one look: what was asked and answered when, and how many connections each worker has. Returns those
-        that were missing for the whole window; they are missing anew from the next look on."""
+        """Adds one look: when it was asked and answered, and the number of connections of each worker.
+
+        Returns the workers that were missing for the whole window. Each is returned once a window.
+        """
         if asked - self._last > 2 * self.every:
-            self.begin_anew()
+            self.reset()
         self._last = asked
         if answered - asked > self.every or not counts.get(self._me):
-            self.begin_anew()
+            self.reset()
             return []
         self._since = {
             # Redis looked after it was asked and before it answered.
@@ -62,12 +64,14 @@ class Absences:
             del self._since[worker_id]
         return gone
 
-    def begin_anew(self) -> None:
-        """What was seen so far counts no more."""
+    def reset(self) -> None:
+        """Starts a new window."""
         self._since.clear()
 
 
 class DeadWorkers:
+    """Looks at the lifelines of all registered workers, and frees the jobs of dead ones."""
+
     def __init__(self, registry: WorkerRegistry, lifeline: Lifeline, me: str, window: float) -> None:
         """`window`: seconds without a connection after which a worker is dead."""
         self._registry = registry
@@ -76,27 +80,28 @@ class DeadWorkers:
         self._absences = Absences(me, window)
         self._others: list[str] = []
         self._list_at = 0.0
-        self._complained = False
+        self._warned = False
 
     async def watch(self) -> NoReturn:
+        """Looks for ever."""
         while True:
             pause = self._absences.every
             try:
                 await self._turn()
             except StoreUnavailable as error:
                 logger.debug("other workers: %s", error)
-                self._absences.begin_anew()
+                self._absences.reset()
             except (RedisError, ValueError) as error:
-                self._complain(error)
-                self._absences.begin_anew()
+                self._warn(error)
+                self._absences.reset()
                 pause = _REFUSED
             await asyncio.sleep(pause)
 
     async def _turn(self) -> None:
-        """Looks once. Raises StoreUnavailable; RedisError, ValueError if Redis does not tell."""
-        run = self._lifeline.run
-        if not run:
-            self._absences.begin_anew()
+        """Looks once. Raises StoreUnavailable, and RedisError or ValueError if Redis refuses the count."""
+        run_id = self._lifeline.run_id
+        if not run_id:
+            self._absences.reset()
             return
         loop = asyncio.get_running_loop()
         if loop.time() >= self._list_at:
@@ -107,12 +112,12 @@ class DeadWorkers:
         if not counts[self._me]:
             self._lifeline.unseen(asked)
         for worker_id in self._absences.look(asked, loop.time(), counts):
-            freed = await self._registry.reap(worker_id, self._me, run)
+            freed = await self._registry.reap(worker_id, self._me, run_id)
             if freed is not None:
                 self._others.remove(worker_id)
-                logger.warning("worker %s is dead: %d of its jobs wait for another", worker_id, len(freed))
+                logger.warning("worker %s is dead: %d of its jobs re-queued", worker_id, len(freed))
 
-    def _complain(self, error: Exception) -> None:
-        if not self._complained:
-            self._complained = True
+    def _warn(self, error: Exception) -> None:
+        if not self._warned:
+            self._warned = True
             logger.warning("%s: a killed worker's jobs wait until its lease is over", error)

@@ -1,4 +1,4 @@
-"""The function that arq calls for each job, and the runs of this process."""
+"""The function that arq calls for each job, and the attempts of this process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class JobRunner:
-    """Claims jobs for one worker and runs them; `runs` is what runs now, by job id."""
+    """Claims jobs for one worker and runs their attempts. `attempts`: those that run now, by job id."""
 
     def __init__(
         self,
@@ -34,74 +34,76 @@ class JobRunner:
         providers: Providers,
         worker: dict[str, Any],
         *,
-        broken: Callable[[], None],
+        on_memory_error: Callable[[], None],
     ) -> None:
-        """`worker` is what jobs say of their worker: id, host, pid. `broken` is called when the memory is used up."""
-        self.runs: dict[str, Attempt] = {}
+        """`worker`: id, host and pid, for the job's events. `on_memory_error` is called when memory is used up."""
+        self.attempts: dict[str, Attempt] = {}
         self._accesses = {provider: Access(settings) for provider in providers.all}
-        #: Whether this worker gets through to its model server, which all runs share that call it.
+        #: Whether this worker gets through to its model server. All attempts that call it share this.
         self.access = self._accesses[providers.default]
-        self._begun: dict[str, asyncio.Task[bool]] = {}
-        #: Jobs that arq does not run after all.
-        self._unwanted: set[str] = set()
+        self._tasks: dict[str, asyncio.Task[bool]] = {}
+        #: Jobs that arq will not run, though they have begun.
+        self._given_up: set[str] = set()
         self._settings = settings
         self._log = log
         self._index = index
         self._providers = providers
-        self._broken = broken
+        self._on_memory_error = on_memory_error
         self._worker = orjson.dumps(worker)
 
     def begin(self, job_id: str, until: int = 0) -> None:
-        """Claims and runs a job that arq is about to call `generate` for: arq first reads its own description, which
-        takes as long as to claim the job and to call the model. `until`: the end of the job's lease, or 0."""
-        self._begun[job_id] = asyncio.create_task(self._run(job_id, until), name=f"run {job_id}")
+        """Claims and runs a job before arq calls `generate` for it. `until`: the end of the job's lease, or 0.
+
+        arq first reads its own record of the job. The claim and the call of the model need not wait for that.
+        """
+        self._tasks[job_id] = asyncio.create_task(self._run(job_id, until), name=f"run {job_id}")
 
     async def run(self, job_id: str) -> None:
-        """Waits for the end of one attempt. Raises arq's Retry when the job is to stay in the queue."""
-        if job_id not in self._begun:
+        """Waits for the end of the job's attempt. Raises arq's Retry if the job stays in the queue."""
+        if job_id not in self._tasks:
             self.begin(job_id)
-        if not await self._begun[job_id]:
+        if not await self._tasks[job_id]:
             raise Retry
 
     async def give_up(self, job_id: str) -> None:
-        """arq does not run a job after all: it goes to the next attempt, which loses nothing by it."""
-        self._unwanted.add(job_id)
-        if (run := self.runs.get(job_id)) is not None:
-            run.interrupt(Stop.DRAIN)
-        if (begun := self._begun.get(job_id)) is not None:
-            await begun
+        """Hands a job over that arq does not run after all."""
+        self._given_up.add(job_id)
+        if (attempt := self.attempts.get(job_id)) is not None:
+            attempt.interrupt(Stop.DRAIN)
+        if (task := self._tasks.get(job_id)) is not None:
+            await task
 
     def give_up_waiting(self, *, stopping: bool) -> None:
         """Hands over the jobs that wait for a model that is away: another worker may get through. `stopping`: this
-        worker ends, and no job waits any more."""
+        worker ends, and no job may wait here."""
         for access in self._accesses.values():
             access.stopping = access.stopping or stopping
-        for run in list(self.runs.values()):
-            run.give_up_waiting(stopping=stopping)
+        for attempt in list(self.attempts.values()):
+            attempt.give_up_waiting(stopping=stopping)
 
     def forget(self, job_id: str) -> None:
-        """The job's task is over."""
-        self._unwanted.discard(job_id)
-        begun = self._begun.pop(job_id, None)
-        if begun is not None and not begun.cancel() and not begun.cancelled():
-            begun.exception()  # arq was told, or has failed itself before it would have been
+        """Forgets a job whose arq task has ended."""
+        self._given_up.discard(job_id)
+        task = self._tasks.pop(job_id, None)
+        if task is not None and not task.cancel() and not task.cancelled():
+            task.exception()  # arq has had it, or has failed before; asyncio would log it a second time
 
     async def _run(self, job_id: str, until: int) -> bool:
-        """Runs one attempt. Answers False when the job is to stay in the queue."""
+        """Claims the job and runs one attempt. Returns whether the queue drops the job; False: it stays."""
         try:
             claim = await self._claim(job_id, until)
             if claim.status is ClaimStatus.LATE:
-                # A claim now would fence out whoever took the job meanwhile.
+                # A claim now would fence out the worker that has acquired the job meanwhile.
                 logger.warning("job %s: its lease was lost before it was claimed", job_id)
                 return False
             if claim.status is ClaimStatus.UNKNOWN:
-                # The sweep enqueues it again, for a newer worker.
-                logger.error("job %s has a schema that this worker does not know", job_id)
+                # The reconciler enqueues it again, for a newer worker.
+                logger.error("job %s: unknown schema, a newer version wrote it", job_id)
                 return True
             if claim.status not in (ClaimStatus.GONE, ClaimStatus.ENDED):
-                _tell(job_id, claim)
+                _log_claim(job_id, claim)
                 provider = self._providers.of(claim.model)
-                run = self.runs[job_id] = Attempt(
+                attempt = self.attempts[job_id] = Attempt(
                     self._settings,
                     self._log,
                     provider,
@@ -110,29 +112,29 @@ class JobRunner:
                     access=self._accesses[provider],
                     redactor=self._providers.redactor,
                 )
-                if job_id in self._unwanted:
-                    run.interrupt(Stop.DRAIN)
+                if job_id in self._given_up:
+                    attempt.interrupt(Stop.DRAIN)
                 try:
-                    if not await run.run():
+                    if not await attempt.run():
                         return False
                 finally:
-                    del self.runs[job_id]
+                    del self.attempts[job_id]
             await self._index.refile(job_id)
             return True
         except BrokenJob as error:
-            # It does not come back before the sweep finds that its keys are mended.
-            logger.error("%s; it does not run", error)
+            # The reconciler enqueues it again once its keys are mended.
+            logger.error("%s; the job does not run", error)
             return True
         except StoreUnavailable as error:
-            # The lease stays, and runs out; whoever takes the job then finds in the log where it stands.
-            logger.warning("job %s: %s; it stays in the queue", job_id, error)
+            # The lease runs out. The next claim finds in the log where the job stands.
+            logger.warning("job %s: %s; the job stays in the queue", job_id, error)
         except MemoryError:
-            logger.critical("job %s: out of memory; the worker ends", job_id)
-            self._broken()
+            logger.critical("job %s: out of memory; the worker stops", job_id)
+            self._on_memory_error()
         return False
 
     async def _claim(self, job_id: str, until: int) -> Claim:
-        """Claims the job, and waits for a Redis that is away as a run does. Raises StoreUnavailable at the limit."""
+        """Claims the job. Raises StoreUnavailable once Redis has been away for as long as an attempt waits for it."""
         token = secrets.token_hex(8)
         loop = asyncio.get_running_loop()
         limit = loop.time() + self._settings.redis_outage_timeout
@@ -141,29 +143,29 @@ class JobRunner:
             try:
                 return await self._log.claim(job_id, self._worker, token, until)
             except StoreUnavailable as error:
-                # It may be done, and its reply lost: another claim than this one would count it as a lost worker.
+                # The claim may be done and its reply lost: a claim with another token would count a lost worker.
                 if loop.time() >= limit:
                     raise
-                logger.info("job %s: %s; claiming it again", job_id, error)
+                logger.info("job %s: %s; claiming again", job_id, error)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, 1.0)
 
 
-def _tell(job_id: str, claim: Claim) -> None:
-    """A line for each attempt that begins; one that takes a job over from a lost worker is a warning."""
+def _log_claim(job_id: str, claim: Claim) -> None:
+    """Logs a line for each attempt that begins, as a warning if its worker was lost."""
     if claim.status is ClaimStatus.CANCELLED:
-        logger.info("job %s: its worker is gone; attempt %d cancels it", job_id, claim.attempt)
+        logger.info("job %s: cancelled after its worker was lost, attempt %d", job_id, claim.attempt)
     elif claim.status is ClaimStatus.LOST:
-        logger.warning("job %s is lost (%s); attempt %d ends it", job_id, claim.note, claim.attempt)
+        logger.warning("job %s: out of attempts (%s), attempt %d ends it", job_id, claim.note, claim.attempt)
     elif (reason := restart_reason(claim)) == "worker_lost":
-        logger.warning("job %s is taken over from a lost worker: attempt %d", job_id, claim.attempt)
+        logger.warning("job %s: taken over from a lost worker, attempt %d", job_id, claim.attempt)
     elif reason:
-        logger.info("job %s goes on: attempt %d (%s)", job_id, claim.attempt, reason)
+        logger.info("job %s: restarted, attempt %d (%s)", job_id, claim.attempt, reason)
     else:
-        logger.info("job %s begins: model %r, queued for %.2f s", job_id, claim.model[:80], claim.times.waited)
+        logger.info("job %s: started, model %r, queued for %.2f s", job_id, claim.model[:80], claim.times.waited)
 
 
 async def generate(ctx: dict[Any, Any], job_id: str) -> None:
-    """arq's entry: runs the job `job_id` with the worker's Runner."""
+    """arq's entry point: runs a job with the worker's JobRunner."""
     runner: JobRunner = ctx["runner"]
     await runner.run(job_id)

@@ -1,4 +1,4 @@
-"""An attempt's end of the log: it appends, repairs what Redis lost, and waits out an outage."""
+"""Writes an attempt's events: appends them, sends again what Redis lost, and waits out an outage."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from enum import Enum, auto
 from typing import Final
 
 from readalong.core.errors import BrokenJob, Fenced, StoreUnavailable
@@ -16,214 +17,246 @@ from readalong.worker.model.limits import OVERHEAD
 
 logger = logging.getLogger(__name__)
 
-#: Bytes of the model's body whose events may gather while an append is in flight; beyond them nobody reads the model.
-_MOST_GATHERED: Final = 65_536
-#: Beyond so many events, its own or those of the attempts before it, a log is not compacted: one script call rewrites
-#: it, and Redis serves nobody meanwhile.
+#: Bytes of the model's body whose events may wait behind an append; beyond them the model is not read.
+_MOST_PENDING: Final = 65_536
+#: Beyond so many events, of this attempt or of those before it, a log is not compacted: one script call rewrites it,
+#: and Redis serves no other client meanwhile.
 _MOST: Final = 100_000
 _MOST_BEFORE: Final = 10_000
-#: Seconds from an append that notes its time to the next one that does.
+#: Seconds between two appends that note their time.
 _TIMED_EVERY: Final = 1.0
-#: Stands for each event of the attempts before that Redis has lost and nobody has any more: it keeps the numbers, and
-#: what it would say is void.
-_VOID: Final = ("content", b'{"content":""}')
+#: Seconds between two tries while Redis is away: the first pause and the longest.
+_PAUSES: Final = (0.05, 1.0)
+#: Replaces each event of earlier attempts that Redis has lost. It keeps the numbers; `restarted` makes its text void.
+_PLACEHOLDER: Final = ("content", b'{"content":""}')
+
+_Encoded = tuple[str, bytes]
 
 
 class Cancelled(Exception):
-    """An append answered the cancel flag, which is its argument."""
+    """An append returned the cancel flag."""
+
+    def __init__(self, flag: str) -> None:
+        super().__init__(flag)
+        self.flag = flag
+
+
+class _State(Enum):
+    #: The next event is sent at once.
+    IDLE = auto()
+    #: An append is in flight, or is sent again. New events wait.
+    BUSY = auto()
+    #: `finish` and `requeue` alone may write. Late replies are ignored.
+    STOPPED = auto()
 
 
 class LogWriter:
     """Keeps the attempt's events until its end: Redis may lose its newest ones (a failover, a restart without AOF).
 
-    One append is in flight at a time; what is added meanwhile gathers, and leaves merged when its answer has come.
-    `on_trouble` is called at most once, with what ends the writing: Cancelled, Fenced, StoreUnavailable (the outage's
-    limit), or a bug. Whoever waits in `answered` then waits until it is cancelled.
+    One append is in flight at a time. Events that are added meanwhile are merged and sent after its reply.
+    `on_failure` is called at most once, with the error that ends the writing: Cancelled, Fenced, StoreUnavailable after
+    `outage` seconds, or a bug. A caller of `wait_for_ack` then waits until it is cancelled.
     """
 
     def __init__(
-        self, log: Log, job_id: str, claim: Claim, outage: float, on_trouble: Callable[[Exception], None]
+        self, log: Log, job_id: str, claim: Claim, outage: float, on_failure: Callable[[Exception], None]
     ) -> None:
         """`outage` is seconds to wait for a Redis that is away."""
+        #: Bytes of the attempt's events in the log, about.
+        self.size = 0
         self._log = log
         self._job_id = job_id
         self._claim = claim
         self._fence = claim.fence
-        #: With the event of the claim itself, which Redis may lose too.
-        self._kept: list[tuple[str, bytes]] = [] if claim.begun is None else [claim.begun]
-        self._start = claim.last_seq - len(self._kept)
-        self._written = claim.last_seq
+        self._outage = outage
+        self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
+        self._state = _State.IDLE
+        #: The attempt's events that were sent. The claim's own is among them: Redis may lose it too.
+        self._events: list[_Encoded] = [] if claim.begun is None else [claim.begun]
+        #: The log's last number before the attempt.
+        self._base_seq = claim.last_seq - len(self._events)
+        #: The last number that Redis has acknowledged.
+        self._acked_seq = claim.last_seq
+        self._pending: list[NewEvent] = []
+        self._pending_bytes = 0
         #: When an append noted its time last, by the loop's clock.
         self._timed_at = -_TIMED_EVERY
-        self._outage = outage
-        self._on_trouble = on_trouble
-        self._gathered: list[NewEvent] = []
-        self._gathered_bytes = 0
-        self._mending: asyncio.Task[None] | None = None
+        self._resending: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
-        #: Bytes of the attempt's events in the log, about.
-        self.size = 0
-        #: Whether an append is in flight; after trouble for ever.
-        self.busy = False
-        self._left = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether an append is in flight. True for good once the writing has ended."""
+        return self._state is not _State.IDLE
 
     @property
     def full(self) -> bool:
-        """Whether so much has gathered that `answered` is to be awaited before more is added."""
-        return self._gathered_bytes > _MOST_GATHERED
+        """Whether so much waits that the caller must await `wait_for_ack` before it adds more."""
+        return self._pending_bytes > _MOST_PENDING
 
-    def add(self, drafts: list[NewEvent], size: int) -> None:
-        """Appends, now or with the answer that is awaited. `size`: bytes that they were read from."""
-        self._gathered += drafts
-        if self.busy:
-            self._gathered_bytes += size
-        else:
+    def add(self, events: list[NewEvent], size: int) -> None:
+        """Appends now, or after the append in flight. `size`: bytes that the events were read from."""
+        self._pending += events
+        if self._state is _State.IDLE:
             self._send()
+        else:
+            self._pending_bytes += size
 
     async def wait_for_ack(self) -> None:
-        """Waits for the answer to the append in flight. For one caller at a time."""
-        self._waiter = asyncio.get_running_loop().create_future()
+        """Waits for the reply to the append in flight. For one caller at a time."""
+        self._waiter = self._loop.create_future()
         try:
             await self._waiter
         finally:
             self._waiter = None
 
     async def detach(self) -> None:
-        """Appends nothing more but by `finish`, and hears no answer any more."""
-        self._left = True
-        if self._mending is not None:
-            self._mending.cancel()
-            await asyncio.wait([self._mending])
+        """Stops appending and ignores late replies. Only `finish` or `requeue` may follow."""
+        self._state = _State.STOPPED
+        if self._resending is not None:
+            self._resending.cancel()
+            await asyncio.wait([self._resending])
 
-    async def finish(self, drafts: list[NewEvent], fields: dict[str, Argument]) -> None:
-        """Appends the last events and ends the job, after `leave`. Waits for Redis as long as it takes. Raises Fenced.
+    async def finish(self, events: list[NewEvent], fields: dict[str, Argument]) -> None:
+        """Appends the last events and ends the job. Waits for Redis as long as it takes. Raises Fenced.
 
-        An append may still be in flight: what it writes is skipped here, or the other way round.
+        An append may still be in flight: whichever of the two comes second skips what the first has written.
         """
-        self._kept += encode([*merge_drafts(self._gathered), *drafts])
+        self._events += encode([*merge_drafts(self._pending), *events])
 
-        async def write(first: int, events: list[tuple[str, bytes]]) -> AppendResult:
+        async def write(first: int, events: list[_Encoded]) -> AppendResult:
             return await self._log.finish(self._job_id, self._fence, first, events, fields)
 
-        await self._write(write, None)
+        await self._write(write, outage=None)
 
-    async def hand_over(self, reason: str, *, counts: bool) -> None:
-        """Gives the job back, after `leave`, as the log's `hand_over`. Waits for Redis as long as it takes: unsaid, it
-        would count as a lost worker. Raises Fenced."""
+    async def requeue(self, reason: str, *, counts: bool) -> None:
+        """Hands the job to its next attempt, as the log's `requeue` does. Raises Fenced.
+
+        Waits for Redis as long as it takes: the next claim would count a silent hand-over as a lost worker.
+        """
 
         async def write(*_: object) -> AppendResult:
             await self._log.requeue(self._job_id, self._fence, reason, counts=counts)
-            return AppendResult("ok", self._written, None)
+            return AppendResult("ok", self._acked_seq, None)
 
-        await self._write(write, None)
+        await self._write(write, outage=None)
 
     async def compact(self) -> None:
-        """Stores what the attempt wrote in few entries, after the end. Left undone, the log reads the same."""
-        if self._start > _MOST_BEFORE or len(self._kept) > _MOST:
+        """Stores the attempt's events in few entries, after the end. A log that is not compacted reads the same."""
+        if self._base_seq > _MOST_BEFORE or len(self._events) > _MOST:
             return
         entries: list[Event] = []
-        numbered = (Event(seq, *kept) for seq, kept in enumerate(self._kept, self._start + 1))
+        numbered = (Event(seq, *event) for seq, event in enumerate(self._events, self._base_seq + 1))
         for entry in merge(numbered):
             entries.append(entry)
             if entry.chunk_lengths or len(entries) % PAGE_SIZE == 0:
                 await asyncio.sleep(0)  # a long log takes a second: other streams go on meanwhile
-        if len(entries) == len(self._kept):
+        if len(entries) == len(self._events):
             return
         try:
-            await self._log.compact(self._job_id, self._fence, self._start + 1, entries)
+            await self._log.compact(self._job_id, self._fence, self._base_seq + 1, entries)
         except (BrokenJob, StoreUnavailable) as error:
-            logger.info("job %s: its log stays as it is: %s", self._job_id, error)
+            logger.info("job %s: log not compacted: %s", self._job_id, error)
 
     def _send(self) -> None:
-        events = encode(merge_drafts(self._gathered))
-        self._gathered, self._gathered_bytes = [], 0
-        self._kept += events
+        events = encode(merge_drafts(self._pending))
+        self._pending, self._pending_bytes = [], 0
+        self._events += events
         for _, data in events:
             self.size += len(data) + OVERHEAD
-        self.busy = True
+        self._state = _State.BUSY
         now = self._loop.time()
         timed = now - self._timed_at >= _TIMED_EVERY
         if timed:
             self._timed_at = now
-        if not self._log.send(self._job_id, self._fence, self._written + 1, events, self._heard, timed=timed):
+        if not self._log.send(self._job_id, self._fence, self._acked_seq + 1, events, self._on_reply, timed=timed):
             self._resend()
 
-    def _heard(self, answer: AppendResult | Exception) -> None:
-        if self._left:
+    def _on_reply(self, reply: AppendResult | Exception) -> None:
+        """Takes the reply to `_send`. The connection calls it, so an exception here would break the connection, and the
+        attempt would wait for ever."""
+        if self._state is _State.STOPPED:
             return
         try:
-            if isinstance(answer, Fenced):
-                self._fail(answer)
-            elif isinstance(answer, Exception) or answer.status != "ok":
+            if isinstance(reply, Fenced):
+                self._fail(reply)
+            elif isinstance(reply, Exception) or reply.status != "ok":
                 self._resend()
             else:
-                self._written = answer.last_seq
-                self._go_on(answer.cancel_flag)
+                self._acked_seq = reply.last_seq
+                self._acknowledged(reply.cancel_flag)
         except Exception as error:
-            # No memory, say. In the pipe it would break the connection, and this run wait for its answer for ever.
             self._fail(error)
 
-    def _go_on(self, flag: str | None) -> None:
-        """After an append: tells of the flag, or sends what has gathered."""
+    def _acknowledged(self, flag: str | None) -> None:
+        """All that was sent is in the log: sends the events that wait, or ends the writing if the job is cancelled."""
         if flag is not None:
             self._fail(Cancelled(flag))
             return
-        self.busy = False
-        if self._gathered:
+        self._state = _State.IDLE
+        if self._pending:
             self._send()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def _fail(self, error: Exception) -> None:
-        self._left = True
-        self._on_trouble(error)
+        self._state = _State.STOPPED
+        self._on_failure(error)
 
     def _resend(self) -> None:
-        """Sends again until all that was sent is written, in a task, for the model may be silent meanwhile."""
-        self._mending = asyncio.create_task(self._mended(), name=f"append {self._job_id}")
+        """Starts a task that appends again until Redis has everything. `add` does not wait for it, and an attempt whose
+        model is silent needs it too."""
+        self._resending = asyncio.create_task(self._append_until_acknowledged(), name=f"append {self._job_id}")
 
-    async def _mended(self) -> None:
+    async def _append_until_acknowledged(self) -> None:
         try:
-            flag = await self._write(self._append, self._outage)
+            self._acknowledged(await self._write(self._append, outage=self._outage))
         except Exception as error:
             self._fail(error)
-        else:
-            self._go_on(flag)
 
-    async def _append(self, first: int, events: list[tuple[str, bytes]]) -> AppendResult:
+    async def _append(self, first: int, events: list[_Encoded]) -> AppendResult:
         return await self._log.append(self._job_id, self._fence, first, events)
 
-    def _unwritten(self) -> list[tuple[str, bytes]]:
-        lost = self._start - self._written
-        return [_VOID] * lost + self._kept if lost > 0 else self._kept[-lost:]
-
     async def _write(
-        self, write: Callable[[int, list[tuple[str, bytes]]], Awaitable[AppendResult]], outage: float | None
+        self, write: Callable[[int, list[_Encoded]], Awaitable[AppendResult]], *, outage: float | None
     ) -> str | None:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        pause = 0.05
+        """Calls `write` with all events that Redis lacks, until it has them. Returns the cancel flag.
+
+        Raises Fenced, and StoreUnavailable once Redis has been away for `outage` seconds; None: never.
+        """
+        began = self._loop.time()
+        pause, longest = _PAUSES
         while True:
             try:
-                answer = await write(self._written + 1, self._unwritten())
-                if answer.status == "behind":
-                    if self._claim.begun is None:
-                        raise Fenced(f"job {self._job_id}: Redis has lost the claim")  # the next one finds the same
-                    answer = await self._log.reclaim(self._job_id, self._claim)
+                result = await write(self._acked_seq + 1, self._unacknowledged())
+                if result.status == "behind":
+                    result = await self._reclaim()
             except StoreUnavailable as error:
-                away = loop.time() - began
-                if outage is not None and away >= outage:
+                if outage is not None and self._loop.time() - began >= outage:
                     raise
-                if pause == 0.05:
+                if pause == _PAUSES[0]:
                     logger.warning("job %s: %s; holding its events", self._job_id, error)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-                pause = min(pause * 2, 1.0)
+                pause = min(pause * 2, longest)
                 continue
-            if answer.status != "ok":
+            if result.status != "ok":
                 logger.warning(
-                    "job %s: the log ends at %d, not at %d; sending again", self._job_id, answer.last_seq, self._written
+                    "job %s: the log ends at %d, not at %d; sending again",
+                    self._job_id,
+                    result.last_seq,
+                    self._acked_seq,
                 )
-            self._written = answer.last_seq
-            if answer.status == "ok":
-                return answer.cancel_flag
+            self._acked_seq = result.last_seq
+            if result.status == "ok":
+                return result.cancel_flag
+
+    async def _reclaim(self) -> AppendResult:
+        """Restores the claim, which Redis has lost. Raises Fenced if the claim wrote no event to restore it from."""
+        if self._claim.begun is None:
+            raise Fenced(f"job {self._job_id}: Redis has lost the claim")  # the next claim finds the job as it was
+        return await self._log.reclaim(self._job_id, self._claim)
+
+    def _unacknowledged(self) -> list[_Encoded]:
+        acked = self._acked_seq - self._base_seq
+        return [_PLACEHOLDER] * -acked + self._events if acked < 0 else self._events[acked:]

@@ -1,4 +1,4 @@
-"""One worker process: signals, start, drain, end."""
+"""One worker process: start, signals, drain, exit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> int:
-    """Works until SIGTERM, SIGINT or SIGHUP, then drains; a second SIGTERM or SIGINT ends it at once. Answers the exit
+    """Works until SIGTERM, SIGINT or SIGHUP, then drains. A second SIGTERM or SIGINT ends it at once. Returns the exit
     code.
 
     Raises BadSettings when the environment does not say how to reach a model.
@@ -37,8 +37,8 @@ def run(settings: Settings) -> int:
 
 
 async def serve(settings: Settings) -> int:
-    """What `run` does, on the running loop."""
-    # Its own line of each job has a ● also for those that failed.
+    """Does the work of `run`, on the running loop."""
+    # arq's line of each job has a ● also for jobs that failed.
     logging.getLogger("arq.worker").setLevel(logging.WARNING)
     providers = Providers.of_settings(settings)
     for handler in logging.getLogger().handlers:
@@ -51,15 +51,15 @@ async def serve(settings: Settings) -> int:
     def on_signal(number: int) -> None:
         if stopping.is_set():
             if number == signal.SIGHUP:
-                return  # a terminal that is closed sends it, and so may its shell: that is one wish
-            logger.warning("a second signal: ending at once")
+                return  # a closed terminal and its shell may both send it
+            logger.warning("second signal: exiting at once")
             main.cancel()
         stopping.set()
         worker.stop()
 
     stopping = asyncio.Event()
-    asked = ending_signals()
-    for number in asked:
+    signals = ending_signals()
+    for number in signals:
         loop.add_signal_handler(number, on_signal, number)
     at_once = False
     try:
@@ -69,21 +69,21 @@ async def serve(settings: Settings) -> int:
             raise
         at_once = True
     finally:
-        for number in asked:
+        for number in signals:
             loop.remove_signal_handler(number)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         await worker.close()
         ended = await providers.close()
-    code = int(at_once or worker.broken)
+    code = int(at_once or worker.out_of_memory)
     if not ended:
-        # The loop would wait for it for ever, and so would what asked this process to stop.
-        logger.error("a provider does not end; the process exits without it")
+        # The loop would wait for the provider for ever.
+        logger.error("a provider does not end; exiting without it")
         logging.shutdown()
         os._exit(code)
     return code
 
 
 def identity() -> dict[str, Any]:
-    """What others see of this worker: where it is, and an id that no other worker ever has."""
+    """Returns the worker as others see it: host, pid, and an id that no other worker ever has."""
     host, pid = socket.gethostname(), os.getpid()
     return {"id": f"{host}-{pid}-{secrets.token_hex(3)}", "host": host, "pid": pid}

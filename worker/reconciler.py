@@ -1,6 +1,8 @@
-"""Mends what a crash left between two keys, and ends what waits and is to end. One sweep at a time, for all workers.
+"""Repairs lists and queue after a crash, and ends waiting jobs that are cancelled or late.
 
-Each looks at all open jobs, and at some of Redis' keys: there it finds jobs that were written and are in no list."""
+One worker at a time reconciles. Each turn looks at all open jobs, and scans some of Redis' keys for jobs that are in no
+list.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +23,19 @@ from readalong.worker.bisect import bisect_failures
 logger = logging.getLogger(__name__)
 
 _PAGE: Final = 500
-#: Looks at Redis' keys in one turn, some thousand keys each.
-_LOOKS: Final = 5
-#: A submit that is under way gets this long before its job counts as left behind, in milliseconds.
+#: Scans of Redis' keys in one turn, some thousand keys each.
+_SCANS: Final = 5
+#: Milliseconds that a submit has before its job counts as left behind.
 _GRACE_MS: Final = 5_000
 
 
 class Reconciler:
+    """Compares each job's record with the queue and the lists."""
+
     def __init__(
         self, log: Log, index: JobIndex, queue: Queue, settings: Settings, end: Callable[[str], Awaitable[None]]
     ) -> None:
-        """`end` is called with the id of a job that has begun and is to end: it ends it, unless a worker holds it."""
+        """`end` is called with the id of a job that has begun and is to end. It ends a job that no worker holds."""
         self._log = log
         self._index = index
         self._queue = queue
@@ -42,11 +46,11 @@ class Reconciler:
         self._renew_ms = int(settings.job_ttl * 1000) // 4
         self._renew_at = 0
         self._ttl_ms = int(settings.job_ttl * 1000)
-        #: How far the look at Redis' keys has come.
-        self._seen_to = 0
+        #: The cursor of the scan of Redis' keys.
+        self._scan_cursor = 0
 
     async def turn(self) -> None:
-        """Sweeps if it is time and no other worker did. Raises StoreUnavailable."""
+        """Reconciles if it is time and no other worker has. Raises StoreUnavailable."""
         if not await self._index.try_lock_sweep(self._every_ms):
             return
         now = await self._index.now()
@@ -57,65 +61,67 @@ class Reconciler:
         while page := await self._index.open_jobs(last, _PAGE):
             await bisect_failures(page, partial(self._mend, now=now, renew=renew))
             last = page[-1]
-        await self._look_around(now)
+        await self._scan(now)
         if renew:
             self._renew_at = now + self._renew_ms
 
-    async def _look_around(self, now: int) -> None:
-        """Looks at the next few thousand of Redis' keys. A job that no list knows is put into those that its hash says:
-        its submit broke off when it was written, or Redis has lost the lists. An erased one leaves all lists."""
-        for _ in range(_LOOKS):
-            self._seen_to, found = await self._index.scan(self._seen_to)
+    async def _scan(self, now: int) -> None:
+        """Scans the next few thousand of Redis' keys, and puts each job into the lists that its hash implies.
+
+        A job is in no list if its submit broke off, or if Redis has lost the lists. A deleted job leaves all lists.
+        """
+        for _ in range(_SCANS):
+            self._scan_cursor, found = await self._index.scan(self._scan_cursor)
             if found.flags:
                 await self._index.expire_stray_flags(found.flags, self._ttl_ms)
             if strays := await self._index.refile(*found.jobs):
                 await bisect_failures(strays, partial(self._mend, now=now, renew=False))
             for name in found.models:
                 await self._index.trim_model(name, now)
-            if not self._seen_to:
+            if not self._scan_cursor:
                 break
 
     async def _mend(self, page: list[Cursor], *, now: int, renew: bool) -> None:
         ids = [cursor.job_id for cursor in page]
-        standings = await self._log.states(ids)
+        states = await self._log.states(ids)
         queued = await self._queue.contains(ids, renew=renew)
         flags = await self._log.flags(ids)
         alive = []
-        for cursor, standing, in_queue in zip(page, standings, queued, strict=True):
+        for cursor, state, in_queue in zip(page, states, queued, strict=True):
             job_id = cursor.job_id
             flag = flags.get(job_id)
-            due = standing is not None and _is_due(standing, flag, now)
+            due = state is not None and _is_due(state, flag, now)
             fresh = now - cursor.created_at < _GRACE_MS
-            if standing is None:  # it has expired
+            if state is None:  # the job has expired
                 continue
-            if standing.broken:
-                logger.error("job %s: somebody has broken its keys", job_id)
-            elif standing.status in TERMINAL:
-                if in_queue and standing.attempt == 0:
+            if state.broken:
+                logger.error("job %s: broken keys", job_id)
+            elif state.status in TERMINAL:
+                if in_queue and state.attempt == 0:
                     await self._queue.remove(job_id)
-            elif due and standing.status == Status.QUEUED and await self._ends(job_id, flag):
+            elif due and state.status == Status.QUEUED and await self._end_queued(job_id, flag):
                 await self._queue.remove(job_id)
-            elif due and standing.status == Status.RUNNING and in_queue:
-                # Its holder ends it. But nobody may hold it, and its next attempt may wait for a slot for long.
+            elif due and state.status == Status.RUNNING and in_queue:
+                # A holder would end it. Without one, its next attempt might wait for a slot for long.
                 await self._end(job_id)
             else:
                 alive.append(job_id)
                 if not in_queue and not fresh:
-                    logger.warning("job %s was not in the queue; it is again", job_id)
+                    logger.warning("re-queued job %s (missing from the queue)", job_id)
                     await self._queue.enqueue(job_id, cursor.created_at)
         if alive and renew:
             await self._log.keep_alive(alive)
         await self._index.refile(*ids)
 
-    async def _ends(self, job_id: str, flag: str | None) -> bool:
-        """Ends a queued job that is to end, unless a worker is quicker: it sees the flag and keeps the deadline."""
+    async def _end_queued(self, job_id: str, flag: str | None) -> bool:
+        """Ends a queued job that is cancelled or late. Returns False if a worker has claimed it meanwhile."""
         if flag is not None:
-            # Somebody set it by hand, which ends no queued job by itself.
+            # A flag that was set by hand ends no queued job by itself.
             return await self._log.cancel(job_id, cancelled_by(flag)) in TERMINAL
         return await self._log.expire(job_id)
 
 
-def _is_due(standing: JobState, flag: str | None, now: int) -> bool:
-    """Whether a job is to end, and this version may write its end."""
-    late = standing.deadline is not None and standing.deadline <= now
-    return standing.known and (flag is not None or late)
+def _is_due(state: JobState, flag: str | None, now: int) -> bool:
+    """Returns whether a job is to end and this version may write its end."""
+    late = state.deadline is not None and state.deadline <= now
+    return state.known and (flag is not None or late)

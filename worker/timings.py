@@ -6,11 +6,12 @@ from typing import Any
 
 
 class AttemptTimings:
-    """`waited`: seconds from submit to this attempt's claim, by Redis' clock. `queued`: to the job's first claim, if
-    that was another. `first`: to the first token of the attempt before, if this one ends the job for it. All else is
-    seconds of one clock."""
+    """Collects an attempt's times. All but those of the constructor are of one monotonic clock."""
 
     def __init__(self, waited: float, now: float, *, queued: float | None = None, first: float | None = None) -> None:
+        """`waited`: seconds from submit to this attempt's claim, by Redis' clock. `queued`: seconds from submit to the
+        job's first claim, if that was another. `first`: seconds from submit to the first token of the attempt before,
+        if this attempt ends the job for it."""
         self._waited = waited
         self._queued = waited if queued is None else queued
         self._first_before = first
@@ -22,23 +23,23 @@ class AttemptTimings:
 
     @property
     def begun(self) -> bool:
-        """Whether the model has said something."""
+        """Whether the first token has come."""
         return self._first is not None
 
     def called(self, now: float) -> None:
-        """The model is called, or called again."""
+        """Notes a call of the model."""
         self._called = now
 
     def token(self, now: float) -> None:
-        """The model said something."""
+        """Notes a token."""
         if self._first is None:
             self._first = now
         self._last = now
 
     def metrics(self, now: float, chunk_count: int, usage: dict[str, Any] | None, hidden: int = 0) -> dict[str, Any]:
-        """What the terminal event carries; seconds, and tokens a second between the first and the last token.
+        """Returns the metrics of the terminal event: seconds, and tokens a second from the first token to the last.
 
-        `hidden`: tokens of `usage` that were not streamed, so that they do not count as fast ones.
+        `hidden`: tokens of `usage` that were not streamed. They do not count in the rate.
         """
         first = self._first
         to_first = self._first_before if first is None else self._waited + first - self.claimed

@@ -1,1 +1,1 @@
-"""Whom readalong is measured against, each started and published to in its own way."""
+"""The servers that readalong is compared with; each module starts one and publishes to it."""

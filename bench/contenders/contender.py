@@ -1,4 +1,4 @@
-"""What a contender of the fan-out is: a server that many watch, and a way to publish to it."""
+"""A contender of the fan-out: a server with many watchers, and a way to publish to it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bench.harness.stack import Stack
 
-#: Publishes the events of these texts, in order, and is done when the server has taken them.
+#: Publishes the events of these texts, in order, and returns when the server has taken them.
 Publish = Callable[[Sequence[bytes]], Awaitable[None]]
 
 
@@ -17,9 +17,9 @@ class Running:
     """A started contender with one channel."""
 
     port: int
-    #: The GET of a watcher who comes now, and wants what comes after.
+    #: The GET of a new watcher that wants the next events.
     request: Callable[[], str]
-    #: By role. `server` holds the watchers' connections; the others do what it needs done.
+    #: By role. `server` holds the watchers' connections; the others support it.
     pids: dict[str, int]
     publish: Publish
     #: Texts of one call at full speed.
@@ -28,7 +28,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to show one channel to many."""
+    """One way to show one channel to many watchers."""
 
     name: str
     #: Why it cannot run here; empty if it can.
@@ -37,5 +37,5 @@ class Contender:
 
 
 def nothing() -> str:
-    """Of a contender that needs no more than the project itself."""
+    """For a contender that needs only the project itself."""
     return ""

@@ -1,4 +1,4 @@
-"""The direct way: an endpoint that re-sends what `AsyncOpenAI` yields, with no queue, no log and no second watcher."""
+"""The direct way: an endpoint that relays `AsyncOpenAI`, without a queue, a log or a second watcher."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ async def chat_stream(body: dict[str, Any]) -> StreamingResponse:
 
 @app.get("/healthz")
 async def healthz() -> dict[str, str]:
-    """The process lives."""
+    """Returns 200 while the process lives."""
     return {"status": "ok"}
 
 
 def run(port: int) -> int:
-    """Serves until SIGTERM with uvicorn's faster parts, as the API does; answers the exit code."""
+    """Serves until SIGTERM with uvicorn's faster parts, as the API does; returns the exit code."""
     uvicorn.run(app, host="127.0.0.1", port=port, loop="uvloop", http="httptools", access_log=False, log_config=None)
     return 0

@@ -1,4 +1,4 @@
-"""The floor: what it costs to call write(2) once for each watcher and event, and nothing else."""
+"""The floor: one write(2) for each watcher and event, and nothing else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _TAKEN: Final = b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
 
 
 def run(port: int) -> int:
-    """A GET is a watcher, the body of a POST is written to all of them; it has no queue, so a full one loses it."""
+    """A GET is a watcher; the body of a POST is written to all watchers.
+
+    There is no queue: a full socket loses the event.
+    """
     selector = selectors.DefaultSelector()
     listener = socket.create_server(("127.0.0.1", port), backlog=4096)
     selector.register(listener, selectors.EVENT_READ)
@@ -59,7 +62,7 @@ def run(port: int) -> int:
 
 
 def posts(received: bytes) -> tuple[list[bytes], bytes]:
-    """The bodies of all whole POSTs, and what is left."""
+    """Returns the bodies of all complete POSTs, and the remaining bytes."""
     found = []
     while received.startswith(b"POST"):
         head, blank, rest = received.partition(b"\r\n\r\n")

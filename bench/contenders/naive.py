@@ -1,4 +1,4 @@
-"""One Redis subscription a client behind a StreamingResponse: what most write first."""
+"""One Redis subscription for each client, behind a StreamingResponse: the common first design."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ async def watch(channel: str) -> StreamingResponse:
 
 @app.get("/healthz")
 async def healthz() -> dict[str, str]:
-    """The process lives."""
+    """Returns 200 while the process lives."""
     return {"status": "ok"}
 
 
 def run(port: int) -> int:
-    """Serves until SIGTERM with uvicorn's faster parts, as the API does; answers the exit code."""
+    """Serves until SIGTERM with uvicorn's faster parts, as the API does; returns the exit code."""
     uvicorn.run(
         app, host="127.0.0.1", port=port, loop="uvloop", http="httptools", access_log=False, log_config=None,
         backlog=4096, timeout_graceful_shutdown=1,

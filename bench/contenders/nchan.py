@@ -1,9 +1,8 @@
-"""nginx with the nchan module, one worker process, its events in its own memory."""
+"""nginx with the nchan module: one worker process, with its events in its own memory."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -16,6 +15,7 @@ from bench.contenders.poster import Poster
 from bench.harness.errors import BenchError
 from bench.harness.stack import Stack, accepts
 from bench.load.crowd import get
+from tests.support.nginx import nginx_binary, temp_paths
 from tests.support.servers import free_port
 
 _MODULES: Final = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
@@ -32,11 +32,7 @@ error_log stderr;
 events {{ worker_connections 4096; }}
 http {{
   access_log off;
-  client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  scgi_temp_path {folder}/scgi;
+  {temp_paths}
   keepalive_requests 1000000000;
   nchan_shared_memory_size 256M;
   server {{
@@ -57,33 +53,31 @@ http {{
 """
 
 
-def nginx() -> str | None:
-    """The program; sbin is not on everybody's PATH."""
-    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-
-
 def module() -> Path | None:
-    """The module's file, where distributions put it."""
+    """Returns the module's file from the folders of the distributions."""
     return next((path for folder in _MODULES if (path := Path(folder) / _NAME).exists()), None)
 
 
 def missing() -> str:
-    """Why it cannot run here."""
-    if nginx() is None:
+    """Returns why it cannot run here."""
+    if nginx_binary() is None:
         return "nginx is not installed"
     return "" if module() is not None else f"nginx has no {_NAME}"
 
 
 def version() -> str:
-    """nginx' own word for its version."""
-    said = subprocess.run([nginx() or "nginx", "-v"], capture_output=True, text=True, check=True).stderr
+    """Returns nginx' version."""
+    said = subprocess.run([nginx_binary() or "nginx", "-v"], capture_output=True, text=True, check=True).stderr
     return said.strip().rpartition("/")[2]
 
 
 def config(folder: Path, port: int) -> str:
-    """As one server needs it; root's nginx would give its worker to another user, who may not read our folder."""
+    """Returns the settings of one server.
+
+    Root's nginx would give its worker to another user, which cannot read our folder.
+    """
     user = "user root;" if os.geteuid() == 0 else ""
-    return _CONFIG.format(user=user, module=module(), folder=folder, port=port)
+    return _CONFIG.format(user=user, module=module(), folder=folder, temp_paths=temp_paths(folder), port=port)
 
 
 @asynccontextmanager
@@ -91,7 +85,7 @@ async def start(stack: Stack) -> AsyncIterator[Running]:
     folder, port = stack.folder("nchan"), free_port()
     file = folder / "nginx.conf"
     file.write_text(config(folder, port))
-    words = [nginx() or "nginx", "-p", str(folder), "-c", str(file), "-e", "stderr"]
+    words = [nginx_binary() or "nginx", "-p", str(folder), "-c", str(file), "-e", "stderr"]
     with stack.process("nchan", words, port) as master:
         stack.wait("nchan", accepts)
         async with Poster.open(port, "/pub") as poster:
@@ -99,7 +93,7 @@ async def start(stack: Stack) -> AsyncIterator[Running]:
 
 
 def _worker(master: int) -> int:
-    """The one worker process of a master."""
+    """Returns the one worker process of a master."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         said = subprocess.run(["pgrep", "-P", str(master)], capture_output=True, text=True, check=False).stdout

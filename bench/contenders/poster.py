@@ -1,4 +1,4 @@
-"""Publishing by HTTP: a kept-alive connection that carries many POSTs before their answers come."""
+"""Publishes by HTTP: pipelined POSTs on a kept-alive connection."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Poster:
             await writer.wait_closed()
 
     async def publish(self, texts: Sequence[bytes]) -> None:
-        """Sends them all, then reads all answers. Raises BenchError for a status from 300 on."""
+        """Sends all POSTs, then reads all responses. Raises BenchError for a status from 300 on."""
         self._writer.write(b"".join(b"%b%d\r\n\r\n%b" % (self._head, len(text), text) for text in texts))
         for _ in texts:
             head = (await self._reader.readuntil(b"\r\n\r\n")).lower()

@@ -10,13 +10,13 @@ from bench.harness.jobs import Jobs
 from bench.harness.stack import Stack, answers
 from bench.load.crowd import get
 
-#: Events of one append at full speed: what a fast model sends while the append before is under way.
+#: Events of one append at full speed: those that a fast model sends during the previous append.
 _BATCH = 20
 
 
 @asynccontextmanager
 async def start(stack: Stack) -> AsyncIterator[Running]:
-    """The API, and a job that runs."""
+    """The API and a running job."""
     with stack.child("api") as port:
         stack.wait("api", lambda at: answers(at, "/healthz"))
         async with Jobs.on(stack.redis.url) as jobs:

@@ -1,4 +1,4 @@
-"""resumable-stream on Node: a server that many watch, and a producer in a process of its own."""
+"""resumable-stream on Node: a server with many watchers, and a producer in its own process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.harness.stack import Stack, accepts
 from bench.load.crowd import get
 from tests.support.servers import free_port
 
-#: Where the npm packages `resumable-stream` and `redis` are, if Node does not find them by itself.
+#: The folder of the npm packages `resumable-stream` and `redis`, if Node does not find them by itself.
 VARIABLE: Final = "READALONG_BENCH_NODE_MODULES"
 
 _SCRIPT: Final = Path(__file__).with_suffix(".cjs")
@@ -30,14 +30,14 @@ _LOOK: Final = (
 
 
 def missing() -> str:
-    """Why it cannot run here."""
+    """Returns why it cannot run here."""
     if shutil.which("node") is None:
         return "Node is not installed"
     return "" if version() else f"Node finds no resumable-stream and redis; {VARIABLE} names the folder that has them"
 
 
 def version() -> str:
-    """Of the package; empty if it cannot be loaded."""
+    """Returns the package's version; empty if it cannot be loaded."""
     said = subprocess.run(
         ["node", "-e", _LOOK],
         cwd=_SCRIPT.parent,
@@ -50,13 +50,13 @@ def version() -> str:
 
 
 def node_version() -> str:
-    """Node's own."""
+    """Returns Node's version."""
     return subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip().lstrip("v")
 
 
 @asynccontextmanager
 async def start(stack: Stack) -> AsyncIterator[Running]:
-    # What an earlier start left there would make this producer's stream a finished one.
+    # Data of an earlier start would make this producer's stream a finished one.
     stack.redis.command("DEL", "resumable-stream:rs:sentinel:bench")
     feed, port = free_port(), free_port()
     with stack.process("producer", ["node", str(_SCRIPT), "producer", str(feed)], feed, _environment()):

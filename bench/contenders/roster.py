@@ -17,7 +17,7 @@ CONTENDERS: Final = (
 
 
 def versions() -> dict[str, str]:
-    """Of the contenders that are no Python packages."""
+    """Returns the versions of the contenders that are no Python packages."""
     found = {}
     if not nchan.missing():
         found["nginx"] = nchan.version()

@@ -12,18 +12,18 @@ from arq.worker import Worker
 
 from readalong.core.settings import load
 
-#: arq's own name, since this is its own worker; readalong's queue has another.
+#: arq's own queue name; readalong's queue has another.
 FUNCTION: Final = "stamp"
 
 
 async def stamp(ctx: dict[str, Any], answer: str) -> None:
-    """Leaves the time of its start, in nanoseconds of the machine's clock, on the list `answer`."""
+    """Pushes its start time, in nanoseconds of the machine's clock, to the list `answer`."""
     now = time.monotonic_ns()
     await ctx["redis"].rpush(answer, now)
 
 
 async def work() -> None:
-    """Works until SIGTERM."""
+    """Runs until SIGTERM."""
     worker = Worker(functions=[stamp], redis_settings=RedisSettings.from_dsn(str(load().redis_url)))
     try:
         await worker.async_run()
@@ -35,7 +35,7 @@ async def work() -> None:
 
 
 def run(_port: int) -> int:
-    """Works until SIGTERM; answers the exit code. It listens on no port."""
+    """Runs until SIGTERM; returns the exit code. It listens on no port."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work())
     return 0

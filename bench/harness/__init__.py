@@ -1,1 +1,1 @@
-"""The measured processes, and what is read off them."""
+"""The measured processes, and their gauges."""

@@ -27,7 +27,7 @@ ROLES: Final = ("api", "worker", *MODULES)
 
 
 def main(role: str, port: int) -> int:
-    """Runs until SIGTERM; answers the exit code."""
+    """Runs until SIGTERM; returns the exit code."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     allow_many_files()
     if role == "api":
@@ -38,7 +38,7 @@ def main(role: str, port: int) -> int:
 
 
 def allow_many_files() -> None:
-    """A thousand watchers are more sockets than some systems allow a process unasked."""
+    """Raises the limit of open files: a thousand watchers need more sockets than some systems allow by default."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -46,7 +46,9 @@ def allow_many_files() -> None:
 
 
 def _end_with_parent() -> None:
-    """The other end of stdin closes however the parent dies; without this a killed run leaves servers behind."""
+    """Ends this process when its stdin closes, as it does however the parent dies; a killed run would leave servers
+    behind.
+    """
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

@@ -8,9 +8,10 @@ import time
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process with all its threads, in seconds. Raises ProcessLookupError if it is gone.
+    """Returns user and system time of a process with all its threads, in seconds. Raises ProcessLookupError if it is
+    gone.
 
-    On Linux to the nanosecond; elsewhere what `ps` says, to the hundredth of a second.
+    Linux gives nanoseconds; elsewhere `ps` gives hundredths of a second.
     """
     if platform.system() == "Linux":
         try:
@@ -25,7 +26,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def seconds_of(shown: str) -> float:
-    """`ps`'s [[days-]hours:]minutes:seconds as seconds."""
+    """Returns `ps`'s [[days-]hours:]minutes:seconds as seconds."""
     days, _, clock = shown.strip().rpartition("-")
     total = 0.0
     for part in clock.split(":"):
@@ -44,7 +45,7 @@ class CpuMeter:
         self._before = self._now()
 
     def stop(self) -> dict[str, float]:
-        """Seconds since `start`, by name."""
+        """Returns seconds since `start`, by name."""
         return {name: seconds - self._before[name] for name, seconds in self._now().items()}
 
     def _now(self) -> dict[str, float]:

@@ -2,4 +2,4 @@
 
 
 class BenchError(Exception):
-    """A process did not start, or a measurement did not see what it must see."""
+    """A process did not start, or a measurement did not see its expected data."""

@@ -1,4 +1,4 @@
-"""Jobs that are written straight into the log, with readalong's own code and no model: watchers see no difference."""
+"""Jobs written straight into the log, with readalong's own code and no model: watchers see no difference."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from readalong.store.queue import Queue
 from readalong.store.submission import Submission
 
 _WORKER: Final = orjson.dumps({"host": "bench", "pid": 0, "id": "bench"})
-#: Taken jobs stay taken for as long as a run lasts.
+#: Leased jobs stay leased for the whole run.
 _LEASE: Final = 600
 
 
@@ -38,7 +38,7 @@ class Jobs:
     @classmethod
     @asynccontextmanager
     async def on(cls, url: str) -> AsyncIterator[Jobs]:
-        # The defaults, as the measured processes have them, and nothing of the environment of whoever runs this.
+        # The defaults, as in the measured processes, without the settings of the environment.
         settings = Settings.model_construct(redis_url=AnyUrl(url), lease=_LEASE)
         redis = connect(settings)
         pipe = MultiplexedConnection(redis, settings.redis_timeout)  # as a worker has one
@@ -49,7 +49,7 @@ class Jobs:
             await redis.aclose()
 
     async def running(self, *, queued: bool = False) -> Written:
-        """A job that runs; `queued`: it is in the queue too, and taken, as a worker of another machine would."""
+        """Returns a running job. `queued`: it is in the queue too, leased as by a worker of another machine."""
         job_id = new_job_id()
         now = await self.index.now()
         await self.log.submit(Submission(job_id, "clock", b"{}", b"{}", "", now))
@@ -60,7 +60,7 @@ class Jobs:
         return Written(self.log, job_id, claim.attempt, claim.last_seq)
 
     async def finished(self, texts: Sequence[str]) -> Written:
-        """A job that has ended and said all this, an event for each text."""
+        """Returns an ended job with these texts, one event each."""
         job = await self.running()
         for at in range(0, len(texts), 500):
             await job.append([text.encode() for text in texts[at : at + 500]])
@@ -69,7 +69,7 @@ class Jobs:
 
 
 class Written:
-    """One job and how far it has come."""
+    """One job and its position."""
 
     def __init__(self, log: Log, job_id: str, attempt: int, last_seq: int) -> None:
         self._log = log
@@ -84,15 +84,15 @@ class Written:
         return f"/v1/jobs/{self.job_id}/events"
 
     async def append(self, texts: Sequence[bytes]) -> None:
-        """A text event for each, in one call."""
+        """Appends a text event for each, in one call."""
         drafts = [("content", orjson.dumps({"content": text.decode()})) for text in texts]
         answer = await self._log.append(self.job_id, self._attempt, self.last_seq + 1, drafts)
         self.last_seq = answer.last_seq
 
     async def finish(self) -> None:
-        """The one end, and what a worker does after it.
+        """Writes the terminal event and does a worker's clean-up.
 
-        Its text is `@`, so that a client that counts them sees the end as one event more.
+        Its text is `@`, so that a client that counts `@` sees the end as one more event.
         """
         done = ("done", orjson.dumps({"finish_reason": "stop", "content": "@", "usage": None, "metrics": {}}))
         answer = await self._log.finish(self.job_id, self._attempt, self.last_seq + 1, [done], {})
@@ -101,8 +101,11 @@ class Written:
 
 
 async def taken(jobs: Jobs, count: int) -> None:
-    """So many running jobs of a worker that is not there. This process' own workers must be halted meanwhile."""
+    """Returns this many running jobs of a worker that does not exist.
+
+    This process' own workers must be halted meanwhile.
+    """
     for _ in range(0, count, 50):
         await asyncio.gather(*(jobs.running(queued=True) for _ in range(50)))
-    # The wake-ups of jobs that are taken wake nobody to any purpose.
+    # The wake-ups of these leased jobs would wake workers for nothing.
     await jobs.redis.delete(jobs.keys.wake)

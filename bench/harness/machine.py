@@ -1,4 +1,4 @@
-"""Where a run took place."""
+"""The machine of a run."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _PACKAGES: Final = ("redis", "hiredis", "arq", "openai", "aiohttp", "fastapi", "
 
 
 def describe(server: redis.Redis, contenders: dict[str, str]) -> dict[str, Any]:
-    """The machine and the versions of what was measured; `server` is the Redis or Valkey in use.
+    """Returns the machine and the measured versions; `server` is the Redis or Valkey in use.
 
     `contenders`: the versions of those that are no Python packages.
     """
-    info: Any = server.info("server")  # redis-py's types do not know that this client is not asynchronous
+    info: Any = server.info("server")  # redis-py's types do not know that this client is synchronous
     name = "valkey" if "valkey_version" in info else "redis"
     return {
         "machine": {

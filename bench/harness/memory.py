@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def memory_kb(pid: int) -> int:
-    """What a process holds, in KB: its proportional share on Linux, its resident size elsewhere."""
+    """Returns a process's memory in KB: its proportional share on Linux, its resident size elsewhere."""
     if platform.system() == "Linux":
         return share_of(Path(f"/proc/{pid}/smaps_rollup").read_text())
     shown = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
@@ -16,7 +16,7 @@ def memory_kb(pid: int) -> int:
 
 
 def share_of(rollup: str) -> int:
-    """The `Pss` of a smaps_rollup, in KB: pages that others map too count by their share."""
+    """Returns the `Pss` of a smaps_rollup in KB: shared pages count by their share."""
     for line in rollup.splitlines():
         name, _, rest = line.partition(":")
         if name == "Pss":

@@ -1,7 +1,7 @@
-"""What clients ask of Redis, counted by MONITOR.
+"""The Redis commands of clients, counted by MONITOR.
 
-INFO's counters, and those of CLIENT LIST, count a script's own commands as if a client had sent each; MONITOR tells
-them apart. It costs the server time, so nothing else is measured while it runs.
+INFO's counters, and those of CLIENT LIST, count a script's own commands like a client's; MONITOR tells them apart. It
+costs the server time, so nothing else is measured while it runs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 import redis
 
 _LINE: Final = re.compile(rb'^\+\d+\.\d+ \[\d+ ([^\]]+)\] "([^"]*)"', re.MULTILINE)
-#: What keeps connections and workers alive, whoever watches and whatever runs.
+#: Commands that keep connections and workers alive, under any load.
 IDLE: Final = frozenset({"ping", "hello", "client", "auth", "select", "info", "blpop", "monitor", "script"})
 
 
@@ -38,7 +38,7 @@ class Monitor:
 
     def __exit__(self, *_: object) -> None:
         with redis.Redis(port=self._port) as client:
-            client.ping()  # answered after all before it, so they are in our socket by now
+            client.ping()  # Redis replies in order, so all earlier lines are in our socket
         self._socket.shutdown(socket.SHUT_RD)
         self._thread.join()
         self._socket.close()
@@ -50,6 +50,6 @@ class Monitor:
 
 
 def calls(said: bytes) -> Counter[str]:
-    """By name the commands of clients, without those of scripts and those of IDLE."""
+    """Returns the commands of clients by name, without those of scripts and those of IDLE."""
     found = Counter(name.decode().lower() for source, name in _LINE.findall(said) if source != b"lua")
     return Counter({name: count for name, count in found.items() if name not in IDLE})

@@ -1,4 +1,4 @@
-"""Many numbers as a few."""
+"""Summaries of many numbers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-#: The parts of all values that a `curve` has a point for.
+#: The quantiles of a `curve`.
 PARTS: Final = (*(n / 100 for n in range(2, 100, 2)), 0.99, 0.995, 0.999)
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
-    """`n`, `p50`, `p95`, `p99` and `max`, by nearest rank. Raises ValueError for no values."""
+    """Returns `n`, `p50`, `p95`, `p99` and `max`, by nearest rank. Raises ValueError for no values."""
     if not values:
         raise ValueError("nothing was measured")
     ordered = sorted(values)
@@ -25,7 +25,7 @@ def summary(values: Sequence[float]) -> dict[str, float]:
 
 
 def curve(values: Sequence[float]) -> list[float]:
-    """The distribution as one value for each of PARTS."""
+    """Returns the distribution as one value for each of PARTS."""
     ordered = sorted(values)
     return [_rank(ordered, part) for part in PARTS]
 

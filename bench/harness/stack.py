@@ -1,4 +1,4 @@
-"""The processes of a run: Valkey always, the others for as long as they are measured."""
+"""The processes of a run: Valkey always, the others while they are measured."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from typing import Final, Self
 
 from bench.harness.child import ROLES
 from bench.harness.errors import BenchError
+from tests.support.environment import clean_environment
 from tests.support.servers import RedisServer, free_port
 
 _ROOT: Final = Path(__file__).parents[2]
 _READY_WITHIN: Final = 30.0
 _STOP_WITHIN: Final = 10.0
-#: Another server than the embedded Valkey: the path of its program.
+#: The path of another server program than the embedded Valkey.
 _SERVER: Final = "READALONG_BENCH_REDIS_SERVER"
 
 
 class Stack:
-    """What is measured, each a process on 127.0.0.1: `with Stack.start() as stack`.
+    """The measured processes, each on 127.0.0.1: `with Stack.start() as stack`.
 
-    The children are in sessions of their own, so that a Ctrl-C reaches this process alone, which then stops them.
+    The children have their own sessions, so that a Ctrl-C reaches this process only, which then stops them.
     """
 
     def __init__(self, redis: RedisServer, resources: ExitStack) -> None:
@@ -37,30 +38,30 @@ class Stack:
         self.ports: dict[str, int] = {}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._resources = resources
-        self._environment = _clean_environment() | {
+        self._environment = clean_environment() | {
             "READALONG_REDIS_URL": redis.url,
-            # A run that is broken off shall not wait for its streams.
+            # An interrupted run does not wait for its streams.
             "READALONG_DRAIN_TIMEOUT": "0",
             "OPENAI_API_KEY": "bench",
         }
 
     @classmethod
     def start(cls) -> Self:
-        """Starts the server that all share. Raises BenchError, with the end of its log."""
+        """Starts the shared server. Raises BenchError with the end of its log."""
         with ExitStack() as resources:
             redis = resources.enter_context(RedisServer.start(binary=os.environ.get(_SERVER)))
             return cls(redis, resources.pop_all())
 
     @contextmanager
     def pipeline(self) -> Iterator[None]:
-        """The model, a worker, an API and the direct endpoint, for the length of the block."""
+        """Runs the model, a worker, an API and the direct endpoint for the length of the block."""
         with ExitStack() as resources:
             model = resources.enter_context(self.child("clock_model"))
             self._environment["OPENAI_BASE_URL"] = f"http://127.0.0.1:{model}/v1"
             for role in ("worker", "api", "direct"):
                 resources.enter_context(self.child(role))
             self.wait("clock_model", accepts)
-            self.wait("api", lambda port: answers(port, "/readyz"))  # which says that the worker is there
+            self.wait("api", lambda port: answers(port, "/readyz"))  # the API reports the worker
             self.wait("direct", lambda port: answers(port, "/healthz"))
             yield
 
@@ -103,7 +104,7 @@ class Stack:
 
     @contextmanager
     def stopped(self, *names: str) -> Iterator[None]:
-        """Halts processes for the length of the block, lest their polls be measured with another's work.
+        """Halts processes for the length of the block, so that their polls are not measured with another's work.
 
         Shorter than a lease: a worker that is halted for longer counts as dead.
         """
@@ -117,7 +118,7 @@ class Stack:
                 os.kill(pid, signal.SIGCONT)
 
     def wait(self, name: str, ready: Callable[[int], bool]) -> None:
-        """Waits until `ready(port)`. Raises BenchError, with the end of a log, when a child ends or it takes 30 s."""
+        """Waits until `ready(port)`. Raises BenchError with the end of a log when a child ends or after 30 s."""
         deadline = time.monotonic() + _READY_WITHIN
         while not ready(self.ports[name]):
             ended = [child for child, process in self._children.items() if process.poll() is not None]
@@ -127,7 +128,7 @@ class Stack:
             time.sleep(0.02)
 
     def folder(self, name: str) -> Path:
-        """A folder for a process; it goes with the server's own, also if this process is killed."""
+        """Returns a folder for a process. It goes with the server's own, even if this process is killed."""
         path = self.redis.dir / name
         path.mkdir(exist_ok=True)
         return path
@@ -148,14 +149,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             process.stdin.close()
 
 
-def _clean_environment() -> dict[str, str]:
-    """No key and no setting of whoever runs this reaches what is measured."""
-    ours = ("READALONG_", "OPENAI_", "AZURE_OPENAI_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-
-
 def accepts(port: int) -> bool:
-    """Whether something listens there."""
+    """Whether a server listens there."""
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except OSError:
@@ -164,7 +159,7 @@ def accepts(port: int) -> bool:
 
 
 def answers(port: int, path: str) -> bool:
-    """Whether a GET is a 200."""
+    """Whether a GET returns 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", path)

@@ -1,1 +1,1 @@
-"""What loads them: the model, and the clients."""
+"""The load: the model and the clients."""

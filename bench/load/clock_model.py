@@ -1,9 +1,9 @@
 """A model whose tokens are the time at which they are sent: `@<monotonic nanoseconds> `.
 
-It speaks as much of OpenAI's streamed chat completions as the contenders need, at the pace that the request asks for:
-`"bench": {"tokens": 500, "per_second": 50}`. The clock is the machine's, so another process can subtract.
-In front of the first token stands the time at which the request came, `~<monotonic nanoseconds> `.
-With `"words": true` it says English words instead, about five characters each.
+It implements as much of OpenAI's streamed chat completions as the contenders need, at the pace of the request:
+`"bench": {"tokens": 500, "per_second": 50}`. The clock is the machine's, so another process can subtract. Before the
+first token comes the time of the request, `~<monotonic nanoseconds> `. With `"words": true` it sends English words
+instead, about five characters each.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import uvloop
 
 from bench.load.stamps import STAMP
 
-#: A token in the text of an answer; and, before the first, when the model was asked.
+#: A token in the text of an answer; and, before the first, the time of the request.
 TOKEN: Final = STAMP
 ASKED: Final = re.compile(rb"~(\d+) ")
 
@@ -41,7 +41,7 @@ _USAGE: Final = b'{"prompt_tokens":1,"completion_tokens":%d,"total_tokens":%d}'
 
 
 class Connection(asyncio.Protocol):
-    """One connection; requests on it follow each other."""
+    """One connection; its requests follow each other."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport
@@ -58,7 +58,7 @@ class Connection(asyncio.Protocol):
         self._random = random.Random()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's is no subclass of it.
+        # uvloop's transport is no subclass of it.
         self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, _: Exception | None) -> None:
@@ -82,7 +82,7 @@ class Connection(asyncio.Protocol):
         self._rate = float(wishes["per_second"])
         self._chunk = _CHUNK % (self._random.getrandbits(60), int(time.time()))
         self._transport.write(_HEAD + self._said(b'{"role":"assistant","content":"","refusal":null}'))
-        # Streams that were asked for together shall not speak together.
+        # Streams that were opened together must not send together.
         self._due = self._loop.time() + self._random.random() / self._rate
         self._timer = self._loop.call_at(self._due, self._next)
 
@@ -126,7 +126,7 @@ async def serve(port: int) -> None:
 
 
 def run(port: int) -> int:
-    """Serves until SIGTERM; answers the exit code."""
+    """Serves until SIGTERM; returns the exit code."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(port))
     return 0

@@ -1,4 +1,4 @@
-"""The readers' process, as the measurements use it."""
+"""The measurements' interface to the readers' process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ANSWER_WITHIN: Final = 120.0
 
 
 class Arrival(NamedTuple):
-    """Seconds until the last client had all; events that did not come, and such as came twice, over all clients."""
+    """Seconds until the last client had all; missing events and repeated events, over all clients."""
 
     seconds: float
     lost: int
@@ -52,7 +52,7 @@ class Crowd:
     async def open(
         self, port: int, requests: Sequence[str], expect: Sequence[int] = (), *, sample: int = 10, within: float = 60
     ) -> Arrival:
-        """One client for each request, waiting until each is answered and has as many events as expected."""
+        """Opens one client for each request, and waits until each has a response and its expected events."""
         told = {"port": port, "requests": requests, "expect": expect or [0] * len(requests), "sample": sample}
         answer = await self._do("open", **told, within=within)
         if answer["unbegun"]:
@@ -60,20 +60,20 @@ class Crowd:
         return Arrival(answer["seconds"], answer["lost"], answer["more"])
 
     async def expect(self, events: int) -> None:
-        """From now on so many events are to come to each client."""
+        """Expects this many events at each client from now on."""
         await self._do("reset", expect=events)
 
     async def wait(self, within: float) -> Arrival:
-        """Until they have come, or `within` seconds; counted from `expect`."""
+        """Waits until they have come, or for `within` seconds; counted from `expect`."""
         answer = await self._do("wait", within=within)
         return Arrival(answer["seconds"], answer["lost"], answer["more"])
 
     async def delays(self) -> list[float]:
-        """Milliseconds from publish to read of each event since `expect`, at a sample of the clients."""
+        """Returns milliseconds from publish to read of each event since `expect`, at a sample of the clients."""
         return list((await self._do("delays"))["ms"])
 
     async def close(self, keep: int = 0) -> None:
-        """All but the first `keep` clients leave."""
+        """Closes all but the first `keep` clients."""
         await self._do("close", keep=keep)
 
     async def _do(self, what: str, **told: Any) -> dict[str, Any]:
@@ -88,6 +88,6 @@ class Crowd:
 
 
 def get(path: str, after: int | None = None) -> str:
-    """The request of a watcher; `after`: the position that it comes back with."""
+    """Returns the request of a watcher; `after`: its position."""
     position = "" if after is None else f"last-event-id: {after}\r\n"
     return f"GET {path} HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n{position}\r\n"

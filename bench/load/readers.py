@@ -1,8 +1,7 @@
-"""A thousand clients in one process, cheap enough not to be what is measured: it reads and counts, no more.
+"""A thousand clients in one process that only reads and counts, so that its own cost stays out of the measurement.
 
-Each event carries one `@`, followed by the time at which it was published; the `@` are counted at every client, and of
-a sample of the clients all bytes are kept, so that the delays can be worked out afterwards.
-It is told what to do by lines of JSON on its port, and answers each with a line.
+Each event carries one `@`, followed by the time of its publish. Every client counts the `@`; a sample of the clients
+keeps all bytes, for the delays. Commands are lines of JSON on its port; each gets a line in reply.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class Client:
 
 
 class Readers:
-    """All clients, and the one who tells them what to do."""
+    """All clients, and the connection that commands them."""
 
     def __init__(self, port: int) -> None:
         self._selector = selectors.DefaultSelector()
@@ -53,14 +52,14 @@ class Readers:
         self._selector.register(self._control, selectors.EVENT_READ)
 
     def run(self) -> None:
-        """Until the one who tells us leaves."""
+        """Serves until the commanding connection closes."""
         view = memoryview(self._buffer)
         while True:
             for key, mask in self._selector.select(0.1 if self._waiting else None):
                 if key.data is None:
                     if not self._told():
                         return
-                    break  # it may have had us close clients that this very select has named
+                    break  # a command may have closed clients that this select has named
                 if mask & selectors.EVENT_WRITE:
                     self._ask(key.data)
                 else:
@@ -123,7 +122,7 @@ class Readers:
         )
 
     def do_open(self, port: int, requests: list[str], expect: list[int], sample: int, within: float) -> None:
-        """Connects one client for each request, and waits until each has an answer and its expected events."""
+        """Connects one client for each request, and waits until each has a response and its expected events."""
         self._started, self._last, self._broken = time.monotonic_ns(), 0, ""
         self._deadline = time.monotonic() + within
         for number, request in enumerate(requests):
@@ -138,7 +137,7 @@ class Readers:
         self._waiting = True
 
     def do_reset(self, expect: int) -> None:
-        """Counts from nothing; `expect` events are to come to each client."""
+        """Resets the counts and expects `expect` events at each client."""
         for client in self._clients:
             client.count, client.wanted = 0, expect
             client.seen.clear()
@@ -147,16 +146,16 @@ class Readers:
         self._say(error="")
 
     def do_wait(self, within: float) -> None:
-        """Answers when all expected events have come, or after `within` seconds."""
+        """Returns when all expected events have come, or after `within` seconds."""
         self._deadline = time.monotonic() + within
         self._waiting = True
 
     def do_delays(self) -> None:
-        """Answers the milliseconds that each event took to each client of the sample."""
+        """Returns the milliseconds of each event's way to each client of the sample."""
         self._say(error="", ms=[delay for client in self._clients for delay in delays(client.seen)])
 
     def do_close(self, keep: int) -> None:
-        """All but the first `keep` clients leave."""
+        """Closes all but the first `keep` clients."""
         for client in self._clients[keep:]:
             if client.socket.fileno() in self._selector.get_map():
                 self._selector.unregister(client.socket)
@@ -166,13 +165,13 @@ class Readers:
 
 
 def delays(seen: list[tuple[int, bytes]]) -> list[float]:
-    """Milliseconds from each stamp to the read that brought its last byte."""
+    """Returns milliseconds from each stamp to the read of its last byte."""
     offsets = list(accumulate(len(piece) for _, piece in seen))
     said = b"".join(piece for _, piece in seen)
     return [(seen[bisect_left(offsets, found.end())][0] - int(found[1])) / 1e6 for found in STAMP.finditer(said)]
 
 
 def run(port: int) -> int:
-    """Serves the one who connects until he leaves; answers the exit code."""
+    """Serves one commanding connection until it closes; returns the exit code."""
     Readers(port).run()
     return 0

@@ -1,4 +1,4 @@
-"""A cheap client: raw sockets that keep what came and when. What it means is worked out after the measurement."""
+"""A cheap client: raw sockets that keep the bytes and their times. They are parsed after the measurement."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _END: Final = b"event: done\n"
 
 
 class Answer(NamedTuple):
-    """A response; when its request was written, and when it was there, in nanoseconds of the machine's clock."""
+    """A response, the time of its request's write, and its own time, in nanoseconds of the machine's clock."""
 
     sent: int
     came: int
@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 
 
 class Token(NamedTuple):
-    """When a token was sent by the model and when it came here, in nanoseconds of the machine's clock."""
+    """The times at which the model sent a token and the client read it, in nanoseconds of the machine's clock."""
 
     sent: int
     came: int
@@ -64,14 +64,14 @@ class Caller:
 
 
 class Stream(asyncio.Protocol):
-    """One response read to its end on a connection of its own."""
+    """One response, read to its end on its own connection."""
 
     def __init__(self, request: bytes) -> None:
         loop = asyncio.get_running_loop()
-        #: Done with the first token, and when the server has closed the connection.
+        #: Set at the first token, and when the server has closed the connection.
         self.begun: asyncio.Future[None] = loop.create_future()
         self.closed: asyncio.Future[None] = loop.create_future()
-        #: When the request was written, in nanoseconds of the machine's clock.
+        #: The time of the request's write, in nanoseconds of the machine's clock.
         self.sent = 0
         self._request = request
         self._times: list[int] = []
@@ -99,7 +99,7 @@ class Stream(asyncio.Protocol):
         self.closed.set_result(None)
 
     def time_of(self, text: bytes) -> int:
-        """When the first occurrence of `text` was there as a whole. Raises BenchError if it never was."""
+        """Returns the time at which the first occurrence of `text` was complete. Raises BenchError without one."""
         said = self._said()
         at = said.find(text)
         if at < 0:
@@ -107,26 +107,26 @@ class Stream(asyncio.Protocol):
         return self._arrivals([at + len(text)])[0]
 
     def tokens(self) -> list[Token]:
-        """All tokens, in order. Raises BenchError for a response that is none of ours."""
+        """Returns all tokens, in order. Raises BenchError for another kind of response."""
         said = self._said()
         matches = list(TOKEN.finditer(said.partition(_END)[0]))
         came = self._arrivals([match.end() for match in matches])
         return [Token(int(match[1]), at) for match, at in zip(matches, came, strict=True)]
 
     def asked(self) -> int:
-        """When the model was asked. Raises BenchError if it did not say."""
+        """Returns the time at which the model got the request. Raises BenchError without one."""
         found = ASKED.search(self._said())
         if found is None:
             raise BenchError("the model did not say when it was asked")
         return int(found[1])
 
     def count(self, text: bytes) -> int:
-        """How often `text` is in the response, the repeated text of its end aside."""
+        """Counts `text` in the response, without the repeated text of its end."""
         head, end, _ = self._said().partition(_END)
         return (head + end).count(text)
 
     def size(self) -> int:
-        """Bytes of the response."""
+        """Returns the bytes of the response."""
         return sum(map(len, self._pieces))
 
     def _said(self) -> bytes:
@@ -136,13 +136,13 @@ class Stream(asyncio.Protocol):
         return said
 
     def _arrivals(self, ends: list[int]) -> list[int]:
-        """For each offset into the response when its last byte came."""
+        """Returns for each offset into the response the time of its last byte."""
         offsets = list(accumulate(map(len, self._pieces)))
         return [self._times[bisect_left(offsets, end)] for end in ends]
 
 
 def encode(method: str, path: str, body: dict[str, Any] | None = None, *, close: bool = False) -> bytes:
-    """An HTTP/1.1 request; `close`: the server is to end the connection after its response."""
+    """Encodes an HTTP/1.1 request; `close`: the server is to end the connection after its response."""
     data = b"" if body is None else orjson.dumps(body)
     lines = [
         f"{method} {path} HTTP/1.1",
@@ -155,7 +155,7 @@ def encode(method: str, path: str, body: dict[str, Any] | None = None, *, close:
 
 
 def question(tokens: int, per_second: float, *, words: bool = False) -> dict[str, Any]:
-    """A chat request that the clock model answers with so many tokens at such a pace."""
+    """Returns a chat request for this many tokens of the clock model at this pace."""
     return {
         "model": "clock",
         "messages": [{"role": "user", "content": "What time is it?"}],
@@ -164,7 +164,7 @@ def question(tokens: int, per_second: float, *, words: bool = False) -> dict[str
 
 
 async def all_of(futures: list[asyncio.Future[None]], within: float, what: str) -> None:
-    """Waits for all. Raises BenchError when that takes longer than `within` seconds."""
+    """Waits for all. Raises BenchError after `within` seconds."""
     _, late = await asyncio.wait(futures, timeout=within)
     if late:
         raise BenchError(f"{len(late)} of {len(futures)} streams had not {what} after {within:g} s")

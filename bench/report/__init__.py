@@ -1,1 +1,1 @@
-"""What a run found, as a table, as plots, and beside the run before."""
+"""The results of a run: as a table, as plots, and compared with the previous run."""

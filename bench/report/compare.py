@@ -1,4 +1,4 @@
-"""What got worse since the results that are committed. It is said, and fails nothing: machines are noisy."""
+"""Figures that are worse than in the committed results. They are reported and fail nothing: machines are noisy."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from bench.report.row import number
 from bench.report.rows import rows
 from bench.run import FORMAT
 
-#: A figure may be so much worse before it is worth a line.
+#: The relative change of a figure that is worth a line.
 TOLERANCE: Final = 1.15
 
 
 def committed(path: Path) -> dict[str, Any] | None:
-    """The results of the last commit, or those of the file where there is no repository; None if neither is there,
-    or they are those of another version of this benchmark."""
+    """Returns the results of the last commit, or those of the file where there is no repository; None without either,
+    or if another version of this benchmark wrote them.
+    """
     shown = subprocess.run(
         ["git", "show", f"HEAD:./{path.name}"], cwd=path.parent, capture_output=True, check=False
     ).stdout
@@ -29,7 +30,7 @@ def committed(path: Path) -> dict[str, Any] | None:
 
 
 def worse(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """A line for each ratio or count that is worse by more than the tolerance, or is missed and was held."""
+    """Returns a line for each ratio or count that is worse by more than the tolerance, or is missed and was held."""
     old = {row.key: row for row in rows(before)}
     lines = []
     for row in rows(now):

@@ -6,12 +6,12 @@ from typing import Any
 
 from bench.report.row import Row, number
 
-#: Seconds that were wanted at most.
+#: The target in seconds.
 _WANTED = 3
 
 
 def deaths(found: dict[str, Any]) -> list[Row]:
-    """None for a run of before there was one."""
+    """Returns None for a run without this measurement."""
     if "deaths" not in found:
         return []
     times = found["deaths"]["restarted_s"]

@@ -72,7 +72,7 @@ def fan_out(fanout: dict[str, Any]) -> list[Row]:
 
 
 def _watcher_commands(fanout: dict[str, Any], watchers: int) -> Row:
-    # Every publisher's own command, one an event, is no watcher's.
+    # The publisher's own command, one for each event, is no watcher's.
     each = {name: max(0.0, sum(one["commands_per_event"].values()) - 1) for name, one in fanout.items()}
     joins = {name: sum(one["idle"]["redis_commands"].values()) / watchers for name, one in fanout.items()}
     shown = {name: f"{number(joins[name])} + {number(each[name] / watchers)}" for name in fanout}

@@ -123,7 +123,7 @@ def rest(found: dict[str, Any]) -> list[Row]:
 
 def _listing(found: dict[str, Any]) -> list[Row]:
     listing = found.get("listing")
-    if listing is None:  # a run of before it was measured
+    if listing is None:  # a run without this measurement
         return []
     few, many = listing["few"], listing["many"]
 

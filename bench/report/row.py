@@ -1,21 +1,21 @@
-"""One line of the table, and how its numbers are written."""
+"""One line of the table, and the format of its numbers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Final
 
-#: As the README calls them: what "a handful" of reads or events is, and what counts as no growth in a noisy machine.
+#: The README's limits: "a handful" of reads or events, and no growth on a noisy machine.
 HANDFUL: Final = 10
 NO_GROWTH: Final = 1.2
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line. `held` is None where nothing was wanted, or what it is measured against is not here.
+    """One line. `held` is None without a target, or where its reference is missing.
 
-    `marks` are the figures that another run can be compared with: ratios within the run, and counts. Less is better,
-    but for those in `more`.
+    `marks` are the figures that can be compared with another run: ratios within the run, and counts. Less is better,
+    except for those in `more`.
     """
 
     key: str

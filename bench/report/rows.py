@@ -11,7 +11,7 @@ from bench.report.row import Row
 
 
 def rows(found: dict[str, Any]) -> list[Row]:
-    """What was wanted first."""
+    """Returns all lines, those with a target first."""
     return [
         *fan_out(found["fanout"]),
         *streams(found["streams"]),

@@ -32,7 +32,7 @@ def show(found: dict[str, Any], console: Console) -> None:
 
 
 def where(found: dict[str, Any]) -> str:
-    """Date, machine, versions and what was left out, in one paragraph."""
+    """Returns date, machine, versions and skipped contenders, in one paragraph."""
     machine = found["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
     missing = "".join(f" Left out: {name} ({why})." for name, why in found["missing"].items())
@@ -44,14 +44,14 @@ def where(found: dict[str, Any]) -> str:
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """What README.md shows between its marks."""
+    """Returns the part of README.md between its marks."""
     lines = ["| " + " | ".join(_HEADS) + " |", "| --- | --- | ---: | --- | ---: | --- |"]
     lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows(found)]
     return "\n".join(lines) + f"\n\n{where(found)}\n"
 
 
 def write_readme(found: dict[str, Any]) -> None:
-    """Puts the table into README.md."""
+    """Writes the table into README.md."""
     text = README.read_text("utf-8")
     before, rest = text.split(BEGIN)
     README.write_text(before + BEGIN + markdown(found) + END + rest.split(END)[1], "utf-8")

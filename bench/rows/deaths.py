@@ -1,4 +1,4 @@
-"""From a worker's SIGKILL to the word of the next attempt, as a watcher hears it."""
+"""From a worker's SIGKILL to the next attempt's event at a watcher."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from bench.plan import Plan
 from tests.support.servers import free_port
 
 _WITHIN: Final = 30.0
-#: The stream that is cut: more seconds than any of this takes, tokens a second.
+#: The stream that is cut: more seconds than any measurement takes, tokens a second.
 _SECONDS: Final = 120
 _RATE: Final = 20.0
-#: Seconds of a stream before the kill, so that it comes at any point of what the workers do at intervals.
+#: Seconds of a stream before the kill, so that the kill comes at any point of the workers' intervals.
 _PAUSE: Final = 0.37
 
 
 async def kill(stack: Stack, plan: Plan) -> dict[str, Any]:
-    """Two workers, at default settings: the one that streams is killed, and replaced after the measurement. The first
-    of them is the pipeline's own: nothing that needs it may come after this."""
+    """Two workers at default settings: the streaming one is killed, and replaced after the measurement.
+
+    The first of them is the pipeline's own: no measurement that needs it may follow.
+    """
     times = []
     caller = await Caller.open(stack.ports["api"])
     with ExitStack() as workers:
@@ -40,13 +42,13 @@ async def kill(stack: Stack, plan: Plan) -> dict[str, Any]:
 
 
 def _add(workers: ExitStack, stack: Stack, name: str) -> None:
-    port = free_port()  # a worker listens on none, but the harness names its children by it
+    port = free_port()  # a worker listens on no port, but the harness names its children by one
     words = [sys.executable, "-m", "bench.harness.child", "worker", str(port)]
     workers.enter_context(stack.process(name, words, port))
 
 
 async def _two(caller: Caller) -> None:
-    """Returns when two workers are there, and both know of each other."""
+    """Returns when two workers run and know of each other."""
     deadline = time.monotonic() + _WITHIN
     while (await caller.call("GET", "/readyz")).body["workers"] < 2:
         if time.monotonic() > deadline:
@@ -56,7 +58,7 @@ async def _two(caller: Caller) -> None:
 
 
 async def _one(stack: Stack, caller: Caller, pause: float) -> float:
-    """Seconds of one kill."""
+    """Returns the seconds of one kill."""
     job = (await caller.call("POST", "/v1/jobs", question(int(_SECONDS * _RATE), _RATE))).body
     stream = await Stream.open(stack.ports["api"], "GET", job["links"]["events"])
     await stream.begun

@@ -1,4 +1,4 @@
-"""Many watchers of one channel: what a delivery costs, how late it is, what a watcher that hears nothing holds."""
+"""Many watchers of one channel: the cost and the delay of a delivery, and the memory of an idle watcher."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Pace(NamedTuple):
 
 
 async def visit(contender: Contender, stack: Stack, crowd: Crowd, plan: Plan, flood: int) -> dict[str, Any]:
-    """All about one contender, which runs alone and for no longer than this."""
+    """Measures one contender, which runs alone and only for this time."""
     most, *fewer = plan.watchers
     async with contender.start(stack) as running:
         pids = _pids(running, stack)
@@ -59,7 +59,7 @@ async def visit(contender: Contender, stack: Stack, crowd: Crowd, plan: Plan, fl
 
 
 async def alone(contender: Contender, stack: Stack, crowd: Crowd, plan: Plan) -> dict[str, Any]:
-    """The deliveries at the plan's pace and no more."""
+    """Measures the deliveries at the plan's pace only."""
     most = plan.watchers[0]
     async with contender.start(stack) as running:
         await _warm_up(running, crowd)
@@ -72,7 +72,7 @@ async def alone(contender: Contender, stack: Stack, crowd: Crowd, plan: Plan) ->
 
 
 async def paced(running: Running, pids: dict[str, int], crowd: Crowd, pace: Pace) -> dict[str, Any]:
-    """Events at a steady pace, each counted at each watcher."""
+    """Publishes events at a steady pace, each counted at each watcher."""
     events = max(1, round(pace.rate * pace.seconds))
     await crowd.expect(events)
     meter = CpuMeter(pids)
@@ -81,7 +81,7 @@ async def paced(running: Running, pids: dict[str, int], crowd: Crowd, pace: Pace
     for _ in range(events):
         await asyncio.sleep(due - time.monotonic())
         await running.publish([stamped()])
-        # As uneven as a model, and right on average: a pace that is too even meets every timer at the same point.
+        # As uneven as a model, and right on average: an even pace meets every timer at the same point.
         due += random.uniform(0.7, 1.3) / pace.rate
     arrival = await crowd.wait(_WITHIN)
     cpu = meter.stop()
@@ -102,7 +102,7 @@ async def paced(running: Running, pids: dict[str, int], crowd: Crowd, pace: Pace
 
 
 async def _flood(running: Running, pids: dict[str, int], crowd: Crowd, watchers: int, events: int) -> dict[str, Any]:
-    """So many events as fast as they are taken, each counted at each watcher."""
+    """Publishes this many events at full speed, each counted at each watcher."""
     await crowd.expect(events)
     meter = CpuMeter(pids)
     meter.start()
@@ -125,7 +125,7 @@ async def _flood(running: Running, pids: dict[str, int], crowd: Crowd, watchers:
 
 
 async def _idle(running: Running, stack: Stack, crowd: Crowd, watchers: int) -> dict[str, Any]:
-    """Memory and Redis connections before and with so many watchers, and what their coming asked of Redis."""
+    """Measures memory and Redis connections before and with this many watchers, and the commands of their connects."""
     pid = running.pids["server"]
     before, connections = memory_kb(pid), _connections(stack)
     with Monitor(stack.redis.port) as monitor:
@@ -144,7 +144,7 @@ async def _idle(running: Running, stack: Stack, crowd: Crowd, watchers: int) -> 
 
 
 async def _commands(running: Running, stack: Stack, crowd: Crowd) -> dict[str, float]:
-    """Commands of clients by name, for each event that all watch; the publisher's own is among them."""
+    """Returns commands of clients by name, for each event that all watch; the publisher's own is among them."""
     await crowd.expect(_COUNTED)
     with Monitor(stack.redis.port) as monitor:
         for _ in range(_COUNTED):
@@ -154,7 +154,7 @@ async def _commands(running: Running, stack: Stack, crowd: Crowd) -> dict[str, f
 
 
 async def _warm_up(running: Running, crowd: Crowd) -> None:
-    """Some watchers and events before those that count."""
+    """Runs some watchers and events before those that count."""
     await crowd.open(running.port, [running.request()] * _WARM)
     await asyncio.sleep(_SETTLE)
     await crowd.expect(_WARM_EVENTS)

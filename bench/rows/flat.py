@@ -1,4 +1,4 @@
-"""What must not grow: the main figures once more with many finished jobs in Redis, and many running elsewhere."""
+"""Figures that must not grow: the main ones once more with many finished jobs in Redis, and many running elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BATCH: Final = 1000
 
 
 async def finished(jobs: Jobs, count: int) -> None:
-    """So many finished jobs, copies of one, under their own ids and in the lists."""
+    """Writes this many finished jobs, copies of one, under their own ids and in the lists."""
     template = await jobs.finished(["word "])
     record = jobs.keys.job(template.job_id)
     lists = (jobs.keys.jobs, jobs.keys.jobs_in("done"), jobs.keys.jobs_of("clock"))
@@ -33,14 +33,16 @@ async def finished(jobs: Jobs, count: int) -> None:
 
 
 async def fill(stack: Stack, jobs: Jobs, plan: Plan) -> None:
-    """Finished jobs, and those of another worker."""
+    """Writes finished jobs, and those of another worker."""
     await finished(jobs, plan.finished_jobs)
     with stack.stopped("worker"):
         await taken(jobs, plan.elsewhere_jobs)
 
 
 async def pipeline(stack: Stack, jobs: Jobs, plan: Plan, earlier: dict[str, Any]) -> dict[str, Any]:
-    """Streams and starts in a Redis that has just been filled, beside the same just before or `earlier` in the run."""
+    """Measures streams and starts in a Redis that has just been filled, beside the same just before or `earlier` in the
+    run.
+    """
     found: dict[str, Any] = {"finished": plan.finished_jobs, "elsewhere": plan.elsewhere_jobs}
     found["without"] = await _both(stack, plan) if plan.flat_again else earlier
     await fill(stack, jobs, plan)

@@ -1,4 +1,4 @@
-"""Who comes late, and who comes back: a finished job joined from its start, and a crowd that reconnects at once."""
+"""Late and returning watchers: a finished job joined from its start, and a crowd that reconnects at once."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from bench.load.wire import Caller, Stream, all_of
 from bench.plan import Plan
 
 _WITHIN: Final = 60.0
-#: About what a token of English is.
+#: About the length of an English token.
 _TOKEN: Final = "word "
 #: Commands that read a log.
 _READS: Final = ("xrange", "xrevrange", "xread", "evalsha_ro", "fcall_ro")
 
 
 async def join(stack: Stack, jobs: Jobs, plan: Plan) -> dict[str, Any]:
-    """Each of some finished jobs once from its start, by a process that has not seen it, and once more.
+    """Joins some finished jobs from their start, by a process that has not seen them, each twice.
 
-    From the GET's first byte, on an open connection, to the end of the terminal event; then the same job again.
+    From the GET's first byte, on an open connection, to the end of the terminal event.
     """
     cold: list[float] = []
     warm: list[float] = []
@@ -50,7 +50,7 @@ async def join(stack: Stack, jobs: Jobs, plan: Plan) -> dict[str, Any]:
 
 
 async def come_back(stack: Stack, jobs: Jobs, crowd: Crowd, plan: Plan, *, live: bool) -> dict[str, Any]:
-    """Many watchers at once, each with a random position, of a job that runs or has ended.
+    """Opens many watchers at once, each with a random position, of a job that runs or has ended.
 
     Until the last has all events of the job. Raises BenchError if one lacks an event or has one twice.
     """
@@ -63,7 +63,7 @@ async def come_back(stack: Stack, jobs: Jobs, crowd: Crowd, plan: Plan, *, live:
     positions = [random.randrange(job.head, job.head + len(texts)) for _ in range(plan.returning)]
     expected = [job.head + len(texts) - position + (not live) for position in positions]
     requests = [get(job.path, position) for position in positions]
-    # An open connection of its own, lest the first GET of a fresh API be what is measured.
+    # Each on its own open connection: a new API's first GET is not part of the measurement.
     caller = await Caller.open(stack.ports["api"])
     await caller.call("GET", "/healthz")
     with Monitor(stack.redis.port) as monitor:
@@ -84,5 +84,5 @@ async def come_back(stack: Stack, jobs: Jobs, crowd: Crowd, plan: Plan, *, live:
 
 
 def reads(counts: Counter[str]) -> int:
-    """How often a log was read."""
+    """Returns the number of log reads."""
     return sum(counts[name] for name in _READS)

@@ -1,4 +1,4 @@
-"""What a page of the list costs, with few jobs in Redis and with many."""
+"""The cost of a page of the list, with few jobs in Redis and with many."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.plan import Plan
 
 #: Jobs of a page.
 _LIMIT: Final = 50
-#: What is asked for, by what it is called in the results. The jobs are finished ones of the model `clock`.
+#: The queries, by their names in the results. The jobs are finished ones of the model `clock`.
 _QUERIES: Final = {
     "all": "",
     "state": "&status=done",
@@ -25,7 +25,7 @@ _QUERIES: Final = {
 
 
 async def pages(stack: Stack, plan: Plan) -> dict[str, Any]:
-    """For each kind of page its milliseconds, CPU microseconds of API and Valkey, and commands."""
+    """Returns for each kind of page its milliseconds, CPU microseconds of API and Valkey, and commands."""
     caller = await Caller.open(stack.ports["api"])
     found: dict[str, Any] = {}
     for name, query in _QUERIES.items():

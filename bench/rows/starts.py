@@ -21,22 +21,22 @@ from bench.plan import Plan
 from bench.rows.streams import watched_jobs
 
 _WITHIN: Final = 20.0
-#: Seconds between jobs, at random, so that neither a poll nor a warm cache is met at the same point each time.
+#: Seconds between jobs, at random, so that no poll and no warm cache is met at the same point each time.
 _STOCK_PAUSE: Final = (0.0, 0.5)
 _PAUSE: Final = (0.01, 0.06)
-#: Seconds that a job beside the streams takes at most, on average, and those in which the streams are opened.
+#: The most seconds of a job beside the streams, on average, and those in which the streams are opened.
 _LOADED: Final = 0.12
 _OPENING: Final = 2.5
 
 
 @dataclass
 class Times:
-    """Milliseconds of jobs that were run one after the other."""
+    """Milliseconds of jobs that ran one after the other."""
 
-    #: From the POST's first byte sent to the first token read, less the time from the model's being asked to its
-    #: sending that token; by the client's clock.
+    #: From the POST's first byte sent to the first token read, less the model's time from the request to that token; by
+    #: the client's clock.
     first_token: list[float] = field(default_factory=list)
-    #: From the same moment to the `started` event read, and to the POST's answer.
+    #: From the same moment to the `started` event read, and to the POST's response.
     started: list[float] = field(default_factory=list)
     post: list[float] = field(default_factory=list)
     #: `started_at` less `created_at`, by Redis' clock, in whole milliseconds.
@@ -53,7 +53,7 @@ class Times:
 
 
 class Starts:
-    """How long a submit takes to bear fruit: on an idle stack, beside other streams, and stock arq's."""
+    """The time from submit to first token: on an idle stack, beside other streams, and stock arq's."""
 
     def __init__(self) -> None:
         self.idle = Times()
@@ -62,12 +62,12 @@ class Starts:
         self.stock: list[float] = []
 
     async def measure(self, stack: Stack, plan: Plan) -> None:
-        """One round of both contenders in turn. Stock arq runs only as long as this."""
+        """Runs one round of both contenders in turn. Stock arq runs only for this time."""
         with stack.child("stock"):
             caller = await Caller.open(stack.ports["api"])
             pool = await create_pool(RedisSettings.from_dsn(stack.redis.url))
             try:
-                await _stock_start(pool)  # when it has answered, it has started
+                await _stock_start(pool)  # its reply shows that it has started
                 for turn in range(plan.stock_jobs):
                     await asyncio.sleep(random.uniform(*_STOCK_PAUSE))
                     self.stock.append(await _stock_start(pool))
@@ -78,7 +78,7 @@ class Starts:
                 await caller.close()
 
     async def measure_loaded(self, stack: Stack, plan: Plan) -> None:
-        """One round beside the plan's streams, which run for longer than this takes."""
+        """Runs one round beside the plan's streams, which last longer."""
         seconds = plan.loaded_jobs * _LOADED + plan.settle + _OPENING
         others = await watched_jobs(stack, plan.streams[0], int(seconds * plan.stream_rate), plan.stream_rate)
         await all_of([stream.begun for stream in others], _WITHIN, "begun")
@@ -95,7 +95,7 @@ class Starts:
 
 
 async def some(times: Times, stack: Stack, caller: Caller, jobs: int) -> None:
-    """So many jobs of one token, each read to its end before the next is submitted."""
+    """Runs this many jobs of one token, each read to its end before the next submit."""
     for _ in range(jobs):
         await asyncio.sleep(random.uniform(*_PAUSE))
         answer = await caller.call("POST", "/v1/jobs", question(1, 1000))
@@ -112,14 +112,14 @@ async def some(times: Times, stack: Stack, caller: Caller, jobs: int) -> None:
 
 
 async def warm_up(stack: Stack, jobs: int) -> None:
-    """Some jobs before the first that counts: imports, connections and scripts are there when it comes."""
+    """Runs some jobs before the first that counts: imports, connections and scripts are then loaded."""
     caller = await Caller.open(stack.ports["api"])
     await some(Times(), stack, caller, jobs)
     await caller.close()
 
 
 async def _stock_start(pool: ArqRedis) -> float:
-    """Runs a job of stock arq. Answers milliseconds to its function's first line."""
+    """Runs a job of stock arq. Returns milliseconds to its function's first line."""
     answer = f"bench:{secrets.token_hex(8)}"
     sent = time.monotonic_ns()
     await pool.enqueue_job(FUNCTION, answer)

@@ -1,4 +1,4 @@
-"""What a token costs on its way from the model to those who watch, in delay and in CPU time."""
+"""The cost of a token on its way from the model to the watchers, in delay and in CPU time."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from bench.load.wire import Caller, Stream, Token, all_of, question
 from bench.plan import Plan
 
 _WITHIN: Final = 30.0
-#: Seconds of tokens beyond the measurement, in which all streams are opened: all must run while it lasts. The second is
-#: for a machine on which that takes longer.
+#: Seconds of tokens beyond the measurement, in which all streams are opened: all must run during the measurement. The
+#: second is for a slower machine.
 _SPARES: Final = (2.0, 10.0)
 
-#: Opens so many streams, each of so many tokens at such a pace.
+#: Opens this many streams, each of this many tokens at this pace.
 Open = Callable[[Stack, int, int, float], Awaitable[list[Stream]]]
 
 
-#: What is halted while another is measured.
+#: Processes that are halted while another is measured.
 _OURS: Final = ("worker", "api")
-#: Tokens a second of a model that is fast, and seconds in which commands are counted.
+#: Tokens a second of a fast model, and seconds in which commands are counted.
 _FAST: Final = 5000
 _COUNTED_SECONDS: Final = 1.0
 
 
 class Load(NamedTuple):
-    """Streams at once, tokens a second of each, and seconds of the measurement after those to settle."""
+    """Concurrent streams, tokens a second of each, and seconds of the measurement after those to settle."""
 
     streams: int
     rate: float
@@ -45,7 +45,7 @@ class Load(NamedTuple):
 
 @dataclass
 class Flow:
-    """What the measurements of one kind saw, added up over the rounds."""
+    """The results of one kind of measurement, added up over the rounds."""
 
     delays: list[float] = field(default_factory=list)
     """Milliseconds from the model's write to the client's read, one for each token and watcher."""
@@ -56,7 +56,7 @@ class Flow:
     seconds: float = 0.0
 
     def add(self, streams: list[list[Token]], cpu: dict[str, float], tokens: int, start: int, end: int) -> None:
-        """Takes in all tokens that came from `start` to `end`, in nanoseconds."""
+        """Adds all tokens from `start` to `end`, in nanoseconds."""
         for stream in streams:
             self.delays += [(token.came - token.sent) / 1e6 for token in stream if start <= token.came < end]
         for name, seconds in cpu.items():
@@ -78,14 +78,14 @@ class Flow:
 
 
 class Streams:
-    """Both ways in turn, for each number of streams at once."""
+    """Measures both ways in turn, for each number of streams."""
 
     def __init__(self, plan: Plan) -> None:
         self.readalong = {streams: Flow() for streams in plan.streams}
         self.direct = {streams: Flow() for streams in plan.streams}
 
     async def measure(self, stack: Stack, plan: Plan, counts: Sequence[int]) -> None:
-        """One round. Which way goes first is left to chance; the other is halted meanwhile."""
+        """Runs one round. The first way is random; the other is halted meanwhile."""
         for streams in counts:
             load = Load(streams, plan.stream_rate, plan.stream_seconds, plan.settle)
             ways = [(self.readalong[streams], False), (self.direct[streams], True)]
@@ -110,10 +110,10 @@ async def ours(flow: Flow, stack: Stack, load: Load) -> None:
 
 
 async def commands(stack: Stack, plan: Plan) -> dict[str, Any]:
-    """Commands of clients for each token, by name.
+    """Returns the commands of clients for each token, by name.
 
-    `paced`: of the plan's streams while they run, what idles beside them counted too. `fast`: of one whole job of a
-    model that is fast, from its submit on.
+    `paced`: of the plan's running streams, with the idle traffic beside them. `fast`: of one whole job of a fast model,
+    from its submit on.
     """
     count, rate = plan.streams[0], plan.stream_rate
     tokens = int(rate * (2 * plan.settle + _COUNTED_SECONDS + _SPARES[0]))
@@ -172,7 +172,7 @@ async def run(flow: Flow, stack: Stack, open_streams: Open, names: tuple[str, ..
 
 
 async def watched_jobs(stack: Stack, count: int, tokens: int, rate: float) -> list[Stream]:
-    """As many jobs, each with one watcher."""
+    """Opens this many jobs, each with one watcher."""
     caller = await Caller.open(stack.ports["api"])
     streams = []
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""What a finished job weighs in Redis, over the bytes of its text."""
+"""The memory of a finished job in Redis, relative to the bytes of its text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WITHIN: Final = 60.0
 
 
 async def weigh(stack: Stack, plan: Plan) -> dict[str, Any]:
-    """Runs a job of English words through the whole pipeline and adds up MEMORY USAGE of all keys that name it."""
+    """Runs a job of English words through the whole pipeline and adds up MEMORY USAGE of all its keys."""
     caller = await Caller.open(stack.ports["api"])
     wanted = question(plan.weighed_tokens, plan.weighed_rate, words=True)
     job = (await caller.call("POST", "/v1/jobs", wanted)).body
@@ -26,7 +26,7 @@ async def weigh(stack: Stack, plan: Plan) -> dict[str, Any]:
     keys = {}
     for key in stack.redis.command("KEYS", f"*{job['id']}*"):
         name = str(key).replace(job["id"], "id")
-        # The queue's keys of a job that has just ended may be gone since they were named.
+        # The queue's keys of a job that has just ended may expire after their listing.
         keys[name] = int(stack.redis.command("MEMORY", "USAGE", key, "SAMPLES", 0) or 0)
     text = len(job["content"].encode())
     return {

@@ -18,7 +18,7 @@ from readalong.store.log import AppendResult, Claim, ClaimStatus, Log, encode
 from tests.api.helpers import Client
 from tests.readalong.helpers import command
 from tests.readalong.jobs import METRICS, WORKER, queued
-from tests.support.waiting import WITHIN
+from tests.support.waiting import WITHIN, until
 
 
 class Forgetful:
@@ -136,3 +136,10 @@ async def watch(hub: Hub, job_id: str, position: str = "0") -> list[Message]:
     async with asyncio.timeout(WITHIN):
         await client.watch(hub, job_id, seq, epoch=epoch)
     return client.seen
+
+
+async def waiting(hub: Hub, job_id: str, position: str) -> asyncio.Task[list[Message]]:
+    """Starts `watch` and returns when the hub has this watcher, its only one."""
+    task = asyncio.create_task(watch(hub, job_id, position))
+    await until(lambda: "watchers=1" in repr(hub), "the watcher")
+    return task

@@ -1,1 +1,1 @@
-"""Tests of the benchmark: that it runs, not what it finds."""
+"""Tests of the benchmark: its function, not its figures."""

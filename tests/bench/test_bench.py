@@ -58,7 +58,7 @@ ALWAYS = {"readalong", "subscription a client", "write(2)"}
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
-    """Every process that a stack starts, Valkey too."""
+    """Returns every process that a stack starts, Valkey too."""
     processes: list[subprocess.Popen[bytes]] = []
 
     class Recorded(subprocess.Popen[bytes]):
@@ -99,7 +99,7 @@ def test_a_tiny_run_measures_every_row_and_leaves_no_process(started: list[subpr
 
 
 def test_a_process_does_not_outlive_a_block_that_breaks(started: list[subprocess.Popen[bytes]]) -> None:
-    """On an error, and so on a Ctrl-C, which is one too."""
+    """On an error, and so on a Ctrl-C, which raises one."""
 
     def broken(resources: ExitStack) -> None:
         stack = Stack(resources.enter_context(RedisServer.start()), resources)
@@ -113,7 +113,7 @@ def test_a_process_does_not_outlive_a_block_that_breaks(started: list[subprocess
 
 
 def test_a_process_that_does_not_start_is_named_with_what_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once, and not a time-out half a minute later."""
+    """At once, and not by a time-out half a minute later."""
     with RedisServer.start() as redis, ExitStack() as resources:
         stack = Stack(redis, resources)
         monkeypatch.setattr("sys.executable", shutil.which("echo"))
@@ -123,7 +123,7 @@ def test_a_process_that_does_not_start_is_named_with_what_it_said(monkeypatch: p
 
 
 def test_a_measured_process_ends_with_the_one_that_started_it() -> None:
-    """However that one dies: its end of the pipe closes."""
+    """However the parent dies: its end of the pipe closes."""
     words = [sys.executable, "-m", "bench.harness.child", "clock_model", "0"]
     with subprocess.Popen(words, cwd=Path(__file__).parents[2], stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
@@ -132,7 +132,7 @@ def test_a_measured_process_ends_with_the_one_that_started_it() -> None:
 
 
 def test_a_halted_process_runs_again_when_the_block_ends() -> None:
-    """Also when it breaks: else the next measurement would wait for ever."""
+    """Also when the block raises: the next measurement would wait for ever."""
 
     def state(pid: int) -> str:
         shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=True)
@@ -152,12 +152,12 @@ def test_a_halted_process_runs_again_when_the_block_ends() -> None:
 
 
 def test_contenders_that_are_not_installed_say_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """And what is wanting."""
+    """The reason names the missing part."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(nchan, "nginx", lambda: None)
+    monkeypatch.setattr(nchan, "nginx_binary", lambda: None)
     assert nchan.missing() == "nginx is not installed"
     assert resumable.missing() == "Node is not installed"
-    monkeypatch.setattr(nchan, "nginx", lambda: "nginx")
+    monkeypatch.setattr(nchan, "nginx_binary", lambda: "nginx")
     monkeypatch.setattr(nchan, "_MODULES", (str(tmp_path),))
     assert nchan.missing() == "nginx has no ngx_nchan_module.so"
     (tmp_path / "ngx_nchan_module.so").touch()

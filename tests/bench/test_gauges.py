@@ -1,4 +1,4 @@
-"""What reads clocks, memory, MONITOR and streams says what is there."""
+"""The gauges read clocks, memory, MONITOR and streams correctly."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.servers import RedisServer
 
 
 def test_a_token_comes_when_its_last_byte_does() -> None:
-    """It may be cut anywhere; what the end repeats does not count."""
+    """The stream may be cut anywhere; the repeated text of the end does not count."""
 
     async def read() -> Stream:
         stream = Stream(b"")
@@ -62,7 +62,7 @@ def test_an_event_has_one_stamp_and_the_same_size_for_everybody() -> None:
 
 
 def test_the_crowd_counts_what_is_missing_and_what_is_too_much() -> None:
-    """A loss that the benchmark cannot see would be a figure for less work."""
+    """A loss that the benchmark misses would make a figure for less work."""
 
     async def watch() -> list[tuple[int, int]]:
         with Stack.start() as stack, stack.child("floor") as port:
@@ -89,7 +89,7 @@ def test_the_crowd_counts_what_is_missing_and_what_is_too_much() -> None:
 
 
 def test_a_crowd_that_is_refused_is_an_error() -> None:
-    """And no measurement of refusals."""
+    """Refusals are not measured."""
 
     async def watch() -> None:
         with Stack.start() as stack, stack.child("naive") as port:
@@ -123,7 +123,7 @@ def test_a_curve_has_a_value_for_each_part() -> None:
 
 
 def test_the_cpu_time_of_another_process_is_what_it_says_itself() -> None:
-    """The child burns some, prints its own account of it, and waits."""
+    """The child uses CPU time, prints its own account of it, and waits."""
     code = "import time\nwhile time.process_time() < 0.1: pass\nprint(time.process_time(), flush=True)\ninput()"
     words = [sys.executable, "-c", code]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -142,7 +142,7 @@ def test_what_ps_shows_is_read_in_all_its_forms(shown: str, seconds: float) -> N
 
 
 def test_memory_grows_by_what_a_process_takes() -> None:
-    """20 MB that it has written to; a page that it shares counts by its share."""
+    """20 MB that it has written to; a shared page counts by its share."""
     before = memory_kb(os.getpid())
     with mmap(-1, 20_000_000) as taken:  # the heap may have had room
         taken.write(b"x" * 20_000_000)
@@ -153,7 +153,7 @@ def test_memory_grows_by_what_a_process_takes() -> None:
 
 
 def test_a_scripts_own_commands_are_no_clients() -> None:
-    """One EVAL is one command, whatever it does inside; what a client sends while nobody counts is not counted."""
+    """One EVAL is one command, with all the commands inside; commands outside of the measurement do not count."""
     with RedisServer.start() as server, redis.Redis(port=server.port) as client:
         client.set("before", 1)
         with Monitor(server.port) as monitor:
@@ -171,7 +171,7 @@ def test_a_value_that_looks_like_a_command_is_none() -> None:
 
 
 def test_pipelined_posts_are_read_one_by_one() -> None:
-    """What has not come as a whole waits."""
+    """An incomplete line waits for its rest."""
     whole = b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nab"
     assert posts(whole + whole[:-1]) == ([b"ab"], whole[:-1])
     assert posts(b"GET / HTTP/1.1\r\n\r\n") == ([], b"GET / HTTP/1.1\r\n\r\n")

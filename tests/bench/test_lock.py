@@ -1,4 +1,4 @@
-"""The benchmark's own lock goes beside the others."""
+"""The benchmark's own lock fits the others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LOCK = "requirements-bench.lock"
 
 
 def test_it_covers_the_benchmarks_group_and_nothing_else_does() -> None:
-    """What `make bench` installs besides; `make test` does without."""
+    """The packages that `make bench` installs besides; `make test` needs none of them."""
     wanted = {normal(entry) for entry in project()["dependency-groups"]["bench"]}
     assert wanted <= locked(LOCK).keys()
     assert not wanted & locked("requirements.lock").keys()
@@ -24,7 +24,7 @@ def test_it_changes_no_version_of_what_is_installed_already() -> None:
 
 
 def test_it_has_a_hash_for_every_pin_and_no_address() -> None:
-    """It installs from whatever registry or mirror the machine is set up with."""
+    """It installs from the registry or mirror of the machine's configuration."""
     text = (ROOT / LOCK).read_text("utf-8")
     assert "://" not in text
     pins = [line for line in text.splitlines() if line and line[0] not in " #"]

@@ -1,4 +1,4 @@
-"""The table and the comparison say what the results say."""
+"""The table and the comparison match the results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOUND: dict[str, Any] = orjson.loads(bench.LATEST.read_bytes())
 
 @pytest.fixture
 def found() -> dict[str, Any]:
-    """The committed run, to be changed at will."""
+    """The committed run; a test may change it."""
     return copy.deepcopy(FOUND)
 
 
@@ -28,7 +28,7 @@ def held(found: dict[str, Any], key: str) -> bool | None:
 
 
 def test_the_readme_shows_the_committed_run() -> None:
-    """Nobody edits the table by hand, and no run is committed by halves."""
+    """The table is never edited by hand, and a run is committed whole."""
     shown = table.README.read_text("utf-8").split(table.BEGIN)[1].split(table.END)[0]
     assert shown == table.markdown(FOUND)
 
@@ -95,7 +95,7 @@ def test_what_was_left_out_is_named(found: dict[str, Any]) -> None:
 
 
 def test_only_what_got_worse_is_said(found: dict[str, Any]) -> None:
-    """Within the tolerance it is noise; better is no complaint, in either direction."""
+    """A change within the tolerance is noise; an improvement is no complaint, in either direction."""
     assert compare.worse(FOUND, found) == []
     before = found["weight"]["ratio"]
     found["weight"]["ratio"] = before * 1.1

@@ -1,20 +1,27 @@
-"""Everything broken at random from a seed, and a checker that reads the history of it: `make chaos`.
+"""Random faults from a seed, and a checker that reads the history of the run: `make chaos`.
 
 # Layout
 
-- `plan`      how long, how much, and the settings of the processes
-- `wish`      one job as its clients want it: its request, who watches, who cancels, who erases
-- `history`   the files that a run leaves
-- `cluster`   the processes, and a proxy on each one's way to Redis and each worker's to the model
-- `nemesis`   what is done to them
-- `customer`  submits a job, or chats; cancels or erases it, brings its readers
-- `reader`    watches one job as an EventSource does, and drops, resumes, dawdles or leaves
-- `vandal`    sends rubbish
-- `intruder`  attacks, as docs/security.md lists it
-- `rogue`     the demo model, among models that answer with what no model should
-- `after`     what is left when all is quiet again
-- `run`       one run, from start to the files
-- `verdict`   what is said of it
-- `checker`   reads the history; shares no code with all the others
-- `__main__`  `python -m tests.chaos`
+- `plan`           the length of a run, its load, and the settings of its processes
+- `client_plan`    one job's clients, drawn at random: the request, its watchers, its cancels, its erase
+- `history`        the files that a run leaves
+- `cluster`        the processes, a proxy between each of them and Redis, and one between each worker and the model
+- `nemesis`        injects the faults
+- `job_client`     submits a job, or chats; cancels or erases the job, and starts its readers
+- `reader`         watches one job as an EventSource does, and drops, resumes, dawdles or leaves
+- `fuzz_client`    sends malformed requests
+- `attacker`       attacks as docs/security.md lists
+- `hostile_model`  the demo model, and models that answer with what no model should
+- `final_state`    reads what is left when the load has ended
+- `run`            one run, from start to the files
+- `verdict`        the report of a run
+- `checker`        reads the history; shares no code with the other modules
+- `__main__`       `python -m tests.chaos`
+
+Tests of the checker:
+
+- `history_builder`         writes small histories
+- `clean_history`           a history without a violation
+- `lost_log`                a job of which Redis lost events
+- `planted_faults`, `planted_hostile_faults`  faults to plant in the clean history
 """

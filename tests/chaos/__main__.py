@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`: MINUTES (10) of chaos from SEED (drawn by lot), then the checker's word on it."""
+"""`python -m tests.chaos`: MINUTES (10) of chaos from SEED (random), then the checker's report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.chaos.verdict import verdict
 
 
 def main() -> int:
-    """Answers the exit code: 1 when something broke, 130 after a Ctrl-C."""
+    """Returns the exit code: 1 for a failed run, 130 after a Ctrl-C."""
     minutes = float(os.environ.get("MINUTES") or 10)
     seed = int(os.environ.get("SEED") or secrets.randbelow(1_000_000))
     directory = Path(tempfile.mkdtemp(prefix="readalong-chaos-"))

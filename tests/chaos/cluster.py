@@ -1,4 +1,4 @@
-"""The processes of a run, their ways to Redis and to the model, and what a supervisor does for them."""
+"""The processes of a run, their ways to Redis and to the model, and a supervisor for them."""
 
 from __future__ import annotations
 
@@ -25,37 +25,40 @@ from tests.support.stack import Stack
 
 _PAUSE: Final = 0.1
 _START_WITHIN: Final = 60.0
-#: What a process writes when it is ready for work.
+#: The line that a process writes when it is ready.
 _READY: Final = re.compile(r"serving on http|ready: \d+ slots")
 
 
 class Cluster:
-    """Enter it as an async context. The proxies live in this very loop: whatever waits for a process waits in a thread,
-    or in steps."""
+    """An async context manager.
+
+    The proxies live in this very loop: blocking waits for a process run in a thread, or in steps.
+    """
 
     def __init__(self, plan: Plan, history: History) -> None:
         names = [f"api-{number}" for number in range(plan.apis)] + [
             f"worker-{number}" for number in range(plan.workers)
         ]
-        #: The ways to Redis, by the name of the process whose it is.
+        #: The ways to Redis, by process name.
         self.proxies = {name: Proxy() for name in names}
         #: The workers' ways to the model.
         self.model_proxies = {name: Proxy() for name in names if name.startswith("worker")}
-        #: The ids of all processes that were started anew under a name, in order.
+        #: The process ids of each name's starts, in order.
         self.restarts: dict[str, list[int]] = {name: [] for name in names}
-        #: What a fault has in its hand: processes by name, and links as `link of …`. The supervisor lets it be.
+        #: The targets of present faults: processes by name, and links as `link of …`. The supervisor leaves these
+        #: alone.
         self.held: set[str] = set()
         #: Jobs of which nothing may be left.
         self.erased: set[str] = set()
-        #: The newest jobs, for those who look at the jobs of others.
+        #: The newest jobs, for clients that look at other clients' jobs.
         self.recent: deque[str] = deque(maxlen=100)
-        #: Bytes that each process had in memory at most, by its name.
+        #: The highest memory of each process in bytes, by its name.
         self.memory: dict[str, int] = {}
         self._history = history
         self._exits = AsyncExitStack()
-        #: The servers that took the place of the first one.
+        #: The servers that replaced the first one.
         self._servers = ExitStack()
-        #: The harness's own way to whichever Redis is the primary.
+        #: The harness's own way to the present primary.
         self._own_way = Proxy()
         self.stack = Stack(
             apis=plan.apis,
@@ -63,7 +66,7 @@ class Cluster:
             aof=True,
             settings=SETTINGS,
             settings_of=SETTINGS_OF,
-            model="tests.chaos.rogue",
+            model="tests.chaos.hostile_model",
             journal=history.directory / "model.jsonl",
             link=self._link,
             model_link=self._model_link,
@@ -98,13 +101,13 @@ class Cluster:
         await self._exits.aclose()
 
     async def restart(self, process: Process) -> None:
-        """Starts a process again as a supervisor does, and waits until it is ready for work."""
+        """Starts a process again as a supervisor does, and waits until it is ready."""
         process.restart()
         self.restarts[process.name].append(process.pid)
         await self.wait_ready(process)
 
     async def wait_ready(self, process: Process) -> None:
-        """Returns when the process is ready for work; one that ends or takes too long is a trouble."""
+        """Returns when the process is ready; a process that ends or takes too long is a trouble."""
         await self.wait(lambda: not process.running or bool(_READY.search(process.output)), _START_WITHIN)
         if not process.running:
             self._history.trouble(f"{process.name} exited with {process.code} as it started: {process.output[-2000:]}")
@@ -112,7 +115,9 @@ class Cluster:
             self._history.trouble(f"{process.name} does not start: {process.output[-2000:]}")
 
     async def replica(self, way: Proxy) -> tuple[RedisServer, float]:
-        """A new replica of Redis, which it reaches by this way; and a time, just now, up to which it has all."""
+        """Returns a new replica of Redis, which replicates over this way, and a time, just now, up to which it has all
+        data.
+        """
         server = await asyncio.to_thread(RedisServer.start, aof=True)
         self._servers.callback(server.stop)
         way.target = self.stack.redis.port
@@ -129,13 +134,16 @@ class Cluster:
             await asyncio.sleep(_PAUSE)
         raise TimeoutError("a replica does not come up")
 
-    async def fail_over(self, server: RedisServer, dice: Random) -> None:
-        """Makes a replica the primary. Processes go over one by one, while the old one serves the others; then
-        that is gone, with all that it alone was told."""
+    async def fail_over(self, server: RedisServer, rng: Random) -> None:
+        """Promotes a replica.
+
+        The processes change over one by one, while the old primary serves the others; then the old one goes, with all
+        data of its own.
+        """
         await asyncio.to_thread(server.command, "REPLICAOF", "NO", "ONE")
         ways = list(self.proxies.values())
-        dice.shuffle(ways)
-        pause = dice.choice((0.0, dice.uniform(0, 0.3)))
+        rng.shuffle(ways)
+        pause = rng.choice((0.0, rng.uniform(0, 0.3)))
         for way in ways:
             way.target = server.port
             way.cut()
@@ -147,7 +155,7 @@ class Cluster:
         await asyncio.to_thread(old.stop)
 
     async def wait(self, check: Callable[[], bool], within: float) -> bool:
-        """Whether `check` holds before so many seconds have passed."""
+        """Whether `check` becomes true within this many seconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within
         while not check():
@@ -157,7 +165,7 @@ class Cluster:
         return True
 
     async def supervise(self) -> None:
-        """Restarts what ends though nobody asked it to, which is a trouble; until it is cancelled."""
+        """Restarts processes that end without being asked to, each a trouble; runs until it is cancelled."""
         while True:
             await asyncio.sleep(_PAUSE)
             for process in self.processes:
@@ -170,7 +178,7 @@ class Cluster:
                         self.held.discard(process.name)
 
     def heal_links(self) -> None:
-        """All links work again; what was half-open for good is reset."""
+        """Repairs all links and resets those that are half-open for good."""
         for proxy in (*self.proxies.values(), *self.model_proxies.values()):
             proxy.refusing = False
             proxy.delay = 0.0

@@ -13,9 +13,10 @@ import orjson
 
 
 class History:
-    """Writes what clients saw to `clients.jsonl` and what was done to the processes to `faults.jsonl`.
+    """Writes the clients' events to `clients.jsonl` and the faults to `faults.jsonl`.
 
-    What must never happen and is no line of either is a trouble; it goes to `troubles.jsonl`, and fails the run.
+    A trouble is an event that must never happen and has no line in either; it goes to `troubles.jsonl` and fails the
+    run.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -27,26 +28,26 @@ class History:
         self._faults = (directory / "faults.jsonl").open("ab")
 
     def client(self, kind: str, **fields: Any) -> None:
-        """Something that a client did or saw, now."""
+        """Writes an action or an event of a client, now."""
         self.counts[kind] += 1
         self._clients.write(_line({"t": time.time(), "kind": kind, **fields}))
 
     def fault(self, kind: str, at: float, **fields: Any) -> None:
-        """A fault that began at `at`."""
+        """Writes a fault that started at `at`."""
         self.counts[kind] += 1
         self._faults.write(_line({"t": at, "kind": kind, **fields}))
 
     def trouble(self, what: str) -> None:
-        """Something that must never happen."""
+        """Writes an event that must never happen."""
         self.troubles.append(what)
         self._append("troubles.jsonl", {"t": time.time(), "kind": "trouble", "what": what})
 
     def keep(self, name: str, value: Mapping[str, Any]) -> None:
-        """One object as a file of its own."""
+        """Writes one object as a file of its own."""
         (self.directory / name).write_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2))
 
     def keep_lines(self, name: str, values: Iterable[Mapping[str, Any]]) -> None:
-        """Objects as a file, one a line."""
+        """Writes objects as a file, one a line."""
         with (self.directory / name).open("wb") as file:
             for value in values:
                 file.write(_line(value))

@@ -1,5 +1,7 @@
-"""Breaks the cluster, at random from a seed: kills, stops, restarts, drains, fills, cuts, silences, delays. Some
-overlap."""
+"""Breaks the cluster at random from a seed: kills, stops, restarts, drains, fills, cuts, silences, delays.
+
+Faults may overlap.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from tests.chaos.plan import LEASE
 from tests.support.processes import Process
 from tests.support.proxy import Proxy
 
-#: Seconds in which a process must have ended that was asked to: its drain, and its Redis may be away meanwhile.
+#: Seconds for an orderly end of a process: its drain, while its Redis may be down.
 _END_WITHIN: Final = 45.0
 _REDIS: Final = "redis"
 
@@ -28,13 +30,13 @@ Fault = Callable[[Random], Coroutine[Any, Any, None]]
 
 
 class Nemesis:
-    """`run` strikes until it is told to `rest`; then all that it broke is whole again."""
+    """`run` injects faults until `rest` is called; then all is whole again."""
 
-    def __init__(self, cluster: Cluster, history: History, dice: Random, pause: float) -> None:
-        """`pause` is the mean of the seconds between two faults."""
+    def __init__(self, cluster: Cluster, history: History, rng: Random, pause: float) -> None:
+        """`pause`: mean seconds between two faults."""
         self._cluster = cluster
         self._history = history
-        self._dice = dice
+        self._rng = rng
         self._mean = pause
         self._over = asyncio.Event()
         self._faults: dict[Fault, int] = {
@@ -62,48 +64,48 @@ class Nemesis:
         }
 
     async def run(self) -> None:
-        """Returns when it was told to rest and all faults are over."""
+        """Returns after `rest`, when all faults are over."""
         async with asyncio.TaskGroup() as group:
             while not self._over.is_set():
-                await self._pause(self._dice.expovariate(1 / self._mean))
-                fault = self._dice.choices(list(self._faults), list(self._faults.values()))[0]
-                dice = Random(self._dice.getrandbits(64))
+                await self._pause(self._rng.expovariate(1 / self._mean))
+                fault = self._rng.choices(list(self._faults), list(self._faults.values()))[0]
+                rng = Random(self._rng.getrandbits(64))
                 if not self._over.is_set():
-                    group.create_task(fault(dice))
+                    group.create_task(fault(rng))
         self._cluster.heal_links()
 
     def rest(self) -> None:
-        """Ends all pauses: what is broken is mended at once, and nothing more is broken."""
+        """Ends all pauses: present faults end at once, and no new ones start."""
         self._over.set()
 
-    async def _worker_kill(self, dice: Random) -> None:
-        await self._kill("worker_kill", self._cluster.stack.workers, dice)
+    async def _worker_kill(self, rng: Random) -> None:
+        await self._kill("worker_kill", self._cluster.stack.workers, rng)
 
-    async def _api_kill(self, dice: Random) -> None:
-        await self._kill("api_kill", self._cluster.stack.apis, dice)
+    async def _api_kill(self, rng: Random) -> None:
+        await self._kill("api_kill", self._cluster.stack.apis, rng)
 
-    async def _worker_drain(self, dice: Random) -> None:
-        await self._drain("worker_drain", self._cluster.stack.workers, dice)
+    async def _worker_drain(self, rng: Random) -> None:
+        await self._drain("worker_drain", self._cluster.stack.workers, rng)
 
-    async def _api_drain(self, dice: Random) -> None:
-        await self._drain("api_drain", self._cluster.stack.apis, dice)
+    async def _api_drain(self, rng: Random) -> None:
+        await self._drain("api_drain", self._cluster.stack.apis, rng)
 
-    async def _worker_stop(self, dice: Random) -> None:
-        await self._stop("worker_stop", self._cluster.stack.workers, LEASE * dice.uniform(1.2, 3), dice)
+    async def _worker_stop(self, rng: Random) -> None:
+        await self._stop("worker_stop", self._cluster.stack.workers, LEASE * rng.uniform(1.2, 3), rng)
 
-    async def _api_stop(self, dice: Random) -> None:
-        await self._stop("api_stop", self._cluster.stack.apis, dice.uniform(0.3, 6), dice)
+    async def _api_stop(self, rng: Random) -> None:
+        await self._stop("api_stop", self._cluster.stack.apis, rng.uniform(0.3, 6), rng)
 
-    async def _kill(self, kind: str, processes: Sequence[Process], dice: Random) -> None:
-        process = self._free(processes, dice)
+    async def _kill(self, kind: str, processes: Sequence[Process], rng: Random) -> None:
+        process = self._free(processes, rng)
         if process is not None:
             async with self._fault(kind, process.name, process.name, pid=process.pid):
                 process.kill()
-                await self._pause(dice.uniform(0, 3))
+                await self._pause(rng.uniform(0, 3))
                 await self._cluster.restart(process)
 
-    async def _drain(self, kind: str, processes: Sequence[Process], dice: Random) -> None:
-        process = self._free(processes, dice)
+    async def _drain(self, kind: str, processes: Sequence[Process], rng: Random) -> None:
+        process = self._free(processes, rng)
         if process is None:
             return
         async with self._fault(kind, process.name, process.name, pid=process.pid) as more:
@@ -114,11 +116,11 @@ class Nemesis:
             elif process.code:
                 self._history.trouble(f"{process.name} ended with {process.code}: {process.output[-2000:]}")
             more["took"] = round(time.monotonic() - asked, 2)
-            await self._pause(dice.uniform(0, 1))
+            await self._pause(rng.uniform(0, 1))
             await self._cluster.restart(process)
 
-    async def _stop(self, kind: str, processes: Sequence[Process], seconds: float, dice: Random) -> None:
-        process = self._free(processes, dice)
+    async def _stop(self, kind: str, processes: Sequence[Process], seconds: float, rng: Random) -> None:
+        process = self._free(processes, rng)
         if process is not None:
             async with self._fault(kind, process.name, process.name, pid=process.pid):
                 process.stop()
@@ -127,67 +129,67 @@ class Nemesis:
                 finally:
                     process.cont()
 
-    async def _redis_kill(self, dice: Random) -> None:
+    async def _redis_kill(self, rng: Random) -> None:
         if _REDIS not in self._cluster.held:
             async with self._fault("redis_kill", _REDIS, _REDIS):
                 self._cluster.stack.redis.kill()
-                await self._pause(dice.choice((0, dice.uniform(0, 4))))
+                await self._pause(rng.choice((0, rng.uniform(0, 4))))
                 await asyncio.to_thread(self._cluster.stack.redis.restart)
 
-    async def _redis_stop(self, dice: Random) -> None:
+    async def _redis_stop(self, rng: Random) -> None:
         if _REDIS not in self._cluster.held:
             async with self._fault("redis_stop", _REDIS, _REDIS):
                 pid = self._cluster.stack.redis.pid
                 os.kill(pid, signal.SIGSTOP)
                 try:
-                    await self._pause(dice.uniform(0.3, 6))
+                    await self._pause(rng.uniform(0.3, 6))
                 finally:
                     os.kill(pid, signal.SIGCONT)
 
-    async def _redis_full(self, dice: Random) -> None:
-        await self._refuse("redis_full", "CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", dice)
+    async def _redis_full(self, rng: Random) -> None:
+        await self._refuse("redis_full", "CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", rng)
 
-    async def _redis_replica(self, dice: Random) -> None:
-        """Of a master that is not there."""
-        await self._refuse("redis_replica", "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", dice)
+    async def _redis_replica(self, rng: Random) -> None:
+        """Makes Redis a replica of a primary that does not exist."""
+        await self._refuse("redis_replica", "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", rng)
 
-    async def _redis_forget(self, dice: Random) -> None:
-        """It is killed, and comes back with what it knew some time ago."""
+    async def _redis_forget(self, rng: Random) -> None:
+        """Kills Redis and restores its data of some time ago."""
         if _REDIS not in self._cluster.held:
             async with self._fault("redis_forget", _REDIS, _REDIS) as more:
                 redis = self._cluster.stack.redis
                 file = await asyncio.to_thread(redis.journal)
                 more["since"] = time.time()
                 size = file.stat().st_size
-                await self._pause(dice.uniform(0.1, 4))
+                await self._pause(rng.uniform(0.1, 4))
                 redis.kill()
                 os.truncate(file, size)
-                await self._pause(dice.choice((0, dice.uniform(0, 2))))
+                await self._pause(rng.choice((0, rng.uniform(0, 2))))
                 await asyncio.to_thread(redis.restart)
 
-    async def _redis_failover(self, dice: Random) -> None:
-        """A replica that has not got the newest of it takes its place."""
+    async def _redis_failover(self, rng: Random) -> None:
+        """Promotes a replica that lacks the newest data."""
         if _REDIS not in self._cluster.held:
             async with self._fault("redis_failover", _REDIS, _REDIS) as more, Proxy() as way:
                 replica, more["since"] = await self._cluster.replica(way)
                 way.stall()
-                await self._pause(dice.uniform(0.1, 4))
+                await self._pause(rng.uniform(0.1, 4))
                 way.refusing = True
                 way.cut()
-                await self._cluster.fail_over(replica, dice)
+                await self._cluster.fail_over(replica, rng)
 
-    async def _refuse(self, kind: str, breaks: str, mends: str, dice: Random) -> None:
-        """Between these two commands Redis answers, and takes no writes."""
+    async def _refuse(self, kind: str, breaks: str, mends: str, rng: Random) -> None:
+        """Between these two commands Redis replies and accepts no writes."""
         if _REDIS not in self._cluster.held:
             async with self._fault(kind, _REDIS, _REDIS):
                 await self._tell(breaks)
                 try:
-                    await self._pause(dice.uniform(0.3, 6))
+                    await self._pause(rng.uniform(0.3, 6))
                 finally:
                     await self._tell(mends)
 
-    async def _client_kill(self, dice: Random) -> None:
-        kind = dice.choice(("normal", "pubsub"))
+    async def _client_kill(self, rng: Random) -> None:
+        kind = rng.choice(("normal", "pubsub"))
         await self._command("client_kill", kind, f"CLIENT KILL TYPE {kind} SKIPME yes")
 
     async def _script_flush(self, _: Random) -> None:
@@ -204,16 +206,16 @@ class Nemesis:
         except (RedisError, OSError) as error:
             self._history.trouble(f"{command}: {error!r}")
 
-    async def _proxy_cut(self, dice: Random) -> None:
-        async with self._links("proxy_cut", dice) as proxies:
-            await self._cut(proxies, dice.choice((0.0, dice.uniform(0, 4))))
+    async def _proxy_cut(self, rng: Random) -> None:
+        async with self._links("proxy_cut", rng) as proxies:
+            await self._cut(proxies, rng.choice((0.0, rng.uniform(0, 4))))
 
-    async def _model_cut(self, dice: Random) -> None:
-        async with self._ways("model_cut", dice) as proxies:
-            await self._cut(proxies, dice.choice((0.0, dice.uniform(0, 3))))
+    async def _model_cut(self, rng: Random) -> None:
+        async with self._ways("model_cut", rng) as proxies:
+            await self._cut(proxies, rng.choice((0.0, rng.uniform(0, 3))))
 
     async def _cut(self, proxies: Sequence[Proxy], seconds: float) -> None:
-        """Resets what is open, and refuses new connections for so long."""
+        """Resets open connections, and refuses new ones for a while."""
         for proxy in proxies:
             proxy.refusing = seconds > 0
             proxy.cut()
@@ -221,64 +223,64 @@ class Nemesis:
         for proxy in proxies:
             proxy.refusing = False
 
-    async def _model_silent(self, dice: Random) -> None:
-        """Then what was silent goes on, or is reset."""
-        async with self._ways("model_silent", dice) as proxies:
+    async def _model_silent(self, rng: Random) -> None:
+        """Silences connections, which then continue or are reset."""
+        async with self._ways("model_silent", rng) as proxies:
             for proxy in proxies:
                 proxy.stall()
-            await self._pause(dice.uniform(0.5, 5))
-            late = dice.random() < 0.5
+            await self._pause(rng.uniform(0.5, 5))
+            late = rng.random() < 0.5
             for proxy in proxies:
                 if not late:
                     proxy.cut_stalled()
                 proxy.resume()
 
-    async def _proxy_silent(self, dice: Random) -> None:
-        """New connections work again after a while; those that were there stay half-open for good."""
-        async with self._links("proxy_silent", dice) as proxies:
+    async def _proxy_silent(self, rng: Random) -> None:
+        """New connections work again after a while; the old ones stay half-open for good."""
+        async with self._links("proxy_silent", rng) as proxies:
             for proxy in proxies:
                 proxy.stall()
-            await self._pause(dice.uniform(0.5, 6))
+            await self._pause(rng.uniform(0.5, 6))
             for proxy in proxies:
                 proxy.heal()
 
-    async def _proxy_late(self, dice: Random) -> None:
-        """All that was sent meanwhile comes through after all, to a server that has gone on without it."""
-        async with self._links("proxy_late", dice) as proxies:
+    async def _proxy_late(self, rng: Random) -> None:
+        """All data sent meanwhile arrives after all, at a server that has gone on without it."""
+        async with self._links("proxy_late", rng) as proxies:
             for proxy in proxies:
                 proxy.stall()
-            await self._pause(dice.uniform(0.5, 3 * LEASE))
+            await self._pause(rng.uniform(0.5, 3 * LEASE))
             for proxy in proxies:
                 proxy.resume()
 
-    async def _proxy_slow(self, dice: Random) -> None:
-        async with self._links("proxy_slow", dice) as proxies:
-            await self._slow(proxies, dice)
+    async def _proxy_slow(self, rng: Random) -> None:
+        async with self._links("proxy_slow", rng) as proxies:
+            await self._slow(proxies, rng)
 
-    async def _model_slow(self, dice: Random) -> None:
-        async with self._ways("model_slow", dice) as proxies:
-            await self._slow(proxies, dice)
+    async def _model_slow(self, rng: Random) -> None:
+        async with self._ways("model_slow", rng) as proxies:
+            await self._slow(proxies, rng)
 
-    async def _slow(self, proxies: Sequence[Proxy], dice: Random) -> None:
+    async def _slow(self, proxies: Sequence[Proxy], rng: Random) -> None:
         for proxy in proxies:
-            proxy.delay = dice.uniform(0.02, 0.2)
-        await self._pause(dice.uniform(1, 6))
+            proxy.delay = rng.uniform(0.02, 0.2)
+        await self._pause(rng.uniform(1, 6))
         for proxy in proxies:
             proxy.delay = 0.0
 
-    def _free(self, processes: Sequence[Process], dice: Random) -> Process | None:
+    def _free(self, processes: Sequence[Process], rng: Random) -> Process | None:
         free = [process for process in processes if process.name not in self._cluster.held and process.running]
-        return dice.choice(free) if free else None
+        return rng.choice(free) if free else None
 
     @asynccontextmanager
-    async def _links(self, kind: str, dice: Random) -> AsyncIterator[list[Proxy]]:
-        """The proxies of one process, or of all; of those that no other fault has in its hand: it may be none."""
+    async def _links(self, kind: str, rng: Random) -> AsyncIterator[list[Proxy]]:
+        """Chooses the proxies of one process, or of all, without those that another fault holds: perhaps none."""
         free = [name for name in self._cluster.proxies if _link(name) not in self._cluster.held]
         if not free:
             yield []
             return
-        names = free if dice.random() < 0.3 else [dice.choice(free)]
-        # Of several it may hit any: whoever reads it must take it for all.
+        names = free if rng.random() < 0.3 else [rng.choice(free)]
+        # A fault of several may hit any of them: the checker must take it for all.
         target = names[0] if len(names) == 1 else "all"
         pids = {worker.name: worker.pid for worker in self._cluster.stack.workers}
         more = {"pid": pids[target]} if target in pids else {}
@@ -286,14 +288,16 @@ class Nemesis:
             yield [self._cluster.proxies[name] for name in names]
 
     @asynccontextmanager
-    async def _ways(self, kind: str, dice: Random) -> AsyncIterator[list[Proxy]]:
-        """The way to the model of one worker, or of all; of those that no other fault has in its hand. The fault's line
-        names all processes that went it meanwhile."""
+    async def _ways(self, kind: str, rng: Random) -> AsyncIterator[list[Proxy]]:
+        """Chooses the way to the model of one worker, or of all, without those that another fault holds.
+
+        The fault's line names all processes that used it meanwhile.
+        """
         workers = [worker for worker in self._cluster.stack.workers if _way(worker.name) not in self._cluster.held]
         if not workers:
             yield []
             return
-        chosen = workers if dice.random() < 0.3 else [dice.choice(workers)]
+        chosen = workers if rng.random() < 0.3 else [rng.choice(workers)]
         names = [worker.name for worker in chosen]
         restarts = self._cluster.restarts
         before = {name: len(restarts[name]) for name in names}
@@ -306,7 +310,7 @@ class Nemesis:
 
     @asynccontextmanager
     async def _fault(self, kind: str, target: str, *holds: str, **more: Any) -> AsyncIterator[dict[str, Any]]:
-        """Holds what the fault is about, and writes it down when it is over, with what is put in the dictionary."""
+        """Holds the target of a fault, and writes the fault when it is over, with the fields of the dictionary."""
         self._cluster.held.update(holds)
         began = time.time()
         try:
@@ -316,7 +320,7 @@ class Nemesis:
             self._history.fault(kind, began, target=target, until=time.time(), **more)
 
     async def _pause(self, seconds: float) -> None:
-        """So many seconds, or until it is to rest."""
+        """Waits this many seconds, or until `rest`."""
         try:
             async with asyncio.timeout(seconds):
                 await self._over.wait()

@@ -1,4 +1,4 @@
-"""What a run is: how long, how much, and the settings of its processes."""
+"""The plan of a run: its length, its load, and the settings of its processes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ MAX_ATTEMPTS: Final = 10
 MODEL_RETRIES: Final = 2
 MODEL_PATIENCE: Final = 3.0
 MAX_JOBS: Final = 12
-#: Small, so that what has a limit reaches it soon, and what is hostile takes little of a machine.
+#: Small, so that limits are reached soon and hostile input costs the machine little.
 MAX_BODY_BYTES: Final = 4_194_304
 REQUEST_TIMEOUT: Final = 10.0
-#: Bytes that a process may have in memory, by its kind. The most that runs of five minutes had is 165 MB and 214 MB.
+#: The memory limit of a process in bytes, by its kind. Runs of five minutes peaked at 165 MB and 214 MB.
 MEMORY: Final[Mapping[str, int]] = {"api": 320_000_000, "worker": 280_000_000}
-#: Connections to Redis that a process keeps for calls at once, when it once needed so many.
+#: Connections to Redis that a process keeps after a peak of concurrent calls.
 POOLS: Final[Mapping[str, int]] = {"api": 64, "worker": MAX_JOBS + 16}
 
-#: Short, so that a minute holds many leases, time-outs and drains.
+#: Short, so that a minute has many leases, time-outs and drains.
 SETTINGS: Final[Mapping[str, str]] = {
     "READALONG_MODEL": "demo",
     "READALONG_MAX_JOBS": str(MAX_JOBS),
@@ -50,34 +50,34 @@ SETTINGS: Final[Mapping[str, str]] = {
     "READALONG_MAX_EXTRA_BYTES": "262144",
     "READALONG_MAX_TOOL_CALLS": "16",
     "READALONG_MAX_TOOL_CALL_BYTES": "262144",
-    # What was asked for is in the log of a failed run.
+    # The log of a failed run has the requests.
     "READALONG_KEEP_REQUEST": "true",
 }
 
-#: One worker starts a job anew where the others fail it: a fleet in the middle of a change of its settings.
+#: One worker restarts a job where the others fail it: a fleet in the middle of a change of its settings.
 SETTINGS_OF: Final[Mapping[str, Mapping[str, str]]] = {"worker-0": {"READALONG_ON_MODEL_DISCONNECT": "retry"}}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One run. Two runs of one plan make the same wishes and the same faults; what happens at once still differs."""
+    """One run. Two runs of one plan draw the same client plans and the same faults; concurrency still differs."""
 
     seed: int
     seconds: float
-    """Of wishes and faults; what is under way then is let finish."""
+    """Seconds of new jobs and faults; work in progress then finishes."""
     apis: int = 2
     workers: int = 3
     jobs: int = 24
-    """Alive at once."""
+    """Concurrent jobs."""
     hostile: int = 9
-    """Of hostile models, besides."""
+    """Concurrent jobs of hostile models, besides."""
     pause: float = 1.5
-    """Seconds between two faults, in the mean."""
+    """Mean seconds between two faults."""
     settle: float = 60.0
-    """Seconds that all may take to finish when nothing is broken any more."""
+    """Seconds for all to finish after the last fault."""
 
     def shown(self) -> dict[str, Any]:
-        """What the checker must know of it."""
+        """Returns the part of the plan that the checker needs."""
         return {
             "seed": self.seed,
             "seconds": self.seconds,

@@ -1,4 +1,4 @@
-"""A client that watches one job as an EventSource does, and writes down every line that it reads."""
+"""A client that watches one job as an EventSource does, and writes every line that it reads to the history."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from itertools import count
 from random import Random
 from typing import Final, Literal
 
+from tests.chaos.client_plan import Reading
 from tests.chaos.history import History
-from tests.chaos.wish import Reading
 from tests.support.client import Cut, Entry, Malformed, Response
 
 How = Literal["terminal", "204", "gone", "left", "gave_up"]
 
-#: Seconds before it comes back, at least and at most.
+#: Seconds before a reconnect, at least and at most.
 _PAUSES: Final = (0.1, 1.5)
 #: Events over which it may dawdle: a long answer must not take for ever.
 _DAWDLES: Final = 60
@@ -23,7 +23,7 @@ _NUMBERS: Final = count(1)
 
 
 class Reader:
-    """Goes on, from its position and on any replica, until it has its end, is told that none comes, or is to leave."""
+    """Reads on, from its position and on any replica, until the end, a final refusal, or its time to leave."""
 
     def __init__(
         self,
@@ -31,16 +31,19 @@ class Reader:
         urls: Sequence[str],
         job_id: str,
         reading: Reading,
-        dice: Random,
+        rng: Random,
         *,
         stream: tuple[int, Response] | None = None,
     ) -> None:
-        """`stream`: a replica, and its answer to `POST /chat/stream`, with which it begins. It has no positions."""
+        """`stream`: a replica, and its response to `POST /chat/stream`, with which the reader starts.
+
+        It has no positions.
+        """
         self._history = history
         self._urls = urls
         self._job_id = job_id
         self._reading = reading
-        self._dice = dice
+        self._rng = rng
         self._name = f"c{next(_NUMBERS)}"
         self._position = str(reading.after or "")
         self._drops = list(reading.drops)
@@ -49,13 +52,13 @@ class Reader:
         self._how: How | None = None
 
     async def run(self) -> None:
-        """Reads to the end. Being cancelled is giving up, which the history tells."""
+        """Reads to the end. A cancelled reader gave up, which the history records."""
         self._history.client("client", client=self._name, job=self._job_id, after=self._reading.after)
         try:
             while self._how is None:
                 await self._connect()
                 if self._how is None:
-                    await asyncio.sleep(self._dice.uniform(*_PAUSES))
+                    await asyncio.sleep(self._rng.uniform(*_PAUSES))
         finally:
             self._history.client("client_end", client=self._name, how=self._how or "gave_up")
 
@@ -65,10 +68,10 @@ class Reader:
             await self._go_on(*self._stream)
             return
         watch = f"w{next(_NUMBERS)}"
-        replica = self._dice.randrange(len(self._urls))
+        replica = self._rng.randrange(len(self._urls))
         url = f"{self._urls[replica]}/v1/jobs/{self._job_id}/events"
         headers = {}
-        if self._position and self._dice.random() < 0.2:
+        if self._position and self._rng.random() < 0.2:
             url += f"?after={self._position}"
         elif self._position:
             headers = {"Last-Event-ID": self._position}
@@ -84,7 +87,7 @@ class Reader:
         try:
             if response.status == 204:
                 self._how, how = "204", "end"
-            elif response.status in (404, 410):  # somebody erased it, or the checker has a word to say
+            elif response.status in (404, 410):  # the job was erased, or the checker reports it
                 self._how = "gone"
             elif response.status == 200:
                 how = await self._read(response, watch)
@@ -96,7 +99,7 @@ class Reader:
             self._history.client("close", watch=watch, how=how)
 
     async def _go_on(self, replica: int, response: Response) -> None:
-        """Reads what came with the submit; what may come after it is events."""
+        """Reads the submit's response; later connections read events."""
         watch = f"w{next(_NUMBERS)}"
         self._history.client("open", **self._opened(watch, replica), status=response.status, form="chat")
         how = "left"
@@ -118,7 +121,7 @@ class Reader:
         }
 
     def _saw(self, watch: str, entry: Entry) -> bool:
-        """Writes it down; answers whether it is the end."""
+        """Writes an event to the history; returns whether it is the end."""
         if _is_notice(entry):
             return False
         if self._stream is not None:
@@ -130,7 +133,7 @@ class Reader:
         return entry.terminal
 
     async def _read(self, response: Response, watch: str) -> str:
-        """Reads one stream; answers how it closed."""
+        """Reads one stream; returns how it closed."""
         drop = self._drops.pop(0) if self._drops else None
         ended = False
         here = 0
@@ -161,7 +164,7 @@ class Reader:
 
 
 def _is_notice(entry: Entry) -> bool:
-    """Whether it says that the job waits for something, and has no number: it is not in the log."""
+    """Whether an event says that the job waits. It has no number, because the log does not have it."""
     if entry.id is not None or entry.data == "[DONE]":
         return False
     return entry.event == "waiting" or "waiting" in entry.fields

@@ -1,4 +1,4 @@
-"""One run: the cluster is started, used and broken for a while, mended, and left in peace; its history stays."""
+"""One run: the cluster starts, serves and suffers faults for a while, heals, and comes to rest; its history stays."""
 
 from __future__ import annotations
 
@@ -9,61 +9,61 @@ from itertools import count
 from random import Random
 from typing import Final
 
-from tests.chaos.after import logs, most_bytes, readings, shut_times, traces, when_quiet
+from tests.chaos.attacker import Attacker
+from tests.chaos.client_plan import ClientPlan, draw_hostile_plan, draw_plan
 from tests.chaos.cluster import Cluster
-from tests.chaos.customer import Customer
+from tests.chaos.final_state import logs, most_bytes, readings, shut_times, traces, when_quiet
+from tests.chaos.fuzz_client import FuzzClient
 from tests.chaos.history import History
-from tests.chaos.intruder import Intruder
+from tests.chaos.job_client import JobClient
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.plan import Plan
-from tests.chaos.vandal import Vandal
-from tests.chaos.wish import Wish, hostile_wish_of, wish_of
 
 _TICK: Final = 0.1
-#: Seconds between two looks at the processes' memory; the system keeps the most meanwhile.
-_WEIGHING: Final = 0.5
-#: Seconds by which this process may wake up late without a word about it.
+#: Seconds between two samples of the processes' memory; the system keeps the peak.
+_MEMORY_INTERVAL: Final = 0.5
+#: Seconds of delay of this process that are not recorded.
 _LATE: Final = 0.3
 
 
 async def run(plan: Plan, history: History) -> None:
-    """Leaves the files in the history's directory. Troubles are in `history.troubles`."""
+    """Leaves the files in the history's directory. `history.troubles` has the troubles."""
     seeds = Random(plan.seed)
-    wishes, strikes, rubbish, attacks = (Random(seeds.getrandbits(64)) for _ in range(4))
+    plan_rng, fault_rng, fuzz_rng, attack_rng = (Random(seeds.getrandbits(64)) for _ in range(4))
     history.keep("run.json", {"started": time.time(), **plan.shown()})
     pulse = asyncio.create_task(_pulse(history), name="pulse")
     try:
         async with Cluster(plan, history) as cluster:
             before = await readings(cluster)
             supervisor = asyncio.create_task(cluster.supervise(), name="supervisor")
-            vandal = asyncio.create_task(Vandal(history, cluster.urls, rubbish).run(), name="vandal")
-            intruder = asyncio.create_task(Intruder(history, cluster, attacks).run(), name="intruder")
-            scales = asyncio.create_task(_weigh(cluster), name="scales")
-            nemesis = Nemesis(cluster, history, strikes, plan.pause)
+            fuzz_client = asyncio.create_task(FuzzClient(history, cluster.urls, fuzz_rng).run(), name="fuzz client")
+            attacker = asyncio.create_task(Attacker(history, cluster, attack_rng).run(), name="attacker")
+            memory_gauge = asyncio.create_task(_gauge_memory(cluster), name="memory gauge")
+            nemesis = Nemesis(cluster, history, fault_rng, plan.pause)
             try:
                 async with asyncio.TaskGroup() as group:
-                    striking = group.create_task(nemesis.run(), name="nemesis")
-                    customers = group.create_task(_customers(plan, cluster, history, wishes), name="customers")
+                    faults = group.create_task(nemesis.run(), name="nemesis")
+                    clients = group.create_task(_clients(plan, cluster, history, plan_rng), name="clients")
                     await asyncio.sleep(plan.seconds)
                     nemesis.rest()
-                    await striking
-                    _, late = await asyncio.wait([customers], timeout=plan.settle)
+                    await faults
+                    _, late = await asyncio.wait([clients], timeout=plan.settle)
                     if late:
                         history.trouble("clients were not served to the end")
-                        customers.cancel()
-                vandal.cancel()
-                intruder.cancel()
-                # An attack that broke would be one that was never made.
-                for broken in await asyncio.gather(intruder, return_exceptions=True):
+                        clients.cancel()
+                fuzz_client.cancel()
+                attacker.cancel()
+                # An attacker that fails silently would attack no more.
+                for broken in await asyncio.gather(attacker, return_exceptions=True):
                     if not isinstance(broken, asyncio.CancelledError):
-                        history.trouble(f"the intruder broke: {broken!r}")
+                        history.trouble(f"the attacker broke: {broken!r}")
                 found = await when_quiet(cluster, plan.settle)
                 shut = shut_times({one.name: one.log.read_text(errors="replace") for one in cluster.stack.workers})
                 more = {"traces": await traces(cluster), "memory": cluster.memory, "shut": shut}
                 history.keep("after.json", {**found, "before": before, **more})
                 history.keep_lines("logs.jsonl", [line async for line in logs(cluster)])
             finally:
-                helpers = (supervisor, vandal, intruder, scales)
+                helpers = (supervisor, fuzz_client, attacker, memory_gauge)
                 for task in helpers:
                     task.cancel()
                 await asyncio.gather(*helpers, return_exceptions=True)
@@ -72,35 +72,37 @@ async def run(plan: Plan, history: History) -> None:
         await asyncio.gather(pulse, return_exceptions=True)
 
 
-async def _customers(plan: Plan, cluster: Cluster, history: History, dice: Random) -> None:
-    """So many at a time, each followed by the next, until the time is over; returns when the last one is served."""
+async def _clients(plan: Plan, cluster: Cluster, history: History, rng: Random) -> None:
+    """Runs this many clients at a time, each followed by the next, until the time is over; returns when all have
+    finished.
+    """
     loop = asyncio.get_running_loop()
     over = loop.time() + plan.seconds
     numbers = count(1)
 
-    async def serve(wished: Callable[[Random, str], Wish]) -> None:
+    async def serve(draw: Callable[[Random, str], ClientPlan]) -> None:
         while loop.time() < over:
-            wish = wished(Random(dice.getrandbits(64)), f"j{next(numbers)}")
-            own = Random(dice.getrandbits(64))
-            await Customer(history, cluster, wish, own).run()
+            client_plan = draw(Random(rng.getrandbits(64)), f"j{next(numbers)}")
+            own = Random(rng.getrandbits(64))
+            await JobClient(history, cluster, client_plan, own).run()
 
     async with asyncio.TaskGroup() as group:
         for _ in range(plan.jobs):
-            group.create_task(serve(wish_of))
+            group.create_task(serve(draw_plan))
         for _ in range(plan.hostile):
-            group.create_task(serve(hostile_wish_of))
+            group.create_task(serve(draw_hostile_plan))
 
 
-async def _weigh(cluster: Cluster) -> None:
-    """Notes the most that each process has had in memory."""
+async def _gauge_memory(cluster: Cluster) -> None:
+    """Records the peak memory of each process."""
     while True:
         for process in cluster.processes:
             cluster.memory[process.name] = max(cluster.memory.get(process.name, 0), most_bytes(process))
-        await asyncio.sleep(_WEIGHING)
+        await asyncio.sleep(_MEMORY_INTERVAL)
 
 
 async def _pulse(history: History) -> None:
-    """Notes when this loop was late: the machine was busy, and so were the others on it."""
+    """Records when this loop was late: the machine was busy, so the other processes were delayed as well."""
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + _TICK

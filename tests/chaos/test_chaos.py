@@ -1,4 +1,4 @@
-"""A minute of chaos: `make chaos` with two seeds that never change."""
+"""A minute of chaos: `make chaos` with two fixed seeds."""
 
 from __future__ import annotations
 

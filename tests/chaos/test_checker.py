@@ -9,58 +9,60 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.checker import BadHistory, Rule, Violation, __main__, check
-from tests.chaos.clean import clean
-from tests.chaos.hostile_plants import HOSTILE_PLANTS
-from tests.chaos.made import START, Made
-from tests.chaos.plants import PLANTS, Plant, left_in_the_queue
+from tests.chaos.clean_history import clean_history
+from tests.chaos.history_builder import START, HistoryBuilder
+from tests.chaos.planted_faults import PLANTED_FAULTS, PlantedFault, left_in_the_queue
+from tests.chaos.planted_hostile_faults import PLANTED_HOSTILE_FAULTS
 
-ALL = [*PLANTS, *HOSTILE_PLANTS]
+ALL = [*PLANTED_FAULTS, *PLANTED_HOSTILE_FAULTS]
 
 
-def found(made: Made, directory: Path) -> list[Violation]:
-    return check(made.write(directory)).violations
+def found(builder: HistoryBuilder, directory: Path) -> list[Violation]:
+    return check(builder.write(directory)).violations
 
 
 def test_a_clean_history_has_no_violation(tmp_path: Path) -> None:
-    """Jobs done, failed and cancelled, attempts, replies lost, logs compacted, clients of all kinds."""
-    report = check(clean().write(tmp_path))
+    """Jobs done, failed and cancelled, attempts, lost replies, compacted logs, clients of all kinds."""
+    report = check(clean_history().write(tmp_path))
     assert not report.violations, str(report)
     assert report.counts["outcomes"] == {"done": 7, "failed": 5, "cancelled": 4}
     assert report.counts["faults"]["worker_kill"] == 4
     assert "seed 7: no violation" in str(report)
 
 
-@pytest.mark.parametrize(("plant", "rule"), ALL, ids=[plant.__name__ for plant, _ in ALL])
-def test_a_planted_fault_is_caught_by_its_own_rule_and_no_other(plant: Plant, rule: Rule, tmp_path: Path) -> None:
-    made = clean()
-    plant(made)
-    assert [violation.rule for violation in found(made, tmp_path)] == [rule]
+@pytest.mark.parametrize(("planted", "rule"), ALL, ids=[planted.__name__ for planted, _ in ALL])
+def test_a_planted_fault_is_caught_by_its_own_rule_and_no_other(
+    planted: PlantedFault, rule: Rule, tmp_path: Path
+) -> None:
+    builder = clean_history()
+    planted(builder)
+    assert [violation.rule for violation in found(builder, tmp_path)] == [rule]
 
 
 def test_every_rule_has_a_planted_fault() -> None:
-    """A rule that nothing breaks would be a rule that cannot fail."""
+    """A rule that no fault breaks could never fail."""
     assert {rule for _, rule in ALL} == set(Rule)
 
 
 def test_files_that_do_not_fit_together_are_no_history(tmp_path: Path) -> None:
-    """To say nothing of what cannot be read would pass for a clean run."""
-    made = clean()
-    made.clients.append({"t": START, "kind": "event", "watch": "w999", "id": 1, "type": "queued", "data": "{}"})
+    """Silence about an unreadable history would pass for a clean run."""
+    builder = clean_history()
+    builder.clients.append({"t": START, "kind": "event", "watch": "w999", "id": 1, "type": "queued", "data": "{}"})
     with pytest.raises(BadHistory, match="w999"):
-        found(made, tmp_path)
+        found(builder, tmp_path)
 
 
 def test_the_command_says_by_its_exit_code_what_it_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """0: nothing; 1: a violation, which it prints with the seed; 2: no history."""
+    """0: nothing; 1: a violation, printed with the seed; 2: no history."""
     monkeypatch.setattr(sys, "argv", ["checker", str(tmp_path)])
     assert __main__.main() == 2
-    made = clean()
-    made.write(tmp_path)
+    builder = clean_history()
+    builder.write(tmp_path)
     assert __main__.main() == 0
-    left_in_the_queue(made)
-    made.write(tmp_path)
+    left_in_the_queue(builder)
+    builder.write(tmp_path)
     assert __main__.main() == 1
     printed = capsys.readouterr().out
     assert "seed 7: 1 violation" in printed
@@ -68,7 +70,7 @@ def test_the_command_says_by_its_exit_code_what_it_found(
 
 
 def test_the_checker_imports_the_standard_library_and_itself_only() -> None:
-    """What it checks by the code that it checks would hide that code's faults."""
+    """A checker that shares code with its subject would share its faults."""
     modules = sorted((Path(__file__).parent / "checker").glob("*.py"))
     assert len(modules) > 5
     names = []

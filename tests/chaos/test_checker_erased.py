@@ -1,4 +1,4 @@
-"""A job that somebody erased is gone, and its watchers end well; a job that nobody erased may not be gone."""
+"""An erased job is gone and its watchers end properly; a job without an erase may not be gone."""
 
 from __future__ import annotations
 
@@ -8,82 +8,82 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.checker import BadHistory, Rule
-from tests.chaos.clean import clean, whole
-from tests.chaos.made import START, Made, Record
+from tests.chaos.clean_history import clean_history, whole
+from tests.chaos.history_builder import START, HistoryBuilder, Record
 from tests.chaos.test_checker_excuses import rules
 
-Change = Callable[[Made], None]
+Change = Callable[[HistoryBuilder], None]
 
 
-def without_erase(made: Made, tag: str) -> None:
-    made.clients = [line for line in made.clients if not (line["kind"] == "erase" and line["job"] == f"id-{tag}")]
+def without_erase(builder: HistoryBuilder, tag: str) -> None:
+    builder.clients = [line for line in builder.clients if not (line["kind"] == "erase" and line["job"] == f"id-{tag}")]
 
 
-def still_there(made: Made) -> None:
-    made.job("j17", whole("j17", 103), 80.0, 81.1)
+def still_there(builder: HistoryBuilder) -> None:
+    builder.job("j17", whole("j17", 103), 80.0, 81.1)
 
 
-def seen(made: Made, tag: str) -> list[int]:
-    """The places of what the first watch of the job read."""
-    return made.seen(made.line(kind="open", job=f"id-{tag}")["watch"])
+def seen(builder: HistoryBuilder, tag: str) -> list[int]:
+    """Returns the indexes of the events of the job's first watch."""
+    return builder.seen(builder.line(kind="open", job=f"id-{tag}")["watch"])
 
 
-def seen_again(made: Made) -> None:
-    place = seen(made, "j16")[2]
-    made.clients.insert(place, dict(made.clients[place]))
+def seen_again(builder: HistoryBuilder) -> None:
+    place = seen(builder, "j16")[2]
+    builder.clients.insert(place, dict(builder.clients[place]))
 
 
-def seen_after_the_end(made: Made) -> None:
-    place = seen(made, "j17")[-1]
-    made.clients.insert(place + 1, {**made.clients[place], "id": 99})
+def seen_after_the_end(builder: HistoryBuilder) -> None:
+    place = seen(builder, "j17")[-1]
+    builder.clients.insert(place + 1, {**builder.clients[place], "id": 99})
 
 
-def closed_without_an_end(made: Made) -> None:
-    del made.clients[seen(made, "j17")[-1]]
+def closed_without_an_end(builder: HistoryBuilder) -> None:
+    del builder.clients[seen(builder, "j17")[-1]]
 
 
-def gone_but_never_told(made: Made) -> None:
-    made.line(status=404, kind="open")["status"] = 503
+def gone_but_never_told(builder: HistoryBuilder) -> None:
+    builder.line(status=404, kind="open")["status"] = 503
 
 
-def left_waiting(made: Made) -> None:
-    made.clients.remove(made.line(kind="client_end", how="gone"))
+def left_waiting(builder: HistoryBuilder) -> None:
+    builder.clients.remove(builder.line(kind="client_end", how="gone"))
 
 
-def gave_up(made: Made) -> None:
-    made.line(kind="client_end", how="gone")["how"] = "gave_up"
+def gave_up(builder: HistoryBuilder) -> None:
+    builder.line(kind="client_end", how="gone")["how"] = "gave_up"
 
 
-def a_watcher_told_too_early(made: Made) -> None:
-    made.line(status=410, kind="open")["t"] = START + 80.8
+def a_watcher_told_too_early(builder: HistoryBuilder) -> None:
+    builder.line(status=410, kind="open")["t"] = START + 80.8
 
 
-def a_cancel_answered_too_early(made: Made) -> None:
-    made.line(kind="cancel", status=404)["t"] = START + 80.8
+def a_cancel_answered_too_early(builder: HistoryBuilder) -> None:
+    builder.line(kind="cancel", status=404)["t"] = START + 80.8
 
 
-def the_first_erase_finds_nothing(made: Made) -> None:
-    made.line(kind="erase", job="id-j16")["status"] = 404
+def the_first_erase_finds_nothing(builder: HistoryBuilder) -> None:
+    builder.line(kind="erase", job="id-j16")["status"] = 404
 
 
-def an_erase_breaks(made: Made) -> None:
-    made.line(kind="erase", job="id-j17")["status"] = 500
+def an_erase_breaks(builder: HistoryBuilder) -> None:
+    builder.line(kind="erase", job="id-j17")["status"] = 500
 
 
-def open_at_the_model(made: Made) -> None:
-    made.line(kind="closed", call="j16.1")["t"] = START + 82.5
+def open_at_the_model(builder: HistoryBuilder) -> None:
+    builder.line(kind="closed", call="j16.1")["t"] = START + 82.5
 
 
-def never_closed(made: Made) -> None:
-    made.model.remove(made.line(kind="closed", call="j16.1"))
+def never_closed(builder: HistoryBuilder) -> None:
+    builder.model.remove(builder.line(kind="closed", call="j16.1"))
 
 
-def left_in_redis(made: Made) -> None:
-    made.after["traces"].append("readalong:jobs: id-j16")
+def left_in_redis(builder: HistoryBuilder) -> None:
+    builder.after["traces"].append("readalong:jobs: id-j16")
 
 
 @pytest.mark.parametrize(
-    ("plant", "rule"),
+    ("planted", "rule"),
     [
         (still_there, Rule.LEAK),
         (left_in_redis, Rule.LEAK),
@@ -101,10 +101,10 @@ def left_in_redis(made: Made) -> None:
         (never_closed, Rule.OUTLIVED),
     ],
 )
-def test_a_planted_fault_of_an_erase_is_caught(plant: Change, rule: Rule, tmp_path: Path) -> None:
-    made = clean()
-    plant(made)
-    assert set(rules(made, tmp_path)) == {rule}
+def test_a_planted_fault_of_an_erase_is_caught(planted: Change, rule: Rule, tmp_path: Path) -> None:
+    builder = clean_history()
+    planted(builder)
+    assert set(rules(builder, tmp_path)) == {rule}
 
 
 TIE = "readalong:idempotency:98727a: id-j16 c0a448"
@@ -128,55 +128,55 @@ def test_a_key_that_one_late_command_writes_is_excused_by_what_made_it_late_in_t
     trace: str, kind: str, begin: float, excused: bool, tmp_path: Path
 ) -> None:
     """j16 was erased between 80.9 and 81.4."""
-    made = clean()
-    made.after["traces"].append(trace)
-    made.fault(kind, begin, begin + 1.0, "api-0")
-    assert rules(made, tmp_path) == ([] if excused else [Rule.LEAK])
+    builder = clean_history()
+    builder.after["traces"].append(trace)
+    builder.fault(kind, begin, begin + 1.0, "api-0")
+    assert rules(builder, tmp_path) == ([] if excused else [Rule.LEAK])
 
 
 @pytest.mark.parametrize("tag", ["j16", "j17", "j18"])
-def test_a_job_that_nobody_erased_is_lost_and_its_calls_are_of_no_job(tag: str, tmp_path: Path) -> None:
-    made = clean()
-    without_erase(made, tag)
-    caught = rules(made, tmp_path)
+def test_a_job_without_an_erase_is_lost_and_its_calls_are_of_no_job(tag: str, tmp_path: Path) -> None:
+    builder = clean_history()
+    without_erase(builder, tag)
+    caught = rules(builder, tmp_path)
     assert Rule.LOST_JOB in caught
     assert (Rule.BILL in caught) == (tag != "j18")
 
 
 def test_an_erase_of_another_job_excuses_nothing(tmp_path: Path) -> None:
-    made = clean()
-    made.logs.remove(made.log("j4"))
-    assert rules(made, tmp_path) == [Rule.LOST_JOB]
-    made.clients.remove(made.line(kind="cancel", job="id-j4"))
-    made.erase("j4", 20.2)
-    assert rules(made, tmp_path) == []
+    builder = clean_history()
+    builder.logs.remove(builder.log("j4"))
+    assert rules(builder, tmp_path) == [Rule.LOST_JOB]
+    builder.clients.remove(builder.line(kind="cancel", job="id-j4"))
+    builder.erase("j4", 20.2)
+    assert rules(builder, tmp_path) == []
 
 
-def test_an_erase_that_nobody_answered_explains_a_job_that_is_gone_and_one_that_is_not(tmp_path: Path) -> None:
-    made = clean()
-    made.clients.remove(made.line(kind="erase", status=410))
-    assert rules(made, tmp_path) == []
-    made.job("j17", whole("j17", 103), 80.0, 81.1)
-    assert rules(made, tmp_path) == []
+def test_an_erase_without_a_reply_explains_a_job_that_is_gone_and_one_that_is_not(tmp_path: Path) -> None:
+    builder = clean_history()
+    builder.clients.remove(builder.line(kind="erase", status=410))
+    assert rules(builder, tmp_path) == []
+    builder.job("j17", whole("j17", 103), 80.0, 81.1)
+    assert rules(builder, tmp_path) == []
 
 
 def test_a_worker_that_was_stopped_explains_a_call_that_outlives_its_erased_job(tmp_path: Path) -> None:
-    made = clean()
-    open_at_the_model(made)
-    made.fault("worker_stop", 80.5, 82.2, pid=103)
-    assert rules(made, tmp_path) == []
+    builder = clean_history()
+    open_at_the_model(builder)
+    builder.fault("worker_stop", 80.5, 82.2, pid=103)
+    assert rules(builder, tmp_path) == []
 
 
 def test_a_job_that_never_ended_is_not_excused_by_a_watcher_who_was_told_that_it_is_gone(tmp_path: Path) -> None:
-    made = clean()
-    client = made.client("j9", [], 42.0, how="gone")
-    made.watch(client, "id-j9", 42.0, [], after=0, how="refused", status=404)
-    assert rules(made, tmp_path) == [Rule.ANSWER]
+    builder = clean_history()
+    client = builder.client("j9", [], 42.0, how="gone")
+    builder.watch(client, "id-j9", 42.0, [], after=0, how="refused", status=404)
+    assert rules(builder, tmp_path) == [Rule.ANSWER]
 
 
 def test_a_run_that_did_not_look_for_what_is_left_is_no_history(tmp_path: Path) -> None:
-    made = clean()
-    traces: list[Record] = made.after.pop("traces")
+    builder = clean_history()
+    traces: list[Record] = builder.after.pop("traces")
     assert not traces
     with pytest.raises(BadHistory, match="left of erased jobs"):
-        rules(made, tmp_path)
+        rules(builder, tmp_path)

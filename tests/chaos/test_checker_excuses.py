@@ -1,4 +1,4 @@
-"""An excuse excuses what it should, where and when it should; and never order, gaps, repeats, ends and zombies."""
+"""A fault excuses its effects, where and when they may occur, and never order, gaps, repeats, ends and zombies."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any
 
 import pytest
 
-from tests.chaos import plants
+from tests.chaos import planted_faults
 from tests.chaos.checker import Rule, check
-from tests.chaos.clean import QUEUED, clean, failed
-from tests.chaos.made import START, Made, begun, dumped, said, tokens
+from tests.chaos.clean_history import QUEUED, clean_history, failed
+from tests.chaos.history_builder import START, HistoryBuilder, begun, dumped, said, tokens
 
-Change = Callable[[Made], None]
+Change = Callable[[HistoryBuilder], None]
 
 #: The worker that ran j1 and j9 in the clean history.
 WORKER = 103
 
 
-def rules(made: Made, directory: Path) -> list[Rule]:
-    return [violation.rule for violation in check(made.write(directory)).violations]
+def rules(builder: HistoryBuilder, directory: Path) -> list[Rule]:
+    return [violation.rule for violation in check(builder.write(directory)).violations]
 
 
 def fault(kind: str, t: float, until: float | None, target: str = "worker-3", **fields: Any) -> Change:
-    return lambda made: made.fault(kind, t, until, target, **fields)
+    return lambda builder: builder.fault(kind, t, until, target, **fields)
 
 
 def lag(t: float, seconds: float) -> Change:
-    return lambda made: made.faults.append({"t": START + t, "kind": "lag", "seconds": seconds})
+    return lambda builder: builder.faults.append({"t": START + t, "kind": "lag", "seconds": seconds})
 
 
 #: j1 ended at 1.05; its call was closed at 2.2.
@@ -57,23 +57,23 @@ LATE_CLOSE: list[tuple[str, Change, bool]] = [
 
 @pytest.mark.parametrize(("change", "excused"), [case[1:] for case in LATE_CLOSE], ids=[case[0] for case in LATE_CLOSE])
 def test_a_late_close_is_excused_only_by_what_kept_its_worker(change: Change, excused: bool, tmp_path: Path) -> None:
-    made = clean()
-    plants.outlived_its_job(made)
-    change(made)
-    assert rules(made, tmp_path) == ([] if excused else [Rule.OUTLIVED])
+    builder = clean_history()
+    planted_faults.outlived_its_job(builder)
+    change(builder)
+    assert rules(builder, tmp_path) == ([] if excused else [Rule.OUTLIVED])
 
 
 def test_a_worker_that_goes_on_again_has_little_time_left(tmp_path: Path) -> None:
-    """A fault excuses until it is over and was noticed, and not for ever."""
-    made = clean()
-    made.line(kind="closed", call="j1.1")["t"] = START + 9.0
-    made.fault("worker_stop", 0.9, 2.0, pid=WORKER)
-    assert rules(made, tmp_path) == [Rule.OUTLIVED]
+    """A fault excuses until it is over and its end was noticed, and not for ever."""
+    builder = clean_history()
+    builder.line(kind="closed", call="j1.1")["t"] = START + 9.0
+    builder.fault("worker_stop", 0.9, 2.0, pid=WORKER)
+    assert rules(builder, tmp_path) == [Rule.OUTLIVED]
 
 
 def moved(kinds: str, seconds: float) -> Change:
-    def change(made: Made) -> None:
-        for line in made.faults:
+    def change(builder: HistoryBuilder) -> None:
+        for line in builder.faults:
             if line["kind"] == kinds:
                 line["t"] += seconds
                 line["until"] += seconds
@@ -83,24 +83,24 @@ def moved(kinds: str, seconds: float) -> Change:
 
 @pytest.mark.parametrize("seconds", [-200.0, 200.0])
 def test_lost_workers_explain_nothing_at_another_time(seconds: float, tmp_path: Path) -> None:
-    made = clean()
-    moved("worker_kill", seconds)(made)
-    assert set(rules(made, tmp_path)) == {Rule.UNDISTURBED, Rule.NOTICED}
+    builder = clean_history()
+    moved("worker_kill", seconds)(builder)
+    assert set(rules(builder, tmp_path)) == {Rule.UNDISTURBED, Rule.NOTICED}
 
 
 def test_other_workers_explain_no_lost_one(tmp_path: Path) -> None:
-    made = clean()
-    for line in made.faults:
+    builder = clean_history()
+    for line in builder.faults:
         if line["kind"] == "worker_kill":
             line["pid"] += 1000
-    assert set(rules(made, tmp_path)) == {Rule.UNDISTURBED, Rule.NOTICED}
+    assert set(rules(builder, tmp_path)) == {Rule.UNDISTURBED, Rule.NOTICED}
 
 
 def test_a_job_that_wants_no_retry_fails_with_its_first_worker(tmp_path: Path) -> None:
-    made = clean()
-    plants.lost_too_early(made)
-    made.line(kind="submit", tag="z1")["terms"] = {"on_worker_lost": "fail"}
-    assert rules(made, tmp_path) == []
+    builder = clean_history()
+    planted_faults.lost_too_early(builder)
+    builder.line(kind="submit", tag="z1")["terms"] = {"on_worker_lost": "fail"}
+    assert rules(builder, tmp_path) == []
 
 
 OUTAGES: list[tuple[str, dict[str, Any], Rule]] = [
@@ -115,18 +115,18 @@ OUTAGES: list[tuple[str, dict[str, Any], Rule]] = [
 def test_an_outage_is_explained_only_by_one_as_long_as_the_limit(
     changes: dict[str, Any], rule: Rule, tmp_path: Path
 ) -> None:
-    made = clean()
-    made.line(kind="closed", call="j9.1")["t"] = made.line(kind="request", call="j9.1")["t"] + 1
-    made.line(kind="proxy_silent").update(changes)
-    made.faults = [line for line in made.faults if line["kind"] != "lag"]
-    assert rules(made, tmp_path) == [rule]
+    builder = clean_history()
+    builder.line(kind="closed", call="j9.1")["t"] = builder.line(kind="request", call="j9.1")["t"] + 1
+    builder.line(kind="proxy_silent").update(changes)
+    builder.faults = [line for line in builder.faults if line["kind"] != "lag"]
+    assert rules(builder, tmp_path) == [rule]
 
 
-def fails(made: Made, code: str, **hash: str) -> None:
+def fails(builder: HistoryBuilder, code: str, **hash: str) -> None:
     texts = tokens("z1", 1, 3)
     log = [QUEUED, begun("started", 1, 9), *said(texts), failed(code, texts)]
-    plants.alone(made, log, tokens("z1", 1, 4), state="gone")
-    made.log("z1")["hash"].update(hash)
+    planted_faults.alone(builder, log, tokens("z1", 1, 4), state="gone")
+    builder.log("z1")["hash"].update(hash)
 
 
 def demo(*behaviours: str) -> str:
@@ -153,86 +153,86 @@ def demo(*behaviours: str) -> str:
 def test_a_model_explains_the_failure_that_it_was_told_to_make_and_no_other(
     code: str, behaviour: str, tmp_path: Path
 ) -> None:
-    made = clean()
-    fails(made, code, request=demo("numbered", behaviour))
-    assert rules(made, tmp_path) == []
-    made.log("z1")["hash"]["request"] = demo("numbered", "unicode")
-    assert rules(made, tmp_path) == [Rule.UNDISTURBED]
-    made.log("z1")["hash"]["request"] = demo("error" if behaviour not in ("error", "500") else "cut")
-    assert rules(made, tmp_path) == [Rule.FAILURE]
+    builder = clean_history()
+    fails(builder, code, request=demo("numbered", behaviour))
+    assert rules(builder, tmp_path) == []
+    builder.log("z1")["hash"]["request"] = demo("numbered", "unicode")
+    assert rules(builder, tmp_path) == [Rule.UNDISTURBED]
+    builder.log("z1")["hash"]["request"] = demo("error" if behaviour not in ("error", "500") else "cut")
+    assert rules(builder, tmp_path) == [Rule.FAILURE]
 
 
 def test_a_deadline_explains_the_end_after_it_only(tmp_path: Path) -> None:
-    made = clean()
-    fails(made, "deadline_exceeded", deadline=str(int((START + 101) * 1000)))
-    assert rules(made, tmp_path) == []
-    made.log("z1")["hash"]["deadline"] = str(int((START + 102) * 1000))
-    assert rules(made, tmp_path) == [Rule.UNDISTURBED]
+    builder = clean_history()
+    fails(builder, "deadline_exceeded", deadline=str(int((START + 101) * 1000)))
+    assert rules(builder, tmp_path) == []
+    builder.log("z1")["hash"]["deadline"] = str(int((START + 102) * 1000))
+    assert rules(builder, tmp_path) == [Rule.UNDISTURBED]
 
 
 def test_an_answer_that_takes_longer_than_a_job_may_explains_its_time_out(tmp_path: Path) -> None:
-    made = clean()
-    fails(made, "job_timeout")
-    assert rules(made, tmp_path) == [Rule.UNDISTURBED]
-    made.log("z1")["hash"]["ended_at"] = str(int((START + 112.2) * 1000))
-    assert rules(made, tmp_path) == [Rule.UNDISTURBED]
-    made.line(kind="closed", call="z1.1")["t"] = START + 112.1
-    assert rules(made, tmp_path) == []
+    builder = clean_history()
+    fails(builder, "job_timeout")
+    assert rules(builder, tmp_path) == [Rule.UNDISTURBED]
+    builder.log("z1")["hash"]["ended_at"] = str(int((START + 112.2) * 1000))
+    assert rules(builder, tmp_path) == [Rule.UNDISTURBED]
+    builder.line(kind="closed", call="z1.1")["t"] = START + 112.1
+    assert rules(builder, tmp_path) == []
 
 
 @pytest.mark.parametrize("behaviour", ["429", "500", "error", "cut", "reset", "close-early"])
 def test_a_model_that_must_be_asked_again_explains_a_late_first_token_once_the_time_for_it_is_over(
     behaviour: str, tmp_path: Path
 ) -> None:
-    made = clean()
-    fails(made, "model_timeout", request=demo("numbered", behaviour), ended_at=str(int((START + 106.2) * 1000)))
-    assert rules(made, tmp_path) == [Rule.FAILURE]
-    made.call("z1.2", 103.0, 106.1, [])
-    assert rules(made, tmp_path) == []
-    made.log("z1")["hash"]["ended_at"] = str(int((START + 104.2) * 1000))
-    made.line(kind="closed", call="z1.2")["t"] = START + 104.1
-    assert rules(made, tmp_path) == [Rule.FAILURE]
+    builder = clean_history()
+    fails(builder, "model_timeout", request=demo("numbered", behaviour), ended_at=str(int((START + 106.2) * 1000)))
+    assert rules(builder, tmp_path) == [Rule.FAILURE]
+    builder.call("z1.2", 103.0, 106.1, [])
+    assert rules(builder, tmp_path) == []
+    builder.log("z1")["hash"]["ended_at"] = str(int((START + 104.2) * 1000))
+    builder.line(kind="closed", call="z1.2")["t"] = START + 104.1
+    assert rules(builder, tmp_path) == [Rule.FAILURE]
 
 
 @pytest.mark.parametrize(
-    "plant",
+    "planted",
     [
-        plants.lost_for_a_client,
-        plants.lost_between_connections,
-        plants.lost_in_the_log,
-        plants.a_repeat,
-        plants.a_swap,
-        plants.a_second_end_for_a_client,
-        plants.a_second_end_in_the_log,
-        plants.no_end_for_a_client,
-        plants.no_end_in_the_log,
-        plants.never_ended,
-        plants.lost_job,
-        plants.changed_bytes,
-        plants.wrong_merged_text,
-        plants.gave_up,
-        plants.text_of_nobody,
-        plants.text_of_another_job,
-        plants.zombie,
-        plants.zombie_before_its_successor,
-        plants.skipped_attempt,
-        plants.two_jobs_for_one_key,
-        plants.one_call_too_many,
-        plants.cancelled_by_nobody,
-        plants.never_closed,
-        plants.left_in_the_queue,
-        plants.no_time_to_live,
+        planted_faults.lost_for_a_client,
+        planted_faults.lost_between_connections,
+        planted_faults.lost_in_the_log,
+        planted_faults.a_repeat,
+        planted_faults.a_swap,
+        planted_faults.a_second_end_for_a_client,
+        planted_faults.a_second_end_in_the_log,
+        planted_faults.no_end_for_a_client,
+        planted_faults.no_end_in_the_log,
+        planted_faults.never_ended,
+        planted_faults.lost_job,
+        planted_faults.changed_bytes,
+        planted_faults.wrong_merged_text,
+        planted_faults.gave_up,
+        planted_faults.text_of_no_call,
+        planted_faults.text_of_another_job,
+        planted_faults.zombie,
+        planted_faults.zombie_before_its_successor,
+        planted_faults.skipped_attempt,
+        planted_faults.two_jobs_for_one_key,
+        planted_faults.one_call_too_many,
+        planted_faults.cancelled_without_a_cancel,
+        planted_faults.never_closed,
+        planted_faults.left_in_the_queue,
+        planted_faults.no_time_to_live,
     ],
 )
-def test_no_fault_excuses_what_has_no_excuse(plant: Change, tmp_path: Path) -> None:
-    """Everything is stopped, cut off and away the whole time, and the machine is busy."""
-    made = clean()
-    plant(made)
-    caught = rules(made, tmp_path)
+def test_no_fault_excuses_what_has_no_excuse(planted: Change, tmp_path: Path) -> None:
+    """All processes are stopped, cut off and down the whole time, and the machine is busy."""
+    builder = clean_history()
+    planted(builder)
+    caught = rules(builder, tmp_path)
     assert len(caught) == 1
     for kind in ("redis_kill", "redis_stop", "proxy_cut", "proxy_silent", "proxy_slow", "api_kill", "api_drain"):
-        made.fault(kind, -10.0, 500.0, "redis")
+        builder.fault(kind, -10.0, 500.0, "redis")
     for pid in (8, 9, *range(101, 114)):
-        made.fault("worker_stop", -10.0, 500.0, pid=pid)
-    lag(20.0, 400.0)(made)
-    assert rules(made, tmp_path) == caught
+        builder.fault("worker_stop", -10.0, 500.0, pid=pid)
+    lag(20.0, 400.0)(builder)
+    assert rules(builder, tmp_path) == caught

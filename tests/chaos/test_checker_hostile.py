@@ -1,4 +1,4 @@
-"""What is hostile fails as the docs say, and a fault excuses what it explains of what others felt, and no more."""
+"""Hostile jobs fail as documented, and a fault excuses exactly the effects on others that it explains."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from readalong.core.errors import ModelError
 from readalong.core.settings import Settings
 from readalong.worker.model.breaker import Breaker
 from readalong.worker.model.gate import Gates
-from tests.chaos import hostile_plants, plants
-from tests.chaos.after import shut_times
+from tests.chaos import planted_faults, planted_hostile_faults
 from tests.chaos.checker import Rule
-from tests.chaos.clean import QUEUED, clean, failed
-from tests.chaos.made import START, Made, begun, said, tokens
+from tests.chaos.clean_history import QUEUED, clean_history, failed
+from tests.chaos.final_state import shut_times
+from tests.chaos.history_builder import START, HistoryBuilder, begun, said, tokens
 from tests.chaos.test_checker_excuses import fault, rules
 
-Change = Callable[[Made], None]
+Change = Callable[[HistoryBuilder], None]
 
 
 @pytest.mark.parametrize(
@@ -35,117 +35,117 @@ Change = Callable[[Made], None]
     ],
 )
 def test_a_job_of_a_hostile_model_fails_with_the_code_of_what_it_answers(kind: str, code: str, tmp_path: Path) -> None:
-    made = clean()
+    builder = clean_history()
     texts = tokens("z1", 1, 3)
     log = [QUEUED, begun("started", 1, 9), *said(texts), failed(code, texts)]
-    plants.alone(made, log, tokens("z1", 1, 4), state="gone")
-    made.log("z1")["hash"]["model"] = f"hostile-{kind}"
-    assert rules(made, tmp_path) == []
-    made.log("z1")["hash"]["model"] = "hostile-text" if kind != "line" else "hostile-deep"
-    assert rules(made, tmp_path) == [Rule.FAILURE]
+    planted_faults.alone(builder, log, tokens("z1", 1, 4), state="gone")
+    builder.log("z1")["hash"]["model"] = f"hostile-{kind}"
+    assert rules(builder, tmp_path) == []
+    builder.log("z1")["hash"]["model"] = "hostile-text" if kind != "line" else "hostile-deep"
+    assert rules(builder, tmp_path) == [Rule.FAILURE]
 
 
-#: z1 lived from 100 to 101, in the process 9 and then in 8; it waited in 9.
+#: z1 lived from 100 to 101, in process 9 and then in 8; it waited in 9.
 NOTICED: list[tuple[str, Change, Change, bool]] = [
     (
         "its worker was killed",
-        hostile_plants.begun_again_though_no_worker_was_lost,
+        planted_hostile_faults.begun_again_though_no_worker_was_lost,
         fault("worker_kill", 100.1, 100.2, pid=9),
         True,
     ),
     (
         "another worker was killed",
-        hostile_plants.begun_again_though_no_worker_was_lost,
+        planted_hostile_faults.begun_again_though_no_worker_was_lost,
         fault("worker_kill", 100.1, 100.2, pid=7),
         False,
     ),
     (
         "an API was killed",
-        hostile_plants.begun_again_though_no_worker_was_lost,
+        planted_hostile_faults.begun_again_though_no_worker_was_lost,
         fault("api_kill", 100.1, 100.2, "api-0", pid=9),
         False,
     ),
     (
         "Redis was away, so that its worker lost the lease and gave it back",
-        hostile_plants.given_back_though_no_worker_was_stopped,
+        planted_hostile_faults.given_back_though_no_worker_was_stopped,
         fault("redis_kill", 100.1, 100.2, "redis"),
         True,
     ),
     (
         "its worker's way to Redis was cut",
-        hostile_plants.given_back_though_no_worker_was_stopped,
+        planted_hostile_faults.given_back_though_no_worker_was_stopped,
         fault("proxy_cut", 100.1, 100.2, "worker-3", pid=9),
         True,
     ),
     (
         "another worker's way to Redis was cut",
-        hostile_plants.given_back_though_no_worker_was_stopped,
+        planted_hostile_faults.given_back_though_no_worker_was_stopped,
         fault("proxy_cut", 100.1, 100.2, "worker-2", pid=7),
         False,
     ),
     (
         "an API's way to Redis was cut, which costs no lease",
-        hostile_plants.given_back_though_no_worker_was_stopped,
+        planted_hostile_faults.given_back_though_no_worker_was_stopped,
         fault("proxy_cut", 100.1, 100.2, "api-0"),
         False,
     ),
     (
         "its worker's way to the models was cut, for which none gives a job back",
-        hostile_plants.given_back_though_no_worker_was_stopped,
+        planted_hostile_faults.given_back_though_no_worker_was_stopped,
         fault("model_cut", 100.1, 100.2, pids=[9]),
         False,
     ),
     (
         "its worker stood still, and found the time limit passed",
-        hostile_plants.begun_again_though_its_model_did_not_stall,
+        planted_hostile_faults.begun_again_though_its_model_did_not_stall,
         fault("worker_stop", 100.1, 100.2, pid=9),
         True,
     ),
     (
         "another worker stood still",
-        hostile_plants.begun_again_though_its_model_did_not_stall,
+        planted_hostile_faults.begun_again_though_its_model_did_not_stall,
         fault("worker_stop", 100.1, 100.2, pid=7),
         False,
     ),
     (
         "its worker was killed, and finds nothing any more",
-        hostile_plants.begun_again_though_its_model_did_not_stall,
+        planted_hostile_faults.begun_again_though_its_model_did_not_stall,
         fault("worker_kill", 100.1, 100.2, pid=9),
         False,
     ),
     (
         "its worker stood still, which is no time limit",
-        hostile_plants.sent_away_for_another_ones_model,
+        planted_hostile_faults.sent_away_for_another_ones_model,
         fault("worker_stop", 100.1, 100.2, pid=9),
         False,
     ),
     (
-        "its worker was killed, and that redirects nobody",
-        hostile_plants.sent_away_for_another_ones_model,
+        "its worker was killed, which causes no redirect",
+        planted_hostile_faults.sent_away_for_another_ones_model,
         fault("worker_kill", 100.1, 100.2, pid=9),
         False,
     ),
     (
         "its worker's way to the models was cut before",
-        hostile_plants.kept_waiting_by_another_ones_model,
+        planted_hostile_faults.kept_waiting_by_another_ones_model,
         fault("model_cut", 95.0, 97.0, pids=[9]),
         True,
     ),
     (
         "its worker's way was cut long before",
-        hostile_plants.kept_waiting_by_another_ones_model,
+        planted_hostile_faults.kept_waiting_by_another_ones_model,
         fault("model_cut", 75.0, 77.0, pids=[9]),
         False,
     ),
     (
         "another worker's way was cut",
-        hostile_plants.kept_waiting_by_another_ones_model,
+        planted_hostile_faults.kept_waiting_by_another_ones_model,
         fault("model_cut", 100.1, 100.2, pids=[7]),
         False,
     ),
     (
-        "Redis was away, which keeps nobody from a model",
-        hostile_plants.kept_waiting_by_another_ones_model,
+        "Redis was down, which keeps no worker from a model",
+        planted_hostile_faults.kept_waiting_by_another_ones_model,
         fault("redis_kill", 100.1, 100.2, "redis"),
         False,
     ),
@@ -153,18 +153,18 @@ NOTICED: list[tuple[str, Change, Change, bool]] = [
 
 
 @pytest.mark.parametrize(
-    ("plant", "change", "excused"), [case[1:] for case in NOTICED], ids=[case[0] for case in NOTICED]
+    ("planted", "change", "excused"), [case[1:] for case in NOTICED], ids=[case[0] for case in NOTICED]
 )
 def test_what_a_job_felt_is_excused_only_by_what_explains_it(
-    plant: Change, change: Change, excused: bool, tmp_path: Path
+    planted: Change, change: Change, excused: bool, tmp_path: Path
 ) -> None:
-    made = clean()
-    plant(made)
-    change(made)
-    assert rules(made, tmp_path) == ([] if excused else [Rule.NOTICED])
+    builder = clean_history()
+    planted(builder)
+    change(builder)
+    assert rules(builder, tmp_path) == ([] if excused else [Rule.NOTICED])
 
 
-#: worker-3 took nothing from 70 to 79.5, half a second longer than it may.
+#: worker-3 took nothing from 70 to 79.5, half a second longer than allowed.
 SHUT: list[tuple[str, Change, bool]] = [
     ("Redis was away", fault("redis_kill", 74.0, 75.0, "redis"), True),
     ("it was stopped", fault("worker_stop", 74.0, 75.0, "worker-3", pid=103), True),
@@ -178,37 +178,37 @@ SHUT: list[tuple[str, Change, bool]] = [
 def test_a_worker_may_take_nothing_for_longer_only_if_something_keeps_it(
     change: Change, excused: bool, tmp_path: Path
 ) -> None:
-    made = clean()
-    hostile_plants.a_worker_that_took_nothing_for_long(made)
-    change(made)
-    assert rules(made, tmp_path) == ([] if excused else [Rule.SHUT])
+    builder = clean_history()
+    planted_hostile_faults.a_worker_that_took_nothing_for_long(builder)
+    change(builder)
+    assert rules(builder, tmp_path) == ([] if excused else [Rule.SHUT])
 
 
 def test_when_nothing_is_submitted_any_more_no_worker_need_take_anything(tmp_path: Path) -> None:
-    made = clean()
-    made.shut(89.0, None)
-    assert rules(made, tmp_path) == []
+    builder = clean_history()
+    builder.shut(89.0, None)
+    assert rules(builder, tmp_path) == []
 
 
 def test_a_request_without_an_end_is_excused_by_what_its_own_api_suffered(tmp_path: Path) -> None:
     for target, broken in (("api-0", []), ("api-1", [Rule.ATTACK])):
-        made = clean()
-        hostile_plants.a_request_without_an_end(made)
-        made.fault("api_stop", 94.6, 94.9, target)
-        assert rules(made, tmp_path) == broken
+        builder = clean_history()
+        planted_hostile_faults.a_request_without_an_end(builder)
+        builder.fault("api_stop", 94.6, 94.9, target)
+        assert rules(builder, tmp_path) == broken
 
 
 def test_a_key_that_redis_forgot_may_be_used_again(tmp_path: Path) -> None:
-    made = clean()
-    made.submit("z1", 100.0)
-    made.attack("other-body", 100.2, 202, job="id-z1", made="id-z2")
-    assert Rule.ATTACK in rules(made, tmp_path)
-    made.fault("redis_forget", 99.9, 100.1, "redis", since=START + 99.9)
-    assert rules(made, tmp_path) == []
+    builder = clean_history()
+    builder.submit("z1", 100.0)
+    builder.attack("other-body", 100.2, 202, job="id-z1", made="id-z2")
+    assert Rule.ATTACK in rules(builder, tmp_path)
+    builder.fault("redis_forget", 99.9, 100.1, "redis", since=START + 99.9)
+    assert rules(builder, tmp_path) == []
 
 
 async def test_the_times_in_which_a_worker_takes_nothing_are_read_from_its_log(tmp_path: Path) -> None:
-    """In the words of the worker itself: one that said it otherwise would seem never to be shut."""
+    """With the worker's own log lines: a changed message would make every worker seem to take jobs."""
     log = tmp_path / "worker-0.log"
     handler = logging.FileHandler(log)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

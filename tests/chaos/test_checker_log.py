@@ -1,4 +1,4 @@
-"""The checker takes apart what the log really stores: written anew there, so held against the real thing here."""
+"""The checker has its own decoder of stored logs; these tests compare it with the real store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a run: its counts, its troubles, and the checker's word."""
+"""The report of a run: its counts, its troubles, and the checker's findings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.chaos.history import History
 
 
 def verdict(history: History) -> tuple[str, bool]:
-    """The words, and whether all was well. The history's files are closed by now."""
+    """Returns the report, and whether the run was clean. The history's files are closed by now."""
     report = check(history.directory)
     counts = ", ".join(f"{number} {kind}" for kind, number in sorted(history.counts.items()))
     troubles = [f"trouble: {trouble}" for trouble in history.troubles]

@@ -1,4 +1,4 @@
-"""Each line of docs/redis.md's cookbook does what it says."""
+"""Each line of docs/redis.md's cookbook does what its text says."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ COOKBOOK = _lines("docs/redis.md")
 
 
 class Shell:
-    """Runs a line as a person would, or, where there is no redis-cli, sends the command that it means."""
+    """Runs a line as a person types it; without a redis-cli it sends the line's command."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     async def __call__(self, line: str, until: bytes | None = None) -> str:
-        """What the line prints; up to a line with `until`, for one that does not end by itself."""
+        """Returns the line's output; with `until`, for a line that does not end by itself, up to that text."""
         words = shlex.split(line.replace("ID", _ID))[1:]
         if shutil.which("redis-cli"):
             return await self._cli(words, until)
@@ -115,7 +115,7 @@ class Kitchen:
         self.shell = Shell(self.settings)
 
     async def fill(self, *, for_watchers: bool = False) -> None:
-        """`for_watchers`: the job is to end when nobody watches it."""
+        """`for_watchers`: the job is to end without watchers."""
         terms = JobOptions(cancel_on_disconnect=for_watchers)
         now = await self.index.now()
         await self.log.submit(Submission(_ID, "demo", b'{"messages":[]}', b"{}", "digest", now, terms=terms))
@@ -139,7 +139,7 @@ def kitchen(redis_url: str, resources: AsyncExitStack) -> Kitchen:
     return kitchen
 
 
-#: What each line must print, by its beginning.
+#: The required output of each line, by its beginning.
 EXPECTED = {
     "redis-cli zrevrange readalong:jobs 0": [_ID],
     "redis-cli zrevrange readalong:jobs:failed": [""],
@@ -155,7 +155,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize("line", [line for line in COOKBOOK if any(map(line.startswith, EXPECTED))])
 async def test_a_line_that_looks_prints_what_is_there(line: str, kitchen: Kitchen) -> None:
-    """Each line that only looks shows the job, its log, its worker."""
+    """Each line that only reads shows the job, its log, its worker."""
     await kitchen.fill()
     printed = await kitchen.shell(line)
     for words in next(words for start, words in EXPECTED.items() if line.startswith(start)):
@@ -163,7 +163,7 @@ async def test_a_line_that_looks_prints_what_is_there(line: str, kitchen: Kitche
 
 
 async def test_a_worker_whose_process_lives_is_seen_by_its_channel(kitchen: Kitchen) -> None:
-    """A dead one may still be registered."""
+    """A dead worker may still be registered."""
     await kitchen.fill()
     line = next(line for line in COOKBOOK if "pubsub channels" in line)
     assert (await kitchen.shell(line)).strip() == ""
@@ -174,7 +174,7 @@ async def test_a_worker_whose_process_lives_is_seen_by_its_channel(kitchen: Kitc
 
 
 async def test_the_log_is_read_after_a_position(kitchen: Kitchen) -> None:
-    """`(N-0` leaves out what came up to N."""
+    """`(N-0` skips the events up to N."""
     await kitchen.fill()
     line = next(line for line in COOKBOOK if "'(10-0'" in line).replace("10-0", "4-0")
     printed = await kitchen.shell(line)
@@ -184,7 +184,7 @@ async def test_the_log_is_read_after_a_position(kitchen: Kitchen) -> None:
 
 @pytest.mark.parametrize("compacted", [False, True])
 async def test_the_end_of_a_log_has_its_text(compacted: bool, kitchen: Kitchen) -> None:
-    """Whether the log is compacted or not; and once it is, its entries say what docs/redis.md says they do."""
+    """With a compacted log and without. The entries of a compacted log are as docs/redis.md says."""
     await kitchen.fill()
     await kitchen.log.finish(_ID, 1, 6, [("done", b'{"content":"one two three"}')], {})
     if compacted:
@@ -231,7 +231,7 @@ async def test_a_job_is_followed_live(kitchen: Kitchen) -> None:
 
 
 async def test_a_job_is_cancelled_by_hand(kitchen: Kitchen) -> None:
-    """The flag set by hand is what the next append answers."""
+    """The next append returns the flag set by hand."""
     await kitchen.fill()
     line = next(line for line in COOKBOOK if " set " in line)
     await kitchen.shell(line)
@@ -240,7 +240,7 @@ async def test_a_job_is_cancelled_by_hand(kitchen: Kitchen) -> None:
 
 
 async def test_a_job_is_told_by_hand_to_outlive_its_watchers(kitchen: Kitchen) -> None:
-    """Whoever cancels orphans asks the hash, not the set."""
+    """Code that cancels orphans reads the hash, not the set."""
     await kitchen.fill(for_watchers=True)
     assert await kitchen.log.filter_cancel_on_disconnect([_ID]) == [_ID]
     line = next(line for line in COOKBOOK if " hset " in line)
@@ -249,7 +249,7 @@ async def test_a_job_is_told_by_hand_to_outlive_its_watchers(kitchen: Kitchen) -
 
 
 def test_every_line_of_the_cookbook_is_tried() -> None:
-    """No line stands there untried, and the README shows only lines of the cookbook."""
+    """Each line is tested, and the README shows only lines of the cookbook."""
     tried = [
         *EXPECTED,
         "redis-cli hget",

@@ -1,4 +1,4 @@
-"""The tables of docs/security.md: each attack has a limit, a setting that exists, and a test that exists."""
+"""The tables of docs/security.md: each attack has a limit, an existing setting, and an existing test."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _COLUMNS = ["attack", "limit", "setting", "what the attacker hears", "test"]
 
 
 def _cells(line: str) -> list[str]:
-    """A pipe within backquotes, or behind a backslash, is none of the table's."""
+    """A pipe within backquotes, or behind a backslash, separates no cells."""
     parts = re.split(r"\|(?=(?:[^`]*`[^`]*`)*[^`]*$)", line.strip().strip("|").replace(r"\|", "\0"))
     return [part.strip().replace("\0", "|") for part in parts]
 
 
 def _tables(text: str) -> list[tuple[str, list[list[str]]]]:
-    """The lines of each table, its own head first, with the heading that it is under."""
+    """Returns the lines of each table, its own head first, with its heading."""
     found: list[tuple[str, list[list[str]]]] = []
     heading, before = "", ""
     for line in text.splitlines():
@@ -43,7 +43,7 @@ ROWS = [pytest.param(row, id=f"{heading}: {row[0]}"[:80]) for heading, rows in T
 
 @lru_cache
 def _tests(path: Path) -> frozenset[str]:
-    """The names of the functions in a file that pytest would run."""
+    """Returns the names of the functions in a file that pytest would run."""
     found = (
         node
         for node in ast.walk(ast.parse(path.read_bytes()))
@@ -53,7 +53,7 @@ def _tests(path: Path) -> frozenset[str]:
 
 
 def missing(row: list[str]) -> list[str]:
-    """What this row does not have."""
+    """Returns the missing parts of a row."""
     if len(row) != len(_COLUMNS):
         return [f"{len(_COLUMNS)} cells: it has {len(row)}"]
     lacks = [name for name, cell in zip(_COLUMNS, row, strict=True) if not cell]
@@ -85,7 +85,7 @@ def test_every_attack_has_its_limit_and_its_test(row: list[str]) -> None:
 
 
 def test_a_row_that_names_what_is_not_there_is_found() -> None:
-    """So that the test above means something."""
+    """Shows that the test above can fail."""
     test = "tests/docs/test_security.py::test_every_table_has_these_columns"
     good = ["An attack", "a limit", "`READALONG_HOSTS`", "421", f"`{test}`"]
     assert missing(good) == []

@@ -1,4 +1,4 @@
-"""Providers that the stack of `test_providers` has."""
+"""The providers of the stack of `test_providers`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WORDS: Final = [f"{number} " for number in range(60)]
 
 
 async def counts(request: dict[str, Any]) -> AsyncIterator[str]:
-    """Says when it is closed, by a file."""
+    """Writes a file when it is closed."""
     try:
         for word in WORDS:
             await asyncio.sleep(0.02)
@@ -23,7 +23,7 @@ async def counts(request: dict[str, Any]) -> AsyncIterator[str]:
 
 
 async def deaf(request: dict[str, Any]) -> AsyncIterator[str]:
-    """Never ends, whatever is done to it."""
+    """Never ends, even when it is cancelled."""
     yield "said"
     while True:
         try:

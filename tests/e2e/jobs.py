@@ -1,4 +1,4 @@
-"""What the end-to-end tests do with jobs."""
+"""Helpers for jobs of the end-to-end tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.waiting import until
 
 
 class Job:
-    """A chat job, asked with a question of its own, so that the model's statistics tell it from all others."""
+    """A chat job with a unique question, by which the model's statistics identify it."""
 
     def __init__(self, stack: Stack, body: dict[str, Any], shown: dict[str, Any]) -> None:
         self.stack = stack
@@ -25,7 +25,7 @@ class Job:
 
     @property
     def text(self) -> str:
-        """The text that the model gives for it."""
+        """The text of the model's answer."""
         return text_for(self.body)
 
     @property
@@ -34,7 +34,7 @@ class Job:
         return question
 
     async def show(self, url: str | None = None) -> dict[str, Any]:
-        """The job, from this API or the first."""
+        """Returns the job from this API, or from the first."""
         answer = await call("GET", f"{url or self.stack.url}/v1/jobs/{self.id}")
         assert answer.status == 200, answer
         shown: dict[str, Any] = answer.json()
@@ -44,7 +44,7 @@ class Job:
         return await call("POST", f"{url or self.stack.url}/v1/jobs/{self.id}/cancel")
 
     def watcher(self, *urls: str, position: int = 0, resumes: bool = True) -> Watcher:
-        """A watcher at these APIs in turn, or at all of them."""
+        """Returns a watcher of these APIs in turn, or of all."""
         return Watcher(urls or self.stack.urls, self.id, position, resumes)
 
     async def reach(self, seq: int) -> None:
@@ -52,28 +52,28 @@ class Job:
         await until(lambda: self.stack.log_of(self.id)[seq - 1 :], f"event {seq}")
 
     async def says(self, part: float) -> None:
-        """Returns when the log holds this part of the text, a number from 0 to 1."""
+        """Returns when the log has this part of the text, a number from 0 to 1."""
         length = len(self.text)
         await until(lambda: len(text(self.stack.log_of(self.id))) >= part * length, f"{part:.0%} of the text")
 
     async def at_model(self, count: int = 1) -> None:
-        """Returns when the model was asked for it so often."""
+        """Returns when the model has got this many requests for the job."""
         await until(lambda: len(self.stack.generations(self.question)) >= count, "the call to the model")
 
     async def model_let_go(self) -> None:
-        """Returns when no connection to the model is open for this job."""
+        """Returns when the model has no open connection for this job."""
         await until(
             lambda: all(made["state"] != "open" for made in self.stack.generations(self.question)),
             "the model's connection to be closed",
         )
 
     async def worker(self) -> Process:
-        """The process that runs it, as soon as one does."""
+        """Returns the process that runs the job; waits until one does."""
         shown = await until(self._running, "the job to run")
         return self.stack.worker_of(shown["worker"]["pid"])
 
     async def ended(self, url: str | None = None) -> dict[str, Any]:
-        """The job, as soon as it has ended, from this API or the first."""
+        """Returns the ended job from this API, or from the first; waits for its end."""
         return await until(lambda: self._ended(url), "the job's end")
 
     async def _running(self) -> dict[str, Any] | None:
@@ -86,12 +86,12 @@ class Job:
 
 
 def chat(model: str = "demo", question: str = "How does this stream reach me?", **more: Any) -> dict[str, Any]:
-    """A request body with a question that no other has."""
+    """Returns a request body with a unique question."""
     return {"model": model, "messages": [{"role": "user", "content": f"{question} ({uuid4().hex})"}], **more}
 
 
 def paced(tokens: int = 60, rate: float = 60, model: str = "demo", **more: Any) -> dict[str, Any]:
-    """A request for so many tokens at so many a second, the first one at once."""
+    """Returns a request for `tokens` at `rate` a second, without a wait for the first."""
     demo = {"tokens": tokens, "tokens_per_second": rate, "first_token_seconds": 0, **more}
     return chat(model, demo=demo)
 
@@ -99,14 +99,14 @@ def paced(tokens: int = 60, rate: float = 60, model: str = "demo", **more: Any) 
 async def submit(
     stack: Stack, body: dict[str, Any], *, url: str | None = None, headers: Mapping[str, str] | None = None
 ) -> Job:
-    """Submits a job to this API, or the first."""
+    """Submits a job to this API, or to the first."""
     answer = await call("POST", f"{url or stack.url}/v1/jobs", body, headers)
     assert answer.status == 202, answer
     return Job(stack, body, answer.json())
 
 
 async def watched(stack: Stack, tokens: int = 60, rate: float = 100) -> tuple[Job, asyncio.Task[Watcher]]:
-    """A job in mid-stream, and a watcher of it who must not lose his connection to the API."""
+    """Returns a job in mid-stream and its watcher, whose connection to the API must hold."""
     job = await submit(stack, paced(tokens=tokens, rate=rate))
     watching = asyncio.create_task(job.watcher(resumes=False).run())
     await job.says(0.2)
@@ -114,7 +114,7 @@ async def watched(stack: Stack, tokens: int = 60, rate: float = 100) -> tuple[Jo
 
 
 async def assert_unharmed(job: Job, watching: asyncio.Task[Watcher]) -> None:
-    """One attempt, the whole text, and no gap for the watcher."""
+    """Asserts one attempt, the whole text, and no gap for the watcher."""
     shown = await job.ended()
     log = job.stack.log_of(job.id)
     assert_whole(log, (await watching).history)

@@ -1,4 +1,4 @@
-"""A worker that holds each job at the stage that its `user` names, until it is told to go on."""
+"""A worker that holds each job at the stage named by its `user`, until `go`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.e2e.jobs import Job, paced, submit
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
-#: `taken`: its lease is there, its claim is not. `asked`: the model has answered, and said nothing yet.
-#: `finishing`: the model has said all; `ended`: so does the log, and the queue does not know yet.
+#: `taken`: leased, not claimed. `asked`: the model has accepted the request and sent nothing. `finishing`: the model
+#: has sent all; `ended`: so has the log, and the queue still has the job.
 STAGES: Final = ("taken", "claimed", "asked", "streaming", "finishing", "ended")
 
 _CODE: Final = """
@@ -93,21 +93,24 @@ sys.exit(run(load()))
 
 
 class Staged:
-    """One worker of the stack, restarted as such; the other one is stopped. `hold` brings a job to every stage."""
+    """One worker of the stack, restarted with the code above; the other one is stopped.
+
+    `hold` brings a job to each stage.
+    """
 
     def __init__(self, stack: Stack, folder: Path) -> None:
         self.stack = stack
-        self.worker, self.heir = stack.workers
+        self.worker, self.successor = stack.workers
         self.jobs: dict[str, Job] = {}
         self.id = ""
         self._folder = folder
 
     async def hold(self, **more: str) -> None:
-        """Returns when a job is at each stage; `more` are fields of the request."""
+        """Returns when a job is at each stage. `more`: fields of the request."""
         for stage in (*STAGES[1:], STAGES[0]):
             if stage == "taken":
                 (self._folder / "take").touch()
-            # Slow enough that a worker which the machine lets wait does not append all of it at once.
+            # Slow: a worker that the machine delays must not append everything at once.
             body = paced(tokens=30, rate=20 if stage == "streaming" else 100)
             job = await submit(self.stack, {**body, "user": stage, **more})
             await until((self._folder / stage).exists, f"a job at {stage}")
@@ -115,16 +118,16 @@ class Staged:
         self.id = json.loads(self.stack.hash_of(self.jobs["claimed"].id)["worker"])["id"]
 
     def block(self) -> None:
-        """Blocks its event loop until `go`."""
+        """Blocks the worker's event loop until `go`."""
         (self._folder / "block").touch()
 
     def go(self, *stages: str) -> None:
-        """Lets the jobs at these stages go on."""
+        """Lets the jobs at these stages continue."""
         for stage in stages:
             (self._folder / f"go-{stage}").touch()
 
     async def is_idle(self) -> None:
-        """Returns when it says that it runs nothing."""
+        """Returns when the worker reports no running job."""
 
         def idle() -> bool:
             said = self.stack.redis.command("GET", self.stack.keys.worker(self.id))
@@ -135,10 +138,10 @@ class Staged:
 
 @contextmanager
 def staged(stack: Stack, **settings: str) -> Iterator[Staged]:
-    """`settings`: environment of the worker. The stack heals afterwards: it sees that this is not its usual one."""
+    """`settings`: environment of the worker. The stack restores its usual worker afterwards."""
     with tempfile.TemporaryDirectory(prefix="readalong-stages-") as name:
         one = Staged(stack, Path(name))
-        one.heir.stop()
+        one.successor.stop()
         one.worker.restart_as(_CODE, READALONG_TEST_STAGES=name, **settings)
         yield one
         one.worker.kill()

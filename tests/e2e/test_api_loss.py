@@ -1,4 +1,4 @@
-"""API replicas are stopped, killed and started while clients watch: they come back and miss nothing."""
+"""API replicas are stopped, killed and started while clients watch: the clients reconnect and miss nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.waiting import until
 
 
 async def _watch(job: Job, urls: list[str]) -> list[tuple[Watcher, asyncio.Task[Watcher]]]:
-    """Five watchers who begin at the first of these APIs, once each has seen something."""
+    """Returns five watchers of the first of these APIs, each with an event."""
     watchers = [job.watcher(*urls) for _ in range(5)]
     tasks = [asyncio.create_task(watcher.run()) for watcher in watchers]
     await until(lambda: all(watcher.position >= 3 for watcher in watchers), "the watchers to see something")
@@ -20,7 +20,7 @@ async def _watch(job: Job, urls: list[str]) -> list[tuple[Watcher, asyncio.Task[
 
 
 async def test_a_stopped_api_ends_its_streams_in_good_order_and_clients_go_on_at_another(stack: Stack) -> None:
-    """No terminal event, no broken connection, exit code 0; each client resumes with its position."""
+    """No terminal event, no broken connection, exit code 0. Each client resumes from its position."""
     victim, other = stack.apis
     job = await submit(stack, paced(tokens=60, rate=40), url=other.url)
     watching = await _watch(job, [victim.url, other.url])
@@ -34,7 +34,7 @@ async def test_a_stopped_api_ends_its_streams_in_good_order_and_clients_go_on_at
 
 
 async def test_a_killed_api_costs_its_clients_a_reconnection_and_nothing_else(stack: Stack) -> None:
-    """Those who stay with it find it again when it is back, and those who change over do not wait for that."""
+    """Clients of a killed API reconnect to it after its restart, or change to another API at once."""
     victim, other = stack.apis
     job = await submit(stack, paced(tokens=80, rate=30), url=other.url)
     loyal = await _watch(job, [victim.url])
@@ -48,7 +48,7 @@ async def test_a_killed_api_costs_its_clients_a_reconnection_and_nothing_else(st
 
 
 async def test_a_job_survives_every_api(stack: Stack) -> None:
-    """Submitted, all APIs killed, the job done meanwhile: the first to come back has it."""
+    """All APIs are killed after the submit; the job ends meanwhile. The first watcher afterwards gets all of it."""
     job = await submit(stack, paced(tokens=10, rate=40))
     for api in stack.apis:
         api.kill()

@@ -1,4 +1,4 @@
-"""Whatever somebody puts into a key or a channel of ours hurts at most the job whose key it is."""
+"""A corrupt key or a forged message harms at most the job that it belongs to."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from tests.api.serving import Site, a_site, on_valkey
 from tests.support.waiting import until
 from tests.worker.helpers import Working, demo_at, settings_for, working
 
-#: Seconds each: every key in every way.
+#: Seconds for each case: each key is corrupted in each way.
 pytestmark = [pytest.mark.slow, on_valkey]
 
 HUGE: Final = b"\xff" * 1_000_000
-#: Members that are no ids of ours, a hundred of them: more than one look takes.
+#: A hundred members that are not job ids: more than one page of a scan.
 STRAYS: Final = [b"\xff\xfe", b"", b"a b{c}:d\n", "é" * 20, HUGE, *(b"\x80%d" % number for number in range(100))]
 SCORES: Final = ("-inf", "+inf", "1e300", "-1e300", "0.5")
 
 
 class Place:
-    """An API and a worker on one Redis, and a client of it."""
+    """An API and a worker on one Redis, and a client of that Redis."""
 
     def __init__(self, site: Site, worker: Working, redis: ArqRedis, keys: Keys) -> None:
         self.site = site
@@ -56,7 +56,7 @@ class Place:
         await until(there, f"{job_id} to be {statuses}")
 
     async def goes_on(self) -> None:
-        """A job that comes now runs to its end, and the lists answer."""
+        """A new job runs to its end, and the lists work."""
         job_id = await self.submit()
         await self.is_at(job_id, "done")
         for query in ("", "?status=done", "?status=queued", "?model=demo-fast", "?created_after=1"):
@@ -85,7 +85,7 @@ async def a_place(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncI
 
 
 def of_other_types(kind: str) -> list[tuple[str, list[Any]]]:
-    """Commands that make a key of each type but this one, less the key."""
+    """Returns commands that make a key of each type but this one, without the key."""
     made: dict[str, list[Any]] = {
         "string": ["SET", b"\xff"],
         "list": ["RPUSH", b"\xff"],
@@ -105,7 +105,7 @@ async def put(redis: ArqRedis, key: str, words: list[Any]) -> None:
 
 
 def shared_keys() -> list[str]:
-    """All but the worker's own, which bear its name."""
+    """Returns the shared keys, without those named after a worker."""
     return [*Keys().shared, Keys().worker("w1"), Keys().last_acquire("w1"), Keys().jobs_of("demo-fast")]
 
 
@@ -113,7 +113,7 @@ def shared_keys() -> list[str]:
 async def test_a_shared_key_of_a_wrong_type_is_moved_aside_and_all_goes_on(
     key: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Jobs that ran go on too, and end."""
+    """Running jobs continue and end."""
     kind = settings.keys.type_of(key)
     assert kind
     async with a_place(settings, monkeypatch) as place:
@@ -129,8 +129,9 @@ async def test_a_shared_key_of_a_wrong_type_is_moved_aside_and_all_goes_on(
 async def test_what_is_no_id_or_no_time_in_a_sorted_set_is_passed_over(
     key: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bytes, blanks, megabytes, a hundred of them before all others; and ids of jobs that are there, or are not, with
-    scores that no clock has given."""
+    """Bytes, blanks, megabytes, and a hundred members before all others; ids of existing and missing jobs, with scores
+    that no clock gives.
+    """
     zadd: Any
     async with a_place(settings, monkeypatch) as place:
         zadd = place.redis.execute_command
@@ -153,7 +154,7 @@ async def test_what_is_no_id_or_no_time_in_a_sorted_set_is_passed_over(
 async def test_a_string_that_readalong_did_not_write_is_passed_over(
     value: bytes, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In each shared string, without a time to live; and in an Idempotency-Key, which is tied anew."""
+    """In each shared string, without a time to live, and in an Idempotency-Key, which is claimed again."""
     names = [name for name in shared_keys() if Keys().type_of(name) == "string"]
     async with a_place(settings, monkeypatch) as place:
         for name in names:
@@ -168,7 +169,7 @@ async def test_a_string_that_readalong_did_not_write_is_passed_over(
             ids = {(await place.site.http.post("/v1/jobs", json=body, headers=tied)).json()["id"] for _ in range(2)}
             assert len(ids) == 1
             await place.is_at(ids.pop(), "done")
-        # Nobody would ever sweep again.
+        # A sweep lock without a time to live would stop all sweeps.
         lost = await place.submit("demo-hang")
         await place.is_at(lost, "running")
         await place.redis.set(place.keys.cancel(lost), "me")
@@ -181,31 +182,31 @@ async def _has_ttl(redis: ArqRedis, name: str) -> bool:
     return ttl != -1
 
 
-#: What stands in a field of a hash, or that it is not there: no number, none that is a time, no text, no JSON of ours.
+#: Values of a hash field, or its absence: no number, no time, no text, no JSON of readalong.
 VALUES: Final = (None, b"\xff", b"9" * 30, b'{"a":' * 600 + b"1" + b"}" * 600)
 #: Fields of a job's hash that only scripts read.
 HIDDEN: Final = ("claim", "fence", "lost", "handover", "max_attempts", "request")
 
 
 async def broken(redis: ArqRedis, key: str, field: str, value: bytes | None) -> None:
-    """Sets a field of a hash, or removes it."""
+    """Sets a field of a hash, or removes the field."""
     client: Any = redis
     await (client.hdel(key, field) if value is None else client.hset(key, field, value))
 
 
 async def hurts_itself_alone(place: Place, job_id: str) -> None:
-    """Each call about the job has a clear answer, its DELETE erases it."""
+    """Each call for the job gets a clear response; DELETE erases it."""
     path = f"/v1/jobs/{job_id}"
     for method, tail in (("GET", ""), ("POST", "/cancel")):
         answer = await place.site.http.request(method, path + tail)
         assert_clear(answer)
-    with suppress(TimeoutError):  # of one that runs on without an end
+    with suppress(TimeoutError):  # of a job that does not end by itself
         async with asyncio.timeout(0.05), place.site.http.stream("GET", f"{path}/events") as stream:
             if stream.status_code != 200:
                 await stream.aread()
                 assert_clear(stream)
     answer = await place.site.http.delete(path)
-    if answer.status_code == 503:  # it says that it is of another version
+    if answer.status_code == 503:  # the field says that the job is of another version
         assert answer.json()["code"] == "unknown_schema"
         await place.redis.delete(place.keys.job(job_id))
         answer = await place.site.http.delete(path)
@@ -231,7 +232,7 @@ def assert_clear(answer: httpx2.Response) -> None:
 async def test_a_broken_field_of_a_jobs_hash_hurts_that_job_alone(
     state: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ended or running, it is listed or left out, shown or called broken, and erased."""
+    """An ended or running job is listed or left out, shown or reported as broken, and erased."""
     async with a_place(settings, monkeypatch) as place:
         for value in VALUES:
             fields = [*(name.decode() for name in LISTED), *HIDDEN]
@@ -249,7 +250,7 @@ async def test_a_broken_field_of_a_jobs_hash_hurts_that_job_alone(
 async def test_a_jobs_key_of_a_wrong_type_hurts_that_job_alone(
     name: str, state: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also strings of bytes, where a string belongs, and entries that no event is, in its log."""
+    """Also bytes where a string belongs, and log entries that are no event."""
     async with a_place(settings, monkeypatch) as place:
         ways = [words for _, words in of_other_types("none")]
         ways += [["SET", HUGE], ["XADD", "1-7", "type", b"\xff"], ["XADD", "9-0", "type", "done", "data", "["]]
@@ -265,7 +266,10 @@ async def test_a_jobs_key_of_a_wrong_type_hurts_that_job_alone(
 async def test_whatever_is_published_on_a_channel_ends_nothing(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ours are control, a hub's heartbeat and a job's live channel; a forged event hurts that job's watchers alone."""
+    """The channels are control, a hub's heartbeat and a job's live channel.
+
+    A forged event harms that job's watchers only.
+    """
     said = [
         *(b"", b"\xff", HUGE, b"[]", b"1", b"null", b'"x"', b"[" * 5000, b'{"look_at":[]}', b'{"look_at":{}}'),
         *(b'{"look_at":"x","flag":1}', b"erased!", b'{"id":', b'{"id":x,"type":"content",', b'{"id":-1,"type":"x"}'),

@@ -1,4 +1,7 @@
-"""Cancels that meet something else: the end, a loss, a paused worker, a cut line. One end, and no connection left."""
+"""Cancels that race with the job's end, a lost worker, a paused worker or a cut connection.
+
+One end, and no open connection.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ from tests.support.waiting import until
 
 
 async def test_cancels_that_race_the_end_leave_exactly_one(stack: Stack) -> None:
-    """Sixty short jobs, each cancelled at a random moment of its life, on both replicas at once."""
+    """Sixty short jobs, each cancelled at a random moment on both replicas at once."""
     seed = random.randrange(2**32)
     chance = random.Random(seed)
 
@@ -66,7 +69,7 @@ async def test_a_job_that_was_restarted_after_a_loss_is_cancelled(stack: Stack) 
 async def test_a_paused_worker_whose_job_is_cancelled_elsewhere_writes_nothing_and_drops_its_model(
     stack: Stack,
 ) -> None:
-    """The successor ends it; the zombie finds out when it wakes."""
+    """The successor ends the job; the zombie finds out when it wakes up."""
     job = await submit(stack, chat("demo-endless"))
     await job.reach(5)
     worker = await job.worker()
@@ -84,8 +87,10 @@ async def test_a_paused_worker_whose_job_is_cancelled_elsewhere_writes_nothing_a
 
 @pytest.mark.slow
 async def test_a_cancel_whose_reply_is_lost_is_kept(stack: Stack) -> None:
-    """Redis has done it, and its line is cut before it can say so: running, silent and queued jobs; and repeating it
-    makes no second end."""
+    """Redis has done the cancel, and its connection is cut before the reply: for running, silent and queued jobs.
+
+    A second cancel adds no second end.
+    """
     running, silent = await submit(stack, chat("demo-endless")), await submit(stack, chat("demo-hang"))
     await running.reach(5)
     await silent.at_model()
@@ -104,7 +109,7 @@ async def test_a_cancel_whose_reply_is_lost_is_kept(stack: Stack) -> None:
 
 
 async def _cancel_and_lose_the_reply(redis: ArqRedis, settings: Settings, proxy: Proxy, job: Job) -> None:
-    await JobIndex(redis, settings).now()  # which connects
+    await JobIndex(redis, settings).now()  # this opens the connection
 
     def lost(_: bytes) -> bool:
         return False
@@ -117,7 +122,7 @@ async def _cancel_and_lose_the_reply(redis: ArqRedis, settings: Settings, proxy:
 
 
 async def test_redis_that_drops_every_line_right_after_a_cancel_keeps_it(stack: Stack) -> None:
-    """CLIENT KILL of all: the nudge and the appends are cut off; the flag is the truth."""
+    """CLIENT KILL of all connections cuts off the nudge and the appends; the flag stays."""
     running, silent = await submit(stack, chat("demo-endless")), await submit(stack, chat("demo-hang"))
     await running.reach(5)
     await silent.at_model()
@@ -133,8 +138,10 @@ async def test_redis_that_drops_every_line_right_after_a_cancel_keeps_it(stack: 
 async def test_cancels_close_the_models_connections_while_thirty_others_stream(
     stack: Stack, record_property: Callable[[str, object], None]
 ) -> None:
-    """Streaming and silent ones in turns; the others go on. How long it takes, from before the cancel is sent until the
-    model sees its connection closed, is recorded and not asserted: this machine may be busy."""
+    """Streaming and silent jobs in turn; the others continue.
+
+    The time from the cancel until the model's connection closes is recorded, not asserted: this machine may be busy.
+    """
     others = [await submit(stack, chat("demo-endless")) for _ in range(30)]
     waits: list[float] = []
     for number in range(20):

@@ -1,4 +1,4 @@
-"""Redis does what a cancel asks for, and its API does not hear of it: the line breaks, or the API dies."""
+"""Redis carries out a cancel and the API does not get the reply: the connection breaks, or the API dies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.proxy import Proxy, once
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
-#: What Redis answers to the cancel of a job in each state.
+#: The reply of Redis to the cancel of a job in each state.
 ANSWERS = {
     "queued": b"*2\r\n$9\r\ncancelled\r\n",
     "before the first token": b"*2\r\n$7\r\nrunning\r\n",
@@ -44,12 +44,15 @@ def go_away(proxy: Proxy) -> None:
 async def test_a_cancel_whose_reply_is_lost_on_its_way_to_the_api_is_done_once(
     routed: Stack, state: str, how: str
 ) -> None:
-    """The client hears 202 all the same, 503, or nothing: then nobody has nudged the worker, and the flag is the truth.
-    To ask again changes nothing, and the watcher, who comes back, sees one end."""
+    """The client gets 202, 503 or no response.
+
+    Without a nudge to the worker, the flag ends the job. A second cancel changes nothing, and the watcher, who
+    reconnects, gets one end.
+    """
     job = await job_at(routed, state)
     watcher = job.watcher()
     watching = asyncio.create_task(watcher.run())
-    await until(lambda: watcher.history, "the first event")  # the API has read the job for it
+    await until(lambda: watcher.history, "the first event")  # the API has read the job for this watcher
     acts: dict[str, Callable[[Proxy], object]] = {"cut": Proxy.cut, "away": go_away}
     act = acts.get(how, lambda _: routed.apis[0].kill())
     lost = once(routed.api_route, lambda piece: piece.startswith(ANSWERS[state]), act, keep=False)

@@ -1,4 +1,4 @@
-"""A cancel at each stage of a job, from another replica, when its worker is about to take the next step."""
+"""A cancel at each stage of a job, by another replica, before the worker's next step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from tests.support.stack import Stack
 
 
 async def test_a_cancel_is_obeyed_at_every_stage_until_all_is_said(stack: Stack) -> None:
-    """Twice at each. A job that was taken and not claimed never begins; one whose model has said all is done."""
+    """Two cancels at each stage.
+
+    A leased job that was not claimed never starts; one whose model has sent everything is done.
+    """
     with staged(stack) as one:
         await one.hold()
         for stage in STAGES:

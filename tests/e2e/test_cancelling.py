@@ -1,4 +1,4 @@
-"""A cancel is kept, whenever and however it comes, and it closes the connection to the model."""
+"""A cancel always takes effect and closes the connection to the model."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tests.support.waiting import until
 
 
 async def assert_cancelled(job: Job, by: str = "client") -> None:
-    """One end, `cancelled`, with the text so far; the model's connection is closed; queue and index hold nothing."""
+    """One end, `cancelled`, with the text so far. The model's connection is closed; queue and index are empty."""
     shown = await job.ended()
     log = job.stack.log_of(job.id)
     assert_whole(log)
     end = log[-1].fields
     assert (shown["status"], log[-1].event, end["by"]) == ("cancelled", "cancelled", by)
     assert end["content"] == shown["content"] == text(log)
-    assert job.text.startswith(text(log)[: len(job.text)])  # an endless one may be in its second round
+    assert job.text.startswith(text(log)[: len(job.text)])  # an endless job may be in its second round
     assert shown["metrics"] == end["metrics"]
     await job.model_let_go()
     redis, keys = job.stack.redis, job.stack.keys
@@ -28,7 +28,7 @@ async def assert_cancelled(job: Job, by: str = "client") -> None:
 
 
 async def test_a_job_that_waits_is_cancelled_at_once_and_never_begins(stack: Stack) -> None:
-    """Nobody works: still its end is there with the answer to the cancel."""
+    """No worker runs: the end is in the log when the cancel returns."""
     for worker in stack.workers:
         worker.stop()
     job = await submit(stack, paced())
@@ -56,7 +56,7 @@ async def test_a_job_whose_model_has_not_begun_is_cancelled(stack: Stack) -> Non
 
 
 async def test_a_job_is_cancelled_in_mid_stream_from_another_replica(stack: Stack) -> None:
-    """Its watchers see the end on both."""
+    """Watchers of both replicas get the end."""
     job = await submit(stack, chat("demo-endless"))
     watchers = [asyncio.create_task(job.watcher(url, resumes=False).run()) for url in stack.urls]
     await job.reach(12)
@@ -77,7 +77,7 @@ async def test_a_job_is_cancelled_in_a_stall(stack: Stack) -> None:
 
 
 async def test_a_flag_set_by_hand_cancels_a_running_job_a_silent_one_and_a_waiting_one(stack: Stack) -> None:
-    """What a person types in redis-cli, with no nudge to the workers."""
+    """A command typed in redis-cli, without a nudge to the workers."""
     running, silent = await submit(stack, chat("demo-endless")), await submit(stack, chat("demo-hang"))
     await running.reach(5)
     await silent.at_model()
@@ -112,7 +112,7 @@ async def test_a_cancel_after_the_end_changes_nothing(stack: Stack) -> None:
 
 
 async def test_a_cancel_outlives_the_worker_that_should_have_obeyed_it(stack: Stack) -> None:
-    """The worker is paused when the cancel comes, and dies: whoever takes the job over ends it, and calls no model."""
+    """The worker is paused when the cancel comes, and dies. The successor ends the job without a model call."""
     job = await submit(stack, chat("demo-endless"))
     await job.reach(5)
     worker = await job.worker()
@@ -124,7 +124,7 @@ async def test_a_cancel_outlives_the_worker_that_should_have_obeyed_it(stack: St
 
 
 async def test_a_cancel_ends_a_wait_for_a_model_that_asked_for_patience(stack: Stack) -> None:
-    """A 429 with Retry-After: 50; the job's retry is far away, its cancel is not."""
+    """A 429 with Retry-After: 50 delays the retry; the cancel takes effect at once."""
     job = await submit(stack, chat("demo-429", demo={"retry_after": 50}))
     await job.at_model()
     await job.cancel()
@@ -133,7 +133,7 @@ async def test_a_cancel_ends_a_wait_for_a_model_that_asked_for_patience(stack: S
 
 
 async def test_an_erased_job_is_cancelled_first_and_nothing_of_it_is_left(stack: Stack) -> None:
-    """Its watchers see the end; afterwards no key of Redis names it but the mark that keeps a late submit out."""
+    """Watchers get the end; afterwards only the mark that blocks a late submit names the job in Redis."""
     job = await submit(stack, chat("demo-endless"))
     watcher = asyncio.create_task(job.watcher(resumes=False).run())
     await job.reach(5)

@@ -18,7 +18,7 @@ TOOL: dict[str, Any] = {"name": "look_up", "parameters": {"type": "object", "pro
 
 
 async def say(stack: Stack, body: dict[str, Any]) -> tuple[list[Entry], dict[str, str]]:
-    """All lines of the stream, and the response's headers."""
+    """Returns all lines of the stream, and the response's headers."""
     raw = json.dumps(body).encode()
     async with await Response.open("POST", f"{stack.url}/chat/stream", raw) as response:
         assert response.status == 200
@@ -26,7 +26,7 @@ async def say(stack: Stack, body: dict[str, Any]) -> tuple[list[Entry], dict[str
 
 
 def pieces(entries: list[Entry]) -> list[dict[str, Any]]:
-    """The data of all lines but the last, which is `[DONE]`; no line has a name or a number."""
+    """Returns the data of all lines but the last, which is `[DONE]`. No line has a name or a number."""
     assert entries[-1].data == "[DONE]"
     assert {(entry.id, entry.event) for entry in entries} == {(None, None)}
     return [entry.fields for entry in entries[:-1]]
@@ -34,7 +34,7 @@ def pieces(entries: list[Entry]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("model", ["demo", "demo-fast+unicode"])
 async def test_the_pieces_joined_are_the_models_text_and_done_comes_last(stack: Stack, model: str) -> None:
-    """Nothing but `content` in each."""
+    """Each line has `content` and nothing else."""
     body = chat(model, demo={"tokens_per_second": 800, "first_token_seconds": 0})
     entries, headers = await say(stack, body)
     assert headers["content-type"].startswith("text/event-stream")
@@ -43,7 +43,7 @@ async def test_the_pieces_joined_are_the_models_text_and_done_comes_last(stack: 
 
 
 async def test_messages_are_all_that_it_needs(stack: Stack) -> None:
-    """The contract: `{"messages": […]}` and nothing else; the server knows the model."""
+    """The contract: `{"messages": […]}` is enough; the server chooses the model."""
     question = chat()["messages"]
     entries, _ = await say(stack, {"messages": question})
     [made] = stack.generations(question[0]["content"])
@@ -70,7 +70,7 @@ async def test_a_failure_is_said_and_the_stream_ends_as_ever(stack: Stack) -> No
 
 
 async def test_its_job_can_be_watched_and_cancelled_like_any_other(stack: Stack) -> None:
-    """The response's headers name it; the stream ends with `[DONE]` after the cancel."""
+    """The response's headers name the job; the stream ends with `[DONE]` after the cancel."""
     raw = json.dumps(chat("demo-endless")).encode()
     async with await Response.open("POST", f"{stack.url}/chat/stream", raw) as response:
         path = f"{stack.urls[1]}{response.headers['location']}"
@@ -81,7 +81,7 @@ async def test_its_job_can_be_watched_and_cancelled_like_any_other(stack: Stack)
 
 
 async def test_a_job_that_is_soon_done_is_so_without_its_reader_too(stack: Stack) -> None:
-    """Whoever comes back finds the answer. What takes longer than the grace is cancelled: tests/e2e/test_orphans.py."""
+    """A client that returns later finds the answer. tests/e2e/test_orphans.py covers jobs that outlast the grace."""
     raw = json.dumps(paced(tokens=20, rate=40)).encode()
     response = await Response.open("POST", f"{stack.url}/chat/stream", raw)
     async with response:

@@ -17,7 +17,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.slow
 
 _DAY: Final = 86_400
-#: Before anything else is imported, for many import these functions by name.
+#: Runs before all other imports, because many modules import these functions by name.
 _SHIFTED: Final = """
 import os, time
 _shift = int(os.environ["READALONG_TEST_SHIFT"])
@@ -33,7 +33,7 @@ def shift(process: Process, code: str, days: int) -> None:
 
 @pytest.fixture
 def wrong(stack: Stack) -> Stack:
-    """The stack with one API and one worker a day early, the others a day late; a worker has one slot."""
+    """A stack with one API and one worker a day ahead, the others a day behind; a worker has one slot."""
     for api, days in zip(stack.apis, (1, -1), strict=True):
         shift(api, API_CODE, days)
     for worker, days in zip(stack.workers, (-1, 1), strict=True):
@@ -43,7 +43,7 @@ def wrong(stack: Stack) -> Stack:
 
 
 def at(shown: dict[str, str], name: str) -> float:
-    """A time of a job, in seconds since the epoch."""
+    """Returns a time of the job, in seconds since the epoch."""
     return datetime.fromisoformat(shown[name]).timestamp()
 
 
@@ -53,7 +53,7 @@ async def test_wrong_clocks_change_neither_deadlines_nor_order_nor_times_nor_lea
 
 
 async def assert_order_and_leases(wrong: Stack) -> None:
-    """Jobs from both APIs run in the order in which they came, and a dead worker's goes on when its lease is over."""
+    """Jobs from both APIs run in submit order, and a dead worker's job continues when its lease ends."""
     early, late = wrong.workers
     late.stop()
     jobs = [await submit(wrong, paced(tokens=5, rate=0), url=wrong.urls[number % 2]) for number in range(6)]
@@ -66,7 +66,7 @@ async def assert_order_and_leases(wrong: Stack) -> None:
         assert (shown["status"], shown["attempt"]) == ("done", 1)
         assert now - 60 < at(shown, "created_at") <= at(shown, "started_at") <= at(shown, "ended_at") <= now + 1
         assert 0 <= shown["metrics"]["queue_seconds"] <= shown["metrics"]["total_seconds"] < 60
-    # A day is longer than any lease: were it the worker's clock, this one would never be taken, or at once.
+    # A day is longer than any lease: by the worker's clock, the job would be acquired at once or never.
     lost = await submit(wrong, paced(tokens=60, rate=60, first_token_seconds=0))
     await lost.says(0.1)
     late.cont()
@@ -79,7 +79,7 @@ async def assert_order_and_leases(wrong: Stack) -> None:
 
 
 async def assert_deadlines(wrong: Stack) -> None:
-    """They count from submit, of a job that waits and of one that runs; a day's difference is none."""
+    """Deadlines count from the submit, for a queued and a running job; a clock a day off changes nothing."""
     for worker in wrong.workers:
         worker.stop()
     waits = await submit(wrong, {**paced(), "deadline": 0.5}, url=wrong.urls[0])

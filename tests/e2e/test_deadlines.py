@@ -1,4 +1,4 @@
-"""A job ends at its deadline also when nobody runs it: no worker has a free slot, or there was none at all."""
+"""A job ends at its deadline even when it does not run: no worker has a free slot, or none ever was there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ONE_SLOT = {"READALONG_MAX_JOBS": "1"}
 
 
 async def assert_ended_at_its_deadline(job: Job) -> None:
-    """By somebody who called no model, after its first attempt, with what that one said."""
+    """Another worker ends it without a model call, after its first attempt, with the text of that attempt."""
     shown = await job.ended()
     log = job.stack.log_of(job.id)
     assert_whole(log)
@@ -34,7 +34,7 @@ def now_is_its_deadline(job: Job) -> None:
     ["killed", pytest.param("stopped", marks=pytest.mark.slow), pytest.param("drained", marks=pytest.mark.slow)],
 )
 async def test_a_job_without_a_worker_ends_at_its_deadline_though_no_slot_is_free(stack: Stack, how: str) -> None:
-    """A stopped worker that wakes up after that writes nothing more, and lets go of the model."""
+    """A stopped worker that wakes up later writes nothing more and closes its model connection."""
     first, full = stack.workers
     full.restart(**ONE_SLOT)
     if how == "drained":
@@ -60,7 +60,7 @@ async def test_a_job_without_a_worker_ends_at_its_deadline_though_no_slot_is_fre
     first.cont()
     await job.model_let_go()
     if how == "stopped":
-        # It takes again, so it has heard what it lost.
+        # The worker acquires again, so it knows that it lost the job.
         later = await submit(stack, paced(tokens=5, rate=0))
         assert (await later.ended())["worker"]["pid"] == first.pid
     assert stack.log_of(job.id) == log
@@ -72,7 +72,7 @@ async def test_a_job_without_a_worker_ends_at_its_deadline_though_no_slot_is_fre
 async def test_a_job_whose_deadline_passed_while_there_was_no_worker_ends_when_there_is_one_though_it_is_full(
     stack: Stack,
 ) -> None:
-    """Its one slot goes to an older job, for ever."""
+    """An older job keeps the worker's one slot."""
     first, second = stack.workers
     second.kill()
     older = await submit(stack, chat("demo-hang"))

@@ -1,5 +1,6 @@
-"""Redis, or a person, drops a key of ours in mid-life, as with another policy than noeviction: the job ends or is gone,
-and so do its streams. None is `running` for ever."""
+"""Redis, or a person, drops a key in mid-life, as with an eviction policy: the job ends or is gone, and so do its
+streams. No job is `running` for ever.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from tests.support.client import call
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
-#: A job's own keys by their names in docs/redis.md, and whether the job is gone with it.
+#: A job's own keys by their names in docs/redis.md, and whether the job is gone with the key.
 OWN: dict[str, tuple[Callable[[Keys, str], str], bool]] = {
     "hash": (Keys.job, True),
     "events": (Keys.events, True),
@@ -30,7 +31,7 @@ SHARED = ("jobs", "active", "presence", "orphans_from", "workers", "wake", "swee
 
 @asynccontextmanager
 async def stopped(stack: Stack, wanted: bool) -> AsyncIterator[None]:
-    """No worker takes anything meanwhile, if wanted."""
+    """Drops the key; pauses the workers meanwhile if wanted."""
     workers = stack.workers if wanted else []
     for worker in workers:
         worker.stop()
@@ -46,7 +47,7 @@ async def stream_of(job: Job) -> Stream:
 
 
 async def over(job: Job, gone: bool) -> None:
-    """Returns when the job has ended, or is gone: each call says so."""
+    """Returns when the job has ended or is gone according to each call."""
 
     async def it_is() -> bool:
         answer = await call("GET", f"{job.stack.url}/v1/jobs/{job.id}")
@@ -62,7 +63,7 @@ async def over(job: Job, gone: bool) -> None:
 
 @pytest.mark.parametrize("stage", [pytest.param("queued", marks=pytest.mark.slow), "running"])
 async def test_a_job_that_loses_a_key_of_its_own_ends_or_is_gone(stack: Stack, stage: str) -> None:
-    """Its log and its record are the job; all else is written again."""
+    """Log and record are the job; all other keys are written again."""
     async with stopped(stack, stage == "queued"):
         jobs = [await submit(stack, paced(tokens=60, rate=60)) for _ in OWN]
         streams = [await stream_of(job) for job in jobs]
@@ -93,7 +94,7 @@ async def test_jobs_outlive_the_loss_of_a_key_that_they_share(stack: Stack, name
 
 
 async def test_a_job_whose_worker_dies_goes_on_though_redis_has_dropped_the_leases(stack: Stack) -> None:
-    """It stands in the queue as taken, and no lease of it would ever be over."""
+    """The queue lists the job as acquired, and it has no lease that could end."""
     job = await submit(stack, paced(tokens=60, rate=60))
     await job.reach(4)
     worker = await job.worker()
@@ -103,7 +104,7 @@ async def test_a_job_whose_worker_dies_goes_on_though_redis_has_dropped_the_leas
 
 
 async def test_an_ended_job_without_its_log_is_gone_and_not_empty(stack: Stack) -> None:
-    """`done` with no text would be a lie, and its watchers would wait for ever."""
+    """`done` without text would be false, and watchers would wait for ever."""
     job = await submit(stack, paced(tokens=3, rate=0))
     await job.ended()
     stack.redis.command("DEL", stack.keys.events(job.id))

@@ -1,4 +1,4 @@
-"""A job lives as long as it is alive, however quiet it is, and nothing of it outlives its retention."""
+"""A job lives while it is active, even without events, and no key of it outlives its retention."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
 
-#: Seconds that a job lives unattended: the least that the settings take.
+#: Seconds that a job lives without activity: the minimum of the setting.
 JOB_TTL = 10
 #: Streams that the one worker runs at once.
 SLOTS = 3
@@ -37,13 +37,15 @@ def running_mayfly() -> Iterator[Stack]:
 
 @pytest.fixture
 def stack(running_mayfly: Stack) -> Iterator[Stack]:
-    """One worker, and the shortest lives that can be set."""
+    """A stack with one worker and the shortest retention times."""
     yield from healed(running_mayfly)
 
 
 async def test_after_its_retention_nothing_of_a_job_is_left(stack: Stack) -> None:
-    """Done, failed, cancelled while it ran or waited, orphaned, erased; and flags that a person set too late, or for no
-    job. All keys of Redis are as before. Who asks is told that the job has expired, and at last that there is none."""
+    """Done, failed, cancelled while running or queued, orphaned, erased; and flags set too late, or for no job.
+
+    All keys of Redis are as before. The API says that the job has expired, and later that there is none.
+    """
     before = _lasting(stack)
     jobs = [
         await submit(stack, paced(tokens=3, rate=0), headers={"Idempotency-Key": uuid4().hex}),
@@ -64,16 +66,16 @@ async def test_after_its_retention_nothing_of_a_job_is_left(stack: Stack) -> Non
     jobs += [*running, waiting]
     assert len(_lasting(stack)) > len(before)
     told: dict[str, list[int]] = {job.id: [200] for job in jobs}
-    await until(lambda: _all_forgotten(jobs, told), "nobody to know of them")
-    # On a slow machine the second answer may not be met.
+    await until(lambda: _all_expired(jobs, told), "all jobs to be forgotten")
+    # A slow machine may skip the second response.
     assert all(answers in ([200, 410, 404], [200, 404]) for answers in told.values())
     assert [200, 410, 404] in told.values()
     assert (await call("GET", f"{stack.url}/v1/jobs")).json()["jobs"] == []
     await until(lambda: _lasting(stack) == before, f"nothing to be left: {_lasting(stack)}")
 
 
-async def _all_forgotten(jobs: list[Job], told: dict[str, list[int]]) -> bool:
-    """Asks for each job, and notes in `told` what answers came, each once for those in a row."""
+async def _all_expired(jobs: list[Job], told: dict[str, list[int]]) -> bool:
+    """Requests each job and appends the response to `told` when it differs from the last one."""
     for job in jobs:
         status = (await call("GET", f"{job.stack.url}/v1/jobs/{job.id}")).status
         if told[job.id][-1] != status:
@@ -82,7 +84,7 @@ async def _all_forgotten(jobs: list[Job], told: dict[str, list[int]]) -> bool:
 
 
 def _lasting(stack: Stack) -> list[str]:
-    """The keys of Redis, without what only says that somebody swept, looked, took or was heard lately."""
+    """Returns the keys of Redis, without those that record the last sweep, poll, acquire or heartbeat."""
     passing = (
         stack.keys.sweep,
         stack.keys.orphans_from,
@@ -94,7 +96,7 @@ def _lasting(stack: Stack) -> list[str]:
 
 
 async def test_a_job_that_nobody_hears_of_for_longer_than_its_time_to_live_is_there(stack: Stack) -> None:
-    """Two whose model is silent, one of them kept by its watcher, and one that waits for a slot behind them."""
+    """Two silent jobs, one of them kept by its watcher, and one that waits for a slot."""
     raw = json.dumps(chat("demo-hang")).encode()
     async with await Response.open("POST", f"{stack.url}/chat/stream", raw) as response:
         watched = Job(stack, json.loads(raw), {"id": response.headers["x-job-id"]})

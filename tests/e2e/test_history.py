@@ -1,4 +1,4 @@
-"""The checks that the other tests rely on find each fault that is planted."""
+"""The checks of tests/support/history.py find each planted fault."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOG = [
 
 
 def seen(log: list[Entry] = LOG, after: int = 0) -> list[Entry]:
-    """What a watcher sees of a log that replays event by event."""
+    """A watcher's history of a log that is replayed event by event."""
     return [entry(event.id or 0, event.event or "", type=event.event, **event.fields) for event in log[after:]]
 
 
@@ -37,7 +37,7 @@ MERGED = [*seen()[:4], entry(7, "content", type="content", content="One two thre
 
 
 def test_a_compacted_stream_gives_the_events_as_they_were_appended() -> None:
-    """Text of its own, text of the end, and entries that are one event."""
+    """Entries with their own text, with text of the end, and entries of one event."""
     end = '{"content":"One 🦉 two"}'
     rows = [
         ("1-0", {"type": "queued", "data": '{"job_id":"j"}'}),
@@ -57,7 +57,7 @@ def test_a_compacted_stream_gives_the_events_as_they_were_appended() -> None:
 
 
 def test_a_right_log_and_right_histories_have_no_faults() -> None:
-    """Event by event, merged, and from a position on."""
+    """Event by event, merged, and from a position."""
     assert_whole(LOG, seen(), MERGED, seen(after=5), after=[0, 0, 5])
 
 
@@ -122,7 +122,7 @@ def test_the_parser_refuses_what_the_protocol_does_not_say(stream: bytes) -> Non
 
 
 def test_the_parser_reads_a_stream_that_is_cut_anywhere() -> None:
-    """Also within a character, and U+2028 ends no line."""
+    """Also within a character; U+2028 ends no line."""
     stream = ': hi\n\nid: 7\nevent: content\ndata: {"content":"ü\u2028"}\n\ndata: [DONE]\n\n'.encode()
     parser = Parser()
     found = [entry for place in range(len(stream)) for entry in parser.feed(stream[place : place + 1])]

@@ -1,4 +1,4 @@
-"""More jobs at once than there are slots."""
+"""More jobs at once than slots."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JOBS = 1000
 
 
 async def test_a_thousand_jobs_queued_at_once_all_finish_and_each_runs_once(stack: Stack) -> None:
-    """Queued while no worker works, taken in the order in which they were; nothing of the queue is left."""
+    """Queued while no worker runs, acquired in order of submit; the queue is empty in the end."""
     for worker in stack.workers:
         worker.stop()
     body = paced(tokens=2, rate=0)
@@ -48,7 +48,7 @@ async def test_a_thousand_jobs_queued_at_once_all_finish_and_each_runs_once(stac
     hashes = dict(zip(ids, answers[::2], strict=True))
     assert {(job["status"], job["attempt"], job["lost"]) for job in hashes.values()} == {("done", "1", "0")}
     assert [faults for rows in answers[1::2] if (faults := faults_of_log(appended(rows)))] == []
-    # Those that run at once may begin in any order; none is left behind for longer.
+    # Jobs that run at once may start in any order; none is left behind.
     began = sorted(ids, key=lambda job_id: int(hashes[job_id]["started_at"]))
     slots = 2 * 100
     assert max(abs(place - began.index(job_id)) for place, job_id in enumerate(places)) < 2 * slots

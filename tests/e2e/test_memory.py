@@ -1,4 +1,4 @@
-"""A worker whose memory is used up, for real: it says why it ends, and its jobs go on elsewhere."""
+"""A worker runs out of real memory: it says why it ends, and its jobs continue elsewhere."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = [
     ),
 ]
 
-#: Bytes of a piece of the model's answers, and what the limited worker may have beyond what it has.
+#: Bytes of a piece of the model's answers, and the additional memory of the limited worker.
 PIECE = 65_536
 ROOM = 16 * 1_048_576
 
@@ -42,21 +42,21 @@ def running_tight(port: int) -> Iterator[Stack]:
 
 @pytest.fixture
 def tight(running_tight: Stack) -> Iterator[Stack]:
-    """Two workers, and a model that says as much as it is asked for."""
+    """Two workers, and a model that answers as much as its name asks for."""
     running_tight.heal()
     yield running_tight
-    for worker in running_tight.workers:  # a limit is not taken back
+    for worker in running_tight.workers:  # a process cannot raise its limit again
         worker.kill()
 
 
 def said(count: int) -> str:
-    """The text of an answer of so many pieces."""
+    """Returns the text of an answer of `count` pieces."""
     return "".join(f"{number:08d}".ljust(PIECE, ".") for number in range(count))
 
 
 @asynccontextmanager
 async def talker(port: int) -> AsyncIterator[None]:
-    """A model whose name ends with the number of pieces that it answers."""
+    """A model whose name ends with the number of pieces of its answer."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -69,7 +69,7 @@ async def talker(port: int) -> AsyncIterator[None]:
                 await writer.drain()
             writer.write(chunk({}, "stop") + b"data: [DONE]\n\n")
             await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):  # the worker has let it go, or is gone
+        except (ConnectionError, asyncio.IncompleteReadError):  # the worker has closed the connection or has ended
             return
         finally:
             writer.close()
@@ -85,7 +85,7 @@ def chunk(delta: dict[str, str], finish_reason: str | None = None) -> bytes:
 
 
 def limit(worker: Process) -> None:
-    """It may have no more address space than it has, and ROOM."""
+    """Limits the worker's address space to its present size and ROOM."""
     pages = int(Path(f"/proc/{worker.pid}/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + ROOM
     resource.prlimit(worker.pid, resource.RLIMIT_AS, (most, most))
@@ -99,28 +99,29 @@ def limit(worker: Process) -> None:
 async def test_jobs_of_a_worker_that_runs_out_of_memory_end_once_elsewhere_and_it_says_why_it_ends(
     tight: Stack, port: int, *, begun: bool, jobs: int, pieces: int
 ) -> None:
-    """By itself, or where a C library cannot go on without memory: then the output names the place. A worker that has
-    `begun` has the threads that its first call takes."""
-    full, heir = tight.workers
-    heir.stop()
+    """The worker ends by itself, or by a C library that cannot continue without memory: then the output names the
+    place. A worker that has `begun` has the threads of its first call.
+    """
+    full, successor = tight.workers
+    successor.stop()
     async with talker(port):
         if begun:
             await (await submit(tight, chat("talker-1"))).ended()
         limit(full)
         asked = [await submit(tight, chat(f"talker-{pieces}")) for _ in range(jobs)]
         await until(lambda: not full.running, "the worker to end")
-        heir.cont()
+        successor.cont()
         for job in asked:
             await until(partial(ended, job), "the job's end")
             log = tight.log_of(job.id)
             assert_whole(log)
-            # Memory that fails the model's connection, of all things, is told as that.
+            # Lack of memory in the model's connection counts as well.
             error = log[-1].fields.get("error")
             assert text(log) == said(pieces) if error is None else error["retryable"], error
-    own, native = "out of memory; the worker ends", "Fatal Python error"
+    own, native = "out of memory; the worker stops", "Fatal Python error"
     assert (own if full.code == 1 else native) in full.output
 
 
 def ended(job: Job) -> bool:
-    """From its hash: the API would answer with all that was said."""
+    """Reads the hash: the API would return the whole text."""
     return job.stack.hash_of(job.id)["status"] in TERMINAL

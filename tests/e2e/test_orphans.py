@@ -1,4 +1,4 @@
-"""A job that is to end with its watchers ends with the last of them, wherever they watch, and never before."""
+"""A job with `cancel_on_disconnect` ends with its last watcher, on any replica, and never before."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def running_pair() -> Iterator[Stack]:
     settings = {
         "READALONG_DISCONNECT_GRACE": "3",
         "READALONG_MAX_JOBS": str(SLOTS),
-        # A call that waits for a Redis that stands still is answered: that nobody hears the answer saves nobody.
+        # A call that waits for a paused Redis gets its reply: a time-out would save nothing here.
         "READALONG_REDIS_TIMEOUT": "6",
-        # Nor does a lease that ran out meanwhile begin the job anew.
+        # A lease that ends meanwhile does not restart the job either.
         "READALONG_LEASE": "12",
     }
     with Stack(apis=2, workers=2, settings=settings) as stack:
@@ -44,12 +44,12 @@ def stack(running_pair: Stack) -> Iterator[Stack]:
 
 
 def endless(**more: Any) -> dict[str, Any]:
-    """A request whose answer never ends by itself."""
+    """Returns a request whose answer does not end by itself."""
     return chat("demo-endless", demo={"tokens_per_second": 20, "first_token_seconds": 0}, **more)
 
 
 async def opened(stack: Stack, body: dict[str, Any], url: str | None = None, key: str = "") -> tuple[Job, Response]:
-    """A chat, and the response that is its watcher."""
+    """Returns a chat job and the response that is its watcher."""
     raw = json.dumps(body).encode()
     headers = {"Idempotency-Key": key} if key else None
     response = await Response.open("POST", f"{url or stack.url}/chat/stream", raw, headers)
@@ -58,21 +58,21 @@ async def opened(stack: Stack, body: dict[str, Any], url: str | None = None, key
 
 
 async def abandoned(stack: Stack, body: dict[str, Any], url: str | None = None) -> Job:
-    """A chat whose client has gone."""
+    """Returns a chat job whose client has left."""
     job, response = await opened(stack, body, url)
     response.abort()
     return job
 
 
 async def watching(job: Job, url: str) -> Response:
-    """One more watcher, at this API."""
+    """Opens another watcher at this API."""
     response = await Response.open("GET", f"{url}/v1/jobs/{job.id}/events")
     assert response.status == 200
     return response
 
 
 async def goes_on(job: Job) -> None:
-    """The job runs in its first attempt, nobody has asked for its end, and it says more."""
+    """Asserts that the job still runs, in its first attempt and without a cancel."""
     shown = await job.show(job.stack.urls[1])
     assert (shown["status"], shown["attempt"]) == ("running", 1)
     assert not job.stack.redis.command("EXISTS", job.stack.keys.cancel(job.id))
@@ -80,7 +80,7 @@ async def goes_on(job: Job) -> None:
 
 
 async def test_an_orphan_is_cancelled_and_its_model_let_go_whatever_it_does(stack: Stack) -> None:
-    """Streaming, before the first token, and one that nobody ever watched. Others go on without watchers."""
+    """Streaming, before the first token, and never watched. Other jobs continue without watchers."""
     silent = chat("demo-hang")
     free = [await submit(stack, body) for body in (endless(), chat("demo-hang"), endless(cancel_on_disconnect=False))]
     chatty = [await abandoned(stack, endless(cancel_on_disconnect=False))]
@@ -105,7 +105,7 @@ async def test_an_orphan_is_cancelled_and_its_model_let_go_whatever_it_does(stac
 
 @pytest.mark.slow
 async def test_an_orphan_that_waits_never_begins(stack: Stack) -> None:
-    """All slots are taken by jobs that nobody has to watch."""
+    """Jobs that need no watcher fill all slots."""
     for _ in range(2 * SLOTS):
         await (await submit(stack, chat("demo-hang"))).at_model()
     waiting = [await abandoned(stack, endless()), await submit(stack, endless(cancel_on_disconnect=True))]
@@ -117,7 +117,7 @@ async def test_an_orphan_that_waits_never_begins(stack: Stack) -> None:
 
 @pytest.mark.slow
 async def test_one_watcher_at_any_replica_keeps_the_job_and_the_last_one_to_leave_ends_it(stack: Stack) -> None:
-    """Of three, at two replicas, one stays: the job outlives another that was left at the same moment."""
+    """One of three watchers at two replicas stays: this job outlives another one that was left at the same moment."""
     job, first = await opened(stack, endless())
     second, last = await watching(job, stack.urls[0]), await watching(job, stack.urls[1])
     await job.reach(5)
@@ -130,7 +130,7 @@ async def test_one_watcher_at_any_replica_keeps_the_job_and_the_last_one_to_leav
 
 
 async def test_at_once_means_at_once_and_only_when_nobody_watches_anywhere(stack: Stack) -> None:
-    """While one that was left earlier has its grace; two replicas need not agree on who leaves last."""
+    """While the grace of an earlier one runs: two replicas need not agree on who leaves last."""
     graceful, soon = await opened(stack, endless(cancel_on_disconnect=3600))
     hasty, first = await opened(stack, endless(cancel_on_disconnect=0))
     kept, second = await opened(stack, endless(cancel_on_disconnect=0))
@@ -149,7 +149,7 @@ async def test_at_once_means_at_once_and_only_when_nobody_watches_anywhere(stack
 
 @pytest.mark.slow
 async def test_who_comes_back_in_time_keeps_the_job_however_often_he_leaves(stack: Stack) -> None:
-    """At one replica and the other in turn, for longer than a job may go without a watcher; also with his key."""
+    """At alternating replicas, for longer than the grace; also with an Idempotency-Key."""
     key = f"key of {stack.folder.name}"
     body = endless()
     job, response = await opened(stack, body, key=key)
@@ -174,7 +174,7 @@ async def test_who_comes_back_in_time_keeps_the_job_however_often_he_leaves(stac
 
 @pytest.mark.slow
 async def test_a_killed_replicas_clients_keep_their_jobs_if_they_come_to_another_in_time(stack: Stack) -> None:
-    """The one who does not come ends his job; the replica could not say that he had gone."""
+    """A watcher that does not return ends its job, though the replica could not report the disconnect."""
     victim, other = stack.apis
     loyal, first = await opened(stack, endless(), victim.url)
     faithless, second = await opened(stack, endless(), victim.url)
@@ -192,7 +192,7 @@ async def test_a_killed_replicas_clients_keep_their_jobs_if_they_come_to_another
 
 
 async def overdue(stack: Stack, job: Job) -> None:
-    """By Redis, no process has said for too long that it watches the job. Returns when a worker has looked at it."""
+    """No process has reported a watcher of the job for too long. Returns when a worker has checked it."""
     [visit] = stack.redis.command("ZRANGE", stack.keys.watchers(job.id), 0, -1)
     for key, member in ((stack.keys.watchers(job.id), visit), (stack.keys.presence, job.id)):
         stack.redis.command("ZADD", key, "XX", 1_000 * int(stack.redis.command("TIME")[0]) - 10_000, member)
@@ -202,7 +202,7 @@ async def overdue(stack: Stack, job: Job) -> None:
 
 @pytest.mark.slow
 async def test_a_process_that_gets_no_turns_for_longer_than_the_grace_loses_no_job(stack: Stack) -> None:
-    """It cannot say that it is there, but its connection does; that of a killed one does not."""
+    """A paused API cannot report its watchers and its connection stays; a killed one has no connection."""
     kept, response = await opened(stack, endless(), stack.apis[0].url)
     await kept.reach(5)
     await until(lambda: stack.redis.command("ZCARD", stack.keys.watchers(kept.id)), "that it watches")
@@ -222,21 +222,20 @@ async def test_a_process_that_gets_no_turns_for_longer_than_the_grace_loses_no_j
 
 @pytest.mark.slow
 async def test_a_redis_that_stands_still_for_longer_than_the_grace_orphans_nobody(stack: Stack) -> None:
-    """All jobs are overdue when it goes on, and nobody could say that he watches. An orphan ends a little later."""
+    """All jobs are overdue when Redis continues, and no API could report a watcher. An orphan ends a little later."""
     kept, response = await opened(stack, endless())
     left = await abandoned(stack, endless())
     for job in (kept, left):
         await job.reach(5)
     api, pid = stack.apis[0], stack.redis.pid
-    # The worst order: the workers look as soon as Redis goes on, and the API is heard after them.
+    # The worst order: workers check as soon as Redis continues, and the API reports after them.
     api.stop()
     seconds, _ = stack.redis.command("TIME")
     for job in (kept, left):
         stack.redis.command("ZADD", stack.keys.presence, "XX", (int(seconds) + 3) * 1000, job.id)
     os.kill(pid, signal.SIGSTOP)
     try:
-        # Longer than any of them may go without a watcher, and the workers without a look: what is waited for is that
-        # this time has passed.
+        # Longer than the grace, and longer than the workers' interval: the test waits for this time to pass.
         await asyncio.sleep(5)
     finally:
         os.kill(pid, signal.SIGCONT)
@@ -249,7 +248,7 @@ async def test_a_redis_that_stands_still_for_longer_than_the_grace_orphans_nobod
 
 @pytest.mark.slow
 async def test_a_redis_that_is_killed_and_comes_back_orphans_nobody() -> None:
-    """It keeps what it was told; the API connects again in time to say who watches."""
+    """Redis keeps its data; the API reconnects in time to report its watchers."""
     with Stack(aof=True, settings={"READALONG_DISCONNECT_GRACE": "2"}) as stack:
         kept, response = await opened(stack, endless())
         left = await abandoned(stack, endless())

@@ -1,4 +1,4 @@
-"""The eight promises of the architecture, each by its name, over real processes."""
+"""The eight promises of the architecture, each by its name, with real processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.history import assert_whole, faults_of_log, text
 from tests.support.stack import Stack, has_redis_cli, redis_cli
 from tests.support.waiting import until
 
-#: What lives for a few seconds, and may have expired where a machine is slow.
+#: Keys that live for a few seconds and may have expired on a slow machine.
 _PASSING = {
     "readalong:liveness",
     "readalong:probe",
@@ -28,12 +28,12 @@ _PASSING = {
     "readalong:workers",
     "arq:in-progress:*",
 }
-#: Sorted sets that name jobs, and so live as long as any job does; the sweep trims them.
+#: Sorted sets that name jobs and so live as long as any job; the sweep trims them.
 INDEXES = {"readalong:jobs", "readalong:active", "arq:queue:readalong", "readalong:leases", *Keys().by_state}
 
 
 async def test_promise_1_one_log_every_watcher_sees_each_event_once_in_order_up_to_one_end(stack: Stack) -> None:
-    """From every position of the log, during the job and after it, on both replicas."""
+    """From each position of the log, during the job and after it, on both replicas."""
     job = await submit(stack, paced(tokens=40, rate=50))
     await job.reach(10)
     starts = list(range(10))
@@ -50,7 +50,7 @@ async def test_promise_1_one_log_every_watcher_sees_each_event_once_in_order_up_
 
 
 async def test_promise_2_one_end_every_job_gets_exactly_one_whatever_dies(stack: Stack) -> None:
-    """A cancel, the worker's death and the model's end at the same moment, for twenty jobs; then silence."""
+    """A cancel, the worker's death and the model's end at one moment, for twenty jobs; then silence."""
     jobs = [await submit(stack, paced(tokens=10 + number, rate=20)) for number in range(20)]
     await asyncio.gather(*(job.reach(4) for job in jobs))
     cancels = asyncio.gather(*(job.cancel(stack.urls[number % 2]) for number, job in enumerate(jobs[:10])))
@@ -67,7 +67,7 @@ async def test_promise_2_one_end_every_job_gets_exactly_one_whatever_dies(stack:
 
 
 async def test_promise_3_one_step_what_the_log_holds_is_what_was_published(stack: Stack) -> None:
-    """Every append is one message of its events, in order; calls repeated after lost replies add nothing to either."""
+    """Each append is one message with its events, in order; calls repeated after lost replies add nothing."""
     job = await submit(stack, paced(tokens=60, rate=40))
     heard: list[dict[str, object]] = []
     with redis.Redis(port=stack.redis.port) as client, client.pubsub(ignore_subscribe_messages=True) as subscription:
@@ -87,7 +87,7 @@ async def test_promise_3_one_step_what_the_log_holds_is_what_was_published(stack
 
 
 async def test_promise_4_one_writer_a_worker_declared_dead_writes_nothing_more(stack: Stack) -> None:
-    """After the newer attempt's first event no event of the older one: the log's text is one attempt's, whole."""
+    """No event of the older attempt follows the newer attempt's first event: the log's text is one attempt's, whole."""
     job = await submit(stack, paced(tokens=60, rate=30))
     await job.says(0.2)
     zombie = await job.worker()
@@ -104,7 +104,7 @@ async def test_promise_4_one_writer_a_worker_declared_dead_writes_nothing_more(s
 
 
 async def test_promise_5_a_cancel_is_kept_and_closes_the_connection_to_the_model(stack: Stack) -> None:
-    """Queued, before the first token, between tokens, in a stall and on a resumed job; the model is left by all."""
+    """Queued, before the first token, between tokens, in a stall, in a resumed job; the model's connections close."""
     resumed = await submit(stack, chat("demo-endless"))
     await resumed.reach(4)
     (await resumed.worker()).kill()
@@ -132,7 +132,7 @@ async def test_promise_5_a_cancel_is_kept_and_closes_the_connection_to_the_model
 
 
 async def test_promise_6_no_watcher_can_hurt_anyone(stack: Stack) -> None:
-    """One that reads nothing, while fifty read: no more Redis connections, nobody waits, and it loses nothing."""
+    """One watcher reads nothing while fifty read: no additional Redis connection, no wait, no lost event."""
 
     def subscriptions() -> int:
         return len(stack.redis.command("CLIENT", "LIST", "TYPE", "pubsub").splitlines())
@@ -157,8 +157,9 @@ async def test_promise_6_no_watcher_can_hurt_anyone(stack: Stack) -> None:
 
 
 async def test_promise_7_nothing_hidden_all_of_redis_is_text_and_has_an_end(stack: Stack) -> None:
-    """Jobs that wait, run, ended each way, and were handed over: every value is plain text or JSON, and all but the
-    indexes expire."""
+    """Queued, running, ended in each way, and requeued jobs: every value is plain text or JSON, and all but the indexes
+    expire.
+    """
     for body in (paced(3, 0), chat("demo-fast+error")):
         await (await submit(stack, body)).ended()
     cancelled = await submit(stack, chat("demo-endless"))
@@ -196,7 +197,7 @@ async def test_promise_7_nothing_hidden_all_of_redis_is_text_and_has_an_end(stac
 
 
 async def test_promise_7_what_a_stopped_worker_leaves_behind_has_an_end_too(stack: Stack) -> None:
-    """All workers hand their jobs over and are gone: whatever waits for the next one expires one day."""
+    """All workers requeue their jobs and end: every key of the waiting jobs has a time to live."""
     worker, other = stack.workers
     other.kill()
     worker.restart(READALONG_DRAIN_TIMEOUT="0")
@@ -210,19 +211,20 @@ async def test_promise_7_what_a_stopped_worker_leaves_behind_has_an_end_too(stac
 
 
 async def test_promise_8_cheap_one_script_call_a_token_at_most_and_nothing_for_a_watcher(stack: Stack) -> None:
-    """Counted by Redis itself: script calls grow with tokens, and no command with watchers."""
+    """Counted by Redis: script calls grow with tokens, and no command grows with watchers."""
     alone = await _commands(stack, 1)
     crowd = await _commands(stack, 60)
     for counted in (alone, crowd):
-        # Besides the appends: submit, claim, finish, what tidies up behind them, and scripts that are sent once more.
+        # Besides the appends: submit, claim, finish, the clean-up after them, and scripts that are sent again.
         assert counted["evalsha, the log"] + counted["eval, the log"] <= 100 + 20, counted
     for name in ("subscribe", "unsubscribe", "xrange", "hgetall", "hget", "get", "exists"):
         assert crowd[name] <= alone[name] + 10, (name, alone, crowd)
 
 
 async def _commands(stack: Stack, watchers: int) -> Counter[str]:
-    """How often each command named a job of a hundred tokens, with so many watchers on one API; what others do
-    meanwhile, and how long it takes, does not count."""
+    """Returns the number of commands that named a job of a hundred tokens, by command, with this many watchers on one
+    API. Other commands and the duration do not count.
+    """
     with redis.Redis(port=stack.redis.port, decode_responses=True) as client, client.monitor() as monitor:
         job = await submit(stack, paced(tokens=100, rate=100))
         counting = asyncio.create_task(asyncio.to_thread(_counted, monitor, job))
@@ -249,7 +251,7 @@ def _counted(monitor: Any, job: Job) -> Counter[str]:
 
 
 def _running(stack: Stack, pid: int) -> list[str]:
-    """The jobs that a worker says it runs; it must have given a sign of life lately."""
+    """Returns the jobs that a worker reports as running; its heartbeat must be recent."""
     signs = [json.loads(stack.redis.command("GET", name)) for name in stack.key_names() if _is_sign(name)]
     [running] = [sign["running"] for sign in signs if sign["pid"] == pid]
     return list(running)
@@ -275,7 +277,10 @@ def _shapes(names: list[str]) -> set[str]:
 
 
 def _jsons(stack: Stack, name: str, value: str) -> list[str]:
-    """The values of a key that must be JSON. `value`: what it was, if it is a string, for it may have expired since."""
+    """Returns the values of a key that must be JSON.
+
+    `value`: its earlier string value, since the key may have expired.
+    """
     shape = _shape(name)
     if shape == "readalong:job:*:events":
         return [row["data"] for _, row in stack.redis.command("XRANGE", name, "-", "+")]
@@ -288,7 +293,7 @@ def _jsons(stack: Stack, name: str, value: str) -> list[str]:
 
 
 def _read_with_redis_cli(stack: Stack, running: Job, cancelled: Job) -> None:
-    """What a person would type."""
+    """Runs a command as a person types it."""
     assert redis_cli(stack.redis, "HGET", stack.keys.job(running.id), "status") == "running"
     assert running.id in redis_cli(stack.redis, "ZREVRANGE", stack.keys.jobs, "0", "-1").split("\n")
     shown = redis_cli(stack.redis, "XREVRANGE", stack.keys.events(cancelled.id), "+", "-", "COUNT", "1")

@@ -1,4 +1,4 @@
-"""A provider of the user's own in real workers: its jobs are watched, cancelled and outlive their worker."""
+"""A user's own provider in real workers: its jobs are watched, cancelled and outlive their worker."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def marks(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def own(marks: Path) -> Iterator[Stack]:
-    """Two workers with providers, whose stop waits for no stream."""
+    """Two workers with providers, without a drain time."""
     settings = {
         "READALONG_PROVIDERS": "counts=tests.e2e.generators:counts,deaf=tests.e2e.generators:deaf",
         "READALONG_TEST_MARKS": str(marks),
@@ -35,12 +35,12 @@ def own(marks: Path) -> Iterator[Stack]:
 
 
 async def says(job: Job, words: int) -> None:
-    """Returns when so many words are in the log."""
+    """Returns when the log has this many words."""
     await until(lambda: text(job.stack.log_of(job.id)).count(" ") >= words, f"{words} words")
 
 
 async def test_a_job_is_watched_cancelled_and_begun_anew_by_another_worker(own: Stack, marks: Path) -> None:
-    """A cancel closes the generator. A kill -9 of the worker loses nothing: another one begins anew."""
+    """A cancel closes the generator. A kill -9 of the worker loses nothing: another worker starts over."""
     whole, unwanted, lost = [await submit(own, chat("counts", user=user)) for user in ("whole", "unwanted", "lost")]
     watchers = [asyncio.create_task(lost.watcher(url).run()) for url in own.urls]
     await says(unwanted, 3)
@@ -66,5 +66,5 @@ async def test_a_worker_stops_although_a_generator_never_ends(own: Stack, marks:
     worker.term()
     await until(lambda: not worker.running, "the worker's end")
     assert worker.code == 0
-    assert "a provider does not end; the process exits without it" in worker.output
+    assert "a provider does not end; exiting without it" in worker.output
     assert (marks / "ignored-deaf").exists()

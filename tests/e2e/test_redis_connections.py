@@ -1,4 +1,4 @@
-"""Each connection to Redis is killed, or open and silent, while a job streams; and all are slow."""
+"""Each connection to Redis is killed or half-open while a job streams; then all are slow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.proxy import Route
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
-#: What the client of each connection has said, and of no other of the same process.
+#: Data that the client of this connection has sent, and no other connection of the same process.
 CONNECTIONS: dict[str, Callable[[bytes], bool]] = {
     "worker's pipe": lambda said: b"EVALSHA" in said,
     "worker's blocking pop": lambda said: b"BLPOP" in said,
@@ -30,7 +30,7 @@ def route_of(stack: Stack, name: str) -> Route:
 
 
 async def addresses(stack: Stack, name: str) -> list[str]:
-    """The connections of this kind, as soon as there are any."""
+    """Returns the connections of this kind; waits until there are any."""
     route, chosen = route_of(stack, name), CONNECTIONS[name]
     return await until(lambda: route.do(lambda proxy: proxy.addresses(chosen)), name)
 
@@ -38,7 +38,7 @@ async def addresses(stack: Stack, name: str) -> list[str]:
 @pytest.mark.parametrize("how", ["killed", "half-open"])
 @pytest.mark.parametrize("name", CONNECTIONS)
 async def test_a_broken_connection_is_made_anew_and_harms_nobody(routed: Stack, name: str, how: str) -> None:
-    """By CLIENT KILL, or behind a route that forwards nothing more and closes nothing. The next job is served too."""
+    """By CLIENT KILL, or behind a route that forwards nothing and closes nothing. The next job runs too."""
     job, watching = await watched(routed, tokens=40, rate=100)
     broken = await addresses(routed, name)
     if how == "killed":
@@ -92,7 +92,7 @@ async def test_a_slow_redis_slows_a_job_and_harms_nobody(routed: Stack) -> None:
 
 
 async def test_a_subscription_that_redis_drops_because_nobody_reads_it_costs_no_event(routed: Stack) -> None:
-    """The API is paused for longer than Redis keeps what it has for it."""
+    """The API is paused for longer than Redis keeps its output buffer."""
     job, watching = await watched(routed, tokens=40, rate=100)
     api, redis = routed.apis[0], routed.redis
     api.stop()

@@ -1,4 +1,4 @@
-"""Redis is away for long: what waits is bounded, nothing spins, and the job ends in the way that the limit says."""
+"""A long outage of Redis: buffers are bounded, no process spins, and the job ends as the limit says."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIMIT = 2.0
 
 
 def lose(proxy: Proxy, how: str) -> None:
-    """Connections are refused, or nothing gets through and nothing is closed."""
+    """Connections are refused, or stay open and silent."""
     if how == "refused":
         proxy.refusing = True
         proxy.cut()
@@ -39,10 +39,10 @@ def lose(proxy: Proxy, how: str) -> None:
 async def test_a_job_whose_redis_was_away_beyond_the_limit_has_failed_when_it_is_back(
     routed: Stack, stage: str, how: str
 ) -> None:
-    """The model is let go at the limit, and not paid for until Redis comes."""
+    """At the limit the model's connection closes, so that it costs nothing until Redis returns."""
     routed.workers[0].restart(READALONG_REDIS_OUTAGE_TIMEOUT=f"{LIMIT}")
     first = 1.5 if stage == "before the first token" else 0
-    # Two seconds of text: the model ends before the limit, and not before Redis is away.
+    # Two seconds of text: the model ends before the limit, and not before the outage.
     tokens, rate = (20, 10) if stage == "finishing" else (5000, 50)
     job = await submit(routed, paced(tokens=tokens, rate=rate, first_token_seconds=first))
     watching = asyncio.create_task(job.watcher(resumes=False).run())
@@ -64,7 +64,7 @@ async def test_a_job_whose_redis_was_away_beyond_the_limit_has_failed_when_it_is
 
 @pytest.mark.slow
 async def test_jobs_that_wait_for_redis_spin_neither_the_worker_nor_the_network(routed: Stack) -> None:
-    """Twenty wait at once: they share their tries to connect, and all go on where they were."""
+    """Twenty jobs wait at once: they share their connection attempts, and all continue where they were."""
     jobs = [await submit(routed, paced(tokens=40, rate=40)) for _ in range(20)]
     for job in jobs:
         await job.reach(3)
@@ -79,13 +79,14 @@ async def test_jobs_that_wait_for_redis_spin_neither_the_worker_nor_the_network(
         shown = await job.ended()
         assert (shown["status"], shown["attempt"], shown["content"]) == ("done", 1, job.text)
         assert_whole(routed.log_of(job.id))
-    # Ten tries a second of each of two pipes, of three connections each, and a few of the pool; one by one it were 500.
+    # Ten attempts a second by each of two multiplexed connections, three connections each, and a few of the pool; one
+    # by one it were 500.
     assert tries <= 150
     assert used <= 1
 
 
 async def test_callers_that_wait_for_a_silent_redis_wait_for_one_try_and_not_for_one_another(routed: Stack) -> None:
-    """Behind a route that swallows everything, each try takes the whole time-out."""
+    """Behind a silent route, each attempt takes the whole time-out."""
     job = await submit(routed, paced(tokens=3, rate=0))
     await job.ended()
     route = routed.api_route
@@ -99,7 +100,7 @@ async def test_callers_that_wait_for_a_silent_redis_wait_for_one_try_and_not_for
 
 
 async def test_a_worker_that_waits_for_redis_does_not_read_on_from_the_model(routed: Stack) -> None:
-    """The model sends as fast as it can, without an end: it is stopped by the network, not by our memory."""
+    """The model sends as fast as it can, without an end: the network stops it, before the worker's memory fills."""
     job = await submit(routed, chat("demo-fast+endless"))
     await job.reach(3)
     route = routed.worker_route
@@ -122,7 +123,7 @@ async def test_a_worker_that_waits_for_redis_does_not_read_on_from_the_model(rou
 
 @pytest.mark.slow
 async def test_a_job_goes_on_after_thirty_seconds_without_redis_under_the_settings_that_nobody_changed() -> None:
-    """Redis is killed in mid-stream. Its lease, all time-outs and heartbeats have passed when it is back."""
+    """Redis is killed in mid-stream. The lease, all time-outs and heartbeats have passed when it returns."""
     usual = {
         name: str(Settings.model_fields[name.removeprefix("READALONG_").lower()].default)
         for name in SETTINGS
@@ -130,7 +131,7 @@ async def test_a_job_goes_on_after_thirty_seconds_without_redis_under_the_settin
     }
     with Stack(aof=True, apis=2, workers=2, settings=usual) as stack:
         job = await submit(stack, paced(tokens=200, rate=20))
-        # None may lose his connection to the API.
+        # No watcher may lose its connection to the API.
         watchers = [asyncio.create_task(job.watcher(url, resumes=False).run()) for url in stack.urls]
         await job.reach(20)
         stack.redis.kill()

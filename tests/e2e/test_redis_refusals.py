@@ -1,4 +1,4 @@
-"""Redis is there and refuses: it is full, a replica, loading, busy with a script, or has forgotten ours."""
+"""Redis runs and refuses: it is full, a replica, loading, busy with a script, or has lost its scripts."""
 
 from __future__ import annotations
 
@@ -22,20 +22,23 @@ async def holding(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("fault", ["full", pytest.param("replica", marks=pytest.mark.slow)])
-async def test_a_redis_that_refuses_writes_is_waited_for_and_read_meanwhile(keeper: Stack, fault: str) -> None:
-    """`maxmemory` reached without eviction, or a failover. What would write is told to come back; a job that ended may
-    be erased from a full Redis, since that makes room. The worker's blocking wait is broken off, and it lives on."""
-    old = await submit(keeper, paced(tokens=3, rate=0))
+async def test_a_redis_that_refuses_writes_is_waited_for_and_read_meanwhile(durable: Stack, fault: str) -> None:
+    """`maxmemory` without eviction, or a failover.
+
+    Writes get a 503; an ended job may be erased from a full Redis, since that frees memory. The worker's blocking wait
+    is interrupted, and the worker lives on.
+    """
+    old = await submit(durable, paced(tokens=3, rate=0))
     await old.ended()
-    redis, url = keeper.redis, keeper.url
-    job, watching = await watched(keeper)
-    pid = keeper.workers[0].pid
+    redis, url = durable.redis, durable.url
+    job, watching = await watched(durable)
+    pid = durable.workers[0].pid
     if fault == "full":
         redis.command("CONFIG", "SET", "maxmemory", "1")
     else:
         redis.command("REPLICAOF", "127.0.0.1", free_port())
     try:
-        await holding(keeper)
+        await holding(durable)
         body = paced(tokens=3, rate=0)
         for answer in (
             await call("POST", f"{url}/v1/jobs", body),
@@ -51,7 +54,7 @@ async def test_a_redis_that_refuses_writes_is_waited_for_and_read_meanwhile(keep
         ready = await call("GET", f"{url}/readyz")
         state, workers = ready.json()["redis"], ready.json()["workers"]
         assert (ready.status, state) == (503, "full" if fault == "full" else "read_only")
-        assert workers  # perhaps one that another test has killed is among them
+        assert workers  # one that another test has killed may be among them
         assert "refuses writes" in ready.json()["reason"]
         assert (await job.show())["status"] == "running"
         erased = await call("DELETE", f"{url}/v1/jobs/{old.id}")
@@ -60,18 +63,18 @@ async def test_a_redis_that_refuses_writes_is_waited_for_and_read_meanwhile(keep
         redis.command("CONFIG", "SET", "maxmemory", "0")
         redis.command("REPLICAOF", "NO", "ONE")
     await assert_unharmed(job, watching)
-    following = await submit(keeper, body)
+    following = await submit(durable, body)
     assert (await following.ended())["content"] == following.text
-    assert keeper.workers[0].pid == pid
-    assert keeper.workers[0].running
-    api = keeper.apis[0]
+    assert durable.workers[0].pid == pid
+    assert durable.workers[0].running
+    api = durable.apis[0]
     await until(lambda: "Redis answers again" in api.news, "the API's line on the end of it")
-    # None where it is one outage with that of the test before, and nothing was asked in between.
+    # None if the outage is one with that of the previous test, without a request in between.
     assert api.news.count("Redis refuses writes") <= 1, "one line, however many were refused"
 
 
 async def assert_refused_for_now(stack: Stack, why: str) -> None:
-    """Returns when a submit is refused for this reason; until then for others, and always with 503 and Retry-After."""
+    """Returns when a submit is refused for this reason; before that for others, always with 503 and Retry-After."""
 
     async def refused() -> bool:
         for path in ("/v1/jobs", "/chat/stream"):
@@ -84,7 +87,7 @@ async def assert_refused_for_now(stack: Stack, why: str) -> None:
 
 
 class Bystanders:
-    """API and worker, which are to live through an outage with the same process ids and to use little CPU in it."""
+    """API and worker keep their process ids through an outage and use little CPU in it."""
 
     def __init__(self, stack: Stack) -> None:
         self._all = [stack.apis[0], stack.workers[0]]
@@ -92,7 +95,7 @@ class Bystanders:
         self._began = time.monotonic()
 
     def assert_calm(self) -> None:
-        """Less than half of the time that has gone by: one that spins takes all of it."""
+        """Less than half of the elapsed time; a process that spins takes all of it."""
         passed = time.monotonic() - self._began
         for process, (pid, cpu) in zip(self._all, self._before, strict=True):
             assert (process.running, process.pid) == (True, pid)
@@ -100,19 +103,19 @@ class Bystanders:
 
 
 @pytest.fixture
-def big(keeper: Stack) -> Iterator[Stack]:
-    """The keeper with so many keys that its Redis loads its file for some seconds, and answers all that time."""
-    keeper.redis.command("EVAL", "for i = 1, 20000 do redis.call('SET', 'filler:' .. i, i) end", 0)
-    # Microseconds for each key; it looks at its clients after every 1,024.
-    keeper.redis.settings = {"key-load-delay": "150"}
-    yield keeper
-    keeper.redis.settings = {}
-    keeper.redis.command("CONFIG", "SET", "key-load-delay", "0")
+def big(durable: Stack) -> Iterator[Stack]:
+    """The stack with so many keys that its Redis loads its file for some seconds and replies meanwhile."""
+    durable.redis.command("EVAL", "for i = 1, 20000 do redis.call('SET', 'filler:' .. i, i) end", 0)
+    # Microseconds for each key; Redis serves clients after every 1,024.
+    durable.redis.settings = {"key-load-delay": "150"}
+    yield durable
+    durable.redis.settings = {}
+    durable.redis.command("CONFIG", "SET", "key-load-delay", "0")
 
 
 @pytest.mark.slow
 async def test_a_redis_that_loads_its_file_is_waited_for(big: Stack) -> None:
-    """It was killed, takes connections again, and answers LOADING."""
+    """Redis was killed, accepts connections again, and replies LOADING."""
     job, watching = await watched(big)
     big.redis.kill()
     await holding(big)
@@ -128,17 +131,17 @@ async def test_a_redis_that_loads_its_file_is_waited_for(big: Stack) -> None:
 
 
 @pytest.mark.slow
-async def test_a_replica_that_serves_nothing_without_its_master_is_waited_for(keeper: Stack) -> None:
-    """It answers MASTERDOWN to reads too."""
-    redis = keeper.redis
-    job, watching = await watched(keeper)
-    bystanders = Bystanders(keeper)
+async def test_a_replica_that_serves_nothing_without_its_master_is_waited_for(durable: Stack) -> None:
+    """Redis replies MASTERDOWN to reads too."""
+    redis = durable.redis
+    job, watching = await watched(durable)
+    bystanders = Bystanders(durable)
     redis.command("CONFIG", "SET", "replica-serve-stale-data", "no")
     redis.command("REPLICAOF", "127.0.0.1", free_port())
     try:
-        await holding(keeper)
-        await assert_refused_for_now(keeper, "MASTERDOWN")
-        answer = await call("GET", f"{keeper.url}/v1/jobs/{job.id}")
+        await holding(durable)
+        await assert_refused_for_now(durable, "MASTERDOWN")
+        answer = await call("GET", f"{durable.url}/v1/jobs/{job.id}")
         assert (answer.status, answer.json()["code"]) == (503, "redis_unavailable")
         await asyncio.sleep(2)  # the outage itself: there is nothing to wait for
         bystanders.assert_calm()
@@ -146,33 +149,33 @@ async def test_a_replica_that_serves_nothing_without_its_master_is_waited_for(ke
         redis.command("REPLICAOF", "NO", "ONE")
         redis.command("CONFIG", "SET", "replica-serve-stale-data", "yes")
     await assert_unharmed(job, watching)
-    following = await submit(keeper, paced(tokens=3, rate=0))
+    following = await submit(durable, paced(tokens=3, rate=0))
     assert (await following.ended())["content"] == following.text
 
 
-async def test_a_redis_that_is_busy_with_a_script_is_waited_for(keeper: Stack) -> None:
-    """Somebody's endless script: Redis answers BUSY to all, until it is killed."""
-    job, watching = await watched(keeper)
-    keeper.redis.command("CONFIG", "SET", "busy-reply-threshold", "1")
+async def test_a_redis_that_is_busy_with_a_script_is_waited_for(durable: Stack) -> None:
+    """A foreign script without end: Redis replies BUSY to all commands until the script is killed."""
+    job, watching = await watched(durable)
+    durable.redis.command("CONFIG", "SET", "busy-reply-threshold", "1")
 
     async def endless() -> None:
-        with suppress(ResponseError):  # that it was killed
-            await asyncio.to_thread(keeper.redis.command, "EVAL", "while true do end", 0)
+        with suppress(ResponseError):  # the script's error: it was killed
+            await asyncio.to_thread(durable.redis.command, "EVAL", "while true do end", 0)
 
     busy = asyncio.create_task(endless())
     try:
-        await holding(keeper)
-        answer = await call("GET", f"{keeper.url}/v1/jobs/{job.id}")
+        await holding(durable)
+        answer = await call("GET", f"{durable.url}/v1/jobs/{job.id}")
         assert (answer.status, answer.json()["code"]) == (503, "redis_unavailable")
     finally:
-        keeper.redis.command("SCRIPT", "KILL")
+        durable.redis.command("SCRIPT", "KILL")
         await busy
-        keeper.redis.command("CONFIG", "SET", "busy-reply-threshold", "5000")
+        durable.redis.command("CONFIG", "SET", "busy-reply-threshold", "5000")
     await assert_unharmed(job, watching)
 
 
-async def test_scripts_that_redis_forgets_again_and_again_are_sent_again(keeper: Stack) -> None:
-    job, watching = await watched(keeper)
-    while not keeper.log_of(job.id)[-1].terminal:
-        keeper.redis.command("SCRIPT", "FLUSH")
+async def test_scripts_that_redis_forgets_again_and_again_are_sent_again(durable: Stack) -> None:
+    job, watching = await watched(durable)
+    while not durable.log_of(job.id)[-1].terminal:
+        durable.redis.command("SCRIPT", "FLUSH")
     await assert_unharmed(job, watching)

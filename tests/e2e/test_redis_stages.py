@@ -1,4 +1,4 @@
-"""Redis is killed, full, a replica, slow, silent or without our scripts, with a job at every stage."""
+"""Redis is killed, full, a replica, slow, silent or without its scripts, with a job at every stage."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from tests.support.servers import free_port
 from tests.support.stack import Stack
 
 
-def silence(pair: Stack) -> None:
-    assert pair.worker_route.do(lambda proxy: proxy.freeze(is_pipe)) >= 1
+def silence(two_workers: Stack) -> None:
+    assert two_workers.worker_route.do(lambda proxy: proxy.freeze(is_pipe)) >= 1
 
 
-#: What breaks Redis or the way to it at once, and what mends it, if it does not mend itself.
+#: Faults of Redis or of the way to it, each with its repair, unless it ends by itself.
 FAULTS: dict[str, tuple[Callable[[Stack], object], Callable[[Stack], object] | None]] = {
-    "killed": (lambda pair: pair.redis.kill(), lambda pair: pair.redis.restart()),
+    "killed": (lambda two_workers: two_workers.redis.kill(), lambda two_workers: two_workers.redis.restart()),
     "full": (
-        lambda pair: pair.redis.command("CONFIG", "SET", "maxmemory", "1"),
-        lambda pair: pair.redis.command("CONFIG", "SET", "maxmemory", "0"),
+        lambda two_workers: two_workers.redis.command("CONFIG", "SET", "maxmemory", "1"),
+        lambda two_workers: two_workers.redis.command("CONFIG", "SET", "maxmemory", "0"),
     ),
     "replica": (
-        lambda pair: pair.redis.command("REPLICAOF", "127.0.0.1", free_port()),
-        lambda pair: pair.redis.command("REPLICAOF", "NO", "ONE"),
+        lambda two_workers: two_workers.redis.command("REPLICAOF", "127.0.0.1", free_port()),
+        lambda two_workers: two_workers.redis.command("REPLICAOF", "NO", "ONE"),
     ),
     "slow": (
-        lambda pair: pair.worker_route.do(lambda proxy: setattr(proxy, "delay", 0.2)),
-        lambda pair: pair.worker_route.do(lambda proxy: setattr(proxy, "delay", 0.0)),
+        lambda two_workers: two_workers.worker_route.do(lambda proxy: setattr(proxy, "delay", 0.2)),
+        lambda two_workers: two_workers.worker_route.do(lambda proxy: setattr(proxy, "delay", 0.0)),
     ),
     "silent": (silence, None),
     "CLIENT KILL": (
-        lambda pair: [
-            pair.redis.command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes") for kind in ("normal", "pubsub")
+        lambda two_workers: [
+            two_workers.redis.command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes") for kind in ("normal", "pubsub")
         ],
         None,
     ),
-    "SCRIPT FLUSH": (lambda pair: pair.redis.command("SCRIPT", "FLUSH"), None),
+    "SCRIPT FLUSH": (lambda two_workers: two_workers.redis.command("SCRIPT", "FLUSH"), None),
 }
 
 
@@ -58,24 +58,24 @@ FAULTS: dict[str, tuple[Callable[[Stack], object], Callable[[Stack], object] | N
     ],
 )
 async def test_a_redis_that_fails_with_a_job_at_every_stage_costs_none_an_attempt(
-    pair: Stack, how: str, seconds: int
+    two_workers: Stack, how: str, seconds: int
 ) -> None:
-    """It comes back with all that it knew; each job is done, at its first attempt, after one call to the model."""
+    """Redis returns with all its data; each job is done, in its first attempt, after one call to the model."""
     breaks, mends = FAULTS[how]
-    with staged(pair) as one:
+    with staged(two_workers) as one:
         await one.hold(on_worker_lost="fail")
-        await asyncio.to_thread(breaks, pair)
+        await asyncio.to_thread(breaks, two_workers)
         try:
             one.go(*STAGES)
             await asyncio.sleep(seconds)  # the outage itself: there is nothing to wait for
         finally:
             if mends is not None:
-                await asyncio.to_thread(mends, pair)
+                await asyncio.to_thread(mends, two_workers)
         for stage in STAGES:
             job = one.jobs[stage]
             shown = await job.ended()
-            log = pair.log_of(job.id)
+            log = two_workers.log_of(job.id)
             assert_whole(log)
             assert (shown["status"], shown["attempt"], text(log)) == ("done", 1, job.text), stage
-            assert len(pair.generations(job.question)) == 1, stage
+            assert len(two_workers.generations(job.question)) == 1, stage
         await one.is_idle()

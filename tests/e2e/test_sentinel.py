@@ -1,4 +1,4 @@
-"""Behind Sentinels: the primary dies in mid-stream, the replica takes its place, and nobody sees a gap."""
+"""Behind Sentinels: the primary dies in mid-stream, the replica is promoted, and no watcher sees a gap."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _settings(port: int, password: str = "") -> Settings:
 
 
 async def test_a_failover_in_mid_stream_harms_neither_job_nor_watcher() -> None:
-    """Sent again is what the replica had not got yet. The first Sentinel of the list is not there."""
+    """The worker sends again what the replica lacks. The first Sentinel of the list is down."""
     async with trio() as servers:
         settings = {
             "READALONG_REDIS_URL": f"redis://{NAME}/0",

@@ -1,4 +1,4 @@
-"""A worker that is told to end while Redis is silent: its connections stay open, and no reply comes."""
+"""A worker is told to end while Redis is silent: its connections stay open without replies."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.support.proxy import Proxy
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
-#: Half of the second time-out is what the end may take besides.
+#: The end may take half of a second time-out besides.
 DRAIN, TIMEOUT = 1.0, 20.0
 
 
 @pytest.mark.slow
 async def test_a_worker_that_is_stopped_while_redis_is_silent_ends_after_one_redis_time_out(routed: Stack) -> None:
-    """Its waits do not come one after the other: two time-outs would break the bound. Its jobs go on elsewhere."""
+    """Its waits run at the same time: two time-outs in a row would break the bound. Its jobs continue elsewhere."""
     worker, route = routed.workers[0], routed.worker_route
     worker.restart(READALONG_DRAIN_TIMEOUT=f"{DRAIN}", READALONG_REDIS_TIMEOUT=f"{TIMEOUT}", READALONG_LEASE="2")
     await until(lambda: " ready: " in worker.output, "the worker to work")

@@ -1,4 +1,6 @@
-"""What a submit, a look, a watch, a cancel and an erase ask of Redis, in what order, and what it sends back."""
+"""The Redis commands of a submit, a status, a watch, a cancel and an erase: their order, and the bytes of their
+replies.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +43,12 @@ def settings(redis_url: str) -> Settings:
 async def test_a_job_runs_whichever_scripts_redis_has_forgotten(
     cached: tuple[str, ...], redis_url: str, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after a release that changes some of them. A worker waits, and is quicker than the API, whose way to Redis is
-    long: a job that were enqueued before it is written would be gone for it, and then be written into no list."""
-    settings = settings_for(redis_url)  # which does not sweep
+    """As after a release that changes some scripts.
+
+    The waiting worker is faster than the API, whose way to Redis is long: it would find a job that is enqueued before
+    it is written gone, and the job would be in no list.
+    """
+    settings = settings_for(redis_url)  # this worker does not sweep
     assert settings.redis_url.port is not None
     async with (
         Proxy(settings.redis_url.port) as slow,
@@ -51,7 +56,7 @@ async def test_a_job_runs_whichever_scripts_redis_has_forgotten(
         a_site(settings_for(slow.url)) as site,
         working(settings),
     ):
-        assert (await site.http.post("/v1/jobs", json=BODY)).status_code == 202  # which connects
+        assert (await site.http.post("/v1/jobs", json=BODY)).status_code == 202  # this opens the connection
         slow.delay = 0.03
         for _ in range(2):
             await until(lambda: _waits(redis), "a worker to wait")
@@ -73,7 +78,7 @@ async def _is_done(site: Site, job_id: str) -> bool:
 
 
 async def test_a_process_that_connects_loads_all_scripts(settings: Settings, redis: ArqRedis) -> None:
-    """Else its first calls, and those after a release, would each be sent twice."""
+    """Otherwise the first calls after a start or a release would each be sent twice."""
     await redis.config_resetstat()
     async with a_site(settings) as site:
         assert (await site.http.post("/v1/jobs", json=BODY)).status_code == 202
@@ -84,7 +89,7 @@ async def test_a_process_that_connects_loads_all_scripts(settings: Settings, red
 
 @asynccontextmanager
 async def counted(redis: ArqRedis) -> AsyncIterator[list[int]]:
-    """The bytes that Redis sends meanwhile, when it is over."""
+    """Counts the bytes that Redis sends meanwhile; set at the end."""
     found: list[int] = []
     before = (await redis.info("stats"))["total_net_output_bytes"]
     yield found
@@ -92,10 +97,10 @@ async def counted(redis: ArqRedis) -> AsyncIterator[list[int]]:
 
 
 async def test_redis_sends_a_request_to_nobody_but_who_claims_it(settings: Settings, redis: ArqRedis) -> None:
-    """A megabyte of a conversation, and a kilobyte or two for each call about it."""
+    """A conversation of a megabyte, and a kilobyte or two for each call about it."""
     body = {**BODY, "messages": [{"role": "user", "content": "x" * 1_000_000}]}
     async with a_site(settings) as site:
-        await site.http.post("/v1/jobs", json=BODY)  # which connects
+        await site.http.post("/v1/jobs", json=BODY)  # this opens the connection
         async with counted(redis) as sent:
             key = {"Idempotency-Key": "k"}
             answers = [await site.http.post("/v1/jobs", json=body, headers=key) for _ in range(2)]
@@ -111,8 +116,10 @@ async def test_redis_sends_a_request_to_nobody_but_who_claims_it(settings: Setti
 
 
 async def test_a_cancel_of_a_running_job_is_one_command_and_its_answer(settings: Settings, redis: ArqRedis) -> None:
-    """It sets the flag by Redis' clock, nudges the worker, and answers the job; of a queued one two more, side by side,
-    take it out of the queue and the lists."""
+    """The script sets the flag by Redis' clock, nudges the worker, and returns the job.
+
+    For a queued job two more scripts, side by side, remove it from the queue and the lists.
+    """
     port = settings.redis_url.port
     assert port is not None
     async with a_site(settings) as site:
@@ -130,7 +137,7 @@ async def test_a_cancel_of_a_running_job_is_one_command_and_its_answer(settings:
 
 
 async def test_a_submit_is_two_commands_one_after_the_other(settings: Settings) -> None:
-    """While there is room; the first of a second also asks whether there is."""
+    """While the queue has room; the first submit of a second also checks for room."""
     port = settings.redis_url.port
     assert port is not None
     async with a_site(settings) as site:

@@ -1,4 +1,4 @@
-"""An API dies in the middle of a submit: whatever it left, and whoever mends it, it is one job and one generation."""
+"""An API dies in the middle of a submit: whatever state remains, any repair leads to one job and one generation."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from tests.support.proxy import Proxy
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
-#: What a submit does, one after the other; each with the one before.
+#: The steps of a submit, in order; each case has all steps up to its own.
 STEPS = ("remember", "write", "enqueue", "settle")
-#: Jobs of each kind in a test where chance decides who comes first.
+#: Jobs of each kind in a test that leaves the order to chance.
 MANY = 8
 
 
 @pytest.fixture(scope="module")
 def running_pair() -> Iterator[Stack]:
-    # A worker of a busy machine that stumbles must not begin a job anew: generations are counted here.
+    # A delayed worker must not restart a job: this test counts generations.
     with Stack(apis=2, workers=2, settings={"READALONG_LEASE": "6"}) as stack:
         yield stack
 
@@ -48,10 +48,10 @@ def stack(running_pair: Stack) -> Iterator[Stack]:
 
 
 class Dead:
-    """An API that died in the middle of a submit, a minute ago: a submit that is younger is left alone by the sweep."""
+    """An API that died in the middle of a submit a minute ago: the sweep leaves younger submits alone."""
 
     def __init__(self, stack: Stack, step: str) -> None:
-        """`step`: the last one that it took."""
+        """`step`: the last step that it took."""
         self.stack = stack
         self.body = paced(tokens=5, rate=0)
         self.key = {"Idempotency-Key": uuid4().hex}
@@ -59,7 +59,7 @@ class Dead:
         self._step = STEPS.index(step)
 
     async def die(self) -> None:
-        """Leaves in Redis what its steps left."""
+        """Writes to Redis what its steps wrote."""
         settings = Settings.model_validate({"redis_url": self.stack.redis.url, "redis_timeout": 60})
         redis = connect(settings)
         pipe = MultiplexedConnection(redis, settings.redis_timeout)
@@ -82,7 +82,7 @@ class Dead:
         await redis.aclose()
 
     async def repeat(self, url: str) -> None:
-        """The client asks again with its key, and gets the same job."""
+        """The client submits again with its key and gets the same job."""
         assert (await submit(self.stack, self.body, url=url, headers=self.key)).id == self.job.id
 
     @property
@@ -91,7 +91,7 @@ class Dead:
 
 
 async def assert_one_generation(*jobs: Job) -> None:
-    """Each ended well, once, after one call of the model; index and queue are through with them."""
+    """Each job is done, once, after one model call; index and queue have dropped it."""
     for job in jobs:
         shown = await job.ended()
         assert (shown["status"], shown["attempt"], shown["content"]) == ("done", 1, job.text)
@@ -107,7 +107,7 @@ async def assert_one_generation(*jobs: Job) -> None:
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_the_sweep_alone_runs_what_was_written_and_forgets_the_rest(stack: Stack, step: str) -> None:
-    """The client never comes back. A job that was not written was promised to nobody."""
+    """The client never returns. A job that was not written was never accepted."""
     dead = Dead(stack, step)
     await dead.die()
     if dead.written:
@@ -121,7 +121,7 @@ async def test_the_sweep_alone_runs_what_was_written_and_forgets_the_rest(stack:
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_repeat_completes_the_job_at_once(stack: Stack, step: str) -> None:
-    """At both replicas at the same moment; without the sweep, which is held up."""
+    """At both replicas at the same moment, with the sweep held back."""
     stack.redis.command("SET", stack.keys.sweep, "1", "EX", "3600")
     dead = Dead(stack, step)
     await dead.die()
@@ -131,7 +131,7 @@ async def test_a_repeat_completes_the_job_at_once(stack: Stack, step: str) -> No
 
 @pytest.mark.slow
 async def test_sweep_and_repeats_at_the_same_time_make_one_job_of_each(stack: Stack) -> None:
-    """Many, in all stages, repeated while the sweeps go on."""
+    """Many submits, at all steps, repeated while sweeps run."""
     dead = [Dead(stack, step) for step in STEPS for _ in range(MANY)]
     await asyncio.gather(*(api.die() for api in dead))
 
@@ -144,7 +144,7 @@ async def test_sweep_and_repeats_at_the_same_time_make_one_job_of_each(stack: St
 
 
 async def test_two_clients_with_one_key_at_the_same_moment_get_one_job(stack: Stack) -> None:
-    """On two replicas, many times over."""
+    """On two replicas, many times."""
     bodies = [paced(tokens=3, rate=0) for _ in range(MANY)]
     keys = [{"Idempotency-Key": uuid4().hex} for _ in bodies]
     jobs = []
@@ -157,7 +157,7 @@ async def test_two_clients_with_one_key_at_the_same_moment_get_one_job(stack: St
 
 @asynccontextmanager
 async def killed_before(stack: Stack, step: int) -> AsyncIterator[str]:
-    """The URL of an API that is killed when it is about to take this step of its second submit, or any after it."""
+    """Returns the URL of an API that is killed before this step of its second submit, or of any later one."""
     api = stack.apis[0]
     async with Proxy(stack.redis.port) as proxy:
         seen = [0]
@@ -165,7 +165,7 @@ async def killed_before(stack: Stack, step: int) -> AsyncIterator[str]:
         def admits(words: list[bytes]) -> bool:
             if not _is_step(stack, words):
                 return True
-            # The first submit's are those in which the server learns the scripts.
+            # The server learns the scripts in the first submit.
             seen[0] += 1
             if armed.is_set() and seen[0] > step:
                 api.kill()
@@ -195,9 +195,9 @@ def _is_step(stack: Stack, words: list[bytes]) -> bool:
 
 @pytest.mark.parametrize("step", range(len(STEPS)))
 async def test_an_api_that_is_killed_at_any_step_of_a_submit_costs_the_client_a_repeat(stack: Stack, step: int) -> None:
-    """The client hears nothing, and asks another replica with its key."""
+    """The client gets no response, and asks another replica with its key."""
     body, key = paced(tokens=5, rate=0), {"Idempotency-Key": uuid4().hex}
-    # A sweep would list the job that it finds written.
+    # A sweep would list the written job.
     stack.redis.command("SET", stack.keys.sweep, "1", "EX", "3600")
     async with killed_before(stack, step) as url:
         with pytest.raises(Cut):

@@ -1,4 +1,4 @@
-"""What is submitted reaches the model unchanged, once, and what came of it can be seen in three places."""
+"""A submit reaches the model unchanged and once; three places show its result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.client import Response, call
 from tests.support.history import kinds
 from tests.support.stack import Stack
 
-#: Every parameter of OpenAI's chat completions, and some that are nobody's.
+#: Every parameter of OpenAI's chat completions, and some unknown ones.
 EVERYTHING: dict[str, Any] = {
     "audio": {"format": "wav", "voice": "alloy"},
     "frequency_penalty": -0.5,
@@ -33,7 +33,7 @@ EVERYTHING: dict[str, Any] = {
     "prompt_cache_retention": "24h",
     "reasoning_effort": "low",
     "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object"}}},
-    "safety_identifier": "somebody",
+    "safety_identifier": "user-7",
     "seed": 9007199254740993,
     "service_tier": "auto",
     "stop": ["never said", "never said either"],
@@ -72,7 +72,7 @@ MESSAGES = [
 
 
 async def test_every_parameter_of_openais_and_every_other_arrives_at_the_model_unchanged(stack: Stack) -> None:
-    """Messages too, with all their fields; only `stream` is ours."""
+    """Messages too, with all their fields; readalong adds `stream` only."""
     body = chat("demo-fast", **EVERYTHING)
     body["messages"] = [*MESSAGES, *body["messages"]]
     job = await submit(stack, body)
@@ -99,7 +99,7 @@ async def test_the_terms_of_a_job_are_in_its_hash_and_not_in_what_the_model_gets
 async def test_what_the_client_leaves_out_is_left_out_besides_the_question_for_usage(
     stack: Stack,
 ) -> None:
-    """`metadata` that the model is not asked to store is ours alone."""
+    """`metadata` stays with readalong unless the model is asked to store it."""
     body = {**chat("demo-fast"), "metadata": {"ours": "1"}, "stream": False}
     job = await submit(stack, body)
     assert (await job.ended())["metadata"] == {"ours": "1"}
@@ -114,7 +114,7 @@ async def test_what_the_client_leaves_out_is_left_out_besides_the_question_for_u
 
 
 async def test_a_submit_that_is_repeated_after_a_lost_reply_makes_one_job_and_one_generation(stack: Stack) -> None:
-    """The client hangs up before it has read the answer, and asks again on both replicas with the same key."""
+    """The client disconnects before the response, and asks again on both replicas with the same key."""
     body = paced(tokens=5, rate=0)
     key = {"Idempotency-Key": f"key of {body['messages'][0]['content']}"}
     lost = await Response.send("POST", f"{stack.url}/v1/jobs", json.dumps(body).encode(), key)
@@ -130,7 +130,7 @@ async def test_a_submit_that_is_repeated_after_a_lost_reply_makes_one_job_and_on
 
 
 async def test_progress_is_on_the_terminal_event_in_the_hash_and_in_the_job(stack: Stack) -> None:
-    """Times that fit together, the model's pieces counted, and its own counts."""
+    """Times that fit together, the counted pieces of the model, and its own counts."""
     job = await submit(stack, paced(tokens=40, rate=100, first_token_seconds=0.2))
     shown = await job.ended()
     end = stack.log_of(job.id)[-1].fields
@@ -191,7 +191,7 @@ async def test_every_event_type_is_seen_from_the_model_to_the_watcher(stack: Sta
 
 
 async def _assert_function_called(job: Job) -> None:
-    """The legacy form, whole, its arguments parsed, in the log and in the job."""
+    """The legacy form, whole, with parsed arguments, in the log and in the job."""
     shown = await job.ended()
     [called] = [entry.fields for entry in job.stack.log_of(job.id) if entry.event == "function_call"]
     assert called == shown["function_call"]

@@ -1,4 +1,4 @@
-"""Redis over a Unix socket, with a user, a password and a database: each kind of connection that we make."""
+"""Redis over a Unix socket, with a user, a password and a database: each kind of connection."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DATABASE = 3
 
 
 class SocketStack(Stack):
-    """Its processes know nothing of Redis' port."""
+    """A stack whose processes do not know Redis' port."""
 
     @property
     def path(self) -> Path:
@@ -41,13 +41,13 @@ class SocketStack(Stack):
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[SocketStack]:
-    # No look at the flags: a cancel comes by the worker's own subscription, or not at all.
+    # No poll of the flags: a cancel comes by the worker's own subscription, or not at all.
     with SocketStack(settings={"READALONG_CANCEL_POLL": "60"}) as stack:
         yield stack
 
 
 async def test_jobs_run_are_watched_and_cancelled_over_a_unix_socket(stack: SocketStack) -> None:
-    """The pool, the pipe, the queue's wait, both subscriptions and arq; each again after it was cut off."""
+    """The pool, the multiplexed connection, the queue's wait, both subscriptions and arq; each again after a cut."""
     port = int(stack.url.rpartition(":")[2])
     for cut in (False, True):
         job = await submit(stack, paced(tokens=40, rate=40))

@@ -1,4 +1,4 @@
-"""Many watchers of one job, on two replicas, who come and go when they like."""
+"""Many watchers of one job, on two replicas, that connect and leave at any time."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_a_watcher_that_drops_and_resumes_ten_times_on_alternating_replica
 
 
 async def test_a_position_from_the_query_is_as_good_as_one_from_the_header(stack: Stack) -> None:
-    """EventSource cannot set headers when it connects for the first time; once it has seen events, its header wins."""
+    """EventSource cannot set headers on its first connection; once it has received events, its header wins."""
     job = await submit(stack, paced(tokens=20, rate=0))
     await job.ended()
     log = stack.log_of(job.id)
@@ -69,7 +69,7 @@ async def test_a_position_from_the_query_is_as_good_as_one_from_the_header(stack
 
 
 async def test_whoever_comes_back_to_the_end_of_an_ended_job_is_told_so(stack: Stack) -> None:
-    """204, which stops an EventSource; also on a replica that never saw the job."""
+    """204 stops an EventSource, also on a replica that never saw the job."""
     job = await submit(stack, paced(tokens=5, rate=0))
     await job.ended()
     last = str(len(stack.log_of(job.id)))
@@ -89,7 +89,7 @@ async def test_a_stream_is_served_so_that_proxies_pass_it_on_at_once(stack: Stac
 
 
 async def test_a_job_says_what_it_said_wherever_it_is_asked(stack: Stack) -> None:
-    """The same answer from both replicas: text so far while it runs, all of it when it has ended."""
+    """The same response from both replicas: the text so far while the job runs, all of it after the end."""
     job = await submit(stack, paced(tokens=80, rate=60))
     await job.says(0.3)
     halfway = (await job.show(stack.urls[1]))["content"]
@@ -102,7 +102,7 @@ async def test_a_job_says_what_it_said_wherever_it_is_asked(stack: Stack) -> Non
 
 
 async def test_an_endless_generation_that_nobody_watches_any_more_can_be_watched_again(stack: Stack) -> None:
-    """The last watcher's leaving ends the feed, not the job; whoever comes later gets what was said meanwhile."""
+    """When the last watcher leaves, the feed ends, not the job; a later watcher gets the events of the time between."""
     job = await submit(stack, chat("demo-endless", demo={"tokens_per_second": 200}))
     watcher = job.watcher(stack.url)
     await watcher.run(count=10)

@@ -1,4 +1,4 @@
-"""A killed worker is found dead long before its lease is over; what only looks dead is not, and watchers are told."""
+"""A killed worker is found long before its lease ends; a worker that only seems dead is not; watchers are told."""
 
 from __future__ import annotations
 
@@ -29,35 +29,36 @@ async def patient(stack: Stack, **settings: str) -> Stack:
 
 
 def looks(stack: Stack) -> int:
-    """How often a worker has asked who is there."""
+    """Returns the number of checks of the live workers."""
     stats = stack.redis.command("INFO", "commandstats")
     return int(stats.get("cmdstat_pubsub|numsub", {"calls": 0})["calls"])
 
 
 async def more_looks(stack: Stack, count: int = 12) -> None:
-    """Returns when workers have looked so often again: a window is three looks of one, after the first."""
+    """Returns when workers have checked again this often: a window is three checks of one worker, after the first."""
     before = looks(stack)
     await until(lambda: looks(stack) >= before + count, "looks")
 
 
 async def test_a_killed_workers_jobs_are_taken_while_its_lease_has_long_to_go(stack: Stack) -> None:
-    """In mid-stream and in silence. The jobs that waited behind them are run after them."""
-    victim, heir = await alone(await patient(stack))
+    """In mid-stream and in silence. The jobs that waited behind run after them."""
+    victim, successor = await alone(await patient(stack))
     speaking = await submit(stack, paced(tokens=50, rate=40))
     silent = await submit(stack, paced(tokens=5, first_token_seconds=1))
     await silent.at_model()
     await speaking.says(0.1)
     victim.kill()
-    heir.cont()
+    successor.cont()
     for job in (speaking, silent):
         await assert_done(job, (2, "worker_lost"))
-    assert "is dead: 2 of its jobs" in heir.output
+    assert "is dead: 2 of its jobs" in successor.output
 
 
 @pytest.mark.slow
 async def test_a_job_whose_workers_are_all_killed_says_that_it_waits_until_one_comes(stack: Stack) -> None:
-    """In the job, and once in each stream, without a number: also to a watcher that comes later, and in the form of
-    `/chat/stream`. A job that is queued meanwhile waits as well. The next worker need not have seen the others live."""
+    """In the job, and once in each stream, without a number: also to a later watcher, and in the form of
+    `/chat/stream`. A job queued meanwhile waits as well. The next worker need not have seen the dead ones alive.
+    """
     await patient(stack)
     chatting = await Response.open("POST", f"{stack.url}/chat/stream", orjson.dumps(paced(tokens=50, rate=20)))
     payloads: list[dict[str, object]] = []
@@ -102,11 +103,11 @@ async def test_a_job_whose_workers_are_all_killed_says_that_it_waits_until_one_c
 
 @pytest.mark.slow
 async def test_a_paused_worker_keeps_its_connections_and_so_its_jobs(stack: Stack) -> None:
-    """That is the lease's business. Killed by the kernel's own hand it would have none."""
-    victim, heir = await alone(await patient(stack))
+    """A worker killed by the kernel would have no connection; for this one the lease decides."""
+    victim, successor = await alone(await patient(stack))
     job = await submit(stack, paced(tokens=40, rate=40))
     await job.says(0.2)
-    heir.cont()
+    successor.cont()
     victim.stop()
     await more_looks(stack)
     victim.cont()
@@ -115,11 +116,11 @@ async def test_a_paused_worker_keeps_its_connections_and_so_its_jobs(stack: Stac
 
 @pytest.mark.slow
 async def test_a_worker_that_was_wrongly_taken_for_dead_is_fenced_out(stack: Stack) -> None:
-    """It was paused, and its subscription cut meanwhile: it could neither come back nor say so."""
-    victim, heir = await alone(await patient(stack))
+    """It was paused, and its subscription was cut meanwhile: it could neither reconnect nor report."""
+    victim, successor = await alone(await patient(stack))
     job = await submit(stack, chat("demo-endless"))
     await job.reach(6)
-    heir.cont()
+    successor.cont()
     victim.stop()
     stack.redis.command("CLIENT", "KILL", "TYPE", "pubsub")
     await until(lambda: reasons(job), "the second attempt")
@@ -135,18 +136,18 @@ async def test_a_worker_that_was_wrongly_taken_for_dead_is_fenced_out(stack: Sta
 
 
 @pytest.mark.slow
-async def test_connections_that_drop_and_come_back_are_no_death(pair: Stack) -> None:
-    """All of both workers, time and again, by a reset of the route, and a route that is away for a moment."""
-    await patient(pair)
-    job, watching = await watched(pair, tokens=120, rate=40)
+async def test_connections_that_drop_and_come_back_are_no_death(two_workers: Stack) -> None:
+    """All connections of both workers, repeatedly, by a reset of the route and by a short loss of the route."""
+    await patient(two_workers)
+    job, watching = await watched(two_workers, tokens=120, rate=40)
     for _ in range(4):
-        pair.worker_route.do(Proxy.cut)
-        pair.redis.command("CLIENT", "KILL", "TYPE", "pubsub")
-        await more_looks(pair, 2)
-    pair.worker_route.do(_away)
-    await job.reach(len(pair.log_of(job.id)))
-    pair.worker_route.do(Proxy.mend)
-    await more_looks(pair)
+        two_workers.worker_route.do(Proxy.cut)
+        two_workers.redis.command("CLIENT", "KILL", "TYPE", "pubsub")
+        await more_looks(two_workers, 2)
+    two_workers.worker_route.do(_away)
+    await job.reach(len(two_workers.log_of(job.id)))
+    two_workers.worker_route.do(Proxy.mend)
+    await more_looks(two_workers)
     await assert_unharmed(job, watching)
 
 
@@ -156,15 +157,14 @@ def _away(proxy: Proxy) -> None:
 
 
 @pytest.mark.slow
-async def test_a_restarted_redis_is_no_death_of_those_that_come_back_to_it_late(pair: Stack) -> None:
-    """The worker is paused for as long as the other looks for it in vain; it says that it was connected, but that was
-    to another run of Redis."""
-    victim, heir = await alone(await patient(pair))
-    job, watching = await watched(pair, tokens=60, rate=40)
-    heir.cont()
+async def test_a_restarted_redis_is_no_death_of_those_that_come_back_to_it_late(two_workers: Stack) -> None:
+    """The worker is paused while the other one looks for it; its reported connection is to another run of Redis."""
+    victim, successor = await alone(await patient(two_workers))
+    job, watching = await watched(two_workers, tokens=60, rate=40)
+    successor.cont()
     victim.stop()
-    pair.redis.restart()
-    await more_looks(pair)
+    two_workers.redis.restart()
+    await more_looks(two_workers)
     victim.cont()
     await assert_unharmed(job, watching)
 
@@ -179,15 +179,15 @@ def unable(stack: Stack) -> Iterator[Stack]:
 
 @pytest.mark.slow
 async def test_without_the_right_to_look_the_lease_alone_holds(unable: Stack) -> None:
-    """It is said once, at the start, and everything else works."""
+    """The worker logs it once, at its start, and everything else works."""
     for worker in unable.workers:
         worker.restart(READALONG_LEASE="1")
     await asyncio.to_thread(unable.wait_ready)
-    victim, heir = await alone(unable)
+    victim, successor = await alone(unable)
     job: Job = await submit(unable, paced(tokens=40, rate=40))
     await job.says(0.2)
     victim.kill()
-    heir.cont()
+    successor.cont()
     await assert_done(job, (2, "worker_lost"))
-    await until(lambda: "a killed worker's jobs wait until its lease is over" in heir.output)
-    assert heir.output.count("until its lease is over") == 1
+    await until(lambda: "a killed worker's jobs wait until its lease is over" in successor.output)
+    assert successor.output.count("until its lease is over") == 1

@@ -1,4 +1,4 @@
-"""Workers are killed, paused and stopped: every job gets its one end, from another worker."""
+"""Workers are killed, paused and stopped: another worker ends each job, once."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from tests.support.waiting import until
 
 
 def reasons(job: Job) -> list[tuple[int, str]]:
-    """Attempt and reason of each `restarted` in a job's log."""
+    """Returns attempt and reason of each `restarted` in a job's log."""
     log = job.stack.log_of(job.id)
     return [(entry.fields["attempt"], entry.fields["reason"]) for entry in log if entry.event == "restarted"]
 
 
 async def alone(stack: Stack) -> tuple[Process, Process]:
-    """The worker that gets the next jobs, and the other one, which is paused: `cont` it."""
+    """Returns the worker that gets the next jobs, and the other one, which is paused: `cont` it."""
     first, second = stack.workers
     second.stop()
     return first, second
 
 
 async def assert_done(job: Job, *restarts: tuple[int, str]) -> None:
-    """One end, `done`, with the whole text after the last restart, which came for these reasons."""
+    """Asserts one end, `done`, with the whole text after the last restart, and these reasons of restarts."""
     shown = await job.ended()
     log = job.stack.log_of(job.id)
     assert_whole(log)
@@ -38,19 +38,19 @@ async def assert_done(job: Job, *restarts: tuple[int, str]) -> None:
 
 
 async def test_a_job_whose_worker_is_killed_is_finished_by_another(stack: Stack) -> None:
-    """In mid-stream, and between its claim and the first token; watchers on both replicas are told to begin anew."""
-    victim, heir = await alone(stack)
+    """In mid-stream, and between its claim and the first token; watchers of both replicas are told to start over."""
+    victim, successor = await alone(stack)
     speaking = await submit(stack, paced(tokens=50, rate=40))
     silent = await submit(stack, paced(tokens=10, first_token_seconds=1))
     watchers = [asyncio.create_task(speaking.watcher(url, resumes=False).run()) for url in stack.urls]
     await silent.at_model()
     await speaking.says(0.2)
     victim.kill()
-    heir.cont()
+    successor.cont()
     for job in (speaking, silent):
         await assert_done(job, (2, "worker_lost"))
         shown = await job.show()
-        assert (shown["attempt"], shown["worker"]["pid"]) == (2, heir.pid)
+        assert (shown["attempt"], shown["worker"]["pid"]) == (2, successor.pid)
         assert [made["state"] for made in stack.generations(job.question)] == ["gone", "finished"]
     log = stack.log_of(speaking.id)
     assert_whole(log, *[(await watcher).history for watcher in watchers])
@@ -59,7 +59,7 @@ async def test_a_job_whose_worker_is_killed_is_finished_by_another(stack: Stack)
 
 
 async def test_a_job_whose_attempts_are_used_up_fails_and_keeps_what_was_said(stack: Stack) -> None:
-    """The tests' stack allows two; the third worker writes the end, and calls no model."""
+    """The stack allows two attempts; the third worker writes the end without a model call."""
     first, second = await alone(stack)
     job = await submit(stack, chat("demo-endless"))
     await job.reach(6)
@@ -80,7 +80,7 @@ async def test_a_job_whose_attempts_are_used_up_fails_and_keeps_what_was_said(st
 
 
 async def test_a_job_that_waits_when_all_workers_are_killed_is_run_by_the_next(stack: Stack) -> None:
-    """Its first attempt: a job that never began has lost nothing."""
+    """In its first attempt: a job that never started has lost nothing."""
     for worker in stack.workers:
         worker.kill()
     job = await submit(stack, paced(tokens=5, rate=0))
@@ -90,7 +90,7 @@ async def test_a_job_that_waits_when_all_workers_are_killed_is_run_by_the_next(s
 
 
 async def test_a_job_that_a_dead_worker_took_and_did_not_claim_is_run_by_another(stack: Stack) -> None:
-    """It died between the two calls: the queue says taken, the job says queued, until the lease is over."""
+    """The worker died between the two calls: leased in the queue, queued in its record, until the lease ends."""
     for worker in stack.workers:
         worker.stop()
     job = await submit(stack, paced(tokens=5, rate=0))
@@ -105,15 +105,15 @@ async def test_a_job_that_a_dead_worker_took_and_did_not_claim_is_run_by_another
 
 @pytest.mark.slow
 async def test_a_worker_that_was_paused_longer_than_its_lease_writes_nothing_more(stack: Stack) -> None:
-    """The zombie finds itself fenced out, of a stream and of a silence, closes both connections and works on."""
-    zombie, heir = await alone(stack)
+    """The zombie is fenced out, of a stream and of a silence. It closes both connections and works on."""
+    zombie, successor = await alone(stack)
     speaking = await submit(stack, chat("demo-endless"))
     stalled = await submit(stack, chat("demo-stall", demo={"tokens_per_second": 0}))
     jobs = (speaking, stalled)
     await speaking.reach(6)
     await until(lambda: text(stack.log_of(stalled.id)), "the stall")
     zombie.stop()
-    heir.cont()
+    successor.cont()
     await until(lambda: all(reasons(job) for job in jobs), "the second attempts")
     zombie.cont()
     await until(
@@ -128,13 +128,16 @@ async def test_a_worker_that_was_paused_longer_than_its_lease_writes_nothing_mor
         assert reasons(job) == [(2, "worker_lost")]
         assert job.text.startswith(text(log))
         assert len(stack.generations(job.question)) == 2
-    heir.stop()
+    successor.stop()
     await assert_done(await submit(stack, paced(tokens=5, rate=0)))
-    heir.cont()
+    successor.cont()
 
 
 async def test_a_stopped_worker_hands_its_jobs_over_at_once_and_no_attempt_is_used_up(stack: Stack) -> None:
-    """Its lease is a minute: nobody waits for that. Two stops, of two attempts allowed, and the job is done."""
+    """Its lease is a minute, and no test waits for its end.
+
+    Two stops, with two attempts allowed, and the job is done.
+    """
     first, second = await alone(stack)
     hasty = {"READALONG_DRAIN_TIMEOUT": "0", "READALONG_LEASE": "60"}
     first.restart(**hasty)
@@ -162,14 +165,16 @@ async def test_a_stopped_worker_hands_its_jobs_over_at_once_and_no_attempt_is_us
 async def test_a_stopped_worker_lets_its_streams_end_within_the_drain_time_and_takes_nothing_new(
     stack: Stack, number: signal.Signals
 ) -> None:
-    """SIGHUP, of a terminal that is closed, may come from its shell too: the second one cuts nothing short. SIGUSR1,
-    which asks an API for a report, is nothing to a worker."""
+    """A closed terminal sends SIGHUP, and its shell may send another: the second one cuts nothing short.
+
+    A worker ignores SIGUSR1, which asks an API for a report.
+    """
     drained, other = await alone(stack)
     job = await submit(stack, paced(tokens=40, rate=40))
     await job.says(0.1)
     os.kill(drained.pid, signal.SIGUSR1)
     os.kill(drained.pid, number)
-    await until(lambda: "stops" in drained.output, "the worker to notice")
+    await until(lambda: "stopping" in drained.output, "the worker to notice")
     if number == signal.SIGHUP:
         os.kill(drained.pid, number)
     later = await submit(stack, paced(tokens=5, rate=0))
@@ -182,12 +187,12 @@ async def test_a_stopped_worker_lets_its_streams_end_within_the_drain_time_and_t
 
 @pytest.mark.slow
 async def test_a_second_signal_ends_a_draining_worker_at_once(stack: Stack) -> None:
-    """It was to drain for half a minute; its job is another's as soon as the lease is over."""
+    """Its drain time was half a minute; another worker has the job as soon as the lease ends."""
     drained, other = await alone(stack)
     job = await submit(stack, paced(tokens=60, rate=20))
     await job.says(0.1)
     drained.term()
-    await until(lambda: "stops" in drained.output, "the worker to notice")
+    await until(lambda: "stopping" in drained.output, "the worker to notice")
     drained.term()
     assert await asyncio.to_thread(drained.wait) == 1
     other.cont()

@@ -1,4 +1,4 @@
-"""A worker is killed, paused, blocked and stopped with a job at each stage: each job goes on elsewhere, or is over."""
+"""A worker is killed, paused, blocked and stopped with a job at each stage: each job continues or has ended."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from tests.support.history import assert_whole, kinds, text
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
-#: Stages at which a job that is taken over has lost an attempt: it was claimed, and has not ended.
+#: Stages at which a job that changes workers has lost an attempt: claimed, and not ended.
 BEGUN = ("claimed", "asked", "streaming", "finishing")
 
 
 def waits(one: Staged, stage: str) -> bool:
-    """Whether the job at this stage is in the queue, and not taken."""
+    """Whether the job of this stage is in the queue without a lease."""
     return float(one.stack.redis.command("ZSCORE", one.stack.keys.queue, one.jobs[stage].id)) < 1e14
 
 
 async def assert_done_elsewhere(one: Staged, reason: str, *, begun: tuple[str, ...] = BEGUN) -> None:
-    """Every job is done, with all its text; those of `begun` elsewhere, after one restart for this reason."""
+    """Asserts that every job is done with its whole text; those of `begun` elsewhere, after one restart for this
+    reason.
+    """
     for stage in STAGES:
         job = one.jobs[stage]
         shown = await job.ended()
@@ -30,14 +32,14 @@ async def assert_done_elsewhere(one: Staged, reason: str, *, begun: tuple[str, .
         assert (shown["status"], text(log)) == ("done", job.text), stage
         restarts = [entry.fields for entry in log if entry.event == "restarted"]
         assert [restart["reason"] for restart in restarts] == [reason] * (stage in begun), stage
-        assert (shown["worker"]["pid"] == one.heir.pid) is (stage in begun or stage == "taken"), stage
+        assert (shown["worker"]["pid"] == one.successor.pid) is (stage in begun or stage == "taken"), stage
 
 
 async def test_a_killed_workers_jobs_go_on_elsewhere_from_every_stage(stack: Stack) -> None:
     with staged(stack) as one:
         await one.hold()
         one.worker.kill()
-        one.heir.cont()
+        one.successor.cont()
         await assert_done_elsewhere(one, "worker_lost")
 
 
@@ -46,7 +48,7 @@ async def test_a_killed_workers_jobs_fail_if_they_are_to_unless_they_never_began
     with staged(stack) as one:
         await one.hold(on_worker_lost="fail")
         one.worker.kill()
-        one.heir.cont()
+        one.successor.cont()
         for stage in STAGES:
             shown = await one.jobs[stage].ended()
             log = stack.log_of(shown["id"])
@@ -62,14 +64,14 @@ async def test_a_killed_workers_jobs_fail_if_they_are_to_unless_they_never_began
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["stopped", "blocked"])
 async def test_a_worker_that_stood_still_for_longer_than_its_lease_writes_nothing_more(stack: Stack, how: str) -> None:
-    """At whatever stage: it finds itself fenced out, lets go of the model, and works on."""
+    """At each stage the worker is fenced out, closes its model connection, and works on."""
     with staged(stack) as one:
         await one.hold()
         if how == "stopped":
             one.worker.stop()
         else:
             one.block()
-        one.heir.cont()
+        one.successor.cont()
         await assert_done_elsewhere(one, "worker_lost")
         logs = {stage: stack.log_of(job.id) for stage, job in one.jobs.items()}
         one.go(*STAGES)
@@ -84,16 +86,16 @@ async def test_a_worker_that_stood_still_for_longer_than_its_lease_writes_nothin
 
 @pytest.mark.slow
 async def test_a_worker_that_is_stopped_hands_over_at_every_stage_and_uses_no_attempt_up(stack: Stack) -> None:
-    """Its lease is a minute: nobody waits for that. What has all been said, it finishes itself."""
+    """Its lease is a minute, and no test waits for its end. The worker itself finishes a job whose text is complete."""
     with staged(stack, READALONG_DRAIN_TIMEOUT="0", READALONG_LEASE="60", READALONG_REDIS_TIMEOUT="8") as one:
         await one.hold(on_worker_lost="fail")
         one.worker.term()
-        await until(lambda: "stops" in one.worker.output, "the worker to notice")
+        await until(lambda: "stopping" in one.worker.output, "the worker to notice")
         one.go("taken")
         await until(lambda: waits(one, "taken"), "the take to be given back")
         one.go("claimed", "finishing", "ended")
         assert await asyncio.to_thread(one.worker.wait) == 0
-        one.heir.cont()
+        one.successor.cont()
         await assert_done_elsewhere(one, "worker_stopped", begun=("claimed", "asked", "streaming"))
         for job in one.jobs.values():
             assert stack.hash_of(job.id)["lost"] == "0"

@@ -1,1 +1,1 @@
-"""Fuzzers: each has a claim that no input may break, and draws inputs from a seed (`effort`)."""
+"""Fuzzers: each has a claim that must hold for any input, and draws inputs from a seed (`effort`)."""

@@ -1,4 +1,4 @@
-"""What a model's server may send, and what a worker reads of it."""
+"""Possible answers of a model's server, and a worker's reading of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _KNOWN: Final = [
 ]
 #: Their events, one by one.
 _FRAMES: Final = sorted({part + b"\n\n" for body in _KNOWN if b"data" in body for part in body.split(b"\n\n") if part})
-#: What parts and frames events, what begins another form, and what is no text.
+#: Bytes that separate and frame events, that start another form, and that are no text.
 _MARKS: Final = [
     *(b"data:", b"data: ", b"event: error\n", b"event:", b"id: \0", b"retry: 1", b"error:", b": ", b"\n\n", b"\r\n"),
     *(b"\n", b"\r", b"\xef\xbb\xbf", b"[DONE]", b"<", b"[", b"{", b"}", b'"', b"\\", b"\xff", b"\0", b"\xe2\x80\xa8"),
@@ -46,7 +46,7 @@ _documents: Final = st.sampled_from(_KNOWN) | st.lists(_chunks, max_size=4).map(
 
 @st.composite
 def bodies(draw: st.DrawFn) -> bytes:
-    """Near to a body that makes sense: of half of them some bytes are missing, doubled or others."""
+    """Draws a body close to a valid one: half of them have missing, doubled or changed bytes."""
     body = draw(st.one_of(_streams, _streams, _streams, _documents)) + draw(st.sampled_from([b"", DONE, data(STOP)]))
     for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
         start = draw(st.integers(0, len(body)))
@@ -61,24 +61,26 @@ cuts: Final = st.lists(st.integers(0, 10_000), max_size=8)
 
 
 def cut(body: bytes, places: Sequence[int]) -> list[bytes]:
-    """The body in pieces, none of them empty."""
+    """Returns the body in pieces, none of them empty."""
     ends = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
     return [body[start:end] for start, end in pairwise(ends) if start < end]
 
 
-class Told(NamedTuple):
-    """What came of an answer: the events, the end, and what the end would carry."""
+class ReadAnswer(NamedTuple):
+    """The result of an answer: the events, the failure, and the fields of the end."""
 
     events: list[tuple[str, bytes]]
     failure: str
     carried: dict[str, Any]
-    #: Content by the fold itself, which is to be what the events say.
+    #: The content according to the accumulator itself, which the events must match.
     text: str
 
 
-async def told(pieces: Sequence[bytes], kind: str, asked: int, limits: Limits) -> Told:
-    """What a worker's run tells of a body in these pieces, where it has `asked` for so many choices. Raises what no run
-    expects."""
+async def read_answer_async(pieces: Sequence[bytes], kind: str, asked: int, limits: Limits) -> ReadAnswer:
+    """Returns a worker's reading of a body in these pieces, for a request of `asked` choices.
+
+    Raises any error that a worker does not expect.
+    """
 
     async def stream() -> AsyncIterator[bytes]:
         for piece in pieces:
@@ -110,14 +112,14 @@ async def told(pieces: Sequence[bytes], kind: str, asked: int, limits: Limits) -
         "function_call": chunks.function_call,
     }
     failed = "" if failure is None else f"{failure.code} {failure.retryable} {failure.message}"
-    return Told(encode(merge_drafts(drafts)), failed, carried, chunks.text())
+    return ReadAnswer(encode(merge_drafts(drafts)), failed, carried, chunks.text())
 
 
-def tell(pieces: Sequence[bytes], kind: str = STREAM, asked: int = 1, limits: Limits = _USUAL) -> Told:
-    """As `told`, in a loop of its own."""
-    return asyncio.run(told(pieces, kind, asked, limits))
+def read_answer(pieces: Sequence[bytes], kind: str = STREAM, asked: int = 1, limits: Limits = _USUAL) -> ReadAnswer:
+    """Like `read_answer_async`, in its own loop."""
+    return asyncio.run(read_answer_async(pieces, kind, asked, limits))
 
 
-def numbered(told_: Told) -> list[Event]:
-    """The events as the log numbers them."""
-    return [Event(seq, *event) for seq, event in enumerate(told_.events, 1)]
+def numbered(answer: ReadAnswer) -> list[Event]:
+    """Returns the events with the log's numbers."""
+    return [Event(seq, *event) for seq, event in enumerate(answer.events, 1)]

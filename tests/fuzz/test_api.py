@@ -1,4 +1,4 @@
-"""Whatever is asked of the API, each answer is one that its description (OpenAPI) names."""
+"""For any request, the API's response is one that its description (OpenAPI) names."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CHECKS: Final = [
     checks.response_headers_conformance,
     checks.response_schema_conformance,
 ]
-#: What a client, a proxy or a page may add to a request that is well otherwise.
+#: Headers and parameters that a client, a proxy or a page may add to a valid request.
 ADDED: Final[list[dict[str, str]]] = [
     {"Host": "evil.example"},
     {"Host": "[::1"},
@@ -50,12 +50,12 @@ ADDED: Final[list[dict[str, str]]] = [
     {"If-None-Match": "*"},
     {"Last-Event-ID": "1-x"},
 ]
-#: Bodies that are sent in place of the one that was drawn.
+#: Bodies that are sent in place of the drawn one.
 BODIES: Final = st.binary(max_size=8) | st.sampled_from([b"{", b"\xff", b'{"messages": [7]}', b" " * (MOST + 1)])
 
 described: Final = schemathesis.openapi.from_dict(create_app(Settings()).openapi(), config=schemathesis.Config())
 cases: Final = st.one_of(*(described.as_strategy(mode) for mode in GenerationMode))
-#: Ids of jobs that there are, or were.
+#: Ids of present and past jobs.
 known: Final[deque[str]] = deque(maxlen=8)
 
 
@@ -76,12 +76,12 @@ def stack() -> Iterator[Stack]:
 def test_each_answer_is_one_that_the_description_names(
     stack: Stack, case: Case[Any], added: dict[str, str], body: bytes | None, place: int | None
 ) -> None:
-    """In status, content type, headers and schema. None is a fault of the server's."""
+    """In status, content type, headers and schema. None is a server error."""
     if "job_id" in case.path_parameters and place is not None and place < len(known):
         case.path_parameters["job_id"] = known[place]
     more: dict[str, Any] = {} if body is None else {"data": body}
     answer = case.call(base_url=stack.url, headers=added, **more)
-    # It takes the schema of a stream for that of each of its events, as OpenAPI 3.0 did not say otherwise.
+    # The checker takes the schema of a stream for that of each of its events, since OpenAPI 3.0 has no other way.
     streams = answer.headers.get("content-type", [""])[0].startswith("text/event-stream")
     case.validate_response(answer, checks=CHECKS, excluded_checks=[checks.response_schema_conformance] * streams)
     assert answer.status_code < 500 or answer.status_code == httpx2.codes.NOT_IMPLEMENTED, answer.text

@@ -1,4 +1,4 @@
-"""Whatever comes over the connections to an API, `readalong watch` shows the log: each event once and in order."""
+"""With any bytes from the API, `readalong watch` shows the log: each event once and in order."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from tests.fuzz.answers import cut, cuts
 from tests.fuzz.effort import fuzzed
 
 JOB: Final = "A" * 22
-#: What a connection brings after this position, piece by piece; the last one breaks if it is an exception.
+#: The pieces of a connection after this position; it breaks at the last piece if that is an exception.
 Bring = Callable[[Position], Iterator[bytes]]
 
 
 class Scripted(Client):
-    """Connections that bring what they are told to."""
+    """A client whose connections bring the given pieces."""
 
     connections: Iterator[Bring]
 
@@ -41,7 +41,7 @@ class Scripted(Client):
         return httpx2.Response(200, headers=headers, content=bring(Position.parse(after or "0")))
 
 
-#: One for all: to make one reads all certificates.
+#: One for all: each new one reads all certificates.
 client: Final = Scripted("http://api.test")
 
 
@@ -68,7 +68,7 @@ def a_log(texts: list[str], epoch: str) -> list[Event]:
 def test_a_watch_shows_the_log_whatever_breaks(
     texts: list[str], epoch: str, breaks: list[tuple[int, bool, list[int]]], before: bytes
 ) -> None:
-    """Each connection may break at any byte and come in any pieces, and replay what was seen before."""
+    """Each connection may break at any byte, come in any pieces, and replay earlier events."""
     log = a_log(texts, epoch)
 
     def connections() -> Iterator[Bring]:
@@ -111,12 +111,12 @@ frames: Final = st.builds(
 @fuzzed(600)
 @given(st.lists(frames | st.binary(max_size=6), max_size=8).map(b"".join), cuts)
 def test_a_watch_of_any_bytes_ends_with_a_code_or_a_problem(body: bytes, places: list[int]) -> None:
-    """The same events in any pieces, their numbers rising, and shown without a stumble."""
+    """The same events in any pieces, their numbers rising, and shown without an error."""
 
     def collected(pieces: list[bytes]) -> list[Seen]:
         seen: list[Seen] = []
         client.connections = iter([lambda _: iter(pieces)])
-        # What came before the problem was seen.
+        # Events before the problem were shown.
         with suppress(Problem):
             seen.extend(Follower(client, JOB, give_up=0).events())
         return seen

@@ -1,4 +1,4 @@
-"""Whatever a model's server sends, and wherever it is cut: the events say what the model said, and there is one end."""
+"""For any answer of a model, cut anywhere: the events match it, and there is one end."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from readalong.core.events import TYPES, merge
 from readalong.core.transcript import Transcript
 from readalong.worker.model.limits import Limits
-from tests.fuzz.answers import STREAM, bodies, cut, cuts, numbered, tell
+from tests.fuzz.answers import STREAM, bodies, cut, cuts, numbered, read_answer
 from tests.fuzz.effort import fuzzed
 from tests.worker.model.odd_answers import DONE, call, chunk, data, part, say
 
 KINDS: Final = st.sampled_from([STREAM, "application/json", "text/plain; charset=utf-8", ""])
-#: Codes of a failed job that an answer may be the cause of.
+#: Codes of a failed job that an answer may cause.
 CODES: Final = {"model_malformed", "model_error", "model_cut", "model_answer_too_large"}
 
 
@@ -25,9 +25,9 @@ CODES: Final = {"model_malformed", "model_error", "model_cut", "model_answer_too
 def test_any_bytes_cut_anywhere_tell_the_same_and_end_once(
     body: bytes, places: list[int], kind: str, asked: int
 ) -> None:
-    whole = tell(cut(body, []), kind, asked)
-    assert tell(cut(body, places), kind, asked) == whole
-    assert tell(cut(body, range(len(body))), kind, asked) == whole
+    whole = read_answer(cut(body, []), kind, asked)
+    assert read_answer(cut(body, places), kind, asked) == whole
+    assert read_answer(cut(body, range(len(body))), kind, asked) == whole
     assert not whole.failure or whole.failure.split()[0] in CODES
     assert len(whole.failure) < 2 * len(body) + 500
     events = numbered(whole)
@@ -39,7 +39,7 @@ def test_any_bytes_cut_anywhere_tell_the_same_and_end_once(
     assert orjson.dumps(whole.carried)
 
 
-#: What may come between two pieces and says nothing.
+#: Bytes without a meaning that may come between two pieces.
 SILENT: Final = [
     *(b": still here\n\n", b"\n", b"event: ping\ndata: {}\n\n", b"data:\n\n", b"retry: 5\n\n", b"id: 7\n\n"),
     *(data({"choices": []}), data(chunk()), data(say("")), data({"choices": [{"index": 0, "delta": None}]})),
@@ -59,13 +59,13 @@ said: Final = st.tuples(st.integers(0, 2), texts, st.sampled_from(["content", "r
 def test_the_events_say_each_piece_once_and_in_order(
     stream: list[Any], line_end: bytes, field: bytes, places: list[int]
 ) -> None:
-    """By kind and choice, whatever stands between the pieces and however the stream is cut."""
+    """By kind and choice, with anything between the pieces and any cuts of the stream."""
     pieces = [one for one in stream if isinstance(one, tuple)]
     choices = sorted({index for index, *_ in pieces} | {0})
     ends = b"".join(data(chunk(finish="stop", index=index)) for index in choices)
     sent = (one if isinstance(one, bytes) else data(chunk({one[2]: one[1]}, index=one[0])) for one in stream)
     body = (b"".join(sent) + ends + DONE).replace(b"data: ", field).replace(b"\n", line_end)
-    result = tell(cut(body, places), asked=3)
+    result = read_answer(cut(body, places), asked=3)
     assert result.failure == ""
     wanted = {(kind, index): "" for index, _, kind in pieces}
     for index, text, kind in pieces:
@@ -94,7 +94,7 @@ LOUD: Final[list[st.SearchStrategy[Any]]] = [
 
 @st.composite
 def loud(draw: st.DrawFn) -> list[Any]:
-    """An answer, mostly of one kind."""
+    """Draws an answer, mostly of one kind."""
     kinds = draw(st.lists(st.sampled_from(LOUD), min_size=1, max_size=2))
     count = draw(st.integers(0, 60))
     return draw(st.lists(st.one_of(*kinds), min_size=count, max_size=count))
@@ -103,9 +103,9 @@ def loud(draw: st.DrawFn) -> list[Any]:
 @fuzzed(600)
 @given(loud(), cuts)
 def test_of_an_answer_beyond_its_limits_no_more_is_kept_than_they_allow(stream: list[Any], places: list[int]) -> None:
-    """And what was said before is told."""
+    """The earlier events are kept."""
     body = b"".join(one if isinstance(one, bytes) else data(one) for one in stream)
-    result = tell(cut(body, places), limits=TIGHT)
+    result = read_answer(cut(body, places), limits=TIGHT)
     code = result.failure.partition(" ")[0]
     assert code in {"model_cut", "model_malformed", "model_answer_too_large"}
     assert code == "model_answer_too_large" or len(body) <= TIGHT.response

@@ -1,4 +1,4 @@
-"""Whatever somebody puts into Redis and publishes there at random, a job whose keys are left alone goes its way."""
+"""With random keys and messages in Redis, a job whose own keys are left alone runs as usual."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tests.worker.helpers import settings_for
 
 pytestmark = on_valkey
 
-#: Watchers of the job, and acts of vandalism while it runs.
+#: Watchers of the job, and random writes while it runs.
 WATCHERS, ACTS = 3, 400
-#: What some reader of strings may stumble over.
+#: Strings that a parser may fail on.
 VALUES: Final[list[bytes]] = [b"", b"\xff", b"0", b"nan", b"[]", b"{}", b"-1", b"x" * 9999]
 
 
@@ -33,59 +33,59 @@ def settings(redis_url: str) -> Settings:
     return settings_for(redis_url, sweep_interval=0.1, poll_interval=0.05, feed_linger=0.1, hub_heartbeat=0.3)
 
 
-class Vandal:
-    """Draws what to do from dice; `spared` is the job that is not its victim."""
+class RedisFuzzer:
+    """Draws random writes; `spared` is the job that they leave alone."""
 
-    def __init__(self, place: Place, victims: list[str], spared: str, dice: Random) -> None:
+    def __init__(self, place: Place, victims: list[str], spared: str, rng: Random) -> None:
         self._place = place
         self._victims = victims
         self._spared = spared
-        self._dice = dice
+        self._rng = rng
 
     async def act(self) -> None:
-        dice = self._dice
+        rng = self._rng
         client: Any = self._place.redis
-        if dice.random() < 0.5:
+        if rng.random() < 0.5:
             channels = [channel.decode() for channel in await client.pubsub_channels()]
-            channels += [self._place.keys.control, self._place.keys.live(dice.choice(self._victims))]
-            channel = dice.choice(channels)
+            channels += [self._place.keys.control, self._place.keys.live(rng.choice(self._victims))]
+            channel = rng.choice(channels)
             await client.publish(channel, self._message(forged=self._spared not in channel))
             return
-        with suppress(ResponseError):  # of a type that the key has not
+        with suppress(ResponseError):  # the key has another type
             await client.execute_command(*self._command(self._key()))
 
     def _bytes(self) -> bytes:
-        drawn = self._dice.randbytes(9)
-        return self._dice.choice([*VALUES, drawn])
+        drawn = self._rng.randbytes(9)
+        return self._rng.choice([*VALUES, drawn])
 
     def _message(self, *, forged: bool) -> bytes:
-        """`forged`: it may be an event as the scripts publish it."""
-        dice = self._dice
-        id_ = dice.choice([b"1", b"-1", b"0", b"99", b"9" * 30, b"x", b"7.5"])
-        event = b'{"id":%b,"type":"%b","content":"no"}' % (id_, dice.choice([b"content", b"done", b"\xff", b""]))
-        job_id = dice.choice([*self._victims, self._spared, new_job_id(), "", "\0"]).encode()
-        nudge = b'{"look_at":%b}' % dice.choice([b'"%b"' % job_id, b"[]", b"1", b'["%b"]' % job_id])
-        lines = [self._bytes(), nudge, b"erased", b"erased!", event[: dice.randrange(len(event))], *([event] * forged)]
-        return b"\n".join(dice.choices(lines, k=dice.choice([1, 1, 2, 3])))
+        """`forged`: the message may be an event as the scripts publish it."""
+        rng = self._rng
+        id_ = rng.choice([b"1", b"-1", b"0", b"99", b"9" * 30, b"x", b"7.5"])
+        event = b'{"id":%b,"type":"%b","content":"no"}' % (id_, rng.choice([b"content", b"done", b"\xff", b""]))
+        job_id = rng.choice([*self._victims, self._spared, new_job_id(), "", "\0"]).encode()
+        nudge = b'{"look_at":%b}' % rng.choice([b'"%b"' % job_id, b"[]", b"1", b'["%b"]' % job_id])
+        lines = [self._bytes(), nudge, b"erased", b"erased!", event[: rng.randrange(len(event))], *([event] * forged)]
+        return b"\n".join(rng.choices(lines, k=rng.choice([1, 1, 2, 3])))
 
     def _key(self) -> str:
-        keys, victim = self._place.keys, self._dice.choice(self._victims)
+        keys, victim = self._place.keys, self._rng.choice(self._victims)
         own: list[Callable[[str], str]] = [keys.job, keys.events, keys.cancel, keys.arq_job, keys.arq_in_progress]
-        return self._dice.choice([*shared_keys(), *(name(victim) for name in own)])
+        return self._rng.choice([*shared_keys(), *(name(victim) for name in own)])
 
     def _command(self, key: str) -> list[Any]:
-        dice = self._dice
-        member = dice.choice([*STRAYS[:5], *self._victims, new_job_id(), self._bytes()])
-        return dice.choice(
+        rng = self._rng
+        member = rng.choice([*STRAYS[:5], *self._victims, new_job_id(), self._bytes()])
+        return rng.choice(
             [
                 ["SET", key, self._bytes()],
-                ["ZADD", key, dice.choice(SCORES), member],
+                ["ZADD", key, rng.choice(SCORES), member],
                 ["RPUSH", key, self._bytes()],
-                ["HSET", key, dice.choice([b"status", b"attempt", b"last_seq", b"worker", b"\xff"]), self._bytes()],
+                ["HSET", key, rng.choice([b"status", b"attempt", b"last_seq", b"worker", b"\xff"]), self._bytes()],
                 ["SADD", key, self._bytes()],
                 ["XADD", key, "*", b"type", self._bytes()],
                 ["SETRANGE", key, 1, self._bytes()],
-                ["PEXPIRE", key, dice.choice([1, 50, 10**12])],
+                ["PEXPIRE", key, rng.choice([1, 50, 10**12])],
                 ["DEL", key],
             ]
         )
@@ -94,18 +94,18 @@ class Vandal:
 async def test_a_job_that_is_left_alone_is_watched_to_its_end(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each of its watchers sees its log exactly, and afterwards all goes on: no task of API or worker has died."""
+    """Each of its watchers sees its log exactly, and no task of API or worker has died afterwards."""
     async with a_place(settings, monkeypatch) as place:
-        dice = Random(SEED)
+        rng = Random(SEED)
         acts = int(ACTS * TIMES)
         spared = await place.submit("demo", demo={"tokens_per_second": 50, "tokens": 150})
         victims = [await place.submit(model) for model in ("demo-hang", "demo-fast", "demo")]
         streams = [await place.site.open(f"/v1/jobs/{spared}/events") for _ in range(WATCHERS)]
         try:
             seen = [asyncio.create_task(stream.rest()) for stream in streams]
-            vandal = Vandal(place, victims, spared, dice)
+            fuzzer = RedisFuzzer(place, victims, spared, rng)
             for _ in range(acts):
-                await vandal.act()
+                await fuzzer.act()
             async with asyncio.timeout(WITHIN):
                 watched: list[list[Message]] = await asyncio.gather(*seen)
         finally:

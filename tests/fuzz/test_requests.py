@@ -1,4 +1,4 @@
-"""Whatever body a client sends: the model gets what was meant, or the client is told what is wrong."""
+"""For any body of a client: the model gets its meaning, or the client gets a description of the error."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from readalong.core.settings import Settings
 from readalong.store.submission import Submission
 from tests.fuzz.effort import fuzzed
 
-#: Bytes of a body, and of an answer that says what is wrong with it.
+#: Bytes of a body, and of a response that describes its error.
 MOST: Final = 50_000
 LONGEST_ANSWER: Final = 8192
-#: Statuses of what is wrong before there are fields: no JSON, no UTF-8, too large.
+#: Statuses of errors without fields: no JSON, no UTF-8, too large.
 WITHOUT_FIELD: Final = (400, 413)
 
-#: JSON that readers may read differently.
+#: JSON that parsers may read differently.
 SOUND: Final = [
     *("1e-400", "-0", "-0.0", "1E+2", "18446744073709551615", "-9223372036854775808", "31536000.5", "true"),
     *("0.1234567890123456789012345678901234567890", "2.2250738585072011e-308", "5e-324", "1e-4", "1.0", "null"),
@@ -37,7 +37,7 @@ SOUND: Final = [
     *("[" * depth + "]" * depth for depth in (100, 126, 127)),
     '"' + "x" * 3000 + '"',
 ]
-#: What none should take, be it JSON or not.
+#: Bodies that every parser should refuse.
 UNSOUND: Final = [
     *("NaN", "Infinity", "-Infinity", "1e400", "-1e400", "01", "1.", "+1", "0x1", "18446744073709551616"),
     *("-9223372036854775809", "9" * 400, '"\\ud800"', '"\\udc00\\ud83d"', '"\\x"', '"\t"', "'x'", '"', "[1,]", "{"),
@@ -55,7 +55,7 @@ json_: Final = st.recursive(
 sound: Final = (
     json_.map(json.dumps) | json_.map(lambda value: json.dumps(value, ensure_ascii=False)) | st.sampled_from(SOUND)
 )
-#: A field that is the model's, or one of ours with a value that may be its.
+#: Fields of the model, and fields of readalong with values that a model may accept.
 fields: Final = st.one_of(
     st.tuples(st.sampled_from(["temperature", "seed", "store", "tool_choice"]) | st.text(max_size=3), sound),
     st.tuples(
@@ -86,7 +86,7 @@ messages: Final = st.sampled_from(
 
 @st.composite
 def bodies(draw: st.DrawFn) -> bytes:
-    """Near enough to what is taken that half of them are; the others have a wrong field or a wrong byte."""
+    """Close to valid: half of the bodies are valid; the others have a wrong field or a wrong byte."""
     pairs = [("messages", draw(messages)), *draw(st.lists(fields, max_size=4))]
     wrong = draw(st.integers(0, 5))
     if wrong == 0:
@@ -101,12 +101,12 @@ def bodies(draw: st.DrawFn) -> bytes:
 
 
 def meant(raw: bytes) -> dict[str, Any]:
-    """The body as a reader sees it that rounds no integer."""
+    """The body as a parser sees it that rounds no integer."""
     found: dict[str, Any] = json.loads(raw)
     return found
 
 
-#: What the route below took: the request, and what of it the worker reads.
+#: The request that the route below took, and the part that the worker reads.
 taken: Final[list[tuple[ChatRequest, bytes]]] = []
 app: Final = FastAPI()
 problems.install(app)
@@ -114,7 +114,7 @@ problems.install(app)
 
 @app.post("/")
 async def take(request: Request) -> None:
-    """Reads and checks a body as our routes do."""
+    """Reads and checks a body as the API's routes do."""
     whole, body = await read_json(request, MOST)
     wish, _, rest = _judge((body, ()))
     taken.append((wish, whole if rest is None else rest))
@@ -127,7 +127,7 @@ async def asked(raw: bytes) -> httpx2.Response:
 
 
 def as_it_is(value: Any) -> str:
-    """Tells 1 from 1.0 and from true, and no order of names from another."""
+    """Distinguishes 1 from 1.0 and from true, and ignores the order of names."""
     return json.dumps(value, sort_keys=True)
 
 
@@ -155,7 +155,7 @@ def test_a_body_reaches_the_worker_as_it_was_meant_or_is_refused_by_name(raw: by
 
 
 def assert_terms(wish: ChatRequest) -> None:
-    """What the client wishes of readalong is what the job's record says."""
+    """The record has the client's job options."""
     terms = resolve(
         Settings(),
         chat=False,
@@ -168,5 +168,5 @@ def assert_terms(wish: ChatRequest) -> None:
     assert record.metadata == (wish.metadata or {})
     assert (record.deadline is None) == (wish.deadline is None)
     assert record.on_worker_lost == (wish.on_worker_lost or "retry")
-    told = wish.cancel_on_disconnect
-    assert record.cancel_on_disconnect is (told is not None and told is not False)
+    read_answer_async = wish.cancel_on_disconnect
+    assert record.cancel_on_disconnect is (read_answer_async is not None and read_answer_async is not False)

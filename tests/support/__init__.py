@@ -1,1 +1,1 @@
-"""What tests and benchmarks need around them: servers, processes, clients."""
+"""Servers, processes and clients for tests and benchmarks."""

@@ -1,4 +1,4 @@
-"""A small HTTP and event-stream client for tests. It shares no code with what it tests, and forgives nothing."""
+"""A small, strict HTTP and event-stream client for tests. It shares no code with the code under test."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 TERMINAL = frozenset({"done", "failed", "cancelled"})
 
-#: An event's id: its number and the epoch of its log, if that has one.
+#: An event's id: its number and the epoch of its log, if the log has one.
 _ID = re.compile(r"([0-9]+)(?:-([0-9A-Za-z]+))?")
-#: Seconds before a watcher comes back.
+#: Seconds before a watcher reconnects.
 _PAUSE = 0.02
 
 
@@ -28,22 +28,25 @@ class Malformed(Exception):
 
 
 class Entry(NamedTuple):
-    """One event as a client sees it, or as the log has it: `id` is its number. `data` is JSON, besides `[DONE]`."""
+    """One event as a client receives it or as the log stores it.
+
+    `id` is its number; `data` is JSON, except `[DONE]`.
+    """
 
     id: int | None
     event: str | None
     data: str
-    #: As the client was told it; "" of what the log has.
+    #: The epoch that the client received; "" for an event from the log.
     epoch: str = ""
 
     @property
     def log_lost(self) -> bool:
-        """Whether it says that Redis has lost what the client has seen."""
+        """Whether the event says that Redis has lost events that the client has seen."""
         return self.event == "restarted" and self.fields["reason"] == "log_lost"
 
     @property
     def position(self) -> str:
-        """What a client sends back after it."""
+        """The position that a client sends back after this event."""
         return f"{self.id}-{self.epoch}" if self.epoch else str(self.id)
 
     @property
@@ -58,7 +61,7 @@ class Entry(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A whole response; the names of its headers are in small letters."""
+    """A whole response. Header names are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -69,19 +72,19 @@ class Answer(NamedTuple):
 
 
 class Parser:
-    """An event stream cut into pieces anywhere. Strict: LF only, known fields only, each once, ids with a number."""
+    """Parses an event stream that may be split anywhere. Strict: LF only, known fields only, each once, numeric ids."""
 
     def __init__(self) -> None:
         self.comments = 0
         self._rest = b""
 
     def feed(self, piece: bytes) -> list[Entry]:
-        """The events that the piece completes. Raises Malformed."""
+        """Returns the events that the piece completes. Raises Malformed."""
         *blocks, self._rest = (self._rest + piece).split(b"\n\n")
         return [entry for block in blocks if (entry := self._entry(block)) is not None]
 
     def close(self) -> None:
-        """The stream has ended. Raises Malformed if it did so within an event."""
+        """Ends the stream. Raises Malformed if it ends within an event."""
         if self._rest:
             raise Malformed(f"the stream ends with half an event: {self._rest[:80]!r}")
 
@@ -108,7 +111,7 @@ class Parser:
 
 
 class Response:
-    """A response whose body is still to be read, on a connection of its own."""
+    """A response whose body is not read yet, on its own connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.status = 0
@@ -133,7 +136,7 @@ class Response:
     async def send(
         cls, method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Self:
-        """Sends a request and reads nothing."""
+        """Sends a request without reading the response."""
         parts = urlsplit(url)
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         path = parts.path + (f"?{parts.query}" if parts.query else "")
@@ -155,7 +158,7 @@ class Response:
         self.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The body as it comes. Raises Cut when it ends before its end."""
+        """Yields the body as it arrives. Raises Cut when the connection ends before the body does."""
         try:
             if self.status == 204:
                 return
@@ -168,7 +171,7 @@ class Response:
             raise Cut(repr(error)) from None
 
     async def entries(self, parser: Parser | None = None) -> AsyncGenerator[Entry, None]:
-        """The body as an event stream. Raises Cut, Malformed."""
+        """Yields the events of the body. Raises Cut, Malformed."""
         parser = parser or Parser()
         async with aclosing(self.pieces()) as pieces:
             async for piece in pieces:
@@ -177,7 +180,7 @@ class Response:
         parser.close()
 
     def abort(self) -> None:
-        """Drops the connection at once, as a client does that goes away."""
+        """Drops the connection at once, as a client that goes away."""
         self._writer.transport.abort()
 
     async def __aenter__(self) -> Self:
@@ -185,12 +188,12 @@ class Response:
 
     async def __aexit__(self, *_: object) -> None:
         self._writer.close()
-        with suppress(ConnectionError):  # it is closed either way
+        with suppress(ConnectionError):  # the connection is closed either way
             await self._writer.wait_closed()
 
 
 async def call(method: str, url: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
-    """One request and its whole response; a body that is not bytes is sent as JSON. Raises OSError, Cut."""
+    """Sends one request and reads the whole response. A body that is not bytes is sent as JSON. Raises OSError, Cut."""
     raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     async with await Response.open(method, url, raw, headers) as response:
         whole = b"".join([piece async for piece in response.pieces()])
@@ -199,38 +202,38 @@ async def call(method: str, url: str, body: Any = None, headers: Mapping[str, st
 
 @dataclass
 class Watcher:
-    """Follows one job as a browser does: keeps its position and comes back with it, to the next replica in turn."""
+    """Follows one job as a browser does: keeps its position and reconnects with it, to each replica in turn."""
 
     urls: Sequence[str]
     job_id: str
     position: int = 0
-    #: Whether it comes back after a lost connection; if not, `run` raises Cut.
+    #: Whether it reconnects after a lost connection; if not, `run` raises Cut.
     resumes: bool = True
     history: list[Entry] = field(default_factory=list)
-    #: The id that it sends back; empty: its first position.
+    #: The id that it sends back; empty means its first position.
     last_id: str = ""
-    #: What it was told that has no number, for it is not in the log: that the job waits for a worker.
+    #: Events without a number, which the log does not have: that the job waits for a worker.
     notices: list[Entry] = field(default_factory=list)
-    #: How often it lost its connection, and how often the server ended it in good order without a terminal event.
+    #: Lost connections, and connections that the server closed properly without a terminal event.
     cuts: int = 0
     farewells: int = 0
     comments: int = 0
     connections: int = 0
-    #: Whether it came back to the end and was told so.
+    #: Whether a reconnect at the end of the job got a 204.
     told_over: bool = False
 
     @property
     def ended(self) -> bool:
-        """Whether it has seen the terminal event."""
+        """Whether it has received the terminal event."""
         return bool(self.history) and self.history[-1].terminal
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether no more events will come."""
         return self.ended or self.told_over
 
     async def run(self, count: int | None = None) -> Self:
-        """Watches up to the end, or drops the connection after `count` events."""
+        """Watches until the end, or drops the connection after `count` events."""
         seen = 0
         while not self.over:
             try:
@@ -255,7 +258,7 @@ class Watcher:
         return self
 
     def _said_farewell(self) -> None:
-        """The server ended a connection in good order."""
+        """Handles a connection that the server closed properly."""
         if self.over:
             return
         if not self.resumes:
@@ -263,7 +266,7 @@ class Watcher:
         self.farewells += 1
 
     async def _connection(self) -> AsyncGenerator[Entry, None]:
-        """One connection's events; none if the job ended at our position."""
+        """Yields one connection's events; none if the job ended at the watcher's position."""
         url = self.urls[self.connections % len(self.urls)]
         self.connections += 1
         headers = {"Last-Event-ID": self.last_id or str(self.position)} if self.position else {}

@@ -1,4 +1,4 @@
-"""Redis clients that are closed in the loop that they were used in."""
+"""Redis clients that close in the event loop that used them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from readalong.redis.client import connect
 
 
 def client_of(settings: Settings, resources: AsyncExitStack, *, max_connections: int = 64) -> ArqRedis:
-    """A client of the settings' server; it is closed with the resources, after the test."""
+    """Returns a client of the settings' server. It closes with the resources, after the test."""
     client = connect(settings, max_connections=max_connections)
     resources.push_async_callback(client.aclose)
     return client

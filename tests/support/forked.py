@@ -1,4 +1,4 @@
-"""Python processes that are forked from one that has imported what they need (see `zygote`), used like a Popen."""
+"""Python processes forked from one that has imported their modules (see `forkserver`), used like a Popen."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from pathlib import Path
 from typing import IO, Final, Self
 
 _ROOT: Final = Path(__file__).parents[2]
-_STARTED_WITHIN: Final = 120.0  # seconds; the first one waits for the zygote's imports
+_STARTED_WITHIN: Final = 120.0  # seconds; the first child waits for the fork server's imports
 
 
 class Forked:
-    """A child of the zygote: what `subprocess.Popen` would be for the same words, as far as the tests use it."""
+    """A child of the fork server, with the part of the interface of `subprocess.Popen` that the tests use."""
 
     def __init__(self, pid: int, report: socket.socket) -> None:
         self.pid = pid
         self.returncode: int | None = None
         self._report = report
-        self._reading = threading.Lock()  # who is told the code is told it once, and a test may kill from a thread
+        self._reading = threading.Lock()  # the server sends the code once, and a test may kill from a thread
 
     @classmethod
     def start(cls, words: Sequence[str], group: int, environment: Mapping[str, str], output: IO[bytes]) -> Self:
-        """`python <words>` in the project's folder and in a process group, writing to a file.
+        """Starts `python <words>` in the project's folder and in a process group, with its output in a file.
 
-        `words`: `-c CODE` or `-m MODULE`, and what the program is told.
+        `words`: `-c CODE` or `-m MODULE`, and the program's arguments.
         """
         order = {"words": [*words], "group": group, "cwd": str(_ROOT), "environment": {**environment}}
         report, theirs = socket.socketpair()
@@ -44,14 +44,14 @@ class Forked:
         return cls(_line(report), report)
 
     def poll(self) -> int | None:
-        """Its exit code, negative for a signal; None while it runs."""
+        """The exit code, negative for a signal; None while the process runs."""
         try:
             return self.wait(0)
         except subprocess.TimeoutExpired:
             return None
 
     def wait(self, timeout: float | None = None) -> int:
-        """Its exit code. Raises subprocess.TimeoutExpired if it has not ended within so many seconds."""
+        """Waits for the exit code. Raises subprocess.TimeoutExpired after `timeout` seconds."""
         with self._reading:
             if self.returncode is None:
                 self._report.settimeout(timeout)
@@ -71,23 +71,23 @@ class Forked:
 
 
 def _line(report: socket.socket) -> int:
-    """The next number. Raises TimeoutError or BlockingIOError when it does not come in time."""
+    """Reads the next number. Raises TimeoutError or BlockingIOError when it does not come in time."""
     line = b""
     while not line.endswith(b"\n"):
         more = report.recv(1)
-        assert more, "the zygote has ended"
+        assert more, "the forkserver has ended"
         line += more
     return int(line)
 
 
 @cache
 def _zygote() -> socket.socket:
-    """Where one takes orders, as long as this process runs."""
+    """Returns the socket of the fork server, which lives as long as this process."""
     ours, theirs = socket.socketpair()
     with theirs:
-        # A group of its own: a Ctrl-C is for the test run.
+        # In its own group, so that a Ctrl-C reaches only the test run.
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.zygote", str(theirs.fileno())],
+            [sys.executable, "-m", "tests.support.forkserver", str(theirs.fileno())],
             cwd=_ROOT,
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],

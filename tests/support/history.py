@@ -1,4 +1,4 @@
-"""What must hold of a job's log and of what each watcher saw of it. Each check answers a list of faults."""
+"""Invariants of a job's log and of each watcher's history. Each check returns a list of faults."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VOIDS = frozenset({"started", "restarted"})
 
 
 def appended(rows: Sequence[tuple[str, dict[str, str]]]) -> list[Entry]:
-    """The events of a log's stream as they were appended, whether it has been compacted or not."""
+    """Returns the events of a log's stream as they were appended; the stream may be compacted."""
     entries: list[Entry] = []
     for entry_id, row in rows:
         seq, fields = int(entry_id.removesuffix("-0")), json.loads(row["data"])
@@ -36,7 +36,7 @@ def appended(rows: Sequence[tuple[str, dict[str, str]]]) -> list[Entry]:
 
 
 def text(entries: Sequence[Entry], choice: int = 0) -> str:
-    """The content of one choice: what came after the last `restarted`, joined."""
+    """Returns the content of one choice since the last `restarted`."""
     parts: list[str] = []
     for entry in entries:
         if entry.event in VOIDS:
@@ -47,13 +47,13 @@ def text(entries: Sequence[Entry], choice: int = 0) -> str:
 
 
 def kinds(entries: Sequence[Entry]) -> list[str]:
-    """The types in order, neighbours of one type once: `["queued", "started", "content", "done"]`."""
+    """Returns the types in order, without repeated neighbours: `["queued", "started", "content", "done"]`."""
     names = [entry.event or "" for entry in entries]
     return [name for place, name in enumerate(names) if place == 0 or names[place - 1] != name]
 
 
 def faults_of_log(log: Sequence[Entry]) -> list[str]:
-    """What is wrong with the log of an ended job: its numbers, its one end, its attempts, its text."""
+    """Checks the log of an ended job: its numbers, its one terminal event, its attempts, its text."""
     faults = []
     numbers = [entry.id for entry in log]
     if numbers != list(range(1, len(log) + 1)):
@@ -74,11 +74,11 @@ def faults_of_log(log: Sequence[Entry]) -> list[str]:
 
 
 def faults_of_history(history: Sequence[Entry], log: Sequence[Entry], after: int = 0) -> list[str]:
-    """What is wrong with what one watcher saw from position `after` on to the end.
+    """Checks the history of one watcher from position `after` to the end.
 
-    Each entry must stand for the events of the log from the one before it up to its number: for one event as it is,
-    or for several pieces of text of one kind and choice, joined. What it saw before it was told that Redis has lost it
-    is in no log; it goes on with the attempt that it was told of.
+    Each entry stands for the log's events since the previous entry up to its number: one event, or several merged
+    pieces of text of one kind and choice. No log has the events before a `restarted` with reason `log_lost`; the
+    watcher continues with the attempt that this event names.
     """
     faults = []
     position = after
@@ -110,7 +110,7 @@ def faults_of_history(history: Sequence[Entry], log: Sequence[Entry], after: int
 
 
 def assert_whole(log: Sequence[Entry], *histories: Sequence[Entry], after: Sequence[int] = ()) -> None:
-    """The log of an ended job is right, and each history is what it says from position 0, or from `after`'s, on."""
+    """Asserts that the log of an ended job is valid and that each history matches it, from 0 or from `after`."""
     faults = faults_of_log(log)
     for place, history in enumerate(histories):
         start = after[place] if after else 0
@@ -121,7 +121,7 @@ def assert_whole(log: Sequence[Entry], *histories: Sequence[Entry], after: Seque
 
 
 def _joined(events: Sequence[Entry]) -> tuple[str | None, dict[str, Any]] | None:
-    """Type and data of what an entry that covers these events must say; None if nothing may cover them."""
+    """Returns type and data of the entry that covers these events; None if no entry may cover them."""
     first = events[0].fields
     for event in events[1:]:
         fields = event.fields

@@ -1,8 +1,9 @@
-"""Async tests without a plugin: each runs in an event loop of its own; with PYTHONASYNCIODEBUG=1 in debug mode, which
-costs twice the CPU.
+"""Async tests without a plugin: each runs in its own event loop.
 
-The plugin that comes with anyio would run them for the same CPU, and our fixtures with them. But it cancels what a test
-left pending without a word, and a fixture that looked for that could not tell it from the plugin's own tasks."""
+PYTHONASYNCIODEBUG=1 turns on debug mode, which doubles the CPU. The plugin of anyio costs the same CPU and runs the
+fixtures too. It cancels pending tasks silently, and a fixture that looks for them cannot tell them from the plugin's
+own tasks.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +20,12 @@ AsyncTest = Callable[..., Coroutine[Any, Any, None]]
 
 
 async def run_test(test: AsyncTest, arguments: dict[str, Any], resources: AsyncExitStack | None) -> None:
-    """Run one test, close its resources in the same loop, and fail it when it leaves tasks pending."""
+    """Runs one test, closes its resources in the same loop, and fails it when it leaves tasks pending."""
     async with resources or AsyncExitStack():
         await test(**arguments)
-    await asyncio.sleep(0)  # a task that was cancelled as the test's last act ends in this turn
+    await asyncio.sleep(0)  # a task cancelled in the test's last step ends in this turn
     left = asyncio.all_tasks() - {asyncio.current_task()}
-    # A client that came just as a server closed: asyncio's own task tells the server, which turns it away.
+    # A client may connect while a server closes: an asyncio task then reports it to the server, which refuses it.
     if accepting := {task for task in left if "_accept_connection" in repr(task.get_coro())}:
         left -= (await asyncio.wait(accepting, timeout=60))[0]
     if left:
@@ -33,7 +34,7 @@ async def run_test(test: AsyncTest, arguments: dict[str, Any], resources: AsyncE
 
 
 def as_sync(test: AsyncTest, resources: AsyncExitStack | None = None) -> Callable[..., None]:
-    """`test` as a plain function that runs it in a fresh loop."""
+    """Returns `test` as a plain function that runs it in a new loop."""
 
     @functools.wraps(test)
     def run(**arguments: Any) -> None:
@@ -44,7 +45,7 @@ def as_sync(test: AsyncTest, resources: AsyncExitStack | None = None) -> Callabl
 
 
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """pytest's hook: run `async def` tests, also those under hypothesis's `@given`, and no others."""
+    """pytest's hook: runs `async def` tests, including those under hypothesis's `@given`."""
     test = pyfuncitem.obj
     resources = pyfuncitem.funcargs.get("resources")
     assert resources is None or isinstance(resources, AsyncExitStack)

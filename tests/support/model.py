@@ -1,4 +1,4 @@
-"""The demo model in the test's own loop, and how a model that refuses is told."""
+"""The demo model in the test's own loop, and the errors of models that refuse."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from readalong.testing.journal import Journal
 from readalong.testing.server import serve
 from tests.support.waiting import WITHIN
 
-#: What a model's HTTP status makes of a job: its error's code, and whether trying again may help.
+#: Model HTTP statuses with the job's error code and whether a retry may help.
 REFUSALS: Final = {
     400: ("model_bad_request", False),
     401: ("model_unauthorized", False),
@@ -31,7 +31,7 @@ REFUSALS: Final = {
 
 @asynccontextmanager
 async def serving_model(journal: Journal | None = None) -> AsyncIterator[str]:
-    """The demo model on a free port; gives its base URL, which ends in `/v1`."""
+    """Runs the demo model on a free port; yields its base URL, which ends in `/v1`."""
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(
         serve("127.0.0.1", 0, ready.set_result, handle_signals=False, journal=journal), name="demo model"

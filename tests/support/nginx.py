@@ -16,7 +16,7 @@ import httpx2
 from tests.support.servers import free_port
 
 _READY_WITHIN: Final = 20.0  # seconds
-#: Debian keeps it where only root's PATH leads.
+#: Debian installs nginx in a folder of root's PATH only.
 _PLACES: Final = "/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin:/opt/homebrew/bin"
 
 _SETTINGS = """
@@ -27,11 +27,7 @@ error_log {folder}/errors;
 events {{}}
 http {{
     access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
+    {temp_paths}
     client_max_body_size 32m;
     proxy_buffering on;
     server {{
@@ -48,18 +44,28 @@ http {{
 
 
 def nginx_binary() -> str | None:
+    """Returns the path of nginx, which may be in none of the PATH's folders."""
     return shutil.which("nginx") or shutil.which("nginx", path=_PLACES)
+
+
+def temp_paths(folder: Path | str) -> str:
+    """Returns the settings that keep nginx' temporary files in this folder; the default folders need root."""
+    names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    return "\n".join(f"{name}_temp_path {folder}/{name};" for name in names)
 
 
 @contextmanager
 def nginx(target: int, prefix: str, version: str) -> Iterator[str]:
-    """nginx before this port, which shows it under the prefix and speaks this HTTP to it; answers its own address."""
+    """Runs nginx in front of this port, under the prefix and with this HTTP version upstream. Yields its base URL."""
     program = nginx_binary()
     assert program is not None
     with tempfile.TemporaryDirectory(prefix="readalong-nginx-") as folder:
         port = free_port()
         file = Path(folder) / "nginx.conf"
-        file.write_text(_SETTINGS.format(folder=folder, port=port, target=target, prefix=prefix, version=version))
+        settings = _SETTINGS.format(
+            folder=folder, temp_paths=temp_paths(folder), port=port, target=target, prefix=prefix, version=version
+        )
+        file.write_text(settings)
         process = subprocess.Popen([program, "-p", folder, "-e", f"{folder}/errors", "-c", str(file)])
         try:
             _wait(process, f"http://127.0.0.1:{port}")

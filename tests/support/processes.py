@@ -1,4 +1,4 @@
-"""Processes of a stack: their program, their signals, what they write."""
+"""Processes of a stack: their programs, their signals, their output."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ sys.exit(run(load()))
 
 
 class Process:
-    """One process of a stack: `start` it, `kill`, `term`, `stop` and `cont` it, `restart` it. Its output is a file."""
+    """One process of a stack: `start`, `kill`, `term`, `stop`, `cont`, `restart`. Its output goes to a file."""
 
     def __init__(self, name: str, words: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
         self.name = name
@@ -51,8 +51,10 @@ class Process:
         self._process: subprocess.Popen[bytes] | Forked | None = None
 
     def start(self, group: int, more: Mapping[str, str] | None = None, *, fork: bool = True) -> None:
-        """Starts it in a process group, `more` over its usual environment. Not by `fork`: a Python of its own, which
-        has imported nothing yet."""
+        """Starts the process in a process group, with `more` added to its usual environment.
+
+        It is a new Python, not a fork, without imports.
+        """
         self._group = group
         self._more = dict(more or {})
         self._from = self.log.stat().st_size if self.log.exists() else 0
@@ -82,63 +84,66 @@ class Process:
 
     @property
     def usual(self) -> bool:
-        """Whether it runs, with its usual environment."""
+        """Whether it runs with its usual code and environment."""
         return self.running and not self._more
 
     @property
     def code(self) -> int | None:
-        """Its exit code, negative for a signal; None while it runs."""
+        """The exit code, negative for a signal; None while the process runs."""
         return None if self._process is None else self._process.poll()
 
     @property
     def cpu_seconds(self) -> float:
-        """What it has used since it was started last. On Linux only."""
+        """CPU seconds since the last start. Linux only."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     @property
     def output(self) -> str:
-        """All that it has written since it was started last."""
+        """The output since the last start."""
         return self._read(self._from)
 
     @property
     def news(self) -> str:
-        """What it has written since `mark`, also before a restart."""
+        """The output since `mark`, including that of earlier runs."""
         return self._read(self._marked)
 
     def mark(self) -> None:
-        """`news` begins here."""
+        """Sets the start of `news`."""
         self._marked = self.log.stat().st_size if self.log.exists() else 0
 
     def kill(self) -> None:
-        """SIGKILL, and wait for it to be gone."""
+        """Sends SIGKILL and waits for the end."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def term(self) -> None:
-        """SIGTERM."""
+        """Sends SIGTERM."""
         self._signal(signal.SIGTERM)
 
     def stop(self) -> None:
-        """SIGSTOP: it is there, and does nothing."""
+        """Sends SIGSTOP: the process exists and does nothing."""
         self._signal(signal.SIGSTOP)
 
     def cont(self) -> None:
-        """SIGCONT."""
+        """Sends SIGCONT."""
         self._signal(signal.SIGCONT)
 
     def restart(self, **more: str) -> None:
-        """Kills it if it runs and starts it again, `more` over its usual environment. Does not wait for it."""
+        """Kills the process if it runs and starts it with `more` added to its usual environment.
+
+        Does not wait until it is ready.
+        """
         self.kill()
         self.start(self._group, more)
 
     def restart_as(self, code: str, **more: str) -> None:
-        """Restarts it with other Python code and something more in its environment. The next `restart` undoes it."""
+        """Restarts it with other Python code and additional environment. The next `restart` undoes this."""
         self._restart_as(code, more, fork=True)
 
     def restart_cold_as(self, code: str, **more: str) -> None:
-        """As `restart_as`, for code that has to come before the imports."""
+        """Like `restart_as`, for code that must run before the imports."""
         self._restart_as(code, more, fork=False)
 
     def _restart_as(self, code: str, more: Mapping[str, str], *, fork: bool) -> None:
@@ -152,14 +157,14 @@ class Process:
             self.words[1] = usual
 
     def wait(self) -> int | None:
-        """Its exit code; None if it does not end within a minute."""
+        """Waits for the exit code; returns None after a minute."""
         assert self._process is not None, f"{self.name} was never started"
-        with suppress(subprocess.TimeoutExpired):  # the answer says so
+        with suppress(subprocess.TimeoutExpired):  # the caller checks the returned code
             return self._process.wait(_END_WITHIN)
         return None
 
     def line(self, pattern: str) -> str:
-        """The first group of the first line of its output that matches, as soon as it is there."""
+        """Returns the first group of the first matching line of its output; waits for that line."""
         deadline = time.monotonic() + READY_WITHIN
         while (found := re.search(pattern, self.output)) is None:
             assert self.running, f"{self.name} exited with {self.code}:\n{self.output[-TAIL:]}"
@@ -178,14 +183,14 @@ class Process:
 
 
 class Api(Process):
-    """An API process, which keeps its port."""
+    """An API process. It keeps its port over restarts."""
 
     def __init__(self, name: str, environment: Mapping[str, str], folder: Path) -> None:
         super().__init__(name, ["-c", API_CODE, "0"], environment, folder)
 
     @property
     def url(self) -> str:
-        """Where it serves, once it does."""
+        """The URL of the API, once it listens."""
         if self.words[-1] == "0":
             self.words[-1] = self.line(r"serving on http://127\.0\.0\.1:(\d+)")
         return f"http://127.0.0.1:{self.words[-1]}"

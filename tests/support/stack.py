@@ -1,9 +1,8 @@
-"""The whole of readalong as real processes: APIs, workers, the demo model, Redis, over real sockets and signals."""
+"""The whole of readalong as real processes with real sockets and signals: APIs, workers, the demo model, Redis."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -17,17 +16,18 @@ from urllib.parse import urlsplit
 
 from readalong.core.keys import Keys
 from tests.support.client import Entry
+from tests.support.environment import clean_environment
 from tests.support.history import appended
 from tests.support.processes import READY_WITHIN, TAIL, WORKER_CODE, Api, Process
 from tests.support.proxy import Proxy, Route
 from tests.support.servers import RedisServer
 
 SECRET: Final = "sk-never-to-be-seen-4f1c9a7e"
-"""The model's API key: recognisable, so that a test can look for it everywhere."""
+"""The model's API key: recognisable, so that a test can search for it everywhere."""
 
 
-#: Short, so that nothing is waited for longer than the tests' claims need; what would break a job of a process that a
-#: busy machine lets wait is ten times what an idle one needs.
+#: Short, so that tests wait for no longer than their claims need. Limits that would fail a job of a process on a busy
+#: machine are ten times the need of an idle one.
 SETTINGS: Final = {
     "READALONG_MODEL": "demo-fast",
     "READALONG_LEASE": "4",
@@ -43,7 +43,7 @@ SETTINGS: Final = {
     "READALONG_FEED_LINGER": "0.5",
 }
 
-#: How each type of value is read whole.
+#: The command that reads each type of value whole.
 _READ: Final[dict[str, Callable[[str], list[str]]]] = {
     "string": lambda key: ["GET", key],
     "hash": lambda key: ["HGETALL", key],
@@ -54,13 +54,13 @@ _READ: Final[dict[str, Callable[[str], list[str]]]] = {
 
 
 class Stack:
-    """Use it as a context manager; everything ends with it, and with the process that started it, however that dies.
+    """A context manager. All processes end with it, and with the process that started it, even after a SIGKILL.
 
-    `aof`: Redis keeps what it was told over a `redis.restart()`. `settings` go over SETTINGS and into all processes,
-    `settings_of` a process by its name over these. `model_url`: use another model than the demo model, which writes
-    its `journal` if it is given one; `model`: the module that serves it. `link`: the port by which a process, by its
-    name, reaches Redis' port; `model_link`: the port by which a worker reaches the demo model's. `routed`: APIs reach
-    Redis over one Route, workers over another.
+    `aof`: Redis keeps its data over a `redis.restart()`. `settings` go over SETTINGS and into all processes;
+    `settings_of` go over these, by process name. `model_url`: another model instead of the demo model, which writes its
+    `journal` if one is given; `model`: the module that serves the model. `link`: returns the port by which a named
+    process reaches Redis' port; `model_link`: returns the port by which a worker reaches the demo model's. `routed`:
+    APIs reach Redis over one Route, workers over another.
     """
 
     def __init__(
@@ -89,11 +89,7 @@ class Stack:
         self.api_route: Route
         self.worker_route: Route
         self._settings = {**SETTINGS, **(settings or {})}
-        self._environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("READALONG_", "OPENAI_", "AZURE_OPENAI_")) and not name.lower().endswith("_proxy")
-        }
+        self._environment = clean_environment()
         self._settings_of = settings_of or {}
         self._link = link
         self._model_link = model_link
@@ -125,7 +121,7 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """The first API."""
+        """The URL of the first API."""
         return self.apis[0].url
 
     @property
@@ -138,7 +134,7 @@ class Stack:
         return [self.model, *self.apis, *self.workers]
 
     def heal(self) -> None:
-        """Brings back what a test killed, stopped or started otherwise, and empties Redis; waits until all is ready."""
+        """Restores what a test killed, stopped or started otherwise, empties Redis, and waits until all is ready."""
         if not self.redis.running:
             self.redis.restart()
         if self._routed:
@@ -152,7 +148,8 @@ class Stack:
             if not process.usual and (process is not self.model or self._model_url is None):
                 process.restart()
                 whole = False
-        # Signs of life that are true may stay, lest we wait for the next ones before every test; a dead worker's not.
+        # Heartbeats of live workers may stay: each test would otherwise wait for the next ones. Those of dead workers
+        # go.
         kept = self.keys.worker("")[:-1] if whole else "none"
         names = [name for name in self.key_names() if not name.startswith(kept)]
         if names:
@@ -160,7 +157,7 @@ class Stack:
         self.wait_ready()
 
     def wait_ready(self) -> None:
-        """Returns when every API says that Redis and all running workers are there."""
+        """Returns when every API reports that Redis and all running workers are there."""
         wanted = sum(worker.running for worker in self.workers)
         deadline = time.monotonic() + READY_WITHIN
         for api in self.apis:
@@ -172,34 +169,35 @@ class Stack:
                 time.sleep(0.02)
 
     def worker_of(self, pid: int) -> Process:
-        """The worker with this process id."""
+        """Returns the worker with this process id."""
         return next(worker for worker in self.workers if worker.pid == pid)
 
     def log_of(self, job_id: str) -> list[Entry]:
-        """A job's log, straight from Redis, each event as it was appended."""
+        """Returns a job's log from Redis, with each event as it was appended."""
         rows = self.redis.command("XRANGE", self.keys.events(job_id), "-", "+")
         return appended(rows)
 
     def hash_of(self, job_id: str) -> dict[str, str]:
-        """A job's hash, straight from Redis."""
+        """Returns a job's hash from Redis."""
         found: dict[str, str] = self.redis.command("HGETALL", self.keys.job(job_id))
         return found
 
     def dump(self) -> dict[str, str]:
-        """All that Redis holds, by key. Fails for a value that is no text."""
+        """Returns all data of Redis by key. Fails for a value that is no text."""
         kinds = {key: self.redis.command("TYPE", key) for key in self.key_names()}
-        # A key that has expired since it was named is no more.
+        # A key may expire between its listing and its read.
         values = {key: self.redis.command(*_READ[kind](key)) for key, kind in kinds.items() if kind != "none"}
         return {key: str(value) for key, value in values.items() if value is not None}
 
     def key_names(self) -> list[str]:
-        """All keys of Redis, in order."""
+        """Returns all keys of Redis, sorted."""
         names: list[str] = self.redis.command("KEYS", "*")
         return sorted(names)
 
     def generations(self, question: str) -> list[dict[str, Any]]:
-        """The demo model's requests whose last message is `question`: the `body` of each, and of its stream `state`
-        (None: it answered without one), `tokens`, `text`."""
+        """Returns the demo model's requests whose last message is `question`: the `body` of each, and `state` (None:
+        answered without a stream), `tokens` and `text` of its stream.
+        """
         stats = _get(self.model_url.removesuffix("/v1") + "/stats")
         return [
             {"state": None, **request, **stats["streams"].get(request["id"], {})}
@@ -208,7 +206,7 @@ class Stack:
         ]
 
     def report(self) -> str:
-        """The end of what each process has written."""
+        """Returns the end of each process's output."""
         return "\n".join(
             f"--- {process.name} (pid {process.pid}, exit code {process.code})\n{process.news[-TAIL:]}"
             for process in self.processes
@@ -249,13 +247,16 @@ class Stack:
         return {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": SECRET}
 
     def _end(self) -> None:
-        # Tests say how processes end when they are asked to; here that would only take time.
+        # Other tests cover the orderly end; here it would only take time.
         for process in self.processes:
             process.kill()
 
 
 def redis_cli(server: RedisServer, *words: str) -> str:
-    """What the redis-cli on the PATH prints. Raises FileNotFoundError when there is none (see `has_redis_cli`)."""
+    """Returns the output of the redis-cli on the PATH.
+
+    Raises FileNotFoundError when there is none (see `has_redis_cli`).
+    """
     line = ["redis-cli", "-h", "127.0.0.1", "-p", str(server.port), *words]
     return subprocess.run(line, capture_output=True, text=True, check=True, timeout=60).stdout.rstrip("\n")
 
@@ -265,8 +266,10 @@ def has_redis_cli() -> bool:
 
 
 def _start_guard(folder: Path) -> subprocess.Popen[bytes]:
-    """The leader of the stack's process group. It kills the group when our end of its pipe closes: a test run that is
-    killed outright leaves nothing behind."""
+    """Starts the leader of the stack's process group.
+
+    It kills the group when our end of its pipe closes, so that a test run that gets SIGKILL leaves nothing behind.
+    """
     line = ["/bin/sh", "-c", 'read _; rm -rf "$1"; kill -9 0', "guard", str(folder)]
     return subprocess.Popen(line, stdin=subprocess.PIPE, process_group=0)
 
@@ -279,7 +282,7 @@ def _end_guard(guard: subprocess.Popen[bytes]) -> None:
 
 
 def _ready_workers(url: str) -> int:
-    """How many workers an API knows of; -1 if it is not ready."""
+    """Returns the number of workers that an API knows; -1 if the API is not ready."""
     try:
         return int(_get(f"{url}/readyz")["workers"])
     except OSError:  # not listening yet, or a 503

@@ -1,4 +1,4 @@
-"""Waiting for the thing itself, with a deadline."""
+"""Waiting for a condition, with a deadline."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
 WITHIN = 60.0
-"""Seconds that a test waits for something that takes a moment on an idle machine: where it comes, they cost nothing."""
+"""Seconds that a test waits for something that takes a moment on an idle machine.
 
-#: Seconds between two looks: at first, and at most.
+A condition that comes true early ends the wait.
+"""
+
+#: Seconds between two checks: the first and the longest pause.
 _PAUSE, _LONGEST = 0.005, 0.03
 
 T = TypeVar("T")
@@ -25,8 +28,10 @@ async def until(check: Callable[[], T], what: str = ..., within: float = ...) ->
 
 
 async def until(check: Callable[[], Any], what: str = "", within: float = WITHIN) -> Any:
-    """The first true answer of `check`, awaited if it is to be. Raises AssertionError with `what`, or the check's
-    source, when it does not come within so many seconds."""
+    """Returns the first true result of `check`, awaited if it is awaitable.
+
+    Raises AssertionError with `what`, or the check's source, after `within` seconds.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within
     pause = _PAUSE

@@ -1,4 +1,4 @@
-"""Models that are away at first, or whose door is shut for some: what jobs wait for."""
+"""Models that are away at first, or that refuse some of their callers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def back_at(port: int) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def hanging_up(port: int) -> AsyncIterator[list[int]]:
-    """A port whose server hangs up on every request, as one does that is going down; counts them in its one number."""
+    """A port whose server hangs up on every request, as a server does that goes down. The one number counts them."""
     count = [0]
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -47,7 +47,7 @@ async def hanging_up(port: int) -> AsyncIterator[list[int]]:
 
 @asynccontextmanager
 async def door(port: int, answer_to: Callable[[str, str], bytes]) -> AsyncIterator[list[tuple[str, str]]]:
-    """A model that answers by the key and the model's name of a request; lists these of all requests."""
+    """Yields a model whose answer depends on a request's key and model, and the list of these of all requests."""
     asked: list[tuple[str, str]] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""A queue with real workers, the demo model beside them, and ways to wait for what they do."""
+"""A queue with real workers, the demo model beside them, and waits for their effects."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class DemoModel:
         await until(opened)
 
     async def left_alone(self) -> dict[str, Any]:
-        """Waits until no stream is open, which is when every client has closed its connection or heard the end."""
+        """Waits until no stream is open: every client has closed its connection or read the end."""
 
         async def closed() -> dict[str, Any] | None:
             stats = await self.stats()
@@ -107,9 +107,9 @@ class House:
         self.queue = Queue(redis, settings)
 
     async def write(self, model: str = "demo", *, age: float = 0, for_watchers: bool = False, **body: Any) -> str:
-        """Writes a job that is `age` seconds old, as the first half of a submit does; answers its id.
+        """Writes a job that is `age` seconds old, as the first half of a submit does. Returns its id.
 
-        `for_watchers`: it is to end when nobody watches it.
+        `for_watchers`: the job is cancelled when its watchers have left.
         """
         job_id = new_job_id()
         now = await self.index.now() - int(age * 1000)
@@ -144,7 +144,7 @@ class House:
         return record
 
     async def has(self, job_id: str, kind: str, count: int = 1, within: float = WITHIN) -> list[Event]:
-        """Waits for `count` events of a type; answers the log."""
+        """Waits for `count` events of a type. Returns the log."""
 
         async def there() -> list[Event]:
             events = await self.events(job_id)
@@ -154,9 +154,9 @@ class House:
         return events
 
     async def ended(self, job_id: str, within: float = WITHIN, *, known: bool = True) -> list[Event]:
-        """Waits for the job's end, and for its leaving the queue and the open jobs; answers its log, checked.
+        """Waits until the job has ended, and has left the queue and the open jobs. Returns its log, checked.
 
-        `known`: it holds only types of this version.
+        `known`: the log holds only types of this version.
         """
 
         async def there() -> list[Event]:
@@ -192,11 +192,11 @@ class Working:
 
     @property
     def runs(self) -> dict[str, Any]:
-        """Its runs by job id."""
-        return self.worker._runner.runs
+        """Its attempts by job id."""
+        return self.worker._runner.attempts
 
     async def stop(self) -> None:
-        """What SIGTERM does: drains and closes."""
+        """Drains and ends, as SIGTERM does."""
         self.worker.stop()
         await self.task
 
@@ -232,7 +232,7 @@ def text_of(events: Sequence[Event], choice: int = 0) -> str:
 
 
 def check_order(events: Sequence[Event]) -> None:
-    """Numbers 1, 2, 3, …; queued, started, what the model said, and one end: unless it ended in the queue."""
+    """Checks numbers 1, 2, 3, … and types: queued, started, the model's, one end; or queued and the end alone."""
     check_log(events)
     names = types(events)
     assert names[0] == "queued"

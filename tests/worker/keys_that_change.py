@@ -6,7 +6,7 @@ from typing import Any, Final
 
 PATH: Final = "tests.worker.keys_that_change"
 
-#: What is returned next, or raised.
+#: The next values, each returned or raised.
 keys: list[Any] = []
 
 

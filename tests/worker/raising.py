@@ -1,3 +1,3 @@
-"""A module that cannot be imported, for an error that must not repeat its words."""
+"""A module that cannot be imported, whose message no error may repeat."""
 
 raise ValueError("sk-of-another-vendor-0123456789")

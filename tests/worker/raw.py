@@ -1,4 +1,4 @@
-"""Small servers that answer with exact bytes, for what the demo model does not do."""
+"""Small servers that send exact bytes, for faults that the demo model does not have."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RawServer:
 
 @asynccontextmanager
 async def raw_server(*answers: bytes, keep_open: bool = False) -> AsyncIterator[RawServer]:
-    """Gives each request the next of the answers, the last one again and again, and closes the connection."""
+    """Sends each request the next of the answers, then the last one again and again, and closes the connection."""
     server = RawServer()
     open_ones: set[asyncio.StreamWriter] = set()
     serving: set[asyncio.Task[None] | None] = set()
@@ -48,7 +48,7 @@ async def raw_server(*answers: bytes, keep_open: bool = False) -> AsyncIterator[
             if keep_open:
                 await reader.read()
         except (asyncio.IncompleteReadError, ConnectionError):
-            return  # the client left first, which is what some tests are about
+            return  # some tests are about a client that leaves first
         finally:
             writer.close()
             open_ones.discard(writer)

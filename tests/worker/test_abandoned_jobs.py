@@ -1,4 +1,4 @@
-"""A job that wants to end when nobody watches it is cancelled as soon as it is due, whatever it does."""
+"""A job with `cancel_on_disconnect` is cancelled as soon as its last watcher has been gone for long enough."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_a_running_orphan_is_flagged_for_its_worker(house: House, orphans:
 
 @pytest.mark.parametrize("wish", [False, True])
 async def test_a_job_that_does_not_want_it_is_never_cancelled(house: House, orphans: AbandonedJobs, wish: bool) -> None:
-    """Two submits with one key may differ in the wish: the job's hash decides, also when a person has changed it."""
+    """Two submits with one key may differ in the option: the job's hash decides, also when a person has changed it."""
     job_id = await house.submit(for_watchers=wish)
     if wish:
         await command(house.redis, "HSET", house.keys.job(job_id), "cancel_on_disconnect", "0")
@@ -93,7 +93,7 @@ async def test_an_orphan_whose_record_somebody_broke_does_not_keep_the_others_fr
 
 
 async def test_an_orphan_without_a_status_is_no_job(house: House, orphans: AbandonedJobs) -> None:
-    """Somebody has deleted the field by hand; to everybody else the job is gone."""
+    """The field was deleted by hand. To all other readers the job is gone."""
     jobs = [await house.submit(for_watchers=True) for _ in range(2)]
     await command(house.redis, "HDEL", house.keys.job(jobs[0]), "status")
     await leave(house, *jobs)

@@ -1,4 +1,4 @@
-"""Appends in flight: what gathers behind one, and what its answer brings about."""
+"""Appends in flight: events that wait behind one, and the effect of its reply."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OnAnswer = Callable[[AppendResult | Exception], None]
 
 
 class SlowLog:
-    """Answers what is sent when the test says so; what is sent again it writes at once."""
+    """Replies to `send` when the test says so, and to `append` at once."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[int, list[str]]] = []
@@ -64,101 +64,105 @@ def written(last_seq: int, flag: str | None = None) -> AppendResult:
     return AppendResult("ok", last_seq, flag)
 
 
-def tail_of(log: Any, outage: float = 5) -> tuple[LogWriter, list[Exception]]:
-    """A tail whose log ends at 2, and its troubles."""
+def writer_of(log: Any, outage: float = 5) -> tuple[LogWriter, list[Exception]]:
+    """A writer whose log ends at 2, and its failures."""
     troubles: list[Exception] = []
     return LogWriter(log, "a-job", Claim(ClaimStatus.RUN, 1, 2), outage, troubles.append), troubles
 
 
 def in_flight(*more: str) -> tuple[LogWriter, SlowLog, list[Exception]]:
-    """An append of "a" without an answer, and what has been added since."""
+    """An append of "a" without a reply, and the events that were added since."""
     log = SlowLog()
-    tail, troubles = tail_of(log)
-    tail.add(say("a"), 1)
+    writer, troubles = writer_of(log)
+    writer.add(say("a"), 1)
     for text in more:
-        tail.add(say(text), 1)
-    return tail, log, troubles
+        writer.add(say(text), 1)
+    return writer, log, troubles
 
 
 async def test_what_gathers_behind_an_append_leaves_as_one_event_with_its_answer() -> None:
-    tail, log, troubles = in_flight("b", "c")
+    writer, log, troubles = in_flight("b", "c")
     assert log.sent == [(3, ["a"])]
     log.answer(written(3))
     assert log.sent == [(3, ["a"]), (4, ["bc"])]
     log.answer(written(4))
-    assert not tail.busy
-    tail.add(say("d"), 1)
+    assert not writer.busy
+    writer.add(say("d"), 1)
     assert log.sent[2:] == [(5, ["d"])]
     assert troubles == []
 
 
 @pytest.mark.parametrize("answer", [AppendResult("gap", 1, None), ConnectionError("lost")])
 async def test_events_without_an_answer_are_sent_again_before_what_gathered(answer: AppendResult | Exception) -> None:
-    tail, log, troubles = in_flight("b")
+    writer, log, troubles = in_flight("b")
     log.answer(answer)
-    tail.add(say("c"), 1)
+    writer.add(say("c"), 1)
     await until(lambda: len(log.sent) == 2)
     assert (log.again, log.sent[1]) == ([(3, ["a"])], (4, ["bc"]))
     log.answer(written(4))
-    assert (tail.busy, troubles) == (False, [])
+    assert (writer.busy, troubles) == (False, [])
 
 
 @pytest.mark.parametrize("answer", [Fenced("no", code="fenced"), written(3, "me")])
 async def test_nothing_is_sent_after_an_answer_that_ends_the_writing(answer: AppendResult | Fenced) -> None:
-    tail, log, troubles = in_flight("b")
+    writer, log, troubles = in_flight("b")
     log.answer(answer)
-    tail.add(say("c"), 1)
+    writer.add(say("c"), 1)
     assert [str(error) for error in troubles] == ["no" if isinstance(answer, Fenced) else "me"]
     assert isinstance(troubles[0], Fenced | Cancelled)
     assert (len(log.sent), log.again) == (1, [])
 
 
-async def test_memory_that_is_used_up_where_an_answer_arrives_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody awaits that code: the run would wait for the answer for ever, its lease renewed, its model unread."""
+@pytest.mark.parametrize("reply", [AppendResult("ok", 3, None), ConnectionError("lost")])
+async def test_memory_that_is_used_up_where_an_answer_arrives_is_told(
+    monkeypatch: pytest.MonkeyPatch, reply: AppendResult | Exception
+) -> None:
+    """Of an append and of one that was sent again. Otherwise the attempt would wait for ever, its lease renewed."""
     _, log, troubles = in_flight("b")
 
     def none_left(_: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr("readalong.worker.log_writer.encode", none_left)
-    log.answer(written(3))
+    log.answer(reply)
+    await until(lambda: troubles)
     assert [type(error) for error in troubles] == [MemoryError]
 
 
 async def test_an_outage_beyond_the_limit_is_told_once_while_more_gathers() -> None:
     log = SlowLog()
     log.away = True
-    tail, troubles = tail_of(log, outage=0.1)
-    tail.add(say("a"), 1)
+    writer, troubles = writer_of(log, outage=0.1)
+    writer.add(say("a"), 1)
     log.answer(ConnectionError("lost"))
-    tail.add(say("b"), 1)
+    writer.add(say("b"), 1)
     await until(lambda: troubles)
     assert [type(error) for error in troubles] == [StoreUnavailable]
     assert {str(each) for each in log.again} == {str((3, ["a"]))}
     log.away = False
-    await tail.detach()
-    await tail.finish([NewEvent("failed", {"content": "end"})], {})
+    await writer.detach()
+    await writer.finish([NewEvent("failed", {"content": "end"})], {})
     assert log.finished == [(3, ["a", "b", "end"])]
 
 
 async def test_whoever_waits_for_an_answer_goes_on_with_it_and_finds_room() -> None:
-    tail, log, _ = in_flight()
+    writer, log, _ = in_flight()
     full = []
     for size in (65_536, 1):
-        tail.add(say("b"), size)
-        full.append(tail.full)
+        writer.add(say("b"), size)
+        full.append(writer.full)
     assert full == [False, True]
-    waiting = asyncio.create_task(tail.wait_for_ack())
+    waiting = asyncio.create_task(writer.wait_for_ack())
     await asyncio.sleep(0)
     log.answer(written(3))
     await waiting
-    assert (tail.full, tail.busy) == (False, True)
+    assert (writer.full, writer.busy) == (False, True)
 
 
 async def test_the_end_carries_what_gathered_and_a_late_answer_changes_nothing() -> None:
-    tail, log, troubles = in_flight("b", "c")
-    await tail.detach()
-    await tail.finish([NewEvent("cancelled", {"content": "end"})], {})
+    writer, log, troubles = in_flight("b", "c")
+    await writer.detach()
+    await writer.finish([NewEvent("cancelled", {"content": "end"})], {})
     log.answer(ConnectionError("late"))
     assert (log.finished, log.again, troubles) == ([(3, ["a", "bc", "end"])], [], [])
 
@@ -166,11 +170,11 @@ async def test_the_end_carries_what_gathered_and_a_late_answer_changes_nothing()
 async def test_leaving_ends_the_sending_again() -> None:
     log = SlowLog()
     log.away = True
-    tail, troubles = tail_of(log)
-    tail.add(say("a"), 1)
+    writer, troubles = writer_of(log)
+    writer.add(say("a"), 1)
     log.answer(ConnectionError("lost"))
     await until(lambda: log.again)
-    await tail.detach()
+    await writer.detach()
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert troubles == []
 
@@ -184,7 +188,7 @@ async def test_over_the_pipe_each_event_comes_once_though_redis_forgets_the_scri
     pipe = MultiplexedConnection(redis, 5)
     troubles: list[Exception] = []
     log = Log(redis, house.settings, pipe)
-    tail = LogWriter(log, job_id, claim, 30, troubles.append)
+    writer = LogWriter(log, job_id, claim, 30, troubles.append)
     said = ""
     try:
         for turn in range(60):
@@ -192,16 +196,16 @@ async def test_over_the_pipe_each_event_comes_once_though_redis_forgets_the_scri
                 await house.redis.script_flush()
             if turn % 20 == 15:
                 await house.redis.client_kill_filter(_type="normal", skipme=True)
-            tail.add(say(f"{turn} "), 1)
+            writer.add(say(f"{turn} "), 1)
             said += f"{turn} "
             await asyncio.sleep(0)
-        await until(lambda: not tail.busy)
+        await until(lambda: not writer.busy)
         assert text_of(await house.events(job_id)) == said
         await house.redis.set(house.keys.cancel(job_id), "me")
-        tail.add(say("more"), 1)
+        writer.add(say("more"), 1)
         await until(lambda: troubles)
         assert [(type(error), str(error)) for error in troubles] == [(Cancelled, "me")]
     finally:
-        await tail.detach()
+        await writer.detach()
         await pipe.close()
         await redis.aclose()

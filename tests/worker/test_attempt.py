@@ -1,4 +1,4 @@
-"""One job through a real worker: each way in which the demo model behaves gives its events and its end."""
+"""One job through a real worker: each behaviour of the demo model gives its events and its end."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def test_the_hash_holds_what_the_end_told(house: House, monkeypatch: pytes
 
 
 async def test_a_fast_model_gives_far_fewer_events_than_pieces(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What gathers while an append is in flight goes with the next one."""
+    """Events that are added while an append is in flight are sent with the next one."""
     ran = await run(house, monkeypatch, "demo-fast", rate=None, demo={"tokens": 5000})
     assert ran.end["metrics"]["chunk_count"] == 5000
     assert len(ran.events) < 500
@@ -219,7 +219,7 @@ async def test_a_wait_that_is_too_long_is_not_waited(house: House, monkeypatch: 
 async def test_a_wait_that_would_pass_the_jobs_time_is_not_begun(
     house: House, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    """The job says at once what the model said, and not, much later, that it took too long."""
+    """The job fails at once with the model's error, and not much later with a time limit."""
     ran = await run(house, monkeypatch, "demo-429", demo={"retry_after": 30}, **{limit: 25})
     assert ran.failure == ("failed", "model_rate_limited", True)
     assert len(ran.stats["requests"]) == 1

@@ -192,7 +192,7 @@ async def test_what_is_no_nudge_changes_nothing(
 async def test_an_append_alone_tells_the_worker_of_the_flag(
     house: House, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
 ) -> None:
-    """No poll and no nudge: between tokens the check costs nothing."""
+    """Without a poll and a notification: between tokens the check costs nothing."""
     demo = await started(house, monkeypatch, resources, cancel_poll=60)
     job_id = await house.submit("demo-endless", rate=300)
     await house.has(job_id, "content", 3)
@@ -226,7 +226,7 @@ async def test_a_flag_set_by_hand_on_a_job_whose_worker_is_lost_ends_it_with_wha
 
 
 async def test_no_silent_job_goes_unlooked_at_for_longer_than_the_poll(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whenever it fell silent: also just after a turn, in which it was not silent yet."""
+    """Also if it fell silent just after a turn."""
     chance = random.Random(7)
     every, now, gaps = 0.25, 0.0, [0.0]
     run = SimpleNamespace(looked_at=0.0)

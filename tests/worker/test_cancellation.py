@@ -1,4 +1,4 @@
-"""A run that is stopped or cancelled at any of its awaits leaves nothing: no task, no entry, no open stream."""
+"""An attempt that is stopped or cancelled at any of its awaits leaves nothing: no task, no entry, no open stream."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.worker.raw import DONE, HELLO
 JOB = "a-job-of-the-tests"
 #: A piece without a finish reason: with one all would be said.
 SAID = HELLO.replace(b'"stop"', b"null")
-#: Each place in a run where it waits, in order; the model stays silent after its second piece if it is held there.
+#: Each place where an attempt waits, in order; the model stays silent after its second piece if it is held there.
 STEPS = (
     *("claim", "call", "piece 0", "append 0", "piece 1", "append 1", "rest", "leave"),
     *("finish", "compact", "refile"),
@@ -59,7 +59,7 @@ class Gate:
         self.passed.append(name)
 
     def soon(self, name: str, then: Callable[[], None]) -> None:
-        """The same for what waits in no task; held there, it is forgotten."""
+        """The same for a callback. A held one is dropped."""
 
         def step() -> None:
             if name == self.held:
@@ -108,7 +108,7 @@ class FakeModel:
 
 
 class FakeLog:
-    """A log that remembers its end, and takes nothing after it. Without a connection every append is `append`'s."""
+    """A log that keeps its end and refuses writes after it. Without a connection every append goes through `append`."""
 
     def __init__(self, gate: Gate, *, connected: bool, answer: AppendResult | Fenced | None) -> None:
         self._gate = gate
@@ -196,14 +196,14 @@ class Stage:
         log: Any = self.log
         index: Any = self.index
         providers = Providers(self.model, {}, Redactor())
-        self.runner = JobRunner(known, log, index, providers, {"id": "w"}, broken=self.gate.reached.set)
-        self.task = asyncio.create_task(self.runner.run(JOB), name="the run")
+        self.runner = JobRunner(known, log, index, providers, {"id": "w"}, on_memory_error=self.gate.reached.set)
+        self.task = asyncio.create_task(self.runner.run(JOB), name="the attempt")
 
     async def held(self) -> None:
         await asyncio.wait_for(self.gate.reached.wait(), WITHIN)
 
     async def outcome(self) -> str:
-        """How the runner's call ended."""
+        """Returns how the runner's call ended."""
         try:
             await asyncio.wait_for(asyncio.shield(self.task), WITHIN)
         except Retry:
@@ -213,9 +213,9 @@ class Stage:
         return "ended"
 
     def check_empty(self) -> None:
-        """Nothing is left of the run."""
+        """Checks that nothing is left of the attempt."""
         assert self.task.done()
-        assert self.runner.runs == {}
+        assert self.runner.attempts == {}
         assert self.model.streams == 0
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         assert tasks == set(), tasks
@@ -224,7 +224,7 @@ class Stage:
 
 
 def scheduled() -> list[asyncio.TimerHandle]:
-    """The timers of runs that the loop still holds."""
+    """Returns the timers of attempts that the loop still holds."""
     handles: list[asyncio.TimerHandle] = getattr(asyncio.get_running_loop(), "_scheduled")  # noqa: B009  # mypy knows no such attribute
     return [handle for handle in handles if "_watch_time" in repr(handle)]
 
@@ -260,7 +260,7 @@ STREAMING = ("call", "piece 0", "append 0", "piece 1", "append 1")
         (Stop.CANCELLED, "ended", "cancelled", None),
         (Stop.FENCED, "retry", None, None),
         (Stop.DRAIN, "retry", None, "worker_stopped"),
-        (Stop.TIMEOUT, "ended", "failed", None),
+        (Stop.FAILED, "ended", "failed", None),
     ],
 )
 async def test_an_order_to_stop_is_obeyed_at_every_step_and_leaves_nothing(
@@ -268,8 +268,8 @@ async def test_an_order_to_stop_is_obeyed_at_every_step_and_leaves_nothing(
 ) -> None:
     stage = Stage(step, connected=connected)
     await stage.held()
-    error = ModelError("model_timeout", "too late", retryable=True) if stop is Stop.TIMEOUT else None
-    stage.runner.runs[JOB].interrupt(stop, by="me", error=error)
+    error = ModelError("model_timeout", "too late", retryable=True) if stop is Stop.FAILED else None
+    stage.runner.attempts[JOB].interrupt(stop, by="me", error=error)
     stage.gate.open.set()
     assert await stage.outcome() == outcome
     assert (stage.log.end, stage.log.handed_over) == (end, handed_over)
@@ -306,25 +306,25 @@ async def test_a_model_is_not_read_on_and_not_called_silent_when_too_much_waits_
 
 
 async def test_all_that_was_said_is_appended_before_the_end_is_written() -> None:
-    """The flag that the last answer carries is seen."""
+    """The flag that the last reply carries counts."""
     stage = Stage("append 0")
     await stage.held()
     await until(lambda: stage.model.read == len(SAID + SAID + DONE))
     assert "finish" not in stage.gate.passed
-    stage.runner.runs[JOB].interrupt(Stop.CANCELLED, by="me")
+    stage.runner.attempts[JOB].interrupt(Stop.CANCELLED, by="me")
     assert await stage.outcome() == "ended"
     assert stage.log.end == "cancelled"
     stage.check_empty()
 
 
-@pytest.mark.parametrize("stop", [Stop.DRAIN, Stop.TIMEOUT])
+@pytest.mark.parametrize("stop", [Stop.DRAIN, Stop.FAILED])
 async def test_an_order_to_stop_that_comes_after_the_finish_reason_ends_the_job_as_done(stop: Stop) -> None:
     """Whether the time is over or the worker stops: another attempt would only say it all again."""
     stage = Stage("piece 1")
     stage.model.says[0] = HELLO
     await stage.held()
-    error = ModelError("model_stalled", "silent", retryable=True) if stop is Stop.TIMEOUT else None
-    stage.runner.runs[JOB].interrupt(stop, error=error)
+    error = ModelError("model_stalled", "silent", retryable=True) if stop is Stop.FAILED else None
+    stage.runner.attempts[JOB].interrupt(stop, error=error)
     assert await stage.outcome() == "ended"
     assert (stage.log.end, stage.log.handed_over) == ("done", None)
     stage.check_empty()
@@ -334,8 +334,8 @@ async def test_an_order_to_stop_that_comes_after_the_finish_reason_ends_the_job_
 async def test_an_order_to_stop_that_comes_when_all_is_said_changes_nothing(step: str) -> None:
     stage = Stage(step)
     await stage.held()
-    for run in stage.runner.runs.values():
-        run.interrupt(Stop.CANCELLED)
+    for attempt in stage.runner.attempts.values():
+        attempt.interrupt(Stop.CANCELLED)
     stage.gate.open.set()
     assert await stage.outcome() == "ended"
     assert stage.log.end == "done"
@@ -345,10 +345,10 @@ async def test_an_order_to_stop_that_comes_when_all_is_said_changes_nothing(step
 async def test_the_first_order_counts() -> None:
     stage = Stage("piece 1")
     await stage.held()
-    run = stage.runner.runs[JOB]
-    run.interrupt(Stop.CANCELLED, by="first")
-    run.interrupt(Stop.FENCED)
-    run.interrupt(Stop.DRAIN)
+    attempt = stage.runner.attempts[JOB]
+    attempt.interrupt(Stop.CANCELLED, by="first")
+    attempt.interrupt(Stop.FENCED)
+    attempt.interrupt(Stop.DRAIN)
     assert await stage.outcome() == "ended"
     assert stage.log.end == "cancelled"
     stage.check_empty()
@@ -360,7 +360,7 @@ async def test_an_end_that_is_cancelled_while_it_is_written_leaves_nothing(step:
     stage = Stage("piece 1")
     await stage.held()
     stage.gate.hold(step)
-    stage.runner.runs[JOB].interrupt(Stop.DRAIN if step == "hand over" else Stop.CANCELLED)
+    stage.runner.attempts[JOB].interrupt(Stop.DRAIN if step == "hand over" else Stop.CANCELLED)
     await stage.held()
     stage.task.cancel()
     assert await stage.outcome() == "cancelled"
@@ -371,7 +371,7 @@ async def test_an_end_that_is_cancelled_while_it_is_written_leaves_nothing(step:
 async def test_a_cancellation_from_outside_and_an_order_at_once_leave_nothing() -> None:
     stage = Stage("piece 1")
     await stage.held()
-    stage.runner.runs[JOB].interrupt(Stop.DRAIN)
+    stage.runner.attempts[JOB].interrupt(Stop.DRAIN)
     stage.task.cancel()
     assert await stage.outcome() in ("retry", "cancelled")
     stage.check_empty()

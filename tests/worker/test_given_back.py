@@ -1,4 +1,4 @@
-"""A worker that takes a job from itself, since its lease was over, and jobs on their way back to the queue."""
+"""A worker that acquires its own job, since the lease was over, and jobs whose lease is being released."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tests.worker.helpers import House, demo_at, settings_for, working
 
 
 def takes_once_more(
-    worker: QueueWorker, patch: pytest.MonkeyPatch, answers: Callable[[], bool] = lambda: True
+    worker: QueueWorker, patch: pytest.MonkeyPatch, replies: Callable[[], bool] = lambda: True
 ) -> asyncio.Event:
-    """The worker takes jobs once more, answered when `answers` says so, and then nothing. Set when it took some."""
+    """The worker acquires jobs once more; the reply comes when `replies` says so. The event is set when it got some."""
     take, taken = worker._queue.acquire, asyncio.Event()
 
     async def take_once_more(*given: Any) -> list[LeasedJob]:
@@ -27,7 +27,7 @@ def takes_once_more(
         jobs = await take(*given)
         if jobs:
             taken.set()
-            await until(answers)
+            await until(replies)
         return jobs
 
     patch.setattr(worker._queue, "acquire", take_once_more)
@@ -37,7 +37,7 @@ def takes_once_more(
 async def test_a_worker_that_takes_a_job_from_itself_goes_on_with_it(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after an outage that was longer than the lease, when it takes before it renews."""
+    """As after an outage that was longer than the lease, when it acquires before it renews."""
     long = settings_for(str(house.settings.redis_url), lease=60)
     async with demo_at(monkeypatch) as demo, working(long) as one:
         job_id = await house.submit("demo-endless", rate=200)
@@ -68,7 +68,7 @@ async def test_a_job_taken_again_while_its_last_run_ends_is_run_again_after_it(
 
         async def give_back_and_see_it_taken(worker_id: str, given: str) -> bool:
             answer = await give_back(worker_id, given)
-            await until(lambda: job_id in worker._again)
+            await until(lambda: job_id in worker._acquired_again)
             return answer
 
         monkeypatch.setattr(queue, "nack", give_back_and_see_it_taken)
@@ -86,8 +86,8 @@ async def test_a_job_taken_again_while_its_last_run_ends_is_run_again_after_it(
 async def test_a_worker_that_took_a_job_from_itself_runs_it_no_more_once_it_gave_it_back(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another worker had claimed it meanwhile, and died. To run it again without a lease would be a second run beside
-    that of whoever takes it, and a lost worker where none was lost."""
+    """Another worker had claimed it meanwhile, and died. A run without a lease would be a second one beside that of the
+    next worker, and would count a lost worker where none was lost."""
     long = settings_for(str(house.settings.redis_url), lease=60)
     async with demo_at(monkeypatch), working(long) as one:
         job_id = await house.submit("demo-endless", rate=200)
@@ -111,11 +111,11 @@ async def test_a_worker_that_took_a_job_from_itself_runs_it_no_more_once_it_gave
 async def test_a_job_that_a_worker_gives_back_after_it_took_it_from_itself_is_left_to_whoever_takes_it_next(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The take came first in Redis, but its answer while the job was on its way back. As above it has no lease."""
+    """The acquire came first in Redis, but its reply during the release. As above, the job has no lease."""
     long = settings_for(str(house.settings.redis_url), lease=60)
     async with demo_at(monkeypatch), working(long) as one:
         worker = one.worker
-        begin, give_back, told = worker._begin, worker._queue.nack, asyncio.Event()
+        begin, give_back, told = worker._accept, worker._queue.nack, asyncio.Event()
 
         async def begin_and_tell(*given: Any) -> None:
             await begin(*given)
@@ -130,8 +130,8 @@ async def test_a_job_that_a_worker_gives_back_after_it_took_it_from_itself_is_le
         await house.has(job_id, "content")
         first = worker.tasks[job_id]
         with monkeypatch.context() as patch:
-            taken = takes_once_more(worker, patch, lambda: bool(worker._leaving))
-            patch.setattr(worker, "_begin", begin_and_tell)
+            taken = takes_once_more(worker, patch, lambda: bool(worker._releasing))
+            patch.setattr(worker, "_accept", begin_and_tell)
             patch.setattr(worker._queue, "nack", give_back_and_wait)
             await house.redis.zadd(house.keys.leases, {job_id: 1})
             await taken.wait()
@@ -147,7 +147,7 @@ async def test_a_job_that_a_worker_gives_back_after_it_took_it_from_itself_is_le
 async def test_a_job_that_is_given_back_is_not_taken_back_by_the_renewal_of_leases(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would belong to a worker that does not run it, until its lease is over."""
+    """A worker that does not run the job would hold it until the lease is over."""
     long = settings_for(str(house.settings.redis_url), lease=60)
     async with demo_at(monkeypatch), working(long) as one:
         queue = one.worker._queue

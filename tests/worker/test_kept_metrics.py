@@ -1,4 +1,4 @@
-"""What an attempt has measured outlives its worker: whoever ends the job for it says so in the metrics."""
+"""An attempt's measurements outlive its worker: the worker that ends the job for it puts them into the metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The subscription by which a worker is seen: there at once, back at once, taken back over the other connections."""
+"""The subscription that shows a worker to others is made at once, made again at once, and taken back when it breaks."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ async def test_it_names_the_run_of_redis_that_sees_it_and_comes_back_after_each_
     """Also to a Redis that was restarted, which is another run. What is published on the channel means nothing."""
     async with held(redis_server.url) as lifeline:
         for restarts in (False, True):
-            await until(lambda: lifeline.run, "the subscription")
+            await until(lambda: lifeline.run_id, "the subscription")
             lifeline.changed.clear()
-            assert lifeline.run == (await redis.info("server"))["run_id"]
+            assert lifeline.run_id == (await redis.info("server"))["run_id"]
             assert await seen(redis) == 1
             await redis.publish(CHANNEL, "x")
             if restarts:
@@ -66,16 +66,16 @@ async def _none(count: Awaitable[int]) -> bool:
 
 
 async def test_one_that_redis_does_not_see_is_made_anew(redis_server: RedisServer, redis: ArqRedis) -> None:
-    """Half-open, behind a lost route: only the answer of Redis tells. One that is newer than the question stays."""
+    """Half-open, behind a lost route: only Redis' count tells. A connection that is newer than the question stays."""
     loop = asyncio.get_running_loop()
     async with Proxy(redis_server.port) as proxy, held(proxy.url) as lifeline:
-        await until(lambda: lifeline.run, "the subscription")
+        await until(lambda: lifeline.run_id, "the subscription")
         before = loop.time() - 60
         assert proxy.freeze(lambda _: True) == 1
         await command(redis, "CLIENT", "KILL", "TYPE", "pubsub")
         lifeline.unseen(before)
         await asyncio.sleep(0)
-        assert lifeline.run
+        assert lifeline.run_id
         lifeline.unseen(loop.time())
         await until(lambda: seen(redis))
 
@@ -91,7 +91,7 @@ async def test_a_redis_that_does_not_allow_it_is_complained_of_once(
             with caplog.at_level(logging.WARNING):
                 async with held(redis_server.url) as lifeline:
                     await until(lambda: caplog.records)
-                    assert not lifeline.run
+                    assert not lifeline.run_id
         finally:
             await command(redis, "ACL", "SETUSER", "default", right.replace("-", "+"))
         [said] = [record.getMessage() for record in caplog.records]
@@ -101,7 +101,7 @@ async def test_a_redis_that_does_not_allow_it_is_complained_of_once(
 async def test_a_worker_whose_subscription_breaks_takes_its_word_back_over_another_connection(
     house: House, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Redis takes no new connection, as at `maxclients`: others must not take for dead what they do not see."""
+    """Redis takes no new connection, as at `maxclients`. Other workers must not take this one for dead."""
 
     async def says() -> Any:
         return orjson.loads(await house.redis.get(house.keys.worker("w1")) or b"{}").get("connected_to")

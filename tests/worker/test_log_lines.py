@@ -1,4 +1,4 @@
-"""What an operator reads in a worker's log: one line for each end, and warnings for what went wrong."""
+"""A worker's log, as an operator reads it: one line for each end, and warnings for faults."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.worker.helpers import House, demo_at, working
 
 
 def lines(caplog: pytest.LogCaptureFixture, word: str) -> list[tuple[int, str]]:
-    """Level and text of each line of ours that says so."""
+    """Returns level and text of each line of readalong that contains a word."""
     found = [
         record
         for record in caplog.records
@@ -26,7 +26,7 @@ def lines(caplog: pytest.LogCaptureFixture, word: str) -> list[tuple[int, str]]:
 async def test_each_end_is_one_line_with_its_attempt_tokens_and_time(
     house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A failure is a warning with its code, whoever ended the job; what came from outside cannot break a line."""
+    """A failure is a warning with its code, also if another worker ended the job. Foreign text breaks no line."""
     caplog.set_level(logging.INFO)
     async with demo_at(monkeypatch), working(settings):
         done = await house.submit("demo-fast", demo={"tokens": 7})
@@ -62,9 +62,9 @@ async def test_what_is_taken_over_and_what_is_fenced_out_is_a_warning(
     async with demo_at(monkeypatch), working(settings) as one:
         await house.has(job_id, "content")
         assert lines(caplog, "taken over") == [
-            (logging.WARNING, f"job {job_id} is taken over from a lost worker: attempt 2")
+            (logging.WARNING, f"job {job_id}: taken over from a lost worker, attempt 2")
         ]
-        await house.redis.set(house.keys.arq_in_progress(job_id), "somebody else", px=60_000)
+        await house.redis.set(house.keys.arq_in_progress(job_id), "another", px=60_000)
         await house.log.claim(job_id, b'{"id":"another"}', "newer")
         await until(lambda: not one.runs)
     fenced = lines(caplog, "fenced out") + lines(caplog, "has lost its lease")
@@ -74,7 +74,7 @@ async def test_what_is_taken_over_and_what_is_fenced_out_is_a_warning(
 async def test_a_worker_says_at_its_start_what_it_works_with(
     house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where its model and its Redis are, and no password."""
+    """The addresses of model and Redis, and no password."""
     caplog.set_level(logging.INFO)
     async with demo_at(monkeypatch) as demo:
         monkeypatch.setenv("OPENAI_BASE_URL", demo.url.replace("//", "//user:sk-secret@"))

@@ -1,4 +1,4 @@
-"""An attempt's end of the log: lost replies, lost tails, outages."""
+"""An attempt's writes: lost replies, lost events, outages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DONE = [NewEvent("done", {"content": "", "metrics": {}})]
 
 
 class Flaky(Log):
-    """A log whose calls fail as `trouble` says of each, counted from 0: "before" or "after" they took effect."""
+    """A log whose calls fail "before" or "after" they take effect, by `trouble` of the call's number from 0."""
 
     def __init__(self, house: House, trouble: Trouble) -> None:
         super().__init__(house.redis, house.settings)
@@ -68,19 +68,19 @@ class Flaky(Log):
 
 @pytest.fixture(autouse=True)
 def _unmerged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here the pieces of one append stay events of their own, so that an append has several."""
+    """The chunks of one append stay events of their own, so that an append has several."""
     monkeypatch.setattr("readalong.worker.log_writer.merge_drafts", lambda drafts: drafts)
 
 
-class Told(LogWriter):
-    """A tail whose trouble is raised."""
+class RecordingWriter(LogWriter):
+    """A writer whose `append` raises its failure."""
 
     def __init__(self, log: Log, job_id: str, claim: Claim, outage: float) -> None:
         self.trouble: Exception | None = None
         super().__init__(log, job_id, claim, outage, self._note)
 
     async def append(self, drafts: list[NewEvent]) -> str | None:
-        """Appends, and answers the flag."""
+        """Appends, and returns the flag."""
         self.add(drafts, 1)
         await until(lambda: self.trouble is not None or not self.busy)
         if isinstance(self.trouble, Cancelled):
@@ -102,12 +102,14 @@ def first(count: int, how: str) -> Trouble:
     return lambda call: how if call < count else None
 
 
-async def started(house: House, trouble: Trouble | None = None, outage: float = 5) -> tuple[str, Told, Flaky]:
-    """A running job with two events, and the tail of its first attempt."""
+async def started(
+    house: House, trouble: Trouble | None = None, outage: float = 5
+) -> tuple[str, RecordingWriter, Flaky]:
+    """A running job with two events, and the writer of its first attempt."""
     job_id = await house.write()
     claim = await house.log.claim(job_id, WORKER, "token")
     log = Flaky(house, trouble or (lambda _: None))
-    return job_id, Told(log, job_id, claim, outage), log
+    return job_id, RecordingWriter(log, job_id, claim, outage), log
 
 
 def say(*texts: str) -> list[NewEvent]:
@@ -115,11 +117,11 @@ def say(*texts: str) -> list[NewEvent]:
 
 
 async def test_appends_go_to_the_log_and_answer_the_flag(house: House) -> None:
-    job_id, tail, log = await started(house)
-    assert await tail.append(say("a", "b")) is None
+    job_id, writer, log = await started(house)
+    assert await writer.append(say("a", "b")) is None
     await house.redis.set(house.keys.cancel(job_id), "")
-    assert await tail.append(say("c")) == ""
-    await tail.finish([*say("d"), *DONE], {"metrics": b"{}"})
+    assert await writer.append(say("c")) == ""
+    await writer.finish([*say("d"), *DONE], {"metrics": b"{}"})
     events = await house.events(job_id)
     assert types(events) == ["queued", "started", "content", "content", "content", "content", "done"]
     assert (text_of(events), log.calls) == ("abcd", 3)
@@ -131,7 +133,7 @@ async def test_not_each_append_notes_its_time(
 ) -> None:
     """That costs Redis a seventh of all that an append costs."""
     monkeypatch.setattr("readalong.worker.log_writer._TIMED_EVERY", every)
-    _, tail, log = await started(house)
+    _, writer, log = await started(house)
     seen: list[bool] = []
 
     def send(*_: object, timed: bool) -> bool:
@@ -140,15 +142,15 @@ async def test_not_each_append_notes_its_time(
 
     monkeypatch.setattr(log, "send", send)
     for text in "abc":
-        await tail.append(say(text))
+        await writer.append(say(text))
     assert seen == timed
 
 
 @pytest.mark.parametrize("how", ["before", "after"])
 async def test_an_append_whose_reply_is_lost_is_repeated_and_written_once(house: House, how: str) -> None:
-    job_id, tail, log = await started(house, first(2, how))
-    assert await tail.append(say("a", "b")) is None
-    assert await tail.append(say("c")) is None
+    job_id, writer, log = await started(house, first(2, how))
+    assert await writer.append(say("a", "b")) is None
+    assert await writer.append(say("c")) is None
     events = await house.events(job_id)
     assert [event.seq for event in events] == [1, 2, 3, 4, 5]
     assert (text_of(events), log.calls) == ("abc", 4)
@@ -156,15 +158,15 @@ async def test_an_append_whose_reply_is_lost_is_repeated_and_written_once(house:
 
 @pytest.mark.parametrize("how", ["before", "after"])
 async def test_a_finish_whose_reply_is_lost_is_repeated_and_ends_the_job_once(house: House, how: str) -> None:
-    job_id, tail, _ = await started(house, first(2, how))
-    await tail.finish([*say("a"), *DONE], {"metrics": b"{}", "finish_reason": "stop"})
+    job_id, writer, _ = await started(house, first(2, how))
+    await writer.finish([*say("a"), *DONE], {"metrics": b"{}", "finish_reason": "stop"})
     assert types(await house.events(job_id)) == ["queued", "started", "content", "done"]
     record = await house.record(job_id)
     assert (record.status, record.last_seq, record.finish_reason) == ("done", 4, "stop")
 
 
 async def roll_back(house: House, job_id: str, last_seq: int) -> None:
-    """The log as a replica knew it that had not heard of the events after `last_seq`."""
+    """Sets the log back to a replica's that had not received the events after `last_seq`."""
     events = await house.log.read(job_id, 0, last_seq)
     await house.redis.delete(house.keys.events(job_id))
     for event in events:
@@ -174,11 +176,11 @@ async def roll_back(house: House, job_id: str, last_seq: int) -> None:
 
 @pytest.mark.parametrize("kept", [2, 3, 4, 5])
 async def test_events_that_redis_lost_are_sent_again_before_the_next_append(house: House, kept: int) -> None:
-    job_id, tail, _ = await started(house)
-    await tail.append(say("a"))
-    await tail.append(say("b", "c"))
+    job_id, writer, _ = await started(house)
+    await writer.append(say("a"))
+    await writer.append(say("b", "c"))
     await roll_back(house, job_id, kept)
-    assert await tail.append(say("d")) is None
+    assert await writer.append(say("d")) is None
     events = await house.events(job_id)
     assert [event.seq for event in events] == [1, 2, 3, 4, 5, 6]
     assert text_of(events) == "abcd"
@@ -186,10 +188,10 @@ async def test_events_that_redis_lost_are_sent_again_before_the_next_append(hous
 
 @pytest.mark.parametrize("kept", [2, 4])
 async def test_events_that_redis_lost_are_sent_again_before_the_end(house: House, kept: int) -> None:
-    job_id, tail, _ = await started(house)
-    await tail.append(say("a", "b"))
+    job_id, writer, _ = await started(house)
+    await writer.append(say("a", "b"))
     await roll_back(house, job_id, kept)
-    await tail.finish([*say("c"), *DONE], {"metrics": b"{}"})
+    await writer.finish([*say("c"), *DONE], {"metrics": b"{}"})
     events = await house.events(job_id)
     assert [event.seq for event in events] == [1, 2, 3, 4, 5, 6]
     assert (text_of(events), events[-1].type) == ("abc", "done")
@@ -197,51 +199,51 @@ async def test_events_that_redis_lost_are_sent_again_before_the_end(house: House
 
 
 async def test_a_tail_lost_twice_and_replies_lost_between_still_give_each_event_once(house: House) -> None:
-    job_id, tail, _ = await started(house, lambda call: ("after", None, "before")[call % 3])
+    job_id, writer, _ = await started(house, lambda call: ("after", None, "before")[call % 3])
     for turn, kept in enumerate((3, 4, 2, 6)):
-        await tail.append(say(str(turn)))
+        await writer.append(say(str(turn)))
         await roll_back(house, job_id, min(kept, turn + 3))
-    await tail.finish(DONE, {"metrics": b"{}"})
+    await writer.finish(DONE, {"metrics": b"{}"})
     events = await house.events(job_id)
     assert [event.seq for event in events] == list(range(1, 8))
     assert text_of(events) == "0123"
 
 
 async def test_an_outage_within_the_limit_is_waited_out(house: House) -> None:
-    job_id, tail, log = await started(house, first(4, "before"), outage=30)
-    assert await tail.append(say("a")) is None
+    job_id, writer, log = await started(house, first(4, "before"), outage=30)
+    assert await writer.append(say("a")) is None
     assert (text_of(await house.events(job_id)), log.calls) == ("a", 5)
 
 
 async def test_an_outage_beyond_the_limit_is_told(house: House) -> None:
-    _, tail, log = await started(house, always("before"), outage=0.2)
+    _, writer, log = await started(house, always("before"), outage=0.2)
     began = asyncio.get_running_loop().time()
     with pytest.raises(StoreUnavailable):
-        await tail.append(say("a"))
+        await writer.append(say("a"))
     assert 0.2 <= asyncio.get_running_loop().time() - began < 10
     assert log.calls >= 3
 
 
 async def test_no_outage_at_all_is_waited_out_if_the_limit_is_0(house: House) -> None:
-    _, tail, log = await started(house, always("before"), outage=0)
+    _, writer, log = await started(house, always("before"), outage=0)
     with pytest.raises(StoreUnavailable):
-        await tail.append(say("a"))
+        await writer.append(say("a"))
     assert log.calls == 1
 
 
 async def test_what_an_outage_kept_from_the_log_goes_with_the_end(house: House) -> None:
-    job_id, tail, _ = await started(house, first(1, "before"), outage=0)
+    job_id, writer, _ = await started(house, first(1, "before"), outage=0)
     with pytest.raises(StoreUnavailable):
-        await tail.append(say("a"))
-    await tail.finish([NewEvent("failed", {"error": {}})], {"metrics": b"{}"})
+        await writer.append(say("a"))
+    await writer.finish([NewEvent("failed", {"error": {}})], {"metrics": b"{}"})
     events = await house.events(job_id)
     assert (types(events)[2:], text_of(events)) == (["content", "failed"], "a")
 
 
 async def test_the_end_waits_for_redis_longer_than_any_limit(house: House) -> None:
     away = True
-    job_id, tail, log = await started(house, lambda _: "before" if away else None, outage=0)
-    task = asyncio.create_task(tail.finish(DONE, {"metrics": b"{}"}))
+    job_id, writer, log = await started(house, lambda _: "before" if away else None, outage=0)
+    task = asyncio.create_task(writer.finish(DONE, {"metrics": b"{}"}))
     await until(lambda: log.calls >= 4)
     assert not task.done()
     away = False
@@ -250,10 +252,10 @@ async def test_the_end_waits_for_redis_longer_than_any_limit(house: House) -> No
 
 
 async def test_a_newer_attempt_fences_the_older_one_out(house: House) -> None:
-    job_id, tail, _ = await started(house)
+    job_id, writer, _ = await started(house)
     await house.log.claim(job_id, WORKER, "another token")
     before = types(await house.events(job_id))
-    for write in (tail.append(say("a")), tail.finish(DONE, {})):
+    for write in (writer.append(say("a")), writer.finish(DONE, {})):
         with pytest.raises(Fenced) as caught:
             await write
         assert caught.value.code == "fenced"
@@ -261,51 +263,51 @@ async def test_a_newer_attempt_fences_the_older_one_out(house: House) -> None:
 
 
 async def test_an_erased_job_is_gone(house: House) -> None:
-    job_id, tail, _ = await started(house)
+    job_id, writer, _ = await started(house)
     await house.log.delete(job_id)
     with pytest.raises(Fenced) as caught:
-        await tail.append(say("a"))
+        await writer.append(say("a"))
     assert caught.value.code == "gone"
     assert not await house.redis.exists(*house.keys.of_job(job_id)[:2])
 
 
 async def test_an_ended_log_is_compacted_and_reads_the_same(house: House) -> None:
-    job_id, tail, _ = await started(house)
-    await tail.append(say("a", "b"))
-    await tail.append(say("c"))
-    await tail.finish(end := [NewEvent("done", {"content": "abc"})], {})
+    job_id, writer, _ = await started(house)
+    await writer.append(say("a", "b"))
+    await writer.append(say("c"))
+    await writer.finish(end := [NewEvent("done", {"content": "abc"})], {})
     before = await house.events(job_id)
-    await tail.compact()
+    await writer.compact()
     assert await house.redis.xlen(house.keys.events(job_id)) == 4
     assert await house.events(job_id) == before
     assert before[-1].data == end[0].encode()
 
 
 async def test_a_repaired_log_is_compacted_from_what_the_tail_kept(house: House) -> None:
-    job_id, tail, _ = await started(house)
-    await tail.append(say("a", "b", "c"))
+    job_id, writer, _ = await started(house)
+    await writer.append(say("a", "b", "c"))
     await roll_back(house, job_id, 3)
-    await tail.finish(DONE, {})
-    await tail.compact()
+    await writer.finish(DONE, {})
+    await writer.compact()
     assert await house.redis.xlen(house.keys.events(job_id)) == 4
     assert text_of(await house.events(job_id)) == "abc"
 
 
 async def test_a_log_without_neighbours_to_join_is_not_rewritten(house: House) -> None:
-    _, tail, log = await started(house)
-    await tail.append(say("a"))
-    await tail.finish(DONE, {})
-    await tail.compact()
+    _, writer, log = await started(house)
+    await writer.append(say("a"))
+    await writer.finish(DONE, {})
+    await writer.compact()
     assert log.calls == 2
 
 
 @pytest.mark.parametrize("how", ["before", "after"])
 async def test_a_redis_that_is_away_when_the_log_would_be_compacted_is_not_waited_for(house: House, how: str) -> None:
     """The job has ended; its log is as valid as it was."""
-    job_id, tail, log = await started(house, lambda call: how if call == 2 else None)
-    await tail.append(say("a", "b"))
-    await tail.finish(DONE, {})
-    await tail.compact()
+    job_id, writer, log = await started(house, lambda call: how if call == 2 else None)
+    await writer.append(say("a", "b"))
+    await writer.finish(DONE, {})
+    await writer.compact()
     assert log.calls == 3
     assert await house.redis.xlen(house.keys.events(job_id)) == (5 if how == "before" else 4)
     assert text_of(await house.events(job_id)) == "ab"
@@ -315,13 +317,13 @@ async def test_a_redis_that_is_away_when_the_log_would_be_compacted_is_not_waite
 async def test_a_log_too_long_for_one_script_call_stays_as_it_is(
     house: House, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Redis serves nobody while it rewrites one."""
-    _, tail, log = await started(house)
-    await tail.append(say("a", "b"))
-    await tail.finish(DONE, {})
+    """Redis serves no other client while it rewrites one."""
+    _, writer, log = await started(house)
+    await writer.append(say("a", "b"))
+    await writer.finish(DONE, {})
     with monkeypatch.context() as patch:
         patch.setattr(f"readalong.worker.log_writer.{limit}", 0)
-        await tail.compact()
+        await writer.compact()
         assert log.calls == 2
-    await tail.compact()
+    await writer.compact()
     assert log.calls == 3

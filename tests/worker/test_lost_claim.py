@@ -1,4 +1,4 @@
-"""Redis comes back with what it knew before an attempt began: the writer that still has it all restores it."""
+"""Redis comes back with its state before an attempt began: the writer, which has kept everything, restores it."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from tests.readalong.helpers import command, state, types
 from tests.readalong.jobs import OTHER_WORKER, WORKER
 from tests.support.waiting import until
 from tests.worker.helpers import House, check_order, demo_at, settings_for, text_of, working
-from tests.worker.test_log_writer import DONE, Told, say
+from tests.worker.test_log_writer import DONE, RecordingWriter, say
 
 
 async def known(house: House, job_id: str) -> dict[str, bytes]:
-    """All that Redis knows of a job now."""
+    """Returns all that Redis has of a job."""
     names = house.keys.of_job(job_id)[:3]
     dumps = [await house.redis.dump(name) for name in names]
     return {name: dump for name, dump in zip(names, dumps, strict=True) if dump is not None}
 
 
 async def forget(house: House, job_id: str, but: dict[str, bytes]) -> None:
-    """Redis knows of the job what it knew then."""
+    """Sets the job in Redis back to an earlier state."""
     await house.redis.delete(*house.keys.of_job(job_id)[:3])
     for name, dump in but.items():
         await house.redis.restore(name, 60_000, dump)
 
 
-async def begun(house: House, job_id: str, worker: bytes = WORKER, token: str = "first") -> Told:
-    return Told(house.log, job_id, await house.log.claim(job_id, worker, token), outage=5)
+async def begun(house: House, job_id: str, worker: bytes = WORKER, token: str = "first") -> RecordingWriter:
+    return RecordingWriter(house.log, job_id, await house.log.claim(job_id, worker, token), outage=5)
 
 
 @pytest.mark.parametrize("before", ["an append", "the end"])
 async def test_a_claim_that_redis_lost_is_restored_with_all_that_it_wrote(house: House, before: str) -> None:
     job_id = await house.write()
     then = await known(house, job_id)
-    tail = await begun(house, job_id)
-    await tail.append(say("a", "b"))
+    writer = await begun(house, job_id)
+    await writer.append(say("a", "b"))
     seen = await house.events(job_id)
     await forget(house, job_id, then)
     if before == "an append":
-        assert await tail.append(say("c")) is None
-    await tail.finish([*(say("c") if before == "the end" else []), *DONE], {"metrics": b"{}"})
+        assert await writer.append(say("c")) is None
+    await writer.finish([*(say("c") if before == "the end" else []), *DONE], {"metrics": b"{}"})
     events = await house.events(job_id)
     assert events[: len(seen)] == seen, "the same numbers for the same events"
     assert (text_of(events), types(events)[-1]) == ("abc", "done")
@@ -57,10 +57,10 @@ async def test_a_claim_that_redis_lost_is_restored_with_all_that_it_wrote(house:
 async def test_a_claim_lost_before_the_first_token_is_restored_by_it(house: House) -> None:
     job_id = await house.write()
     then = await known(house, job_id)
-    tail = await begun(house, job_id)
+    writer = await begun(house, job_id)
     seen = await house.events(job_id)
     await forget(house, job_id, then)
-    await tail.append(say("a"))
+    await writer.append(say("a"))
     events = await house.events(job_id)
     assert events[:2] == seen
     assert types(events) == ["queued", "started", "content"]
@@ -69,14 +69,14 @@ async def test_a_claim_lost_before_the_first_token_is_restored_by_it(house: Hous
 async def test_a_cancel_flag_that_redis_still_has_is_answered_with_the_restored_events(house: House) -> None:
     job_id = await house.write()
     then = await known(house, job_id)
-    tail = await begun(house, job_id)
+    writer = await begun(house, job_id)
     await forget(house, job_id, then)
     await house.redis.set(house.keys.cancel(job_id), "me")
-    assert await tail.append(say("a")) == "me"
+    assert await writer.append(say("a")) == "me"
 
 
 async def test_a_later_attempt_keeps_its_numbers_though_nobody_has_the_lost_events_before_it(house: House) -> None:
-    """Theirs was text that the restart made void: empty pieces stand for it, and whoever saw it is not misled."""
+    """The restart had made their text void. Empty events replace them, which misleads no watcher."""
     job_id = await house.write()
     dead = await begun(house, job_id)
     await dead.append(say("x"))
@@ -138,12 +138,12 @@ async def test_a_restored_claim_is_fenced_out_by_the_next_one(house: House) -> N
     """The queue has forgotten the lease too, so another worker may take the job right after."""
     job_id = await house.write()
     then = await known(house, job_id)
-    tail = await begun(house, job_id)
+    writer = await begun(house, job_id)
     await forget(house, job_id, then)
-    await tail.append(say("a"))
+    await writer.append(say("a"))
     heir = await begun(house, job_id, OTHER_WORKER, "second")
     with pytest.raises(Fenced):
-        await tail.append(say("b"))
+        await writer.append(say("b"))
     await heir.finish([*say("c"), *DONE], {"metrics": b"{}"})
     events = await house.events(job_id)
     assert types(events) == ["queued", "started", "content", "restarted", "content", "done"]
@@ -159,7 +159,7 @@ async def test_a_claim_is_not_restored_over_what_an_older_attempt_wrote_since(ho
     await first.append(say("x"))
     then = await known(house, job_id)
     claim = await house.log.claim(job_id, OTHER_WORKER, "second")
-    heir = Told(house.log, job_id, claim, outage=5)
+    heir = RecordingWriter(house.log, job_id, claim, outage=5)
     await heir.append(say("a", "b", "c"))
     await forget(house, job_id, then)
     await first.append(say("y", "z"))
@@ -194,11 +194,11 @@ async def test_a_job_that_was_cancelled_meanwhile_stays_so(house: House) -> None
     job_id = await house.write()
     then = await known(house, job_id)
     claim = await house.log.claim(job_id, WORKER, "first")
-    tail = Told(house.log, job_id, claim, outage=5)
+    writer = RecordingWriter(house.log, job_id, claim, outage=5)
     await forget(house, job_id, then)
     await house.log.cancel(job_id, "client")
     before = await state(house.redis, house.keys, job_id)
-    for write in (tail.append(say("a")), house.log.reclaim(job_id, claim)):
+    for write in (writer.append(say("a")), house.log.reclaim(job_id, claim)):
         with pytest.raises(Fenced):
             await write
     assert await state(house.redis, house.keys, job_id) == before
@@ -206,15 +206,15 @@ async def test_a_job_that_was_cancelled_meanwhile_stays_so(house: House) -> None
 
 @pytest.mark.parametrize("write", ["append", "finish", "restore"])
 async def test_a_job_that_redis_lost_altogether_is_gone_for_its_writer(house: House, write: str) -> None:
-    """Nobody but the client has the request; the writer stops, and makes nothing of half a job."""
+    """Only the client still has the request. The writer stops, and does not write half a job."""
     job_id = await house.write()
     claim = await house.log.claim(job_id, WORKER, "first")
-    tail = Told(house.log, job_id, claim, outage=5)
-    await tail.append(say("a"))
+    writer = RecordingWriter(house.log, job_id, claim, outage=5)
+    await writer.append(say("a"))
     await forget(house, job_id, {})
     calls: dict[str, Callable[[], Awaitable[Any]]] = {
-        "append": lambda: tail.append(say("b")),
-        "finish": lambda: tail.finish(DONE, {}),
+        "append": lambda: writer.append(say("b")),
+        "finish": lambda: writer.finish(DONE, {}),
         "restore": lambda: house.log.reclaim(job_id, claim),
     }
     with pytest.raises(Fenced) as caught:
@@ -224,7 +224,7 @@ async def test_a_job_that_redis_lost_altogether_is_gone_for_its_writer(house: Ho
 
 
 async def test_a_lost_claim_that_was_to_end_a_job_for_another_is_left_to_the_next_one(house: House) -> None:
-    """It said nothing of its own; whoever claims next finds the same and ends the job."""
+    """The claim wrote no event. The next claim finds the same and ends the job."""
     job_id = await house.write()
     await begun(house, job_id)
     then = await known(house, job_id)
@@ -250,7 +250,7 @@ async def test_to_hand_over_a_lost_claim_leaves_the_job_as_it_is(house: House) -
 async def test_a_job_whose_end_redis_loses_while_its_worker_lets_go_of_it_is_run_again(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker takes it out of the queue all the same; in the list of open jobs the sweep finds it."""
+    """The worker takes it out of the queue all the same; in the list of open jobs the reconciler finds it."""
     async with demo_at(monkeypatch), working(settings_for(str(house.settings.redis_url), sweep_interval=0.1)) as one:
         refile, finish = one.worker._index.refile, one.worker._log.finish
         then: dict[str, bytes] = {}

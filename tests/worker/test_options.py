@@ -1,4 +1,4 @@
-"""Workers keep a job's own terms: its deadline in every stage, and what is to happen when its worker is lost."""
+"""Workers keep a job's options: its deadline in every stage, and its policy for a lost worker."""
 
 from __future__ import annotations
 

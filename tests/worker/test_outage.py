@@ -65,7 +65,7 @@ async def test_a_job_outlives_a_restart_of_redis_in_mid_stream(
 async def test_a_worker_alone_keeps_its_jobs_through_an_outage_longer_than_its_lease(
     house: House, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
 ) -> None:
-    """It must neither take them from itself nor believe that the model has fallen silent meanwhile."""
+    """The worker must neither acquire its own jobs nor take the pause for a silence of the model."""
     settings = settings_for(redis_server.url, lease=0.5, stall_timeout=2)
     await at_work(house, monkeypatch, resources, settings)
     job_id = await house.submit(demo=DEMO)
@@ -143,7 +143,7 @@ async def test_an_idle_worker_hears_of_jobs_and_cancels_after_an_outage(
 async def test_a_frozen_redis_is_waited_out(
     house: House, monkeypatch: pytest.MonkeyPatch, redis_server: RedisServer, resources: AsyncExitStack
 ) -> None:
-    """It accepts connections and answers nothing, for longer than the time-out of a command."""
+    """It accepts connections and sends nothing, for longer than the time-out of a command."""
     settings = settings_for(redis_server.url, redis_timeout=1, poll_interval=0.1, lease=10)
     await at_work(house, monkeypatch, resources, settings)
     job_id = await house.submit(demo=DEMO)

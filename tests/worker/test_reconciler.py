@@ -1,4 +1,4 @@
-"""What a crash left between two keys is mended."""
+"""The reconciler repairs queue and lists after a crash."""
 
 from __future__ import annotations
 
@@ -69,11 +69,15 @@ async def test_a_job_whose_queue_entry_lost_its_call_gets_it_back(house: House, 
     assert await queued(house, job_id)
 
 
-async def test_a_running_job_that_fell_out_of_the_queue_is_enqueued(house: House, sweep: Reconciler) -> None:
+async def test_a_running_job_that_fell_out_of_the_queue_is_enqueued(
+    house: House, sweep: Reconciler, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An operator reads in the log that it was missing."""
     job_id = await house.write(age=60)
     await house.log.claim(job_id, b"{}", "token")
     await turn(house, sweep)
     assert await queued(house, job_id)
+    assert f"re-queued job {job_id} (missing from the queue)" in caplog.text
 
 
 async def test_a_flag_set_by_hand_ends_a_queued_job_that_no_worker_is_free_for(house: House, sweep: Reconciler) -> None:
@@ -118,7 +122,7 @@ async def test_a_begun_job_that_is_to_end_is_the_workers_to_end_if_nobody_holds_
 async def test_a_begun_job_that_is_to_end_and_fell_out_of_the_queue_is_enqueued_first(
     house: House, sweep: Reconciler, ended: list[str]
 ) -> None:
-    """Only there it is known whether somebody holds it."""
+    """Only the worker can acquire a job that may have a holder."""
     job_id = await house.write(age=60)
     await house.log.claim(job_id, b"{}", "token")
     await house.redis.set(house.keys.cancel(job_id), "me")
@@ -159,7 +163,7 @@ async def test_a_waiting_job_does_not_expire_while_it_waits(house: House, sweep:
 async def test_lives_are_renewed_once_in_a_quarter_of_their_time(
     house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not at each turn: with many jobs open that would be more commands than their tokens."""
+    """Not at each turn: many open jobs would cost more commands than their tokens."""
     sweep = made(house, settings)
     job_id = await house.submit(age=60)
     names = [house.keys.job(job_id), house.keys.events(job_id), house.keys.arq_job(job_id)]
@@ -223,7 +227,7 @@ async def test_the_list_forgets_jobs_past_their_retention(house: House, settings
 async def test_an_erased_job_leaves_all_lists_if_its_erase_broke_off_behind_the_first_step(
     house: House, sweep: Reconciler
 ) -> None:
-    """Also that of its model, which only the mark of the erase knows by then; nobody repeats the erase."""
+    """Also the list of its model, which only the mark of the erase names by then. No client repeats the erase."""
     job_id, other = await house.submit(age=60), await house.submit(age=60)
     _, model = await house.log.erasable(job_id)
     await house.log.delete(job_id, model)
@@ -297,7 +301,7 @@ async def test_a_job_whose_keys_somebody_broke_does_not_keep_the_others_from_bei
     await house.redis.set(house.keys.cancel(broken), "me")
     await turn(house, sweep)
     assert await house.queue.contains(jobs) == [True, True]
-    assert f"{broken}: somebody has broken its keys" in caplog.text
+    assert f"{broken}: broken keys" in caplog.text
     assert {broken, *jobs} == await opened(house)
     await house.redis.restore(name, 60_000, whole, replace=True)
     await turn(house, sweep)

@@ -1,4 +1,4 @@
-"""Between a worker's take and its claims: lost replies, pauses, and a memory that is used up."""
+"""From a worker's acquire to its claims: lost replies, pauses, and a memory that is used up."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.worker.helpers import House, Working, demo_at, settings_for, text_of,
 
 
 def loses_replies(one: Working, monkeypatch: pytest.MonkeyPatch, count: int) -> list[list[LeasedJob]]:
-    """The replies of the next takes that took something do not reach the worker. Answers those that it got."""
+    """The replies of the next acquires that got jobs do not reach the worker. Returns the replies that do."""
     take = one.worker._queue.acquire
     replies: list[list[LeasedJob]] = []
 
@@ -38,7 +38,7 @@ def loses_replies(one: Working, monkeypatch: pytest.MonkeyPatch, count: int) -> 
 async def test_jobs_whose_take_got_no_reply_run_at_once_and_not_when_the_lease_is_over(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the repeat takes no more than the slots that there are."""
+    """The repeat acquires no more than the free slots."""
     settings = settings_for(str(house.settings.redis_url), lease=60, max_jobs=2)
     async with demo_at(monkeypatch) as demo:
         async with working(settings) as one:
@@ -133,7 +133,7 @@ async def test_a_worker_without_memory_gives_its_job_to_another_and_ends(
                 patch.setattr(ChunkAccumulator, "add_frame", lambda *_: [])  # each chunk goes to `add`
                 job_id = await house.submit(rate=200, demo={"tokens": 40})
                 await one.task
-            assert one.worker.broken
+            assert one.worker.out_of_memory
             async with working(settings, "heir"):
                 events = await house.ended(job_id)
         (restarted,) = [event.fields() for event in events if event.type == "restarted"]

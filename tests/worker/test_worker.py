@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -52,7 +53,7 @@ async def test_more_jobs_than_slots_wait_in_order_and_all_finish(
 async def test_a_job_starts_at_once_on_an_idle_worker(
     house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Were it not woken, it would wait for the poll, which is longer than this test waits."""
+    """Without the wake-up it would wait for the poll, which takes longer than this test waits."""
     slow = settings.model_copy(update={"poll_interval": 3600})
     async with demo_at(monkeypatch), working(slow):
         for _ in range(5):
@@ -82,12 +83,12 @@ async def test_a_run_whose_lease_is_anothers_stops_and_writes_nothing_more(
     async with demo_at(monkeypatch) as demo, working(shorter) as one:
         job_id = await house.submit("demo-stall", rate=1000, demo={"after": 3})
         await house.has(job_id, "content")
-        await house.redis.set(house.keys.arq_in_progress(job_id), "somebody else", px=60_000)
+        await house.redis.set(house.keys.arq_in_progress(job_id), "another", px=60_000)
         await demo.left_alone()
         await until(lambda: not one.runs)
         assert types(await house.events(job_id))[-1] == "content"
         assert (await house.record(job_id)).status == "running"
-        assert await house.redis.get(house.keys.arq_in_progress(job_id)) == b"somebody else"
+        assert await house.redis.get(house.keys.arq_in_progress(job_id)) == b"another"
         assert await house.redis.zscore(house.keys.queue, job_id) is not None
 
 
@@ -97,7 +98,7 @@ async def test_a_run_that_a_newer_attempt_fences_out_stops_at_its_next_append(
     async with demo_at(monkeypatch) as demo, working(settings) as one:
         job_id = await house.submit("demo-endless", rate=300)
         await house.has(job_id, "content", 3)
-        await house.redis.set(house.keys.arq_in_progress(job_id), "somebody else", px=60_000)
+        await house.redis.set(house.keys.arq_in_progress(job_id), "another", px=60_000)
         claim = await house.log.claim(job_id, b'{"id":"another"}', "token")
         assert claim.attempt == 2
         await demo.left_alone()
@@ -125,7 +126,7 @@ async def test_an_erased_job_stops_wherever_it_is(
 async def test_a_copy_of_the_enqueue_that_comes_after_the_erase_leaves_the_job_in_no_list(
     house: House, shorter: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not even in that of all jobs, which goes on naming what has expired, nor in that of its model."""
+    """Not even in the list of all jobs, which still names expired ones, nor in the list of its model."""
     job_id = await house.submit()
     created_at = (await house.record(job_id)).created_at
     _, model = await house.log.erasable(job_id)
@@ -168,8 +169,10 @@ async def test_a_stopping_worker_hands_its_jobs_over_at_once(
 
 
 async def test_a_stopping_worker_lets_its_jobs_end_within_the_drain_time_and_takes_no_other(
-    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The log says how many jobs have how long."""
+    caplog.set_level(logging.INFO)
     patient = settings.model_copy(update={"drain_timeout": 20})
     async with demo_at(monkeypatch), working(patient) as one:
         job_id = await house.submit(rate=150, demo={"tokens": 40})
@@ -180,12 +183,13 @@ async def test_a_stopping_worker_lets_its_jobs_end_within_the_drain_time_and_tak
         await stopping
         assert (await house.ended(job_id))[-1].type == "done"
         assert types(await house.events(other)) == ["queued"]
+    assert "draining: 1 jobs have 20 s to finish" in caplog.text
 
 
 async def test_a_worker_that_stops_as_it_takes_a_job_hands_it_over_too(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The order to stop comes before the job is a run that could be told."""
+    """The stop comes before the job has an attempt to interrupt."""
     long = settings_for(str(house.settings.redis_url), lease=60)
     async with demo_at(monkeypatch) as demo:
         async with working(long) as one:

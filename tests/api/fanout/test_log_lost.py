@@ -19,7 +19,7 @@ from readalong.core.settings import Settings
 from readalong.core.sse import Message
 from readalong.store.job_record import Record
 from readalong.store.log import ClaimStatus, Log, encode
-from tests.api.forgetful import Worker, check, job, told, watch
+from tests.api.forgetful import Worker, check, job, told, waiting, watch
 from tests.api.helpers import Client
 from tests.api.serving import a_hub, on_valkey, short_settings
 from tests.readalong.helpers import command
@@ -97,8 +97,7 @@ async def test_who_waits_beyond_the_log_goes_on_when_its_worker_has_sent_again(
     await one.say(20)
     await forgetful.forget()  # even the claim
     async with a_hub(settings) as hub:
-        watching = asyncio.create_task(watch(hub, job_id, "22-aaa"))
-        await until(lambda: "watchers=1" in repr(hub), "the watcher")
+        watching = await waiting(hub, job_id, "22-aaa")
         await one.say(1)
         await one.finish()
         seen = await watching
@@ -170,8 +169,7 @@ async def test_an_end_by_a_claim_that_says_nothing_else_is_told_to_who_has_seen_
     claim = await log.claim(job_id, WORKER, "bbb")
     assert claim.status == (ClaimStatus.CANCELLED if cancelled else ClaimStatus.LOST)
     async with a_hub(settings) as hub:
-        early = asyncio.create_task(watch(hub, job_id, "4-aaa"))
-        await until(lambda: "watchers=1" in repr(hub), "the watcher")
+        early = await waiting(hub, job_id, "4-aaa")
         end = encode([NewEvent("failed", {"content": "", "epoch": "bbb"})])
         await log.finish(job_id, claim.fence, claim.last_seq + 1, end, {"metrics": METRICS})
         assert [message.id for message in await early] == ["5-bbb"]
@@ -190,8 +188,7 @@ async def test_a_job_that_is_cancelled_while_redis_has_lost_its_claim_has_an_end
     await one.say(2)
     await forgetful.forget()
     async with a_hub(settings) as hub:
-        watching = asyncio.create_task(watch(hub, job_id, "4-aaa"))
-        await until(lambda: "watchers=1" in repr(hub), "the watcher")
+        watching = await waiting(hub, job_id, "4-aaa")
         await log.cancel(job_id, "ann")
         for seen in (await watching, await watch(hub, job_id, "2-aaa")):
             assert [message.event for message in seen] == ["restarted", "cancelled"]
@@ -209,8 +206,7 @@ async def test_who_has_seen_an_end_that_no_claim_wrote_is_told_of_the_one_that_t
     async with a_hub(settings) as hub, a_hub(settings) as other:
         lost = (await watch(hub, job_id))[-1].id
         await forgetful.forget()
-        waiting = asyncio.create_task(watch(other, job_id, lost))
-        await until(lambda: "watchers=1" in repr(other), "the watcher")
+        early = await waiting(other, job_id, lost)
         if again == "cancelled":
             await log.cancel(job_id, "bob")
         else:
@@ -218,7 +214,7 @@ async def test_who_has_seen_an_end_that_no_claim_wrote_is_told_of_the_one_that_t
             assert await log.expire(job_id)
         # A hub that has not heard of the new end yet knows nothing that follows the old one.
         here = await until(lambda: watch(hub, job_id, lost), "the hub to hear of it")
-        for seen in (await waiting, here, await watch(other, job_id, lost)):
+        for seen in (await early, here, await watch(other, job_id, lost)):
             assert [message.event for message in seen] == ["restarted", again]
             assert told(seen) == ["1"]
             assert seen[-1].id != lost
@@ -299,8 +295,7 @@ async def test_a_log_of_another_version_has_bare_numbers_and_is_held_against_nob
     for number, (kind, data) in enumerate((("queued", "{}"), ("started", '{"attempt":1,"worker":null}')), 1):
         await redis.xadd(names.events(job_id), {"type": kind, "data": data}, f"{number}-0")
     async with a_hub(settings) as hub:
-        watching = asyncio.create_task(watch(hub, job_id, "2-aaa"))
-        await until(lambda: "watchers=1" in repr(hub), "the watcher")
+        watching = await waiting(hub, job_id, "2-aaa")
         await one.say(1)
         await one.finish()
         assert [message.id for message in await watching] == ["3", "4"]

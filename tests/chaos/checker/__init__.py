@@ -1,25 +1,25 @@
 """An independent checker of a chaos run: `check(directory)`, or `python -m tests.chaos.checker DIR`.
 
-It shares no code with what it checks, nor with the other tests: it reads what the clients, the model and Redis saw,
-and knows docs/protocol.md and docs/redis.md only.
+It shares no code with its subject, nor with the other tests. It reads the records of the clients, the model and Redis,
+and relies on docs/protocol.md and docs/redis.md only.
 
 # Layout
 
-- `history`  the files of a run
-- `log`      a job's log, decompacted
-- `jobs`     accepted jobs end once, attempts rise, keys have a time to live
-- `watches`  clients saw the log
-- `forgotten` where Redis forgot, each saw one attempt at a time
-- `chats`    so did those of /chat/stream, in its form
-- `texts`    the log says what the model sent
-- `bill`     one job a submit, no end without a reason
-- `calls`    connections to the model end with their attempts
-- `erased`   a job that somebody erased is gone, and its watchers know
-- `leaks`    nothing is left
-- `hostile`  what a hostile model or client did is felt by itself alone
-- `excuses`  all that a fault excuses
-- `timeline` faults, by when they lasted
-- `report`   violations, and how they are shown
+- `history`    the files of a run
+- `log`        a job's log, decompacted
+- `jobs`       accepted jobs end once, attempts rise, keys have a time to live
+- `watches`    clients saw the log
+- `forgotten`  where Redis lost events, each client saw one attempt at a time
+- `chats`      clients of /chat/stream saw the log, in its form
+- `texts`      the log has the text that the model sent
+- `bill`       one job for each submit, no end without a reason
+- `calls`      connections to the model end with their attempts
+- `erased`     an erased job is gone, and its watchers were told
+- `leaks`      nothing is left
+- `hostile`    a hostile model or client harms only itself
+- `excuses`    the effects that a fault excuses
+- `timeline`   an index of faults by their duration
+- `report`     violations, and their text
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = ["BadHistory", "Line", "Report", "Rule", "Violation", "check"]
 
 
 def check(directory: Path) -> Report:
-    """What the run in this directory broke. Raises BadHistory, OSError for files that are not what a run writes."""
+    """Checks the run in this directory. Raises BadHistory, OSError for files that no run writes."""
     history = read(directory)
     excuses = Excuses(history)
     violations = [

@@ -1,4 +1,7 @@
-"""`python -m tests.chaos.checker DIR`: prints the report; 1 for a violation, 2 for files that no run writes."""
+"""`python -m tests.chaos.checker DIR`: prints the report.
+
+Exit code 1 for a violation, 2 for files that no run writes.
+"""
 
 from __future__ import annotations
 

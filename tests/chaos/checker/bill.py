@@ -1,4 +1,4 @@
-"""Rule 5: one job a submit, one bill, and no end without a reason."""
+"""Rule 5: one job and one bill for each submit, and no end without a reason."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ def check_bill(history: History, excuses: Excuses) -> Iterator[Violation]:
 
 
 def _two_jobs(history: History) -> Iterator[Violation]:
-    """One job for each tag and for each key, whether a reply named it or Redis has it."""
+    """One job for each tag and for each key, named by a reply or found in Redis."""
     jobs_of: dict[str, dict[str, Line]] = defaultdict(dict)
     for line in history.submits:
-        # Of one that was accepted while Redis lost what it was told the key may be lost, and not the job.
+        # If Redis lost data while it accepted the submit, the key may be lost and the job not.
         if line.record["job"] is not None and not history.lost(line.record["job"]):
             for name in (f"tag {line.record['tag']}", f"key {line.record['key']}"):
                 jobs_of[name].setdefault(line.record["job"], line)
     for job in history.jobs.values():
         if job.tag is None:
-            yield Violation(Rule.BILL, job.id, "nobody submitted it", (job.line(),))
+            yield Violation(Rule.BILL, job.id, "no submit created it", (job.line(),))
         elif not history.lost(job.id):
             jobs_of[f"tag {job.tag}"].setdefault(job.id, job.line())
     told: set[frozenset[str]] = set()
     for name, found in jobs_of.items():
         if len(found) > 1 and frozenset(found) not in told:
             told.add(frozenset(found))
-            yield Violation(Rule.TWO_JOBS, None, f"{name} made {len(found)} jobs", tuple(found.values()))
+            yield Violation(Rule.TWO_JOBS, None, f"{name} created {len(found)} jobs", tuple(found.values()))
 
 
 def _calls(history: History) -> Iterator[Violation]:
-    """No more calls than attempts, times the first and its retries; and, for the model's patience, four in a second."""
+    """At most the first call of each attempt and its retries; with the model's patience, four more a second."""
     each = 1 + int(history.run.get("model_retries", 2)) + ceil(4 * float(history.run.get("model_patience", 0)))
-    # Nobody knows how many attempts those had.
+    # The number of those attempts is unknown.
     erased = {line.record["tag"] for job_id, line in history.accepted.items() if history.erased(job_id)}
     erased |= {line.record["tag"] for line in history.submits if history.may_lose(line.t)}
     erased |= {job.tag for job in history.jobs.values() if job.tag is not None and history.forgot(job)}
@@ -80,25 +80,25 @@ def _failed(history: History, excuses: Excuses, job: Job) -> Violation | None:
     calls, faults = history.calls_of[job.tag or ""], excuses.disturbances(job)
     lines = (*(call.request for call in calls), *faults, job.line(), job.line(end.place))
     if faults or misbehaves(job, calls) or asked(history, job):
-        return Violation(Rule.FAILURE, job.id, f"nothing explains that it failed with {code}", lines)
-    return Violation(Rule.UNDISTURBED, job.id, f"nothing disturbed it, and it failed with {code}", lines)
+        return Violation(Rule.FAILURE, job.id, f"nothing explains its failure with {code}", lines)
+    return Violation(Rule.UNDISTURBED, job.id, f"it failed with {code} without a fault", lines)
 
 
 def _cancelled(history: History, excuses: Excuses, job: Job) -> Violation | None:
-    # An erase begins with a cancel; Redis may have kept that and lost the rest.
+    # An erase begins with a cancel; Redis may have kept the cancel and lost the rest.
     half_erased = any(history.may_lose(line.t) for line in history.erases_of.get(job.id, ()))
     if asked(history, job) or half_erased or excuses.orphaned(job):
         return None
-    return Violation(Rule.CANCELLED, job.id, "nobody cancelled it", (job.line(), job.line(job.ends[0].place)))
+    return Violation(Rule.CANCELLED, job.id, "no cancel was requested", (job.line(), job.line(job.ends[0].place)))
 
 
 def _cancel_lost(history: History, excuses: Excuses, job: Job) -> Violation | None:
-    """A cancel that was accepted is kept, unless the end was on its way."""
+    """An accepted cancel takes effect, unless the end was on its way."""
     if job.hash["status"] == "cancelled" or job.ended is None:
         return None
     for line in asked(history, job):
         heard = line.record["status"] == 202 and line.t is not None
         if heard and not history.may_lose(line.t) and job.ended > excuses.heed_by(line.t or 0.0):
-            says = f"it was cancelled, and ended {job.hash['status']}"
+            says = f"it was cancelled, and its status is {job.hash['status']}"
             return Violation(Rule.CANCEL_LOST, job.id, says, (line, job.line()))
     return None

@@ -41,13 +41,13 @@ def _late(history: History, excuses: Excuses, job: Job, call: Call, attempts: Se
 
 
 def _due(history: History, job: Job, call: Call, attempts: Sequence[Attempt]) -> Iterator[tuple[float, Line]]:
-    """When the call should have ended, at the latest, and the line that says so."""
+    """Returns the latest time for the end of the call, and the line that sets it."""
     if job.ended is not None:
         yield job.ended, job.line()
     mine = next((place for place, attempt in enumerate(attempts) if attempt.call is call), None)
     for place, attempt in enumerate(attempts):
         if mine is not None and place > mine:
-            # Its successor began before anybody saw that, and before it made a call.
+            # The next attempt started before that was known, and before it made a call.
             seen = [
                 event
                 for watch in history.watches_of[job.id]
@@ -56,7 +56,7 @@ def _due(history: History, job: Job, call: Call, attempts: Sequence[Attempt]) ->
             if seen:
                 first = min(seen, key=lambda line: line.t or 0.0)
                 yield first.t or 0.0, first
-        # Of one attempt's calls each is closed before the next is made, so a later call of the same attempt or of a
-        # later one ends this one. Only a call whose text is in the log is surely no zombie's.
+        # An attempt closes each call before the next, so a later call of the same or a later attempt ends this one.
+        # Only a call whose text is in the log is surely not a zombie's.
         if attempt.call is not None and attempt.call is not call and attempt.call.t > call.t:
             yield attempt.call.t, attempt.call.request

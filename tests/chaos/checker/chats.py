@@ -1,4 +1,4 @@
-"""Rule 2 for `POST /chat/stream`: its data lines, which have no numbers, say what the log does from its beginning."""
+"""Rule 2 for `POST /chat/stream`: its data lines, which have no numbers, match the log from its start."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _WHOLE: Final = frozenset({"tool_call", "function_call", "restarted"})
 
 
 class Shown(NamedTuple):
-    """What one data line says: `name` is its kind, `value` the text or the object."""
+    """The meaning of one data line: `name` is its kind, `value` the text or the object."""
 
     name: str
     choice: int | None
     value: Any
 
     def goes_on(self, other: Shown) -> bool:
-        """Whether it is text to be joined to the other's."""
+        """Whether both are text that may be joined."""
         return self.name in _TEXTS and self[:2] == other[:2]
 
 
 def check_chat(watch: Watch, job: Job) -> Violation | None:
-    """What is wrong first with what one answer said."""
+    """Returns the first fault of one response."""
     expected = _joined(_of_log(job.log))
     place, offset = 0, 0
     for number, line in enumerate(watch.said):
@@ -37,7 +37,7 @@ def check_chat(watch: Watch, job: Job) -> Violation | None:
         shown = _of_line(line.record["data"])
         if shown is not None and shown.value == "" and shown.name in _TEXTS:
             continue
-        # What was all said is over when something else comes.
+        # A complete event ends the pending text.
         if offset == len(expected[place].value) and offset and shown is not None and not shown.goes_on(expected[place]):
             place, offset = place + 1, 0
         if shown is None or not _fits(shown, expected[place], offset):
@@ -53,7 +53,7 @@ def check_chat(watch: Watch, job: Job) -> Violation | None:
 
 
 def _of_log(log: Iterable[Event]) -> Iterator[Shown]:
-    """What the lines of a log's events say. Those of some types are not shown."""
+    """Returns the lines of a log's events. Events of some types are not shown."""
     for event in log:
         fields = event.fields
         if event.type in _TEXTS and fields["content"]:
@@ -81,7 +81,7 @@ def _joined(shown: Iterable[Shown]) -> list[Shown]:
 
 
 def _of_line(data: str) -> Shown | None:
-    """None for a line that means nothing."""
+    """Returns None for a line without a meaning."""
     if data == DONE:
         return Shown(DONE, None, "")
     try:
@@ -91,7 +91,7 @@ def _of_line(data: str) -> Shown | None:
     if not isinstance(fields, dict):
         return None
     if len(fields) > 1 and fields.get("content") == "":
-        # Each line has a text, for front ends that append it; empty beside all else.
+        # Each line has a text, for front ends that append it; it is empty beside other fields.
         del fields["content"]
     elif "content" not in fields:
         return None
@@ -107,23 +107,23 @@ def _of_line(data: str) -> Shown | None:
 
 
 def _fits(shown: Shown, expected: Shown, offset: int) -> bool:
-    """Whether it is what is expected, of a text what follows the offset."""
+    """Whether a line is the expected one; for a text, the part after the offset."""
     if shown.name in _TEXTS:
         return shown.goes_on(expected) and expected.value.startswith(shown.value, offset)
     return shown == expected and not offset
 
 
 def _astray(shown: Shown | None, expected: list[Shown], place: int, offset: int) -> tuple[Rule, str]:
-    """A line that is not what comes next: perhaps it was said before, or comes later."""
+    """A line out of sequence: an earlier or a later one."""
     if shown is not None and _within(shown, expected[place:], offset):
         return Rule.GAP, "leaves something out"
     if shown is not None and _within(shown, [*expected[:place], _cut(expected[place], offset)], 0):
-        return Rule.REPEAT, "says something again"
-    return Rule.BYTES, "says what the log does not"
+        return Rule.REPEAT, "has a repeated line"
+    return Rule.BYTES, "has a line that the log does not have"
 
 
 def _within(shown: Shown, among: list[Shown], offset: int) -> bool:
-    """Whether one of these says it, the first of them after the offset."""
+    """Whether one of these lines matches, the first of them after the offset."""
     for place, one in enumerate(among):
         if shown.name not in _TEXTS:
             found = shown == one

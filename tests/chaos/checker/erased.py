@@ -1,4 +1,4 @@
-"""A job that somebody erased is gone, from Redis and from the model, and everybody who watched it was told."""
+"""An erased job is gone from Redis and from the model, and all its watchers were told."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.chaos.checker.log import TERMINAL
 from tests.chaos.checker.report import Line, Rule, Violation
 from tests.chaos.checker.watches import GONE, left_alone
 
-#: Faults by which a command comes later than its client believes.
+#: Faults that delay a command beyond its client's time-out.
 _LATE: Final = frozenset({"proxy_late", "proxy_slow", "redis_stop"})
-#: arq's counter, and the tie of an Idempotency-Key whose job is not written.
+#: arq's counter, and the claim of an Idempotency-Key whose job is not written.
 _BY_ONE_COMMAND: Final = re.compile(r"arq:retry:(\S+)|readalong:idempotency:\w+: (\S+) \w+")
 
 
@@ -26,9 +26,9 @@ def check_erased(history: History, excuses: Excuses) -> Iterator[Violation]:
         over = next((line for line in lines if line.record["status"] in {204, *GONE}), None)
         if over is not None:
             if job_id in history.jobs and history.may_lose(over.t):
-                continue  # Redis forgot the erase
+                continue  # Redis lost the erase
             if job_id in history.jobs:
-                says = "it was erased, and Redis has it still"
+                says = "it was erased, and Redis still has it"
                 yield Violation(Rule.LEAK, job_id, says, (over, history.jobs[job_id].line()))
             elif job_id in accepted:
                 yield from _calls(history, excuses, accepted[job_id], over)
@@ -43,9 +43,9 @@ def check_erased(history: History, excuses: Excuses) -> Iterator[Violation]:
 
 
 def _came_late(history: History, trace: str) -> bool:
-    """Whether it is a key that goes by its time to live, written by a command that was under way with the erase.
+    """Whether the key expires by itself: a command that ran at the same time as the erase wrote it.
 
-    A client that gives a connection up sends again what it had sent, and the network may bring both.
+    A client that gives up a connection sends its commands again, and the network may deliver both.
     """
     found = _BY_ONE_COMMAND.fullmatch(trace)
     erases = history.erases_of.get(found[1] or found[2], ()) if found else ()
@@ -58,7 +58,7 @@ def _came_late(history: History, trace: str) -> bool:
 
 
 def _came_back(history: History, trace: str) -> bool:
-    """Whether it is of a job whose erase Redis forgot."""
+    """Whether the key belongs to a job whose erase Redis lost."""
     return any(
         job_id in trace and any(history.may_lose(line.t) for line in lines)
         for job_id, lines in history.erases_of.items()
@@ -66,18 +66,18 @@ def _came_back(history: History, trace: str) -> bool:
 
 
 def _answers(history: History, job_id: str, lines: list[Line]) -> Iterator[Violation]:
-    """It is there for the first who asks; a request without a word may have erased it."""
+    """The first erase finds the job; an erase without a response may have erased it."""
     unclear = False
     for line in lines:
         status = line.record["status"]
         there = not unclear and not history.lost(job_id)
         if status not in {204, 503, None} and not (status in GONE and not there):
-            yield Violation(Rule.ANSWER, job_id, f"an erase was answered {status}", (line,))
+            yield Violation(Rule.ANSWER, job_id, f"an erase got {status}", (line,))
         unclear = unclear or status in {503, None}
 
 
 def _calls(history: History, excuses: Excuses, accepted: Line, over: Line) -> Iterator[Violation]:
-    """Nothing of it is open at the model when it is erased; whichever worker ran it."""
+    """At its erase no call of the job is open at the model, of any worker."""
     for call in history.calls_of[accepted.record["tag"]]:
         closed = None if call.closed is None else call.closed.t
         due = over.t or 0.0
@@ -87,7 +87,7 @@ def _calls(history: History, excuses: Excuses, accepted: Line, over: Line) -> It
 
 
 def _client(client: Client) -> Violation | None:
-    """There is no log to hold it against; but its numbers rise, and nothing follows an end."""
+    """No log is left to compare with; but the numbers rise, and no event follows an end."""
     for watch in client.watches:
         position, ended = watch.after, False
         for place, seen in enumerate(watch.events):

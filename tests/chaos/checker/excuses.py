@@ -1,4 +1,4 @@
-"""All that excuses a job's end or a late close, in one place. Order, gaps, repeats, ends and zombies have no excuse."""
+"""All excuses for a job's end or a late close. Order, gaps, repeats, ends and zombies have no excuse."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tests.chaos.checker.timeline import Timeline
 
 #: Seconds that a model's connection may outlive its job, or its attempt.
 _CLOSE: Final = 1.0
-#: Seconds after which a model that was away is tried again, at most, and a call that is not answered is given up.
+#: The most seconds until a model that was down is tried again, and until a call without a response times out.
 _TRIED_AGAIN: Final = 12.0
-#: Faults that are over at once, unless their line says until when they lasted.
+#: Faults that end at once, unless their line has an end.
 _MOMENTS: Final = frozenset(
     {"worker_kill", "worker_drain", "api_kill", "api_drain", "client_kill", "script_flush", "redis_flush"}
 )
-#: Faults of Redis that cost connections or scripts only: no lease, and no more than a moment.
+#: Faults of Redis that cost connections or scripts only: no lease, and at most a moment.
 _BLINKS: Final = frozenset({"client_kill", "script_flush"})
-#: What a worker does not live through, or gives its jobs away at: the kernel, or it, closes its connections.
+#: Faults that end a worker, or make it give back its jobs: the kernel or the worker closes its connections.
 _DEATHS: Final = frozenset({"worker_kill", "worker_drain"})
 
 #: The codes that a misbehaving model explains, by its behaviour (docs/demo-model.md).
@@ -39,7 +39,7 @@ _OF_BEHAVIOUR: Final[Mapping[str, frozenset[str]]] = {
     "error": frozenset({"model_error"}),
     "endless": frozenset({"job_timeout"}),
 }
-#: The codes with which a job of a hostile model fails, by what it answers with (docs/security.md, docs/protocol.md).
+#: The codes of a hostile model's jobs, by its kind of answer (docs/security.md, docs/protocol.md).
 _OF_HOSTILE: Final[Mapping[str, str]] = {
     "text": "model_answer_too_large",
     "line": "model_answer_too_large",
@@ -66,13 +66,14 @@ _OF_WAY: Final[Mapping[str, frozenset[str]]] = {
     "model_silent": frozenset({"model_cut", "model_unreachable", "model_timeout", "model_stalled"}),
     "model_slow": frozenset({"model_timeout"}),
 }
-#: Behaviours for which a model is asked again before its first token.
+#: Behaviours that make a worker repeat the request before the first token.
 _ASKED_AGAIN: Final = frozenset({"429", "500", "error", "cut", "reset", "close-early"})
-#: Codes of a time limit, which a worker that was stopped finds passed when it goes on.
+#: Codes of time limits, which a stopped worker finds exceeded when it continues.
 _LIMITS: Final = frozenset({"model_timeout", "model_stalled", "job_timeout"})
-#: Why a job begins again that its worker does not run to the end; one that lost its lease to Redis may give it back.
+#: Reasons for a restart of a job that its worker does not run to the end. A worker whose lease Redis lost may give the
+#: job back.
 _OF_WORKER: Final = frozenset({"worker_lost", "worker_stopped"})
-#: Why an attempt counts as lost; `worker_stopped` does not.
+#: Reasons that count as a lost attempt; `worker_stopped` does not.
 _COUNTED: Final = frozenset({"worker_lost", "model_cut", "model_stalled"})
 
 
@@ -80,24 +81,24 @@ class Excuses:
     def __init__(self, history: History) -> None:
         self._history = history
         self._lease = float(history.run["lease"])
-        #: Seconds after a fault in which whoever it hit has certainly noticed that it is over: a worker renews its
-        #: leases, waits for a reply that does not come on a half-open connection, and pauses before it tries again.
+        #: Seconds after a fault in which each process that it hit has noticed its end: a worker renews its leases,
+        #: waits for a reply on a half-open connection, and pauses before it tries again.
         self._settle = self._lease + self._seconds("redis_timeout", 5.0) + 1.0
         self._faults = Timeline((line.t or 0.0, self._over(line), line) for line in history.faults)
         self._lags = Timeline((line.t or 0.0, (line.t or 0.0) + line.record["seconds"], line) for line in history.lags)
-        # Half a lease late, and a renewal, which comes each third, may have been missed.
+        # Half a lease late, and one renewal, due each third of a lease, may have been missed.
         long = (line for line in history.lags if line.record["seconds"] >= self._lease / 2)
         self._long_lags = Timeline((line.t or 0.0, self._over(line), line) for line in long)
 
     def disturbances(self, job: Job) -> list[Line]:
-        """The faults that overlap the job's life, or were over a moment before it, and the lags that cost a lease."""
+        """Returns the faults that overlap the job's life or ended a moment before it, and lags that cost a lease."""
         begin, end, pids = job.created, job.ended or inf, pids_of(job)
         found = self._faults.between(begin, end)
         hit = [line for line in found if _hits(line, pids) or not (_of_worker(line) or _of_way(line))]
         return hit + self._long_lags.between(begin, end)
 
     def failure(self, job: Job, code: str) -> bool:
-        """Whether a fault, the model or the job's own terms explain that it failed with this code."""
+        """Whether a fault, the model or the job's own options explain its failure with this code."""
         faults = self.disturbances(job)
         calls = self._history.calls_of[job.tag or ""]
         if code in told(job, calls):
@@ -109,7 +110,7 @@ class Excuses:
         return _EXPLAINED[code](self, job, faults) if code in _EXPLAINED else False
 
     def restart(self, job: Job, reason: str, pid: int | None) -> bool:
-        """Whether a fault, or the job's own model, explains that it began again after this process had it."""
+        """Whether a fault, or the job's own model, explains its restart after this process had it."""
         if reason in told(job, self._history.calls_of[job.tag or ""]):
             return True
         if reason in _OF_WORKER:
@@ -118,12 +119,13 @@ class Excuses:
         return self._of_way(job, reason, pid)
 
     def wait(self, job: Job, reason: str, pid: int | None) -> bool:
-        """Whether the job's own model, or this process' way to the models, explains that it waited there."""
+        """Whether the job's own model, or this process' way to the models, explains the wait there."""
         return reason in told(job, self._history.calls_of[job.tag or ""]) or self._of_way(job, reason, pid)
 
     def _of_way(self, job: Job, code: str, pid: int | None) -> bool:
-        """Whether such a process' way to the models was broken, or had been a moment before: it is tried again after
-        some seconds. A process that stood still finds a time limit passed."""
+        """Whether such a process' way to the models was broken, or had been a moment before: the worker tries it again
+        after some seconds. A stopped process finds a time limit exceeded.
+        """
         if code in _LIMITS and any(_holds_up(line) for line in self.disturbances(job)):
             return True
         found = self._faults.between(job.created - _TRIED_AGAIN, job.ended or inf)
@@ -131,8 +133,9 @@ class Excuses:
         return any(_of_way(line) and _hits(line, of_process) and code in _OF_WAY[line.record["kind"]] for line in found)
 
     def shut_until(self, shut: float, worker: str) -> float:
-        """Until when such a worker, which has taken no jobs since `shut`, may go on so: a job must be taken, and its
-        model must have begun to answer."""
+        """Returns the latest time until which such a worker, which takes no jobs since `shut`, may stay so: it needs a
+        job, and its model must have started to answer.
+        """
         limit = self._seconds("model_patience", 60.0) + self._seconds("first_token_timeout", 600.0)
         return self._by(shut, lambda line: _keeps_from_work(line, worker), limit)
 
@@ -142,15 +145,15 @@ class Excuses:
         return any(line.record["kind"] == "lag" or line.record["target"] == f"api-{replica}" for line in found)
 
     def close_by(self, due: float, pids: Iterable[int] | None) -> float:
-        """Until when a call may stay open that should end at `due`, made by one of these processes (None: by any).
+        """Returns the latest end of a call that should end at `due`, made by one of these processes (None: by any).
 
-        A stopped worker cannot close before it goes on, nor can one that is cut off know that it should; a silent way
-        to the model passes no close on.
+        A stopped worker cannot close before it continues. A worker without Redis cannot know that it should. A silent
+        way to the model forwards no close.
         """
         return self._by(due, lambda line: self._hinders(line, pids) or _holds_back(line, pids))
 
     def heed_by(self, due: float) -> float:
-        """Until when any worker may go on that should hear at `due` that it is to stop."""
+        """Returns the latest time until which a worker may miss a stop that it should receive at `due`."""
         return self._by(due, lambda line: self._hinders(line, None))
 
     def _by(self, due: float, hinders: Callable[[Line], bool], spare: float = _CLOSE) -> float:
@@ -160,7 +163,7 @@ class Excuses:
             for line in self._faults.between(due, by):
                 if hinders(line):
                     by = max(by, self._over(line) + spare)
-            # In the order of their begin: what a later `by` adds comes last.
+            # By their start: those that a later `by` adds come last.
             found = self._lags.between(due, by)
             by += sum(float(line.record["seconds"]) for line in found[lags:])
             lags = len(found)
@@ -168,11 +171,13 @@ class Excuses:
                 return by
 
     def orphaned(self, job: Job) -> bool:
-        """Whether its policy lets it go when nobody watches, and nobody did, or could be known to, before its end."""
-        # By default that is the policy of what came by /chat/stream.
+        """Whether the job's policy cancels it without watchers, and no watcher was there, or could be reported, before
+        its end.
+        """
+        # This policy is the default for jobs of /chat/stream.
         if not job.terms.get("cancel_on_disconnect", job.chat) or job.ended is None:
             return False
-        # Whoever came back within this last moment may have come too late.
+        # A watcher that returned within this last moment may have been too late.
         came = job.ended - min(1.0, self._seconds("disconnect_grace", 10.0))
         watched = any(
             watch.open.record["status"] == 200
@@ -180,20 +185,20 @@ class Excuses:
             and (watch.close is None or (watch.close.t or 0.0) >= job.ended)
             for watch in self._history.watches_of[job.id]
         )
-        # An API that is cut off from Redis cannot say whom it serves.
+        # An API without Redis cannot report its watchers.
         return not watched or any(not (_of_worker(line) or _of_way(line)) for line in self.disturbances(job))
 
     def _worker_lost(self, job: Job, faults: list[Line]) -> bool:
-        """Its attempts are used up, and its workers or their way to Redis were hit."""
+        """The attempts are used up, and faults hit the workers or their way to Redis."""
         lost = 1 + sum(event.fields.get("reason") in _COUNTED for event in job.begun)
         policy = job.terms.get("on_worker_lost") or job.hash.get("on_worker_lost", "retry")
-        # Redis may have forgotten some of them in the log, and still count them, or the other way round.
+        # Redis may have lost some of them in the log and still count them, or the reverse.
         forgot = self._history.forgot(job)
         used_up = policy == "fail" or forgot or lost >= int(self._history.run["max_attempts"])
         return used_up and any(_of_redis(line) or _costs_a_lease(line) for line in faults)
 
     def _redis_outage(self, job: Job, faults: list[Line]) -> bool:
-        """Redis was away from a worker for as long as it waits; one fault may begin before the one before is over."""
+        """A worker had no Redis for as long as it waits; faults may overlap."""
         begin, over, longest = 0.0, 0.0, 0.0
         for line in sorted((line for line in faults if _of_redis(line)), key=lambda line: line.t or 0.0):
             if (line.t or 0.0) > over:
@@ -203,7 +208,7 @@ class Excuses:
         return longest >= float(self._history.run["outage"])
 
     def _model_timeout(self, job: Job, _: list[Line]) -> bool:
-        """Its model had to be asked again, and the asking of its last attempt took up the time to the first token."""
+        """The request had to be repeated, and the repeats of the last attempt used up the time to the first token."""
         limit = self._seconds("first_token_timeout", 120.0)
         calls = self._history.calls_of[job.tag or ""]
         end = job.ended or inf
@@ -213,11 +218,11 @@ class Excuses:
 
     @staticmethod
     def _deadline(job: Job) -> bool:
-        """Its deadline was over."""
+        """The job's deadline had passed."""
         return job.ended is not None and "deadline" in job.hash and job.ended >= int(job.hash["deadline"]) / 1000
 
     def _job_timeout(self, job: Job, faults: list[Line]) -> bool:
-        """Its time ran out: its model spoke for so long, or something kept it waiting."""
+        """The job's time was up: its model answered for so long, or something delayed it."""
         assert job.ended is not None
         limit = self._seconds("job_timeout", 3600.0)
         calls = self._history.calls_of[job.tag or ""]
@@ -226,14 +231,14 @@ class Excuses:
         return slow and job.ended - job.created >= limit
 
     def _cut_off(self, line: Line, code: str) -> bool:
-        """Whether a broken way to the model explains such an end; of the job's time `_job_timeout` knows."""
+        """Whether a broken way to the model explains such an end; `_job_timeout` covers the job's time."""
         if code not in _OF_WAY.get(line.record["kind"], ()):
             return False
         lasted = float(line.record["until"] or inf) - (line.t or 0.0)
         return code != "model_stalled" or lasted >= self._seconds("stall_timeout", 60.0) - 1.0
 
     def _seconds(self, name: str, default: float) -> float:
-        """A setting of the run's processes."""
+        """Returns a setting of the run's processes."""
         settings = self._history.run.get("settings", {})
         return float(settings.get(f"READALONG_{name.upper()}", default))
 
@@ -244,24 +249,24 @@ class Excuses:
         return (_of_worker(line) and _hits(line, pids)) or _cuts_off(line, pids)
 
     def _over(self, line: Line) -> float:
-        """When nobody feels the fault any more."""
+        """Returns the time after which no process notices the fault any more."""
         until = line.record.get("until")
         if until is None:
             lasted = line.record.get("seconds", 0.0 if line.record["kind"] in _MOMENTS else inf)
             until = (line.t or 0.0) + lasted
-        # A broken way to the model costs no lease, and is noticed at once when it is whole again.
+        # A broken way to the model costs no lease, and its repair is noticed at once.
         return float(until or 0.0) + (_CLOSE if _of_way(line) else self._settle)
 
 
 def asked(history: History, job: Job) -> list[Line]:
-    """The requests to cancel it that may have been heard before its end; their lines are written at the reply."""
-    reply = 30.0  # the longest that a client waits for one
+    """Returns the cancel requests that may precede the job's end; their lines have the time of the reply."""
+    reply = 30.0  # the longest that a client waits for a reply
     end = inf if job.ended is None else job.ended
     return [line for line in history.cancels_of[job.id] if (line.t or 0.0) <= end + reply]
 
 
 def pids_of(job: Job) -> frozenset[int]:
-    """The processes that ran it, or were about to."""
+    """Returns the processes that ran it, or were about to."""
     workers = [event.fields.get("worker") for event in job.begun]
     if "worker" in job.hash:
         workers.append(json.loads(job.hash["worker"]))
@@ -269,13 +274,13 @@ def pids_of(job: Job) -> frozenset[int]:
 
 
 def told(job: Job, calls: Iterable[Call]) -> frozenset[str]:
-    """The codes that its model was told to make, if any."""
+    """Returns the codes that its model was told to cause, if any."""
     found = [_OF_BEHAVIOUR.get(name, frozenset[str]()) for name in _behaviours(job, calls)]
     return frozenset().union(*found, {_OF_HOSTILE[kind]} if (kind := hostile_kind(job)) else ())
 
 
 def hostile_kind(job: Job) -> str:
-    """What its model answers with, if that is hostile; else ""."""
+    """Returns the kind of its model's answer if the model is hostile; else ""."""
     name = job.hash.get("model", "")
     return name.removeprefix("hostile-") if name.startswith("hostile-") else ""
 
@@ -286,7 +291,7 @@ def misbehaves(job: Job, calls: Iterable[Call]) -> bool:
 
 
 def _behaviours(job: Job, calls: Iterable[Call]) -> Iterator[str]:
-    """What its model was told to do: by its name, or by `demo.behaviour` of the request."""
+    """Returns the behaviours of its model, from its name or from `demo.behaviour` of the request."""
     for name in {job.hash.get("model", ""), *(call.model for call in calls)}:
         if name.startswith("demo-"):
             yield from name.removeprefix("demo-").split("+")
@@ -300,23 +305,23 @@ def _of_worker(line: Line) -> bool:
 
 
 def _of_way(line: Line) -> bool:
-    """Whether it hits workers' ways to the model."""
+    """Whether the fault hits workers' ways to the model."""
     return line.record["kind"] in _OF_WAY
 
 
 def _holds_back(line: Line, pids: Iterable[int] | None) -> bool:
-    """Whether such a worker's close does not come to the model's ears."""
+    """Whether it keeps such a worker's close from the model."""
     return line.record["kind"] == "model_silent" and _hits(line, pids)
 
 
 def _keeps_from_work(line: Line, worker: str) -> bool:
-    """Whether this worker takes no jobs for it, or its calls do not come through."""
+    """Whether it makes this worker take no jobs, or stops its calls."""
     here = str(line.record.get("target", "")) in (worker, "all")
     return _of_redis(line) or (here and (_of_worker(line) or _of_way(line)))
 
 
 def _hits(line: Line, pids: Iterable[int] | None) -> bool:
-    """Whether one of these processes is named; None: any."""
+    """Whether it names one of these processes; None: any."""
     return pids is None or not {line.record.get("pid"), *line.record.get("pids", ())}.isdisjoint(pids)
 
 
@@ -326,17 +331,17 @@ def _of_api(line: Line) -> bool:
 
 
 def _costs_a_lease(line: Line) -> bool:
-    """Whether a worker may count as lost for it. A drained one gives its jobs away, which uses no attempt up."""
+    """Whether it may cost a worker its attempt. A drained worker gives its jobs back, which uses no attempt up."""
     return line.record["kind"] == "lag" or (_of_worker(line) and line.record["kind"] != "worker_drain")
 
 
 def _holds_up(line: Line) -> bool:
-    """Whether a process that lives on finds more time gone than it had."""
+    """Whether it makes a process that survives find more time gone."""
     return line.record["kind"] == "lag" or (_of_worker(line) and line.record["kind"] not in _DEATHS)
 
 
 def _of_redis(line: Line) -> bool:
-    """Whether it hits Redis, or a worker's way to it; the way of an API costs no lease."""
+    """Whether it hits Redis, or a worker's way to it; an API's way costs no lease."""
     kind = str(line.record["kind"])
     if kind.startswith("proxy_"):
         return not _of_api(line)
@@ -344,11 +349,11 @@ def _of_redis(line: Line) -> bool:
 
 
 def _cuts_off(line: Line, pids: Iterable[int] | None) -> bool:
-    """Whether such a worker has no Redis for it. The way of one cuts off no other, if its line names the process."""
+    """Whether it cuts such a worker off from Redis. A way cuts off only the process that its line names."""
     return _of_redis(line) and ("pid" not in line.record or _hits(line, pids))
 
 
-#: The codes that faults and terms explain. Any other code, such as `internal_error`, nothing explains.
+#: The codes that faults and options explain. Nothing explains any other code, such as `internal_error`.
 _EXPLAINED: Final[Mapping[str, Callable[[Excuses, Job, list[Line]], bool]]] = {
     "worker_lost": Excuses._worker_lost,
     "redis_outage": Excuses._redis_outage,

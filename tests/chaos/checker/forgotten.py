@@ -1,5 +1,7 @@
-"""Rule 2 where Redis forgot something of a job: there is no log for all that its clients saw. But each saw one attempt
-at a time, with the text of one call of the model, in order, and what is left in the log as it is there."""
+"""Rule 2 where Redis lost events of a job: the log lacks some events that its clients saw.
+
+Each client saw one attempt at a time, with the text of one model call, in order, and matches the rest of the log.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,14 @@ from tests.chaos.checker.report import Line, Rule, Violation
 
 @dataclass(slots=True)
 class Stretch:
-    """The text that a client saw since the last attempt began before it, and whether it saw that."""
+    """The text that a client saw since the last attempt started, and whether it saw that start."""
 
     whole: bool
     texts: list[str] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
 
     def fits(self, calls: Sequence[Call]) -> bool:
-        """Whether one call sent this, from its beginning if that was seen. A call that is open may send anything."""
+        """Whether one call sent this text, from the call's start if that was seen. An open call may send anything."""
         text = "".join(self.texts)
         if not text or any(call.closed is None and not call.refused for call in calls):
             return True
@@ -57,7 +59,7 @@ def _mixed(client: Client, job: Job, stretch: Stretch, calls: Sequence[Call]) ->
 
 
 def _order(watch: Watch, job: Job) -> Violation | None:
-    """Numbers rise unless it is said that they are lost; an epoch begins with an event that may begin one."""
+    """Numbers rise unless an event says that the log is lost; an epoch starts with an event that may start one."""
     before: Seen | None = None
     position, epoch = watch.after, watch.epoch
     for seen in watch.events:
@@ -79,7 +81,7 @@ def _order(watch: Watch, job: Job) -> Violation | None:
 
 
 def _left(watch: Watch, job: Job) -> Violation | None:
-    """What is still in the log, by the same claim, is what was seen; an attempt that was over may say nothing there."""
+    """Events that the log still has, by the same claim, match; a finished attempt may say nothing there."""
     epochs = epochs_of(job.log)
     position = watch.after
     for seen in watch.events:
@@ -94,12 +96,12 @@ def _left(watch: Watch, job: Job) -> Violation | None:
 
 
 def _chat(watch: Watch, job: Job, calls: Sequence[Call]) -> Violation | None:
-    """Its lines have no numbers; but its text is of one call at a time, and nothing follows its end."""
+    """The lines have no numbers; the text is of one call at a time, and nothing follows its end."""
     stretch = Stretch(whole=True)
     for place, line in enumerate(watch.said):
         if line.record["data"] == DONE:
             if place + 1 < len(watch.said):
-                says = f"watch {watch.name}, of /chat/stream, goes on after its end"
+                says = f"watch {watch.name}, of /chat/stream, continues after its end"
                 return Violation(Rule.SECOND_END, job.id, says, (line, watch.said[place + 1]))
             continue
         said = json.loads(line.record["data"])
@@ -111,6 +113,6 @@ def _chat(watch: Watch, job: Job, calls: Sequence[Call]) -> Violation | None:
             stretch.texts.append(said["content"])
             stretch.lines.append(line)
     if not stretch.fits(calls):
-        says = f"watch {watch.name}, of /chat/stream, says what no call has sent"
+        says = f"watch {watch.name}, of /chat/stream, has a text that no call has sent"
         return Violation(Rule.MIXED, job.id, says, (stretch.lines[0], stretch.lines[-1]))
     return None

@@ -15,9 +15,9 @@ from typing import Any, Final, NamedTuple
 from tests.chaos.checker.log import TERMINAL, VOIDS, Broken, Event, decompact
 from tests.chaos.checker.report import Line
 
-#: The last data of an answer to `POST /chat/stream`.
+#: The last data line of a response to `POST /chat/stream`.
 DONE: Final = "[DONE]"
-#: Seconds that a client waits for a reply: what it is told of may have been written so much sooner.
+#: Seconds that a client waits for a reply: the effect may be older than the line by this much.
 _REPLY: Final = 10.0
 _AFTER: Final = {
     "queue",
@@ -34,22 +34,22 @@ _AFTER: Final = {
 
 
 class BadHistory(ValueError):
-    """The files are not what a run writes; nothing can be said of it."""
+    """Raised for files that no run writes."""
 
 
 class Seen(NamedTuple):
-    """An event as a client read it."""
+    """An event as a client received it."""
 
     t: float
     id: int
     type: str
     data: str
-    #: The epoch that its id names.
+    #: The epoch in its id.
     epoch: str = ""
 
     @property
     def log_lost(self) -> bool:
-        """Whether it says that Redis has lost what was seen."""
+        """Whether it says that Redis has lost events that the client saw."""
         return self.type == "restarted" and json.loads(self.data).get("reason") == "log_lost"
 
     def line(self, watch: str) -> Line:
@@ -60,7 +60,7 @@ class Seen(NamedTuple):
 
 @dataclass(slots=True)
 class Watch:
-    """One connection of a client: what it read after position `after`."""
+    """One connection of a client: the events after position `after`."""
 
     name: str
     job: str
@@ -68,7 +68,7 @@ class Watch:
     open: Line
     events: list[Seen] = field(default_factory=list)
     close: Line | None = None
-    #: What came instead of events with an answer to `POST /chat/stream`.
+    #: The data lines of a response to `POST /chat/stream`, in place of events.
     said: list[Line] = field(default_factory=list)
 
     @property
@@ -82,7 +82,7 @@ class Watch:
 
     @property
     def ended(self) -> bool:
-        """Whether the end is what it read last."""
+        """Whether the last event is a terminal one."""
         if self.chat:
             return any(line.record["data"] == DONE for line in self.said[-1:])
         return any(seen.type in TERMINAL for seen in self.events[-1:])
@@ -94,7 +94,7 @@ class Watch:
 
 @dataclass(slots=True)
 class Client:
-    """A chain of watches, from its first position on."""
+    """A chain of watches, from the client's first position on."""
 
     name: str
     job: str
@@ -106,7 +106,7 @@ class Client:
 
 @dataclass(slots=True)
 class Call:
-    """A request that the model got. `text` is all that it sent, once the call is closed."""
+    """A request to the model. `text` is all that the model sent, once the call is closed."""
 
     id: str
     tag: str
@@ -144,9 +144,9 @@ class Job:
     log: list[Event] = field(default_factory=list)
     broken: Broken | None = None
     tag: str | None = None
-    #: The fields about how it wants to be treated that its submit sent.
+    #: The job options of its submit.
     terms: dict[str, Any] = field(default_factory=dict)
-    #: It was submitted by `POST /chat/stream`.
+    #: Whether it was submitted by `POST /chat/stream`.
     chat: bool = False
 
     def __post_init__(self) -> None:
@@ -173,7 +173,7 @@ class Job:
         return [event for event in self.log if event.type in VOIDS]
 
     def line(self, *places: int) -> Line:
-        """The end of the hash, or entries of the log, as a line of a report."""
+        """The end in the hash, or entries of the log, as a line of a report."""
         if places:
             return Line("logs.jsonl", None, {"job": self.id, "entries": [self.entries[place] for place in places]})
         shown = {name: self.hash[name] for name in ("status", "attempt", "last_seq", "ended_at") if name in self.hash}
@@ -192,9 +192,9 @@ class History:
     calls: dict[str, Call] = field(default_factory=dict)
     faults: list[Line] = field(default_factory=list)
     lags: list[Line] = field(default_factory=list)
-    #: What was done to the APIs by clients that attack, and what came of it.
+    #: The attacks on the APIs, and their outcomes.
     attacks: list[Line] = field(default_factory=list)
-    #: When Redis was told what it then forgot: from when and until when.
+    #: The periods of which Redis then lost all data.
     losses: list[tuple[float, float]] = field(default_factory=list)
     jobs: dict[str, Job] = field(default_factory=dict)
     after: dict[str, Any] = field(default_factory=dict)
@@ -211,30 +211,30 @@ class History:
         return found
 
     def may_lose(self, t: float | None) -> bool:
-        """Whether Redis may have lost by design what it was told shortly before a client's line of this time."""
+        """Whether Redis may have lost, by design, data from shortly before a client's line of this time."""
         return any(since <= (t or 0.0) <= until + _REPLY for since, until in self.losses)
 
     def forgot(self, job: Job) -> bool:
-        """Whether Redis may have lost something of this job."""
+        """Whether Redis may have lost data of this job."""
         end = inf if job.ended is None else job.ended
         return any(since <= end and until + _REPLY >= job.created for since, until in self.losses)
 
     def lost(self, job_id: str) -> bool:
-        """Whether Redis may have lost the job altogether: it was accepted while what it is told was lost."""
+        """Whether Redis may have lost the whole job: it was accepted in a period of lost data."""
         replies = [line for line in self.submits if line.record["job"] == job_id]
         return bool(replies) and all(self.may_lose(line.t) for line in replies)
 
     def erased(self, job_id: str) -> bool:
-        """Whether somebody asked to erase it, and Redis does not know it."""
+        """Whether a client asked to erase it, and Redis does not have it."""
         return job_id in self.erases_of and job_id not in self.jobs
 
     def asked_to_erase(self, job_id: str, by: float | None) -> bool:
-        """Whether somebody did so before that time."""
+        """Whether a client asked to erase it before that time."""
         return any(line.record["asked"] <= (by or 0.0) for line in self.erases_of.get(job_id, ()))
 
 
 def read(directory: Path) -> History:
-    """Raises BadHistory for files that do not fit together, OSError for one that is missing."""
+    """Raises BadHistory for files that do not fit together, OSError for a missing file."""
     history = History(json.loads((directory / "run.json").read_text("utf-8")))
     for line in _lines(directory / "logs.jsonl"):
         record = line.record
@@ -248,7 +248,7 @@ def read(directory: Path) -> History:
         if line.record["kind"] == "lag":
             history.lags.append(line)
         else:
-            # One that is written at its begin and again when it was over: the last word counts.
+            # A fault written at its start and again at its end: the last line counts.
             faults[line.t, line.record["kind"], line.record.get("target")] = line
     history.faults = list(faults.values())
     history.losses = [
@@ -280,7 +280,7 @@ def _add_client_line(history: History, line: Line) -> None:
     try:
         match record["kind"]:
             case "event":
-                data = sys.intern(record["data"])  # many clients read the same
+                data = sys.intern(record["data"])  # many clients receive the same data
                 kind, epoch = sys.intern(record["type"]), sys.intern(record.get("epoch", ""))
                 seen = Seen(record["t"], record["id"], kind, data, epoch)
                 history.watches[record["watch"]].events.append(seen)
@@ -330,12 +330,12 @@ def _by_chat(submit: Line) -> bool:
 
 
 def _tie(history: History) -> None:
-    """Says of each job which submit made it: by the reply, or by the tag in its request where none came."""
+    """Finds the submit of each job: by the reply, or without one by the tag in its request."""
     for job_id, line in history.accepted.items():
         if (job := history.jobs.get(job_id)) is not None:
             job.tag, job.terms, job.chat = line.record["tag"], line.record.get("terms") or {}, _by_chat(line)
     by_tag = {line.record["tag"]: line for line in history.submits}
-    # j1 must not be found in j17.
+    # j1 must not match j17.
     words = re.compile("|".join(rf"(?<![\w-]){re.escape(tag)}(?![\w-])" for tag in by_tag) or r"(?!)")
     for job in history.jobs.values():
         if job.tag is None and (found := words.search(job.hash.get("request", ""))):

@@ -1,5 +1,6 @@
-"""Rule 9: a job of a hostile model ends as the docs say, an attack is answered as they say, and none of it is felt by
-other jobs, or by the processes."""
+"""Rule 9: a job of a hostile model ends as documented, an attack gets the documented response, and neither affects
+other jobs, or the processes.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from tests.chaos.checker.jobs import sound
 from tests.chaos.checker.log import VOIDS
 from tests.chaos.checker.report import Line, Rule, Violation
 
-#: How each attack is answered (docs/security.md, docs/protocol.md). No answer, and a 503, are fine for all.
+#: The responses to each attack (docs/security.md, docs/protocol.md). No response and a 503 are always fine.
 _ANSWERS: Final[Mapping[str, frozenset[int]]] = {
     "items": frozenset({422}),
     "large": frozenset({422}),
@@ -22,7 +23,7 @@ _ANSWERS: Final[Mapping[str, frozenset[int]]] = {
     "dribble": frozenset(),
     "silent": frozenset(),
     "deaf": frozenset(),
-    # The job of whose id it asks may be erased, or lost.
+    # The job that it names may be erased, or lost.
     "storm": frozenset({200, 404, 410}),
     "two-ways": frozenset({400, 501}),
     "foreign-host": frozenset({421}),
@@ -39,7 +40,7 @@ def check_hostile(history: History, excuses: Excuses) -> Iterator[Violation]:
         if not sound(job):
             continue
         if hostile_kind(job):
-            # With which code it failed is judged as of any other job.
+            # The rules for all jobs judge the code of its failure.
             if job.hash["status"] == "done":
                 says = f"its model is hostile ({hostile_kind(job)}), and it is done"
                 yield Violation(Rule.HOSTILE, job.id, says, (job.line(), job.line(job.ends[0].place)))
@@ -52,7 +53,7 @@ def check_hostile(history: History, excuses: Excuses) -> Iterator[Violation]:
 
 
 def _noticed(excuses: Excuses, job: Job) -> Violation | None:
-    """It began again, or waited for its model, for no reason of its own."""
+    """A job restarted, or waited for its model, without a reason of its own."""
     pid: int | None = None
     for event in job.log:
         fields = event.fields if event.type in VOIDS or event.type == "waiting" else {}
@@ -72,10 +73,10 @@ def _attack(history: History, excuses: Excuses, line: Line) -> Iterator[Violatio
     said, name = line.record, line.record["attack"]
     fine = {*_ANSWERS[name], 503, None}
     if name == "other-body" and history.lost(said.get("job") or "") and said["made"] != said["job"]:
-        fine |= {202, 410}  # Redis forgot that the key is taken
+        fine |= {202, 410}  # Redis has lost the claim of the key
     odd = [status for status in said["statuses"] if status not in fine]
     if odd:
-        yield Violation(Rule.ATTACK, None, f"the attack {name} was answered {odd[0]}", (line,))
+        yield Violation(Rule.ATTACK, None, f"the attack {name} got {odd[0]}", (line,))
     elif said.get("closed") is False and not excuses.busy(said["replica"], said["began"], line.t or 0.0):
         yield Violation(Rule.ATTACK, None, f"the connection of the attack {name} was never closed", (line,))
 
@@ -90,7 +91,9 @@ def _memory(history: History) -> Iterator[Violation]:
 
 
 def _shut(history: History, excuses: Excuses) -> Iterator[Violation]:
-    """A worker that a model refuses takes jobs again as soon as another lets it in: for that some must be submitted."""
+    """A worker that a model refuses takes jobs again as soon as another model accepts one: for that a job must be
+    submitted.
+    """
     last = max((line.t or 0.0 for line in history.submits), default=0.0)
     times: list[dict[str, Any]] = history.after["shut"]
     for shut in times:

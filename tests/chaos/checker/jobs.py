@@ -1,4 +1,4 @@
-"""Rules 1, 4 and 8: each accepted job ended once, its attempts rise, and what is kept of it has a time to live."""
+"""Rules 1, 4 and 8: each accepted job ended once, its attempts rise, and its keys have a time to live."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.chaos.checker.report import Rule, Violation
 def check_jobs(history: History) -> Iterator[Violation]:
     for job_id, accepted in history.accepted.items():
         if job_id not in history.jobs and not (history.erased(job_id) or history.lost(job_id)):
-            yield Violation(Rule.LOST_JOB, job_id, "it was accepted, and Redis does not know it", (accepted,))
+            yield Violation(Rule.LOST_JOB, job_id, "it was accepted, and Redis does not have it", (accepted,))
     for job in history.jobs.values():
         fault = _log(job) or _end(job) or (_rising(job) if history.forgot(job) else _attempts(job))
         if fault is not None:
@@ -26,12 +26,12 @@ def check_jobs(history: History) -> Iterator[Violation]:
 
 
 def sound(job: Job) -> bool:
-    """Whether its log is one that clients can be held against."""
+    """Whether its log can be compared with its clients."""
     return _log(job) is None and _end(job) is None
 
 
 def _log(job: Job) -> Violation | None:
-    """Its numbers are 1, 2, 3, …, as many as the hash says."""
+    """The numbers are 1, 2, 3, …, as many as the hash says."""
     if job.broken is not None:
         places = (job.broken.place - 1, job.broken.place) if job.broken.place else (0,)
         return Violation(Rule(job.broken.rule), job.id, job.broken.says, (job.line(*places),))
@@ -45,14 +45,14 @@ def _log(job: Job) -> Violation | None:
 
 
 def _end(job: Job) -> Violation | None:
-    """One terminal event, at the very end, that the hash agrees with."""
+    """One terminal event, at the very end; the hash agrees."""
     status, ends = job.hash["status"], job.ends
     last = job.line(job.log[-1].place)
     if not ends:
         rule = Rule.MISSING_END if status in TERMINAL else Rule.NEVER_ENDED
         return Violation(rule, job.id, f"it is {status}, and its log has no end", (job.line(), last))
     if len(ends) > 1 or job.log[-1] is not ends[0]:
-        says = f"its log goes on after its end, event {ends[0].id}"
+        says = f"its log continues after its end, event {ends[0].id}"
         return Violation(Rule.SECOND_END, job.id, says, (job.line(ends[0].place, job.log[ends[0].id].place),))
     if status != ends[0].type or job.ended is None:
         says = f"its hash says {status}, its log {ends[0].type}"
@@ -61,7 +61,7 @@ def _end(job: Job) -> Violation | None:
 
 
 def _attempts(job: Job) -> Violation | None:
-    """`queued`, then `started` with 1, then `restarted` with 2, 3, …; nothing is said before the start."""
+    """`queued`, then `started` with 1, then `restarted` with 2, 3, …; no text before the start."""
     attempt = 0
     for place, event in enumerate(job.log):
         match event.type:
@@ -88,7 +88,7 @@ def _attempts(job: Job) -> Violation | None:
 
 
 def _rising(job: Job) -> Violation | None:
-    """Redis forgot some of the attempts: the numbers of the others rise, and before them nothing is said."""
+    """Redis lost some of the attempts: the numbers of the others rise, and no text is before them."""
     attempt = 0
     for event in job.log:
         void = attempt == 0 and event.type == "content" and event.fields["content"] != ""
@@ -101,6 +101,6 @@ def _rising(job: Job) -> Violation | None:
 
 
 def _around(job: Job, place: int) -> list[int]:
-    """The entries that an attempt's number must follow: those that began one before it, and itself."""
+    """Returns the entries that an attempt's number must follow: starts of earlier attempts, and itself."""
     before = [event.place for event in job.begun if event.place < place]
     return [*before[-1:], place]

@@ -1,4 +1,4 @@
-"""Rule 7: when all is quiet again, nothing is left and everything is about what it was."""
+"""Rule 7: after the run nothing is left, and all numbers are close to those at the start."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 from tests.chaos.checker.history import History
 from tests.chaos.checker.report import Line, Rule, Violation
 
-#: More than so many above the count at the start, and besides what the pools may hold, are a leak.
+#: A higher count above the start, beyond the pools' limits, is a leak.
 _SPARE: Final[Mapping[str, int]] = {"redis": 24, "model": 0, "fds": 24, "threads": 12}
 _LIVE: Final = re.compile(r":job:\{(.*)\}:live$")
 _IDLE: Final = re.compile(r"\bfeeds=0 watchers=0\b")
@@ -25,7 +25,7 @@ def check_leaks(history: History) -> Iterator[Violation]:
             yield _leak("a live channel still has a subscriber", {"channels": [channel]}, live.group(1))
     for hub in after["hubs"]:
         if not _IDLE.search(hub):
-            yield _leak("a hub does not say that it has no feeds and no watchers", {"hubs": [hub]})
+            yield _leak("a hub does not report zero feeds and watchers", {"hubs": [hub]})
     before = after["before"]
     #: Connections to Redis that a process may keep, by its kind.
     pools: Mapping[str, int] = history.run.get("pools", {})
@@ -36,9 +36,9 @@ def check_leaks(history: History) -> Iterator[Violation]:
             told = {"before": before["connections"], "connections": after["connections"]}
             yield _leak(f"{count} connections to {kind}", told)
     for name, numbers in after["processes"].items():
-        # A process that the run started later is held against the largest of its kind at the start.
+        # A process that the run started later is compared with the largest of its kind at the start.
         alike = [found for other, found in before["processes"].items() if _kind(other) == _kind(name)]
-        # Where the system tells no numbers there are none.
+        # Some systems give no numbers.
         for what in {"fds", "threads"} & numbers.keys():
             most = max((found[what] for found in alike if what in found), default=0)
             spare = _SPARE[what] + (pools.get(_kind(name), 0) if what == "fds" else 0)

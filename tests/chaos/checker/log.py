@@ -1,4 +1,4 @@
-"""A job's log as it was appended, whether it has been compacted or not (docs/redis.md)."""
+"""A job's log as it was appended; the stored log may be compacted (docs/redis.md)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Entry = Sequence[Any]
 
 
 class Broken(Exception):
-    """An entry that cannot be what docs/redis.md says. `rule`: "gap", "order" or "log-form"; `place`: its index."""
+    """An entry that violates docs/redis.md. `rule`: "gap", "order" or "log-form"; `place`: its index."""
 
     def __init__(self, rule: str, says: str, place: int) -> None:
         super().__init__(says)
@@ -26,7 +26,7 @@ class Broken(Exception):
 
 
 class Event(NamedTuple):
-    """An event as its writer appended it; `place` is the index of the entry that holds it."""
+    """An event as its writer appended it; `place` is the index of its entry."""
 
     id: int
     type: str
@@ -40,12 +40,12 @@ class Event(NamedTuple):
 
     @property
     def typed(self) -> str:
-        """What a client reads after `data:`."""
+        """The text that a client reads after `data:`."""
         return f'{{"type":"{self.type}",{self.data[1:]}'
 
 
 def decompact(entries: Sequence[Entry]) -> list[Event]:
-    """The events of a log's entries, numbered 1, 2, 3, … Raises Broken at the first entry that does not follow."""
+    """Returns the events of a log's entries, numbered 1, 2, 3, … Raises Broken at the first entry out of sequence."""
     events: list[Event] = []
     for place, (entry_id, row) in enumerate(entries):
         number = _number(entry_id, place)
@@ -73,7 +73,7 @@ def decompact(entries: Sequence[Entry]) -> list[Event]:
 
 
 def epochs_of(log: Sequence[Event]) -> list[str]:
-    """The epoch of each event: the first event of each names it."""
+    """Returns the epoch of each event: the first event of each epoch names it."""
     found: list[str] = []
     epoch = ""
     for event in log:
@@ -84,7 +84,7 @@ def epochs_of(log: Sequence[Event]) -> list[str]:
 
 
 def joined(events: Sequence[Event]) -> dict[str, Any] | None:
-    """What one event that covers these must say, parsed; None if no event may cover them."""
+    """Returns the parsed data of one event that covers these; None if no event may cover them."""
     said = [event.fields for event in events]
     if len(events) > 1:
         for event, fields in zip(events, said, strict=True):
@@ -112,7 +112,7 @@ def _lengths(row: Mapping[str, str], place: int) -> list[int] | None:
 
 
 def _fields(row: Mapping[str, str], last: Mapping[str, str], length: int, place: int) -> dict[str, Any]:
-    """The data of a merged entry, taken from the log's last one if it says so."""
+    """Returns the data of a merged entry, taken from the log's last one if the entry says so."""
     fields: dict[str, Any] = json.loads(row["data"])
     if "from" not in row:
         return fields
@@ -124,5 +124,5 @@ def _fields(row: Mapping[str, str], last: Mapping[str, str], length: int, place:
 
 
 def _encoded(fields: Mapping[str, Any]) -> str:
-    """JSON as the writers encode it: without spaces, and nothing escaped that need not be."""
+    """Encodes JSON as the writers do: without spaces, and with the fewest escapes."""
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))

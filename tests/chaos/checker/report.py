@@ -1,4 +1,4 @@
-"""What the checker says of a run."""
+"""The report of the checker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WIDTH: Final = 240
 
 
 class Rule(StrEnum):
-    """What must hold of every run."""
+    """The rules for every run."""
 
     # 1. Every accepted job ended exactly once.
     LOST_JOB = "lost-job"
@@ -31,14 +31,14 @@ class Rule(StrEnum):
     MIXED = "mixed"
     GAVE_UP = "gave-up"
     ANSWER = "answer"
-    # 3. The text is what the model sent in that attempt.
+    # 3. The text is that of the model in the same attempt.
     CONTENT = "content"
     NOT_SENT = "not-sent"
     OTHER_CALL = "other-call"
-    # 4. Attempts rise by one, and nothing of a fenced one follows its successor's `restarted`.
+    # 4. Attempts rise by one, and no event of a fenced one follows its successor's `restarted`.
     ATTEMPTS = "attempts"
     ZOMBIE = "zombie"
-    # 5. One job a submit, one bill, and no end without a reason.
+    # 5. One job and one bill for each submit, and no end without a reason.
     TWO_JOBS = "two-jobs"
     BILL = "bill"
     CANCELLED = "cancelled"
@@ -49,9 +49,9 @@ class Rule(StrEnum):
     OUTLIVED = "outlived"
     # 7. Nothing leaked.
     LEAK = "leak"
-    # 8. Everything has a time to live.
+    # 8. Every key has a time to live.
     TTL = "ttl"
-    # 9. A hostile model or client hurts itself alone.
+    # 9. A hostile model or client harms only itself.
     HOSTILE = "hostile"
     NOTICED = "noticed"
     SHUT = "shut"
@@ -60,7 +60,7 @@ class Rule(StrEnum):
 
 
 class Line(NamedTuple):
-    """A line of a history. `t`: seconds since the epoch; None for what was read at the end of the run."""
+    """A line of a history. `t`: seconds since the epoch; None for data that was read at the end of the run."""
 
     file: str
     t: float | None
@@ -69,7 +69,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """`lines` are those that show it, and no others."""
+    """`lines` are exactly those that show the violation."""
 
     rule: Rule
     job: str | None
@@ -98,7 +98,7 @@ class Report:
 
 
 def in_time(lines: Iterable[Line]) -> list[Line]:
-    """In the order of time; what was read at the end of the run is last."""
+    """Sorts by time; data from the end of the run is last."""
     return sorted(lines, key=lambda line: float("inf") if line.t is None else line.t)
 
 

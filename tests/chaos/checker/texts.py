@@ -1,4 +1,4 @@
-"""Rules 3 and 4: each attempt's text is that of a call of its own, and nothing of a fenced attempt follows."""
+"""Rules 3 and 4: each attempt's text is that of a call of its own, and no event of a fenced attempt follows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.chaos.checker.report import Line, Rule, Violation
 
 @dataclass(slots=True)
 class Attempt:
-    """What one attempt said, piece by piece, and the call that said it to the worker; None if it said nothing."""
+    """The pieces of one attempt, and the call that sent them; None if the attempt has no text."""
 
     begin: Event
     pieces: list[Event] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Attempt:
 def check_texts(history: History) -> Iterator[Violation]:
     for job in history.jobs.values():
         calls = history.calls_of[job.tag or ""]
-        # The text of a call that is still open is not known; that it is open is a violation of its own.
+        # The text of an open call is unknown; the open call is a violation of its own.
         if job.tag is not None and sound(job) and not any(call.closed is None for call in calls if not call.refused):
             attempts = attempts_of(job, calls, in_order=not history.forgot(job))
             fault = _not_the_models(history, job, calls, attempts) or _not_the_end(job, attempts)
@@ -38,8 +38,9 @@ def check_texts(history: History) -> Iterator[Violation]:
 
 
 def attempts_of(job: Job, calls: Sequence[Call], *, in_order: bool = True) -> list[Attempt]:
-    """The attempts in order, each with its call: the first after that of the attempt before which sent its text. Where
-    Redis forgot a claim, `in_order` is false: it may come after another one."""
+    """Returns the attempts in order, each with its call: the first call after the previous attempt's that sent its
+    text. Where Redis lost a claim, `in_order` is false: the call may come after a later one.
+    """
     attempts: list[Attempt] = []
     for event in job.log:
         if event.type in VOIDS:
@@ -64,29 +65,29 @@ def attempts_of(job: Job, calls: Sequence[Call], *, in_order: bool = True) -> li
 
 
 def _not_the_models(history: History, job: Job, calls: Sequence[Call], attempts: list[Attempt]) -> Violation | None:
-    """The first attempt that said what no call of its own did."""
+    """Finds the first attempt whose text no call of its own sent."""
     for place, attempt in enumerate(attempts):
         last = attempt is attempts[-1] and job.hash["status"] == "done"
-        # Pieces without text fill the numbers of what Redis lost before a claim that was restored.
+        # Pieces without text replace the numbers that Redis lost before a claim was restored.
         if attempt.call is None and (attempt.text or last):
-            return _stranger(history, job, attempts[: place + 1], calls)
+            return _foreign_text(history, job, attempts[: place + 1], calls)
     return None
 
 
-def _stranger(history: History, job: Job, attempts: list[Attempt], calls: Sequence[Call]) -> Violation:
-    """Where the text of the last of these attempts leaves its call, and what it is there."""
+def _foreign_text(history: History, job: Job, attempts: list[Attempt], calls: Sequence[Call]) -> Violation:
+    """Finds the place where the text of the last of these attempts departs from its call, and classifies it."""
     attempt, before = attempts[-1], [earlier.call for earlier in attempts[:-1] if earlier.call is not None]
     free = calls[calls.index(before[-1]) + 1 :] if before else calls
     text = attempt.text
     own = max(free, key=lambda call: _alike(call.text, text), default=None)
     shared = 0 if own is None else _alike(own.text, text)
     lines = [] if own is None else _sent(own)
-    # The first piece that its call did not say; if that said all and more, the attempt's end.
+    # The first piece that its call did not send; if the call sent all and more, the attempt's end.
     ends = accumulate(map(len, attempt.texts))
     odd = next((event for event, end in zip(attempt.pieces, ends, strict=True) if end > shared), None)
     if odd is None:
         end = job.ends[0]
-        says = f"attempt {attempt.begin.fields['attempt']} is done, but its text is no call's that was sent whole"
+        says = f"attempt {attempt.begin.fields['attempt']} is done, but no call sent its text whole"
         return Violation(Rule.NOT_SENT, job.id, says, (*lines, job.line(attempt.begin.place, end.place)))
     piece = odd.fields["content"]
     shown = job.line(attempt.begin.place, odd.place)
@@ -96,13 +97,13 @@ def _stranger(history: History, job: Job, attempts: list[Attempt], calls: Sequen
             return Violation(Rule.ZOMBIE, job.id, says, (*_sent(call), shown))
     for call in history.calls.values():
         if call is not own and piece in call.text:
-            says = f"event {odd.id} says what another call did"
+            says = f"event {odd.id} has the text of another call"
             return Violation(Rule.OTHER_CALL, job.id, says, (*lines, *_sent(call), shown))
-    return Violation(Rule.NOT_SENT, job.id, f"event {odd.id} says what no call did", (*lines, shown))
+    return Violation(Rule.NOT_SENT, job.id, f"event {odd.id} has a text that no call sent", (*lines, shown))
 
 
 def _not_the_end(job: Job, attempts: Sequence[Attempt]) -> Violation | None:
-    """What was said since the last `started` or `restarted` is what the end says."""
+    """The text since the last `started` or `restarted` is the text of the end."""
     end = job.ends[0]
     if end.fields.get("content", "") == (attempts[-1].text if attempts else ""):
         return None
@@ -117,6 +118,6 @@ def _sent(call: Call) -> list[Line]:
 
 
 def _alike(one: str, other: str) -> int:
-    """How many characters both begin with."""
+    """Returns the length of the common start of both texts."""
     pairs = zip(one, other, strict=False)
     return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

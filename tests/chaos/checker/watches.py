@@ -13,15 +13,15 @@ from tests.chaos.checker.jobs import sound
 from tests.chaos.checker.log import TERMINAL, Event, epochs_of, joined
 from tests.chaos.checker.report import Line, Rule, Violation
 
-#: What a client may be told; None: nothing at all. Anything else is an answer to a fault that it did not make.
+#: The allowed responses; None: no response. Any other status answers a fault that the client did not make.
 _OPENED = {200, 204, 503, None}
 _SUBMITTED = {"jobs": {202, 429, 503, None}, "chat": {200, 429, 503, None}}
 _CANCELLED = {202, 503, None}
 
-#: What is said of a job that was erased.
+#: The statuses of an erased job.
 GONE = {404, 410}
 
-#: What is wrong: the rule, a sentence, and the events that show it.
+#: A fault: the rule, a sentence, and the events that show it.
 Wrong = tuple[Rule, str, list[Seen]]
 
 
@@ -29,7 +29,7 @@ def check_watches(history: History) -> Iterator[Violation]:
     yield from _answers(history)
     logs = {job.id: job for job in history.jobs.values() if sound(job)}
     for client in history.clients.values():
-        # What is wrong with the log itself is told once, and not again for each who read it.
+        # A fault of the log itself is reported once, not for each of its readers.
         if (job := logs.get(client.job)) is not None:
             check = check_forgotten if history.forgot(job) else _client
             faults = list(check(client, job, history.calls_of[job.tag or ""]))
@@ -42,31 +42,31 @@ def _answers(history: History) -> Iterator[Violation]:
     accepted = history.accepted
     for line in history.submits:
         if line.record["status"] not in _SUBMITTED[line.record.get("via", "jobs")]:
-            yield Violation(Rule.ANSWER, None, f"a submit was answered {line.record['status']}", (line,))
+            yield Violation(Rule.ANSWER, None, f"a submit got {line.record['status']}", (line,))
     for line in history.cancels:
         by_us = line.record["via"] == "api" and line.record["job"] in accepted
         if by_us and line.record["status"] not in _CANCELLED and not _gone(history, line):
-            says = f"a cancel was answered {line.record['status']}"
+            says = f"a cancel got {line.record['status']}"
             yield Violation(Rule.ANSWER, line.record["job"], says, (accepted[line.record["job"]], line))
     for watch in history.watches.values():
         known = watch.job in accepted
         if known and watch.open.record["status"] not in _OPENED and not _gone(history, watch.open):
-            says = f"a client was answered {watch.open.record['status']}"
+            says = f"a client got {watch.open.record['status']}"
             yield Violation(Rule.ANSWER, watch.job, says, (accepted[watch.job], watch.open))
 
 
 def _gone(history: History, line: Line) -> bool:
-    """Whether it says that there is no such job, and it was to be erased, or Redis may have lost it."""
+    """Whether a response says that there is no such job, which was to be erased or may be lost."""
     gone = history.asked_to_erase(line.record["job"], line.t) or history.lost(line.record["job"])
     return line.record["status"] in GONE and gone
 
 
 def _client(client: Client, job: Job, _: Sequence[Call]) -> Iterator[Violation]:
-    """Its connections one by one, and that each goes on where the one before ended, or earlier."""
+    """Checks each connection, and that each continues where the last one ended, or earlier."""
     position, last = client.after, client.begin
     for watch in client.watches:
         if watch.after > position:
-            says = f"client {client.name} goes on at {watch.after}, but had come to {position} only"
+            says = f"client {client.name} resumes at {watch.after}, but had reached {position} only"
             yield Violation(Rule.GAP, job.id, says, (last, watch.open))
             return
         if watch.chat:
@@ -81,7 +81,7 @@ def _client(client: Client, job: Job, _: Sequence[Call]) -> Iterator[Violation]:
 
 
 def left_alone(client: Client) -> Violation | None:
-    """It has its end, unless it was told to leave."""
+    """The client has its end, unless it was told to leave."""
     if client.end is None or client.end.record["how"] == "gave_up":
         lines = [client.begin, *_last(client), *([] if client.end is None else [client.end])]
         how = "still waits" if client.end is None else "gave up"
@@ -97,7 +97,7 @@ def left_alone(client: Client) -> Violation | None:
 
 
 def _last(client: Client) -> list[Line]:
-    """What a client saw last."""
+    """Returns the client's last event."""
     if not client.watches:
         return []
     watch = client.watches[-1]
@@ -117,7 +117,7 @@ def _refused(watch: Watch, job: Job) -> Violation | None:
 
 
 def _watch(watch: Watch, job: Job) -> Violation | None:
-    """What is wrong first with what one connection said; what follows it may be wrong for that alone."""
+    """Returns the first fault of one connection; later ones may be its consequences."""
     position = watch.after
     epochs = epochs_of(job.log)
     for place, seen in enumerate(watch.events):
@@ -143,7 +143,7 @@ def _watch(watch: Watch, job: Job) -> Violation | None:
 
 
 def _next(watch: Watch, place: int, position: int, log: Sequence[Event]) -> Wrong | None:
-    """Whether the event at `place` is what follows `position`."""
+    """Whether the event at `place` follows `position`."""
     seen = watch.events[place]
     if seen.id <= position:
         same = [other for other in watch.events[:place] if other.id >= seen.id][:1]
@@ -156,7 +156,7 @@ def _next(watch: Watch, place: int, position: int, log: Sequence[Event]) -> Wron
 
 
 def _differs(watch: Watch, place: int, position: int, log: Sequence[Event]) -> Wrong | None:
-    """Whether the event at `place` says what the log does from `position` up to its number."""
+    """Whether the event at `place` has the log's data from `position` to its number."""
     seen = watch.events[place]
     covered = log[position : seen.id]
     merged = len(covered) > 1
@@ -173,7 +173,7 @@ def _differs(watch: Watch, place: int, position: int, log: Sequence[Event]) -> W
 
 
 def _elsewhere(watch: Watch, place: int, position: int, after: int) -> Wrong:
-    """The event at `place` is whole and right, but follows another position than the one that was reached."""
+    """The event at `place` is whole and right, but follows another position."""
     seen = watch.events[place]
     if after < position:
         says = f"event {seen.id} begins again at {after + 1}, after position {position}"
@@ -185,7 +185,7 @@ def _elsewhere(watch: Watch, place: int, position: int, after: int) -> Wrong:
 
 
 def _after(said: dict[str, Any] | None, seen: Seen, log: Sequence[Event]) -> int | None:
-    """The position that an event follows, by what it says; None if it says nothing that the log does up to there."""
+    """Returns the position that an event follows by its data; None if the log has no such data up to there."""
     last = log[seen.id - 1]
     if (seen.type, seen.data) == (last.type, last.typed):
         return last.id - 1

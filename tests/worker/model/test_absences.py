@@ -87,5 +87,5 @@ def test_no_worker_is_missing_by_looks_that_failed_in_between(observer: Observer
     observer.here["other"] = 0
     for _ in range(3):
         observer.look()
-    observer.absences.begin_anew()
+    observer.absences.reset()
     assert [observer.look() for _ in range(4)] == [[], [], [], ["other"]]

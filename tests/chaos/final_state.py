@@ -1,4 +1,4 @@
-"""What the processes and Redis hold: before all, and when all is quiet again."""
+"""The state of the processes and of Redis: before the run, and after it."""
 
 from __future__ import annotations
 
@@ -20,21 +20,20 @@ from tests.support.processes import Process
 
 _PAUSE: Final = 0.2
 _HUB: Final = re.compile(r"<Hub .+>")
-#: A worker's last take, which names jobs, lives so long.
+#: The time to live of a worker's last acquire, which names jobs.
 _SOON_MS: Final = int(10 * LEASE * 1000)
-#: For so long an erase leaves a mark.
+#: The time to live of the mark that an erase leaves.
 _MARK_MS: Final = 900_000
-#: How each type of value is read whole.
+#: The command that reads each type of value whole.
 _READS: Final[dict[str, Callable[[str], list[str]]]] = {
     "string": lambda key: ["GET", key],
     "list": lambda key: ["LRANGE", key, "0", "-1"],
     "zset": lambda key: ["ZRANGE", key, "0", "-1"],
 }
-#: What may be a job's id, or is one.
+#: A pattern of job ids.
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{22,}")
 _PROC: Final = Path("/proc")
-#: What a worker writes when it takes no more jobs since its model refuses it, when it takes them again, and when it is
-#: started.
+#: A worker's log lines: it takes no more jobs because its model refuses it, it takes jobs again, it starts.
 _SHUT: Final = re.compile(
     r"(?m)^(?P<at>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) \w+ \S+: "
     r"(?:(?P<shut>the model refuses this worker) \((?P<code>\w+)|the model lets this worker in again|ready: \d+ slots)"
@@ -42,7 +41,7 @@ _SHUT: Final = re.compile(
 
 
 async def readings(cluster: Cluster) -> dict[str, Any]:
-    """Queues, channels, connections, hubs and processes as they are now."""
+    """Returns queues, channels, connections, hubs and processes as they are now."""
     redis, keys = cluster.redis, cluster.stack.keys
     clients = await redis.client_list()
     own = await redis.client_id()
@@ -62,7 +61,7 @@ async def readings(cluster: Cluster) -> dict[str, Any]:
 
 
 async def when_quiet(cluster: Cluster, within: float) -> dict[str, Any]:
-    """The readings as soon as nothing is under way, or as they are when so many seconds have passed."""
+    """Returns the readings as soon as no work is in progress, or after this many seconds."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within
     while True:
@@ -73,7 +72,7 @@ async def when_quiet(cluster: Cluster, within: float) -> dict[str, Any]:
 
 
 async def logs(cluster: Cluster) -> AsyncIterator[dict[str, Any]]:
-    """All jobs that Redis holds, each with its hash, its log as it lies there, and its times to live in ms."""
+    """Yields all jobs in Redis, each with its hash, its stored log, and its times to live in ms."""
     redis, keys = cluster.redis, cluster.stack.keys
     begin, end = keys.job("?").split("?")
     async for key in redis.scan_iter(match="*", count=1000):
@@ -90,12 +89,12 @@ async def logs(cluster: Cluster) -> AsyncIterator[dict[str, Any]]:
 
 
 async def traces(cluster: Cluster) -> list[str]:
-    """All that Redis still holds of erased jobs: names of keys, and what names one in keys that are no job's."""
+    """Returns all traces of erased jobs in Redis: names of keys, and members of shared keys."""
     redis, found = cluster.redis, list[str]()
     job = cluster.stack.keys.job("?").split("?")[0]
     async for key in redis.scan_iter(match="*", count=1000):
         if not cluster.erased.isdisjoint(_ID.findall(key)):
-            # What keeps late copies of its submit out goes by itself.
+            # The mark that blocks late copies of its submit expires by itself.
             if not (key.endswith(":cancel") and 0 <= await redis.pttl(key) <= _MARK_MS):
                 found.append(key)
         elif not key.startswith(job):
@@ -108,8 +107,10 @@ async def traces(cluster: Cluster) -> list[str]:
 
 
 async def _held(cluster: Cluster, key: str) -> list[str]:
-    """What a string, a list or a sorted set holds; there are no others but of jobs. Nothing if it is soon gone by
-    itself, as a worker's last take is."""
+    """Returns the content of a string, a list or a sorted set; only jobs have keys of other types.
+
+    Returns nothing if the key expires soon, as a worker's last acquire does.
+    """
     kind = await cluster.redis.type(key)
     if kind == "none" or 0 <= await cluster.redis.pttl(key) <= _SOON_MS:
         return []
@@ -118,19 +119,21 @@ async def _held(cluster: Cluster, key: str) -> list[str]:
 
 
 def most_bytes(process: Process) -> int:
-    """The most that a process has had in memory since it was started; 0 where nothing tells."""
+    """Returns a process's highest memory since its start; 0 where the system gives no number."""
     try:
         status = (_PROC / str(process.pid) / "status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)  # one that has ended and was not waited for has none
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)  # an ended process that was not waited for has none
     return 0 if found is None else 1024 * int(found[1])
 
 
 def shut_times(logs: Mapping[str, str]) -> list[dict[str, Any]]:
-    """When each worker took no jobs since its model refused it, by what each has logged. `until`: None if it was so at
-    the end."""
-    found: list[dict[str, Any]] = []  # the times of logs are local
+    """Returns the periods in which each worker took no jobs because its model refused it, from its log.
+
+    `until`: None if the period lasts.
+    """
+    found: list[dict[str, Any]] = []  # logs have local times
     for worker, log in logs.items():
         began: dict[str, Any] | None = None
         for line in _SHUT.finditer(log):
@@ -152,7 +155,7 @@ def _quiet(cluster: Cluster, found: dict[str, Any]) -> bool:
 
 
 async def _hub(cluster: Cluster, api: Process) -> str:
-    """The API's own word, from its log; empty if it gives none."""
+    """Returns the API's own report from its log; empty if it gives none."""
     api.mark()
     os.kill(api.pid, signal.SIGUSR1)
     await cluster.wait(lambda: _HUB.search(api.news) is not None, 10)
@@ -161,7 +164,7 @@ async def _hub(cluster: Cluster, api: Process) -> str:
 
 
 def _usage(process: Process) -> dict[str, int]:
-    """Empty where the system tells nothing in /proc."""
+    """Returns nothing where the system has no /proc."""
     folder = _PROC / str(process.pid)
     if not folder.is_dir():
         return {}

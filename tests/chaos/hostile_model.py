@@ -1,5 +1,7 @@
-"""`python -m tests.chaos.rogue [--port PORT] --journal FILE`: the demo model, and by its side models named `hostile-…`
-that answer with what no model should (docs/security.md, "A model server")."""
+"""`python -m tests.chaos.hostile_model [--port PORT] --journal FILE`: the demo model, and models named `hostile-…`.
+
+A hostile model answers with what no model should (docs/security.md, "A model server").
+"""
 
 from __future__ import annotations
 
@@ -26,19 +28,21 @@ from readalong.testing.stats import State, Stream
 PREFIX: Final = "hostile-"
 _SSE: Final = {"Content-Type": "text/event-stream"}
 _RAW: Final = "raw"
-#: Filled to this many bytes, a thing is larger than it has to be, and still one of many.
+#: Each thing padded to this many bytes is larger than it need be, and still one of many.
 _LONG: Final = 4_000
-#: Pieces of a text, by far more than may be: all that was sent is noted, though buffers hold most of it.
+#: Pieces of a text, far more than allowed. Everything sent is recorded, though buffers hold most of it.
 _MOST_PIECES: Final = 700
-#: Nested more deeply than an event may be, and than a parser goes.
+#: Deeper than an event may be, and than a parser goes.
 _DEEP: Final = (400, 100_000)
 _PACKED_AT_ONCE: Final = 32
 
 
 @dataclass(frozen=True)
 class Attack:
-    """`body`: what is sent, for ever, a piece each `pause` seconds; of it a chunk's text is noted. `says`: it begins as
-    an honest answer does, if the request asks for that."""
+    """`body`: pieces sent for ever, one each `pause` seconds; the text of its chunks is recorded.
+
+    `says`: it starts like an honest answer, if the request asks for that.
+    """
 
     body: Callable[[str, int], Iterator[bytes]]
     status: int = 200
@@ -57,7 +61,7 @@ def chunk(delta: Mapping[str, Any], more: Mapping[str, Any] | None = None, *, in
 
 
 def word(tag: str, call: int, number: int) -> str:
-    """No two calls say the same."""
+    """Returns a word that no other call sends."""
     return f"<{tag}.{call}.{number}> "
 
 
@@ -96,8 +100,9 @@ def _nested(_: str, call: int) -> Iterator[bytes]:
 
 
 def _packed() -> tuple[bytes, bytes]:
-    """The start of a packed body, and a piece that may follow any number of times: 2 MiB of comments in some KB. Packed
-    once: to pack it for each call would keep the honest models' answers waiting."""
+    """Returns the start of a packed body, and a piece that may follow any number of times: 2 MiB of comments in some
+    KB. Packed once: packing for each call would delay the honest models' answers.
+    """
     packer = zlib.compressobj(9, wbits=31)
     comment = b":" + b"x" * 65_534 + b"\n"
     start, piece = (packer.compress(comment) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
@@ -127,7 +132,7 @@ ATTACKS: Final[Mapping[str, Attack]] = {
         headers={"Content-Type": "application/json"},
         says=False,
     ),
-    # Nobody listens there: a job that was led there would say that its model cannot be reached.
+    # No server listens there: a worker that followed would report that its model cannot be reached.
     "redirect": Attack(_nothing, 307, {"Location": "http://127.0.0.1:1/v1/chat/completions"}, says=False),
     "redirect-loop": Attack(_nothing, 307, {"Location": "/v1/chat/completions?again"}, says=False),
     "redirect-get": Attack(_nothing, 302, {"Location": "/v1/chat/completions"}, says=False),
@@ -137,8 +142,8 @@ ATTACKS: Final[Mapping[str, Attack]] = {
 }
 
 
-class Rogue(Model):
-    """The demo model, unless the model's name begins with `hostile-`."""
+class HostileModel(Model):
+    """Serves the demo model, unless the model's name begins with `hostile-`."""
 
     def __init__(self, journal: Journal) -> None:
         super().__init__(journal)
@@ -152,7 +157,7 @@ class Rogue(Model):
         kind = asked["model"].removeprefix(PREFIX)
         attack = ATTACKS[kind]
         response = web.StreamResponse(status=attack.status, headers=attack.headers)
-        if request.query_string:  # it has followed us here
+        if request.query_string:  # a worker has followed the redirect to this address
             await response.prepare(request)
             return response
         demo = asked["demo"]
@@ -178,35 +183,35 @@ class Rogue(Model):
     ) -> None:
         await response.prepare(request)
         async for piece in pieces:
-            # First of all: what its client has read must be known to have been sent.
+            # Recorded before it is sent: the client may have read everything sent.
             stream.sent(Frame(piece, tokens=1, text=_text_of(piece)))
             await response.write(piece)
-        if response.status == 200:  # it says no more, and does not end
+        if response.status == 200:  # it sends no more and does not end
             await asyncio.Event().wait()
 
     async def _read(self, request: web.Request) -> bytes:
-        """What `completions` has read."""
+        """Reads the request like `completions`."""
         return bytes(request.pop(_RAW))
 
 
 async def _pieces(attack: Attack, words: int, tag: str, call: int) -> AsyncIterator[bytes]:
     for number in range(words):
         yield chunk({"content": word(tag, call, number)})
-        await asyncio.sleep(0.02)  # the pace of an honest one
+        await asyncio.sleep(0.02)  # the pace of an honest model
     for piece in attack.body(tag, call):
         yield piece
         await asyncio.sleep(attack.pause)
 
 
 async def _throw(request: web.Request, pieces: AsyncIterator[bytes]) -> None:
-    """In place of an answer of HTTP."""
+    """Sends bytes in place of an HTTP response."""
     if request.transport is not None:
         request.transport.write(await anext(pieces))
         request.transport.close()
 
 
 def _text_of(piece: bytes) -> str:
-    """What a piece adds to the text of the first choice."""
+    """Returns the text that a piece adds to the first choice."""
     if not piece.startswith(b'data: {"id":'):
         return ""
     choice = orjson.loads(piece.removeprefix(b"data: "))["choices"][0]
@@ -214,12 +219,14 @@ def _text_of(piece: bytes) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos.rogue", description="A demo model among hostile ones.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos.hostile_model", description="A demo model among hostile ones."
+    )
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--journal", type=Path, required=True)
     given = parser.parse_args()
     with Journal(given.journal) as journal, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve("127.0.0.1", given.port, _announce, model=Rogue(journal)))
+        runner.run(serve("127.0.0.1", given.port, _announce, model=HostileModel(journal)))
 
 
 def _announce(url: str) -> None:

@@ -1,9 +1,10 @@
-"""A process that has imported what APIs, workers and the demo model import, and forks them: a start of one costs
-milliseconds of CPU instead of up to two seconds.
+"""A process that has imported what APIs, workers and the demo model import, and forks them.
 
-`python -m tests.support.zygote FD` takes orders on a Unix socket, and ends with it. An order is one byte with two file
-descriptors: the file that the child writes to, and a socket. The socket tells the order, JSON up to its end, and is
-told the child's id, and later its exit code, each a line.
+A fork costs milliseconds of CPU; a start costs up to two seconds.
+
+`python -m tests.support.forkserver FD` reads orders from a Unix socket, and ends when the socket closes. An order is
+one byte with two file descriptors: the file that the child writes to, and a socket. The client writes the order as
+JSON to that socket. The fork server writes back the child's id, and later its exit code, each a line.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _IMPORTED: Final = ("readalong.api.server", "readalong.testing.server", "readalo
 
 
 def serve(control: socket.socket) -> Callable[[], object] | None:
-    """In each child answers the program that it is to run; where no more orders can come, None."""
+    """Returns in each child, with the program to run, and in the server when its socket has closed, with None."""
     wake, waker = socket.socketpair()
     waker.setblocking(False)
     signal.set_wakeup_fd(waker.fileno())
@@ -60,12 +61,12 @@ def serve(control: socket.socket) -> Callable[[], object] | None:
 
 
 def _tell(report: socket.socket, number: int) -> None:
-    with suppress(BrokenPipeError):  # who has closed it does not want to know
+    with suppress(BrokenPipeError):  # the client no longer wants to know
         report.sendall(b"%d\n" % number)
 
 
 def _become(output: int, words: Sequence[str], group: int, cwd: str, environment: dict[str, str]) -> Callable[[], Any]:
-    """Makes this process what a Python started with these words would be, up to its program, which it answers."""
+    """Sets this process up as a Python started with these words. Returns the program to run."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setpgid(0, group)
@@ -86,7 +87,7 @@ if __name__ == "__main__":
     for name in _IMPORTED:
         importlib.import_module(name)
     gc.collect()
-    gc.freeze()  # or each child's first collection would copy all of it
-    # What the child raises goes up through here, as through the start of any other Python.
+    gc.freeze()  # each child's first collection would copy these pages
+    # The child runs here, so that its exceptions end it as they end any Python program.
     if (main := serve(socket.socket(fileno=int(sys.argv[1])))) is not None:
         main()

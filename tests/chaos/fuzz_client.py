@@ -1,4 +1,4 @@
-"""Somebody who sends rubbish: nothing that a client sends may end in a 500, or hurt anybody else."""
+"""A client that sends malformed requests: none may cause a 500 or harm another client."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from tests.chaos.history import History
 
 _NO_JOB: Final = "A" * 22
-#: Requests, and what is answered at most: 0 is nothing at all. A 503 is fine everywhere.
-_RUBBISH: Final = (
+#: Requests. A 2xx, or a 5xx other than 503, in response is a trouble.
+_MALFORMED: Final = (
     b'POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nConnection: close\r\n\r\n{"half": ',
     b'POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 15\r\nConnection: close\r\n\r\n{"messages": 7}',
     b'POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n\r\n{"messages": [',
@@ -29,33 +29,33 @@ _RUBBISH: Final = (
     b"GET / HTTP/1.1\r\nX: " + b"y" * 100_000,
     b"",
 )
-#: Seconds that it waits for an answer before it goes away.
+#: Seconds that the client waits for a response.
 _PATIENCE: Final = 1.0
 
 
-class Vandal:
-    def __init__(self, history: History, urls: Sequence[str], dice: Random) -> None:
+class FuzzClient:
+    def __init__(self, history: History, urls: Sequence[str], rng: Random) -> None:
         self._history = history
         self._urls = urls
-        self._dice = dice
+        self._rng = rng
 
     async def run(self) -> None:
-        """Goes on until it is cancelled."""
+        """Runs until it is cancelled."""
         while True:
-            await asyncio.sleep(self._dice.uniform(0.05, 0.6))
-            await self._send(self._dice.choice(self._urls), self._dice.choice(_RUBBISH))
+            await asyncio.sleep(self._rng.uniform(0.05, 0.6))
+            await self._send(self._rng.choice(self._urls), self._rng.choice(_MALFORMED))
 
-    async def _send(self, url: str, rubbish: bytes) -> None:
+    async def _send(self, url: str, request: bytes) -> None:
         parts = urlsplit(url)
         answer = b""
-        with suppress(OSError, TimeoutError):  # the API may be dead just now, and need not answer rubbish
+        with suppress(OSError, TimeoutError):  # the API may be down, and need not answer malformed requests
             reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
             try:
                 async with asyncio.timeout(_PATIENCE):
-                    writer.write(rubbish)
+                    writer.write(request)
                     answer = await reader.readline()
             finally:
                 writer.transport.abort()
         status = answer.split(b" ")[1] if answer.startswith(b"HTTP/1.1 ") else b""
         if status.startswith((b"2", b"5")) and status != b"503":
-            self._history.trouble(f"{answer!r} for {rubbish[:80]!r}")
+            self._history.trouble(f"{answer!r} for {request[:80]!r}")

@@ -1,4 +1,4 @@
-"""Small histories of runs, made by hand: a clean one, which tests then break in one place."""
+"""Builds small histories of runs: tests start from a clean one and break it in one place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Record = dict[str, Any]
 
 
 def tokens(tag: str, call: int, count: int) -> list[str]:
-    """What the model says in one call: no two calls have a token in common."""
+    """Returns the tokens of one call: no two calls have a token in common."""
     return [f"<{tag}.{call}.{number}>é" for number in range(1, count + 1)]
 
 
@@ -29,7 +29,7 @@ def begun(kind: str, attempt: int, pid: int, **fields: str) -> Said:
 
 
 def compact(events: Sequence[Said]) -> list[Any]:
-    """The entries of a log whose last attempt's content is merged, its text taken from the end."""
+    """Returns a log whose last attempt's content is merged, with its text taken from the end."""
     last = max((place for place, (kind, _) in enumerate(events) if kind in ("started", "restarted")), default=0)
     entries: list[Any] = []
     pieces: list[str] = []
@@ -56,8 +56,8 @@ def _numbers(fds: int) -> Record:
 
 
 @dataclass
-class Made:
-    """The files of a run, as lists of their lines, to be changed at will before `write`."""
+class HistoryBuilder:
+    """The files of a run, as lists of their lines. Tests may change them before `write`."""
 
     clients: list[Record] = field(default_factory=list)
     model: list[Record] = field(default_factory=list)
@@ -115,7 +115,7 @@ class Made:
         self.clients.append({**line, "job": job, "terms": terms})
 
     def chat(self, tag: str, t: float, status: int | None = 200, **terms: Any) -> None:
-        """A submit by /chat/stream."""
+        """Adds a submit by /chat/stream."""
         self.submit(tag, t, 202 if status == 200 else status, **terms)
         self.clients[-1].update(status=status, via="chat")
 
@@ -124,22 +124,22 @@ class Made:
         self.clients.append(line)
 
     def erase(self, tag: str, t: float, status: int | None = 204) -> None:
-        """Asked for half a second before the reply."""
+        """Adds an erase, requested half a second before the reply."""
         line = {"t": START + t, "kind": "erase", "job": f"id-{tag}", "asked": START + t - 0.5, "replica": 0}
         self.clients.append({**line, "status": status})
 
     def attack(self, attack: str, t: float, *statuses: int | None, **more: Any) -> None:
-        """Begun half a second before, at the replica 0."""
+        """Adds an attack on replica 0, started half a second before."""
         line = {"t": START + t, "kind": "attack", "attack": attack, "replica": 0, "began": START + t - 0.5}
         self.clients.append({**line, "statuses": [*statuses], **more})
 
     def shut(self, t: float, until: float | None, worker: str = "worker-3") -> None:
-        """A worker took no jobs."""
+        """Adds a period in which a worker took no jobs."""
         over = None if until is None else START + until
         self.after["shut"].append({"t": START + t, "worker": worker, "code": "model_redirected", "until": over})
 
     def call(self, call: str, t: float, until: float, texts: Iterable[str], state: str = "finished") -> None:
-        """One of the model, `tag.number`, with all that was sent."""
+        """Adds a call of the model, `tag.number`, with all text that was sent."""
         self._request(call, t, 200)
         sent = {"tokens": 1, "text": "".join(texts)}
         self.model.append({"t": START + until, "kind": "closed", "call": call, "state": state, **sent})
@@ -158,7 +158,7 @@ class Made:
     def job(
         self, tag: str, events: Sequence[Said], created: float, ended: float, *, compacted: bool = False, **hash: str
     ) -> None:
-        """Its log and hash at the end."""
+        """Adds the job's log and hash at the end."""
         plain = [
             [f"{number}-0", {"type": kind, "data": dumped(fields)}] for number, (kind, fields) in enumerate(events, 1)
         ]
@@ -187,7 +187,7 @@ class Made:
         merged: bool = False,
         how: str = "terminal",
     ) -> str:
-        """One that reads on from `after`, and whose connection breaks after each of the positions in `stops`."""
+        """Adds a client that reads on from `after`; its connection breaks after each position in `stops`."""
         name, job = f"c{self._clients}", f"id-{tag}"
         self._clients += 1
         self.clients.append({"t": START + t, "kind": "client", "client": name, "job": job, "after": after})
@@ -213,7 +213,7 @@ class Made:
         self.clients.append({"t": START + t + 0.4, "kind": "close", "watch": watch, "how": how})
 
     def chatter(self, tag: str, events: Sequence[Said], t: float, lines: Sequence[Record | str], how: str) -> str:
-        """A client of /chat/stream that read these lines; after `reset` it reads the events, from their beginning."""
+        """Adds a client of /chat/stream that read these lines; after `reset` it reads the events, from their start."""
         name, watch = self.client(tag, events, t + 0.5), f"w{self.watches}"
         begin = next(place for place, line in enumerate(self.clients) if line.get("client") == name)
         if how != "reset":
@@ -238,11 +238,11 @@ class Made:
         return entries
 
     def seen(self, watch: str) -> list[int]:
-        """The places of a watch's events among the lines of the clients."""
+        """Returns the indexes of a watch's events among the clients' lines."""
         return [place for place, line in enumerate(self.clients) if line["kind"] == "event" and line["watch"] == watch]
 
     def line(self, **wanted: Any) -> Record:
-        """The first line of any file that has these fields."""
+        """Returns the first line of any file that has these fields."""
         lines = [*self.clients, *self.model, *self.faults]
         return next(line for line in lines if wanted.items() <= line.items())
 
@@ -261,7 +261,7 @@ class Made:
 
 
 def _seen(events: Sequence[Said], after: int, end: int, *, merged: bool) -> list[Record]:
-    """What a client reads from one position to another."""
+    """Returns the events that a client reads from one position to another."""
     found: list[Record] = []
     for number, (kind, fields) in enumerate(events[after:end], after + 1):
         if merged and found and kind == "content" == found[-1]["type"]:

@@ -1,4 +1,4 @@
-"""Clients that attack: each way in docs/security.md to hurt the others, at random and bounded."""
+"""Clients that attack: each way of docs/security.md to harm other clients, at random and bounded."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from tests.chaos.history import History
 from tests.chaos.plan import MAX_BODY_BYTES, REQUEST_TIMEOUT
 from tests.support.client import Cut, Response
 
-#: Attackers at once, and the seconds between two attacks of one.
+#: Concurrent attackers, and the seconds between two attacks of one.
 _AT_ONCE: Final = 3
 _PAUSES: Final = (0.1, 1.2)
-#: Seconds that one waits for an answer.
+#: Seconds that an attacker waits for a response.
 _PATIENCE: Final = 8.0
-#: Far beyond what is read of a body that goes on after its 413, and what buffers hold.
+#: Far more than the API reads of a body that continues after its 413, and than buffers hold.
 _GOES_ON: Final = 12 * MAX_BODY_BYTES
 _NO_JOB: Final = "A" * 22
 _HOST: Final = "Host: localhost\r\n"
 _MESSAGES: Final = '{"messages":[{"role":"user","content":"%s"}]%s}'
-#: Bodies, made once: to make them would keep the loop from its other clients.
+#: Bodies, built once: building them for each attack would block the loop's other clients.
 _ITEMS: Final = [
     '{"messages":[' + ",".join([item] * (MAX_BODY_BYTES // (2 * len(item) + 2))) + "]}"
     for item in ("1", "{}", '{"role":7}', '"x"')
 ]
-#: All right but for its last field: all of it is read and checked, and no job is made of it.
+#: Valid but for its last field: the API reads and checks all of it, and creates no job.
 _LARGE: Final = _MESSAGES % ("x" * (MAX_BODY_BYTES - 200), ',"deadline":-1')
 _VALUES: Final = [
     _MESSAGES % ("x", f',"more":{more}') for more in ("[" * 100_000 + "]" * 100_000, "[" + "[]," * 600_000 + "[]]")
 ]
 
-#: The statuses that came, None for none, and what else there is to say.
-Told = tuple[list[int | None], dict[str, Any]]
-Attack = Callable[[int, Random], Coroutine[Any, Any, Told]]
+#: The received statuses (None for no response), and additional fields of the history's line.
+Outcome = tuple[list[int | None], dict[str, Any]]
+Attack = Callable[[int, Random], Coroutine[Any, Any, Outcome]]
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class Intruder:
-    """`run` attacks until it is cancelled, and writes down what came of it, in the history's lines `attack`."""
+class Attacker:
+    """`run` attacks until it is cancelled, and writes the outcomes to the history's lines `attack`."""
 
-    def __init__(self, history: History, cluster: Cluster, dice: Random) -> None:
+    def __init__(self, history: History, cluster: Cluster, rng: Random) -> None:
         self._history = history
         self._cluster = cluster
-        self._dice = dice
+        self._rng = rng
         self._numbers = count(1)
         self._attacks: dict[str, Attack] = {
             "items": self._items,
@@ -78,24 +78,24 @@ class Intruder:
 
     async def _attack_on(self) -> None:
         while True:
-            await asyncio.sleep(self._dice.uniform(*_PAUSES))
-            name = self._dice.choice(list(self._attacks))
-            replica = self._dice.randrange(len(self._cluster.urls))
-            own = Random(self._dice.getrandbits(64))
+            await asyncio.sleep(self._rng.uniform(*_PAUSES))
+            name = self._rng.choice(list(self._attacks))
+            replica = self._rng.randrange(len(self._cluster.urls))
+            own = Random(self._rng.getrandbits(64))
             began = time.time()
             statuses, more = await self._attacks[name](replica, own)
             self._history.client("attack", attack=name, replica=replica, began=began, statuses=statuses, **more)
 
-    async def _items(self, replica: int, dice: Random) -> Told:
-        return [await self._post(replica, dice.choice(_ITEMS))], {}
+    async def _items(self, replica: int, rng: Random) -> Outcome:
+        return [await self._post(replica, rng.choice(_ITEMS))], {}
 
-    async def _large(self, replica: int, _: Random) -> Told:
+    async def _large(self, replica: int, _: Random) -> Outcome:
         return [await self._post(replica, _LARGE)], {}
 
-    async def _values(self, replica: int, dice: Random) -> Told:
-        return [await self._post(replica, dice.choice(_VALUES))], {}
+    async def _values(self, replica: int, rng: Random) -> Outcome:
+        return [await self._post(replica, rng.choice(_VALUES))], {}
 
-    async def _goes_on(self, replica: int, _: Random) -> Told:
+    async def _goes_on(self, replica: int, _: Random) -> Outcome:
         chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
         sent, closed, status = 0, False, None
         async with self._connected(replica) as connection:
@@ -110,23 +110,23 @@ class Intruder:
                         writer.write(chunk)
                         await writer.drain()
                         sent += len(chunk)
-            except OSError:  # a TimeoutError is one
+            except OSError:  # TimeoutError is an OSError
                 closed = sent < _GOES_ON
             status = await answer
         return [status], {"closed": closed, "sent": sent}
 
-    async def _pipelined(self, replica: int, dice: Random) -> Told:
-        """Requests behind one another, of which no answer is read."""
+    async def _pipelined(self, replica: int, rng: Random) -> Outcome:
+        """Pipelines requests and reads no response."""
         async with self._connected(replica) as connection:
             if connection is not None:
-                path = dice.choice(("/v1/jobs?limit=200", "/healthz", "/openapi.json"))
+                path = rng.choice(("/v1/jobs?limit=200", "/healthz", "/openapi.json"))
                 connection[1].write(f"GET {path} HTTP/1.1\r\n{_HOST}\r\n".encode() * 2_000)
-                await asyncio.sleep(dice.uniform(1, 4))
+                await asyncio.sleep(rng.uniform(1, 4))
         return [], {}
 
-    async def _dribble(self, replica: int, dice: Random) -> Told:
-        """Of a head or a body one byte comes at a time, for longer than a request may take."""
-        begun = dice.choice(
+    async def _dribble(self, replica: int, rng: Random) -> Outcome:
+        """Sends a head or a body byte by byte, for longer than the request time-out."""
+        begun = rng.choice(
             (
                 f"GET /healthz HTTP/1.1\r\n{_HOST}A: ",
                 f"POST /v1/jobs HTTP/1.1\r\n{_HOST}Content-Type: application/json\r\nContent-Length: 9999\r\n\r\n",
@@ -145,31 +145,31 @@ class Intruder:
                         await reader.read(4096)
             return [], {"closed": writer.is_closing() or reader.at_eof()}
 
-    async def _silent(self, replica: int, dice: Random) -> Told:
+    async def _silent(self, replica: int, rng: Random) -> Outcome:
         async with AsyncExitStack() as exits:
             for _ in range(100):
                 await exits.enter_async_context(self._connected(replica))
-            await asyncio.sleep(dice.uniform(1, 6))
+            await asyncio.sleep(rng.uniform(1, 6))
         return [], {}
 
-    async def _deaf(self, replica: int, dice: Random) -> Told:
-        """Watchers of one job that never read."""
+    async def _deaf(self, replica: int, rng: Random) -> Outcome:
+        """Opens watchers of one job that never read."""
         async with AsyncExitStack() as exits:
-            path = f"/v1/jobs/{self._job(dice)}/events"
+            path = f"/v1/jobs/{self._job(rng)}/events"
             for _ in range(20):
                 connection = await exits.enter_async_context(self._connected(replica))
                 if connection is not None:
                     connection[1].write(f"GET {path} HTTP/1.1\r\n{_HOST}\r\n".encode())
-            await asyncio.sleep(dice.uniform(1, 8))
+            await asyncio.sleep(rng.uniform(1, 8))
         return [], {}
 
-    async def _storm(self, replica: int, dice: Random) -> Told:
-        paths = ("/v1/jobs?limit=200", "/v1/jobs?status=running", f"/v1/jobs/{self._job(dice)}", "/readyz")
-        asks = [self._ask(replica, f"GET {dice.choice(paths)} HTTP/1.1\r\n{_HOST}\r\n") for _ in range(60)]
+    async def _storm(self, replica: int, rng: Random) -> Outcome:
+        paths = ("/v1/jobs?limit=200", "/v1/jobs?status=running", f"/v1/jobs/{self._job(rng)}", "/readyz")
+        asks = [self._ask(replica, f"GET {rng.choice(paths)} HTTP/1.1\r\n{_HOST}\r\n") for _ in range(60)]
         return sorted({*await asyncio.gather(*asks)}, key=str), {}
 
-    async def _two_ways(self, replica: int, dice: Random) -> Told:
-        head = dice.choice(
+    async def _two_ways(self, replica: int, rng: Random) -> Outcome:
+        head = rng.choice(
             (
                 "GET /v1/jobs HTTP/1.1\r\n",
                 f"GET /v1/jobs HTTP/1.1\r\n{_HOST}{_HOST}",
@@ -182,34 +182,34 @@ class Intruder:
         )
         return [await self._ask(replica, head + "\r\n")], {}
 
-    async def _foreign_host(self, replica: int, dice: Random) -> Told:
-        path = dice.choice(("GET /v1/jobs", f"DELETE /v1/jobs/{self._job(dice)}", "GET /"))
+    async def _foreign_host(self, replica: int, rng: Random) -> Outcome:
+        path = rng.choice(("GET /v1/jobs", f"DELETE /v1/jobs/{self._job(rng)}", "GET /"))
         return [await self._ask(replica, f"{path} HTTP/1.1\r\nHost: evil.example\r\n\r\n")], {}
 
-    async def _foreign_origin(self, replica: int, dice: Random) -> Told:
-        job = self._job(dice)
-        line = dice.choice((f"DELETE /v1/jobs/{job}", f"POST /v1/jobs/{job}/cancel"))
-        origin = dice.choice(("https://evil.example", "null"))
+    async def _foreign_origin(self, replica: int, rng: Random) -> Outcome:
+        job = self._job(rng)
+        line = rng.choice((f"DELETE /v1/jobs/{job}", f"POST /v1/jobs/{job}/cancel"))
+        origin = rng.choice(("https://evil.example", "null"))
         return [
             await self._ask(replica, f"{line} HTTP/1.1\r\n{_HOST}Origin: {origin}\r\nContent-Length: 0\r\n\r\n")
         ], {}
 
-    async def _position(self, replica: int, dice: Random) -> Told:
-        position = dice.choice(("-1", "1e9", "x", "9" * 40, "1-", "1-?", "0x10"))
-        how = dice.choice(
+    async def _position(self, replica: int, rng: Random) -> Outcome:
+        position = rng.choice(("-1", "1e9", "x", "9" * 40, "1-", "1-?", "0x10"))
+        how = rng.choice(
             (f"?after={position} HTTP/1.1\r\n{_HOST}", f" HTTP/1.1\r\n{_HOST}Last-Event-ID: {position}\r\n")
         )
-        return [await self._ask(replica, f"GET /v1/jobs/{self._job(dice)}/events{how}\r\n")], {}
+        return [await self._ask(replica, f"GET /v1/jobs/{self._job(rng)}/events{how}\r\n")], {}
 
-    async def _no_job(self, replica: int, dice: Random) -> Told:
-        job = dice.choice((_NO_JOB, "1", "x" * 3_000, "%00", "..%5c..", "{}", "*"))
-        line = dice.choice((f"DELETE /v1/jobs/{job}", f"POST /v1/jobs/{job}/cancel", f"GET /v1/jobs/{job}/events"))
+    async def _no_job(self, replica: int, rng: Random) -> Outcome:
+        job = rng.choice((_NO_JOB, "1", "x" * 3_000, "%00", "..%5c..", "{}", "*"))
+        line = rng.choice((f"DELETE /v1/jobs/{job}", f"POST /v1/jobs/{job}/cancel", f"GET /v1/jobs/{job}/events"))
         return [await self._ask(replica, f"{line} HTTP/1.1\r\n{_HOST}Content-Length: 0\r\n\r\n")], {}
 
-    async def _other_body(self, replica: int, dice: Random) -> Told:
-        """A job, and another body with its key. It is written down as any other submit is."""
+    async def _other_body(self, replica: int, rng: Random) -> Outcome:
+        """Submits a job, and another body with its key. The history has a line `submit` for each."""
         tag = f"h{next(self._numbers)}"
-        key = f"{tag}-{dice.getrandbits(32):08x}"
+        key = f"{tag}-{rng.getrandbits(32):08x}"
         demo = {"key": tag, "tokens": 3}
         body = {"model": "demo-numbered", "messages": [{"role": "user", "content": tag}], "demo": demo}
         first, job = await self._submit(replica, tag, key, body)
@@ -219,15 +219,15 @@ class Intruder:
         second, made = await self._submit(replica, tag, key, {**body, "temperature": 1})
         return [second], {"job": job, "made": made, "asked": asked}
 
-    async def _wild(self, replica: int, dice: Random) -> Told:
-        wild = dice.randbytes(dice.choice((1, 80, 5_000, 200_000)))
-        return [await self._ask(replica, dice.choice((b"", b"GET ", b"POST /v1/jobs HTTP/1.1\r\nHost: ")) + wild)], {}
+    async def _wild(self, replica: int, rng: Random) -> Outcome:
+        wild = rng.randbytes(rng.choice((1, 80, 5_000, 200_000)))
+        return [await self._ask(replica, rng.choice((b"", b"GET ", b"POST /v1/jobs HTTP/1.1\r\nHost: ")) + wild)], {}
 
-    def _job(self, dice: Random) -> str:
-        return dice.choice([*self._cluster.recent, _NO_JOB])
+    def _job(self, rng: Random) -> str:
+        return rng.choice([*self._cluster.recent, _NO_JOB])
 
     async def _submit(self, replica: int, tag: str, key: str, body: dict[str, Any]) -> tuple[int | None, str | None]:
-        """Its status and the job's id."""
+        """Returns the status and the job's id."""
         status, job = None, None
         try:
             async with asyncio.timeout(_PATIENCE):
@@ -237,7 +237,7 @@ class Intruder:
                     whole = b"".join([piece async for piece in response.pieces()])
                     status = response.status
                     job = str(json.loads(whole)["id"]) if status == 202 else None
-        except (OSError, Cut):  # its API may be dead just now; a TimeoutError is an OSError
+        except (OSError, Cut):  # the API may be down; TimeoutError is an OSError
             status = None
         if status != 409:
             fields = {"tag": tag, "key": key, "via": "jobs", "replica": replica, "terms": {}}
@@ -249,7 +249,7 @@ class Intruder:
         return await self._ask(replica, head + body)
 
     async def _ask(self, replica: int, request: str | bytes) -> int | None:
-        """Sends it, and returns the status of what comes; None if nothing does, or no HTTP."""
+        """Sends it and returns the response's status; None without a response, or if it is no HTTP."""
         async with self._connected(replica) as connection:
             if connection is None:
                 return None
@@ -258,7 +258,7 @@ class Intruder:
 
     @asynccontextmanager
     async def _connected(self, replica: int) -> AsyncIterator[Connection | None]:
-        """A connection, which is aborted at the end; None where there is nobody to connect to."""
+        """Yields a connection and aborts it at the end; None if the API does not listen."""
         parts = urlsplit(self._cluster.urls[replica])
         try:
             async with asyncio.timeout(_PATIENCE):
@@ -274,7 +274,7 @@ class Intruder:
 
 async def _status_of(reader: asyncio.StreamReader) -> int | None:
     line = b""
-    with suppress(OSError, ValueError):  # a TimeoutError is an OSError; a line without an end is no status
+    with suppress(OSError, ValueError):  # TimeoutError is an OSError; a line without an end is no status
         async with asyncio.timeout(_PATIENCE):
             line = await reader.readline()
     return int(line.split(b" ")[1]) if line.startswith(b"HTTP/1.1 ") else None
