@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 import orjson
 from arq.connections import ArqRedis
-from redis.exceptions import ConnectionError, RedisError
 
 from readalong.core.errors import StoreRefused, StoreUnavailable
 from readalong.core.settings import Settings
+from readalong.redis.pubsub import PubSubConnection
 from readalong.store.log import Log
 from readalong.worker.attempt import Attempt, Stop
 
@@ -27,7 +27,10 @@ class CancelListener:
         self._attempts = attempts
         self._every = settings.cancel_poll
         self._channel = settings.keys.control
-        self._silence = settings.redis_timeout
+        self._patience = settings.redis_timeout
+        #: Jobs whose flags a notification asks to read.
+        self._to_look_at: set[str] = set()
+        self._asked = asyncio.Event()
 
     async def poll(self) -> None:
         """Reads the flags of all silent jobs in one command, for ever."""
@@ -42,33 +45,28 @@ class CancelListener:
 
     async def listen(self) -> None:
         """Obeys the flag that a notification carries, or reads the job's, for ever."""
-        pause = 0.1
-        while True:
-            pubsub = self._redis.pubsub()
-            try:
-                await pubsub.subscribe(self._channel)
-                pinged = False
-                while True:
-                    message = await pubsub.get_message(timeout=self._silence)
-                    if message is not None:
-                        pinged = False
-                        pause = 0.1
-                        if message["type"] == "message":
-                            await self._on_message(message["data"])
-                    elif pinged:
-                        # Only the missing reply tells a half-open connection from a quiet one.
-                        raise ConnectionError("no answer")
-                    else:
-                        pinged = True
-                        await pubsub.ping()
-            except (RedisError, OSError) as error:
-                logger.debug("control channel: %s", error)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, 2.0)
-            finally:
-                await pubsub.aclose()
+        connection = PubSubConnection(
+            self._redis,
+            None,
+            channels=[self._channel],
+            heartbeat=self._patience / 2,
+            patience=self._patience,
+            on_message=self._on_message,
+            on_gap=_nothing,
+        )
+        try:
+            await asyncio.gather(*connection.start(), self._look_when_asked())
+        finally:
+            await connection.close()
 
-    async def _on_message(self, data: bytes) -> None:
+    async def _look_when_asked(self) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            job_ids, self._to_look_at = self._to_look_at, set()
+            await self._look([*job_ids])
+
+    def _on_message(self, channel: bytes, data: bytes) -> None:
         try:
             message = orjson.loads(data)
             job_id, flag = message["look_at"], message.get("flag")
@@ -81,7 +79,8 @@ class CancelListener:
         if isinstance(flag, str):
             attempt.interrupt(Stop.CANCELLED, by=flag)
         else:
-            await self._look([job_id])
+            self._to_look_at.add(job_id)
+            self._asked.set()
 
     async def _look(self, job_ids: list[str]) -> None:
         try:
@@ -97,3 +96,7 @@ class CancelListener:
             attempt.looked_at = now
             if job_id in flags:
                 attempt.interrupt(Stop.CANCELLED, by=flags[job_id])
+
+
+def _nothing() -> None:
+    """The poll finds the flags of notifications that were lost."""

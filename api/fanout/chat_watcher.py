@@ -8,8 +8,8 @@ from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.text_runs import Batch
 from readalong.api.fanout.watcher import Watcher
 from readalong.api.http.detachable import DetachableConnection
-from readalong.api.wire import Format
 from readalong.api.wire.chat_stream import RESTARTED, OneText
+from readalong.api.wire.format import Format
 
 
 class ChatWatcher(Watcher):

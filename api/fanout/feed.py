@@ -16,13 +16,15 @@ from typing import Final
 
 import orjson
 
+from readalong.api.fanout.encoded_log import EncodedLog
+from readalong.api.fanout.job_log import JobLog, parting
 from readalong.api.fanout.log_pages import LogPages, unbroken
 from readalong.api.fanout.lost_jobs import is_lost
 from readalong.api.fanout.notice import Notice
 from readalong.api.fanout.replay_buffer import ReplayBuffer
 from readalong.api.fanout.text_runs import Batch, TextRuns
-from readalong.api.fanout.watcher import LOST, Watcher
-from readalong.api.wire import Format
+from readalong.api.fanout.watcher_set import FeedWatcher, WatcherSet
+from readalong.api.wire.format import Format
 from readalong.core.errors import BrokenJob, JobNotFound, StoreUnavailable
 from readalong.core.events import PAGE_SIZE, Event
 from readalong.core.states import TERMINAL
@@ -34,11 +36,11 @@ logger = logging.getLogger(__name__)
 
 #: Events before the newest that a new feed reads, if a watcher wants them.
 _REACH: Final = 8 * PAGE_SIZE
-#: Watchers that are written to in one turn of the loop.
-AT_ONCE: Final = 64
 #: Messages of the channel that are kept while the log is read.
 _HELD: Final = 1024
 _PATIENCE: Final = 5.0  # seconds that a watcher waits for Redis to say which log its position is of
+#: The position of a watcher whose events Redis has lost.
+LOST: Final = -1
 #: Events that may name another epoch.
 _MARKS: Final = BEGINS | TERMINAL
 
@@ -49,10 +51,10 @@ class Feed:
     def __init__(self, job_id: str, log: Log, max_bytes: int, on_gone: Callable[[Feed], None]) -> None:
         """`on_gone(feed)` is called when a repair finds that the job is erased, or that Redis has lost it."""
         self.job_id = job_id
-        self.watchers: set[Watcher] = set()
+        self.watchers = WatcherSet()
         #: The job is erased, or the process stops: nothing more will come.
         self.closed = False
-        #: The job ends when nobody watches it.
+        #: The job ends with its last watcher.
         self.cancel_on_disconnect = False
         #: Its own grace, in milliseconds, or None.
         self.grace: int | None = None
@@ -61,10 +63,13 @@ class Feed:
         #: The epoch of the next event, unless that names another.
         self.epoch = ""
         self._log = log
+        self._job_log = JobLog(job_id, log)
         self._max_bytes = max_bytes
         self._on_gone = on_gone
         self._window = ReplayBuffer(0, max_bytes)
         self._pages = LogPages(self._read_page, max_bytes)
+        #: What formats with state make of the log.
+        self._encoded_logs: dict[Format, EncodedLog] = {}
         self._epochs = Epochs()
         #: The event that began the present attempt, once it is known; and what the lost are told, by format.
         self._begun: Event | None = None
@@ -77,9 +82,6 @@ class Feed:
         self._started = False
         #: What the channel says meanwhile.
         self._held: list[list[Event]] = []
-        #: Watchers that are to be told of something new in the next turns of the loop, and whether all are once more.
-        self._telling: list[Watcher] = []
-        self._again = False
 
     def __repr__(self) -> str:
         window = self._window
@@ -108,10 +110,10 @@ class Feed:
             self._doubt()
         self._take_held()
 
-    def add(self, watcher: Watcher) -> None:
+    def add(self, watcher: FeedWatcher) -> None:
         self.watchers.add(watcher)
 
-    def remove(self, watcher: Watcher) -> None:
+    def remove(self, watcher: FeedWatcher) -> None:
         self.watchers.discard(watcher)
 
     def place(self, seq: int, epoch: str) -> int:
@@ -155,13 +157,13 @@ class Feed:
                 window.add(event if mine else self._next(event))
         if window.newest > before:
             self.notice = None
-            self._push()
+            self.watchers.push()
 
     def tell(self, notice: Notice | None) -> None:
         """Tells those who watch, and those who begin to before something new comes. None: there is nothing to tell."""
         self.notice = notice
         if notice is not None:
-            self._push()
+            self.watchers.push()
 
     def repair(self) -> None:
         """Reads what the channel may have lost, now or as soon as Redis answers; what it says meanwhile waits."""
@@ -174,7 +176,11 @@ class Feed:
         if after >= self._window.newest:
             return Batch(b"", after, False)
         found = self._window.batch(wire, after)
-        return self._log_lost(wire) if found is None and after == LOST else found
+        if found is not None:
+            return found
+        if wire.stateful:
+            return None if after == LOST else self._encoded_log(wire).batch(self._window, after)
+        return self._log_lost(wire) if after == LOST else None
 
     def is_complete_at(self, position: int) -> bool:
         """Whether nothing will ever follow `position`."""
@@ -185,7 +191,7 @@ class Feed:
 
         Raises StoreUnavailable; JobNotFound if the log is gone.
         """
-        batch = await self._pages.batch(wire, after)
+        batch = await (self._encoded(wire, after) if wire.stateful else self._pages.batch(wire, after))
         if batch is None:
             return Batch(b"", after, False)
         if batch.position <= after:
@@ -260,20 +266,20 @@ class Feed:
         """Raises StoreUnavailable, JobNotFound."""
         if not self._stale:
             # No more than is needed: to read on would bring what the channel then repeats, and so on for ever.
-            self._stale = not await self._make_sure(await self._standing())
+            self._stale = not await self._make_sure(await self._job_log.state())
         if self._stale:
             self._stale = False
-            standing = await self._read_on()
-            if standing.ended and not self._window.ended:
+            state = await self._read_on()
+            if state.ended and not self._window.ended:
                 raise JobNotFound(f"job {self.job_id} has ended, and its log has no end")
         if self._asked and self._begun is None:
-            self._restart_with(await self._read_begun(self._epochs, self._window.newest))
+            self._restart_with(await self._job_log.beginning(self._epochs, self._window.newest))
 
     async def _read_on(self) -> JobState:
         """Reads to the log's end. Returns how the job stands. Raises StoreUnavailable, JobNotFound."""
         while True:
-            events, standing = await self._read(self._window.newest)
-            if not await self._make_sure(standing):
+            events, state = await self._job_log.read(self._window.newest)
+            if not await self._make_sure(state):
                 continue
             window = self._window
             before = window.newest
@@ -282,33 +288,15 @@ class Feed:
                     window.add(self._next(event.since(window.newest)))
             if window.newest > before:
                 self.notice = None
-            self._push()
+            self.watchers.push()
             # Not to the last number if that has come just now: the channel says it. Or the log has a hole.
-            if window.ended or window.newest >= standing.last_seq or window.newest == before:
-                return standing
-
-    async def _read(self, after: int) -> tuple[list[Event], JobState]:
-        """The events after this position, and after that how the job stands: if they are another claim's, it tells."""
-        calls = self._log.read_merged(self.job_id, after, PAGE_SIZE), self._standing()
-        events, standing = await asyncio.gather(*calls, return_exceptions=True)
-        if isinstance(events, BaseException):
-            raise events
-        if isinstance(standing, BaseException):
-            raise standing
-        return events, standing
-
-    async def _standing(self) -> JobState:
-        [standing] = await self._log.states([self.job_id])
-        if standing is None:
-            raise JobNotFound(f"job {self.job_id} is gone from Redis")
-        if standing.broken:
-            raise BrokenJob(f"What Redis holds of job {self.job_id} cannot be read.")
-        return standing
+            if window.ended or window.newest >= state.last_seq or window.newest == before:
+                return state
 
     async def _read_page(self, after: int) -> TextRuns:
         while True:
-            events, standing = await self._read(after)
-            if self._parting(standing) is None:
+            events, state = await self._job_log.read(after)
+            if self._parting(state) is None:
                 runs = TextRuns(after, epochs=self._epochs)
                 runs.extend(unbroken(events, after, self._window.newest))
                 return runs
@@ -316,81 +304,63 @@ class Feed:
             if self._repairing is not None:
                 await asyncio.wait([self._repairing])
 
-    async def _make_sure(self, standing: JobState) -> bool:
+    async def _make_sure(self, state: JobState) -> bool:
         """Whether the log is still the one that is known. If not, it is begun anew from what Redis has."""
-        parting = self._parting(standing)
-        epochs = Epochs(standing.epochs)
-        if parting is None:
+        lost_from = self._parting(state)
+        epochs = Epochs(state.epochs)
+        if lost_from is None:
             newest = self._window.newest
             if epochs.newest and self._epochs.after(newest) != epochs.after(newest):
-                begun = await self._read_begun(epochs, newest)
+                begun = await self._job_log.beginning(epochs, newest)
                 self._epochs.follow(epochs, newest)
                 self._restart_with(begun)
                 # Of those who wait with numbers beyond the log some may wait for a claim that is lost.
                 self._lose(newest + 1, ahead=epochs.newest)
             return True
-        last = standing.last_seq
-        begun = await self._read_begun(epochs, last)
-        logger.warning("Redis has lost events of job %s, from number %d on", self.job_id, parting)
+        last = state.last_seq
+        begun = await self._job_log.beginning(epochs, last)
+        logger.warning("Redis has lost events of job %s, from number %d on", self.job_id, lost_from)
         self._begin(epochs, max(min(begun.seq, last - 1), last - _REACH, 0))
         self._restart_with(begun)
         self._pages.clear()
-        self._lose(parting)
+        self._encoded_logs.clear()
+        self._lose(lost_from)
         return False
 
-    def _parting(self, standing: JobState) -> int | None:
-        """The first number from which on Redis has another log than we know; None if it has the same, or less of it."""
-        newest, last = self._window.newest, standing.last_seq
-        found = self._epochs.parting(Epochs(standing.epochs), min(newest, last))
-        if found is None and last < newest and (standing.ended or self._window.ended):
-            return last + 1  # the rest will not come again
-        return newest if found is None and self._window.ended and not standing.ended else found
+    def _parting(self, state: JobState) -> int | None:
+        return parting(self._epochs, self._window.newest, self._window.ended, state)
 
-    def _lose(self, parting: int, *, ahead: str = "") -> None:
+    def _lose(self, seq: int, *, ahead: str = "") -> None:
         for watcher in list(self.watchers):
-            watcher.lose(parting, ahead=ahead)
+            watcher.lose(seq, ahead=ahead)
 
     def _restart_with(self, begun: Event) -> None:
         self._begun, self._told = begun, {}
-
-    async def _read_begun(self, epochs: Epochs, newest: int) -> Event:
-        """The event that began the present attempt, up to number `newest`; `queued` if there is none.
-
-        Raises StoreUnavailable.
-        """
-        for first in reversed([first for first in epochs.firsts if first <= newest]):
-            for event in await self._log.read_merged(self.job_id, first - 1, 1):
-                # The newest claim may have come only to write the end.
-                if event.type in BEGINS and event.seq == first:
-                    return event._replace(epoch=epochs.at(first))
-        return Event(1, "queued", b"{}")
 
     def _log_lost(self, wire: Format) -> Batch:
         """What the lost are told. They go on with the present attempt."""
         found = self._told.get(wire)
         if found is None:
-            begun = self._begun or Event(1, "queued", b"{}")
-            fields = begun.fields() if begun.type in BEGINS else {"attempt": 0, "worker": None}
-            data = orjson.dumps(fields | {"reason": "log_lost"})
-            found = Batch(wire(begun._replace(type="restarted", data=data)), begun.seq, False)
-            self._told[wire] = found
+            event = self._lost_event()
+            found = self._told[wire] = Batch(wire.encode(event), event.seq, False)
         return found
 
-    def _push(self) -> None:
-        """Tells all watchers, some in each turn of the loop: to write to a thousand takes many milliseconds, in which
-        neither the first of them nor another job's would hear a word. Who is told late gets what has gathered."""
-        if self._telling:
-            self._again = True
-        else:
-            self._telling = list(self.watchers)
-            self._tell()
+    def _lost_event(self) -> Event:
+        begun = self._begun or Event(1, "queued", b"{}")
+        fields = begun.fields() if begun.type in BEGINS else {"attempt": 0, "worker": None}
+        return begun._replace(type="restarted", data=orjson.dumps(fields | {"reason": "log_lost"}))
 
-    def _tell(self) -> None:
-        telling = self._telling
-        for _ in range(min(AT_ONCE, len(telling))):
-            telling.pop().push()
-        if self._again and not telling:
-            self._again = False
-            telling.extend(self.watchers)
-        if telling:
-            asyncio.get_running_loop().call_soon(self._tell)
+    def _encoded_log(self, wire: Format) -> EncodedLog:
+        found = self._encoded_logs.get(wire)
+        if found is None:
+            found = self._encoded_logs[wire] = EncodedLog(wire, self._pages, self._max_bytes)
+        return found
+
+    async def _encoded(self, wire: Format, after: int) -> Batch | None:
+        """What follows position `after`, or what the lost are told; None if the log has become another one."""
+        encoded, told = self._encoded_log(wire), self._told
+        if after != LOST:
+            batch = await encoded.history(after)
+        elif (batch := told.get(wire)) is None and (batch := await encoded.instead(self._lost_event())) is not None:
+            told[wire] = batch
+        return batch if self._encoded_logs.get(wire) is encoded and (after != LOST or told is self._told) else None

@@ -1,4 +1,4 @@
-"""All that a process relays: one Redis subscription, and a feed for each job that somebody watches."""
+"""All that a process relays: one Redis subscription, and a feed for each watched job."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import Any, Final
 
 from arq.connections import ArqRedis
 
-from readalong.api.fanout.feed import AT_ONCE, Feed
+from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.pending_streams import PendingStreams
-from readalong.api.fanout.pubsub_connection import PubSubConnection
+from readalong.api.fanout.watcher_set import AT_ONCE
 from readalong.core.errors import JobNotFound, Stopping
 from readalong.core.events import parse_live
 from readalong.core.settings import Settings
 from readalong.redis.client import translated
+from readalong.redis.pubsub import PubSubConnection
 from readalong.store.log import Log
 
 logger = logging.getLogger(__name__)
@@ -115,11 +116,11 @@ class Hub:
         self._end_later(feed, self._linger)
 
     def with_watchers(self) -> list[Feed]:
-        """The feeds of jobs that end when nobody watches them and that have watchers here."""
+        """The feeds of jobs that end with their last watcher and that have watchers here."""
         return [feed for feed in self._feeds.values() if feed.cancel_on_disconnect and feed.watchers and not feed.ended]
 
     def watched(self) -> list[Feed]:
-        """The feeds of jobs that have not ended and that somebody watches here."""
+        """The feeds of jobs that have not ended and that have watchers here."""
         return [feed for feed in self._feeds.values() if feed.watchers and not feed.ended]
 
     async def evict(self, job_id: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 from readalong.api.fanout.text_runs import Batch, FrameCache, TextRuns
-from readalong.api.wire import Format
+from readalong.api.wire.format import Format
 from readalong.core.events import PAGE_SIZE, Event
 
 #: Pages of one log that are read at the same time.
@@ -38,6 +38,15 @@ class LogPages:
         """
         if (found := self._shared.get(wire, after)) is not None:
             return found
+        runs = await self.page(after)
+        if runs is None:
+            return None
+        if runs.newest <= after:
+            return Batch(b"", after, False)
+        return self._shared.get(wire, after) or self._shared.put(wire, after, runs.batch(wire, after))
+
+    async def page(self, after: int) -> TextRuns | None:
+        """The page of what follows position `after`; None if the pages were cleared meanwhile. Raises as `batch`."""
         clears = self._clears
         number = after // PAGE_SIZE
         page = self._page(number)
@@ -53,11 +62,7 @@ class LogPages:
             if clears == self._clears:
                 raise
             return None
-        if clears != self._clears:
-            return None
-        if runs.newest <= after:
-            return Batch(b"", after, False)
-        return self._shared.get(wire, after) or self._shared.put(wire, after, runs.batch(wire, after))
+        return runs if clears == self._clears else None
 
     def clear(self) -> None:
         """Forgets all pages, also those that are being read."""
@@ -96,8 +101,8 @@ class LogPages:
 
 
 def unbroken(events: list[Event], position: int, newest: int) -> Iterator[Event]:
-    """The events that follow `position` and one another without a gap, up to number `newest`: of later ones nobody has
-    made sure."""
+    """The events that follow `position` and one another without a gap, up to number `newest`: later ones may
+    be of another log."""
     for event in events:
         if event.after != position:
             return

@@ -9,7 +9,6 @@ from typing import Final, NoReturn
 from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.hub import Hub
 from readalong.core.errors import StoreRefused, StoreUnavailable
-from readalong.core.states import TERMINAL
 from readalong.store.log import Log
 
 logger = logging.getLogger(__name__)
@@ -55,7 +54,7 @@ class LossAudit:
 
     async def _check(self, feeds: list[Feed]) -> None:
         try:
-            standings = await self._log.states([feed.job_id for feed in feeds])
+            states = await self._log.states([feed.job_id for feed in feeds])
         except StoreUnavailable as error:
             logger.debug("audit: %s", error)
             return
@@ -67,6 +66,6 @@ class LossAudit:
             for feed in feeds:
                 await self._check([feed])
             return
-        for feed, standing in zip(feeds, standings, strict=True):
-            if standing is None or (standing.status in TERMINAL and not feed.ended):
+        for feed, state in zip(feeds, states, strict=True):
+            if state is None or (state.ended and not feed.ended):
                 feed.repair()

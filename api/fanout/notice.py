@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from readalong.api.wire import Format
+from readalong.api.wire.format import Format, fresh
 from readalong.core.events import UNNUMBERED, Event
 from readalong.store.job_record import rfc3339
 
@@ -21,5 +21,5 @@ class Notice:
         """It in this format; b"" if the format does not show it."""
         found = self._frames.get(wire)
         if found is None:
-            found = self._frames[wire] = wire(self._event)
+            found = self._frames[wire] = fresh(wire).encode(self._event)
         return found

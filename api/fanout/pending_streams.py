@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from arq.connections import ArqRedis
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from readalong.api.fanout.watcher import begin
+from readalong.api.http.detachable import DetachableConnection
 from readalong.core.errors import ReadalongError, StoreUnavailable
 from readalong.core.sse import HEARTBEAT
 from readalong.redis.client import translated
-
-if TYPE_CHECKING:
-    from readalong.api.fanout.sse_response import SseResponse
-    from readalong.api.http.detachable import DetachableConnection
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +26,20 @@ _LOOK_EVERY: Final = 0.5
 #: Streams that are opened at the same time.
 _AT_ONCE: Final = 64
 
+
+class OpenStream(Protocol):
+    """A stream that has not begun."""
+
+    def go_on(self, line: DetachableConnection) -> None:
+        """Takes over a connection whose head is written."""
+
+    def head(self) -> Response:
+        """Releases the feed: the client has left, or asks for the head alone."""
+        ...
+
+
 #: Opens the stream; None if nothing follows its position.
-Open = Callable[[], Awaitable["SseResponse | None"]]
+Open = Callable[[], Awaitable[OpenStream | None]]
 
 
 class PendingStreams:

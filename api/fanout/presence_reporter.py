@@ -15,7 +15,7 @@ from readalong.store.presence import RENEW_EVERY, PresenceStore, Visit
 
 logger = logging.getLogger(__name__)
 
-#: Seconds after which a renewal that failed is tried again: no more than those that nobody else makes are late.
+#: Seconds after which a renewal that failed is tried again: a renewal that only this process makes is late by no more.
 _AGAIN: Final = 0.2
 #: Seconds that a coming or a leaving waits for others, to be told with them.
 _GATHER: Final = 0.02
@@ -92,6 +92,6 @@ class PresenceReporter:
                 logger.debug("attendance: %s", error)
                 due = loop.time() + _AGAIN
             except StoreRefused as error:
-                # Not allowed, for example. Whoever mends it must not have to start us again too: until then all
+                # Not allowed, for example. A task that ended here would stay ended after the mend: until a restart all
                 # these jobs would be cancelled.
                 logger.error("attendance: %s", error)

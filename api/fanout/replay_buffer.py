@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from readalong.api.fanout.text_runs import OVERHEAD, WRITE, Batch, FrameCache, TextRuns
-from readalong.api.wire import Format
+from readalong.api.wire.format import Format
 from readalong.core.events import Event
 
 #: From more events than these on a client gets them merged; so many or fewer are sent as they came.
 _AS_THEY_CAME: Final = 16
-#: Events that wait to be parsed until somebody wants them merged; mostly nobody does.
+#: Events that wait to be parsed until a watcher wants them merged; mostly none does.
 _UNPARSED: Final = 1024
 #: Bytes of batches that are kept for others at the same position.
 _SHARED: Final = 524_288
@@ -69,10 +69,11 @@ class ReplayBuffer:
         return place >= 0 and self._recent[place][:3] == event[:3]
 
     def batch(self, wire: Format, after: int) -> Batch | None:
-        """What follows position `after`, about one write's worth; None if that is not kept any more."""
+        """What follows position `after`, about one write's worth; None if that is not kept any more, and for a format
+        with state, which needs what came before too."""
         found = self._shared.get(wire, after)
         if found is None:
-            if after < self.oldest:
+            if after < self.oldest or wire.stateful:
                 return None
             behind = self.newest - after
             if 0 < behind <= min(_AS_THEY_CAME, len(self._recent)):
@@ -82,6 +83,16 @@ class ReplayBuffer:
                 found = self._runs.batch(wire, after)
             self._shared.put(wire, after, found)
         return found
+
+    def events(self, after: int) -> list[Event] | None:
+        """The events after position `after`, text perhaps merged; None if they are not kept any more."""
+        behind = self.newest - after
+        if after < self.oldest or behind <= 0:
+            return None if after < self.oldest else []
+        if behind <= len(self._recent):
+            return self._recent[-behind:]
+        self._parse()
+        return list(self._runs.events(after))
 
     def _parse(self) -> None:
         """Puts what is new into the runs, and keeps the newest as they came too."""
@@ -111,4 +122,6 @@ def _as_they_came(wire: Format, events: list[Event]) -> Batch:
             # Not with it: a long one goes alone, as the same bytes for all, wherever they stood before it.
             events = events[:count]
             break
-    return Batch(b"".join(map(wire, events)), events[-1].seq, events[-1].terminal)
+    frames = b"".join(map(wire.encode, events))
+    last = events[-1].terminal
+    return Batch(frames + wire.end() if last else frames, events[-1].seq, last)

@@ -11,7 +11,7 @@ from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.hub import Hub
 from readalong.api.fanout.watcher import HEADERS, Watcher
 from readalong.api.http.detachable import DetachableConnection
-from readalong.api.wire import Format
+from readalong.api.wire.format import Format
 from readalong.core.position import LARGEST, Position
 
 #: Milliseconds after which a browser whose stream has ended comes back.
@@ -33,16 +33,16 @@ class SseResponse(Response):
         *,
         send_timeout: float,
         epoch: str = "",
+        joined: Position | None = None,
         headers: dict[str, str] | None = None,
-        opening: bytes = b"",
         watcher: type[Watcher] = Watcher,
     ) -> None:
-        """`opening`: what comes before the first event."""
+        """`joined` is the position of a client that wants only new events."""
         super().__init__()
         self._extra = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
         self._hub = hub
         self._feed = feed
-        self._opening = opening
+        self._opening = wire.start(joined)
         self._watcher = watcher(feed, wire, position, send_timeout, hub.release, epoch=epoch)
 
     @classmethod
@@ -53,17 +53,13 @@ class SseResponse(Response):
 
         Raises JobNotFound, UnknownSchema, StoreUnavailable, Stopping.
         """
-        start = position or Position(LARGEST)
-        feed = await hub.feed(job_id, *start)
-        opening = b""
-        if position is None:
-            start = Position(feed.newest, feed.epoch)
-            # An id without data is no event, but EventSource keeps it: it comes back to where it began.
-            opening = b"id: %s\n\n" % str(start).encode()
+        feed = await hub.feed(job_id, *(position or Position(LARGEST)))
+        joined = Position(feed.newest, feed.epoch) if position is None else None
+        start = position or joined or Position(0)
         if feed.is_complete_at(feed.place(*start)):
             hub.release(feed)
             return None
-        return cls(hub, feed, wire, start.seq, epoch=start.epoch, send_timeout=send_timeout, opening=opening)
+        return cls(hub, feed, wire, start.seq, epoch=start.epoch, send_timeout=send_timeout, joined=joined)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._hub.arrives(self._feed)
@@ -75,7 +71,7 @@ class SseResponse(Response):
         self._watcher.join(line, self._opening)
 
     def head(self) -> Response:
-        """The answer to HEAD; nobody watches."""
+        """Returns the answer to HEAD, and releases the feed."""
         self._hub.release(self._feed)
         return StreamHead()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, islice
@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 import orjson
 
-from readalong.api.wire import Format
+from readalong.api.wire.format import Format
 from readalong.core.events import TEXT, Event, merge_key
 from readalong.store.epochs import Epochs
 
@@ -53,14 +53,14 @@ class Batch:
 class TextRun:
     """Neighbouring pieces of text of one kind and choice."""
 
-    __slots__ = ("_ends", "_fields", "_texts", "after", "cost", "epoch", "length", "size", "type", "voice")
+    __slots__ = ("_ends", "_fields", "_texts", "after", "cost", "epoch", "length", "merge_key", "size", "type")
 
     def __init__(self, after: int, first: Event, fields: dict[str, Any], merge_key: tuple[str, Any]) -> None:
         """Starts empty behind position `after`, for text like that of `first`, whose data is `fields`."""
         self.after = after
         self.type = first.type
         self.epoch = first.epoch
-        self.voice = merge_key
+        self.merge_key = merge_key
         #: Characters of the text, and its bytes as JSON.
         self.length = 0
         self.size = 0
@@ -99,9 +99,17 @@ class TextRun:
         text = self._texts[0]
         return text if position <= self.after else text[self._ends[position - self.after - 1] :]
 
-    def event(self, text: str, seq: int) -> Event:
+    def event(self, text: str, seq: int, lengths: tuple[int, ...] = ()) -> Event:
         """An event that says `text`, up to number `seq`."""
-        return Event(seq, self.type, orjson.dumps({**self._fields, "content": text}), (), self.epoch)
+        return Event(seq, self.type, orjson.dumps({**self._fields, "content": text}), lengths, self.epoch)
+
+    def merged(self, position: int) -> Event:
+        """What follows `position` as one event that can be taken apart again."""
+        skip = max(position - self.after, 0)
+        start = self._ends[skip - 1] if skip else 0
+        ends = self._ends[skip:]
+        lengths = tuple(end - begin for begin, end in zip((start, *ends), ends, strict=False))
+        return self.event(self.text(position), self.seq, lengths if len(lengths) > 1 else ())
 
 
 class TextRuns:
@@ -126,21 +134,21 @@ class TextRuns:
         try:
             for event in events:
                 fields = event.fields() if event.type in TEXT else {}
-                its = merge_key(event.type, fields)
-                if its is None:
+                key = merge_key(event.type, fields)
+                if key is None:
                     self._settle(run)
                     run = self._known(event)
                     self._items.append(run)
                     self.cost += _cost(run)
                 else:
                     text: str = fields["content"]
-                    if not isinstance(run, TextRun) or run.voice != its or run.length + len(text) > self._longest:
+                    if not isinstance(run, TextRun) or run.merge_key != key or run.length + len(text) > self._longest:
                         self._settle(run)
-                        run = TextRun(self.newest, self._known(event), fields, its)
+                        run = TextRun(self.newest, self._known(event), fields, key)
                         self._items.append(run)
                     run.add(text, event.chunk_lengths, event.size)
                 self.newest = event.seq
-        finally:  # also before an event that somebody broke by hand
+        finally:  # also before an event that was broken by hand
             self._settle(run)
 
     def shrink(self, cost: int) -> None:
@@ -151,6 +159,12 @@ class TextRuns:
             self.after = self._items[drop].seq
             drop += 1
         del self._items[:drop]
+
+    def events(self, after: int) -> Iterator[Event]:
+        """The events after position `after`, at least `self.after`; text is merged."""
+        for place in range(bisect_right(self._items, after, key=_seq), len(self._items)):
+            item = self._items[place]
+            yield item if isinstance(item, Event) else item.merged(after)
 
     def batch(self, wire: Format, after: int) -> Batch:
         """What follows position `after`, at least `self.after`: about one write's worth, neighbouring text merged."""
@@ -164,14 +178,16 @@ class TextRuns:
             if size > WRITE and place > first:
                 break
             if isinstance(item, Event):
-                frames.append(wire(item))
-                last = item.terminal
+                frames.append(wire.encode(item))
+                if item.terminal:
+                    frames.append(wire.end())
+                    last = True
             else:
                 texts.append(item.text(after))
                 following = self._items[place + 1] if place + 1 < len(self._items) else None
-                joins = isinstance(following, TextRun) and following.voice == item.voice
+                joins = isinstance(following, TextRun) and following.merge_key == item.merge_key
                 if not joins or size + _size(following, after) > WRITE:
-                    frames.append(wire(item.event("".join(texts), item.seq)))
+                    frames.append(wire.encode(item.event("".join(texts), item.seq)))
                     texts = []
             position = item.seq
             place += 1

@@ -10,24 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
+from readalong.api.fanout.feed import LOST, Feed
+from readalong.api.fanout.notice import Notice
 from readalong.api.fanout.text_runs import LARGE, Batch
 from readalong.api.http.detachable import DetachableConnection
-from readalong.api.wire import Format
+from readalong.api.wire.format import Format
 from readalong.core.errors import BrokenJob, JobNotFound, StoreUnavailable
 from readalong.core.sse import CONTENT_TYPE, HEARTBEAT
 
-if TYPE_CHECKING:
-    from readalong.api.fanout.feed import Feed
-    from readalong.api.fanout.notice import Notice
-
 logger = logging.getLogger(__name__)
-
-#: The position of a watcher whose events Redis has lost.
-LOST: Final = -1
 
 HEADERS: Final = [
     (b"content-type", CONTENT_TYPE),

@@ -21,7 +21,7 @@ _EVERY: Final = 1.0
 
 
 class WorkerWaits:
-    """One call for all jobs of the process that somebody watches and that have been silent since the last look; none
+    """One call for all watched jobs of the process that have been silent since the last look; none
     while all of them speak, none for a watcher."""
 
     def __init__(self, hub: Hub, registry: WorkerRegistry) -> None:

@@ -1,9 +1,5 @@
-"""Wire formats: each a pure function from an event to bytes, b"" for an event that it does not show."""
+"""Wire formats: events to bytes, one format a file, pure.
 
-from __future__ import annotations
-
-from collections.abc import Callable
-
-from readalong.core.events import Event
-
-Format = Callable[[Event], bytes]
+A new format is a class in a file of its own here that meets `format.Format`, one object of it, and the route that names
+the object. The fan-out needs no change: it replays the log for a format with state, and shares the bytes of all.
+"""

@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from readalong.core.events import Event
+from readalong.core.position import Position
 from readalong.core.sse import frame
 
 _DONE: Final = frame(b"[DONE]")
@@ -25,23 +26,35 @@ _TEXT: Final = re.compile(rb'^data: \{"content":"[^"]', re.MULTILINE)
 RESTARTED: Final = b'data: {"content":"","restarted":'
 
 
-def chat_stream(event: Event) -> bytes:
+class ChatStream:
     """`{"content": …}` for each piece; all else under a name of its own, beside an empty `content`."""
-    shown: dict[str, Any] | None = None
-    if (name := _TEXTS.get(event.type)) is not None:
-        fields = event.fields()
-        if choice := fields.get("choice"):
-            shown = {"choice": {"index": choice, name: fields["content"]}}
-        else:
-            shown = {name: fields["content"]}
-    elif event.type in _WHOLE:
-        shown = {event.type: event.fields()}
-    elif event.type == "failed":
-        shown = {"error": event.fields()["error"]}
-    elif event.type == "cancelled":
-        shown = {"cancelled": {"by": event.fields()["by"]}}
-    said = b"" if shown is None else frame(orjson.dumps({"content": "", **shown}))
-    return said + _DONE if event.terminal else said
+
+    stateful = False
+
+    def start(self, joined: Position | None) -> bytes:
+        return b""
+
+    def encode(self, event: Event) -> bytes:
+        shown: dict[str, Any] | None = None
+        if (name := _TEXTS.get(event.type)) is not None:
+            fields = event.fields()
+            if choice := fields.get("choice"):
+                shown = {"choice": {"index": choice, name: fields["content"]}}
+            else:
+                shown = {name: fields["content"]}
+        elif event.type in _WHOLE:
+            shown = {event.type: event.fields()}
+        elif event.type == "failed":
+            shown = {"error": event.fields()["error"]}
+        elif event.type == "cancelled":
+            shown = {"cancelled": {"by": event.fields()["by"]}}
+        return b"" if shown is None else frame(orjson.dumps({"content": "", **shown}))
+
+    def end(self) -> bytes:
+        return _DONE
+
+
+chat_stream: Final = ChatStream()
 
 
 class OneText:

@@ -11,7 +11,7 @@ from starlette.types import Message as AsgiMessage
 
 from readalong.api.fanout.hub import Hub
 from readalong.api.fanout.sse_response import SseResponse
-from readalong.api.wire import Format
+from readalong.api.wire.format import Format
 from readalong.api.wire.native import native
 from readalong.core.errors import StoreUnavailable
 from readalong.core.events import TEXT, NewEvent

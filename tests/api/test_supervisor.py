@@ -45,14 +45,14 @@ Hub.with_watchers = broken
 """,
     "subscriber heartbeat": """
 import asyncio
-from readalong.api.fanout.pubsub_connection import PubSubConnection
+from readalong.redis.pubsub import PubSubConnection
 async def broken(self):
     while not joined: await asyncio.sleep(0.01)
     raise RuntimeError("planted")
 PubSubConnection._beat = broken
 """,
     "subscriber": """
-from readalong.api.fanout.pubsub_connection import PubSubConnection, RedisProtocol
+from readalong.redis.pubsub import PubSubConnection, RedisProtocol
 wait = RedisProtocol.open
 async def broken(connection, hear, lost):
     link = await wait(connection, hear, lost)

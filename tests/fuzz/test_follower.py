@@ -78,7 +78,7 @@ def test_a_watch_shows_the_log_whatever_breaks(
                 position: Position, place: int = place, replays: bool = replays, places: list[int] = places
             ) -> Iterator[bytes]:
                 after = 0 if replays else position.seq
-                body = before + b"".join(native(event) for event in log if event.seq > after)
+                body = before + b"".join(native.encode(event) for event in log if event.seq > after)
                 yield from cut(body[:place], places)
                 if place < len(body):
                     raise httpx2.ReadError("the connection broke")

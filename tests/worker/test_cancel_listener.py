@@ -244,11 +244,12 @@ async def test_no_silent_job_goes_unlooked_at_for_longer_than_the_poll(monkeypat
         return {}
 
     clock = SimpleNamespace(sleep=sleep, get_running_loop=lambda: SimpleNamespace(time=lambda: now))
-    monkeypatch.setattr("readalong.worker.cancel_listener.asyncio", clock)
     runs: Any = {"a job": run}
     log: Any = SimpleNamespace(flags=flags)
     redis: Any = None
+    listener = CancelListener(redis, log, Settings(cancel_poll=every), runs)
+    monkeypatch.setattr("readalong.worker.cancel_listener.asyncio", clock)
     with pytest.raises(asyncio.CancelledError):
-        await CancelListener(redis, log, Settings(cancel_poll=every), runs).poll()
+        await listener.poll()
     assert len(gaps) > 100
     assert max(gaps) <= every + 1e-6

@@ -74,7 +74,7 @@ async def test_a_late_join_to_a_finished_job_is_a_few_events_in_one_write(log: L
 async def test_a_thousand_positions_behind_the_window_cost_one_read_a_page(
     log: Log, redis: ArqRedis, ends: bool
 ) -> None:
-    """Also of more pages than were ever kept by number; whoever ended the job may compact it meanwhile."""
+    """Also of more pages than were ever kept by number; its worker may compact the log meanwhile."""
     without_debug()
     player = await Player.start(log)
     await player.say(9000)

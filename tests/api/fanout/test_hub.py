@@ -1,4 +1,4 @@
-"""The hub on a real Redis: whoever joins, leaves or is cut off when, sees every event once and in order."""
+"""The hub on a real Redis: a watcher that joins, leaves or is cut off at any time sees every event once, in order."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
-from readalong.api.fanout.feed import AT_ONCE
 from readalong.api.fanout.hub import Hub
+from readalong.api.fanout.watcher_set import AT_ONCE
 from readalong.core.errors import JobNotFound, Stopping
 from readalong.core.keys import new_job_id
 from readalong.core.settings import Settings
 from readalong.core.sse import HEARTBEAT
 from readalong.store.log import Log
 from tests.api.fanout.test_feed import calls
-from tests.api.fanout.test_pubsub_connection import sizes, wait_for_subscribers
 from tests.api.helpers import Client, Player, check_stream, without_debug
 from tests.api.serving import a_hub, on_valkey, short_settings
+from tests.readalong.redis.test_pubsub import sizes, wait_for_subscribers
 from tests.support.waiting import until
 
 EMPTY = "<Hub feeds=0 watchers=0 <Subscriber connected wanted=0 confirmed=0>>"
@@ -266,7 +266,7 @@ async def test_a_closed_hub_ends_its_streams_and_takes_no_more(settings: Setting
 async def test_a_feed_that_is_closed_as_soon_as_it_is_open_does_not_pass_for_an_ended_job_s(
     settings: Settings, log: Log, how: str, error: type[Exception]
 ) -> None:
-    """Whoever asked for it has not had its turn yet. A 204 would keep a browser from ever coming back."""
+    """The watcher that asked for it has not had its turn yet. A 204 would keep a browser from ever coming back."""
     player = await Player.start(log)
     async with a_hub(settings) as hub:
         asking = asyncio.create_task(hub.feed(player.job_id, 0))

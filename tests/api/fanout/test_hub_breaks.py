@@ -258,7 +258,7 @@ async def test_an_ended_job_that_redis_does_not_have_so_any_more_is_served_no_mo
     settings: Settings, log: Log, redis: ArqRedis, redis_server: RedisServer, what: str
 ) -> None:
     """Erased, or back with an older log, while the subscription was away. Who comes back would keep the feed for ever:
-    it would show what is erased, or an end that nobody else sees."""
+    it would show what is erased, or an end that no other process shows."""
     player = await Player.start(log)
     names = settings.keys.of_job(player.job_id)[:2]
     before = [await redis.dump(name) for name in names]

@@ -1,4 +1,4 @@
-"""Redis loses what watchers have seen, and another claim writes other events with its numbers: nobody gets both."""
+"""Redis loses what watchers have seen, and another claim writes other events with its numbers: no watcher gets both."""
 
 from __future__ import annotations
 

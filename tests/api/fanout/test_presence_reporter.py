@@ -1,4 +1,4 @@
-"""What an API process tells Redis of its watchers: which jobs they keep, in one call, whoever and however many."""
+"""What an API process tells Redis of its watchers: which jobs they keep, in one call, however many."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 
 async def a_job(log: Log, queue: Queue, *, wish: bool = True, grace: float | None = None) -> Player:
-    """A running job that wants to end when nobody watches it, or not."""
+    """A running job that is to end with its last watcher, or not."""
     new = submission(terms=JobOptions(cancel_on_disconnect=wish, grace=grace))
     await log.submit(new)
     await queue.enqueue(new.job_id, 1, watched=wish, grace=new.terms.grace_ms)
@@ -232,7 +232,7 @@ async def test_a_renewal_that_fails_is_made_again(
 async def test_a_renewal_that_redis_refuses_is_not_the_last(
     settings: Settings, log: Log, queue: Queue, redis: ArqRedis, calls: Calls
 ) -> None:
-    """Somebody breaks the set by hand, or takes a permission away, and mends it: watched jobs must be kept again."""
+    """A person breaks the set by hand, or takes a permission away, and mends it: watched jobs must be kept again."""
     async with a_site(settings) as site:
         job_id = (await a_job(log, queue)).job_id
         async with await site.open(f"/v1/jobs/{job_id}/events"):

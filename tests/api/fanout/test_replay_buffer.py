@@ -1,4 +1,4 @@
-"""The window: whoever stands where, gets what follows, once and in order, at a bounded cost."""
+"""The replay buffer: a watcher at any position gets what follows, once and in order, at a bounded cost."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from readalong.api.fanout.log_pages import LogPages
 from readalong.api.fanout.replay_buffer import ReplayBuffer
 from readalong.api.fanout.text_runs import Batch, TextRuns
-from readalong.api.wire import Format
 from readalong.api.wire.chat_stream import chat_stream
+from readalong.api.wire.format import Format
 from readalong.api.wire.native import native
 from readalong.core.events import Event, NewEvent, merge
 from readalong.core.sse import Decoder, Message
@@ -40,8 +40,8 @@ def filled(count: int, max_bytes: int = 1 << 20, pad: int = 0) -> ReplayBuffer:
 
 def test_the_frames_of_a_few_events_are_the_frames_of_each() -> None:
     window = filled(3)
-    assert window.batch(native, 0) == Batch(b"".join(native(content(n)) for n in (1, 2, 3)), 3, False)
-    assert window.batch(native, 2) == Batch(native(content(3)), 3, False)
+    assert window.batch(native, 0) == Batch(b"".join(native.encode(content(n)) for n in (1, 2, 3)), 3, False)
+    assert window.batch(native, 2) == Batch(native.encode(content(3)), 3, False)
 
 
 def test_watchers_at_one_position_share_one_bytes_object() -> None:
@@ -239,14 +239,14 @@ def test_what_comes_live_after_a_merged_event_comes_as_it_is() -> None:
     window.add(odd)
     batch = window.batch(native, 99)
     assert batch is not None
-    assert batch.frames == native(odd)
+    assert batch.frames == native.encode(odd)
     before = window.batch(native, 98)
     assert before is not None
     assert text(read(before.frames)) == "99 spaced"
 
 
 kinds = st.sampled_from(("content", "content", "reasoning", "choice", "logprobs", "tool_call", "restarted"))
-wires = st.sampled_from((native, chat_stream))
+wires: st.SearchStrategy[Format] = st.sampled_from((native, chat_stream))
 
 
 @settings(max_examples=150, deadline=None)
@@ -322,7 +322,7 @@ def check_same_history(wire: Format, log: list[Event], messages: list[Message]) 
         numbers = [number(message) for message in messages]
         assert numbers == sorted(set(numbers))
         assert numbers[-1:] == [event.seq for event in log][-1:]
-    assert joined(messages) == joined(read(b"".join(wire(event) for event in log)))
+    assert joined(messages) == joined(read(b"".join(wire.encode(event) for event in log)))
 
 
 def joined(messages: list[Message]) -> list[tuple[str, str]]:
@@ -363,4 +363,4 @@ async def test_a_long_event_of_pages_that_were_cleared_is_not_shared_any_more() 
     pages.clear()
     after = await pages.batch(native, 0)
     assert after is not None
-    assert after.frames == native(content(1, 300_001))
+    assert after.frames == native.encode(content(1, 300_001))

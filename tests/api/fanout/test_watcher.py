@@ -11,6 +11,7 @@ import pytest
 
 from readalong.api.fanout.replay_buffer import ReplayBuffer
 from readalong.api.fanout.text_runs import Batch
+from readalong.api.fanout.watcher import Watcher
 from readalong.core.events import NewEvent
 from readalong.core.settings import Settings
 from readalong.core.sse import Decoder
@@ -173,6 +174,13 @@ def check_padded(messages: list[Any], last: int) -> None:
     assert messages[-1].event == "done"
 
 
+def all_paused(site: Site) -> bool:
+    """Whether each watcher of the one feed waits for room."""
+    [feed] = site.hub._feeds.values()
+    lines = [watcher._line for watcher in feed.watchers if isinstance(watcher, Watcher)]
+    return bool(lines) and all(line is not None and line.flow.write_paused for line in lines)
+
+
 @pytest.mark.slow
 async def test_clients_that_stop_reading_keep_nothing_ready_to_be_written(settings: Settings, log: Log) -> None:
     """They stand at as many positions: what is ready for one is for him alone, up to 64 KB and once more as a chunk."""
@@ -184,7 +192,7 @@ async def test_clients_that_stop_reading_keep_nothing_ready_to_be_written(settin
             streams.append(await site.open(path, receive_buffer=4096))
             await player.say(3, pad="x" * 20_000)
         (feed,) = site.hub._feeds.values()
-        while not all(watcher._line is not None and watcher._line.flow.write_paused for watcher in feed.watchers):
+        while not all_paused(site):
             await player.say(3, pad="x" * 20_000)
         await player.say(3, pad="x" * 20_000)
         await until(lambda: feed.newest == player.last, "the newest event")

@@ -17,7 +17,7 @@ from readalong.core.settings import Settings
 from readalong.core.sse import Decoder
 from readalong.store.log import Log
 from readalong.store.queue import Queue
-from tests.api.fanout.test_watcher import held_by
+from tests.api.fanout.test_watcher import all_paused, held_by
 from tests.api.helpers import Client, Player, number, said, text
 from tests.api.http.test_bad_clients import send
 from tests.api.routes.test_jobs_page import add
@@ -159,13 +159,6 @@ async def test_a_replay_is_read_as_its_client_takes_it_and_ends_with_it(redis_ur
         await open_.aclose()
         await until(lambda: "feeds=0 watchers=0" in repr(site.hub), "nothing of it")
         assert len(reads.made) == made
-
-
-def all_paused(site: Site) -> bool:
-    """Whether each watcher of the one feed waits for room."""
-    [feed] = site.hub._feeds.values()
-    lines = [watcher._line for watcher in feed.watchers]
-    return bool(lines) and all(line is not None and line.flow.write_paused for line in lines)
 
 
 async def test_clients_that_do_not_read_the_end_of_their_job_share_it(redis_url: str, log: Log) -> None:

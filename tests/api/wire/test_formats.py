@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from readalong.api.wire import Format
 from readalong.api.wire.chat_stream import OneText, chat_stream
+from readalong.api.wire.format import Format
 from readalong.api.wire.native import native
-from readalong.core.events import TYPES, UNNUMBERED, Event, NewEvent
+from readalong.core.events import TYPES, UNNUMBERED, Event, NewEvent, merge
 from readalong.core.sse import Decoder
 from readalong.core.states import TERMINAL
+from tests.api.wire.parts import Parts, state_of
 
 #: An event of each type, its native data, and what the chat stream makes of it.
 EXAMPLES: dict[str, tuple[bytes, bytes]] = {
@@ -56,6 +57,11 @@ def event(kind: str, data: bytes | None = None, seq: int = 7) -> Event:
     return Event(seq, kind, EXAMPLES[kind][0] if data is None else data)
 
 
+def shown_as(shown: Event) -> bytes:
+    """What the chat stream shows of an event."""
+    return chat_stream.encode(shown) + (chat_stream.end() if shown.terminal else b"")
+
+
 def test_there_is_an_example_of_each_type() -> None:
     """A new type must say how it looks on the wire."""
     assert EXAMPLES.keys() == TYPES
@@ -66,13 +72,13 @@ def test_native_is_the_number_the_type_and_the_data_with_the_type_in_front(kind:
     """The very bytes, for each type."""
     data = EXAMPLES[kind][0]
     wanted = b'id: 7\nevent: %s\ndata: {"type":"%s",%s\n\n' % (kind.encode(), kind.encode(), data[1:])
-    assert native(event(kind)) == wanted
+    assert native.encode(event(kind)) == wanted
 
 
 @pytest.mark.parametrize("kind", sorted(TYPES))
 def test_native_repeats_the_type_in_its_data(kind: str) -> None:
     """Clients that read only data lines manage too."""
-    (message,) = Decoder().feed(native(event(kind)))
+    (message,) = Decoder().feed(native.encode(event(kind)))
     assert (message.id, message.event) == ("7", kind)
     assert orjson.loads(message.data) == {"type": kind, **orjson.loads(EXAMPLES[kind][0])}
 
@@ -80,39 +86,39 @@ def test_native_repeats_the_type_in_its_data(kind: str) -> None:
 @pytest.mark.parametrize("kind", sorted(TYPES))
 def test_the_chat_stream_shows_each_type_in_its_way(kind: str) -> None:
     """The very bytes, for each type; b"" for what existing front ends do not know."""
-    assert chat_stream(event(kind)) == EXAMPLES[kind][1]
+    assert shown_as(event(kind)) == EXAMPLES[kind][1]
 
 
 @pytest.mark.parametrize("kind", ["content", "reasoning", "refusal"])
 def test_the_chat_stream_shows_another_choice_as_no_text(kind: str) -> None:
     """A front end that appends `content` shows the first choice, not a mixture."""
-    shown = chat_stream(event(kind, b'{"content":"B","choice":1}'))
+    shown = shown_as(event(kind, b'{"content":"B","choice":1}'))
     assert shown == b'data: {"content":"","choice":{"index":1,"%s":"B"}}\n\n' % kind.encode()
 
 
 @pytest.mark.parametrize("kind", sorted(TYPES))
 def test_each_line_of_the_chat_stream_has_a_text_to_append(kind: str) -> None:
     """The article's own front end appends it unasked, and would print "undefined"."""
-    lines = [message.data for message in Decoder().feed(chat_stream(event(kind)))]
+    lines = [message.data for message in Decoder().feed(shown_as(event(kind)))]
     assert all(isinstance(orjson.loads(line)["content"], str) for line in lines if line != b"[DONE]")
 
 
 def test_native_gives_no_number_to_what_is_not_in_the_log() -> None:
     data = b'{"for":"worker","since":"2026-01-01T00:00:00.000Z"}'
     wanted = b'event: waiting\ndata: {"type":"waiting","for":"worker","since":"2026-01-01T00:00:00.000Z"}\n\n'
-    assert native(event("waiting", data, UNNUMBERED)) == wanted
+    assert native.encode(event("waiting", data, UNNUMBERED)) == wanted
 
 
 def test_the_chat_stream_shows_nothing_of_a_piece_besides_its_text() -> None:
     """Log probabilities and the model's own fields are for the native protocol."""
-    shown = chat_stream(event("content", b'{"content":"B","logprobs":{"x":1},"extra":{"y":2}}'))
+    shown = shown_as(event("content", b'{"content":"B","logprobs":{"x":1},"extra":{"y":2}}'))
     assert shown == b'data: {"content":"B"}\n\n'
 
 
 @pytest.mark.parametrize("kind", sorted(TERMINAL))
 def test_the_chat_stream_says_done_once_at_every_end(kind: str) -> None:
     """`[DONE]` is the last line, however the job ended."""
-    shown = chat_stream(event(kind))
+    shown = shown_as(event(kind))
     assert shown.count(b"[DONE]") == 1
     assert shown.endswith(b"data: [DONE]\n\n")
 
@@ -122,7 +128,7 @@ def test_the_chat_stream_says_done_once_at_every_end(kind: str) -> None:
 def test_text_cannot_break_the_frame(wire: Format, text: str) -> None:
     """One frame stays one message, whatever the model says."""
     data = NewEvent("content", {"content": text}).encode()
-    framed = wire(event("content", data))
+    framed = wire.encode(event("content", data))
     assert framed.endswith(b"\n\n")
     assert framed.count(b"\n\n") == 1
     assert b"\r" not in framed
@@ -146,14 +152,14 @@ def test_what_goes_into_a_format_comes_out_of_a_reader(text: str, extra: dict[st
     """Any text and any further fields survive the wire."""
     fields = {**extra, "content": text}
     data = NewEvent("content", fields).encode()
-    (message,) = Decoder().feed(native(event("content", data)))
+    (message,) = Decoder().feed(native.encode(event("content", data)))
     assert orjson.loads(message.data) == {"type": "content", **fields}
-    (message,) = Decoder().feed(chat_stream(event("content", data)))
+    (message,) = Decoder().feed(shown_as(event("content", data)))
     assert orjson.loads(message.data)["content"] == text
 
 
 def frames(*events: tuple[str, str]) -> bytes:
-    return b"".join(chat_stream(event(kind, data.encode())) for kind, data in events)
+    return b"".join(shown_as(event(kind, data.encode())) for kind, data in events)
 
 
 TEXT = ("content", '{"content":"old"}')
@@ -198,3 +204,13 @@ def test_what_only_looks_like_a_restart_ends_no_stream(forged: tuple[str, str]) 
     text = OneText("j")
     assert text.cut(frames(TEXT, forged, NEW)) == (frames(TEXT, forged, NEW), False)
     assert text.cut(frames(forged)) == (frames(forged), False)
+
+
+@given(
+    kinds=st.lists(st.sampled_from(("content", "reasoning", "tool_call_delta")), max_size=40), cut=st.integers(0, 40)
+)
+def test_a_merged_event_leaves_the_state_of_its_chunks(kinds: list[str], cut: int) -> None:
+    """A format with state is brought to a position by merged events; each such format belongs into this list."""
+    log = [Event(seq, kind, b'{"content":"%d "}' % seq) for seq, kind in enumerate(kinds, 1)]
+    for wire in (Parts(),):
+        assert state_of(wire, [*merge(log[:cut]), *log[cut:]]) == state_of(wire, log)

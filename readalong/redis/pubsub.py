@@ -1,7 +1,7 @@
-"""The one Redis subscription connection of a process.
+"""A subscription connection that tells when messages may have been lost.
 
 redis-py's own PubSub resubscribes silently after a break and so hides that messages were lost, and it cannot tell a
-dead connection from a quiet one. This one says when it was away, and hears its own heartbeat.
+dead connection from a quiet one. This one reports each break and has a heartbeat.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -34,28 +34,34 @@ _STABLE: Final = 1.0
 
 
 class PubSubConnection:
-    """Channels and who hears them. `on_message(channel, data)` is called for each message, in order;
-    `on_gap()` after each reconnection, when all channels are subscribed again and messages may have been lost."""
+    """One connection for any number of channels. `on_message(channel, data)` is called for each message, in order;
+    `on_gap()` after each reconnection, when all channels are subscribed again and messages may have been lost.
+
+    With an `own_channel` each heartbeat is published on it, which proves that what Redis publishes arrives. Without one
+    it is a PING on the connection itself.
+    """
 
     def __init__(
         self,
-        redis: ArqRedis,
-        own_channel: str,
+        redis: Redis,
+        own_channel: str | None,
         *,
+        channels: Iterable[str] = (),
         heartbeat: float,
         patience: float,
         on_message: Callable[[bytes, bytes], None],
         on_gap: Callable[[], None],
     ) -> None:
-        """`heartbeat` is seconds between two; `patience` is seconds that a subscribe may wait for Redis."""
+        """`channels` are subscribed from the start. `heartbeat` is seconds between two; `patience` is seconds that a
+        subscribe may wait for Redis."""
         self._redis = redis
-        self._own = own_channel.encode()
+        self._own = None if own_channel is None else own_channel.encode()
         self._heartbeat = heartbeat
         self._patience = patience
         self._on_message = on_message
         self._on_gap = on_gap
         self._link: RedisProtocol | None = None
-        self._wanted: set[bytes] = set()
+        self._wanted = {channel.encode() for channel in channels}
         self._confirmed: set[bytes] = set()
         self._waiting: dict[bytes, asyncio.Future[None]] = {}
         #: SUBSCRIBEs sent and not confirmed: after an UNSUBSCRIBE between two of them only the last one counts.
@@ -69,7 +75,7 @@ class PubSubConnection:
 
     def __repr__(self) -> str:
         state = "away" if self._link is None else "connected"
-        return f"<Subscriber {state} wanted={len(self._wanted)} confirmed={len(self._confirmed - {self._own})}>"
+        return f"<Subscriber {state} wanted={len(self._wanted)} confirmed={len(self._confirmed & self._wanted)}>"
 
     @property
     def deaf(self) -> bool:
@@ -122,7 +128,7 @@ class PubSubConnection:
         self._wanted.discard(name)
         self._confirmed.discard(name)
         if (waiting := self._waiting.pop(name, None)) is not None:
-            waiting.set_result(None)  # no confirmation would reach whoever waits
+            waiting.set_result(None)  # no confirmation would come
         self._send("UNSUBSCRIBE", name)
 
     def _send(self, command: str, *names: bytes) -> None:
@@ -147,12 +153,13 @@ class PubSubConnection:
                 if not first:
                     logger.info("subscribed again")
                 self._unheard = 0
-                channels = {self._own, *self._wanted}
+                channels = {*self._wanted} if self._own is None else {self._own, *self._wanted}
                 self._sent = Counter(channels)
                 self._missing = set() if first else set(channels)
                 self._link = link
                 connected_at = loop.time()
-                self._send("SUBSCRIBE", *channels)
+                if channels:
+                    self._send("SUBSCRIBE", *channels)
                 try:
                     await link.lost.wait()
                 finally:
@@ -174,10 +181,13 @@ class PubSubConnection:
 
     def _hear(self, answer: Any) -> None:
         if isinstance(answer, Exception):
-            # Not allowed to subscribe, for example. Without a confirmation nobody takes it for done.
+            # Not allowed to subscribe, for example. A `subscribe` without a confirmation raises.
             logger.error("subscription: %s", answer)
             if self._link is not None and isinstance(answer, RedisError) and as_ours(answer) is not None:
                 self._link.abort()  # Redis is busy with a script: what it refused is asked for again
+            return
+        if answer == b"PONG" or answer[0] == b"pong":  # the first before a channel is subscribed
+            self._unheard = self._silent = 0
             return
         kind, channel, data = answer
         if kind == b"message":
@@ -209,7 +219,7 @@ class PubSubConnection:
             logger.exception("a message of %r broke its receiver", channel)
 
     async def _beat(self) -> None:
-        """Publishes to our own channel; whoever does not hear himself has a dead connection."""
+        """Sends heartbeats; a connection on which some in a row are not heard is dead."""
         while True:
             await asyncio.sleep(self._heartbeat)
             self._silent += 1
@@ -222,14 +232,20 @@ class PubSubConnection:
                 link.abort()
                 continue
             self._unheard += 1
-            try:
-                # Behind a lost route the publish hangs too, and nobody would count.
-                async with asyncio.timeout(self._heartbeat):
-                    with translated():
-                        await self._redis.publish(self._own, b"beat")
-            except (StoreUnavailable, TimeoutError) as error:
-                logger.debug("heartbeat: %s", error)
-            except RedisError as error:
-                # Not allowed to publish, for example: nothing was sent that could be heard.
-                logger.error("heartbeat: %s", error)
-                self._unheard = 0
+            if self._own is None:
+                self._send("PING")
+            else:
+                await self._publish(self._own)
+
+    async def _publish(self, channel: bytes) -> None:
+        try:
+            # Behind a lost route the publish hangs too, and no heartbeat would be counted.
+            async with asyncio.timeout(self._heartbeat):
+                with translated():
+                    await self._redis.publish(channel, b"beat")
+        except (StoreUnavailable, TimeoutError) as error:
+            logger.debug("heartbeat: %s", error)
+        except RedisError as error:
+            # Not allowed to publish, for example: nothing was sent that could be heard.
+            logger.error("heartbeat: %s", error)
+            self._unheard = 0

@@ -11,10 +11,10 @@ from arq.connections import ArqRedis
 from pydantic import AnyUrl
 from redis.exceptions import ResponseError
 
-from readalong.api.fanout.pubsub_connection import PubSubConnection
 from readalong.core.errors import StoreUnavailable
 from readalong.core.settings import Settings
 from readalong.redis.client import connect
+from readalong.redis.pubsub import PubSubConnection
 from tests.api.serving import on_valkey
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
@@ -274,7 +274,7 @@ async def test_a_quiet_redis_is_not_mistaken_for_a_dead_one(redis_server: RedisS
 
 
 async def test_a_heartbeat_that_redis_refuses_is_not_the_last() -> None:
-    """Somebody takes a permission away and gives it back: a connection that dies after that is found all the same."""
+    """A person takes a permission away and gives it back: a connection that dies after that is found all the same."""
     async with AsyncExitStack() as stack:
         server = stack.enter_context(RedisServer.start())
         proxy = await stack.enter_async_context(Proxy(server.port))
@@ -288,7 +288,7 @@ async def test_a_heartbeat_that_redis_refuses_is_not_the_last() -> None:
 
 
 async def test_close_while_redis_is_away_leaves_nothing() -> None:
-    """Whoever waits for a subscription is told; no task stays (the loop of every test checks that)."""
+    """A call that waits for a subscription is told; no task stays (the loop of every test checks that)."""
     async with Proxy(target=1) as proxy:
         async with listening(proxy.url, patience=30) as heard:
             waiting = asyncio.create_task(heard.subscriber.subscribe("c"))
@@ -359,3 +359,36 @@ async def test_a_redis_that_drops_each_connection_as_soon_as_it_subscribes_is_no
             assert proxy.accepted <= 8
             proxy.keeps = None
             await heard.subscriber.subscribe("c")
+
+
+async def test_without_a_channel_of_its_own_a_connection_that_hears_nothing_is_replaced(
+    redis_server: RedisServer,
+) -> None:
+    """Also one that is half-open. Channels of the start are subscribed without a call."""
+    messages: list[bytes] = []
+    gaps: list[None] = []
+    async with Proxy(redis_server.port) as proxy:
+        client = connect(Settings(redis_url=AnyUrl(proxy.url), redis_timeout=5))
+        connection = PubSubConnection(
+            client,
+            None,
+            channels=["c"],
+            heartbeat=0.1,
+            patience=5,
+            on_message=lambda _, data: messages.append(data),
+            on_gap=lambda: gaps.append(None),
+        )
+        connection.start()
+        try:
+            await wait_for_subscribers(client, "c", 1)
+            await client.publish("c", b"one")
+            await until(lambda: messages == [b"one"], "the message")
+            assert not gaps
+            proxy.freeze(lambda said: b"SUBSCRIBE" in said)
+            await until(lambda: gaps, "another connection")
+            await wait_for_subscribers(client, "c", 2)  # Redis does not know that the first is dead
+            await client.publish("c", b"two")
+            await until(lambda: messages == [b"one", b"two"], "the message")
+        finally:
+            await connection.close()
+            await client.aclose()
