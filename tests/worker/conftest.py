@@ -7,7 +7,7 @@ from arq.connections import ArqRedis
 
 from readalong.core.settings import Settings
 from tests.support.servers import RedisServer
-from tests.worker.helpers import House, settings_for
+from tests.worker.helpers import Backend, settings_for
 
 
 @pytest.fixture
@@ -26,5 +26,5 @@ def settings(redis_server: RedisServer) -> Settings:
 
 
 @pytest.fixture
-def house(settings: Settings, redis: ArqRedis) -> House:
-    return House(settings, redis)
+def backend(settings: Settings, redis: ArqRedis) -> Backend:
+    return Backend(settings, redis)

@@ -94,7 +94,7 @@ async def demo_model() -> AsyncIterator[DemoModel]:
         yield DemoModel(url, http)
 
 
-class House:
+class Backend:
     """One Redis as the API sees it: submits jobs and looks at them."""
 
     def __init__(self, settings: Settings, redis: ArqRedis) -> None:

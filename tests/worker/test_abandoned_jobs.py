@@ -11,147 +11,151 @@ from readalong.store.presence import PresenceStore
 from readalong.worker.abandoned_jobs import AbandonedJobs
 from tests.readalong.helpers import command, types
 from tests.support.servers import RedisServer
-from tests.worker.helpers import House, demo_at, working
+from tests.worker.helpers import Backend, demo_at, working
 
 
 @pytest.fixture
-def watched(house: House, settings: Settings) -> PresenceStore:
-    return PresenceStore(RedisFacade(house.redis, settings), settings)
+def watched(backend: Backend, settings: Settings) -> PresenceStore:
+    return PresenceStore(RedisFacade(backend.redis, settings), settings)
 
 
 @pytest.fixture
-def orphans(house: House, watched: PresenceStore) -> AbandonedJobs:
-    return AbandonedJobs(house.log, house.index, house.queue, watched)
+def orphans(backend: Backend, watched: PresenceStore) -> AbandonedJobs:
+    return AbandonedJobs(backend.log, backend.index, backend.queue, watched)
 
 
-async def leave(house: House, *job_ids: str) -> None:
+async def leave(backend: Backend, *job_ids: str) -> None:
     """The last watchers of these jobs have been gone for long enough."""
     for job_id in job_ids:
-        await command(house.redis, "ZADD", house.keys.presence, 1, job_id)
-    await command(house.redis, "SET", house.keys.orphans_from, 1, "PX", 60_000)
+        await command(backend.redis, "ZADD", backend.keys.presence, 1, job_id)
+    await command(backend.redis, "SET", backend.keys.orphans_from, 1, "PX", 60_000)
 
 
-async def named(house: House) -> set[str]:
+async def named(backend: Backend) -> set[str]:
     """The ids in the set."""
-    return {member.decode() for member in await house.redis.zrange(house.keys.presence, 0, -1)}
+    return {member.decode() for member in await backend.redis.zrange(backend.keys.presence, 0, -1)}
 
 
-async def test_a_queued_orphan_ends_at_once_and_leaves_the_queue(house: House, orphans: AbandonedJobs) -> None:
-    job_id = await house.submit(for_watchers=True)
-    await leave(house, job_id)
+async def test_a_queued_orphan_ends_at_once_and_leaves_the_queue(backend: Backend, orphans: AbandonedJobs) -> None:
+    job_id = await backend.submit(for_watchers=True)
+    await leave(backend, job_id)
     await orphans.turn()
-    events = await house.events(job_id)
+    events = await backend.events(job_id)
     assert (types(events), events[-1].fields()["by"]) == (["queued", "cancelled"], "disconnect")
-    assert await house.is_closed(job_id)
-    assert await named(house) == set()
+    assert await backend.is_closed(job_id)
+    assert await named(backend) == set()
 
 
-async def test_a_running_orphan_is_flagged_for_its_worker(house: House, orphans: AbandonedJobs) -> None:
-    job_id = await house.submit(for_watchers=True)
-    await house.queue.acquire("w", 1)
-    await house.log.claim(job_id, b"{}", "token")
-    await leave(house, job_id)
+async def test_a_running_orphan_is_flagged_for_its_worker(backend: Backend, orphans: AbandonedJobs) -> None:
+    job_id = await backend.submit(for_watchers=True)
+    await backend.queue.acquire("w", 1)
+    await backend.log.claim(job_id, b"{}", "token")
+    await leave(backend, job_id)
     await orphans.turn()
-    assert (await house.log.append(job_id, 1, 3, [("content", b'{"content":"a"}')])).cancel_flag is not None
-    assert not await house.is_closed(job_id)
-    assert await named(house) == set()
+    assert (await backend.log.append(job_id, 1, 3, [("content", b'{"content":"a"}')])).cancel_flag is not None
+    assert not await backend.is_closed(job_id)
+    assert await named(backend) == set()
 
 
 @pytest.mark.parametrize("wish", [False, True])
-async def test_a_job_that_does_not_want_it_is_never_cancelled(house: House, orphans: AbandonedJobs, wish: bool) -> None:
+async def test_a_job_that_does_not_want_it_is_never_cancelled(
+    backend: Backend, orphans: AbandonedJobs, wish: bool
+) -> None:
     """Two submits with one key may differ in the option: the job's hash decides, also when a person has changed it."""
-    job_id = await house.submit(for_watchers=wish)
+    job_id = await backend.submit(for_watchers=wish)
     if wish:
-        await command(house.redis, "HSET", house.keys.job(job_id), "cancel_on_disconnect", "0")
-    await leave(house, job_id)
+        await command(backend.redis, "HSET", backend.keys.job(job_id), "cancel_on_disconnect", "0")
+    await leave(backend, job_id)
     await orphans.turn()
-    assert types(await house.events(job_id)) == ["queued"]
-    assert not await house.redis.exists(house.keys.cancel(job_id))
-    assert await named(house) == set()
+    assert types(await backend.events(job_id)) == ["queued"]
+    assert not await backend.redis.exists(backend.keys.cancel(job_id))
+    assert await named(backend) == set()
 
 
-async def test_jobs_that_ended_or_are_gone_leave_the_set_and_get_no_flag(house: House, orphans: AbandonedJobs) -> None:
-    ended, gone = await house.submit(for_watchers=True), "never-written-0123456789"
-    await house.log.cancel(ended, "client")
-    await house.redis.delete(house.keys.cancel(ended))
-    await leave(house, ended, gone)
+async def test_jobs_that_ended_or_are_gone_leave_the_set_and_get_no_flag(
+    backend: Backend, orphans: AbandonedJobs
+) -> None:
+    ended, gone = await backend.submit(for_watchers=True), "never-written-0123456789"
+    await backend.log.cancel(ended, "client")
+    await backend.redis.delete(backend.keys.cancel(ended))
+    await leave(backend, ended, gone)
     await orphans.turn()
-    assert await named(house) == set()
-    assert await house.redis.exists(house.keys.cancel(ended), house.keys.cancel(gone)) == 0
-    assert types(await house.events(ended)) == ["queued", "cancelled"]
+    assert await named(backend) == set()
+    assert await backend.redis.exists(backend.keys.cancel(ended), backend.keys.cancel(gone)) == 0
+    assert types(await backend.events(ended)) == ["queued", "cancelled"]
 
 
 async def test_an_orphan_whose_record_somebody_broke_does_not_keep_the_others_from_being_cancelled(
-    house: House, orphans: AbandonedJobs
+    backend: Backend, orphans: AbandonedJobs
 ) -> None:
-    jobs = [await house.submit(for_watchers=True) for _ in range(3)]
+    jobs = [await backend.submit(for_watchers=True) for _ in range(3)]
     broken = jobs.pop(1)
-    await house.redis.set(house.keys.job(broken), "by hand")
-    await leave(house, broken, *jobs)
+    await backend.redis.set(backend.keys.job(broken), "by hand")
+    await leave(backend, broken, *jobs)
     await orphans.turn()
-    assert [types(await house.events(job_id))[-1] for job_id in jobs] == ["cancelled"] * 2
-    assert await named(house) == {broken}
+    assert [types(await backend.events(job_id))[-1] for job_id in jobs] == ["cancelled"] * 2
+    assert await named(backend) == {broken}
 
 
-async def test_an_orphan_without_a_status_is_no_job(house: House, orphans: AbandonedJobs) -> None:
+async def test_an_orphan_without_a_status_is_no_job(backend: Backend, orphans: AbandonedJobs) -> None:
     """The field was deleted by hand. To all other readers the job is gone."""
-    jobs = [await house.submit(for_watchers=True) for _ in range(2)]
-    await command(house.redis, "HDEL", house.keys.job(jobs[0]), "status")
-    await leave(house, *jobs)
+    jobs = [await backend.submit(for_watchers=True) for _ in range(2)]
+    await command(backend.redis, "HDEL", backend.keys.job(jobs[0]), "status")
+    await leave(backend, *jobs)
     await orphans.turn()
-    assert types(await house.events(jobs[1]))[-1] == "cancelled"
-    assert await named(house) == set()
+    assert types(await backend.events(jobs[1]))[-1] == "cancelled"
+    assert await named(backend) == set()
 
 
 async def test_more_orphans_than_a_page_are_all_cancelled(
-    house: House, orphans: AbandonedJobs, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, orphans: AbandonedJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("readalong.worker.abandoned_jobs._PAGE", 2)
-    jobs = [await house.submit(for_watchers=True) for _ in range(5)]
-    await leave(house, *jobs)
+    jobs = [await backend.submit(for_watchers=True) for _ in range(5)]
+    await leave(backend, *jobs)
     await orphans.turn()
-    assert [types(await house.events(job_id))[-1] for job_id in jobs] == ["cancelled"] * 5
-    assert await named(house) == set()
+    assert [types(await backend.events(job_id))[-1] for job_id in jobs] == ["cancelled"] * 5
+    assert await named(backend) == set()
 
 
 async def test_an_orphan_whose_canceller_dies_is_cancelled_by_the_next(
-    house: House, orphans: AbandonedJobs, watched: PresenceStore, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, orphans: AbandonedJobs, watched: PresenceStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis goes away between the look and the cancel."""
-    job_id = await house.submit(for_watchers=True)
-    await leave(house, job_id)
+    job_id = await backend.submit(for_watchers=True)
+    await leave(backend, job_id)
 
     async def die(*_: object) -> None:
         raise StoreUnavailable("away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(house.log, "cancel", die)
+        patch.setattr(backend.log, "cancel", die)
         await orphans.turn()
-    assert await named(house) == {job_id}
-    await leave(house, job_id)
+    assert await named(backend) == {job_id}
+    await leave(backend, job_id)
     await orphans.turn()
-    assert types(await house.events(job_id))[-1] == "cancelled"
+    assert types(await backend.events(job_id))[-1] == "cancelled"
 
 
 async def test_a_worker_looks_by_itself_and_lets_go_of_the_model(
-    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with demo_at(monkeypatch) as demo, working(settings):
-        job_id = await house.submit("demo-hang", for_watchers=True)
+        job_id = await backend.submit("demo-hang", for_watchers=True)
         await demo.streaming()
-        await leave(house, job_id)
-        assert (await house.ended(job_id))[-1].fields()["by"] == "disconnect"
+        await leave(backend, job_id)
+        assert (await backend.ended(job_id))[-1].fields()["by"] == "disconnect"
         await demo.left_alone()
 
 
 async def test_a_redis_that_is_away_is_no_error(
-    house: House, orphans: AbandonedJobs, redis_server: RedisServer, settings: Settings
+    backend: Backend, orphans: AbandonedJobs, redis_server: RedisServer, settings: Settings
 ) -> None:
-    job_id = await house.submit(for_watchers=True)
+    job_id = await backend.submit(for_watchers=True)
     redis_server.kill()
     await orphans.turn()
     redis_server.restart()
-    await house.redis.ping()
-    await leave(house, job_id)
+    await backend.redis.ping()
+    await leave(backend, job_id)
     await orphans.turn()
-    assert await named(house) == set()
+    assert await named(backend) == set()

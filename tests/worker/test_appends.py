@@ -19,7 +19,7 @@ from readalong.store.log import AppendResult, Claim, ClaimStatus, Log
 from readalong.worker.log_writer import Cancelled, LogWriter
 from tests.readalong.jobs import WORKER
 from tests.support.waiting import until
-from tests.worker.helpers import House, text_of
+from tests.worker.helpers import Backend, text_of
 
 OnAnswer = Callable[[AppendResult | Exception], None]
 
@@ -181,28 +181,28 @@ async def test_leaving_ends_the_sending_again() -> None:
 
 
 async def test_over_the_pipe_each_event_comes_once_though_redis_forgets_the_script_and_drops_connections(
-    house: House,
+    backend: Backend,
 ) -> None:
-    job_id = await house.write()
-    claim = await house.log.claim(job_id, WORKER, "token")
-    redis = connect(house.settings)
+    job_id = await backend.write()
+    claim = await backend.log.claim(job_id, WORKER, "token")
+    redis = connect(backend.settings)
     pipe = MultiplexedConnection(redis, 5)
     troubles: list[Exception] = []
-    log = Log(RedisFacade(redis, house.settings, pipe), house.settings)
+    log = Log(RedisFacade(redis, backend.settings, pipe), backend.settings)
     writer = LogWriter(log, job_id, claim, 30, troubles.append)
     said = ""
     try:
         for turn in range(60):
             if turn % 20 == 5:
-                await house.redis.script_flush()
+                await backend.redis.script_flush()
             if turn % 20 == 15:
-                await house.redis.client_kill_filter(_type="normal", skipme=True)
+                await backend.redis.client_kill_filter(_type="normal", skipme=True)
             writer.add(say(f"{turn} "), 1)
             said += f"{turn} "
             await asyncio.sleep(0)
         await until(lambda: not writer.busy)
-        assert text_of(await house.events(job_id)) == said
-        await house.redis.set(house.keys.cancel(job_id), "me")
+        assert text_of(await backend.events(job_id)) == said
+        await backend.redis.set(backend.keys.cancel(job_id), "me")
         writer.add(say("more"), 1)
         await until(lambda: troubles)
         assert [(type(error), str(error)) for error in troubles] == [(Cancelled, "me")]

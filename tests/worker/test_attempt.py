@@ -12,7 +12,7 @@ from readalong.core.events import Event, merge
 from readalong.core.settings import Settings
 from readalong.testing import text_for
 from tests.readalong.helpers import command, types
-from tests.worker.helpers import House, demo_at, settings_for, text_of, working
+from tests.worker.helpers import Backend, demo_at, settings_for, text_of, working
 
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": fields}}}
@@ -44,7 +44,7 @@ class Ran:
 
 
 async def run(
-    house: House, monkeypatch: pytest.MonkeyPatch, model: str, *, rate: float | None = 3000, **given: Any
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, model: str, *, rate: float | None = 3000, **given: Any
 ) -> Ran:
     """Runs one job of the demo model to its end: 60 tokens, unless `demo` says otherwise.
 
@@ -53,11 +53,11 @@ async def run(
     given["demo"] = {"tokens": 60, **given.get("demo", {})}
     names = set(Settings.model_fields) - {"model"}
     changes = {name: given.pop(name) for name in list(given) if name in names}
-    settings = settings_for(str(house.settings.redis_url), **changes)
+    settings = settings_for(str(backend.settings.redis_url), **changes)
     async with demo_at(monkeypatch) as demo, working(settings):
-        job_id = await house.submit(model, rate=rate, **given)
-        events = await house.ended(job_id)
-        body = orjson.loads(await command(house.redis, "HGET", house.keys.job(job_id), "request"))
+        job_id = await backend.submit(model, rate=rate, **given)
+        events = await backend.ended(job_id)
+        body = orjson.loads(await command(backend.redis, "HGET", backend.keys.job(job_id), "request"))
         return Ran(job_id, body, events, await demo.left_alone())
 
 
@@ -65,8 +65,10 @@ def said(events: Sequence[Event], kind: str) -> list[dict[str, Any]]:
     return [event.fields() for event in events if event.type == kind]
 
 
-async def test_an_ordinary_answer_is_told_whole_with_its_metrics(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = await run(house, monkeypatch, "demo", demo={"first_token_seconds": 0.05})
+async def test_an_ordinary_answer_is_told_whole_with_its_metrics(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = await run(backend, monkeypatch, "demo", demo={"first_token_seconds": 0.05})
     assert ran.text == ran.end["content"] == text_for(ran.body)
     assert ran.end["finish_reason"] == "stop"
     metrics = ran.end["metrics"]
@@ -79,20 +81,22 @@ async def test_an_ordinary_answer_is_told_whole_with_its_metrics(house: House, m
     assert metrics["tokens_per_second"] >= sent / metrics["total_seconds"]
 
 
-async def test_the_log_of_an_ended_job_is_stored_in_few_entries(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_log_of_an_ended_job_is_stored_in_few_entries(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And says the same, piece by piece."""
-    ran = await run(house, monkeypatch, "demo", rate=40)
+    ran = await run(backend, monkeypatch, "demo", rate=40)
     assert ran.names.count("content") > 5
     assert ran.text == text_for(ran.body)
-    entries = await house.redis.xrange(house.keys.events(ran.id))
+    entries = await backend.redis.xrange(backend.keys.events(ran.id))
     assert [int(entry_id[:-2]) for entry_id, _ in entries] == [event.seq for event in merge(ran.events)]
     assert len(entries) < 7
-    assert await house.events(ran.id) == ran.events
+    assert await backend.events(ran.id) == ran.events
 
 
-async def test_the_hash_holds_what_the_end_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = await run(house, monkeypatch, "demo-fast")
-    record = await house.record(ran.id)
+async def test_the_hash_holds_what_the_end_told(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = await run(backend, monkeypatch, "demo-fast")
+    record = await backend.record(ran.id)
     assert (record.status, record.attempt, record.last_seq) == ("done", 1, len(ran.events))
     assert (record.finish_reason, record.error) == ("stop", None)
     assert (record.metrics, record.usage) == (ran.end["metrics"], ran.end["usage"])
@@ -104,44 +108,46 @@ async def test_the_hash_holds_what_the_end_told(house: House, monkeypatch: pytes
     assert ran.events[1].fields() == {"attempt": 1, "epoch": epoch, "worker": record.worker}
 
 
-async def test_a_fast_model_gives_far_fewer_events_than_pieces(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_fast_model_gives_far_fewer_events_than_pieces(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Events that are added while an append is in flight are sent with the next one."""
-    ran = await run(house, monkeypatch, "demo-fast", rate=None, demo={"tokens": 5000})
+    ran = await run(backend, monkeypatch, "demo-fast", rate=None, demo={"tokens": 5000})
     assert ran.end["metrics"]["chunk_count"] == 5000
     assert len(ran.events) < 500
     assert ran.text == ran.end["content"] == text_for(ran.body)
 
 
 @pytest.mark.parametrize("behaviour", ["unicode", "unicode+split", "unicode+crlf", "azure", "split", "crlf", "length"])
-async def test_the_text_is_the_models_own(house: House, monkeypatch: pytest.MonkeyPatch, behaviour: str) -> None:
+async def test_the_text_is_the_models_own(backend: Backend, monkeypatch: pytest.MonkeyPatch, behaviour: str) -> None:
     model = f"demo-{behaviour}"
     rate = 0 if "split" in behaviour else 3000
-    ran = await run(house, monkeypatch, model, rate=rate)
+    ran = await run(backend, monkeypatch, model, rate=rate)
     assert ran.text == ran.end["content"] == text_for(ran.body)
     assert ran.end["finish_reason"] == ("length" if behaviour == "length" else "stop")
     assert ran.names[-1] == "done"
 
 
-async def test_azures_filter_results_ride_with_the_events(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = await run(house, monkeypatch, "demo-azure")
+async def test_azures_filter_results_ride_with_the_events(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = await run(backend, monkeypatch, "demo-azure")
     extras = [fields["extra"] for event in ran.events if "extra" in (fields := event.fields())]
     assert "prompt_filter_results" in extras[0]
     assert extras[0]["id"].startswith("chatcmpl-")
     assert any("choices.0.content_filter_results" in extra for extra in extras)
 
 
-async def test_a_slow_first_token_is_waited_for(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = await run(house, monkeypatch, "demo-slow-first-token", demo={"first_token_seconds": 0.6})
+async def test_a_slow_first_token_is_waited_for(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = await run(backend, monkeypatch, "demo-slow-first-token", demo={"first_token_seconds": 0.6})
     assert ran.names[-1] == "done"
     assert ran.end["metrics"]["time_to_first_token_from_call"] >= 0.6
 
 
 @pytest.mark.parametrize("model", ["demo-slow-first-token", "demo-hang"])
 async def test_a_first_token_that_does_not_come_in_time_is_a_timeout(
-    house: House, monkeypatch: pytest.MonkeyPatch, model: str
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     ran = await run(
-        house, monkeypatch, model, demo={"first_token_seconds": 30}, first_token_timeout=1.5, stall_timeout=0.1
+        backend, monkeypatch, model, demo={"first_token_seconds": 30}, first_token_timeout=1.5, stall_timeout=0.1
     )
     assert ran.failure == ("failed", "model_timeout", True)
     assert ran.names == ["queued", "started", "failed"]
@@ -149,8 +155,8 @@ async def test_a_first_token_that_does_not_come_in_time_is_a_timeout(
     assert ran.end["metrics"]["time_to_first_token"] is None
 
 
-async def test_a_model_that_falls_silent_has_stalled(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = await run(house, monkeypatch, "demo-stall", demo={"after": 7}, stall_timeout=1)
+async def test_a_model_that_falls_silent_has_stalled(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = await run(backend, monkeypatch, "demo-stall", demo={"after": 7}, stall_timeout=1)
     assert ran.failure == ("failed", "model_stalled", True)
     assert ran.text == ran.end["content"]
     assert (ran.end["metrics"]["chunk_count"], ran.stats["gone"]) == (7, 1)
@@ -158,22 +164,22 @@ async def test_a_model_that_falls_silent_has_stalled(house: House, monkeypatch: 
 
 @pytest.mark.parametrize("model", ["demo-cut", "demo-reset", "demo-close-early"])
 async def test_a_model_that_breaks_off_fails_the_job_with_what_was_said(
-    house: House, monkeypatch: pytest.MonkeyPatch, model: str
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
-    ran = await run(house, monkeypatch, model, demo={"after": 7})
+    ran = await run(backend, monkeypatch, model, demo={"after": 7})
     assert ran.failure == ("failed", "model_cut", True)
     assert ran.text == ran.end["content"]
     assert ran.text
     assert len(ran.stats["requests"]) == 1
-    assert (await house.record(ran.id)).error == ran.end["error"]
+    assert (await backend.record(ran.id)).error == ran.end["error"]
 
 
 @pytest.mark.parametrize(("model", "reason"), [("demo-cut", "model_cut"), ("demo-stall", "model_stalled")])
 async def test_a_cut_starts_a_new_attempt_if_the_settings_say_so_until_they_are_used_up(
-    house: House, monkeypatch: pytest.MonkeyPatch, model: str, reason: str
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, model: str, reason: str
 ) -> None:
     ran = await run(
-        house, monkeypatch, model, demo={"after": 5}, on_model_disconnect="retry", max_attempts=3, stall_timeout=1
+        backend, monkeypatch, model, demo={"after": 5}, on_model_disconnect="retry", max_attempts=3, stall_timeout=1
     )
     assert ran.failure == ("failed", reason, True)
     assert [(fields["attempt"], fields["reason"]) for fields in said(ran.events, "restarted")] == [
@@ -181,14 +187,14 @@ async def test_a_cut_starts_a_new_attempt_if_the_settings_say_so_until_they_are_
         (3, reason),
     ]
     assert len(ran.stats["requests"]) == 3
-    assert (await house.record(ran.id)).status == "failed"
+    assert (await backend.record(ran.id)).status == "failed"
 
 
 @pytest.mark.parametrize("model", ["demo-429", "demo-500"])
 async def test_a_model_that_refuses_at_first_is_asked_again(
-    house: House, monkeypatch: pytest.MonkeyPatch, model: str
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
-    ran = await run(house, monkeypatch, model, demo={"times": 1, "key": "k", "retry_after": 0.1})
+    ran = await run(backend, monkeypatch, model, demo={"times": 1, "key": "k", "retry_after": 0.1})
     assert ran.names[-1] == "done"
     assert "restarted" not in ran.names
     assert len(ran.stats["requests"]) == 2
@@ -196,46 +202,46 @@ async def test_a_model_that_refuses_at_first_is_asked_again(
 
 @pytest.mark.parametrize(("model", "code"), [("demo-429", "model_rate_limited"), ("demo-500", "model_error")])
 async def test_a_model_that_refuses_too_often_fails_the_job(
-    house: House, monkeypatch: pytest.MonkeyPatch, model: str, code: str
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, model: str, code: str
 ) -> None:
-    ran = await run(house, monkeypatch, model, demo={"retry_after": 0.05}, model_retries=1)
+    ran = await run(backend, monkeypatch, model, demo={"retry_after": 0.05}, model_retries=1)
     assert ran.failure == ("failed", code, True)
     assert ran.names == ["queued", "started", "failed"]
     assert len(ran.stats["requests"]) == 2
 
 
-async def test_without_retries_the_first_refusal_counts(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = await run(house, monkeypatch, "demo-500", model_retries=0)
+async def test_without_retries_the_first_refusal_counts(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = await run(backend, monkeypatch, "demo-500", model_retries=0)
     assert len(ran.stats["requests"]) == 1
 
 
-async def test_a_wait_that_is_too_long_is_not_waited(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = await run(house, monkeypatch, "demo-429", demo={"retry_after": 61})
+async def test_a_wait_that_is_too_long_is_not_waited(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = await run(backend, monkeypatch, "demo-429", demo={"retry_after": 61})
     assert ran.failure == ("failed", "model_rate_limited", True)
     assert len(ran.stats["requests"]) == 1
 
 
 @pytest.mark.parametrize("limit", ["job_timeout", "first_token_timeout"])
 async def test_a_wait_that_would_pass_the_jobs_time_is_not_begun(
-    house: House, monkeypatch: pytest.MonkeyPatch, limit: str
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     """The job fails at once with the model's error, and not much later with a time limit."""
-    ran = await run(house, monkeypatch, "demo-429", demo={"retry_after": 30}, **{limit: 25})
+    ran = await run(backend, monkeypatch, "demo-429", demo={"retry_after": 30}, **{limit: 25})
     assert ran.failure == ("failed", "model_rate_limited", True)
     assert len(ran.stats["requests"]) == 1
     assert ran.end["metrics"]["total_seconds"] < 25
 
 
 async def test_an_endless_answer_ends_with_the_jobs_time_and_what_was_said(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran = await run(house, monkeypatch, "demo-endless", rate=500, job_timeout=2, demo={"tokens": 200_000})
+    ran = await run(backend, monkeypatch, "demo-endless", rate=500, job_timeout=2, demo={"tokens": 200_000})
     assert ran.failure == ("failed", "job_timeout", True)
     assert ran.text == ran.end["content"] != ""
     assert (len(ran.stats["requests"]), ran.stats["gone"]) == (1, 1)
 
 
-async def test_waits_before_retries_grow_and_are_jittered(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waits_before_retries_grow_and_are_jittered(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Never shorter than the step, so that a server that asks for patience gets it."""
     asked: list[tuple[float, float]] = []
 
@@ -244,7 +250,7 @@ async def test_waits_before_retries_grow_and_are_jittered(house: House, monkeypa
         return high
 
     monkeypatch.setattr("readalong.worker.model.call.random.uniform", highest)
-    ran = await run(house, monkeypatch, "demo-500", model_retries=2)
+    ran = await run(backend, monkeypatch, "demo-500", model_retries=2)
     assert asked.count((1.0, 1.25)) == 3
     assert len(ran.stats["requests"]) == 3
     first, second, third = (request["at"] for request in ran.stats["requests"])
@@ -254,36 +260,38 @@ async def test_waits_before_retries_grow_and_are_jittered(house: House, monkeypa
 
 @pytest.mark.parametrize(("model", "code"), [("demo-malformed", "model_malformed"), ("demo-error", "model_error")])
 async def test_what_cannot_be_read_in_mid_stream_fails_the_job_with_what_was_said(
-    house: House, monkeypatch: pytest.MonkeyPatch, model: str, code: str
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, model: str, code: str
 ) -> None:
-    ran = await run(house, monkeypatch, model, demo={"after": 9})
+    ran = await run(backend, monkeypatch, model, demo={"after": 9})
     assert ran.failure == ("failed", code, True)
     assert (ran.end["metrics"]["chunk_count"], ran.text) == (9, ran.end["content"])
     assert len(ran.stats["requests"]) == 1
 
 
-async def test_a_page_in_place_of_a_stream_fails_the_job(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = await run(house, monkeypatch, "demo-not-sse")
+async def test_a_page_in_place_of_a_stream_fails_the_job(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = await run(backend, monkeypatch, "demo-not-sse")
     assert ran.failure == ("failed", "model_malformed", False)
     assert len(ran.stats["requests"]) == 1
 
 
-async def test_a_bad_request_fails_the_job_with_the_models_words(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = await run(house, monkeypatch, "demo", temperature=9)
+async def test_a_bad_request_fails_the_job_with_the_models_words(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = await run(backend, monkeypatch, "demo", temperature=9)
     assert ran.failure == ("failed", "model_bad_request", False)
     assert "'temperature'" in ran.end["error"]["message"]
 
 
-async def test_the_wrong_key_fails_the_job(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_wrong_key_fails_the_job(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "wrong")
-    ran = await run(house, monkeypatch, "demo")
+    ran = await run(backend, monkeypatch, "demo")
     assert ran.failure == ("failed", "model_unauthorized", False)
 
 
 async def test_parallel_tool_calls_are_told_in_fragments_and_whole(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran = await run(house, monkeypatch, "demo-tools", tools=TOOLS)
+    ran = await run(backend, monkeypatch, "demo-tools", tools=TOOLS)
     whole = said(ran.events, "tool_call")
     assert [(call["index"], call["name"]) for call in whole] == [(0, "look_up"), (1, "count")]
     assert set(whole[1]["arguments"]) == {"limit", "exact"}
@@ -294,14 +302,14 @@ async def test_parallel_tool_calls_are_told_in_fragments_and_whole(
         assert orjson.loads("".join(one["arguments"] for one in pieces)) == call["arguments"]
 
 
-async def test_tool_calls_without_an_index_are_told_apart(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = await run(house, monkeypatch, "demo-no-index", tools=TOOLS)
+async def test_tool_calls_without_an_index_are_told_apart(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = await run(backend, monkeypatch, "demo-no-index", tools=TOOLS)
     assert [call["name"] for call in ran.end["tool_calls"]] == ["look_up", "count"]
     assert all(isinstance(call["arguments"], dict) for call in ran.end["tool_calls"])
 
 
-async def test_broken_arguments_are_an_event_that_says_so(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = await run(house, monkeypatch, "demo-bad-arguments", tools=TOOLS)
+async def test_broken_arguments_are_an_event_that_says_so(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = await run(backend, monkeypatch, "demo-bad-arguments", tools=TOOLS)
     bad, good = said(ran.events, "tool_call")
     assert (ran.names[-1], bad["arguments"]) == ("done", None)
     assert bad["arguments_error"]
@@ -309,44 +317,44 @@ async def test_broken_arguments_are_an_event_that_says_so(house: House, monkeypa
     assert isinstance(good["arguments"], dict)
 
 
-async def test_the_legacy_functions_give_a_function_call(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_legacy_functions_give_a_function_call(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     functions = [tool["function"] for tool in TOOLS]
-    ran = await run(house, monkeypatch, "demo", functions=functions, function_call={"name": "count"})
+    ran = await run(backend, monkeypatch, "demo", functions=functions, function_call={"name": "count"})
     (call,) = said(ran.events, "function_call")
     assert (call["name"], set(call["arguments"])) == ("count", {"limit", "exact"})
     assert (ran.end["function_call"], ran.end["finish_reason"]) == (call, "function_call")
     assert ran.end["metrics"]["time_to_first_token"] is not None
 
 
-async def test_reasoning_is_told_beside_the_text(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = await run(house, monkeypatch, "demo-reasoning")
+async def test_reasoning_is_told_beside_the_text(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = await run(backend, monkeypatch, "demo-reasoning")
     assert "".join(fields["content"] for fields in said(ran.events, "reasoning"))
     assert ran.text == ran.end["content"] == text_for(ran.body)
 
 
-async def test_a_refusal_is_told_as_one(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = await run(house, monkeypatch, "demo-refusal")
+async def test_a_refusal_is_told_as_one(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = await run(backend, monkeypatch, "demo-refusal")
     assert "".join(fields["content"] for fields in said(ran.events, "refusal")).startswith("I am sorry")
     assert (ran.text, ran.end["content"], ran.names[-1]) == ("", "", "done")
 
 
-async def test_a_model_without_usage_has_its_pieces_counted(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = await run(house, monkeypatch, "demo-usage-none")
+async def test_a_model_without_usage_has_its_pieces_counted(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = await run(backend, monkeypatch, "demo-usage-none")
     assert ran.end["usage"] is None
     assert ran.end["metrics"]["chunk_count"] == 60
     assert ran.end["metrics"]["tokens_per_second"] > 0
     assert "completion_tokens" not in ran.end["metrics"]
 
 
-async def test_log_probabilities_stay_with_their_tokens(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = await run(house, monkeypatch, "demo-logprobs", demo={"tokens": 40}, top_logprobs=2)
+async def test_log_probabilities_stay_with_their_tokens(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = await run(backend, monkeypatch, "demo-logprobs", demo={"tokens": 40}, top_logprobs=2)
     pieces = said(ran.events, "content")
     assert len(pieces) == 40
     assert [piece["content"] for piece in pieces] == [piece["logprobs"]["content"][0]["token"] for piece in pieces]
 
 
-async def test_every_choice_is_told_with_its_number(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = await run(house, monkeypatch, "demo-choices", n=3)
+async def test_every_choice_is_told_with_its_number(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = await run(backend, monkeypatch, "demo-choices", n=3)
     texts = [text_for(ran.body, choice) for choice in range(3)]
     assert [text_of(ran.events, choice) for choice in range(3)] == texts
     assert [one["content"] for one in ran.end["choices"]] == texts[1:]
@@ -354,11 +362,11 @@ async def test_every_choice_is_told_with_its_number(house: House, monkeypatch: p
 
 @pytest.mark.parametrize(("store", "sent"), [(None, False), (False, False), (True, True)])
 async def test_metadata_goes_to_the_model_only_if_it_is_to_store_the_answer(
-    house: House, monkeypatch: pytest.MonkeyPatch, store: bool | None, sent: bool
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, store: bool | None, sent: bool
 ) -> None:
     """OpenAI refuses it otherwise; all else passes through."""
     body: dict[str, Any] = {"metadata": {"a": "b"}, "temperature": 0, "nobody_knows": [None], "stream": False}
-    ran = await run(house, monkeypatch, "demo", **body, **({} if store is None else {"store": store}))
+    ran = await run(backend, monkeypatch, "demo", **body, **({} if store is None else {"store": store}))
     got = ran.stats["requests"][0]["body"]
     assert ("metadata" in got) is sent
     assert (got["temperature"], got["nobody_knows"], got["stream"]) == (0, [None], True)
@@ -376,8 +384,8 @@ async def test_metadata_goes_to_the_model_only_if_it_is_to_store_the_answer(
     ],
 )
 async def test_usage_is_asked_for_unless_settings_or_client_say_otherwise(
-    house: House, monkeypatch: pytest.MonkeyPatch, setting: bool, given: Any, sent: Any
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, setting: bool, given: Any, sent: Any
 ) -> None:
     body = {} if given is None else {"stream_options": given}
-    ran = await run(house, monkeypatch, "demo-fast", include_usage=setting, **body)
+    ran = await run(backend, monkeypatch, "demo-fast", include_usage=setting, **body)
     assert ran.stats["requests"][0]["body"].get("stream_options") == sent

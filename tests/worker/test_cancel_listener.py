@@ -15,87 +15,87 @@ from readalong.core.settings import Settings
 from readalong.worker.cancel_listener import CancelListener
 from tests.readalong.helpers import types
 from tests.support.waiting import until
-from tests.worker.helpers import DemoModel, House, demo_model, settings_for, text_of, working
+from tests.worker.helpers import Backend, DemoModel, demo_model, settings_for, text_of, working
 
 
-async def started(house: House, patch: pytest.MonkeyPatch, stack: AsyncExitStack, **settings: float) -> DemoModel:
+async def started(backend: Backend, patch: pytest.MonkeyPatch, stack: AsyncExitStack, **settings: float) -> DemoModel:
     """A demo model, and a worker for it."""
     demo = await stack.enter_async_context(demo_model())
     patch.setenv("OPENAI_BASE_URL", demo.url)
-    await stack.enter_async_context(working(settings_for(str(house.settings.redis_url), **settings)))
+    await stack.enter_async_context(working(settings_for(str(backend.settings.redis_url), **settings)))
     return demo
 
 
-async def cancelled(house: House, job_id: str, by: str = "client", within: float = 100) -> list[Event]:
+async def cancelled(backend: Backend, job_id: str, by: str = "client", within: float = 100) -> list[Event]:
     """Waits for the end, which must be `cancelled` with all that was said."""
-    events = await house.ended(job_id, within)
+    events = await backend.ended(job_id, within)
     end = events[-1]
     assert end.type == "cancelled"
     assert end.fields()["by"] == by
     assert end.fields()["content"] == text_of(events)
-    record = await house.record(job_id)
+    record = await backend.record(job_id)
     assert (record.status, record.metrics) == ("cancelled", end.fields()["metrics"])
     return events
 
 
-async def cancel(house: House, job_id: str, by: str = "client") -> None:
-    await house.log.cancel(job_id, by)
+async def cancel(backend: Backend, job_id: str, by: str = "client") -> None:
+    await backend.log.cancel(job_id, by)
 
 
 async def test_a_queued_job_is_cancelled_at_once_and_never_reaches_the_model(
-    house: House, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
 ) -> None:
-    job_id = await house.submit()
-    await cancel(house, job_id)
-    assert types(await house.events(job_id)) == ["queued", "cancelled"]
-    demo = await started(house, monkeypatch, resources)
-    events = await cancelled(house, job_id)
+    job_id = await backend.submit()
+    await cancel(backend, job_id)
+    assert types(await backend.events(job_id)) == ["queued", "cancelled"]
+    demo = await started(backend, monkeypatch, resources)
+    events = await cancelled(backend, job_id)
     assert len(events) == 2
     assert (await demo.stats())["requests"] == []
 
 
 async def test_a_flag_set_by_hand_on_a_queued_job_ends_it_when_it_is_claimed(
-    house: House, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
 ) -> None:
-    job_id = await house.submit()
-    await house.redis.set(house.keys.cancel(job_id), "me, at the keyboard")
-    demo = await started(house, monkeypatch, resources)
-    await cancelled(house, job_id, "me, at the keyboard")
+    job_id = await backend.submit()
+    await backend.redis.set(backend.keys.cancel(job_id), "me, at the keyboard")
+    demo = await started(backend, monkeypatch, resources)
+    await cancelled(backend, job_id, "me, at the keyboard")
     assert (await demo.stats())["requests"] == []
 
 
 async def test_a_cancel_before_the_first_token_closes_the_models_connection(
-    house: House, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
 ) -> None:
-    demo = await started(house, monkeypatch, resources)
-    job_id = await house.submit("demo-slow-first-token", demo={"first_token_seconds": 60})
+    demo = await started(backend, monkeypatch, resources)
+    job_id = await backend.submit("demo-slow-first-token", demo={"first_token_seconds": 60})
     await demo.streaming()
-    await cancel(house, job_id)
-    events = await cancelled(house, job_id)
+    await cancel(backend, job_id)
+    events = await cancelled(backend, job_id)
     assert types(events) == ["queued", "started", "cancelled"]
     assert events[-1].fields()["metrics"]["time_to_first_token"] is None
     assert (await demo.left_alone())["gone"] == 1
 
 
 async def test_a_cancel_before_the_models_headers_closes_its_connection(
-    house: House, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
 ) -> None:
-    demo = await started(house, monkeypatch, resources)
-    job_id = await house.submit("demo-hang")
+    demo = await started(backend, monkeypatch, resources)
+    job_id = await backend.submit("demo-hang")
     await demo.streaming()
-    await cancel(house, job_id)
-    await cancelled(house, job_id)
+    await cancel(backend, job_id)
+    await cancelled(backend, job_id)
     assert (await demo.left_alone())["gone"] == 1
 
 
 async def test_a_cancel_between_tokens_ends_an_endless_job_with_what_was_said(
-    house: House, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
 ) -> None:
-    demo = await started(house, monkeypatch, resources)
-    job_id = await house.submit("demo-endless", rate=300)
-    await house.has(job_id, "content", 10)
-    await cancel(house, job_id)
-    events = await cancelled(house, job_id)
+    demo = await started(backend, monkeypatch, resources)
+    job_id = await backend.submit("demo-endless", rate=300)
+    await backend.has(job_id, "content", 10)
+    await cancel(backend, job_id)
+    events = await cancelled(backend, job_id)
     assert events[-1].fields()["metrics"]["chunk_count"] >= 10
     stats = await demo.left_alone()
     assert stats["gone"] == 1
@@ -103,60 +103,60 @@ async def test_a_cancel_between_tokens_ends_an_endless_job_with_what_was_said(
 
 
 async def test_a_cancel_in_a_stall_does_not_wait_for_the_model(
-    house: House, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
 ) -> None:
-    demo = await started(house, monkeypatch, resources, stall_timeout=0)
-    job_id = await house.submit("demo-stall", rate=1000, demo={"after": 3})
-    await house.has(job_id, "content", 1)
-    await cancel(house, job_id)
-    await cancelled(house, job_id)
+    demo = await started(backend, monkeypatch, resources, stall_timeout=0)
+    job_id = await backend.submit("demo-stall", rate=1000, demo={"after": 3})
+    await backend.has(job_id, "content", 1)
+    await cancel(backend, job_id)
+    await cancelled(backend, job_id)
     assert (await demo.left_alone())["gone"] == 1
 
 
 async def test_a_cancel_in_the_wait_before_a_retry_does_not_wait_for_it(
-    house: House, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
 ) -> None:
-    demo = await started(house, monkeypatch, resources, first_token_timeout=0)
-    job_id = await house.submit("demo-429", demo={"retry_after": 50})
+    demo = await started(backend, monkeypatch, resources, first_token_timeout=0)
+    job_id = await backend.submit("demo-429", demo={"retry_after": 50})
 
     async def refused() -> bool:
         return bool((await demo.stats())["refused"])
 
     await until(refused)
-    await cancel(house, job_id)
-    await cancelled(house, job_id)
+    await cancel(backend, job_id)
+    await cancelled(backend, job_id)
     assert (await demo.stats())["refused"] == 1
 
 
 @pytest.mark.parametrize("flag", ["", "1", "me", '{"by":"api"}', '{"by":5}', "{", '"quoted"', "\u2028"])
 async def test_a_flag_set_by_hand_without_a_nudge_is_seen_within_the_poll(
-    house: House, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack, flag: str
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack, flag: str
 ) -> None:
-    demo = await started(house, monkeypatch, resources, cancel_poll=0.1)
-    job_id = await house.submit("demo-hang")
+    demo = await started(backend, monkeypatch, resources, cancel_poll=0.1)
+    job_id = await backend.submit("demo-hang")
     await demo.streaming()
     clock = asyncio.get_running_loop().time
     began = clock()
-    await house.redis.set(house.keys.cancel(job_id), flag)
-    await cancelled(house, job_id, "api" if flag == '{"by":"api"}' else flag)
+    await backend.redis.set(backend.keys.cancel(job_id), flag)
+    await cancelled(backend, job_id, "api" if flag == '{"by":"api"}' else flag)
     assert clock() - began < 10
     assert (await demo.left_alone())["gone"] == 1
 
 
 async def test_a_nudge_makes_the_worker_look_at_once(
-    house: House, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
 ) -> None:
     """The poll alone would take a minute."""
-    demo = await started(house, monkeypatch, resources, cancel_poll=60)
-    job_id = await house.submit("demo-hang")
+    demo = await started(backend, monkeypatch, resources, cancel_poll=60)
+    job_id = await backend.submit("demo-hang")
     await demo.streaming()
 
     async def listened() -> bool:
-        return bool((await house.redis.pubsub_numsub(house.keys.control))[0][1])
+        return bool((await backend.redis.pubsub_numsub(backend.keys.control))[0][1])
 
     await until(listened)
-    await cancel(house, job_id)
-    await cancelled(house, job_id)
+    await cancel(backend, job_id)
+    await cancelled(backend, job_id)
 
 
 @pytest.mark.parametrize(
@@ -174,53 +174,53 @@ async def test_a_nudge_makes_the_worker_look_at_once(
     ],
 )
 async def test_what_is_no_nudge_changes_nothing(
-    house: House, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack, nudge: bytes
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack, nudge: bytes
 ) -> None:
     """Nor does it end a worker, least of all every worker at once."""
-    await started(house, monkeypatch, resources, cancel_poll=60)
+    await started(backend, monkeypatch, resources, cancel_poll=60)
 
     async def heard() -> bool:
-        return bool(await house.redis.publish(house.keys.control, nudge))
+        return bool(await backend.redis.publish(backend.keys.control, nudge))
 
     await until(heard)
-    job_id = await house.submit("demo-hang")
-    await house.has(job_id, "started")
-    await cancel(house, job_id)
-    await cancelled(house, job_id)
+    job_id = await backend.submit("demo-hang")
+    await backend.has(job_id, "started")
+    await cancel(backend, job_id)
+    await cancelled(backend, job_id)
 
 
 async def test_an_append_alone_tells_the_worker_of_the_flag(
-    house: House, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
 ) -> None:
     """Without a poll and a notification: between tokens the check costs nothing."""
-    demo = await started(house, monkeypatch, resources, cancel_poll=60)
-    job_id = await house.submit("demo-endless", rate=300)
-    await house.has(job_id, "content", 3)
-    await house.redis.set(house.keys.cancel(job_id), "me")
-    await cancelled(house, job_id, "me")
+    demo = await started(backend, monkeypatch, resources, cancel_poll=60)
+    job_id = await backend.submit("demo-endless", rate=300)
+    await backend.has(job_id, "content", 3)
+    await backend.redis.set(backend.keys.cancel(job_id), "me")
+    await cancelled(backend, job_id, "me")
     await demo.left_alone()
 
 
 async def test_a_cancel_after_the_end_changes_nothing(
-    house: House, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
 ) -> None:
-    await started(house, monkeypatch, resources)
-    job_id = await house.submit("demo-fast")
-    before = await house.ended(job_id)
-    await cancel(house, job_id)
-    assert await house.events(job_id) == before
-    assert (await house.record(job_id)).status == "done"
+    await started(backend, monkeypatch, resources)
+    job_id = await backend.submit("demo-fast")
+    before = await backend.ended(job_id)
+    await cancel(backend, job_id)
+    assert await backend.events(job_id) == before
+    assert (await backend.record(job_id)).status == "done"
 
 
 async def test_a_flag_set_by_hand_on_a_job_whose_worker_is_lost_ends_it_with_what_was_said(
-    house: House, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
 ) -> None:
-    job_id = await house.submit()
-    claim = await house.log.claim(job_id, b'{"id":"dead"}', "token")
-    await house.log.append(job_id, claim.attempt, 3, [("content", b'{"content":"so far"}')])
-    await house.redis.set(house.keys.cancel(job_id), "me")
-    demo = await started(house, monkeypatch, resources)
-    events = await cancelled(house, job_id, "me")
+    job_id = await backend.submit()
+    claim = await backend.log.claim(job_id, b'{"id":"dead"}', "token")
+    await backend.log.append(job_id, claim.attempt, 3, [("content", b'{"content":"so far"}')])
+    await backend.redis.set(backend.keys.cancel(job_id), "me")
+    demo = await started(backend, monkeypatch, resources)
+    events = await cancelled(backend, job_id, "me")
     assert (types(events)[2:], text_of(events)) == (["content", "cancelled"], "so far")
     assert (await demo.stats())["requests"] == []
 

@@ -12,7 +12,7 @@ from readalong.store.queue import LeasedJob
 from readalong.worker.worker import QueueWorker
 from tests.readalong.helpers import types
 from tests.support.waiting import until
-from tests.worker.helpers import House, demo_at, settings_for, working
+from tests.worker.helpers import Backend, demo_at, settings_for, working
 
 
 def takes_once_more(
@@ -35,33 +35,33 @@ def takes_once_more(
 
 
 async def test_a_worker_that_takes_a_job_from_itself_goes_on_with_it(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after an outage that was longer than the lease, when it acquires before it renews."""
-    long = settings_for(str(house.settings.redis_url), lease=60)
+    long = settings_for(str(backend.settings.redis_url), lease=60)
     async with demo_at(monkeypatch) as demo, working(long) as one:
-        job_id = await house.submit("demo-endless", rate=200)
-        await house.has(job_id, "content")
+        job_id = await backend.submit("demo-endless", rate=200)
+        await backend.has(job_id, "content")
         run = one.runs[job_id]
-        await house.redis.zadd(house.keys.leases, {job_id: 1})
+        await backend.redis.zadd(backend.keys.leases, {job_id: 1})
 
         async def taken_again() -> bool:
-            return bool(await house.redis.zscore(house.keys.leases, job_id) != 1)
+            return bool(await backend.redis.zscore(backend.keys.leases, job_id) != 1)
 
         await until(taken_again)
-        await house.has(job_id, "content", 10)
+        await backend.has(job_id, "content", 10)
         assert one.runs == {job_id: run}
-        await house.log.cancel(job_id, "test")
-        events = await house.ended(job_id)
+        await backend.log.cancel(job_id, "test")
+        events = await backend.ended(job_id)
         assert (events[-1].type, types(events).count("restarted")) == ("cancelled", 0)
         assert len((await demo.stats())["requests"]) == 1
 
 
 async def test_a_job_taken_again_while_its_last_run_ends_is_run_again_after_it(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two runs of one job in one process would forget each other's slot and lease."""
-    long = settings_for(str(house.settings.redis_url), lease=60)
+    long = settings_for(str(backend.settings.redis_url), lease=60)
     async with demo_at(monkeypatch) as demo, working(long) as one:
         queue, worker = one.worker._queue, one.worker
         give_back = queue.nack
@@ -72,47 +72,47 @@ async def test_a_job_taken_again_while_its_last_run_ends_is_run_again_after_it(
             return answer
 
         monkeypatch.setattr(queue, "nack", give_back_and_see_it_taken)
-        job_id = await house.submit("demo-hang")
+        job_id = await backend.submit("demo-hang")
         await demo.streaming()
         first = worker.tasks[job_id]
         first.cancel()
-        await house.has(job_id, "restarted")
+        await backend.has(job_id, "restarted")
         assert first.done()
         assert list(worker.tasks) == [job_id]
-        await house.log.cancel(job_id, "test")
-        assert (await house.ended(job_id))[-1].type == "cancelled"
+        await backend.log.cancel(job_id, "test")
+        assert (await backend.ended(job_id))[-1].type == "cancelled"
 
 
 async def test_a_worker_that_took_a_job_from_itself_runs_it_no_more_once_it_gave_it_back(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another worker had claimed it meanwhile, and died. A run without a lease would be a second one beside that of the
     next worker, and would count a lost worker where none was lost."""
-    long = settings_for(str(house.settings.redis_url), lease=60)
+    long = settings_for(str(backend.settings.redis_url), lease=60)
     async with demo_at(monkeypatch), working(long) as one:
-        job_id = await house.submit("demo-endless", rate=200)
-        await house.has(job_id, "content")
+        job_id = await backend.submit("demo-endless", rate=200)
+        await backend.has(job_id, "content")
         run = one.runs[job_id]
         with monkeypatch.context() as patch:
             taken = takes_once_more(one.worker, patch)
-            await house.redis.zadd(house.keys.leases, {job_id: 1})
+            await backend.redis.zadd(backend.keys.leases, {job_id: 1})
             await taken.wait()
-            await house.log.claim(job_id, b'{"id":"another"}', "token")
+            await backend.log.claim(job_id, b'{"id":"another"}', "token")
             await until(lambda: job_id not in one.worker.tasks or one.runs.get(job_id) not in (None, run))
             assert not one.worker.tasks
-            assert types(await house.events(job_id)).count("restarted") == 1
-            assert [job.job_id for job in await house.queue.acquire("another", 1)] == [job_id]
-            await house.queue.nack("another", job_id)
-        await house.has(job_id, "restarted", 2)
-        await house.log.cancel(job_id, "test")
-        assert types(await house.ended(job_id)).count("restarted") == 2
+            assert types(await backend.events(job_id)).count("restarted") == 1
+            assert [job.job_id for job in await backend.queue.acquire("another", 1)] == [job_id]
+            await backend.queue.nack("another", job_id)
+        await backend.has(job_id, "restarted", 2)
+        await backend.log.cancel(job_id, "test")
+        assert types(await backend.ended(job_id)).count("restarted") == 2
 
 
 async def test_a_job_that_a_worker_gives_back_after_it_took_it_from_itself_is_left_to_whoever_takes_it_next(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The acquire came first in Redis, but its reply during the release. As above, the job has no lease."""
-    long = settings_for(str(house.settings.redis_url), lease=60)
+    long = settings_for(str(backend.settings.redis_url), lease=60)
     async with demo_at(monkeypatch), working(long) as one:
         worker = one.worker
         begin, give_back, told = worker._accept, worker._queue.nack, asyncio.Event()
@@ -126,29 +126,29 @@ async def test_a_job_that_a_worker_gives_back_after_it_took_it_from_itself_is_le
             await told.wait()
             return answer
 
-        job_id = await house.submit("demo-endless", rate=200)
-        await house.has(job_id, "content")
+        job_id = await backend.submit("demo-endless", rate=200)
+        await backend.has(job_id, "content")
         first = worker.tasks[job_id]
         with monkeypatch.context() as patch:
             taken = takes_once_more(worker, patch, lambda: bool(worker._releasing))
             patch.setattr(worker, "_accept", begin_and_tell)
             patch.setattr(worker._queue, "nack", give_back_and_wait)
-            await house.redis.zadd(house.keys.leases, {job_id: 1})
+            await backend.redis.zadd(backend.keys.leases, {job_id: 1})
             await taken.wait()
-            await house.log.claim(job_id, b'{"id":"another"}', "token")
+            await backend.log.claim(job_id, b'{"id":"another"}', "token")
             await asyncio.wait([first])
             assert not worker.tasks
-            assert [job.job_id for job in await house.queue.acquire("another", 1)] == [job_id]
-            await house.queue.nack("another", job_id)
-        await house.log.cancel(job_id, "test")
-        await house.ended(job_id)
+            assert [job.job_id for job in await backend.queue.acquire("another", 1)] == [job_id]
+            await backend.queue.nack("another", job_id)
+        await backend.log.cancel(job_id, "test")
+        await backend.ended(job_id)
 
 
 async def test_a_job_that_is_given_back_is_not_taken_back_by_the_renewal_of_leases(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that does not run the job would hold it until the lease is over."""
-    long = settings_for(str(house.settings.redis_url), lease=60)
+    long = settings_for(str(backend.settings.redis_url), lease=60)
     async with demo_at(monkeypatch), working(long) as one:
         queue = one.worker._queue
         give_back = queue.nack
@@ -159,7 +159,7 @@ async def test_a_job_that_is_given_back_is_not_taken_back_by_the_renewal_of_leas
             return answer
 
         monkeypatch.setattr(queue, "nack", give_back_and_renew)
-        job_id = await house.submit("demo-endless", rate=200)
-        await house.has(job_id, "content")
+        job_id = await backend.submit("demo-endless", rate=200)
+        await backend.has(job_id, "content")
         await one.stop()
-        assert [job.job_id for job in await house.queue.acquire("heir", 1)] == [job_id]
+        assert [job.job_id for job in await backend.queue.acquire("heir", 1)] == [job_id]

@@ -18,7 +18,7 @@ from tests.readalong.helpers import command
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
-from tests.worker.helpers import House, settings_for, working
+from tests.worker.helpers import Backend, settings_for, working
 
 CHANNEL = "readalong:alive:w1"
 
@@ -99,12 +99,12 @@ async def test_a_redis_that_does_not_allow_it_is_complained_of_once(
 
 
 async def test_a_worker_whose_subscription_breaks_takes_its_word_back_over_another_connection(
-    house: House, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis takes no new connection, as at `maxclients`. Other workers must not take this one for dead."""
 
     async def says() -> Any:
-        return orjson.loads(await house.redis.get(house.keys.worker("w1")) or b"{}").get("connected_to")
+        return orjson.loads(await backend.redis.get(backend.keys.worker("w1")) or b"{}").get("connected_to")
 
     async def says_nothing() -> bool:
         return await says() is None
@@ -116,7 +116,7 @@ async def test_a_worker_whose_subscription_breaks_takes_its_word_back_over_anoth
             await until(says, "the word")
             proxy.refusing = True
             for address in proxy.addresses(lambda said: b"readalong:alive" in said):
-                await command(house.redis, "CLIENT", "KILL", "ADDR", address)
+                await command(backend.redis, "CLIENT", "KILL", "ADDR", address)
             await until(says_nothing, "the word to be taken back")
             proxy.refusing = False
             await until(says, "the word again")

@@ -10,7 +10,7 @@ import pytest
 from readalong.core.settings import Settings
 from tests.readalong.helpers import command
 from tests.support.waiting import until
-from tests.worker.helpers import House, demo_at, working
+from tests.worker.helpers import Backend, demo_at, working
 
 
 def lines(caplog: pytest.LogCaptureFixture, word: str) -> list[tuple[int, str]]:
@@ -24,22 +24,22 @@ def lines(caplog: pytest.LogCaptureFixture, word: str) -> list[tuple[int, str]]:
 
 
 async def test_each_end_is_one_line_with_its_attempt_tokens_and_time(
-    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    backend: Backend, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A failure is a warning with its code, also if another worker ended the job. Foreign text breaks no line."""
     caplog.set_level(logging.INFO)
     async with demo_at(monkeypatch), working(settings):
-        done = await house.submit("demo-fast", demo={"tokens": 7})
-        cut = await house.submit("demo-cut", rate=0, demo={"after": 3})
-        gone = await house.submit("demo-hang")
-        await house.has(gone, "started")
-        await house.redis.set(house.keys.cancel(gone), "me\nERROR forged")
-        lost = await house.write()
-        await house.log.claim(lost, b'{"id":"dead"}', "token")
-        await command(house.redis, "HSET", house.keys.job(lost), "on_worker_lost", "fail")
-        await house.queue.enqueue(lost, 0)
+        done = await backend.submit("demo-fast", demo={"tokens": 7})
+        cut = await backend.submit("demo-cut", rate=0, demo={"after": 3})
+        gone = await backend.submit("demo-hang")
+        await backend.has(gone, "started")
+        await backend.redis.set(backend.keys.cancel(gone), "me\nERROR forged")
+        lost = await backend.write()
+        await backend.log.claim(lost, b'{"id":"dead"}', "token")
+        await command(backend.redis, "HSET", backend.keys.job(lost), "on_worker_lost", "fail")
+        await backend.queue.enqueue(lost, 0)
         for job_id in (done, cut, gone, lost):
-            await house.ended(job_id)
+            await backend.ended(job_id)
     assert lines(caplog, f"{done} done") == [(logging.INFO, f"job {done} done: attempt 1, 7 tokens, N s")]
     assert lines(caplog, f"{cut} failed") == [
         (
@@ -55,24 +55,24 @@ async def test_each_end_is_one_line_with_its_attempt_tokens_and_time(
 
 
 async def test_what_is_taken_over_and_what_is_fenced_out_is_a_warning(
-    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    backend: Backend, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    job_id = await house.submit("demo-endless", rate=300)
-    await house.log.claim(job_id, b'{"id":"dead"}', "token")
+    job_id = await backend.submit("demo-endless", rate=300)
+    await backend.log.claim(job_id, b'{"id":"dead"}', "token")
     async with demo_at(monkeypatch), working(settings) as one:
-        await house.has(job_id, "content")
+        await backend.has(job_id, "content")
         assert lines(caplog, "taken over") == [
             (logging.WARNING, f"job {job_id}: taken over from a lost worker, attempt 2")
         ]
-        await house.redis.set(house.keys.arq_in_progress(job_id), "another", px=60_000)
-        await house.log.claim(job_id, b'{"id":"another"}', "newer")
+        await backend.redis.set(backend.keys.arq_in_progress(job_id), "another", px=60_000)
+        await backend.log.claim(job_id, b'{"id":"another"}', "newer")
         await until(lambda: not one.runs)
     fenced = lines(caplog, "fenced out") + lines(caplog, "has lost its lease")
     assert [level for level, _ in fenced] == [logging.WARNING]
 
 
 async def test_a_worker_says_at_its_start_what_it_works_with(
-    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    backend: Backend, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The addresses of model and Redis, and no password."""
     caplog.set_level(logging.INFO)

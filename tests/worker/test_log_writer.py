@@ -16,7 +16,7 @@ from readalong.worker.log_writer import Cancelled, LogWriter
 from tests.readalong.helpers import command, types
 from tests.readalong.jobs import WORKER
 from tests.support.waiting import until
-from tests.worker.helpers import House, text_of
+from tests.worker.helpers import Backend, text_of
 
 T = TypeVar("T")
 Trouble = Callable[[int], str | None]
@@ -26,8 +26,8 @@ DONE = [NewEvent("done", {"content": "", "metrics": {}})]
 class Flaky(Log):
     """A log whose calls fail "before" or "after" they take effect, by `trouble` of the call's number from 0."""
 
-    def __init__(self, house: House, trouble: Trouble) -> None:
-        super().__init__(RedisFacade(house.redis, house.settings), house.settings)
+    def __init__(self, backend: Backend, trouble: Trouble) -> None:
+        super().__init__(RedisFacade(backend.redis, backend.settings), backend.settings)
         self._trouble = trouble
         self.calls = 0
 
@@ -103,12 +103,12 @@ def first(count: int, how: str) -> Trouble:
 
 
 async def started(
-    house: House, trouble: Trouble | None = None, outage: float = 5
+    backend: Backend, trouble: Trouble | None = None, outage: float = 5
 ) -> tuple[str, RecordingWriter, Flaky]:
     """A running job with two events, and the writer of its first attempt."""
-    job_id = await house.write()
-    claim = await house.log.claim(job_id, WORKER, "token")
-    log = Flaky(house, trouble or (lambda _: None))
+    job_id = await backend.write()
+    claim = await backend.log.claim(job_id, WORKER, "token")
+    log = Flaky(backend, trouble or (lambda _: None))
     return job_id, RecordingWriter(log, job_id, claim, outage), log
 
 
@@ -116,24 +116,24 @@ def say(*texts: str) -> list[NewEvent]:
     return [NewEvent("content", {"content": text}) for text in texts]
 
 
-async def test_appends_go_to_the_log_and_answer_the_flag(house: House) -> None:
-    job_id, writer, log = await started(house)
+async def test_appends_go_to_the_log_and_answer_the_flag(backend: Backend) -> None:
+    job_id, writer, log = await started(backend)
     assert await writer.append(say("a", "b")) is None
-    await house.redis.set(house.keys.cancel(job_id), "")
+    await backend.redis.set(backend.keys.cancel(job_id), "")
     assert await writer.append(say("c")) == ""
     await writer.finish([*say("d"), *DONE], {"metrics": b"{}"})
-    events = await house.events(job_id)
+    events = await backend.events(job_id)
     assert types(events) == ["queued", "started", "content", "content", "content", "content", "done"]
     assert (text_of(events), log.calls) == ("abcd", 3)
 
 
 @pytest.mark.parametrize(("every", "timed"), [(3600.0, [True, False, False]), (0.0, [True, True, True])])
 async def test_not_each_append_notes_its_time(
-    house: House, monkeypatch: pytest.MonkeyPatch, every: float, timed: list[bool]
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, every: float, timed: list[bool]
 ) -> None:
     """That costs Redis a seventh of all that an append costs."""
     monkeypatch.setattr("readalong.worker.log_writer._TIMED_EVERY", every)
-    _, writer, log = await started(house)
+    _, writer, log = await started(backend)
     seen: list[bool] = []
 
     def send(*_: object, timed: bool) -> bool:
@@ -147,76 +147,78 @@ async def test_not_each_append_notes_its_time(
 
 
 @pytest.mark.parametrize("how", ["before", "after"])
-async def test_an_append_whose_reply_is_lost_is_repeated_and_written_once(house: House, how: str) -> None:
-    job_id, writer, log = await started(house, first(2, how))
+async def test_an_append_whose_reply_is_lost_is_repeated_and_written_once(backend: Backend, how: str) -> None:
+    job_id, writer, log = await started(backend, first(2, how))
     assert await writer.append(say("a", "b")) is None
     assert await writer.append(say("c")) is None
-    events = await house.events(job_id)
+    events = await backend.events(job_id)
     assert [event.seq for event in events] == [1, 2, 3, 4, 5]
     assert (text_of(events), log.calls) == ("abc", 4)
 
 
 @pytest.mark.parametrize("how", ["before", "after"])
-async def test_a_finish_whose_reply_is_lost_is_repeated_and_ends_the_job_once(house: House, how: str) -> None:
-    job_id, writer, _ = await started(house, first(2, how))
+async def test_a_finish_whose_reply_is_lost_is_repeated_and_ends_the_job_once(backend: Backend, how: str) -> None:
+    job_id, writer, _ = await started(backend, first(2, how))
     await writer.finish([*say("a"), *DONE], {"metrics": b"{}", "finish_reason": "stop"})
-    assert types(await house.events(job_id)) == ["queued", "started", "content", "done"]
-    record = await house.record(job_id)
+    assert types(await backend.events(job_id)) == ["queued", "started", "content", "done"]
+    record = await backend.record(job_id)
     assert (record.status, record.last_seq, record.finish_reason) == ("done", 4, "stop")
 
 
-async def roll_back(house: House, job_id: str, last_seq: int) -> None:
+async def roll_back(backend: Backend, job_id: str, last_seq: int) -> None:
     """Sets the log back to a replica's that had not received the events after `last_seq`."""
-    events = await house.log.read(job_id, 0, last_seq)
-    await house.redis.delete(house.keys.events(job_id))
+    events = await backend.log.read(job_id, 0, last_seq)
+    await backend.redis.delete(backend.keys.events(job_id))
     for event in events:
-        await house.redis.xadd(house.keys.events(job_id), {"type": event.type, "data": event.data}, f"{event.seq}-0")
-    await command(house.redis, "HSET", house.keys.job(job_id), "last_seq", last_seq)
+        await backend.redis.xadd(
+            backend.keys.events(job_id), {"type": event.type, "data": event.data}, f"{event.seq}-0"
+        )
+    await command(backend.redis, "HSET", backend.keys.job(job_id), "last_seq", last_seq)
 
 
 @pytest.mark.parametrize("kept", [2, 3, 4, 5])
-async def test_events_that_redis_lost_are_sent_again_before_the_next_append(house: House, kept: int) -> None:
-    job_id, writer, _ = await started(house)
+async def test_events_that_redis_lost_are_sent_again_before_the_next_append(backend: Backend, kept: int) -> None:
+    job_id, writer, _ = await started(backend)
     await writer.append(say("a"))
     await writer.append(say("b", "c"))
-    await roll_back(house, job_id, kept)
+    await roll_back(backend, job_id, kept)
     assert await writer.append(say("d")) is None
-    events = await house.events(job_id)
+    events = await backend.events(job_id)
     assert [event.seq for event in events] == [1, 2, 3, 4, 5, 6]
     assert text_of(events) == "abcd"
 
 
 @pytest.mark.parametrize("kept", [2, 4])
-async def test_events_that_redis_lost_are_sent_again_before_the_end(house: House, kept: int) -> None:
-    job_id, writer, _ = await started(house)
+async def test_events_that_redis_lost_are_sent_again_before_the_end(backend: Backend, kept: int) -> None:
+    job_id, writer, _ = await started(backend)
     await writer.append(say("a", "b"))
-    await roll_back(house, job_id, kept)
+    await roll_back(backend, job_id, kept)
     await writer.finish([*say("c"), *DONE], {"metrics": b"{}"})
-    events = await house.events(job_id)
+    events = await backend.events(job_id)
     assert [event.seq for event in events] == [1, 2, 3, 4, 5, 6]
     assert (text_of(events), events[-1].type) == ("abc", "done")
-    assert (await house.record(job_id)).status == "done"
+    assert (await backend.record(job_id)).status == "done"
 
 
-async def test_a_tail_lost_twice_and_replies_lost_between_still_give_each_event_once(house: House) -> None:
-    job_id, writer, _ = await started(house, lambda call: ("after", None, "before")[call % 3])
+async def test_a_tail_lost_twice_and_replies_lost_between_still_give_each_event_once(backend: Backend) -> None:
+    job_id, writer, _ = await started(backend, lambda call: ("after", None, "before")[call % 3])
     for turn, kept in enumerate((3, 4, 2, 6)):
         await writer.append(say(str(turn)))
-        await roll_back(house, job_id, min(kept, turn + 3))
+        await roll_back(backend, job_id, min(kept, turn + 3))
     await writer.finish(DONE, {"metrics": b"{}"})
-    events = await house.events(job_id)
+    events = await backend.events(job_id)
     assert [event.seq for event in events] == list(range(1, 8))
     assert text_of(events) == "0123"
 
 
-async def test_an_outage_within_the_limit_is_waited_out(house: House) -> None:
-    job_id, writer, log = await started(house, first(4, "before"), outage=30)
+async def test_an_outage_within_the_limit_is_waited_out(backend: Backend) -> None:
+    job_id, writer, log = await started(backend, first(4, "before"), outage=30)
     assert await writer.append(say("a")) is None
-    assert (text_of(await house.events(job_id)), log.calls) == ("a", 5)
+    assert (text_of(await backend.events(job_id)), log.calls) == ("a", 5)
 
 
-async def test_an_outage_beyond_the_limit_is_told(house: House) -> None:
-    _, writer, log = await started(house, always("before"), outage=0.2)
+async def test_an_outage_beyond_the_limit_is_told(backend: Backend) -> None:
+    _, writer, log = await started(backend, always("before"), outage=0.2)
     began = asyncio.get_running_loop().time()
     with pytest.raises(StoreUnavailable):
         await writer.append(say("a"))
@@ -224,77 +226,77 @@ async def test_an_outage_beyond_the_limit_is_told(house: House) -> None:
     assert log.calls >= 3
 
 
-async def test_no_outage_at_all_is_waited_out_if_the_limit_is_0(house: House) -> None:
-    _, writer, log = await started(house, always("before"), outage=0)
+async def test_no_outage_at_all_is_waited_out_if_the_limit_is_0(backend: Backend) -> None:
+    _, writer, log = await started(backend, always("before"), outage=0)
     with pytest.raises(StoreUnavailable):
         await writer.append(say("a"))
     assert log.calls == 1
 
 
-async def test_what_an_outage_kept_from_the_log_goes_with_the_end(house: House) -> None:
-    job_id, writer, _ = await started(house, first(1, "before"), outage=0)
+async def test_what_an_outage_kept_from_the_log_goes_with_the_end(backend: Backend) -> None:
+    job_id, writer, _ = await started(backend, first(1, "before"), outage=0)
     with pytest.raises(StoreUnavailable):
         await writer.append(say("a"))
     await writer.finish([NewEvent("failed", {"error": {}})], {"metrics": b"{}"})
-    events = await house.events(job_id)
+    events = await backend.events(job_id)
     assert (types(events)[2:], text_of(events)) == (["content", "failed"], "a")
 
 
-async def test_the_end_waits_for_redis_longer_than_any_limit(house: House) -> None:
+async def test_the_end_waits_for_redis_longer_than_any_limit(backend: Backend) -> None:
     away = True
-    job_id, writer, log = await started(house, lambda _: "before" if away else None, outage=0)
+    job_id, writer, log = await started(backend, lambda _: "before" if away else None, outage=0)
     task = asyncio.create_task(writer.finish(DONE, {"metrics": b"{}"}))
     await until(lambda: log.calls >= 4)
     assert not task.done()
     away = False
     await task
-    assert (await house.record(job_id)).status == "done"
+    assert (await backend.record(job_id)).status == "done"
 
 
-async def test_a_newer_attempt_fences_the_older_one_out(house: House) -> None:
-    job_id, writer, _ = await started(house)
-    await house.log.claim(job_id, WORKER, "another token")
-    before = types(await house.events(job_id))
+async def test_a_newer_attempt_fences_the_older_one_out(backend: Backend) -> None:
+    job_id, writer, _ = await started(backend)
+    await backend.log.claim(job_id, WORKER, "another token")
+    before = types(await backend.events(job_id))
     for write in (writer.append(say("a")), writer.finish(DONE, {})):
         with pytest.raises(Fenced) as caught:
             await write
         assert caught.value.code == "fenced"
-    assert types(await house.events(job_id)) == before == ["queued", "started", "restarted"]
+    assert types(await backend.events(job_id)) == before == ["queued", "started", "restarted"]
 
 
-async def test_an_erased_job_is_gone(house: House) -> None:
-    job_id, writer, _ = await started(house)
-    await house.log.delete(job_id)
+async def test_an_erased_job_is_gone(backend: Backend) -> None:
+    job_id, writer, _ = await started(backend)
+    await backend.log.delete(job_id)
     with pytest.raises(Fenced) as caught:
         await writer.append(say("a"))
     assert caught.value.code == "gone"
-    assert not await house.redis.exists(*house.keys.of_job(job_id)[:2])
+    assert not await backend.redis.exists(*backend.keys.of_job(job_id)[:2])
 
 
-async def test_an_ended_log_is_compacted_and_reads_the_same(house: House) -> None:
-    job_id, writer, _ = await started(house)
+async def test_an_ended_log_is_compacted_and_reads_the_same(backend: Backend) -> None:
+    job_id, writer, _ = await started(backend)
     await writer.append(say("a", "b"))
     await writer.append(say("c"))
     await writer.finish(end := [NewEvent("done", {"content": "abc"})], {})
-    before = await house.events(job_id)
+    before = await backend.events(job_id)
     await writer.compact()
-    assert await house.redis.xlen(house.keys.events(job_id)) == 4
-    assert await house.events(job_id) == before
+    assert await backend.redis.xlen(backend.keys.events(job_id)) == 4
+    assert await backend.events(job_id) == before
     assert before[-1].data == end[0].encode()
 
 
-async def test_a_repaired_log_is_compacted_from_what_the_tail_kept(house: House) -> None:
-    job_id, writer, _ = await started(house)
+async def test_a_repaired_log_is_compacted_from_what_the_tail_kept(backend: Backend) -> None:
+    job_id, writer, _ = await started(backend)
     await writer.append(say("a", "b", "c"))
-    await roll_back(house, job_id, 3)
+    await roll_back(backend, job_id, 3)
     await writer.finish(DONE, {})
     await writer.compact()
-    assert await house.redis.xlen(house.keys.events(job_id)) == 4
-    assert text_of(await house.events(job_id)) == "abc"
+    assert await backend.redis.xlen(backend.keys.events(job_id)) == 4
+    assert text_of(await backend.events(job_id)) == "abc"
 
 
-async def test_a_log_without_neighbours_to_join_is_not_rewritten(house: House) -> None:
-    _, writer, log = await started(house)
+async def test_a_log_without_neighbours_to_join_is_not_rewritten(backend: Backend) -> None:
+    _, writer, log = await started(backend)
     await writer.append(say("a"))
     await writer.finish(DONE, {})
     await writer.compact()
@@ -302,23 +304,25 @@ async def test_a_log_without_neighbours_to_join_is_not_rewritten(house: House) -
 
 
 @pytest.mark.parametrize("how", ["before", "after"])
-async def test_a_redis_that_is_away_when_the_log_would_be_compacted_is_not_waited_for(house: House, how: str) -> None:
+async def test_a_redis_that_is_away_when_the_log_would_be_compacted_is_not_waited_for(
+    backend: Backend, how: str
+) -> None:
     """The job has ended; its log is as valid as it was."""
-    job_id, writer, log = await started(house, lambda call: how if call == 2 else None)
+    job_id, writer, log = await started(backend, lambda call: how if call == 2 else None)
     await writer.append(say("a", "b"))
     await writer.finish(DONE, {})
     await writer.compact()
     assert log.calls == 3
-    assert await house.redis.xlen(house.keys.events(job_id)) == (5 if how == "before" else 4)
-    assert text_of(await house.events(job_id)) == "ab"
+    assert await backend.redis.xlen(backend.keys.events(job_id)) == (5 if how == "before" else 4)
+    assert text_of(await backend.events(job_id)) == "ab"
 
 
 @pytest.mark.parametrize("limit", ["_MOST", "_MOST_BEFORE"])
 async def test_a_log_too_long_for_one_script_call_stays_as_it_is(
-    house: House, limit: str, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis serves no other client while it rewrites one."""
-    _, writer, log = await started(house)
+    _, writer, log = await started(backend)
     await writer.append(say("a", "b"))
     await writer.finish(DONE, {})
     with monkeypatch.context() as patch:

@@ -11,27 +11,27 @@ from readalong.core.settings import Settings
 from readalong.redis.facade import RedisFacade
 from readalong.store.queue import Queue
 from tests.readalong.helpers import command, types
-from tests.worker.helpers import House, demo_at, settings_for, text_of, working
+from tests.worker.helpers import Backend, demo_at, settings_for, text_of, working
 
 
-async def write(house: House, model: str, *, left: float | None = None, lost: str = "retry", **body: Any) -> str:
+async def write(backend: Backend, model: str, *, left: float | None = None, lost: str = "retry", **body: Any) -> str:
     """A job that is not in the queue yet, with so many seconds to its deadline."""
-    job_id = await house.write(model, **body)
-    await command(house.redis, "HSET", house.keys.job(job_id), "on_worker_lost", lost)
+    job_id = await backend.write(model, **body)
+    await command(backend.redis, "HSET", backend.keys.job(job_id), "on_worker_lost", lost)
     if left is not None:
-        await expire_in(house, job_id, left)
+        await expire_in(backend, job_id, left)
     return job_id
 
 
-async def expire_in(house: House, job_id: str, seconds: float) -> None:
-    deadline = await house.index.now() + int(seconds * 1000)
-    await command(house.redis, "HSET", house.keys.job(job_id), "deadline", deadline)
+async def expire_in(backend: Backend, job_id: str, seconds: float) -> None:
+    deadline = await backend.index.now() + int(seconds * 1000)
+    await command(backend.redis, "HSET", backend.keys.job(job_id), "deadline", deadline)
 
 
-async def lose(house: House, job_id: str) -> None:
+async def lose(backend: Backend, job_id: str) -> None:
     """A first attempt that said something before its worker died."""
-    claim = await house.log.claim(job_id, b'{"id":"dead"}', "token")
-    await house.log.append(job_id, claim.attempt, claim.last_seq + 1, [("content", b'{"content":"said"}')])
+    claim = await backend.log.claim(job_id, b'{"id":"dead"}', "token")
+    await backend.log.append(job_id, claim.attempt, claim.last_seq + 1, [("content", b'{"content":"said"}')])
 
 
 def failure(events: list[Event]) -> tuple[str, str]:
@@ -48,97 +48,97 @@ def failure(events: list[Event]) -> tuple[str, str]:
     ids=["before the first token", "in a silence", "streaming"],
 )
 async def test_a_run_ends_at_its_jobs_deadline(
-    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch, model: str, said: bool
+    backend: Backend, settings: Settings, monkeypatch: pytest.MonkeyPatch, model: str, said: bool
 ) -> None:
     """Itself: no sweep comes between."""
     swept = settings.model_copy(update={"sweep_interval": 0.01})
     async with demo_at(monkeypatch) as demo, working(swept):
         manner = {"tokens_per_second": 200, "first_token_seconds": 0}
-        job_id = await write(house, model, left=2, demo=manner)
-        await house.queue.enqueue(job_id, 0)
-        events = await house.ended(job_id)
+        job_id = await write(backend, model, left=2, demo=manner)
+        await backend.queue.enqueue(job_id, 0)
+        events = await backend.ended(job_id)
         await demo.left_alone()
         assert failure(events) == ("failed", "deadline_exceeded")
         assert bool(text_of(events)) is said
-        assert (await house.record(job_id)).attempt == 1
+        assert (await backend.record(job_id)).attempt == 1
         assert len(await demo.bodies()) == 1
 
 
 async def test_a_wait_that_would_pass_the_deadline_is_not_begun(
-    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job ends at once, and its error tells of the model."""
     async with demo_at(monkeypatch) as demo, working(settings):
-        job_id = await write(house, "demo-429", left=15, demo={"retry_after": 16})
-        await house.queue.enqueue(job_id, 0)
-        assert failure(await house.ended(job_id)) == ("failed", "model_rate_limited")
+        job_id = await write(backend, "demo-429", left=15, demo={"retry_after": 16})
+        await backend.queue.enqueue(job_id, 0)
+        assert failure(await backend.ended(job_id)) == ("failed", "model_rate_limited")
         assert len(await demo.bodies()) == 1
 
 
 async def test_a_job_whose_deadline_passes_while_it_waits_for_a_slot_calls_no_model(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = settings_for(str(house.settings.redis_url), max_jobs=1, sweep_interval=0.1)
+    full = settings_for(str(backend.settings.redis_url), max_jobs=1, sweep_interval=0.1)
     async with demo_at(monkeypatch) as demo, working(full):
-        runs = await house.submit("demo-hang")
+        runs = await backend.submit("demo-hang")
         await demo.streaming()
-        waits = await write(house, "demo", left=1)
-        await house.queue.enqueue(waits, 0)
-        events = await house.ended(waits)
+        waits = await write(backend, "demo", left=1)
+        await backend.queue.enqueue(waits, 0)
+        events = await backend.ended(waits)
         assert (types(events), failure(events)[1]) == (["queued", "failed"], "deadline_exceeded")
-        await house.log.cancel(runs, "test")
-        assert (await house.ended(runs))[-1].type == "cancelled"
+        await backend.log.cancel(runs, "test")
+        assert (await backend.ended(runs))[-1].type == "cancelled"
         assert len(await demo.bodies()) == 1
 
 
 @pytest.mark.parametrize("end", ["failed", "cancelled"])
 @pytest.mark.parametrize("held", [True, False], ids=["its worker died", "handed over"])
 async def test_a_begun_job_that_waits_for_a_slot_ends_at_its_deadline_or_its_cancel(
-    house: House, monkeypatch: pytest.MonkeyPatch, held: bool, end: str
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, held: bool, end: str
 ) -> None:
     """With what was said; no slot becomes free, and none is taken from the job that has it."""
-    job_id = await write(house, "demo")
-    await house.queue.enqueue(job_id, 0)
+    job_id = await write(backend, "demo")
+    await backend.queue.enqueue(job_id, 0)
     if held:
         await Queue(
-            RedisFacade(house.redis, settings_for(str(house.settings.redis_url), lease=0.5)),
-            settings_for(str(house.settings.redis_url), lease=0.5),
+            RedisFacade(backend.redis, settings_for(str(backend.settings.redis_url), lease=0.5)),
+            settings_for(str(backend.settings.redis_url), lease=0.5),
         ).acquire("dead", 1)
-    await lose(house, job_id)
-    full = settings_for(str(house.settings.redis_url), max_jobs=1, sweep_interval=0.05, drain_timeout=20)
+    await lose(backend, job_id)
+    full = settings_for(str(backend.settings.redis_url), max_jobs=1, sweep_interval=0.05, drain_timeout=20)
     if not held:
         # Older than the one that waits, so that the worker's first take is not that.
-        await command(house.redis, "ZADD", house.keys.queue, await house.index.now() + 60_000, job_id)
+        await command(backend.redis, "ZADD", backend.keys.queue, await backend.index.now() + 60_000, job_id)
     async with demo_at(monkeypatch) as demo, working(full) as one:
-        runs = await house.submit("demo-hang")
+        runs = await backend.submit("demo-hang")
         await demo.streaming()
-        await command(house.redis, "ZADD", house.keys.queue, "LT", 1, job_id)
+        await command(backend.redis, "ZADD", backend.keys.queue, "LT", 1, job_id)
         if end == "failed":
-            await expire_in(house, job_id, 0.1)
+            await expire_in(backend, job_id, 0.1)
         else:
-            await house.redis.set(house.keys.cancel(job_id), "me")
-        events = await house.ended(job_id)
+            await backend.redis.set(backend.keys.cancel(job_id), "me")
+        events = await backend.ended(job_id)
         assert (types(events), text_of(events)) == (["queued", "started", "content", end], "said")
         if end == "failed":
             assert failure(events) == ("failed", "deadline_exceeded")
         assert list(one.runs) == [runs]
-        assert (await house.record(runs)).attempt == 1
-        await house.log.cancel(runs, "test")
-        assert (await house.ended(runs))[-1].type == "cancelled"
+        assert (await backend.record(runs)).attempt == 1
+        await backend.log.cancel(runs, "test")
+        assert (await backend.ended(runs))[-1].type == "cancelled"
         assert len(await demo.bodies()) == 1
 
 
 @pytest.mark.parametrize("code", ["deadline_exceeded", "worker_lost"])
 async def test_a_lost_job_that_may_not_begin_again_fails_with_what_was_said(
-    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch, code: str
+    backend: Backend, settings: Settings, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
-    job_id = await write(house, "demo", lost="fail" if code == "worker_lost" else "retry")
-    await lose(house, job_id)
+    job_id = await write(backend, "demo", lost="fail" if code == "worker_lost" else "retry")
+    await lose(backend, job_id)
     if code == "deadline_exceeded":
-        await expire_in(house, job_id, -1)
-    await house.queue.enqueue(job_id, 0)
+        await expire_in(backend, job_id, -1)
+    await backend.queue.enqueue(job_id, 0)
     async with demo_at(monkeypatch) as demo, working(settings):
-        events = await house.ended(job_id)
+        events = await backend.ended(job_id)
         assert failure(events) == ("failed", code)
         assert (text_of(events), types(events).count("restarted")) == ("said", 0)
         assert await demo.bodies() == []

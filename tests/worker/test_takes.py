@@ -13,7 +13,7 @@ from readalong.store.queue import LeasedJob
 from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from tests.readalong.helpers import command, types
 from tests.support.waiting import until
-from tests.worker.helpers import House, Working, demo_at, settings_for, text_of, working
+from tests.worker.helpers import Backend, Working, demo_at, settings_for, text_of, working
 
 
 def loses_replies(one: Working, monkeypatch: pytest.MonkeyPatch, count: int) -> list[list[LeasedJob]]:
@@ -36,17 +36,17 @@ def loses_replies(one: Working, monkeypatch: pytest.MonkeyPatch, count: int) -> 
 
 
 async def test_jobs_whose_take_got_no_reply_run_at_once_and_not_when_the_lease_is_over(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The repeat acquires no more than the free slots."""
-    settings = settings_for(str(house.settings.redis_url), lease=60, max_jobs=2)
+    settings = settings_for(str(backend.settings.redis_url), lease=60, max_jobs=2)
     async with demo_at(monkeypatch) as demo:
         async with working(settings) as one:
             replies = loses_replies(one, monkeypatch, 2)
-            jobs = [await house.write("demo-fast") for _ in range(5)]
-            await asyncio.gather(*(house.queue.enqueue(job_id, 0) for job_id in jobs))
+            jobs = [await backend.write("demo-fast") for _ in range(5)]
+            await asyncio.gather(*(backend.queue.enqueue(job_id, 0) for job_id in jobs))
             for job_id in jobs:
-                events = await house.ended(job_id)
+                events = await backend.ended(job_id)
                 assert types(events).count("started") == 1
                 assert "restarted" not in types(events)
         assert max(map(len, replies)) <= 2
@@ -54,10 +54,10 @@ async def test_jobs_whose_take_got_no_reply_run_at_once_and_not_when_the_lease_i
 
 
 async def test_a_worker_that_was_paused_between_take_and_claim_does_not_fence_out_who_runs_the_job(
-    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A claim would be the next attempt: a second generation, and a lost worker where none was lost."""
-    settings = settings_for(str(house.settings.redis_url), lease=3)
+    settings = settings_for(str(backend.settings.redis_url), lease=3)
     gone_on = asyncio.Event()
     async with demo_at(monkeypatch) as demo:
         async with working(settings, "paused") as one:
@@ -70,24 +70,24 @@ async def test_a_worker_that_was_paused_between_take_and_claim_does_not_fence_ou
                 return taken
 
             monkeypatch.setattr(one.worker._queue, "acquire", take_and_pause)
-            job_id = await house.submit("demo-endless", rate=200)
+            job_id = await backend.submit("demo-endless", rate=200)
             async with working(settings, "heir") as heir:
-                await house.has(job_id, "content", 3)
+                await backend.has(job_id, "content", 3)
                 assert list(heir.runs) == [job_id]
                 gone_on.set()
                 await until(lambda: "its lease was lost before it was claimed" in caplog.text, "the worker to notice")
-                await house.has(job_id, "content", 30)
-                await house.log.cancel(job_id, "test")
-                events = await house.ended(job_id)
+                await backend.has(job_id, "content", 30)
+                await backend.log.cancel(job_id, "test")
+                events = await backend.ended(job_id)
         assert (events[-1].type, types(events).count("restarted")) == ("cancelled", 0)
         assert len(await demo.bodies()) == 1
 
 
 async def test_a_job_that_its_worker_takes_again_while_its_first_claim_waits_runs_once(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The claim comes after the lease that it names. Nothing came of it, and no attempt is used up."""
-    settings = settings_for(str(house.settings.redis_url), lease=60)
+    settings = settings_for(str(backend.settings.redis_url), lease=60)
     claims, gone_on = [0], asyncio.Event()
     async with demo_at(monkeypatch), working(settings) as one:
         claim = one.worker._log.claim
@@ -100,25 +100,25 @@ async def test_a_job_that_its_worker_takes_again_while_its_first_claim_waits_run
             return await claim(job_id, worker, token, ends)
 
         monkeypatch.setattr(one.worker._log, "claim", claim_late)
-        job_id = await house.submit("demo-fast")
+        job_id = await backend.submit("demo-fast")
         await until(lambda: claims[0], "the claim")
-        await house.redis.zadd(house.keys.leases, {job_id: 1})
+        await backend.redis.zadd(backend.keys.leases, {job_id: 1})
 
         async def taken_again() -> bool:
-            return (await house.redis.zscore(house.keys.leases, job_id) or 0) > 1
+            return (await backend.redis.zscore(backend.keys.leases, job_id) or 0) > 1
 
         await until(taken_again, "it to take the job again")
         gone_on.set()
-        events = await house.ended(job_id)
+        events = await backend.ended(job_id)
     assert claims == [2]
     assert (types(events).count("started"), types(events).count("restarted"), events[-1].type) == (1, 0, "done")
 
 
 async def test_a_worker_without_memory_gives_its_job_to_another_and_ends(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It counts as a lost attempt: a job that eats all memory must not do so for ever."""
-    settings = settings_for(str(house.settings.redis_url), lease=60)
+    settings = settings_for(str(backend.settings.redis_url), lease=60)
     add = ChunkAccumulator.add
 
     def add_much(chunks: ChunkAccumulator, data: bytes) -> Any:
@@ -131,13 +131,13 @@ async def test_a_worker_without_memory_gives_its_job_to_another_and_ends(
             with monkeypatch.context() as patch:
                 patch.setattr(ChunkAccumulator, "add", add_much)
                 patch.setattr(ChunkAccumulator, "add_frame", lambda *_: [])  # each chunk goes to `add`
-                job_id = await house.submit(rate=200, demo={"tokens": 40})
+                job_id = await backend.submit(rate=200, demo={"tokens": 40})
                 await one.task
             assert one.worker.out_of_memory
             async with working(settings, "heir"):
-                events = await house.ended(job_id)
+                events = await backend.ended(job_id)
         (restarted,) = [event.fields() for event in events if event.type == "restarted"]
         assert (restarted["reason"], restarted["worker"]["id"]) == ("worker_lost", "heir")
         assert events[-1].type == "done"
         assert text_of(events) == events[-1].fields()["content"] != ""
-        assert await command(house.redis, "HGET", house.keys.job(job_id), "lost") == b"1"
+        assert await command(backend.redis, "HGET", backend.keys.job(job_id), "lost") == b"1"

@@ -16,7 +16,7 @@ from readalong.store.log import Claim
 from readalong.store.queue import Queue
 from tests.readalong.helpers import command, types
 from tests.support.waiting import until
-from tests.worker.helpers import DemoModel, House, demo_at, settings_for, text_of, working
+from tests.worker.helpers import Backend, DemoModel, demo_at, settings_for, text_of, working
 
 STEP = 0.2
 
@@ -34,16 +34,16 @@ async def asked(demo: DemoModel) -> list[str]:
 
 @pytest.mark.parametrize("slots", [1, 3])
 async def test_more_jobs_than_slots_wait_in_order_and_all_finish(
-    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch, slots: int
+    backend: Backend, settings: Settings, monkeypatch: pytest.MonkeyPatch, slots: int
 ) -> None:
     small = settings.model_copy(update={"max_jobs": slots})
-    jobs = [await house.submit(rate=60, user=str(n), demo={"tokens": 30}) for n in range(7)]
+    jobs = [await backend.submit(rate=60, user=str(n), demo={"tokens": 30}) for n in range(7)]
     async with demo_at(monkeypatch) as demo, working(small) as one:
         most = 0
-        while not all([await house.is_closed(job_id) for job_id in jobs]):
+        while not all([await backend.is_closed(job_id) for job_id in jobs]):
             most = max(most, len(one.runs), (await demo.stats())["open"])
         for job_id in jobs:
-            assert (await house.ended(job_id))[-1].type == "done"
+            assert (await backend.ended(job_id))[-1].type == "done"
         places = [int(user) for user in await asked(demo)]
     assert most == slots
     # Those that start together may reach the model in any order.
@@ -52,25 +52,25 @@ async def test_more_jobs_than_slots_wait_in_order_and_all_finish(
 
 
 async def test_a_job_starts_at_once_on_an_idle_worker(
-    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the wake-up it would wait for the poll, which takes longer than this test waits."""
     slow = settings.model_copy(update={"poll_interval": 3600})
     async with demo_at(monkeypatch), working(slow):
         for _ in range(5):
-            job_id = await house.submit("demo-fast", demo={"tokens": 1})
-            assert (await house.ended(job_id))[-1].type == "done"
+            job_id = await backend.submit("demo-fast", demo={"tokens": 1})
+            assert (await backend.ended(job_id))[-1].type == "done"
 
 
 async def test_two_workers_share_the_queue_and_each_job_runs_once(
-    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = settings.model_copy(update={"max_jobs": 3})
     async with demo_at(monkeypatch) as demo, working(small, "w1"), working(small, "w2"):
-        jobs = [await house.submit(rate=500, user=str(n), demo={"tokens": 30}) for n in range(12)]
+        jobs = [await backend.submit(rate=500, user=str(n), demo={"tokens": 30}) for n in range(12)]
         workers = []
         for job_id in jobs:
-            events = await house.ended(job_id)
+            events = await backend.ended(job_id)
             assert types(events).count("started") == 1
             assert "restarted" not in types(events)
             workers.append(events[1].fields()["worker"]["id"])
@@ -79,119 +79,125 @@ async def test_two_workers_share_the_queue_and_each_job_runs_once(
 
 
 async def test_a_run_whose_lease_is_anothers_stops_and_writes_nothing_more(
-    house: House, shorter: Settings, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, shorter: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with demo_at(monkeypatch) as demo, working(shorter) as one:
-        job_id = await house.submit("demo-stall", rate=1000, demo={"after": 3})
-        await house.has(job_id, "content")
-        await house.redis.set(house.keys.arq_in_progress(job_id), "another", px=60_000)
+        job_id = await backend.submit("demo-stall", rate=1000, demo={"after": 3})
+        await backend.has(job_id, "content")
+        await backend.redis.set(backend.keys.arq_in_progress(job_id), "another", px=60_000)
         await demo.left_alone()
         await until(lambda: not one.runs)
-        assert types(await house.events(job_id))[-1] == "content"
-        assert (await house.record(job_id)).status == "running"
-        assert await house.redis.get(house.keys.arq_in_progress(job_id)) == b"another"
-        assert await house.redis.zscore(house.keys.queue, job_id) is not None
+        assert types(await backend.events(job_id))[-1] == "content"
+        assert (await backend.record(job_id)).status == "running"
+        assert await backend.redis.get(backend.keys.arq_in_progress(job_id)) == b"another"
+        assert await backend.redis.zscore(backend.keys.queue, job_id) is not None
 
 
 async def test_a_run_that_a_newer_attempt_fences_out_stops_at_its_next_append(
-    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with demo_at(monkeypatch) as demo, working(settings) as one:
-        job_id = await house.submit("demo-endless", rate=300)
-        await house.has(job_id, "content", 3)
-        await house.redis.set(house.keys.arq_in_progress(job_id), "another", px=60_000)
-        claim = await house.log.claim(job_id, b'{"id":"another"}', "token")
+        job_id = await backend.submit("demo-endless", rate=300)
+        await backend.has(job_id, "content", 3)
+        await backend.redis.set(backend.keys.arq_in_progress(job_id), "another", px=60_000)
+        claim = await backend.log.claim(job_id, b'{"id":"another"}', "token")
         assert claim.attempt == 2
         await demo.left_alone()
         await until(lambda: not one.runs)
-        events = await house.events(job_id)
+        events = await backend.events(job_id)
         assert types(events)[-1] == "restarted"
-        assert len(events) == claim.last_seq == (await house.record(job_id)).last_seq
+        assert len(events) == claim.last_seq == (await backend.record(job_id)).last_seq
 
 
 @pytest.mark.parametrize("model", ["demo-endless", "demo-hang"])
 async def test_an_erased_job_stops_wherever_it_is(
-    house: House, shorter: Settings, monkeypatch: pytest.MonkeyPatch, model: str
+    backend: Backend, shorter: Settings, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     async with demo_at(monkeypatch) as demo, working(shorter) as one:
-        job_id = await house.submit(model, rate=300)
+        job_id = await backend.submit(model, rate=300)
         await demo.streaming()
-        await house.log.delete(job_id)
-        await house.index.remove(job_id)
+        await backend.log.delete(job_id)
+        await backend.index.remove(job_id)
         await demo.left_alone()
         await until(lambda: not one.runs)
-        await until(lambda: house.is_closed(job_id))
-        assert not await house.redis.exists(*house.keys.of_job(job_id)[:2])
+        await until(lambda: backend.is_closed(job_id))
+        assert not await backend.redis.exists(*backend.keys.of_job(job_id)[:2])
 
 
 async def test_a_copy_of_the_enqueue_that_comes_after_the_erase_leaves_the_job_in_no_list(
-    house: House, shorter: Settings, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, shorter: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even in the list of all jobs, which still names expired ones, nor in the list of its model."""
-    job_id = await house.submit()
-    created_at = (await house.record(job_id)).created_at
-    _, model = await house.log.erasable(job_id)
-    await house.log.delete(job_id, model)
-    await house.queue.remove(job_id)
-    await house.index.remove(job_id, model=model)
-    lists = (house.keys.queue, house.keys.jobs, house.keys.active, *house.keys.by_state, house.keys.jobs_of("demo"))
-    assert not await house.redis.exists(*lists)
-    await house.queue.enqueue(job_id, created_at, model="demo")
+    job_id = await backend.submit()
+    created_at = (await backend.record(job_id)).created_at
+    _, model = await backend.log.erasable(job_id)
+    await backend.log.delete(job_id, model)
+    await backend.queue.remove(job_id)
+    await backend.index.remove(job_id, model=model)
+    lists = (
+        backend.keys.queue,
+        backend.keys.jobs,
+        backend.keys.active,
+        *backend.keys.by_state,
+        backend.keys.jobs_of("demo"),
+    )
+    assert not await backend.redis.exists(*lists)
+    await backend.queue.enqueue(job_id, created_at, model="demo")
     async with demo_at(monkeypatch), working(shorter):
-        await until(lambda: house.is_closed(job_id))
-    assert not await house.redis.exists(*lists, house.keys.arq_job(job_id), house.keys.wake)
+        await until(lambda: backend.is_closed(job_id))
+    assert not await backend.redis.exists(*lists, backend.keys.arq_job(job_id), backend.keys.wake)
 
 
-async def lost_count(house: House, job_id: str) -> bytes | None:
-    value: bytes | None = await command(house.redis, "HGET", house.keys.job(job_id), "lost")
+async def lost_count(backend: Backend, job_id: str) -> bytes | None:
+    value: bytes | None = await command(backend.redis, "HGET", backend.keys.job(job_id), "lost")
     return value
 
 
 async def test_a_stopping_worker_hands_its_jobs_over_at_once(
-    house: House, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
 ) -> None:
     """Without waiting for a lease, and it does not count as a lost attempt."""
-    long = settings_for(str(house.settings.redis_url), lease=60, max_attempts=1)
+    long = settings_for(str(backend.settings.redis_url), lease=60, max_attempts=1)
     demo = await resources.enter_async_context(demo_at(monkeypatch))
     async with working(long, "w1") as first:
-        job_id = await house.submit(rate=200, demo={"tokens": 60})
-        await house.has(job_id, "content", 3)
+        job_id = await backend.submit(rate=200, demo={"tokens": 60})
+        await backend.has(job_id, "content", 3)
         await first.stop()
-        assert await house.redis.get(house.keys.arq_in_progress(job_id)) is None
+        assert await backend.redis.get(backend.keys.arq_in_progress(job_id)) is None
     async with working(long, "w2"):
-        events = await house.ended(job_id)
+        events = await backend.ended(job_id)
     (restarted,) = [event.fields() for event in events if event.type == "restarted"]
     assert (restarted["attempt"], restarted["reason"]) == (2, "worker_stopped")
     assert restarted["worker"] == {"id": "w2", "host": "h", "pid": 1}
-    assert (await lost_count(house, job_id), events[-1].type) == (b"0", "done")
+    assert (await lost_count(backend, job_id), events[-1].type) == (b"0", "done")
     assert text_of(events) == events[-1].fields()["content"]
-    assert (await house.record(job_id)).attempt == 2
+    assert (await backend.record(job_id)).attempt == 2
     assert (await demo.left_alone())["gone"] == 1
 
 
 async def test_a_stopping_worker_lets_its_jobs_end_within_the_drain_time_and_takes_no_other(
-    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    backend: Backend, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log says how many jobs have how long."""
     caplog.set_level(logging.INFO)
     patient = settings.model_copy(update={"drain_timeout": 20})
     async with demo_at(monkeypatch), working(patient) as one:
-        job_id = await house.submit(rate=150, demo={"tokens": 40})
-        await house.has(job_id, "content", 2)
+        job_id = await backend.submit(rate=150, demo={"tokens": 40})
+        await backend.has(job_id, "content", 2)
         stopping = asyncio.create_task(one.stop())
         await until(one.worker._stopping.is_set)
-        other = await house.submit("demo-fast")
+        other = await backend.submit("demo-fast")
         await stopping
-        assert (await house.ended(job_id))[-1].type == "done"
-        assert types(await house.events(other)) == ["queued"]
+        assert (await backend.ended(job_id))[-1].type == "done"
+        assert types(await backend.events(other)) == ["queued"]
     assert "draining: 1 jobs have 20 s to finish" in caplog.text
 
 
 async def test_a_worker_that_stops_as_it_takes_a_job_hands_it_over_too(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The stop comes before the job has an attempt to interrupt."""
-    long = settings_for(str(house.settings.redis_url), lease=60)
+    long = settings_for(str(backend.settings.redis_url), lease=60)
     async with demo_at(monkeypatch) as demo:
         async with working(long) as one:
             claim = one.worker._log.claim
@@ -203,57 +209,57 @@ async def test_a_worker_that_stops_as_it_takes_a_job_hands_it_over_too(
                 return await claim(*given)
 
             monkeypatch.setattr(one.worker._log, "claim", claim_late)
-            job_id = await house.submit("demo-hang")
+            job_id = await backend.submit("demo-hang")
             await until(lambda: one.worker.tasks)
             began = asyncio.get_running_loop().time()
             await one.stop()
             assert asyncio.get_running_loop().time() - began < 10
         await demo.left_alone()
-        assert await house.redis.get(house.keys.arq_in_progress(job_id)) is None
-        assert await lost_count(house, job_id) == b"0"
+        assert await backend.redis.get(backend.keys.arq_in_progress(job_id)) is None
+        assert await lost_count(backend, job_id) == b"0"
 
 
 async def test_a_job_whose_worker_died_is_finished_by_another(
-    house: House, shorter: Settings, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, shorter: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job_id = await house.submit(rate=1000, demo={"tokens": 20})
-    await Queue(RedisFacade(house.redis, shorter), shorter).acquire("dead", 1)
-    claim = await house.log.claim(job_id, b'{"id":"dead"}', "token")
-    await house.log.append(job_id, claim.attempt, 3, [("content", b'{"content":"void"}')])
+    job_id = await backend.submit(rate=1000, demo={"tokens": 20})
+    await Queue(RedisFacade(backend.redis, shorter), shorter).acquire("dead", 1)
+    claim = await backend.log.claim(job_id, b'{"id":"dead"}', "token")
+    await backend.log.append(job_id, claim.attempt, 3, [("content", b'{"content":"void"}')])
     async with demo_at(monkeypatch), working(shorter):
-        events = await house.ended(job_id)
+        events = await backend.ended(job_id)
     (restarted,) = [event.fields() for event in events if event.type == "restarted"]
     assert (restarted["attempt"], restarted["reason"]) == (2, "worker_lost")
     assert text_of(events) == events[-1].fields()["content"] != ""
-    assert await lost_count(house, job_id) == b"1"
+    assert await lost_count(backend, job_id) == b"1"
 
 
 async def test_a_job_whose_attempts_are_used_up_fails_with_what_the_last_one_said(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job_id = await house.submit()
+    job_id = await backend.submit()
     for token in ("first", "second"):
-        claim = await house.log.claim(job_id, b'{"id":"dead"}', token)
+        claim = await backend.log.claim(job_id, b'{"id":"dead"}', token)
         said = {"content": {"content": token}, "tool_call": {"name": token}, "function_call": {"name": token}}
         drafts = [(kind, orjson.dumps(fields)) for kind, fields in said.items()]
-        await house.log.append(job_id, claim.attempt, claim.last_seq + 1, drafts)
-    async with demo_at(monkeypatch) as demo, working(settings_for(str(house.settings.redis_url), max_attempts=2)):
-        events = await house.ended(job_id)
+        await backend.log.append(job_id, claim.attempt, claim.last_seq + 1, drafts)
+    async with demo_at(monkeypatch) as demo, working(settings_for(str(backend.settings.redis_url), max_attempts=2)):
+        events = await backend.ended(job_id)
         assert (await demo.stats())["requests"] == []
     end = events[-1].fields()
     assert (end["tool_calls"], end["function_call"]) == ([{"name": "second"}], {"name": "second"})
     assert (events[-1].type, end["error"]["code"], end["error"]["retryable"]) == ("failed", "worker_lost", True)
     assert end["content"] == text_of(events) == "second"
-    assert (await house.record(job_id)).error == end["error"]
+    assert (await backend.record(job_id)).error == end["error"]
 
 
 @pytest.mark.parametrize("model", ["demo-endless", "demo-hang", "demo-stall"])
 async def test_a_job_that_takes_too_long_fails_whatever_its_model_does(
-    house: House, monkeypatch: pytest.MonkeyPatch, model: str
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
-    settings = settings_for(str(house.settings.redis_url), job_timeout=1, first_token_timeout=0, stall_timeout=0)
+    settings = settings_for(str(backend.settings.redis_url), job_timeout=1, first_token_timeout=0, stall_timeout=0)
     async with demo_at(monkeypatch) as demo, working(settings):
-        events = await house.ended(await house.submit(model, rate=300))
+        events = await backend.ended(await backend.submit(model, rate=300))
         end = events[-1].fields()
         assert (events[-1].type, end["error"]["code"]) == ("failed", "job_timeout")
         assert end["content"] == text_of(events)
@@ -261,26 +267,26 @@ async def test_a_job_that_takes_too_long_fails_whatever_its_model_does(
 
 
 async def test_a_worker_gives_a_sign_of_life_and_takes_it_back_when_it_ends(
-    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def alive() -> int:
-        return await house.registry.live_workers(await house.index.now())
+        return await backend.registry.live_workers(await backend.index.now())
 
     async def details() -> dict[str, Any]:
-        value = await house.redis.get(house.keys.worker("w1"))
+        value = await backend.redis.get(backend.keys.worker("w1"))
         found: dict[str, Any] = orjson.loads(value or b"{}")
         return found
 
     async with demo_at(monkeypatch) as demo:
         async with working(settings):
             await until(alive)
-            job_id = await house.submit("demo-hang")
+            job_id = await backend.submit("demo-hang")
             await demo.streaming()
             await until(lambda: _runs(details, [job_id]))
-            server = await house.redis.info("server")
+            server = await backend.redis.info("server")
             shown = {"id": "w1", "host": "h", "pid": 1, "running": [], "connected_to": server["run_id"]}
             assert {**await details(), "running": []} == shown
-            assert 0 < await house.redis.pttl(house.keys.worker("w1")) <= 1000 * settings.lease
+            assert 0 < await backend.redis.pttl(backend.keys.worker("w1")) <= 1000 * settings.lease
         assert (await alive(), await details()) == (0, {})
 
 
@@ -289,22 +295,22 @@ async def _runs(details: Any, wanted: list[str]) -> bool:
 
 
 async def test_nothing_in_redis_is_pickled_and_every_key_that_is_not_an_index_expires(
-    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with demo_at(monkeypatch) as demo, working(settings):
-        await house.ended(await house.submit("demo-fast"))
-        await house.ended(await house.submit("demo-not-sse"))
-        running = await house.submit("demo-hang")
+        await backend.ended(await backend.submit("demo-fast"))
+        await backend.ended(await backend.submit("demo-not-sse"))
+        running = await backend.submit("demo-hang")
         await demo.streaming()
-        call = orjson.loads(await house.redis.get(house.keys.arq_job(running)))
+        call = orjson.loads(await backend.redis.get(backend.keys.arq_job(running)))
         assert (call["f"], call["a"]) == ("generate", [running])
-        indexes = {house.keys.queue, house.keys.leases, house.keys.jobs, house.keys.active}
-        keys = {key.decode() for key in await house.redis.keys("*")}
+        indexes = {backend.keys.queue, backend.keys.leases, backend.keys.jobs, backend.keys.active}
+        keys = {key.decode() for key in await backend.redis.keys("*")}
         assert indexes < keys
-        indexes |= set(house.keys.by_state)
+        indexes |= set(backend.keys.by_state)
         for key in keys:
             # How a pickle begins; the last bytes are a checksum, which may be any.
-            assert b"\x80\x04" not in (await house.redis.dump(key) or b"")[:-10]
-            assert (await house.redis.pttl(key) > 0) is (key not in indexes), key
-        await house.log.cancel(running, "test")
-        await house.ended(running)
+            assert b"\x80\x04" not in (await backend.redis.dump(key) or b"")[:-10]
+            assert (await backend.redis.pttl(key) > 0) is (key not in indexes), key
+        await backend.log.cancel(running, "test")
+        await backend.ended(running)

@@ -23,7 +23,7 @@ from readalong.worker.model.limits import MAX_LINES, MAX_VALUES, AnswerTooLarge,
 from readalong.worker.model.openai.answer_parser import AnswerParser
 from readalong.worker.model.openai.body_reader import read_prefix, sse_pieces
 from readalong.worker.model.openai.transport import AiohttpTransport
-from tests.worker.helpers import House, settings_for, text_of, working
+from tests.worker.helpers import Backend, settings_for, text_of, working
 from tests.worker.model.chunk_helpers import add, call, calls, chunk
 from tests.worker.model.odd_answers import HOLD, data, head
 from tests.worker.model.test_oddities import serving
@@ -263,7 +263,7 @@ async def test_a_json_answer_without_an_end_is_let_go(longest: int) -> None:
 
 
 async def test_a_job_whose_model_never_ends_fails_with_what_it_said_and_is_not_tried_again(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The log and the terminal event hold the same text, and the connection is closed."""
     word = data(chunk({"content": "hoot " * 200}))
@@ -290,11 +290,11 @@ async def test_a_job_whose_model_never_ends_fails_with_what_it_said_and_is_not_t
             left.add(name)
 
     limits = {"max_answer_bytes": 65_536, "max_response_bytes": 4 * MIB, "max_extra_bytes": 20_000}
-    settings = settings_for(str(house.settings.redis_url), **limits, max_tool_calls=8)
+    settings = settings_for(str(backend.settings.redis_url), **limits, max_tool_calls=8)
     async with serving(monkeypatch, answer) as asked, working(settings):
-        jobs = {name: await house.submit(name) for name in kinds}
+        jobs = {name: await backend.submit(name) for name in kinds}
         for name, job_id in jobs.items():
-            events = await house.ended(job_id)
+            events = await backend.ended(job_id)
             end = events[-1].fields()
             assert (name, end["error"]["code"], end["error"]["retryable"]) == (name, "model_answer_too_large", False)
             assert end["content"] == text_of(events)

@@ -17,7 +17,7 @@ import pytest
 from readalong.core.events import Event
 from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from readalong.worker.model.openai.answer_parser import AnswerParser
-from tests.worker.helpers import House, settings_for, text_of, working
+from tests.worker.helpers import Backend, settings_for, text_of, working
 from tests.worker.model.odd_answers import ALL, DONE, HOLD, HOOT, OWLS, STOP, Oddity, chunk, data, head, say
 from tests.worker.model.oddities import ODDITIES
 
@@ -92,7 +92,7 @@ def check(oddity: Oddity, events: list[Event]) -> None:
 
 @pytest.mark.parametrize("kind", ODDITIES)
 async def test_what_servers_send_is_read_as_it_is_meant(
-    house: House, monkeypatch: pytest.MonkeyPatch, kind: str
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """All of them run in one worker at the same time. Each is one call."""
     oddities = {oddity.name: oddity for oddity in ODDITIES[kind]}
@@ -102,10 +102,10 @@ async def test_what_servers_send_is_read_as_it_is_meant(
             yield piece
 
     limits = {"stall_timeout": GAP if kind == "said" else 20, "model_retries": 0, "model_patience": 0}
-    settings = settings_for(str(house.settings.redis_url), **limits)
+    settings = settings_for(str(backend.settings.redis_url), **limits)
     async with serving(monkeypatch, answer) as calls, working(settings):
-        jobs = {name: await house.submit(name) for name in oddities}
-        ended = dict(zip(jobs, await asyncio.gather(*map(house.ended, jobs.values())), strict=True))
+        jobs = {name: await backend.submit(name) for name in oddities}
+        ended = dict(zip(jobs, await asyncio.gather(*map(backend.ended, jobs.values())), strict=True))
     for name, oddity in oddities.items():
         check(oddity, ended[name])
     assert calls == Counter(dict.fromkeys(oddities, 1))
@@ -114,7 +114,7 @@ async def test_what_servers_send_is_read_as_it_is_meant(
 @pytest.mark.parametrize("counts", [True, False])
 @pytest.mark.parametrize("begun", [True, pytest.param(False, marks=pytest.mark.slow)])
 async def test_comments_and_empty_chunks_are_signs_of_life_unless_a_setting_says_otherwise(
-    house: House, monkeypatch: pytest.MonkeyPatch, begun: bool, counts: bool
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, begun: bool, counts: bool
 ) -> None:
     """A thinking model sends them before its first token and between two tokens."""
 
@@ -128,9 +128,9 @@ async def test_comments_and_empty_chunks_are_signs_of_life_unless_a_setting_says
         yield ALL if not begun else data(HOOT) + data(STOP) + DONE
 
     limits: dict[str, Any] = {"stall_timeout": GAP} if begun else {"first_token_timeout": GAP, "stall_timeout": 0}
-    settings = settings_for(str(house.settings.redis_url), model_keepalives=counts, **limits)
+    settings = settings_for(str(backend.settings.redis_url), model_keepalives=counts, **limits)
     async with serving(monkeypatch, answer), working(settings):
-        events = await house.ended(await house.submit("m"))
+        events = await backend.ended(await backend.submit("m"))
     if counts:
         assert (events[-1].type, text_of(events)) == ("done", "Owls hoot")
     else:
@@ -139,7 +139,7 @@ async def test_comments_and_empty_chunks_are_signs_of_life_unless_a_setting_says
 
 
 async def test_a_worker_that_stood_still_itself_does_not_call_its_model_silent(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bytes that came meanwhile are read before the time-out counts."""
 
@@ -151,12 +151,12 @@ async def test_a_worker_that_stood_still_itself_does_not_call_its_model_silent(
         yield data(STOP) + DONE
 
     said = asyncio.Event()
-    settings = settings_for(str(house.settings.redis_url), stall_timeout=GAP)
+    settings = settings_for(str(backend.settings.redis_url), stall_timeout=GAP)
     async with serving(monkeypatch, answer), working(settings):
-        job_id = await house.submit("m")
-        await house.has(job_id, "content")
+        job_id = await backend.submit("m")
+        await backend.has(job_id, "content")
         said.set()
-        events = await house.ended(job_id)
+        events = await backend.ended(job_id)
     assert (events[-1].type, text_of(events)) == ("done", "Owls hoot")
 
 

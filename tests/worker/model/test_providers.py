@@ -20,7 +20,7 @@ from tests.readalong.helpers import command, types
 from tests.support.waiting import until
 from tests.worker import generators
 from tests.worker.generators import PATH, SECRET
-from tests.worker.helpers import House, demo_at, settings_for, text_of, working
+from tests.worker.helpers import Backend, demo_at, settings_for, text_of, working
 
 
 @pytest.fixture(autouse=True)
@@ -46,30 +46,30 @@ def masked(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) ->
     caplog.handler.removeFilter(cleaner)
 
 
-def with_providers(house: House, *names: str, **changes: Any) -> Settings:
+def with_providers(backend: Backend, *names: str, **changes: Any) -> Settings:
     paths = ",".join(f"{name}={PATH}:{name}" for name in names)
-    return settings_for(str(house.settings.redis_url), providers=paths, model_retries=0, **changes)
+    return settings_for(str(backend.settings.redis_url), providers=paths, model_retries=0, **changes)
 
 
-async def run(house: House, name: str, **changes: Any) -> list[Any]:
+async def run(backend: Backend, name: str, **changes: Any) -> list[Any]:
     """Returns the log of one job of a provider."""
-    async with working(with_providers(house, name, **changes)):
-        return await house.ended(await house.submit(name))
+    async with working(with_providers(backend, name, **changes)):
+        return await backend.ended(await backend.submit(name))
 
 
 @pytest.mark.parametrize("model", ["words", "words/large"])
-async def test_the_text_of_a_generator_is_a_jobs_content(house: House, model: str) -> None:
-    async with working(with_providers(house, "words")):
-        events = await house.ended(await house.submit(model))
+async def test_the_text_of_a_generator_is_a_jobs_content(backend: Backend, model: str) -> None:
+    async with working(with_providers(backend, "words")):
+        events = await backend.ended(await backend.submit(model))
     end = events[-1].fields()
     assert (events[-1].type, text_of(events), end["finish_reason"]) == ("done", "Howdoesanumbrellawork?", "stop")
     assert end["metrics"]["chunk_count"] == 5
 
 
-async def test_its_events_are_a_jobs_events_and_its_request_is_a_copy(house: House) -> None:
-    async with working(with_providers(house, "events")):
-        job_id = await house.submit("events")
-        events = await house.ended(job_id)
+async def test_its_events_are_a_jobs_events_and_its_request_is_a_copy(backend: Backend) -> None:
+    async with working(with_providers(backend, "events")):
+        job_id = await backend.submit("events")
+        events = await backend.ended(job_id)
     said = [(event.type, event.fields()) for event in events[2:]]
     assert said[:2] == [("reasoning", {"content": "Hm."}), ("content", {"content": "ü\ufffd"})]
     assert [kind for kind, _ in said[2:]] == ["tool_call_delta", "tool_call_delta", "tool_call", "done"]
@@ -77,18 +77,20 @@ async def test_its_events_are_a_jobs_events_and_its_request_is_a_copy(house: Hou
     assert (said[5][1]["finish_reason"], said[5][1]["usage"]) == ("tool_calls", {"completion_tokens": 3})
 
 
-async def test_a_generator_that_says_nothing_is_done(house: House) -> None:
-    events = await run(house, "nothing")
+async def test_a_generator_that_says_nothing_is_done(backend: Backend) -> None:
+    events = await run(backend, "nothing")
     assert (events[-1].type, events[-1].fields()["content"]) == ("done", "")
 
 
-async def test_other_models_are_the_model_servers_or_not_there(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with working(with_providers(house, "words")):
-        events = await house.ended(await house.submit("words-2"))
+async def test_other_models_are_the_model_servers_or_not_there(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(with_providers(backend, "words")):
+        events = await backend.ended(await backend.submit("words-2"))
     assert events[-1].fields()["error"]["code"] == "model_not_found"
-    async with demo_at(monkeypatch), working(with_providers(house, "words")):
-        jobs = [await house.submit(name, rate=0) for name in ("demo", "words")]
-        ends = [(await house.ended(job))[-1].type for job in jobs]
+    async with demo_at(monkeypatch), working(with_providers(backend, "words")):
+        jobs = [await backend.submit(name, rate=0) for name in ("demo", "words")]
+        ends = [(await backend.ended(job))[-1].type for job in jobs]
     assert ends == ["done", "done"]
 
 
@@ -108,53 +110,53 @@ async def test_other_models_are_the_model_servers_or_not_there(house: House, mon
 )
 @pytest.mark.usefixtures("masked")
 async def test_a_failure_has_a_code_and_keeps_what_was_said(
-    house: House, name: str, code: str, message: str, *, retryable: bool
+    backend: Backend, name: str, code: str, message: str, *, retryable: bool
 ) -> None:
-    events = await run(house, name)
+    events = await run(backend, name)
     end = events[-1].fields()
     assert (events[-1].type, end["content"]) == ("failed", "said")
     assert (end["error"]["code"], end["error"]["retryable"]) == (code, retryable)
     assert message in end["error"]["message"]
 
 
-async def test_a_function_that_returns_no_generator_fails_its_jobs(house: House) -> None:
+async def test_a_function_that_returns_no_generator_fails_its_jobs(backend: Backend) -> None:
     for name in ("no_generator", "a_coroutine"):
-        error = (await run(house, name))[-1].fields()["error"]
+        error = (await run(backend, name))[-1].fields()["error"]
         assert (error["code"], error["retryable"]) == ("model_malformed", False)
         assert "it is not an async generator" in error["message"]
 
 
 async def test_a_failure_before_the_first_event_is_tried_again_and_stops_no_worker(
-    house: House, caplog: pytest.LogCaptureFixture
+    backend: Backend, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Such failures of a model server would open the breaker. A provider's failures do not."""
-    settings = with_providers(house, "raises_at_once", "words").model_copy(update={"model_retries": 1})
+    settings = with_providers(backend, "raises_at_once", "words").model_copy(update={"model_retries": 1})
     async with working(settings):
-        bad = await house.submit("raises_at_once")
-        assert (await house.ended(bad))[-1].fields()["error"]["code"] == "model_error"
-        assert (await house.ended(await house.submit("words")))[-1].type == "done"
+        bad = await backend.submit("raises_at_once")
+        assert (await backend.ended(bad))[-1].fields()["error"]["code"] == "model_error"
+        assert (await backend.ended(await backend.submit("words")))[-1].type == "done"
     assert caplog.text.count("provider raises_at_once raised") == 2
 
 
 async def test_no_secret_of_an_exception_reaches_redis_or_the_log(
-    house: House, masked: pytest.LogCaptureFixture
+    backend: Backend, masked: pytest.LogCaptureFixture
 ) -> None:
     masked.set_level(logging.INFO)
-    async with working(with_providers(house, "raises", "refuses")):
-        jobs = [await house.submit(name) for name in ("raises", "refuses")]
-        lines = "".join([str(await house.ended(job)) for job in jobs])
-        lines += "".join([str(await command(house.redis, "HGETALL", house.keys.job(job))) for job in jobs])
+    async with working(with_providers(backend, "raises", "refuses")):
+        jobs = [await backend.submit(name) for name in ("raises", "refuses")]
+        lines = "".join([str(await backend.ended(job)) for job in jobs])
+        lines += "".join([str(await command(backend.redis, "HGETALL", backend.keys.job(job))) for job in jobs])
     assert SECRET not in lines + masked.text
     assert SECRET[6:20] not in lines + masked.text
     assert "ValueError: with the key ***" in masked.text
 
 
-async def test_a_generator_that_never_ends_is_let_go_at_the_limit_and_others_have_their_turns(house: House) -> None:
-    async with working(with_providers(house, "endless", "words", max_answer_bytes=2_000_000)):
-        endless = await house.submit("endless")
-        await house.has(endless, "content")
-        assert (await house.ended(await house.submit("words")))[-1].type == "done"
-        events = await house.ended(endless)
+async def test_a_generator_that_never_ends_is_let_go_at_the_limit_and_others_have_their_turns(backend: Backend) -> None:
+    async with working(with_providers(backend, "endless", "words", max_answer_bytes=2_000_000)):
+        endless = await backend.submit("endless")
+        await backend.has(endless, "content")
+        assert (await backend.ended(await backend.submit("words")))[-1].type == "done"
+        events = await backend.ended(endless)
     assert events[-1].fields()["error"]["code"] == "model_answer_too_large"
     assert text_of(events).startswith("on and on, on and on")
 
@@ -168,40 +170,40 @@ async def test_a_generator_that_never_ends_is_let_go_at_the_limit_and_others_hav
     ],
 )
 async def test_a_silent_generator_has_a_model_servers_times(
-    house: House, name: str, limit: dict[str, Any], code: str
+    backend: Backend, name: str, limit: dict[str, Any], code: str
 ) -> None:
-    assert (await run(house, name, **limit))[-1].fields()["error"]["code"] == code
+    assert (await run(backend, name, **limit))[-1].fields()["error"]["code"] == code
 
 
-async def cancelled(house: House, name: str) -> list[Any]:
-    job_id = await house.submit(name)
+async def cancelled(backend: Backend, name: str) -> list[Any]:
+    job_id = await backend.submit(name)
     await asyncio.wait_for(generators.waits.wait(), 60)
-    await house.has(job_id, "content")
-    await house.log.cancel(job_id, "Ada")
-    return await house.ended(job_id)
+    await backend.has(job_id, "content")
+    await backend.log.cancel(job_id, "Ada")
+    return await backend.ended(job_id)
 
 
 @pytest.mark.parametrize(("name", "ended"), [("silent", ["cancelled", "cleaned up"]), ("talks_on", ["closed"])])
-async def test_a_cancel_closes_the_generator_where_it_waits(house: House, name: str, ended: list[str]) -> None:
-    async with working(with_providers(house, name)):
-        events = await cancelled(house, name)
+async def test_a_cancel_closes_the_generator_where_it_waits(backend: Backend, name: str, ended: list[str]) -> None:
+    async with working(with_providers(backend, name)):
+        events = await cancelled(backend, name)
         assert (types(events)[2:], generators.closed) == (["content", "cancelled"], ended)
 
 
 async def test_a_generator_that_ignores_its_closing_keeps_no_job(
-    house: House, caplog: pytest.LogCaptureFixture
+    backend: Backend, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with working(with_providers(house, "deaf", "words")):
-        assert (await cancelled(house, "deaf"))[-1].type == "cancelled"
-        assert (await house.ended(await house.submit("words")))[-1].type == "done"
+    async with working(with_providers(backend, "deaf", "words")):
+        assert (await cancelled(backend, "deaf"))[-1].type == "cancelled"
+        assert (await backend.ended(await backend.submit("words")))[-1].type == "done"
         generators.free.set()
     assert generators.closed == ["ignored"]
     assert "provider deaf does not end when it is closed" in caplog.text
 
 
-async def test_what_is_closed_says_whether_all_generators_have_ended(house: House) -> None:
+async def test_what_is_closed_says_whether_all_generators_have_ended(backend: Backend) -> None:
     """A worker that stops exits without waiting for the others."""
-    providers = Providers.from_settings(with_providers(house, "deaf"))
+    providers = Providers.from_settings(with_providers(backend, "deaf"))
     async with providers.for_model("deaf").stream({"model": "deaf"}, ChunkAccumulator()) as batches:
         await anext(batches)
         await generators.waits.wait()
@@ -234,7 +236,7 @@ async def test_a_bad_path_is_told_at_the_start_in_one_line(setting: str, says: s
 
 
 async def test_the_example_of_the_docs_runs_as_it_is_written(
-    house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     text = (Path(__file__).parents[3] / "docs" / "providers.md").read_text("utf-8")
     [code] = re.findall(r"```python\n(.+?)```", text, re.DOTALL)
@@ -242,7 +244,7 @@ async def test_the_example_of_the_docs_runs_as_it_is_written(
     (tmp_path / "my_app").mkdir()
     (tmp_path / "my_app" / "models.py").write_text(code, "utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
-    async with working(settings_for(str(house.settings.redis_url), providers=setting)):
-        events = await house.ended(await house.submit("echo"))
+    async with working(settings_for(str(backend.settings.redis_url), providers=setting)):
+        events = await backend.ended(await backend.submit("echo"))
     assert types(events)[2] == "reasoning"
     assert (events[-1].type, text_of(events)) == ("done", "How does an umbrella work? ")

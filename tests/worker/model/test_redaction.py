@@ -19,7 +19,7 @@ from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from readalong.worker.model.openai.provider import OpenAIProvider
 from readalong.worker.model.redaction import MAX_SHOWN, RedactingFilter, Redactor
 from tests.readalong.helpers import command
-from tests.worker.helpers import House, settings_for, text_of, working
+from tests.worker.helpers import Backend, settings_for, text_of, working
 from tests.worker.model.chunk_helpers import add, chunk
 from tests.worker.model.odd_answers import DONE, data, head
 from tests.worker.model.test_oddities import serving
@@ -169,7 +169,7 @@ def answers_with(said: str) -> dict[str, list[bytes]]:
 @pytest.mark.usefixtures("with_secrets")
 @pytest.mark.parametrize("secret", [KEY, KEY[:HALF], base64.b64encode(KEY.encode()).decode(), ORGANISATION, PASSWORD])
 async def test_neither_redis_nor_the_log_has_it_wherever_a_server_puts_it(
-    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, secret: str
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, secret: str
 ) -> None:
     caplog.set_level(logging.INFO)
     caplog.set_level(logging.WARNING, "httpx2")  # a worker's filter cleans its lines
@@ -179,13 +179,13 @@ async def test_neither_redis_nor_the_log_has_it_wherever_a_server_puts_it(
         for piece in answers[name]:
             yield piece
 
-    settings = settings_for(str(house.settings.redis_url), model_retries=0)
+    settings = settings_for(str(backend.settings.redis_url), model_retries=0)
     async with serving(monkeypatch, answer), working(settings):
-        jobs = {name: await house.submit(name) for name in answers}
-        ended = {name: await house.ended(job_id) for name, job_id in jobs.items()}
+        jobs = {name: await backend.submit(name) for name in answers}
+        ended = {name: await backend.ended(job_id) for name, job_id in jobs.items()}
     lines = b"\n".join(event.data for events in ended.values() for event in events)
     for job_id in jobs.values():
-        lines += str(await command(house.redis, "HGETALL", house.keys.job(job_id))).encode()
+        lines += str(await command(backend.redis, "HGETALL", backend.keys.job(job_id))).encode()
     said = lines.decode() + caplog.text
     assert secret not in said
     assert secret[4:20] not in said
@@ -194,7 +194,7 @@ async def test_neither_redis_nor_the_log_has_it_wherever_a_server_puts_it(
 
 
 @pytest.mark.usefixtures("with_secrets")
-async def test_what_the_model_says_itself_is_not_changed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_the_model_says_itself_is_not_changed(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Text, reasoning, refusal and arguments are the model's own."""
 
     async def answer(_: str) -> AsyncIterator[bytes]:
@@ -202,8 +202,8 @@ async def test_what_the_model_says_itself_is_not_changed(house: House, monkeypat
         yield head() + data(chunk({"content": KEY, "reasoning": KEY, "refusal": KEY, "tool_calls": [call]}))
         yield data(chunk({}, finish="stop")) + DONE
 
-    async with serving(monkeypatch, answer), working(settings_for(str(house.settings.redis_url))):
-        events = await house.ended(await house.submit("m"))
+    async with serving(monkeypatch, answer), working(settings_for(str(backend.settings.redis_url))):
+        events = await backend.ended(await backend.submit("m"))
     said = {event.type: event.fields() for event in events}
     assert [said[kind]["content"] for kind in ("content", "reasoning", "refusal", "done")] == [KEY] * 4
     assert said["tool_call"]["arguments"] == {"k": KEY}
