@@ -1,13 +1,13 @@
-# Works with GNU Make 3.81 (macOS) and later. Everything runs in .venv, which is made when it is first needed.
+# Works with GNU Make 3.81 (macOS) and later. Everything runs in .venv, which the first target creates.
 
-# The first Python of 3.11 or later on the PATH; `make PYTHON=/path/to/python3.13 …` overrides it.
+# The first Python 3.11 or newer on the PATH; `make PYTHON=/path/to/python3.13 …` overrides it.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; exit; }; \
 	done; echo python3)
 UV = 0.13.9
-# Test modules that run side by side: they wait for processes more than they compute.
+# Parallel test modules: they wait for processes more than they compute.
 JOBS ?= 5
-# Where Python's caches are turned off, each of those would compile all tests anew.
+# Without Python's caches each of them would compile all tests again.
 unexport PYTHONDONTWRITEBYTECODE
 
 BIN = .venv/bin
@@ -23,25 +23,25 @@ help: ## Show these targets
 demo: .venv/project ## Run everything with the built-in model; ARGS="--port 9000"
 	@$(BIN)/readalong demo $(ARGS)
 
-# xdist would begin the modules of few tests last, and they take longest: tests/conftest.py has the order.
+# xdist would start modules with few tests last, which take longest: tests/conftest.py has the order.
 TESTS = $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
-# With ARGS a tier may be left without a test, which pytest answers with 5.
-MAY_BE_NONE = $(if $(ARGS),|| [ $$? -eq 5 ])
+# With ARGS a tier may have no test: pytest then exits with 5.
+MAY_BE_EMPTY = $(if $(ARGS),|| [ $$? -eq 5 ])
 
 test: .venv/project ## Run the tests, three minutes; ARGS="-k cancel -x"
 	@$(TESTS) -m "not slow" $(ARGS)
 
-test-all: .venv/project ## Run these, then the slow ones: twelve minutes
-	@fast=0; $(TESTS) -m "not slow" $(ARGS) $(MAY_BE_NONE) || fast=$$?; $(TESTS) -m slow $(ARGS) $(MAY_BE_NONE) && exit $$fast
+test-all: .venv/project ## Run these, then the slow tests: twelve minutes
+	@fast=0; $(TESTS) -m "not slow" $(ARGS) $(MAY_BE_EMPTY) || fast=$$?; $(TESTS) -m slow $(ARGS) $(MAY_BE_EMPTY) && exit $$fast
 
-# More examples take longer than any test may.
-fuzz: .venv/project ## Run the fuzzers alone; SEED=7 TIMES=20: other examples, and more of them
+# No time limit a test: TIMES= makes them long.
+fuzz: .venv/project ## Run only the fuzzers; SEED=7 TIMES=20: other examples, and more
 	@$(TESTS) tests/fuzz --timeout 0 $(ARGS)
 
 chaos: .venv/project ## Break everything at random, ten minutes; MINUTES=1 SEED=7
 	@$(BIN)/python -m tests.chaos
 
-check: .venv/project ## Lint, format, types, import directions
+check: .venv/project ## Lint, format, types, import directions, house rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -64,7 +64,7 @@ clean: ## Remove the environments and all caches
 	rm -rf .venv .venv-lock .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
-# The stamps: the lock is installed again only when it changes, the project only when pyproject.toml does.
+# Stamps: the lock is installed again only when it changes, the project only when pyproject.toml changes.
 .venv/project: .venv/lock pyproject.toml
 	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
@@ -86,13 +86,13 @@ clean: ## Remove the environments and all caches
 	@.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
 	@touch $@
 
-# No address of a registry gets into a lock, and it holds for Linux and macOS and every Python that we support.
+# A lock has no address of a registry, and is valid on Linux and macOS for every supported Python.
 LOCK = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--system-certs --no-emit-index-url --annotation-style line --custom-compile-command 'make lock'
 
 define NEEDS_PYTHON
 $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	echo "readalong needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) -V 2>/dev/null || echo not there). Name another: make PYTHON=/path/to/python3.13" >&2; exit 1; }; \
+	echo "readalong needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>/dev/null || echo not there). Name another: make PYTHON=/path/to/python3.13" >&2; exit 1; }; \
 $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	echo "$(PYTHON) has no venv module; on Debian and Ubuntu: apt install $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')" >&2; exit 1; }
 endef

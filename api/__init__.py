@@ -1,20 +1,25 @@
-"""The HTTP face: submits jobs and relays their logs to any number of clients. Imported as `readalong.api`.
+"""The HTTP API: submits jobs and relays their logs to any number of watchers. Imported as `readalong.api`.
 
 # Layout
 
-    app           `create_app`: routes, errors, lifespan
-    dependencies  what the routes share, and the policy's questions
-    routes/       one function an endpoint
-    http/         requests and connections: bodies, positions, uvicorn's protocol
-    auth/         the policy; which hosts and origins are allowed
-    submission/   from a body to a queued job
-    fanout/       one Redis subscription, a feed for each watched job, a watcher for each client
-    wire/         events to bytes, one file a format (pure)
-    page/         the page at /
-    schemas       a job as every endpoint shows it
-    problems      errors as problem details (RFC 9457)
-    server        `readalong api`: uvicorn, processes, signals
-    supervisor    background tasks whose end is a failure of the process
+    app             create_app: routes, middleware, lifespan
+    server          `readalong api`: processes, signals, the listening socket
+    dependencies    what the routes of one process share
+    schemas         response models
+    problems        errors as RFC 9457 problem details
+    error_handlers  exceptions to problems
+    openapi         what FastAPI cannot derive for openapi.json
+    redis_monitor   logs the state of Redis
+    signal_shutdown  ends open streams on servers other than ours
+    supervisor      ends the process when a background task ends
+
+    routes/         one module for each group of calls; jobs_page is a page of the list
+    submission/     from a request body to a queued job
+    auth/           the policy, allowed hosts, allowed origins
+    http/           the request's parts, and our connection and server on uvicorn
+    fanout/         the hub, feeds, watchers
+    wire/           events to bytes, one wire format a file (pure)
+    page/           the page at / and at /docs
 
 docs/architecture.md shows how they work together.
 """

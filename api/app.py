@@ -13,24 +13,24 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from readalong import __version__
-from readalong.api import problems
+from readalong.api import error_handlers
 from readalong.api.auth.hosts import AllowedHosts
-from readalong.api.auth.policy import Everybody, Policy
+from readalong.api.auth.policy import AllowAll, Policy
 from readalong.api.dependencies import Dependencies
-from readalong.api.ending import EndAtSignal
-from readalong.api.http.prefix import Prefix
-from readalong.api.problems import Problem
+from readalong.api.http.root_path import RootPath
+from readalong.api.openapi import customize_openapi
+from readalong.api.problems import describe_common
 from readalong.api.routes import chat, health, jobs
-from readalong.api.routes.route import serve_directly
+from readalong.api.routes.route import add_direct_routes
+from readalong.api.signal_shutdown import SignalShutdown
 from readalong.core.settings import Settings
 
 _PAGE: Final = Path(__file__).parent / "page"
-#: Of all that a browser shows as a page, or loads for one.
+#: Headers of the pages and of the files that they load.
 _PAGE_HEADERS: Final = {
-    # Browsers are to ask each time: after an upgrade they would mix old and new modules.
+    # Without it a browser would mix old and new modules after an upgrade.
     "cache-control": "no-cache",
-    # Nothing but the files beside it and the API: text that became markup by a mistake could do nothing, nor could a
-    # page around it lure a click.
+    # Text that becomes markup by mistake can run nothing, and no other site can frame the page to lure a click.
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -38,12 +38,9 @@ _PAGE_HEADERS: Final = {
     "referrer-policy": "no-referrer",
 }
 
-#: FastAPI's own error, and a part of it.
-_NEVER_SENT: Final = ("HTTPValidationError", "ValidationError")
 
-
-class _PageFiles(StaticFiles):
-    """Files with the headers of pages."""
+class NoCacheStaticFiles(StaticFiles):
+    """Static files with the headers of pages."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
@@ -52,53 +49,57 @@ class _PageFiles(StaticFiles):
 
 
 class State(TypedDict):
-    """What the server sees of the application while it runs."""
+    """The lifespan state, which the server reads."""
 
-    services: Dependencies
-    ending: EndAtSignal
+    dependencies: Dependencies
+    signal_shutdown: SignalShutdown
 
 
 @asynccontextmanager
 async def running(app: FastAPI) -> AsyncIterator[State]:
-    """Runs the services of an application that `create_app` made: its lifespan, and part of that of an application in
-    which it is mounted, since a mounted one's is not run."""
-    services = app.state.services = Dependencies.build(app.state.settings, app.state.policy, app.state.on_death)
-    services.start()
-    ending = EndAtSignal(services.hub)
-    ending.arm()
+    """Starts the dependencies of an application that `create_app` returned, and closes them.
+
+    This is the application's lifespan. Starlette does not run the lifespan of a mounted application, so the
+    application around it must.
+    """
+    deps = app.state.dependencies = Dependencies.build(app.state.settings, app.state.policy, app.state.on_death)
+    deps.start()
+    shutdown = SignalShutdown(deps.hub)
+    shutdown.arm()
     try:
-        yield {"services": services, "ending": ending}
+        yield {"dependencies": deps, "signal_shutdown": shutdown}
     finally:
-        ending.disarm()
-        await services.close()
+        shutdown.disarm()
+        await deps.close()
 
 
 def create_app(
     settings: Settings, *, policy: Policy | None = None, on_death: Callable[[], None] = lambda: None
 ) -> FastAPI:
-    """The application; Redis may be away when it starts.
+    """Returns the application. Redis may be away when the application starts.
 
-    `policy`: who may do what; None: every request may do everything. `on_death()` is called when a background task has
-    ended, without which this process hears nothing: it should end. The log and /readyz tell it in any case.
+    `policy`: who may do what; None: every request may do everything. `on_death()` is called when a background task
+    has ended, without which watchers of this process get no more events: the process should end. The log and /readyz
+    report the ended task in any case.
     """
     app = FastAPI(
         title="readalong",
         version=__version__,
         summary="One generation, many readers.",
         lifespan=running,
-        docs_url=None,  # FastAPI's own runs a script of another site
+        docs_url=None,  # FastAPI's own page runs a script of another site
         redoc_url=None,
-        # To ask whether there is any costs a tenth of a request. An application around this one has its own.
+        # Looking for a tracer costs a tenth of a request. An application around this one has its own.
         telemetry={"tracing": False, "metrics": False, "logs": False},
-        redirect_slashes=False,  # to an address that the Host names, which the client chooses
+        redirect_slashes=False,  # the redirect would repeat the Host, which the client chooses
     )
     app.state.settings = settings
-    app.state.policy = policy or Everybody()
+    app.state.policy = policy or AllowAll()
     app.state.on_death = on_death
     if settings.root_path:
         app.root_path = settings.root_path
-        app.add_middleware(Prefix, root_path=settings.root_path)
-    problems.install(app)
+        app.add_middleware(RootPath, root_path=settings.root_path)
+    error_handlers.install(app)
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -107,46 +108,23 @@ def create_app(
             allow_headers=("Authorization", "Content-Encoding", "Idempotency-Key", "Last-Event-ID"),
             expose_headers=("Location", "Retry-After", "X-Job-Id"),
         )
-    serve_directly(app, *jobs.HOT, *chat.HOT)
+    add_direct_routes(app, *jobs.DIRECT, *chat.DIRECT)
     for router in (jobs.router, chat.router):
-        app.include_router(router, responses=problems.anywhere(421))
-    app.include_router(health.router, responses=problems.anywhere())
-    app.mount("/page", _PageFiles(directory=_PAGE), name="page")
+        app.include_router(router, responses=describe_common(421))
+    app.include_router(health.router, responses=describe_common())
+    app.mount("/page", NoCacheStaticFiles(directory=_PAGE), name="page")
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def index() -> Response:
-        """The page."""
+        """Returns the page."""
         return FileResponse(_PAGE / "index.html", headers=_PAGE_HEADERS)
 
     @app.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)
     async def docs() -> Response:
-        """The API's description, for people."""
+        """Returns the description of the API for people."""
         return FileResponse(_PAGE / "docs.html", headers=_PAGE_HEADERS)
 
-    # The last one is the first to see a request.
+    # The middleware added last sees a request first.
     app.add_middleware(AllowedHosts, names=settings.allowed_hosts)
-    _describe(app)
+    customize_openapi(app)
     return app
-
-
-def _describe(app: FastAPI) -> None:
-    """Adds the schemas that routes name but FastAPI does not see, since they read their bodies themselves, and takes
-    out the error in a form of its own that it describes with every parameter: ours are problems."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = generate()
-            schemas = schema["components"]["schemas"]
-            schemas[Problem.__name__] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-            for name in _NEVER_SENT:
-                schemas.pop(name, None)
-            for operation in (each for path in schema["paths"].values() for each in path.values()):
-                operation["responses"] = {
-                    status: answer
-                    for status, answer in sorted(operation["responses"].items())
-                    if status != "422" or problems.MEDIA_TYPE in answer["content"]
-                }
-        return app.openapi_schema or generate()
-
-    app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI documents

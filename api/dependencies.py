@@ -1,28 +1,28 @@
-"""What the routes share in one process."""
+"""What the routes of one process share."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Annotated
 
-from arq.connections import ArqRedis
+from fastapi import Depends
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from readalong.api.auth.policy import Forbidden, Job, Policy, no_job
+from readalong.api.auth.policy import Forbidden, Job, Policy, job_not_found
 from readalong.api.fanout.hub import Hub
 from readalong.api.fanout.loss_audit import LossAudit
 from readalong.api.fanout.presence_reporter import PresenceReporter
 from readalong.api.fanout.worker_waits import WorkerWaits
 from readalong.api.redis_monitor import RedisMonitor
 from readalong.api.submission.queue_limits import QueueLimits
+from readalong.api.submission.submitter import Submitter
 from readalong.api.supervisor import Supervisor
 from readalong.core.settings import Settings
 from readalong.process.outage import OutageLogger
-from readalong.redis.client import connect
 from readalong.redis.eviction import Eviction
-from readalong.redis.multiplexed import MultiplexedConnection
-from readalong.redis.scripts import connect_with_scripts
+from readalong.redis.facade import RedisFacade
 from readalong.store.health import Probe
 from readalong.store.idempotency import IdempotencyStore
 from readalong.store.job_index import JobIndex
@@ -34,98 +34,101 @@ from readalong.store.worker_registry import WorkerRegistry
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
+    """The connections, stores and background tasks of one application."""
+
     settings: Settings
     policy: Policy
-    redis: ArqRedis
-    pipe: MultiplexedConnection
+    redis: RedisFacade
     log: Log
     index: JobIndex
     idempotency: IdempotencyStore
     queue: Queue
-    room: QueueLimits
+    submitter: Submitter
     hub: Hub
-    attendance: PresenceReporter
+    presence: PresenceReporter
     registry: WorkerRegistry
     waits: WorkerWaits
     audit: LossAudit
     probe: Probe
     eviction: Eviction
     outage: OutageLogger
-    watch: RedisMonitor
+    monitor: RedisMonitor
     supervisor: Supervisor
 
     @classmethod
     def build(cls, settings: Settings, policy: Policy, on_death: Callable[[], None]) -> Dependencies:
-        redis = connect(settings)
-        pipe = connect_with_scripts(redis, settings)
-        log = Log(redis, settings, pipe)
-        hub = Hub(redis, log, settings)
-        index, queue = JobIndex(redis, settings, pipe), Queue(redis, settings, pipe)
-        attendance = PresenceReporter(hub, PresenceStore(redis, settings, pipe))
-        registry = WorkerRegistry(redis, settings, pipe)
-        probe, eviction, outage = Probe(pipe, settings), Eviction(redis, settings), OutageLogger()
+        """Returns the dependencies, connected to nothing yet. `on_death`: see `create_app`."""
+        redis = RedisFacade.connect(settings)
+        log = Log(redis, settings)
+        index, queue = JobIndex(redis, settings), Queue(redis, settings)
+        idempotency = IdempotencyStore(redis, settings)
+        limits = QueueLimits(queue, settings.max_queued, settings.max_queued_bytes)
+        hub = Hub(redis.pool, log, settings)
+        registry = WorkerRegistry(redis, settings)
+        probe, eviction, outage = Probe(redis, settings), Eviction(redis, settings), OutageLogger()
         return cls(
-            settings,
-            policy,
-            redis,
-            pipe,
-            log,
-            index,
-            IdempotencyStore(redis, settings, pipe),
-            queue,
-            QueueLimits(queue, settings.max_queued, settings.max_queued_bytes),
-            hub,
-            attendance,
-            registry,
-            WorkerWaits(hub, registry),
-            LossAudit(hub, log, settings.hub_heartbeat),
-            probe,
-            eviction,
-            outage,
-            RedisMonitor(probe, eviction, outage),
-            Supervisor(on_death),
+            settings=settings,
+            policy=policy,
+            redis=redis,
+            log=log,
+            index=index,
+            idempotency=idempotency,
+            queue=queue,
+            submitter=Submitter(settings, log, idempotency, queue, limits),
+            hub=hub,
+            presence=PresenceReporter(hub, PresenceStore(redis, settings)),
+            registry=registry,
+            waits=WorkerWaits(hub, registry),
+            audit=LossAudit(hub, log, settings.hub_heartbeat),
+            probe=probe,
+            eviction=eviction,
+            outage=outage,
+            monitor=RedisMonitor(probe, eviction, outage),
+            supervisor=Supervisor(on_death),
         )
 
     def start(self) -> None:
-        """Begins to hear what Redis publishes; Redis may be away."""
-        tasks = (self.attendance.start(), self.audit.start(), self.watch.start(), self.waits.start())
+        """Starts the background tasks. Redis may be away."""
+        tasks = (self.presence.start(), self.audit.start(), self.monitor.start(), self.waits.start())
         self.supervisor.watch(*self.hub.start(), *tasks)
 
-    async def may_watch(self, request: Request, job_id: str) -> None:
+    async def authorize_watch(self, request: Request, job_id: str) -> None:
         """Raises Unauthorized, Forbidden, JobNotFound for a job that the policy hides, StoreUnavailable."""
-        await self._ask(self.policy.watch, request, job_id)
+        await self._authorize(self.policy.watch, request, job_id)
 
-    async def may_change(self, request: Request, job_id: str) -> None:
-        """Raises as `may_watch` does."""
-        await self._ask(self.policy.change, request, job_id)
+    async def authorize_change(self, request: Request, job_id: str) -> None:
+        """Raises as `authorize_watch` does."""
+        await self._authorize(self.policy.change, request, job_id)
 
-    async def _ask(self, ask: Callable[[Headers, Job], Awaitable[None]], request: Request, job_id: str) -> None:
+    async def _authorize(self, check: Callable[[Headers, Job], Awaitable[None]], request: Request, job_id: str) -> None:
         try:
-            await ask(request.headers, Job(job_id, self.log))
+            await check(request.headers, Job(job_id, self.log))
         except Forbidden as error:
             if error.hidden:
-                raise no_job(job_id) from None
+                raise job_not_found(job_id) from None
             raise
 
     async def close(self) -> None:
-        await self.watch.close()
+        """Stops the background tasks, ends the streams and closes the connections."""
+        await self.monitor.close()
         await self.audit.close()
         await self.waits.close()
-        await self.attendance.close()
+        await self.presence.close()
         await self.hub.close()
-        await self.pipe.close()
-        await self.redis.aclose()
+        await self.redis.close()
+        await self.redis.pool.aclose()
 
 
 def dependencies_of(request: Request) -> Dependencies:
-    """The services of the app that serves this request."""
-    found: Dependencies = request.app.state.services
+    """Returns the dependencies of the application that serves this request."""
+    found: Dependencies = request.app.state.dependencies
     return found
 
 
-async def dependencies(request: Request) -> Dependencies:
-    """The same, as a dependency of a route.
-
-    Async, though it awaits nothing: FastAPI runs what is not in a thread, which costs more than the route.
-    """
+async def _dependencies_of(request: Request) -> Dependencies:
+    """The same for FastAPI. Async: FastAPI runs other functions in a thread, which costs more than the route."""
     return dependencies_of(request)
+
+
+#: The type of a route's parameter.
+Deps = Annotated[Dependencies, Depends(_dependencies_of)]

@@ -1,4 +1,4 @@
-"""Says in the log how Redis is: once when it is first there, and when an outage is over."""
+"""Logs the state of Redis: its first answer, and the end of each outage."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from readalong.process.outage import OutageLogger
 from readalong.redis.eviction import Eviction
 from readalong.store.health import Probe
 
-#: Seconds between two looks at a Redis that is away.
-_AGAIN: Final = 1.0
+#: Seconds between two probes of a Redis that is away.
+_INTERVAL: Final = 1.0
 
 
 class RedisMonitor:
-    """Asks nothing of a Redis that has answered and that no request has found away since."""
+    """Probes Redis until its first answer, and during an outage that a request has met. Sends nothing otherwise."""
 
     def __init__(self, probe: Probe, eviction: Eviction, outage: OutageLogger) -> None:
         self._probe = probe
@@ -25,15 +25,16 @@ class RedisMonitor:
 
     def start(self) -> asyncio.Task[NoReturn]:
         """Returns its task, which never ends by itself."""
-        self._task = asyncio.create_task(self._watch(), name="redis watch")
+        self._task = asyncio.create_task(self._monitor(), name="redis monitor")
         return self._task
 
     async def close(self) -> None:
+        """Cancels the task."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _watch(self) -> NoReturn:
+    async def _monitor(self) -> NoReturn:
         answered = False
         while True:
             if not answered:
@@ -43,10 +44,10 @@ class RedisMonitor:
                 except StoreUnavailable as error:
                     self._outage.seen(error)
             elif self._outage.lasts:
-                # What refuses writes answers what reads: only the probe tells.
+                # A Redis that refuses writes may answer reads: only the probe, which writes, can end the outage.
                 pulse = await self._probe.look()
                 if pulse.error is None:
                     self._outage.over()
                 else:
                     self._outage.seen(pulse.error)
-            await asyncio.sleep(_AGAIN)
+            await asyncio.sleep(_INTERVAL)

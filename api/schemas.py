@@ -1,4 +1,4 @@
-"""A job as every call shows it."""
+"""The bodies of the API's successful responses."""
 
 from __future__ import annotations
 
@@ -8,63 +8,86 @@ from pydantic import BaseModel, Field, JsonValue
 
 from readalong.core.states import Status
 from readalong.core.transcript import Transcript
+from readalong.store.health import State
 from readalong.store.job_record import Record, rfc3339
 
 
 class Links(BaseModel):
+    """The paths of a job's calls."""
+
     self: str
     events: str
     cancel: str
 
 
 class JobView(BaseModel):
-    """A job: what it is, where it stands, and what the model has said so far."""
+    """A job: its options, its state, and the model's answer so far."""
 
     id: str
     status: Status
     model: str
-    attempt: int = Field(description="Runs begun so far; 0 while it waits.")
-    worker: dict[str, JsonValue] | None = Field(description="Who runs it, or ran it last: id, host, pid.")
+    attempt: int = Field(description="Attempts begun so far; 0 while the job waits.")
+    worker: dict[str, JsonValue] | None = Field(description="The worker of the newest attempt: id, host, pid.")
     waiting_for: Literal["worker"] | None = Field(
-        description="`worker`: no worker is there, or the job's own is lost and no other has begun. Of a single job "
-        "that was asked for; null in a list, and in the answers to a submit and a cancel."
+        description="`worker`: no worker is alive, or the job's worker is lost and no other has begun. Null in a list, "
+        "and in the responses to a submit and a cancel."
     )
-    last_seq: int = Field(description="The number of its newest event.")
+    last_seq: int = Field(description="The number of the newest event.")
     created_at: str = Field(description="RFC 3339, UTC.")
     started_at: str | None
     ended_at: str | None
-    last_event_at: str = Field(description="When its newest event was appended; while it runs, up to a second earlier.")
+    last_event_at: str = Field(
+        description="When the newest event was appended; while the job runs, up to a second earlier."
+    )
     content: str | None = Field(description="Text of the first choice so far; null in a list.")
     tool_calls: list[dict[str, JsonValue]] | None
     function_call: dict[str, JsonValue] | None
     finish_reason: str | None
     usage: dict[str, JsonValue] | None = Field(description="The model's own counts.")
-    metrics: dict[str, JsonValue] | None = Field(description="Seconds and rates, once it has ended.")
+    metrics: dict[str, JsonValue] | None = Field(description="Seconds and rates, once the job has ended.")
     error: dict[str, JsonValue] | None = Field(description="code, message, retryable.")
     metadata: dict[str, JsonValue]
     on_worker_lost: str = Field(description="retry or fail.")
-    deadline: str | None = Field(description="When it must have ended; null: no limit.")
+    deadline: str | None = Field(description="When the job must have ended; null: no limit.")
     cancel_on_disconnect: bool
     disconnect_grace: float | None = Field(
-        description="Seconds that it goes on without a watcher; null: as the server's setting says."
+        description="Seconds that the job continues without a watcher; null: the server's setting."
     )
     links: Links
 
 
 class JobList(BaseModel):
+    """A page of the list of jobs."""
+
     jobs: list[JobView]
     next: str | None = Field(description="The path of the next page; null at the end.")
 
 
+class Ready(BaseModel):
+    """Whether the process can accept jobs, and the state of its surroundings."""
+
+    ready: bool
+    reason: str | None = Field(description="Why the process is not ready, for people.")
+    redis: State = Field(description="`ok`: Redis answers and takes writes.")
+    hub: Literal["ok", "deaf"] = Field(description="`deaf`: this process receives no messages from Redis.")
+    queued: int | None = Field(description="Jobs that wait; null while Redis is away.")
+    oldest_wait_seconds: float | None = Field(description="How long the oldest of them has waited; null if none waits.")
+    workers: int | None = Field(description="Workers that are alive.")
+    workers_refused: int | None = Field(description="Live workers whose model refuses them.")
+    maxmemory_policy: str | None = Field(
+        description="Redis' policy if a full Redis evicts jobs by that policy, else null."
+    )
+
+
 def path_of(job_id: str, root_path: str) -> str:
-    """The address of a job, under the path that a proxy or a mount shows us at."""
+    """Returns the path of a job, below the prefix of a proxy or a mount."""
     return f"{root_path}/v1/jobs/{job_id}"
 
 
 def job_response(
-    record: Record, said: Transcript | None, waiting_for: str | None = None, root_path: str = ""
+    record: Record, transcript: Transcript | None, waiting_for: str | None = None, root_path: str = ""
 ) -> dict[str, Any]:
-    """The JobView of a record as plain data; without what was said, for a list."""
+    """Returns the JobView of a record as plain data. Without a transcript the model's answer is null."""
     path = path_of(record.id, root_path)
     return {
         "id": record.id,
@@ -78,9 +101,9 @@ def job_response(
         "started_at": None if record.started_at is None else rfc3339(record.started_at),
         "ended_at": None if record.ended_at is None else rfc3339(record.ended_at),
         "last_event_at": rfc3339(record.last_event_at),
-        "content": None if said is None else said.text(),
-        "tool_calls": None if said is None else said.tool_calls,
-        "function_call": None if said is None else said.function_call,
+        "content": None if transcript is None else transcript.text(),
+        "tool_calls": None if transcript is None else transcript.tool_calls,
+        "function_call": None if transcript is None else transcript.function_call,
         "finish_reason": record.finish_reason,
         "usage": record.usage,
         "metrics": record.metrics,

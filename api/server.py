@@ -1,4 +1,4 @@
-"""uvicorn around the application: processes, signals, and the end of open streams."""
+"""`readalong api`: processes, signals and the listening socket around the application."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from readalong.redis.client import connect
 
 logger = logging.getLogger(__name__)
 
-#: Bytes that the kernel keeps of a response which its client has not read; Linux takes twice as many.
+#: Bytes that the kernel buffers of a response whose client does not read; Linux doubles the number.
 _SEND_BUFFER: Final = 131_072
-#: A name, or an address of IPv4, to listen on.
+#: A name, or an IPv4 address.
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
 def run(settings: Settings, *, host: str, port: int, processes: int = 1) -> int:
-    """Serves until SIGTERM, SIGINT or SIGHUP; answers the exit code.
+    """Serves until SIGTERM, SIGINT or SIGHUP. Returns the exit code.
 
-    Raises BadSettings if its address, or that of Redis, cannot be used.
+    Raises BadSettings if the address to listen on, or that of Redis, cannot be used.
     """
     ignore_reports()
-    if _NAME.fullmatch(host):  # clients will use the name that it was told to listen on
+    if _NAME.fullmatch(host):  # clients use the name that the server listens on
         settings = settings.model_copy(update={"hosts": f"{settings.hosts},{host}"})
-    connect(settings)  # to nothing yet: here it is one clear line, and not each process' traceback
+    connect(settings)  # raises BadSettings here, in place of a traceback of each process
     listener = listen(host, port, settings.send_timeout)
     with listener:
         if processes == 1:
@@ -50,27 +50,29 @@ def run(settings: Settings, *, host: str, port: int, processes: int = 1) -> int:
 
 
 def listen(host: str, port: int, send_timeout: float) -> socket.socket:
-    """A socket on which to serve. `send_timeout`: seconds in which a client's machine must have taken what was sent to
-    it. Raises BadSettings if the address cannot be used."""
+    """Returns a listening socket. Raises BadSettings if the address cannot be used.
+
+    `send_timeout`: seconds within which a client's machine must acknowledge data.
+    """
     if not 0 <= port <= 65_535:
-        # The resolver would take it modulo 65,536.
+        # The resolver would reduce the port modulo 65,536.
         raise BadSettings(f"cannot listen on {host}:{port}: no such port")
     listener = None
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Its connections have it too. The kernel would let each grow to megabytes, and tell us of room only in thirds:
-        # a slow client would seem to take nothing.
+        # Connections inherit the size. The kernel would grow it to megabytes and report room in thirds of it: a slow
+        # client would seem to read nothing.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         if sys.platform == "linux":
-            # A machine that is switched off closes nothing. Of a stream that says little the kernel would hold all, so
-            # that we could not see that nobody takes it, and try to send it for a quarter of an hour.
-            most_ms = min(int(send_timeout * 1000), 2**31 - 1)
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, most_ms)
+            # A machine without power closes no connection. The kernel would buffer a slow stream and retransmit it for
+            # a quarter of an hour, without a sign that the client is gone.
+            timeout_ms = min(int(send_timeout * 1000), 2**31 - 1)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
         listener.bind(address)
         listener.listen(4096)
-    except (OSError, UnicodeError) as error:  # UnicodeError: a name that no DNS could hold
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that is invalid in DNS
         if listener is not None:
             listener.close()
         reason = error.strerror if isinstance(error, OSError) else None
@@ -79,15 +81,18 @@ def listen(host: str, port: int, send_timeout: float) -> socket.socket:
     return listener
 
 
-def server_of(app: ASGIApp, settings: Settings, **options: Any) -> uvicorn.Server:
-    """A server for an application of ours; `options` are uvicorn's. Our own, unless uvicorn's inside has changed: then
-    uvicorn's, whose watchers take more memory and whose clients have fewer limits."""
+def create_server(app: ASGIApp, settings: Settings, **options: Any) -> uvicorn.Server:
+    """Returns a server for an application of `create_app`; `options` are uvicorn's.
+
+    If the installed uvicorn lacks internals that our server needs, this is uvicorn's own server: watchers take more
+    memory, and clients have fewer limits.
+    """
     shared: dict[str, Any] = {
         "ws": "none",
         "lifespan": "on",
         "log_config": None,
         "access_log": False,
-        # They change the client's address, which only the access log shows.
+        # These headers change the client's address, which only the access log shows.
         "proxy_headers": settings.access_log,
         "timeout_keep_alive": 30,
         "timeout_graceful_shutdown": 2,
@@ -95,18 +100,18 @@ def server_of(app: ASGIApp, settings: Settings, **options: Any) -> uvicorn.Serve
         **options,
     }
     try:
-        from readalong.api.http.uvicorn_inside import DetachableHttpProtocol, Server, missing  # noqa: PLC0415  (a name that it needs may be gone)
+        from readalong.api.http.uvicorn_internals import DetachableHttpProtocol, Server, missing  # noqa: PLC0415  (may fail)
 
-        gone = [*missing()]
+        lacking = [*missing()]
     except ImportError as error:
-        gone = [str(error)]
-    if not gone:
+        lacking = [str(error)]
+    if not lacking:
         return Server(uvicorn.Config(app, http=DetachableHttpProtocol, **shared))
     logger.warning(
-        "uvicorn %s is not the one that this version knows (%s): a watcher takes more memory, requests have fewer "
-        "limits, and SIGUSR1 logs nothing",
+        "uvicorn %s lacks internals that this version needs (%s): watchers take more memory, requests have fewer "
+        "limits, SIGUSR1 logs nothing",
         uvicorn.__version__,
-        ", ".join(gone),
+        ", ".join(lacking),
     )
     return uvicorn.Server(uvicorn.Config(app, limit_concurrency=settings.max_connections or None, **shared))
 
@@ -116,8 +121,8 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
         server.should_exit = True
 
     app = create_app(settings, on_death=stop)
-    server = server_of(AccessLog(app) if settings.access_log else app, settings, loop="uvloop", backlog=4096)
-    # Before uvicorn sets its own handlers a signal must not be lost; it raises it once more when it has ended.
+    server = create_server(AccessLog(app) if settings.access_log else app, settings, loop="uvloop", backlog=4096)
+    # A signal before uvicorn sets its handlers would be lost. uvicorn raises the signal again after its end.
     for number in ending_signals():
         signal.signal(number, stop)
     host, port = listener.getsockname()[:2]
@@ -130,18 +135,21 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
         settings.safe_redis_url,
     )
     server.run(sockets=[listener])
-    # A background task that has ended: the process stopped as if it were told to, but has failed.
-    return 0 if server.started and not app.state.services.supervisor.dead else 1
+    # After the death of a background task the process stopped in order, but failed.
+    return 0 if server.started and not app.state.dependencies.supervisor.dead_task else 1
 
 
 def _supervise(processes: int, serve: Callable[[], int]) -> int:
-    """Runs `serve` in forked processes that share the listener, and replaces those that die. They end with us."""
+    """Runs `serve` in forked processes that share the listener, and replaces those that die.
+
+    The processes end when this one does, even by SIGKILL. Returns the exit code.
+    """
     children: dict[int, float] = {}
-    # Nobody writes; its end is closed when we are gone, however we went.
-    parent_gone, parent_here = os.pipe()
+    # No process writes to the pipe: the kernel closes the parent's end when the parent ends, however it ends.
+    read_end, write_end = os.pipe()
     stopping = False
 
-    def pass_on(number: int, _: object) -> None:
+    def forward(number: int, _: object) -> None:
         for pid in list(children):
             with suppress(ProcessLookupError):  # it has just ended
                 os.kill(pid, number)
@@ -149,49 +157,49 @@ def _supervise(processes: int, serve: Callable[[], int]) -> int:
     def stop(number: int, frame: object) -> None:
         nonlocal stopping
         stopping = True
-        pass_on(number, frame)
+        forward(number, frame)
 
-    asked = ending_signals()
-    for number in asked:
+    numbers = ending_signals()
+    for number in numbers:
         signal.signal(number, stop)
-    signal.signal(REPORT, pass_on)
+    signal.signal(REPORT, forward)
     while True:
         while not stopping and len(children) < processes:
-            # Blocked, a signal finds the child in the list or not born. It would outlive us otherwise.
-            signal.pthread_sigmask(signal.SIG_BLOCK, asked)
+            # A signal between the fork and the entry in `children` would miss the child, which would run on.
+            signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
             if not stopping:
                 pid = os.fork()
                 if pid == 0:
-                    os.close(parent_here)
-                    os._exit(_in_child(serve, parent_gone))
+                    os.close(write_end)
+                    os._exit(_run_child(serve, read_end))
                 children[pid] = time.monotonic()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, asked)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
         try:
             pid, status = os.wait()
         except ChildProcessError:
             return 0
-        began = children.pop(pid)
+        start = children.pop(pid)
         if not stopping:
-            logger.error("process %d ended with %d", pid, os.waitstatus_to_exitcode(status))
-            if time.monotonic() - began < 1:
-                time.sleep(1)  # a process that dies at once must not spin
+            logger.error("process %d exited with code %d", pid, os.waitstatus_to_exitcode(status))
+            if time.monotonic() - start < 1:
+                time.sleep(1)  # processes that die at once would be forked in a busy loop
 
 
-def _in_child(serve: Callable[[], int], parent_gone: int) -> int:
+def _run_child(serve: Callable[[], int], read_end: int) -> int:
     ignore_reports()
-    asked = ending_signals()
-    for number in asked:
-        signal.signal(number, signal.SIG_DFL)  # the parent's would stop its siblings
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, asked)
-    Thread(target=_end_with_parent, args=(parent_gone,), name="parent", daemon=True).start()
+    numbers = ending_signals()
+    for number in numbers:
+        signal.signal(number, signal.SIG_DFL)  # the parent's handler would stop the siblings
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+    Thread(target=_end_with_parent, args=(read_end,), name="parent", daemon=True).start()
     try:
         return serve()
     except Exception:
-        logger.exception("an API process broke")
+        logger.exception("API process failed")
         return 1
 
 
-def _end_with_parent(parent_gone: int) -> None:
-    """Ends this process as SIGTERM does when its parent was killed: it would hold the port, and nobody would know."""
-    os.read(parent_gone, 1)
+def _end_with_parent(read_end: int) -> None:
+    """Sends this process SIGTERM when its parent is gone; otherwise it would hold the port for ever."""
+    os.read(read_end, 1)
     os.kill(os.getpid(), signal.SIGTERM)

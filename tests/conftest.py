@@ -17,6 +17,7 @@ from arq.connections import ArqRedis
 from hypothesis import HealthCheck
 
 from readalong.core.settings import Settings
+from readalong.redis.facade import RedisFacade
 from readalong.store.idempotency import IdempotencyStore
 from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
@@ -164,26 +165,26 @@ def redis(settings: Settings, resources: AsyncExitStack) -> ArqRedis:
 
 @pytest.fixture
 def log(redis: ArqRedis, settings: Settings) -> Log:
-    return Log(redis, settings)
+    return Log(RedisFacade(redis, settings), settings)
 
 
 @pytest.fixture
 def queue(redis: ArqRedis, settings: Settings, resources: AsyncExitStack) -> Queue:
-    queue = Queue(redis, settings)
+    queue = Queue(RedisFacade(redis, settings), settings)
     resources.push_async_callback(queue.close)
     return queue
 
 
 @pytest.fixture
 def index(redis: ArqRedis, settings: Settings) -> JobIndex:
-    return JobIndex(redis, settings)
+    return JobIndex(RedisFacade(redis, settings), settings)
 
 
 @pytest.fixture
 def idempotency(redis: ArqRedis, settings: Settings) -> IdempotencyStore:
-    return IdempotencyStore(redis, settings)
+    return IdempotencyStore(RedisFacade(redis, settings), settings)
 
 
 @pytest.fixture
 def registry(redis: ArqRedis, settings: Settings) -> WorkerRegistry:
-    return WorkerRegistry(redis, settings)
+    return WorkerRegistry(RedisFacade(redis, settings), settings)

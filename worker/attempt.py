@@ -19,9 +19,9 @@ from readalong.store.log import Claim, ClaimStatus, Log
 from readalong.worker.attempt_end import AttemptEnd, as_model_error
 from readalong.worker.attempt_timer import AttemptTimer
 from readalong.worker.log_writer import Cancelled, LogWriter
-from readalong.worker.model.breaker import GivenBack
+from readalong.worker.model.breaker import RequeueJob
 from readalong.worker.model.call import Access, ModelCall
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from readalong.worker.model.limits import AnswerTooLarge, Limits
 from readalong.worker.model.provider import Batch, Provider
 from readalong.worker.model.redaction import Redactor
@@ -48,7 +48,7 @@ class Stop(StrEnum):
 
 class StopRequest(NamedTuple):
     """`by` is the cancel flag of CANCELLED. `error` is the cause of FAILED, of FENCED if an append found it, and of
-    DRAIN if it is GivenBack."""
+    DRAIN if it is RequeueJob."""
 
     stop: Stop
     by: str = ""
@@ -78,7 +78,7 @@ class Attempt:
         self._redactor = redactor
         self._claim = claim
         self._loop = asyncio.get_running_loop()
-        self._limits = Limits.of(settings)
+        self._limits = Limits.from_settings(settings)
         self._chunks = ChunkAccumulator()
         self._timings = AttemptTimings(
             claim.times.waited, self._loop.time(), queued=claim.times.queued, first=claim.times.first_token
@@ -126,7 +126,7 @@ class Attempt:
     def give_up_waiting(self, *, stopping: bool) -> None:
         """Requeues the job if it waits for a model that is away. `stopping`: the worker stops."""
         if (error := self._call.waits_for) is not None:
-            self.interrupt(Stop.DRAIN, error=None if stopping else GivenBack(error))
+            self.interrupt(Stop.DRAIN, error=None if stopping else RequeueJob(error))
 
     def _fail(self, error: Exception) -> None:
         self.interrupt(Stop.FAILED, error=error)
@@ -148,7 +148,7 @@ class Attempt:
         except asyncio.CancelledError:
             if self._request is None:
                 raise
-        except GivenBack as error:
+        except RequeueJob as error:
             self._request = self._request or StopRequest(Stop.DRAIN, error=error)
         except Exception as error:
             self._request = self._request or StopRequest(Stop.FAILED, error=error)
@@ -177,7 +177,7 @@ class Attempt:
         """Calls the model once, and reads its stream to the end."""
         choices = body.get("n", 1)
         self._chunks = ChunkAccumulator(
-            choices if isinstance(choices, int) else 1, limits=self._limits, clean=self._redactor.value
+            choices if isinstance(choices, int) else 1, limits=self._limits, clean=self._redactor.redact_value
         )
         self._counted = 0
         self._timings.called(self._loop.time())
@@ -239,7 +239,7 @@ class Attempt:
                 logger.warning("job %s: attempt %d has lost its lease", self.job_id, self._claim.attempt)
                 return False
             case Stop.DRAIN:
-                reason = error.error.code if isinstance(error, GivenBack) else "worker_stopped"
+                reason = error.error.code if isinstance(error, RequeueJob) else "worker_stopped"
                 return await self._requeue(reason, counts=False)
             case Stop.CANCELLED:
                 await self._end.finish(self._chunks, [], "cancelled", {"by": cancelled_by(request.by)})
@@ -261,7 +261,7 @@ class Attempt:
 
     def _cleaned(self, error: ModelError) -> ModelError:
         """The error for watchers and logs: secrets are removed before the message is shortened."""
-        return error.saying(self._redactor.shown(error.message))
+        return error.saying(self._redactor.redact_excerpt(error.message))
 
 
 def _request_body(claim: Claim, *, include_usage: bool) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from readalong.core.cancel_flag import cancelled_by
 from readalong.core.errors import BrokenJob, ModelError, StoreUnavailable
 from readalong.core.events import TEXT, TOOLS, NewEvent
 from readalong.core.transcript import Transcript
-from readalong.redis.scripts import Argument
+from readalong.redis.facade import Argument
 from readalong.store.epochs import epoch_of
 from readalong.store.log import Claim, ClaimStatus, Log
 from readalong.store.log_reader import readable
 from readalong.worker.log_writer import LogWriter
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from readalong.worker.timings import AttemptTimings
 
 logger = logging.getLogger(__name__)

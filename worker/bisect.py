@@ -6,10 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from redis.exceptions import RedisError, ResponseError
-
-from readalong.core.errors import BrokenJob
-from readalong.redis.client import is_broken_key
+from readalong.core.errors import BrokenJob, StoreRefused
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +20,8 @@ async def bisect_failures(jobs: list[T], do: Callable[[list[T]], Awaitable[None]
     """
     try:
         await do(jobs)
-    except (BrokenJob, ResponseError, ValueError) as error:
-        if isinstance(error, RedisError) and not is_broken_key(error):
+    except (BrokenJob, StoreRefused, ValueError) as error:
+        if isinstance(error, StoreRefused) and not error.broken_key:
             raise
         if len(jobs) == 1:
             logger.error("%s: broken keys: %s", jobs[0], error)

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 
 import orjson
 from arq.connections import ArqRedis
-from redis.exceptions import RedisError
 
-from readalong.core.errors import StoreUnavailable
+from readalong.core.errors import StoreRefused, StoreUnavailable
 from readalong.core.settings import Settings
 from readalong.redis.pubsub import PubSubConnection
 from readalong.store.log import Log
@@ -86,7 +85,7 @@ class CancelListener:
     async def _look(self, job_ids: list[str]) -> None:
         try:
             flags = await self._log.flags(job_ids)
-        except (StoreUnavailable, RedisError) as error:
+        except (StoreUnavailable, StoreRefused) as error:
             logger.debug("cancel flags: %s", error)
             return
         now = asyncio.get_running_loop().time()

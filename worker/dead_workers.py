@@ -7,9 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import Final, NoReturn
 
-from redis.exceptions import RedisError
-
-from readalong.core.errors import StoreUnavailable
+from readalong.core.errors import StoreRefused, StoreUnavailable
 from readalong.store.worker_registry import WorkerRegistry
 from readalong.worker.lifeline import Lifeline
 
@@ -91,14 +89,14 @@ class DeadWorkers:
             except StoreUnavailable as error:
                 logger.debug("other workers: %s", error)
                 self._absences.reset()
-            except (RedisError, ValueError) as error:
+            except (StoreRefused, ValueError) as error:
                 self._warn(error)
                 self._absences.reset()
                 pause = _REFUSED
             await asyncio.sleep(pause)
 
     async def _turn(self) -> None:
-        """Looks once. Raises StoreUnavailable, and RedisError or ValueError if Redis refuses the count."""
+        """Looks once. Raises StoreUnavailable, and StoreRefused or ValueError if Redis refuses the count."""
         run_id = self._lifeline.run_id
         if not run_id:
             self._absences.reset()

@@ -12,7 +12,7 @@ from readalong.core.errors import StoreUnavailable
 from readalong.store.job_index import JobIndex
 from readalong.store.worker_registry import WorkerRegistry
 from readalong.worker.lifeline import Lifeline
-from readalong.worker.model.breaker import Breaker
+from readalong.worker.model.breaker import CircuitBreaker
 
 
 class Heartbeat:
@@ -25,7 +25,7 @@ class Heartbeat:
         identity: dict[str, Any],
         *,
         lifeline: Lifeline,
-        breaker: Breaker,
+        breaker: CircuitBreaker,
         running: Iterable[str],
         lease: float,
     ) -> None:
@@ -46,7 +46,7 @@ class Heartbeat:
             record = {**self._identity, "running": list(self._running)}
             if self._lifeline.run_id:
                 record["connected_to"] = self._lifeline.run_id
-            if self._breaker.shut:
+            if self._breaker.is_open:
                 record["refused"] = self._breaker.code
             now = await self._index.now()
             await self._registry.heartbeat(self._identity["id"], orjson.dumps(record), now, self._ttl_ms)

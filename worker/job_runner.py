@@ -102,7 +102,7 @@ class JobRunner:
                 return True
             if claim.status not in (ClaimStatus.GONE, ClaimStatus.ENDED):
                 _log_claim(job_id, claim)
-                provider = self._providers.of(claim.model)
+                provider = self._providers.for_model(claim.model)
                 attempt = self.attempts[job_id] = Attempt(
                     self._settings,
                     self._log,

@@ -11,7 +11,7 @@ from typing import Final
 
 from readalong.core.errors import BrokenJob, Fenced, StoreUnavailable
 from readalong.core.events import PAGE_SIZE, Event, NewEvent, merge, merge_drafts
-from readalong.redis.scripts import Argument
+from readalong.redis.facade import Argument
 from readalong.store.log import AppendResult, Claim, Log, encode
 from readalong.worker.model.limits import OVERHEAD
 

@@ -15,7 +15,7 @@ import uvloop
 
 from readalong.core.settings import Settings
 from readalong.process.signals import ending_signals, ignore_reports
-from readalong.redis.client import connect
+from readalong.redis.facade import RedisFacade
 from readalong.worker.model.providers import Providers
 from readalong.worker.model.redaction import RedactingFilter
 from readalong.worker.worker import QueueWorker
@@ -40,10 +40,10 @@ async def serve(settings: Settings) -> int:
     """Does the work of `run`, on the running loop."""
     # arq's line of each job has a ● also for jobs that failed.
     logging.getLogger("arq.worker").setLevel(logging.WARNING)
-    providers = Providers.of_settings(settings)
+    providers = Providers.from_settings(settings)
     for handler in logging.getLogger().handlers:
         handler.addFilter(RedactingFilter(providers.redactor))
-    redis = connect(settings, max_connections=settings.max_jobs + 16)
+    redis = RedisFacade.connect(settings, max_connections=settings.max_jobs + 16)
     worker = QueueWorker(settings, redis, providers, identity())
     main = asyncio.create_task(worker.async_run(), name="worker")
     loop = asyncio.get_running_loop()

@@ -15,16 +15,15 @@ from collections.abc import Awaitable, Callable, Container, Coroutine, Iterator
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, NoReturn
 
-from arq.connections import ArqRedis
 from arq.worker import Retry, Worker, func
 from redis.exceptions import RedisError
 
 from readalong import __version__
-from readalong.core.errors import BrokenJob, StoreUnavailable
+from readalong.core.errors import BrokenJob, StoreRefused, StoreUnavailable
 from readalong.core.settings import Settings
 from readalong.process.outage import OutageLogger
 from readalong.redis.eviction import Eviction
-from readalong.redis.scripts import connect_with_scripts
+from readalong.redis.facade import RedisFacade
 from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.presence import LOOK_EVERY, PresenceStore
@@ -60,26 +59,25 @@ class _Loop(NamedTuple):
 class QueueWorker(Worker):
     """Acquires jobs, runs their attempts, and keeps its leases, until `stop`."""
 
-    def __init__(self, settings: Settings, redis: ArqRedis, providers: Providers, identity: dict[str, Any]) -> None:
+    def __init__(self, settings: Settings, redis: RedisFacade, providers: Providers, identity: dict[str, Any]) -> None:
         """`identity` is the worker as others see it: id, host, pid."""
         #: The worker stops because its memory was used up.
         self.out_of_memory = False
         self._settings = settings
         self._id: str = identity["id"]
         self._redis = redis
-        self._connection = connect_with_scripts(redis, settings)
-        self._log = Log(redis, settings, self._connection)
-        self._index = JobIndex(redis, settings, self._connection)
-        self._queue = Queue(redis, settings, self._connection)
-        self._registry = WorkerRegistry(redis, settings, self._connection)
+        self._log = Log(redis, settings)
+        self._index = JobIndex(redis, settings)
+        self._queue = Queue(redis, settings)
+        self._registry = WorkerRegistry(redis, settings)
         self._reconciler = Reconciler(self._log, self._index, self._queue, settings, self._end_waiting)
-        presence = PresenceStore(redis, settings, self._connection)
+        presence = PresenceStore(redis, settings)
         self._abandoned_jobs = AbandonedJobs(self._log, self._index, self._queue, presence)
         self._runner = JobRunner(
             settings, self._log, self._index, providers, identity, on_memory_error=self._stop_without_memory
         )
-        self._cancels = CancelListener(redis, self._log, settings, self._runner.attempts)
-        self._lifeline = Lifeline(redis, settings.keys.alive(self._id), settings.redis_timeout)
+        self._cancels = CancelListener(redis.pool, self._log, settings, self._runner.attempts)
+        self._lifeline = Lifeline(redis.pool, settings.keys.alive(self._id), settings.redis_timeout)
         self._breaker = self._runner.access.breaker
         self._heartbeat = Heartbeat(
             self._index,
@@ -107,7 +105,7 @@ class QueueWorker(Worker):
         super().__init__(
             functions=[func(generate, name=FUNCTION, max_tries=_ARQ_TRIES)],
             queue_name=settings.keys.queue,
-            redis_pool=redis,
+            redis_pool=redis.pool,
             max_jobs=settings.max_jobs,
             # An attempt keeps its own time limits, and writes into the log which of them ended it.
             job_timeout=None,  # type: ignore[arg-type]  # arq takes None, its annotation does not
@@ -116,8 +114,8 @@ class QueueWorker(Worker):
             # arq deletes this key at exit: the default one is shared by all workers.
             health_check_key=settings.keys.worker(self._id),
             ctx={"runner": self._runner},
-            job_serializer=redis.job_serializer,
-            job_deserializer=redis.job_deserializer,
+            job_serializer=redis.pool.job_serializer,
+            job_deserializer=redis.pool.job_deserializer,
             log_results=False,
         )
 
@@ -136,10 +134,10 @@ class QueueWorker(Worker):
     async def close(self) -> None:
         """Closes the connections, after `main`. arq's own `close` calls what redis-py is about to remove."""
         await self._queue.close()
-        await self._connection.close()
+        await self._redis.close()
         with suppress(TimeoutError):  # the other end of a TLS connection may be silent
             async with asyncio.timeout(_LAST_WORDS):
-                await self._redis.aclose()
+                await self._redis.pool.aclose()
 
     async def main(self) -> None:
         """Works until `stop`. Then ends within drain time, Redis time-out and a second, also while Redis is silent.
@@ -191,7 +189,7 @@ class QueueWorker(Worker):
                 self._outage.seen(error)
                 # When Redis is back, leases must be renewed before they are over.
                 pause = min(seconds, random.uniform(0.2, 0.5))
-            except (BrokenJob, RedisError) as error:
+            except (BrokenJob, StoreRefused) as error:
                 # A missing right, or a key that was broken by hand. Mending it must not require a restart.
                 logger.error("%s", error)
             await asyncio.sleep(pause)
@@ -215,7 +213,7 @@ class QueueWorker(Worker):
                     await self._accept(job, releasing)
                 if not acquired:
                     await self._queue.wait(self._block_seconds)
-            except (StoreUnavailable, RedisError) as error:
+            except (StoreUnavailable, StoreRefused) as error:
                 self._outage.seen(error)
                 await asyncio.sleep(random.uniform(0.2, 0.5))
 
@@ -223,10 +221,10 @@ class QueueWorker(Worker):
         """Returns how many jobs may be acquired: the free slots, or a few while the model lets none through."""
         free = self.max_jobs - len(self.tasks)
         breaker = self._breaker
-        if free <= 0 or not breaker.shut:
+        if free <= 0 or not breaker.is_open:
             return free
-        overdue = await self._queue.overdue(int(breaker.patience * 1000)) if breaker.hopeless else 0
-        return min(free, max(overdue, breaker.probes()))
+        overdue = await self._queue.overdue(int(breaker.patience * 1000)) if breaker.is_exhausted else 0
+        return min(free, max(overdue, breaker.probes_left()))
 
     async def _wait_for_capacity(self) -> None:
         """Waits for a free slot. If a slot is free, waits until the model may be probed."""
@@ -234,7 +232,7 @@ class QueueWorker(Worker):
             await self._capacity_changed.wait()
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._breaker.look_again):
+            async with asyncio.timeout(self._breaker.next_check):
                 await self._capacity_changed.wait()
 
     async def _stop_waiting(self) -> None:
@@ -326,11 +324,11 @@ class QueueWorker(Worker):
                 self._interrupt(job_id, Stop.FENCED)
             if due:
                 self._keep_alive_at = self.loop.time() + self._settings.job_ttl / 4
-        self._breaker.tell()
+        self._breaker.log_outage()
         now = await self._heartbeat.beat()
-        if self._breaker.shut:
-            self._breaker.others = await self._registry.others_get_through(self._id, now)
-            if self._breaker.others:
+        if self._breaker.is_open:
+            self._breaker.others_connected = await self._registry.others_get_through(self._id, now)
+            if self._breaker.others_connected:
                 self._runner.give_up_waiting(stopping=False)
         await self._eviction.look_once()
 

@@ -1,4 +1,4 @@
-"""Which web pages may make this API do something."""
+"""Which sites' pages may change something through the API."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from starlette.requests import Request
 from readalong.core.errors import InvalidRequest
 from readalong.core.settings import Settings
 
-#: Methods that change nothing: what they answer a foreign page cannot read.
+#: Methods that change nothing. A page of another site cannot read their responses.
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-#: What a browser says of a page of this very site, and of what its user typed.
-_OURS: Final = frozenset({"same-origin", "none"})
-_PORTS: Final = {"http": 80, "https": 443}
+#: Sec-Fetch-Site of a page of this very site, and of an address that the user typed.
+_SAME_SITE: Final = frozenset({"same-origin", "none"})
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def check_origin(request: Request) -> None:
     """Raises InvalidRequest for a page of another site that the settings do not allow: it would spend its visitor's
-    key. What is no browser sends no Origin, and may do anything."""
+    key. Clients other than browsers send no Origin and are not restricted."""
     if request.method in _SAFE or (origin := request.headers.get("origin")) is None:
         return
-    # No page can set this header. It holds also where a proxy does not pass the Host on.
-    if request.headers.get("sec-fetch-site") in _OURS:
+    # No page can set this header. It is also right where a proxy does not pass the Host on.
+    if request.headers.get("sec-fetch-site") in _SAME_SITE:
         return
-    settings: Settings = request.app.state.services.settings
+    settings: Settings = request.app.state.settings
     allowed = settings.allowed_origins
     if origin in allowed or "*" in allowed or _is_host(origin, request.headers.get("host", "")):
         return
     raise InvalidRequest(
-        f"Pages of {origin} may not do this here; READALONG_ORIGINS lists those that may.", code="forbidden_origin"
+        f"Origin {origin} is not allowed; READALONG_ORIGINS lists the allowed origins.", code="forbidden_origin"
     )
 
 
 def _is_host(origin: str, host: str) -> bool:
     try:
         page, here = urlsplit(origin), urlsplit(f"//{host}")
-        default = _PORTS.get(page.scheme)
-        # The scheme is not compared: a proxy that ends TLS asks by http.
+        default = _DEFAULT_PORTS.get(page.scheme)
+        # The scheme is not compared: behind a proxy that ends TLS, requests arrive by http.
         return bool(page.hostname) and (page.hostname, page.port or default) == (here.hostname, here.port or default)
-    except ValueError:  # a port that is none
+    except ValueError:  # an invalid port
         return False

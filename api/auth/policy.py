@@ -1,7 +1,7 @@
-"""Who may do what: the one object that each request for jobs asks.
+"""Who may do what: the one object that every request for jobs asks.
 
-An application has one policy. `create_app(settings, policy=...)` takes it; without one every request may do everything.
-A policy reads the credentials in a request's headers; nothing else in the API knows of them.
+An application has one policy, `create_app(settings, policy=...)`. Without one, every request may do everything. A
+policy reads the credentials in a request's headers; no other part of the API knows of credentials.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from readalong.store.log import Log
 
 
 class Unauthorized(ReadalongError):
-    """The request has no credentials, or none that are known. Answered by 401 with the challenge."""
+    """The request has no credentials, or unknown ones. The response is a 401 with the challenge."""
 
     code = "unauthorized"
 
-    def __init__(self, message: str = "This needs credentials.", *, challenge: str = "Bearer") -> None:
+    def __init__(self, message: str = "Credentials required.", *, challenge: str = "Bearer") -> None:
         """`challenge`: the value of WWW-Authenticate (RFC 9110, section 11.6.1)."""
         super().__init__(message)
         self.challenge = challenge
 
 
 class Forbidden(ReadalongError):
-    """The credentials are known and do not suffice. Answered by 403; if `hidden`, as if there were no such job."""
+    """The credentials are known and do not suffice. The response is a 403; if `hidden`, the 404 of an unknown job."""
 
     code = "forbidden"
 
-    def __init__(self, message: str = "These credentials do not allow this.", *, hidden: bool = False) -> None:
+    def __init__(self, message: str = "These credentials do not allow this request.", *, hidden: bool = False) -> None:
         super().__init__(message)
         self.hidden = hidden
 
@@ -47,44 +47,44 @@ class Job:
         self._log = log
 
     async def metadata(self) -> Mapping[str, Any] | None:
-        """Returns the job's metadata, for one command to Redis; None if there is no such job, or not any more.
+        """Returns the job's metadata, for one command to Redis; None if the job does not exist or has expired.
 
-        Raises StoreUnavailable, UnknownSchema, BrokenJob: a policy lets them pass.
+        Raises StoreUnavailable, UnknownSchema, BrokenJob. A policy does not catch them.
         """
         record = await self._log.record(self.id)
         return None if record is None else record.metadata
 
 
 class Policy(Protocol):
-    """Each method returns if the request may do it, and raises Unauthorized or Forbidden if not.
+    """Each method returns if the request is allowed, and raises Unauthorized or Forbidden if not.
 
-    Each request asks once, before anything is done or said of the job; a stream asks when it begins, and again when its
-    client comes back. Many requests ask at the same time, in one event loop.
+    Each request asks once, before anything of the job is read or changed. A stream asks when it begins, and again when
+    its client reconnects. Many requests ask at the same time, in one event loop.
     """
 
     async def submit(self, headers: Headers) -> Mapping[str, str]:
-        """Whether a job may be submitted; asked before the body is read.
+        """Allows a submit. The request's body has not been read yet.
 
-        Returns pairs for the job's metadata, which win over the client's: whose the job is, for example. Jobs with
+        Returns pairs for the job's metadata, such as its owner. They win over the client's metadata. Jobs with
         different pairs never share an Idempotency-Key. The model does not get the pairs.
         """
         ...
 
     async def watch(self, headers: Headers, job: Job) -> None:
-        """Whether the job may be inspected and watched."""
+        """Allows inspecting and watching the job."""
         ...
 
     async def change(self, headers: Headers, job: Job) -> None:
-        """Whether the job may be cancelled and erased."""
+        """Allows cancelling and erasing the job."""
         ...
 
     async def list(self, headers: Headers) -> Callable[[Record], bool]:
-        """Whether jobs may be listed. Returns a function that says of each job whether the list shows it."""
+        """Allows listing. Returns a predicate: whether the list shows a job."""
         ...
 
 
-class Everybody:
-    """Every request may do everything: there is no authentication."""
+class AllowAll:
+    """The policy without authentication: every request may do everything."""
 
     async def submit(self, headers: Headers) -> Mapping[str, str]:
         return {}
@@ -96,13 +96,13 @@ class Everybody:
         pass
 
     async def list(self, headers: Headers) -> Callable[[Record], bool]:
-        return _any
+        return _show_all
 
 
-def _any(_: Record) -> bool:
+def _show_all(_: Record) -> bool:
     return True
 
 
-def no_job(job_id: str) -> JobNotFound:
-    """The answer for a job that there never was; the same for one that a policy hides."""
-    return JobNotFound(f"There is no job {job_id}.")
+def job_not_found(job_id: str) -> JobNotFound:
+    """Returns the error of an unknown job, which is also that of a hidden one."""
+    return JobNotFound(f"Job {job_id} does not exist.")

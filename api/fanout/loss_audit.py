@@ -6,11 +6,9 @@ import asyncio
 import logging
 from typing import Final, NoReturn
 
-from redis.exceptions import RedisError
-
 from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.hub import Hub
-from readalong.core.errors import StoreUnavailable
+from readalong.core.errors import StoreRefused, StoreUnavailable
 from readalong.store.log import Log
 
 logger = logging.getLogger(__name__)
@@ -60,7 +58,7 @@ class LossAudit:
         except StoreUnavailable as error:
             logger.debug("audit: %s", error)
             return
-        except (RedisError, ValueError) as error:
+        except (StoreRefused, ValueError) as error:
             if len(feeds) == 1:
                 logger.error("job %s: %s", feeds[0].job_id, error)
                 return

@@ -8,11 +8,9 @@ from contextlib import suppress
 from itertools import count
 from typing import Final, NoReturn
 
-from redis.exceptions import RedisError
-
 from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.hub import Hub
-from readalong.core.errors import StoreUnavailable
+from readalong.core.errors import StoreRefused, StoreUnavailable
 from readalong.store.presence import RENEW_EVERY, PresenceStore, Visit
 
 logger = logging.getLogger(__name__)
@@ -93,7 +91,7 @@ class PresenceReporter:
             except StoreUnavailable as error:
                 logger.debug("attendance: %s", error)
                 due = loop.time() + _AGAIN
-            except RedisError as error:
+            except StoreRefused as error:
                 # Not allowed, for example. A task that ended here would stay ended after the mend: until a restart all
                 # these jobs would be cancelled.
                 logger.error("attendance: %s", error)

@@ -6,12 +6,10 @@ import asyncio
 import logging
 from typing import Final, NoReturn
 
-from redis.exceptions import RedisError
-
 from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.hub import Hub
 from readalong.api.fanout.notice import Notice
-from readalong.core.errors import StoreUnavailable
+from readalong.core.errors import StoreRefused, StoreUnavailable
 from readalong.core.states import Status
 from readalong.store.job_record import Record
 from readalong.store.worker_registry import WorkerRegistry
@@ -53,7 +51,7 @@ class WorkerWaits:
         begun = record.status is Status.RUNNING
         try:
             waiting = await self._registry.waiting([record.id] if begun else [])
-        except RedisError as error:
+        except StoreRefused as error:
             self._complain(error)
             return None
         return "worker" if (waiting.job_ids if begun else not waiting.workers) else None
@@ -66,12 +64,12 @@ class WorkerWaits:
             except StoreUnavailable as error:
                 logger.debug("waiting jobs: %s", error)
                 self._since.clear()
-            except RedisError as error:
+            except StoreRefused as error:
                 self._since.clear()
                 self._complain(error)
 
     async def look(self) -> None:
-        """Looks once. Raises StoreUnavailable, RedisError."""
+        """Looks once. Raises StoreUnavailable, StoreRefused."""
         silent = self._silent()
         if not silent:
             self._since.clear()
@@ -90,7 +88,7 @@ class WorkerWaits:
                 feed.tell(Notice(since[job_id]))
         self._since = since
 
-    def _complain(self, error: RedisError) -> None:
+    def _complain(self, error: StoreRefused) -> None:
         """Not allowed, or a broken key: jobs and streams go on without. It is in the log once."""
         if not self._complained:
             self._complained = True

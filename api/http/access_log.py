@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 class AccessLog:
-    """Around the application. A line is written when a response begins: a stream's may last for hours."""
+    """ASGI middleware that logs a line when a response begins; a stream may last for hours."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -21,21 +21,21 @@ class AccessLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = perf_counter()
+        start = perf_counter()
 
-        async def noted(message: Message) -> None:
+        async def logging_send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _note(scope, message, perf_counter() - began)
+                _log(scope, message, perf_counter() - start)
             await send(message)
 
-        await self._app(scope, receive, noted)
+        await self._app(scope, receive, logging_send)
 
 
-def _note(scope: Scope, head: Message, seconds: float) -> None:
-    # As it came: decoded, a path may hold a line break. Without its query, which may hold what is not ours to keep.
+def _log(scope: Scope, head: Message, seconds: float) -> None:
+    # The raw path: a decoded one may hold a line break. Without the query, which may hold secrets.
     path = scope["raw_path"].decode("ascii", "replace")
     client = scope["client"][0] if scope.get("client") else None
-    job = _job(scope, head)
+    job = _job_id(scope, head)
     fields: dict[str, Any] = {
         "method": scope["method"],
         "path": path,
@@ -57,8 +57,8 @@ def _note(scope: Scope, head: Message, seconds: float) -> None:
     )
 
 
-def _job(scope: Scope, head: Message) -> str | None:
-    """The id in the path, or in what a submit answers."""
+def _job_id(scope: Scope, head: Message) -> str | None:
+    """Returns the id in the path, or in the Location of a submit's response."""
     if (job_id := scope.get("path_params", {}).get("job_id")) is not None:
         return str(job_id) if str(job_id).isprintable() else None
     location: bytes = dict(head.get("headers", ())).get(b"location", b"")

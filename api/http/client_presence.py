@@ -1,4 +1,4 @@
-"""Whether the client of a request still waits for its answer."""
+"""Whether the client of a request is still connected."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from readalong.api.http.detachable import DetachableConnection
 
 
 async def check_presence(request: Request) -> None:
-    """Raises ClientDisconnect if the client has gone: what it asked for is to be read no further."""
-    line: DetachableConnection | None = request.scope.get("extensions", {}).get("readalong.line")
-    # Of our own connection it is known at once; to ask ASGI costs a turn of the loop.
-    gone = await request.is_disconnected() if line is None else line.transport.is_closing()
+    """Raises ClientDisconnect if the client has left, so that nothing more is read for it."""
+    connection: DetachableConnection | None = request.scope.get("extensions", {}).get("readalong.line")
+    # Our own connection knows at once; asking through ASGI costs a turn of the event loop.
+    gone = await request.is_disconnected() if connection is None else connection.transport.is_closing()
     if gone:
         raise ClientDisconnect

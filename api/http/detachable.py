@@ -1,4 +1,4 @@
-"""A client's connection, which a watcher may take over."""
+"""A client's connection that a watcher may take over from the server."""
 
 from __future__ import annotations
 
@@ -8,42 +8,43 @@ from typing import Protocol
 
 
 class Flow(Protocol):
-    """Whether the client takes what is written to it."""
+    """Whether the client reads the bytes that are written to it."""
 
     @property
     def write_paused(self) -> bool: ...
 
     async def drain(self) -> None:
-        """Returns when there is room."""
+        """Returns when the write buffer has room."""
         ...
 
 
 class DetachableConnection(Protocol):
-    """A connection that hands itself to the application, in the scope's extensions. Our own server has it
-    (readalong.api.http.uvicorn_inside); on another one, where there is none, a watcher sends through ASGI.
+    """A connection that the application finds in the scope's extensions, as `readalong.line`.
 
-    Whoever takes it writes chunks of the body (RFC 9112, section 7.1) to its transport, and waits with `flow.drain`
-    while `flow.write_paused`. The application returns, so that a stream costs no task and no stack of coroutines.
+    Our own server provides it (readalong.api.http.uvicorn_internals). On another server a watcher sends through ASGI.
+
+    After `detach` the watcher writes chunks of the body (RFC 9112, section 7.1) to the transport, and waits with
+    `flow.drain` while `flow.write_paused`. The application returns, so a stream costs no task and no coroutines.
     """
 
     transport: asyncio.Transport
-    #: Bytes that whoever took it has written.
+    #: Bytes that the watcher has written.
     written: int
-    #: Whether a body without a length is sent in chunks. A client of HTTP/1.0 does not know them: its body ends with
-    #: the connection.
+    #: Whether a body without a length is sent in chunks. HTTP/1.0 has no chunks: there the body ends with the
+    #: connection.
     chunked: bool
 
     @property
     def flow(self) -> Flow: ...
 
     def begin(self) -> None:
-        """The head of a response without a length follows."""
+        """Prepares for the head of a response without a length."""
 
     def detach(self, on_lost: Callable[[], None]) -> None:
-        """Takes the connection over, after a head that says `connection: close`. `on_lost()` is called at its end."""
+        """Takes the connection over, after a head with `connection: close`. `on_lost()` is called when it closes."""
 
     def say(self, data: bytes) -> None:
         """Writes a piece of the body."""
 
     def finish(self) -> None:
-        """Ends the body and closes the connection when the client has got all of it."""
+        """Ends the body, and closes the connection when all of the body is sent."""

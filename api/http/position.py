@@ -1,4 +1,4 @@
-"""The position from which a client watches, as it says it."""
+"""The position from which a client watches."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from readalong.core.position import Position
 
 #: `after=latest`: from now on.
 LATEST: Final = "latest"
-#: Query parameters that stand for the header, where a client cannot set one: those of event-source-polyfill, of Mercure
-#: and of its first version.
-_LIKE_THE_HEADER: Final = ("lastEventId", "lastEventID", "Last-Event-ID")
+#: Query parameters in place of the header, for clients that cannot set one: those of event-source-polyfill, of Mercure
+#: and of Mercure's first version.
+_HEADER_PARAMETERS: Final = ("lastEventId", "lastEventID", "Last-Event-ID")
 
-#: The same, for OpenAPI.
+#: The same for OpenAPI.
 PARAMETERS: Final = [
     {"name": name, "in": place, "required": False, "schema": {"type": "string"}, "description": text}
     for name, place, text in (
@@ -27,23 +27,23 @@ PARAMETERS: Final = [
 
 
 def position_of(request: Request) -> Position | None:
-    """The position of the last event that the client has seen; None: it wants what comes from now on.
+    """Returns the position of the last event that the client has seen; None: from now on.
 
-    The header wins, then what a polyfill sends in its place: a client that comes back adds it to a URL that still has
-    its first position. Raises InvalidRequest.
+    The header wins, then a polyfill's parameter: a reconnecting client adds either to a URL that still has its first
+    `after`. Raises InvalidRequest.
     """
     name, text = "Last-Event-ID", (request.headers.get("last-event-id") or "").strip(" \t") or None
-    for each in (*_LIKE_THE_HEADER, "after"):
+    for each in (*_HEADER_PARAMETERS, "after"):
         if text:
             break
         name, text = each, request.query_params.get(each)
     if name == "after" and text == LATEST:
         return None
-    return parse(name, text) if text else Position(0)
+    return _parse(name, text) if text else Position(0)
 
 
-def parse(name: str, text: str) -> Position:
-    """The position that a text names. Raises InvalidRequest, which calls it `name`."""
+def _parse(name: str, text: str) -> Position:
+    """`name`: the header or parameter, for the error. Raises InvalidRequest."""
     try:
         return Position.parse(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Reads a request's body within its limit, as JSON."""
+"""Reads a request's body as JSON, within limits."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from readalong.core.errors import InvalidRequest
 #: `application/json` and `application/<anything>+json`, with or without parameters.
 _JSON: Final = re.compile(r"application/(?:[\w.!#$&^-]+\+)?json\s*(?:;.*)?", re.IGNORECASE | re.DOTALL)
 _GZIP: Final = frozenset({"gzip", "x-gzip"})
-#: Bytes unpacked in one turn of the loop: other clients hear nothing meanwhile.
-_AT_ONCE: Final = 1_048_576
-#: Bytes of a body from which on it is parsed and checked in a thread.
+#: Bytes unpacked in one turn of the event loop: other clients wait meanwhile.
+_SLICE: Final = 1_048_576
+#: Bytes above which a body is parsed and checked in a thread.
 _LARGE: Final = 65_536
-#: Values of a body, counted by what separates and opens them, be it in a text: a comma is about one token of a model,
-#: and none reads so many. A small body may be a gigabyte when it is read.
-_MOST_VALUES: Final = 500_000
-#: Lists and objects inside one another. A tool's schema has a dozen.
-_DEEPEST: Final = 128
+#: Commas and opening brackets, strings included, as a bound on the number of values: a small body may take a gigabyte
+#: when it is parsed. A comma is about one token, and no model reads so many.
+_MAX_SEPARATORS: Final = 500_000
+#: Levels of lists and objects. A tool's schema has a dozen.
+_MAX_DEPTH: Final = 128
 
-_Given = TypeVar("_Given")
-_Found = TypeVar("_Found")
+_Input = TypeVar("_Input")
+_Result = TypeVar("_Result")
 
 
 async def read_json(request: Request, max_bytes: int) -> tuple[bytes, dict[str, Any]]:
-    """The body as it came, unpacked if need be, and parsed.
+    """Returns the body's bytes, unpacked, and the parsed object.
 
-    Raises InvalidRequest; ClientDisconnect if the client goes away.
+    Raises InvalidRequest, and ClientDisconnect if the client leaves.
     """
     _check_type(request)
     packed = _is_packed(request)
@@ -46,7 +46,7 @@ async def read_json(request: Request, max_bytes: int) -> tuple[bytes, dict[str, 
     async with aclosing(_unpacked(request, max_bytes) if packed else request.stream()) as pieces:
         async for piece in pieces:
             body += piece
-            # A body without a length, or with a false one, must not fill our memory either.
+            # A body without a length, or with a false one, would fill the memory.
             if len(body) > max_bytes:
                 raise _too_large(max_bytes)
     raw = bytes(body)
@@ -56,29 +56,29 @@ async def read_json(request: Request, max_bytes: int) -> tuple[bytes, dict[str, 
     return raw, value
 
 
-async def off_loop(size: int, work: Callable[[_Given], _Found], given: _Given) -> _Found:
-    """What the work on a body of this size answers or raises; of a large one the others' turns go on meanwhile."""
-    return await asyncio.to_thread(work, given) if size > _LARGE else work(given)
+async def off_loop(size: int, work: Callable[[_Input], _Result], argument: _Input) -> _Result:
+    """Returns `work(argument)`; for a large body the work runs in a thread, so that other clients do not wait."""
+    return await asyncio.to_thread(work, argument) if size > _LARGE else work(argument)
 
 
-def unwritable(body: dict[str, Any]) -> InvalidRequest:
-    """Why orjson cannot write a body that was read: a number that JSON readers would change, or its depth."""
+def unencodable(body: dict[str, Any]) -> InvalidRequest:
+    """Returns why orjson cannot encode a parsed body: a large integer, or its depth."""
     field = _large_integer(body, ())
     if field is None:
         return _too_deep()
-    # Most readers make a float of it, which is another number; two bodies would be one to an Idempotency-Key.
+    # Most readers would round it to a float, and an Idempotency-Key would treat two different bodies as one.
     return InvalidRequest(f"{field}: The integer does not fit into 64 bits; send it as a string.", field=field)
 
 
 def _check_type(request: Request) -> None:
-    """Any page may send a form or plain text to any site; for JSON its browser asks first. Raises InvalidRequest."""
+    """Raises InvalidRequest. A page may send a form or plain text to any site; for JSON its browser asks first."""
     kind = request.headers.get("content-type", "")
     if not kind.strip():
         if "origin" not in request.headers:
             return
-        raise InvalidRequest("A browser's request needs Content-Type: application/json.", code="unsupported_media_type")
+        raise InvalidRequest("With an Origin, Content-Type must be application/json.", code="unsupported_media_type")
     if not _JSON.fullmatch(kind.strip()):
-        raise InvalidRequest("The body must be application/json.", code="unsupported_media_type")
+        raise InvalidRequest("Content-Type must be application/json.", code="unsupported_media_type")
 
 
 def _is_packed(request: Request) -> bool:
@@ -87,55 +87,57 @@ def _is_packed(request: Request) -> bool:
     if not asked:
         return False
     if len(asked) > 1 or asked[0] not in _GZIP:
-        raise InvalidRequest("The body may be gzip or plain.", code="unsupported_encoding")
+        raise InvalidRequest("Content-Encoding must be gzip or identity.", code="unsupported_encoding")
     return True
 
 
 async def _unpacked(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
-    """The pieces of a gzip body, each no larger than what one turn of the loop unpacks. Raises InvalidRequest."""
+    """Yields the body of a gzip stream, at most _SLICE bytes in one turn of the loop. Raises InvalidRequest."""
     unpack = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    came = 0
+    received = 0
     try:
         async for piece in request.stream():
-            came += len(piece)
-            if came > max_bytes:
+            received += len(piece)
+            if received > max_bytes:
                 raise _too_large(max_bytes)
             rest = piece
             while rest:
-                if unpack.eof:  # a file of several members (RFC 1952, section 2.2)
+                if unpack.eof:  # the next member (RFC 1952, section 2.2)
                     unpack = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-                yield unpack.decompress(rest, _AT_ONCE)
+                yield unpack.decompress(rest, _SLICE)
                 rest = unpack.unconsumed_tail or unpack.unused_data
                 await asyncio.sleep(0)
     except zlib.error as error:
-        raise InvalidRequest(f"The body is not gzip: {error}.", code="invalid_encoding") from None
+        raise InvalidRequest(f"The body is not valid gzip: {error}.", code="invalid_encoding") from None
     if not unpack.eof:
-        raise InvalidRequest("The body is not gzip: it breaks off.", code="invalid_encoding")
+        raise InvalidRequest("The body is not valid gzip: it is incomplete.", code="invalid_encoding")
 
 
 def _parse(raw: bytes) -> Any:
-    nests = raw.count(b"[") + raw.count(b"{")
-    if raw.count(b",") + nests > _MOST_VALUES:
-        raise InvalidRequest(f"The body has more than {_MOST_VALUES} commas and opening brackets.", field="body")
+    brackets = raw.count(b"[") + raw.count(b"{")
+    if raw.count(b",") + brackets > _MAX_SEPARATORS:
+        raise InvalidRequest(f"The body has more than {_MAX_SEPARATORS:,} commas and opening brackets.", field="body")
     try:
-        # Refuses what is no number of 64 bits, such as 1e400.
+        # orjson refuses numbers beyond 64 bits, such as 1e400.
         orjson.loads(raw)
-        # Reads integers of any length as they are; orjson makes floats of the longest.
+        # pydantic keeps integers of any length; orjson rounds the longest to floats.
         value = from_json(raw)
-        if nests > _DEEPEST and _is_deep(value):
+        if brackets > _MAX_DEPTH and _is_deep(value):
             raise _too_deep()
         return value
     except ValueError as error:
         try:
             raw.decode()
         except UnicodeDecodeError as wrong:
-            raise InvalidRequest(f"The body is not UTF-8: byte {wrong.start}.", code="invalid_encoding") from None
-        raise InvalidRequest(f"The body is not JSON: {error}.", code="invalid_json") from None
+            raise InvalidRequest(
+                f"The body is not valid UTF-8 at byte {wrong.start}.", code="invalid_encoding"
+            ) from None
+        raise InvalidRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from None
 
 
 def _is_deep(value: Any) -> bool:
     level = [value]
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_DEPTH):
         level = [
             inner
             for outer in level
@@ -148,11 +150,11 @@ def _is_deep(value: Any) -> bool:
 
 
 def _too_deep() -> InvalidRequest:
-    return InvalidRequest(f"The body is nested too deeply; {_DEEPEST} levels may be sent.", code="invalid_json")
+    return InvalidRequest(f"The body is nested too deeply; the limit is {_MAX_DEPTH} levels.", code="invalid_json")
 
 
 def _large_integer(value: Any, path: tuple[str, ...]) -> str | None:
-    """The path of the first integer that has more than 64 bits; None if there is none."""
+    """Returns the path of the first integer of more than 64 bits; None if there is none."""
     if isinstance(value, int):
         return ".".join(path) if not -(2**63) <= value < 2**64 else None
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -160,4 +162,4 @@ def _large_integer(value: Any, path: tuple[str, ...]) -> str | None:
 
 
 def _too_large(max_bytes: int) -> InvalidRequest:
-    return InvalidRequest(f"The body exceeds {max_bytes} bytes.", code="body_too_large")
+    return InvalidRequest(f"The body exceeds {max_bytes:,} bytes.", code="body_too_large")

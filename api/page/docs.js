@@ -1,4 +1,4 @@
-// The API's description (openapi.json) for people. Addresses are relative, as the page's.
+// The API's description (openapi.json) for people. Paths are relative.
 
 import { element } from "./turn.js";
 
@@ -6,7 +6,7 @@ const METHODS = ["get", "post", "put", "patch", "delete"];
 const QUESTION = { messages: [{ role: "user", content: "What is a log?" }] };
 const main = document.getElementById("description");
 
-/** Text whose `parts` between backquotes are code. */
+/** Returns an element with the text; `parts` between backquotes become code. */
 function prose(name, text) {
   const made = element(name);
   for (const [at, part] of (text ?? "").split("`").entries()) made.append(at % 2 ? element("code", "", part) : part);
@@ -20,7 +20,7 @@ function linked(address, ...parts) {
   return made;
 }
 
-/** What a schema allows, in words and links. */
+/** Returns what a schema allows, in words and links. */
 function kind(schema) {
   if (!schema || !Object.keys(schema).length) return ["any JSON"];
   if (schema.$ref) {
@@ -36,14 +36,14 @@ function kind(schema) {
   return [(schema.type ?? "any JSON") + range];
 }
 
-/** Of a parameter: it is left out, not null. */
+/** Returns the same for a parameter, which is never null. */
 function kindOf({ in: place, schema }) {
   const choices = (schema.anyOf ?? [schema]).filter((choice) => choice.type !== "null");
   const usual = schema.default === undefined ? "" : `, else ${schema.default}`;
   return [...kind(choices.length > 1 ? { anyOf: choices } : choices[0]), `, in the ${place}${usual}`];
 }
 
-/** A table of rows of cells; a cell is a text, an element, or a list of both. */
+/** Returns a table. A cell is a text, an element, or a list of both. */
 function table(rows) {
   const made = element("table");
   for (const cells of rows) {
@@ -60,16 +60,16 @@ function table(rows) {
 
 const named = (name, required) => (required ? [name, " ", element("small", "", "required")] : [name]);
 
-/** `asked`: a client fills them in, and wants to know which it must. */
-function fields(schema, asked) {
-  const required = new Set(asked ? schema.required : []);
+/** Returns a table of fields. `isRequest`: required fields are marked. */
+function fields(schema, isRequest) {
+  const required = new Set(isRequest ? schema.required : []);
   return table(Object.entries(schema.properties ?? {}).map(([name, field]) => {
     return [named(name, required.has(name)), kind(field), prose("span", field.description)];
   }));
 }
 
-/** The answers: those with the same meaning in one row. */
-function answers(responses) {
+/** Returns a table of responses; all problems share one row. */
+function responsesTable(responses) {
   const rows = new Map();
   for (const [status, { description, content = {} }] of Object.entries(responses)) {
     const [type, { schema } = {}] = Object.entries(content)[0] ?? [""];
@@ -105,7 +105,7 @@ function section(id, head, text) {
 function operationOf(method, path, operation) {
   const made = section(operation.operationId, title(method, path), operation.description);
   const command = element("pre", "", curl(method, path, operation));
-  command.tabIndex = 0; // so that the keyboard can scroll it
+  command.tabIndex = 0; // the keyboard can scroll it
   made.append(command);
   if (operation.parameters?.length) {
     made.append(element("h3", "", "Parameters"), table(operation.parameters.map((parameter) => [
@@ -114,7 +114,7 @@ function operationOf(method, path, operation) {
   }
   const body = Object.values(operation.requestBody?.content ?? {})[0]?.schema;
   if (body) made.append(element("h3", "", "Body"), prose("p", body.description), fields(body, true));
-  made.append(element("h3", "", "Answers"), answers(operation.responses));
+  made.append(element("h3", "", "Responses"), responsesTable(operation.responses));
   return made;
 }
 
@@ -138,7 +138,7 @@ function show({ info, paths, components }) {
     made.append(schema.properties ? fields(schema, false) : table([["", kind(schema), ""]]));
     main.append(made);
   }
-  // The part that the address names was not there when the browser looked for it.
+  // The browser looked for the part in the address before it existed.
   if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
 }
 
@@ -148,5 +148,5 @@ try {
   if (!reply.ok) throw new Error(`The server answered ${reply.status}.`);
   show(await reply.json());
 } catch (error) {
-  main.append(element("p", "bad", `The description cannot be read. ${error.message}`));
+  main.append(element("p", "bad", `The description could not be loaded. ${error.message}`));
 }

@@ -1,22 +1,22 @@
-// The page: a conversation of turns; the last one may be live.
+// The page: a conversation of turns. The last one may be live.
 
-import { Bar } from "./bar.js";
-import { cancel, inspect, newKey, patiently, pause, submit } from "./calls.js";
-import { before, metadata, questionOf } from "./chain.js";
-import { apply, nothing, ofJob, speaking, TERMINAL, text, written } from "./fold.js";
+import { cancel, inspect, newIdempotencyKey, sleep, submit, withRetry } from "./api.js";
+import { makeMetadata, previousJobs, readQuestion } from "./conversation.js";
+import { applyEvent, countCharacters, emptyTranscript, fromJob, hasContent, TERMINAL, text } from "./transcript.js";
 import { Rate } from "./rate.js";
-import { element, Turn } from "./turn.js";
+import { StatusBar } from "./status-bar.js";
+import { element, TurnView } from "./turn.js";
 import { Watcher } from "./watch.js";
 
 const $ = (id) => document.getElementById(id);
-const bar = new Bar();
+const bar = new StatusBar();
 const scroller = document.scrollingElement;
 
 let turns = []; // { id, question, state, view }, oldest first
-let live = null; // what is shown in the bar: the last turn, with its watcher and times
-let loading = Promise.resolve(); // the earlier turns of a link
-let unsent = null; // { body, key } of a submit without an answer
-let view = 0; // counts up when the page shows something else, so that late answers are dropped
+let live = null; // the turn in the status bar, the last one, with its watcher and times
+let loading = Promise.resolve(); // loads the earlier turns of a link
+let unsent = null; // { body, key } of a submit without a response
+let view = 0; // changes when the page shows another conversation, so that late responses are dropped
 let atEnd = true;
 let frame = 0;
 
@@ -24,35 +24,35 @@ let frame = 0;
 
 async function ask(question) {
   const mine = view;
-  bar.problem("");
-  bar.busy("Sending");
+  bar.showProblem("");
+  bar.showBusy("Sending");
   await loading;
   if (mine !== view) return;
   const previous = turns.at(-1)?.id;
   const body = {
     messages: [...history(), { role: "user", content: question }],
-    metadata: metadata(question, previous),
+    metadata: makeMetadata(question, previous),
   };
   if ($("model").value.trim()) body.model = $("model").value.trim();
-  // The same body again after a lost answer: the same key, the same job.
+  // The same body after a lost response: the same key, so the same job.
   const same = unsent && JSON.stringify(unsent.body) === JSON.stringify(body);
-  unsent = { body, key: same ? unsent.key : newKey() };
+  unsent = { body, key: same ? unsent.key : newIdempotencyKey() };
   const sent = performance.now();
   let job;
   try {
-    job = await submit(body, unsent.key, () => mine === view && bar.busy("Sending again"));
+    job = await submit(body, unsent.key, () => mine === view && bar.showBusy("Sending again"));
   } catch (problem) {
     if (mine !== view) return;
-    bar.problem(problem.message);
-    return bar.idle();
+    bar.showProblem(problem.message);
+    return bar.showIdle();
   }
   unsent = null;
   if (mine !== view) return;
   if ($("question").value.trim() === question) $("question").value = "";
   grow();
-  address(job.id);
+  setAddress(job.id);
   atEnd = true;
-  follow(add({ id: job.id, question, state: nothing(), view: new Turn(question) }), { sent });
+  follow(add({ id: job.id, question, state: emptyTranscript(), view: new TurnView(question) }), { sent });
 }
 
 function history() {
@@ -65,64 +65,64 @@ function history() {
   });
 }
 
-function address(id) {
+function setAddress(id) {
   window.history.pushState(null, "", id ? `?job=${encodeURIComponent(id)}` : location.pathname);
 }
 
 // Watching
 
-/** `sent`: when this tab asked. `known`: events up to this number are history, and say nothing about the rate. */
+/** `sent`: when this tab submitted. `known`: events up to this number are history, and do not count for the rate. */
 function follow(turn, { sent = null, known = 0, metrics = null } = {}) {
   live?.watcher.close();
   const first = metrics?.time_to_first_token ?? null;
-  const mine = { turn, sent, first, rate: new Rate(), heard: performance.now(), watcher: null };
+  const mine = { turn, sent, first, rate: new Rate(), lastEventAt: performance.now(), watcher: null };
   live = mine;
   mine.watcher = new Watcher(turn.id, {
     event(seq, type, data) {
       const before = turn.state.position;
-      if (!apply(turn.state, seq, type, data)) return;
-      const now = (mine.heard = performance.now());
-      // History may come merged with what is new: only that share of it was written just now.
-      const fresh = (seq - Math.max(known, before)) / (seq - before);
-      if (fresh > 0) mine.rate.add(now, fresh * written(type, data));
-      if (mine.first === null && sent !== null && speaking(turn.state)) mine.first = (now - sent) / 1000;
-      soon();
+      if (!applyEvent(turn.state, seq, type, data)) return;
+      const now = (mine.lastEventAt = performance.now());
+      // An event may merge history and new text: only the share of the new numbers counts.
+      const newShare = (seq - Math.max(known, before)) / (seq - before);
+      if (newShare > 0) mine.rate.add(now, newShare * countCharacters(type, data));
+      if (mine.first === null && sent !== null && hasContent(turn.state)) mine.first = (now - sent) / 1000;
+      scheduleRender();
     },
-    link: (up) => bar.link(up),
+    link: (up) => bar.showLink(up),
     gone(problem) {
-      bar.problem(problem.message);
+      bar.showProblem(problem.message);
       turn.state.status = "failed";
-      turn.state.error = { code: problem.code, message: "There is nothing more to read" };
-      soon();
+      turn.state.error = { code: problem.code, message: "The job no longer exists" };
+      scheduleRender();
     },
     ended(job) {
-      turn.state = ofJob(job);
-      turn.view.element.replaceWith((turn.view = new Turn(turn.question)).element);
-      soon();
+      turn.state = fromJob(job);
+      turn.view.element.replaceWith((turn.view = new TurnView(turn.question)).element);
+      scheduleRender();
     },
   });
-  bar.link(true);
+  bar.showLink(true);
   bar.show(turn.id);
-  soon();
+  scheduleRender();
 }
 
-/** Draws in the next frame what came since the last: a fast model must not cost a layout for each token. */
-function soon() {
+/** Draws in the next frame: a layout for each token of a fast model would be too slow. */
+function scheduleRender() {
   frame ||= requestAnimationFrame(() => {
     frame = 0;
     if (!live) return;
     live.turn.view.draw(live.turn.state);
     bar.draw(live, performance.now());
-    settle();
+    followEnd();
   });
 }
 
-/** Only while the reader is at the end: nobody wants to be torn away from what they read. */
-function settle() {
+/** Scrolls to the end, unless the reader has scrolled up. */
+function followEnd() {
   if (atEnd) scroller.scrollTop = scroller.scrollHeight;
 }
 
-// A stalled model sends no event, and its rate falls all the same.
+// A stalled model sends no events, and the rate must fall.
 setInterval(() => live && !TERMINAL.has(live.turn.state.status) && bar.draw(live, performance.now()), 250);
 
 // What the page shows
@@ -144,59 +144,59 @@ function clear() {
   atEnd = true;
   $("turns").replaceChildren();
   $("intro").hidden = false;
-  bar.problem("");
+  bar.showProblem("");
   bar.hide();
 }
 
-/** Shows the job that the address names, and the turns that led to it. */
+/** Shows the job in the address, and the turns before it. */
 async function open() {
   clear();
   const mine = view;
   const id = new URLSearchParams(location.search).get("job");
   if (!id) return;
   $("intro").hidden = true;
-  bar.busy("Opening");
+  bar.showBusy("Opening");
   for (;;) {
     try {
       const job = await inspect(id);
       if (mine !== view) return;
-      const question = questionOf(job);
-      bar.problem("");
-      loading = earlier(job, mine);
-      return follow(add({ id, question, state: nothing(), view: new Turn(question) }), {
+      const question = readQuestion(job);
+      bar.showProblem("");
+      loading = loadEarlier(job, mine);
+      return follow(add({ id, question, state: emptyTranscript(), view: new TurnView(question) }), {
         known: job.last_seq,
         metrics: job.metrics,
       });
     } catch (problem) {
       if (mine !== view) return;
-      bar.problem(problem.message);
-      if (problem.gone) {
+      bar.showProblem(problem.message);
+      if (problem.isGone) {
         $("intro").hidden = false;
-        return bar.idle();
+        return bar.showIdle();
       }
-      await pause(2000);
+      await sleep(2000);
       if (mine !== view) return;
     }
   }
 }
 
-/** The earlier turns, newest first, each above the one that followed it. */
-async function earlier(last, mine) {
-  const jobs = before(last, (id) => patiently(() => inspect(id)));
+/** Adds the earlier turns, newest first, each above the next. */
+async function loadEarlier(last, mine) {
+  const jobs = previousJobs(last, (id) => withRetry(() => inspect(id)));
   for (;;) {
     const { value, done } = await jobs.next();
     if (mine !== view) return;
     if (done) return value && $("turns").prepend(element("p", "note", value));
-    const turn = { id: value.id, question: questionOf(value), state: ofJob(value), view: null };
-    turn.view = new Turn(turn.question);
+    const turn = { id: value.id, question: readQuestion(value), state: fromJob(value), view: null };
+    turn.view = new TurnView(turn.question);
     turn.view.draw(turn.state);
     turns.unshift(turn);
     $("turns").prepend(turn.view.element);
-    soon();
+    scheduleRender();
   }
 }
 
-// The reader's hands
+// Input
 
 function grow() {
   const box = $("question");
@@ -210,7 +210,7 @@ $("ask").addEventListener("submit", (event) => {
 });
 
 $("question").addEventListener("keydown", (event) => {
-  // An Enter that ends the composition of a character is not one that sends.
+  // An Enter that ends the composition of a character does not send.
   if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
   event.preventDefault();
   $("ask").requestSubmit();
@@ -220,26 +220,26 @@ $("question").addEventListener("input", grow);
 
 $("stop").addEventListener("click", async () => {
   const mine = live;
-  bar.stopping(true);
+  bar.showStopping(true);
   try {
     await cancel(mine.turn.id);
   } catch (problem) {
     if (mine !== live) return;
-    bar.stopping(false);
-    bar.problem(problem.message);
+    bar.showStopping(false);
+    bar.showProblem(problem.message);
   }
 });
 
 $("new").addEventListener("click", () => {
   clear();
-  address("");
+  setAddress("");
   $("question").focus();
 });
 
-const sizes = new ResizeObserver(settle);
+const sizes = new ResizeObserver(followEnd);
 sizes.observe($("turns"));
 sizes.observe(document.querySelector(".dock"));
-addEventListener("resize", settle);
+addEventListener("resize", followEnd);
 addEventListener("popstate", open);
 addEventListener("scroll", () => {
   atEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 48;

@@ -1,11 +1,11 @@
-// How fast it comes, and how numbers are shown. Pure: whoever calls says what time it is (milliseconds).
+// The rate of the text, and how numbers are shown. Pure: callers pass the time in milliseconds.
 
 const WINDOW = 4000;
 const STEP = 100;
-// Events may come merged, so that their number is no measure; four characters are about one token.
-const CHARACTERS_A_TOKEN = 4;
+// Events may be merged, so their number is no measure. A token has about four characters.
+const CHARACTERS_PER_TOKEN = 4;
 
-/** The rate of the last four seconds. Memory is bounded, however fast the model is. */
+/** The rate of the last four seconds, in bounded memory. */
 export class Rate {
   #since = null;
   #steps = [];
@@ -19,12 +19,12 @@ export class Rate {
     this.#forget(now);
   }
 
-  /** Tokens a second, about; null before half a second of text. */
+  /** Returns tokens per second, roughly; null during the first half second. */
   read(now) {
     if (this.#since === null || now - this.#since < 500) return null;
     this.#forget(now);
     const characters = this.#steps.reduce((sum, each) => sum + each.characters, 0);
-    return characters / CHARACTERS_A_TOKEN / (Math.min(WINDOW, now - this.#since) / 1000);
+    return characters / CHARACTERS_PER_TOKEN / (Math.min(WINDOW, now - this.#since) / 1000);
   }
 
   #forget(now) {
@@ -33,17 +33,12 @@ export class Rate {
   }
 }
 
-export function seconds(value) {
+export function formatSeconds(value) {
   if (value == null) return "–";
   return value < 1 ? `${Math.round(value * 1000)} ms` : `${value.toFixed(value < 10 ? 2 : 1)} s`;
 }
 
-export function perSecond(value) {
+export function formatRate(value) {
   if (value == null) return "–";
   return value < 10 ? value.toFixed(1) : Math.round(value).toLocaleString("en");
-}
-
-/** Milliseconds before try number `tries` (0, 1, …): half a second, doubling up to eight, spread out. */
-export function backOff(tries, random = Math.random()) {
-  return Math.min(8000, 500 * 2 ** tries) * (0.75 + random / 2);
 }

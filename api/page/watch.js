@@ -1,38 +1,37 @@
-// One watcher of a job: every event once, in order, to the terminal one, whatever the connection does.
+// Watches a job: every event once, in order, up to the terminal event, across connections.
 
-import { inspect, pathOf } from "./calls.js";
-import { TERMINAL, TYPES } from "./fold.js";
-import { backOff } from "./rate.js";
+import { backoffDelay, inspect, pathOf } from "./api.js";
+import { TERMINAL, TYPES } from "./transcript.js";
 
 /** The number in an event's id, such as `40-9f3c21`. */
 const numberOf = (id) => Number.parseInt(id, 10) || 0;
 
 export class Watcher {
   #id;
-  #on;
-  #position = ""; // the id of the last event, which names the log that it is of
+  #handlers;
+  #position = ""; // the id of the last event
   #source = null;
   #tries = 0;
   #timer = null;
-  #over = false;
-  #hurry = () => this.#timer && this.#look();
+  #closed = false;
+  #retryNow = () => this.#timer && this.#inspect();
 
   /**
-   * `on.event(seq, type, data)`; `on.link(up)` as the connection comes and goes; `on.gone(problem)` when there is no
-   * such job any more; `on.ended(job)` when it ended and its last event cannot be had.
+   * Handlers: `event(seq, type, data)`; `link(up)` when the connection is made or lost; `gone(problem)` when the job no
+   * longer exists; `ended(job)` when it has ended and its last event cannot be read.
    */
-  constructor(id, on) {
+  constructor(id, handlers) {
     this.#id = id;
-    this.#on = on;
-    addEventListener("online", this.#hurry);
+    this.#handlers = handlers;
+    addEventListener("online", this.#retryNow);
     this.#open();
   }
 
   close() {
-    this.#over = true;
+    this.#closed = true;
     clearTimeout(this.#timer);
     this.#source?.close();
-    removeEventListener("online", this.#hurry);
+    removeEventListener("online", this.#retryNow);
   }
 
   #open() {
@@ -40,48 +39,48 @@ export class Watcher {
     this.#source = source;
     source.onopen = () => {
       this.#tries = 0;
-      this.#on.link(true);
+      this.#handlers.link(true);
     };
     source.onerror = () => {
-      if (this.#over) return;
-      this.#on.link(false);
-      // It comes back by itself with Last-Event-ID, except after an HTTP error or a 204.
-      if (source.readyState === EventSource.CLOSED) this.#later();
+      if (this.#closed) return;
+      this.#handlers.link(false);
+      // It reconnects by itself with Last-Event-ID, except after an HTTP error or a 204.
+      if (source.readyState === EventSource.CLOSED) this.#scheduleRetry();
     };
-    for (const type of TYPES) source.addEventListener(type, (event) => this.#take(type, event));
+    for (const type of TYPES) source.addEventListener(type, (event) => this.#receive(type, event));
   }
 
-  #take(type, event) {
-    if (this.#over) return;
+  #receive(type, event) {
+    if (this.#closed) return;
     this.#position = event.lastEventId;
-    // Left open, it would reconnect after the end.
+    // An open EventSource would reconnect after the end.
     if (TERMINAL.has(type)) this.close();
-    this.#on.event(numberOf(event.lastEventId), type, JSON.parse(event.data));
+    this.#handlers.event(numberOf(event.lastEventId), type, JSON.parse(event.data));
   }
 
-  #later() {
+  #scheduleRetry() {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#look(), backOff(this.#tries));
+    this.#timer = setTimeout(() => this.#inspect(), backoffDelay(this.#tries));
     this.#tries += 1;
   }
 
-  /** EventSource does not tell why it was refused: the job itself does. */
-  async #look() {
+  /** Asks for the job: EventSource does not tell why it was refused. */
+  async #inspect() {
     clearTimeout(this.#timer);
     this.#timer = null;
     let job;
     try {
       job = await inspect(this.#id);
     } catch (problem) {
-      if (this.#over) return;
-      if (!problem.gone) return this.#later();
+      if (this.#closed) return;
+      if (!problem.isGone) return this.#scheduleRetry();
       this.close();
-      return this.#on.gone(problem);
+      return this.#handlers.gone(problem);
     }
-    if (this.#over) return;
+    if (this.#closed) return;
     if (TERMINAL.has(job.status) && job.last_seq <= numberOf(this.#position)) {
       this.close();
-      return this.#on.ended(job);
+      return this.#handlers.ended(job);
     }
     this.#open();
   }

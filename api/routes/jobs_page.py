@@ -1,4 +1,4 @@
-"""A page of the list of jobs, at the same price whatever the list's length."""
+"""A page of the list of jobs, at the same cost whatever the list's length."""
 
 from __future__ import annotations
 
@@ -15,93 +15,95 @@ from readalong.core.states import Status
 from readalong.store.job_index import Cursor
 from readalong.store.job_record import Record
 
-#: Jobs that one page looks at: it shows fewer than were asked for if so many are others than asked for, or gone.
-_MOST: Final = 1000
-#: Jobs of one look, if the page is not full after the first.
-_MORE: Final = 200
-#: Jobs that are read at once, and bytes of a page's jobs, as JSON, after which it ends. What one shows is bounded, but
-#: another version or a hand may have written more.
-_AT_ONCE: Final = 50
-_MOST_BYTES: Final = 1_048_576
+#: Jobs that one page examines. A page has fewer than its limit if so many of them do not match.
+_MAX_EXAMINED: Final = 1000
+#: Jobs of each read after the first, if the page is not full by then.
+_NEXT_READ: Final = 200
+#: Jobs whose records one command reads.
+_BATCH: Final = 50
+#: Bytes of a page's JSON after which it ends. The API bounds a job's size, but another version or a person may not.
+_MAX_BYTES: Final = 1_048_576
 #: The end of the year 9999, in milliseconds.
-_LATEST: Final = 253_402_300_799_999
+_MAX_TIME: Final = 253_402_300_799_999
+
+
+class Filters(NamedTuple):
+    """Which jobs a page shows: `since` (ms) or later, and before `until`; `shows` is the policy's predicate."""
+
+    state: Status | None
+    model: str | None
+    since: int | None
+    until: int | None
+    shows: Callable[[Record], bool]
 
 
 class Page(NamedTuple):
-    """`next`: how far it came; None at the end."""
+    """`next`: the last place that the page examined; None at the end."""
 
     records: list[Record]
     next: Cursor | None
 
 
-async def listing(
-    services: Dependencies,
-    before: Cursor | None,
-    limit: int,
-    *,
-    shows: Callable[[Record], bool],
-    state: Status | None,
-    model: str | None,
-    since: int | None,
-    until: int | None,
-    check: Callable[[], Awaitable[None]],
+async def read_page(
+    deps: Dependencies, before: Cursor | None, limit: int, filters: Filters, *, check: Callable[[], Awaitable[None]]
 ) -> Page:
-    """Up to `limit` jobs older than `before`, newest first, of this state and this model, created at `since` or later
-    and before `until`, which the policy `shows`. What a job's hash does not confirm is left out.
+    """Returns up to `limit` jobs older than `before`, newest first. The index may lag: a job's hash decides.
 
-    `check` is awaited between two reads, and what it raises ends them. Raises StoreUnavailable.
+    `check` is awaited between two reads; its exception ends them. Raises StoreUnavailable.
     """
     found: list[Record] = []
     cursor = before
-    seen = size = 0
+    examined = size = 0
     count = limit
-    while len(found) < limit and seen < _MOST:
-        page = await services.index.page(
+    while len(found) < limit and examined < _MAX_EXAMINED:
+        page = await deps.index.page(
             cursor,
             count,
-            state=state,
-            model=model,
-            since=since or 0,
-            until=_LATEST if until is None else until,
+            state=filters.state,
+            model=filters.model,
+            since=filters.since or 0,
+            until=_MAX_TIME if filters.until is None else filters.until,
             check=check,
         )
-        for start in range(0, len(page), _AT_ONCE):
+        for start in range(0, len(page), _BATCH):
             await check()
-            some = page[start : start + _AT_ONCE]
-            for at, record in zip(some, await services.log.records([at.job_id for at in some]), strict=True):
+            batch = page[start : start + _BATCH]
+            for place, record in zip(batch, await deps.log.records([each.job_id for each in batch]), strict=True):
                 if len(found) == limit:
                     return Page(found, cursor)
-                if record is None or not shows(record):
-                    cursor = _unnamed(at)
+                if record is None or not filters.shows(record):
+                    cursor = _without_id(place)
                     continue
-                if state in (None, record.status) and model in (None, record.model):
+                if filters.state in (None, record.status) and filters.model in (None, record.model):
                     size += _size(record)
-                    if found and size > _MOST_BYTES:
+                    if found and size > _MAX_BYTES:
                         return Page(found, cursor)
                     found.append(record)
-                cursor = at
+                cursor = place
         if len(page) < count:
             return Page(found, None)
-        seen += count
-        count = _MORE
+        examined += count
+        count = _NEXT_READ
     return Page(found, cursor)
 
 
-def _unnamed(place: Cursor) -> Cursor:
-    """A place right behind this job which does not tell its id: `next` would show it to a client that may not see it.
-    Another job between the two would have the same millisecond and the same first 48 bits."""
+def _without_id(place: Cursor) -> Cursor:
+    """Returns a place right after this job without its id: `next` would tell the id to a client that may not see it.
+
+    A job between the two places would have the same millisecond and the same first 48 bits.
+    """
     kept = place.job_id[:8]
     return Cursor(place.created_at, kept + "-" * (len(place.job_id) - len(kept)))
 
 
 def _size(record: Record) -> int:
-    """Bytes that it takes in a page, more or less."""
+    """Returns roughly the bytes of the job in a page."""
     parts = (record.worker, record.usage, record.metrics, record.error, record.metadata)
     return 1000 + len(record.model) + sum(len(orjson.dumps(part)) for part in parts if part)
 
 
 def parse_cursor(text: str) -> Cursor:
-    """From the text of one. Raises InvalidRequest."""
+    """Returns the place that a `before` names. Raises InvalidRequest."""
     created_at, _, job_id = text.partition(":")
     if not (created_at.isascii() and created_at.isdigit() and len(created_at) < 16 and is_job_id(job_id)):
         raise InvalidRequest("before must come from `next`.", code="invalid_cursor", field="before")
@@ -109,11 +111,11 @@ def parse_cursor(text: str) -> Cursor:
 
 
 def parse_time(text: str, field: str) -> int:
-    """Milliseconds since the epoch, from these or from RFC 3339. Raises InvalidRequest."""
+    """Returns milliseconds since the epoch, from milliseconds or RFC 3339. Raises InvalidRequest."""
     if text.isascii() and text.isdigit() and len(text) < 16:
-        return min(int(text), _LATEST)
+        return min(int(text), _MAX_TIME)
     try:
-        # A plus that was not escaped has come as a blank.
+        # An unescaped plus in a query arrives as a space.
         time = datetime.fromisoformat(text.replace(" ", "+"))
         if time.tzinfo is None:
             raise ValueError("no time zone")

@@ -1,4 +1,4 @@
-"""How a request reaches its function, and what it hears when the process stops first."""
+"""Guards around the functions of routes."""
 
 from __future__ import annotations
 
@@ -18,39 +18,38 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Route(APIRoute):
-    """A route of FastAPI, guarded."""
+    """A guarded route of FastAPI."""
 
     def get_route_handler(self) -> Handler:
         return _guarded(super().get_route_handler())
 
 
-def serve_directly(app: FastAPI, *routes: tuple[str, str, Handler]) -> None:
-    """Adds guarded routes of Starlette: method, path and function. They come first; the routers of FastAPI that are
-    included later describe the same functions.
+def add_direct_routes(app: FastAPI, *routes: tuple[str, str, Handler]) -> None:
+    """Adds guarded routes of Starlette: method, path and function.
 
-    For what lies on the way to a token: to find a route in a router and to solve its parameters costs FastAPI
-    a tenth of such a request.
+    They precede the routers of FastAPI, which are included later and describe the same functions. Finding a route in a
+    router and solving its parameters costs FastAPI a tenth of a submit or a watch.
     """
     for method, path, handle in routes:
         app.add_route(path, _guarded(handle), methods=[method])
 
 
 def _guarded(handle: Handler) -> Handler:
-    """Refuses a foreign page's request, and tells a request so that a stopping process gives up."""
+    """Refuses requests of foreign pages, and turns the cancellation by a stopping server into a 503."""
 
-    async def answer(request: Request) -> Response:
+    async def guard(request: Request) -> Response:
         check_origin(request)
         try:
             return await handle(request)
         except asyncio.CancelledError:
-            # uvicorn waits for two seconds, and would answer 500.
+            # uvicorn, which cancels requests two seconds after its stop, would send a 500.
             raise Stopping("This process is stopping.", retry_after=1) from None
 
-    return answer
+    return guard
 
 
-def answer_heads(router: APIRouter) -> None:
-    """Lets HEAD be asked of what GET is, without describing it twice. The server leaves the body away."""
+def add_head_routes(router: APIRouter) -> None:
+    """Adds a HEAD route, which openapi.json omits, for each GET route. The server leaves the body out."""
     for route in list(router.routes):
         if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
             path = route.path.removeprefix(router.prefix)

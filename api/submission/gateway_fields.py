@@ -1,6 +1,6 @@
-"""Fields by which a gateway before the model lets its caller choose where the call goes, or with which key.
+"""Fields by which a gateway before the model lets its caller choose the server or the key of the call.
 
-LiteLLM and others read them from the body. Of our clients none is to choose these, unless the operator allows it.
+LiteLLM and others read them from the body. Clients may not send them, unless the operator allows it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from readalong.core.errors import InvalidRequest
 
-#: What OpenAI's own parameters never begin with.
+#: No parameter of OpenAI begins with these.
 _PREFIXES: Final = (
     *("aws_", "azure_", "gcs_", "langfuse_", "langsmith_", "litellm_", "mock_", "s3_", "sagemaker_", "ssl_"),
     *("vertex_", "watsonx_"),
@@ -23,26 +23,26 @@ _NAMES: Final = frozenset(
         *("custom_llm_provider", "model_list", "user_config", "proxy_server_request", "secret_fields"),
         *("fallbacks", "default_fallbacks", "content_policy_fallbacks", "context_window_fallbacks"),
         *("callbacks", "failure_callback", "success_callback"),
-        # vLLM's, which names a host to fetch from.
+        # vLLM's: a host to fetch from.
         "kv_transfer_params",
     }
 )
 
 
 def is_gateway_field(field: str) -> bool:
-    """Whether a gateway may obey a field of this name, however it is written."""
-    name = _plain(field)
+    """Whether a gateway could obey a field of this name, in any spelling."""
+    name = _normalize(field)
     return name in _NAMES or name.startswith(_PREFIXES)
 
 
 def refuse_gateway_fields(body: dict[str, Any], allowed: Iterable[str]) -> None:
-    """Raises InvalidRequest, which names the first such field that is not null and not `allowed`."""
+    """Raises InvalidRequest for the first such field that is neither null nor `allowed`."""
     for field, value in body.items():
-        if value is not None and is_gateway_field(field) and _plain(field) not in allowed:
+        if value is not None and is_gateway_field(field) and _normalize(field) not in allowed:
             raise InvalidRequest(
-                f"{field}: a gateway may obey this field, and READALONG_ALLOWED_FIELDS does not name it.", field=field
+                f"{field}: a gateway could obey this field; READALONG_ALLOWED_FIELDS does not allow it.", field=field
             )
 
 
-def _plain(field: str) -> str:
+def _normalize(field: str) -> str:
     return field.strip().lower().replace("-", "_")

@@ -1,4 +1,4 @@
-"""Whether one more job may wait."""
+"""Whether one more job may wait in the queue."""
 
 from __future__ import annotations
 
@@ -8,56 +8,56 @@ from typing import Final
 from readalong.core.errors import QueueFull
 from readalong.store.queue import Queue
 
-#: Seconds for which a queue that was less than half full is not asked again: that would cost each submit a round trip.
-_KNOWN: Final = 1.0
+#: Seconds for which the depth of a queue below half its limit is remembered: asking costs each submit a round trip.
+_MAX_AGE: Final = 1.0
 #: Bytes of a request beyond which Redis is always asked.
 _LARGE: Final = 65_536
-#: Seconds after which a client that is refused may try again.
-_AGAIN: Final = 5
+#: Seconds after which a refused client may try again.
+_RETRY_AFTER: Final = 5
 
 
 class QueueLimits:
-    """The queue's length and weight as this process knows them. Many processes may exceed a limit by what they submit
-    within a second to a queue that was half empty."""
+    """The queue's depth and bytes as this process knows them.
 
-    def __init__(self, queue: Queue, limit: int, most_bytes: int) -> None:
-        """`limit`: jobs that may wait, `most_bytes`: of all their requests; 0: any number."""
+    Many processes together may exceed a limit by the jobs that they submit within a second to a queue below half of it.
+    """
+
+    def __init__(self, queue: Queue, max_jobs: int, max_bytes: int) -> None:
+        """`max_jobs` that wait, and `max_bytes` of their requests; 0: no limit."""
         self._queue = queue
-        self._limit = limit
-        self._most_bytes = most_bytes
-        #: Jobs that waited when Redis was asked, with those that were submitted here since.
-        self._waiting = 0
-        self._asked_at = -_KNOWN
-        #: Likewise of bytes; and those that were let in here since.
-        self._weight = self._let_in = 0
-        self._weighed_at = -_KNOWN
+        self._max_jobs = max_jobs
+        self._max_bytes = max_bytes
+        #: Jobs that waited when Redis was asked, and those submitted here since.
+        self._jobs = 0
+        self._jobs_asked_at = -_MAX_AGE
+        #: Likewise bytes. `_unreported`: bytes submitted here since, which Redis has not been told yet.
+        self._bytes = self._unreported = 0
+        self._bytes_asked_at = -_MAX_AGE
 
     async def check(self, size: int) -> None:
-        """Raises QueueFull if no further job may wait; StoreUnavailable. `size`: bytes of its request."""
+        """Counts a job whose request has `size` bytes. Raises QueueFull, StoreUnavailable."""
         now = asyncio.get_running_loop().time()
-        if self._limit:
-            await self._check_number(now)
-        if self._most_bytes:
-            await self._check_weight(now, size)
-        self._waiting += 1
+        if self._max_jobs:
+            await self._check_jobs(now)
+        if self._max_bytes:
+            await self._check_bytes(now, size)
+        self._jobs += 1
 
-    async def _check_number(self, now: float) -> None:
-        if now - self._asked_at >= _KNOWN or 2 * self._waiting >= self._limit:
-            _, self._waiting = await self._queue.depth()
-            self._asked_at = now
-        if self._waiting >= self._limit:
-            raise QueueFull(f"{self._waiting} jobs wait; no more than {self._limit} may.", retry_after=_AGAIN)
+    async def _check_jobs(self, now: float) -> None:
+        if now - self._jobs_asked_at >= _MAX_AGE or 2 * self._jobs >= self._max_jobs:
+            _, self._jobs = await self._queue.depth()
+            self._jobs_asked_at = now
+        if self._jobs >= self._max_jobs:
+            raise QueueFull(f"The queue is full ({self._jobs:,} waiting).", retry_after=_RETRY_AFTER)
 
-    async def _check_weight(self, now: float, size: int) -> None:
-        ask = now - self._weighed_at >= _KNOWN or 2 * self._weight >= self._most_bytes or size > _LARGE
+    async def _check_bytes(self, now: float, size: int) -> None:
+        ask = now - self._bytes_asked_at >= _MAX_AGE or 2 * self._bytes >= self._max_bytes or size > _LARGE
         if ask:
-            let_in, self._let_in = self._let_in, 0
-            self._weight = await self._queue.weight(size, self._most_bytes, let_in)
-            self._weighed_at = now
+            unreported, self._unreported = self._unreported, 0
+            self._bytes = await self._queue.weight(size, self._max_bytes, unreported)
+            self._bytes_asked_at = now
         else:
-            self._let_in += size
-        if self._weight >= self._most_bytes:
-            raise QueueFull(
-                f"The waiting jobs have {self._weight} bytes; no more than {self._most_bytes} may.", retry_after=_AGAIN
-            )
-        self._weight += size
+            self._unreported += size
+        if self._bytes >= self._max_bytes:
+            raise QueueFull(f"The queue is full ({self._bytes:,} bytes waiting).", retry_after=_RETRY_AFTER)
+        self._bytes += size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from pydantic import AnyUrl
@@ -13,8 +13,7 @@ from pydantic import AnyUrl
 from readalong.core.events import merge
 from readalong.core.keys import new_job_id
 from readalong.core.settings import Settings
-from readalong.redis.client import connect
-from readalong.redis.multiplexed import MultiplexedConnection
+from readalong.redis.facade import RedisFacade
 from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.queue import Queue
@@ -28,10 +27,10 @@ _LEASE: Final = 600
 class Jobs:
     """The writer of one or many jobs."""
 
-    def __init__(self, redis: Any, settings: Settings, pipe: MultiplexedConnection) -> None:
-        self.redis = redis
+    def __init__(self, redis: RedisFacade, settings: Settings) -> None:
+        self.redis = redis.pool
         self.keys = settings.keys
-        self.log = Log(redis, settings, pipe)
+        self.log = Log(redis, settings)
         self.queue = Queue(redis, settings)
         self.index = JobIndex(redis, settings)
 
@@ -40,13 +39,12 @@ class Jobs:
     async def on(cls, url: str) -> AsyncIterator[Jobs]:
         # The defaults, as in the measured processes, without the settings of the environment.
         settings = Settings.model_construct(redis_url=AnyUrl(url), lease=_LEASE)
-        redis = connect(settings)
-        pipe = MultiplexedConnection(redis, settings.redis_timeout)  # as a worker has one
+        redis = RedisFacade.connect(settings)
         try:
-            yield cls(redis, settings, pipe)
+            yield cls(redis, settings)
         finally:
-            await pipe.close()
-            await redis.aclose()
+            await redis.close()
+            await redis.pool.aclose()
 
     async def running(self, *, queued: bool = False) -> Written:
         """Returns a running job. `queued`: it is in the queue too, leased as by a worker of another machine."""

@@ -1,27 +1,24 @@
-"""The person's face: the console command `readalong`.
+"""The console command `readalong`.
 
 # Layout
 
-Entry:
-    start       what must hold before the imports
-    main        the Typer app: one function a command, errors as one line and an exit code
-    problem     the error that ends a command
+- `start`        the entry point: the guards that must precede all other imports
+- `main`         the Typer app; turns errors into one line and an exit code
+- `commands/`    one function a command
+- `server_extra` the check for the packages that servers need
+- `settings`     loads settings, for a reader or for a log
+- `errors`       `CliError`: a line and an exit code
 
-Talking to an API:
-    client      one HTTP client, problem details as one line
-    follow      a job's events over as many connections as it takes
-    show        events as text on stdout and notes on stderr
-    listing     the table of `readalong jobs`
-    metrics     times and rates in words
-    plain       text and JSON of others, as a terminal may be shown them
-    terminal    a console whose terminal may go away
+Clients of an API:
 
-Showing the configuration:
-    reach       how the model is reached, by the environment
-    variables   the table of `readalong settings`
+- `client`       an HTTP client with one-line errors
+- `follower`     a job's events over as many connections as necessary
+- `watcher`      `watch` and `ask`: a follower and a renderer
+- `render/`      events, tables, times and rates for a terminal
+- `sanitize`     foreign text and JSON, safe for a terminal
 
 The demo:
-    demo        which processes, in which order, and what is printed
-    processes   starts, supervises and ends processes as one group
-    ports       free and taken ports
+
+- `demo/`        starts, supervises and ends all processes
+- `model_env`    the environment variables that lead to a model
 """

@@ -1,4 +1,4 @@
-"""The first code of every command: what must hold before the imports, which take their time."""
+"""The entry point of the console command: the guards that must precede all other imports."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from readalong.process.signals import ignore_reports
 
 
 def main() -> None:
-    """Runs the console command; does not return."""
+    """Runs the console command. Does not return."""
     ignore_reports()
-    # Before Typer is imported, whose own hook ends in the one that it finds.
-    sys.excepthook = _show_traceback
+    # Typer's own hook ends in the hook that it finds when it is imported.
+    sys.excepthook = _print_traceback
     from readalong.cli.main import app  # noqa: PLC0415
 
     app(prog_name="readalong")
 
 
-def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """A traceback quotes what others sent, and is read in terminals."""
+def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Prints a traceback without control characters: it may quote foreign text."""
     sys.stderr.write(harmless("".join(traceback.format_exception(kind, error, trace))))

@@ -7,6 +7,7 @@
     ├── IdempotencyConflict     the same Idempotency-Key with another body
     ├── QueueFull               as many jobs wait as the settings allow
     ├── StoreUnavailable        Redis is away, loading, full or read-only
+    ├── StoreRefused            Redis refuses a command: a right is missing, or a key is broken
     ├── UnknownSchema           another version wrote this job
     ├── BrokenJob               what Redis holds of this job cannot be read
     ├── Stopping                this process stops; another one serves
@@ -15,7 +16,7 @@
     └── BadSettings             a setting that cannot be used
 
 Redis's, the model's and arq's own errors are translated at the edge: `readalong.redis.client`,
-`readalong.worker.model.openai_provider`.
+`readalong.worker.model.openai.provider`.
 """
 
 from __future__ import annotations
@@ -65,6 +66,16 @@ class StoreUnavailable(ReadalongError):
     retryable = True
 
 
+class StoreRefused(ReadalongError):
+    """Redis refuses a command, and would again. `broken_key`: a key holds what readalong did not write."""
+
+    code = "redis_refused"
+
+    def __init__(self, message: str, *, broken_key: bool = False) -> None:
+        super().__init__(message)
+        self.broken_key = broken_key
+
+
 class UnknownSchema(ReadalongError):
     """Retryable: while an upgrade is under way, another process may know it."""
 
@@ -73,7 +84,7 @@ class UnknownSchema(ReadalongError):
 
 
 class BrokenJob(ReadalongError):
-    """Somebody has put into a job's keys what readalong did not write."""
+    """A job's keys hold what readalong did not write."""
 
     code = "broken_job"
 

@@ -28,8 +28,8 @@ TYPES: Final = TERMINAL | TEXT | TOOLS | {"queued", "started", "restarted", "wai
 #: The number of an event that is not in the log: what an API tells its watchers itself.
 UNNUMBERED: Final = 0
 
-#: No merged event covers numbers on both sides of a multiple of this: whoever reads the log in such steps reads whole
-#: events, however it is stored.
+#: No merged event covers numbers on both sides of a multiple of this: a reader that takes such steps reads whole
+#: events, however the log is stored.
 PAGE_SIZE: Final = 1024
 #: Bytes of text, as JSON, that one merged event of the log holds at most, unless a single piece is longer.
 _LONGEST: Final = 65_536

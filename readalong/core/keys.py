@@ -1,6 +1,7 @@
 """Every name in Redis comes from here.
 
-The keys of one job share the hash tag `{id}`, so that a script touches one slot only and works on a cluster.
+The keys of one job share the hash tag `{id}`: the scripts of a job's log touch one slot. The queue and the lists of
+jobs have keys in other slots, so that readalong as a whole needs one server.
 The arq names are arq's own: its job and in-progress keys are not configurable, its queue is. They are spelled out:
 to import arq for them would bring in the Redis client, and cost the demo a fifth of its own start.
 """
@@ -100,7 +101,7 @@ class Keys:
 
     @property
     def presence(self) -> str:
-        """Sorted set: ids of jobs that end when nobody watches them, by the time from which on nobody does, in ms."""
+        """Sorted set: ids of jobs that end without a watcher, by the time (ms) from which on they are unwatched."""
         return f"{self.prefix}:presence"
 
     @property

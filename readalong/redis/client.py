@@ -42,8 +42,8 @@ PASSING = (
     TryAgainError,
     OSError,
 )
-#: The same among the errors to which redis-py's client of one server gives no class of their own. UNBLOCKED is what a
-#: BLPOP hears when its server becomes a replica, the last one what a script hears that somebody has killed.
+#: The same among the errors to which redis-py's client of one server gives no class of their own. UNBLOCKED ends a
+#: BLPOP when its server becomes a replica, the last one ends a script at SCRIPT KILL.
 _PASSING_CODES = (
     "MISCONF",
     "NOREPLICAS",
@@ -93,8 +93,8 @@ def connect(settings: Settings, *, max_connections: int = 64) -> ArqRedis:
         pool.connection_class = sentinel_connection(pool.connection_class, Sentinels(settings))
     client = ArqRedis(
         pool_or_conn=pool,
-        # arq's default is pickle: whoever can write to Redis would run code in the workers.
-        job_serializer=_encode,
+        # arq's default is pickle: a writer to Redis would run code in the workers.
+        job_serializer=encode_job,
         job_deserializer=orjson.loads,
         default_queue_name=settings.keys.queue,
     )
@@ -103,7 +103,8 @@ def connect(settings: Settings, *, max_connections: int = 64) -> ArqRedis:
     return client
 
 
-def _encode(value: dict[str, Any]) -> bytes:
+def encode_job(value: dict[str, Any]) -> bytes:
+    """Returns arq's description of a call, as JSON."""
     return orjson.dumps(value, default=repr)
 
 

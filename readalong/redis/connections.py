@@ -1,7 +1,7 @@
 """redis-py's connections, on which no cancellation gets lost.
 
 redis-py 5 sends through `asyncio.wait_for`, which until Python 3.12 swallows a cancellation that arrives just as the
-bytes have left: a task that was told to stop goes on for ever, and whoever waits for its end hangs.
+bytes have left: a task that was told to stop goes on for ever, and a caller that waits for its end hangs.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class _Cancellable(AbstractConnection):
         try:
             await super().disconnect(nowait)
         except TimeoutError:
-            # Half-open: TLS waits for a farewell, TCP for the taking of what was sent. Whoever gives up a broken
-            # connection must not fail by it.
+            # Half-open: TLS waits for the peer's farewell, TCP for its acknowledgement. To give up a broken connection
+            # must not fail.
             if writer is not None:
                 writer.transport.abort()
 
@@ -51,7 +51,7 @@ class _Cancellable(AbstractConnection):
         try:
             return await super().read_response(*args, **kwargs)
         except ReadOnlyError:
-            # It was the primary once. Whoever connects anew finds the one that is it now.
+            # The server was the primary once. A new connection finds the present one.
             await self.disconnect(nowait=True)
             raise
 

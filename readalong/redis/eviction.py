@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from redis.asyncio import Redis
-from redis.exceptions import ResponseError
-
-from readalong.core.errors import StoreUnavailable
+from readalong.core.errors import StoreRefused, StoreUnavailable
 from readalong.core.settings import Settings
-from readalong.redis.client import translated
+from readalong.redis.facade import RedisFacade
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +21,7 @@ _EVERY: Final = 10.0
 class Eviction:
     """Looks at what Redis says of itself, and says it once in the log of this process."""
 
-    def __init__(self, redis: Redis, settings: Settings) -> None:
+    def __init__(self, redis: RedisFacade, settings: Settings) -> None:
         self._redis = redis
         self._address = settings.safe_redis_url
         self._timeout = settings.redis_timeout
@@ -36,9 +33,8 @@ class Eviction:
     async def look(self) -> None:
         """Raises StoreUnavailable. A Redis that does not allow INFO says nothing, which is logged too."""
         try:
-            with translated():
-                found = cast(dict[str, Any], await self._redis.execute_command("INFO", "server", "memory"))
-        except ResponseError as error:
+            found = await self._redis.info("server", "memory")
+        except StoreRefused as error:
             found = {}
             if not self._said:
                 logger.warning("Redis at %s does not say what it does when it is full: %s", self._address, error)

@@ -26,8 +26,8 @@ _REPLICA: Final = 1.0
 
 
 class MultiplexedConnection:
-    """Connects when first used and again after a break. A call that a break cut off, or that nobody answered, is made
-    three times in all: what we send may be repeated."""
+    """Connects when first used and again after a break. A call whose reply is lost is made three times in all: what
+    we send may be repeated."""
 
     def __init__(self, redis: Redis, timeout: float, first: Sequence[bytes] = ()) -> None:
         """`timeout` is seconds that an answer may take before the connection counts as dead. `first`: packed commands
@@ -110,7 +110,7 @@ class MultiplexedConnection:
 
     def _answered(self, answer: Any) -> None:
         if not self._waiting:
-            raise RuntimeError(f"an answer that nobody asked for: {answer!r}")
+            raise RuntimeError(f"a reply without a call: {answer!r}")
         on_answer, _ = self._waiting.popleft()
         on_answer(answer)
         if isinstance(answer, ReadOnlyError):

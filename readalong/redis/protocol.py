@@ -74,7 +74,7 @@ class RedisProtocol(asyncio.Protocol):
         self._transport.abort()
 
     def leave(self) -> None:
-        """Drops the connection and calls nobody any more."""
+        """Drops the connection without a further callback."""
         self._on_answer = self._on_lost = lambda _: None
         self.abort()
 

@@ -1,4 +1,4 @@
-"""Redis behind Sentinels: each connection is made to whoever is the primary just then.
+"""Redis behind Sentinels: each connection is made to the present primary.
 
 https://redis.io/docs/latest/develop/reference/sentinel-clients/
 """
@@ -31,7 +31,7 @@ class Sentinels:
     async def primary(self) -> tuple[str, int]:
         """Where the primary is. Raises ConnectionError when no Sentinel knows."""
         for address in list(self._addresses):  # of one's own: others who ask meanwhile move them
-            # Last until it answers: whoever gives up on it meanwhile asks another one next time.
+            # Last until it answers: a caller that gives up meanwhile asks another one next time.
             self._addresses.remove(address)
             self._addresses.append(address)
             try:

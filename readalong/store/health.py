@@ -7,13 +7,11 @@ import math
 from typing import Any, Final, Literal, NamedTuple
 
 import orjson
-from redis.exceptions import BusyLoadingError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import BusyLoadingError, OutOfMemoryError, ReadOnlyError, ResponseError
 
-from readalong.core.errors import StoreUnavailable
+from readalong.core.errors import StoreRefused, StoreUnavailable
 from readalong.core.settings import Settings
-from readalong.redis.client import translated
-from readalong.redis.multiplexed import MultiplexedConnection
-from readalong.redis.scripts import Scripts
+from readalong.redis.facade import RedisFacade
 
 State = Literal["ok", "away", "full", "read_only", "loading", "refusing"]
 
@@ -43,9 +41,8 @@ class Pulse(NamedTuple):
 
 
 class Probe:
-    def __init__(self, pipe: MultiplexedConnection, settings: Settings) -> None:
-        self._run = Scripts(pipe, settings.keys)
-        self._ask = pipe.execute_command
+    def __init__(self, redis: RedisFacade, settings: Settings) -> None:
+        self._redis = redis
         self._keys = settings.keys
         self._timeout = settings.redis_timeout
 
@@ -55,8 +52,7 @@ class Probe:
         try:
             async with asyncio.timeout(self._timeout):
                 pulse = await self._read()
-                with translated():
-                    await self._ask("SET", self._keys.probe, "1", "PX", _PROBE_MS)
+                await self._redis.command("SET", self._keys.probe, "1", "PX", _PROBE_MS)
             return pulse
         except StoreUnavailable as error:
             cause = error.__cause__
@@ -64,17 +60,18 @@ class Probe:
             return pulse._replace(redis=state, error=error)
         except TimeoutError:
             return pulse._replace(redis="away", error=StoreUnavailable("Redis does not answer in time", retry_after=1))
-        except RedisError as refusal:
+        except StoreRefused as refusal:
             # A right is missing, or a person has broken the key: what a submit needs may be refused too.
             return pulse._replace(redis="refusing", error=StoreUnavailable(f"Redis refuses: {refusal}", retry_after=1))
 
     async def _read(self) -> Pulse:
-        now, queued, first, ids = await self._run("health", [self._keys.queue, self._keys.workers])
+        now, queued, first, ids = await self._redis.call("health", [self._keys.queue, self._keys.workers])
         place = math.nan if first is None else float(first)
         refused = 0
         if ids:
-            with translated():
-                details = await self._ask("MGET", *(self._keys.worker(one.decode(errors="replace")) for one in ids))
+            details = await self._redis.command(
+                "MGET", *(self._keys.worker(one.decode(errors="replace")) for one in ids)
+            )
             refused = sum(map(_is_refused, details))
         wait = max(now - place, 0) / 1000 if math.isfinite(place) else None
         return Pulse("ok", None, queued, wait, len(ids), refused)

@@ -5,11 +5,8 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Final, NamedTuple
 
-from redis.asyncio import Redis
-
 from readalong.core.settings import Settings
-from readalong.redis.multiplexed import MultiplexedConnection
-from readalong.redis.scripts import Scripts
+from readalong.redis.facade import RedisFacade
 
 #: Third word of an Idempotency-Key's value once its job is written.
 _WRITTEN: Final = "written"
@@ -31,15 +28,15 @@ class IdempotencyRecord(NamedTuple):
 class IdempotencyStore:
     """One record for each key, with a time to live."""
 
-    def __init__(self, redis: Redis, settings: Settings, pipe: MultiplexedConnection | None = None) -> None:
-        self._run = Scripts(pipe or redis, settings.keys)
+    def __init__(self, redis: RedisFacade, settings: Settings) -> None:
+        self._redis = redis
         self._keys = settings.keys
         self._ttl_ms = int(settings.idempotency_ttl * 1000)
 
     async def claim(self, key: str, job_id: str, body_digest: str) -> IdempotencyRecord:
         """Records the job and the body, unless the key has a record. Returns the key's record."""
         names = [self._keys.idempotency(key_digest(key))]
-        before: bytes | None = await self._run("claim_key", names, job_id, body_digest, self._ttl_ms)
+        before: bytes | None = await self._redis.call("claim_key", names, job_id, body_digest, self._ttl_ms)
         if before is None:
             return IdempotencyRecord(job_id, body_digest)
         found_id, found_digest, *mark = before.decode().split(" ")
@@ -49,11 +46,11 @@ class IdempotencyStore:
         """Notes that the key's job is written. The record's time to live stays."""
         name = self._keys.idempotency(key_digest(key))
         value = f"{record.job_id} {record.body_digest} {_WRITTEN}"
-        await self._run.ask("SET", name, value, "XX", "KEEPTTL")
+        await self._redis.command("SET", name, value, "XX", "KEEPTTL")
 
     async def release(self, digest: str, job_id: str) -> None:
         """Deletes the record of the key with this `key_digest`, so that a repeat submits a new job.
 
         Does nothing if the record names another job by now.
         """
-        await self._run("release_key", [self._keys.idempotency(digest)], job_id)
+        await self._redis.call("release_key", [self._keys.idempotency(digest)], job_id)

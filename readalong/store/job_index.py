@@ -9,24 +9,20 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
-from redis.asyncio import Redis
-
 from readalong.core.errors import StoreUnavailable
 from readalong.core.keys import is_job_id
 from readalong.core.settings import Settings
-from readalong.redis.client import translated
-from readalong.redis.multiplexed import MultiplexedConnection
-from readalong.redis.scripts import Scripts
+from readalong.redis.facade import RedisFacade
 from readalong.store.presence import first_ms, set_ttl_ms
 
 logger = logging.getLogger(__name__)
 
-#: Scores beyond this, or below zero, are no times: somebody has put them there by hand.
+#: Scores beyond this, or below zero, are no times: a person has put them there.
 _LATEST: Final = 2**53
 #: Members of a list that one look for expired ones goes through, and looks at it in one turn.
 _SLICE: Final = 500
 _SLICES: Final = 20
-#: Jobs that one call puts where their hashes say: Redis serves nobody meanwhile.
+#: Jobs that one call puts where their hashes say: Redis serves no other call meanwhile.
 _REFILED: Final = 100
 #: Keys that one look at what there is goes through.
 _SCANNED: Final = 1000
@@ -52,10 +48,8 @@ class Found(NamedTuple):
 
 
 class JobIndex:
-    def __init__(self, redis: Redis, settings: Settings, pipe: MultiplexedConnection | None = None) -> None:
+    def __init__(self, redis: RedisFacade, settings: Settings) -> None:
         self._redis = redis
-        self._run = Scripts(pipe or redis, settings.keys)
-        self._ask = self._run.ask
         self._keys = settings.keys
         self._watched_ms = first_ms(settings, None)
         self._watched_ttl_ms = set_ttl_ms(settings)
@@ -68,9 +62,7 @@ class JobIndex:
 
     async def now(self) -> int:
         """Redis' time in milliseconds since the epoch."""
-        with translated():
-            seconds, micros = await self._redis.time()
-        return int(seconds) * 1000 + int(micros) // 1000
+        return await self._redis.now()
 
     async def refile(self, *job_ids: str) -> list[Cursor]:
         """Puts each job where its hash says: into the list, the open jobs, those of its state and of its model. One
@@ -84,18 +76,18 @@ class JobIndex:
                 *(name for job_id in some for name in (self._keys.job(job_id), self._keys.cancel(job_id))),
             ]
             times = (self._keep_ms, self._watched_ms, self._watched_ttl_ms)
-            flat = await self._run("refile", keys, self._keys.model_jobs, *times, *some)
+            flat = await self._redis.call("refile", keys, self._keys.model_jobs, *times, *some)
             strays += [Cursor(int(at), job_id.decode()) for job_id, at in zip(flat[::2], flat[1::2], strict=True)]
         return strays
 
     async def leave_watched(self, job_id: str) -> None:
-        """Takes a job that is about to be erased out of those that end when nobody watches them."""
-        await self._ask("ZREM", self._keys.presence, job_id)
+        """Removes a job that is about to be erased from those that end without a watcher."""
+        await self._redis.command("ZREM", self._keys.presence, job_id)
 
     async def remove(self, *job_ids: str, model: str = "") -> None:
         """Forgets these jobs; `model` is the `model_digest` of theirs, if that is known."""
         keys = [*self._lists, self._keys.wake]
-        await self._run("remove", [*keys, self._keys.model_jobs + model] if model else keys, *job_ids)
+        await self._redis.call("remove", [*keys, self._keys.model_jobs + model] if model else keys, *job_ids)
 
     async def open_jobs(self, after: Cursor | None, count: int) -> list[Cursor]:
         """Up to `count` jobs that have not ended and are newer than `after`, oldest first."""
@@ -103,7 +95,7 @@ class JobIndex:
 
     async def contains(self, job_id: str) -> bool:
         """Whether the list still names the job, also after its record is gone."""
-        return await self._ask("ZSCORE", self._keys.jobs, job_id) is not None
+        return await self._redis.command("ZSCORE", self._keys.jobs, job_id) is not None
 
     async def page(
         self,
@@ -125,7 +117,7 @@ class JobIndex:
         if model is not None:
             lists.append(self._keys.jobs_of(model))
         if len(lists) > 1:
-            sizes = [await self._ask("ZCARD", name) for name in lists]
+            sizes = [await self._redis.command("ZCARD", name) for name in lists]
             lists = [lists[sizes.index(min(sizes))]]
         name = lists[0] if lists else self._keys.jobs
         return await self._walk(name, before, count, newest_first=True, lowest=since, highest=until - 1, check=check)
@@ -143,8 +135,8 @@ class JobIndex:
         for name in (self._keys.jobs, self._keys.active, *self._keys.by_state):
             # What no clock has given was never one of ours, or its hash knows better: the sweep finds that.
             for low, high in (("-inf", "(0"), (f"({_LATEST}", "+inf")):
-                if strays := await self._ask("ZRANGEBYSCORE", name, low, high, "LIMIT", 0, _SLICE):
-                    await self._ask("ZREM", name, *strays)
+                if strays := await self._redis.command("ZRANGEBYSCORE", name, low, high, "LIMIT", 0, _SLICE):
+                    await self._redis.command("ZREM", name, *strays)
         return removed
 
     async def trim_model(self, name: str, now: int) -> int:
@@ -154,8 +146,8 @@ class JobIndex:
     async def scan(self, cursor: int) -> tuple[int, Found]:
         """Some of Redis' keys: those of ours whose jobs no list may know. `cursor` is where to go on, 0 at first;
         answers the next."""
-        with translated():
-            cursor, names = await self._redis.scan(cursor, match=f"{self._keys.prefix}:job*", count=_SCANNED)
+        pattern = f"{self._keys.prefix}:job*"
+        cursor, names = await self._redis.command("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED)
         begin, end = self._keys.job("?").split("?")
         found = Found([], [], [])
         for name in (name.decode(errors="replace") for name in names):
@@ -175,11 +167,7 @@ class JobIndex:
     async def expire_stray_flags(self, names: list[str], ttl_ms: int) -> None:
         """Gives a time to live to those of these cancel flags that have none: a person may have set one for a job that
         is over, or was never there."""
-        with translated():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for name in names:
-                    pipe.pexpire(name, ttl_ms, nx=True)
-                await pipe.execute()
+        await self._redis.pipeline([("PEXPIRE", name, ttl_ms, "NX") for name in names])
 
     async def _trim(self, name: str, before: int) -> int:
         removed = 0
@@ -188,14 +176,10 @@ class JobIndex:
             old = await self._walk(name, cursor, _SLICE, newest_first=False, highest=before - 1)
             if old:
                 # A job that waited or ran for long, its record renewed, is not gone by its age alone.
-                with translated():
-                    async with self._redis.pipeline(transaction=False) as pipe:
-                        for at in old:
-                            pipe.exists(self._keys.job(at.job_id))
-                        there = await pipe.execute()
+                there = await self._redis.pipeline([("EXISTS", self._keys.job(at.job_id)) for at in old])
                 gone = [at.job_id for at, kept in zip(old, there, strict=True) if not kept]
                 if gone:
-                    removed += int(await self._ask("ZREM", name, *gone))
+                    removed += int(await self._redis.command("ZREM", name, *gone))
             if len(old) < _SLICE:
                 break
             self._trimmed[name] = old[-1]
@@ -224,7 +208,7 @@ class JobIndex:
         found: list[Cursor] = []
         offset = 0
         while len(found) < count:
-            flat = await self._ask(*command, "WITHSCORES", "LIMIT", offset, count)
+            flat = await self._redis.command(*command, "WITHSCORES", "LIMIT", offset, count)
             strays = []
             for member, score in zip(flat[::2], flat[1::2], strict=True):
                 job_id = member.decode(errors="replace")
@@ -245,20 +229,20 @@ class JobIndex:
         return found[:count]
 
     async def _drop(self, name: str, strays: list[bytes]) -> int:
-        """Removes what somebody has put there, lest it be met again and again; answers how many."""
+        """Removes members that are no ids, lest they be met again and again. Returns how many."""
         logger.error(
             "key %s: %d members that are no ids, such as %r; they are removed", name, len(strays), strays[0][:80]
         )
         try:
-            return int(await self._ask("ZREM", name, *strays))
+            return int(await self._redis.command("ZREM", name, *strays))
         except StoreUnavailable as error:  # a replica, say, from which one may read
             logger.debug("%s", error)
             return 0
 
     async def try_lock_sweep(self, every_ms: int) -> bool:
         """Whether it is this worker's turn: one sweep for all workers in `every_ms`."""
-        if await self._ask("SET", self._keys.sweep, "1", "NX", "PX", every_ms):
+        if await self._redis.command("SET", self._keys.sweep, "1", "NX", "PX", every_ms):
             return True
-        # What somebody has put there by hand would keep all workers from sweeping for ever.
-        await self._ask("PEXPIRE", self._keys.sweep, every_ms, "NX")
+        # A lock that a person set without a time to live would keep all workers from sweeping for ever.
+        await self._redis.command("PEXPIRE", self._keys.sweep, every_ms, "NX")
         return False

@@ -11,15 +11,14 @@ from enum import StrEnum
 from typing import Any, Final, Literal, NamedTuple
 
 import orjson
-from redis.asyncio import Redis
 
 from readalong.core.errors import Fenced, JobNotFound
 from readalong.core.events import SCHEMA, Event, NewEvent
 from readalong.core.settings import Settings
 from readalong.core.states import Status
-from readalong.redis.multiplexed import MultiplexedConnection
+from readalong.redis.facade import Argument, RedisFacade
 from readalong.redis.protocol import pack
-from readalong.redis.scripts import Argument, digest_of
+from readalong.redis.scripts import digest_of
 from readalong.store.entries import encode_entries
 from readalong.store.job_record import LISTED, Record
 from readalong.store.log_reader import LogReader, readable, record_of
@@ -104,10 +103,8 @@ Fence = str | int
 class Log(LogReader):
     """The logs of all jobs on one Redis. A job with broken keys makes each call about it raise BrokenJob."""
 
-    def __init__(self, redis: Redis, settings: Settings, pipe: MultiplexedConnection | None = None) -> None:
-        """`pipe` carries the calls of a process that makes many; without one they take a pooled connection each."""
-        super().__init__(redis, settings, pipe)
-        self._pipe = pipe
+    def __init__(self, redis: RedisFacade, settings: Settings) -> None:
+        super().__init__(redis, settings)
         self._ttl_ms = int(settings.job_ttl * 1000)
         self._retention_ms = int(settings.retention * 1000)
         self._max_attempts = settings.max_attempts
@@ -162,12 +159,10 @@ class Log(LogReader):
         """Sends an append if there is a connection, and answers whether there was. Each token takes this way.
         `timed`: `last_event_at` becomes its time. `on_answer` hears what `append` would answer or raise; any exception
         but Fenced means: call `append`, which connects, and says what fails. To append twice is to append once."""
-        if self._pipe is None:
-            return False
         flat = [part for draft in drafts for part in draft]
         rest = pack((first, int(timed), *flat)).partition(b"\n")[2]
         size, head = self._append_head(job_id, fence)
-        return self._pipe.send(
+        return self._redis.send(
             b"*%d\r\n%b%b" % (size + 2 + len(flat), head, rest),
             lambda answer: on_answer(answer if isinstance(answer, Exception) else _result_or_fenced(job_id, answer)),
         )
@@ -237,7 +232,7 @@ class Log(LogReader):
     async def keep_alive(self, job_ids: Sequence[str]) -> list[str]:
         """Renews the time to live of jobs that wait or run, not of others. Answers the ids whose record is gone."""
         names = [name for job_id in job_ids for name in self._keys.of_job(job_id)[:3]]
-        answers = await self._run("keep_alive", names, self._ttl_ms)
+        answers = await self._redis.call("keep_alive", names, self._ttl_ms)
         return [job_id for job_id, there in zip(job_ids, answers, strict=True) if not there]
 
     async def compact(self, job_id: str, fence: Fence, first: int, events: Sequence[Event]) -> bool:
@@ -248,7 +243,7 @@ class Log(LogReader):
         """
         keys = [*self._keys.of_job(job_id), self._keys.compacted(job_id)]
         with readable(job_id):
-            return bool(await self._run("compact", keys, fence, first, events[-1].seq, *encode_entries(events)))
+            return bool(await self._redis.call("compact", keys, fence, first, events[-1].seq, *encode_entries(events)))
 
     async def delete(self, job_id: str, model: str = "") -> str:
         """Deletes the record and the log, tells the watchers, and keeps late copies of the submit and the enqueue out.
@@ -257,12 +252,12 @@ class Log(LogReader):
         """
         keys = (*self._keys.of_job(job_id), self._keys.watchers(job_id))
         with readable(job_id):
-            answer: bytes = await self._run("delete", keys, _ERASED_MS, model)
+            answer: bytes = await self._redis.call("delete", keys, _ERASED_MS, model)
             return answer.decode()
 
     async def _do(self, name: str, job_id: str, *args: Argument) -> Any:
         with readable(job_id):
-            return await self._run(name, self._keys.of_job(job_id), *args)
+            return await self._redis.call(name, self._keys.of_job(job_id), *args)
 
 
 def encode(drafts: Sequence[NewEvent]) -> list[tuple[str, bytes]]:

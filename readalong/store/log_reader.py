@@ -6,17 +6,12 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from redis.asyncio import Redis
-from redis.exceptions import ResponseError
-
-from readalong.core.errors import BrokenJob, UnknownSchema
+from readalong.core.errors import BrokenJob, StoreRefused, UnknownSchema
 from readalong.core.events import PAGE_SIZE, Event
 from readalong.core.keys import model_digest
 from readalong.core.settings import Settings
 from readalong.core.states import TERMINAL
-from readalong.redis.client import is_broken_key, translated
-from readalong.redis.multiplexed import MultiplexedConnection
-from readalong.redis.scripts import Scripts
+from readalong.redis.facade import RedisFacade
 from readalong.store.entries import Entry, ends, event_of, full_text, is_text_ref, parse_entries
 from readalong.store.job_record import LISTED, JobState, Record, parse, parse_schema, parse_state
 
@@ -29,27 +24,19 @@ class LogReader:
     Each call raises StoreUnavailable; those about one job also BrokenJob, those about many leave out what is broken.
     """
 
-    def __init__(self, redis: Redis, settings: Settings, pipe: MultiplexedConnection | None = None) -> None:
+    def __init__(self, redis: RedisFacade, settings: Settings) -> None:
         self._redis = redis
         self._keys = settings.keys
-        self._run = Scripts(pipe or redis, settings.keys)
-        self._ask = self._run.ask
 
     async def record(self, job_id: str) -> Record | None:
         """The job; None if it is gone. Raises UnknownSchema."""
         with readable(job_id):
-            return record_of(await self._ask("HMGET", self._keys.job(job_id), *LISTED))
+            return record_of(await self._redis.command("HMGET", self._keys.job(job_id), *LISTED))
 
     async def records(self, job_ids: Sequence[str]) -> list[Record | None]:
         """Many records in one round trip; None for each that is gone, that another version wrote, or that is broken."""
-        with translated():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for job_id in job_ids:
-                    pipe.hmget(self._keys.job(job_id), [*LISTED])
-                found = await pipe.execute(raise_on_error=False)
-                for values in found:
-                    if isinstance(values, Exception) and not is_broken_key(values):
-                        raise values
+        commands = [("HMGET", self._keys.job(job_id), *LISTED) for job_id in job_ids]
+        found = await self._redis.pipeline(commands, keep_broken=True)
         return [self._listed(job_id, values) for job_id, values in zip(job_ids, found, strict=True)]
 
     def _listed(self, job_id: str, values: list[bytes | None] | Exception) -> Record | None:
@@ -66,7 +53,7 @@ class LogReader:
 
     async def states(self, job_ids: Sequence[str]) -> list[JobState | None]:
         """How many jobs stand, in one command; None for each that is gone."""
-        answers = await self._run("states", [self._keys.job(job_id) for job_id in job_ids])
+        answers = await self._redis.call("states", [self._keys.job(job_id) for job_id in job_ids])
         return [parse_state(answer) for answer in answers]
 
     async def erasable(self, job_id: str) -> tuple[str, str]:
@@ -74,7 +61,7 @@ class LogReader:
         not known."""
         try:
             with readable(job_id):
-                schema, digest, model = await self._ask(
+                schema, digest, model = await self._redis.command(
                     "HMGET", self._keys.job(job_id), "schema", "key_digest", "model"
                 )
                 if schema is not None:
@@ -84,12 +71,9 @@ class LogReader:
             return "", ""
 
     async def filter_cancel_on_disconnect(self, job_ids: Sequence[str]) -> list[str]:
-        """Those of the ids whose job has not ended and is to end when nobody watches it."""
-        with translated():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for job_id in job_ids:
-                    pipe.hmget(self._keys.job(job_id), ["status", "cancel_on_disconnect"])
-                answers = await pipe.execute()
+        """Returns the ids of jobs that have not ended and are to end without a watcher."""
+        fields = ("status", "cancel_on_disconnect")
+        answers = await self._redis.pipeline([("HMGET", self._keys.job(job_id), *fields) for job_id in job_ids])
         return [
             job_id
             for job_id, (status, wanted) in zip(job_ids, answers, strict=True)
@@ -98,8 +82,9 @@ class LogReader:
 
     async def flags(self, job_ids: Sequence[str]) -> dict[str, str]:
         """The cancel flags that are set, of many jobs in one command."""
-        with translated():
-            values = await self._redis.mget([self._keys.cancel(job_id) for job_id in job_ids])
+        if not job_ids:
+            return {}
+        values = await self._redis.command("MGET", *(self._keys.cancel(job_id) for job_id in job_ids))
         return {
             job_id: value.decode(errors="replace")
             for job_id, value in zip(job_ids, values, strict=True)
@@ -109,13 +94,9 @@ class LogReader:
     async def missing(self, job_ids: Sequence[str]) -> list[str]:
         """Those of the ids whose record is gone; mostly none, which takes one command."""
         names = [self._keys.job(job_id) for job_id in job_ids]
-        if not names or await self._ask("EXISTS", *names) == len(names):
+        if not names or await self._redis.command("EXISTS", *names) == len(names):
             return []
-        with translated():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for name in names:
-                    pipe.exists(name)
-                answers = await pipe.execute()
+        answers = await self._redis.pipeline([("EXISTS", name) for name in names])
         return [job_id for job_id, there in zip(job_ids, answers, strict=True) if not there]
 
     async def read(self, job_id: str, after: int, count: int) -> list[Event]:
@@ -131,7 +112,7 @@ class LogReader:
         # A merged one that begins before the last number asked for ends at the next multiple.
         last = -(-(after + count) // PAGE_SIZE) * PAGE_SIZE
         with readable(job_id):
-            entries = await self._ask(
+            entries = await self._redis.command(
                 "XRANGE", self._keys.events(job_id), f"{after + 1}-0", f"{last}-0", "COUNT", count
             )
             events = await self._events(job_id, parse_entries(entries))
@@ -142,7 +123,7 @@ class LogReader:
     async def newest(self, job_id: str, count: int) -> list[Event]:
         """The newest `count` events, in order, each as it was appended."""
         with readable(job_id):
-            entries = await self._ask("XREVRANGE", self._keys.events(job_id), "+", "-", "COUNT", count)
+            entries = await self._redis.command("XREVRANGE", self._keys.events(job_id), "+", "-", "COUNT", count)
             events: list[Event] = []
             for event in await self._events(job_id, parse_entries(entries[::-1])):
                 events += event.expand()
@@ -153,7 +134,7 @@ class LogReader:
         if any(is_text_ref(entry) for entry in entries):
             end = entries[-1]
             if not ends(end):
-                newest = await self._ask("XREVRANGE", self._keys.events(job_id), "+", "-", "COUNT", 1)
+                newest = await self._redis.command("XREVRANGE", self._keys.events(job_id), "+", "-", "COUNT", 1)
                 end = parse_entries(newest)[0] if newest else end  # erased meanwhile
             whole = full_text(end)
         return [event_of(entry, whole) for entry in entries]
@@ -164,8 +145,8 @@ def readable(job_id: str) -> Iterator[None]:
     """Turns what a broken key of this job's makes Redis, or us who read it, stumble over into BrokenJob."""
     try:
         yield
-    except (ResponseError, LookupError, TypeError, ValueError) as error:
-        if isinstance(error, ResponseError) and not is_broken_key(error):
+    except (StoreRefused, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, StoreRefused) and not error.broken_key:
             raise
         raise BrokenJob(f"What Redis holds of job {job_id} cannot be read: {_why(error)}") from error
 

@@ -1,4 +1,4 @@
-"""Which jobs end when nobody watches them, and until when each may go without a watcher.
+"""Which jobs end without a watcher, and until when each may go without a watcher.
 
 A sorted set, by Redis' clock: the submit adds a job, every API process renews those that it has watchers of and says
 when its last one leaves, the workers take what is due (docs/decisions/0008-orphans.md). Each job has a second set, of
@@ -11,12 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from redis.asyncio import Redis
-
 from readalong.core.options import LONGEST_GRACE
 from readalong.core.settings import Settings
-from readalong.redis.multiplexed import MultiplexedConnection
-from readalong.redis.scripts import Argument, Scripts
+from readalong.redis.facade import Argument, RedisFacade
 
 #: Seconds between two renewals by one API process, and between two looks by one worker.
 RENEW_EVERY: Final = 1.0
@@ -59,9 +56,9 @@ def set_ttl_ms(settings: Settings) -> int:
 
 
 class PresenceStore:
-    def __init__(self, redis: Redis, settings: Settings, pipe: MultiplexedConnection | None = None) -> None:
-        self._run = Scripts(pipe or redis, settings.keys)
+    def __init__(self, redis: RedisFacade, settings: Settings) -> None:
         self._settings = settings
+        self._redis = redis
         self._keys = settings.keys
         self._lease_ms = lease_ms(settings)
         self._grace_ms = int(settings.disconnect_grace * 1000)
@@ -75,7 +72,7 @@ class PresenceStore:
         for start in range(0, len(visits), _AT_ONCE):
             some = visits[start : start + _AT_ONCE]
             args = _flat(some, [lease_ms(self._settings, visit.grace) for visit in some])
-            await self._run("touch", self._names(some), self._ttl_ms, self._holds_ms, self._still_ms, *args)
+            await self._redis.call("touch", self._names(some), self._ttl_ms, self._holds_ms, self._still_ms, *args)
 
     async def depart(self, visits: Sequence[Visit]) -> None:
         """These jobs have no watchers here any more. One that has none anywhere is an orphan when its grace is over,
@@ -83,23 +80,23 @@ class PresenceStore:
         for start in range(0, len(visits), _AT_ONCE):
             some = visits[start : start + _AT_ONCE]
             graces = [self._grace_ms if visit.grace is None else visit.grace for visit in some]
-            await self._run("depart", self._names(some), self._hubs, self._still_ms, *_flat(some, graces))
+            await self._redis.call("depart", self._names(some), self._hubs, self._still_ms, *_flat(some, graces))
 
     async def find_abandoned(self, count: int) -> list[str]:
-        """Up to `count` jobs that nobody has watched for too long. They are answered again later unless forgotten.
+        """Returns up to `count` jobs that were unwatched for too long. They come again later unless forgotten.
 
-        None for a while after one in which nobody asked. Raises StoreUnavailable.
+        Returns none for a while after a time without a call. Raises StoreUnavailable.
         """
         keys = [self._keys.presence, self._keys.orphans_from]
-        # Half a lease without a look, and the other half is left to whoever has to connect again.
+        # Half a lease without a look, and the other half is left to processes that have to connect again.
         times = (self._lease_ms, self._lease_ms // 2)
         name = self._keys.watchers("?").split("?")
-        found = await self._run("find_abandoned", keys, *times, count, self._hubs, self._still_ms, *name)
+        found = await self._redis.call("find_abandoned", keys, *times, count, self._hubs, self._still_ms, *name)
         return [job_id.decode() for job_id in found]
 
     async def forget(self, job_ids: Sequence[str]) -> None:
         """These jobs have ended, or are cancelled. Raises StoreUnavailable."""
-        await self._run.ask("ZREM", self._keys.presence, *job_ids)
+        await self._redis.command("ZREM", self._keys.presence, *job_ids)
 
     def _names(self, visits: Sequence[Visit]) -> list[str]:
         return [self._keys.presence, *(self._keys.watchers(visit.job_id) for visit in visits)]

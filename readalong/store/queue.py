@@ -10,16 +10,13 @@ import asyncio
 import secrets
 from typing import Final, NamedTuple
 
-from arq.connections import ArqRedis
 from arq.constants import in_progress_key_prefix
 from arq.jobs import serialize_job
-from redis.exceptions import ResponseError
 
 from readalong.core.settings import Settings
 from readalong.core.states import Status
-from readalong.redis.client import is_wrong_type, translated
-from readalong.redis.multiplexed import MultiplexedConnection
-from readalong.redis.scripts import Scripts
+from readalong.redis.client import encode_job
+from readalong.redis.facade import RedisFacade
 from readalong.store.presence import first_ms, set_ttl_ms
 
 #: The name under which workers register the function that runs a job.
@@ -39,14 +36,12 @@ class LeasedJob(NamedTuple):
 
 
 class Queue:
-    def __init__(self, redis: ArqRedis, settings: Settings, pipe: MultiplexedConnection | None = None) -> None:
+    def __init__(self, redis: RedisFacade, settings: Settings) -> None:
         self._redis = redis
-        self._run = Scripts(pipe or redis, settings.keys)
         self._keys = settings.keys
         self._ttl_ms = int(settings.job_ttl * 1000)
         self._lease_ms = int(settings.lease * 1000)
-        # A worker's blocking call has a connection of its own: what came behind it would wait as long.
-        self._waiting = MultiplexedConnection(redis, 2 * settings.redis_timeout)
+        self._waiting = redis.for_blocking()
         self._wait_id: int | None = None
         self._leased = [self._keys.queue, self._keys.leases]
         self._moved = [self._keys.jobs_in(Status.QUEUED), self._keys.jobs_in(Status.RUNNING)]
@@ -66,21 +61,21 @@ class Queue:
         """Lists a job that is written, puts it into the queue and wakes a worker, unless it is there. Answers whether
         it was not.
 
-        `created_at` is in milliseconds. `watched`: it is to end when nobody watches it, for which its time begins now;
+        `created_at` is in milliseconds. `watched`: it is to end without a watcher, and its time begins now;
         `grace`: its own, in milliseconds, or None.
         """
-        call = serialize_job(FUNCTION, (job_id,), {}, None, created_at, serializer=self._redis.job_serializer)
+        call = serialize_job(FUNCTION, (job_id,), {}, None, created_at, serializer=encode_job)
         of_all = (self._keys.queue, self._keys.arq_job(job_id), self._keys.wake)
         keys = [*of_all, self._keys.jobs, self._keys.active, self._keys.presence, self._moved[0]]
         if model is not None:
             keys.append(self._keys.jobs_of(model))
         first = first_ms(self._settings, grace) if watched else 0
         times = (created_at, first, self._watched_ttl_ms, self._model_ttl_ms)
-        return bool(await self._run("enqueue", keys, job_id, call, self._ttl_ms, _LONGEST_WAKE_LIST, *times))
+        return bool(await self._redis.call("enqueue", keys, job_id, call, self._ttl_ms, _LONGEST_WAKE_LIST, *times))
 
     async def depth(self) -> tuple[int, int]:
         """Redis' time in milliseconds since the epoch, and how many jobs are due and not taken."""
-        now, waiting = await self._run("depth", [self._keys.queue])
+        now, waiting = await self._redis.call("depth", [self._keys.queue])
         return now, waiting
 
     async def weight(self, size: int, limit: int, let_in: int) -> int:
@@ -90,26 +85,22 @@ class Queue:
         `let_in`: bytes that this process has let in without asking."""
         keys = [self._keys.queue, self._keys.weight]
         name = self._keys.job("?").split("?")
-        return int(await self._run("weight", keys, _WEIGHED_MS, let_in, size, limit, *name))
+        return int(await self._redis.call("weight", keys, _WEIGHED_MS, let_in, size, limit, *name))
 
     async def overdue(self, patience_ms: int) -> int:
         """How many jobs wait, not taken, since longer than this."""
         now, _ = await self.depth()
-        return int(await self._run.ask("ZCOUNT", self._keys.queue, "-inf", now - patience_ms))
+        return int(await self._redis.command("ZCOUNT", self._keys.queue, "-inf", now - patience_ms))
 
     async def contains(self, job_ids: list[str], *, renew: bool = True) -> list[bool]:
         """For each job whether it is in the queue; `renew`: the ones that are get a new time to live."""
         if not job_ids:
             return []
         names = [self._keys.arq_job(job_id) for job_id in job_ids]
-        scores = await self._run.ask("ZMSCORE", self._keys.queue, *job_ids)
-        if not renew and await self._run.ask("EXISTS", *names) == len(names):
+        scores = await self._redis.command("ZMSCORE", self._keys.queue, *job_ids)
+        if not renew and await self._redis.command("EXISTS", *names) == len(names):
             return [score is not None for score in scores]
-        with translated():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for name in names:
-                    pipe.pexpire(name, self._ttl_ms)
-                there = await pipe.execute()
+        there = await self._redis.pipeline([("PEXPIRE", name, self._ttl_ms) for name in names])
         return [score is not None and bool(kept) for score, kept in zip(scores, there, strict=True)]
 
     async def acquire(self, worker_id: str, count: int, token: str = "") -> list[LeasedJob]:
@@ -119,7 +110,7 @@ class Queue:
         """
         keys = [*self._leased, self._keys.liveness, self._keys.last_acquire(worker_id), *self._moved]
         token = token or secrets.token_hex(8)
-        flat = await self._run(
+        flat = await self._redis.call(
             "acquire", keys, worker_id, self._lease_ms, count, in_progress_key_prefix, self._ttl_ms, token
         )
         rows = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
@@ -129,37 +120,29 @@ class Queue:
         """Takes this job, whatever waits before it. Answers None, and does nothing, if another worker holds it or it is
         not in the queue."""
         keys = [*self._leased, self._keys.liveness, self._keys.arq_in_progress(job_id), *self._moved]
-        held = await self._run("acquire_by_id", keys, worker_id, job_id, self._lease_ms, self._ttl_ms)
+        held = await self._redis.call("acquire_by_id", keys, worker_id, job_id, self._lease_ms, self._ttl_ms)
         return None if held is None else LeasedJob(job_id, *map(int, held))
 
     async def wait(self, within: float) -> bool:
-        """Waits up to `within` seconds for somebody to enqueue a job; one waiting worker wakes for each.
+        """Waits up to `within` seconds for a job to be enqueued; one waiting worker wakes for each.
 
         Only a wake-up leaves Redis this way: a take that stood behind it, in the same round trip, would give jobs to
         workers that are paused. `within` is at most the Redis time-out.
         """
-        try:
-            with translated():
-                _, woken = await asyncio.gather(
-                    self._note_waiting_connection(),
-                    self._waiting.execute_command("BLPOP", self._keys.wake, str(within)),
-                )
-        except ResponseError as error:
-            if not is_wrong_type(error):
-                raise
-            await self._run.set_aside([self._keys.wake])
-            return True
+        _, woken = await asyncio.gather(
+            self._note_waiting_connection(),
+            self._waiting.command("BLPOP", self._keys.wake, str(within)),
+        )
         return woken is not None
 
     async def stop_waiting(self) -> None:
         """Ends a `wait` that is under way."""
         if self._wait_id is not None:
-            with translated():
-                await self._redis.client_unblock(self._wait_id)
+            await self._redis.command("CLIENT", "UNBLOCK", self._wait_id)
 
     async def _note_waiting_connection(self) -> None:
         # Each time, for a broken connection is replaced unseen.
-        self._wait_id = await self._waiting.execute_command("CLIENT", "ID")
+        self._wait_id = await self._waiting.command("CLIENT", "ID")
 
     async def close(self) -> None:
         await self._waiting.close()
@@ -167,20 +150,22 @@ class Queue:
     async def renew(self, worker_id: str, job_ids: list[str]) -> list[str]:
         """Renews the leases of these jobs, and says that the worker lives. Answers those that are another's by now."""
         keys = [*self._leased, self._keys.liveness]
-        lost = await self._run("renew", keys, worker_id, self._lease_ms, in_progress_key_prefix, self._ttl_ms, *job_ids)
+        lost = await self._redis.call(
+            "renew", keys, worker_id, self._lease_ms, in_progress_key_prefix, self._ttl_ms, *job_ids
+        )
         return [job_id.decode() for job_id in lost]
 
     async def ack(self, worker_id: str, job_id: str) -> bool:
         """Removes a finished job from the queue. Returns False, and does nothing, if another worker holds the lease."""
         lease = [*self._leased, self._keys.arq_in_progress(job_id)]
         keys = [*lease, self._keys.arq_job(job_id), self._keys.arq_retry(job_id)]
-        return bool(await self._run("ack", keys, worker_id, job_id))
+        return bool(await self._redis.call("ack", keys, worker_id, job_id))
 
     async def nack(self, worker_id: str, job_id: str) -> bool:
         """Puts the job back at its place and wakes a worker. Returns False, and does nothing, if another worker holds
         the lease."""
         keys = [*self._leased, self._keys.arq_in_progress(job_id), self._keys.wake]
-        return bool(await self._run("nack", keys, worker_id, job_id, self._ttl_ms))
+        return bool(await self._redis.call("nack", keys, worker_id, job_id, self._ttl_ms))
 
     async def remove(self, job_id: str) -> None:
         """Removes a job that ended while it waited."""

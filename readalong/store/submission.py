@@ -8,7 +8,7 @@ import orjson
 
 from readalong.core.events import SCHEMA
 from readalong.core.options import JobOptions
-from readalong.redis.scripts import Argument
+from readalong.redis.facade import Argument
 from readalong.store.job_record import Record, parse
 
 

@@ -9,17 +9,14 @@ that back over its other connections. So one that says it and has no subscriber 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
 from arq.constants import in_progress_key_prefix
-from redis.asyncio import Redis
 
 from readalong.core.settings import Settings
-from readalong.redis.client import translated
-from readalong.redis.multiplexed import MultiplexedConnection
-from readalong.redis.scripts import Scripts
+from readalong.redis.facade import RedisFacade
 
 #: Jobs that one call asks about: a script keeps all others from Redis while it runs.
 _AT_ONCE: Final = 1000
@@ -36,9 +33,8 @@ class Waiting(NamedTuple):
 
 
 class WorkerRegistry:
-    def __init__(self, redis: Redis, settings: Settings, pipe: MultiplexedConnection | None = None) -> None:
-        self._call: Callable[..., Awaitable[Any]] = (pipe or redis).execute_command
-        self._run = Scripts(pipe or redis, settings.keys)
+    def __init__(self, redis: RedisFacade, settings: Settings) -> None:
+        self._redis = redis
         self._keys = settings.keys
         self._ttl_ms = int(settings.job_ttl * 1000)
         self._leased = [self._keys.queue, self._keys.leases, self._keys.workers]
@@ -47,42 +43,42 @@ class WorkerRegistry:
         """A worker's sign of life; `details` is JSON. Forgets workers that are long dead."""
         workers = self._keys.workers
         await asyncio.gather(
-            self._run.ask("SET", self._keys.worker(worker_id), details, "PX", ttl_ms),
-            self._run.ask("ZADD", workers, now + ttl_ms, worker_id),
-            self._run.ask("ZREMRANGEBYSCORE", workers, "-inf", now),
+            self._redis.command("SET", self._keys.worker(worker_id), details, "PX", ttl_ms),
+            self._redis.command("ZADD", workers, now + ttl_ms, worker_id),
+            self._redis.command("ZREMRANGEBYSCORE", workers, "-inf", now),
             # No lease is longer: set by hand, or before Redis' clock leapt back.
-            self._run.ask("ZREMRANGEBYSCORE", workers, now + _LONGEST_LIFE, "+inf"),
+            self._redis.command("ZREMRANGEBYSCORE", workers, now + _LONGEST_LIFE, "+inf"),
         )
         # Behind the others: on a connection of its own it might overtake them, and leave a set that lives for ever.
-        await self._run.ask("PEXPIRE", workers, 10 * ttl_ms)
+        await self._redis.command("PEXPIRE", workers, 10 * ttl_ms)
 
     async def others_get_through(self, worker_id: str, now: int) -> bool:
         """Whether another live worker has not said, in its sign of life, that its model refuses it."""
-        live = await self._run.ask("ZRANGEBYSCORE", self._keys.workers, now, now + _LONGEST_LIFE)
+        live = await self._redis.command("ZRANGEBYSCORE", self._keys.workers, now, now + _LONGEST_LIFE)
         others = [found for name in live if (found := name.decode(errors="replace")) != worker_id]
-        signs = await self._run.ask("MGET", *(self._keys.worker(other) for other in others)) if others else []
+        signs = await self._redis.command("MGET", *(self._keys.worker(other) for other in others)) if others else []
         return any(sign is not None and _gets_through(sign) for sign in signs)
 
     async def leave(self, worker_id: str) -> None:
         """A worker ends."""
         await asyncio.gather(
-            self._run.ask("DEL", self._keys.worker(worker_id)), self._run.ask("ZREM", self._keys.workers, worker_id)
+            self._redis.command("DEL", self._keys.worker(worker_id)),
+            self._redis.command("ZREM", self._keys.workers, worker_id),
         )
 
     async def live_workers(self, now: int) -> int:
         """How many workers have given a sign of life lately."""
-        return int(await self._run.ask("ZCOUNT", self._keys.workers, now, now + _LONGEST_LIFE))
+        return int(await self._redis.command("ZCOUNT", self._keys.workers, now, now + _LONGEST_LIFE))
 
     async def workers(self) -> list[str]:
         """The ids of all registered workers."""
-        members = await self._run.ask("ZRANGE", self._keys.workers, 0, -1)
+        members = await self._redis.command("ZRANGE", self._keys.workers, 0, -1)
         return [worker_id for member in members if (worker_id := _text(member))]
 
     async def connections(self, worker_ids: Sequence[str]) -> dict[str, int]:
-        """How many connections are subscribed to the channel of each. Raises RedisError if Redis does not allow the
+        """How many connections are subscribed to the channel of each. Raises StoreRefused if Redis does not allow the
         question, ValueError if the answer is none."""
-        with translated():
-            flat = await self._call("PUBSUB", "NUMSUB", *map(self._keys.alive, worker_ids))
+        flat = await self._redis.command("PUBSUB", "NUMSUB", *map(self._keys.alive, worker_ids))
         counts = _counts(flat)
         if len(counts) != len(worker_ids):
             raise ValueError(f"not an answer to PUBSUB NUMSUB: {flat!r:.100}")
@@ -98,7 +94,7 @@ class WorkerRegistry:
             self._keys.alive(asking),
             self._keys.wake,
         ]
-        freed = await self._run("reap", keys, worker_id, run, in_progress_key_prefix, self._ttl_ms)
+        freed = await self._redis.call("reap", keys, worker_id, run, in_progress_key_prefix, self._ttl_ms)
         return None if freed is None else [job_id.decode(errors="replace") for job_id in freed]
 
     async def waiting(self, job_ids: Sequence[str]) -> Waiting:
@@ -108,7 +104,7 @@ class WorkerRegistry:
         now = workers = 0
         for start in range(0, max(len(job_ids), 1), _AT_ONCE):
             page = job_ids[start : start + _AT_ONCE]
-            now, workers, *ids = await self._run("waiting", self._leased, *prefixes, *page)
+            now, workers, *ids = await self._redis.call("waiting", self._leased, *prefixes, *page)
             found.update(job_id.decode() for job_id in ids)
         return Waiting(now, workers, frozenset(found))
 

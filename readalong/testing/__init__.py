@@ -2,31 +2,32 @@
 
 # Layout
 
-Pure modules, which never await and do no I/O:
+Pure modules (no I/O, no await):
 
-- `behaviours`  the ways to behave, and `Manner`: pace and behaviours of one answer
-- `question`    a request body, checked: `Question`
-- `prose`       what the model says, and how text is cut into tokens
-- `calls`       tool calls, with arguments made from each tool's JSON schema
-- `reply`       `reply_to(question)`: the whole answer, known before its first token is sent
-- `chunks`      the answer as server-sent events
-- `whole`       the answer as one JSON body
-- `faults`      what goes wrong in the middle of a stream
-- `refusals`    `ApiError` and OpenAI's error body
-- `limits`      how much a request, and all of them together, may cost
+- `behaviours`      the names of all behaviours
+- `profile`         `Profile`: the pace, the length and the behaviours of one answer
+- `chat_request`    a checked request body: `ChatRequest`
+- `text`            the model's words, and their tokens
+- `tool_calls`      tool calls, with arguments made from each tool's JSON schema
+- `reply`           the whole answer, known before its first token is sent
+- `chunks`          the answer as server-sent events
+- `completion_body` the answer as one JSON body
+- `faults`          faults in mid-stream
+- `errors`          `ApiError` and OpenAI's error body
+- `limits`          the limits of one request and of all together
 
-The I/O around them:
+I/O:
 
-- `stats`       what `/stats` shows
-- `journal`     the same as a file, line by line
-- `wheel`       one timer for all paced streams
-- `paced`       writes a stream that keeps a pace
-- `pump`        writes any stream: paced, as fast as it can, or split into odd writes
-- `completions` one request, from its body to the end of its stream
-- `server`      the routes, `create_app` and `serve`
-- `__main__`    `python -m readalong.testing`
+- `stats`           the counters and streams of `/stats`
+- `journal`         requests and ends of streams as lines of a file
+- `timer_wheel`     one timer for all paced streams
+- `paced_sender`    writes a stream at its pace
+- `stream_sender`   writes any stream: paced, at full speed, or in odd writes
+- `demo_model`      `DemoModel`: one request, from its body to the end of its stream
+- `server`          the routes, `create_app` and `serve`
+- `__main__`        `python -m readalong.testing`
 
-The answer depends on the request alone, so a test can ask `text_for(body)` what it should have received.
+The answer depends on the request alone: a test calls `text_for(body)` for the expected text.
 """
 
 from readalong.testing.behaviours import Behaviour

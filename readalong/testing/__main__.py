@@ -10,8 +10,8 @@ from pathlib import Path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until a signal; answers the exit code, 1 if the address or the journal can not be had."""
-    # It asks an API for a report, and may be sent to all: also while the imports below take their time.
+    """Serves until a signal. Returns the exit code: 1 if the address or the journal cannot be opened."""
+    # SIGUSR1 asks an API for a report and may be sent to all processes, also during the imports below.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     from readalong.testing.journal import Journal  # noqa: PLC0415
     from readalong.testing.server import serve  # noqa: PLC0415
@@ -27,13 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if given.journal is not None:
                 journal = opened.enter_context(Journal(given.journal))
         except OSError as error:
-            print(f"demo model: can not write {given.journal}: {error.strerror}", file=sys.stderr)
+            print(f"demo model: cannot write {given.journal}: {error.strerror}", file=sys.stderr)
             return 1
         try:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 runner.run(serve(given.host, given.port, _announce, journal=journal))
         except (OSError, OverflowError) as error:
-            print(f"demo model: can not listen on {given.host}:{given.port}: {error}", file=sys.stderr)
+            print(f"demo model: cannot listen on {given.host}:{given.port}: {error}", file=sys.stderr)
             return 1
     return 0
 
@@ -44,7 +44,7 @@ def _announce(url: str) -> None:
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     try:
-        import uvloop  # noqa: PLC0415  (a platform may have none)
+        import uvloop  # noqa: PLC0415  (not on every platform)
     except ImportError:
         return asyncio.new_event_loop
     return uvloop.new_event_loop

@@ -1,22 +1,10 @@
-"""How an answer is to be given: its pace, its length and its faults, from the model's name and `demo`."""
+"""The behaviours of the demo model (docs/demo-model.md describes each)."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
-
-from readalong.testing.limits import MAX_BEHAVIOURS, MAX_KEY, MAX_PAUSE_SECONDS, MAX_RATE, MAX_TOKENS, MIN_RATE
-from readalong.testing.refusals import bad_request
-
-TOKENS_PER_SECOND = 65.0
-FIRST_TOKEN_SECONDS = 0.2
-SLOW_FIRST_TOKEN_SECONDS = 3.0
-FAULT_AFTER_TOKENS = 12
-RETRY_AFTER_SECONDS = 1.0
 
 
 class Behaviour(StrEnum):
-    """Each is a model name with `demo-` before it, and a value of `demo.behaviour`."""
+    """A value of `demo.behaviour`; with `demo-` before it, a model's name."""
 
     SLOW_FIRST_TOKEN = "slow-first-token"
     STALL = "stall"
@@ -47,7 +35,7 @@ class Behaviour(StrEnum):
     NUMBERED = "numbered"
 
 
-_WRONG = frozenset(
+FAILURES = frozenset(
     {
         Behaviour.TOO_MANY,
         Behaviour.SERVER_ERROR,
@@ -61,114 +49,4 @@ _WRONG = frozenset(
         Behaviour.HANG,
     }
 )
-"""What `times` limits."""
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """The manner of one answer."""
-
-    behaviours: frozenset[Behaviour]
-    tokens_per_second: float
-    """0: as fast as it can."""
-    first_token_seconds: float
-    """From the response's headers to the first chunk."""
-    tokens: int | None
-    """Exact length of the text; None: as long as the text is."""
-    after: int
-    """Tokens sent before the fault, for the behaviours that have one in mid-stream."""
-    times: int | None
-    """How many requests with the same key go wrong before one succeeds; None: all of them."""
-    key: str
-    """Tells apart who asks: for `times`, `numbered` and the journal."""
-    retry_after: float
-    """Seconds, for the header Retry-After of a 429."""
-
-    def has(self, behaviour: Behaviour) -> bool:
-        return behaviour in self.behaviours
-
-    def of_call(self, call: int) -> "Profile":
-        """The manner of one request of those with the key, counted from 1: after `times` nothing goes wrong."""
-        if self.times is None or call <= self.times:
-            return self
-        return replace(self, behaviours=self.behaviours - _WRONG)
-
-
-def profile_of(model: str, options: object) -> Profile:
-    """The manner asked for by a model's name and the request's `demo` object (None: no wishes).
-
-    `demo-cut` behaves; so does `demo-fast+unicode`, with both. Behaviours named in `demo` are added.
-    Any other name is a plain, well-behaved model. Raises ApiError(400) on an option that makes no sense.
-    """
-    if options is None:
-        options = {}
-    if not isinstance(options, Mapping):
-        raise bad_request("'demo' must be an object.", "demo")
-    behaviours = _of_name(model) | _of_field(options.get("behaviour"))
-    fast = Behaviour.FAST in behaviours
-    rate = _number(options, "tokens_per_second", 0.0 if fast else TOKENS_PER_SECOND, MAX_RATE)
-    if 0 < rate < MIN_RATE:
-        raise bad_request(f"'demo.tokens_per_second' must be 0, or {MIN_RATE:g} or more.", "demo.tokens_per_second")
-    pause = FIRST_TOKEN_SECONDS if rate else 0.0
-    if Behaviour.SLOW_FIRST_TOKEN in behaviours:
-        pause = SLOW_FIRST_TOKEN_SECONDS
-    first = _number(options, "first_token_seconds", pause, MAX_PAUSE_SECONDS)
-    retry_after = _number(options, "retry_after", RETRY_AFTER_SECONDS, MAX_PAUSE_SECONDS)
-    after = _count(options, "after")
-    return Profile(
-        behaviours=behaviours,
-        tokens_per_second=rate,
-        first_token_seconds=first,
-        tokens=_count(options, "tokens", MAX_TOKENS),
-        after=FAULT_AFTER_TOKENS if after is None else after,
-        times=_count(options, "times"),
-        key=_key(options.get("key", "")),
-        retry_after=retry_after,
-    )
-
-
-def _of_name(model: str) -> frozenset[Behaviour]:
-    if not model.startswith("demo-"):
-        return frozenset()
-    known = {behaviour.value for behaviour in Behaviour}
-    return frozenset(Behaviour(part) for part in model.removeprefix("demo-").split("+") if part in known)
-
-
-def _of_field(value: object) -> frozenset[Behaviour]:
-    if value is None:
-        return frozenset()
-    names = value if isinstance(value, list) else [value]
-    if len(names) > MAX_BEHAVIOURS:
-        raise bad_request(f"'demo.behaviour' may name {MAX_BEHAVIOURS} behaviours.", "demo.behaviour")
-    try:
-        return frozenset(Behaviour(str(name)) for name in names)
-    except ValueError as error:
-        known = ", ".join(Behaviour)
-        raise bad_request(f"Unknown behaviour {repr(value)[:200]}; known are: {known}.", "demo.behaviour") from error
-
-
-def _key(value: object) -> str:
-    key = str(value) if isinstance(value, str | int | float) else ""
-    if len(key) > MAX_KEY or not isinstance(value, str | int | float):
-        raise bad_request(f"'demo.key' must be text of up to {MAX_KEY} characters.", "demo.key")
-    return key
-
-
-def _number(options: Mapping[str, Any], name: str, default: float, most: float) -> float:
-    value = options.get(name)
-    if value is None:
-        return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-        raise bad_request(f"'demo.{name}' must be a number from 0 to {most:g}.", f"demo.{name}")
-    return float(value)
-
-
-def _count(options: Mapping[str, Any], name: str, most: int | None = None) -> int | None:
-    value = options.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise bad_request(f"'demo.{name}' must be a whole number, 0 or more.", f"demo.{name}")
-    if most is not None and value > most:
-        raise bad_request(f"'demo.{name}' must be {most} at most.", f"demo.{name}")
-    return value
+"""The behaviours that `demo.times` limits."""

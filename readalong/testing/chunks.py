@@ -7,9 +7,9 @@ from typing import NamedTuple
 import orjson
 
 from readalong.testing.behaviours import Behaviour
-from readalong.testing.calls import Call
-from readalong.testing.question import ChatRequest
+from readalong.testing.chat_request import ChatRequest
 from readalong.testing.reply import Choice, Reply
+from readalong.testing.tool_calls import ToolCall
 
 FINGERPRINT = "fp_demo"
 DONE = b"data: [DONE]\n\n"
@@ -18,77 +18,77 @@ _FILTERS = {"hate": _SAFE, "self_harm": _SAFE, "sexual": _SAFE, "violence": _SAF
 
 
 class FaultAction(Enum):
-    """What the server does after a piece, where it does not simply go on."""
+    """A fault of the connection, after a frame."""
 
     STALL = auto()
-    """Say nothing more and leave the connection open."""
+    """Send nothing more and leave the connection open."""
     END = auto()
-    """End the body in good order, although the answer is not whole."""
+    """End the body properly, although the answer is incomplete."""
     CUT = auto()
-    """Close the connection in the middle of the body, after what was written."""
+    """Close the connection in the middle of the body, after the frame."""
     RESET = auto()
     """Reset the connection."""
 
 
 class Frame(NamedTuple):
-    """One frame to send, with the text and the tokens that it carries."""
+    """The bytes of one frame, with its text and its tokens."""
 
-    frame: bytes
+    data: bytes
     text: str = ""
     tokens: int = 0
     closing: bool = False
-    """It carries a finish reason, or comes after one that does."""
-    act: FaultAction | None = None
+    """The frame has a finish reason or follows one."""
+    action: FaultAction | None = None
 
 
 class Envelope:
-    """What all chunks of one answer have in common, encoded once."""
+    """The fields that all chunks of one answer share, encoded once."""
 
-    def __init__(self, answer_id: str, created: int, question: ChatRequest) -> None:
+    def __init__(self, answer_id: str, created: int, request: ChatRequest) -> None:
         head = {
             "id": answer_id,
             "object": "chat.completion.chunk",
             "created": created,
-            "model": question.model,
+            "model": request.model,
             "service_tier": "default",
             "system_fingerprint": FINGERPRINT,
         }
         self.open = b"data: " + orjson.dumps(head)[:-1] + b',"choices":['
-        self.close = b'],"usage":null}\n\n' if question.include_usage else b"]}\n\n"
+        self.close = b'],"usage":null}\n\n' if request.include_usage else b"]}\n\n"
 
-    def around(self, choice: int, delta: bytes) -> tuple[bytes, bytes]:
-        """What comes before and after the JSON string in a delta that begins with `delta`."""
+    def delta_affixes(self, choice: int, delta: bytes) -> tuple[bytes, bytes]:
+        """Returns the bytes before and after the JSON string in a delta that begins with `delta`."""
         before = self.open + b'{"index":%d,"delta":{%b' % (choice, delta)
         return before, b'},"logprobs":null,"finish_reason":null}' + self.close
 
     def chunk(self, choice: int, delta: object, finish: str | None = None, logprobs: object = None) -> bytes:
-        """One chunk with one choice."""
+        """Returns a chunk with one choice."""
         body = {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         return self.open + orjson.dumps(body) + self.close
 
     def usage(self, usage: object) -> bytes:
-        """The last chunk, which has no choices."""
+        """Returns the last chunk, which has no choices."""
         return self.open + b'],"usage":' + orjson.dumps(usage) + b"}\n\n"
 
 
-def pieces(question: ChatRequest, reply: Reply, envelope: Envelope) -> Iterator[Frame]:
-    """All frames of a well-behaved stream, the choices taking turns. Made as they are asked for."""
-    manner = question.manner
-    if manner.has(Behaviour.AZURE):
+def answer_frames(request: ChatRequest, reply: Reply, envelope: Envelope) -> Iterator[Frame]:
+    """Yields all frames of a well-behaved stream. The choices take turns."""
+    profile = request.profile
+    if profile.has(Behaviour.AZURE):
         yield Frame(_azure_prompt())
     completion = 0
-    for piece in _in_turns([_choice(question, choice, envelope) for choice in reply.choices]):
-        completion += piece.tokens
-        yield piece
-    if question.include_usage and not manner.has(Behaviour.USAGE_NONE):
+    for frame in _interleave([_choice(request, choice, envelope) for choice in reply.choices]):
+        completion += frame.tokens
+        yield frame
+    if request.include_usage and not profile.has(Behaviour.USAGE_NONE):
         reasoning = sum(len(choice.reasoning) for choice in reply.choices)
-        usage = usage_of(reply.prompt_tokens, completion, reasoning)
+        usage = usage_object(reply.prompt_tokens, completion, reasoning)
         yield Frame(envelope.usage(usage), closing=True)
     yield Frame(DONE, closing=True)
 
 
-def usage_of(prompt: int, completion: int, reasoning: int) -> dict[str, object]:
-    """OpenAI's usage object; the reasoning tokens are part of the completion's."""
+def usage_object(prompt: int, completion: int, reasoning: int) -> dict[str, object]:
+    """Returns OpenAI's usage object. The completion's tokens include those of the reasoning."""
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
@@ -98,13 +98,13 @@ def usage_of(prompt: int, completion: int, reasoning: int) -> dict[str, object]:
     }
 
 
-def logprobs_of(tokens: tuple[str, ...], top: int) -> dict[str, object]:
-    """OpenAI's log probabilities: a made-up one for each token, and `top` alternatives."""
+def logprobs_object(tokens: tuple[str, ...], top: int) -> dict[str, object]:
+    """Returns OpenAI's log probabilities: an invented one for each token, with `top` alternatives."""
     return {"content": [_logprob(token, top) for token in tokens], "refusal": None}
 
 
-def azure_filter(answer_end: int) -> bytes:
-    """Azure's asynchronous content filter: a choice without a delta."""
+def azure_filter_frame(answer_end: int) -> bytes:
+    """Returns a chunk of Azure's asynchronous content filter: a choice without a delta."""
     offsets = {"check_offset": 0, "start_offset": 0, "end_offset": answer_end}
     choice = {
         "index": 0,
@@ -132,43 +132,43 @@ def _logprob(token: str, top: int) -> dict[str, object]:
     return {**entry(token, 0), "top_logprobs": others}
 
 
-def _in_turns(streams: list[Iterator[Frame]]) -> Iterator[Frame]:
+def _interleave(streams: list[Iterator[Frame]]) -> Iterator[Frame]:
     if len(streams) == 1:
         yield from streams[0]
         return
     while streams:
         for stream in list(streams):
-            piece = next(stream, None)
-            if piece is None:
+            frame = next(stream, None)
+            if frame is None:
                 streams.remove(stream)
             else:
-                yield piece
+                yield frame
 
 
-def _choice(question: ChatRequest, choice: Choice, envelope: Envelope) -> Iterator[Frame]:
+def _choice(request: ChatRequest, choice: Choice, envelope: Envelope) -> Iterator[Frame]:
     index = choice.index
-    first: dict[str, object] = {
+    opening: dict[str, object] = {
         "role": "assistant",
         "content": "" if choice.tokens else None,
         "refusal": None,
     }
-    yield Frame(envelope.chunk(index, first))
-    yield from _strings(choice.reasoning, *envelope.around(index, b'"reasoning_content":'))
-    yield from _strings(choice.refusal, *envelope.around(index, b'"refusal":'))
-    if question.logprobs:
+    yield Frame(envelope.chunk(index, opening))
+    yield from _strings(choice.reasoning, *envelope.delta_affixes(index, b'"reasoning_content":'))
+    yield from _strings(choice.refusal, *envelope.delta_affixes(index, b'"refusal":'))
+    if request.logprobs:
         for token in choice.content():
-            logprobs = logprobs_of((token,), question.top_logprobs)
+            logprobs = logprobs_object((token,), request.top_logprobs)
             frame = envelope.chunk(index, {"content": token}, logprobs=logprobs)
             yield Frame(frame, token if index == 0 else "", 1)
     else:
-        before, after = envelope.around(index, b'"content":')
+        before, after = envelope.delta_affixes(index, b'"content":')
         encode = orjson.dumps
         shown = index == 0
         for token in choice.content():
             yield Frame(before + encode(token) + after, token if shown else "", 1)
     if choice.function_call is not None:
         yield from _function_call(choice.function_call, index, envelope)
-    if question.manner.has(Behaviour.NO_INDEX):
+    if request.profile.has(Behaviour.NO_INDEX):
         yield from _calls_without_index(choice.calls, index, envelope)
     else:
         yield from _calls(choice.calls, index, envelope)
@@ -180,25 +180,25 @@ def _strings(tokens: tuple[str, ...], before: bytes, after: bytes) -> Iterator[F
         yield Frame(before + orjson.dumps(token) + after, "", 1)
 
 
-def _calls(calls: tuple[Call, ...], index: int, envelope: Envelope) -> Iterator[Frame]:
-    """Every call is opened, then their arguments' fragments take turns."""
-    for place, call in enumerate(calls):
+def _calls(calls: tuple[ToolCall, ...], index: int, envelope: Envelope) -> Iterator[Frame]:
+    """Opens every call; then the fragments of their arguments take turns."""
+    for call_index, call in enumerate(calls):
         delta = {
-            "index": place,
+            "index": call_index,
             "id": call.id,
             "type": "function",
             "function": {"name": call.name, "arguments": ""},
         }
         yield Frame(envelope.chunk(index, {"tool_calls": [delta]}), "", 1)
     for turn in range(max((len(call.fragments) for call in calls), default=0)):
-        for place, call in enumerate(calls):
+        for call_index, call in enumerate(calls):
             if turn < len(call.fragments):
-                part = {"index": place, "function": {"arguments": call.fragments[turn]}}
+                part = {"index": call_index, "function": {"arguments": call.fragments[turn]}}
                 yield Frame(envelope.chunk(index, {"tool_calls": [part]}), "", 1)
 
 
-def _calls_without_index(calls: tuple[Call, ...], index: int, envelope: Envelope) -> Iterator[Frame]:
-    """One call after the other, each delta with its call's id and none with an index."""
+def _calls_without_index(calls: tuple[ToolCall, ...], index: int, envelope: Envelope) -> Iterator[Frame]:
+    """Sends one call after the other. Each delta has the call's id and no index."""
     for call in calls:
         opening = {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": ""}}
         yield Frame(envelope.chunk(index, {"tool_calls": [opening]}), "", 1)
@@ -207,7 +207,7 @@ def _calls_without_index(calls: tuple[Call, ...], index: int, envelope: Envelope
             yield Frame(envelope.chunk(index, {"tool_calls": [part]}), "", 1)
 
 
-def _function_call(call: Call, index: int, envelope: Envelope) -> Iterator[Frame]:
+def _function_call(call: ToolCall, index: int, envelope: Envelope) -> Iterator[Frame]:
     opening = {"function_call": {"name": call.name, "arguments": ""}}
     yield Frame(envelope.chunk(index, opening), "", 1)
     for fragment in call.fragments:

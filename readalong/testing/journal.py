@@ -1,4 +1,4 @@
-"""A file of what the server saw, one line of JSON for each request and for each end of a stream."""
+"""A file of requests and ends of streams, one line of JSON each."""
 
 import os
 import time
@@ -14,25 +14,25 @@ _LAST_LINE_BYTES = 64
 
 
 class Journal:
-    """Appends to a file, each line in one write, so that a server that is killed leaves whole lines.
+    """Appends to a file. Each line is one write, so that a killed server leaves whole lines.
 
-    `{"t", "kind": "request", "call", "tag", "model", "status"}`: `tag` is the request's `demo.key`, `status` null if it
-    gets no answer, ever. `{"t", "kind": "closed", "call", "state", "tokens", "text"}`: the end of a stream.
-    `{"t", "kind": "full"}`: the last line, before the file would have more than `most` bytes.
+    `{"t", "kind": "request", "call", "tag", "model", "status"}`: `tag` is the request's `demo.key`; `status` is null
+    for a request that is never answered. `{"t", "kind": "closed", "call", "state", "tokens", "text"}`: the end of a
+    stream. `{"t", "kind": "full"}`: the last line, before the file exceeds `max_bytes`.
     """
 
-    def __init__(self, path: Path, most: int = JOURNAL_BYTES) -> None:
-        """A new file is its user's alone. Raises OSError when it cannot be written."""
+    def __init__(self, path: Path, max_bytes: int = JOURNAL_BYTES) -> None:
+        """A new file is readable by its user alone. Raises OSError if the file cannot be written."""
         self._file = open(path, "ab", buffering=0, opener=_private)  # noqa: SIM115 (see __exit__)
-        self._left = most - self._file.tell()
+        self._left = max_bytes - self._file.tell()
         self._full = False
 
     def request(self, call: str, tag: str, model: str, status: int | None) -> None:
-        """A request, as soon as its status is known."""
+        """Records a request when its status is known."""
         self._write("request", call=call, tag=tag, model=model, status=status)
 
     def closed(self, call: str, state: str, tokens: int, text: str) -> None:
-        """The end of a stream."""
+        """Records the end of a stream."""
         self._write("closed", call=call, state=state, tokens=tokens, text=text)
 
     def _write(self, kind: str, **fields: object) -> None:

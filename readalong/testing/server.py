@@ -1,4 +1,4 @@
-"""The HTTP face of the demo model: routes, `create_app` and `serve`."""
+"""The HTTP server of the demo model: routes, `create_app` and `serve`."""
 
 import asyncio
 import signal
@@ -9,22 +9,21 @@ import orjson
 from aiohttp import web
 
 from readalong.testing.behaviours import Behaviour
-from readalong.testing.completions import MODEL, Model
+from readalong.testing.demo_model import DEMO_MODEL, DemoModel
+from readalong.testing.errors import ApiError
 from readalong.testing.journal import Journal
-from readalong.testing.refusals import ApiError
 
 SHUTDOWN_SECONDS = 0.3
 
 
-def create_app(journal: Journal | None = None, model: Model | None = None) -> web.Application:
-    """The model as an application; `model`: another one than the usual, which then has its own journal.
+def create_app(journal: Journal | None = None, model: DemoModel | None = None) -> web.Application:
+    """Returns the model as an application. `model` replaces the usual one; it then has its own journal.
 
-    Run it with `handler_cancellation=True`, as `serve` does: that is how a stream that says nothing learns
-    that its client has gone.
+    Run it with `handler_cancellation=True`, as `serve` does: a silent stream would otherwise outlive its client.
     """
     app = web.Application()
-    model = app[MODEL] = model or Model(journal)
-    app.on_shutdown.append(_shut)
+    model = app[DEMO_MODEL] = model or DemoModel(journal)
+    app.on_shutdown.append(_abort_streams)
     app.router.add_post("/v1/chat/completions", model.completions)
     app.router.add_post("/openai/deployments/{deployment}/chat/completions", model.completions)
     app.router.add_get("/v1/models", _models)
@@ -41,13 +40,13 @@ async def serve(
     *,
     handle_signals: bool = True,
     journal: Journal | None = None,
-    model: Model | None = None,
+    model: DemoModel | None = None,
 ) -> None:
-    """Serve until cancelled, or until SIGTERM, SIGINT or SIGHUP if `handle_signals` and this is the main thread.
+    """Serves until it is cancelled, or, with `handle_signals` in the main thread, until SIGTERM, SIGINT or SIGHUP.
 
-    `on_ready` is called with the base URL, `http://HOST:PORT/v1`, once connections are accepted; port 0 takes
-    a free one. `journal`: where requests and the ends of streams are written down; `model` as for `create_app`. Open
-    streams are cut at the end. Raises OSError if the port is taken.
+    Port 0 means any free port. `on_ready` is called with the base URL, `http://HOST:PORT/v1`, when connections are
+    accepted. `journal` records requests and the ends of streams. `model` is that of `create_app`. Open streams are cut
+    at the end. Raises OSError if the port is taken.
     """
     app = create_app(journal, model)
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
@@ -69,9 +68,9 @@ async def serve(
 
 
 def _ending_signals() -> tuple[signal.Signals, ...]:
-    """SIGHUP, of a terminal that is closed, too, unless this process was started to outlive its terminal."""
-    asked = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    return asked if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else asked[:2]
+    """Returns the signals that end the server. SIGHUP is one, unless `nohup` has started this process."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    return numbers if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else numbers[:2]
 
 
 def _in_main_thread() -> bool:
@@ -79,12 +78,12 @@ def _in_main_thread() -> bool:
 
 
 def _base_url(host: str, port: int) -> str:
-    shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{port}/v1"
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{port}/v1"
 
 
-async def _shut(app: web.Application) -> None:
-    app[MODEL].shut()
+async def _abort_streams(app: web.Application) -> None:
+    app[DEMO_MODEL].abort_streams()
 
 
 async def _models(_: web.Request) -> web.Response:
@@ -98,7 +97,7 @@ async def _health(_: web.Request) -> web.Response:
 
 
 async def _stats(request: web.Request) -> web.Response:
-    return _json(request.app[MODEL].stats.shown())
+    return _json(request.app[DEMO_MODEL].stats.snapshot())
 
 
 async def _unknown(request: web.Request) -> web.Response:

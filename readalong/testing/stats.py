@@ -1,4 +1,4 @@
-"""What the server counts and remembers, for `/stats`."""
+"""The counters of the server and its last requests and streams, for `/stats`."""
 
 import time
 from collections import OrderedDict, deque
@@ -9,26 +9,26 @@ import orjson
 
 from readalong.testing.chunks import Frame
 from readalong.testing.journal import Journal
-from readalong.testing.limits import KEPT_BODY_BYTES, KEPT_CHARACTERS, KEPT_OPEN_PIECES, KEPT_PIECES
+from readalong.testing.limits import KEPT_BODY_BYTES, KEPT_CHARACTERS, KEPT_OPEN_TOKENS, KEPT_TOKENS
 
 KEPT = 100
-"""How many requests and how many streams are remembered."""
+"""Requests, and streams, that are remembered."""
 
 
 class State(StrEnum):
-    """Where a stream stands."""
+    """The state of a stream."""
 
     OPEN = "open"
     FINISHED = "finished"
-    """Sent whole."""
+    """Sent completely."""
     GONE = "gone"
-    """The client went away first."""
+    """The client closed the connection."""
     BROKEN = "broken"
-    """Ended early by the server: a fault that was asked for, or a shutdown."""
+    """The server ended it early: a requested fault, or a shutdown."""
 
 
 class Stream:
-    """One stream: what was sent so far, and how it ended."""
+    """One stream: its text so far, and its end."""
 
     __slots__ = ("_stats", "ended_at", "id", "model", "opened_at", "state", "texts", "tokens")
 
@@ -42,17 +42,17 @@ class Stream:
         self.tokens = 0
         self.texts: list[str] = []
 
-    def sent(self, piece: Frame) -> None:
-        """Count a piece that has been written."""
-        if piece.tokens:
-            self.tokens += piece.tokens
-            self._stats.tokens += piece.tokens
-            if len(self.texts) < KEPT_PIECES and self._stats.open_pieces < KEPT_OPEN_PIECES:
-                self.texts.append(piece.text)
-                self._stats.open_pieces += 1
+    def sent(self, frame: Frame) -> None:
+        """Counts a frame that has been written."""
+        if frame.tokens:
+            self.tokens += frame.tokens
+            self._stats.tokens += frame.tokens
+            if len(self.texts) < KEPT_TOKENS and self._stats.open_texts < KEPT_OPEN_TOKENS:
+                self.texts.append(frame.text)
+                self._stats.open_texts += 1
 
     def end(self, state: State) -> None:
-        """Note how it ended; the first end stands."""
+        """Records the end. A second end is ignored."""
         if self.state is not State.OPEN:
             return
         self.state = state
@@ -61,16 +61,16 @@ class Stream:
         text = "".join(self.texts)
         if self._stats.journal is not None:
             self._stats.journal.closed(self.id, state, self.tokens, text)
-        self._stats.open_pieces -= len(self.texts)
+        self._stats.open_texts -= len(self.texts)
         self.texts = [text]
         self._stats.keep(self)
 
     @property
     def characters(self) -> int:
-        """Of a stream that has ended."""
+        """The length of the text of an ended stream."""
         return len(self.texts[0])
 
-    def shown(self) -> dict[str, object]:
+    def snapshot(self) -> dict[str, object]:
         return {
             "state": self.state,
             "model": self.model,
@@ -88,20 +88,22 @@ class Stats:
         self.journal = journal
         self.opened = 0
         self.answers = 0
-        """Answers given whole, without a stream."""
+        """Answers that were not streamed."""
         self.refused = 0
-        """Requests answered with an error."""
+        """Error responses."""
         self.tokens = 0
         self.ended = {State.FINISHED: 0, State.GONE: 0, State.BROKEN: 0}
         self._requests: deque[dict[str, object]] = deque(maxlen=KEPT)
-        self.open_pieces = 0
-        """Pieces whose text is kept, of streams that are open."""
+        self.open_texts = 0
+        """Tokens of open streams whose text is kept."""
         self._kept_characters = 0
         self._streams: OrderedDict[str, Stream] = OrderedDict()
 
     def request(self, answer_id: str, path: str, headers: list[str], raw: bytes, body: object) -> None:
-        """Remember a request, its body as it came (`body`: parsed, None if it is no JSON): parsed, it takes many times
-        as much. Of its headers only the names, since their values may be secret."""
+        """Records a request. `body` is None if `raw` is not JSON.
+
+        The body is kept as bytes, since parsed JSON takes many times as much. The values of the headers may be secret.
+        """
         kept = body is not None and len(raw) <= KEPT_BODY_BYTES
         self._requests.append(
             {
@@ -115,7 +117,7 @@ class Stats:
         )
 
     def open(self, answer_id: str, model: str) -> Stream:
-        """Count a new stream, and forget the oldest when there are too many."""
+        """Counts a new stream. Forgets the oldest one when there are too many."""
         stream = Stream(self, answer_id, model)
         self.opened += 1
         self._streams[answer_id] = stream
@@ -124,7 +126,7 @@ class Stats:
         return stream
 
     def keep(self, stream: Stream) -> None:
-        """Keep the text of a stream that has ended, if it is remembered, and forget the oldest when it is too much."""
+        """Keeps the text of an ended stream. Forgets the oldest streams when the texts are too long."""
         if stream.id not in self._streams:
             return
         self._kept_characters += stream.characters
@@ -136,8 +138,8 @@ class Stats:
         if oldest.state is not State.OPEN:
             self._kept_characters -= oldest.characters
 
-    def shown(self) -> dict[str, Any]:
-        """What `/stats` answers. `opened` is always the sum of `open`, `finished`, `gone` and `broken`."""
+    def snapshot(self) -> dict[str, Any]:
+        """Returns the body of `/stats`. `opened` is the sum of `open`, `finished`, `gone` and `broken`."""
         return {
             "open": self.opened - sum(self.ended.values()),
             "opened": self.opened,
@@ -146,5 +148,5 @@ class Stats:
             "refused": self.refused,
             "tokens": self.tokens,
             "requests": list(self._requests),
-            "streams": {answer_id: stream.shown() for answer_id, stream in self._streams.items()},
+            "streams": {answer_id: stream.snapshot() for answer_id, stream in self._streams.items()},
         }

@@ -13,7 +13,7 @@ from readalong.core.events import NewEvent
 from readalong.core.position import Position
 from readalong.core.settings import Settings
 from readalong.core.sse import Message
-from readalong.redis.scripts import Argument
+from readalong.redis.facade import Argument
 from readalong.store.log import AppendResult, Claim, ClaimStatus, Log, encode
 from tests.api.helpers import Client
 from tests.readalong.helpers import command

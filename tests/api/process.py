@@ -82,7 +82,7 @@ class ApiProcess:
         await until(lambda: not any(map(alive, self.serving)), "its processes are gone")
 
     async def wait_for_serving(self, count: int = 1) -> list[int]:
-        """Waits until so many processes have begun to serve, and one of them answers. Answers their ids."""
+        """Waits until so many processes have begun to serve, and one of them answers. Returns their ids."""
         await until(lambda: len(self.serving) >= count or self.code is not None, "serving")
         assert self.code is None, self.log
         await until(lambda: _answers(self.port), "an answer")
@@ -110,7 +110,7 @@ class ApiProcess:
 
 
 async def _answers(port: int) -> bool:
-    """Whether somebody accepts connections there."""
+    """Whether the port accepts connections."""
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:

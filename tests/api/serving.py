@@ -18,10 +18,11 @@ from readalong.api.app import create_app
 from readalong.api.auth.policy import Policy
 from readalong.api.dependencies import Dependencies
 from readalong.api.fanout.hub import Hub
-from readalong.api.server import server_of
+from readalong.api.server import create_server
 from readalong.core.settings import Settings
 from readalong.core.sse import Decoder, Message
 from readalong.redis.client import connect
+from readalong.redis.facade import RedisFacade
 from readalong.store.log import Log
 from tests.api.helpers import without_debug
 from tests.support.waiting import WITHIN
@@ -52,7 +53,7 @@ def tcp_socket() -> socket.socket:
 async def a_hub(settings: Settings) -> AsyncIterator[Hub]:
     """A started hub on a Redis client of its own."""
     redis = connect(settings)
-    hub = Hub(redis, Log(redis, settings), settings)
+    hub = Hub(redis, Log(RedisFacade(redis, settings), settings), settings)
     hub.start()
     try:
         yield hub
@@ -66,7 +67,7 @@ async def a_log(settings: Settings) -> AsyncIterator[Log]:
     """A log on a Redis client of its own, such as a worker has."""
     redis = connect(settings)
     try:
-        yield Log(redis, settings)
+        yield Log(RedisFacade(redis, settings), settings)
     finally:
         await redis.aclose()
 
@@ -75,13 +76,13 @@ async def a_log(settings: Settings) -> AsyncIterator[Log]:
 class Site:
     port: int
     server: uvicorn.Server
-    services: Dependencies
+    deps: Dependencies
     app: Any
     http: httpx2.AsyncClient
 
     @property
     def hub(self) -> Hub:
-        return self.services.hub
+        return self.deps.hub
 
     async def open(self, path: str, **options: Any) -> Stream:
         return await Stream.open(self.port, path, **options)
@@ -98,7 +99,7 @@ async def a_site(settings: Settings, policy: Policy | None = None) -> AsyncItera
     without_debug()
     app = create_app(settings, policy=policy)
     # The client keeps a connection for 5 s; a server with the same patience closes just as a request comes.
-    server = server_of(app, settings, timeout_keep_alive=10, date_header=False)
+    server = create_server(app, settings, timeout_keep_alive=10, date_header=False)
     config = server.config
     config.load()
     server.lifespan = config.lifespan_class(config)
@@ -109,7 +110,7 @@ async def a_site(settings: Settings, policy: Policy | None = None) -> AsyncItera
         await server.startup(sockets=[listener])
         try:
             async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=WITHIN, verify=False) as http:
-                yield Site(port, server, server.lifespan.state["services"], app, http)
+                yield Site(port, server, server.lifespan.state["dependencies"], app, http)
         finally:
             await server.shutdown()
 

@@ -13,7 +13,7 @@ import httpx2
 from readalong.core.settings import Settings
 from readalong.store.log import Log
 from tests.api.helpers import Player, check_stream
-from tests.api.http.test_prefix import follow
+from tests.api.http.test_root_path import follow
 from tests.api.serving import Stream, a_site, on_valkey
 from tests.support.processes import Process
 from tests.support.servers import free_port

@@ -32,7 +32,7 @@ async def newer(redis: ArqRedis, settings: Settings, job_id: str) -> None:
 async def test_an_event_of_an_unknown_type_is_passed_on_with_its_number_and_its_data(
     settings: Settings, log: Log, late: bool
 ) -> None:
-    """Live and from history, whoever watches; it is no text and ends nothing."""
+    """Live and from history, in every format; it is no text and ends nothing."""
     player = await Player.start(log)
 
     async def play() -> None:

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from fastapi import FastAPI
 
-from readalong.api import problems
+from readalong.api import error_handlers, problems
 from readalong.api.problems import MEDIA_TYPE, Problem
 from readalong.core.errors import (
     BadSettings,
@@ -59,7 +59,7 @@ def ask(app: FastAPI, path: str, method: str = "GET") -> httpx2.Response:
 @pytest.fixture
 def app() -> FastAPI:
     app = FastAPI()
-    problems.install(app)
+    error_handlers.install(app)
     return app
 
 
@@ -94,17 +94,17 @@ def test_each_error_has_its_status_and_code(
 
 
 def test_a_problem_is_these_bytes() -> None:
-    answer = problems.respond(404, "job_not_found", "There is no job x.")
+    answer = problems.problem_response(404, "job_not_found", "Job x does not exist.")
     assert answer.body == (
         b'{"type":"urn:problem:job_not_found","title":"Not Found","status":404,"code":"job_not_found",'
-        b'"detail":"There is no job x.","retryable":false}'
+        b'"detail":"Job x does not exist.","retryable":false}'
     )
 
 
 def test_a_path_that_is_none_is_a_problem(app: FastAPI) -> None:
     nowhere = check(ask(app, "/nowhere"), 404, "not_found")
     assert nowhere.retryable is False
-    assert nowhere.detail == "There is nothing at /nowhere; /docs describes what there is."
+    assert nowhere.detail == "Unknown path /nowhere; /docs lists the calls."
 
 
 def test_a_wrong_method_is_a_problem_that_names_the_right_one(app: FastAPI) -> None:
@@ -113,7 +113,7 @@ def test_a_wrong_method_is_a_problem_that_names_the_right_one(app: FastAPI) -> N
         return None
 
     answer = ask(app, "/", "PUT")
-    assert check(answer, 405, "method_not_allowed").detail == "/ takes no PUT; /docs describes what it takes."
+    assert check(answer, 405, "method_not_allowed").detail == "Method PUT not allowed; use GET."
     assert answer.headers["allow"] == "GET"
 
 
@@ -164,7 +164,7 @@ def test_an_unexpected_exception_tells_the_client_nothing_and_the_log_all(
 
 
 def test_openapi_s_description_of_an_error_points_to_the_schema() -> None:
-    described = problems.responses(404, 503)
+    described = problems.describe_problems(404, 503)
     assert list(described) == [404, 503]
     assert orjson.loads(orjson.dumps(described[404]["content"])) == {
         MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}

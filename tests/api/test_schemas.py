@@ -110,7 +110,7 @@ def test_a_restart_voids_what_was_said() -> None:
 
 
 def test_a_list_shows_null_where_the_log_was_not_read() -> None:
-    """Null, not an empty text: nobody looked."""
+    """Null, not an empty text: the log was not read."""
     shown = job_response(record(), None)
     assert (shown["content"], shown["tool_calls"], shown["function_call"]) == (None, None, None)
 

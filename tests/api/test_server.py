@@ -56,7 +56,7 @@ def test_the_kernel_gives_up_a_machine_that_takes_nothing_for_the_send_time_out(
 
 
 def test_a_taken_port_is_one_clear_line_and_an_exit_code() -> None:
-    """Not a stack trace, and not a server that answers nobody."""
+    """Not a stack trace, and not a server that no client reaches."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(BadSettings, match=f"cannot listen on 127.0.0.1:{port}: "):

@@ -95,14 +95,14 @@ async def test_a_dead_loop_ends_the_process_and_its_streams(
         assert [message.event for message in seen] == ["queued", "started"]
         await until(lambda: process.code is not None, "its end")
         assert process.code == 1
-        assert f"the task '{task}' has ended" in process.output
+        assert f"background task '{task}' ended" in process.output
         assert "RuntimeError: planted" in process.output
 
 
 async def test_a_stray_cancellation_is_a_death_and_an_orderly_one_is_none(caplog: pytest.LogCaptureFixture) -> None:
     """A future that was cancelled elsewhere ends who awaits it, without a word of asyncio's."""
     deaths: list[str] = []
-    supervisor = Supervisor(lambda: deaths.append(supervisor.dead))
+    supervisor = Supervisor(lambda: deaths.append(supervisor.dead_task))
 
     async def awaits(future: asyncio.Future[None]) -> None:
         await future
@@ -120,4 +120,4 @@ async def test_a_stray_cancellation_is_a_death_and_an_orderly_one_is_none(caplog
     await asyncio.wait([struck])
     await asyncio.sleep(0)
     assert deaths == ["struck"]
-    assert "the task 'struck' has ended" in caplog.text
+    assert "background task 'struck' ended" in caplog.text

@@ -20,7 +20,7 @@ import uvloop
 from aiohttp import web
 
 from readalong.testing.chunks import Frame
-from readalong.testing.completions import Model
+from readalong.testing.demo_model import DemoModel
 from readalong.testing.journal import Journal
 from readalong.testing.server import serve
 from readalong.testing.stats import State, Stream
@@ -142,7 +142,7 @@ ATTACKS: Final[Mapping[str, Attack]] = {
 }
 
 
-class HostileModel(Model):
+class HostileModel(DemoModel):
     """Serves the demo model, unless the model's name begins with `hostile-`."""
 
     def __init__(self, journal: Journal) -> None:

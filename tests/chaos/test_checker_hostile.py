@@ -11,7 +11,7 @@ import pytest
 
 from readalong.core.errors import ModelError
 from readalong.core.settings import Settings
-from readalong.worker.model.breaker import Breaker
+from readalong.worker.model.breaker import CircuitBreaker
 from readalong.worker.model.gate import Gates
 from tests.chaos import planted_faults, planted_hostile_faults
 from tests.chaos.checker import Rule
@@ -216,10 +216,10 @@ async def test_the_times_in_which_a_worker_takes_nothing_are_read_from_its_log(t
     logger.addHandler(handler)
     error = ModelError("model_redirected", "No.", retryable=False, status=302, refuses=True)
     try:
-        breaker = Breaker(Settings(), Gates())
-        breaker.refused(error, "theirs", 0.0, 0.0, again=False)
-        breaker.let_in()
-        Breaker(Settings(), Gates()).refused(error, "theirs", 0.0, 0.0, again=False)
+        breaker = CircuitBreaker(Settings(), Gates())
+        breaker.record_refusal(error, "theirs", 0.0, 0.0, again=False)
+        breaker.record_success()
+        CircuitBreaker(Settings(), Gates()).record_refusal(error, "theirs", 0.0, 0.0, again=False)
     finally:
         logger.removeHandler(handler)
         handler.close()

@@ -15,7 +15,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedApi]:
-    """A scripted API, at which the commands look by themselves."""
+    """A scripted API, which the commands find in READALONG_URL."""
     with scripted_api() as server:
         monkeypatch.setenv("READALONG_URL", server.url)
         yield server
@@ -23,9 +23,9 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedApi]:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs the command with these words; what no command should raise is raised here."""
+    """Runs the command with these words. An unexpected exception is raised."""
 
-    # The width of whoever runs the tests would cut the tables.
+    # The width of the developer's terminal would cut the tables.
     monkeypatch.delenv("COLUMNS", raising=False)
 
     def run(*words: str) -> Result:

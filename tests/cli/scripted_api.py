@@ -1,4 +1,4 @@
-"""A real HTTP server on port 0 that answers as it is told, and remembers what it was asked."""
+"""A real HTTP server on port 0 that plays scripted responses and records requests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Says nothing: the test's output is the command's."""
+        """Logs nothing: the output belongs to the command."""
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
@@ -38,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class ScriptedApi(ThreadingHTTPServer):
-    """`acts` are played in order, one a request; `requests` are (method, path, headers, body)."""
+    """`acts` are played in order, one a request. `requests` are (method, path, headers, body)."""
 
     daemon_threads = False
 
@@ -48,7 +48,7 @@ class ScriptedApi(ThreadingHTTPServer):
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Only a client that went away is no error of the test."""
+        """Ignores the error of a client that has gone."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -57,7 +57,7 @@ class ScriptedApi(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def positions(self) -> list[str | None]:
-        """The position that each watch asked for."""
+        """Returns the position of each watch."""
         return [headers.get("last-event-id") for _, path, headers, _ in self.requests if path.endswith("/events")]
 
 
@@ -88,9 +88,9 @@ def done(seq: int, **more: Any) -> bytes:
 
 
 def stream(*frames: bytes, drop: bool = False, hold: threading.Event | None = None) -> Act:
-    """Sends the frames, then ends the answer, or breaks the connection in its middle (`drop`).
+    """Sends the frames, then ends the response, or, with `drop`, breaks the connection in mid-response.
 
-    `hold`: keep the connection open until it is set.
+    `hold` keeps the connection open until it is set.
     """
 
     def act(handler: Handler) -> None:
@@ -115,7 +115,7 @@ def answer(status: int, body: dict[str, Any] | None = None, **headers: str) -> A
         handler.send_response(status)
         handler.send_header("content-type", "application/json" if status < 400 else "application/problem+json")
         handler.send_header("content-length", str(len(payload)))
-        # Unsaid, the client's next request may meet the end of this connection.
+        # Without this header the client's next request may be sent into the end of this connection.
         handler.send_header("connection", "close")
         for name, value in headers.items():
             handler.send_header(name.replace("_", "-"), value)

@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from readalong import __version__
-from readalong.cli.metrics import age, seconds
-from readalong.cli.reach import configured, described
+from readalong.cli.model_env import describe_model, has_model
+from readalong.cli.render.metrics import age, seconds
 from readalong.core.settings import Settings
 from tests.cli.conftest import Run
 from tests.cli.scripted_api import ScriptedApi, answer
@@ -63,14 +63,14 @@ def test_jobs_are_fetched_page_by_page(api: ScriptedApi, run: Run) -> None:
 
 
 def test_no_jobs_is_said_on_stderr(api: ScriptedApi, run: Run) -> None:
-    """An empty list prints nothing on stdout."""
+    """An empty list leaves stdout empty."""
     api.acts.append(answer(200, {"jobs": [], "next": None}))
     result = run("jobs")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "no jobs\n")
 
 
 def test_an_error_is_its_detail(api: ScriptedApi, run: Run) -> None:
-    """Problem details are one line; an error page of a proxy is its status."""
+    """Problem details become one line; an error page of a proxy becomes its status."""
     api.acts += [answer(422, {"code": "invalid_request", "detail": "status: no such state"}), answer(502)]
     assert run("jobs", "--status", "odd").stderr == "readalong: status: no such state\n"
     result = run("jobs")
@@ -79,7 +79,7 @@ def test_an_error_is_its_detail(api: ScriptedApi, run: Run) -> None:
 
 
 def test_cancel_prints_the_status(api: ScriptedApi, run: Run) -> None:
-    """The status is on stdout; a running job's cancel is said to be kept."""
+    """The status is on stdout. A note reports that the cancel of a running job is kept."""
     api.acts += [
         answer(202, {"status": "cancelled"}),
         answer(202, {"status": "running"}),
@@ -95,21 +95,21 @@ def test_cancel_prints_the_status(api: ScriptedApi, run: Run) -> None:
 
 
 def test_a_trailing_slash_and_a_base_path_are_kept(api: ScriptedApi, run: Run) -> None:
-    """The API may live below a path of a proxy."""
+    """The API may be below a path of a proxy."""
     api.acts.append(answer(202, {"status": "done"}))
     run("cancel", "x", "--url", f"{api.url}/below/")
     assert api.requests[0][1] == "/below/v1/jobs/x/cancel"
 
 
 def test_loopback_is_reached_without_a_proxy(api: ScriptedApi, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """HTTP_PROXY of the environment is not asked for 127.0.0.1."""
+    """HTTP_PROXY does not apply to 127.0.0.1."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     api.acts.append(answer(202, {"status": "done"}))
     assert run("cancel", "x").exit_code == 0
 
 
 def test_settings_shows_every_setting(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every field of Settings has a row with its variable and description, and its value of now."""
+    """Every field of Settings has a row with its variable, its description and its present value."""
     monkeypatch.setenv("READALONG_LEASE", "7.5")
     result = run("settings")
     assert result.exit_code == 0
@@ -135,7 +135,7 @@ def test_settings_as_json_is_complete(run: Run, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_no_secret_is_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The password of Redis, the model's key and what a URL carries of them appear nowhere."""
+    """The password of Redis and the model's key appear nowhere, nor do those within URLs."""
     for name in KEYS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("READALONG_REDIS_URL", "redis://me:s3cret@example.invalid:6379/0")
@@ -149,10 +149,10 @@ def test_no_secret_is_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_way_to_the_model_is_told() -> None:
-    """Azure's endpoint wins, as in the worker; a variable that is set to nothing is not set."""
-    assert described({})["via"] == "nothing"
-    assert described({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"})["via"] == "openai"
-    azure = described(
+    """Azure's endpoint wins, as in the worker. An empty variable is not set."""
+    assert describe_model({})["via"] == "nothing"
+    assert describe_model({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"})["via"] == "openai"
+    azure = describe_model(
         {"AZURE_OPENAI_ENDPOINT": "https://x.invalid", "AZURE_OPENAI_API_KEY": "k", "OPENAI_API_KEY": "k"}
     )
     assert azure == {
@@ -161,8 +161,8 @@ def test_the_way_to_the_model_is_told() -> None:
         "AZURE_OPENAI_API_KEY": "set",
         "OPENAI_API_VERSION": "not set",
     }
-    assert configured({"AZURE_OPENAI_API_KEY": "k"})
-    assert not configured({"OPENAI_API_KEY": ""})
+    assert has_model({"AZURE_OPENAI_API_KEY": "k"})
+    assert not has_model({"OPENAI_API_KEY": ""})
 
 
 @pytest.mark.parametrize("command", ["settings", "demo", "api", "worker"])
@@ -183,14 +183,14 @@ def test_version_is_the_packages(run: Run) -> None:
 
 
 def test_durations_are_words() -> None:
-    """Each size of duration has its words; what is no number is a dash."""
+    """Each size of duration has its units. A value that is not a number is a dash."""
     known = {0.5: "0.50 s", 59.9: "59.9 s", 60: "1 min 0 s", 3599.9: "1 h 0 min", 7260: "2 h 1 min", 180_000: "2 d 2 h"}
     assert {value: seconds(value) for value in known} == known
     assert seconds(None) == seconds(True) == seconds("1") == "-"
 
 
 def test_ages_are_from_now() -> None:
-    """An age is counted from now, never negative; what is no time is a dash."""
+    """An age is counted from now and never negative. A value that is not a time is a dash."""
     now = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
     assert age("2026-01-01T00:00:00.000Z", now) == "1 min 0 s"
     assert age("2026-01-01T00:02:00.000Z", now) == "0.00 s"

@@ -1,4 +1,4 @@
-"""The demo as a whole: real processes, real sockets, and every way to end it."""
+"""The whole demo: real processes, real sockets, and every way to end it."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ ASK = {"messages": [{"role": "user", "content": "How did this get here?"}]}
 
 
 class RunningDemo:
-    """A demo in a session of its own, as in a terminal; `out` and `err` grow as it writes."""
+    """A demo in its own session, as in a terminal. `out` and `err` are its lines so far."""
 
     def __init__(
         self, folder: Path, *words: str, program: tuple[str, ...], terminal: int | None = None, **environment: str
     ) -> None:
-        """`terminal`: what it gets as its stdin and stderr."""
+        """`terminal`: its stdin and stderr."""
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith("READALONG") and name not in MODEL
         }
@@ -64,12 +64,12 @@ class RunningDemo:
         assert self.process.poll() is None, self.err
 
     def line(self, name: str) -> str:
-        """What it printed next to this word."""
+        """Returns the text after this word at the start of a line."""
         (line,) = [line for line in self.out if line.startswith(f"{name} ")]
         return line.removeprefix(name).strip()
 
     def told(self, name: str) -> bool:
-        """Whether it has said something about this process."""
+        """Returns whether stderr has a line about this process."""
         return any(line.startswith(f"{name} ") for line in self.err)
 
     @property
@@ -85,7 +85,7 @@ class RunningDemo:
         return os.getpgid(self.pids["API"])
 
     def code(self, seconds: float = 120) -> int:
-        """Its exit code, and every line that it wrote is here."""
+        """Returns the exit code, after all lines have been read."""
         code = self.process.wait(seconds)
         for thread in self._readers:
             thread.join(seconds)
@@ -102,7 +102,7 @@ Start = Callable[..., RunningDemo]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts a demo; after the test none of its processes and no file of it is left, or the test fails."""
+    """Starts a demo. Fails if a process or a file of it is left after the test."""
     demos: list[RunningDemo] = []
     groups: list[int] = []
 
@@ -133,7 +133,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 @contextmanager
 def watching(url: str, **body: object) -> Iterator[Iterator[str]]:
-    """Asks over /chat/stream; the lines of the answer."""
+    """Posts to /chat/stream and yields the lines of the response."""
     with (
         httpx2.Client(trust_env=False, verify=False, timeout=120) as client,
         client.stream("POST", f"{url}/chat/stream", json={**ASK, **body}) as response,
@@ -147,18 +147,18 @@ def first_words(lines: Iterator[str]) -> None:
 
 
 def call(demo: RunningDemo, *words: str) -> str:
-    """One command of the console against the demo; its stdout."""
+    """Runs a command against the demo and returns its stdout."""
     command = [sys.executable, "-m", "readalong.cli", *words, "--url", demo.url]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
 
 
 def assert_ends_in_order(demo: RunningDemo, number: signal.Signals) -> None:
-    """One signal to the whole terminal group in mid-stream: the API's streams end, all end, exit code 0."""
+    """Sends a signal to the terminal's group in mid-stream: the streams end, then all processes, with exit code 0."""
     before = len(demo.err)
     with watching(demo.url, model="demo-endless") as lines:
         first_words(lines)
         os.killpg(demo.process.pid, number)
-        assert "data: [DONE]" not in list(lines)  # the stream was ended, not broken off, and not as if it were whole
+        assert "data: [DONE]" not in list(lines)  # the stream ends properly, and not as if the answer were complete
     assert demo.code() == 0
     assert demo.err[-1] == "ended; nothing is left running"
     assert not any("killed" in line for line in demo.err[before:]), demo.err
@@ -196,7 +196,7 @@ def test_what_it_prints_works_and_a_sigterm_ends_all_in_order(start: Start) -> N
 
 @pytest.mark.slow
 def test_the_models_key_is_the_workers_alone_and_asking_for_reports_ends_nothing(start: Start) -> None:
-    """What each process was born with, and SIGUSR1 to each: to the API's, which alone have something to report, too."""
+    """The environment of each process at its start, and SIGUSR1 to each; only the API's processes have a report."""
     demo = start("--processes", "2", OPENAI_ORG_ID="s3cret", AZURE_OPENAI_AD_TOKEN="s3cret")
     pids = [int(line.split()[0]) for line in members(demo.group)]
     assert set(demo.pids.values()) < set(pids)
@@ -215,7 +215,7 @@ def test_the_models_key_is_the_workers_alone_and_asking_for_reports_ends_nothing
 
 @pytest.mark.slow
 def test_a_terminal_that_is_closed_ends_all_in_order(start: Start) -> None:
-    """The kernel's SIGHUP. What the demo would say goes nowhere; its exit code is 0 all the same."""
+    """The kernel sends SIGHUP. The demo's output has no reader; its exit code is still 0."""
     ours, its = os.openpty()
     controlled = (
         "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from readalong.cli.start import main; main()"
@@ -243,7 +243,7 @@ def test_nothing_outlives_a_demo_that_is_killed(start: Start) -> None:
 
 @pytest.mark.slow
 def test_a_killed_worker_is_replaced_its_job_goes_on_and_a_sighup_ends_all_in_order(start: Start) -> None:
-    """kill -9 of the worker in mid-stream: a new one, told in one line, and the job ends in a second attempt."""
+    """kill -9 of the worker in mid-stream: a new worker, reported in one line, ends the job in a second attempt."""
     demo = start()
     with httpx2.Client(base_url=demo.url, trust_env=False, verify=False, timeout=120) as client:
         request = {**ASK, "demo": {"tokens": 60, "tokens_per_second": 30}}
@@ -258,8 +258,8 @@ def test_a_killed_worker_is_replaced_its_job_goes_on_and_a_sighup_ends_all_in_or
 
 @pytest.mark.slow
 def test_each_process_that_is_killed_comes_back_where_it_was(start: Start) -> None:
-    """API, model and Valkey, in mid-stream: one line each, and afterwards the same addresses answer. A watcher of a job
-    outlives the API's death."""
+    """API, model and Valkey, in mid-stream: one line each, and the same addresses answer afterwards. A watcher survives
+    the API's death."""
     demo = start("--processes", "2")
     with httpx2.Client(trust_env=False, verify=False, timeout=120) as client:
         request = {**ASK, "demo": {"tokens": 90, "tokens_per_second": 30}}
@@ -282,13 +282,13 @@ def test_each_process_that_is_killed_comes_back_where_it_was(start: Start) -> No
         assert [line for line in lines if line][-1] == "data: [DONE]"
     told = [line for line in demo.err if "started again as pid" in line]
     assert [line.split()[0] for line in told] == ["API", "model", "Valkey"]
-    assert told[2].endswith("; the jobs were in its memory, and are gone")
+    assert told[2].endswith("; its jobs are lost: it keeps them in memory only")
     assert_ends_in_order(demo, signal.SIGTERM)
 
 
 @pytest.mark.slow
 def test_a_second_ctrl_c_ends_at_once(start: Start) -> None:
-    """A worker that drains for a minute is not waited for after the second signal; exit code 130."""
+    """The second signal does not wait for a worker that drains for a minute. Exit code 130."""
     demo = start(READALONG_DRAIN_TIMEOUT="60")
     with httpx2.Client(base_url=demo.url, trust_env=False, verify=False, timeout=120) as client:
         job = client.post("/v1/jobs", json={**ASK, "model": "demo-endless"}).json()["id"]
@@ -312,21 +312,28 @@ def test_a_signal_while_it_starts_ends_it(start: Start) -> None:
 
 
 def test_a_taken_port_is_one_line_and_nothing_is_started(start: Start) -> None:
-    """The port is looked at before anything starts: one line that names it, exit code 1."""
+    """The port is checked before any process starts: one line that names it, exit code 1."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         demo = start("--port", str(port), ready=False)
         assert demo.code() == 1
-    assert demo.err == [f"readalong: cannot listen on 127.0.0.1:{port}: Address already in use; another one: --port"]
+    assert demo.err == [
+        f"readalong: cannot listen on 127.0.0.1:{port}: Address already in use; choose another port with --port"
+    ]
 
 
 @pytest.mark.slow
 def test_a_port_that_is_taken_meanwhile_is_the_apis_own_words(start: Start) -> None:
-    """Somebody takes the port after our look: the API's line about it, exit code 1, nothing left."""
-    blind = "from readalong.cli import demo, main; demo.usable_port = lambda _, port: port; main.app()"
+    """A port that is taken after the check: the API's line about it, exit code 1, nothing left."""
+    lines = (
+        "from readalong.cli import main",
+        "from readalong.cli.demo import demo",
+        "demo.usable_port = lambda _, port: port",
+        "main.app()",
+    )
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        demo = start("--port", str(port), ready=False, program=("-c", blind))
+        demo = start("--port", str(port), ready=False, program=("-c", "\n".join(lines)))
         assert demo.code() == 1
     assert f"  readalong: cannot listen on 127.0.0.1:{port}: Address already in use" in demo.err
 
@@ -343,7 +350,7 @@ def test_a_model_that_cannot_be_used_is_the_workers_own_words(start: Start) -> N
 @pytest.mark.parametrize("redis_server", ["valkey"], indirect=True)  # the server's brand is not the subject
 @pytest.mark.slow
 def test_a_redis_of_ones_own_is_used_and_left_alone(start: Start, redis_server: RedisServer) -> None:
-    """READALONG_REDIS_URL: no Valkey is started, the line shows it, and it lives on with its jobs."""
+    """READALONG_REDIS_URL: no Valkey is started, the printed line names that Redis, and its jobs survive the demo."""
     demo = start(READALONG_REDIS_URL=redis_server.url)
     assert set(demo.pids) == {"model", "worker", "API"}
     assert demo.line("redis") == f"redis-cli -u {redis_server.url}"

@@ -1,4 +1,4 @@
-"""What the commands that serve and work write to stderr."""
+"""The logs of `readalong api` and `readalong worker`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.servers import RedisServer, free_port
 
 @contextmanager
 def running(folder: str, *words: str, **settings: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """`readalong <words>` until it is told to end; its stderr is a file."""
+    """Runs `readalong <words>` until the end of the block. Its stderr is a file."""
     path = os.path.join(folder, "stderr")
     environment = {**os.environ, "OPENAI_API_KEY": "x", **{f"READALONG_{name}": settings[name] for name in settings}}
     with open(path, "wb") as stderr:
@@ -38,7 +38,7 @@ def read(path: str) -> str:
 
 @pytest.mark.parametrize("command", ["api", pytest.param("worker", marks=pytest.mark.slow)])
 def test_all_lines_of_a_process_are_json_where_that_is_wanted(tmp_path: os.PathLike[str], command: str) -> None:
-    """uvicorn's and arq's too, and what comes of a variable that is none; the start names Redis and the version."""
+    """Lines of uvicorn and arq, too, and the warning for a misspelt variable. The start names Redis and the version."""
     words = ("api", "--port", str(free_port())) if command == "api" else ("worker",)
     more = {"REDIS_URL": "", "LOG_FORMAT": "json", "REDIS_TIMEOT": "3"}
     with RedisServer.start() as redis:
@@ -91,7 +91,7 @@ def test_what_ends_a_process_is_a_line_of_its_json_too(error: str, code: int, me
 def test_a_command_that_a_person_reads_names_a_misspelt_variable(
     run: Run, monkeypatch: pytest.MonkeyPatch, name: str, hint: str
 ) -> None:
-    """It goes on; stdout is what it would have been."""
+    """The command runs, and stdout does not change."""
     monkeypatch.setenv(f"READALONG_{name}", "redis://elsewhere")
     result = run("settings", "--json")
     assert result.exit_code == 0

@@ -1,4 +1,4 @@
-"""What holds before the imports of a program."""
+"""The guards that precede the imports of a program."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-#: Asks for a report in the moment in which a module is looked for, and again at the exit of the interpreter.
+#: Sends SIGUSR1 when a module is looked for, and again at the exit of the interpreter.
 _ASK = """
 import atexit, os, signal, sys
 
@@ -20,14 +20,14 @@ def ask():
     os.kill(os.getpid(), signal.SIGUSR1)
     print("asked", file=sys.stderr)
 
-signal.signal(signal.SIGUSR1, signal.SIG_DFL)  # whatever it was born with
+signal.signal(signal.SIGUSR1, signal.SIG_DFL)  # also if it was inherited as ignored
 sys.meta_path.insert(0, Asks())
 atexit.register(ask)
 """
 
 
 def ended(code: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """A Python that has run this code with these words as its arguments."""
+    """Runs this code in a Python with these words as its arguments."""
     command = [sys.executable, "-c", code, *words]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
@@ -42,14 +42,14 @@ def ended(code: str, *words: str) -> subprocess.CompletedProcess[str]:
     ids=["cli", "model", "testing"],
 )
 def test_a_request_for_a_report_never_ends_a_program_that_has_none(run: str, words: list[str]) -> None:
-    """Not while it imports, nor when it is about to exit: its exit code is its own."""
+    """Neither during its imports nor at its exit: its exit code is its own."""
     done = ended(_ASK + run, *words)
     assert done.stderr.count("asked") >= 2
     assert done.returncode == (0 if words == ["settings"] else 1), done.stderr
 
 
 def test_a_traceback_cannot_steer_a_terminal() -> None:
-    """It quotes what others sent."""
+    """A traceback may quote foreign text."""
     code = """
 import rich.console
 from readalong.cli.start import main

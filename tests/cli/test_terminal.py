@@ -1,4 +1,4 @@
-"""What reaches a terminal of what others sent: a real one, with each control in each place."""
+"""Foreign text on a real terminal, with each control character in each place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from readalong.core.sse import frame
 from tests.cli.scripted_api import Act, ScriptedApi, answer, event, stream, text
 
-#: Each that could steer a terminal, or show text in another order than it has.
+#: Characters that could steer a terminal, or change the order of text.
 CODES = [*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0), 0x061C, 0x200E, 0x200F]
 CODES += [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 EVIL = "".join(map(chr, CODES))
@@ -62,7 +62,7 @@ REFUSED = answer(409, {"code": EVIL, "detail": EVIL})
 
 
 def no_json(handler: Any) -> None:
-    """A server that is none of ours, with a reason phrase of its own."""
+    """A foreign server, with its own reason phrase."""
     handler.wfile.write(b"HTTP/1.1 500 \x1b[2J\xe2\x80\xae\r\ncontent-length: 5\r\nconnection: close\r\n\r\n\x1b[2J\r")
 
 
@@ -86,9 +86,9 @@ QUICK = {"jobs --json", "watch failed"}
 
 
 def shown(command: Sequence[str], **environment: str) -> str:
-    """What a terminal gets of a command whose stdout and stderr it is. It has no colours, so no escape is ours."""
+    """Returns the output of a command on a terminal without colours: no escape sequence is ours."""
     ours, its = os.openpty()
-    # No CR of the kernel's own.
+    # The kernel must not add CR.
     attributes = termios.tcgetattr(its)
     attributes[1] &= ~termios.OPOST
     termios.tcsetattr(its, termios.TCSANOW, attributes)
@@ -110,7 +110,7 @@ def _read(terminal: int, into: list[bytes]) -> None:
     while True:
         try:
             piece = os.read(terminal, 65_536)
-        except OSError:  # so Linux says that no process has it open any more
+        except OSError:  # Linux: no process has the terminal open any more
             piece = b""
         if not piece:
             return
@@ -121,7 +121,7 @@ def _read(terminal: int, into: list[bytes]) -> None:
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CALLS]
 )
 def test_no_control_of_a_server_or_a_job_reaches_a_terminal(api: ScriptedApi, name: str) -> None:
-    """In every field that a command shows, text and JSON; JSON means the same."""
+    """In every field that a command shows, as text and as JSON. The JSON has the same meaning."""
     words, acts = CALLS[name]
     api.acts.extend(acts)
     seen = shown(["-m", "readalong.cli", *words], READALONG_URL=api.url)
@@ -149,7 +149,7 @@ except ValueError:
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_no_control_of_a_job_reaches_a_log(form: str) -> None:
-    """A `by`, an error, a path: journals are read in terminals. A record's message is one line."""
+    """Logs are read in terminals. The message of a record is one line."""
     codes = ",".join(map(str, CODES))
     seen = shown(["-c", _LOGS, codes], READALONG_LOG_FORMAT=form)
     assert RAW.findall(seen) == []
@@ -179,7 +179,7 @@ def test_no_control_of_a_job_reaches_a_log(form: str) -> None:
     ids=["jobs", "jobs --json", "settings", "watch"],
 )
 def test_a_closed_pipe_ends_a_command_without_a_word(api: ScriptedApi, words: list[str], acts: list[Act]) -> None:
-    """As `| head` does: nothing on stderr, and the exit code of a program that SIGPIPE has ended."""
+    """`| head`: nothing on stderr, and the exit code of a program that SIGPIPE has ended."""
     api.acts.extend(acts)
     reader, writer = os.pipe()
     os.close(reader)
@@ -191,10 +191,14 @@ def test_a_closed_pipe_ends_a_command_without_a_word(api: ScriptedApi, words: li
 
 
 def test_what_a_demo_says_into_a_closed_pipe_ends_nothing() -> None:
-    """It runs until a signal, also when nothing reads any more."""
-    code = (
-        "from readalong.cli.terminal import Terminal; t = Terminal(); t.tell('a'); t.tell('b'); print('c', flush=True)"
-    )
+    """The demo runs until a signal, also without a reader."""
+    code = """
+from readalong.cli.render.terminal import Terminal
+terminal = Terminal()
+terminal.say("a")
+terminal.say("b")
+print("c", flush=True)
+"""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as stdout:

@@ -10,8 +10,8 @@ import threading
 import orjson
 import pytest
 
-from readalong.cli import follow
-from readalong.cli.ports import usable_port
+from readalong.cli import follower
+from readalong.cli.demo.ports import usable_port
 from tests.cli.conftest import Run
 from tests.cli.scripted_api import ScriptedApi, answer, done, event, stream, text
 
@@ -52,7 +52,7 @@ def test_a_watch_survives_connections_that_break(api: ScriptedApi, run: Run) -> 
 def test_retry_after_is_waited_for(api: ScriptedApi, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """An API that asks for two seconds gets them; without being asked it is a fraction of one."""
     waits: list[float] = []
-    monkeypatch.setattr("readalong.cli.follow.sleep", waits.append)
+    monkeypatch.setattr("readalong.cli.follower.sleep", waits.append)
     api.acts += [answer(503, retry_after="2"), stream(), stream(b"retry: 1500\n\n"), stream(done(1))]
     assert run("watch", JOB).exit_code == 0
     assert waits[0] == 2
@@ -72,7 +72,7 @@ def test_a_job_that_waits_for_a_worker_says_so_though_that_has_no_number(api: Sc
     api.acts += [stream(text(1, "a"), waiting, drop=True), stream(waiting, text(2, "b"), done(3))]
     result = run("watch", JOB)
     assert result.stdout == "ab"
-    assert result.stderr.count("waits for a worker\n") == 2
+    assert result.stderr.count("waiting for a worker\n") == 2
     assert api.positions() == [None, "1"]
 
 
@@ -100,11 +100,11 @@ def test_a_log_that_redis_has_lost_is_begun_anew(api: ScriptedApi, run: Run) -> 
 
 def test_trouble_is_told_once_and_its_end_too(api: ScriptedApi, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trouble that lasts is one line on stderr, and one when it is over."""
-    monkeypatch.setattr(follow, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(follower, "QUIET_SECONDS", 0.0)
     api.acts += [stream(text(1, "a")), answer(503), answer(503), stream(text(2, "b"), done(3))]
     result = run("watch", JOB)
     lines = result.stderr.splitlines()
-    assert lines[0] == f"the API at {api.url} has nothing for us; trying again for 60 s"
+    assert lines[0] == f"the API at {api.url} is not available; trying again for 60 s"
     assert lines[1] == "connected again"
     assert lines[2].startswith("done")
     assert result.stdout == "ab"
@@ -170,7 +170,7 @@ def test_the_end_of_an_ended_job_is_its_status(api: ScriptedApi, run: Run) -> No
     api.acts += [answer(204), answer(200, {"status": "cancelled"})]
     result = run("watch", JOB, "--after", "9")
     assert result.exit_code == 2
-    assert result.stderr == "cancelled; there is nothing after event 9\n"
+    assert result.stderr == "cancelled; no events after 9\n"
 
 
 def test_calls_are_shown_in_a_readable_way(api: ScriptedApi, run: Run) -> None:
@@ -188,7 +188,7 @@ def test_calls_are_shown_in_a_readable_way(api: ScriptedApi, run: Run) -> None:
     assert result.stdout == ""
     assert result.stderr.splitlines()[:3] == [
         'tool call weather({"city":"Köln"})',
-        "tool call time: its arguments are no JSON (unexpected end): {oh",
+        "tool call time: invalid JSON as arguments (unexpected end): {oh",
         "function call legacy({})",
     ]
 
@@ -285,7 +285,7 @@ def test_ctrl_c_ends_the_watching_and_never_the_job(api: ScriptedApi) -> None:
             hold.set()
             process.kill()
     assert process.returncode == 130
-    assert notes.decode() == f"stopped watching; the job goes on. Further: watch {JOB} --after 1\n"
+    assert notes.decode() == f"stopped watching; the job goes on. To resume: watch {JOB} --after 1\n"
     assert [method for method, *_ in api.requests] == ["GET"]
 
 

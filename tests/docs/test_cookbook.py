@@ -18,6 +18,7 @@ from readalong.core.events import merge
 from readalong.core.options import JobOptions
 from readalong.core.settings import Settings
 from readalong.redis.client import connect
+from readalong.redis.facade import RedisFacade
 from readalong.store.job_index import JobIndex
 from readalong.store.job_record import Record
 from readalong.store.log import Log
@@ -109,9 +110,9 @@ class Kitchen:
     def __init__(self, url: str) -> None:
         self.settings = Settings(redis_url=url)
         self.redis = connect(self.settings)
-        self.log = Log(self.redis, self.settings)
-        self.index = JobIndex(self.redis, self.settings)
-        self.queue = Queue(self.redis, self.settings)
+        self.log = Log(RedisFacade(self.redis, self.settings), self.settings)
+        self.index = JobIndex(RedisFacade(self.redis, self.settings), self.settings)
+        self.queue = Queue(RedisFacade(self.redis, self.settings), self.settings)
         self.shell = Shell(self.settings)
 
     async def fill(self, *, for_watchers: bool = False) -> None:
@@ -121,7 +122,9 @@ class Kitchen:
         await self.log.submit(Submission(_ID, "demo", b'{"messages":[]}', b"{}", "digest", now, terms=terms))
         await self.queue.enqueue(_ID, now, model="demo")
         await self.queue.acquire("cook", 1)
-        await WorkerRegistry(self.redis, self.settings).heartbeat("cook", b'{"host":"kitchen"}', now, 60_000)
+        await WorkerRegistry(RedisFacade(self.redis, self.settings), self.settings).heartbeat(
+            "cook", b'{"host":"kitchen"}', now, 60_000
+        )
         await self.log.claim(_ID, b'{"id":"cook"}', "token")
         words = [("content", orjson.dumps({"content": word})) for word in ("one", " two", " three")]
         await self.log.append(_ID, 1, 3, words)

@@ -12,7 +12,7 @@ import pytest
 from readalong.core.settings import Settings
 
 _ROOT = Path(__file__).parents[2]
-_COLUMNS = ["attack", "limit", "setting", "what the attacker hears", "test"]
+_COLUMNS = ["attack", "limit", "setting", "response", "test"]
 
 
 def _cells(line: str) -> list[str]:

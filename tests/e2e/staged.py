@@ -26,7 +26,7 @@ from readalong.store.log import Log
 from readalong.store.queue import Queue
 from readalong.core.settings import load
 from readalong.worker.main import run
-from readalong.worker.model.openai_provider import OpenAIProvider
+from readalong.worker.model.openai.provider import OpenAIProvider
 
 FOLDER = Path(os.environ["READALONG_TEST_STAGES"])
 STAGE_OF, APPENDS, HELD, LATE = {}, {}, set(), []

@@ -17,6 +17,7 @@ from pydantic import AnyUrl
 from readalong.core.errors import StoreUnavailable
 from readalong.core.settings import Settings
 from readalong.redis.client import connect
+from readalong.redis.facade import RedisFacade
 from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from tests.e2e.jobs import Job, chat, paced, submit
@@ -109,14 +110,14 @@ async def test_a_cancel_whose_reply_is_lost_is_kept(stack: Stack) -> None:
 
 
 async def _cancel_and_lose_the_reply(redis: ArqRedis, settings: Settings, proxy: Proxy, job: Job) -> None:
-    await JobIndex(redis, settings).now()  # this opens the connection
+    await JobIndex(RedisFacade(redis, settings), settings).now()  # this opens the connection
 
     def lost(_: bytes) -> bool:
         return False
 
     proxy.keeps = lost
     with pytest.raises(StoreUnavailable):
-        await Log(redis, settings).cancel(job.id, "lost")
+        await Log(RedisFacade(redis, settings), settings).cancel(job.id, "lost")
     proxy.keeps = None
     proxy.cut()
 

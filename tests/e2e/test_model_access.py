@@ -1,4 +1,4 @@
-"""A model that is not there, or refuses the key; and the key itself, which nobody may ever see."""
+"""A missing model and a refused key fail the job, and no output shows the key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.stack import SECRET, Stack
 
 @pytest.fixture(scope="module")
 def strange(port: int) -> Iterator[Stack]:
-    """A stack whose model is the test's own server, while there is one."""
+    """A stack whose model is the test's own server, if one runs."""
     with Stack(model_url=f"http://127.0.0.1:{port}/v1") as stack:
         yield stack
         assert_no_traceback(stack)
@@ -28,8 +28,10 @@ def strange(port: int) -> Iterator[Stack]:
 
 @asynccontextmanager
 async def parrot(port: int) -> AsyncIterator[list[str]]:
-    """A model that refuses every request with its status in the model's name, and quotes the key that it was given: in
-    its status line and an error's body, or with 200 in an error in mid-stream. Yields the keys that it has seen."""
+    """Serves a model that refuses every request with the status in the model's name, and quotes the key.
+
+    The key is in the status line and the error body, or with 200 in an error in mid-stream. Yields the keys so far.
+    """
     keys: list[str] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -55,7 +57,7 @@ async def parrot(port: int) -> AsyncIterator[list[str]]:
 
 
 async def test_a_model_that_is_not_there_fails_the_job_which_may_be_tried_again(strange: Stack) -> None:
-    """Connection refused, more than once."""
+    """The connection is refused more than once."""
     job = await submit(strange, paced())
     shown = await job.ended()
     assert_whole(strange.log_of(job.id))
@@ -76,7 +78,7 @@ async def test_a_model_that_is_not_there_fails_the_job_which_may_be_tried_again(
 async def test_a_refusal_that_quotes_the_key_is_told_without_it(
     strange: Stack, port: int, status: int, code: str, retryable: bool
 ) -> None:
-    """In the log, the hash, every answer and every process's output; 200 is an error in mid-stream."""
+    """The log, the hash, every response and every output are without the key. 200 is an error in mid-stream."""
     async with parrot(port) as keys:
         job = await submit(strange, chat(f"parrot-{status}"))
         watcher = await job.watcher().run()
@@ -88,7 +90,7 @@ async def test_a_refusal_that_quotes_the_key_is_told_without_it(
 
 
 async def test_the_models_key_is_nowhere_but_in_the_requests_to_the_model(stack: Stack) -> None:
-    """Not in Redis, no answer and no output, whatever the jobs do; the worker that has it is alive."""
+    """The key is not in Redis, in any response or in any output, while the worker that has it runs."""
     jobs = [
         await submit(stack, paced(tokens=5, rate=0)),
         await submit(stack, chat("demo-fast+error")),
@@ -106,7 +108,7 @@ async def test_the_models_key_is_nowhere_but_in_the_requests_to_the_model(stack:
 
 
 def assert_no_secret(stack: Stack) -> None:
-    """The key is in no key, value or process's output."""
+    """Asserts that no Redis key, value or process output holds the key."""
     for key, value in stack.dump().items():
         assert SECRET not in key + value, key
     for process in stack.processes:

@@ -1,4 +1,4 @@
-"""Each way in which the demo model misbehaves, through the whole stack: every job gets its one, right end."""
+"""Each fault of the demo model, through the whole stack, gives a job its one right end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TOOLS = [
 
 
 class Seen(NamedTuple):
-    """What came of a job, and of each request to the model the state of its stream; None: it had none."""
+    """The result of a job, and the state of the stream of each request to the model; None: there was no stream."""
 
     body: dict[str, Any]
     log: list[Entry]
@@ -39,16 +39,16 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class Fault:
-    """A behaviour, and what must come of it."""
+    """A behaviour of the model, and the expected result."""
 
     behaviour: Behaviour
     status: str = "done"
     error: str | None = None
     retryable: bool = True
-    #: Tokens of the text that are there at least; None: the whole text, no more and no less.
+    #: Least number of tokens of the text; None: exactly the whole text.
     tokens: int | None = None
     calls: int = 1
-    #: Of the last answer's stream: we have closed it ("gone"), or the model has; None: there was none.
+    #: State of the last stream: the worker has closed it ("gone"), or the model has; None: there was no stream.
     state: str | None = "finished"
     demo: dict[str, Any] = field(default_factory=lambda: dict(FAST))
     more: dict[str, Any] = field(default_factory=dict)
@@ -74,11 +74,11 @@ FAULTS = [
         state=None,
         tokens=0,
         demo={**FAST, "retry_after": 30},
-        more={"deadline": 20},  # not waited for: it would pass before the retry
+        more={"deadline": 20},  # the job fails at once: its deadline is before the retry
     ),
     Fault(B.SERVER_ERROR, calls=2, demo={**FAST, "times": 1, "key": "500 once"}),
     Fault(B.SERVER_ERROR, "failed", "model_error", state=None, tokens=0, calls=2),
-    # Slow enough that it has not said all when the worker, on a busy machine, closes its stream.
+    # Slow enough that text is left when the worker, on a busy machine, closes the stream.
     Fault(B.MALFORMED, "failed", "model_malformed", state="gone", tokens=12, demo={"tokens_per_second": 20}),
     Fault(B.ERROR, "failed", "model_error", state="broken", tokens=12),
     Fault(B.NOT_SSE, "failed", "model_malformed", state=None, retryable=False, tokens=0),
@@ -113,7 +113,7 @@ FAULTS = [
 
 @pytest.fixture(scope="module")
 def faulty() -> Iterator[Stack]:
-    """Time-outs that are waited for, once for all of them, and that no other fault comes near."""
+    """Time-outs that the tests wait for once, and that no other fault comes near."""
     settings = {
         "READALONG_STALL_TIMEOUT": "10",
         "READALONG_FIRST_TOKEN_TIMEOUT": "15",
@@ -127,7 +127,7 @@ def faulty() -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def outcomes(faulty: Stack) -> dict[str, Seen | BaseException]:
-    """All faults at the same time, in one worker: none of them may disturb the others."""
+    """Runs all faults at the same time in one worker: none may disturb the others."""
 
     async def all_of_them() -> list[Seen | BaseException]:
         return await asyncio.gather(*(_outcome(faulty, fault) for fault in FAULTS), return_exceptions=True)
@@ -137,7 +137,7 @@ def outcomes(faulty: Stack) -> dict[str, Seen | BaseException]:
 
 @pytest.fixture
 def seen(outcomes: dict[str, Seen | BaseException], request: pytest.FixtureRequest) -> Seen:
-    """What came of the fault that the test is about."""
+    """The result of the fault that the test is about."""
     outcome = outcomes[request.param]
     if isinstance(outcome, BaseException):
         raise outcome
@@ -174,7 +174,7 @@ def test_every_behaviour_of_the_demo_model_is_tried() -> None:
 
 @pytest.mark.parametrize(("seen", "fault"), [(fault.name, fault) for fault in FAULTS], indirect=["seen"])
 def test_a_job_has_one_right_end_however_the_model_behaves(seen: Seen, fault: Fault) -> None:
-    """Its status and error code, what was said before, how often the model was asked, and nothing left open there."""
+    """Status, error code, text and number of calls are right, and no connection to the model stays open."""
     assert (seen.shown["status"], len(seen.states)) == (fault.status, fault.calls)
     assert seen.states[-1] == fault.state
     error = seen.shown["error"]
@@ -182,7 +182,7 @@ def test_a_job_has_one_right_end_however_the_model_behaves(seen: Seen, fault: Fa
     assert error is None or error["retryable"] is fault.retryable
     assert error is None or error == seen.log[-1].fields["error"]
     if fault.behaviour is Behaviour.NUMBERED:
-        # Each token begins with the number of the call, which is not the server's first.
+        # Each token begins with the number of the call, and the server has had calls before.
         assert re.sub(r"<\.\d+\.", "<.1.", text(seen.log)) == text_for(seen.body)
     elif fault.tokens is None:
         assert text(seen.log) == text_for(seen.body)
@@ -190,14 +190,14 @@ def test_a_job_has_one_right_end_however_the_model_behaves(seen: Seen, fault: Fa
         said = "".join(tokens_for(seen.body)[: fault.tokens])
         assert text(seen.log).startswith(said)
         whole = text_for(seen.body)
-        assert whole.startswith(text(seen.log)[: len(whole)])  # an endless one may be in its second round
+        assert whole.startswith(text(seen.log)[: len(whole)])  # an endless text may be in its second round
     assert seen.shown["content"] == text(seen.log)
     assert seen.shown["metrics"] == seen.log[-1].fields["metrics"]
 
 
 @of(B.TOOLS)
 def test_parallel_tool_calls_come_in_fragments_and_whole(seen: Seen) -> None:
-    """In turns, as the model sends them; the whole ones with their arguments parsed, in the job too."""
+    """The fragments come in the model's order. The whole calls, their arguments parsed, are in the job too."""
     whole = of_type(seen, "tool_call")
     assert [(call["index"], call["name"]) for call in whole] == [(0, "look_up"), (1, "translate")]
     for call in whole:
@@ -220,7 +220,7 @@ def test_tool_calls_without_an_index_are_told_apart_by_their_ids(seen: Seen) -> 
 
 @of(B.BAD_ARGUMENTS)
 def test_arguments_that_are_no_json_are_an_event_that_says_so(seen: Seen) -> None:
-    """With the text as it came; the other call is whole."""
+    """The event has the raw text. The other call is complete."""
     broken, whole = of_type(seen, "tool_call")
     assert broken["arguments"] is None
     assert broken["arguments_error"]

@@ -1,4 +1,4 @@
-"""A server that answers 200 with no answer of a model's, and without an end: it is let go, and the job says why."""
+"""A worker closes an endless 200 that is no answer of a model, and the job says why."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.support.servers import served
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
-#: Bytes of an answer, and those by which a worker's memory may grow.
+#: Largest answer, and the largest growth of a worker's memory, in bytes.
 LONGEST = 4_194_304
 ROOM = 48 * 1_048_576
 
 
 @pytest.fixture(scope="module")
 def lost(port: int) -> Iterator[Stack]:
-    """A stack whose model's address is another server's."""
+    """A stack whose model's address belongs to another server."""
     settings = {
         "READALONG_FIRST_TOKEN_TIMEOUT": "10",
         "READALONG_LEASE": "20",
@@ -39,7 +39,7 @@ def lost(port: int) -> Iterator[Stack]:
 
 @dataclass(frozen=True)
 class Rubbish:
-    """What the server sends without an end, a piece each so many seconds, and what must come of it."""
+    """A piece that the server sends endlessly, at an interval in seconds, and the expected result."""
 
     name: str
     content_type: str
@@ -47,7 +47,7 @@ class Rubbish:
     pause: float
     code: str
     retryable: bool
-    #: Before the first token what may help is tried: here once more, but not when the time to it is over.
+    #: Before the first token a retryable failure is retried: here once, unless the time for the first token is over.
     requests: int
 
 
@@ -65,7 +65,7 @@ RUBBISH = [
 
 @dataclass
 class Served:
-    """What the server saw: requests, and connections that the client has closed."""
+    """The requests to the server, and the connections that the client has closed."""
 
     requests: int = 0
     closed: int = 0
@@ -73,7 +73,7 @@ class Served:
 
 @asynccontextmanager
 async def endless(port: int, rubbish: Rubbish) -> AsyncIterator[Served]:
-    """A server that sends it until the client closes."""
+    """Serves the piece until the client closes."""
     seen = Served()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -99,7 +99,7 @@ async def endless(port: int, rubbish: Rubbish) -> AsyncIterator[Served]:
 async def test_an_endless_body_that_is_no_answer_is_let_go_and_the_job_fails(
     lost: Stack, port: int, rubbish: Rubbish
 ) -> None:
-    """The worker is there for the next job, and has grown by little."""
+    """The worker still runs, and its memory has grown little."""
     worker = lost.workers[0]
     pid = worker.pid
     before = most_memory(pid)
@@ -117,7 +117,7 @@ async def test_an_endless_body_that_is_no_answer_is_let_go_and_the_job_fails(
 
 
 def most_memory(pid: int) -> int:
-    """Bytes that a process had in memory at most; 0 where that is not known."""
+    """Returns the peak memory of a process in bytes; 0 if unknown."""
     status = Path(f"/proc/{pid}/status")
     if not status.exists():  # not Linux
         return 0

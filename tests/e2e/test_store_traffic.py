@@ -15,7 +15,7 @@ from arq.connections import ArqRedis
 
 from bench.harness.monitor import Monitor
 from readalong.core.settings import Settings
-from readalong.redis.scripts import _SCRIPTS
+from readalong.redis.scripts import SCRIPTS
 from tests.api.helpers import Player
 from tests.api.serving import Site, a_site, short_settings
 from tests.support.proxy import Proxy
@@ -62,7 +62,7 @@ async def test_a_job_runs_whichever_scripts_redis_has_forgotten(
             await until(lambda: _waits(redis), "a worker to wait")
             await redis.script_flush()
             for name in cached:
-                await redis.script_load(_SCRIPTS[name][0])
+                await redis.script_load(SCRIPTS[name][0])
             job_id = (await site.http.post("/v1/jobs", json=BODY)).json()["id"]
             await until(partial(_is_done, site, job_id), "the job's end")
 
@@ -84,7 +84,7 @@ async def test_a_process_that_connects_loads_all_scripts(settings: Settings, red
         assert (await site.http.post("/v1/jobs", json=BODY)).status_code == 202
         stats = await redis.info("commandstats")
         assert "cmdstat_eval" not in stats
-        assert all(await redis.script_exists(*(digest for _, digest in _SCRIPTS.values())))
+        assert all(await redis.script_exists(*(digest for _, digest in SCRIPTS.values())))
 
 
 @asynccontextmanager
@@ -123,7 +123,7 @@ async def test_a_cancel_of_a_running_job_is_one_command_and_its_answer(settings:
     port = settings.redis_url.port
     assert port is not None
     async with a_site(settings) as site:
-        player = await Player.start(site.services.log, (await site.http.post("/v1/jobs", json=BODY)).json()["id"])
+        player = await Player.start(site.deps.log, (await site.http.post("/v1/jobs", json=BODY)).json()["id"])
         await player.say(3)
         waits = (await site.http.post("/v1/jobs", json=BODY)).json()["id"]
         for job_id, commands in ((player.job_id, 1), (waits, 3)):

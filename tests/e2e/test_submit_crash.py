@@ -10,11 +10,10 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from readalong.api.submission.submit import _digest
+from readalong.api.submission.submitter import _digest
 from readalong.core.keys import new_job_id
 from readalong.core.settings import Settings
-from readalong.redis.client import connect
-from readalong.redis.multiplexed import MultiplexedConnection
+from readalong.redis.facade import RedisFacade
 from readalong.store.idempotency import IdempotencyStore, key_digest
 from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
@@ -61,10 +60,9 @@ class Dead:
     async def die(self) -> None:
         """Writes to Redis what its steps wrote."""
         settings = Settings.model_validate({"redis_url": self.stack.redis.url, "redis_timeout": 60})
-        redis = connect(settings)
-        pipe = MultiplexedConnection(redis, settings.redis_timeout)
-        index, log, queue = JobIndex(redis, settings, pipe), Log(redis, settings, pipe), Queue(redis, settings, pipe)
-        idempotency = IdempotencyStore(redis, settings, pipe)
+        redis = RedisFacade.connect(settings)
+        index, log, queue = JobIndex(redis, settings), Log(redis, settings), Queue(redis, settings)
+        idempotency = IdempotencyStore(redis, settings)
         digest = _digest(self.body)
         key = self.key["Idempotency-Key"]
         then = await index.now() - 60_000
@@ -78,8 +76,8 @@ class Dead:
             await step()
         if self._step == STEPS.index("settle"):
             await idempotency.mark_written(key, record)
-        await pipe.close()
-        await redis.aclose()
+        await redis.close()
+        await redis.pool.aclose()
 
     async def repeat(self, url: str) -> None:
         """The client submits again with its key and gets the same job."""

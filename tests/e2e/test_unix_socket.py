@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from readalong.cli.demo import Demo, DemoOptions
-from readalong.cli.problem import Problem
-from readalong.cli.terminal import Terminal
+from readalong.cli.demo.demo import Demo
+from readalong.cli.demo.options import DemoOptions
+from readalong.cli.errors import CliError
+from readalong.cli.render.terminal import Terminal
 from readalong.core.settings import Settings
 from tests.api.serving import Stream
 from tests.e2e.jobs import chat, paced, submit
@@ -81,9 +82,9 @@ async def test_the_demo_finds_a_redis_at_a_unix_socket(stack: SocketStack, monke
     monkeypatch.setenv("READALONG_REDIS_URL", stack.socket_url)
     demo = Demo(Settings(), DemoOptions(port=0), Terminal(), Terminal())
     await demo._check_redis()
-    assert demo._redis_line == f"redis-cli -s {stack.path} -n {DATABASE}"
+    assert demo._redis_cli == f"redis-cli -s {stack.path} -n {DATABASE}"
     stack.redis.command("ACL", "SETUSER", "ours", "off")
-    with pytest.raises(Problem, match="READALONG_REDIS_URL") as caught:
+    with pytest.raises(CliError, match="READALONG_REDIS_URL") as caught:
         await asyncio.wait_for(Demo(Settings(), DemoOptions(port=0), Terminal(), Terminal())._check_redis(), 20)
     assert "ss%2Fword" not in caught.value.message
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from readalong.core.errors import ModelError
 from readalong.core.events import Event, NewEvent, merge_drafts
 from readalong.store.log import encode
-from readalong.worker.model.answer import Answer
-from readalong.worker.model.body_reader import events_of
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from readalong.worker.model.limits import Limits
+from readalong.worker.model.openai.answer_parser import AnswerParser
+from readalong.worker.model.openai.body_reader import sse_pieces
 from tests.worker.model.odd_answers import DONE, STOP, data, say
 from tests.worker.model.oddities import ODDITIES
 from tests.worker.model.test_malformed_chunks import any_chunk, as_json
@@ -88,11 +88,11 @@ async def read_answer_async(pieces: Sequence[bytes], kind: str, asked: int, limi
 
     response = httpx2.Response(200, headers={"Content-Type": kind} if kind else {}, content=stream())
     chunks = ChunkAccumulator(asked, limits=limits)
-    answer = Answer(chunks, limits=limits)
+    answer = AnswerParser(chunks, limits=limits)
     drafts: list[NewEvent] = []
     failure: ModelError | None = None
     try:
-        async for piece in events_of(response):
+        async for piece in sse_pieces(response):
             drafts += answer.feed(piece)
             if answer.done or answer.failure is not None:
                 break

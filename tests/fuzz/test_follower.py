@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from readalong.api.wire.native import native
-from readalong.cli import follow
+from readalong.cli import follower
 from readalong.cli.client import Client
-from readalong.cli.follow import Follower, Seen
-from readalong.cli.problem import Problem
-from readalong.cli.show import Show
+from readalong.cli.errors import CliError
+from readalong.cli.follower import Follower, ReceivedEvent
+from readalong.cli.render.event_renderer import EventRenderer
 from readalong.core.events import TYPES, Event
 from readalong.core.position import Position
 from readalong.core.sse import HEARTBEAT
@@ -48,7 +48,7 @@ client: Final = Scripted("http://api.test")
 @pytest.fixture(scope="module", autouse=True)
 def _no_waits() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(follow, "sleep", lambda _: None)
+        patch.setattr(follower, "sleep", lambda _: None)
         yield
 
 
@@ -87,7 +87,7 @@ def test_a_watch_shows_the_log_whatever_breaks(
 
     client.connections = connections()
     seen = list(Follower(client, JOB).events())
-    assert seen == [Seen(event.seq, event.type, {"type": event.type, **event.fields()}) for event in log]
+    assert seen == [ReceivedEvent(event.seq, event.type, {"type": event.type, **event.fields()}) for event in log]
 
 
 odd: Final = st.recursive(
@@ -113,11 +113,11 @@ frames: Final = st.builds(
 def test_a_watch_of_any_bytes_ends_with_a_code_or_a_problem(body: bytes, places: list[int]) -> None:
     """The same events in any pieces, their numbers rising, and shown without an error."""
 
-    def collected(pieces: list[bytes]) -> list[Seen]:
-        seen: list[Seen] = []
+    def collected(pieces: list[bytes]) -> list[ReceivedEvent]:
+        seen: list[ReceivedEvent] = []
         client.connections = iter([lambda _: iter(pieces)])
         # Events before the problem were shown.
-        with suppress(Problem):
+        with suppress(CliError):
             seen.extend(Follower(client, JOB, give_up=0).events())
         return seen
 
@@ -126,6 +126,6 @@ def test_a_watch_of_any_bytes_ends_with_a_code_or_a_problem(body: bytes, places:
     lost = [one.type == "restarted" and one.fields.get("reason") == "log_lost" for one in seen]
     numbers = [one.seq for one in seen]
     assert lost.count(True) or numbers == sorted(numbers)
-    show = Show()
-    codes: list[Any] = [show.event(one) for one in seen]
+    renderer = EventRenderer()
+    codes: list[Any] = [renderer.render(one) for one in seen]
     assert [code is not None for code in codes] == [one.type in TERMINAL for one in seen]

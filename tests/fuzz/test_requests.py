@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from readalong.api import problems
+from readalong.api import error_handlers
 from readalong.api.http.request_body import read_json
+from readalong.api.problems import Problem
 from readalong.api.submission.chat_request import ChatRequest
 from readalong.api.submission.gateway_fields import is_gateway_field
-from readalong.api.submission.submit import _judge
+from readalong.api.submission.submitter import _check_body
 from readalong.core.options import resolve
 from readalong.core.settings import Settings
 from readalong.store.submission import Submission
@@ -109,14 +110,14 @@ def meant(raw: bytes) -> dict[str, Any]:
 #: The request that the route below took, and the part that the worker reads.
 taken: Final[list[tuple[ChatRequest, bytes]]] = []
 app: Final = FastAPI()
-problems.install(app)
+error_handlers.install(app)
 
 
 @app.post("/")
 async def take(request: Request) -> None:
     """Reads and checks a body as the API's routes do."""
     whole, body = await read_json(request, MOST)
-    wish, _, rest = _judge((body, ()))
+    wish, _, rest = _check_body((body, ()))
     taken.append((wish, whole if rest is None else rest))
 
 
@@ -136,7 +137,7 @@ def as_it_is(value: Any) -> str:
 def test_a_body_reaches_the_worker_as_it_was_meant_or_is_refused_by_name(raw: bytes) -> None:
     answer = asyncio.run(asked(raw))
     if not taken:
-        problem = problems.Problem.model_validate_json(answer.content)
+        problem = Problem.model_validate_json(answer.content)
         assert 400 <= answer.status_code < 500
         assert (problem.field is None) == (answer.status_code in WITHOUT_FIELD)
         assert len(answer.content) <= LONGEST_ANSWER

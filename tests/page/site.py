@@ -16,6 +16,7 @@ from pydantic import AnyUrl
 from readalong.core.events import NewEvent
 from readalong.core.settings import Settings
 from readalong.redis.client import connect
+from readalong.redis.facade import RedisFacade
 from readalong.store.job_index import JobIndex
 from readalong.store.log import Log, encode
 from readalong.store.queue import Queue
@@ -43,9 +44,17 @@ class Site:
         self._port = free_port()
         self.settings = settings = Settings(redis_url=AnyUrl(self._redis.url))
         self.client = self._runner.run(_made(lambda: connect(settings)))
-        self.log = Log(self.client, settings)
-        self.queue = Queue(self.client, settings.model_copy(update={"lease": 600}))
-        self.run(self._sign_of_life(JobIndex(self.client, settings), WorkerRegistry(self.client, settings)))
+        self.log = Log(RedisFacade(self.client, settings), settings)
+        self.queue = Queue(
+            RedisFacade(self.client, settings.model_copy(update={"lease": 600})),
+            settings.model_copy(update={"lease": 600}),
+        )
+        self.run(
+            self._sign_of_life(
+                JobIndex(RedisFacade(self.client, settings), settings),
+                WorkerRegistry(RedisFacade(self.client, settings), settings),
+            )
+        )
         self._api = self._launch()
 
     @property
@@ -118,17 +127,19 @@ class Pen:
         self.id = job_id
         self._attempt = 0
         self._next = 0
+        self._text = ""
 
     def claim(self) -> Self:
         """Starts the next attempt, as another worker would after a loss."""
         token = f"{self._attempt + 1}claim of {self.id}"
         self._site.run(self._site.queue.acquire_by_id("pen", self.id))
         claim = self._site.run(self._site.log.claim(self.id, orjson.dumps(_WORKER), token))
-        self._attempt, self._next = claim.attempt, claim.last_seq + 1
+        self._attempt, self._next, self._text = claim.attempt, claim.last_seq + 1, ""
         return self
 
     def say(self, text: str, kind: str = "content", **fields: Any) -> str:
-        """Appends a piece of text; answers the cancel flag."""
+        """Appends a piece of text. Returns the cancel flag."""
+        self._text += text if kind == "content" and not fields.get("choice") else ""
         return self.write(NewEvent(kind, {"content": text, **fields}))
 
     def write(self, *drafts: NewEvent) -> str:
@@ -138,8 +149,8 @@ class Pen:
         return flag
 
     def end(self, kind: str = "done", **fields: Any) -> None:
-        """Ends the job: `done`, `failed` or `cancelled`."""
-        draft = NewEvent(kind, {"content": "", **fields, "metrics": METRICS})
+        """Ends the job: `done`, `failed` or `cancelled`. The event repeats the text, as a worker's does."""
+        draft = NewEvent(kind, {"content": self._text, **fields, "metrics": METRICS})
         stored: dict[str, str | bytes | int] = {"metrics": orjson.dumps(METRICS)}
         if "error" in fields:
             stored["error"] = orjson.dumps(fields["error"])

@@ -112,7 +112,7 @@ def test_a_queued_job_can_be_stopped(browser: Browser, site: Site) -> None:
 def test_a_question_waits_for_the_end_of_the_answer_before_and_the_page_says_so(browser: Browser, site: Site) -> None:
     pen = ask(browser, site, "The first?").claim()
     pen.say("Well")
-    browser.wait_text("#keys", "To ask again, stop it or wait")
+    browser.wait_text("#keys", "Stop it, or wait")
     mine = job_of(browser)
     browser.type("#question", "The second?" + ENTER)
     pen.end()
@@ -162,7 +162,7 @@ def test_calls_are_readable_blocks(browser: Browser, site: Site) -> None:
     calls = browser.run("return [...document.querySelectorAll('.call')].map((call) => call.innerText)")
     assert [" ".join(call.split()) for call in calls] == [
         'Tool call weather { "city": "Paris" }',
-        "Tool call clock {oops The arguments are no JSON: unexpected character",
+        "Tool call clock {oops Invalid JSON in the arguments: unexpected character",
         'Function call old { "n": 1 }',
     ]
 
@@ -206,7 +206,7 @@ def test_text_stays_text(browser: Browser, site: Site) -> None:
 
 
 def test_a_follow_up_sends_the_conversation_and_a_link_brings_it_back(browser: Browser, site: Site) -> None:
-    """The model sees every turn, and so does whoever opens the link of the last."""
+    """The model gets every turn, and the link of the last turn shows every turn."""
     pen = ask(browser, site, "One?").claim()
     pen.say("First.")
     pen.end()

@@ -108,7 +108,7 @@ def test_a_refused_connection_is_tried_again(browser: Browser, site: Site) -> No
 def test_an_unknown_job_is_said_to_be_one(browser: Browser, site: Site) -> None:
     """With the API's own words, and the page stays usable."""
     browser.go(f"{site.url}/?job=AAAAAAAAAAAAAAAAAAAAAA")
-    browser.wait_text("#problem", "There is no job")
+    browser.wait_text("#problem", "does not exist")
     ask(browser, site)
     assert browser.text("#problem") == ""
 
@@ -130,10 +130,10 @@ def test_an_erased_job_ends_the_watching(browser: Browser, site: Site) -> None:
 def test_an_event_that_comes_again_changes_nothing(browser: Browser) -> None:
     """Numbers rise; what is not newer than the position was seen."""
     script = """
-        return import("/page/fold.js").then(({ apply, nothing, text }) => {
-          const state = nothing();
+        return import("/page/transcript.js").then(({ applyEvent, emptyTranscript, text }) => {
+          const state = emptyTranscript();
           const news = [[1, "a"], [3, "b"], [3, "b"], [2, "c"]].map(
-            ([seq, content]) => apply(state, seq, "content", { content }));
+            ([seq, content]) => applyEvent(state, seq, "content", { content }));
           return [news, text(state), state.position];
         });"""
     assert browser.run(script) == [[True, True, False, False], "ab", 3]
@@ -142,11 +142,11 @@ def test_an_event_that_comes_again_changes_nothing(browser: Browser) -> None:
 def test_a_log_that_redis_has_lost_is_begun_anew(browser: Browser) -> None:
     """Numbers go back, once that is said, and what came before is void."""
     script = """
-        return import("/page/fold.js").then(({ apply, nothing, text }) => {
-          const state = nothing();
-          apply(state, 9, "content", { content: "lost" });
-          const lost = apply(state, 3, "restarted", { attempt: 2, reason: "log_lost", worker: null });
-          return [lost, apply(state, 4, "content", { content: "new" }), text(state), state.position];
+        return import("/page/transcript.js").then(({ applyEvent, emptyTranscript, text }) => {
+          const state = emptyTranscript();
+          applyEvent(state, 9, "content", { content: "lost" });
+          const lost = applyEvent(state, 3, "restarted", { attempt: 2, reason: "log_lost", worker: null });
+          return [lost, applyEvent(state, 4, "content", { content: "new" }), text(state), state.position];
         });"""
     assert browser.run(script) == [True, True, "new", 4]
 
@@ -154,12 +154,12 @@ def test_a_log_that_redis_has_lost_is_begun_anew(browser: Browser) -> None:
 def test_that_a_job_waits_for_a_worker_is_shown_until_something_comes(browser: Browser) -> None:
     """It has no number: it bears that of the event before it."""
     script = """
-        return import("/page/fold.js").then(({ apply, nothing }) => {
-          const state = nothing();
+        return import("/page/transcript.js").then(({ applyEvent, emptyTranscript }) => {
+          const state = emptyTranscript();
           const seen = [];
           for (const [seq, type, data] of [
             [1, "started", { attempt: 1 }], [1, "waiting", { for: "worker" }], [2, "content", { content: "a" }]]) {
-            seen.push(apply(state, seq, type, data), state.waitsFor, state.position);
+            seen.push(applyEvent(state, seq, type, data), state.waitsFor, state.position);
           }
           return seen;
         });"""

@@ -37,18 +37,18 @@ def test_a_link_with_an_endless_chain_shows_fifty_turns(browser: Browser, site: 
 def test_a_question_comes_back_whole_from_the_parts_that_the_api_takes(browser: Browser) -> None:
     """It takes 16 pairs of metadata of 512 characters each; what others put there may be no text."""
     script = """
-        return import("/page/chain.js").then(({ metadata, questionOf }) => {
+        return import("/page/conversation.js").then(({ makeMetadata, readQuestion }) => {
           const whole = ["Why?", "a" + "\\u{1f600}".repeat(1024), "b".repeat(7680)];
-          const made = [...whole, "c".repeat(9000)].map((question) => metadata(question, "before"));
+          const made = [...whole, "c".repeat(9000)].map((question) => makeMetadata(question, "before"));
           const sizes = made.flatMap((each) => Object.values(each).map((value) => [...value].length));
           return {
-            whole: whole.map((question, at) => questionOf({ metadata: made[at] }) === question),
-            cut: questionOf({ metadata: made[3] }) === "c".repeat(7679) + "…",
+            whole: whole.map((question, at) => readQuestion({ metadata: made[at] }) === question),
+            cut: readQuestion({ metadata: made[3] }) === "c".repeat(7679) + "…",
             plain: made[0],
             formed: made.every((each) => Object.values(each).every((value) => value.isWellFormed())),
             pairs: Math.max(...made.map((each) => Object.keys(each).length)),
             longest: Math.max(...sizes),
-            odd: questionOf({ metadata: { question: { of: 1 }, question_2: 7 } }) + questionOf({ metadata: null }),
+            odd: readQuestion({ metadata: { question: { of: 1 }, question_2: 7 } }) + readQuestion({ metadata: null }),
           };
         });"""
     assert browser.run(script) == {

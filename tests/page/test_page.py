@@ -54,7 +54,7 @@ async def get(path: str, headers: dict[str, str] | None = None) -> httpx2.Respon
 
 
 async def test_the_page_is_at_the_root() -> None:
-    """Whoever opens the address sees it, also while Redis is away."""
+    """It is served also while Redis is away."""
     reply = await get("/")
     assert reply.status_code == 200
     assert reply.headers["content-type"].startswith("text/html")
@@ -72,7 +72,7 @@ async def test_each_file_is_served_as_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_no_file_names_another_address(name: str) -> None:
-    """The page works offline, and tells nobody who reads it."""
+    """The page works offline, and tells no other site of its readers."""
     text = read(name).replace("http://www.w3.org/2000/svg", "")  # a name, not an address
     assert not re.findall(r"""\w+://|["'(]//|@import""", text)
 
@@ -116,13 +116,13 @@ async def test_what_is_served_as_a_page_is_fenced(path: str, cached: bool) -> No
     assert reply.headers["cache-control"] == "no-cache"
 
 
-def test_whatever_a_file_names_is_there() -> None:
-    """A misspelt module or id would show only when somebody gets there."""
+def test_every_file_and_id_that_is_named_exists() -> None:
+    """A misspelt module or id would show only when the code gets there."""
     page = Tags(read("index.html") + read("docs.html"))
     linked = {value for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href")}
     imported = {name for script in SCRIPTS for name in re.findall(r'from "\./([^"]+)"', read(script))}
     assert {name.removeprefix("page/") for name in linked} | imported <= {*FILES, "openapi.json"}
-    used = {name for script in SCRIPTS for name in re.findall(r'(?:\$|\bset)\("([^"]+)"', read(script))}
+    used = {name for script in SCRIPTS for name in re.findall(r'(?:\$|\bsetText)\("([^"]+)"', read(script))}
     assert used
     assert used <= ids()
 
@@ -138,14 +138,14 @@ def test_every_field_has_a_label() -> None:
 
 def test_every_type_of_event_is_handled_by_name() -> None:
     """An EventSource hears only the types that it was told of."""
-    table = re.search(r"^const HANDLERS = \{\n(.*?)^\};", read("fold.js"), re.DOTALL | re.MULTILINE)
+    table = re.search(r"^const HANDLERS = \{\n(.*?)^\};", read("transcript.js"), re.DOTALL | re.MULTILINE)
     assert table is not None
     assert set(re.findall(r"^  (\w+)[(:]", table[1], re.MULTILINE)) == TYPES
 
 
 def test_the_ends_are_the_logs_ends() -> None:
     """Else the page would wait for ever, or stop too soon."""
-    ends = re.search(r"TERMINAL = new Set\(\[(.*?)\]\)", read("fold.js"))
+    ends = re.search(r"TERMINAL = new Set\(\[(.*?)\]\)", read("transcript.js"))
     assert ends is not None
     assert set(re.findall(r'"(\w+)"', ends[1])) == TERMINAL
 
@@ -153,7 +153,7 @@ def test_the_ends_are_the_logs_ends() -> None:
 def test_the_redis_line_names_the_jobs_channel() -> None:
     """It is there to be pasted into a terminal."""
     channel = Keys().live("${id}")
-    assert f"redis-cli --raw subscribe '{channel}'" in read("bar.js")
+    assert f"redis-cli --raw subscribe '{channel}'" in read("status-bar.js")
 
 
 def test_the_page_is_small() -> None:

@@ -1,4 +1,4 @@
-"""A demo model on a free port, and the ways in which the tests talk to it."""
+"""A demo model on a free port, with clients of it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Server:
 
     @property
     def create(self) -> Any:
-        """The openai package's call; untyped, since its types know no `demo` and no plain lists of messages."""
+        """The openai package's call, untyped: its types have no `demo` and no plain lists of messages."""
         return self.client.chat.completions.create
 
     async def stats(self) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class Server:
             return shown
 
     async def stats_when(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The first stats for which `holds`; fails after the deadline."""
+        """Returns the first stats for which `holds` is true. Fails after the deadline."""
         async with asyncio.timeout(WITHIN):
             while True:
                 shown = await self.stats()
@@ -52,20 +52,20 @@ class Server:
                     return shown
 
     async def post(self, body: object, path: str = "/v1/chat/completions") -> tuple[int, bytes]:
-        """Status and body of a POST of `body`, sent as it is if it is bytes."""
+        """Posts `body`, bytes unchanged. Returns status and body."""
         data = body if isinstance(body, bytes) else orjson.dumps(body)
         async with self.http.post(self.root + path, data=data) as response:
             return response.status, await response.read()
 
     async def events(self, body: dict[str, Any], path: str = "/v1/chat/completions") -> list[Any]:
-        """The parsed data lines of a stream, `[DONE]` as text, what is no JSON as bytes."""
+        """Returns the parsed data lines of a stream, `[DONE]` as text, invalid JSON as bytes."""
         status, raw = await self.post({"stream": True, **body}, path)
         assert status == 200, raw
         return [parsed(line) for line in raw.split(b"\n") if line.startswith(b"data: ")]
 
     @asynccontextmanager
     async def raw(self, body: dict[str, Any]) -> AsyncIterator[asyncio.StreamReader]:
-        """The bytes as the server sends them, over a plain socket."""
+        """Yields a reader of the response's bytes, over a plain socket."""
         data = orjson.dumps({"stream": True, **body})
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
@@ -88,12 +88,12 @@ def parsed(line: bytes) -> Any:
 
 
 def ask(model: str = "demo", **more: Any) -> dict[str, Any]:
-    """A request body at full speed; `demo` options are added to it."""
+    """Returns a request body for full speed, with the given `demo` options."""
     return {"model": model, "messages": MESSAGES, **more, "demo": {**QUICK, **more.get("demo", {})}}
 
 
 def deltas(events: list[Any], choice: int = 0) -> list[dict[str, Any]]:
-    """The deltas of one choice."""
+    """Returns the deltas of one choice."""
     return [
         shown["delta"]
         for event in events
@@ -108,7 +108,7 @@ def text(events: list[Any], choice: int = 0) -> str:
 
 
 def finish(events: list[Any], choice: int = 0) -> str | None:
-    """The finish reason of one choice; None if it has none."""
+    """Returns the finish reason of one choice, or None."""
     for event in events:
         for shown in event.get("choices", ()) if isinstance(event, dict) else ():
             if shown["index"] == choice and shown["finish_reason"]:
@@ -118,7 +118,7 @@ def finish(events: list[Any], choice: int = 0) -> str | None:
 
 @asynccontextmanager
 async def running(journal: Journal | None = None) -> AsyncIterator[Server]:
-    """A demo model in this process, over real sockets."""
+    """Runs a demo model in this process, on real sockets."""
     async with serving_model(journal) as url, aiohttp.ClientSession() as http:
         port = int(url.rsplit(":", 1)[1].removesuffix("/v1"))
         async with AsyncOpenAI(base_url=url, api_key="demo", max_retries=0, timeout=WITHIN) as client:

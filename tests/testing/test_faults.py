@@ -1,4 +1,4 @@
-"""Each way in which the model misbehaves."""
+"""Each misbehaviour of the model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.testing.support import MESSAGES, Server, ask, deltas, finish, parsed,
 
 
 async def until_silent(reader: asyncio.StreamReader, tokens: int) -> bytes:
-    """Read until a text of so many tokens has come (the first chunk carries the role)."""
+    """Reads a text of so many tokens; the first chunk has the role."""
     read = b""
     while read.count(b"data: ") < tokens + 1 or not read.endswith(b"\n\n\r\n"):
         piece = await reader.read(65536)
@@ -275,7 +275,7 @@ async def test_a_client_can_use_its_connection_again_after_a_stream() -> None:
 
 @pytest.mark.parametrize("name", ["cut", "close-early", "error", "not-sse"])
 async def test_what_goes_wrong_in_an_answer_goes_right_after_the_given_times(name: str) -> None:
-    """A client that tries again can be seen to succeed."""
+    """A client that retries succeeds in the end."""
     async with running() as server:
         body = ask(f"demo-{name}", demo={"times": 1, "key": "a", "tokens": 20, "after": 5})
         with suppress(aiohttp.ClientPayloadError):  # of those that break off in the middle of a chunk

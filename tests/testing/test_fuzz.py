@@ -1,4 +1,4 @@
-"""Whatever JSON comes, the model answers or refuses; it never fails."""
+"""The model answers or refuses any JSON, and never fails."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from readalong.testing.calls import calls_for
-from readalong.testing.chunks import Envelope, pieces
-from readalong.testing.question import chat_request_of
-from readalong.testing.refusals import ApiError
-from readalong.testing.reply import reply_to
+from readalong.testing.chat_request import parse_chat_request
+from readalong.testing.chunks import Envelope, answer_frames
+from readalong.testing.errors import ApiError
+from readalong.testing.reply import build_reply
+from readalong.testing.tool_calls import tool_calls_for
 from tests.testing.support import MESSAGES, ask
 
 _JSON = st.recursive(
@@ -43,16 +43,16 @@ _SCHEMAS = st.recursive(
 @given(st.dictionaries(st.sampled_from(_FIELDS.split()), _JSON))
 def test_any_body_is_answered_or_refused(fields: dict[str, Any]) -> None:
     try:
-        question = chat_request_of({"model": "demo", "messages": MESSAGES, **fields})
+        request = parse_chat_request({"model": "demo", "messages": MESSAGES, **fields})
     except ApiError:
         return
-    reply = reply_to(question)
+    reply = build_reply(request)
     if not any(choice.endless for choice in reply.choices):
-        assert list(pieces(question, reply, Envelope("id", 0, question)))
+        assert list(answer_frames(request, reply, Envelope("id", 0, request)))
 
 
 @given(_SCHEMAS)
 def test_any_schema_gets_arguments(schema: dict[str, Any]) -> None:
     tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
-    (call,) = calls_for(chat_request_of(ask(tools=[tool], tool_choice="required")), 1)
+    (call,) = tool_calls_for(parse_chat_request(ask(tools=[tool], tool_choice="required")), 1)
     assert len(call.arguments) < 200_000

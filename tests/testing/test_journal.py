@@ -1,4 +1,4 @@
-"""The journal, and answers that tell calls apart."""
+"""The journal, and answers that differ by call."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_numbered_says_in_each_token_whose_call_it_is() -> None:
 
 
 async def test_the_process_writes_the_journal_that_it_is_told(tmp_path: Path) -> None:
-    """What it wrote is there even when it is killed outright."""
+    """All written lines are there after a SIGKILL."""
     path = tmp_path / "journal"
     async with process("--journal", str(path)) as started, asyncio.timeout(WITHIN), aiohttp.ClientSession() as http:
         assert started.stdout
@@ -82,5 +82,5 @@ async def test_a_journal_that_cannot_be_written_is_one_clear_line_and_exit_code_
     async with process("--journal", str(path)) as started, asyncio.timeout(WITHIN):
         out, err = await started.communicate()
     assert (started.returncode, out) == (1, b"")
-    assert err.decode().startswith(f"demo model: can not write {path}: ")
+    assert err.decode().startswith(f"demo model: cannot write {path}: ")
     assert err.count(b"\n") == 1

@@ -1,4 +1,4 @@
-"""What one request, and all of them together, may cost the demo model."""
+"""The limits of one request and of all together."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from typing import Any
 import orjson
 import pytest
 
-from readalong.testing.calls import calls_for
-from readalong.testing.chunks import Envelope, Frame, pieces
+from readalong.testing.chat_request import parse_chat_request
+from readalong.testing.chunks import Envelope, Frame, answer_frames
+from readalong.testing.completion_body import completion_body
+from readalong.testing.errors import ApiError
 from readalong.testing.journal import Journal
 from readalong.testing.limits import ARGUMENT_BYTES, ARGUMENT_VALUES, KEPT_BODY_BYTES, MAX_BODY_BYTES
-from readalong.testing.question import chat_request_of
-from readalong.testing.refusals import ApiError
-from readalong.testing.reply import reply_to
+from readalong.testing.reply import build_reply
 from readalong.testing.stats import State, Stats
-from readalong.testing.whole import completion
+from readalong.testing.tool_calls import tool_calls_for
 from tests.support.waiting import WITHIN
 from tests.testing.support import MESSAGES, ask, finish, running
 
@@ -33,7 +33,7 @@ MANY = 2**62
 
 @contextmanager
 def peak_below(limit: int) -> Iterator[None]:
-    """Fails when more bytes than that are taken at once."""
+    """Fails if more bytes than `limit` are in use at once."""
     tracemalloc.start()
     try:
         yield
@@ -68,7 +68,7 @@ def tool(name: str, **schema: Any) -> dict[str, Any]:
     ],
 )
 async def test_what_would_cost_too_much_is_a_400_that_names_the_field(body: dict[str, Any], param: str) -> None:
-    """Before any of it is made; the answer does not repeat what was too long."""
+    """The response does not repeat the long value."""
     async with running() as server:
         status, raw = await server.post(body)
     assert (status, orjson.loads(raw)["error"]["param"]) == (400, param)
@@ -86,20 +86,20 @@ HEAVY = {
 
 @pytest.mark.parametrize("name", HEAVY)
 def test_an_answer_takes_a_bounded_number_of_bytes(name: str) -> None:
-    """All of it as one body, or, of what that refuses, the first chunks of its stream."""
+    """One body, or, where that is refused, the first chunks of the stream."""
     with peak_below(100_000_000):
-        question = chat_request_of(HEAVY[name])
-        reply = reply_to(question)
+        request = parse_chat_request(HEAVY[name])
+        reply = build_reply(request)
         try:
-            assert completion(question, reply, "id", 0)
+            assert completion_body(request, reply, "id", 0)
         except ApiError:
-            assert list(islice(pieces(question, reply, Envelope("id", 0, question)), 1000))
+            assert list(islice(answer_frames(request, reply, Envelope("id", 0, request)), 1000))
 
 
 @pytest.mark.parametrize("tools", [1, 128])
 @pytest.mark.parametrize("n", [1, 128])
 def test_arguments_share_what_an_answer_may_cost(tools: int, n: int) -> None:
-    """Whatever a schema holds and however it repeats it: bytes and values are of the whole answer."""
+    """The budgets of bytes and values hold for the whole answer, also for schemas that repeat themselves."""
     schema = {
         "type": "object",
         "properties": {
@@ -110,11 +110,11 @@ def test_arguments_share_what_an_answer_may_cost(tools: int, n: int) -> None:
         },
     }
     body = ask("demo-tools", tools=[tool(f"t{k}", **schema) for k in range(tools)], tool_choice="required", n=n)
-    question = chat_request_of(body)
-    calls = calls_for(question, 1)
+    request = parse_chat_request(body)
+    calls = tool_calls_for(request, 1)
     assert len(calls) == tools
     written = n * sum(len(call.arguments) for call in calls)
-    # Brackets, commas and nulls of the values come on top, and four bytes of a call for which nothing is left.
+    # Not counted: brackets, commas and nulls, and four bytes of a call without budget.
     assert written <= ARGUMENT_BYTES + 24 * ARGUMENT_VALUES + 4 * n * tools
 
 
@@ -135,8 +135,8 @@ async def test_a_body_that_is_too_large_is_a_413(size: int, status: int) -> None
 
 
 async def test_bodies_that_are_being_read_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that has begun takes its share until it ends; another is a 503 that says when to come back."""
-    monkeypatch.setattr("readalong.testing.completions.READING_BYTES", 100_000)
+    """An unfinished body takes its share; another request gets a 503 with Retry-After."""
+    monkeypatch.setattr("readalong.testing.demo_model.READING_BYTES", 100_000)
     async with running() as server, asyncio.timeout(WITHIN):
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n" + b" " * 90_000)
@@ -152,8 +152,8 @@ async def test_bodies_that_are_being_read_are_bounded_together(monkeypatch: pyte
 
 
 async def test_answers_that_are_being_given_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stream that hangs holds what it weighs until its client goes."""
-    monkeypatch.setattr("readalong.testing.completions.OPEN_BYTES", 100_000)
+    """A stalled stream holds its weight until its client closes the connection."""
+    monkeypatch.setattr("readalong.testing.demo_model.OPEN_BYTES", 100_000)
     long = {"tokens": 8000}
     async with running() as server:
         async with server.raw(ask("demo-stall", demo=long)) as reader:
@@ -165,13 +165,13 @@ async def test_answers_that_are_being_given_are_bounded_together(monkeypatch: py
 
 
 def test_what_stats_keep_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bodies as they came, not as what they are when parsed; texts of open streams, and of those that have ended."""
+    """Bodies are kept as bytes. The texts of open and of ended streams have limits."""
     stats = Stats()
     raw = b"[" + b"[]," * (KEPT_BODY_BYTES // 3 - 2) + b"[]]"
     with peak_below(150 * KEPT_BODY_BYTES):
         for number in range(300):
             stats.request(str(number), "/", [], bytes(bytearray(raw)), orjson.loads(raw) if not number else [])
-    monkeypatch.setattr("readalong.testing.stats.KEPT_OPEN_PIECES", 100)
+    monkeypatch.setattr("readalong.testing.stats.KEPT_OPEN_TOKENS", 100)
     monkeypatch.setattr("readalong.testing.stats.KEPT_CHARACTERS", 90)
     streams = [stats.open(str(number), "demo") for number in range(4)]
     for _ in range(60):
@@ -180,16 +180,16 @@ def test_what_stats_keep_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [len(stream.texts) for stream in streams] == [50, 50, 0, 0]
     for stream in streams:
         stream.end(State.FINISHED)
-    shown = stats.shown()["streams"]
+    shown = stats.snapshot()["streams"]
     assert {name: len(stream["text"]) for name, stream in shown.items()} == {"1": 50, "2": 0, "3": 0}
-    assert stats.open_pieces == 0
+    assert stats.open_texts == 0
 
 
 def test_a_journal_has_an_end_and_is_its_users_alone(tmp_path: Path) -> None:
-    """Its last line says that it is full; what was in the file counts."""
+    """The last line has the kind `full`. Lines that were in the file before count."""
     path = tmp_path / "journal"
     for _ in range(2):
-        with Journal(path, most=2000) as journal:
+        with Journal(path, max_bytes=2000) as journal:
             for _ in range(100):
                 journal.request("call", "tag", "model", 200)
     assert path.stat().st_size <= 2000 + 64

@@ -59,5 +59,5 @@ async def test_a_taken_port_is_one_clear_line_and_exit_code_1() -> None:
             out, err = await started.communicate()
             assert started.returncode == 1
             assert out == b""
-            assert err.decode().startswith(f"demo model: can not listen on 127.0.0.1:{port}: ")
+            assert err.decode().startswith(f"demo model: cannot listen on 127.0.0.1:{port}: ")
             assert err.count(b"\n") == 1

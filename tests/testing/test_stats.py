@@ -1,4 +1,4 @@
-"""What the server counts, and that it stops at once when its client goes."""
+"""The server's counters, and the end of a stream whose client has gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the model says, and how its text is cut."""
+"""The model's text and its tokens."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from readalong.testing import text_for, tokens_for
-from readalong.testing.faults import shards
-from readalong.testing.paced import gaps
-from readalong.testing.prose import story, tokenize, unicode_story
-from readalong.testing.refusals import ApiError
+from readalong.testing.errors import ApiError
+from readalong.testing.faults import split_frame
+from readalong.testing.paced_sender import token_intervals
+from readalong.testing.text import story, tokenize, unicode_story
 from tests.testing.support import ask
 
 
@@ -70,7 +70,7 @@ def test_unicode_text_has_what_breaks_careless_readers() -> None:
 @given(st.text(min_size=1))
 def test_shards_joined_are_the_frame_and_cut_every_long_character(text: str) -> None:
     frame = text.encode()
-    parts = list(shards(frame))
+    parts = list(split_frame(frame))
     assert b"".join(parts) == frame
     assert all(len(part.decode(errors="ignore").encode()) <= len(part) for part in parts)
     for part in parts:
@@ -78,7 +78,7 @@ def test_shards_joined_are_the_frame_and_cut_every_long_character(text: str) -> 
 
 
 def test_the_pace_is_uneven_but_right_on_average() -> None:
-    pauses = gaps(50)
+    pauses = token_intervals(50)
     drawn = [next(pauses) for _ in range(1010)]
     assert sum(drawn) / len(drawn) == pytest.approx(0.02, rel=0.001)
     assert min(drawn) < 0.015

@@ -18,7 +18,7 @@ from readalong.core.keys import new_job_id
 from readalong.core.options import JobOptions
 from readalong.core.settings import Settings
 from readalong.core.states import TERMINAL
-from readalong.redis.client import connect
+from readalong.redis.facade import RedisFacade
 from readalong.store.job_index import JobIndex
 from readalong.store.job_record import Record
 from readalong.store.log import Log
@@ -101,10 +101,10 @@ class House:
         self.settings = settings
         self.keys = settings.keys
         self.redis = redis
-        self.log = Log(redis, settings)
-        self.index = JobIndex(redis, settings)
-        self.registry = WorkerRegistry(redis, settings)
-        self.queue = Queue(redis, settings)
+        self.log = Log(RedisFacade(redis, settings), settings)
+        self.index = JobIndex(RedisFacade(redis, settings), settings)
+        self.registry = WorkerRegistry(RedisFacade(redis, settings), settings)
+        self.queue = Queue(RedisFacade(redis, settings), settings)
 
     async def write(self, model: str = "demo", *, age: float = 0, for_watchers: bool = False, **body: Any) -> str:
         """Writes a job that is `age` seconds old, as the first half of a submit does. Returns its id.
@@ -204,8 +204,8 @@ class Working:
 @asynccontextmanager
 async def working(settings: Settings, name: str = "w1") -> AsyncIterator[Working]:
     """A worker for the providers of environment and settings; at the end it is stopped and leaves nothing behind."""
-    providers = Providers.of_settings(settings)
-    worker = QueueWorker(settings, connect(settings), providers, {"id": name, "host": "h", "pid": 1})
+    providers = Providers.from_settings(settings)
+    worker = QueueWorker(settings, RedisFacade.connect(settings), providers, {"id": name, "host": "h", "pid": 1})
     task = asyncio.create_task(worker.async_run(), name=f"worker {name}")
     one = Working(worker, task)
     try:

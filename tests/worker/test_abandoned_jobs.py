@@ -6,6 +6,7 @@ import pytest
 
 from readalong.core.errors import StoreUnavailable
 from readalong.core.settings import Settings
+from readalong.redis.facade import RedisFacade
 from readalong.store.presence import PresenceStore
 from readalong.worker.abandoned_jobs import AbandonedJobs
 from tests.readalong.helpers import command, types
@@ -15,7 +16,7 @@ from tests.worker.helpers import House, demo_at, working
 
 @pytest.fixture
 def watched(house: House, settings: Settings) -> PresenceStore:
-    return PresenceStore(house.redis, settings)
+    return PresenceStore(RedisFacade(house.redis, settings), settings)
 
 
 @pytest.fixture

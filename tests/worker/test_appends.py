@@ -13,6 +13,7 @@ from redis.exceptions import ConnectionError
 from readalong.core.errors import Fenced, StoreUnavailable
 from readalong.core.events import NewEvent
 from readalong.redis.client import connect
+from readalong.redis.facade import RedisFacade
 from readalong.redis.multiplexed import MultiplexedConnection
 from readalong.store.log import AppendResult, Claim, ClaimStatus, Log
 from readalong.worker.log_writer import Cancelled, LogWriter
@@ -187,7 +188,7 @@ async def test_over_the_pipe_each_event_comes_once_though_redis_forgets_the_scri
     redis = connect(house.settings)
     pipe = MultiplexedConnection(redis, 5)
     troubles: list[Exception] = []
-    log = Log(redis, house.settings, pipe)
+    log = Log(RedisFacade(redis, house.settings, pipe), house.settings)
     writer = LogWriter(log, job_id, claim, 30, troubles.append)
     said = ""
     try:

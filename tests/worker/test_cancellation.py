@@ -18,9 +18,9 @@ from readalong.core.settings import Settings
 from readalong.store.log import AppendResult, Claim, ClaimStatus, ClaimTimes
 from readalong.worker.attempt import Stop
 from readalong.worker.job_runner import JobRunner
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from readalong.worker.model.limits import Limits
-from readalong.worker.model.openai_provider import batches_of
+from readalong.worker.model.openai.provider import read_batches
 from readalong.worker.model.provider import Batch
 from readalong.worker.model.providers import Providers
 from readalong.worker.model.redaction import Redactor
@@ -87,7 +87,7 @@ class FakeModel:
         await self._gate.step("call")
         self.streams += 1
         pieces = self._pieces()
-        batches = batches_of(pieces, chunks, Limits())
+        batches = read_batches(pieces, chunks, Limits())
         try:
             yield batches
         finally:

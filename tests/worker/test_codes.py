@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from readalong.worker.attempt_end import LOST
-from readalong.worker.model.openai_provider import _CODES
+from readalong.worker.model.openai.provider import _CODES
 
 ROOT: Final = Path(__file__).parents[2]
 

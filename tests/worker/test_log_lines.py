@@ -44,7 +44,7 @@ async def test_each_end_is_one_line_with_its_attempt_tokens_and_time(
     assert lines(caplog, f"{cut} failed") == [
         (
             logging.WARNING,
-            f"job {cut} failed (model_cut: 'The model broke off: TransferEncodingError.'): attempt 1, 3 tokens, N s",
+            f"job {cut} failed (model_cut: 'The model closed the stream early.'): attempt 1, 3 tokens, N s",
         )
     ]
     assert lines(caplog, f"{gone} cancelled") == [

@@ -10,7 +10,7 @@ import pytest
 
 from readalong.core.errors import Fenced, StoreUnavailable
 from readalong.core.events import Event, NewEvent
-from readalong.redis.scripts import Argument
+from readalong.redis.facade import Argument, RedisFacade
 from readalong.store.log import AppendResult, Claim, Fence, Log
 from readalong.worker.log_writer import Cancelled, LogWriter
 from tests.readalong.helpers import command, types
@@ -27,7 +27,7 @@ class Flaky(Log):
     """A log whose calls fail "before" or "after" they take effect, by `trouble` of the call's number from 0."""
 
     def __init__(self, house: House, trouble: Trouble) -> None:
-        super().__init__(house.redis, house.settings)
+        super().__init__(RedisFacade(house.redis, house.settings), house.settings)
         self._trouble = trouble
         self.calls = 0
 

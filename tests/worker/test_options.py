@@ -8,6 +8,7 @@ import pytest
 
 from readalong.core.events import Event
 from readalong.core.settings import Settings
+from readalong.redis.facade import RedisFacade
 from readalong.store.queue import Queue
 from tests.readalong.helpers import command, types
 from tests.worker.helpers import House, demo_at, settings_for, text_of, working
@@ -99,7 +100,10 @@ async def test_a_begun_job_that_waits_for_a_slot_ends_at_its_deadline_or_its_can
     job_id = await write(house, "demo")
     await house.queue.enqueue(job_id, 0)
     if held:
-        await Queue(house.redis, settings_for(str(house.settings.redis_url), lease=0.5)).acquire("dead", 1)
+        await Queue(
+            RedisFacade(house.redis, settings_for(str(house.settings.redis_url), lease=0.5)),
+            settings_for(str(house.settings.redis_url), lease=0.5),
+        ).acquire("dead", 1)
     await lose(house, job_id)
     full = settings_for(str(house.settings.redis_url), max_jobs=1, sweep_interval=0.05, drain_timeout=20)
     if not held:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from redis.exceptions import NoPermissionError
 
+from readalong.core.errors import StoreRefused
 from readalong.core.settings import Settings
 from readalong.worker.reconciler import Reconciler
 from tests.readalong.helpers import command, state, types
@@ -314,7 +314,7 @@ async def test_a_right_that_is_missing_is_no_single_jobs_fault(house: House, swe
     await house.write(age=60)
     await command(house.redis, "ACL", "SETUSER", "default", "-mget")
     try:
-        with pytest.raises(NoPermissionError):
+        with pytest.raises(StoreRefused):
             await turn(house, sweep)
     finally:
         await command(house.redis, "ACL", "SETUSER", "default", "+mget")

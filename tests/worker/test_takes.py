@@ -10,7 +10,7 @@ import pytest
 from readalong.core.errors import StoreUnavailable
 from readalong.store.log import Claim
 from readalong.store.queue import LeasedJob
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from tests.readalong.helpers import command, types
 from tests.support.waiting import until
 from tests.worker.helpers import House, Working, demo_at, settings_for, text_of, working

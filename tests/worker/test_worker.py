@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from readalong.core.settings import Settings
+from readalong.redis.facade import RedisFacade
 from readalong.store.log import Claim
 from readalong.store.queue import Queue
 from tests.readalong.helpers import command, types
@@ -216,7 +217,7 @@ async def test_a_job_whose_worker_died_is_finished_by_another(
     house: House, shorter: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = await house.submit(rate=1000, demo={"tokens": 20})
-    await Queue(house.redis, shorter).acquire("dead", 1)
+    await Queue(RedisFacade(house.redis, shorter), shorter).acquire("dead", 1)
     claim = await house.log.claim(job_id, b'{"id":"dead"}', "token")
     await house.log.append(job_id, claim.attempt, 3, [("content", b'{"content":"void"}')])
     async with demo_at(monkeypatch), working(shorter):

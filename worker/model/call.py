@@ -1,4 +1,4 @@
-"""When a run calls its model, and what follows from a call that failed before the first token."""
+"""Times the calls of one attempt to its model, and handles a call that fails before the first token."""
 
 from __future__ import annotations
 
@@ -14,28 +14,31 @@ from readalong.core.errors import ModelError
 from readalong.core.events import NewEvent
 from readalong.core.settings import Settings
 from readalong.store.log import Claim
-from readalong.worker.model.breaker import Breaker, GivenBack
-from readalong.worker.model.gate import Gate, Gates, Turns
+from readalong.worker.model.breaker import CircuitBreaker, RequeueJob
+from readalong.worker.model.gate import Gate, GateEpochs, Gates
 
 logger = logging.getLogger(__name__)
 
-#: Longest that a Retry-After may make a job wait which is only tried again, in seconds; beyond it the job fails.
-_LONGEST_RETRY_AFTER: Final = 60.0
+#: Longest Retry-After of a plain retry, in seconds. Beyond it the job fails.
+_MAX_RETRY_AFTER: Final = 60.0
 
 
 class Access:
-    """The worker's way to its model, which all its runs share."""
+    """What all attempts of a worker share about one provider."""
 
     def __init__(self, settings: Settings) -> None:
         self.gates = Gates()
-        self.breaker = Breaker(settings, self.gates)
-        #: The worker stops: nothing waits for a model any more.
+        self.breaker = CircuitBreaker(settings, self.gates)
+        #: The worker stops: no attempt waits for a model any more.
         self.stopping = False
 
 
 class ModelCall:
-    """The calls of one run. `tell` appends an event; `ends` returns when the run's time is over, by the loop's clock:
-    the time for the first token, too, if it is told so."""
+    """The calls of one attempt.
+
+    `tell` appends an event. `ends` returns when the attempt's time is over, by the loop's clock; with True the time for
+    the first token counts too.
+    """
 
     def __init__(
         self,
@@ -55,123 +58,126 @@ class ModelCall:
         self._job_id = job_id
         self._model = claim.model
         self._submitted = asyncio.get_running_loop().time() - claim.times.waited
-        #: Why the job was given back before, if it was.
+        #: Why the job was re-queued before; "" if it was not.
         self._reason = restart_reason(claim)
         self._tell = tell
         self._ends = ends
         self._retries = 0
-        self._turns = Turns()
+        self._epochs = GateEpochs()
         self._called_at = 0.0
-        #: When the model was first found away, and the reason that watchers were told last.
+        #: When the model was first found away, and the reason of the last `waiting` event.
         self._away_since: float | None = None
-        self._told = ""
-        #: What the model said when it was last called, while the run waits to call it again; else None.
+        self._announced = ""
+        #: The model's last error while the attempt waits to call it again; else None.
         self.waits_for: ModelError | None = None
-        #: Seconds that the run has waited for a model that is away.
+        #: Seconds that the attempt has waited for a model that is away.
         self.waited = 0.0
 
     async def begin(self) -> None:
-        """Waits until the model may be called. Raises ModelError when the job can wait no longer, and GivenBack when it
-        is better off with another worker."""
+        """Waits until the model may be called.
+
+        Raises ModelError if the job can wait no longer, RequeueJob if another worker may reach the model.
+        """
         breaker = self._breaker
-        lent = False
+        allowed = False
         while self._patience:
-            if breaker.error is not None and not lent:
-                if not breaker.lend(self._model):
-                    raise self._out(breaker.error)
-                lent = True
+            if breaker.error is not None and not allowed:
+                if not breaker.allow(self._model):
+                    raise self._give_up_error(breaker.error)
+                allowed = True
             gate = self._gates.closed(self._model)
             if gate is None or await self._wait(gate):
                 break
-        self._turns = self._gates.turns(self._model)
+        self._epochs = self._gates.epochs(self._model)
         self._called_at = asyncio.get_running_loop().time()
 
     def answered(self) -> None:
-        """The model's answer begins."""
-        self._gates.answered(self._model, self._turns)
+        """Records that the response begins."""
+        self._gates.answered(self._model, self._epochs)
 
     def begun(self) -> None:
-        """The model has said something."""
-        self._breaker.let_in()
+        """Records the first event of the answer."""
+        self._breaker.record_success()
 
     async def failed(self, error: ModelError) -> None:
-        """A call failed before the first token. Returns when another may be begun; else raises."""
+        """Handles a call that failed before the first token. Returns when another call may begin; else raises."""
         if not self._patience:
             return await self._retry(error)
         if error.away:
-            self._gates.failed(self._model, error, self._turns)
+            self._gates.failed(self._model, error, self._epochs)
             asked = asyncio.get_running_loop().time() + (error.retry_after or 0.0)
             if asked >= self._give_up():
-                raise self._out(error)  # at once: it would be no use to wait
+                raise self._give_up_error(error)  # waiting would not help
             return None
         if error.status:
-            self._gates.answered(self._model, self._turns)
+            self._gates.answered(self._model, self._epochs)
         if error.refuses:
             waited = asyncio.get_running_loop().time() - self._submitted
             again = self._reason == error.code
-            if self._breaker.refused(error, self._model, self._called_at, waited, again=again):
-                raise GivenBack(error)
+            if self._breaker.record_refusal(error, self._model, self._called_at, waited, again=again):
+                raise RequeueJob(error)
             raise error
         return await self._retry(error)
 
     async def _wait(self, gate: Gate) -> bool:
-        """Waits at a closed gate. Returns whether this run is the one that tries the model."""
+        """Waits at a closed gate. Returns whether this attempt is the probe."""
         assert gate.error is not None
         loop = asyncio.get_running_loop()
         began = loop.time()
         give_up = self._give_up()
         if self._access.stopping:
-            raise GivenBack(ModelError("worker_stopped", "The worker stops.", retryable=True))
-        due = gate.due > began and not gate.trying  # a worker that was paused tries before it gives up its jobs
-        if self._breaker.hopeless and began - self._submitted >= self._patience and due:
-            raise self._out(gate.error)
+            raise RequeueJob(ModelError("worker_stopped", "The worker stops.", retryable=True))
+        # A worker that was paused probes before it gives up its jobs.
+        due = gate.next_probe > began and not gate.probing
+        if self._breaker.is_exhausted and began - self._submitted >= self._patience and due:
+            raise self._give_up_error(gate.error)
         error = self.waits_for = gate.error
-        self._tell_of(gate)
+        self._announce(gate)
         try:
             async with asyncio.timeout_at(give_up):
                 return await gate.enter()
         except TimeoutError:
-            raise self._out(error) from None
+            raise self._give_up_error(error) from None
         finally:
             self.waits_for = None
             self.waited += loop.time() - began
 
     def _give_up(self) -> float:
-        """Until when the run waits for a model that it has found away."""
+        """Returns until when the attempt waits for a model that is away."""
         if self._away_since is None:
             self._away_since = asyncio.get_running_loop().time()
         return min(self._away_since + self._patience, self._ends(False))
 
-    def _tell_of(self, gate: Gate) -> None:
-        """Tells watchers that the job waits, and why: once for each reason, not for each try."""
-        if gate.error is None or gate.error.code == self._told:
+    def _announce(self, gate: Gate) -> None:
+        """Appends a `waiting` event: once for each reason, not for each probe."""
+        if gate.error is None or gate.error.code == self._announced:
             return
-        self._told = gate.error.code
-        seconds = max(0.0, gate.due - asyncio.get_running_loop().time())
+        self._announced = gate.error.code
+        seconds = max(0.0, gate.next_probe - asyncio.get_running_loop().time())
         logger.info("job %s waits for its model: %s", self._job_id, gate.error.message)
-        self._tell(NewEvent("waiting", {"for": "model", "reason": self._told, "seconds": round(seconds, 1)}))
+        self._tell(NewEvent("waiting", {"for": "model", "reason": self._announced, "seconds": round(seconds, 1)}))
 
-    def _out(self, error: ModelError) -> Exception:
-        """What ends a run that may wait no longer: its model's error, unless another worker may get through."""
+    def _give_up_error(self, error: ModelError) -> Exception:
+        """Returns RequeueJob if another worker may reach the model, else the model's error."""
         breaker = self._breaker
         if error is breaker.error:
             waited = asyncio.get_running_loop().time() - self._submitted
-            return error if breaker.hopeless and waited >= self._patience else GivenBack(error)
-        # Once only: two workers would give the job to each other for ever.
-        if not error.status and breaker.others and self._reason != error.code:
-            return GivenBack(error)
+            return error if breaker.is_exhausted and waited >= self._patience else RequeueJob(error)
+        # Once only: otherwise two workers would pass the job back and forth for ever.
+        if not error.status and breaker.others_connected and self._reason != error.code:
+            return RequeueJob(error)
         return error
 
     async def _retry(self, error: ModelError) -> None:
         loop = asyncio.get_running_loop()
         asked = error.retry_after if error.retry_after is not None else 0.5 * 2**self._retries
-        # Never sooner than was asked, and not all of those that were refused together at once.
+        # Never sooner than asked, and not all at once that were refused together.
         wait = asked * random.uniform(1.0, 1.25)
         if (
             not error.retryable
             or self._retries >= self._most_retries
-            or asked > _LONGEST_RETRY_AFTER
-            # The job's time would be over, and its error would tell of that and not of the model.
+            or asked > _MAX_RETRY_AFTER
+            # Otherwise the job would end by its time limit, which hides the model's error.
             or loop.time() + wait >= self._ends(True)
         ):
             raise error
@@ -181,7 +187,7 @@ class ModelCall:
 
 
 def restart_reason(claim: Claim) -> str:
-    """Why the attempt before this one ended; "" if there was none."""
+    """Returns why the attempt before this one ended; "" if there was none."""
     if claim.begun is None or claim.begun[0] != "restarted":
         return ""
     return str(orjson.loads(claim.begun[1]).get("reason"))

@@ -1,6 +1,6 @@
-"""A provider of the user's own: an async generator of text or events.
+"""Adapts the user's async generator of text or events to a provider.
 
-What it yields becomes chunks in OpenAI's form, so that the same limits apply and the same accumulator reads it.
+Items become chunks in OpenAI's form, so that the same limits and the same accumulator apply.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ import orjson
 from readalong.core.errors import ModelError
 from readalong.core.events import TEXT, NewEvent
 from readalong.core.settings import Settings
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
+from readalong.worker.model.generator_task import GeneratorAborted, GeneratorTask
 from readalong.worker.model.limits import AnswerTooLarge, Limits
 from readalong.worker.model.provider import Batch
-from readalong.worker.model.pump import Broken, Pump
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a generator may take to end once it is closed; then it is left to itself, and its job goes on.
-_CLOSE_WITHIN: Final = 2.0
-#: What a code of a provider's own ModelError looks like.
+#: Seconds that a generator may take to close. Then its job goes on without waiting for it.
+_CLOSE_TIMEOUT: Final = 2.0
+#: A valid code of the user's own ModelError.
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 #: The fields of each type of event, besides `type`, with the types of their values.
 _FIELDS: Final[dict[str, dict[str, type]]] = {
@@ -40,53 +40,53 @@ _FIELDS: Final[dict[str, dict[str, type]]] = {
 
 
 class GeneratorProvider:
-    """Calls `function(request)` for each call, and iterates over the async generator that it returns."""
+    """Calls `function(request)` for each call, and reads the async generator that it returns."""
 
     def __init__(self, name: str, function: Callable[[dict[str, Any]], Any], settings: Settings) -> None:
         self._name = name
         self._function = function
-        self._limits = Limits.of(settings)
-        #: Tasks of generators that have not ended since they were closed.
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._limits = Limits.from_settings(settings)
+        #: Tasks of generators that were closed and have not ended.
+        self._closing: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def stream(self, request: dict[str, Any], chunks: ChunkAccumulator) -> AsyncIterator[AsyncIterator[Batch]]:
-        """`Provider.stream`."""
-        # The request is parsed anew: what the generator does to it reaches no later call.
+        """Implements `Provider.stream`."""
+        # A copy: the generator's changes must not reach a later call.
         copy = orjson.loads(orjson.dumps(request))
-        pump = Pump(lambda: _generator(self._name, self._function(copy)), name=f"provider {self._name}")
+        reader = GeneratorTask(lambda: _as_generator(self._name, self._function(copy)), name=f"provider {self._name}")
         try:
-            async with aclosing(self._batches(pump, chunks)) as batches:
+            async with aclosing(self._batches(reader, chunks)) as batches:
                 yield batches
         finally:
-            await self._let_go(pump)
+            await self._close(reader)
 
     async def close(self) -> bool:
-        """`Provider.close`. Cancels once more what has not ended."""
-        for task in self._leaving:
+        """Implements `Provider.close`. Cancels once more the generators that have not ended."""
+        for task in self._closing:
             task.cancel()
-        if self._leaving:
-            await asyncio.wait(self._leaving, timeout=_CLOSE_WITHIN)
-        return not self._leaving
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=_CLOSE_TIMEOUT)
+        return not self._closing
 
-    async def _batches(self, pump: Pump, chunks: ChunkAccumulator) -> AsyncGenerator[Batch, None]:
+    async def _batches(self, reader: GeneratorTask, chunks: ChunkAccumulator) -> AsyncGenerator[Batch, None]:
         total = 0
         done = False
         while not done:
-            drafts: list[NewEvent] = []
+            events: list[NewEvent] = []
             size = 0
             failure: ModelError | None = None
             try:
-                items = await pump.take()
+                items = await reader.take()
                 done = not items
                 for item in items:
                     data, done = self._chunk(item)
                     size += len(data)
-                    drafts += self._add(chunks, data, total + size)
+                    events += self._add(chunks, data, total + size)
                     if done:
                         break
             except AnswerTooLarge as error:
-                drafts += error.drafts
+                events += error.events
                 failure = error
             except MemoryError:
                 raise
@@ -94,8 +94,8 @@ class GeneratorProvider:
                 failure = self._failure(error)
             total += size
             if done and not chunks.finished:
-                drafts += chunks.add(_choice({}, "stop"))
-            yield drafts, size, done
+                events += chunks.add(_choice({}, "stop"))
+            yield events, size, done
             if failure is not None:
                 raise failure
 
@@ -107,7 +107,7 @@ class GeneratorProvider:
         return chunks.add(data)
 
     def _chunk(self, item: Any) -> tuple[bytes, bool]:
-        """What was yielded as a chunk in OpenAI's form, and whether it says that all has been said."""
+        """Returns an item as a chunk in OpenAI's form, and whether it completes the answer."""
         if isinstance(item, str):
             return _choice({"content": _valid(item)}), False
         if not isinstance(item, dict):
@@ -115,7 +115,7 @@ class GeneratorProvider:
         kind = item.get("type")
         fields = _FIELDS.get(kind) if isinstance(kind, str) else None
         if fields is None:
-            raise self._malformed(f"an event whose type is none of {', '.join(_FIELDS)}")
+            raise self._malformed(f"an event whose type is not one of {', '.join(_FIELDS)}")
         given = {name: value for name, value in item.items() if name != "type" and value is not None}
         for name, value in given.items():
             if not isinstance(value, fields.get(name, ())) or isinstance(value, bool):
@@ -123,13 +123,13 @@ class GeneratorProvider:
         try:
             return _event(str(kind), given), kind == "done"
         except orjson.JSONEncodeError:
-            raise self._malformed(f"an event `{kind}` that is no JSON") from None
+            raise self._malformed(f"an event `{kind}` that is not JSON") from None
 
     def _failure(self, error: Exception) -> ModelError:
-        """Why the generator failed. The text of an exception that is no ModelError is only in the log."""
+        """Returns the error of a generator that raised. Only a ModelError's text is in it; others are logged."""
         if isinstance(error, ModelError):
             code = error.code if _CODE.fullmatch(str(error.code)) else "model_error"
-            # It may not say that the model server refuses this worker: other models are none of its business.
+            # Without `refuses`: a provider's error must not hold up the jobs of other models.
             return ModelError(
                 code,
                 str(error.message),
@@ -139,23 +139,23 @@ class GeneratorProvider:
                 away=error.away,
             )
         logger.error("provider %s raised", self._name, exc_info=error)
-        name = error.args[0] if isinstance(error, Broken) else type(error).__name__
+        name = error.args[0] if isinstance(error, GeneratorAborted) else type(error).__name__
         return ModelError("model_error", f"The provider raised {name}.", retryable=True)
 
     def _malformed(self, what: str) -> ModelError:
         return _malformed(self._name, f"yielded {what}")
 
-    async def _let_go(self, pump: Pump) -> None:
+    async def _close(self, reader: GeneratorTask) -> None:
         """Closes the generator, and waits a moment for its end."""
-        task = pump.task
+        task = reader.task
         if task.done():
             return
-        pump.close()
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
-        await asyncio.wait([task], timeout=_CLOSE_WITHIN)
+        reader.close()
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        await asyncio.wait([task], timeout=_CLOSE_TIMEOUT)
         if not task.done():
-            logger.error("provider %s does not end when it is closed; it is left to itself", self._name)
+            logger.error("provider %s does not end when it is closed; its job goes on without it", self._name)
 
 
 def _malformed(name: str, what: str) -> ModelError:
@@ -163,12 +163,12 @@ def _malformed(name: str, what: str) -> ModelError:
     return ModelError("model_malformed", f"The provider {what}.", retryable=False)
 
 
-def _generator(name: str, made: Any) -> AsyncGenerator[Any, None]:
-    """What the function returned. Raises ModelError if it is no async generator."""
+def _as_generator(name: str, made: Any) -> AsyncGenerator[Any, None]:
+    """Returns what the function made. Raises ModelError unless it is an async generator."""
     if inspect.iscoroutine(made):
         made.close()  # otherwise Python warns that it was never awaited
     if not hasattr(made, "__anext__") or not hasattr(made, "aclose"):
-        raise _malformed(name, f"returned a value of type {type(made).__name__}: it is no async generator")
+        raise _malformed(name, f"returned a value of type {type(made).__name__}: it is not an async generator")
     generator: AsyncGenerator[Any, None] = made
     return generator
 
@@ -189,5 +189,5 @@ def _choice(delta: dict[str, Any], finish: str | None = None, *, choice: int = 0
 
 
 def _valid(text: str) -> str:
-    """The text with U+FFFD for half a surrogate pair, which no UTF-8 can hold."""
+    """Returns the text with U+FFFD for half a surrogate pair, which UTF-8 cannot encode."""
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

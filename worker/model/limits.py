@@ -1,4 +1,4 @@
-"""What one answer of a model may hold, and the error for one that holds more (pure)."""
+"""Limits of one answer, and the error beyond them (pure)."""
 
 from __future__ import annotations
 
@@ -10,31 +10,34 @@ from readalong.core.errors import ModelError
 from readalong.core.events import NewEvent
 from readalong.core.settings import Settings
 
-#: Bytes that an event, a fragment or a field costs besides what it says: in Redis, and as objects of Python.
+#: Bytes that an event, a fragment or a field costs besides its text, in Redis and in Python.
 OVERHEAD: Final = 100
-#: Longest line, message and JSON document of a response, in bytes: a picture is one.
-LONGEST_LINE: Final = 67_108_864
+#: Longest line, message and JSON document of a response, in bytes: a picture is one line.
+MAX_LINE_BYTES: Final = 67_108_864
 #: Lines of one message.
-MOST_LINES: Final = 100_000
-#: Values of one message: in Python each takes up to a hundred times its bytes in JSON.
-MOST_VALUES: Final = 1_000_000
-#: Names of fields that no event type names: all are kept, to tell a new value from an old one.
-_MOST_NAMES: Final = 1_000
-#: Choices where it is not known how many were asked for: as many as anybody may ask for.
-_MOST_CHOICES: Final = 128
+MAX_LINES: Final = 100_000
+#: JSON values of one message: in Python each takes up to a hundred times its bytes.
+MAX_VALUES: Final = 1_000_000
+#: Names of unknown fields: all are kept, to tell a new value from an old one.
+_MAX_NAMES: Final = 1_000
+#: Choices if the number asked for is unknown: the most that a request may ask for.
+_MAX_CHOICES: Final = 128
 
 
 class AnswerTooLarge(ModelError):
-    """Another try would bring the same. `drafts` are the events of what still fitted."""
+    """Another try would bring the same. `events` are the events within the limit."""
 
-    def __init__(self, what: str, drafts: list[NewEvent] | None = None) -> None:
+    def __init__(self, what: str, events: list[NewEvent] | None = None) -> None:
         super().__init__("model_answer_too_large", f"The model's answer has more than {what}.", retryable=False)
-        self.drafts = drafts or []
+        self.events = events or []
 
 
 class Limits(NamedTuple):
-    """`answer`: bytes of its events in the log; `response`: bytes of the body, decompressed; `extra`: bytes of fields
-    that no event type names; `calls` and `call_bytes`: tool calls, and what they say; `line`: bytes of one message."""
+    """Limits of one answer, in bytes unless said otherwise.
+
+    `answer`: its events in the log. `response`: the decompressed body. `extra`: unknown fields. `calls`: the number of
+    tool calls. `call_bytes`: all tool calls.
+    """
 
     answer: int = 67_108_864
     response: int = 1_073_741_824
@@ -43,7 +46,8 @@ class Limits(NamedTuple):
     call_bytes: int = 33_554_432
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings) -> Self:
+        """Returns the limits that the settings name."""
         return cls(
             answer=settings.max_answer_bytes,
             response=settings.max_response_bytes,
@@ -54,58 +58,58 @@ class Limits(NamedTuple):
 
     @property
     def line(self) -> int:
-        return min(LONGEST_LINE, self.answer)
+        """Longest line or message."""
+        return min(MAX_LINE_BYTES, self.answer)
 
 
 class Budget:
-    """Counts what an answer holds besides its text. The first thing that does not fit is named in `over`, and nothing
-    fits any more."""
+    """Counts what an answer holds besides its text. After the first excess, which `exceeded` names, nothing fits."""
 
     def __init__(self, limits: Limits, choices: int | None = None) -> None:
-        """`choices`: how many were asked for, if that is known."""
-        self.over = ""
+        """`choices`: the number that was asked for, None if unknown."""
+        self.exceeded = ""
         self._limits = limits
-        self._choices = _MOST_CHOICES if choices is None else max(choices, 1)
+        self._choices = _MAX_CHOICES if choices is None else max(choices, 1)
         self._extra = 0
         self._calls = 0
         self._call_bytes = 0
 
-    def choice(self, count: int) -> bool:
-        """Whether one more choice than `count` fits."""
+    def add_choice(self, count: int) -> bool:
+        """Returns whether one more choice than `count` fits."""
         return self._fits(count < self._choices, f"the {self._choices} choices that it was asked for")
 
-    def field(self, place: str, value: Any, names: int) -> bool:
-        """Whether the value of a field that no event type names fits, as one of `names`."""
+    def add_field(self, place: str, value: Any, names: int) -> bool:
+        """Counts the value of an unknown field, one of `names` fields. Returns whether it fits."""
         self._extra += len(place) + size_of(value)
-        return self._fits(names <= _MOST_NAMES, f"{_MOST_NAMES} unknown fields") and self._fits(
+        return self._fits(names <= _MAX_NAMES, f"{_MAX_NAMES} unknown fields") and self._fits(
             self._extra <= self._limits.extra, f"{self._limits.extra} bytes of unknown fields"
         )
 
-    def call(self) -> bool:
-        """Whether one more tool call fits."""
+    def add_call(self) -> bool:
+        """Counts a tool call. Returns whether it fits."""
         self._calls += 1
         return self._fits(self._calls <= self._limits.calls, f"{self._limits.calls} tool calls")
 
-    def fragment(self, size: int) -> bool:
-        """Whether a fragment of a call fits, whose event holds so many bytes."""
+    def add_fragment(self, size: int) -> bool:
+        """Counts a fragment of a call, whose event has `size` bytes. Returns whether it fits."""
         self._call_bytes += size + OVERHEAD
         return self._fits(self._call_bytes <= self._limits.call_bytes, f"{self._limits.call_bytes} bytes of tool calls")
 
     def _fits(self, fits: bool, what: str) -> bool:
-        if not fits and not self.over:
-            self.over = what
-        return not self.over
+        if not fits and not self.exceeded:
+            self.exceeded = what
+        return not self.exceeded
 
 
 def size_of(value: Any) -> int:
-    """Bytes of a value as JSON."""
+    """Returns the bytes of a value as JSON."""
     return len(value) if isinstance(value, str) else len(orjson.dumps(value))
 
 
 def has_too_many_values(data: bytes | str) -> bool:
-    """Whether JSON may hold more values than are read: commas and brackets inside of texts count too."""
-    if len(data) <= MOST_VALUES:
+    """Returns whether JSON may hold too many values. Commas and brackets inside strings count too."""
+    if len(data) <= MAX_VALUES:
         return False
     if isinstance(data, str):
-        return data.count(",") + data.count("[") + data.count("{") > MOST_VALUES
-    return data.count(b",") + data.count(b"[") + data.count(b"{") > MOST_VALUES
+        return data.count(",") + data.count("[") + data.count("{") > MAX_VALUES
+    return data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_VALUES

@@ -4,6 +4,7 @@
 -- ARGV[1] worker, ARGV[2] lease (ms), ARGV[3] n, ARGV[4] prefix of arq's in-progress keys, ARGV[5] their time to live (ms),
 -- ARGV[6] token of this take: a repeat after a lost reply answers the same jobs, and takes no more.
 -- Returns {id, place, end of its lease, id, …}, oldest first.
+-- One server only: the queue, the leases, the lists of jobs, and arq's keys, whose names it makes of the ids.
 -- Needs clock, ids, leases.
 local worker, lease, token = ARGV[1], tonumber(ARGV[2]), ARGV[6]
 local now = now_ms()

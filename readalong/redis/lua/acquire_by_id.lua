@@ -3,6 +3,7 @@
 -- KEYS[5] jobs that wait, KEYS[6] jobs that run.
 -- ARGV[1] worker, ARGV[2] job id, ARGV[3] lease (ms), ARGV[4] the in-progress key's time to live (ms).
 -- Returns its place in the queue and the end of the lease, or nil: it is not there, or held.
+-- One server only: the queue, the leases, the lists of jobs and an arq key.
 -- Needs clock, leases.
 local worker, id, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local now = now_ms()

@@ -17,7 +17,7 @@ if from <= #ARGV then
     last = write(last, ARGV, from)
   end
   if not last then return { 'gone', 0, false } end
-  -- Once for each attempt: when its worker is lost, nobody else knows.
+  -- Once for each attempt: no other process knows it when its worker is lost.
   if not first_token_at and ARGV[#ARGV - 1] ~= 'waiting' then
     redis.call('HSET', job, 'first_token_at', ms(now_ms()))
   end

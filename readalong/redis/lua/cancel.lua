@@ -18,7 +18,7 @@ if not TERMINAL[status] then
     local ttl = redis.call('PTTL', job)
     if ttl > 0 then redis.call('PEXPIRE', cancel, ttl) end
   end
-  -- Whoever does not know a log's schema writes nothing into it.
+  -- A process writes nothing into a log whose schema it does not know.
   if status == 'queued' and fields[2] == ARGV[3] then
     cancel_queued(flag, ARGV[2])
     status = 'cancelled'

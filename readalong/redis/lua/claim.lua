@@ -23,7 +23,7 @@ if fields[9] ~= ARGV[5] then return { 'unknown' } end
 local model, request = fields[10], fields[11]
 
 local flag = redis.pcall('GET', cancel)
-if type(flag) == 'table' then flag = false end -- somebody put there what is no flag
+if type(flag) == 'table' then flag = false end -- a person put another type there
 local now = now_ms()
 local waited = now - tonumber(fields[5])
 local deadline = tonumber(fields[13])

@@ -2,6 +2,7 @@
 -- KEYS[1] watched (sorted set), KEYS[2..] each job's watchers (sorted set).
 -- ARGV[1] what the channels of hubs begin with, ARGV[2] ms that one may stand still, ARGV[3..] for each job its id, the ms of
 -- its grace, and the process's name for the visit that is over: a copy of this call that comes late does not end the next one.
+-- One server only: the set of presence and keys of many jobs.
 -- Needs clock, visits.
 local now = now_ms()
 for i = 2, #KEYS do

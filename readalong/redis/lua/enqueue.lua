@@ -5,6 +5,7 @@
 -- ARGV[5] the job's time of creation (ms), ARGV[6] ms that it may go without a watcher, or 0 for any time,
 -- ARGV[7] time to live of the watched jobs' set (ms), ARGV[8] that of a model's set (ms).
 -- Returns 1, or 0 if the job was in the queue already.
+-- One server only: the queue and the lists of jobs.
 -- Needs clock.
 local id, created = ARGV[1], ARGV[5]
 -- One that is listed may have begun or ended since: it stays where it is.
@@ -23,7 +24,7 @@ end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 if redis.call('ZADD', KEYS[1], 'NX', ms(now_ms()), id) == 0 then return 0 end
 redis.call('RPUSH', KEYS[3], id)
--- A wake-up is a hint. Without workers nobody pops, so the list must not grow for ever.
+-- A wake-up is a hint. Without workers no wake-up is popped, and the list would grow for ever.
 redis.call('LTRIM', KEYS[3], -tonumber(ARGV[4]), -1)
 redis.call('PEXPIRE', KEYS[3], ARGV[3])
 return 1

@@ -2,6 +2,7 @@
 -- KEYS[3] the job's lease, KEYS[4] wake list.
 -- ARGV[1] worker, ARGV[2] job id, ARGV[3] the wake list's time to live (ms).
 -- Returns 1, or 0 if another worker holds the lease: then nothing changes.
+-- One server only: the queue, the leases and an arq key.
 -- Needs clock, leases.
 if held_by_another(ARGV[2], KEYS[3], ARGV[1]) then return 0 end
 if put_back(ARGV[2], KEYS[3]) then

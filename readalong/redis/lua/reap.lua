@@ -3,7 +3,8 @@
 -- worker that asks, KEYS[7] wake list.
 -- ARGV[1] the dead worker, ARGV[2] the run of Redis at which the asking one is subscribed, ARGV[3] prefix of arq's
 -- in-progress keys, ARGV[4] the wake list's time to live (ms).
--- Returns the ids of its jobs; nil, and changes nothing, if it lives, or has left, or nobody can tell here.
+-- Returns the ids of its jobs; nil, and changes nothing, if it lives, or has left, or this server cannot tell.
+-- One server only: the queue, the leases, the workers, and arq's keys, whose names it makes of the ids.
 -- Needs clock, leases.
 if redis.call('PUBSUB', 'NUMSUB', KEYS[6])[2] == 0 then return nil end
 if not redis.call('ZSCORE', KEYS[3], ARGV[1]) or not disconnected(KEYS[4], KEYS[5], ARGV[2]) then return nil end

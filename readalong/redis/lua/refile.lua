@@ -4,13 +4,14 @@
 -- ARGV[1] what names of models' sets begin with, ARGV[2] a model's set's time to live (ms), ARGV[3] ms that a job may go
 -- without a watcher, ARGV[4] time to live of the watched jobs' set (ms), ARGV[5..] ids.
 -- Returns those that have not ended and were in no list of such, each with its time of creation (ms).
+-- One server only: the lists of jobs, the jobs' hashes, and the lists of models, whose names it makes.
 -- Needs clock, erased.
 local STATES = { queued = 4, running = 5, done = 6, failed = 7, cancelled = 8 }
 
 local strays = {}
 
 local function is_at(set, id, at)
-  -- Not a number where somebody has put another type.
+  -- Not a number where a person has put another type.
   return tonumber(redis.call('ZSCORE', set, id)) == at
 end
 

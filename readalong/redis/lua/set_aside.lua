@@ -1,6 +1,7 @@
--- Moves keys of a wrong type aside, for a day: whoever put them there may want to see them again.
+-- Moves keys of a wrong type aside, for a day: the person who put them there may want them back.
 -- KEYS the keys. ARGV for each its right type and the name that it gets.
 -- Returns for each that was moved its name and its type.
+-- One server only: keys that all jobs share.
 local moved = {}
 for i, key in ipairs(KEYS) do
   local found = redis.call('TYPE', key).ok

@@ -2,6 +2,7 @@
 -- KEYS[1] watched (sorted set), KEYS[2..] each job's watchers (sorted set).
 -- ARGV[1] the first set's time to live (ms), ARGV[2] ms until which this holds, ARGV[3] ms that the process may stand still
 -- after them, ARGV[4..] for each job its id, the ms that it may go without a watcher, and the process's name for this visit.
+-- One server only: the set of presence and keys of many jobs.
 -- Needs clock.
 local now = now_ms()
 local holds = ms(now + ARGV[2])

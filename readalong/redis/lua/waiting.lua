@@ -3,6 +3,7 @@
 -- ARGV[1] prefix of arq's in-progress keys, ARGV[2] prefix of signs of life, ARGV[3] prefix of the workers' channels,
 -- ARGV[4..] job ids.
 -- Returns {ms since the epoch, live workers, id, …}.
+-- One server only: the queue, the leases, the workers, and keys of arq and of workers, whose names it makes of the ids.
 -- Needs clock, leases.
 local now = now_ms()
 local dead = {}

@@ -4,6 +4,7 @@
 -- ARGV[4] the limit, ARGV[5] and ARGV[6] what stands before and behind a job's id in the name of its hash.
 -- Returns the bytes before it.
 -- To look at ten thousand jobs takes Redis milliseconds: once in that time for all processes. What comes meanwhile is added.
+-- One server only: the queue and the hashes of its jobs, whose names it makes of their ids.
 -- Needs clock, ids.
 local sum
 if redis.call('PTTL', KEYS[2]) > 0 then

@@ -181,7 +181,7 @@ async def test_a_list_shows_what_the_policy_shows_and_its_next_names_no_other_jo
 async def test_a_stream_that_waits_for_redis_asks_when_redis_is_back(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A browser's stream is kept while Redis is away; nobody could be asked whose the job is."""
+    """A browser's stream is kept while Redis is away, when the policy cannot read the job."""
     async with a_site(settings, Owners(hides=True)) as site:
         job_id = await submitted(site, ANN)
         with monkeypatch.context() as away:

@@ -79,7 +79,7 @@ async def test_one_call_asks_for_all_silent_jobs_and_none_while_they_speak(
                 feed = await site.hub.feed(player.job_id, 0)
                 await until(partial(_has, feed, player.last))
             asked.clear()
-            await site.services.waits.look()
+            await site.deps.waits.look()
             return asked
 
         assert await look() == [], "nothing is known of their silence yet"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from readalong.api.http.uvicorn_inside import DetachableHttpProtocol
+from readalong.api.http.uvicorn_internals import DetachableHttpProtocol
 from readalong.store.log import Log
 from tests.api.fanout.test_watcher import check_padded
 from tests.api.helpers import Player, check_stream
@@ -121,7 +121,7 @@ async def test_who_vanishes_before_it_has_read_a_whole_answer_is_closed(
 async def test_watchers_behind_a_proxy_that_falls_silent_leave_nothing(
     redis_url: str, redis_server: RedisServer, log: Log
 ) -> None:
-    """No connection is closed and nobody reads: one whose job goes on, and one whose job is erased."""
+    """Clients close no connection and do not read: one whose job continues, and one whose job is erased."""
     players = [await Player.start(log) for _ in range(2)]
     async with leaving_nothing(redis_url, redis_server, send_timeout=0.5) as site, Proxy(site.port) as proxy:
         streams = [await Stream.open(proxy.port, f"/v1/jobs/{player.job_id}/events") for player in players]
@@ -138,7 +138,7 @@ async def test_watchers_behind_a_proxy_that_falls_silent_leave_nothing(
 async def test_an_erased_job_s_watcher_that_does_not_read_is_closed(
     redis_url: str, redis_server: RedisServer, log: Log
 ) -> None:
-    """Its feed is gone with the job; its connection, with bytes in it that nobody takes, must not stay."""
+    """Its feed is gone with the job; its connection, with unread bytes, must not stay."""
     player = await Player.start(log)
     path = f"/v1/jobs/{player.job_id}/events"
     async with (
@@ -161,7 +161,7 @@ async def test_an_erased_job_s_watcher_that_does_not_read_is_closed(
 async def test_a_client_that_reads_a_byte_at_a_time_is_closed_and_can_resume(
     redis_url: str, redis_server: RedisServer, log: Log
 ) -> None:
-    """It costs nobody anything: the writer goes on, and another client hears all."""
+    """The writer continues, and another client gets every event."""
     player = await Player.start(log)
     async with leaving_nothing(redis_url, redis_server, send_timeout=2) as site:
         path = f"/v1/jobs/{player.job_id}/events"
@@ -293,7 +293,7 @@ async def test_what_comes_behind_a_watch_changes_nothing(
 async def test_a_body_behind_a_watch_does_not_hide_the_client_s_leaving(
     redis_url: str, redis_server: RedisServer, log: Log
 ) -> None:
-    """The server stops reading a body that nobody wants; who does not read does not hear an end."""
+    """The server stops reading a body after its response; a client that does not read gets no end."""
     player = await Player.start(log)
     async with leaving_nothing(redis_url, redis_server) as site:
         head = b"Content-Length: 900000\r\n"

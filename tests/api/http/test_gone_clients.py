@@ -10,7 +10,7 @@ from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.replay_buffer import ReplayBuffer
 from readalong.api.fanout.sse_response import SseResponse
 from readalong.api.fanout.watcher import Watcher
-from readalong.api.http.uvicorn_inside import DetachableHttpProtocol
+from readalong.api.http.uvicorn_internals import DetachableHttpProtocol
 from readalong.core.settings import Settings
 from readalong.store.log import Log
 from tests.api.fanout.test_watcher import held_by

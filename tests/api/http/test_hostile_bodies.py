@@ -13,13 +13,13 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from readalong.api.http import request_body as bodies
-from readalong.api.submission import submit
+from readalong.api.submission import submitter
 from readalong.api.submission.chat_request import (
-    LONGEST_KEY,
-    LONGEST_VALUE,
-    MOST_ITEMS,
-    MOST_MESSAGES,
-    MOST_PAIRS,
+    MAX_ITEMS,
+    MAX_KEY_LENGTH,
+    MAX_MESSAGES,
+    MAX_PAIRS,
+    MAX_VALUE_LENGTH,
     ChatRequest,
     check,
 )
@@ -34,34 +34,35 @@ MESSAGES: list[dict[str, Any]] = [{"role": "user", "content": "hi"}]
 def test_of_many_wrong_messages_one_error_is_made() -> None:
     """Pydantic would keep one for each, with a copy of where it is."""
     with pytest.raises(ValidationError) as caught:
-        ChatRequest.model_validate({"messages": [1] * (MOST_MESSAGES - 1)})
+        ChatRequest.model_validate({"messages": [1] * (MAX_MESSAGES - 1)})
     assert caught.value.error_count() == 1
 
 
 #: Fields at their limit, what goes beyond it, and the path of what is named.
 LISTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "messages": ({"messages": MESSAGES * MOST_MESSAGES}, {"messages": MESSAGES * (MOST_MESSAGES + 1)}, "messages"),
+    "messages": ({"messages": MESSAGES * MAX_MESSAGES}, {"messages": MESSAGES * (MAX_MESSAGES + 1)}, "messages"),
     "parts": (
-        {"messages": [{"content": [0] * MOST_MESSAGES}]},
-        {"messages": [{}, {"content": [0] * (MOST_MESSAGES + 1)}]},
+        {"messages": [{"content": [0] * MAX_MESSAGES}]},
+        {"messages": [{}, {"content": [0] * (MAX_MESSAGES + 1)}]},
         "messages.1.content",
     ),
     "calls": (
-        {"messages": [{"tool_calls": [0] * MOST_ITEMS}]},
-        {"messages": [{"tool_calls": [0] * (MOST_ITEMS + 1)}]},
+        {"messages": [{"tool_calls": [0] * MAX_ITEMS}]},
+        {"messages": [{"tool_calls": [0] * (MAX_ITEMS + 1)}]},
         "messages.0.tool_calls",
     ),
-    **{
-        name: ({name: [0] * MOST_ITEMS}, {name: [0] * (MOST_ITEMS + 1)}, name)
-        for name in ("tools", "functions", "stop")
-    },
+    **{name: ({name: [0] * MAX_ITEMS}, {name: [0] * (MAX_ITEMS + 1)}, name) for name in ("tools", "functions", "stop")},
     "pairs": (
-        {"metadata": {str(number): number for number in range(MOST_PAIRS)}},
-        {"metadata": {str(number): number for number in range(MOST_PAIRS + 1)}},
+        {"metadata": {str(number): number for number in range(MAX_PAIRS)}},
+        {"metadata": {str(number): number for number in range(MAX_PAIRS + 1)}},
         "metadata",
     ),
-    "keys": ({"metadata": {"ü" * LONGEST_KEY: 1}}, {"metadata": {"ü" * (LONGEST_KEY + 1): 1}}, "metadata"),
-    "values": ({"metadata": {"a": "ü" * LONGEST_VALUE}}, {"metadata": {"a": "ü" * (LONGEST_VALUE + 1)}}, "metadata.a"),
+    "keys": ({"metadata": {"ü" * MAX_KEY_LENGTH: 1}}, {"metadata": {"ü" * (MAX_KEY_LENGTH + 1): 1}}, "metadata"),
+    "values": (
+        {"metadata": {"a": "ü" * MAX_VALUE_LENGTH}},
+        {"metadata": {"a": "ü" * (MAX_VALUE_LENGTH + 1)}},
+        "metadata.a",
+    ),
     "lists in it": ({"metadata": {"a": [1] * 255}}, {"metadata": {"a": [1] * 256}}, "metadata.a"),
 }
 
@@ -101,12 +102,12 @@ async def test_a_body_of_too_many_values_or_too_deep_is_not_read_into_memory(
 
 
 @on_valkey
-@pytest.mark.parametrize("work", ["_parse", "_judge"])
+@pytest.mark.parametrize("work", ["_parse", "_check_body"])
 async def test_a_large_body_is_parsed_and_checked_while_the_others_have_their_turns(
     settings: Settings, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch, work: str
 ) -> None:
     """The work waits until the loop has had a turn, which it has only if the work is not on it."""
-    module: Any = bodies if work == "_parse" else submit
+    module: Any = bodies if work == "_parse" else submitter
     really = getattr(module, work)
     loop = asyncio.get_running_loop()
     turns: list[bool] = []

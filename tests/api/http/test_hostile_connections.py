@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
-from readalong.api.http.uvicorn_inside import _WAITING, DetachableHttpProtocol
+from readalong.api.http.uvicorn_internals import _MAX_PIPELINED, DetachableHttpProtocol
 from readalong.core.settings import Settings
 from tests.api.http.test_bad_clients import send
 from tests.api.serving import Site, a_site, on_valkey, short_settings
@@ -63,8 +63,8 @@ async def test_of_requests_behind_one_another_a_few_wait_and_all_are_answered_in
         await until(lambda: line.flow.read_paused and writer.transport.get_write_buffer_size(), "it is not read")
         for _ in range(50):
             await asyncio.sleep(0)
-        assert len(line.pipeline) <= _WAITING + IN_A_PIECE
-        assert len(line._came) < 1_000_000
+        assert len(line.pipeline) <= _MAX_PIPELINED + IN_A_PIECE
+        assert len(line._pending) < 1_000_000
         assert writer.transport.get_write_buffer_size() > 5_000_000
         gate.set()
         async with asyncio.timeout(200):
@@ -72,7 +72,7 @@ async def test_of_requests_behind_one_another_a_few_wait_and_all_are_answered_in
                 head = await reader.readuntil(b"\r\n\r\n")
                 assert head.startswith(b"HTTP/1.1 200"), head
                 assert await reader.readexactly(4) == b"%04d" % number
-                assert len(line.pipeline) <= _WAITING + IN_A_PIECE
+                assert len(line.pipeline) <= _MAX_PIPELINED + IN_A_PIECE
         writer.transport.abort()
 
 
@@ -168,7 +168,7 @@ async def test_connections_have_a_number_and_streams_are_not_cut_for_more(
     redis_url: str, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next one is told to come later, and when many more come they are closed at once."""
-    monkeypatch.setattr("readalong.api.http.uvicorn_inside._TOLD", 1)
+    monkeypatch.setattr("readalong.api.http.uvicorn_internals._MAX_REFUSALS", 1)
     async with a_site(short_settings(redis_url, max_connections=2)) as site:
         first, second = [await send(site, GET) for _ in range(2)]
         for reader, _ in (first, second):

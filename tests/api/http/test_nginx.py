@@ -10,7 +10,7 @@ import pytest
 
 from readalong.store.log import Log
 from tests.api.helpers import Player, check_stream
-from tests.api.http.test_prefix import BODY, follow
+from tests.api.http.test_root_path import BODY, follow
 from tests.api.serving import Stream, a_site, on_valkey, short_settings
 from tests.support.nginx import nginx
 from tests.support.waiting import WITHIN

@@ -91,7 +91,7 @@ async def test_calls_and_a_restart_come_under_their_own_names(settings: Settings
 async def test_once_text_is_out_a_lost_worker_ends_the_stream_with_an_error_that_names_the_job(
     settings: Settings, log: Log
 ) -> None:
-    """Two texts in one would be neither. Who reads `restarted` asks for it, and the job goes on for whoever watches."""
+    """Readers append, so two texts would be mixed. With `restarted=true` the stream goes on, as for other watchers."""
     async with a_site(settings) as site, await chat(site, "Idempotency-Key: k") as plain:
         asks = {"method": "POST", "body": BODY, "headers": ["Idempotency-Key: k"]}
         async with await site.open("/chat/stream?restarted=true", **asks) as aware:
@@ -161,7 +161,7 @@ async def test_two_with_one_key_watch_one_job(settings: Settings, log: Log) -> N
 
 
 async def test_who_leaves_the_chat_does_not_end_the_job(settings: Settings, log: Log) -> None:
-    """The answer is in the log, for whoever has the id."""
+    """The answer is in the log, for every client with the id."""
     async with a_site(settings) as site:
         stream = await chat(site)
         player = await Player.start(log, stream.headers["x-job-id"])
@@ -187,13 +187,13 @@ async def test_a_job_that_redis_loses_before_its_stream_begins_is_to_be_submitte
 ) -> None:
     """To a POST a 404 would say that the address is wrong."""
     async with a_site(settings) as site:
-        record = site.services.log.record
+        record = site.deps.log.record
 
         async def lost(job_id: str) -> Record | None:
-            await site.services.log.delete(job_id)
+            await site.deps.log.delete(job_id)
             return await record(job_id)
 
-        monkeypatch.setattr(site.services.log, "record", lost)
+        monkeypatch.setattr(site.deps.log, "record", lost)
         answer = await site.http.post("/chat/stream", content=BODY, headers={"Content-Type": "application/json"})
         assert (answer.status_code, answer.json()["code"], answer.json()["retryable"]) == (
             503,

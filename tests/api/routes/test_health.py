@@ -41,7 +41,7 @@ async def test_readyz_wants_redis_and_a_worker(settings: Settings, index: JobInd
             503,
             {
                 "ready": False,
-                "reason": "There is no worker.",
+                "reason": "No worker is alive.",
                 "redis": "ok",
                 "hub": "ok",
                 "queued": 0,

@@ -13,6 +13,7 @@ from readalong.core.errors import StoreUnavailable
 from readalong.core.events import NewEvent
 from readalong.core.keys import new_job_id
 from readalong.core.settings import Settings
+from readalong.redis.facade import RedisFacade
 from readalong.store.idempotency import key_digest
 from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
@@ -236,15 +237,15 @@ async def test_erase_that_breaks_off_half_way_is_ended_by_its_repeat(
         await Player(log, job_id).claim()
         async with await other.open(f"{path}/events") as stream:
             await stream.some(2)
-            erase = site.services.log.delete
+            erase = site.deps.log.delete
 
             async def listed_before(*args: str) -> str:
-                await site.services.index.refile(job_id)
+                await site.deps.index.refile(job_id)
                 return await erase(*args)
 
             with monkeypatch.context() as broken:
-                broken.setattr(site.services.log, "delete", listed_before)
-                broken.setattr(getattr(site.services, part), name, AsyncMock(side_effect=StoreUnavailable("away")))
+                broken.setattr(site.deps.log, "delete", listed_before)
+                broken.setattr(getattr(site.deps, part), name, AsyncMock(side_effect=StoreUnavailable("away")))
                 problem(await site.http.delete(path), 503, "redis_unavailable")
             assert await stream.rest() == []
         assert (await site.http.delete(path)).status_code == 204
@@ -256,14 +257,14 @@ async def test_a_visit_that_is_renewed_while_its_job_is_erased_is_not_written_do
 ) -> None:
     async with a_site(settings) as site:
         job_id = job(await submit(site, BODY | {"cancel_on_disconnect": True})).id
-        erase = site.services.log.delete
+        erase = site.deps.log.delete
 
         async def watched_behind(*args: str) -> str:
             answer = await erase(*args)
-            await PresenceStore(redis, settings).touch([Visit(job_id, "hub:1", None)])
+            await PresenceStore(RedisFacade(redis, settings), settings).touch([Visit(job_id, "hub:1", None)])
             return answer
 
-        monkeypatch.setattr(site.services.log, "delete", watched_behind)
+        monkeypatch.setattr(site.deps.log, "delete", watched_behind)
         assert (await site.http.delete(f"/v1/jobs/{job_id}")).status_code == 204
         assert named(await everything(redis), job_id) == [settings.keys.cancel(job_id)]
 
@@ -282,6 +283,6 @@ async def test_every_key_bears_the_prefix(redis_url: str) -> None:
     """Besides arq's own job keys, whose name is not ours to choose."""
     async with a_site(short_settings(redis_url, prefix="other")) as site:
         job(await submit(site, key="key"))
-        names = list(await everything(site.services.redis))
+        names = list(await everything(site.deps.redis.pool))
     assert names
     assert all(name.startswith(("other:", "arq:job:", "arq:queue:other")) for name in names)

@@ -118,8 +118,8 @@ async def test_a_page_that_would_look_too_far_says_how_far_it_came(
     settings: Settings, log: Log, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a list holds and the hashes do not confirm."""
-    monkeypatch.setattr("readalong.api.routes.jobs_page._MOST", 4)
-    monkeypatch.setattr("readalong.api.routes.jobs_page._MORE", 2)
+    monkeypatch.setattr("readalong.api.routes.jobs_page._MAX_EXAMINED", 4)
+    monkeypatch.setattr("readalong.api.routes.jobs_page._NEXT_READ", 2)
     ids = [await add(log, queue, 1000 + number) for number in range(10)]
     for job_id in ids[1:]:
         await Player.start(log, job_id)

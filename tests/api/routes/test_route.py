@@ -11,10 +11,10 @@ from readalong.api.routes import chat, jobs
 from readalong.api.routes.route import Handler
 from readalong.core.settings import Settings
 
-HOT = [*jobs.HOT, *chat.HOT]
+DIRECT = [*jobs.DIRECT, *chat.DIRECT]
 
 
-@pytest.mark.parametrize(("method", "path", "function"), HOT, ids=[f"{method} {path}" for method, path, _ in HOT])
+@pytest.mark.parametrize(("method", "path", "function"), DIRECT, ids=[f"{method} {path}" for method, path, _ in DIRECT])
 def test_a_path_to_a_token_is_served_by_the_function_that_is_described_and_not_by_fastapi(
     method: str, path: str, function: Handler
 ) -> None:

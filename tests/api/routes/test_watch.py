@@ -125,7 +125,7 @@ async def test_a_position_beyond_the_newest_of_a_live_job_waits_and_then_goes_on
 
 
 async def test_a_position_beyond_the_end_that_comes_ends_without_events(settings: Settings, log: Log) -> None:
-    """The next request is a 204, so nobody waits for what will never be."""
+    """The next request gets a 204, so no client waits for events that never come."""
     player = await Player.start(log)
     async with a_site(settings) as site, await site.open(f"/v1/jobs/{player.job_id}/events?after={FAR}") as stream:
         await until(lambda: "watchers=1 " in repr(site.hub), "it watches")

@@ -15,6 +15,7 @@ from redis import exceptions
 from readalong.core.errors import BadSettings, StoreUnavailable
 from readalong.core.settings import Settings
 from readalong.redis.client import connect, translated
+from readalong.redis.facade import RedisFacade
 from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.queue import Queue
@@ -87,7 +88,7 @@ async def test_a_port_where_nobody_listens_is_unavailable_after_few_tries(resour
     client = client_of(settings_for(f"redis://:hunter2@127.0.0.1:{free_port()}/0"), resources)
     began = time.monotonic()
     with pytest.raises(StoreUnavailable) as caught:
-        await JobIndex(client, settings_for("redis://127.0.0.1")).now()
+        await JobIndex(RedisFacade(client, settings_for("redis://127.0.0.1")), settings_for("redis://127.0.0.1")).now()
     assert time.monotonic() - began < 50
     told = "".join(str(error) for error in chain(caught.value))
     assert "hunter2" not in told
@@ -108,7 +109,7 @@ async def test_a_server_that_accepts_and_never_answers_is_unavailable_after_the_
         client = connect(settings)
         began = time.monotonic()
         with pytest.raises(StoreUnavailable):
-            await JobIndex(client, settings).now()
+            await JobIndex(RedisFacade(client, settings), settings).now()
         took = time.monotonic() - began
         await client.aclose()
     # Three tries, each of which may wait for the connection's greeting, and the pauses between them.
@@ -124,7 +125,7 @@ async def test_a_refused_password_is_unavailable_and_is_not_shown(
     settings = settings_for(url.format(port=server.port))
     client = client_of(settings, resources)
     with pytest.raises(StoreUnavailable) as caught:
-        await JobIndex(client, settings).now()
+        await JobIndex(RedisFacade(client, settings), settings).now()
     assert not any("hunter2" in str(error) for error in chain(caught.value))
     assert "hunter2" not in settings.safe_redis_url
 
@@ -134,7 +135,7 @@ async def test_the_right_password_opens(resources: AsyncExitStack, redis_server:
     server.command("CONFIG", "SET", "requirepass", "p@ss/word")
     settings = settings_for(f"redis://:p%40ss%2Fword@127.0.0.1:{server.port}/0")
     client = client_of(settings, resources)
-    assert await JobIndex(client, settings).now() > 0
+    assert await JobIndex(RedisFacade(client, settings), settings).now() > 0
     assert settings.safe_redis_url == f"redis://:***@127.0.0.1:{server.port}/0"
 
 
@@ -144,7 +145,7 @@ async def test_a_script_on_a_redis_that_is_full_is_unavailable_and_writes_nothin
     server = resources.enter_context(RedisServer.start(binary=redis_server.binary))
     settings = settings_for(server.url)
     client = client_of(settings, resources)
-    log = Log(client, settings)
+    log = Log(RedisFacade(client, settings), settings)
     waits, runs = await queued(log), await running(log)
     before = [await log.read(job_id, 0, 10) for job_id in (waits, runs)]
     server.command("CONFIG", "SET", "maxmemory", "1")
@@ -153,7 +154,7 @@ async def test_a_script_on_a_redis_that_is_full_is_unavailable_and_writes_nothin
         log.append(runs, 1, 3, content("a")),
         log.cancel(waits, "ann"),
         log.finish(runs, 1, 3, end(), {}),
-        Queue(client, settings).enqueue(waits, 0),
+        Queue(RedisFacade(client, settings), settings).enqueue(waits, 0),
     ):
         with pytest.raises(StoreUnavailable):
             await call
@@ -168,7 +169,7 @@ async def test_a_restart_of_redis_is_ridden_out_by_the_next_call(
     server = resources.enter_context(RedisServer.start(aof=True, binary=redis_server.binary))
     settings = settings_for(server.url)
     client = client_of(settings, resources)
-    log = Log(client, settings)
+    log = Log(RedisFacade(client, settings), settings)
     job_id = await running(log)
     server.restart()
     assert (await log.append(job_id, 1, 3, content("a"))).last_seq == 3

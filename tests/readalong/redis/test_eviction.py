@@ -10,6 +10,7 @@ from arq.connections import ArqRedis
 from readalong.core.errors import StoreUnavailable
 from readalong.core.settings import Settings
 from readalong.redis.eviction import Eviction
+from readalong.redis.facade import RedisFacade
 from tests.support.servers import RedisServer
 
 
@@ -39,7 +40,7 @@ async def test_a_policy_that_may_drop_keys_is_said_once(
     policy, maxmemory, words = case
     redis_server.command("CONFIG", "SET", "maxmemory-policy", policy)
     redis_server.command("CONFIG", "SET", "maxmemory", maxmemory)
-    eviction = Eviction(redis, settings)
+    eviction = Eviction(RedisFacade(redis, settings), settings)
     with caplog.at_level("INFO"):
         for _ in range(2):
             await eviction.look()
@@ -55,7 +56,7 @@ async def test_a_redis_that_does_not_allow_the_question_is_asked_no_more(
 ) -> None:
     """INFO is a command that managed servers may forbid: a worker must work all the same."""
     redis_server.command("ACL", "SETUSER", "default", "-info")
-    eviction = Eviction(redis, settings)
+    eviction = Eviction(RedisFacade(redis, settings), settings)
     for _ in range(2):
         await eviction.look_once()
     assert eviction.policy is None
@@ -66,7 +67,7 @@ async def test_a_redis_that_is_away_is_asked_again(
     redis_server: RedisServer, settings: Settings, redis: ArqRedis, caplog: pytest.LogCaptureFixture
 ) -> None:
     redis_server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lfu")
-    eviction = Eviction(redis, settings)
+    eviction = Eviction(RedisFacade(redis, settings), settings)
     redis_server.kill()
     with pytest.raises(StoreUnavailable):
         await eviction.look_once()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fakeredis
+from arq.connections import ArqRedis
 
 from readalong.core.events import merge
 from readalong.core.settings import Settings
 from readalong.core.states import Status
 from readalong.core.transcript import Transcript
+from readalong.redis.facade import RedisFacade
 from readalong.store.log import ClaimStatus, Log
 from readalong.store.submission import Submission
 
@@ -17,7 +19,7 @@ _NEW = Submission(_ID, "demo", b'{"messages":[]}', b"{}", "digest", 1)
 
 async def test_a_job_is_submitted_streamed_cancelled_and_ended(fake_redis: fakeredis.FakeAsyncRedis) -> None:
     """All the scripts of a log run there and mean the same."""
-    log = Log(fake_redis, Settings())
+    log = Log(RedisFacade(ArqRedis(fake_redis.connection_pool), Settings()), Settings())
     created, record = await log.submit(_NEW)
     assert (created, record.status) == (True, Status.QUEUED)
     claim = await log.claim(_ID, b'{"id":"w"}', "token")
@@ -34,7 +36,7 @@ async def test_a_job_is_submitted_streamed_cancelled_and_ended(fake_redis: faker
 
 
 async def test_a_cancelled_job_that_waits_ends_at_once(fake_redis: fakeredis.FakeAsyncRedis) -> None:
-    log = Log(fake_redis, Settings())
+    log = Log(RedisFacade(ArqRedis(fake_redis.connection_pool), Settings()), Settings())
     await log.submit(_NEW)
     assert await log.cancel(_ID, "me") is Status.CANCELLED
     assert [event.type for event in await log.read(_ID, 0, 100)] == ["queued", "cancelled"]

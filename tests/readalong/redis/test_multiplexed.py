@@ -11,11 +11,10 @@ from arq.connections import ArqRedis
 from redis.exceptions import ConnectionError, ReadOnlyError, ResponseError, TimeoutError
 
 from readalong.core.errors import StoreUnavailable
-from readalong.core.keys import Keys
 from readalong.core.settings import Settings
 from readalong.redis.client import connect
+from readalong.redis.facade import RedisFacade
 from readalong.redis.multiplexed import MultiplexedConnection
-from readalong.redis.scripts import Scripts
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer, free_port
 from tests.support.waiting import WITHIN, until
@@ -100,15 +99,15 @@ async def test_a_connection_that_does_not_answer_is_given_up_and_made_anew(redis
 
 
 async def test_without_a_server_a_script_is_unavailable() -> None:
-    async with piped("redis://127.0.0.1:1/0") as (_, pipe):
+    async with piped("redis://127.0.0.1:1/0") as (redis, pipe):
         with pytest.raises(StoreUnavailable):
-            await Scripts(pipe, Keys())("depth", ["queue"])
+            await RedisFacade(redis, Settings(), pipe).call("depth", ["queue"])
 
 
 async def test_a_script_that_redis_forgot_is_sent_again(redis_url: str, resources: AsyncExitStack) -> None:
     redis, pipe = await resources.enter_async_context(piped(redis_url))
     for _ in range(2):
-        assert (await Scripts(pipe, Keys())("depth", ["queue"]))[1] == 0
+        assert (await RedisFacade(redis, Settings(), pipe).call("depth", ["queue"]))[1] == 0
         await redis.script_flush()
 
 

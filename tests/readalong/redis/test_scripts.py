@@ -8,7 +8,8 @@ from arq.connections import ArqRedis
 
 from readalong.core.events import parse_live
 from readalong.core.keys import Keys
-from readalong.redis.scripts import Scripts
+from readalong.core.settings import Settings
+from readalong.redis.facade import RedisFacade
 from readalong.store.log import Log
 from tests.readalong.helpers import command, history, types
 from tests.readalong.jobs import WORKER, content, end, running, submission
@@ -74,6 +75,6 @@ async def test_a_script_is_sent_once_and_then_called_by_its_digest(log: Log, red
     assert (after["eval"] - before["eval"], after["evalsha"] - before["evalsha"]) == (0, 20)
 
 
-async def test_a_mistake_in_a_call_is_not_hidden(redis: ArqRedis, keys: Keys) -> None:
+async def test_a_mistake_in_a_call_is_not_hidden(redis: ArqRedis, settings: Settings) -> None:
     with pytest.raises(KeyError):
-        await Scripts(redis, keys)("no_such_script", [])
+        await RedisFacade(redis, settings).call("no_such_script", [])

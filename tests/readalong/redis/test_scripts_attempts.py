@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable
 import orjson
 import pytest
 from arq.connections import ArqRedis
-from redis.exceptions import ResponseError
 
-from readalong.core.errors import Fenced
+from readalong.core.errors import Fenced, StoreRefused
 from readalong.core.events import Event
 from readalong.core.keys import Keys, new_job_id
 from readalong.core.options import JobOptions
 from readalong.core.settings import Settings
 from readalong.core.states import Status
+from readalong.redis.facade import RedisFacade
 from readalong.store.job_record import rfc3339
 from readalong.store.log import Claim, ClaimStatus, Log
 from tests.readalong.helpers import command, history, settings_for, state, types
@@ -75,7 +75,7 @@ async def test_a_submit_whose_event_redis_refuses_leaves_nothing(log: Log, redis
     new = submission()
     await command(redis, "ACL", "SETUSER", "default", "-xadd")
     try:
-        with pytest.raises(ResponseError):
+        with pytest.raises(StoreRefused):
             await log.submit(new)
     finally:
         await command(redis, "ACL", "SETUSER", "default", "+xadd")
@@ -173,7 +173,10 @@ async def test_claim_of_a_running_job_restarts_it_because_its_worker_is_lost(log
 async def test_claim_says_lost_when_the_attempts_allowed_are_used_up(
     max_attempts: int, redis: ArqRedis, settings: Settings
 ) -> None:
-    log = Log(redis, settings_for(str(settings.redis_url), max_attempts=max_attempts))
+    log = Log(
+        RedisFacade(redis, settings_for(str(settings.redis_url), max_attempts=max_attempts)),
+        settings_for(str(settings.redis_url), max_attempts=max_attempts),
+    )
     job_id = await running(log)
     for attempt in range(2, max_attempts + 1):
         assert (await reclaim(log, job_id, f"t{attempt}")).status == ClaimStatus.RUN
@@ -244,7 +247,7 @@ async def test_a_claim_whose_event_redis_refuses_uses_up_no_attempt(
     before = await state(redis, keys, job_id)
     await command(redis, "ACL", "SETUSER", "default", "-xadd")
     try:
-        with pytest.raises(ResponseError):
+        with pytest.raises(StoreRefused):
             await reclaim(log, job_id)
     finally:
         await command(redis, "ACL", "SETUSER", "default", "+xadd")
@@ -326,7 +329,10 @@ async def test_a_handover_goes_on_as_a_new_attempt_for_its_reason(counts: bool, 
 async def test_a_handover_that_counts_uses_up_an_attempt_and_one_that_does_not_uses_none(
     redis: ArqRedis, settings: Settings
 ) -> None:
-    log = Log(redis, settings_for(str(settings.redis_url), max_attempts=2))
+    log = Log(
+        RedisFacade(redis, settings_for(str(settings.redis_url), max_attempts=2)),
+        settings_for(str(settings.redis_url), max_attempts=2),
+    )
     job_id = await running(log)
     for attempt in range(1, 6):
         await log.requeue(job_id, attempt, "deploy", counts=False)

@@ -8,9 +8,8 @@ from typing import Any
 import orjson
 import pytest
 from arq.connections import ArqRedis
-from redis.exceptions import ResponseError
 
-from readalong.core.errors import Fenced
+from readalong.core.errors import Fenced, StoreRefused
 from readalong.core.keys import Keys
 from readalong.core.options import JobOptions
 from readalong.core.states import Status
@@ -182,7 +181,7 @@ async def test_a_job_whose_end_redis_refuses_to_write_has_not_ended(
     before = await history(log, job_id)
     await command(redis, "ACL", "SETUSER", "default", "-xadd")
     try:
-        with pytest.raises(ResponseError):
+        with pytest.raises(StoreRefused):
             await calls[how]()
     finally:
         await command(redis, "ACL", "SETUSER", "default", "+xadd")

@@ -15,6 +15,7 @@ from readalong.core.errors import BrokenJob
 from readalong.core.events import PAGE_SIZE, Event, NewEvent, merge
 from readalong.core.keys import Keys
 from readalong.redis.client import connect
+from readalong.redis.facade import RedisFacade
 from readalong.store.log import Log, encode
 from tests.readalong.helpers import RETENTION, command, history, settings_for, state
 from tests.readalong.jobs import content, end, reclaim, running
@@ -249,7 +250,7 @@ def test_any_log_reads_the_same_from_any_position_once_it_is_compacted(
     async def check() -> None:
         redis = connect(settings_for(redis_url))
         try:
-            log = Log(redis, settings_for(redis_url))
+            log = Log(RedisFacade(redis, settings_for(redis_url)), settings_for(redis_url))
             job_id = await running(log)
             said = [d for d in drafts if d.type == "content" and not d.fields.get("choice")]
             text = "".join(draft.fields["content"] for draft in said) if honest else "another"

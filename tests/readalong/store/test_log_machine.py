@@ -25,6 +25,7 @@ from readalong.core.errors import Fenced
 from readalong.core.events import Event, merge, parse_live
 from readalong.core.states import TERMINAL, Status, can_move
 from readalong.redis.client import connect
+from readalong.redis.facade import RedisFacade
 from readalong.store.epochs import Epochs, epoch_of
 from readalong.store.job_record import parse
 from readalong.store.log import AppendResult, ClaimStatus, Log
@@ -70,7 +71,7 @@ class LogMachine(RuleBasedStateMachine):
     def submit(self, max_attempts: int) -> None:
         config = settings_for(self.url, max_attempts=max_attempts)
         self.keys = config.keys
-        self.logs = Log(self.redis, config)
+        self.logs = Log(RedisFacade(self.redis, config), config)
         self.model = Model(max_attempts)
         self.new = submission()
         self.id = self.new.job_id

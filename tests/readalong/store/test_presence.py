@@ -10,6 +10,7 @@ from arq.connections import ArqRedis
 from readalong.core.keys import Keys
 from readalong.core.options import LONGEST_GRACE
 from readalong.core.settings import Settings
+from readalong.redis.facade import RedisFacade
 from readalong.store.job_index import JobIndex
 from readalong.store.presence import RENEW_EVERY, PresenceStore, Visit, first_ms, lease_ms
 from readalong.store.queue import Queue
@@ -21,7 +22,7 @@ A, B, C = "watched-job-000-a", "watched-job-000-b", "watched-job-000-c"
 
 @pytest.fixture
 def watched(redis: ArqRedis, settings: Settings) -> PresenceStore:
-    return PresenceStore(redis, settings)
+    return PresenceStore(RedisFacade(redis, settings), settings)
 
 
 def visit(job_id: str, name: str = "api-1:1", grace: int | None = None) -> Visit:

@@ -14,6 +14,7 @@ from readalong.core.keys import Keys
 from readalong.core.settings import Settings
 from readalong.core.states import TERMINAL, Status
 from readalong.redis.client import connect
+from readalong.redis.facade import RedisFacade
 from readalong.store.log import AppendResult, ClaimStatus, Log
 from tests.readalong.helpers import check_log, history, settings_for, types
 from tests.readalong.jobs import METRICS, WORKER, content, end, ended, queued, reclaim, running, submission
@@ -70,7 +71,7 @@ async def test_promise_1_one_log_tells_the_same_live_as_when_read(log: Log, redi
 async def test_promise_2_one_end_of_many_who_end_a_job_at_once(
     log: Log, settings: Settings, resources: AsyncExitStack
 ) -> None:
-    logs = [Log(client_of(settings, resources), settings) for _ in range(6)]
+    logs = [Log(RedisFacade(client_of(settings, resources), settings), settings) for _ in range(6)]
     for _ in range(10):
         job_id = await running(log)
         calls = [
@@ -91,7 +92,7 @@ async def test_promise_2_one_end_of_many_who_end_a_job_at_once(
 async def test_promise_2_one_end_when_a_cancel_races_the_claim_of_a_queued_job(
     log: Log, settings: Settings, resources: AsyncExitStack
 ) -> None:
-    other = Log(client_of(settings, resources), settings)
+    other = Log(RedisFacade(client_of(settings, resources), settings), settings)
     for _ in range(20):
         job_id = await queued(log)
         claim, status = await asyncio.gather(other.claim(job_id, WORKER, "t"), log.cancel(job_id, "ann"))
@@ -130,7 +131,10 @@ async def test_promise_2_one_end_and_nothing_after_it(kind: str, log: Log, redis
 
 
 async def test_promise_2_one_end_for_a_job_whose_every_worker_dies(redis: ArqRedis, settings: Settings) -> None:
-    log = Log(redis, settings_for(str(settings.redis_url), max_attempts=3))
+    log = Log(
+        RedisFacade(redis, settings_for(str(settings.redis_url), max_attempts=3)),
+        settings_for(str(settings.redis_url), max_attempts=3),
+    )
     job_id = await queued(log)
     claims = 0
     while True:
@@ -152,7 +156,7 @@ async def test_promise_2_one_end_for_a_job_whose_every_worker_dies(redis: ArqRed
 async def test_promise_3_one_step_whoever_hears_of_an_event_finds_it_in_the_log(
     log: Log, redis: ArqRedis, keys: Keys, settings: Settings, resources: AsyncExitStack
 ) -> None:
-    writer = Log(client_of(settings, resources), settings)
+    writer = Log(RedisFacade(client_of(settings, resources), settings), settings)
     job_id = await running(log)
     async with redis.pubsub() as pubsub:
         await pubsub.subscribe(keys.live(job_id))
@@ -181,7 +185,7 @@ async def test_promise_3_one_step_whoever_hears_of_an_event_finds_it_in_the_log(
 async def test_promise_3_one_step_repeated_by_many_at_once_is_written_and_told_once(
     log: Log, redis: ArqRedis, keys: Keys, settings: Settings, resources: AsyncExitStack
 ) -> None:
-    logs = [Log(client_of(settings, resources), settings) for _ in range(5)]
+    logs = [Log(RedisFacade(client_of(settings, resources), settings), settings) for _ in range(5)]
     job_id = await running(log)
     async with redis.pubsub() as pubsub:
         await pubsub.subscribe(keys.live(job_id))
@@ -226,7 +230,7 @@ async def test_promise_3_one_step_survives_an_answer_that_is_lost(
     async with Proxy(settings.redis_url.port) as proxy:
         proxy.keeps = keeps
         client = connect(settings_for(proxy.url))
-        unlucky = Log(client, settings)
+        unlucky = Log(RedisFacade(client, settings), settings)
         await (unlucky if call == "submit" else log).submit(new)
         claim = await (unlucky if call == "claim" else log).claim(new.job_id, WORKER, "t")
         await (unlucky if call == "append" else log).append(new.job_id, 1, 3, content("a", "b"))
@@ -259,7 +263,7 @@ async def test_promise_4_one_writer_of_many_who_claim_at_once(
     log: Log, settings: Settings, resources: AsyncExitStack
 ) -> None:
     plenty = settings_for(str(settings.redis_url), max_attempts=100)
-    logs = [Log(client_of(plenty, resources), plenty) for _ in range(8)]
+    logs = [Log(RedisFacade(client_of(plenty, resources), plenty), plenty) for _ in range(8)]
     job_id = await queued(log)
     claims = await asyncio.gather(*(one.claim(job_id, WORKER, f"t{n}") for n, one in enumerate(logs)))
     assert sorted(claim.attempt for claim in claims) == list(range(1, 9))

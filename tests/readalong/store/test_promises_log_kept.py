@@ -13,6 +13,7 @@ from arq.connections import ArqRedis
 from readalong.core.keys import Keys
 from readalong.core.settings import Settings
 from readalong.core.states import TERMINAL, Status
+from readalong.redis.facade import RedisFacade
 from readalong.store.idempotency import IdempotencyStore
 from readalong.store.job_index import JobIndex
 from readalong.store.log import ClaimStatus, Log
@@ -85,7 +86,7 @@ async def test_promise_5_a_cancel_is_kept_by_the_one_who_came_first_be_it_by_han
 async def test_promise_5_a_cancel_is_kept_through_appends_handovers_and_lost_workers(
     redis: ArqRedis, settings: Settings
 ) -> None:
-    log = Log(redis, settings)
+    log = Log(RedisFacade(redis, settings), settings)
     job_id = await running(log)
     await log.cancel(job_id, "ann")
     flag = (await log.flags([job_id]))[job_id]
@@ -102,7 +103,7 @@ async def test_promise_5_a_cancel_is_kept_through_the_death_of_redis(
 ) -> None:
     server = resources.enter_context(RedisServer.start(aof=True, binary=redis_server.binary))
     settings = settings_for(server.url)
-    log = Log(client_of(settings, resources), settings)
+    log = Log(RedisFacade(client_of(settings, resources), settings), settings)
     waits, runs = await queued(log), await running(log)
     await log.cancel(runs, "ann")
     await log.append(runs, 1, 3, content("a"))
@@ -120,7 +121,11 @@ async def test_promise_5_a_cancel_is_kept_through_the_death_of_redis(
 
 async def fill(redis: ArqRedis, settings: Settings) -> list[str]:
     """Something of everything that this package writes; the ids of the jobs."""
-    log, queue, index = Log(redis, settings), Queue(redis, settings), JobIndex(redis, settings)
+    log, queue, index = (
+        Log(RedisFacade(redis, settings), settings),
+        Queue(RedisFacade(redis, settings), settings),
+        JobIndex(RedisFacade(redis, settings), settings),
+    )
     waits, runs, flagged = await queued(log), await running(log), await running(log)
     jobs = [waits, runs, flagged, *[await ended(log, kind) for kind in sorted(TERMINAL)]]
     await log.append(runs, 1, 3, content("\u2028\0🦉"))
@@ -132,10 +137,10 @@ async def fill(redis: ArqRedis, settings: Settings) -> list[str]:
     for job_id in (*jobs, gone):
         await queue.enqueue(job_id, now, model="m", watched=True)
     await queue.acquire("worker-1", 4)
-    await IdempotencyStore(redis, settings).claim("my key", waits, "digest")
-    await WorkerRegistry(redis, settings).heartbeat("worker-1", WORKER, now, 10_000)
+    await IdempotencyStore(RedisFacade(redis, settings), settings).claim("my key", waits, "digest")
+    await WorkerRegistry(RedisFacade(redis, settings), settings).heartbeat("worker-1", WORKER, now, 10_000)
     await index.try_lock_sweep(10_000)
-    await PresenceStore(redis, settings).find_abandoned(1)
+    await PresenceStore(RedisFacade(redis, settings), settings).find_abandoned(1)
     return [*jobs, gone]
 
 
@@ -149,7 +154,7 @@ async def test_promise_7_nothing_hidden_everything_has_a_time_to_live(redis: Arq
 
 
 async def test_promise_7_nothing_hidden_what_ended_goes_with_its_retention(redis: ArqRedis, settings: Settings) -> None:
-    log = Log(redis, settings)
+    log = Log(RedisFacade(redis, settings), settings)
     for job_id in await fill(redis, settings):
         record = await log.record(job_id)
         assert record is not None

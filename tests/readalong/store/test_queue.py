@@ -12,6 +12,7 @@ from arq.jobs import Job, JobStatus
 
 from readalong.core.keys import Keys, new_job_id
 from readalong.core.settings import Settings
+from readalong.redis.facade import RedisFacade
 from readalong.store import queue as queue_module
 from readalong.store.job_index import JobIndex
 from readalong.store.queue import FUNCTION, Queue
@@ -67,7 +68,7 @@ async def test_two_workers_that_take_at_once_never_take_the_same(
 ) -> None:
     queues = []
     for _ in range(4):
-        queues.append(Queue(client_of(settings, resources), settings))
+        queues.append(Queue(RedisFacade(client_of(settings, resources), settings), settings))
     ids = await enqueue(queue, index, 20)
     batches = await asyncio.gather(*(one.acquire(f"w{n}", 3) for n, one in enumerate(queues) for _ in range(3)))
     assert sorted(job_id for batch in batches for job_id in ids_of(batch)) == sorted(ids)
@@ -165,7 +166,7 @@ async def test_one_job_wakes_exactly_one_of_many_waiting_workers(
     queue: Queue, index: JobIndex, redis: ArqRedis, settings: Settings, resources: AsyncExitStack
 ) -> None:
     async def wait() -> bool:
-        own = Queue(client_of(settings, resources), settings)
+        own = Queue(RedisFacade(client_of(settings, resources), settings), settings)
         resources.push_async_callback(own.close)
         return await own.wait(4)
 

@@ -9,6 +9,7 @@ from arq.connections import ArqRedis
 
 from readalong.core.keys import Keys
 from readalong.core.settings import Settings
+from readalong.redis.facade import RedisFacade
 from readalong.store.job_index import JobIndex
 from readalong.store.queue import LeasedJob, Queue
 from tests.readalong.helpers import JOB_TTL, enqueue, ids_of, places_of, settings_for
@@ -23,7 +24,10 @@ Over = Callable[..., Awaitable[None]]
 @pytest.fixture
 def short(redis: ArqRedis, settings: Settings) -> Queue:
     """A queue whose leases end soon."""
-    return Queue(redis, settings_for(str(settings.redis_url), lease=LEASE))
+    return Queue(
+        RedisFacade(redis, settings_for(str(settings.redis_url), lease=LEASE)),
+        settings_for(str(settings.redis_url), lease=LEASE),
+    )
 
 
 @pytest.fixture

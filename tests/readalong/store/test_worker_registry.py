@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import orjson
 import pytest
 from arq.connections import ArqRedis
-from redis.exceptions import RedisError
 
+from readalong.core.errors import StoreRefused
 from readalong.core.keys import Keys
 from readalong.store.job_index import JobIndex
 from readalong.store.queue import Queue
@@ -144,9 +144,9 @@ async def test_without_the_right_to_ask_the_lease_alone_tells(
     user = ("ACL", "SETUSER", "default")
     await command(redis, *user, "-pubsub")
     try:
-        with pytest.raises(RedisError):
+        with pytest.raises(StoreRefused):
             await registry.connections(["w"])
-        with pytest.raises(RedisError):
+        with pytest.raises(StoreRefused):
             await registry.reap("w", "me", await run_of(redis))
         assert (await registry.waiting([job_id]))[1:] == (1, frozenset())
     finally:

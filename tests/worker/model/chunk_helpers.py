@@ -1,4 +1,4 @@
-"""Chunks as models send them, folded in one go."""
+"""Builds chunks as models send them, and accumulates them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from readalong.core.events import NewEvent
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 
 
 def chunk(delta: Any = None, *, index: Any = 0, finish: Any = None, **more: Any) -> dict[str, Any]:
@@ -16,18 +16,18 @@ def chunk(delta: Any = None, *, index: Any = 0, finish: Any = None, **more: Any)
 
 
 def add(chunks: ChunkAccumulator, *given: Any) -> list[NewEvent]:
-    """The drafts of some chunks, each an object or bytes."""
-    drafts: list[NewEvent] = []
+    """Returns the events of some chunks, each an object or bytes."""
+    events: list[NewEvent] = []
     for one in given:
-        drafts += chunks.add(one if isinstance(one, bytes) else orjson.dumps(one))
-    return drafts
+        events += chunks.add(one if isinstance(one, bytes) else orjson.dumps(one))
+    return events
 
 
-def fold(*given: Any) -> tuple[list[NewEvent], ChunkAccumulator]:
-    """All drafts of a stream of chunks, those of its end too."""
+def accumulate(*given: Any) -> tuple[list[NewEvent], ChunkAccumulator]:
+    """Returns all events of a stream of chunks, with the events of its end."""
     chunks = ChunkAccumulator()
-    drafts = add(chunks, *given)
-    return drafts + chunks.close(), chunks
+    events = add(chunks, *given)
+    return events + chunks.close(), chunks
 
 
 def call(index: Any = None, id: Any = None, name: Any = None, arguments: Any = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Answers of a model's server, piece by piece, with what is to come of them."""
+"""Responses of model servers, piece by piece, with the expected result."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any, Final
 import orjson
 
 HEAD: Final = b"HTTP/1.1 %b\r\nConnection: close\r\n"
-#: A step of an answer at which the server waits until its client has gone.
+#: A step at which the server waits until its client has disconnected.
 HOLD: Final = b""
 
 
 @dataclass(frozen=True)
 class Oddity:
-    """One answer, and what is to come of it."""
+    """One response, and the expected result."""
 
     name: str
-    #: What is written, each piece by itself.
+    #: The pieces, each written by itself.
     pieces: list[bytes]
     end: str = "done"
     content: str = "Owls hoot"
-    #: Name and arguments of each call; an input in their place is a custom tool's.
+    #: Name and arguments of each call; a custom tool has an input in place of arguments.
     calls: tuple[tuple[str | None, Any], ...] = ()
-    #: What the log holds besides, in this order, each once.
+    #: Further texts in the log, in this order, each once.
     keeps: tuple[str, ...] = ()
     reasoning: str = ""
     #: A part of the error's message, its code, and whether another try may help.
@@ -64,7 +64,7 @@ def part(index: Any = None, id: Any = None, name: Any = None, arguments: Any = N
 
 
 def sse(name: str, *parts: Any, kind: str = "text/event-stream", **expected: Any) -> Oddity:
-    """An answer whose body is these chunks, or bytes as they are."""
+    """A response whose body is these chunks, or raw bytes."""
     pieces = [one if isinstance(one, bytes) else data(one) for one in parts]
     return Oddity(name, [head(kind), *pieces], **expected)
 

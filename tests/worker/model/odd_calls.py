@@ -1,4 +1,4 @@
-"""Tool calls as model servers cut, number and name them, with the calls that they are."""
+"""Tool calls as model servers cut, number and name them, with the expected calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What model servers send that differs from OpenAI's stream, by kind, with the end that a job is to have.
+"""Responses that differ from OpenAI's stream, by kind, with the expected end of the job.
 
 `docs/models.md` has a row for each kind.
 """

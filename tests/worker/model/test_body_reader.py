@@ -1,8 +1,9 @@
-"""A body is read whole, in order, however it is cut, and no faster than it is wanted."""
+"""A body is read completely, in order, however it is cut, and no faster than its reader asks."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
@@ -10,8 +11,8 @@ import httpx2
 import pytest
 
 from readalong.core.errors import ModelError
-from readalong.worker.model.body_reader import events_of
-from readalong.worker.model.transport import AiohttpTransport
+from readalong.worker.model.openai.body_reader import sse_pieces
+from readalong.worker.model.openai.transport import AiohttpTransport
 from tests.support.waiting import WITHIN, until
 from tests.worker.raw import raw_server
 
@@ -24,7 +25,7 @@ def chunked(*pieces: bytes) -> bytes:
 
 @asynccontextmanager
 async def asked(url: str) -> AsyncIterator[httpx2.Response]:
-    """A server's answer, as far as its head."""
+    """Yields the response after its head."""
     transport = AiohttpTransport(connect_timeout=WITHIN)
     async with httpx2.AsyncClient(transport=transport, timeout=None) as client:
         response = await client.send(client.build_request("POST", url, content=b"x"), stream=True)
@@ -33,9 +34,9 @@ async def asked(url: str) -> AsyncIterator[httpx2.Response]:
 
 
 async def read(response: httpx2.Response, size: int) -> bytes:
-    """So many bytes of the body, and no more than have come."""
+    """Returns at least `size` bytes of the body, without waiting for more."""
     got = bytearray()
-    async with asyncio.timeout(WITHIN), aclosing(events_of(response)) as pieces:
+    async with asyncio.timeout(WITHIN), aclosing(sse_pieces(response)) as pieces:
         while len(got) < size:
             got += await anext(pieces)
     return bytes(got)
@@ -52,7 +53,7 @@ async def read(response: httpx2.Response, size: int) -> bytes:
     ids=["many tiny chunks", "one large chunk", "chunks of all sizes", "an answer at once"],
 )
 async def test_what_has_come_is_read_at_once_while_the_model_is_silent(pieces: list[bytes]) -> None:
-    """Where aiohttp has paused the connection its reader resumes it, by bytes and by chunks."""
+    """The reader resumes a connection that aiohttp has paused, by bytes and by chunks."""
     body = b"".join(pieces)
     async with raw_server(HEAD + chunked(*pieces), keep_open=True) as server, asked(server.url) as response:
         assert await read(response, len(body)) == body
@@ -61,12 +62,12 @@ async def test_what_has_come_is_read_at_once_while_the_model_is_silent(pieces: l
 async def test_no_piece_is_longer_than_one_may_be_read_without_others_waiting() -> None:
     body = b":" + b"x" * 1_000_000
     async with raw_server(HEAD + chunked(body) + b"0\r\n\r\n") as server, asked(server.url) as response:
-        sizes = [len(piece) async for piece in events_of(response)]
+        sizes = [len(piece) async for piece in sse_pieces(response)]
     assert (sum(sizes), max(sizes) <= 65_536) == (len(body), True)
 
 
 async def test_a_body_that_is_not_read_is_not_received_to_its_end() -> None:
-    """Or a worker that waits for Redis would fill its memory."""
+    """Otherwise a worker that waits for Redis would fill its memory."""
     sent, total, piece = 0, 64, b":" + b"x" * 1_000_000
     transports: list[asyncio.WriteTransport] = []
 
@@ -87,7 +88,7 @@ async def test_a_body_that_is_not_read_is_not_received_to_its_end() -> None:
 
     listener = await asyncio.start_server(serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
-    async with listener, asked(url) as response, aclosing(events_of(response)) as pieces:
+    async with listener, asked(url) as response, aclosing(sse_pieces(response)) as pieces:
         size = len(await anext(pieces))
         await until(is_stuck)
         for _ in range(20):
@@ -98,14 +99,17 @@ async def test_a_body_that_is_not_read_is_not_received_to_its_end() -> None:
     assert size == total * len(piece)
 
 
-async def test_what_came_before_a_break_is_given_first() -> None:
+async def test_what_came_before_a_break_is_given_first(caplog: pytest.LogCaptureFixture) -> None:
+    """Only the log names the library's exception."""
+    caplog.set_level(logging.INFO)
     got: list[bytes] = []
 
     async def collect(response: httpx2.Response) -> None:
-        async for piece in events_of(response):
+        async for piece in sse_pieces(response):
             got.append(piece)
 
     async with raw_server(HEAD + chunked(b": one", b"two")) as server, asked(server.url) as response:
-        with pytest.raises(ModelError, match="TransferEncodingError") as caught:
+        with pytest.raises(ModelError, match=r"^The model closed the stream early\.$") as caught:
             await collect(response)
     assert (b"".join(got), caught.value.code) == (b": onetwo", "model_cut")
+    assert "TransferEncodingError" in caplog.text

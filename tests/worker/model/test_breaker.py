@@ -1,4 +1,4 @@
-"""A worker that its model does not let in empties no queue: it stops taking, gives back, says so, and looks again."""
+"""A worker that its model refuses empties no queue: it acquires no jobs, re-queues its own, logs it, and probes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from readalong.core.errors import ModelError
 from readalong.core.settings import Settings
-from readalong.worker.model.breaker import Breaker
+from readalong.worker.model.breaker import CircuitBreaker
 from readalong.worker.model.gate import Gates
 from tests.readalong.helpers import command, types
 from tests.support.servers import free_port
@@ -39,7 +39,7 @@ def port(monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 async def refused(house: House, worker: str = "w1") -> str:
-    """What the worker's sign of life says of its model."""
+    """Returns `refused` of the worker's liveness record."""
     sign: bytes = await command(house.redis, "GET", house.keys.worker(worker)) or b""
     return sign.partition(b'"refused":"')[2].partition(b'"')[0].decode()
 
@@ -50,7 +50,7 @@ async def test_with_one_wrong_key_and_a_right_one_all_jobs_are_done(
     jobs = [await house.submit(rate=0, demo={"tokens": 3}) for _ in range(27)]
     monkeypatch.setenv("OPENAI_API_KEY", "wrong")
     async with demo_at(monkeypatch), working(patient(house), "wrong"):
-        await until(lambda: refused(house, "wrong"), "its sign of life")
+        await until(lambda: refused(house, "wrong"), "its liveness record")
         monkeypatch.setenv("OPENAI_API_KEY", "right")
         async with working(patient(house), "right"):
             ends = [(await house.ended(job_id))[-1].type for job_id in jobs]
@@ -77,7 +77,7 @@ async def test_with_one_wrong_key_and_a_right_one_all_jobs_are_done(
 async def test_jobs_fail_once_no_worker_has_got_through_for_the_patience(
     house: House, port: int, answer: bytes, code: str
 ) -> None:
-    """Each with what the model said; and the model is asked by few of them."""
+    """Each fails with the model's error, and only few of them call the model."""
     jobs = [await house.submit() for _ in range(27)]
     settings = patient(house, 1).model_copy(update={"max_jobs": 5})
     async with door(port, lambda *_: answer) as asked, working(settings):
@@ -94,10 +94,10 @@ async def test_a_worker_takes_again_as_soon_as_its_model_lets_it_in(
     answers = [refusal(401)]
     async with door(port, lambda *_: answers[-1]), working(patient(house)):
         jobs = [await house.submit() for _ in range(5)]
-        await until(lambda: refused(house), "its sign of life")
+        await until(lambda: refused(house), "its liveness record")
         answers.append(YES)
         assert [(await house.ended(job_id))[-1].type for job_id in jobs] == ["done"] * 5
-        await until(lambda: _takes(house), "its sign of life")
+        await until(lambda: _takes(house), "its liveness record")
     assert "lets this worker in again" in caplog.text
 
 
@@ -106,13 +106,13 @@ async def _takes(house: House) -> bool:
 
 
 async def test_a_job_that_the_model_refuses_alone_fails_at_once(house: House, port: int) -> None:
-    """Others get through, so that it is no fault of the worker."""
+    """Other jobs succeed, so the worker is not at fault."""
 
     def answer_to(_: str, model: str) -> bytes:
         return YES if model == "mine" else refusal(int(model[-3:]), f"You may not use {model}.")
 
     async with door(port, answer_to), working(patient(house)):
-        # Even of a worker that has never got through: the model's name says whose fault it is.
+        # Even in a worker that has never reached a model: the error names the model.
         unknown = await house.ended(await house.submit("theirs-404"))
         assert types(unknown) == ["queued", "started", "failed"]
         assert (await house.ended(await house.submit("mine")))[-1].type == "done"
@@ -122,7 +122,7 @@ async def test_a_job_that_the_model_refuses_alone_fails_at_once(house: House, po
 
 
 async def test_what_one_model_says_ends_no_job_of_another(house: House, port: int) -> None:
-    """Not even of a worker that has never got through: a client may have chosen that model for that."""
+    """Not even in a worker that has never reached a model: a client may have chosen that model on purpose."""
 
     def answer_to(_: str, model: str) -> bytes:
         return YES if model == "mine" else reply(b"", status="302 Found", Location="https://elsewhere.example/")
@@ -136,19 +136,19 @@ async def test_what_one_model_says_ends_no_job_of_another(house: House, port: in
 
 
 async def test_only_a_model_that_was_refused_waits_for_the_next_probe(house: House) -> None:
-    """With a wrong key each model is refused once, and then as seldom as one alone."""
-    breaker = Breaker(patient(house), Gates())
+    """With a wrong key each model is called once, and then all together as seldom as one."""
+    breaker = CircuitBreaker(patient(house), Gates())
     error = ModelError("model_unauthorized", "No.", retryable=False, status=401, refuses=True)
     for model in ("theirs", "mine"):
-        assert breaker.lend(model)
-        assert breaker.refused(error, model, asyncio.get_running_loop().time(), 0.0, again=False)
-        assert not breaker.lend(model)
-    breaker.let_in()
-    assert not breaker.shut
+        assert breaker.allow(model)
+        assert breaker.record_refusal(error, model, asyncio.get_running_loop().time(), 0.0, again=False)
+        assert not breaker.allow(model)
+    breaker.record_success()
+    assert not breaker.is_open
 
 
 async def test_a_key_that_is_refused_for_one_model_keeps_no_other_job(house: House, port: int) -> None:
-    """As a proxy does whose own key for that model is wrong: the job fails when others have got through since."""
+    """A proxy's own key for one model may be wrong: that job fails once other jobs have succeeded."""
 
     def answer_to(_: str, model: str) -> bytes:
         return YES if model == "mine" else refusal(401)
@@ -156,7 +156,7 @@ async def test_a_key_that_is_refused_for_one_model_keeps_no_other_job(house: Hou
     async with door(port, answer_to), working(patient(house)):
         assert (await house.ended(await house.submit("mine")))[-1].type == "done"
         theirs = await house.submit("theirs")
-        await until(lambda: refused(house), "its sign of life")
+        await until(lambda: refused(house), "its liveness record")
         mine = [await house.submit("mine") for _ in range(3)]
         assert [(await house.ended(job_id))[-1].type for job_id in mine] == ["done"] * 3
         events = await house.ended(theirs)

@@ -1,4 +1,4 @@
-"""The fold from a model's chunks to events: text, choices, usage, and what rides along."""
+"""The accumulator turns chunks into events: text, choices, usage and extra fields."""
 
 from __future__ import annotations
 
@@ -12,35 +12,37 @@ from hypothesis import strategies as st
 
 from readalong.core.errors import ModelError
 from readalong.core.events import NewEvent, merge_drafts
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
-from tests.worker.model.chunk_helpers import add, chunk, fold
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
+from tests.worker.model.chunk_helpers import accumulate, add, chunk
 
 
-def texts(drafts: list[NewEvent], kind: str = "content") -> list[str]:
-    return [draft.fields["content"] for draft in drafts if draft.type == kind]
+def texts(events: list[NewEvent], kind: str = "content") -> list[str]:
+    return [event.fields["content"] for event in events if event.type == kind]
 
 
 @given(st.text(), st.lists(st.integers(0, 200)))
 def test_any_split_of_a_text_gives_the_same_text(text: str, cuts: list[int]) -> None:
     places = [0, *sorted(cut % (len(text) + 1) for cut in cuts), len(text)]
     pieces = [text[start:stop] for start, stop in pairwise(places)]
-    drafts, chunks = fold(*(chunk({"content": piece}) for piece in pieces), chunk(finish="stop"))
-    assert chunks.text() == "".join(texts(drafts)) == "".join(texts(merge_drafts(drafts))) == text
+    events, chunks = accumulate(*(chunk({"content": piece}) for piece in pieces), chunk(finish="stop"))
+    assert chunks.text() == "".join(texts(events)) == "".join(texts(merge_drafts(events))) == text
     assert chunks.count == sum(1 for piece in pieces if piece)
     assert (chunks.finished, chunks.finish_reason) == (True, "stop")
 
 
 def test_content_may_be_a_list_of_parts_and_mistrals_thinking_is_reasoning() -> None:
     thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
-    drafts, chunks = fold(chunk({"content": [thinking, {"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}))
-    assert (texts(drafts, "reasoning"), texts(drafts), chunks.text()) == (["hm"], ["ab"], "ab")
-    assert "extra" not in drafts[0].fields
+    events, chunks = accumulate(
+        chunk({"content": [thinking, {"type": "text", "text": "a"}, {"type": "text", "text": "b"}]})
+    )
+    assert (texts(events, "reasoning"), texts(events), chunks.text()) == (["hm"], ["ab"], "ab")
+    assert "extra" not in events[0].fields
 
 
 def test_a_part_that_is_no_text_is_kept_as_it_came() -> None:
     picture = {"type": "image_url", "image_url": {"url": "data:"}}
-    drafts, _ = fold(chunk({"content": [{"type": "text", "text": "a"}, picture]}))
-    assert drafts[0].fields == {"content": "a", "extra": {"choices.0.delta.content": [picture]}}
+    events, _ = accumulate(chunk({"content": [{"type": "text", "text": "a"}, picture]}))
+    assert events[0].fields == {"content": "a", "extra": {"choices.0.delta.content": [picture]}}
 
 
 @pytest.mark.parametrize(
@@ -55,20 +57,20 @@ def test_a_part_that_is_no_text_is_kept_as_it_came() -> None:
     ],
 )
 def test_reasoning_under_each_of_its_names_is_told_once(delta: dict[str, Any]) -> None:
-    drafts, chunks = fold(chunk(delta))
-    assert [(draft.type, draft.fields) for draft in drafts] == [("reasoning", {"content": "hm"})]
+    events, chunks = accumulate(chunk(delta))
+    assert [(event.type, event.fields) for event in events] == [("reasoning", {"content": "hm"})]
     assert chunks.text() == ""
 
 
 def test_a_signature_of_reasoning_is_kept_as_it_came() -> None:
     detail = {"type": "reasoning.encrypted", "data": "c2VjcmV0"}
-    drafts, _ = fold(chunk({"content": "a", "reasoning_details": [detail]}))
-    assert drafts[0].fields["extra"] == {"choices.0.delta.reasoning_details": [detail]}
+    events, _ = accumulate(chunk({"content": "a", "reasoning_details": [detail]}))
+    assert events[0].fields["extra"] == {"choices.0.delta.reasoning_details": [detail]}
 
 
 def test_a_refusal_is_an_event_of_its_own() -> None:
-    drafts, chunks = fold(chunk({"refusal": "no"}), chunk({"refusal": None}, finish="stop"))
-    assert drafts == [NewEvent("refusal", {"content": "no"})]
+    events, chunks = accumulate(chunk({"refusal": "no"}), chunk({"refusal": None}, finish="stop"))
+    assert events == [NewEvent("refusal", {"content": "no"})]
     assert chunks.text() == ""
 
 
@@ -84,17 +86,17 @@ def test_a_whole_message_is_folded_like_a_delta() -> None:
         "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
         "usage": {"total_tokens": 3},
     }
-    drafts, chunks = fold(body)
-    assert [draft.type for draft in drafts] == ["content", "tool_call_delta", "tool_call"]
-    assert drafts[2].fields == {"index": 0, "id": "c", "name": "f", "arguments": {"a": 1}}
+    events, chunks = accumulate(body)
+    assert [event.type for event in events] == ["content", "tool_call_delta", "tool_call"]
+    assert events[2].fields == {"index": 0, "id": "c", "name": "f", "arguments": {"a": 1}}
     assert (chunks.text(), chunks.finish_reason, chunks.finished) == ("hi", "tool_calls", True)
     assert chunks.usage == {"total_tokens": 3}
 
 
 def test_choices_stay_apart_and_carry_their_number() -> None:
     both = {"choices": [{"index": 1, "delta": {"content": "b"}}, {"index": 0, "delta": {"content": "a"}}]}
-    drafts, chunks = fold(both, chunk({"content": "c"}, index=1, finish="length"), chunk({}, finish="stop"))
-    assert [draft.fields for draft in drafts] == [
+    events, chunks = accumulate(both, chunk({"content": "c"}, index=1, finish="length"), chunk({}, finish="stop"))
+    assert [event.fields for event in events] == [
         {"content": "b", "choice": 1},
         {"content": "a"},
         {"content": "c", "choice": 1},
@@ -117,16 +119,16 @@ def test_log_probabilities_stay_with_their_token_and_keep_it_from_being_merged()
         logprobs = {"content": [{"token": text, "logprob": -0.1}], "refusal": None}
         return {"choices": [{"index": 0, "delta": {"content": text}, "logprobs": logprobs}]}
 
-    drafts, _ = fold(token("a"), token("b"), chunk({"content": "c"}), chunk({"content": "d"}))
-    merged = merge_drafts(drafts)
+    events, _ = accumulate(token("a"), token("b"), chunk({"content": "c"}), chunk({"content": "d"}))
+    merged = merge_drafts(events)
     assert texts(merged) == ["a", "b", "cd"]
-    assert [draft.fields["logprobs"]["content"][0]["token"] for draft in merged[:2]] == ["a", "b"]
+    assert [event.fields["logprobs"]["content"][0]["token"] for event in merged[:2]] == ["a", "b"]
 
 
 def test_log_probabilities_of_a_token_without_text_are_not_lost() -> None:
     logprobs = {"content": [{"token": "\\xf0", "logprob": -1.0, "bytes": [240]}]}
-    drafts, chunks = fold({"choices": [{"index": 0, "delta": {"content": ""}, "logprobs": logprobs}]})
-    assert drafts == [NewEvent("content", {"content": "", "logprobs": logprobs})]
+    events, chunks = accumulate({"choices": [{"index": 0, "delta": {"content": ""}, "logprobs": logprobs}]})
+    assert events == [NewEvent("content", {"content": "", "logprobs": logprobs})]
     assert (chunks.text(), chunks.count) == ("", 1)
 
 
@@ -154,8 +156,8 @@ def test_azures_late_filter_chunk_has_no_delta_and_goes_with_the_end() -> None:
 
 
 def test_usage_comes_in_a_chunk_without_choices_and_a_null_does_not_clear_it() -> None:
-    drafts, chunks = fold({"choices": [], "usage": {"total_tokens": 9}}, {"choices": [], "usage": None})
-    assert (drafts, chunks.usage, chunks.count) == ([], {"total_tokens": 9}, 0)
+    events, chunks = accumulate({"choices": [], "usage": {"total_tokens": 9}}, {"choices": [], "usage": None})
+    assert (events, chunks.usage, chunks.count) == ([], {"total_tokens": 9}, 0)
 
 
 @pytest.mark.parametrize(
@@ -165,13 +167,13 @@ def test_usage_comes_in_a_chunk_without_choices_and_a_null_does_not_clear_it() -
 )
 def test_reasoning_that_was_not_shown_counts_as_hidden_tokens(deltas: list[Any], hidden: int) -> None:
     usage = {"completion_tokens": 50, "completion_tokens_details": {"reasoning_tokens": 40}}
-    _, chunks = fold(*(chunk(delta) for delta in deltas), {"choices": [], "usage": usage})
+    _, chunks = accumulate(*(chunk(delta) for delta in deltas), {"choices": [], "usage": usage})
     assert chunks.hidden_tokens == hidden
 
 
 @pytest.mark.parametrize("details", [None, 5, {}, {"reasoning_tokens": None}, {"reasoning_tokens": -3}])
 def test_no_tokens_are_hidden_where_the_usage_does_not_say_so(details: Any) -> None:
-    _, chunks = fold({"choices": [], "usage": {"completion_tokens_details": details}})
+    _, chunks = accumulate({"choices": [], "usage": {"completion_tokens_details": details}})
     assert chunks.hidden_tokens == 0
 
 
@@ -185,14 +187,14 @@ def test_unknown_fields_ride_once_and_again_when_they_change() -> None:
     ]
     assert extras == [
         {"id": "x", "system_fingerprint": "f", "choices.0.delta.annotations": [1]},
-        None,  # an id counts as it first came: some servers count it up
+        None,  # the first id counts: some servers count it up
         {"system_fingerprint": "g", "choices.0.delta.annotations": [2]},
     ]
 
 
 def test_padding_against_eavesdroppers_is_not_kept() -> None:
-    drafts, _ = fold(chunk({"content": "a"}, obfuscation="k3j"))
-    assert drafts == [NewEvent("content", {"content": "a"})]
+    events, _ = accumulate(chunk({"content": "a"}, obfuscation="k3j"))
+    assert events == [NewEvent("content", {"content": "a"})]
 
 
 @pytest.mark.parametrize(
@@ -206,14 +208,14 @@ def test_padding_against_eavesdroppers_is_not_kept() -> None:
     ],
 )
 def test_half_a_surrogate_pair_becomes_the_replacement_character(sent: bytes, told: str) -> None:
-    drafts, chunks = fold(b'{"choices":[{"index":0,"delta":{"content":"%s"}}]}' % sent)
+    events, chunks = accumulate(b'{"choices":[{"index":0,"delta":{"content":"%s"}}]}' % sent)
     assert chunks.text() == told
-    assert orjson.loads(drafts[0].encode())["content"] == told
+    assert orjson.loads(events[0].encode())["content"] == told
 
 
 def test_line_separators_of_unicode_are_text() -> None:
     text = "a\u2028b\u2029c\u0085d\x00\x0b"
-    assert fold(chunk({"content": text}))[1].text() == text
+    assert accumulate(chunk({"content": text}))[1].text() == text
 
 
 @pytest.mark.parametrize(
@@ -236,9 +238,9 @@ def test_line_separators_of_unicode_are_text() -> None:
     ],
 )
 def test_an_error_inside_the_stream_is_the_models_error(chunk_: Any, message: str, may_help: bool) -> None:
-    """In its own words; a number in it says whether another try may help."""
+    """It has the server's message. A number in it decides whether another try may help."""
     with pytest.raises(ModelError) as caught:
-        fold(chunk_)
+        accumulate(chunk_)
     assert (caught.value.code, caught.value.retryable) == ("model_error", may_help)
     assert caught.value.message == f"The model reported an error: {message}"
 
@@ -253,9 +255,9 @@ def test_an_error_inside_the_stream_is_the_models_error(chunk_: Any, message: st
     ],
 )
 def test_a_code_that_says_that_all_is_well_is_no_error(more: dict[str, Any]) -> None:
-    assert fold(chunk({"content": "a"}), {"choices": [], "usage": {"total_tokens": 1}, **more})[1].text() == "a"
+    assert accumulate(chunk({"content": "a"}), {"choices": [], "usage": {"total_tokens": 1}, **more})[1].text() == "a"
 
 
 @pytest.mark.parametrize("empty", [None, False, {}, [], ""])
 def test_an_empty_error_is_none(empty: Any) -> None:
-    assert fold(chunk({"content": "a"}, error=empty))[1].text() == "a"
+    assert accumulate(chunk({"content": "a"}, error=empty))[1].text() == "a"

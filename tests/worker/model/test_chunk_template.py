@@ -1,4 +1,4 @@
-"""Chunks read by their form make the same events as chunks that are parsed."""
+"""Chunks that match a template make the same events as parsed chunks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from readalong.core.events import NewEvent
-from readalong.worker.model.answer import Answer
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
-from readalong.worker.model.chunk_template import ChunkTemplate
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.template import ChunkTemplate
+from readalong.worker.model.openai.answer_parser import AnswerParser
 
 TEXTS = st.text(
     st.sampled_from(["a", " ", '"', "\\", "\n", "\t", "é", "\u2028", "🦉", "\x7f", "{", ":"])
@@ -35,22 +35,22 @@ def chunk(text: Any, **changes: Any) -> dict[str, Any]:
 
 
 def parsed(pieces: list[bytes]) -> tuple[list[NewEvent], ChunkAccumulator]:
-    """What the chunks say if each is parsed."""
+    """Returns the events of the chunks if each is parsed."""
     chunks = ChunkAccumulator()
-    drafts = []
+    events = []
     for piece in pieces:
-        chunks._mould = None
-        drafts += chunks.add(piece)
-    return drafts, chunks
+        chunks._template = None
+        events += chunks.add(piece)
+    return events, chunks
 
 
 def check(pieces: list[bytes]) -> None:
     chunks = ChunkAccumulator()
-    drafts = [draft for piece in pieces for draft in chunks.add(piece)]
+    events = [event for piece in pieces for event in chunks.add(piece)]
     expected, slow = parsed(pieces)
-    assert drafts == expected
-    answer = Answer(ChunkAccumulator())
-    assert [draft for piece in pieces for draft in answer.feed(b"data: %b\n\n" % piece)] == expected
+    assert events == expected
+    answer = AnswerParser(ChunkAccumulator())
+    assert [event for piece in pieces for event in answer.feed(b"data: %b\n\n" % piece)] == expected
     assert (chunks.count, chunks.text(), chunks.usage) == (slow.count, slow.text(), slow.usage)
     assert (chunks.finish_reason, chunks.other_choices()) == (slow.finish_reason, slow.other_choices())
     assert (chunks.close(), chunks.take_extra()) == (slow.close(), slow.take_extra())
@@ -89,7 +89,7 @@ def test_any_mixture_of_chunks_is_read_as_if_each_was_parsed(
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        # The text stands elsewhere too, once before the content and once as a key.
+        # The chunk holds the text elsewhere too, once before the content and once as a key.
         (
             '{"id":"abc","choices":[{"delta":{"content":"abc"}}]}',
             '{"id":"xyz","choices":[{"delta":{"content":"abc"}}]}',
@@ -98,7 +98,7 @@ def test_any_mixture_of_chunks_is_read_as_if_each_was_parsed(
             '{"choices":[{"delta":{"abc":1,"content":"\\u0061bc"}}]}',
             '{"choices":[{"delta":{"xyz":1,"content":"\\u0061bc"}}]}',
         ),
-        # Of two equal names the last counts.
+        # The last of two equal names counts.
         (
             '{"choices":[{"delta":{"content":"abc","content":"abc"}}]}',
             '{"choices":[{"delta":{"content":"xyz","content":"abc"}}]}',
@@ -112,29 +112,29 @@ def test_the_mould_is_of_the_content_and_of_nothing_like_it(first: str, second: 
 
 
 def test_what_is_no_json_fits_no_mould() -> None:
-    mould = ChunkTemplate.of(orjson.dumps(chunk("abc")), [NewEvent("content", {"content": "abc"})])
-    assert mould is not None
+    template = ChunkTemplate.of(orjson.dumps(chunk("abc")), [NewEvent("content", {"content": "abc"})])
+    assert template is not None
     for inner in (b"a\nb", b"\xff", b"\\", b'a","x":"b', b"\\ud800", b"\\x"):
-        assert mould.text(mould.before + inner + mould.after) is None
-    assert mould.text(mould.before[:-1] + mould.after) is None
-    assert mould.text(mould.before + b"\\u00e9\\n" + mould.after) == "é\n"
+        assert template.text(template.before + inner + template.after) is None
+    assert template.text(template.before[:-1] + template.after) is None
+    assert template.text(template.before + b"\\u00e9\\n" + template.after) == "é\n"
 
 
 def test_a_server_whose_chunks_all_differ_is_not_measured_for_ever() -> None:
     chunks = ChunkAccumulator()
     for number in range(40):
         chunks.add(orjson.dumps(chunk("a", id=f"c{number}")))
-    assert chunks._mould is not None
-    kept = chunks._mould
+    assert chunks._template is not None
+    kept = chunks._template
     chunks.add(orjson.dumps(chunk("b", id="another")))
-    assert chunks._mould is kept
+    assert chunks._template is kept
 
 
 def test_a_frame_of_the_usual_form_is_read_in_one_step_and_no_other() -> None:
     chunks = ChunkAccumulator()
     first, second, other = (b"data: %b\n\n" % orjson.dumps(chunk(text)) for text in ("a", "b", 'with a "'))
     assert chunks.add_frame(first) == []
-    for _ in range(2):  # the first one carries the fields that no event type names
+    for _ in range(2):  # the first chunk carries the extra fields
         chunks.add(first[6:-2])
     assert chunks.add_frame(second) == [NewEvent("content", {"content": "b"})]
     for odd in (other, second[:-1], second[:-2] + b"\r\n", second + second, second[6:]):

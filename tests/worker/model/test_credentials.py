@@ -1,4 +1,4 @@
-"""The openai package's variables are looked at when a worker starts, not when its first job fails."""
+"""The openai package's variables are validated when a worker starts, not when its first job fails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from readalong.core.errors import BadSettings, ModelError
 from readalong.core.settings import Settings
-from readalong.worker.model.openai_provider import OpenAIProvider
+from readalong.worker.model.openai.provider import OpenAIProvider
 from readalong.worker.model.redaction import Redactor
 from tests.worker import keys_that_change
 from tests.worker.raw import DONE, SSE, RawServer, raw_server
@@ -64,12 +64,12 @@ async def test_blanks_around_a_key_and_an_address_are_no_part_of_them(monkeypatc
             assert b"".join([piece async for piece in pieces]) == DONE
         await model.close()
     assert f"authorization: Bearer {KEY}\r" in server.heads[0]
-    assert model.redactor.shown(f"bad key {KEY}") == "bad key ***"
+    assert model.redactor.redact_excerpt(f"bad key {KEY}") == "bad key ***"
 
 
 @pytest.fixture
 def changing(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What the function of the setting gives, call by call."""
+    """The values that the function of the setting returns, call by call."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     found: list[Any] = []
     monkeypatch.setattr(keys_that_change, "keys", found)
@@ -77,7 +77,7 @@ def changing(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 async def heads_of(server: RawServer, model: OpenAIProvider, calls: int) -> list[str]:
-    """The credentials of so many calls."""
+    """Returns the credentials of this many calls."""
     for _ in range(calls):
         async with model.body({"model": "m", "messages": []}) as pieces:
             assert b"".join([piece async for piece in pieces]) == DONE
@@ -90,7 +90,7 @@ async def heads_of(server: RawServer, model: OpenAIProvider, calls: int) -> list
 async def test_a_function_is_asked_for_the_key_anew_for_each_call(
     monkeypatch: pytest.MonkeyPatch, changing: list[str], name: str, *, azure: bool
 ) -> None:
-    """And what it has returned is masked; on Azure it is a token of its directory."""
+    """Its keys are masked. On Azure the key is a token of the directory."""
     first, second = "sk-the-first-0123456789", "sk-another-9876543210"
     changing += [first, second]
     async with raw_server(SSE + DONE) as server:
@@ -103,14 +103,14 @@ async def test_a_function_is_asked_for_the_key_anew_for_each_call(
         sent = await heads_of(server, model, 2)
         await model.close()
     assert [line.partition(": ")[2] for line in sent] == [f"Bearer {first}", f"Bearer {second}"]
-    assert model.redactor.shown(f"not {first}, not {second}") == "not ***, not ***"
+    assert model.redactor.redact_excerpt(f"not {first}, not {second}") == "not ***, not ***"
 
 
 @pytest.mark.parametrize("given", [ValueError("sk-in-its-words"), "", None, b"sk-bytes", "sk-two\nlines"])
 async def test_a_function_without_a_key_is_a_model_that_is_away(
     monkeypatch: pytest.MonkeyPatch, changing: list[Any], given: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The job waits for it, and nothing that it said is told."""
+    """The job waits, and the text of the exception is not shown."""
     changing.append(given)
     async with raw_server(SSE + DONE) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
@@ -128,7 +128,7 @@ async def test_a_function_without_a_key_is_a_model_that_is_away(
 @pytest.mark.parametrize(
     ("path", "key", "says"),
     [
-        ("no_colon", "", "'no_colon' is no package.module:function"),
+        ("no_colon", "", "'no_colon' is not a package.module:function"),
         (f"{keys_that_change.PATH}:takes_one", "", "cannot be called as takes_one()"),
         (f"{keys_that_change.PATH}:key", KEY, "set it or OPENAI_API_KEY, one of them"),
     ],

@@ -1,4 +1,4 @@
-"""Runs against servers that answer with exact bytes, for what the demo model does not do."""
+"""Jobs against servers that send exact bytes, for cases that the demo model does not have."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def test_a_stream_that_ends_without_done_after_its_finish_reason_is_whole(
 async def test_a_body_that_breaks_off_after_done_is_whole(
     house: House, monkeypatch: pytest.MonkeyPatch, answer: bytes
 ) -> None:
-    """A server, or a proxy before it, that drops the connection once it has said all cuts nothing off."""
+    """A server or a proxy that drops the connection after a complete answer cuts nothing off."""
     events = await raw_run(house, monkeypatch, answer, model_retries=0)
     assert (text_of(events), events[-1].type) == ("hello", "done")
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from readalong.core.errors import ModelError
-from readalong.worker.model.gate import Gate, Gates, Turns
+from readalong.worker.model.gate import Gate, GateEpochs, Gates
 from tests.support.waiting import WITHIN, until
 
 AWAY = ModelError("model_unreachable", "It is away.", retryable=True, away=True)
@@ -20,14 +20,14 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_calls_that_fail_together_are_one_failure() -> None:
-    """The turn, and with it the pause, rises once; a call that began later counts."""
+    """The epoch and the pause rise once. A call that began later counts."""
     gate = Gate()
     for _ in range(100):
         gate.failed(AWAY, 0)
-    assert gate.turn == 1
+    assert gate.epoch == 1
     assert await asyncio.wait_for(gate.enter(), WITHIN) is True
-    gate.failed(AWAY, gate.turn)
-    assert gate.turn == 2
+    gate.failed(AWAY, gate.epoch)
+    assert gate.epoch == 2
 
 
 async def test_an_answer_to_a_call_that_began_before_opens_nothing() -> None:
@@ -45,7 +45,7 @@ async def test_one_call_tries_and_all_others_go_when_it_gets_through() -> None:
     calls = [asyncio.create_task(gate.enter()) for _ in range(20)]
     await until(lambda: any(call.done() for call in calls))
     assert sum(call.done() for call in calls) == 1
-    gate.answered(gate.turn)
+    gate.answered(gate.epoch)
     assert sorted(await asyncio.wait_for(asyncio.gather(*calls), WITHIN)) == [False] * 19 + [True]
     assert gate.waiting == 0
 
@@ -55,19 +55,19 @@ async def test_a_call_that_is_cancelled_as_its_turn_comes_leaves_it_to_the_next(
     gate.failed(AWAY, 0)
     first, second = (asyncio.create_task(gate.enter()) for _ in range(2))
     await asyncio.sleep(0)
-    gate._try_next()
+    gate._probe_next()
     first.cancel()
     assert await asyncio.wait_for(second, WITHIN) is True
     assert first.cancelled()
 
 
 async def test_a_status_closes_the_gate_of_its_model_alone() -> None:
-    """And says that the server is there."""
+    """It also shows that the server is reachable."""
     gates = Gates()
-    gates.failed("a", AWAY, gates.turns("a"))
+    gates.failed("a", AWAY, gates.epochs("a"))
     assert gates.closed("a") is gates.closed("b") is gates.server
-    gates.failed("a", BUSY, gates.turns("a"))
+    gates.failed("a", BUSY, gates.epochs("a"))
     assert [gates.closed(model) in (None, gates.server) for model in ("a", "b")] == [False, True]
     assert gates.closed("b") is None
-    gates.answered("a", Turns(1, 1))
+    gates.answered("a", GateEpochs(1, 1))
     assert gates.closed("a") is None

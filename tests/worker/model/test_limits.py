@@ -1,4 +1,4 @@
-"""What a model never ends is ended: each thing that an answer may hold has its limit, and what was said stays."""
+"""Each part of an answer has a limit. The events before the limit stay."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import pytest
 
 from readalong.core.errors import ModelError
 from readalong.core.events import NewEvent
-from readalong.worker.model import lenient_json as values
 from readalong.worker.model import limits
-from readalong.worker.model import tool_arguments as arguments
-from readalong.worker.model.answer import Answer
-from readalong.worker.model.body_reader import events_of, start_of
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
-from readalong.worker.model.limits import MOST_LINES, MOST_VALUES, AnswerTooLarge, Limits
-from readalong.worker.model.transport import AiohttpTransport
+from readalong.worker.model.chunks import lenient_json as values
+from readalong.worker.model.chunks import tool_arguments as arguments
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
+from readalong.worker.model.limits import MAX_LINES, MAX_VALUES, AnswerTooLarge, Limits
+from readalong.worker.model.openai.answer_parser import AnswerParser
+from readalong.worker.model.openai.body_reader import read_prefix, sse_pieces
+from readalong.worker.model.openai.transport import AiohttpTransport
 from tests.worker.helpers import House, settings_for, text_of, working
 from tests.worker.model.chunk_helpers import add, call, calls, chunk
 from tests.worker.model.odd_answers import HOLD, data, head
@@ -35,30 +35,30 @@ PIECE = 65_536
 
 
 def endless(line: bytes) -> Iterator[bytes]:
-    """A line, again and again, in pieces as they are read."""
+    """Yields a line again and again, in pieces as a reader gets them."""
     piece = line * (PIECE // len(line) + 1)
     while True:
         yield piece
 
 
-def read(answer: Answer, pieces: Iterator[bytes], most: int = 64 * MIB) -> tuple[list[NewEvent], int]:
-    """What an answer says until it is over, and how many bytes that took."""
-    drafts: list[NewEvent] = []
+def read(answer: AnswerParser, pieces: Iterator[bytes], most: int = 64 * MIB) -> tuple[list[NewEvent], int]:
+    """Returns the events of an answer until it ends, and the bytes read."""
+    events: list[NewEvent] = []
     size = 0
     for piece in pieces:
         if answer.failure is not None or answer.done or size > most:
             break
-        drafts += answer.feed(piece)
+        events += answer.feed(piece)
         size += len(piece)
-    return drafts, size
+    return events, size
 
 
 @pytest.mark.parametrize(
     ("line", "most"),
     [
         (b"data: " + b"x" * 1000 + b"\n", MIB + 8192),
-        (b"data: ab\n", 9 * MOST_LINES),
-        (b"data:\n", 6 * MOST_LINES),
+        (b"data: ab\n", 9 * MAX_LINES),
+        (b"data:\n", 6 * MAX_LINES),
         (b"x" * 1000, MIB),
         (b": it thinks\n\n", 2 * MIB),
         (b"event: " + b"x" * 2000 + b"\n", 2 * MIB),
@@ -67,21 +67,21 @@ def read(answer: Answer, pieces: Iterator[bytes], most: int = 64 * MIB) -> tuple
     ids=["data lines", "short lines", "bare lines", "a line", "comments", "names", "empty chunks"],
 )
 def test_a_message_and_a_body_without_an_end_take_a_bounded_memory(line: bytes, most: int) -> None:
-    answer = Answer(ChunkAccumulator(limits=LIMITS), limits=LIMITS)
+    answer = AnswerParser(ChunkAccumulator(limits=LIMITS), limits=LIMITS)
     tracemalloc.start()
     try:
-        drafts, size = read(answer, endless(line))
+        events, size = read(answer, endless(line))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert isinstance(answer.failure, AnswerTooLarge)
-    assert drafts == []
+    assert events == []
     assert size <= most + 2 * PIECE
     assert peak < 8 * MIB
 
 
 def test_after_its_last_word_nothing_that_follows_spoils_an_answer() -> None:
-    answer = Answer(ChunkAccumulator(limits=LIMITS), limits=LIMITS)
+    answer = AnswerParser(ChunkAccumulator(limits=LIMITS), limits=LIMITS)
     answer.feed(data(chunk({"content": "a"}, finish="stop")))
     read(answer, endless(b"data: x\n"))
     assert (answer.done, answer.failure) == (True, None)
@@ -106,22 +106,22 @@ FIELDS: dict[str, Callable[[int], Any]] = {
 
 @pytest.mark.parametrize("kind", FIELDS)
 def test_what_an_answer_holds_besides_its_text_has_limits_in_bytes_and_number(kind: str) -> None:
-    """The event that one limit lets pass at most is the last before it."""
+    """No event follows the one that reaches the limit."""
     chunks = ChunkAccumulator(2, limits=LIMITS)
     add(chunks, chunk({"content": "a"}))
-    drafts: list[NewEvent] = []
+    events: list[NewEvent] = []
     tracemalloc.start()
     turn = 0
     try:
-        with pytest.raises(AnswerTooLarge) as caught:  # noqa: PT012 (which of them it is, is the claim)
+        with pytest.raises(AnswerTooLarge) as caught:  # noqa: PT012 (the claim is that one of them raises)
             for turn in range(1, 3000):
-                drafts += add(chunks, FIELDS[kind](turn))
+                events += add(chunks, FIELDS[kind](turn))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert (caught.value.code, caught.value.retryable) == ("model_answer_too_large", False)
     assert turn < 1100
-    assert sum(len(draft.encode()) for draft in drafts + caught.value.drafts + chunks.close()) < 4 * LIMITS.call_bytes
+    assert sum(len(event.encode()) for event in events + caught.value.events + chunks.close()) < 4 * LIMITS.call_bytes
     assert peak < 3 * MIB
 
 
@@ -133,15 +133,15 @@ def test_as_many_choices_come_as_were_asked_for(asked: int) -> None:
     with pytest.raises(AnswerTooLarge) as caught:
         add(chunks, {"choices": [{"index": 0, "delta": {"content": "!"}}, {"index": asked}]})
     assert f"the {asked} choices that it was asked for" in caught.value.message
-    assert [draft.fields["content"] for draft in caught.value.drafts] == ["!"]
+    assert [event.fields["content"] for event in caught.value.events] == ["!"]
     assert chunks.text() == "0!"
 
 
-@pytest.mark.parametrize("most", [50_000, pytest.param(MOST_VALUES, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("most", [50_000, pytest.param(MAX_VALUES, marks=pytest.mark.slow)])
 def test_a_message_of_more_values_than_fit_a_memory_is_not_read(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     """In Python each takes up to a hundred times its bytes in JSON."""
     for module in (limits, values):
-        monkeypatch.setattr(module, "MOST_VALUES", most)
+        monkeypatch.setattr(module, "MAX_VALUES", most)
     many = b"[]," * (most // 2) + b"[]"
     tracemalloc.start()
     try:
@@ -165,7 +165,7 @@ def test_a_message_of_more_values_than_fit_a_memory_is_not_read(monkeypatch: pyt
 def test_to_put_a_call_together_takes_as_long_as_its_bytes(
     monkeypatch: pytest.MonkeyPatch, first: str, more: str, last: str
 ) -> None:
-    """Whether it is whole is known without reading all of it again for each fragment that might be its end."""
+    """A fragment that might be the end does not cause a second reading of all fragments."""
     joined = [0]
     text = arguments.ToolArguments.text
 
@@ -193,7 +193,7 @@ def orjson_or_none(text: str) -> Any:
 
 
 def test_a_whole_message_beside_each_delta_is_compared_with_what_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a text that is shorter than what was said nothing is compared."""
+    """A text that is shorter than the text so far is not compared."""
     chunks = ChunkAccumulator()
     add(chunks, *[chunk({"content": "abc"})] * 500)
     compared: list[int] = []
@@ -231,12 +231,12 @@ async def test_a_body_that_grows_when_it_is_unpacked_is_read_in_pieces_between_w
     async with raw_server(answer) as server, httpx2.AsyncClient(transport=transport, timeout=None) as client:
         response = await client.send(client.build_request("POST", server.url, content=b"x"), stream=True)
         if codings > 1:
-            assert await start_of(response, 100) == b""
+            assert await read_prefix(response, 100) == b""
             with pytest.raises(ModelError, match="more than once"):
-                await anext(events_of(response))
+                await anext(sse_pieces(response))
         else:
             sizes, seen = [], []
-            async for piece in events_of(response):
+            async for piece in sse_pieces(response):
                 sizes.append(len(piece))
                 seen.append(turns[0])
             assert (sum(sizes), max(sizes)) == (32 * MIB, PIECE)
@@ -257,7 +257,7 @@ async def test_a_json_answer_without_an_end_is_let_go(longest: int) -> None:
             async with raw_server(answer) as server, httpx2.AsyncClient(transport=transport, timeout=None) as client:
                 response = await client.send(client.build_request("POST", server.url, content=b"x"), stream=True)
                 with pytest.raises(AnswerTooLarge):
-                    async for _ in events_of(response, str, longest):
+                    async for _ in sse_pieces(response, str, longest):
                         pass
                 await response.aclose()
 
@@ -265,7 +265,7 @@ async def test_a_json_answer_without_an_end_is_let_go(longest: int) -> None:
 async def test_a_job_whose_model_never_ends_fails_with_what_it_said_and_is_not_tried_again(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever does not end: in the log and in the end stands the same, and the connection is closed."""
+    """The log and the terminal event hold the same text, and the connection is closed."""
     word = data(chunk({"content": "hoot " * 200}))
     kinds: dict[str, bytes] = {
         "text": word,

@@ -1,4 +1,4 @@
-"""What no model should send: malformed chunks, nulls, odd types, any JSON and any bytes."""
+"""Malformed chunks, nulls, wrong types, any JSON and any bytes raise nothing but ModelError."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from readalong.core.errors import ModelError
 from readalong.core.events import TYPES, NewEvent
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from tests.worker.model.chunk_helpers import add, call, calls, chunk
 
 MALFORMED = [
@@ -63,15 +63,15 @@ HALF = [
 
 @pytest.mark.parametrize("given_", HALF, ids=repr)
 def test_nothing_is_kept_of_a_message_that_is_half_malformed(given_: Any) -> None:
-    """Its events are not told: the end of the job would say what no watcher has seen."""
+    """Its events are discarded: the terminal event must not say more than the events before."""
     chunks = ChunkAccumulator()
     add(chunks, chunk({"content": "a"}))
     with pytest.raises(ModelError):
         add(chunks, given_)
     assert chunks.text() == "a"
     assert all(other["content"] == "" for other in chunks.other_choices())
-    [draft] = add(chunks, {"choices": [{"message": {"content": "ae", "reasoning": "", "refusal": ""}}]})
-    assert draft.fields == {"content": "e"}
+    [event] = add(chunks, {"choices": [{"message": {"content": "ae", "reasoning": "", "refusal": ""}}]})
+    assert event.fields == {"content": "e"}
 
 
 PATIENCE: list[tuple[Any, list[str]]] = [
@@ -94,11 +94,11 @@ PATIENCE: list[tuple[Any, list[str]]] = [
 
 @pytest.mark.parametrize(("given_", "kinds"), PATIENCE, ids=repr)
 def test_nulls_and_small_oddities_are_borne_with(given_: Any, kinds: list[str]) -> None:
-    assert [draft.type for draft in add(ChunkAccumulator(), given_)] == kinds
+    assert [event.type for event in add(ChunkAccumulator(), given_)] == kinds
 
 
 def as_json(value: Any) -> bytes:
-    """JSON as a careless server writes it: NaN, huge numbers and lone surrogates included."""
+    """Returns JSON as a careless server writes it, with NaN, huge numbers and lone surrogates."""
     return json.dumps(value).encode()
 
 
@@ -115,12 +115,12 @@ odd = st.recursive(
 
 
 def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Mostly what it should be, sometimes anything."""
+    """Generates mostly valid values, sometimes any value."""
     return st.one_of(strategy, strategy, strategy, odd)
 
 
 def shaped(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """An object with some of these fields, each of which may be anything, and with unknown ones."""
+    """Generates an object with some of these fields, with any values, and with unknown fields."""
     known = st.fixed_dictionaries({}, optional={name: maybe(value) for name, value in fields.items()})
     return maybe(
         st.builds(lambda one, two: {**two, **one}, known, st.dictionaries(st.text(max_size=3), odd, max_size=1))
@@ -149,18 +149,18 @@ any_chunk = shaped(choices=st.lists(choice, max_size=2), usage=odd, error=odd, i
 def test_whatever_json_a_model_sends_nothing_but_the_models_error_comes_out(stream: list[Any]) -> None:
     chunks = ChunkAccumulator()
     codes: set[str] = set()
-    drafts: list[NewEvent] = []
+    events: list[NewEvent] = []
     for one in stream:
         try:
-            drafts += chunks.add(as_json(one))
+            events += chunks.add(as_json(one))
         except ModelError as error:
             codes.add(error.code)
     assert codes <= {"model_malformed", "model_error"}
-    drafts += chunks.close()
-    for draft in drafts:
-        assert draft.type in TYPES
-        assert draft.encode().startswith(b"{")
-    said = [draft.fields["content"] for draft in drafts if draft.type == "content" and not draft.fields.get("choice")]
+    events += chunks.close()
+    for event in events:
+        assert event.type in TYPES
+        assert event.encode().startswith(b"{")
+    said = [event.fields["content"] for event in events if event.type == "content" and not event.fields.get("choice")]
     assert chunks.text() == "".join(said)
     end = (chunks.other_choices(), chunks.take_extra(), chunks.usage, chunks.tool_calls, chunks.function_call)
     assert orjson.dumps(end)

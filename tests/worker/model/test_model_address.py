@@ -1,4 +1,4 @@
-"""Where a call goes: to its model's own address, and nowhere else, whatever a server or a name asks for."""
+"""A call goes to its model's own address and nowhere else, whatever a server or a name asks for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from readalong.core.errors import ModelError
 from readalong.core.settings import Settings
-from readalong.worker.model.openai_provider import OpenAIProvider
+from readalong.worker.model.openai.provider import OpenAIProvider
 from readalong.worker.model.redaction import Redactor
 from tests.support.servers import free_port, served
 from tests.worker.helpers import ASKED, demo_model
@@ -110,7 +110,7 @@ async def test_a_redirect_that_would_lose_the_prompt_or_never_end_is_not_followe
 
 
 async def test_a_server_gets_back_none_of_its_cookies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It could tell jobs apart by them, and fill a worker's memory."""
+    """Cookies would tell the server which jobs belong together, and could fill a worker's memory."""
     answer = SSE.replace(b"\r\n\r\n", b"\r\nSet-Cookie: a=b; Path=/\r\n\r\n") + DONE
     async with (
         raw_server(answer) as server,
@@ -134,7 +134,7 @@ async def test_a_name_that_no_model_can_have_is_no_models(
 
 @pytest.mark.parametrize("name", [".", "..", "a/b", "../x", "a\\b", "a?b", "a#b", "%2e%2e", "a\0", "a\x1fb", "a\x85"])
 async def test_a_name_cannot_leave_its_part_of_azures_path(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Elsewhere it is no part of an address, and may have a slash."""
+    """Elsewhere the name is not in the address, and may contain a slash."""
     async with raw_server(SSE + DONE) as server:
         async with model_at(monkeypatch, server.url, azure=True) as model:
             error = await failure(model, model=name)
@@ -178,6 +178,6 @@ async def test_a_user_in_the_address_is_a_header_and_not_in_the_address(monkeypa
         model_at(monkeypatch, server.url.replace("://", "://me:p%40ss-word@")) as model,
     ):
         assert await body_of(model) == DONE
-        assert "p@ss-word" not in model.redactor.shown("the password p@ss-word")
+        assert "p@ss-word" not in model.redactor.redact_excerpt("the password p@ss-word")
     assert "authorization: Basic bWU6cEBzcy13b3Jk\r\n" in server.heads[0]
     assert "p%40ss" not in server.heads[0]

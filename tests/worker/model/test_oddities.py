@@ -1,4 +1,4 @@
-"""Each kind of oddity that model servers send ends as its users mean it."""
+"""Each known deviation of model servers gives the intended result."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import orjson
 import pytest
 
 from readalong.core.events import Event
-from readalong.worker.model.answer import Answer
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
+from readalong.worker.model.openai.answer_parser import AnswerParser
 from tests.worker.helpers import House, settings_for, text_of, working
 from tests.worker.model.odd_answers import ALL, DONE, HOLD, HOOT, OWLS, STOP, Oddity, chunk, data, head, say
 from tests.worker.model.oddities import ODDITIES
 
 ROOT = Path(__file__).parents[3]
-#: Seconds that a model may be silent where a test is about silence, and between the signs of one that is not.
+#: Seconds that a model may be silent in a test about silence, and seconds between two signs of life.
 GAP, SIGN = 1.5, 0.05
 
 Says = Callable[[str], AsyncIterator[bytes]]
@@ -30,7 +30,7 @@ Says = Callable[[str], AsyncIterator[bytes]]
 
 @asynccontextmanager
 async def serving(monkeypatch: pytest.MonkeyPatch, answer: Says) -> AsyncIterator[Counter[str]]:
-    """A server of models: what it writes depends on the model's name. Gives the calls so far, by name."""
+    """Serves responses by the model's name. Yields the number of calls by name."""
     calls: Counter[str] = Counter()
     serving: set[asyncio.Task[None] | None] = set()
 
@@ -61,12 +61,12 @@ async def serving(monkeypatch: pytest.MonkeyPatch, answer: Says) -> AsyncIterato
 
 
 def stand_still() -> None:
-    """The loop, and the worker in it."""
+    """Blocks the loop, and the worker in it."""
     time.sleep(1.2 * GAP)
 
 
 def check(oddity: Oddity, events: list[Event]) -> None:
-    """What came of it is what was to come."""
+    """Asserts that the events are the expected ones."""
     end = events[-1].fields()
     assert (oddity.name, events[-1].type) == (oddity.name, oddity.end), end.get("error")
     assert (text_of(events), end["content"]) == (oddity.content, oddity.content)
@@ -94,7 +94,7 @@ def check(oddity: Oddity, events: list[Event]) -> None:
 async def test_what_servers_send_is_read_as_it_is_meant(
     house: House, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """In one worker at the same time; each is one call, and none is an error of ours."""
+    """All of them run in one worker at the same time. Each is one call."""
     oddities = {oddity.name: oddity for oddity in ODDITIES[kind]}
 
     async def answer(name: str) -> AsyncIterator[bytes]:
@@ -116,7 +116,7 @@ async def test_what_servers_send_is_read_as_it_is_meant(
 async def test_comments_and_empty_chunks_are_signs_of_life_unless_a_setting_says_otherwise(
     house: House, monkeypatch: pytest.MonkeyPatch, begun: bool, counts: bool
 ) -> None:
-    """Of a model that thinks, before its first token and between two."""
+    """A thinking model sends them before its first token and between two tokens."""
 
     async def answer(_: str) -> AsyncIterator[bytes]:
         yield head() + (data(OWLS) if begun else b"")
@@ -141,7 +141,7 @@ async def test_comments_and_empty_chunks_are_signs_of_life_unless_a_setting_says
 async def test_a_worker_that_stood_still_itself_does_not_call_its_model_silent(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What came meanwhile is heard before the time-out counts."""
+    """Bytes that came meanwhile are read before the time-out counts."""
 
     async def answer(_: str) -> AsyncIterator[bytes]:
         yield head() + data(OWLS)
@@ -162,16 +162,16 @@ async def test_a_worker_that_stood_still_itself_does_not_call_its_model_silent(
 
 def test_a_line_of_a_stream_may_have_64_mib_as_a_picture_may_be_one() -> None:
     picture = "A" * 50_000_000
-    answer = Answer(ChunkAccumulator())
+    answer = AnswerParser(ChunkAccumulator())
     line = data(say(picture))
-    drafts = [draft for at in range(0, len(line), 65_536) for draft in answer.feed(line[at : at + 65_536])]
-    assert (answer.failure, len(drafts), drafts[0].fields["content"] == picture) == (None, 1, True)
+    events = [event for at in range(0, len(line), 65_536) for event in answer.feed(line[at : at + 65_536])]
+    assert (answer.failure, len(events), events[0].fields["content"] == picture) == (None, 1, True)
     answer.feed(b"data: " + b"A" * 67_108_865)
     assert answer.failure is not None
 
 
 def test_the_docs_have_a_row_for_each_kind() -> None:
-    """And none for a kind that is not tried."""
+    """It has no row for a kind without a test."""
     table = (ROOT / "docs" / "models.md").read_text().partition("## What is understood")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| \*\*(.+?)\*\* \|", table, re.MULTILINE)
     assert rows == list(ODDITIES)

@@ -1,4 +1,4 @@
-"""The model's client: what it sends, what it makes of answers, and that it lets go of the connection."""
+"""The OpenAI provider sends requests unchanged, translates errors, and closes connections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from readalong.core.errors import ModelError
 from readalong.core.settings import Settings
 from readalong.core.sse import Decoder
-from readalong.worker.model.openai_provider import OpenAIProvider
+from readalong.worker.model.openai.provider import OpenAIProvider
 from readalong.worker.model.redaction import Redactor
 from tests.support.model import REFUSALS
 from tests.support.servers import free_port
@@ -104,7 +104,7 @@ async def test_the_reason_of_a_refusal_is_the_servers_own_or_its_status_line(
 async def test_a_refusal_says_whether_the_model_is_away_or_refuses_the_worker(
     monkeypatch: pytest.MonkeyPatch, status: int, message: str, *, away: bool, refuses: bool
 ) -> None:
-    """An account that is used up is no server that is away; one that speaks of the model means the job."""
+    """An exhausted account is not a server that is away. An error that names the model concerns only the job."""
     error = await failure(monkeypatch, reply(b'{"error":{"message":"%s"}}' % message.encode(), status=f"{status} No"))
     assert (error.status, error.away, error.refuses) == (status, away, refuses)
 
@@ -147,7 +147,7 @@ async def test_a_server_that_echoes_the_key_does_not_make_us_tell_it(
 
 
 async def test_a_long_reason_is_cut_after_the_key_is_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut first, and the beginning of a key across the limit would stay."""
+    """Truncated first, the beginning of a key across the limit would stay."""
     long = "x" * 490 + KEY + "y" * 10_000
     error = await failure(monkeypatch, reply(orjson.dumps({"error": {"message": long}}), status="400 No"))
     assert KEY[:8] not in error.message
@@ -155,7 +155,7 @@ async def test_a_long_reason_is_cut_after_the_key_is_taken_out(monkeypatch: pyte
 
 
 async def test_a_refusal_that_does_not_end_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would fill the memory of all streams, until this one's time is over."""
+    """Otherwise it would fill the memory until the job's time is over."""
     endless = b"HTTP/1.1 503 Busy\r\nContent-Length: 1000000000\r\n\r\n" + b" " * 200_000
     async with raw_server(endless, keep_open=True) as server, model_at(monkeypatch, server.url) as model:
         with pytest.raises(ModelError) as caught:
@@ -182,7 +182,7 @@ async def test_a_model_that_hangs_up_before_it_answers_is_unreachable(
 async def test_an_answer_that_is_no_http_fails_its_own_job_and_makes_no_others_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The server is there: jobs of its other models would wait for one that is away."""
+    """The server is reachable: jobs of its other models must not wait."""
     error = await failure(monkeypatch, b"no HTTP at all\r\n\r\n")
     assert (error.code, error.retryable, error.away) == ("model_malformed", True, False)
 
@@ -271,7 +271,7 @@ async def test_every_parameter_goes_to_the_model_as_it_came_unknown_ones_too(mon
         "modalities": ["text"],
         "stream_options": {"include_usage": True, "include_obfuscation": False},
         "top_k": 5,
-        "nobody_knows": {"this": [None, True, 1.5, "\u2028"]},
+        "unknown_field": {"this": [None, True, 1.5, "\u2028"]},
         "extra_headers": {"not": "a header"},
         "timeout": 0,
     }
@@ -317,7 +317,7 @@ async def test_leaving_the_block_closes_the_connection(monkeypatch: pytest.Monke
 
 
 async def test_a_connection_that_is_reset_in_mid_stream_is_a_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SDK's transport calls it a time-out to connect."""
+    """The SDK's transport calls it a connect time-out."""
     async with demo_model() as demo, model_at(monkeypatch, demo.url) as model:
         with pytest.raises(ModelError) as caught:
             await body_of(model, {**REQUEST, "model": "demo-reset", "demo": {"tokens_per_second": 2000}})
@@ -325,7 +325,7 @@ async def test_a_connection_that_is_reset_in_mid_stream_is_a_cut(monkeypatch: py
 
 
 async def test_a_model_that_does_not_accept_connections_in_time_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A listener whose backlog is full drops what comes next, as a firewall does."""
+    """A listener with a full backlog drops further connections, as a firewall does."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         address = listener.getsockname()
         with ExitStack() as stack:

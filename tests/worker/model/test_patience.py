@@ -1,4 +1,4 @@
-"""A model that is away for a moment costs no job: it waits, is told of, and is not asked by all jobs at once."""
+"""A model that is away briefly fails no job: jobs wait, watchers are told, and one job at a time probes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Where the workers of the test look for their model; nothing listens there."""
+    """The port of the workers' model. Nothing listens there."""
     found = free_port()
     monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{found}/v1")
     return found
@@ -42,7 +42,7 @@ def patient(house: House, seconds: float = 60, **changes: object) -> Settings:
 
 @pytest.mark.parametrize("how", ["closed", "hangs up"])
 async def test_a_job_whose_model_is_down_is_done_once_it_is_back(house: House, port: int, how: str) -> None:
-    """Refused connections, and one that breaks before an answer: one attempt, and one event that says why it waits."""
+    """Connections are refused, or break before an answer: one attempt, and one `waiting` event."""
     async with AsyncExitStack() as down, working(patient(house)):
         if how == "hangs up":
             count = await down.enter_async_context(hanging_up(port))
@@ -72,7 +72,7 @@ async def test_the_time_for_the_first_token_does_not_go_by_while_a_job_waits(hou
 
 
 async def test_a_server_that_is_down_is_not_asked_by_all_jobs_that_wait(house: House, port: int) -> None:
-    """One at a time, after pauses that grow; and all go on when it is back."""
+    """One probes at a time, after pauses that grow. All continue when the model is back."""
     async with working(patient(house)):
         async with hanging_up(port) as count:
             first = await house.submit(rate=0, demo={"tokens": 3})
@@ -91,7 +91,7 @@ async def test_a_server_that_is_down_is_not_asked_by_all_jobs_that_wait(house: H
 async def test_a_model_that_says_it_is_away_is_asked_again_and_retries_are_not_used_up(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With and without a time to wait: each reason is told once. A 500 is a failure, as before."""
+    """With and without Retry-After, each reason is told once. A 500 is a plain failure."""
     busy = [reply(b"{}", status=f"{status} No") for status in (503, 503, 429)]
     asks = reply(b"{}", status="429 No", retry_after_ms="50")
     async with raw_server(*busy, asks, SSE + HELLO + DONE) as server:
@@ -121,8 +121,7 @@ async def test_a_time_that_a_model_asks_for_beyond_the_patience_fails_the_job_at
 
 @pytest.mark.parametrize("limit", ["patience", "deadline", "job_timeout"])
 async def test_a_model_that_stays_away_fails_its_jobs_with_what_was_met(house: House, port: int, limit: str) -> None:
-    """Whatever ends the wait: the patience, the job's deadline, the time of a run. Those that wait in the queue, too,
-    once no worker has got through for so long."""
+    """The patience, the deadline or the time of an attempt ends the wait, also of jobs that wait in the queue."""
     settings = patient(house, 1 if limit == "patience" else 60, job_timeout=1 if limit == "job_timeout" else 0)
     async with working(settings.model_copy(update={"max_jobs": 2})):
         job_id = await write(house, "demo", left=1 if limit == "deadline" else None)
@@ -146,7 +145,7 @@ async def test_a_cancel_is_obeyed_while_a_job_waits_for_its_model(house: House, 
 
 
 async def test_a_worker_that_stops_hands_over_at_once_what_waits_for_its_model(house: House, port: int) -> None:
-    """Not when its drain time is over; and it is no attempt that counts."""
+    """It does not wait for the drain time, and the attempt does not count."""
     settings = patient(house, drain_timeout=600, max_attempts=1)
     async with working(settings) as one:
         job_id = await house.submit(rate=0, demo={"tokens": 3})
@@ -161,12 +160,12 @@ async def test_a_worker_that_stops_hands_over_at_once_what_waits_for_its_model(h
 async def test_what_one_worker_cannot_reach_another_does(
     house: House, port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One whose address is wrong takes nothing more after a moment, says so, and hands over what it holds."""
+    """A worker with a wrong address acquires no more jobs after a moment, logs it, and re-queues its jobs."""
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(working(patient(house, 12, lease=1)))
         job_id = await house.submit(rate=0, demo={"tokens": 3})
         await house.has(job_id, "waiting")
-        await until(lambda: _says(house, "w1", "model_unreachable"), "its sign of life")
+        await until(lambda: _says(house, "w1", "model_unreachable"), "its liveness record")
         other = free_port()
         await stack.enter_async_context(back_at(other))
         monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{other}/v1")
@@ -186,13 +185,13 @@ async def _says(house: House, worker: str, code: str) -> bool:
 
 
 async def test_jobs_that_waited_for_long_wait_for_a_try_that_is_under_way(house: House) -> None:
-    """A worker that was paused, or had no Redis, knows nothing new of its model: its first job tries for all."""
+    """A worker that was paused, or had no Redis, has stale knowledge of its model: its first job probes for all."""
     settings = patient(house, 2)
     access = Access(settings)
     access.gates.server.failed(ModelError("model_unreachable", "away", retryable=True, away=True), 0)
     access.gates.server.since -= 60
-    access.gates.server.due = 0.0
-    assert access.breaker.hopeless
+    access.gates.server.next_probe = 0.0
+    assert access.breaker.is_exhausted
     claim = Claim(ClaimStatus.RUN, times=ClaimTimes(60.0))
 
     def asking() -> ModelCall:

@@ -1,4 +1,4 @@
-"""A provider of the user's own: what it yields is a job like any other, and what it does wrong harms no other."""
+"""The user's own generator answers jobs like a model server, and its faults harm no other job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from readalong.core.errors import BadSettings
 from readalong.core.settings import Settings
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from readalong.worker.model.providers import Providers
 from readalong.worker.model.redaction import RedactingFilter, Redactor
 from tests.readalong.helpers import command, types
@@ -52,7 +52,7 @@ def with_providers(house: House, *names: str, **changes: Any) -> Settings:
 
 
 async def run(house: House, name: str, **changes: Any) -> list[Any]:
-    """The log of one job of a provider."""
+    """Returns the log of one job of a provider."""
     async with working(with_providers(house, name, **changes)):
         return await house.ended(await house.submit(name))
 
@@ -100,10 +100,10 @@ async def test_other_models_are_the_model_servers_or_not_there(house: House, mon
         ("exits", "model_error", True, "The provider raised SystemExit."),
         ("cancels_itself", "model_error", True, "The provider raised CancelledError."),
         ("a_number", "model_malformed", False, "of type int: it is neither text nor an event"),
-        ("an_unknown_event", "model_malformed", False, "an event whose type is none of content, "),
+        ("an_unknown_event", "model_malformed", False, "an event whose type is not one of content, "),
         ("a_wrong_field", "model_malformed", False, "an event `content` whose field `content` is unknown or of"),
         ("an_unknown_field", "model_malformed", False, "an event `content` whose field `text` is unknown or of"),
-        ("no_json", "model_malformed", False, "an event `done` that is no JSON"),
+        ("no_json", "model_malformed", False, "an event `done` that is not JSON"),
     ],
 )
 @pytest.mark.usefixtures("masked")
@@ -121,13 +121,13 @@ async def test_a_function_that_returns_no_generator_fails_its_jobs(house: House)
     for name in ("no_generator", "a_coroutine"):
         error = (await run(house, name))[-1].fields()["error"]
         assert (error["code"], error["retryable"]) == ("model_malformed", False)
-        assert "it is no async generator" in error["message"]
+        assert "it is not an async generator" in error["message"]
 
 
 async def test_a_failure_before_the_first_event_is_tried_again_and_stops_no_worker(
     house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A model server that fails so would be asked no more; a provider's failures are its own."""
+    """Such failures of a model server would open the breaker. A provider's failures do not."""
     settings = with_providers(house, "raises_at_once", "words").model_copy(update={"model_retries": 1})
     async with working(settings):
         bad = await house.submit("raises_at_once")
@@ -200,9 +200,9 @@ async def test_a_generator_that_ignores_its_closing_keeps_no_job(
 
 
 async def test_what_is_closed_says_whether_all_generators_have_ended(house: House) -> None:
-    """A worker that stops exits without those that do not."""
-    providers = Providers.of_settings(with_providers(house, "deaf"))
-    async with providers.of("deaf").stream({"model": "deaf"}, ChunkAccumulator()) as batches:
+    """A worker that stops exits without waiting for the others."""
+    providers = Providers.from_settings(with_providers(house, "deaf"))
+    async with providers.for_model("deaf").stream({"model": "deaf"}, ChunkAccumulator()) as batches:
         await anext(batches)
         await generators.waits.wait()
     assert not await providers.close()
@@ -214,20 +214,20 @@ async def test_what_is_closed_says_whether_all_generators_have_ended(house: Hous
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ("words", "'words' is no name=package.module:function"),
-        ("a b=m:f", "'a b=m:f' is no name=package.module:function"),
-        ("w=words", "'words' is no package.module:function"),
+        ("words", "'words' is not a name=package.module:function"),
+        ("a b=m:f", "'a b=m:f' is not a name=package.module:function"),
+        ("w=words", "'words' is not a package.module:function"),
         (f"w={PATH}:words,w={PATH}:words", "has the name 'w' twice"),
         ("w=no_such_module:f", "no module 'no_such_module' on the Python path"),
         (f"w={PATH}:no_such", f"{PATH} has no 'no_such'"),
-        (f"w={PATH}:NO_FUNCTION", "is no function"),
+        (f"w={PATH}:NO_FUNCTION", "is not a function"),
         (f"w={PATH}:takes_two", "cannot be called as takes_two(request)"),
         ("w=tests.worker.raising:f", "importing it raised ValueError at raising.py:3"),
     ],
 )
 async def test_a_bad_path_is_told_at_the_start_in_one_line(setting: str, says: str) -> None:
     with pytest.raises(BadSettings) as caught:
-        Providers.of_settings(Settings(providers=setting))
+        Providers.from_settings(Settings(providers=setting))
     assert caught.value.message.startswith("READALONG_PROVIDERS: ")
     assert says in caught.value.message
     assert SECRET not in caught.value.message

@@ -1,4 +1,4 @@
-"""The key is told to nobody, however a server writes it and wherever it puts it."""
+"""The key is masked, however a server writes it and wherever the server puts it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from readalong.core.settings import Settings
-from readalong.worker.model.chunk_accumulator import ChunkAccumulator
-from readalong.worker.model.openai_provider import OpenAIProvider
-from readalong.worker.model.redaction import MOST_SHOWN, RedactingFilter, Redactor
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
+from readalong.worker.model.openai.provider import OpenAIProvider
+from readalong.worker.model.redaction import MAX_SHOWN, RedactingFilter, Redactor
 from tests.readalong.helpers import command
 from tests.worker.helpers import House, settings_for, text_of, working
 from tests.worker.model.chunk_helpers import add, chunk
@@ -34,7 +34,7 @@ def escaped(text: str) -> str:
     return "".join(f"\\u{ord(char):04x}" for char in text)
 
 
-#: How a server may write it.
+#: The forms in which a server may write the key.
 FORMS: dict[str, str] = {
     "as it is": KEY,
     "in capitals": KEY.upper(),
@@ -62,38 +62,38 @@ FORMS: dict[str, str] = {
 @pytest.mark.parametrize("form", FORMS)
 def test_a_text_is_told_without_the_key_and_with_its_other_words(form: str) -> None:
     redactor = Redactor([KEY, ORGANISATION])
-    told = redactor.text(f"No: <{FORMS[form]}> is wrong.")
+    told = redactor.redact(f"No: <{FORMS[form]}> is wrong.")
     assert re.fullmatch(r"No: <\w{0,8}\*\*\*[\w=]{0,6}> is wrong\.", told), told
 
 
 @given(st.text(max_size=60), st.text(max_size=60), st.sampled_from(list(FORMS.values())))
 def test_wherever_it_stands_it_is_found(before: str, after: str, form: str) -> None:
-    told = Redactor([KEY]).text(f"{before} {form} {after}")
+    told = Redactor([KEY]).redact(f"{before} {form} {after}")
     assert form not in told
 
 
 @given(st.text(max_size=300))
 def test_a_text_without_it_stays_as_it_is(text: str) -> None:
-    assert Redactor([KEY, ORGANISATION]).text(text) == text
+    assert Redactor([KEY, ORGANISATION]).redact(text) == text
 
 
 def test_a_key_that_says_nothing_is_none_and_a_short_one_is_found_as_it_is() -> None:
-    assert Redactor(["none", "ollama", "k"]).text("Ollama knows none, ok") == "Ollama knows none, ok"
-    assert Redactor(["sk-1234"]).text("bad key SK-1234, 1234") == "bad key ***, 1234"
+    assert Redactor(["none", "ollama", "k"]).redact("Ollama knows none, ok") == "Ollama knows none, ok"
+    assert Redactor(["sk-1234"]).redact("bad key SK-1234, 1234") == "bad key ***, 1234"
 
 
 def test_a_text_is_cleaned_before_it_is_cut() -> None:
     redactor = Redactor([KEY])
-    for size in (MOST_SHOWN - 5, 8192 - 5):
-        told = redactor.shown("x" * size + KEY)
+    for size in (MAX_SHOWN - 5, 8192 - 5):
+        told = redactor.redact_excerpt("x" * size + KEY)
         assert "sk" not in told
-        assert len(told) <= MOST_SHOWN
-    # Each key becomes shorter, so that the end of what was read comes into what is shown.
-    assert "Tq3" not in redactor.shown((escaped(KEY) * 200)[:16_000])
+        assert len(told) <= MAX_SHOWN
+    # Each key becomes shorter, so that the excerpt reaches the end of the text that was read.
+    assert "Tq3" not in redactor.redact_excerpt((escaped(KEY) * 200)[:16_000])
 
 
 def test_values_are_cleaned_in_their_texts_and_names_and_all_together() -> None:
-    clean = Redactor([KEY]).value
+    clean = Redactor([KEY]).redact_value
     assert clean({"a": [1, None, f"<{KEY}>"], KEY: True}) == {"a": [1, None, "<***>"], "***": True}
     assert clean([KEY[:HALF], KEY[HALF:]]) == ["***", "***"]
     assert clean({str(at): KEY[at : at + 3] for at in range(100, 130)}) == {str(at): "" for at in range(100, 130)}
@@ -125,9 +125,9 @@ def test_what_a_model_says_itself_costs_no_look_and_stays() -> None:
     chunks = ChunkAccumulator(clean=clean)
     add(chunks, chunk({"content": "a"}, id="c1"))
     first = len(looks)
-    drafts = add(chunks, *[chunk({"content": KEY}, id="c1")] * 100)
+    events = add(chunks, *[chunk({"content": KEY}, id="c1")] * 100)
     assert len(looks) == first
-    assert [draft.fields["content"] for draft in drafts] == [KEY] * 100
+    assert [event.fields["content"] for event in events] == [KEY] * 100
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def with_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def answers_with(said: str) -> dict[str, list[bytes]]:
-    """Answers that put it into each place that is not the model's own text, by the model's name."""
+    """Returns responses with `said` in each place that is not the model's own text, by the model's name."""
     stop = chunk({"content": "Owls"}, finish="stop")
     error = {"error": {"message": f"no: {said}"}}
     part = {"index": 0, "id": said, "signature": said, "function": {"name": said, "arguments": "{}"}}
@@ -195,7 +195,7 @@ async def test_neither_redis_nor_the_log_has_it_wherever_a_server_puts_it(
 
 @pytest.mark.usefixtures("with_secrets")
 async def test_what_the_model_says_itself_is_not_changed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its text, its reasoning, its refusal and what it calls with."""
+    """Text, reasoning, refusal and arguments are the model's own."""
 
     async def answer(_: str) -> AsyncIterator[bytes]:
         call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": orjson.dumps({"k": KEY}).decode()}}
@@ -214,8 +214,8 @@ async def test_the_secrets_of_a_process_are_all_that_opens_a_way(monkeypatch: py
     monkeypatch.setenv("OPENAI_BASE_URL", "https://a-long-user:p4ss-w0rd-1@host/v1?code=q-7788-9900")
     model = OpenAIProvider(Settings(), Redactor())
     secrets = (KEY, ORGANISATION, PASSWORD, "a-long-user", "p4ss-w0rd-1", "q-7788-9900")
-    told = [model.redactor.shown(f"({secret})") for secret in secrets]
+    told = [model.redactor.redact_excerpt(f"({secret})") for secret in secrets]
     basic = base64.b64encode(b"a-long-user:p4ss-w0rd-1").decode()
     assert told == ["(***)"] * len(secrets)
-    assert "YS1sb25n" not in model.redactor.shown(basic)
+    assert "YS1sb25n" not in model.redactor.redact_excerpt(basic)
     await model.close()

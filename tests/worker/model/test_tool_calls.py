@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from readalong.core.events import NewEvent
-from tests.worker.model.chunk_helpers import call, calls, chunk, fold
+from tests.worker.model.chunk_helpers import accumulate, call, calls, chunk
 
 
 def whole(*given_: Any) -> list[tuple[str | None, str | None, Any]]:
-    """Id, name and arguments of each call at the end of the stream."""
-    drafts, chunks = fold(*given_)
-    ended = [draft.fields for draft in drafts if draft.type == "tool_call"]
+    """Returns id, name and arguments of each call at the end of the stream."""
+    events, chunks = accumulate(*given_)
+    ended = [event.fields for event in events if event.type == "tool_call"]
     assert chunks.tool_calls == ended
     assert [fields["index"] for fields in ended] == list(range(len(ended)))
     return [(fields["id"], fields["name"], fields["arguments"]) for fields in ended]
@@ -37,8 +37,8 @@ def test_parallel_calls_come_whole_however_their_fragments_are_cut_and_interleav
 
 
 def test_each_fragment_is_told_as_it_comes() -> None:
-    drafts, chunks = fold(calls(call(0, "c", "f", "")), calls(call(0, arguments='{"a"'), call(1, "d", "g", "{}")))
-    assert drafts[:3] == [
+    events, chunks = accumulate(calls(call(0, "c", "f", "")), calls(call(0, arguments='{"a"'), call(1, "d", "g", "{}")))
+    assert events[:3] == [
         NewEvent("tool_call_delta", {"index": 0, "id": "c", "name": "f", "arguments": ""}),
         NewEvent("tool_call_delta", {"index": 0, "id": "c", "name": "f", "arguments": '{"a"'}),
         NewEvent("tool_call_delta", {"index": 1, "id": "d", "name": "g", "arguments": "{}"}),
@@ -106,17 +106,17 @@ def test_an_index_as_text_is_the_number() -> None:
     ],
 )
 def test_arguments_are_parsed_whether_text_an_object_or_nothing(given_: Any, parsed: Any) -> None:
-    drafts, _ = fold(calls({"index": 0, "function": {"name": "f", "arguments": given_}}))
-    assert drafts[-1].fields == {"index": 0, "id": None, "name": "f", "arguments": parsed}
+    events, _ = accumulate(calls({"index": 0, "function": {"name": "f", "arguments": given_}}))
+    assert events[-1].fields == {"index": 0, "id": None, "name": "f", "arguments": parsed}
 
 
 @pytest.mark.parametrize("text", ['{"a": 1', "{'a': 1}", "NaN", '{"a": 1}{"b": 2}', "[" * 240 + "]" * 240, "[" * 5000])
 def test_broken_arguments_are_an_event_that_says_so(text: str) -> None:
-    drafts, _ = fold(calls(call(0, "c", "f", text)))
-    fields = drafts[-1].fields
-    assert (drafts[-1].type, fields["arguments"], fields["arguments_text"]) == ("tool_call", None, text)
+    events, _ = accumulate(calls(call(0, "c", "f", text)))
+    fields = events[-1].fields
+    assert (events[-1].type, fields["arguments"], fields["arguments_text"]) == ("tool_call", None, text)
     assert fields["arguments_error"]
-    assert drafts[-1].encode()
+    assert events[-1].encode()
 
 
 def test_the_legacy_function_call_is_told_when_it_is_whole() -> None:
@@ -126,16 +126,16 @@ def test_the_legacy_function_call_is_told_when_it_is_whole() -> None:
         chunk({"function_call": {"arguments": "1}"}}),
         chunk({}, finish="function_call"),
     ]
-    drafts, chunks = fold(*stream)
-    assert drafts == [NewEvent("function_call", {"name": "f", "arguments": {"a": 1}})]
-    assert chunks.function_call == drafts[0].fields
+    events, chunks = accumulate(*stream)
+    assert events == [NewEvent("function_call", {"name": "f", "arguments": {"a": 1}})]
+    assert chunks.function_call == events[0].fields
     assert (chunks.count, chunks.finish_reason) == (3, "function_call")
 
 
 def test_broken_arguments_of_the_legacy_form_say_so_too() -> None:
-    drafts, _ = fold(chunk({"function_call": {"name": "f", "arguments": "{"}}))
-    assert drafts[0].fields["arguments"] is None
-    assert drafts[0].fields["arguments_text"] == "{"
+    events, _ = accumulate(chunk({"function_call": {"name": "f", "arguments": "{"}}))
+    assert events[0].fields["arguments"] is None
+    assert events[0].fields["arguments_text"] == "{"
 
 
 def test_calls_of_another_choice_carry_its_number() -> None:
@@ -143,8 +143,8 @@ def test_calls_of_another_choice_carry_its_number() -> None:
         chunk({"tool_calls": [call(0, "c", "f", "{}")]}, index=1),
         chunk({"function_call": {"name": "g", "arguments": "{}"}}, index=2),
     ]
-    drafts, chunks = fold(*stream)
-    assert [(draft.type, draft.fields["choice"]) for draft in drafts] == [
+    events, chunks = accumulate(*stream)
+    assert [(event.type, event.fields["choice"]) for event in events] == [
         ("tool_call_delta", 1),
         ("tool_call", 1),
         ("function_call", 2),

@@ -1,4 +1,4 @@
-"""The way to the model goes through the environment's proxy, as other programs' does."""
+"""A call goes through the environment's proxy, as other programs' requests do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from readalong.core.settings import Settings
-from readalong.worker.model.openai_provider import OpenAIProvider
+from readalong.worker.model.openai.provider import OpenAIProvider
 from readalong.worker.model.redaction import Redactor
 from tests.worker.raw import DONE, SSE, raw_server
 

@@ -55,7 +55,7 @@ local function retire(retention_ms)
   redis.call('PEXPIRE', cancel, retention_ms)
 end
 
--- The text, with '?' for each byte beyond ASCII if it is not UTF-8: such JSON in a log nobody could read.
+-- The text, with '?' for each byte beyond ASCII if it is not UTF-8: such JSON in a log could not be read.
 local function utf8(text)
   local rest = string.gsub(text, '[\194-\223][\128-\191]', ' ')
   rest = string.gsub(rest, '\224[\160-\191][\128-\191]', ' ')

@@ -7,14 +7,14 @@ local TAKEN = 1e14
 -- Milliseconds beyond which no lease ends.
 local LONGEST = 660000
 
--- The string, or nil if it is not there, or if somebody put another type there by hand.
+-- The string, or nil if it is not there, or if a person put another type there.
 local function text(key)
   local value = redis.pcall('GET', key)
   return type(value) == 'string' and value or nil
 end
 
 -- Notes that a worker was heard. Live ones are heard every third of a lease. If none was for half of one, Redis was away,
--- or its clock jumped, and nobody could renew: each lease begins anew, or jobs that run would be taken from their workers.
+-- or its clock jumped, and no worker could renew: each lease begins anew, or jobs that run would be taken from their workers.
 local function hear(heard, now, lease)
   if redis.call('SET', heard, '1', 'PX', ms(lease / 2), 'GET') then return end
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', ms(now + lease))) do
@@ -49,7 +49,7 @@ local function hold(id, at, ends, lease_key, worker, ttl)
   redis.call('SET', lease_key, worker, 'PX', ttl)
 end
 
--- A taken job without a lease would be nobody's for ever, once its worker is dead: Redis has dropped the set, by an
+-- A taken job without a lease would belong to no worker for ever, once its worker is dead: Redis has dropped the set, by an
 -- eviction or by hand. Each such job gets a lease anew.
 local function lease_again(now, lease)
   local taken = redis.call('ZCOUNT', queue, ms(TAKEN), '+inf')

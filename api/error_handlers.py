@@ -1,0 +1,128 @@
+"""Exceptions to problem details: a stable `code`, a sentence, and the field that is wrong."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Match, Mount
+
+from readalong.api.auth.policy import Forbidden, Unauthorized
+from readalong.api.problems import problem_response
+from readalong.core.errors import (
+    BrokenJob,
+    IdempotencyConflict,
+    InvalidRequest,
+    JobExpired,
+    JobNotFound,
+    QueueFull,
+    ReadalongError,
+    Stopping,
+    StoreRefused,
+    StoreUnavailable,
+    UnknownSchema,
+)
+
+logger = logging.getLogger(__name__)
+
+_STATUS: Final[dict[type[ReadalongError], int]] = {
+    InvalidRequest: 422,
+    Unauthorized: 401,
+    Forbidden: 403,
+    JobExpired: 410,
+    JobNotFound: 404,
+    IdempotencyConflict: 409,
+    QueueFull: 429,
+    StoreUnavailable: 503,
+    UnknownSchema: 503,
+    BrokenJob: 500,
+    Stopping: 503,
+}
+#: Codes of InvalidRequest with a status of their own.
+_STATUS_OF_CODE: Final = {
+    "body_too_large": 413,
+    "invalid_json": 400,
+    "invalid_encoding": 400,
+    "invalid_position": 400,
+    "invalid_cursor": 400,
+    "forbidden_origin": 403,
+    "unsupported_media_type": 415,
+    "unsupported_encoding": 415,
+}
+_METHODS: Final = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of the application a problem: expected errors, the router's errors and bugs."""
+    app.add_exception_handler(ReadalongError, _on_readalong_error)
+    app.add_exception_handler(StoreRefused, _on_bug)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+async def _on_readalong_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ReadalongError)
+    if isinstance(error, StoreUnavailable) and (deps := getattr(request.app.state, "dependencies", None)) is not None:
+        deps.outage.seen(error)
+    elif isinstance(error, UnknownSchema):
+        logger.warning("%s %s: %s", request.method, request.url.path, error.message)
+    status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+    status = _STATUS_OF_CODE.get(error.code, status)
+    headers = {}
+    if error.retryable:
+        headers["Retry-After"] = str(max(1, round(error.retry_after or 1)))
+    if error.code == "unsupported_encoding":
+        headers["Accept-Encoding"] = "gzip"
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = error.challenge
+    field = error.field if isinstance(error, InvalidRequest) else None
+    return problem_response(status, error.code, error.message, retryable=error.retryable, field=field, headers=headers)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status, detail, headers = error.status_code, str(error.detail), dict(error.headers or {})
+    # The router's detail is the status in words, which is the title already.
+    if status == HTTPStatus.NOT_FOUND:
+        detail = f"Unknown path {request.url.path}; /docs lists the calls."
+    elif status == HTTPStatus.METHOD_NOT_ALLOWED:
+        methods = _allowed_methods(request)
+        headers["Allow"] = ", ".join(methods)
+        detail = f"Method {request.method} not allowed; use {' or '.join(methods)}."
+    return problem_response(status, HTTPStatus(status).name.lower(), detail, headers=headers)
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Returns the methods of the path, by all its routes; the router itself looks at the first route alone."""
+    routes = [route for route in request.app.router.routes if not isinstance(route, Mount)]
+    found = [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+    return found or ["GET", "HEAD"]  # files
+
+
+async def _on_validation_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"] if part not in ("query", "path", "header"))
+    return problem_response(422, "invalid_parameter", f"{field}: {first['msg']}.", field=field)
+
+
+async def _on_disconnect(_: Request, error: Exception) -> Response:
+    """Returns a response that no client reads; without it, a client that leaves early would be a logged bug."""
+    return problem_response(400, "client_gone", "The client closed the connection.")
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem_response(500, "internal_error", "Internal error; the server's log has the details.", retryable=True)

@@ -1,0 +1,65 @@
+"""Reads a job for a response."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import orjson
+from starlette.requests import Request
+
+from readalong.api.auth.policy import job_not_found
+from readalong.api.dependencies import Dependencies
+from readalong.api.fanout.lost_jobs import is_lost
+from readalong.api.http.client_presence import check_presence
+from readalong.api.schemas import job_response
+from readalong.core.errors import JobExpired, JobNotFound
+from readalong.core.transcript import Transcript
+from readalong.store.job_record import Record
+from readalong.store.log_reader import readable
+
+#: Events that one command reads.
+_PAGE_SIZE: Final = 1000
+
+
+async def missing(deps: Dependencies, job_id: str) -> JobNotFound:
+    """Returns the error of a job without a record: JobExpired if the index still lists the job."""
+    if await deps.index.contains(job_id):
+        return JobExpired(f"Job {job_id} has expired.")
+    return job_not_found(job_id)
+
+
+def root_path_of(request: Request) -> str:
+    """Returns the prefix of the API's paths, of a proxy or a mount."""
+    root: str = request.scope.get("root_path", "")
+    return root
+
+
+async def job_json(request: Request, deps: Dependencies, record: Record, waiting_for: str | None = None) -> bytes:
+    """Returns the JobView as JSON, with the model's answer so far.
+
+    Raises JobNotFound if Redis has lost the job's log, BrokenJob, StoreUnavailable, and ClientDisconnect when the
+    client leaves meanwhile.
+    """
+    with readable(record.id):
+        transcript = await _transcript(request, deps, record)
+        if record.attempt and transcript.last_seq < record.last_seq and await is_lost(deps.log, record.id):
+            # Without its log the job would seem to have no answer.
+            raise await missing(deps, record.id)
+        return orjson.dumps(job_response(record, transcript, waiting_for, root_path_of(request)))
+
+
+async def _transcript(request: Request, deps: Dependencies, record: Record) -> Transcript:
+    transcript = Transcript()
+    if not record.attempt:
+        return transcript
+    if record.ended:
+        # The terminal event repeats the whole answer; reading a million events takes seconds.
+        for event in await deps.log.newest(record.id, 1):
+            if (whole := Transcript.of_end(event)) is not None:
+                return whole
+    while events := await deps.log.read_merged(record.id, transcript.last_seq, _PAGE_SIZE):
+        transcript.add_all(events)
+        if transcript.last_seq >= record.last_seq:
+            break
+        await check_presence(request)
+    return transcript

@@ -1,0 +1,170 @@
+"""From a request body to a queued job, once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from readalong.api.http.request_body import off_loop, unencodable
+from readalong.api.submission.chat_request import ChatRequest, check
+from readalong.api.submission.queue_limits import QueueLimits
+from readalong.core.errors import IdempotencyConflict, InvalidRequest, JobExpired, QueueFull
+from readalong.core.keys import new_job_id
+from readalong.core.options import resolve
+from readalong.core.settings import Settings
+from readalong.core.states import Status
+from readalong.store.idempotency import IdempotencyRecord, IdempotencyStore, key_digest
+from readalong.store.job_record import Record
+from readalong.store.log import Log
+from readalong.store.queue import Queue
+from readalong.store.submission import Submission
+
+_MAX_KEY_LENGTH: Final = 255
+#: Optional whitespace around a header's value (RFC 9110, section 5.5).
+_WHITESPACE: Final = " \t"
+
+
+class _CheckedBody(NamedTuple):
+    """`stored`: the bytes that Redis keeps, None for the body as it came."""
+
+    request: ChatRequest
+    digest: str
+    stored: bytes | None
+
+
+class Submitter:
+    """Checks bodies, writes jobs and queues them."""
+
+    def __init__(
+        self, settings: Settings, log: Log, idempotency: IdempotencyStore, queue: Queue, limits: QueueLimits
+    ) -> None:
+        self._settings = settings
+        self._log = log
+        self._idempotency = idempotency
+        self._queue = queue
+        self._limits = limits
+
+    async def submit(
+        self, raw: bytes, body: dict[str, Any], key: str | None, pairs: Mapping[str, str], *, chat: bool
+    ) -> Record:
+        """Writes the job and queues it. The same key and body return the same job.
+
+        `key`: the Idempotency-Key. `pairs`: the policy's, for the job's metadata. `chat`: a request to /chat/stream.
+
+        One script writes the job's own keys; when it has answered, another one adds the job to the index and the
+        queue. A crash between them leaves a job that the next sweep or a repeated submit queues.
+
+        Raises InvalidRequest, IdempotencyConflict, JobExpired, QueueFull, StoreUnavailable.
+        """
+        key = key if key is None else key.strip(_WHITESPACE)
+        checked = await off_loop(len(raw), _check_body, (body, self._settings.allowed_field_names))
+        stored = raw if checked.stored is None else checked.stored
+        job_id = new_job_id()
+        if key is None:
+            await self._limits.check(len(stored))
+        else:
+            # Side by side: a job of this key is returned even if the queue is full.
+            _check_key(key)
+            key = _key_of_owner(key, pairs)
+            known, full = await asyncio.gather(
+                self._find_job(key, job_id, checked.digest), _queue_full(self._limits, len(stored))
+            )
+            job_id, record = known
+            if record is not None:
+                if record.status is Status.QUEUED:
+                    await self._enqueue(record)
+                return record
+            if full is not None:
+                raise full
+        request = checked.request
+        submission = Submission(
+            job_id=job_id,
+            model=request.model or self._settings.model,
+            request=stored,
+            metadata=orjson.dumps({**(body.get("metadata") or {}), **pairs}),
+            body_digest=checked.digest,
+            key_digest="" if key is None else key_digest(key),
+            terms=resolve(
+                self._settings,
+                chat=chat,
+                on_worker_lost=request.on_worker_lost,
+                deadline=request.deadline,
+                cancel_on_disconnect=request.cancel_on_disconnect,
+            ),
+            keep_request=self._settings.keep_request,
+        )
+        _, record = await self._log.submit(submission)
+        # Both only need the job to be written.
+        await asyncio.gather(
+            self._enqueue(record),
+            *([] if key is None else [self._idempotency.mark_written(key, IdempotencyRecord(job_id, checked.digest))]),
+        )
+        return record
+
+    async def _enqueue(self, record: Record) -> None:
+        watched, grace = record.cancel_on_disconnect, record.disconnect_grace
+        await self._queue.enqueue(record.id, record.created_at, model=record.model, watched=watched, grace=grace)
+
+    async def _find_job(self, key: str, job_id: str, digest: str) -> tuple[str, Record | None]:
+        """Returns the id that the key stands for, which may be the new `job_id`, and its job if that is written."""
+        claimed = await self._idempotency.claim(key, job_id, digest)
+        if claimed.body_digest != digest:
+            raise IdempotencyConflict("This Idempotency-Key was used with another body.")
+        if claimed.job_id == job_id:
+            return job_id, None
+        record = await self._log.record(claimed.job_id)
+        if record is None and not claimed.written and await self._log.flags([claimed.job_id]):
+            # A copy of the first submit's claim arrived after the job was erased.
+            await self._idempotency.release(key_digest(key), claimed.job_id)
+            return await self._find_job(key, job_id, digest)
+        if record is None and claimed.written:
+            # Writing the job again would generate its answer again.
+            raise JobExpired(f"The job of this Idempotency-Key, {claimed.job_id}, has expired.")
+        if record is not None and not claimed.written:
+            await self._idempotency.mark_written(key, claimed)
+        return claimed.job_id, record
+
+
+def _check_body(given: tuple[dict[str, Any], Iterable[str]]) -> _CheckedBody:
+    """`given`: the body, and the gateway fields that are allowed. Raises InvalidRequest."""
+    body, allowed = given
+    request, digest = check(body, allowed), _digest(body)
+    if "metadata" not in body or body.get("store") is True:
+        return _CheckedBody(request, digest, None)
+    # The job's hash holds the metadata, and the model does not get them.
+    return _CheckedBody(
+        request, digest, orjson.dumps({name: value for name, value in body.items() if name != "metadata"})
+    )
+
+
+def _digest(body: dict[str, Any]) -> str:
+    try:
+        return sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    except orjson.JSONEncodeError:
+        raise unencodable(body) from None
+
+
+def _check_key(key: str) -> None:
+    if not 1 <= len(key) <= _MAX_KEY_LENGTH:
+        raise InvalidRequest(f"Idempotency-Key must have 1 to {_MAX_KEY_LENGTH} characters.", field="Idempotency-Key")
+
+
+def _key_of_owner(key: str, pairs: Mapping[str, str]) -> str:
+    """Returns the key in the namespace of its pairs: the same key and body of two owners would share one job.
+
+    A header cannot hold a line break, so no client can send another owner's key.
+    """
+    return f"{orjson.dumps(pairs, option=orjson.OPT_SORT_KEYS).decode()}\n{key}" if pairs else key
+
+
+async def _queue_full(limits: QueueLimits, size: int) -> QueueFull | None:
+    """Returns the error instead of raising it."""
+    try:
+        await limits.check(size)
+    except QueueFull as full:
+        return full
+    return None

@@ -1,0 +1,286 @@
+"""Calls OpenAI's chat completions, or a compatible server's, and translates the errors.
+
+The SDK makes the request, with its headers and credentials. The chunk accumulator parses the raw body: the SDK's chunk
+objects cost several times the CPU (docs/decisions/0003-raw-model-stream.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+from urllib.parse import quote
+
+import aiohttp
+import httpx2
+import openai
+import orjson
+from openai import AsyncAzureOpenAI, AsyncStream
+
+from readalong.core.errors import ModelError
+from readalong.core.settings import Settings
+from readalong.worker.model.chunks.accumulator import ChunkAccumulator
+from readalong.worker.model.chunks.error_messages import AWAY_STATUSES, server_message
+from readalong.worker.model.limits import Limits
+from readalong.worker.model.openai.answer_parser import AnswerParser
+from readalong.worker.model.openai.body_reader import DISCONNECTS, cause_chain, closed_early, read_prefix, sse_pieces
+from readalong.worker.model.openai.client import create_client
+from readalong.worker.model.openai.credentials import CredentialsUnavailable, is_model_name, is_path_segment, secrets
+from readalong.worker.model.openai.transport import AiohttpTransport, RedirectNotFollowed
+from readalong.worker.model.provider import Batch
+from readalong.worker.model.redaction import Redactor
+
+logger = logging.getLogger(__name__)
+
+#: Bytes that are read of an error response.
+_MAX_ERROR_BODY: Final = 65_536
+#: What a path segment may hold unescaped (RFC 3986, section 3.3).
+_SEGMENT_SAFE: Final = "!$&'()*+,;=:@"
+
+_CODES: Final = {
+    400: ("model_bad_request", False),
+    401: ("model_unauthorized", False),
+    403: ("model_unauthorized", False),
+    404: ("model_not_found", False),
+    408: ("model_timeout", True),
+    409: ("model_error", True),
+    413: ("model_bad_request", False),
+    422: ("model_bad_request", False),
+    429: ("model_rate_limited", True),
+}
+
+
+class ErrorResponse(Exception):
+    """A response with an error status."""
+
+    def __init__(self, response: httpx2.Response, body: bytes) -> None:
+        super().__init__(response.status_code)
+        self.response = response
+        self.body = body
+
+
+_CALL_ERRORS: Final = (
+    ErrorResponse,
+    RedirectNotFollowed,
+    CredentialsUnavailable,
+    openai.OpenAIError,
+    httpx2.HTTPError,
+    httpx2.InvalidURL,
+    aiohttp.ClientError,
+)
+
+
+class OpenAIProvider:
+    """One client for all streams of a process: building a client takes tens of milliseconds."""
+
+    def __init__(self, settings: Settings, redactor: Redactor) -> None:
+        """Adds its secrets to `redactor`. Raises BadSettings if the environment does not say how to reach a model."""
+        transport = AiohttpTransport(connect_timeout=settings.connect_timeout)
+        self._client = create_client(settings, transport, on_response=_raise_for_status, on_key=redactor.add_rotating)
+        redactor.add(secrets(transport.proxies.values()))
+        self.redactor = redactor
+        self._limits = Limits.from_settings(settings)
+
+    @asynccontextmanager
+    async def stream(self, request: dict[str, Any], chunks: ChunkAccumulator) -> AsyncIterator[AsyncIterator[Batch]]:
+        """Implements `Provider.stream`."""
+        async with self.body(request) as pieces, aclosing(read_batches(pieces, chunks, self._limits)) as batches:
+            yield batches
+
+    @asynccontextmanager
+    async def body(self, request: dict[str, Any]) -> AsyncIterator[AsyncGenerator[bytes, None]]:
+        """Calls the model and yields the pieces of the response body, an SSE stream. Raises ModelError.
+
+        Leaving the block closes the connection, so that the model stops generating.
+        """
+        async with (
+            aclosing(await self._call(request)) as response,
+            # Otherwise another task would close the generator some time later.
+            aclosing(sse_pieces(response, self.redactor.redact, self._limits.line)) as pieces,
+        ):
+            yield pieces
+
+    async def close(self) -> bool:
+        """Implements `Provider.close`."""
+        await self._client.close()
+        return True
+
+    async def _call(self, request: dict[str, Any]) -> httpx2.Response:
+        model: str = request["model"]
+        if not self._is_valid_name(model):
+            raise ModelError("model_not_found", "The name of the model is invalid.", retryable=False)
+        # On Azure the deployment is a segment of the path. Elsewhere only the body names the model.
+        azure = isinstance(self._client, AsyncAzureOpenAI)
+        path = f"/deployments/{quote(model, safe=_SEGMENT_SAFE)}/chat/completions" if azure else "/chat/completions"
+        try:
+            stream = await self._client.post(
+                path, cast_to=object, content=orjson.dumps(request), stream=True, stream_cls=AsyncStream[object]
+            )
+        except _CALL_ERRORS as error:
+            raise self._failure(error, model) from None
+        return stream.response
+
+    def _failure(self, error: Exception, model: str) -> ModelError:
+        """Returns the error of a call without a response body."""
+        # The SDK wraps some errors of its transport.
+        causes = cause_chain(error)
+        for cause in causes:
+            if isinstance(cause, ErrorResponse):
+                return self._error_of(cause.response, cause.body, model)
+            if isinstance(cause, RedirectNotFollowed):
+                return _redirect_error(cause)
+            if isinstance(cause, CredentialsUnavailable):
+                # Most likely the identity service is away: the job waits, as for a model that is away.
+                return ModelError("model_unauthorized", cause.args[0], retryable=True, away=True)
+        return _connection_error(causes)
+
+    def _is_valid_name(self, model: str) -> bool:
+        return is_path_segment(model) if isinstance(self._client, AsyncAzureOpenAI) else is_model_name(model)
+
+    def _error_of(self, response: httpx2.Response, body: bytes, model: str) -> ModelError:
+        """Returns the error of a response with an error status."""
+        status = response.status_code
+        code, retryable = _CODES.get(status, ("model_error", status >= 500))
+        if code == "model_unauthorized":
+            # The server's own message may quote the key.
+            message = f"The model refused our credentials ({status})."
+        else:
+            reason = _body_message(body) or response.reason_phrase
+            message = f"The model answered {status}: {self.redactor.redact_excerpt(reason)}"
+        return ModelError(
+            code,
+            message,
+            retryable=retryable,
+            retry_after=_retry_after(response.headers),
+            status=status,
+            away=status in AWAY_STATUSES and not _is_quota_exhausted(body),
+            refuses=_blames_worker(status, body, model),
+        )
+
+    @property
+    def host(self) -> str:
+        """Host and port of the model, for people: no user, no path, no key."""
+        url = self._client.base_url
+        return url.host if url.port is None else f"{url.host}:{url.port}"
+
+
+async def read_batches(
+    pieces: AsyncGenerator[bytes, None], chunks: ChunkAccumulator, limits: Limits
+) -> AsyncGenerator[Batch, None]:
+    """Yields the events of a response body. Raises ModelError after the events before the failure."""
+    parser = AnswerParser(chunks, limits=limits)
+    try:
+        async for piece in pieces:
+            yield parser.feed(piece), len(piece), parser.done
+            if parser.failure is not None:
+                raise parser.failure
+            if parser.done:
+                # A connection is reused only after its body has been read to the end.
+                async for _ in pieces:
+                    pass
+                return
+    except ModelError as error:
+        if error.code != "model_cut" or not chunks.finished:
+            raise
+    yield parser.close(), 0, parser.done
+    if parser.failure is not None:
+        raise parser.failure
+
+
+async def _raise_for_status(response: httpx2.Response) -> None:
+    """Raises ErrorResponse for an error status, before the SDK reads a body that may never end."""
+    if response.is_success:
+        return
+    try:
+        body = await read_prefix(response, _MAX_ERROR_BODY)
+    except DISCONNECTS as error:
+        raise closed_early(error) from None
+    raise ErrorResponse(response, body)
+
+
+def _redirect_error(error: RedirectNotFollowed) -> ModelError:
+    """Returns the error of a redirect. Mostly the worker's address is wrong."""
+    return ModelError(
+        "model_redirected",
+        f"The model answered {error.args[0]} with a redirect that is not followed.",
+        retryable=False,
+        status=error.args[0],
+        refuses=True,
+    )
+
+
+def _connection_error(causes: list[BaseException]) -> ModelError:
+    """Returns the error of a call without a response."""
+    if any(
+        isinstance(cause, aiohttp.ClientResponseError) and not isinstance(cause, aiohttp.ClientHttpProxyError)
+        for cause in causes
+    ):
+        # The server is there. Counting it as away would hold up the jobs of its other models.
+        return ModelError("model_malformed", "The model's answer is not HTTP.", retryable=True)
+    away = any(isinstance(cause, httpx2.HTTPError | aiohttp.ClientError) for cause in causes)
+    if any(isinstance(cause, TimeoutError) for cause in causes):
+        return ModelError("model_timeout", "The model did not answer in time.", retryable=True, away=away)
+    # The SDK calls every broken connection a time-out. The last cause is aiohttp's error.
+    logger.info("the model cannot be reached: %s", type(causes[-1]).__name__)
+    return ModelError("model_unreachable", "The model cannot be reached.", retryable=True, away=away)
+
+
+def _is_quota_exhausted(body: bytes) -> bool:
+    """Returns whether a 429 says that the account's quota is exhausted: waiting does not help."""
+    return b"insufficient_quota" in body
+
+
+def _blames_worker(status: int, body: bytes, model: str) -> bool:
+    """Returns whether an error may be the fault of the worker's key or address, and so concern all jobs."""
+    if status in (403, 404):
+        # A server that names the model has no such model, or not for this key. A wrong address names none.
+        text = body.lower()
+        return not any(word in text for word in (model.lower().encode(), b"model", b"deployment"))
+    return status in (401, 402) or (status == 429 and _is_quota_exhausted(body))
+
+
+def _body_message(body: bytes) -> str | None:
+    """Returns the message of an error body, JSON or plain text; None for a page and for bytes that are no text."""
+    try:
+        return server_message(orjson.loads(body))
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        text = body.decode().strip()
+    except UnicodeDecodeError:
+        return None
+    return None if text.startswith("<") else text or None
+
+
+def _retry_after(headers: httpx2.Headers) -> float | None:
+    """Returns the Retry-After in seconds (RFC 9110, section 10.2.3); None if there is no sensible one."""
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers[name]) * scale
+        except KeyError:
+            continue
+        except ValueError:
+            seconds = _seconds_until(headers[name], headers.get("date"))
+        if 0 <= seconds < 86_400:
+            return seconds
+    return None
+
+
+def _seconds_until(date: str, now: str | None) -> float:
+    """Returns the seconds from `now`, the server's own `Date`, to an HTTP date: our clock may be wrong.
+
+    Returns 0 for a date in the past, and NaN for an invalid one.
+    """
+    try:
+        at = parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError):
+        return math.nan
+    try:
+        since = parsedate_to_datetime(now or "").timestamp()
+    except (ValueError, OverflowError):
+        since = time.time()
+    return max(0.0, at - since)
