@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         QueueFull,
         ReadalongError,
         Stopping,
+        StoreRefused,
         StoreUnavailable,
         UnknownSchema,
     )
@@ -57,6 +58,7 @@ __all__ = [
     "ReadalongError",
     "Settings",
     "Stopping",
+    "StoreRefused",
     "StoreUnavailable",
     "Transcript",
     "UnknownSchema",

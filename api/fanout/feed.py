@@ -223,7 +223,7 @@ class Feed:
                 self._restart_with(event._replace(epoch=name))
             if name != self._epochs.at(event.seq):
                 self._epochs.begin(event.seq, name)
-                self._lose(event.seq, ahead=name)  # those who wait with numbers that have become another claim's
+                self._lose(event.seq, self._epochs)  # those who wait with numbers that have become another claim's
             self.epoch = name
         return event if event.epoch == self.epoch else Event(*event[:4], self.epoch)
 
@@ -315,7 +315,7 @@ class Feed:
                 self._epochs.follow(epochs, newest)
                 self._restart_with(begun)
                 # Of those who wait with numbers beyond the log some may wait for a claim that is lost.
-                self._lose(newest + 1, ahead=epochs.newest)
+                self._lose(newest + 1, self._epochs)
             return True
         last = state.last_seq
         begun = await self._job_log.beginning(epochs, last)
@@ -330,9 +330,9 @@ class Feed:
     def _parting(self, state: JobState) -> int | None:
         return parting(self._epochs, self._window.newest, self._window.ended, state)
 
-    def _lose(self, seq: int, *, ahead: str = "") -> None:
+    def _lose(self, seq: int, ahead: Epochs | None = None) -> None:
         for watcher in list(self.watchers):
-            watcher.lose(seq, ahead=ahead)
+            watcher.lose(seq, ahead)
 
     def _restart_with(self, begun: Event) -> None:
         self._begun, self._told = begun, {}

@@ -21,6 +21,7 @@ from readalong.api.http.detachable import DetachableConnection
 from readalong.api.wire.format import Format
 from readalong.core.errors import BrokenJob, JobNotFound, StoreUnavailable
 from readalong.core.sse import CONTENT_TYPE, HEARTBEAT
+from readalong.store.epochs import Epochs
 
 logger = logging.getLogger(__name__)
 
@@ -163,11 +164,12 @@ class Watcher:
             else:  # events that this format does not show
                 self.position = batch.position
 
-    def lose(self, seq: int, *, ahead: str = "") -> None:
-        """Number `seq` and all that follow are another claim's now: a watcher who has seen it is to be told. `ahead` is
-        the epoch that one may have who came with a number beyond the log, and waits."""
+    def lose(self, seq: int, ahead: Epochs | None = None) -> None:
+        """Number `seq` and all that follow are another claim's now: a watcher that has seen it is to be told. `ahead`:
+        the epochs of a log that goes on; a watcher may have come with a number of it that is not here yet."""
         reached = max(self.position, self._sending)
-        if reached >= seq and reached != self._bare and not (ahead and ahead == self._epoch):
+        waits = ahead is not None and self._epoch and ahead.at(reached) == self._epoch
+        if reached >= seq and reached != self._bare and not waits:
             self.position = self._bare = self._sending = LOST
 
     def _tell(self, notice: Notice) -> None:

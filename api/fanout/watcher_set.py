@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Iterator
 from typing import Final, Protocol
 
+from readalong.store.epochs import Epochs
+
 #: Watchers that are written to in one turn of the loop.
 AT_ONCE: Final = 64
 
@@ -16,9 +18,9 @@ class FeedWatcher(Protocol):
     def push(self) -> None:
         """Writes what is new. Raises nothing."""
 
-    def lose(self, seq: int, *, ahead: str = "") -> None:
-        """Number `seq` and all that follow belong to another claim now. `ahead`: the epoch of the log from there on,
-        which a watcher with a position beyond the log may wait for."""
+    def lose(self, seq: int, ahead: Epochs | None = None) -> None:
+        """Number `seq` and all that follow belong to another claim now. `ahead`: the epochs of the log from there on; a
+        watcher with a position of it may wait for the events."""
 
     def beat(self, seconds: float, heartbeat: float) -> None:
         """The hub calls it every so many seconds. Writes a comment if nothing was written for a heartbeat."""

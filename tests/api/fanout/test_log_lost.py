@@ -364,6 +364,34 @@ async def test_whatever_redis_forgets_each_watcher_sees_one_log_at_a_time(
             check(seen, Position(0), f"{last.written}-last")
 
 
+async def test_a_process_that_has_missed_two_claims_keeps_a_position_of_the_first(
+    settings: Settings, log: Log, redis: ArqRedis, redis_server: RedisServer
+) -> None:
+    """The watcher has its position from a process that has heard of more."""
+    job_id, _ = await job(log, redis, settings)
+    async with Proxy(redis_server.port) as proxy, a_hub(short_settings(proxy.url)) as hub:
+        client = Client()
+        watching = asyncio.create_task(client.watch(hub, job_id))
+        await client.reaches(1)
+        proxy.keeps = lambda piece: b":live" not in piece
+        one = await Worker.claims(log, job_id, "aaa")
+        await one.say(8)
+        two = await Worker.claims(log, job_id, "bbb")
+        late = asyncio.create_task(watch(hub, job_id, "4-aaa"))
+        await until(lambda: "watchers=2" in repr(hub), "the late watcher")
+        proxy.keeps = None
+        await two.say(2)
+        await two.finish()
+        seen = await late
+        assert [message.id for message in seen] == [
+            *(f"{n}-aaa" for n in range(5, 11)),
+            *(f"{n}-bbb" for n in range(11, 15)),
+        ]
+        assert told(seen) == []
+        async with asyncio.timeout(WITHIN):
+            await watching
+
+
 async def test_a_feed_stays_while_a_watcher_waits_for_redis_to_say_which_log_it_has(
     settings: Settings, log: Log, redis: ArqRedis, redis_server: RedisServer
 ) -> None:

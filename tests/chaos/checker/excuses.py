@@ -67,7 +67,7 @@ _OF_WAY: Final[Mapping[str, frozenset[str]]] = {
     "model_slow": frozenset({"model_timeout"}),
 }
 #: Behaviours that make a worker repeat the request before the first token.
-_ASKED_AGAIN: Final = frozenset({"429", "500", "error", "cut", "reset", "close-early"})
+_ASKED_AGAIN: Final = frozenset({"429", "500", "error", "cut", "reset", "close-early", "garbage"})
 #: Codes of time limits, which a stopped worker finds exceeded when it continues.
 _LIMITS: Final = frozenset({"model_timeout", "model_stalled", "job_timeout"})
 #: Reasons for a restart of a job that its worker does not run to the end. A worker whose lease Redis lost may give the
@@ -213,8 +213,10 @@ class Excuses:
         calls = self._history.calls_of[job.tag or ""]
         end = job.ended or inf
         last = [call.t for call in calls if end - limit - 1.0 <= call.t <= end]
-        asked_again = any(name in _ASKED_AGAIN for name in _behaviours(job, calls))
-        return asked_again and len(last) > 1 and end - min(last) >= limit - 1.0
+        names = [*_behaviours(job, calls), *(call.model.removeprefix("hostile-") for call in calls)]
+        asked_again = any(name in _ASKED_AGAIN for name in names)
+        late = sum(float(line.record["seconds"]) for line in self._lags.between(end - limit - 1.0, end))
+        return asked_again and len(last) > 1 and end - min(last) >= limit - 1.0 - late
 
     @staticmethod
     def _deadline(job: Job) -> bool:

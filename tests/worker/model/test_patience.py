@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from readalong.core.errors import ModelError
+from readalong.core.events import NewEvent
 from readalong.core.settings import Settings
 from readalong.store.log import Claim, ClaimStatus, ClaimTimes
 from readalong.worker.model.call import Access, ModelCall
@@ -196,12 +197,16 @@ async def test_jobs_that_waited_for_long_wait_for_a_try_that_is_under_way(backen
     assert access.breaker.is_exhausted
     claim = Claim(ClaimStatus.RUN, times=ClaimTimes(60.0))
 
+    told: list[NewEvent] = []
+
     def asking() -> ModelCall:
-        return ModelCall(settings, access, "some", claim, tell=lambda _: None, ends=lambda _: float("inf"))
+        return ModelCall(settings, access, "some", claim, tell=told.append, ends=lambda _: float("inf"))
 
     first = asking()
     await first.begin()
+    assert told == []  # it does not wait
     others = [asyncio.create_task(asking().begin()) for _ in range(3)]
     await until(lambda: access.gates.server.waiting == 3, "them to wait")
+    assert [event.type for event in told] == ["waiting"] * 3
     first.answered()
     await asyncio.gather(*others)
