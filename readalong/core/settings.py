@@ -166,7 +166,7 @@ class Settings(BaseSettings):
     )
     cancel_on_disconnect: Literal["chat", "always", "never"] = Field(
         default="chat",
-        description="Cancel jobs that nobody watches any more: those of /chat/stream, all or none.",
+        description="Cancel jobs whose last watcher has left: those of /chat/stream, all or none.",
     )
     disconnect_grace: Seconds = Field(
         default=3,
@@ -194,7 +194,7 @@ class Settings(BaseSettings):
         default=0.25, description="Seconds between looks at the cancel flags of jobs whose model is silent."
     )
     poll_interval: Annotated[float, Field(ge=0.05, le=3)] = Field(
-        default=1, description="Seconds between looks at the queue by a worker that nobody wakes."
+        default=1, description="Seconds between looks at the queue by a worker that is not woken."
     )
     sweep_interval: PositiveSeconds = Field(default=10, description="Seconds between sweeps, over all workers.")
 

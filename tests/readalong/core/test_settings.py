@@ -281,7 +281,7 @@ def test_blanks_around_a_models_name_are_taken_away(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_repr_of_the_settings_holds_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever logs the settings must not log the password."""
+    """A log of the settings does not contain the password."""
     monkeypatch.setenv("READALONG_REDIS_URL", "redis://:hunter2@127.0.0.1:6379/0")
     assert "hunter2" not in repr(load())
 

@@ -217,7 +217,7 @@ async def test_arq_speaks_json_and_never_pickle(redis: ArqRedis, settings: Setti
 
 
 async def test_a_connection_to_what_is_no_primary_any_more_is_made_anew() -> None:
-    """A failover behind one address: whoever stays connected is refused for ever, pipelines too."""
+    """A failover behind one address: a connection that stays is refused for ever, pipelines too."""
     with RedisServer.start() as server:
         async with AsyncExitStack() as resources:
             redis = client_of(settings_for(server.url), resources)

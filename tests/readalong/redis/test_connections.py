@@ -101,4 +101,4 @@ def test_another_kind_of_connection_is_refused() -> None:
         pass
 
     with pytest.raises(TypeError):
-        connection_class(Other)  # type: ignore[type-abstract]  # nobody makes one
+        connection_class(Other)  # type: ignore[type-abstract]  # it is never made

@@ -32,7 +32,7 @@ async def piped(url: str, patience: float = 1.0) -> AsyncIterator[tuple[ArqRedis
 
 
 async def blocking(redis: ArqRedis, besides: int = 0) -> int:
-    """The id of another connection that blocks, as soon as there is one: Redis tells nobody who begins to."""
+    """The id of another connection that blocks, as soon as there is one: Redis sends no sign of it."""
 
     async def one() -> int:
         ids = [int(client["id"]) for client in await redis.client_list() if client["cmd"] == "blpop"]

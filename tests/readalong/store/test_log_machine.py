@@ -185,7 +185,7 @@ class LogMachine(RuleBasedStateMachine):
 
     @rule(stale=st.sampled_from([0, 0, 0, 1]), wrong=st.sampled_from([0, 0, 0, 1]), start=st.integers(2, 6))
     def compact(self, stale: int, wrong: int, start: int) -> None:
-        """By whoever believes that it ended the job, from wherever it believes to have begun."""
+        """By any attempt that takes the job for ended by itself, from any position that it takes for its first."""
         model = self.model
         numbered = [Event(n, kind, data) for n, (kind, data) in enumerate(model.log, 1)]
         events = list(merge(numbered[start - 1 :]))
@@ -271,7 +271,7 @@ class LogMachine(RuleBasedStateMachine):
         assert repr(Epochs(record.epochs)) == repr(self.model.epochs)
         assert flag == (None if self.model.flag is None else self.model.flag.encode())
         limit = RETENTION if self.model.status in TERMINAL else JOB_TTL
-        # A flag that a person set has no time to live before somebody renews the job's, or its end.
+        # A flag that a person set has no time to live before the job's is renewed, or its end.
         kept = lives if self.model.flag is not None and self.model.status in TERMINAL else lives[:2]
         assert all(0 < ttl <= limit * 1000 for ttl in kept)
 
@@ -301,7 +301,7 @@ class LogMachine(RuleBasedStateMachine):
         assert ends == ([len(self.model.log)] if self.model.status in TERMINAL else [])
 
     def teardown(self) -> None:
-        """Whoever listened has heard exactly the log, once and in order."""
+        """A listener has heard exactly the log, once and in order."""
         if hasattr(self, "live"):
             self.run(self.the_channel_has_said_it_all())
 

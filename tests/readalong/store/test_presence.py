@@ -1,4 +1,4 @@
-"""The set of jobs that end when nobody watches them, on a real server; its times are Redis' own."""
+"""The set of jobs that end without watchers, on a real server; its times are Redis' own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def visit(job_id: str, name: str = "api-1:1", grace: int | None = None) -> Visit
 
 
 async def overdue(redis: ArqRedis, keys: Keys, *job_ids: str) -> None:
-    """These jobs have been without a watcher for too long, and somebody has looked all the time."""
+    """These jobs have been without a watcher for too long, and a worker has looked all the time."""
     for job_id in job_ids:
         await command(redis, "ZADD", keys.presence, 1, job_id)
     await command(redis, "SET", keys.orphans_from, 1, "PX", 60_000)
@@ -173,7 +173,7 @@ async def test_a_renewal_of_many_jobs_is_of_all_of_them(
 async def test_what_is_due_is_answered_once_until_it_is_forgotten_or_due_again(
     index: JobIndex, queue: Queue, watched: PresenceStore, redis: ArqRedis, keys: Keys
 ) -> None:
-    """Whoever asked may die before he cancels it; another one must not cancel it too meanwhile."""
+    """The worker that asked may die before it cancels the job; meanwhile no other worker cancels it."""
     await queue.enqueue(C, 1, watched=True)
     await overdue(redis, keys, A, B)
     first = await watched.find_abandoned(1)
@@ -202,8 +202,8 @@ async def test_workers_who_ask_at_the_same_time_get_each_job_once(
 async def test_after_a_time_in_which_nobody_looked_all_get_their_whole_time_anew(
     watched: PresenceStore, redis: ArqRedis, index: JobIndex, settings: Settings, before: str | None
 ) -> None:
-    """Redis was away, or its clock leapt, and nobody could renew: what is due, and what is nearly due, is not taken
-    before whoever watches could say so. A clock that leaps back does not put it off for longer than that."""
+    """Redis was away, or its clock leapt, and no process could renew: what is due, and what is nearly due, is not taken
+    before a watching process could say so. A clock that leaps back does not put it off for longer than that."""
     keys = settings.keys
     await overdue(redis, keys, A)
     await redis.delete(keys.orphans_from)

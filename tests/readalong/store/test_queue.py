@@ -179,7 +179,7 @@ async def test_one_job_wakes_exactly_one_of_many_waiting_workers(
 
 
 async def test_a_waiting_worker_takes_nothing_before_it_says_so(queue: Queue, index: JobIndex, redis: ArqRedis) -> None:
-    """It may be paused: what Redis gave it then would be nobody's until the lease ends."""
+    """It may be paused: what Redis gave it then would wait until the lease ends."""
     waiting = asyncio.create_task(queue.wait(60))
     await until(lambda: blocked(redis, 1), "one who waits")
     [job_id] = await enqueue(queue, index)

@@ -185,7 +185,7 @@ async def test_what_is_not_in_the_queue_is_not_seized(queue: Queue, redis: ArqRe
 async def test_when_no_worker_was_heard_for_a_while_every_lease_begins_anew(
     queue: Queue, index: JobIndex, redis: ArqRedis, keys: Keys, how: str
 ) -> None:
-    """Redis was away for longer than a lease, or its clock jumped: whoever is heard first takes nobody's job."""
+    """Redis was away for longer than a lease, or its clock jumped: the first worker takes no other's job."""
     ids = await enqueue(queue, index, 2)
     await queue.acquire("w1", 2)
     # One is over, and the other would be before its holder is back.

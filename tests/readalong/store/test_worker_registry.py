@@ -137,7 +137,7 @@ async def test_a_job_waits_when_it_was_given_back_or_its_lease_is_over_or_its_wo
 async def test_without_the_right_to_ask_the_lease_alone_tells(
     registry: WorkerRegistry, queue: Queue, index: JobIndex, redis: ArqRedis
 ) -> None:
-    """An error for the worker that asks; for the API, whoever is registered lives."""
+    """An error for the worker that asks; for the API, each registered worker lives."""
     [job_id] = await enqueue(queue, index)
     await queue.acquire("w", 1)
     await alive(registry, redis, index, "w")
