@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ConnectionError, ResponseError
+from redis.exceptions import ConnectionError, RedisError, ResponseError
 
 
 class PlainTransport:
-    """For a redis-py without the names in `redis_internals`. It takes more CPU: tasks read and send."""
+    """For a redis-py without the names in `redis_internals`. It takes more CPU: tasks read and send
+    (docs/decisions/0032-one-private-name-of-redis-py.md)."""
 
     def __init__(
         self,
@@ -50,7 +51,10 @@ class PlainTransport:
             part.cancel()
         ends = await asyncio.gather(*parts, return_exceptions=True)
         await self._connection.disconnect(nowait=True)
-        self._on_lost(next((end for end in ends if isinstance(end, Exception)), None))
+        error = next((end for end in ends if isinstance(end, Exception)), None)
+        self._on_lost(error)
+        if error is not None and not isinstance(error, RedisError | OSError):
+            raise error  # a bug of a callback: asyncio logs it
 
     async def _read(self) -> None:
         while not self._closing.is_set():  # answers that are here already are read without a pause
