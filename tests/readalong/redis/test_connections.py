@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -29,14 +30,14 @@ async def test_a_cancellation_that_comes_as_the_bytes_leave_is_not_lost(
 ) -> None:
     """A loop that was told to stop would go on for ever."""
     connection = await connected(redis_url, resources)
-    send = connection._send_packed_command
+    drain = connection._writer.drain
 
-    async def send_and_be_cancelled(command: Any) -> None:
-        await send(command)
+    async def drain_and_be_cancelled() -> None:
+        await drain()
         asyncio.get_running_loop().call_soon(task.cancel)
 
     async def use() -> None:
-        connection._send_packed_command = send_and_be_cancelled
+        connection._writer.drain = drain_and_be_cancelled
         await connection.send_command("PING")
         await asyncio.sleep(30)
 
@@ -51,10 +52,10 @@ async def test_a_send_that_takes_too_long_is_a_timeout_and_closes_the_connection
 ) -> None:
     connection = await connected(redis_url, resources)
 
-    async def never(_: Any) -> None:
+    async def never() -> None:
         await asyncio.sleep(30)
 
-    connection._send_packed_command = never
+    connection._writer.drain = never
     with pytest.raises(TimeoutError):
         await connection.send_command("PING")
     assert not connection.is_connected
@@ -65,10 +66,10 @@ async def test_a_send_that_breaks_is_a_connection_error_and_closes_the_connectio
 ) -> None:
     connection = await connected(redis_url, resources)
 
-    async def broken(_: Any) -> None:
-        raise BrokenPipeError
+    async def broken() -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
-    connection._send_packed_command = broken
+    connection._writer.drain = broken
     with pytest.raises(ConnectionError):
         await connection.send_command("PING")
     assert not connection.is_connected
