@@ -7,14 +7,11 @@ bytes have left: a task that was told to stop goes on for ever, and a caller tha
 from __future__ import annotations
 
 import asyncio
-import builtins
 from collections.abc import Iterable
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
-from redis.exceptions import ReadOnlyError, TimeoutError
-
-from readalong.redis.redis_internals import transport_of
+from redis.exceptions import ConnectionError, ReadOnlyError, TimeoutError
 
 
 class _Cancellable(AbstractConnection):
@@ -23,24 +20,32 @@ class _Cancellable(AbstractConnection):
             await self.connect()  # type: ignore[no-untyped-call]  # redis-py's own has no types
         elif check_health:
             await self.check_health()  # type: ignore[no-untyped-call]  # likewise
-        timeout, self.socket_timeout = self.socket_timeout, None  # without one redis-py sends without `wait_for`
+        if isinstance(command, str):
+            command = command.encode()
+        if isinstance(command, bytes):
+            command = [command]
         try:
-            async with asyncio.timeout(timeout):
-                await super().send_packed_command(command, check_health=False)
-        except builtins.TimeoutError:
-            raise TimeoutError("Timeout writing to socket") from None
-        finally:
-            self.socket_timeout = timeout
+            async with asyncio.timeout(self.socket_timeout):
+                await self._send_packed_command(command)
+        except OSError as error:
+            await self.disconnect(nowait=True)
+            if isinstance(error, asyncio.TimeoutError):
+                raise TimeoutError("Timeout writing to socket") from None
+            raise ConnectionError(f"Error while writing to socket: {error}") from error
+        except BaseException:
+            # Half a command may have left.
+            await self.disconnect(nowait=True)
+            raise
 
     async def disconnect(self, nowait: bool = False) -> None:
-        transport = transport_of(self)
+        writer = self._writer
         try:
             await super().disconnect(nowait)
         except TimeoutError:
             # Half-open: TLS waits for the peer's farewell, TCP for its acknowledgement. To give up a broken connection
             # must not fail.
-            if transport is not None:
-                transport.abort()
+            if writer is not None:
+                writer.transport.abort()
 
     async def read_response(self, *args: Any, **kwargs: Any) -> Any:
         try:

@@ -11,8 +11,6 @@ from urllib.parse import unquote
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection, Connection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, ConnectionError, RedisError
 
 from readalong.core.settings import Settings
@@ -75,22 +73,8 @@ def sentinel_connection(kind: type[AbstractConnection], sentinels: Sentinels) ->
     """The same kind of TCP connection, to the primary."""
 
     class Led(kind):  # type: ignore[valid-type, misc]  # a class made to measure
-        retry: Retry
-
-        async def connect(self) -> None:
-            # redis-py's own tries would all go to the address of the first, which a failover may have left.
-            retry, self.retry = self.retry, Retry(NoBackoff(), 0)
-            try:
-                await retry.call_with_retry(self._connect_to_primary, self._give_up)
-            finally:
-                self.retry = retry
-
-        async def _connect_to_primary(self) -> None:
-            if not self.is_connected:
-                self.host, self.port = await sentinels.primary()
-            await super().connect()
-
-        async def _give_up(self, _: Exception) -> None:
-            await self.disconnect()
+        async def _connect(self) -> None:
+            self.host, self.port = await sentinels.primary()
+            await super()._connect()
 
     return Led

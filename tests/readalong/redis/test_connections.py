@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -30,14 +29,14 @@ async def test_a_cancellation_that_comes_as_the_bytes_leave_is_not_lost(
 ) -> None:
     """A loop that was told to stop would go on for ever."""
     connection = await connected(redis_url, resources)
-    drain = connection._writer.drain
+    send = connection._send_packed_command
 
-    async def drain_and_be_cancelled() -> None:
-        await drain()
+    async def send_and_be_cancelled(command: Any) -> None:
+        await send(command)
         asyncio.get_running_loop().call_soon(task.cancel)
 
     async def use() -> None:
-        connection._writer.drain = drain_and_be_cancelled
+        connection._send_packed_command = send_and_be_cancelled
         await connection.send_command("PING")
         await asyncio.sleep(30)
 
@@ -52,10 +51,10 @@ async def test_a_send_that_takes_too_long_is_a_timeout_and_closes_the_connection
 ) -> None:
     connection = await connected(redis_url, resources)
 
-    async def never() -> None:
+    async def never(_: Any) -> None:
         await asyncio.sleep(30)
 
-    connection._writer.drain = never
+    connection._send_packed_command = never
     with pytest.raises(TimeoutError):
         await connection.send_command("PING")
     assert not connection.is_connected
@@ -66,10 +65,10 @@ async def test_a_send_that_breaks_is_a_connection_error_and_closes_the_connectio
 ) -> None:
     connection = await connected(redis_url, resources)
 
-    async def broken() -> None:
-        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+    async def broken(_: Any) -> None:
+        raise BrokenPipeError
 
-    connection._writer.drain = broken
+    connection._send_packed_command = broken
     with pytest.raises(ConnectionError):
         await connection.send_command("PING")
     assert not connection.is_connected
