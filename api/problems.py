@@ -24,6 +24,21 @@ _HEADERS: Final[dict[int, dict[str, Any]]] = {
 _MAX_LENGTH: Final = 500
 
 
+class OpenAIErrorObject(BaseModel):
+    """OpenAI's error."""
+
+    message: str
+    type: str
+    param: str | None = Field(description="The part of the request that is wrong.")
+    code: str | None
+
+
+class OpenAIErrorBody(BaseModel):
+    """The body of every error below a path of OpenAI's API."""
+
+    error: OpenAIErrorObject
+
+
 class Problem(BaseModel):
     """The body of every error."""
 
@@ -68,6 +83,21 @@ def shorten(text: str) -> str:
 def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Returns the OpenAPI descriptions of these error statuses."""
     return {status: _describe(status) for status in statuses}
+
+
+def describe_openai_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Returns the OpenAPI descriptions of these statuses, and of those that each call of OpenAI's API may return."""
+    schema = {"application/json": {"schema": {"$ref": f"#/components/schemas/{OpenAIErrorBody.__name__}"}}}
+    described: dict[int | str, dict[str, Any]] = {}
+    for status in (500, 503, *statuses):
+        described[status] = {
+            **_describe(status),
+            "content": schema | (_PLAIN if status == HTTPStatus.BAD_REQUEST else {}),
+        }
+    described.setdefault(400, {"description": HTTPStatus(400).phrase, "content": _PLAIN})
+    described[501] = {"description": HTTPStatus(501).phrase, "content": _PLAIN}
+    # The host is checked before the path is looked at.
+    return described | describe_problems(421)
 
 
 def describe_common(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -182,6 +182,10 @@ class Feed:
             return None if after == LOST else self._encoded_log(wire).batch(self._window, after)
         return self._log_lost(wire) if after == LOST else None
 
+    def recent(self, after: int) -> list[Event] | None:
+        """Returns the events after this position, text perhaps merged; None if the feed does not keep them any more."""
+        return self._window.events(after)
+
     def is_complete_at(self, position: int) -> bool:
         """Whether nothing will ever follow `position`."""
         return self.closed or (self._window.ended and position >= self._window.newest)

@@ -126,6 +126,7 @@ class Submitter:
                 cancel_on_disconnect=request.cancel_on_disconnect,
             ),
             keep_request=self._settings.keep_request,
+            policy_keys=tuple(pairs),
         )
         try:
             if key is None and retried is not None:

@@ -4,6 +4,7 @@
     ├── InvalidRequest          the client's body, parameter or position is wrong
     ├── JobNotFound             no such job
     │   └── JobExpired          there was one; its retention is over
+    ├── ModelNotListed          no such model in the list of models
     ├── IdempotencyConflict     the same Idempotency-Key with another body
     ├── QueueFull               as many jobs wait as the settings allow
     ├── StoreUnavailable        Redis is away, loading, full or read-only
@@ -55,6 +56,10 @@ class JobNotFound(ReadalongError):
 
 class JobExpired(JobNotFound):
     code = "job_expired"
+
+
+class ModelNotListed(ReadalongError):
+    code = "model_not_found"
 
 
 class IdempotencyConflict(ReadalongError):
