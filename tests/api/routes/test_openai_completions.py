@@ -29,6 +29,7 @@ async def stored(site: Site, log: Log, text: str, **body: Any) -> str:
     player = await Player.start(log, answer.json()["id"])
     await player.append(NewEvent("content", {"content": text}))
     await player.finish(finish_reason="stop", content=text)
+    await site.deps.index.refile(player.job_id)  # as its worker does
     return f"chatcmpl-{player.job_id}"
 
 
