@@ -67,6 +67,15 @@ LOCATION: Final = {
     "Location": {"description": "The path of the job.", "required": True, "schema": {"type": "string"}},
 }
 
+_STRING: Final = {"schema": {"type": "string"}}
+#: Headers of the response that names a job in OpenAI's API.
+OPENAI_JOB_HEADERS: Final[dict[str, Any]] = {
+    **LOCATION,
+    "X-Job-Id": {"description": "The job's id.", "required": True, **_STRING},
+    "Link": {"description": "The paths of the job's events and of its cancel.", **_STRING},
+    "X-Request-Id": {"description": "The request's name.", **_STRING},
+}
+
 #: FastAPI's own error, and a part of it. The API sends problems instead.
 _NEVER_SENT: Final = ("HTTPValidationError", "ValidationError")
 

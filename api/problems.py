@@ -20,6 +20,11 @@ _HEADERS: Final[dict[int, dict[str, Any]]] = {
     429: _RETRY_AFTER,
     503: _RETRY_AFTER,
 }
+_OPENAI_HEADERS: Final[dict[str, Any]] = {
+    "X-Request-Id": {"description": "The request's name; the log has it beside a bug.", "schema": {"type": "string"}},
+    "X-Should-Retry": {"description": "For the SDKs: `true` or `false`.", "schema": {"type": "string"}},
+    "X-Job-Id": {"description": "The job that failed.", "schema": {"type": "string"}},
+}
 #: Characters of a detail and of a field: the name of a field or a path may be as long as a request.
 _MAX_LENGTH: Final = 500
 
@@ -88,22 +93,18 @@ def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def describe_openai_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Returns the OpenAPI descriptions of these statuses, and of those that each call of OpenAI's API may return."""
     schema = {"application/json": {"schema": {"$ref": f"#/components/schemas/{OpenAIErrorBody.__name__}"}}}
-    described: dict[int | str, dict[str, Any]] = {}
+    described = describe_common(421, *statuses)
     for status in (500, 503, *statuses):
-        described[status] = {
-            **_describe(status),
-            "content": schema | (_PLAIN if status == HTTPStatus.BAD_REQUEST else {}),
-        }
-    described.setdefault(400, {"description": HTTPStatus(400).phrase, "content": _PLAIN})
-    described[501] = {"description": HTTPStatus(501).phrase, "content": _PLAIN}
-    # The host is checked before the path is looked at.
-    return described | describe_problems(421)
+        plain = _PLAIN if status == HTTPStatus.BAD_REQUEST else {}
+        headers = {**described[status].get("headers", {}), **_OPENAI_HEADERS}
+        described[status] = {"description": HTTPStatus(status).phrase, "content": schema | plain, "headers": headers}
+    return described
 
 
 def describe_common(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Returns the OpenAPI descriptions of the errors that every call may return, and of these statuses."""
     described = describe_problems(500, 503, *statuses)
-    for status in (400, 501):
+    for status in {400, 501} - {*statuses}:
         described[status] = {"description": HTTPStatus(status).phrase, "content": _PLAIN}
     return described
 

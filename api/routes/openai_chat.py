@@ -20,7 +20,7 @@ from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.sse_response import SseResponse
 from readalong.api.http.client_presence import check_presence
 from readalong.api.http.request_body import read_json
-from readalong.api.openapi import CHAT_COMPLETION_REQUEST, IDEMPOTENCY_KEY, LOCATION, OPENAI_JSON
+from readalong.api.openapi import CHAT_COMPLETION_REQUEST, IDEMPOTENCY_KEY, OPENAI_JOB_HEADERS, OPENAI_JSON
 from readalong.api.problems import describe_openai_errors
 from readalong.api.routes.job_reading import root_path_of
 from readalong.api.routes.openai_completions import completion_id, failure_of, read_completion
@@ -53,10 +53,7 @@ _GONE: Final = "Redis has lost the job; submit it again."
                 **OPENAI_JSON,
                 "text/event-stream": {"schema": {"type": "string"}},
             },
-            "headers": {
-                **LOCATION,
-                "X-Job-Id": {"description": "The job's id.", "required": True, "schema": {"type": "string"}},
-            },
+            "headers": OPENAI_JOB_HEADERS,
         },
         **describe_openai_errors(400, 401, 403, 404, 409, 413, 415, 429, 502, 504),
     },

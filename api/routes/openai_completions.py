@@ -52,8 +52,8 @@ def completion_id(job_id: str) -> str:
 def failure_of(record: Record) -> JobFailed:
     """Returns the error of a job that has ended without an answer."""
     if record.status is Status.CANCELLED or record.error is None:
-        return JobFailed("cancelled", "The job was cancelled.", job_id=record.id)
-    return JobFailed(record.error["code"], record.error["message"], job_id=record.id)
+        return JobFailed("The job was cancelled.", code="cancelled", job_id=record.id)
+    return JobFailed(record.error["message"], code=record.error["code"], job_id=record.id)
 
 
 async def read_completion(request: Request, deps: Dependencies, record: Record) -> dict[str, Any]:
@@ -133,7 +133,7 @@ async def retrieve_completion(request: Request, completion_id: _Id) -> Response:
     """Returns a completion. One that has not ended is there too, with what it says so far."""
     deps, job_id = dependencies_of(request), await _authorized(request, completion_id)
     record = await _record(deps, job_id)
-    return _json(await read_completion(request, deps, record), job_id, request)
+    return _json(await read_completion(request, deps, record))
 
 
 @router.post(
@@ -164,7 +164,7 @@ async def update_completion(request: Request, completion_id: _Id) -> Response:
     metadata = given | {key: record.metadata[key] for key in record.policy_keys if key in record.metadata}
     if not await deps.log.set_metadata(job_id, orjson.dumps(metadata)):
         raise _not_found(completion_id)
-    return _json(await read_completion(request, deps, await _record(deps, job_id)), job_id, request)
+    return _json(await read_completion(request, deps, await _record(deps, job_id)))
 
 
 @router.delete("/{completion_id}", response_class=Response, responses={**_JSON, **_ERRORS})
@@ -257,9 +257,8 @@ def _not_found(completion: str) -> JobNotFound:
     return JobNotFound(f"Chat completion with id '{completion}' not found.")
 
 
-def _json(completion: dict[str, Any], job_id: str, request: Request) -> Response:
-    headers = {"x-job-id": job_id, "link": f'<{path_of(job_id, root_path_of(request))}>; rel="related"'}
-    return Response(orjson.dumps(completion), 200, headers, media_type="application/json")
+def _json(completion: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(completion), media_type="application/json")
 
 
 def _list(data: list[bytes], first: str | None, last: str | None, *, more: bool) -> Response:

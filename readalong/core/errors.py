@@ -100,10 +100,12 @@ class BrokenJob(ReadalongError):
 
 
 class JobFailed(ReadalongError):
-    """`code` is that of the job's error, or `cancelled`. Never retryable: the queue has tried as often as the job's own
+    """`code`: that of the job's error, or `cancelled`. Never retryable: the queue has tried as often as the job's own
     terms allow, and a repeat would be another generation."""
 
-    def __init__(self, code: str, message: str, *, job_id: str) -> None:
+    code = "job_failed"
+
+    def __init__(self, message: str, *, code: str = "job_failed", job_id: str = "") -> None:
         super().__init__(message)
         self.code = code
         self.job_id = job_id

@@ -52,7 +52,9 @@ class Settings(BaseSettings):
     )
     model: str = Field(default="gpt-5-mini", min_length=1, description="Model of a job that names none.")
     models: str = Field(
-        default="", description="Models that `/v1/models` lists: name,name; empty: the one of a job that names none."
+        default="",
+        pattern=r"^[^\x00-\x1f\x7f]*$",
+        description="Models that `/v1/models` lists: name,name; empty: the one of a job that names none.",
     )
     providers: str = Field(
         default="",

@@ -73,7 +73,7 @@ ROLE = choice(role="assistant", content="")
 
 def test_a_text_is_these_bytes() -> None:
     """The role first, a chunk for each event, the finish reason last; nothing before the answer begins."""
-    said = [("content", {"content": "Hé\n"}), ("content", {"content": " you"}), done()]
+    said: Log = [("content", {"content": "Hé\n"}), ("content", {"content": " you"}), done()]
     assert frames_of(PLAIN, events(*said))[:2] == [b"", b""]
     shown = [
         '{"role":"assistant","content":""},"logprobs":null,"finish_reason":null',
@@ -95,7 +95,7 @@ def test_a_text_is_these_bytes() -> None:
 
 def test_usage_comes_in_a_chunk_of_its_own_if_it_is_asked_for() -> None:
     usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
-    said = [("content", {"content": "a"}), done(usage=usage)]
+    said: Log = [("content", {"content": "a"}), done(usage=usage)]
     wire = OpenAIChat(ChatParameters(ID, CREATED, MODEL, include_usage=True))
     found = chunks(stream(wire, *said))
     assert [each["usage"] for each in found] == [None, None, None, usage]
@@ -109,7 +109,7 @@ def test_calls_say_their_id_and_name_once_and_their_arguments_as_the_model_did()
     def call(index: int, text: str, name: str | None = "f", **more: Any) -> tuple[str, dict[str, Any]]:
         return "tool_call_delta", {"index": index, "id": f"c{index}", "name": name, "arguments": text, **more}
 
-    said = [
+    said: Log = [
         call(0, "", name="f"),
         call(0, '{"a": '),
         call(0, "1}", extra_content={"signature": "s"}),
@@ -150,7 +150,7 @@ def test_calls_say_their_id_and_name_once_and_their_arguments_as_the_model_did()
 
 def test_broken_arguments_and_the_legacy_form_are_text_again() -> None:
     broken = {"arguments": None, "arguments_error": "no JSON", "arguments_text": '{"a'}
-    said = [
+    said: Log = [
         ("tool_call_delta", {"index": 0, "id": "c", "name": "f", "arguments": '{"a'}),
         ("tool_call", {"index": 0, "id": "c", "name": "f", **broken}),
         ("function_call", {"name": "g", "arguments": {"b": 2}}),
@@ -172,7 +172,7 @@ def test_each_choice_has_its_text_its_logprobs_and_its_end() -> None:
     wire = OpenAIChat(ChatParameters(ID, CREATED, MODEL, choices=3))
     reason = "tool_calls"
     token = {"token": "b", "bytes": None, "logprob": -0.5, "top_logprobs": []}
-    said = [
+    said: Log = [
         ("content", {"content": "b", "choice": 1, "logprobs": {"content": [token], "refusal": None}}),
         ("content", {"content": "B", "choice": 1, "logprobs": {"content": [token], "refusal": None}}),
         ("content", {"content": "a"}),
@@ -195,12 +195,12 @@ def test_each_choice_has_its_text_its_logprobs_and_its_end() -> None:
 
 
 def test_reasoning_has_the_models_own_name_for_it() -> None:
-    said = [("reasoning", {"content": "h", "field": "reasoning"}), ("reasoning", {"content": "m"}), done()]
+    said: Log = [("reasoning", {"content": "h", "field": "reasoning"}), ("reasoning", {"content": "m"}), done()]
     deltas = [each["choices"][0]["delta"] for each in chunks(stream(PLAIN, *said))]
     assert deltas[1:3] == [{"reasoning": "h"}, {"reasoning": "m"}]
     assert folded(*said)["choices"][0]["message"]["reasoning"] == "hm"
     assert accumulated(stream(PLAIN, *said)).choices[0].message.reasoning == "hm"
-    usual = [("reasoning", {"content": "hm"}), done()]
+    usual: Log = [("reasoning", {"content": "hm"}), done()]
     assert folded(*usual)["choices"][0]["message"]["reasoning_content"] == "hm"
 
 
@@ -222,7 +222,7 @@ def test_fields_that_no_event_names_stand_where_the_model_had_them() -> None:
     }
     sound = [{"id": "a", "data": "QQ=="}, {"data": "Qg==", "transcript": "hi"}, {"expires_at": 9}]
     joined = {"id": "a", "data": "QQ==Qg==", "transcript": "hi", "expires_at": 9}
-    said = [
+    said: Log = [
         ("content", {"content": "x", "extra": extra}),
         *(("content", {"content": "", "extra": {"choices.0.delta.audio": piece}}) for piece in sound),
         done(extra={"choices.0.stop_reason": 7, "citations": ["c"], "service_tier": "default"}),
@@ -245,7 +245,7 @@ def test_fields_that_no_event_names_stand_where_the_model_had_them() -> None:
 
 def test_parts_beside_a_text_come_behind_it() -> None:
     picture = [{"type": "image_url", "image_url": {"url": "data:,"}}]
-    said = [("content", {"content": "see", "extra": {"choices.0.delta.content": picture}}), done()]
+    said: Log = [("content", {"content": "see", "extra": {"choices.0.delta.content": picture}}), done()]
     assert [each["choices"][0]["delta"].get("content") for each in chunks(stream(PLAIN, *said))] == [
         *("", "see", picture),
         None,
@@ -299,8 +299,13 @@ class Client:
         self.frames += found
 
 
-RESTARTED = ("restarted", {"attempt": 2, "reason": "worker_lost"})
-TWO_ANSWERS = [("content", {"content": 'one data: {"restarted":'}), RESTARTED, ("content", {"content": "two"}), done()]
+RESTARTED: tuple[str, dict[str, Any]] = ("restarted", {"attempt": 2, "reason": "worker_lost"})
+TWO_ANSWERS: Log = [
+    ("content", {"content": 'one data: {"restarted":'}),
+    RESTARTED,
+    ("content", {"content": "two"}),
+    done(),
+]
 
 
 def test_a_client_that_has_heard_nothing_gets_the_new_answer_alone() -> None:
