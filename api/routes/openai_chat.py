@@ -28,7 +28,7 @@ from readalong.api.routes.route import Route
 from readalong.api.schemas import path_of
 from readalong.api.submission.openai_chat_request import ChatCall, read_call
 from readalong.api.submission.retries import is_retry
-from readalong.api.wire.openai_chat import ChatParameters, OneAnswer, OpenAIChat
+from readalong.api.wire.openai_chat import ChatParameters, OneAnswer, openai_chat
 from readalong.core.errors import JobFailed, JobNotFound, Stopping, StoreUnavailable
 from readalong.core.states import Status
 from readalong.store.job_record import Record
@@ -94,7 +94,7 @@ async def _stream(request: Request, deps: Dependencies, record: Record, feed: Fe
         answering.add(task)
         task.add_done_callback(answering.discard)
 
-    wire = OpenAIChat(
+    wire = openai_chat(
         ChatParameters(
             completion_id(record.id), record.created_at // 1000, record.model, call.choices, call.include_usage
         )
