@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from readalong.api.fanout.text_runs import Batch
+from readalong.api.fanout.batch import Batch
 from readalong.api.fanout.watcher import Watcher
 from readalong.api.http.detachable import DetachableConnection
 from readalong.api.wire.format import Cut

@@ -6,48 +6,20 @@ import sys
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import accumulate, islice
 from typing import Any, Final
-from weakref import WeakValueDictionary
 
 import orjson
 
+from readalong.api.fanout.batch import WRITE, Batch
 from readalong.api.wire.format import Format
 from readalong.core.events import TEXT, Event, merge_key
 from readalong.store.epochs import Epochs
 
-#: What one write to a client may hold, about, in bytes: a client that stops reading costs this and a socket's buffer.
-WRITE: Final = 65_536
-#: Bytes beyond which a batch is written in pieces. One without a long event is seldom that large.
-LARGE: Final = 2 * WRITE
 #: Bytes that an event costs besides its data.
 OVERHEAD: Final = 180
 #: Characters of a run, unless a single event has more: a stretch is dropped run by run.
 _LONGEST: Final = 16_384
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Bytes for a watcher, and its position after them. `last` is set with the terminal event."""
-
-    frames: bytes
-    position: int
-    last: bool
-
-    @cached_property
-    def chunk(self) -> bytes:
-        """The frames as a chunk of an HTTP/1.1 body (RFC 9112, section 7.1), made once for all who get them."""
-        return b"%x\r\n%b\r\n" % (len(self.frames), self.frames)
-
-    @cached_property
-    def pieces(self) -> tuple[bytes | memoryview, ...]:
-        """The frames, a write each, cut once for all who get them."""
-        view = memoryview(self.frames)
-        cut = [view[start : start + WRITE] for start in range(0, len(view), WRITE)]
-        # What may wait for a client when the last is written is a copy, lest it keep the whole in memory.
-        return (*cut[:-2], *map(bytes, cut[-2:]))
 
 
 class TextRun:
@@ -200,46 +172,6 @@ class TextRuns:
         if isinstance(item, TextRun):
             item.settle()
             self.cost += item.cost
-
-
-class FrameCache:
-    """The newest batches, so that watchers at one position get one bytes object: up to `max_bytes`, or a single larger
-    one, because watchers at many positions must not fill the memory with theirs.
-
-    A large batch is known for as long as it is being written to a client: of many who take theirs slowly, or not at
-    all, none has a copy of its own.
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._batches: dict[tuple[Format, int], Batch] = {}
-        self._large: WeakValueDictionary[tuple[Format, int], Batch] = WeakValueDictionary()
-
-    def get(self, wire: Format, after: int) -> Batch | None:
-        found = self._batches.get((wire, after))
-        return self._large.get((wire, after)) if found is None and self._large else found
-
-    def put(self, wire: Format, after: int, batch: Batch) -> Batch:
-        self._batches[wire, after] = batch
-        if len(batch.frames) > LARGE:
-            self._large[wire, after] = batch
-        self._bytes += _kept(batch)
-        while self._bytes > self._max_bytes and len(self._batches) > 1:
-            self._bytes -= _kept(self._batches.pop(next(iter(self._batches))))
-        return batch
-
-    def clear(self) -> None:
-        """Forgets what may have become too short: all but what is large."""
-        if self._batches:
-            self._batches.clear()
-            self._bytes = 0
-
-
-def _kept(batch: Batch) -> int:
-    """Bytes of memory that a batch costs: its frames, and those that are not large once more, as a chunk."""
-    size = len(batch.frames)
-    return (size if size > LARGE else 2 * size) + OVERHEAD
 
 
 def _seq(item: TextRun | Event) -> int:

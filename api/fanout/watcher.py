@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
-from readalong.api.fanout.feed import LOST, Feed
+from readalong.api.fanout.batch import LARGE, Batch
+from readalong.api.fanout.encoded_log import LOST, EncodedLog
+from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.notice import Notice
-from readalong.api.fanout.text_runs import LARGE, Batch
 from readalong.api.http.detachable import DetachableConnection
 from readalong.api.wire.format import Format
 from readalong.core.errors import BrokenJob, JobNotFound, StoreUnavailable
@@ -52,6 +53,7 @@ class Watcher:
         "_told",
         "_waits",
         "_wire",
+        "encoded",
         "position",
     )
 
@@ -77,6 +79,8 @@ class Watcher:
         self._sending = LOST
         self._feed = feed
         self._wire = wire
+        #: The feed's log in this format, once it watches: looked up once, since equal formats are one key.
+        self.encoded: EncodedLog
         self._timeout = send_timeout
         self._on_gone = on_gone
         #: Seconds, by the hub's beats, in which nothing was written.
@@ -131,6 +135,7 @@ class Watcher:
 
     def _join_feed(self) -> None:
         self.position = self._feed.place(self.position, self._epoch)
+        self.encoded = self._feed.encoded(self._wire)
         self._feed.add(self)
 
     def push(self) -> None:
@@ -156,7 +161,7 @@ class Watcher:
                 # With no batch in hand: a thousand slow ones would keep as many, and when there is room there is more.
                 self._background(line.flow.drain())
                 return
-            batch = feed.batch(self._wire, self.position)
+            batch = self.encoded.batch(self.position)
             if batch is None:
                 self._background(self._catch_up())
             elif batch.frames:
@@ -275,9 +280,9 @@ class Watcher:
         """Writes events that the feed does not keep any more, from the log: one write's worth, for which there is room
         when it is read."""
         position = self.position
-        batch = await self._feed.history(self._wire, position)
-        if self._end or self._over or self.position != position or batch.position == position:
-            return  # the log has become another one
+        batch = await self.encoded.history(position)
+        if batch is None or self._end or self._over or self.position != position:
+            return  # the log has become another one, or the stream ends
         if self._line is None:
             await self._write_by_send(batch)
         else:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Final, Protocol
 
+from readalong.api.fanout.encoded_log import EncodedLog
 from readalong.store.epochs import Epochs
 
 #: Watchers that are written to in one turn of the loop.
@@ -14,6 +15,9 @@ AT_ONCE: Final = 64
 
 class FeedWatcher(Protocol):
     """A stream of a feed, as the feed sees it."""
+
+    #: Where its bytes come from.
+    encoded: EncodedLog
 
     def push(self) -> None:
         """Writes what is new. Raises nothing."""

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from arq.connections import ArqRedis
 
+from readalong.api.fanout.batch import Batch
 from readalong.api.fanout.feed import Feed
 from readalong.api.wire.native import native
 from readalong.core.errors import JobNotFound
@@ -33,14 +34,21 @@ async def read_all(feed: Feed, position: int = 0) -> list[Message]:
     decoder = Decoder()
     messages: list[Message] = []
     while True:
-        batch = feed.batch(native, position)
+        batch = feed.encoded(native).batch(position)
         if batch is None:
-            batch = await feed.history(native, position)
+            batch = await history(feed, position)
         elif batch.position == position:
             return messages
         assert batch.position > position
         position = batch.position
         messages += decoder.feed(batch.frames)
+
+
+async def history(feed: Feed, position: int) -> Batch:
+    """What follows this position, from the log, which stays the same."""
+    batch = await feed.encoded(native).history(position)
+    assert batch is not None
+    return batch
 
 
 async def calls(redis: ArqRedis, command: str) -> int:
@@ -227,7 +235,7 @@ async def test_a_log_that_is_gone_is_said_to_be_gone(log: Log) -> None:
     async with started(log, player.job_id, 2, 2) as feed:
         await log.delete(player.job_id)
         with pytest.raises(JobNotFound):
-            await feed.history(native, 0)
+            await history(feed, 0)
 
 
 async def test_a_repair_goes_on_until_redis_answers(redis_server: RedisServer) -> None:

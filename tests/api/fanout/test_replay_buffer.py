@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from readalong.api.fanout.log_pages import LogPages
+from readalong.api.fanout.batch import Batch
 from readalong.api.fanout.replay_buffer import ReplayBuffer
-from readalong.api.fanout.text_runs import Batch, TextRuns
+from readalong.api.fanout.text_runs import TextRuns
 from readalong.api.wire.chat_stream import chat_stream
 from readalong.api.wire.format import Format
 from readalong.api.wire.native import native
@@ -44,27 +44,6 @@ def test_the_frames_of_a_few_events_are_the_frames_of_each() -> None:
     assert window.batch(native, 2) == Batch(native.encode(content(3)), 3, False)
 
 
-def test_watchers_at_one_position_share_one_bytes_object() -> None:
-    """Encoded once for each format, however many watch."""
-    window = filled(20)
-    first, second = window.batch(native, 5), window.batch(native, 5)
-    assert first is not None
-    assert second is not None
-    assert first.frames is second.frames
-    other = window.batch(chat_stream, 5)
-    assert other is not None
-    assert other.frames != first.frames
-
-
-def test_also_bytes_larger_than_all_that_is_kept_for_others_are_shared() -> None:
-    """The end of a very long job, which all its watchers want at the same moment."""
-    window = filled(2, max_bytes=1 << 22, pad=1_000_000)
-    first, second = window.batch(native, 1), window.batch(native, 1)
-    assert first is not None
-    assert second is not None
-    assert first.frames is second.frames
-
-
 def test_an_event_that_is_no_json_keeps_nobody_from_what_came_before_it() -> None:
     """Whatever a person did to the log by hand."""
     runs = TextRuns(0)
@@ -74,15 +53,6 @@ def test_an_event_that_is_no_json_keeps_nobody_from_what_came_before_it() -> Non
     assert runs.newest == 3
     batch = runs.batch(native, 0)
     assert (text(read(batch.frames)), batch.position) == ("1 2 3 ", 3)
-
-
-def test_a_new_event_is_not_hidden_by_bytes_made_before_it() -> None:
-    window = filled(3)
-    window.batch(native, 0)
-    window.add(content(4))
-    batch = window.batch(native, 0)
-    assert batch is not None
-    assert [number(message) for message in read(batch.frames)] == [1, 2, 3, 4]
 
 
 def test_many_events_come_merged_under_the_number_of_the_last() -> None:
@@ -150,20 +120,6 @@ def test_a_long_history_comes_in_writes_of_one_event_each() -> None:
         assert text([message]) == "".join(f"{n} " for n in range(position + 1, batch.position + 1))
         position, writes = batch.position, writes + 1
     assert writes <= 3  # 109 KB
-
-
-def test_bytes_shared_at_many_positions_stay_bounded() -> None:
-    """Watchers at as many positions of an ended job as it has must not fill the memory with their batches."""
-    window = filled(200, pad=5000)
-    window.batch(native, 0)
-    tracemalloc.start()
-    try:
-        for position in range(200):
-            window.batch(native, position)
-        kept, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert kept < 1 << 20  # 200 writes would be 13 MB
 
 
 @pytest.mark.parametrize(
@@ -345,22 +301,3 @@ def joined(messages: list[Message]) -> list[tuple[str, str]]:
         else:
             runs.append((kind, orjson.dumps(fields).decode()))
     return runs
-
-
-async def test_a_long_event_of_pages_that_were_cleared_is_not_shared_any_more() -> None:
-    """The log has become another one; the old event may still be on its way to a slow watcher."""
-    pad = 300_000
-
-    async def page(after: int) -> TextRuns:
-        runs = TextRuns(after)
-        runs.extend([content(1, pad)])
-        return runs
-
-    pages = LogPages(page, 1 << 20)
-    before = await pages.batch(native, 0)
-    assert before is await pages.batch(native, 0)
-    pad = 300_001
-    pages.clear()
-    after = await pages.batch(native, 0)
-    assert after is not None
-    assert after.frames == native.encode(content(1, 300_001))

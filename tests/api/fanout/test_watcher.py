@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from readalong.api.fanout.replay_buffer import ReplayBuffer
-from readalong.api.fanout.text_runs import Batch
+from readalong.api.fanout.batch import Batch
 from readalong.api.fanout.watcher import Watcher
 from readalong.core.events import NewEvent
 from readalong.core.settings import Settings
