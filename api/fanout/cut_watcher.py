@@ -16,7 +16,7 @@ class CutWatcher(Watcher):
     __slots__ = ("_cut",)
 
     def __init__(self, cut: Cut, *args: Any, epoch: str = "") -> None:
-        """`args`: those of a Watcher."""
+        """`args`: the arguments of a Watcher."""
         super().__init__(*args, epoch=epoch)
         self._cut = cut
 

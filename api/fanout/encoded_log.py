@@ -38,7 +38,9 @@ class EncodedLog:
     """Encodes what follows a position once for all watchers there. This class serves a format without state."""
 
     def __init__(self, wire: Format, source: EventSource) -> None:
-        self.wire = wire
+        self._wire = wire
+        #: How many watchers get it.
+        self.watchers = 0
         self._source = source
         self._frames = FrameCache()
 
@@ -90,11 +92,11 @@ class EncodedLog:
         """Returns what follows position `after` of what is in memory."""
         if after == LOST:
             event = self._source.lost_event()
-            return Batch(self.wire.encode(event), event.seq, False)
-        return self._source.window.batch(self.wire, after)
+            return Batch(self._wire.encode(event), event.seq, False)
+        return self._source.window.batch(self._wire, after)
 
     async def _older(self, after: int) -> Batch:
         """Returns what follows position `after`, from the log. Raises LogChanged, and as `history`."""
         page = await self._source.pages.page(self._source.read_page, after)
         # Of many watchers that waited for the page, the first encodes.
-        return self._frames.find(after) or page.batch(self.wire, after)
+        return self._frames.find(after) or page.batch(self._wire, after)

@@ -1,4 +1,4 @@
-"""A job's newest events in this process, shared by all who watch it.
+"""A job's newest events in this process, shared by all its watchers.
 
 The order is: subscribe, then read the log, then take live events. What the channel repeats is skipped by its number;
 what it lost shows as a gap and is read from the log.
@@ -61,7 +61,7 @@ class Feed:
         self.cancel_on_disconnect = False
         #: Its own grace, in milliseconds, or None.
         self.grace: int | None = None
-        #: What those watchers are told that have all that is in the log.
+        #: What watchers are told that have all events of the log.
         self.notice: Notice | None = None
         #: The epoch of the next event, unless that names another.
         self.epoch = ""
@@ -115,16 +115,17 @@ class Feed:
     def add(self, watcher: FeedWatcher) -> None:
         self.watchers.add(watcher)
 
-    def remove(self, watcher: FeedWatcher) -> None:
-        self.watchers.discard(watcher)
+    def remove(self, watcher: FeedWatcher) -> bool:
+        """Returns whether the watcher was there."""
+        return self.watchers.remove(watcher)
 
     def place(self, seq: int, epoch: str) -> int:
-        """Where a watcher stands who has seen number `seq` of this epoch ("": of any): there, or `LOST`."""
+        """Returns the position of a watcher that has seen number `seq` of this epoch ("": of any): `seq`, or `LOST`."""
         return seq if self._fits(seq, epoch) or self._begun is None else LOST
 
     async def settle(self, seq: int, epoch: str) -> None:
-        """Makes sure of the log if such a position does not fit it, before its `place` is asked for: another process
-        may have seen more. Raises StoreUnavailable."""
+        """Makes sure of the log if this position does not fit it, before `place` is called: another process may have
+        seen more. Raises StoreUnavailable."""
         if self._fits(seq, epoch):
             return
         self._asked = True
@@ -135,7 +136,7 @@ class Feed:
                 raise StoreUnavailable("Redis does not say which log this position is of.", retry_after=1)
 
     def take(self, events: list[Event]) -> None:
-        """Takes in what the channel said."""
+        """Takes in the events of a message of the channel."""
         if self._repairing is not None or not self._started:
             if len(self._held) < _HELD:
                 self._held.append(events)
@@ -162,30 +163,29 @@ class Feed:
             self.watchers.push()
 
     def tell(self, notice: Notice | None) -> None:
-        """Tells those who watch, and those who begin to before something new comes. None: there is nothing to tell."""
+        """Tells all watchers, also those that come before the next event. None: there is nothing to tell."""
         self.notice = notice
         if notice is not None:
             self.watchers.push()
 
     def repair(self) -> None:
-        """Reads what the channel may have lost, now or as soon as Redis answers; what it says meanwhile waits."""
+        """Reads what the channel may have lost, now or as soon as Redis answers. Messages wait meanwhile."""
         self._held.clear()  # the log has it, or it was said before Redis forgot it
         self._stale = True
         self._doubt()
 
     def encoded(self, wire: Format) -> EncodedLog:
-        """Returns the log in this format, for a watcher that is added at once."""
+        """Returns the log in this format. A caller that keeps it counts itself among its watchers."""
         found = self._encoded.get(wire)
         if found is None:
             if len(self._encoded) >= _FORMATS:
-                wanted = {watcher.encoded.wire for watcher in self.watchers}
-                self._encoded = {wire: kept for wire, kept in self._encoded.items() if wire in wanted}
+                self._drop_unwatched()
             found = StatefulLog(wire, self, self._max_bytes) if wire.stateful else EncodedLog(wire, self)
             self._encoded[wire] = found
         return found
 
     def is_complete_at(self, position: int) -> bool:
-        """Whether nothing will ever follow `position`."""
+        """Returns whether nothing will ever follow `position`."""
         return self.closed or (self.window.ended and position >= self.window.newest)
 
     async def read_page(self, after: int) -> TextRuns:
@@ -227,15 +227,21 @@ class Feed:
         self.epoch = epochs.at(after)
 
     def _next(self, event: Event) -> Event:
-        """The event that follows the newest, with its epoch."""
+        """Returns the event that follows the newest, with its epoch."""
         if event.type in _MARKS and (name := named(event)) is not None:
             if event.type in BEGINS:
                 self._restart_with(event._replace(epoch=name))
             if name != self._epochs.at(event.seq):
                 self._epochs.begin(event.seq, name)
-                self._lose(event.seq, self._epochs)  # those who wait with numbers that have become another claim's
+                self._lose(event.seq, self._epochs)  # watchers may wait with numbers that are another claim's now
             self.epoch = name
         return event if event.epoch == self.epoch else Event(*event[:4], self.epoch)
+
+    def _drop_unwatched(self) -> None:
+        for wire, encoded in list(self._encoded.items()):
+            if not encoded.watchers:
+                encoded.clear()  # its pages, which `pages` keeps for a while, hold it
+                del self._encoded[wire]
 
     def _grown(self) -> None:
         self.notice = None
@@ -291,7 +297,7 @@ class Feed:
             self._restart_with(await self._job_log.beginning(self._epochs, self.window.newest))
 
     async def _read_on(self) -> JobState:
-        """Reads to the log's end. Returns how the job stands. Raises StoreUnavailable, JobNotFound."""
+        """Reads to the log's end. Returns the state of the job. Raises StoreUnavailable, JobNotFound."""
         while True:
             events, state = await self._job_log.read(self.window.newest)
             if not await self._make_sure(state):
@@ -304,12 +310,12 @@ class Feed:
             if window.newest > before:
                 self._grown()
             self.watchers.push()
-            # Not to the last number if that has come just now: the channel says it. Or the log has a hole.
+            # The last number may be missing: the channel brings what has come just now, or the log has a hole.
             if window.ended or window.newest >= state.last_seq or window.newest == before:
                 return state
 
     async def _make_sure(self, state: JobState) -> bool:
-        """Whether the log is still the one that is known. If not, it is begun anew from what Redis has."""
+        """Returns whether the log is still the one that is known. If not, the feed starts over from what Redis has."""
         lost_from = self._parting(state)
         epochs = Epochs(state.epochs)
         if lost_from is None:
@@ -318,7 +324,7 @@ class Feed:
                 begun = await self._job_log.beginning(epochs, newest)
                 self._epochs.follow(epochs, newest)
                 self._restart_with(begun)
-                # Of those who wait with numbers beyond the log some may wait for a claim that is lost.
+                # Watchers with numbers beyond the log may wait for a claim that is lost.
                 self._lose(newest + 1, self._epochs)
             return True
         last = state.last_seq

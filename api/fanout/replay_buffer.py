@@ -24,7 +24,7 @@ class ReplayBuffer:
         self.ended = False
         self._max_bytes = max_bytes
         self._runs = TextRuns(after, min(max_bytes // 32, 16_384))
-        #: The newest events as they came; those beyond `_runs.newest` are not in the runs yet.
+        #: The newest events as they came. Events beyond `_runs.newest` are not in the runs yet.
         self._recent: list[Event] = []
         self._recent_cost = 0
 
@@ -58,7 +58,7 @@ class ReplayBuffer:
             self._shrink()
 
     def repeats(self, event: Event) -> bool:
-        """Whether this event, whose number is not beyond the newest, is one of those that are kept as they came."""
+        """Returns whether this event, whose number is not beyond the newest, is among the events kept as they came."""
         place = len(self._recent) - 1 - (self.newest - event.seq)
         return place >= 0 and self._recent[place][:3] == event[:3]
 
@@ -74,7 +74,7 @@ class ReplayBuffer:
         return self._runs.batch(wire, after)
 
     def events(self, after: int) -> list[Event] | None:
-        """The events after position `after`, text perhaps merged; None if they are not kept any more."""
+        """Returns the events after position `after`, text perhaps merged; None if they are not kept any more."""
         behind = self.newest - after
         if after < self.oldest or behind <= 0:
             return None if after < self.oldest else []
@@ -108,7 +108,7 @@ def _as_they_came(wire: Format, events: list[Event]) -> Batch:
     for count, event in enumerate(events[1:], 1):
         size += len(event.data)
         if size > WRITE:
-            # Not with it: a long one goes alone, as the same bytes for all, wherever they stood before it.
+            # A long event goes alone, as the same bytes for all watchers, whatever their positions before it.
             events = events[:count]
             break
     frames = b"".join(map(wire.encode, events))

@@ -21,7 +21,7 @@ _STATES: Final = 64
 
 class StatefulLog(EncodedLog):
     """One encoder goes with the newest events; its frames, the tail, go to all watchers. For a watcher further back a
-    page is encoded from the state at its start. A replay of the log, with the bytes thrown away, finds that state.
+    page is encoded from the state at its start. A replay of the log, with the bytes thrown away, leads to that state.
 
     Keeps the newest frames up to half of `max_bytes`, and a few states. The pages are among those of the source.
     """
@@ -106,7 +106,7 @@ class StatefulLog(EncodedLog):
         """Returns an encoder at the start of this page. Raises LogChanged, and as `history`."""
         states = self._states
         known = max((each for each in states if each <= number), default=0)
-        encoder = fresh(self.wire)
+        encoder = fresh(self._wire)
         if known:
             encoder = deepcopy(states[known])
             states[known] = states.pop(known)

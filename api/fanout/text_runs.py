@@ -1,4 +1,4 @@
-"""A stretch of a log in memory, parsed at most once, and the bytes of what follows any position in it."""
+"""A part of a log in memory, parsed at most once, and the bytes of what follows any position in it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from readalong.store.epochs import Epochs
 
 #: Bytes that an event costs besides its data.
 OVERHEAD: Final = 180
-#: Characters of a run, unless a single event has more: a stretch is dropped run by run.
+#: Characters of a run, unless a single event has more: the oldest events are dropped run by run.
 _LONGEST: Final = 16_384
 
 
@@ -67,16 +67,16 @@ class TextRun:
         self.cost = held + 4 * len(self._ends) + 3 * OVERHEAD
 
     def text(self, position: int) -> str:
-        """What follows `position`, which lies before its last number."""
+        """Returns what follows `position`, which lies before its last number."""
         text = self._texts[0]
         return text if position <= self.after else text[self._ends[position - self.after - 1] :]
 
     def event(self, text: str, seq: int, lengths: tuple[int, ...] = ()) -> Event:
-        """An event that says `text`, up to number `seq`."""
+        """Returns an event with this text, up to number `seq`."""
         return Event(seq, self.type, orjson.dumps({**self._fields, "content": text}), lengths, self.epoch)
 
     def merged(self, position: int) -> Event:
-        """What follows `position` as one event that can be taken apart again."""
+        """Returns what follows `position` as one event that can be taken apart again."""
         skip = max(position - self.after, 0)
         start = self._ends[skip - 1] if skip else 0
         ends = self._ends[skip:]
@@ -88,8 +88,8 @@ class TextRuns:
     """Events without a gap: text in runs, all others as they came."""
 
     def __init__(self, after: int, longest: int = _LONGEST, epochs: Epochs | None = None) -> None:
-        """Starts empty behind position `after`; a run holds up to `longest` characters. `epochs`: those of events that
-        do not say theirs."""
+        """Starts empty behind position `after`; a run holds up to `longest` characters. `epochs`: of events that do
+        not name one."""
         self.after = after
         self.newest = after
         #: Bytes of memory, about.
@@ -133,13 +133,13 @@ class TextRuns:
         del self._items[:drop]
 
     def events(self, after: int) -> Iterator[Event]:
-        """The events after position `after`, at least `self.after`; text is merged."""
+        """Yields the events after position `after`, at least `self.after`; text is merged."""
         for place in range(bisect_right(self._items, after, key=_seq), len(self._items)):
             item = self._items[place]
             yield item if isinstance(item, Event) else item.merged(after)
 
     def batch(self, wire: Format, after: int) -> Batch:
-        """What follows position `after`, at least `self.after`: about one write's worth, neighbouring text merged."""
+        """Returns what follows position `after`, at least `self.after`: about one write's worth, text merged."""
         frames: list[bytes] = []
         texts: list[str] = []
         position, size, last = after, 0, False
@@ -183,7 +183,7 @@ def _cost(item: TextRun | Event) -> int:
 
 
 def _size(item: TextRun | Event | None, after: int) -> int:
-    """Bytes of what follows position `after` in it, as JSON, about."""
+    """Returns the bytes of what follows position `after` in it, as JSON, about."""
     if isinstance(item, TextRun):
         return item.size * (item.seq - max(item.after, after)) // (item.seq - item.after)
     return 0 if item is None else len(item.data)

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from readalong.api.fanout.encoded_log import EncodedLog
 from readalong.store.epochs import Epochs
 
 #: Watchers that are written to in one turn of the loop.
@@ -15,9 +14,6 @@ AT_ONCE: Final = 64
 
 class FeedWatcher(Protocol):
     """A stream of a feed, as the feed sees it."""
-
-    #: Where its bytes come from.
-    encoded: EncodedLog
 
     def push(self) -> None:
         """Writes what is new. Raises nothing."""
@@ -52,8 +48,11 @@ class WatcherSet:
     def add(self, watcher: FeedWatcher) -> None:
         self._watchers.add(watcher)
 
-    def discard(self, watcher: FeedWatcher) -> None:
+    def remove(self, watcher: FeedWatcher) -> bool:
+        """Returns whether the watcher was there."""
+        there = watcher in self._watchers
         self._watchers.discard(watcher)
+        return there
 
     def push(self) -> None:
         """Pushes all watchers."""

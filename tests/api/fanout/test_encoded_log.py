@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable
 
 from readalong.api.fanout.batch import Batch
 from readalong.api.fanout.encoded_log import EncodedLog
-from readalong.api.fanout.replay_buffer import ReplayBuffer
+from readalong.api.fanout.text_runs import TextRuns
 from readalong.api.wire.native import native
 from readalong.core.events import Event, NewEvent
 from readalong.core.sse import Decoder
@@ -101,22 +102,27 @@ async def test_a_long_event_of_a_log_that_has_become_another_is_not_shared_any_m
     assert after.frames == native.encode(source.events[0])
 
 
-async def test_what_was_read_of_a_log_that_has_become_another_is_void() -> None:
-    """The watcher asks again; the bytes of the other log are neither sent nor kept."""
-    source = filled(1)
-    encoded = EncodedLog(native, source)
-    read = source.read_page
+class ChangingSource(Source):
+    """A log that becomes another one while its page is read."""
 
-    async def changed(after: int) -> object:
-        page = await read(after)
-        source.events = [content(1, 7)]
-        source.window = ReplayBuffer(0, 1 << 20)
-        encoded.clear()
+    def __init__(self, events: list[Event]) -> None:
+        super().__init__(events)
+        self.on_read: list[Callable[[], None]] = []
+
+    async def read_page(self, after: int) -> TextRuns:
+        page = await super().read_page(after)
+        for call in self.on_read:
+            call()
         return page
 
-    source.read_page = changed  # type: ignore[method-assign,assignment]
+
+async def test_what_was_read_of_a_log_that_has_become_another_is_void() -> None:
+    """The watcher asks again; the bytes of the other log are neither sent nor kept."""
+    source = ChangingSource([content(1)])
+    encoded = EncodedLog(native, source)
+    source.on_read = [encoded.clear]
     assert await encoded.history(0) is None
-    source.read_page = read  # type: ignore[method-assign]
+    source.events, source.on_read = [content(1, 7)], []
     source.pages.clear()
     found = await encoded.history(0)
     assert found is not None

@@ -1,4 +1,4 @@
-"""Events that a feed does not keep: read from the log, a page once, for all who want it."""
+"""Events that a feed does not keep: each page is read from the log once, for all watchers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def test_a_page_of_history_that_was_read_half_full_is_read_again_when_more
         assert rest.position > position
 
 
-async def test_many_who_read_the_same_history_cost_one_command_a_page(log: Log, redis: ArqRedis) -> None:
+async def test_many_watchers_of_the_same_history_cost_one_command_a_page(log: Log, redis: ArqRedis) -> None:
     player = await Player.start(log)
     await player.say(2998, pad="x" * 50)
     async with started(log, player.job_id, 3000, 3000) as feed:

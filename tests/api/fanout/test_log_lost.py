@@ -107,7 +107,7 @@ async def test_who_waits_beyond_the_log_goes_on_when_its_worker_has_sent_again(
 async def test_who_waits_beyond_the_log_is_told_when_another_claim_comes(
     settings: Settings, log: Log, redis: ArqRedis
 ) -> None:
-    """Who came with a bare number waits for what follows it, whose ever that is."""
+    """A client with a bare number waits for what follows it, whichever claim writes that."""
     job_id, forgetful = await job(log, redis, settings)
     one = await Worker.claims(log, job_id, "aaa")
     await one.say(20)

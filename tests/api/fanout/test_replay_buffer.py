@@ -44,8 +44,8 @@ def test_the_frames_of_a_few_events_are_the_frames_of_each() -> None:
     assert window.batch(native, 2) == Batch(native.encode(content(3)), 3, False)
 
 
-def test_an_event_that_is_no_json_keeps_nobody_from_what_came_before_it() -> None:
-    """Whatever a person did to the log by hand."""
+def test_an_event_that_is_no_json_does_not_hide_what_came_before_it() -> None:
+    """A person may have changed the log by hand."""
     runs = TextRuns(0)
     runs.extend([content(1), content(2)])
     with pytest.raises(ValueError, match="unexpected"):
@@ -159,8 +159,8 @@ def test_the_memory_of_a_window_is_what_it_says_and_bounded_however_long_the_str
     assert kept < 200_000 + 4 * WRITE, "the events, and a batch or two"
 
 
-def test_a_stream_on_which_nobody_is_behind_is_kept_small_too() -> None:
-    """Its events are parsed some hundred at a time: all at once, when the room is used up, would hold everybody up."""
+def test_a_stream_without_a_watcher_behind_is_kept_small_too() -> None:
+    """Its events are parsed some hundred at a time: all at once, when the room is used up, would delay all streams."""
     assert filled(5000, max_bytes=1 << 22).cost < 5000 * 60
 
 
@@ -222,25 +222,25 @@ wires: st.SearchStrategy[Format] = st.sampled_from((native, chat_stream))
 def test_any_watcher_gets_every_event_after_its_position_once(
     after: int, max_bytes: int, wire: Format, steps: list[tuple[str, str, int]]
 ) -> None:
-    """Four watchers read whenever they like; what the window dropped they take from the whole log, like a feed's."""
+    """Four watchers read at any time; what the window dropped they take from the whole log, like a feed's."""
     window = ReplayBuffer(after, max_bytes)
     log: list[Event] = []
     positions = [after] * 4
     seen: list[list[Message]] = [[] for _ in positions]
 
-    def advance(who: int) -> None:
-        while positions[who] < window.newest:
-            batch = window.batch(wire, positions[who])
+    def advance(place: int) -> None:
+        while positions[place] < window.newest:
+            batch = window.batch(wire, positions[place])
             if batch is None:
-                assert positions[who] < window.oldest
+                assert positions[place] < window.oldest
                 page = TextRuns(after)
                 page.extend(merge(log))
-                batch = page.batch(wire, positions[who])
+                batch = page.batch(wire, positions[place])
             else:
-                assert positions[who] >= window.oldest
-            assert batch.position > positions[who]
-            positions[who] = batch.position
-            seen[who] += read(batch.frames)
+                assert positions[place] >= window.oldest
+            assert batch.position > positions[place]
+            positions[place] = batch.position
+            seen[place] += read(batch.frames)
 
     for step, kind, size in steps:
         if step == "read":
@@ -255,9 +255,9 @@ def test_any_watcher_gets_every_event_after_its_position_once(
         for event in stored:
             window.add(event)
         assert window.cost <= max(max_bytes, 8 * max(len(event.data) for event in stored) + 3000)
-    for who in range(4):
-        advance(who)
-        check_same_history(wire, log, seen[who])
+    for place in range(4):
+        advance(place)
+        check_same_history(wire, log, seen[place])
 
 
 def an_event(seq: int, kind: str, pad: int) -> Event:
@@ -282,7 +282,7 @@ def check_same_history(wire: Format, log: list[Event], messages: list[Message]) 
 
 
 def joined(messages: list[Message]) -> list[tuple[str, str]]:
-    """Runs of text of one kind joined; everything else as it is."""
+    """Returns the messages with runs of text of one kind joined; all others as they are."""
     runs: list[tuple[str, str]] = []
     for message in messages:
         fields = orjson.loads(message.data)
