@@ -46,7 +46,7 @@ class EncodedLog:
 
     def batch(self, after: int) -> Batch | None:
         """Returns what follows position `after`: about one write's worth, without bytes if there is nothing new.
-        Returns None if only `history` has it."""
+        Returns None if only `history` has it. It may lack the newest events, which then follow its position."""
         found = self._frames.get(after)  # for each token of each watcher
         return self._new_batch(after) if found is None else found
 
@@ -66,14 +66,10 @@ class EncodedLog:
             return None
         if found.position <= after:
             raise JobNotFound(f"job {self._source.job_id}: no event {after + 1} in its log")
-        return frames.find(after) or frames.put(after, found, live=False)
-
-    def grown(self) -> None:
-        """Takes note of new events."""
-        self._frames.drop_live()
+        return frames.find(after) or frames.put_history(after, found)
 
     def restarted(self) -> None:
-        """Takes note that watchers at `LOST` are to be told something else."""
+        """Takes note of another attempt: watchers at `LOST` are to be told something else."""
         self._frames.forget(LOST)
 
     def clear(self) -> None:
@@ -81,19 +77,25 @@ class EncodedLog:
         self._frames = FrameCache()
 
     def _new_batch(self, after: int) -> Batch | None:
-        if after >= self._source.window.newest:
+        if after == LOST:
+            return self._lost_batch()
+        newest = self._source.window.newest
+        if after >= newest:
             return Batch(b"", after, False)
-        if (found := self._frames.find(after)) is not None:
-            return found
-        found = self._newest(after)
-        return None if found is None else self._frames.put(after, found, live=after != LOST)
+        if (found := self._frames.find(after)) is None and (found := self._newest(after)) is not None:
+            self._frames.put(after, found, newest)
+        return found
 
     def _newest(self, after: int) -> Batch | None:
-        """Returns what follows position `after` of what is in memory."""
-        if after == LOST:
-            event = self._source.lost_event()
-            return Batch(self._wire.encode(event), event.seq, False)
+        """Returns what follows position `after`; None if that is not in memory."""
         return self._source.window.batch(self._wire, after)
+
+    def _lost_batch(self) -> Batch | None:
+        """Returns what a watcher at `LOST` is told; None if `history` has to make it."""
+        if (found := self._frames.find(LOST)) is not None:
+            return found
+        event = self._source.lost_event()
+        return self._frames.put_history(LOST, Batch(self._wire.encode(event), event.seq, False))
 
     async def _older(self, after: int) -> Batch:
         """Returns what follows position `after`, from the log. Raises LogChanged, and as `history`."""

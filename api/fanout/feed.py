@@ -159,7 +159,7 @@ class Feed:
                 mine = event.epoch == self.epoch and event.type not in _MARKS
                 window.add(event if mine else self._next(event))
         if window.newest > before:
-            self._grown()
+            self.notice = None
             self.watchers.push()
 
     def tell(self, notice: Notice | None) -> None:
@@ -243,11 +243,6 @@ class Feed:
                 encoded.clear()  # its pages, which `pages` keeps for a while, hold it
                 del self._encoded[wire]
 
-    def _grown(self) -> None:
-        self.notice = None
-        for encoded in self._encoded.values():
-            encoded.grown()
-
     def _doubt(self) -> None:
         self._unsure = True
         if self._repairing is None and self._started and not self.closed:
@@ -308,7 +303,7 @@ class Feed:
                 if event.after <= window.newest < event.seq and not window.ended:
                     window.add(self._next(event.since(window.newest)))
             if window.newest > before:
-                self._grown()
+                self.notice = None
             self.watchers.push()
             # The last number may be missing: the channel brings what has come just now, or the log has a hole.
             if window.ended or window.newest >= state.last_seq or window.newest == before:

@@ -42,8 +42,11 @@ class StatefulLog(EncodedLog):
         self._states = {}
 
     def _newest(self, after: int) -> Batch | None:
-        tail = None if after == LOST else self._follow()
+        tail = self._follow()
         return None if tail is None or after < tail.after else tail.batch(after)
+
+    def _lost_batch(self) -> Batch | None:
+        return self._frames.find(LOST)
 
     async def _older(self, after: int) -> Batch:
         if after == LOST:

@@ -22,8 +22,8 @@ from tests.support.waiting import until
 pytestmark = [on_valkey, pytest.mark.slow]
 
 _FEED = 262_144
-#: KB that a feed may cost: its window, as much again in pages of the log, 512 KB of batches that watchers share, and
-#: the message that is being taken in.
+#: KB that a feed may cost: its window, as much again in pages of the log, two times 512 KB of batches that watchers
+#: share, and the message that is being taken in.
 _FEED_KB = 4096
 #: KB that a process of CPython may grow by in such a test whatever it does: arenas, and what malloc does not give back.
 _SLACK_KB = 3072

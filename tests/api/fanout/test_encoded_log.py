@@ -48,18 +48,20 @@ def test_a_large_batch_is_shared_while_a_client_takes_it_whatever_others_want_me
     in_memory(encoded, 1)
     in_memory(encoded, 2)
     source.window.add(content(4))
-    encoded.grown()
+    in_memory(encoded, 3)
     assert in_memory(encoded, 0) is slow
 
 
 def test_a_new_event_is_not_hidden_by_bytes_made_before_it() -> None:
+    """It follows them, and a watcher that comes after the first one with it gets all in one write."""
     source = filled(3)
     encoded = EncodedLog(native, source)
-    in_memory(encoded, 0)
+    before = in_memory(encoded, 0)
     source.window.add(content(4))
-    encoded.grown()
+    following = in_memory(encoded, in_memory(encoded, 0).position)
     messages = Decoder().feed(in_memory(encoded, 0).frames)
     assert [number(message) for message in messages] == [1, 2, 3, 4]
+    assert before.frames + following.frames == in_memory(encoded, 0).frames
 
 
 def test_bytes_shared_at_many_positions_stay_bounded() -> None:
@@ -84,7 +86,7 @@ async def test_history_is_shared_while_the_log_grows() -> None:
     encoded = EncodedLog(native, source)
     first = await encoded.history(0)
     source.window.add(content(3001))
-    encoded.grown()
+    in_memory(encoded, 3000)
     assert await encoded.history(0) is first
 
 

@@ -134,6 +134,39 @@ async def test_a_client_that_joins_now_is_told_where_and_gets_what_all_get(setti
     assert rest == b"".join((await frames_in(log, player.job_id))[10:])
 
 
+class Hashed(Parts):
+    """A format that is a value, and counts how often it is hashed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hashed = 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hashed)
+
+    def __hash__(self) -> int:
+        self.hashed += 1
+        return 7
+
+
+async def test_equal_formats_share_their_bytes_and_no_event_hashes_them(settings: Settings, log: Log) -> None:
+    """To hash a value costs as much as to write an event."""
+    wires = Hashed(), Hashed()
+    player = await Player.start(log)
+    async with a_hub(settings) as hub, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(watching(hub, player.job_id, 0, wire)) for wire in wires]
+        for client in clients:
+            await client.reaches(2)
+        before = [wire.hashed for wire in wires]
+        await say(player, 20)
+        for client in clients:
+            await client.reaches(player.last)
+        assert [wire.hashed for wire in wires] == before
+        (feed,) = hub._feeds.values()
+        assert len(feed._encoded) == 1
+        await player.finish()
+
+
 async def test_formats_that_clients_have_chosen_go_when_their_clients_have_left(settings: Settings, log: Log) -> None:
     """The options of a format may be a client's words. A format with a watcher stays."""
     wire = Parts()

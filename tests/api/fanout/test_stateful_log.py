@@ -53,7 +53,6 @@ async def test_a_live_event_is_encoded_once_for_all_watchers_at_a_position(monke
     await encoded.history(19)
     log.encoded = 0
     log.window.add(Event(21, "content", b'{"content":"new"}'))
-    encoded.grown()
     first, second, behind = (encoded.batch(position) for position in (20, 20, 12))
     assert first is not None
     assert behind is not None
@@ -81,7 +80,6 @@ async def test_an_event_that_a_format_cannot_show_leaves_no_state_behind(monkeyp
     encoded = StatefulLog(wire, log, 100_000)
     await encoded.history(19)
     log.window.add(Event(21, "tool_call_delta", b"[]"))
-    encoded.grown()
     with pytest.raises(AttributeError):
         encoded.batch(20)
     log.events.append(Event(21, "tool_call_delta", b'{"content":"mended"}'))
