@@ -7,11 +7,12 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from readalong.api.fanout.cut_watcher import CutWatcher
 from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.hub import Hub
 from readalong.api.fanout.watcher import HEADERS, Watcher
 from readalong.api.http.detachable import DetachableConnection
-from readalong.api.wire.format import Format
+from readalong.api.wire.format import Cut, Format
 from readalong.core.position import LARGEST, Position
 
 #: Milliseconds after which a browser whose stream has ended comes back.
@@ -35,15 +36,17 @@ class SseResponse(Response):
         epoch: str = "",
         joined: Position | None = None,
         headers: dict[str, str] | None = None,
-        watcher: type[Watcher] = Watcher,
+        cut: Cut | None = None,
     ) -> None:
-        """`joined` is the position of a client that wants only new events."""
+        """`joined` is the position of a client that wants only new events. `cut`: what of the frames the client gets;
+        None: all."""
         super().__init__()
         self._extra = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
         self._hub = hub
         self._feed = feed
         self._opening = wire.start(joined)
-        self._watcher = watcher(feed, wire, position, send_timeout, hub.release, epoch=epoch)
+        rest = (feed, wire, position, send_timeout, hub.release)
+        self._watcher = Watcher(*rest, epoch=epoch) if cut is None else CutWatcher(cut, *rest, epoch=epoch)
 
     @classmethod
     async def open(

@@ -8,16 +8,14 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from readalong.api.dependencies import dependencies_of
-from readalong.api.fanout.chat_watcher import ChatWatcher
 from readalong.api.fanout.sse_response import SseResponse
-from readalong.api.fanout.watcher import Watcher
 from readalong.api.http.request_body import read_json
 from readalong.api.openapi import CHAT_REQUEST, IDEMPOTENCY_KEY, LOCATION
 from readalong.api.problems import describe_problems
 from readalong.api.routes.job_reading import root_path_of
 from readalong.api.routes.route import Route
 from readalong.api.schemas import path_of
-from readalong.api.wire.chat_stream import chat_stream
+from readalong.api.wire.chat_stream import OneText, chat_stream
 from readalong.core.errors import InvalidRequest, JobNotFound, StoreUnavailable
 
 router = APIRouter(tags=["chat"], route_class=Route)
@@ -54,7 +52,7 @@ _RESTARTED: Final = {
 async def stream_chat(request: Request) -> Response:
     """Queues a chat job and streams the answer."""
     deps = dependencies_of(request)
-    watcher = Watcher if _parse_flag(request.query_params.get("restarted")) else ChatWatcher
+    restarts = _parse_flag(request.query_params.get("restarted"))
     pairs = await deps.policy.submit(request.headers)
     raw, body = await read_json(request, deps.settings.max_body_bytes)
     key = request.headers.get("idempotency-key")
@@ -65,8 +63,9 @@ async def stream_chat(request: Request) -> Response:
         # Redis has lost the job since, or a client has erased it. A repeat creates it, or gets a 410.
         raise StoreUnavailable("Redis has lost the job; submit it again.", retry_after=1) from None
     headers = {"x-job-id": record.id, "location": path_of(record.id, root_path_of(request))}
+    cut = None if restarts else OneText(record.id)
     return SseResponse(
-        deps.hub, feed, chat_stream, 0, send_timeout=deps.settings.send_timeout, headers=headers, watcher=watcher
+        deps.hub, feed, chat_stream, 0, send_timeout=deps.settings.send_timeout, headers=headers, cut=cut
     )
 
 

@@ -12,7 +12,14 @@ import orjson
 from readalong.api.http.request_body import off_loop, unencodable
 from readalong.api.submission.chat_request import ChatRequest, check
 from readalong.api.submission.queue_limits import QueueLimits
-from readalong.core.errors import IdempotencyConflict, InvalidRequest, JobExpired, QueueFull
+from readalong.core.errors import (
+    IdempotencyConflict,
+    InvalidRequest,
+    JobExpired,
+    JobNotFound,
+    QueueFull,
+    StoreUnavailable,
+)
 from readalong.core.keys import new_job_id
 from readalong.core.options import resolve
 from readalong.core.settings import Settings
@@ -97,7 +104,11 @@ class Submitter:
             ),
             keep_request=self._settings.keep_request,
         )
-        _, record = await self._log.submit(submission)
+        try:
+            _, record = await self._log.submit(submission)
+        except JobNotFound:
+            # To a POST a 404 would say that the address is wrong. A repeat creates the job, or gets a 410.
+            raise StoreUnavailable("The job is gone; submit it again.", retry_after=1) from None
         # Both only need the job to be written.
         await asyncio.gather(
             self._enqueue(record),

@@ -58,15 +58,17 @@ chat_stream: Final = ChatStream()
 
 
 class OneText:
-    """Keeps a second text from a client that would append it to the first."""
+    """The cut that keeps a second text from a client that would append it to the first."""
 
     def __init__(self, job_id: str) -> None:
         self._job_id = job_id
-        #: The client has got some text. From then on only frames with RESTARTED need a cut.
+        #: The client has got some text. From then on only frames with RESTARTED are cut.
         self.said = False
 
     def cut(self, frames: bytes) -> tuple[bytes, bool]:
-        """What of the next frames the client gets, and whether its stream ends with it."""
+        """See `Cut.cut`."""
+        if self.said and RESTARTED not in frames:
+            return frames, False
         restarted = frames.rfind(RESTARTED)
         if restarted >= 0 and not self.said:
             # What was said before is void, and the client has heard none of it.

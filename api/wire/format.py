@@ -54,3 +54,18 @@ class Format(Protocol):
 def fresh(wire: Format) -> Format:
     """The format in its first state."""
     return deepcopy(wire) if wire.stateful else wire
+
+
+class Cut(Protocol):
+    """Decides what one client gets of a format's frames, such as those after a position inside a frame.
+
+    One object serves one client. The format itself never depends on the client.
+    """
+
+    def cut(self, frames: bytes) -> tuple[bytes, bool]:
+        """Returns what the client gets of the next bytes, and whether its stream ends with them.
+
+        `frames` are whole frames in order, the bytes of `Format.end()`, or a comment. A cut that changes nothing
+        returns the same object.
+        """
+        ...

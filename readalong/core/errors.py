@@ -106,7 +106,8 @@ class ModelError(ReadalongError):
     """The model's failure, with a code of its own for each kind (docs/protocol.md lists them).
 
     `status`: the HTTP status that it answered, 0 if none. `away`: its server is away for a moment, by its own words or
-    since it cannot be reached. `refuses`: it may refuse this worker (its key, its address) rather than this job.
+    since it cannot be reached. `connected`: the server took the connection, so only this model is known to be away.
+    `refuses`: it may refuse this worker (its key, its address) rather than this job.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class ModelError(ReadalongError):
         retry_after: float | None = None,
         status: int = 0,
         away: bool = False,
+        connected: bool = False,
         refuses: bool = False,
     ) -> None:
         super().__init__(message, retry_after=retry_after)
@@ -125,6 +127,7 @@ class ModelError(ReadalongError):
         self.retryable = retryable
         self.status = status
         self.away = away
+        self.connected = connected or status > 0
         self.refuses = refuses
 
     def fields(self) -> dict[str, str | bool]:
@@ -140,6 +143,7 @@ class ModelError(ReadalongError):
             retry_after=self.retry_after,
             status=self.status,
             away=self.away,
+            connected=self.connected,
             refuses=self.refuses,
         )
 

@@ -113,7 +113,7 @@ class Log(LogReader):
     async def submit(self, new: Submission) -> tuple[bool, Record]:
         """Creates the job unless its id exists. Answers whether it did, and the job.
 
-        Raises JobNotFound for one that was erased, and StoreUnavailable.
+        Raises JobNotFound if the job was erased, or lost by Redis, since another copy of the submit; StoreUnavailable.
         """
         flat = [part for pair in new.fields().items() for part in pair]
         created_at = await self._do(
@@ -123,7 +123,7 @@ class Log(LogReader):
             return True, new.record(created_at)
         record = await self.record(new.job_id) if created_at == 0 else None
         if record is None:
-            raise JobNotFound(f"Job {new.job_id} is erased.")
+            raise JobNotFound(f"Job {new.job_id} is gone.")
         return False, record
 
     async def claim(self, job_id: str, worker: bytes, token: str, until: int = 0) -> Claim:

@@ -165,10 +165,13 @@ class Gates:
 
     def failed(self, model: str, error: ModelError, epochs: GateEpochs) -> None:
         """Records that a call found the server or the model away."""
-        if not error.status:
+        # One model's server may cut the connections behind a gateway: that says nothing about the other models, unless
+        # the server could not be reached before.
+        if not error.connected or (not error.status and self.server.error is not None):
             self.server.failed(error, epochs.server)
             return
-        self.server.answered(epochs.server)
+        if error.status:
+            self.server.answered(epochs.server)
         if model not in self._models:
             if len(self._models) >= _MAX_MODELS:
                 self._models = {name: gate for name, gate in self._models.items() if gate.waiting}

@@ -137,6 +137,7 @@ class GeneratorProvider:
                 retry_after=error.retry_after,
                 status=error.status,
                 away=error.away,
+                connected=error.connected,
             )
         logger.error("provider %s raised", self._name, exc_info=error)
         name = error.args[0] if isinstance(error, GeneratorAborted) else type(error).__name__

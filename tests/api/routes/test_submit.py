@@ -16,8 +16,10 @@ from readalong.core.keys import is_job_id
 from readalong.core.settings import Settings
 from readalong.store.idempotency import key_digest
 from readalong.store.job_index import JobIndex
+from readalong.store.job_record import Record
 from readalong.store.log import Log
 from readalong.store.queue import Queue
+from readalong.store.submission import Submission
 from tests.api.helpers import Player
 from tests.api.serving import Site, a_site, on_valkey, short_settings
 from tests.readalong.helpers import command
@@ -127,6 +129,26 @@ async def test_an_erased_jobs_key_is_as_good_as_new(settings: Settings) -> None:
         shown = job(await submit(site, key="key"))
         assert (await site.http.delete(f"/v1/jobs/{shown.id}")).status_code == 204
         assert job(await submit(site, key="key")).id != shown.id
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/chat/stream"])
+async def test_a_job_that_is_gone_before_its_submit_is_answered_is_to_be_submitted_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """A copy of the submit comes after an erase, as after a lost reply."""
+    async with a_site(settings) as site:
+        log = site.deps.log
+        write = log.submit
+
+        async def repeated(new: Submission) -> tuple[bool, Record]:
+            await write(new)
+            await log.delete(new.job_id)
+            return await write(new)
+
+        monkeypatch.setattr(log, "submit", repeated)
+        answer = await site.http.post(path, json=BODY)
+        assert problem(answer, 503, "redis_unavailable").retryable
+        assert answer.headers["retry-after"] == "1"
 
 
 async def test_the_erase_of_a_job_whose_key_is_another_job_s_by_now_leaves_it_that(

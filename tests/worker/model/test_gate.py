@@ -11,6 +11,7 @@ from readalong.worker.model.gate import Gate, GateEpochs, Gates
 from tests.support.waiting import WITHIN, until
 
 AWAY = ModelError("model_unreachable", "It is away.", retryable=True, away=True)
+CUT = ModelError("model_unreachable", "It hangs up.", retryable=True, away=True, connected=True)
 BUSY = ModelError("model_error", "It is busy.", retryable=True, away=True, status=503)
 
 
@@ -71,3 +72,15 @@ async def test_a_status_closes_the_gate_of_its_model_alone() -> None:
     assert gates.closed("b") is None
     gates.answered("a", GateEpochs(1, 1))
     assert gates.closed("a") is None
+
+
+async def test_a_cut_connection_closes_the_gate_of_its_model_alone() -> None:
+    """Behind a gateway each model has a server of its own. A server that could not be reached is not back by a cut."""
+    gates = Gates()
+    gates.failed("a", CUT, gates.epochs("a"))
+    assert gates.closed("a") is not None
+    assert gates.closed("b") is None
+    gates.failed("b", AWAY, gates.epochs("b"))
+    gates.failed("b", CUT, gates.epochs("b"))
+    assert gates.closed("c") is gates.server
+    assert gates.server.epoch == 2

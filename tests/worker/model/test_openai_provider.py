@@ -168,7 +168,7 @@ async def test_a_refused_connection_is_worth_another_try(monkeypatch: pytest.Mon
     async with model_at(monkeypatch, f"http://127.0.0.1:{free_port()}/v1") as model:
         with pytest.raises(ModelError) as caught:
             await body_of(model)
-    assert (caught.value.code, caught.value.retryable) == ("model_unreachable", True)
+    assert (caught.value.code, caught.value.retryable, caught.value.connected) == ("model_unreachable", True, False)
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Le"])
@@ -176,7 +176,7 @@ async def test_a_model_that_hangs_up_before_it_answers_is_unreachable(
     monkeypatch: pytest.MonkeyPatch, answer: bytes
 ) -> None:
     error = await failure(monkeypatch, answer)
-    assert (error.code, error.retryable, error.away) == ("model_unreachable", True, True)
+    assert (error.code, error.retryable, error.away, error.connected) == ("model_unreachable", True, True, True)
 
 
 async def test_an_answer_that_is_no_http_fails_its_own_job_and_makes_no_others_wait(

@@ -222,11 +222,17 @@ def _connection_error(causes: list[BaseException]) -> ModelError:
         # The server is there. Counting it as away would hold up the jobs of its other models.
         return ModelError("model_malformed", "The model's answer is not HTTP.", retryable=True)
     away = any(isinstance(cause, httpx2.HTTPError | aiohttp.ClientError) for cause in causes)
+    # Aiohttp has errors of their own for a connection that was not made.
+    connected = not any(
+        isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) for cause in causes
+    )
     if any(isinstance(cause, TimeoutError) for cause in causes):
-        return ModelError("model_timeout", "The model did not answer in time.", retryable=True, away=away)
+        message = "The model did not answer in time."
+        return ModelError("model_timeout", message, retryable=True, away=away, connected=connected)
     # The SDK calls every broken connection a time-out. The last cause is aiohttp's error.
     logger.info("the model cannot be reached: %s", type(causes[-1]).__name__)
-    return ModelError("model_unreachable", "The model cannot be reached.", retryable=True, away=away)
+    message = "The model cannot be reached."
+    return ModelError("model_unreachable", message, retryable=True, away=away, connected=connected)
 
 
 def _is_quota_exhausted(body: bytes) -> bool:
