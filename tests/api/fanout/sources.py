@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from readalong.api.fanout.log_pages import LogPages
 from readalong.api.fanout.replay_buffer import ReplayBuffer
 from readalong.api.fanout.text_runs import TextRuns
@@ -19,12 +21,17 @@ class Source:
         self.window = ReplayBuffer(0, max_bytes)
         for event in events:
             self.window.add(event)
+        self.lost = Event(3, "restarted", b'{"attempt":1}')
+        #: Called when a page has been read.
+        self.on_read: list[Callable[[], None]] = []
 
     async def read_page(self, after: int) -> TextRuns:
         start = after // PAGE_SIZE * PAGE_SIZE
         runs = TextRuns(start)
         runs.extend(self.events[start : start + PAGE_SIZE])
+        for call in self.on_read:
+            call()
         return runs
 
     def lost_event(self) -> Event:
-        return self.events[0]._replace(type="restarted")
+        return self.lost

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Callable
 
 from readalong.api.fanout.batch import Batch
-from readalong.api.fanout.encoded_log import EncodedLog
-from readalong.api.fanout.text_runs import TextRuns
+from readalong.api.fanout.encoded_log import LOST, EncodedLog
 from readalong.api.wire.native import native
 from readalong.core.events import Event, NewEvent
 from readalong.core.sse import Decoder
@@ -90,6 +88,16 @@ async def test_history_is_shared_while_the_log_grows() -> None:
     assert await encoded.history(0) is first
 
 
+def test_a_lost_watcher_is_told_of_the_present_attempt() -> None:
+    """All are told by the same bytes, until another attempt begins."""
+    source = filled(5)
+    encoded = EncodedLog(native, source)
+    assert in_memory(encoded, LOST) is in_memory(encoded, LOST)
+    source.lost = Event(4, "restarted", b'{"attempt":2}')
+    encoded.restarted()
+    assert in_memory(encoded, LOST) == Batch(native.encode(source.lost), 4, False)
+
+
 async def test_a_long_event_of_a_log_that_has_become_another_is_not_shared_any_more() -> None:
     """The old event may still be on its way to a slow watcher."""
     source = filled(1, pad=300_000)
@@ -104,23 +112,9 @@ async def test_a_long_event_of_a_log_that_has_become_another_is_not_shared_any_m
     assert after.frames == native.encode(source.events[0])
 
 
-class ChangingSource(Source):
-    """A log that becomes another one while its page is read."""
-
-    def __init__(self, events: list[Event]) -> None:
-        super().__init__(events)
-        self.on_read: list[Callable[[], None]] = []
-
-    async def read_page(self, after: int) -> TextRuns:
-        page = await super().read_page(after)
-        for call in self.on_read:
-            call()
-        return page
-
-
 async def test_what_was_read_of_a_log_that_has_become_another_is_void() -> None:
     """The watcher asks again; the bytes of the other log are neither sent nor kept."""
-    source = ChangingSource([content(1)])
+    source = filled(1)
     encoded = EncodedLog(native, source)
     source.on_read = [encoded.clear]
     assert await encoded.history(0) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from readalong.api.fanout.encoded_log import LOST
 from readalong.api.fanout.frame_page import FramePage
 from readalong.api.fanout.replay_buffer import ReplayBuffer
 from readalong.api.fanout.stateful_log import StatefulLog
@@ -88,3 +89,23 @@ async def test_an_event_that_a_format_cannot_show_leaves_no_state_behind(monkeyp
     found = encoded.batch(20) or await encoded.history(20)
     assert found is not None
     assert found.frames == frames_of(wire, log.events)[20]
+
+
+async def test_a_lost_watcher_is_not_told_of_an_attempt_that_another_replaces_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would go on behind an event that is void."""
+    log = CountedLog(20, monkeypatch)
+    encoded = StatefulLog(Parts(), log, 100_000)
+
+    def restart() -> None:
+        log.lost = Event(7, "restarted", b'{"attempt":2}')
+        encoded.restarted()
+
+    log.on_read = [restart]
+    assert await encoded.history(LOST) is None
+    log.on_read = []
+    told = await encoded.history(LOST)
+    assert told is not None
+    assert told.position == 7
+    assert encoded.batch(LOST) is told
