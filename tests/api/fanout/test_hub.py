@@ -36,7 +36,9 @@ async def write_fast(player: Player, stop: asyncio.Event, end_after: int) -> Non
     await player.finish()
 
 
-async def test_two_hundred_who_join_while_a_writer_writes_see_every_event_once(settings: Settings, log: Log) -> None:
+async def test_two_hundred_watchers_that_join_while_a_writer_writes_see_every_event_once(
+    settings: Settings, log: Log
+) -> None:
     """Register, then snapshot, then live: there is no hole between them, and nothing comes twice."""
     without_debug()
     player = await Player.start(log)
@@ -121,7 +123,7 @@ async def test_a_feed_without_linger_serves_its_first_watcher(log: Log, redis_ur
 
 
 @on_valkey
-async def test_a_thousand_who_come_back_at_once_cost_a_handful_of_reads(
+async def test_a_thousand_watchers_that_come_back_at_once_cost_a_handful_of_reads(
     redis_url: str, log: Log, redis: ArqRedis
 ) -> None:
     """And one subscription: no Redis command for each watcher or token."""
@@ -184,7 +186,7 @@ async def test_who_comes_back_within_the_linger_costs_nothing(settings: Settings
         assert [await calls(redis, name) for name in ("xrange", "hgetall", "subscribe", "unsubscribe")] == [0] * 4
 
 
-async def test_a_feed_that_nobody_came_for_ends_too(settings: Settings, log: Log) -> None:
+async def test_a_feed_that_no_watcher_came_for_ends_too(settings: Settings, log: Log) -> None:
     """The client was gone before its response began."""
     player = await Player.start(log)
     async with a_hub(settings) as hub:
@@ -196,7 +198,7 @@ async def test_a_feed_that_nobody_came_for_ends_too(settings: Settings, log: Log
 
 
 @on_valkey
-async def test_a_first_watcher_who_leaves_while_the_feed_opens_does_not_hurt_the_second(
+async def test_a_first_watcher_that_leaves_while_the_feed_opens_does_not_hurt_the_second(
     log: Log, redis_url: str
 ) -> None:
     player = await Player.start(log)
@@ -224,7 +226,7 @@ async def test_a_job_that_is_none_is_not_found_and_leaves_nothing(settings: Sett
         assert is_empty(hub)
 
 
-async def test_an_ended_job_that_somebody_erases_elsewhere_is_served_no_more(
+async def test_an_ended_job_that_is_erased_elsewhere_is_served_no_more(
     settings: Settings, log: Log, redis: ArqRedis
 ) -> None:
     """Its feed lingers, and each client that comes back would keep it."""

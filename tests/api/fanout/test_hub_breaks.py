@@ -350,7 +350,7 @@ async def test_a_watch_that_waits_for_its_subscription_hears_of_the_erase(
             await watching
 
 
-async def test_a_log_that_somebody_broke_ends_its_streams_alone(
+async def test_a_log_that_a_person_broke_ends_its_streams_alone(
     settings: Settings, log: Log, redis: ArqRedis, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its repair cannot go on. Without an end its watchers would wait for ever; the other jobs' see nothing of it."""
