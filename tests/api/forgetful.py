@@ -1,4 +1,4 @@
-"""A Redis that forgets what it was told of a job, workers that keep what they say, and what clients must see of it."""
+"""A Redis that loses a job's newest data, workers that keep their events, and the checks of its watchers' streams."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.waiting import WITHIN, until
 
 
 class Forgetful:
-    """The Redis of one job: `forget` takes it back to what it was at the last `keep`, and drops everybody."""
+    """The Redis of one job. `forget` restores the state of the last `keep`, and drops all subscriptions."""
 
     def __init__(self, redis: ArqRedis, names: Sequence[str]) -> None:
         self._redis = redis
@@ -44,7 +44,7 @@ class Forgetful:
 
 
 class Worker:
-    """An attempt that keeps what it says, as a worker does. Event n of the claim "aaa" says "aaa:n "."""
+    """An attempt that keeps its events, as a worker does. Event n of the claim "aaa" has the text "aaa:n "."""
 
     def __init__(self, log: Log, job_id: str, claim: Claim) -> None:
         assert claim.begun is not None
@@ -89,7 +89,7 @@ class Worker:
 
 
 async def job(log: Log, redis: ArqRedis, settings: Settings) -> tuple[str, Forgetful]:
-    """A job that may have any number of attempts."""
+    """Creates a job with an unlimited number of attempts."""
     job_id = await queued(log)
     await command(redis, "HSET", settings.keys.job(job_id), "max_attempts", "1000")
     forgetful = Forgetful(redis, settings.keys.of_job(job_id)[:3])
@@ -98,9 +98,9 @@ async def job(log: Log, redis: ArqRedis, settings: Settings) -> tuple[str, Forge
 
 
 def check(messages: Sequence[Message], after: Position, last: str) -> None:
-    """Each text is of the epoch that its id names and follows the event before it, up to the end, whose id is `last`.
+    """Checks that each text has the epoch of its id and follows the event before it, up to the end, whose id is `last`.
 
-    Where Redis lost text of an attempt that was over, its numbers say nothing; then another one begins.
+    Where Redis lost the text of a finished attempt, the numbers say nothing; then another attempt starts.
     """
     position = after
     void = ""
@@ -125,12 +125,12 @@ def check(messages: Sequence[Message], after: Position, last: str) -> None:
 
 
 def told(messages: Sequence[Message]) -> list[str]:
-    """The ids with which it was said that the log is lost."""
+    """Returns the ids of the notices that the log is lost."""
     return [message.id for message in messages if orjson.loads(message.data).get("reason") == "log_lost"]
 
 
 async def watch(hub: Hub, job_id: str, position: str = "0") -> list[Message]:
-    """All that a client gets that comes with this position."""
+    """Returns all messages that a client gets from this position."""
     client = Client()
     seq, epoch = Position.parse(position)
     async with asyncio.timeout(WITHIN):
@@ -139,7 +139,7 @@ async def watch(hub: Hub, job_id: str, position: str = "0") -> list[Message]:
 
 
 async def waiting(hub: Hub, job_id: str, position: str) -> asyncio.Task[list[Message]]:
-    """Starts `watch` and returns when the hub has this watcher, its only one."""
+    """Starts `watch`, and returns when the hub has this watcher as its only one."""
     task = asyncio.create_task(watch(hub, job_id, position))
     await until(lambda: "watchers=1" in repr(hub), "the watcher")
     return task

@@ -1,4 +1,4 @@
-"""Clients that vanish without a word, that read a byte at a time, or that send rubbish: nothing of them stays."""
+"""Clients that vanish silently, read a byte at a time, or send rubbish leave nothing behind."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ pytestmark = on_valkey
 
 @asynccontextmanager
 async def leaving_nothing(redis_url: str, server: RedisServer, **settings: Any) -> AsyncIterator[Site]:
-    """A site that holds after the block what it held before it: no stream, connection, request, task, object, channel
-    or Redis connection more."""
+    """Yields a site that must end as it started: no additional stream, connection, request, task, object, channel or
+    Redis connection."""
     async with a_site(short_settings(redis_url, feed_linger=0, **settings)) as site:
         await until(lambda: "connected" in repr(site.hub), "the subscription")
-        await site.http.get("/v1/jobs")  # and with it the connection that commands use
+        await site.http.get("/v1/jobs")  # opens the connection for commands
         state = site.server.server_state
         held = len(state.connections)  # the test's own, which is kept alive
 
@@ -45,14 +45,14 @@ async def leaving_nothing(redis_url: str, server: RedisServer, **settings: Any) 
         await until(lambda: not state.tasks, "no request")
         await until(lambda: len(state.connections) <= held, "no connection")
         await until(lambda: redis_side()[0] == channels, "no channel in Redis")
-        # Pools keep the one or two that they once needed at the same time.
+        # Pools keep the few connections that they once needed at the same time.
         await until(lambda: redis_side()[1] <= clients + 2, f"about {clients} connections to Redis again")
         await until(lambda: len(asyncio.all_tasks()) <= tasks, f"{tasks} tasks again")
         await until(lambda: all(n <= objects[kind] for kind, n in live_objects().items()), f"{objects} again")
 
 
 async def send(site: Site, data: bytes, receive_buffer: int = 0) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection on which just this was sent."""
+    """Opens a connection and sends these bytes."""
     sock = tcp_socket()
     sock.setblocking(False)
     if receive_buffer:
@@ -75,7 +75,7 @@ UNFINISHED = {
 
 
 async def test_who_vanishes_in_the_middle_of_a_request_is_closed(redis_url: str, redis_server: RedisServer) -> None:
-    """After the send time-out: without it each would hold its connection, and its request, for ever."""
+    """The send time-out closes it. Otherwise each would hold its connection and its request for ever."""
     async with leaving_nothing(redis_url, redis_server, send_timeout=0.3) as site:
         clients = [await send(site, data) for data in UNFINISHED.values()]
         for (reader, _), what in zip(clients, UNFINISHED, strict=True):
@@ -91,7 +91,7 @@ async def test_who_vanishes_in_the_middle_of_a_request_is_closed(redis_url: str,
 
 @pytest.mark.slow
 async def test_who_sends_its_request_slowly_is_answered(redis_url: str, redis_server: RedisServer) -> None:
-    """What counts is that something comes."""
+    """The send time-out counts from the last byte."""
     async with leaving_nothing(redis_url, redis_server, send_timeout=5) as site:
         reader, writer = await send(site, b"")
         for byte in b"GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n":
@@ -105,7 +105,7 @@ async def test_who_sends_its_request_slowly_is_answered(redis_url: str, redis_se
 async def test_who_vanishes_before_it_has_read_a_whole_answer_is_closed(
     redis_url: str, redis_server: RedisServer, log: Log
 ) -> None:
-    """Not a stream: the job, with all that was said."""
+    """The response is not a stream: it is the job, with its whole text."""
     player = await Player.start(log)
     for _ in range(4):
         await player.say(40, pad="x" * 100_000)
@@ -138,7 +138,7 @@ async def test_watchers_behind_a_proxy_that_falls_silent_leave_nothing(
 async def test_an_erased_job_s_watcher_that_does_not_read_is_closed(
     redis_url: str, redis_server: RedisServer, log: Log
 ) -> None:
-    """Its feed is gone with the job; its connection, with unread bytes, must not stay."""
+    """The feed ends with the job. The connection, with unread bytes, must not stay."""
     player = await Player.start(log)
     path = f"/v1/jobs/{player.job_id}/events"
     async with (
@@ -203,7 +203,7 @@ RUBBISH: list[bytes] = [
 async def test_rubbish_is_refused_or_closed_and_leaves_nothing(
     redis_url: str, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """On the request line, in headers, in bodies: never a 5xx or a traceback."""
+    """In the request line, in headers, in bodies: never a 5xx or a traceback."""
     async with leaving_nothing(redis_url, redis_server, send_timeout=0.5) as site:
         for rubbish in RUBBISH:
             reader, writer = await send(site, rubbish)
@@ -226,7 +226,7 @@ ENDLESS = {
 
 
 async def test_a_head_that_never_ends_is_refused_and_leaves_nothing(redis_url: str, redis_server: RedisServer) -> None:
-    """The parser would keep all of it, and copy it again for each piece that comes."""
+    """Otherwise the parser would keep all of it, and copy it again for each piece."""
 
     async def go_on(writer: asyncio.StreamWriter) -> None:
         while True:
@@ -264,13 +264,13 @@ BEHIND = {
 
 @pytest.mark.parametrize(
     ("what", "together"),
-    # In one packet what is no HTTP makes the whole of it a 400: the parser reads on before anybody answers.
+    # In one packet, malformed data makes the whole packet a 400: the parser reads on before the first response.
     [*((what, False) for what in BEHIND), ("another request", True), ("many requests", True)],
 )
 async def test_what_comes_behind_a_watch_changes_nothing(
     redis_url: str, redis_server: RedisServer, log: Log, what: str, together: bool
 ) -> None:
-    """The stream goes on to its end; and a client that leaves instead is noticed."""
+    """The stream continues to its end. A client that disconnects instead is noticed."""
     behind = BEHIND[what]
     player = await Player.start(log)
     async with leaving_nothing(redis_url, redis_server) as site:
@@ -314,7 +314,7 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(BODY
 async def test_who_offers_http_2_is_answered_in_ours(
     redis_url: str, redis_server: RedisServer, rest: bytes, at_once: bool
 ) -> None:
-    """Java's clients and `curl --http2` do, also with a body, and go on with the connection."""
+    """Java's clients and `curl --http2` do so, also with a body, and continue with the connection."""
     offer = HEAD + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
     submit = b"POST /v1/jobs HTTP/1.1\r\n" + offer + rest
     look = b"GET /healthz HTTP/1.1\r\n" + offer + b"\r\n"

@@ -1,4 +1,4 @@
-"""The terminal event is one line with the whole text: read as docs/protocol.md says."""
+"""The terminal event is one line with the whole text, read as docs/protocol.md says."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.api.serving import Site, a_site, on_valkey
 
 pytestmark = on_valkey
 
-#: Beyond what libraries keep of a line by default, and with what some of them take for its end.
+#: Longer than the default line limits of libraries, with characters that some of them take for line ends.
 TEXT = "word\u2028" * 200_000
 
 

@@ -1,4 +1,4 @@
-"""`GET /v1/jobs/{id}/events`: positions, right and wrong, of live and ended jobs."""
+"""`GET /v1/jobs/{id}/events`: valid and invalid positions, of live and ended jobs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FAR = 2**53
 
 
 async def ended_job(log: Log) -> str:
-    """`queued`, `started`, three texts, `done`: number 6 is the last."""
+    """Creates a job with `queued`, `started`, three texts and `done`, number 6."""
     player = await Player.start(log)
     await player.say(3)
     await player.finish()
@@ -60,7 +60,7 @@ async def test_a_stream_says_that_it_must_not_be_kept_or_changed_on_the_way(sett
 async def test_the_position_is_the_header_s_or_else_the_query_s(
     settings: Settings, log: Log, header: str | None, query: str, after: int
 ) -> None:
-    """EventSource sends the header when it comes back to a URL that still has its first position."""
+    """EventSource sends the header when it reconnects, to a URL that still has its first position."""
     job_id = await ended_job(log)
     async with a_site(settings) as site:
         headers = [] if header is None else [f"Last-Event-ID: {header}"]
@@ -103,7 +103,7 @@ async def test_a_position_that_is_no_number_is_refused_by_name(settings: Setting
 
 
 async def test_a_position_at_or_beyond_the_end_of_an_ended_job_is_204(settings: Settings, log: Log) -> None:
-    """It tells EventSource not to come back."""
+    """A 204 tells EventSource not to reconnect."""
     job_id = await ended_job(log)
     async with a_site(settings) as site:
         for position in (6, 7, 1000, FAR, "0" * 5000 + "6"):
