@@ -1,4 +1,4 @@
-"""Connections to Redis: a cancellation is never lost, and a send that fails says how."""
+"""Connections to Redis: a cancellation is never lost, and a failed send says its reason."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def connected(url: str, resources: AsyncExitStack) -> Any:
 async def test_a_cancellation_that_comes_as_the_bytes_leave_is_not_lost(
     redis_url: str, resources: AsyncExitStack
 ) -> None:
-    """A loop that was told to stop would go on for ever."""
+    """Otherwise a cancelled loop would run for ever."""
     connection = await connected(redis_url, resources)
     send = connection._send_packed_command
 
@@ -77,7 +77,7 @@ async def test_a_send_that_breaks_is_a_connection_error_and_closes_the_connectio
 async def test_a_connection_that_swallows_its_end_is_dropped(
     redis_server: RedisServer, resources: AsyncExitStack
 ) -> None:
-    """With TLS every half-open one does; here it is one that takes no more bytes."""
+    """With TLS every half-open connection does so; this one accepts no more bytes."""
     async with Proxy(redis_server.port) as proxy:
         connection = await connected(proxy.url, resources)
         proxy.stall()

@@ -32,7 +32,7 @@ async def piped(url: str, patience: float = 1.0) -> AsyncIterator[tuple[ArqRedis
 
 
 async def blocking(redis: ArqRedis, besides: int = 0) -> int:
-    """The id of another connection that blocks, as soon as there is one: Redis sends no sign of it."""
+    """Returns the id of another blocked connection as soon as there is one: Redis sends no sign of it."""
 
     async def one() -> int:
         ids = [int(client["id"]) for client in await redis.client_list() if client["cmd"] == "blpop"]
@@ -42,7 +42,7 @@ async def blocking(redis: ArqRedis, besides: int = 0) -> int:
 
 
 async def connections(redis: ArqRedis) -> int:
-    """Connections of this server besides the one that asks."""
+    """Returns the number of this server's connections, without the one that asks."""
     return len(await redis.client_list()) - 1
 
 
@@ -112,7 +112,7 @@ async def test_a_script_that_redis_forgot_is_sent_again(redis_url: str, resource
 
 
 async def test_callers_that_wait_for_a_connection_share_one_try_and_its_failure(redis_server: RedisServer) -> None:
-    """Behind a route that swallows everything they would wait for one another's tries, one after the other."""
+    """Behind a route that forwards nothing, they would otherwise wait for one another's tries, in turn."""
     async with Proxy(redis_server.port) as proxy, piped(proxy.url) as (_, pipe):
         proxy.refusing = True
         calls = (pipe.execute_command("PING") for _ in range(100))
@@ -146,7 +146,7 @@ async def test_to_close_while_it_connects_tells_who_waits() -> None:
 async def test_after_a_failover_the_name_is_asked_anew_though_the_old_primary_still_answers(
     redis_server: RedisServer, resources: AsyncExitStack, way: str
 ) -> None:
-    """It is a replica by now, and would refuse each write for ever."""
+    """The old primary is a replica now, and would refuse each write for ever."""
     old = resources.enter_context(RedisServer.start(binary=redis_server.binary))
     proxy = await resources.enter_async_context(Proxy(old.port))
     redis, pipe = await resources.enter_async_context(piped(proxy.url))

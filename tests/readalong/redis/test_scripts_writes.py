@@ -1,4 +1,4 @@
-"""Each branch of the scripts that an attempt writes with, on a real server."""
+"""Each branch of the scripts with which an attempt writes, on a real server."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ async def test_whoever_writes_to_a_job_that_is_gone_is_told_so_and_leaves_nothin
 
 @pytest.mark.parametrize("how", ["append", "finish", "claim", "cancel", "expire"])
 async def test_a_job_whose_log_redis_has_dropped_is_gone(how: str, log: Log, redis: ArqRedis, keys: Keys) -> None:
-    """A log that went on without its beginning could be read by no watcher, who are told so."""
+    """A watcher could not read a log that continued without its beginning. Watchers are told that the job is gone."""
     if how in ("append", "finish"):
         job_id = await running(log)
     else:
@@ -146,7 +146,7 @@ async def test_a_job_whose_log_redis_has_dropped_is_gone(how: str, log: Log, red
 
 
 async def test_an_append_notes_its_time_where_it_is_asked_to(log: Log, redis: ArqRedis, keys: Keys) -> None:
-    """By Redis' clock. The claim has noted its own."""
+    """By Redis' clock. The claim has recorded its own time."""
     job_id = await running(log)
     record = await log.record(job_id)
     assert record is not None
@@ -170,7 +170,8 @@ async def test_an_append_notes_its_time_where_it_is_asked_to(log: Log, redis: Ar
 async def test_a_job_whose_end_redis_refuses_to_write_has_not_ended(
     how: str, log: Log, redis: ArqRedis, keys: Keys
 ) -> None:
-    """It would be over without a terminal event, and its watchers would wait for ever. Nothing rolls a script back."""
+    """Otherwise it would have ended without a terminal event, and its watchers would wait for ever. A script has no
+    rollback."""
     job_id = await (running(log) if how == "finish" else queued(log))
     await command(redis, "HSET", keys.job(job_id), "deadline", 1)
     calls: dict[str, Callable[[], Awaitable[object]]] = {

@@ -24,7 +24,7 @@ async def test_an_idempotency_key_stays_tied_to_the_first_who_used_it(idempotenc
 async def test_an_idempotency_key_knows_whether_its_job_was_written(
     idempotency: IdempotencyStore, redis: ArqRedis, keys: Keys
 ) -> None:
-    """That lives no longer than the key, and brings no key back that is over."""
+    """The mark lives no longer than the key, and does not recreate an expired key."""
     record = await idempotency.claim("key", _id("1"), "digest-1")
     name = keys.idempotency(key_digest("key"))
     await redis.pexpire(name, 50_000)

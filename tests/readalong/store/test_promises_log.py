@@ -1,4 +1,4 @@
-"""Promises 1 to 4 of the architecture, as far as they concern the log: each test bears the name of its promise."""
+"""Promises 1 to 4 of the architecture for the log: each test is named after its promise."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def test_promise_2_one_end_and_nothing_after_it(kind: str, log: Log, redis
         await pubsub.subscribe(Keys().live(job_id))
         for other in sorted(TERMINAL):
             for first in range(2, 6):
-                # The very same end is a repeat; any other is refused.
+                # The same end again is a repeat; any other end is refused.
                 if (other, first) != (kind, 3):
                     with pytest.raises(Fenced):
                         await log.finish(job_id, 1, first, end(other), {})
@@ -208,7 +208,7 @@ async def test_promise_3_one_step_repeated_by_many_at_once_is_written_and_told_o
 async def test_promise_3_one_step_survives_an_answer_that_is_lost(
     call: str, log: Log, redis: ArqRedis, settings: Settings
 ) -> None:
-    """The connection is cut after Redis has done the command and before the caller has the answer."""
+    """The connection is cut after Redis has run the command and before the caller has the reply."""
     assert settings.redis_url.port is not None
     new = submission()
     marks = {

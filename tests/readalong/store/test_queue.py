@@ -22,7 +22,7 @@ from tests.support.waiting import until
 
 
 async def blocked(redis: ArqRedis, count: int) -> bool:
-    """Whether so many clients wait for a wake-up."""
+    """Returns whether this many clients wait for a wake-up."""
     return int((await redis.info("clients"))["blocked_clients"]) == count
 
 
@@ -179,7 +179,7 @@ async def test_one_job_wakes_exactly_one_of_many_waiting_workers(
 
 
 async def test_a_waiting_worker_takes_nothing_before_it_says_so(queue: Queue, index: JobIndex, redis: ArqRedis) -> None:
-    """It may be paused: what Redis gave it then would wait until the lease ends."""
+    """The worker may be paused: a job that it got by the wake-up would wait until the lease ends."""
     waiting = asyncio.create_task(queue.wait(60))
     await until(lambda: blocked(redis, 1), "one who waits")
     [job_id] = await enqueue(queue, index)
@@ -188,7 +188,7 @@ async def test_a_waiting_worker_takes_nothing_before_it_says_so(queue: Queue, in
 
 
 async def test_waiting_ends_at_once_when_the_worker_stops(queue: Queue, redis: ArqRedis) -> None:
-    """Also on the connection that took the place of a broken one."""
+    """Also on a connection that replaced a broken one."""
     await queue.stop_waiting()
     for _ in range(2):
         waiting = asyncio.create_task(queue.wait(60))
