@@ -106,7 +106,7 @@ async def test_a_job_of_an_unknown_schema_is_refused_by_name_on_each_call(
         assert "feeds=0" in repr(site.hub)
 
 
-async def test_a_cancel_of_a_job_of_an_unknown_schema_is_done_by_who_knows_it(
+async def test_a_cancel_of_a_job_of_an_unknown_schema_is_left_to_a_process_that_knows_it(
     settings: Settings, redis: ArqRedis, log: Log, queue: Queue
 ) -> None:
     async with a_site(settings) as site:

@@ -117,7 +117,7 @@ def test_a_wrong_method_is_a_problem_that_names_the_right_one(app: FastAPI) -> N
     assert answer.headers["allow"] == "GET"
 
 
-def test_a_name_of_megabytes_is_not_told_in_full(app: FastAPI) -> None:
+def test_an_error_cuts_a_name_of_megabytes(app: FastAPI) -> None:
     """A client chooses the length of a field's name and of a path. The error still tells the fault."""
     name = "a" + "b" * 5_000_000
 

@@ -41,7 +41,7 @@ async def read_with_drops(sites: list[Site], player: Player, drops: int) -> list
     raise AssertionError("unreachable")
 
 
-async def test_promise_1_one_log_whoever_watches_sees_each_event_once_in_order_up_to_one_end(
+async def test_promise_1_one_log_every_client_sees_each_event_once_in_order_up_to_one_end(
     redis: ArqRedis, redis_server: RedisServer, log: Log
 ) -> None:
     """Two processes, and fifty watchers that join at any time, disconnect and change over. Subscriptions break

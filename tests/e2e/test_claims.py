@@ -63,7 +63,7 @@ async def test_a_claim_whose_reply_is_lost_is_asked_for_again_and_is_no_lost_wor
         "late",
     ],
 )
-async def test_a_claim_that_comes_after_its_lease_does_not_fence_out_who_runs_the_job(
+async def test_a_claim_that_comes_after_its_lease_does_not_fence_out_the_jobs_worker(
     two_workers: Stack, claim: str
 ) -> None:
     """The worker's connection is silent for longer than the lease; meanwhile another worker has claimed the job."""

@@ -96,7 +96,7 @@ async def counted(redis: ArqRedis) -> AsyncIterator[list[int]]:
     found.append((await redis.info("stats"))["total_net_output_bytes"] - before)
 
 
-async def test_redis_sends_a_request_to_nobody_but_who_claims_it(settings: Settings, redis: ArqRedis) -> None:
+async def test_redis_sends_a_request_only_to_the_worker_that_claims_it(settings: Settings, redis: ArqRedis) -> None:
     """A conversation of a megabyte, and a kilobyte or two for each call about it."""
     body = {**BODY, "messages": [{"role": "user", "content": "x" * 1_000_000}]}
     async with a_site(settings) as site:

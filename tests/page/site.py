@@ -165,5 +165,5 @@ class Pen:
 
 
 async def _made(build: Any) -> Any:
-    """Calls `make` inside the loop, for objects that bind themselves to the running loop."""
+    """Calls `build` inside the loop, for objects that bind themselves to the running loop."""
     return build()

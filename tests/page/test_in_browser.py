@@ -246,7 +246,7 @@ def test_enter_sends_and_shift_enter_does_not(browser: Browser) -> None:
     assert job_of(browser) == ""
 
 
-def test_a_reader_who_scrolled_up_is_left_alone(browser: Browser, site: Site) -> None:
+def test_the_page_does_not_scroll_for_a_reader_that_scrolled_up(browser: Browser, site: Site) -> None:
     """A reader at the end stays at the end."""
     left = "const s = document.scrollingElement; return s.scrollHeight - s.scrollTop - s.clientHeight"
     pen = ask(browser, site).claim()

@@ -74,7 +74,9 @@ UNFINISHED = {
 }
 
 
-async def test_who_vanishes_in_the_middle_of_a_request_is_closed(redis_url: str, redis_server: RedisServer) -> None:
+async def test_a_client_that_vanishes_in_the_middle_of_a_request_is_closed(
+    redis_url: str, redis_server: RedisServer
+) -> None:
     """The send time-out closes it. Otherwise each would hold its connection and its request for ever."""
     async with leaving_nothing(redis_url, redis_server, send_timeout=0.3) as site:
         clients = [await send(site, data) for data in UNFINISHED.values()]
@@ -90,7 +92,7 @@ async def test_who_vanishes_in_the_middle_of_a_request_is_closed(redis_url: str,
 
 
 @pytest.mark.slow
-async def test_who_sends_its_request_slowly_is_answered(redis_url: str, redis_server: RedisServer) -> None:
+async def test_a_slowly_sent_request_is_answered(redis_url: str, redis_server: RedisServer) -> None:
     """The send time-out counts from the last byte."""
     async with leaving_nothing(redis_url, redis_server, send_timeout=5) as site:
         reader, writer = await send(site, b"")
@@ -102,7 +104,7 @@ async def test_who_sends_its_request_slowly_is_answered(redis_url: str, redis_se
         writer.transport.abort()
 
 
-async def test_who_vanishes_before_it_has_read_a_whole_answer_is_closed(
+async def test_a_client_that_vanishes_before_it_has_read_a_whole_answer_is_closed(
     redis_url: str, redis_server: RedisServer, log: Log
 ) -> None:
     """The response is not a stream: it is the job, with its whole text."""
@@ -267,7 +269,7 @@ BEHIND = {
     # In one packet, malformed data makes the whole packet a 400: the parser reads on before the first response.
     [*((what, False) for what in BEHIND), ("another request", True), ("many requests", True)],
 )
-async def test_what_comes_behind_a_watch_changes_nothing(
+async def test_data_behind_a_watch_changes_nothing(
     redis_url: str, redis_server: RedisServer, log: Log, what: str, together: bool
 ) -> None:
     """The stream continues to its end. A client that disconnects instead is noticed."""
@@ -311,7 +313,7 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(BODY
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["at once", "byte by byte"])
 @pytest.mark.parametrize("rest", [LENGTH, CHUNKED], ids=["length", "chunks"])
-async def test_who_offers_http_2_is_answered_in_ours(
+async def test_an_offer_of_http_2_is_answered_in_http_1_1(
     redis_url: str, redis_server: RedisServer, rest: bytes, at_once: bool
 ) -> None:
     """Java's clients and `curl --http2` do so, also with a body, and continue with the connection."""

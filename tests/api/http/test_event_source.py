@@ -75,7 +75,7 @@ async def test_a_browser_that_comes_while_redis_is_away_waits_and_then_watches(
 
 
 @pytest.mark.parametrize(("job", "status"), [("ended", 204), ("none", 404)])
-async def test_what_there_is_nothing_of_ends_and_the_next_request_is_told_so(
+async def test_a_stream_of_a_missing_or_ended_job_ends_and_the_next_request_is_told_so(
     redis_url: str, log: Log, job: str, status: int
 ) -> None:
     """A 404 and a 204 end an EventSource; here both are true."""
@@ -89,7 +89,7 @@ async def test_what_there_is_nothing_of_ends_and_the_next_request_is_told_so(
         assert (await site.http.get(f"/v1/jobs/{job_id}/events{query}")).status_code == status
 
 
-async def test_an_answer_that_would_end_a_browser_for_good_has_it_come_back(
+async def test_an_error_that_would_end_a_browsers_event_source_makes_it_reconnect(
     settings: Settings, log: Log, redis: ArqRedis
 ) -> None:
     """Another replica may know this job, or take over from this one."""
@@ -105,7 +105,9 @@ async def test_an_answer_that_would_end_a_browser_for_good_has_it_come_back(
         assert (await site.http.get(path)).status_code == 503
 
 
-async def test_who_is_no_browser_hears_503_and_a_wrong_id_or_position_is_refused_at_once(redis_url: str) -> None:
+async def test_other_clients_than_browsers_get_503_and_a_wrong_id_or_position_is_refused_at_once(
+    redis_url: str,
+) -> None:
     async with cut_off(redis_url) as (site, _):
         answer = await site.http.get(f"/v1/jobs/{NO_JOB}/events")
         assert (answer.status_code, "retry-after" in answer.headers) == (503, True)

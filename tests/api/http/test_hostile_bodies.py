@@ -31,7 +31,7 @@ from tests.api.serving import a_site, on_valkey
 MESSAGES: list[dict[str, Any]] = [{"role": "user", "content": "hi"}]
 
 
-def test_of_many_wrong_messages_one_error_is_made() -> None:
+def test_many_wrong_messages_give_one_error() -> None:
     """Pydantic would otherwise keep an error for each message, with a copy of its location."""
     with pytest.raises(ValidationError) as caught:
         ChatRequest.model_validate({"messages": [1] * (MAX_MESSAGES - 1)})
@@ -68,7 +68,7 @@ LISTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("good", "bad", "path"), LISTS.values(), ids=LISTS)
-def test_what_there_is_many_of_has_a_number(good: dict[str, Any], bad: dict[str, Any], path: str) -> None:
+def test_each_collection_of_a_request_has_a_limit(good: dict[str, Any], bad: dict[str, Any], path: str) -> None:
     check({"messages": MESSAGES, **good})
     with pytest.raises(InvalidRequest) as caught:
         check({"messages": MESSAGES, **bad})

@@ -38,7 +38,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> list[DetachableHttpProtocol]:
 
 
 @pytest.mark.parametrize("request_", [GET, UPGRADE], ids=["plain", "upgrade"])
-async def test_of_requests_behind_one_another_a_few_wait_and_all_are_answered_in_their_order(
+async def test_a_few_pipelined_requests_wait_and_all_are_answered_in_order(
     settings: Settings, lines: list[DetachableHttpProtocol], monkeypatch: pytest.MonkeyPatch, request_: bytes
 ) -> None:
     """Until the first request is answered, its client cannot send more than the buffers hold. Once, 23 MB took 1.5

@@ -85,7 +85,7 @@ def location(answer: bytes) -> bytes:
     return line
 
 
-async def test_what_a_path_does_not_take_is_answered_with_all_that_it_takes(settings: Settings) -> None:
+async def test_a_405_names_all_methods_of_the_path(settings: Settings) -> None:
     allowed = {
         "/v1/jobs": "GET, HEAD, POST",
         "/v1/jobs/abcdefghijklmnop": "DELETE, GET, HEAD",

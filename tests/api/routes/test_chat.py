@@ -161,7 +161,7 @@ async def test_two_with_one_key_watch_one_job(settings: Settings, log: Log) -> N
             stream.vanish()
 
 
-async def test_who_leaves_the_chat_does_not_end_the_job(settings: Settings, log: Log) -> None:
+async def test_a_client_that_leaves_the_chat_does_not_end_the_job(settings: Settings, log: Log) -> None:
     """The answer is in the log, for every client that has the id."""
     async with a_site(settings) as site:
         stream = await chat(site)

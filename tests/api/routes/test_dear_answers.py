@@ -61,7 +61,7 @@ async def shown(site: Site, player: Player) -> dict[str, Any]:
     return found
 
 
-async def test_of_an_ended_job_the_end_alone_is_read_and_of_one_that_runs_a_page_at_a_time(
+async def test_an_ended_job_is_read_by_its_end_alone_and_a_running_one_a_page_at_a_time(
     settings: Settings, log: Log, redis_server: RedisServer, reads: Reads
 ) -> None:
     """A million events before the end once took seconds of CPU, for a request of a hundred bytes."""

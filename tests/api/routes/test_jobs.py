@@ -196,9 +196,7 @@ async def test_erase_leaves_no_key_that_names_the_job(
         assert job(await submit(site, key="k")).id != job_id
 
 
-async def test_a_key_whose_tie_came_late_after_the_erase_is_that_of_a_new_job(
-    settings: Settings, redis: ArqRedis
-) -> None:
+async def test_a_key_tied_by_a_late_command_after_the_erase_gets_a_new_job(settings: Settings, redis: ArqRedis) -> None:
     """The key is tied by a command of its own: a late copy of it may arrive after the erase."""
     async with a_site(settings) as site:
         job_id = job(await submit(site, key="k")).id
@@ -252,7 +250,7 @@ async def test_erase_that_breaks_off_half_way_is_ended_by_its_repeat(
         assert named(await everything(redis), job_id) == [settings.keys.cancel(job_id)]
 
 
-async def test_a_visit_that_is_renewed_while_its_job_is_erased_is_not_written_down(
+async def test_a_renewed_presence_of_a_job_that_is_erased_is_not_written(
     settings: Settings, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with a_site(settings) as site:

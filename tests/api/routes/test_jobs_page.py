@@ -114,7 +114,7 @@ async def test_a_page_costs_the_same_however_many_jobs_there_are(
             assert stats["total_net_output_bytes"] < 20_000
 
 
-async def test_a_page_that_would_look_too_far_says_how_far_it_came(
+async def test_a_page_that_has_looked_far_enough_says_how_far_it_came(
     settings: Settings, log: Log, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The list holds ids that the hashes do not confirm."""

@@ -151,9 +151,7 @@ async def test_a_job_that_is_gone_before_its_submit_is_answered_is_to_be_submitt
         assert answer.headers["retry-after"] == "1"
 
 
-async def test_the_erase_of_a_job_whose_key_is_another_job_s_by_now_leaves_it_that(
-    settings: Settings, redis: ArqRedis
-) -> None:
+async def test_the_erase_of_a_job_leaves_a_key_that_another_job_has_by_now(settings: Settings, redis: ArqRedis) -> None:
     """The key's first record expired before the erase. Otherwise a repeat of the newer job's submit would be
     generated and paid for again."""
     async with a_site(settings) as site:

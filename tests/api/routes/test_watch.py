@@ -136,7 +136,7 @@ async def test_a_position_beyond_the_end_that_comes_ends_without_events(settings
         assert answer.status_code == 204
 
 
-async def test_latest_is_what_comes_from_now_on_and_comes_back_to_there(settings: Settings, log: Log) -> None:
+async def test_latest_gives_events_from_now_on_and_resumes_there(settings: Settings, log: Log) -> None:
     """Whether the job is watched already or not. The stream begins with a position that EventSource keeps."""
     player = await Player.start(log)
     await player.say(3)
@@ -155,7 +155,7 @@ async def test_latest_is_what_comes_from_now_on_and_comes_back_to_there(settings
         problem(answer, 400, "invalid_position", "lastEventId")
 
 
-async def test_a_queued_job_can_be_watched_before_anybody_runs_it(settings: Settings, log: Log) -> None:
+async def test_a_queued_job_can_be_watched_before_it_runs(settings: Settings, log: Log) -> None:
     async with a_site(settings) as site:
         job_id = (await site.http.post("/v1/jobs", json={"messages": [{"role": "user", "content": "x"}]})).json()["id"]
         async with await site.open(f"/v1/jobs/{job_id}/events") as stream:

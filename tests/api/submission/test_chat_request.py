@@ -129,7 +129,7 @@ def test_the_error_does_not_repeat_what_the_client_sent() -> None:
         max_size=5,
     )
 )
-def test_parameters_that_nobody_knows_pass(unknown: dict[str, Any]) -> None:
+def test_unknown_parameters_pass(unknown: dict[str, Any]) -> None:
     """The model judges them, and the API does not."""
     request = check({**unknown, "messages": MESSAGES})
     assert request.model_extra == unknown

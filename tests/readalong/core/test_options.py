@@ -38,7 +38,7 @@ def test_a_deadline_too_short_to_be_counted_is_not_none(seconds: float, ms: int)
     assert submission(terms=JobOptions(deadline=seconds)).deadline_ms == ms
 
 
-def test_the_names_are_those_of_the_terms() -> None:
+def test_the_names_are_those_of_the_options() -> None:
     """The worker removes OPTION_FIELDS from the model's request: a missed option would be a 400 there. The grace is
     part of `cancel_on_disconnect`."""
     assert set(JobOptions._fields) - {"grace"} == OPTION_FIELDS

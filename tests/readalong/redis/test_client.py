@@ -84,7 +84,7 @@ def test_what_is_ours_already_and_a_cancellation_pass_through() -> None:
         assert caught.value is error
 
 
-async def test_a_port_where_nobody_listens_is_unavailable_after_few_tries(resources: AsyncExitStack) -> None:
+async def test_a_port_without_a_listener_is_unavailable_after_few_tries(resources: AsyncExitStack) -> None:
     client = client_of(settings_for(f"redis://:hunter2@127.0.0.1:{free_port()}/0"), resources)
     began = time.monotonic()
     with pytest.raises(StoreUnavailable) as caught:

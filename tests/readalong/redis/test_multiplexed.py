@@ -67,7 +67,7 @@ async def test_a_refusal_reaches_its_caller_alone(redis_url: str) -> None:
         assert isinstance(answers[1], ResponseError)
 
 
-async def test_a_caller_that_is_cancelled_shifts_nobody_elses_answer(redis_url: str) -> None:
+async def test_a_cancelled_caller_shifts_no_other_callers_reply(redis_url: str) -> None:
     async with piped(redis_url) as (_, pipe):
         await pipe.execute_command("PING")
         gone = asyncio.create_task(pipe.execute_command("ECHO", "gone"))
@@ -123,7 +123,7 @@ async def test_callers_that_wait_for_a_connection_share_one_try_and_its_failure(
         assert await pipe.execute_command("ECHO", "back") == b"back"
 
 
-async def test_a_caller_that_is_cancelled_while_it_connects_takes_the_connection_from_nobody(redis_url: str) -> None:
+async def test_a_caller_that_is_cancelled_while_it_connects_takes_the_connection_from_no_other(redis_url: str) -> None:
     async with piped(redis_url) as (_, pipe):
         first, second = (asyncio.create_task(pipe.execute_command("ECHO", word)) for word in ("first", "second"))
         await asyncio.sleep(0)
@@ -132,7 +132,7 @@ async def test_a_caller_that_is_cancelled_while_it_connects_takes_the_connection
         assert first.cancelled()
 
 
-async def test_to_close_while_it_connects_tells_who_waits() -> None:
+async def test_a_close_during_the_connect_fails_the_waiting_calls() -> None:
     async with Proxy(target=1) as proxy, piped(proxy.url, patience=WITHIN) as (_, pipe):
         proxy.stall()
         waiting = asyncio.create_task(pipe.execute_command("PING"))
@@ -143,7 +143,7 @@ async def test_to_close_while_it_connects_tells_who_waits() -> None:
 
 
 @pytest.mark.parametrize("way", ["pipe", "pool"])
-async def test_after_a_failover_the_name_is_asked_anew_though_the_old_primary_still_answers(
+async def test_after_a_failover_the_name_is_resolved_again_though_the_old_primary_still_replies(
     redis_server: RedisServer, resources: AsyncExitStack, way: str
 ) -> None:
     """The old primary is a replica now, and would refuse each write for ever."""

@@ -94,7 +94,7 @@ async def test_a_channel_that_is_subscribed_already_is_confirmed_at_once(redis_u
         assert heard.state == "<Subscriber connected wanted=1 confirmed=1>"
 
 
-async def test_two_who_subscribe_at_once_are_both_told(redis: ArqRedis, redis_url: str) -> None:
+async def test_two_concurrent_subscribes_are_both_confirmed(redis: ArqRedis, redis_url: str) -> None:
     async with listening(redis_url) as heard:
         await asyncio.gather(heard.subscriber.subscribe("c"), heard.subscriber.subscribe("c"))
         await redis.publish("c", b"x")
@@ -261,7 +261,7 @@ async def test_a_connection_that_dies_in_its_greeting_is_given_up(redis: ArqRedi
 async def test_a_quiet_redis_is_not_mistaken_for_a_dead_one(redis_server: RedisServer) -> None:
     async with Proxy(redis_server.port) as proxy, listening(proxy.url, heartbeat=0.2, patience=1) as heard:
         await heard.subscriber.subscribe("c")
-        # Many heartbeats come back on one connection, each later than a dead one would be noticed.
+        # More heartbeats than a dead connection may miss come back, on one connection.
         seen = 0
 
         def count(piece: bytes) -> bool:

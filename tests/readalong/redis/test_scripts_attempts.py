@@ -287,7 +287,7 @@ async def test_cancel_of_a_running_job_sets_the_flag_and_leaves_the_end_to_the_w
     assert types(await history(log, job_id)) == ["queued", "started"]
 
 
-async def test_the_first_who_cancels_is_the_one_that_the_flag_names(log: Log, redis: ArqRedis, keys: Keys) -> None:
+async def test_the_flag_names_the_source_of_the_first_cancel(log: Log, redis: ArqRedis, keys: Keys) -> None:
     job_id = await running(log)
     await log.cancel(job_id, "ann")
     before = await state(redis, keys, job_id)

@@ -92,7 +92,7 @@ async def test_a_repeated_claim_after_the_deadline_leaves_no_time(
 
 
 @pytest.mark.parametrize("handed_over", [False, True])
-async def test_no_attempt_begins_anew_after_the_deadline(
+async def test_no_attempt_starts_after_the_deadline(
     log: Log, index: JobIndex, redis: ArqRedis, keys: Keys, handed_over: bool
 ) -> None:
     job_id = await submit(log, index, left=60)
@@ -105,7 +105,7 @@ async def test_no_attempt_begins_anew_after_the_deadline(
     assert types(await history(log, job_id)) == ["queued", "started"]
 
 
-async def test_of_two_who_would_end_a_late_job_only_the_newer_one_writes(
+async def test_of_two_workers_that_end_a_late_job_only_the_newer_attempt_writes(
     log: Log, index: JobIndex, redis: ArqRedis, keys: Keys
 ) -> None:
     """The sweep and a worker that acquires the job at the same time, or the paused worker that ran it."""

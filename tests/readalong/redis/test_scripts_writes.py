@@ -85,7 +85,7 @@ async def test_only_the_newest_attempt_may_write(attempt: int, log: Log, redis: 
     assert await state(redis, keys, job_id) == before
 
 
-async def test_nobody_writes_to_a_job_that_was_never_claimed(log: Log, redis: ArqRedis, keys: Keys) -> None:
+async def test_a_job_that_was_never_claimed_refuses_every_write(log: Log, redis: ArqRedis, keys: Keys) -> None:
     job_id = await queued(log)
     before = await state(redis, keys, job_id)
     for call in (
@@ -99,7 +99,7 @@ async def test_nobody_writes_to_a_job_that_was_never_claimed(log: Log, redis: Ar
     assert await state(redis, keys, job_id) == before
 
 
-async def test_whoever_writes_to_a_job_that_is_gone_is_told_so_and_leaves_nothing(
+async def test_a_write_to_a_job_that_is_gone_is_refused_and_leaves_nothing(
     log: Log, redis: ArqRedis, keys: Keys
 ) -> None:
     job_id = await running(log)

@@ -52,7 +52,7 @@ def _sentinels(*among: _Sentinel, timeout: float) -> Sentinels:
     return Sentinels(Settings(redis_url=AnyUrl("redis://mymaster/0"), sentinels=addresses, redis_timeout=timeout))
 
 
-async def test_who_gave_up_on_a_silent_sentinel_asks_another_next() -> None:
+async def test_a_caller_that_gave_up_on_a_silent_sentinel_asks_another_next() -> None:
     """The time-out of a subscription's whole connect is as short as a Sentinel's time to reply: it would ask the
     silent one for ever."""
     async with AsyncExitStack() as stack:
@@ -68,7 +68,7 @@ async def test_who_gave_up_on_a_silent_sentinel_asks_another_next() -> None:
         assert (silent.asked, good.asked) == (1, 1)
 
 
-async def test_two_who_ask_at_once_do_not_put_a_silent_sentinel_first_again() -> None:
+async def test_two_concurrent_callers_do_not_put_a_silent_sentinel_first_again() -> None:
     """Each caller that finds a silent one first waits for it, and each connection of a process asks."""
     async with AsyncExitStack() as stack:
         silent = await stack.enter_async_context(_a_sentinel(answers=False))

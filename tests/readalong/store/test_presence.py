@@ -43,7 +43,7 @@ async def left(redis: ArqRedis, keys: Keys, index: JobIndex, job_id: str) -> flo
     return float(score) - await index.now()
 
 
-def test_who_comes_back_within_the_grace_is_in_time(settings: Settings) -> None:
+def test_a_watcher_that_returns_within_the_grace_is_in_time(settings: Settings) -> None:
     """The last renewal was up to an interval before the watcher left, and the next one comes up to one after its
     return. A process whose connection is dead notices that in time to report its watchers."""
     settings = settings.model_copy(update={"redis_timeout": 5.0})
@@ -68,7 +68,7 @@ async def test_a_listed_job_is_in_the_set_only_if_it_wants_to(
     assert [cursor.job_id for cursor in await index.open_jobs(None, 9)] == [A, B]
 
 
-async def test_a_renewal_gives_the_whole_time_and_adds_nobody(
+async def test_a_renewal_gives_the_whole_time_and_adds_no_job(
     index: JobIndex, watched: PresenceStore, redis: ArqRedis, keys: Keys, settings: Settings
 ) -> None:
     """A job that was cancelled or forgotten meanwhile stays out of the set."""
@@ -100,7 +100,7 @@ async def test_the_last_watchers_leaving_leaves_the_grace_and_no_more(
 
 
 @pytest.mark.parametrize("other", ["api-2:1", "api-1:2"])
-async def test_who_leaves_while_another_watches_changes_nothing(
+async def test_a_watcher_that_leaves_while_another_watches_changes_nothing(
     index: JobIndex, queue: Queue, watched: PresenceStore, redis: ArqRedis, keys: Keys, *, other: str
 ) -> None:
     """The other watcher is at another replica, or has returned to the same one before a late copy of the report that
@@ -189,7 +189,7 @@ async def test_what_is_due_is_answered_once_until_it_is_forgotten_or_due_again(
     assert await left(redis, keys, index, C) > 0
 
 
-async def test_workers_who_ask_at_the_same_time_get_each_job_once(
+async def test_workers_that_ask_at_the_same_time_get_each_job_once(
     watched: PresenceStore, redis: ArqRedis, keys: Keys
 ) -> None:
     jobs = {f"watched-job-00000-{number}" for number in range(40)}
@@ -200,7 +200,7 @@ async def test_workers_who_ask_at_the_same_time_get_each_job_once(
 
 
 @pytest.mark.parametrize("before", [None, "in a far future"])
-async def test_after_a_time_in_which_nobody_looked_all_get_their_whole_time_anew(
+async def test_after_a_time_without_a_look_all_jobs_get_their_whole_time_again(
     watched: PresenceStore, redis: ArqRedis, index: JobIndex, settings: Settings, before: str | None
 ) -> None:
     """Redis was away, or its clock jumped, and no process could renew. Jobs that are due, or nearly due, are not

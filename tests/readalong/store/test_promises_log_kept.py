@@ -74,7 +74,7 @@ async def test_promise_5_a_cancel_is_kept_that_a_person_set_by_hand_while_the_jo
     assert (claim.status, claim.note) == (ClaimStatus.CANCELLED, flag)
 
 
-async def test_promise_5_a_cancel_is_kept_by_the_one_who_came_first_be_it_by_hand(
+async def test_promise_5_a_cancel_is_kept_with_the_source_that_came_first_even_by_hand(
     log: Log, redis: ArqRedis, keys: Keys
 ) -> None:
     job_id = await queued(log)

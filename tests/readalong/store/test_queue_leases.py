@@ -114,7 +114,7 @@ async def test_a_renewed_lease_outlives_its_first_end(
 
 
 @pytest.mark.parametrize("seen", [False, True], ids=["unseen", "seen"])
-async def test_a_lease_that_ran_out_but_that_nobody_took_is_still_its_holders_to_renew(
+async def test_a_holder_may_renew_an_expired_lease_of_a_job_that_no_other_worker_acquired(
     queue: Queue, index: JobIndex, over: Over, seen: bool
 ) -> None:
     """`seen`: a worker without a free slot has seen it."""
@@ -140,7 +140,7 @@ async def test_renewing_tells_which_leases_are_lost_and_leaves_those_alone(
     assert await redis.get(keys.arq_in_progress(kept)) == b"w1"
 
 
-async def test_a_job_is_seized_whatever_waits_before_it_and_keeps_its_place(
+async def test_a_job_is_acquired_by_id_whatever_waits_before_it_and_keeps_its_place(
     queue: Queue, index: JobIndex, redis: ArqRedis, keys: Keys, settings: Settings
 ) -> None:
     first, wanted = await enqueue(queue, index, 2)
@@ -158,7 +158,7 @@ async def test_a_job_is_seized_whatever_waits_before_it_and_keeps_its_place(
     assert places_of(await queue.acquire("w2", 2)) == places_of([seized])
 
 
-async def test_a_held_job_is_not_seized_before_its_lease_is_over(
+async def test_a_leased_job_is_not_acquired_by_id_before_its_lease_is_over(
     queue: Queue, index: JobIndex, redis: ArqRedis, keys: Keys, over: Over
 ) -> None:
     [job_id] = await enqueue(queue, index)
@@ -176,7 +176,7 @@ async def test_a_held_job_is_not_seized_before_its_lease_is_over(
     assert await queue.renew("w1", [job_id]) == [job_id]
 
 
-async def test_what_is_not_in_the_queue_is_not_seized(queue: Queue, redis: ArqRedis, keys: Keys) -> None:
+async def test_a_job_that_is_not_in_the_queue_is_not_acquired_by_id(queue: Queue, redis: ArqRedis, keys: Keys) -> None:
     assert await queue.acquire_by_id("w1", "no-such-job-at-all") is None
     assert not await redis.exists(keys.queue, keys.leases, keys.arq_in_progress("no-such-job-at-all"))
 
@@ -202,7 +202,7 @@ async def test_when_no_worker_was_heard_for_a_while_every_lease_begins_anew(
     assert await queue.renew("w1", ids) == []
 
 
-async def test_who_holds_a_job_is_known_after_an_outage_however_long_it_was(
+async def test_the_holder_of_a_job_is_known_after_an_outage_however_long_it_was(
     queue: Queue, index: JobIndex, redis: ArqRedis, keys: Keys, over: Over
 ) -> None:
     """A zombie that had lost the job before must not get it by renewing first."""
