@@ -79,11 +79,11 @@ class ApiProcess:
 
     async def wait_for_no_process(self) -> None:
         """Waits until all processes that have begun to serve are gone."""
-        await until(lambda: not any(map(alive, self.serving)), "its processes are gone")
+        await until(lambda: not any(map(alive, self.serving)), "its processes to end")
 
     async def wait_for_serving(self, count: int = 1) -> list[int]:
         """Waits until this many processes have begun to serve and one of them responds. Returns their ids."""
-        await until(lambda: len(self.serving) >= count or self.code is not None, "serving")
+        await until(lambda: len(self.serving) >= count or self.code is not None, "its processes to serve")
         assert self.code is None, self.log
         await until(lambda: _answers(self.port), "an answer")
         return self.serving

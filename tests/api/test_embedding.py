@@ -46,7 +46,7 @@ async def test_the_lines_of_the_docs_mount_it_with_its_addresses_and_the_end_of_
             seen = await stream.some(2)
             process.term()
             assert await stream.rest() == []
-        await until(lambda: process.code is not None, "its end")
+        await until(lambda: process.code is not None, "the end of the process")
         assert "Traceback" not in process.output
     finally:
         process.kill()

@@ -73,7 +73,7 @@ async def test_promise_6_no_watcher_can_hurt_anyone(redis_url: str, redis: ArqRe
     async with a_site(short_settings(redis_url, feed_linger=0.1)) as site, asyncio.timeout(200):
         sound = [await site.open(path) for _ in range(5)]
         stuck = [await site.open(path, receive_buffer=4096) for _ in range(10)]
-        await until(lambda: "watchers=15 " in repr(site.hub), "all watch")
+        await until(lambda: "watchers=15 " in repr(site.hub), "all watchers")
         await redis.config_resetstat()
 
         async def come_and_go() -> None:
@@ -105,7 +105,7 @@ async def test_promise_6_no_watcher_can_hurt_anyone(redis_url: str, redis: ArqRe
             stream.vanish()
         for stream in sound:
             stream.vanish()
-        await until(lambda: "feeds=0 watchers=0" in repr(site.hub), "nothing is left")
+        await until(lambda: "feeds=0 watchers=0" in repr(site.hub), "the hub to be empty")
 
 
 async def test_promise_6_a_watcher_costs_no_redis_command(settings: Settings, redis: ArqRedis, log: Log) -> None:
@@ -113,7 +113,7 @@ async def test_promise_6_a_watcher_costs_no_redis_command(settings: Settings, re
     player = await Player.start(log)
     async with a_site(settings.model_copy(update={"hub_heartbeat": 600})) as site:
         streams = [await site.open(f"/v1/jobs/{player.job_id}/events") for _ in range(100)]
-        await until(lambda: "watchers=100 " in repr(site.hub), "all watch")
+        await until(lambda: "watchers=100 " in repr(site.hub), "all watchers")
         await redis.config_resetstat()
         for _ in range(100):
             await player.say(1)

@@ -93,7 +93,7 @@ async def test_a_dead_loop_ends_the_process_and_its_streams(
         stream = await stack.enter_async_context(await Stream.open(port, f"/v1/jobs/{player.job_id}/events"))
         seen = await stream.rest()
         assert [message.event for message in seen] == ["queued", "started"]
-        await until(lambda: process.code is not None, "its end")
+        await until(lambda: process.code is not None, "the end of the process")
         assert process.code == 1
         assert f"background task '{task}' ended" in process.output
         assert "RuntimeError: planted" in process.output

@@ -194,6 +194,6 @@ async def test_a_stream_that_waits_for_redis_asks_when_redis_is_back(
             headers = ["Accept: text/event-stream", "Authorization: Bearer bob"]
             stream = await site.open(f"/v1/jobs/{job_id}/events", headers=headers)
             assert stream.status == 200
-            await until(lambda: len(site.hub.pending) == 1, "it waits")
+            await until(lambda: len(site.hub.pending) == 1, "the request to wait")
         async with stream:
             assert await stream.rest() == []

@@ -115,7 +115,7 @@ async def test_a_client_that_vanishes_before_it_has_read_a_whole_answer_is_close
         request = f"GET /v1/jobs/{player.job_id} HTTP/1.1\r\nHost: localhost\r\n\r\n"
         _, writer = await send(site, request.encode(), receive_buffer=4096)
         state = site.server.server_state
-        await until(lambda: len(state.connections) == 2, "its connection")
+        await until(lambda: len(state.connections) == 2, "the connection")
         await until(lambda: len(state.connections) == 1, "its connection to be closed")
         writer.transport.abort()
 
@@ -285,7 +285,7 @@ async def test_data_behind_a_watch_changes_nothing(
                 stream.writer.write(behind)
             if leaves:
                 stream.vanish()
-                await until(lambda: "watchers=0 " in repr(site.hub), "its leaving")
+                await until(lambda: "watchers=0 " in repr(site.hub), "the client's leave")
         await player.say(2)
         await player.finish()
         check_stream([*begun, *await stream.rest()], 0, player.last)
@@ -303,7 +303,7 @@ async def test_a_body_behind_a_watch_does_not_hide_the_client_s_leaving(
         await stream.read_head()
         await stream.some(2)
         stream.vanish()
-        await until(lambda: "watchers=0 " in repr(site.hub), "its leaving")
+        await until(lambda: "watchers=0 " in repr(site.hub), "the client's leave")
 
 
 BODY = b'{"messages":[{"role":"user","content":"x"}]}'

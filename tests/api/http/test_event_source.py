@@ -67,7 +67,7 @@ async def test_a_browser_that_comes_while_redis_is_away_waits_and_then_watches(
         for _ in range(2):
             assert await stream.piece() == b": still here\n\n"
         proxy.refusing = False
-        await until(lambda: "watchers=1" in repr(site.hub), "it watches")
+        await until(lambda: "watchers=1" in repr(site.hub), "the watcher")
         assert len(site.hub.pending) == 0
         await player.say(2)
         await player.finish()
@@ -125,7 +125,7 @@ async def test_a_stopping_process_ends_what_waits_and_one_that_left_leaves_nothi
         await until(lambda: len(asyncio.all_tasks()) <= before + 1, "one task for all, and none that accepts them")
         for stream in streams[1:]:
             stream.vanish()
-        await until(lambda: len(site.hub.pending) == 1, "one that waits")
+        await until(lambda: len(site.hub.pending) == 1, "the stream to wait")
         await site.hub.close()
         assert await streams[0].piece() == FIRST
         assert await streams[0].piece() == b""

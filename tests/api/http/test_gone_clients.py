@@ -45,8 +45,8 @@ async def test_a_client_that_vanishes_unread_leaves_nothing(redis_url: str, log:
         for _ in range(3):
             async with await site.open(f"/v1/jobs/{player.job_id}/events", receive_buffer=4096) as stream:
                 port = stream.writer.get_extra_info("sockname")[1]
-                await until(partial(held_by, port, site), "a write waits")
-            await until(lambda: "feeds=0 watchers=0" in repr(site.hub), "nothing")
+                await until(partial(held_by, port, site), "a blocked write")
+            await until(lambda: "feeds=0 watchers=0" in repr(site.hub), "the hub to be empty")
 
 
 async def test_five_hundred_openings_and_closings_leave_nothing(redis_url: str, log: Log) -> None:
@@ -95,7 +95,7 @@ async def test_the_count_of_live_objects_sees_a_stream_and_its_going(settings: S
     async with a_site(settings) as site:
         before = live_objects()
         async with await site.open(f"/v1/jobs/{player.job_id}/events"):
-            await until(lambda: "watchers=1 " in repr(site.hub), "it watches")
+            await until(lambda: "watchers=1 " in repr(site.hub), "the watcher")
             during = live_objects()
             assert all(
                 during[name] == before[name] + 1

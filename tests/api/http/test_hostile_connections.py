@@ -61,7 +61,9 @@ async def test_a_few_pipelined_requests_wait_and_all_are_answered_in_order(
         [line] = [line for line in lines if line.app is slow]
         await until(lambda: line.pipeline, "the first request")
         writer.write(endless)
-        await until(lambda: line.flow.read_paused and writer.transport.get_write_buffer_size(), "it is not read")
+        await until(
+            lambda: line.flow.read_paused and writer.transport.get_write_buffer_size(), "the server to stop reading"
+        )
         for _ in range(50):
             await asyncio.sleep(0)
         assert len(line.pipeline) <= _MAX_PIPELINED + IN_A_PIECE

@@ -44,8 +44,8 @@ async def test_close_drops_a_client_that_does_not_read(settings: Settings, log: 
         await until(lambda: client.status == 200, "the head")
         client.reading.clear()
         await player.say(1)
-        await until(lambda: "watchers=1" in repr(hub), "it watches")
-        await until(lambda: feed.newest == player.last, "the event is here")
+        await until(lambda: "watchers=1" in repr(hub), "the watcher")
+        await until(lambda: feed.newest == player.last, "the event")
         await hub.close()
         await running
         assert aborted.is_set()

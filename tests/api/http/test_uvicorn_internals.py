@@ -57,7 +57,7 @@ async def test_without_a_name_of_the_inside_all_is_served_by_what_uvicorn_docume
         await asyncio.to_thread(process.line, "(startup complete)")
         assert gone in process.output
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=100, verify=False) as http:
-            await until(lambda: "serving on" in process.output, "its first line")
+            await until(lambda: "serving on" in process.output, "the first line of its log")
             path = (await http.post("/v1/jobs", json=BODY)).headers["location"]
             async with http.stream("POST", "/chat/stream", json=BODY) as chat:
                 assert chat.status_code == 200
@@ -76,7 +76,7 @@ async def test_without_a_name_of_the_inside_all_is_served_by_what_uvicorn_docume
             await stream.some(2)
             process.term()
             assert await stream.rest() == []
-        await until(lambda: process.code is not None, "its end")
+        await until(lambda: process.code is not None, "the end of the process")
         assert process.code == 0
         assert "Traceback" not in process.output
     finally:

@@ -167,7 +167,7 @@ async def test_a_client_that_leaves_the_chat_does_not_end_the_job(settings: Sett
         stream = await chat(site)
         player = await Player.start(log, stream.headers["x-job-id"])
         stream.vanish()
-        await until(lambda: "watchers=0 " in repr(site.hub), "it has left")
+        await until(lambda: "watchers=0 " in repr(site.hub), "the client to leave")
         await player.say(1)
         await player.finish()
         assert [message.event for message in await site.watch(player.job_id)][-1] == "done"

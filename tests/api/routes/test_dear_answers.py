@@ -101,7 +101,7 @@ async def leaves(site: Site, reads: Reads, request: bytes, after: int) -> None:
     async def leave() -> None:
         if len(reads.made) == after:
             writer.transport.abort()
-            await until(lambda: len(site.server.server_state.connections) <= held, "its leaving")
+            await until(lambda: len(site.server.server_state.connections) <= held, "the client's leave")
 
     reads.before = leave
     await until(lambda: len(reads.made) >= after, "the read")
@@ -148,7 +148,7 @@ async def test_a_replay_is_read_as_its_client_takes_it_and_ends_with_it(redis_ur
             stream = await open_.enter_async_context(await site.open(path, receive_buffer=4096))
             ports.append(stream.writer.get_extra_info("sockname")[1])
         [feed] = site.hub._feeds.values()
-        await until(lambda: len(feed.watchers) == len(ports) and all_paused(site), "no more room")
+        await until(lambda: len(feed.watchers) == len(ports) and all_paused(site), "the buffers to fill")
         await player.say(1)
         await until(lambda: feed.newest == player.last, "the newest event")
         assert all(0 < held_by(port, site) <= WAITING for port in ports)
@@ -158,7 +158,7 @@ async def test_a_replay_is_read_as_its_client_takes_it_and_ends_with_it(redis_ur
         assert len(replayed) < pages, "as many pages as the kernel has room for, and those of the feed's beginning"
         made = len(reads.made)
         await open_.aclose()
-        await until(lambda: "feeds=0 watchers=0" in repr(site.hub), "nothing of it")
+        await until(lambda: "feeds=0 watchers=0" in repr(site.hub), "the hub to drop its feed")
         assert len(reads.made) == made
 
 
@@ -172,14 +172,14 @@ async def test_clients_that_do_not_read_the_end_of_their_job_share_it(redis_url:
     async with a_site(short_settings(redis_url, replay_buffer_bytes=1 << 25)) as site, AsyncExitStack() as open_:
         first = await open_.enter_async_context(await site.open(f"{path}?after=2", receive_buffer=4096))
         streams = [first]
-        await until(lambda: all_paused(site), "the first waits")
+        await until(lambda: all_paused(site), "the first to wait")
         tracemalloc.start()
         try:
             for after in range(3, 18):
                 stream = await site.open(f"{path}?after={after}", receive_buffer=4096)
                 streams.append(await open_.enter_async_context(stream))
             [feed] = site.hub._feeds.values()
-            await until(lambda: len(feed.watchers) == len(streams) and all_paused(site), "all wait")
+            await until(lambda: len(feed.watchers) == len(streams) and all_paused(site), "all to wait")
             grown, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -225,7 +225,7 @@ async def test_a_long_event_that_is_lost_while_it_is_written_is_followed_by_the_
     async with a_site(settings) as site:
         path = f"/v1/jobs/{player.job_id}/events?after=2"
         async with await site.open(path, receive_buffer=4096) as stream:
-            await until(lambda: all_paused(site), "it waits in the middle")
+            await until(lambda: all_paused(site), "the write to wait in the middle")
             [feed] = site.hub._feeds.values()
             [watcher] = feed.watchers
             watcher.lose(3)

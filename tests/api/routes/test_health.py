@@ -119,7 +119,7 @@ async def test_a_process_that_does_not_hear_its_own_heartbeat_is_not_ready(
                 answer = await site.http.get("/readyz")
                 return answer.status_code == 503 and answer.json()["hub"] == "deaf"
 
-            await until(deaf, "503")
+            await until(deaf, "a 503")
             redis_server.command("ACL", "SETUSER", "default", "+subscribe")
             redis_server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
@@ -127,7 +127,7 @@ async def test_a_process_that_does_not_hear_its_own_heartbeat_is_not_ready(
                 answer = await site.http.get("/readyz")
                 return answer.status_code == 200 and answer.json()["hub"] == "ok"
 
-            await until(hears, "200 again")
+            await until(hears, "a 200 again")
     finally:
         redis_server.command("ACL", "SETUSER", "default", "+subscribe")
 
@@ -172,7 +172,7 @@ async def test_every_call_is_503_while_redis_is_away_and_serves_when_it_is_back(
         assert ready.headers["retry-after"] == "1"
         assert (await site.http.get("/healthz")).status_code == 200
         proxy.refusing = False
-        await until(lambda: "connected" in repr(site.hub), "the hub is back")
+        await until(lambda: "connected" in repr(site.hub), "the hub to reconnect")
         await player.finish()
         check_stream(await site.watch(player.job_id), 0, player.last)
         assert (await site.http.post("/v1/jobs", json=BODY)).status_code == 202
@@ -212,7 +212,7 @@ async def test_a_stream_outlives_an_outage_of_redis(log: Log, redis_server: Redi
         begun = await stream.some(2)
         proxy.refusing = True
         proxy.cut()
-        await until(lambda: "away" in repr(site.hub), "the hub noticed")
+        await until(lambda: "away" in repr(site.hub), "the hub to notice")
         await player.say(5)
         proxy.refusing = False
         await player.finish()

@@ -303,5 +303,5 @@ async def test_a_client_that_goes_away_in_its_body_is_no_error_of_ours(
         await writer.drain()
         await until(lambda: site.server.server_state.tasks, "the request is under way")
         writer.transport.abort()
-        await until(lambda: not site.server.server_state.tasks, "it is over")
+        await until(lambda: not site.server.server_state.tasks, "the request to end")
     assert [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []

@@ -128,7 +128,7 @@ async def test_a_position_beyond_the_end_that_comes_ends_without_events(settings
     """The next request gets a 204, so no client waits for events that never come."""
     player = await Player.start(log)
     async with a_site(settings) as site, await site.open(f"/v1/jobs/{player.job_id}/events?after={FAR}") as stream:
-        await until(lambda: "watchers=1 " in repr(site.hub), "it watches")
+        await until(lambda: "watchers=1 " in repr(site.hub), "the watcher")
         await player.say(1)
         await player.finish()
         assert await stream.rest() == []

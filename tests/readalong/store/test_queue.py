@@ -173,7 +173,7 @@ async def test_one_job_wakes_exactly_one_of_many_waiting_workers(
         return await own.wait(4)
 
     waiting = [asyncio.create_task(wait()) for _ in range(5)]
-    await until(lambda: blocked(redis, 5), "five who wait")
+    await until(lambda: blocked(redis, 5), "five waiting workers")
     await enqueue(queue, index)
     woken, asleep = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     assert [task.result() for task in woken] == [True]
@@ -183,7 +183,7 @@ async def test_one_job_wakes_exactly_one_of_many_waiting_workers(
 async def test_a_waiting_worker_takes_nothing_before_it_says_so(queue: Queue, index: JobIndex, redis: ArqRedis) -> None:
     """The worker may be paused: a job that it got by the wake-up would wait until the lease ends."""
     waiting = asyncio.create_task(queue.wait(60))
-    await until(lambda: blocked(redis, 1), "one who waits")
+    await until(lambda: blocked(redis, 1), "one waiting worker")
     [job_id] = await enqueue(queue, index)
     assert await waiting
     assert ids_of(await queue.acquire("another", 1)) == [job_id]
@@ -194,7 +194,7 @@ async def test_waiting_ends_at_once_when_the_worker_stops(queue: Queue, redis: A
     await queue.stop_waiting()
     for _ in range(2):
         waiting = asyncio.create_task(queue.wait(60))
-        await until(lambda: blocked(redis, 1), "one who waits")
+        await until(lambda: blocked(redis, 1), "one waiting worker")
         await queue.stop_waiting()
         assert not await waiting
         await redis.client_kill_filter(_type="normal", skipme=True)
