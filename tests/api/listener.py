@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from tests.api.helpers import Player
-from tests.api.serving import tcp_socket
 from tests.support.client import Entry, Parser
+from tests.support.connections import close_after_test, connected_socket
 
 #: File descriptors for a process that has a thousand connections.
 _FILES = 4096
@@ -61,18 +61,13 @@ class Listener(asyncio.Protocol):
     async def open(self, port: int, *, receive_buffer: int = 0) -> None:
         """Connects with its position; returns when the response has begun. `receive_buffer`: bytes, 0 for the
         system's default."""
-        loop = asyncio.get_running_loop()
-        sock = tcp_socket()
-        sock.setblocking(False)
-        if receive_buffer:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        await loop.sock_connect(sock, ("127.0.0.1", port))
+        sock = await connected_socket(port, receive_buffer)
         self.status = 0
         self.closed = self.complete = False
         self._rest = bytearray()
         self._parser = Parser()
         self.connections += 1
-        await loop.create_connection(lambda: self, sock=sock)
+        await asyncio.get_running_loop().create_connection(lambda: self, sock=sock)
         head = [f"GET {self._path} HTTP/1.1", "Host: localhost"]
         if self.position:
             head.append(f"Last-Event-ID: {self.position}")
@@ -103,6 +98,7 @@ class Listener(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        close_after_test(transport)
 
     def data_received(self, data: bytes) -> None:
         self._rest += data

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from readalong.redis.client import connect
 from readalong.redis.facade import RedisFacade
 from readalong.store.log import Log
 from tests.api.helpers import without_debug
+from tests.support.connections import open_connection, tcp_socket
 from tests.support.waiting import WITHIN
 
 #: Runs on the embedded Valkey alone: for slow tests, or where the brand of the server does not matter.
@@ -42,12 +42,6 @@ def short_settings(url: str, **changes: Any) -> Settings:
         **changes,
     }
     return Settings(redis_url=AnyUrl(url), **values)
-
-
-def tcp_socket() -> socket.socket:
-    """Returns a socket of protocol TCP: for others asyncio leaves Nagle's algorithm on, and every second write waits
-    40 ms."""
-    return socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
 
 
 @asynccontextmanager
@@ -144,17 +138,11 @@ class Stream:
         receive_buffer: int = 0,
     ) -> Stream:
         """Sends a request and reads the head of its response. `receive_buffer`: bytes, 0 for the system's default."""
-        sock = tcp_socket()
-        sock.setblocking(False)
-        if receive_buffer:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-        reader, writer = await asyncio.open_connection(sock=sock, limit=receive_buffer or 65_536)
-        stream = cls(reader, writer)
+        stream = cls(*await open_connection(port, receive_buffer))
         lines = [f"{method} {path} HTTP/{version}", "Host: localhost", *headers]
         if body:
             lines.append(f"Content-Length: {len(body)}")
-        writer.write("\r\n".join([*lines, "", ""]).encode() + body)
+        stream.writer.write("\r\n".join([*lines, "", ""]).encode() + body)
         await stream.read_head()
         return stream
 

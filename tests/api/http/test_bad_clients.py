@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,7 +14,8 @@ from readalong.store.log import Log
 from tests.api.fanout.test_watcher import check_padded
 from tests.api.helpers import Player, check_stream
 from tests.api.http.test_gone_clients import live_objects
-from tests.api.serving import Site, Stream, a_site, on_valkey, short_settings, tcp_socket
+from tests.api.serving import Site, Stream, a_site, on_valkey, short_settings
+from tests.support.connections import open_connection
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
@@ -53,12 +53,7 @@ async def leaving_nothing(redis_url: str, server: RedisServer, **settings: Any) 
 
 async def send(site: Site, data: bytes, receive_buffer: int = 0) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Opens a connection and sends these bytes."""
-    sock = tcp_socket()
-    sock.setblocking(False)
-    if receive_buffer:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", site.port))
-    reader, writer = await asyncio.open_connection(sock=sock, limit=receive_buffer or 65_536)
+    reader, writer = await open_connection(site.port, receive_buffer)
     writer.write(data)
     return reader, writer
 

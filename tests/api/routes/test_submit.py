@@ -23,6 +23,7 @@ from readalong.store.submission import Submission
 from tests.api.helpers import Player
 from tests.api.serving import Site, a_site, on_valkey, short_settings
 from tests.readalong.helpers import command
+from tests.support.connections import open_connection
 from tests.support.waiting import until
 
 pytestmark = on_valkey
@@ -257,7 +258,7 @@ async def test_a_body_of_50_mb_is_413_without_being_kept(settings: Settings, pat
         size = 50 * 1024 * 1024
         head = [f"POST {path} HTTP/1.1", "Host: localhost"]
         head.append(f"Content-Length: {size}" if framing == "length" else "Transfer-Encoding: chunked")
-        reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        reader, writer = await open_connection(site.port)
         writer.write("\r\n".join([*head, "", ""]).encode())
         piece = b"x" * 65_536
         sent = 0
@@ -298,7 +299,7 @@ async def test_a_client_that_goes_away_in_its_body_is_no_error_of_ours(
 ) -> None:
     """Phones lose their connections often. A stack trace for each would hide real errors."""
     async with a_site(settings) as site:
-        _, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        _, writer = await open_connection(site.port)
         writer.write(b'POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{"mess')
         await writer.drain()
         await until(lambda: site.server.server_state.tasks, "the request is under way")
