@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import aiohttp
 import orjson
 
@@ -17,10 +19,10 @@ pytestmark = on_valkey
 TEXT = "word\u2028" * 200_000
 
 
-async def by_aiohttp(site: Site, path: str, **options: int) -> list[Message]:
+async def by_aiohttp(site: Site, path: str, **options: Any) -> list[Message]:
     decoder, found = Decoder(), []
     async with (
-        aiohttp.ClientSession(**options) as session,  # type: ignore[arg-type]  # numbers alone
+        aiohttp.ClientSession(**options) as session,
         session.get(f"http://127.0.0.1:{site.port}{path}") as response,
     ):
         async for line in response.content:
