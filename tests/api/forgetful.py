@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import orjson
 from arq.connections import ArqRedis
@@ -97,6 +98,23 @@ async def job(log: Log, redis: ArqRedis, settings: Settings) -> tuple[str, Forge
     return job_id, forgetful
 
 
+async def attempt(
+    log: Log, redis: ArqRedis, settings: Settings, *, kept: int = 0, lost: int = 0
+) -> tuple[str, Forgetful, Worker]:
+    """Creates a job whose first attempt, of the claim "aaa", has written `kept` and then `lost` texts.
+
+    `forget` loses the latter. Without `kept` it loses the claim too.
+    """
+    job_id, forgetful = await job(log, redis, settings)
+    one = await Worker.claims(log, job_id, "aaa")
+    if kept:
+        await one.say(kept)
+        await forgetful.keep()
+    if lost:
+        await one.say(lost)
+    return job_id, forgetful, one
+
+
 def check(messages: Sequence[Message], after: Position, last: str) -> None:
     """Checks that each text has the epoch of its id and follows the event before it, up to the end, whose id is `last`.
 
@@ -136,6 +154,17 @@ async def watch(hub: Hub, job_id: str, position: str = "0") -> list[Message]:
     async with asyncio.timeout(WITHIN):
         await client.watch(hub, job_id, seq, epoch=epoch)
     return client.seen
+
+
+@asynccontextmanager
+async def watching(hub: Hub, job_id: str, reached: int) -> AsyncIterator[Client]:
+    """Yields a client that has this event, and waits for the end of its stream."""
+    client = Client()
+    task = asyncio.create_task(client.watch(hub, job_id))
+    await client.reaches(reached)
+    yield client
+    async with asyncio.timeout(WITHIN):
+        await task
 
 
 async def waiting(hub: Hub, job_id: str, position: str) -> asyncio.Task[list[Message]]:

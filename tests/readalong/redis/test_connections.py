@@ -46,30 +46,21 @@ async def test_a_cancellation_that_comes_as_the_bytes_leave_is_not_lost(
     assert task.cancelled()
 
 
-async def test_a_send_that_takes_too_long_is_a_timeout_and_closes_the_connection(
-    redis_url: str, resources: AsyncExitStack
+async def takes_too_long(_: Any) -> None:
+    await asyncio.sleep(30)
+
+
+async def breaks(_: Any) -> None:
+    raise BrokenPipeError
+
+
+@pytest.mark.parametrize(("send", "error"), [(takes_too_long, TimeoutError), (breaks, ConnectionError)])
+async def test_a_send_that_fails_has_its_own_error_and_closes_the_connection(
+    redis_url: str, resources: AsyncExitStack, send: Any, error: type[Exception]
 ) -> None:
     connection = await connected(redis_url, resources)
-
-    async def never(_: Any) -> None:
-        await asyncio.sleep(30)
-
-    connection._send_packed_command = never
-    with pytest.raises(TimeoutError):
-        await connection.send_command("PING")
-    assert not connection.is_connected
-
-
-async def test_a_send_that_breaks_is_a_connection_error_and_closes_the_connection(
-    redis_url: str, resources: AsyncExitStack
-) -> None:
-    connection = await connected(redis_url, resources)
-
-    async def broken(_: Any) -> None:
-        raise BrokenPipeError
-
-    connection._send_packed_command = broken
-    with pytest.raises(ConnectionError):
+    connection._send_packed_command = send
+    with pytest.raises(error):
         await connection.send_command("PING")
     assert not connection.is_connected
 

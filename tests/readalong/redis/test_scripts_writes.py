@@ -69,33 +69,31 @@ async def test_append_writes_only_what_is_not_in_the_log_yet(log: Log) -> None:
     assert [event.fields()["content"] for event in events[2:]] == ["a", "b", "c", "d"]
 
 
+async def assert_refused(log: Log, job_id: str, attempt: int, first: int, code: str) -> None:
+    """Asserts that each way to write by this attempt, from event `first` on, is refused with this code."""
+    for call in (
+        log.append(job_id, attempt, first, content("a")),
+        log.finish(job_id, attempt, first, end(), {}),
+        log.requeue(job_id, attempt, "deploy", counts=True),
+    ):
+        with pytest.raises(Fenced) as caught:
+            await call
+        assert caught.value.code == code
+
+
 @pytest.mark.parametrize("attempt", [0, 1, 3, 20])
 async def test_only_the_newest_attempt_may_write(attempt: int, log: Log, redis: ArqRedis, keys: Keys) -> None:
     job_id = await running(log)
     await reclaim(log, job_id)
     before = await state(redis, keys, job_id)
-    for call in (
-        log.append(job_id, attempt, 4, content("a")),
-        log.finish(job_id, attempt, 4, end(), {"metrics": METRICS}),
-        log.requeue(job_id, attempt, "deploy", counts=False),
-    ):
-        with pytest.raises(Fenced) as caught:
-            await call
-        assert caught.value.code == "fenced"
+    await assert_refused(log, job_id, attempt, 4, "fenced")
     assert await state(redis, keys, job_id) == before
 
 
 async def test_a_job_that_was_never_claimed_refuses_every_write(log: Log, redis: ArqRedis, keys: Keys) -> None:
     job_id = await queued(log)
     before = await state(redis, keys, job_id)
-    for call in (
-        log.append(job_id, 0, 2, content("a")),
-        log.finish(job_id, 0, 2, end(), {}),
-        log.requeue(job_id, 0, "deploy", counts=True),
-    ):
-        with pytest.raises(Fenced) as caught:
-            await call
-        assert caught.value.code == "fenced"
+    await assert_refused(log, job_id, 0, 2, "fenced")
     assert await state(redis, keys, job_id) == before
 
 
@@ -104,14 +102,7 @@ async def test_a_write_to_a_job_that_is_gone_is_refused_and_leaves_nothing(
 ) -> None:
     job_id = await running(log)
     await redis.delete(*keys.of_job(job_id))
-    for call in (
-        log.append(job_id, 1, 3, content("a")),
-        log.finish(job_id, 1, 3, end(), {}),
-        log.requeue(job_id, 1, "deploy", counts=True),
-    ):
-        with pytest.raises(Fenced) as caught:
-            await call
-        assert caught.value.code == "gone"
+    await assert_refused(log, job_id, 1, 3, "gone")
     assert await redis.keys("*") == []
 
 
