@@ -36,7 +36,7 @@ async def broken(self, seconds):
     if joined: raise RuntimeError("planted")
 Hub._beat_once = broken
 """,
-    "attendance": """
+    "presence": """
 from readalong.api.fanout.hub import Hub
 def broken(self):
     if joined: raise RuntimeError("planted")

@@ -9,13 +9,13 @@ import pytest
 
 from tests.e2e.jobs import assert_unharmed, chat, paced, submit
 from tests.support.history import assert_whole, kinds
-from tests.support.proxy import Proxy, is_pipe, once
+from tests.support.proxy import Proxy, is_multiplexed, once
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
 
 def fall_silent(proxy: Proxy) -> None:
-    assert proxy.freeze(is_pipe) == 1
+    assert proxy.freeze(is_multiplexed) == 1
 
 
 @pytest.mark.parametrize(

@@ -9,18 +9,18 @@ import pytest
 
 from tests.e2e.jobs import assert_unharmed, chat, submit, watched
 from tests.support.history import assert_whole
-from tests.support.proxy import Route
+from tests.support.proxy import Route, is_multiplexed
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
 #: Data that the client of this connection has sent, and no other connection of the same process.
 CONNECTIONS: dict[str, Callable[[bytes], bool]] = {
-    "worker's pipe": lambda said: b"EVALSHA" in said,
+    "worker's multiplexed connection": is_multiplexed,
     "worker's blocking pop": lambda said: b"BLPOP" in said,
     "worker's control channel": lambda said: b"readalong:control" in said,
     "worker's pool": lambda said: not any(word in said for word in (b"EVALSHA", b"BLPOP", b"readalong:control")),
     "API's subscription": lambda said: b"SUBSCRIBE" in said,
-    "API's pipe": lambda said: b"EVALSHA" in said,
+    "API's multiplexed connection": is_multiplexed,
     "API's pool": lambda said: b"PUBLISH" in said,
 }
 
