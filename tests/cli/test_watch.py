@@ -229,7 +229,7 @@ def test_an_id_may_begin_with_a_minus(api: ScriptedApi, run: Run) -> None:
 
 @pytest.mark.parametrize("job", ["..", ".", "", "../../x"])
 def test_no_id_leads_to_another_path(api: ScriptedApi, run: Run, job: str) -> None:
-    """What would climb out of /v1/jobs is refused or quoted."""
+    """An id that would lead out of /v1/jobs is refused or quoted."""
     api.acts.append(answer(404, {"detail": "no"}))
     assert run("watch", job).exit_code == 1
     assert [path for _, path, _, _ in api.requests] in ([], ["/v1/jobs/..%2F..%2Fx/events"])

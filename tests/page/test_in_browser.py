@@ -228,7 +228,7 @@ def test_a_follow_up_sends_the_conversation_and_a_link_brings_it_back(browser: B
 
 
 def test_it_works_where_the_context_is_not_secure(browser: Browser, site: Site) -> None:
-    """On plain http from another device there is no clipboard API and no randomUUID."""
+    """A page on plain http from another device has no clipboard API and no randomUUID."""
     browser.run("""
         Object.defineProperty(navigator, "clipboard", { value: undefined });
         Object.defineProperty(crypto, "randomUUID", { value: undefined });""")

@@ -26,7 +26,7 @@ class Cut(Exception):
 
 
 class Malformed(Exception):
-    """The server sent what the protocol does not allow."""
+    """Raised when the server breaks the protocol."""
 
 
 class Entry(NamedTuple):

@@ -192,7 +192,7 @@ class Working:
 
     @property
     def runs(self) -> dict[str, Any]:
-        """Its attempts by job id."""
+        """Returns its attempts by job id."""
         return self.worker._runner.attempts
 
     async def stop(self) -> None:

@@ -127,7 +127,7 @@ async def test_an_erased_job_stops_wherever_it_is(
 async def test_a_copy_of_the_enqueue_that_comes_after_the_erase_leaves_the_job_in_no_list(
     backend: Backend, shorter: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not even in the list of all jobs, which still names expired ones, nor in the list of its model."""
+    """The list of all jobs, which still names expired ones, and the list of its model do not have it either."""
     job_id = await backend.submit()
     created_at = (await backend.record(job_id)).created_at
     _, model = await backend.log.erasable(job_id)

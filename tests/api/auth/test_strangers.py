@@ -203,7 +203,7 @@ async def test_integers_come_back_as_they_were_sent_or_are_refused_by_name(setti
 
 @pytest.mark.slow
 async def test_a_picture_of_20_mb_fits_into_the_default_limit(settings: Settings, redis: ArqRedis) -> None:
-    """As base64 in a data URL, which is a third longer."""
+    """A data URL holds it as base64, which is a third longer."""
     picture = "data:image/png;base64," + "AbC/" * (20 * 1024 * 1024 // 3)
     part = {"type": "image_url", "image_url": {"url": picture}}
     raw = orjson.dumps({"messages": [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, part]}]})

@@ -171,7 +171,7 @@ async def everything(redis: ArqRedis) -> dict[str, Any]:
 async def test_erase_leaves_no_key_that_names_the_job(
     settings: Settings, log: Log, redis: ArqRedis, state: str
 ) -> None:
-    """Whatever its state; its Idempotency-Key is gone too, so a repeat creates a new job."""
+    """This holds in every state. Its Idempotency-Key is gone too, so a repeat creates a new job."""
     async with a_site(settings) as site:
         job_id = job(await submit(site, key="k")).id
         player = Player(log, job_id)

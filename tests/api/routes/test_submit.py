@@ -87,7 +87,7 @@ async def test_each_submit_is_a_job_of_its_own_without_a_key(settings: Settings)
 
 
 async def test_the_same_key_and_body_answer_the_same_job(settings: Settings, log: Log, queue: Queue) -> None:
-    """Whatever the job's state, and the order and spacing of the body. The job is queued once."""
+    """The job's state, and the order and spacing of the body, do not matter. The job is queued once."""
     async with a_site(settings) as site:
         first = job(await submit(site, {**BODY, "n": 1, "stop": "x"}, "key"))
         again = await site.http.post(

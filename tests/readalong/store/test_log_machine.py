@@ -186,8 +186,7 @@ class LogMachine(RuleBasedStateMachine):
 
     @rule(stale=st.sampled_from([0, 0, 0, 1]), wrong=st.sampled_from([0, 0, 0, 1]), start=st.integers(2, 6))
     def compact(self, stale: int, wrong: int, start: int) -> None:
-        """Called by any attempt that takes the job for ended by itself, from any position that it takes for its
-        first."""
+        """Any attempt may call it that believes that it has ended the job, with any position as its first."""
         model = self.model
         numbered = [Event(n, kind, data) for n, (kind, data) in enumerate(model.log, 1)]
         events = list(merge(numbered[start - 1 :]))

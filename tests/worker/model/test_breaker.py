@@ -119,7 +119,7 @@ async def test_a_job_that_the_model_refuses_alone_fails_at_once(backend: Backend
 
 
 async def test_what_one_model_says_ends_no_job_of_another(backend: Backend, port: int) -> None:
-    """Not even in a worker that has never reached a model: a client may have chosen that model on purpose."""
+    """This also holds in a worker that has never reached a model: a client may have chosen that model on purpose."""
 
     def answer_to(_: str, model: str) -> bytes:
         return YES if model == "mine" else reply(b"", status="302 Found", Location="https://elsewhere.example/")
