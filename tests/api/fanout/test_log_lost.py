@@ -94,7 +94,7 @@ async def test_who_waits_beyond_the_log_goes_on_when_its_worker_has_sent_again(
 async def test_who_waits_beyond_the_log_is_told_when_another_claim_comes(
     settings: Settings, log: Log, redis: ArqRedis
 ) -> None:
-    """Who came with a bare number waits for what follows it, whose ever that is."""
+    """A client with a bare number waits for what follows it, whichever claim writes that."""
     job_id, forgetful, _ = await attempt(log, redis, settings, lost=20)
     await forgetful.forget()
     async with a_hub(settings) as hub:
@@ -129,7 +129,7 @@ async def test_an_older_attempt_that_writes_on_is_another_log(settings: Settings
 
 
 @pytest.mark.parametrize("cancelled", [True, False], ids=["cancelled", "lost"])
-async def test_an_end_by_a_claim_that_says_nothing_else_is_told_to_who_has_seen_more(
+async def test_an_end_by_a_claim_that_says_nothing_else_is_told_to_watchers_that_have_seen_more(
     settings: Settings, log: Log, redis: ArqRedis, cancelled: bool
 ) -> None:
     """Its number was one of the text, or the number before the newest."""
@@ -193,7 +193,7 @@ async def test_who_has_seen_an_end_that_no_claim_wrote_is_told_of_the_one_that_t
             assert feed.is_complete_at(feed.place(2, Position.parse(seen[-1].id).epoch))
 
 
-async def test_a_slow_watcher_who_reads_the_log_again_is_told_that_it_is_another(
+async def test_a_slow_watcher_that_reads_the_log_again_is_told_that_it_is_another(
     settings: Settings, log: Log, redis: ArqRedis, redis_server: RedisServer
 ) -> None:
     """Redis has lost it, and the subscription says nothing of that: only the page that is read does."""

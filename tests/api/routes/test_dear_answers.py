@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from readalong.api.fanout.text_runs import Batch
+from readalong.api.fanout.batch import Batch
 from readalong.core.events import PAGE_SIZE, NewEvent
 from readalong.core.settings import Settings
 from readalong.core.sse import Decoder
