@@ -53,7 +53,8 @@ def tcp_socket() -> socket.socket:
 async def a_hub(settings: Settings) -> AsyncIterator[Hub]:
     """A started hub on a Redis client of its own."""
     redis = connect(settings)
-    hub = Hub(redis, Log(RedisFacade(redis, settings), settings), settings)
+    facade = RedisFacade(redis, settings)
+    hub = Hub(facade, Log(facade, settings), settings)
     hub.start()
     try:
         yield hub

@@ -12,7 +12,7 @@ import orjson
 import pytest
 from arq.connections import ArqRedis
 
-from readalong.redis.client import connect
+from readalong.redis.facade import RedisFacade
 from readalong.worker.lifeline import Lifeline
 from tests.readalong.helpers import command
 from tests.support.proxy import Proxy
@@ -25,15 +25,15 @@ CHANNEL = "readalong:alive:w1"
 
 @asynccontextmanager
 async def held(url: str) -> AsyncIterator[Lifeline]:
-    redis = connect(settings_for(url))
-    lifeline = Lifeline(redis, CHANNEL, 2)
+    redis = RedisFacade.connect(settings_for(url))
+    lifeline = Lifeline(redis, CHANNEL)
     task = asyncio.create_task(lifeline.hold())
     try:
         yield lifeline
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await redis.aclose()
+        await redis.close()
 
 
 async def seen(redis: ArqRedis) -> int:
