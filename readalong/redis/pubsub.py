@@ -98,7 +98,7 @@ class PubSubConnection:
 
     def __repr__(self) -> str:
         state = "away" if self._link is None else "connected"
-        return f"<PubSubConnection {state} wanted={len(self._wanted)} confirmed={len(self._confirmed & self._wanted)}>"
+        return f"<Subscriber {state} wanted={len(self._wanted)} confirmed={len(self._confirmed & self._wanted)}>"
 
     @property
     def _name(self) -> str:

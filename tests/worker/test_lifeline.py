@@ -98,6 +98,21 @@ async def test_a_redis_that_does_not_allow_it_is_complained_of_once(
         assert said.endswith(": if this worker is killed, its jobs wait until its lease is over")
 
 
+async def test_a_subscription_that_is_allowed_later_is_made_without_a_restart(
+    redis_server: RedisServer, redis: ArqRedis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis keeps the connection whose SUBSCRIBE it refuses: nothing would ever break."""
+    monkeypatch.setattr("readalong.worker.lifeline._REFUSED", 0.05)
+    await command(redis, "ACL", "SETUSER", "default", "-subscribe")
+    try:
+        async with held(redis_server.url) as lifeline:
+            await until(lambda: caplog.records, "the refusal")
+            await command(redis, "ACL", "SETUSER", "default", "+subscribe")
+            await until(lambda: lifeline.run_id, "the subscription")
+    finally:
+        await command(redis, "ACL", "SETUSER", "default", "+subscribe")
+
+
 async def test_a_worker_whose_subscription_breaks_takes_its_word_back_over_another_connection(
     backend: Backend, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
