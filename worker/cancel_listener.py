@@ -19,7 +19,10 @@ logger = logging.getLogger(__name__)
 
 
 class CancelListener:
-    """The flag in Redis decides. A notification on the control channel carries it, or causes a read at once."""
+    """The flag in Redis decides. A notification on the control channel carries it, or causes a read at once.
+
+    Its three loops are tasks of the worker: the failure of one ends the worker, not the listener alone.
+    """
 
     def __init__(self, redis: RedisFacade, log: Log, settings: Settings, attempts: Mapping[str, Attempt]) -> None:
         self._redis = redis

@@ -108,8 +108,8 @@ class PubSubConnection:
 
     @property
     def deaf(self) -> bool:
-        """Whether it does not hear its own heartbeats. Not at the start, nor after a pause of the process: they are
-        counted, not timed."""
+        """Whether the connection does not hear its own heartbeats. They are counted, not timed: a pause of the process
+        makes no deaf connection."""
         return self._silent > _DEAF
 
     @property
@@ -146,8 +146,8 @@ class PubSubConnection:
         self._waiting.clear()
 
     async def subscribe(self, channel: str) -> None:
-        """Returns when Redis has confirmed it, or when it is unsubscribed meanwhile. Raises StoreUnavailable if that
-        takes longer than the patience."""
+        """Returns when Redis has confirmed the channel, or when it is unsubscribed meanwhile. Raises StoreUnavailable
+        if that takes longer than the patience."""
         name = channel.encode()
         self._wanted.add(name)
         if name in self._confirmed:
@@ -180,7 +180,7 @@ class PubSubConnection:
         self._send("UNSUBSCRIBE", name)
 
     def _send(self, command: str, *names: bytes) -> None:
-        """Sends to Redis if it is there; what is wanted is sent again at the next connection."""
+        """Sends a command if there is a connection. Each new connection subscribes to all wanted channels."""
         if self._link is not None:
             self._link.send(pack((command, *names)))
 
@@ -289,7 +289,7 @@ class PubSubConnection:
             logger.exception("a message of %r broke its receiver", channel)
 
     async def _beat(self) -> None:
-        """Sends heartbeats; a connection on which some in a row are not heard is dead."""
+        """Sends heartbeats. A connection on which some in a row are not heard is dead."""
         while True:
             await asyncio.sleep(self._heartbeat)
             self._silent += 1
