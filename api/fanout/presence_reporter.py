@@ -40,7 +40,7 @@ class PresenceReporter:
 
     def start(self) -> asyncio.Task[NoReturn]:
         """Returns its task, which never ends by itself."""
-        self._task = asyncio.create_task(self._tell(), name="attendance")
+        self._task = asyncio.create_task(self._tell(), name="presence")
         return self._task
 
     async def close(self) -> None:
@@ -89,9 +89,9 @@ class PresenceReporter:
                     gone, self._gone = self._gone, []
                     await self._watched.depart(gone)
             except StoreUnavailable as error:
-                logger.debug("attendance: %s", error)
+                logger.debug("presence: %s", error)
                 due = loop.time() + _AGAIN
             except StoreRefused as error:
                 # Not allowed, for example. A task that ended here would stay ended after the mend: until a restart all
                 # these jobs would be cancelled.
-                logger.error("attendance: %s", error)
+                logger.error("presence: %s", error)

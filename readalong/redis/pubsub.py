@@ -82,7 +82,7 @@ class PubSubConnection:
         self._on_refusal = self._log_refusal if on_refusal is None else on_refusal
         self._asks_run_id = asks_run_id
         self._run_id = ""
-        self._link: RedisProtocol | None = None
+        self._protocol: RedisProtocol | None = None
         self._wanted = {channel.encode() for channel in channels}
         self._confirmed: set[bytes] = set()
         self._waiting: dict[bytes, asyncio.Future[None]] = {}
@@ -97,8 +97,8 @@ class PubSubConnection:
         self._is_first = True
 
     def __repr__(self) -> str:
-        state = "away" if self._link is None else "connected"
-        return f"<Subscriber {state} wanted={len(self._wanted)} confirmed={len(self._confirmed & self._wanted)}>"
+        state = "away" if self._protocol is None else "connected"
+        return f"<PubSubConnection {state} wanted={len(self._wanted)} confirmed={len(self._confirmed & self._wanted)}>"
 
     @property
     def _name(self) -> str:
@@ -135,12 +135,12 @@ class PubSubConnection:
         return self._tasks
 
     async def close(self) -> None:
-        link, self._link = self._link, None
+        protocol, self._protocol = self._protocol, None
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if link is not None:
-            await link.lost.wait()
+        if protocol is not None:
+            await protocol.lost.wait()
         for waiting in self._waiting.values():
             waiting.cancel()
         self._waiting.clear()
@@ -155,7 +155,7 @@ class PubSubConnection:
         waiting = self._waiting.get(name)
         if waiting is None:
             waiting = self._waiting[name] = asyncio.get_running_loop().create_future()
-            self._sent[name] += self._link is not None
+            self._sent[name] += self._protocol is not None
             self._send("SUBSCRIBE", name)
         try:
             async with asyncio.timeout(self._patience):
@@ -165,8 +165,8 @@ class PubSubConnection:
 
     def reconnect(self) -> None:
         """Drops the connection; another one is made at once."""
-        if self._link is not None:
-            self._link.abort()
+        if self._protocol is not None:
+            self._protocol.abort()
 
     def unsubscribe(self, channel: str) -> None:
         """Forgets the channel at once, so that a subscribe right after it asks Redis anew."""
@@ -181,8 +181,8 @@ class PubSubConnection:
 
     def _send(self, command: str, *names: bytes) -> None:
         """Sends a command if there is a connection. Each new connection subscribes to all wanted channels."""
-        if self._link is not None:
-            self._link.send(pack((command, *names)))
+        if self._protocol is not None:
+            self._protocol.send(pack((command, *names)))
 
     async def _stay_connected(self) -> None:
         loop = asyncio.get_running_loop()
@@ -191,7 +191,7 @@ class PubSubConnection:
             try:
                 # Its greeting has no time-out of its own, and the heartbeat watches only what is connected.
                 async with asyncio.timeout(limit):
-                    link = await self._open()
+                    protocol = await self._open()
             except (RedisError, OSError) as error:
                 self._complain(error, again=pause > _PAUSES[0])
                 limit = min(2 * limit, self._patience)
@@ -203,14 +203,14 @@ class PubSubConnection:
                 channels = {*self._wanted} if self._own is None else {self._own, *self._wanted}
                 self._sent = Counter(channels)
                 self._missing = set(channels)
-                self._link = link
+                self._protocol = protocol
                 connected_at = loop.time()
                 if channels:
                     self._send("SUBSCRIBE", *channels)
                 try:
-                    await link.lost.wait()
+                    await protocol.lost.wait()
                 finally:
-                    link.abort()
+                    protocol.abort()
                 if loop.time() - connected_at > _STABLE:
                     pause = _PAUSES[0]
             self._is_first = False
@@ -229,9 +229,9 @@ class PubSubConnection:
         return await RedisProtocol.open(connection, self._hear, self._lost)
 
     def _lost(self, error: Exception) -> None:
-        if self._link is not None:  # we did not close it ourselves
+        if self._protocol is not None:  # we did not close it ourselves
             self._complain(error)
-        self._link = self.subscribed_at = None
+        self._protocol = self.subscribed_at = None
         self._confirmed.clear()
         self._on_change()
 
@@ -293,15 +293,15 @@ class PubSubConnection:
         while True:
             await asyncio.sleep(self._heartbeat)
             self._silent += 1
-            link = self._link
-            if link is None:
+            protocol = self._protocol
+            if protocol is None:
                 continue
             if self._unheard >= _MISSED:
                 logger.warning(
                     "subscription: %d heartbeats were not heard; reconnecting: %s", self._unheard, self._name
                 )
                 self._unheard = 0
-                link.abort()
+                protocol.abort()
                 continue
             self._unheard += 1
             if self._own is None:

@@ -23,7 +23,7 @@ from tests.api.serving import a_hub, on_valkey, short_settings
 from tests.readalong.redis.test_pubsub import sizes, wait_for_subscribers
 from tests.support.waiting import until
 
-EMPTY = "<Hub feeds=0 watchers=0 <Subscriber connected wanted=0 confirmed=0>>"
+EMPTY = "<Hub feeds=0 watchers=0 <PubSubConnection connected wanted=0 confirmed=0>>"
 
 
 async def write_fast(player: Player, stop: asyncio.Event, end_after: int) -> None:

@@ -1,4 +1,4 @@
-"""Which scripts run on a cluster, on a real one of a single node: it refuses keys of two slots, declared or not."""
+"""The scripts that run on a cluster, on a real cluster of one node: it refuses keys of two slots, declared or not."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.waiting import until
 
 @pytest.fixture
 def node() -> Iterator[RedisServer]:
-    """A server that is a whole cluster."""
+    """Starts a server that is a whole cluster."""
     with RedisServer.start() as server:
         server.kill()
         server.settings = {"cluster-enabled": "yes", "cluster-port": str(free_port())}
@@ -35,7 +35,7 @@ def node() -> Iterator[RedisServer]:
 
 
 class Recorder(RedisFacade):
-    """Notes the scripts that it calls."""
+    """Records the scripts that it calls."""
 
     called: set[str]
 
@@ -45,7 +45,7 @@ class Recorder(RedisFacade):
 
 
 def for_one_server() -> set[str]:
-    """The scripts whose head says that they need one server."""
+    """Returns the scripts whose head says that they need one server."""
     folder = files("readalong.redis") / "lua"
     return {name for name in SCRIPTS if "\n-- One server only: " in (folder / f"{name}.lua").read_text("utf-8")}
 
@@ -77,7 +77,7 @@ async def test_a_script_runs_on_a_cluster_unless_its_head_says_that_it_needs_one
     await log.delete(new.job_id)
     await idempotency.claim("key", new.job_id, "digest")
     await idempotency.release(key_digest("key"), new.job_id)
-    # The length of the queue is one key, but a part of what needs one server.
+    # The length of the queue is one key, but part of a call that needs one server.
     assert redis.called == set(SCRIPTS) - for_one_server() - {"depth"}
     with pytest.raises(StoreRefused, match="slot"):
         await log.states([new.job_id, await queued(log)])
