@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 import orjson
+import redis
 from arq.connections import ArqRedis
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
@@ -28,7 +30,10 @@ from redis.exceptions import (
 from readalong.core.errors import BadSettings, StoreUnavailable
 from readalong.core.settings import Settings
 from readalong.redis.connections import connection_class
+from readalong.redis.redis_internals import MISSING
 from readalong.redis.sentinel import Sentinels, sentinel_connection
+
+logger = logging.getLogger(__name__)
 
 #: Errors of a Redis that is away or not itself for the moment; trying again may help.
 PASSING = (
@@ -71,6 +76,12 @@ def connect(settings: Settings, *, max_connections: int = 64) -> ArqRedis:
     replica's refusal breaks the connection too: after a failover the same name may lead to the new primary.
     Raises BadSettings for a query of the URL that means nothing.
     """
+    if MISSING:
+        logger.warning(
+            "redis-py %s lacks internals that this version needs (%s): replies take more CPU",
+            redis.__version__,
+            ", ".join(MISSING),
+        )
     # A Unix socket has no such option.
     of_tcp = {} if settings.redis_socket else {"socket_keepalive": True}
     try:

@@ -11,6 +11,8 @@ from urllib.parse import unquote
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection, Connection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, ConnectionError, RedisError
 
 from readalong.core.settings import Settings
@@ -73,8 +75,22 @@ def sentinel_connection(kind: type[AbstractConnection], sentinels: Sentinels) ->
     """Returns a subclass of this kind of TCP connection that connects to the primary."""
 
     class Led(kind):  # type: ignore[valid-type, misc]  # the base is a variable
-        async def _connect(self) -> None:
-            self.host, self.port = await sentinels.primary()
-            await super()._connect()
+        retry: Retry
+
+        async def connect(self) -> None:
+            # redis-py's own tries would all go to the address of the first, which a failover may have left.
+            retry, self.retry = self.retry, Retry(NoBackoff(), 0)
+            try:
+                await retry.call_with_retry(self._connect_to_primary, self._give_up)
+            finally:
+                self.retry = retry
+
+        async def _connect_to_primary(self) -> None:
+            if not self.is_connected:
+                self.host, self.port = await sentinels.primary()
+            await super().connect()
+
+        async def _give_up(self, _: Exception) -> None:
+            await self.disconnect()
 
     return Led
