@@ -63,7 +63,7 @@ class Dependencies:
         index, queue = JobIndex(redis, settings), Queue(redis, settings)
         idempotency = IdempotencyStore(redis, settings)
         limits = QueueLimits(queue, settings.max_queued, settings.max_queued_bytes)
-        hub = Hub(redis.pool, log, settings)
+        hub = Hub(redis, log, settings)
         registry = WorkerRegistry(redis, settings)
         probe, eviction, outage = Probe(redis, settings), Eviction(redis, settings), OutageLogger()
         return cls(
@@ -116,7 +116,6 @@ class Dependencies:
         await self.presence.close()
         await self.hub.close()
         await self.redis.close()
-        await self.redis.pool.aclose()
 
 
 def dependencies_of(request: Request) -> Dependencies:

@@ -1,4 +1,4 @@
-"""How we connect to Redis: time-outs, retries, and its errors as ours."""
+"""Connects to Redis with time-outs and retries, and translates redis-py's errors into readalong's."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ _REFUSALS = {OutOfMemoryError: "it is full (maxmemory)", ReadOnlyError: "it is a
 
 
 def connect(settings: Settings, *, max_connections: int = 64) -> ArqRedis:
-    """A client of the settings' Redis; it connects when first used.
+    """Returns a client of the settings' Redis. It connects when it is first used.
 
-    Every command may wait `redis_timeout` for a connection and for its answer, and is tried three times in all
-    when the connection breaks: all that we send may be repeated. A BLPOP must block for less than the time-out.
-    A replica's refusal breaks the connection too: after a failover the same name may lead to the new primary.
+    Every command may wait `redis_timeout` for a connection and for its answer, and is tried three times in all when
+    the connection breaks: all commands of readalong may be repeated. A BLPOP must block for less than the time-out. A
+    replica's refusal breaks the connection too: after a failover the same name may lead to the new primary.
     Raises BadSettings for a query of the URL that means nothing.
     """
     # A Unix socket has no such option.
@@ -120,7 +120,7 @@ def translated() -> Iterator[None]:
 
 
 def as_ours(error: RedisError | OSError) -> StoreUnavailable | None:
-    """StoreUnavailable for an error that may pass; None for a mistake of ours."""
+    """Returns StoreUnavailable for an error that may pass, None for a mistake of readalong's."""
     for kind, why in _REFUSALS.items():
         if isinstance(error, kind):
             return StoreUnavailable(f"Redis refuses writes: {why}", retry_after=1)
@@ -134,12 +134,12 @@ def as_ours(error: RedisError | OSError) -> StoreUnavailable | None:
 
 
 def is_wrong_type(error: Exception) -> bool:
-    """Whether a key holds another type than the command is for."""
+    """Returns whether a key holds another type than the command is for."""
     return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
 
 
 def is_broken_key(error: Exception) -> bool:
-    """Whether a key holds what readalong did not write: a wrong type, or a value that a script stumbled over."""
+    """Returns whether a key holds what readalong did not write: a wrong type, or a value that stops a script."""
     if not isinstance(error, ResponseError) or isinstance(error, NoPermissionError) or as_ours(error) is not None:
         return False
     text = str(error)

@@ -70,7 +70,7 @@ class _Unix(_Cancellable, UnixDomainSocketConnection):
 
 
 def connection_class(kind: type[AbstractConnection]) -> type[AbstractConnection]:
-    """The same kind of connection, as above."""
+    """Returns the class of this module for a kind of redis-py's connections. Raises TypeError for an unknown kind."""
     for ours in (_Tcp, _Tls, _Unix):  # a TLS connection is a TCP one too
         if issubclass(ours, kind):
             return ours

@@ -18,9 +18,9 @@ pack: Final[Callable[[tuple[str | bytes | int, ...]], bytes]] = cast(Any, hiredi
 
 
 class RedisProtocol(asyncio.Protocol):
-    """redis-py connects and greets (TLS, password, database); from then on the transport is ours.
+    """redis-py connects and greets (TLS, password, database). Then this protocol takes the transport.
 
-    `on_answer(answer)` is called for each answer, in order; a refusal is an exception object. `on_lost(error)` is
+    `on_answer(answer)` is called for each reply, in order. A refusal is an exception object. `on_lost(error)` is
     called once, at the end.
     """
 
@@ -64,7 +64,7 @@ class RedisProtocol(asyncio.Protocol):
             raise
 
     def send(self, packed: bytes) -> None:
-        """Sends a packed command together with what else this turn of the loop sends."""
+        """Sends a packed command, in one write with the others of this turn of the loop."""
         if not self._out:
             self._loop.call_soon(self._flush)
         self._out.append(packed)

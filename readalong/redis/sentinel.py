@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class Sentinels:
-    """Asked anew for each connection: after a failover the answer is another."""
+    """The Sentinels of the settings. Each connection asks anew: after a failover the answer is another."""
 
     def __init__(self, settings: Settings) -> None:
         self._addresses = settings.sentinel_addresses
@@ -29,8 +29,8 @@ class Sentinels:
         self._timeout = settings.redis_timeout
 
     async def primary(self) -> tuple[str, int]:
-        """Where the primary is. Raises ConnectionError when no Sentinel knows."""
-        for address in list(self._addresses):  # of one's own: others who ask meanwhile move them
+        """Returns the primary's host and port. Raises ConnectionError when no Sentinel knows."""
+        for address in list(self._addresses):  # a copy: other callers move the addresses meanwhile
             # Last until it answers: a caller that gives up meanwhile asks another one next time.
             self._addresses.remove(address)
             self._addresses.append(address)
@@ -70,9 +70,9 @@ class Sentinels:
 
 
 def sentinel_connection(kind: type[AbstractConnection], sentinels: Sentinels) -> type[AbstractConnection]:
-    """The same kind of TCP connection, to the primary."""
+    """Returns a subclass of this kind of TCP connection that connects to the primary."""
 
-    class Led(kind):  # type: ignore[valid-type, misc]  # a class made to measure
+    class Led(kind):  # type: ignore[valid-type, misc]  # the base is a variable
         async def _connect(self) -> None:
             self.host, self.port = await sentinels.primary()
             await super()._connect()
