@@ -67,7 +67,7 @@ class Dependencies:
         idempotency = IdempotencyStore(redis, settings)
         limits = QueueLimits(queue, settings.max_queued, settings.max_queued_bytes)
         retries = Retries(RepeatStore(redis, settings))
-        hub = Hub(redis.pool, log, settings)
+        hub = Hub(redis, log, settings)
         registry = WorkerRegistry(redis, settings)
         probe, eviction, outage = Probe(redis, settings), Eviction(redis, settings), OutageLogger()
         return cls(
@@ -121,7 +121,6 @@ class Dependencies:
         await self.presence.close()
         await self.hub.close()
         await self.redis.close()
-        await self.redis.pool.aclose()
 
 
 def dependencies_of(request: Request) -> Dependencies:
