@@ -83,18 +83,25 @@ def check(body: dict[str, Any], allowed: Iterable[str] = ()) -> ChatRequest:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"] if not _is_union_member(part))
-        raise InvalidRequest(f"{field}: {first['msg']}.", field=field) from None
+        raise InvalidRequest(f"{field}: {first['msg']}.", field=field, mistake=_mistake(first["type"])) from None
     for name in _LISTS:
         _check_length(name, body.get(name), MAX_ITEMS)
     for number, message in enumerate(request.messages):
         _check_length(f"messages.{number}.content", message.get("content"), MAX_MESSAGES)
         _check_length(f"messages.{number}.tool_calls", message.get("tool_calls"), MAX_ITEMS)
-    for number, (key, value) in enumerate((request.metadata or {}).items()):
+    check_metadata(request.metadata or {})
+    return request
+
+
+def check_metadata(metadata: dict[str, Any]) -> None:
+    """Raises InvalidRequest."""
+    if len(metadata) > MAX_PAIRS:
+        raise _wrong("metadata", f"There are {len(metadata):,} pairs; the limit is {MAX_PAIRS}")
+    for number, (key, value) in enumerate(metadata.items()):
         if len(key) > MAX_KEY_LENGTH:  # the key itself may have megabytes
             raise _wrong("metadata", f"Key {number + 1} has more than {MAX_KEY_LENGTH} characters")
         if _length(value) > MAX_VALUE_LENGTH:
             raise _wrong(f"metadata.{key}", f"The value has more than {MAX_VALUE_LENGTH} characters")
-    return request
 
 
 def _check_length(field: str, value: Any, limit: int) -> None:
@@ -115,6 +122,11 @@ def _length(value: Any) -> int:
 
 def _wrong(field: str, why: str) -> InvalidRequest:
     return InvalidRequest(f"{field}: {why}.", field=field)
+
+
+def _mistake(kind: str) -> str:
+    """Returns what is wrong, by the type of pydantic's error."""
+    return "missing" if kind == "missing" else "type" if kind.endswith("_type") else "value"
 
 
 def _is_union_member(part: int | str) -> bool:

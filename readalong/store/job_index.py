@@ -107,8 +107,10 @@ class JobIndex:
         since: int = 0,
         until: int = _LATEST,
         check: Callable[[], Awaitable[None]] | None = None,
+        newest_first: bool = True,
     ) -> list[Cursor]:
-        """Up to `count` jobs older than `before`, newest first, created at `since` or later and before `until`.
+        """Up to `count` jobs older than `before`, newest first, created at `since` or later and before `until`; or
+        those that are newer, oldest first.
 
         Of this state or this model, as far as a list of these knows; of both: of the one that fewer jobs have.
         `check` is awaited after each look that has not found enough, and what it raises ends them.
@@ -120,7 +122,9 @@ class JobIndex:
             sizes = [await self._redis.command("ZCARD", name) for name in lists]
             lists = [lists[sizes.index(min(sizes))]]
         name = lists[0] if lists else self._keys.jobs
-        return await self._walk(name, before, count, newest_first=True, lowest=since, highest=until - 1, check=check)
+        return await self._walk(
+            name, before, count, newest_first=newest_first, lowest=since, highest=until - 1, check=check
+        )
 
     async def trim(self, now: int) -> int:
         """Forgets jobs that are old enough and whose record is gone. Answers how many.

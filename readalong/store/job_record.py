@@ -38,6 +38,7 @@ LISTED: Final = (
     b"cancel_on_disconnect",
     b"disconnect_grace",
     b"epochs",
+    b"policy_keys",
 )
 
 
@@ -77,6 +78,8 @@ class Record:
     epochs: str = ""
     #: Milliseconds that it goes on without a watcher; None: as the settings say.
     disconnect_grace: int | None = None
+    #: Keys of the metadata that the policy set; None: an earlier version wrote the job and did not say.
+    policy_keys: tuple[str, ...] | None = None
 
     @property
     def ended(self) -> bool:
@@ -173,6 +176,7 @@ def parse(fields: Mapping[bytes, bytes] | Iterable[bytes]) -> Record | None:
         cancel_on_disconnect=fields.get(b"cancel_on_disconnect") == b"1",
         epochs=fields.get(b"epochs", b"").decode(errors="replace"),
         disconnect_grace=time(b"disconnect_grace"),
+        policy_keys=tuple(orjson.loads(fields[b"policy_keys"])) if b"policy_keys" in fields else None,
     )
 
 

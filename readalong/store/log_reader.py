@@ -33,6 +33,12 @@ class LogReader:
         with readable(job_id):
             return record_of(await self._redis.command("HMGET", self._keys.job(job_id), *LISTED))
 
+    async def request(self, job_id: str) -> bytes | None:
+        """The job's request, which may be megabytes; None if it is not kept any more."""
+        with readable(job_id):
+            found: bytes | None = await self._redis.command("HGET", self._keys.job(job_id), "request")
+            return found
+
     async def records(self, job_ids: Sequence[str]) -> list[Record | None]:
         """Many records in one round trip; None for each that is gone, that another version wrote, or that is broken."""
         commands = [("HMGET", self._keys.job(job_id), *LISTED) for job_id in job_ids]

@@ -27,6 +27,8 @@ class Submission(NamedTuple):
     terms: JobOptions = JobOptions()
     #: Whether the request stays when the job has ended.
     keep_request: bool = False
+    #: Keys of the metadata that the policy set: no client may change them.
+    policy_keys: tuple[str, ...] = ()
 
     @property
     def deadline_ms(self) -> int:
@@ -44,6 +46,7 @@ class Submission(NamedTuple):
             "metadata": self.metadata,
             "body_digest": self.body_digest,
             "key_digest": self.key_digest,
+            "policy_keys": orjson.dumps(self.policy_keys),
             **({"keep_request": 1} if self.keep_request else {}),
             **self.terms.fields(),
         }
