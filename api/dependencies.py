@@ -29,6 +29,8 @@ from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.presence import PresenceStore
 from readalong.store.queue import Queue
+from readalong.store.threads import ThreadStore
+from readalong.store.turns import Turns
 from readalong.store.worker_registry import WorkerRegistry
 
 
@@ -42,6 +44,8 @@ class Dependencies:
     log: Log
     index: JobIndex
     idempotency: IdempotencyStore
+    threads: ThreadStore
+    turns: Turns
     queue: Queue
     submitter: Submitter
     hub: Hub
@@ -62,6 +66,8 @@ class Dependencies:
         log = Log(redis, settings)
         index, queue = JobIndex(redis, settings), Queue(redis, settings)
         idempotency = IdempotencyStore(redis, settings)
+        threads = ThreadStore(redis, settings)
+        turns = Turns(log, queue, threads)
         limits = QueueLimits(queue, settings.max_queued, settings.max_queued_bytes)
         hub = Hub(redis.pool, log, settings)
         registry = WorkerRegistry(redis, settings)
@@ -73,8 +79,10 @@ class Dependencies:
             log=log,
             index=index,
             idempotency=idempotency,
+            threads=threads,
+            turns=turns,
             queue=queue,
-            submitter=Submitter(settings, log, idempotency, queue, limits),
+            submitter=Submitter(settings, log, idempotency, queue, limits, turns=turns),
             hub=hub,
             presence=PresenceReporter(hub, PresenceStore(redis, settings)),
             registry=registry,

@@ -24,11 +24,14 @@ from readalong.core.keys import new_job_id
 from readalong.core.options import resolve
 from readalong.core.settings import Settings
 from readalong.core.states import Status
+from readalong.core.thread_entries import entries_of
 from readalong.store.idempotency import IdempotencyRecord, IdempotencyStore, key_digest
 from readalong.store.job_record import Record
 from readalong.store.log import Log
 from readalong.store.queue import Queue
 from readalong.store.submission import Submission
+from readalong.store.threads import Turn
+from readalong.store.turns import Turns
 
 _MAX_KEY_LENGTH: Final = 255
 #: Optional whitespace around a header's value (RFC 9110, section 5.5).
@@ -47,25 +50,42 @@ class Submitter:
     """Checks bodies, writes jobs and queues them."""
 
     def __init__(
-        self, settings: Settings, log: Log, idempotency: IdempotencyStore, queue: Queue, limits: QueueLimits
+        self,
+        settings: Settings,
+        log: Log,
+        idempotency: IdempotencyStore,
+        queue: Queue,
+        limits: QueueLimits,
+        *,
+        turns: Turns,
     ) -> None:
         self._settings = settings
         self._log = log
         self._idempotency = idempotency
         self._queue = queue
         self._limits = limits
+        self._turns = turns
 
     async def submit(
-        self, raw: bytes, body: dict[str, Any], key: str | None, pairs: Mapping[str, str], *, chat: bool
+        self,
+        raw: bytes,
+        body: dict[str, Any],
+        key: str | None,
+        pairs: Mapping[str, str],
+        *,
+        chat: bool,
+        turn: Turn | None = None,
     ) -> Record:
         """Writes the job and queues it. The same key and body return the same job.
 
         `key`: the Idempotency-Key. `pairs`: the policy's, for the job's metadata. `chat`: a request to /chat/stream.
+        `turn`: the job's turn in a thread; None: as the body's `thread` says.
 
         One script writes the job's own keys; when it has answered, another one adds the job to the index and the
         queue. A crash between them leaves a job that the next sweep or a repeated submit queues.
 
-        Raises InvalidRequest, IdempotencyConflict, JobExpired, QueueFull, StoreUnavailable.
+        Raises InvalidRequest, IdempotencyConflict, JobExpired, QueueFull, StoreUnavailable, and of a turn what
+        `Turns.begin` raises.
         """
         key = key if key is None else key.strip(_WHITESPACE)
         checked = await off_loop(len(raw), _check_body, (body, self._settings.allowed_field_names))
@@ -83,17 +103,23 @@ class Submitter:
             job_id, record = known
             if record is not None:
                 if record.status is Status.QUEUED:
-                    await self._enqueue(record)
+                    return await self._enqueue(record)
                 return record
             if full is not None:
                 raise full
         request = checked.request
+        turn = turn or _turn_of(request)
+        thread, created_at = None, 0
+        if turn is not None:
+            thread, begun = await self._turns.begin(job_id, turn, pairs)
+            created_at = begun.created_at
         submission = Submission(
             job_id=job_id,
             model=request.model or self._settings.model,
             request=stored,
             metadata=orjson.dumps({**(body.get("metadata") or {}), **pairs}),
             body_digest=checked.digest,
+            created_at=created_at,
             key_digest="" if key is None else key_digest(key),
             terms=resolve(
                 self._settings,
@@ -103,6 +129,8 @@ class Submitter:
                 cancel_on_disconnect=request.cancel_on_disconnect,
             ),
             keep_request=self._settings.keep_request,
+            thread=thread,
+            leading=0 if turn is None else turn.leading,
         )
         try:
             _, record = await self._log.submit(submission)
@@ -110,15 +138,19 @@ class Submitter:
             # To a POST a 404 would say that the address is wrong. A repeat creates the job, or gets a 410.
             raise StoreUnavailable("The job is gone; submit it again.", retry_after=1) from None
         # Both only need the job to be written.
-        await asyncio.gather(
-            self._enqueue(record),
-            *([] if key is None else [self._idempotency.mark_written(key, IdempotencyRecord(job_id, checked.digest))]),
-        )
-        return record
+        if key is None:
+            return await self._enqueue(record)
+        written = self._idempotency.mark_written(key, IdempotencyRecord(job_id, checked.digest))
+        after, _ = await asyncio.gather(self._enqueue(record), written)
+        return after
 
-    async def _enqueue(self, record: Record) -> None:
+    async def _enqueue(self, record: Record) -> Record:
+        """Returns the job after it."""
+        if record.thread_open:
+            return await self._turns.written(record)
         watched, grace = record.cancel_on_disconnect, record.disconnect_grace
         await self._queue.enqueue(record.id, record.created_at, model=record.model, watched=watched, grace=grace)
+        return record
 
     async def _find_job(self, key: str, job_id: str, digest: str) -> tuple[str, Record | None]:
         """Returns the id that the key stands for, which may be the new `job_id`, and its job if that is written."""
@@ -150,6 +182,13 @@ def _check_body(given: tuple[dict[str, Any], Iterable[str]]) -> _CheckedBody:
     return _CheckedBody(
         request, digest, orjson.dumps({name: value for name, value in body.items() if name != "metadata"})
     )
+
+
+def _turn_of(request: ChatRequest) -> Turn | None:
+    """The turn of a body that names its thread: all its messages."""
+    if request.thread is None:
+        return None
+    return Turn(entries_of(request.messages), request.thread, request.thread_policy or "reject")
 
 
 def _digest(body: dict[str, Any]) -> str:
