@@ -17,6 +17,7 @@ from readalong.redis.facade import Argument, RedisFacade
 from readalong.redis.scripts import SCRIPTS
 from readalong.store.idempotency import IdempotencyStore, key_digest
 from readalong.store.log import Log
+from readalong.store.repeats import RepeatStore
 from readalong.store.threads import ThreadRef, ThreadStore, Turn
 from tests.readalong.helpers import command, settings_for
 from tests.readalong.jobs import WORKER, content, end, queued, submission
@@ -87,6 +88,10 @@ async def test_a_script_runs_on_a_cluster_unless_its_head_says_that_it_needs_one
     [entry, *_] = await threads.entries(thread)
     await threads.remove(thread, entry.id)
     await threads.erase(thread)
+    repeats = RepeatStore(redis, settings)
+    await repeats.offer("digest", new.job_id, "-")
+    assert await repeats.take("digest", "-") == new.job_id
+    await repeats.end("digest", new.job_id)
     # The length of the queue is one key, but a part of what needs one server.
     assert redis.called == set(SCRIPTS) - for_one_server() - {"depth"}
     with pytest.raises(StoreRefused, match="slot"):
