@@ -35,6 +35,14 @@ _MAX_KEY_LENGTH: Final = 255
 _WHITESPACE: Final = " \t"
 
 
+class OriginalRequest(NamedTuple):
+    """A request of another API, of which the chat request was made. `body`: as it came; two jobs are one only if these
+    are equal. `kept`: the fields that the job's hash has of it."""
+
+    body: dict[str, Any]
+    kept: tuple[tuple[str, bytes], ...] = ()
+
+
 class _CheckedBody(NamedTuple):
     """`stored`: the bytes that Redis keeps, None for the body as it came."""
 
@@ -56,11 +64,19 @@ class Submitter:
         self._limits = limits
 
     async def submit(
-        self, raw: bytes, body: dict[str, Any], key: str | None, pairs: Mapping[str, str], *, chat: bool
+        self,
+        raw: bytes,
+        body: dict[str, Any],
+        key: str | None,
+        pairs: Mapping[str, str],
+        *,
+        chat: bool,
+        original: OriginalRequest | None = None,
     ) -> Record:
         """Writes the job and queues it. The same key and body return the same job.
 
         `key`: the Idempotency-Key. `pairs`: the policy's, for the job's metadata. `chat`: a request to /chat/stream.
+        `original`: what the body was made of.
 
         One script writes the job's own keys; when it has answered, another one adds the job to the index and the
         queue. A crash between them leaves a job that the next sweep or a repeated submit queues.
@@ -68,17 +84,18 @@ class Submitter:
         Raises InvalidRequest, IdempotencyConflict, JobExpired, QueueFull, StoreUnavailable.
         """
         key = key if key is None else key.strip(_WHITESPACE)
-        checked = await off_loop(len(raw), _check_body, (body, self._settings.allowed_field_names))
+        checked = await off_loop(len(raw), _check_body, (body, self._settings.allowed_field_names, original))
         stored = raw if checked.stored is None else checked.stored
+        size = len(stored) + (0 if original is None else sum(len(value) for _, value in original.kept))
         job_id = new_job_id()
         if key is None:
-            await self._limits.check(len(stored))
+            await self._limits.check(size)
         else:
             # Side by side: a job of this key is returned even if the queue is full.
             _check_key(key)
             key = _key_of_owner(key, pairs)
             known, full = await asyncio.gather(
-                self._find_job(key, job_id, checked.digest), _queue_full(self._limits, len(stored))
+                self._find_job(key, job_id, checked.digest), _queue_full(self._limits, size)
             )
             job_id, record = known
             if record is not None:
@@ -103,6 +120,7 @@ class Submitter:
                 cancel_on_disconnect=request.cancel_on_disconnect,
             ),
             keep_request=self._settings.keep_request,
+            kept=() if original is None else original.kept,
         )
         try:
             _, record = await self._log.submit(submission)
@@ -140,10 +158,10 @@ class Submitter:
         return claimed.job_id, record
 
 
-def _check_body(given: tuple[dict[str, Any], Iterable[str]]) -> _CheckedBody:
-    """`given`: the body, and the gateway fields that are allowed. Raises InvalidRequest."""
-    body, allowed = given
-    request, digest = check(body, allowed), _digest(body)
+def _check_body(given: tuple[dict[str, Any], Iterable[str], OriginalRequest | None]) -> _CheckedBody:
+    """`given`: the body, the gateway fields that are allowed, and what the body was made of. Raises InvalidRequest."""
+    body, allowed, original = given
+    request, digest = check(body, allowed), _digest(body if original is None else original.body)
     if "metadata" not in body or body.get("store") is True:
         return _CheckedBody(request, digest, None)
     # The job's hash holds the metadata, and the model does not get them.

@@ -27,6 +27,8 @@ class Submission(NamedTuple):
     terms: JobOptions = JobOptions()
     #: Whether the request stays when the job has ended.
     keep_request: bool = False
+    #: Further fields of the hash, which stay when the job has ended.
+    kept: tuple[tuple[str, bytes], ...] = ()
 
     @property
     def deadline_ms(self) -> int:
@@ -46,6 +48,7 @@ class Submission(NamedTuple):
             "key_digest": self.key_digest,
             **({"keep_request": 1} if self.keep_request else {}),
             **self.terms.fields(),
+            **dict(self.kept),
         }
 
     def queued(self) -> bytes:

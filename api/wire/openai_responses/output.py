@@ -15,6 +15,8 @@ _ANNOTATIONS: Final = ("choices.0.delta.annotations", "choices.0.message.annotat
 _CALL_FIELDS: Final = frozenset(
     {"index", "id", "name", "type", "arguments", "input", "arguments_error", "arguments_text", "choice"}
 )
+#: What the ids of calls begin with.
+_CALLS: Final = ("fc", "ctc")
 #: What marks the id of a call whose own id is taken; see `model_call_id`.
 _MARK: Final = "~"
 
@@ -29,7 +31,10 @@ class Output:
         """`summarized`: reasoning is shown as a summary, as the request asks."""
         self._job_id = job_id
         self._reasoning = "summary_text" if summarized else "reasoning_text"
+        self._attempt = 1
         self._next = 0
+        #: The items of the present attempt that have begun, by the beginning of their ids.
+        self._begun: dict[str, int] = {}
         self._lost: tuple[bytes, ...] = ()
         #: The closed items by their output index.
         self._done: dict[int, bytes] = {}
@@ -69,11 +74,11 @@ class Output:
             events += self._close_call(index, status)
         return events
 
-    def restart(self) -> list[WireEvent]:
+    def restart(self, attempt: int) -> list[WireEvent]:
         """Closes what is open as incomplete; the new attempt has no item yet."""
         events = self.close("incomplete", cut=True)
         self._lost = (*self._lost, *self.items())
-        self._done = {}
+        self._done, self._begun, self._attempt = {}, {}, attempt
         return events
 
     def items(self) -> list[bytes]:
@@ -89,10 +94,13 @@ class Output:
         return [*self._lost, *self.items()]
 
     def _place(self, prefix: str) -> tuple[str, int]:
-        """The id and the output index of a new item."""
-        index = self._next
-        self._next += 1
-        return f"{prefix}_{self._job_id}_{index}", index
+        """The id and the output index of a new item. The ids are those that `thread_entries.answer_entries` gives to
+        the same answer in its thread."""
+        index, self._next = self._next, self._next + 1
+        kind = "call" if prefix in _CALLS else prefix
+        number = self._begun[kind] = self._begun.get(kind, -1) + 1
+        attempt = f"_a{self._attempt}" if self._attempt > 1 else ""
+        return f"{prefix}_{self._job_id}{attempt}{f'_{number}' if number or prefix in _CALLS else ''}", index
 
     def _open_speech(self, kind: str, events: list[WireEvent]) -> Speech:
         if self._speech is not None and self._speech.type == kind:

@@ -101,7 +101,7 @@ class ResponsesFormat:
             # The SDKs count on an item for each output index that was said: those of the lost attempt stand here once
             # more, and are not in the response's end.
             state.status = "in_progress"
-            events = self._output.restart()
+            events = self._output.restart(event.fields()["attempt"])
             return [*events, self._lifecycle("in_progress", self._output.all_items())]
         return self._finish(kind, event.fields()) if event.terminal else []
 
