@@ -56,9 +56,9 @@ async def create_response(request: Request) -> Response:
     pairs = await deps.policy.submit(request.headers)
     raw, body = await read_json(request, deps.settings.max_body_bytes)
     known = await find_items(request, deps, references(body.get("input")))
-    asked = await off_loop(len(raw), _translate, (body, known))
+    asked, chat = await off_loop(len(raw), _translate, (body, known))
     record = await deps.submitter.submit(
-        raw,
+        chat,
         asked.chat,
         request.headers.get("idempotency-key"),
         pairs,
@@ -97,7 +97,7 @@ async def get_response(request: Request) -> Response:
         if after is not None:
             raise check.unsupported("starting_after", "is only supported when 'stream' is set to true")
         return _json(await response_json(request, deps, found.record, found.head))
-    feed = await deps.hub.feed(found.record.id, 0)
+    feed = await _feed(deps, found)
     response = _stream(deps, feed, found.head, None if after is None else StartingAfter(after))
     return response.head() if request.method == "HEAD" else response
 
@@ -115,7 +115,7 @@ async def cancel_response(request: Request) -> Response:
     if await job_ending.cancel(deps, job_id) is None:
         raise response_not_found(found.head.id)
     # OpenAI's answer says `cancelled`; the worker has the flag at once, and closes its model's stream first.
-    feed = await deps.hub.feed(job_id, 0)
+    feed = await _feed(deps, found)
     await wait_until(deps, request, feed, lambda: feed.ended, _CANCEL_TIMEOUT)
     return _json(await _read_again(request, deps, job_id, found.head))
 
@@ -154,8 +154,10 @@ async def list_input_items(request: Request) -> Response:
     return _json(orjson.dumps(listed))
 
 
-def _translate(given: tuple[dict[str, Any], dict[str, dict[str, Any]]]) -> ResponsesRequest:
-    return translate(*given)
+def _translate(given: tuple[dict[str, Any], dict[str, dict[str, Any]]]) -> tuple[ResponsesRequest, bytes]:
+    """Returns the request, and the chat request in it as JSON."""
+    asked = translate(*given)
+    return asked, orjson.dumps(asked.chat)
 
 
 def _kept(asked: ResponsesRequest) -> tuple[tuple[str, bytes], ...]:
@@ -174,6 +176,13 @@ async def _find(request: Request, deps: Dependencies, *, change: bool = False) -
     except JobNotFound:
         raise response_not_found(given) from None
     return await find_response(deps, job_id)
+
+
+async def _feed(deps: Dependencies, found: FoundResponse) -> Feed:
+    try:
+        return await deps.hub.feed(found.record.id, 0)
+    except JobNotFound:
+        raise response_not_found(found.head.id) from None
 
 
 async def _read_again(request: Request, deps: Dependencies, job_id: str, head: ResponseHead) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from readalong.core.errors import InvalidRequest
 
@@ -15,6 +15,7 @@ _NAMES: Final[tuple[tuple[type, str], ...]] = (
     (list, "an array"),
     (dict, "an object"),
 )
+_Number = TypeVar("_Number", int, float)
 #: Characters of a client's value that a message shows.
 _SHOWN: Final = 100
 
@@ -61,9 +62,7 @@ def out_of_range(param: str, value: float, *, least: float | None = None, most: 
 
 
 def exclusive(param: str, other: str) -> InvalidRequest:
-    message = (
-        f"Mutually exclusive parameters: '{param}'. Ensure you are only providing one of: '{other}' or '{param}'."
-    )
+    message = f"Mutually exclusive parameters: '{param}'. Ensure you are only providing one of: '{other}' or '{param}'."
     return _mistake(message, "mutually_exclusive_parameters", param)
 
 
@@ -147,7 +146,7 @@ def objects(value: Any, param: str) -> list[dict[str, Any]]:
     return value
 
 
-def _within(param: str, value: Any, least: float, most: float | None) -> Any:
+def _within(param: str, value: _Number, least: float, most: float | None) -> _Number:
     if value < least:
         raise out_of_range(param, value, least=least)
     if most is not None and value > most:

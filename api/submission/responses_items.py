@@ -46,10 +46,9 @@ def read_input(given: Any, known: dict[str, dict[str, Any]]) -> list[Entry]:
         )
     entries: list[Entry] = []
     reasoning = ""
-    for number, item in enumerate(check.objects(given, "input")):
+    for number, each in enumerate(check.objects(given, "input")):
         param = f"input[{number}]"
-        if item.get("type") == "item_reference":
-            item = _referenced(item, known, param)
+        item = _referenced(each, known, param) if each.get("type") == "item_reference" else each
         kind = _type(item, param)
         _CHECKS[kind](item, param)
         entry = _entry(item, kind, param)

@@ -58,8 +58,8 @@ _VERBOSITIES: Final = ("low", "medium", "high")
 
 
 class ResponsesRequest(NamedTuple):
-    """`chat`: the body of the request to the model. `instructions`: its first message, if there are any. `entries`: what
-    the input adds to the thread. `echo`: what the response repeats of the request."""
+    """`chat`: the body of the request to the model. `instructions`: its first message. `entries`: what the input adds to
+    the thread. `echo`: what the response repeats of the request."""
 
     chat: dict[str, Any]
     instructions: str | None
@@ -154,8 +154,8 @@ def _read_plain(body: dict[str, Any], chat: dict[str, Any], echo: dict[str, Any]
         if (value := check.text(body, name, name)) is not None:
             chat[name] = echo[name] = value
     for name in _PASSED_OBJECTS:
-        if value := check.mapping(body, name, name):
-            chat[name] = value
+        if fields := check.mapping(body, name, name):
+            chat[name] = fields
     for name, most in (("temperature", 2), ("top_p", 1)):
         if (number := check.decimal(body, name, name, 0, most)) is not None:
             chat[name] = echo[name] = number

@@ -13,9 +13,9 @@ WireEvent = tuple[str, bytes]
 
 
 class _PartKind(NamedTuple):
-    """The names that a kind of part has in events. `text`: the field of the whole text."""
+    """The names that a kind of part has in events. `place`: the field of its number. `text`: that of its whole text."""
 
-    index: str
+    place: str
     part: str
     delta: str
     text: str = "text"
@@ -137,7 +137,7 @@ class Speech:
         return f"{_PARTS[part.kind].part}.{what}", orjson.dumps(fields)
 
     def _place(self, part: _Part) -> dict[str, Any]:
-        return {"item_id": self.id, "output_index": self.index, _PARTS[part.kind].index: part.index}
+        return {"item_id": self.id, "output_index": self.index, _PARTS[part.kind].place: part.index}
 
 
 class Call:

@@ -1,4 +1,4 @@
-"""The cut of a client that resumes: `starting_after` names the number of an event, which may lie inside the frames of one
+"""The cut of a client that resumes: `starting_after` is the number of an event, which may lie inside the frames of one
 event of the log."""
 
 from __future__ import annotations
