@@ -20,7 +20,7 @@ from readalong.api.dependencies import Dependencies
 from readalong.api.http.root_path import RootPath
 from readalong.api.openapi import customize_openapi
 from readalong.api.problems import describe_common
-from readalong.api.routes import chat, health, jobs
+from readalong.api.routes import chat, health, jobs, openai_responses
 from readalong.api.routes.route import add_direct_routes
 from readalong.api.signal_shutdown import SignalShutdown
 from readalong.core.settings import Settings
@@ -37,6 +37,32 @@ _PAGE_HEADERS: Final = {
     # A link to a job holds its id, which is its only key.
     "referrer-policy": "no-referrer",
 }
+
+
+#: Request headers of pages: what the API reads, and what the OpenAI SDKs and the AI SDK send by themselves.
+_CORS_HEADERS: Final = (
+    *("Authorization", "Content-Encoding", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer"),
+    *("OpenAI-Beta", "OpenAI-Organization", "OpenAI-Project", "User-Agent", "X-Client-Request-Id"),
+    *(
+        f"X-Stainless-{name}"
+        for name in (
+            *(
+                "Arch",
+                "Async",
+                "Custom-Event-Handler",
+                "Custom-Poll-Interval",
+                "Helper-Method",
+                "Lang",
+                "OS",
+                "Package-Version",
+                "Poll-Helper",
+            ),
+            *("Raw-Response", "Read-Timeout", "Retry-Count", "Runtime", "Runtime-Version", "Stream-Helper", "Timeout"),
+        )
+    ),
+)
+#: Response headers that those pages may read.
+_CORS_EXPOSED: Final = ("Location", "Retry-After", "X-Job-Id", "X-Request-Id", "X-Should-Retry")
 
 
 class NoCacheStaticFiles(StaticFiles):
@@ -105,11 +131,11 @@ def create_app(
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
             allow_methods=("GET", "HEAD", "POST", "DELETE"),
-            allow_headers=("Authorization", "Content-Encoding", "Idempotency-Key", "Last-Event-ID"),
-            expose_headers=("Location", "Retry-After", "X-Job-Id"),
+            allow_headers=_CORS_HEADERS,
+            expose_headers=_CORS_EXPOSED,
         )
-    add_direct_routes(app, *jobs.DIRECT, *chat.DIRECT)
-    for router in (jobs.router, chat.router):
+    add_direct_routes(app, *jobs.DIRECT, *chat.DIRECT, *openai_responses.DIRECT)
+    for router in (jobs.router, chat.router, openai_responses.router):
         app.include_router(router, responses=describe_common(421))
     app.include_router(health.router, responses=describe_common())
     app.mount("/page", NoCacheStaticFiles(directory=_PAGE), name="page")

@@ -113,6 +113,11 @@ class Keys:
         """String: the job and body of an Idempotency-Key, by the key's SHA-256."""
         return f"{self.prefix}:idempotency:{digest}"
 
+    def repeats(self, digest: str) -> str:
+        """List with a time to live: jobs whose submit may come again since no answer is out, by the SHA-256 of their
+        body."""
+        return f"{self.prefix}:repeats:{digest}"
+
     def worker(self, worker_id: str) -> str:
         """String with a time to live: a worker that is alive."""
         return f"{self.prefix}:worker:{worker_id}"
@@ -192,6 +197,8 @@ class Keys:
             return "zset"
         if name.startswith((self.idempotency(""), self.last_acquire(""), self.worker(""))):
             return "string"
+        if name.startswith(self.repeats("")):
+            return "list"
         return self.shared.get(name)
 
     def arq_job(self, job_id: str) -> str:
