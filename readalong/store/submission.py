@@ -10,6 +10,7 @@ from readalong.core.events import SCHEMA
 from readalong.core.options import JobOptions
 from readalong.redis.facade import Argument
 from readalong.store.job_record import Record, parse
+from readalong.store.threads import ThreadRef
 
 
 class Submission(NamedTuple):
@@ -29,6 +30,9 @@ class Submission(NamedTuple):
     keep_request: bool = False
     #: Further fields of the hash, which stay when the job has ended.
     kept: tuple[tuple[str, bytes], ...] = ()
+    #: The thread whose turn it is, and how many of its messages stand before the thread's.
+    thread: ThreadRef | None = None
+    leading: int = 0
 
     @property
     def deadline_ms(self) -> int:
@@ -49,7 +53,14 @@ class Submission(NamedTuple):
             **({"keep_request": 1} if self.keep_request else {}),
             **self.terms.fields(),
             **dict(self.kept),
+            **self._thread_fields(),
         }
+
+    def _thread_fields(self) -> dict[str, Argument]:
+        if self.thread is None:
+            return {}
+        named: dict[str, Argument] = {"thread": self.thread.id, "thread_digest": self.thread.digest, "thread_open": 1}
+        return {**named, "thread_leading": self.leading} if self.leading else named
 
     def queued(self) -> bytes:
         """The data of its first event, up to the time of creation, which Redis adds."""
