@@ -47,6 +47,14 @@ class _CheckedBody(NamedTuple):
     stored: bytes | None
 
 
+class OriginalRequest(NamedTuple):
+    """A request of another API, of which the chat request was made. `body`: as it came; two jobs are one only if these
+    are equal. `kept`: the fields that the job's hash has of it."""
+
+    body: dict[str, Any]
+    kept: tuple[tuple[str, bytes], ...] = ()
+
+
 class Submitter:
     """Checks bodies, writes jobs and queues them."""
 
@@ -78,6 +86,7 @@ class Submitter:
         *,
         chat: bool,
         turn: Turn | None = None,
+        original: OriginalRequest | None = None,
         retried: bool | None = None,
     ) -> Record:
         """Writes the job and queues it. The same key and body return the same job.
@@ -85,7 +94,8 @@ class Submitter:
         `key`: the Idempotency-Key. `pairs`: the policy's, for the job's metadata. `chat`: the job is cancelled without
         a watcher, as those of /chat/stream. `retried`: of a client that repeats submits without a key, whether this is
         a repeat, which returns the job that it repeats; the caller then calls `Retries.answered`. None: of any other
-        client. `turn`: the job's turn in a thread; None: as the body's `thread` says.
+        client. `turn`: the job's turn in a thread; None: as the body's `thread` says. `original`: what the body was
+        made of.
 
         One script writes the job's own keys; when it has answered, another one adds the job to the index and the
         queue. A crash between them leaves a job that the next sweep or a repeated submit queues.
@@ -95,6 +105,8 @@ class Submitter:
         """
         key = key if key is None else key.strip(_WHITESPACE)
         checked = await off_loop(len(raw), _check_body, (body, self._settings.allowed_field_names))
+        if original is not None:
+            checked = checked._replace(digest=await off_loop(len(raw), _digest, original.body))
         if turn is None:
             turn = _turn_of(checked.request)
         else:
@@ -102,10 +114,12 @@ class Submitter:
             named = f"{checked.digest} {turn.thread_id} {turn.parent} {turn.policy}"
             checked = checked._replace(digest=sha256(named.encode()).hexdigest())
         stored = raw if checked.stored is None else checked.stored
+        kept = () if original is None else original.kept
         if key is not None:
             _check_key(key)
             key = _key_of_owner(key, pairs)
-        job_id, found = await self._find(key, checked.digest, pairs, len(stored), retried=bool(retried))
+        size = len(stored) + sum(len(value) for _, value in kept)
+        job_id, found = await self._find(key, checked.digest, pairs, size, retried=bool(retried))
         if found is not None:
             return await self._enqueue(found) if found.status is Status.QUEUED else found
         offered = key is None and retried is not None
@@ -134,6 +148,7 @@ class Submitter:
             ),
             keep_request=self._settings.keep_request,
             thread=thread,
+            kept=kept,
             leading=0 if turn is None else turn.leading,
         )
         try:
