@@ -70,10 +70,10 @@ def entries_of(messages: Iterable[Message]) -> list[Entry]:
     return [Entry(new_entry_id(_kind(part)), part) for message in messages for part in _split(message)]
 
 
-def answer_entries(job_id: str, transcript: Transcript) -> list[Entry]:
+def answer_entries(job_id: str, transcript: Transcript, attempt: int = 1) -> list[Entry]:
     """What a job's answer adds to its thread, with ids that are a function of the job's: `msg_<job>`, `fc_<job>_<n>`.
 
-    Of the first choice. An answer that says nothing adds nothing.
+    Of the first choice. `attempt`: the one that answered; its number is in the ids of those after the first. An answer that says nothing adds nothing.
     """
     message: Message = {"role": "assistant"}
     text, refusal = transcript.text(), "".join(transcript.refusal)
@@ -93,12 +93,13 @@ def answer_entries(job_id: str, transcript: Transcript) -> list[Entry]:
     if len(message) == 1:
         return []
     found, number = [], 0
+    answered = f"{job_id}_a{attempt}" if attempt > 1 else job_id
     for part in _split(message):
         kind = _kind(part)
         if kind == "message":
-            found.append(Entry(f"msg_{job_id}", part))
+            found.append(Entry(f"msg_{answered}", part))
         else:
-            found.append(Entry(f"{_PREFIXES[kind]}_{job_id}_{number}", part))
+            found.append(Entry(f"{_PREFIXES[kind]}_{answered}_{number}", part))
             number += 1
     return found
 
