@@ -33,23 +33,25 @@ def references(given: Any) -> list[str]:
     return found
 
 
-def read_input(given: Any, known: dict[str, dict[str, Any]]) -> list[Entry]:
-    """Returns the entries of `input`. `known`: the items that its references name. Raises InvalidRequest."""
+def read_input(given: Any, known: dict[str, dict[str, Any]], name: str = "input") -> list[Entry]:
+    """Returns the entries of `input`. `known`: the items that its references name. `name`: the parameter's.
+
+    Raises InvalidRequest."""
     if isinstance(given, str):
         return [entry_of({"type": "message", "role": "user", "content": given})]
     if not isinstance(given, list):
-        raise check.wrong_type("input", "one of an array of objects or a string", given)
+        raise check.wrong_type(name, "one of an array of objects or a string", given)
     if len(given) > MAX_MESSAGES:
         raise check.mistake(
-            f"Invalid 'input': array too long. Expected an array with maximum length {MAX_MESSAGES}, "
+            f"Invalid '{name}': array too long. Expected an array with maximum length {MAX_MESSAGES}, "
             f"but got an array with length {len(given)} instead.",
             "array_above_max_length",
-            "input",
+            name,
         )
     entries: list[Entry] = []
     reasoning = ""
-    for number, each in enumerate(check.objects(given, "input")):
-        param = f"input[{number}]"
+    for number, each in enumerate(check.objects(given, name)):
+        param = f"{name}[{number}]"
         item = _referenced(each, known, param) if each.get("type") == "item_reference" else each
         kind = _type(item, param)
         _CHECKS[kind](item, param)

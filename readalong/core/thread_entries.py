@@ -76,7 +76,7 @@ def answer_entries(job_id: str, transcript: Transcript, attempt: int = 1) -> lis
 
     Of the first choice. An answer that says nothing adds nothing.
     """
-    answer = f"{job_id}_a{attempt}" if attempt > 1 else job_id
+    answered = f"{job_id}_a{attempt}" if attempt > 1 else job_id
     message: Message = {"role": "assistant"}
     text, refusal = transcript.text(), "".join(transcript.refusal)
     if text:
@@ -84,10 +84,8 @@ def answer_entries(job_id: str, transcript: Transcript, attempt: int = 1) -> lis
     if refusal:
         message["refusal"] = refusal
         message.setdefault("content", None)
-    calls = [
-        _call(call, f"call_{answer}_{number}")
-        for number, call in enumerate(each for each in transcript.tool_calls if not each.get("choice"))
-    ]
+    own = [call for call in transcript.tool_calls if not call.get("choice")]
+    calls = [_call(call, f"call_{answered}_{number}") for number, call in enumerate(own)]
     if calls:
         message["tool_calls"] = calls
     if transcript.function_call is not None:
@@ -101,9 +99,9 @@ def answer_entries(job_id: str, transcript: Transcript, attempt: int = 1) -> lis
     for part in _split(message):
         kind = _kind(part)
         if kind == "message":
-            found.append(Entry(f"msg_{answer}", part))
+            found.append(Entry(f"msg_{answered}", part))
         else:
-            found.append(Entry(f"{_PREFIXES[kind]}_{answer}_{number}", part))
+            found.append(Entry(f"{_PREFIXES[kind]}_{answered}_{number}", part))
             number += 1
     return found
 
@@ -156,10 +154,9 @@ def _kind(message: Message) -> str:
     return "function_call_output" if message.get("role") in ("tool", "function") else "message"
 
 
-def _call(call: dict[str, Any], own: str) -> dict[str, Any]:
-    """An event's tool call as the request of the next turn has it. `own`: the id of a call to which the model gives
-    none."""
-    call_id = call.get("id") or own
+def _call(call: dict[str, Any], default_id: str) -> dict[str, Any]:
+    """An event's tool call as the request of the next turn has it. Some models give their calls no ids."""
+    call_id = call.get("id") or default_id
     if call.get("type") == "custom":
         custom = {"name": call.get("name", ""), "input": call.get("input", "")}
         return {"id": call_id, "type": "custom", "custom": custom}
