@@ -240,12 +240,24 @@ async def test_a_response_follows_another_one(settings: Settings, log: Log) -> N
             model="m", input="2", previous_response_id=first.id, instructions="Be brief.", background=True
         )
         assert second.previous_response_id == first.id
-        claim = await (await Player.start(log, job_of(second)))._log.request(job_of(second))
-        composed = await site.deps.turns.compose(job_of(second), await digest_of(log, second), claim or b"", 1)
-        assert composed is not None
-        assert [(message["role"], message["content"]) for message in orjson.loads(composed)["messages"]] == [
-            *(("system", "Be brief."), ("user", "hi"), ("assistant", "1"), ("user", "2"))
-        ]
+        request = await log.request(job_of(second)) or b""
+        composed = await site.deps.turns.compose(job_of(second), await digest_of(log, second), request, 1)
+        said = [("system", "Be brief."), ("user", "hi"), ("assistant", "1"), ("user", "2")]
+        assert roles_and_texts(composed) == said
+        # One that is not stored has the same before it, and leaves the thread as it was.
+        aside: Any = await client.responses.create(
+            model="m", input="2", previous_response_id=first.id, instructions="Be brief.", store=False, stream=True
+        )
+        alone = job_of(await first_response(aside))
+        assert roles_and_texts(await log.request(alone)) == said
+        record = await log.record(alone)
+        assert record is not None
+        assert record.thread == ""
+        await aside.close()
+
+
+def roles_and_texts(request: bytes | None) -> list[tuple[str, str]]:
+    return [(message["role"], message["content"]) for message in orjson.loads(request or b"")["messages"]]
 
 
 async def digest_of(log: Log, response: Response) -> str:
