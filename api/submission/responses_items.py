@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from readalong.api.submission import openai_mistakes as check
@@ -10,6 +11,7 @@ from readalong.api.wire.openai_responses.output import model_call_id
 from readalong.core.thread_entries import Entry
 from readalong.core.thread_items import entry_of
 
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _ROLES: Final = ("assistant", "system", "developer", "user")
 _CALLS: Final = ("function_call", "custom_tool_call")
 _OUTPUTS: Final = ("function_call_output", "custom_tool_call_output")
@@ -68,6 +70,13 @@ def read_input(given: Any, known: dict[str, dict[str, Any]], name: str = "input"
 
 
 def _type(item: dict[str, Any], param: str) -> str:
+    item_id = check.text(item, "id", f"{param}.id")
+    if item_id is not None and not _ID.fullmatch(item_id):
+        message = (
+            f"Invalid '{param}.id': '{item_id[:100]}'. Expected an ID that contains letters, numbers, underscores, or "
+            "dashes, but this value contained additional characters."
+        )
+        raise check.mistake(message, "invalid_value", f"{param}.id")
     kind = check.text(item, "type", f"{param}.type")
     if kind is None and "role" in item:
         return "message"
