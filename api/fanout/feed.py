@@ -175,12 +175,14 @@ class Feed:
         """What follows position `after`; None if only the log has it. Nothing new: a batch without bytes."""
         if after >= self._window.newest:
             return Batch(b"", after, False)
-        found = self._window.batch(wire, after)
-        if found is not None:
-            return found
         if wire.stateful:
             return None if after == LOST else self._encoded_log(wire).batch(self._window, after)
-        return self._log_lost(wire) if after == LOST else None
+        found = self._window.batch(wire, after)
+        return self._log_lost(wire) if found is None and after == LOST else found
+
+    def recent(self, after: int) -> list[Event] | None:
+        """Returns the events after this position, text perhaps merged; None if the feed does not keep them any more."""
+        return self._window.events(after)
 
     def is_complete_at(self, position: int) -> bool:
         """Whether nothing will ever follow `position`."""
