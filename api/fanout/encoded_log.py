@@ -100,6 +100,9 @@ class EncodedLog:
     def batch(self, window: ReplayBuffer, after: int) -> Batch | None:
         """What follows position `after`, which is before the newest event of the window; None if `history` has it."""
         tail = self._tail
+        if tail is None and window.oldest == 0:
+            # The first watcher of a young job: its first token must not wait for a read of the log.
+            tail = Stretch(0, fresh(self._wire))
         if tail is None or not self._follow(tail, window) or after < tail.after:
             return None
         return self._live.get(self._wire, after) or self._live.put(self._wire, after, tail.batch(after))

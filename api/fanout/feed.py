@@ -180,6 +180,10 @@ class Feed:
         found = self._window.batch(wire, after)
         return self._log_lost(wire) if found is None and after == LOST else found
 
+    def recent(self, after: int) -> list[Event] | None:
+        """Returns the events after this position, text perhaps merged; None if the feed does not keep them any more."""
+        return self._window.events(after)
+
     def is_complete_at(self, position: int) -> bool:
         """Whether nothing will ever follow `position`."""
         return self.closed or (self._window.ended and position >= self._window.newest)

@@ -69,11 +69,11 @@ class ReplayBuffer:
         return place >= 0 and self._recent[place][:3] == event[:3]
 
     def batch(self, wire: Format, after: int) -> Batch | None:
-        """What follows position `after`, about one write's worth; None if that is not kept any more, and for a format
+        """What follows position `after`, about one write's worth; None if that is not kept any more. Not for a format
         with state, which needs what came before too."""
         found = self._shared.get(wire, after)
         if found is None:
-            if after < self.oldest or wire.stateful:
+            if after < self.oldest:
                 return None
             behind = self.newest - after
             if 0 < behind <= min(_AS_THEY_CAME, len(self._recent)):

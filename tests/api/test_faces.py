@@ -53,9 +53,9 @@ CASES: list[Case] = [
     (JobNotFound("m"), openai.NotFoundError, 404, BAD, None, None),
     (JobExpired("m"), openai.NotFoundError, 404, BAD, None, None),
     (IdempotencyConflict("m"), openai.ConflictError, 409, BAD, "idempotency_conflict", None),
-    (JobFailed("model_not_found", "m", job_id="j"), openai.NotFoundError, 404, BAD, "model_not_found", "model"),
+    (JobFailed("m", code="model_not_found"), openai.NotFoundError, 404, BAD, "model_not_found", "model"),
     (
-        JobFailed("deadline_exceeded", "m", job_id="j"),
+        JobFailed("m", code="deadline_exceeded"),
         openai.InternalServerError,
         504,
         "server_error",

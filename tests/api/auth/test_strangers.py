@@ -222,6 +222,11 @@ GETS = [
     "/readyz",
     "/v1/jobs",
     "/v1/jobs/{id}",
+    "/v1/chat/completions",
+    "/v1/chat/completions/chatcmpl-{id}",
+    "/v1/chat/completions/chatcmpl-{id}/messages",
+    "/v1/models",
+    "/v1/models/gpt-5-mini",
     "/v1/jobs/no-such-job-here-x",
 ]
 
@@ -232,7 +237,11 @@ async def test_head_is_answered_wherever_get_is(settings: Settings, log: Log) ->
     async with a_site(settings) as site:
         described = (await site.http.get("/openapi.json")).json()["paths"]
         gets = {path for path, methods in described.items() if "get" in methods}
-        assert gets == {"/v1/jobs", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/events", "/healthz", "/readyz"}
+        assert gets == {
+            *("/v1/jobs", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/events", "/healthz", "/readyz"),
+            *("/v1/chat/completions", "/v1/chat/completions/{completion_id}"),
+            *("/v1/chat/completions/{completion_id}/messages", "/v1/models", "/v1/models/{model}"),
+        }
         assert all("head" not in methods for methods in described.values())
         for path in GETS:
             asked = path.replace("{id}", player.job_id)
