@@ -250,7 +250,7 @@ def _headers(request: Request, record: Record) -> dict[str, str]:
 def _stream(
     deps: Dependencies, feed: Feed, head: ResponseHead, cut: Cut | None, headers: dict[str, str]
 ) -> SseResponse:
-    wire = ResponsesFormat.of(head)
+    wire = ResponsesFormat(head)
     return SseResponse(deps.hub, feed, wire, 0, send_timeout=deps.settings.send_timeout, headers=headers, cut=cut)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any, Final
-from weakref import WeakValueDictionary
 
 import orjson
 
@@ -23,8 +22,7 @@ _SAYS: Final = TEXT | TOOLS
 
 
 class ResponsesFormat:
-    """Ask `of` for it: there is one object a response, which the fan-out keeps bytes by. It looks it up for each
-    delivery, so that comparing the fields of two would cost more than the delivery."""
+    """Those of one response are equal, so that its watchers share their bytes."""
 
     stateful = True
 
@@ -38,13 +36,11 @@ class ResponsesFormat:
         #: The whole object, once the response has ended.
         self._snapshot: bytes | None = None
 
-    @classmethod
-    def of(cls, head: ResponseHead) -> ResponsesFormat:
-        """Returns the format in its first state, the same object for equal heads."""
-        found = _FORMATS.get(head)
-        if found is None:
-            found = _FORMATS[head] = cls(head)
-        return found
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ResponsesFormat) and self.head == other.head
+
+    def __hash__(self) -> int:
+        return hash(self.head)
 
     def start(self, joined: Position | None) -> bytes:
         return b""
@@ -125,7 +121,6 @@ class ResponsesFormat:
         return b"".join(frames)
 
 
-_FORMATS: Final[WeakValueDictionary[ResponseHead, ResponsesFormat]] = WeakValueDictionary()
 _LOG_LOST: Final = {
     "code": "log_lost",
     "message": "Redis has lost events of this response; stream it again from the start.",

@@ -300,12 +300,12 @@ def test_the_json_is_the_object_of_the_stream() -> None:
     assert orjson.loads(wire.json()) == last_response(frames_of(WHOLE))
 
 
-def test_there_is_one_format_a_response() -> None:
+def test_two_formats_of_one_response_are_one_value() -> None:
     """So that its watchers share their bytes; those of another request do not."""
-    wire = ResponsesFormat.of(HEAD)
-    assert ResponsesFormat.of(ResponseHead(JOB, "m", HEAD.created_at, echo_of({}))) is wire
+    same = ResponseHead(JOB, "m", HEAD.created_at, echo_of({}))
+    assert {ResponsesFormat(HEAD): 1}[ResponsesFormat(same)] == 1
     other = ResponseHead(JOB, "m", HEAD.created_at, echo_of({"temperature": 1.0}))
-    assert ResponsesFormat.of(other) is not wire
+    assert ResponsesFormat(other) != ResponsesFormat(HEAD)
 
 
 kinds = st.sampled_from(["content", "reasoning", "refusal"])
