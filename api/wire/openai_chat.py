@@ -22,6 +22,7 @@ from readalong.core.sse import frame
 _DONE: Final = frame(b"[DONE]")
 #: How the frame of a restart begins, and nothing else: inside JSON a quote has a backslash. No client gets it.
 _RESTARTED: Final = b'data: {"restarted":'
+_LINE_ENDS: Final = ((b"\xc2\x85", rb"\u0085"), (b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"))
 _TEXT_TAIL: Final = b'},"logprobs":null,"finish_reason":null}]'
 
 
@@ -53,10 +54,10 @@ class OpenAIChat:
 
     def encode(self, event: Event) -> bytes:
         kind, fields = event.type, event.fields()
-        if kind == "content" and self._begun and len(fields) == 1:
-            return b"%b%b%b" % (self._text_head, orjson.dumps(fields["content"]), self._text_tail)
         shown = b""
-        if kind in ("content", "reasoning", "refusal"):
+        if kind == "content" and self._begun and len(fields) == 1:
+            shown = b"%b%b%b" % (self._text_head, orjson.dumps(fields["content"]), self._text_tail)
+        elif kind in ("content", "reasoning", "refusal"):
             shown = self._encode_text(kind, fields)
         elif kind == "tool_call_delta":
             shown = self._encode_call(fields)
@@ -72,7 +73,7 @@ class OpenAIChat:
             shown = _error_frame(fields["error"]["code"], fields["error"]["message"])
         elif kind == "cancelled":
             shown = _error_frame("cancelled", "The job was cancelled.")
-        return shown
+        return _escaped(shown)
 
     def end(self) -> bytes:
         return _DONE
@@ -188,6 +189,15 @@ def openai_chat(parameters: ChatParameters) -> OpenAIChat:
     """Returns the format in its first state: the same object for the same parameters, so that the fan-out shares its
     bytes. Equality by the parameters would cost each delivery two calls."""
     return OpenAIChat(parameters)
+
+
+def _escaped(frames: bytes) -> bytes:
+    """Returns the frames with the line ends of Unicode escaped: clients that read by httpx's `iter_lines` would cut the
+    JSON there."""
+    for raw, escaped in _LINE_ENDS:
+        if raw in frames:
+            frames = frames.replace(raw, escaped)
+    return frames
 
 
 def _empty(index: int) -> dict[str, Any]:

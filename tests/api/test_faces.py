@@ -152,6 +152,18 @@ def test_a_path_of_no_face_keeps_problem_details_and_one_of_the_ai_sdk_gets_a_se
     assert plain.headers["content-type"] == "text/plain; charset=utf-8"
 
 
+def test_a_method_of_openais_that_is_not_here_is_refused_in_its_form() -> None:
+    async def call() -> None:
+        async with httpx2.AsyncClient(transport=Calls(RuntimeError()).transport()) as http:
+            client = openai.AsyncOpenAI(base_url="http://test/behind/v1", api_key="k", http_client=http)
+            await client.post("/models", cast_to=object)
+
+    with pytest.raises(openai.APIStatusError) as raised:
+        asyncio.run(call())
+    assert (raised.value.status_code, raised.value.code) == (405, "method_not_allowed")
+    assert raised.value.response.headers["allow"] == "GET"
+
+
 def test_a_repeat_is_known_by_its_count() -> None:
     def counted(value: str) -> bool:
         return is_retry(Request({"type": "http", "headers": [(b"x-stainless-retry-count", value.encode("latin-1"))]}))

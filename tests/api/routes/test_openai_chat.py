@@ -88,6 +88,13 @@ async def test_a_whole_answer_comes_when_the_job_has_ended_and_names_it(settings
         assert again.choices == completion.choices
 
 
+async def test_a_request_without_a_model_gets_the_servers(settings: Settings, log: Log) -> None:
+    async with a_site(settings) as site, asyncio.timeout(WITHIN):
+        playing = asyncio.create_task(answer(site, log, "a"))
+        completion = (await site.http.post("/v1/chat/completions", json={"messages": MESSAGES})).json()
+        assert (completion["model"], completion["id"]) == (settings.model, f"chatcmpl-{await playing}")
+
+
 async def test_a_response_format_is_parsed_by_the_sdk(settings: Settings, log: Log) -> None:
     from pydantic import BaseModel  # noqa: PLC0415 (the SDK takes a model that the test defines)
 

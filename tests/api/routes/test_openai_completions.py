@@ -54,6 +54,15 @@ async def test_a_list_has_pages_an_order_and_filters(settings: Settings, log: Lo
         assert raised.value.param == "limit"
 
 
+async def test_a_list_ends_after_so_many_bytes(settings: Settings, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("readalong.api.routes.openai_completions._MAX_LIST_BYTES", 2000)
+    async with a_site(settings) as site, sdk(site) as client:
+        made = [await stored(site, log, "x" * 1500) for _ in range(3)]
+        page = await client.chat.completions.list()
+        assert ([each.id for each in page.data], page.has_more) == (made[:1], True)
+        assert [each.id async for each in client.chat.completions.list()] == made
+
+
 async def test_metadata_can_be_replaced_and_a_completion_erased(settings: Settings, log: Log) -> None:
     async with a_site(settings) as site, sdk(site) as client:
         completion_id = await stored(site, log, "a", metadata={"old": "1"})

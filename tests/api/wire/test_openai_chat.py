@@ -93,6 +93,15 @@ def test_a_text_is_these_bytes() -> None:
     ]
 
 
+def test_no_line_end_of_unicode_cuts_a_chunk() -> None:
+    """Clients read lines by `str.splitlines`, as httpx does."""
+    text = "a\u2028b\u2029c\x85d\x0be“f”"
+    frames = stream(PLAIN, ("content", {"content": text}), done())
+    lines = [line for line in frames.decode().splitlines() if line]
+    assert all(line.startswith("data: ") for line in lines)
+    assert orjson.loads(lines[1].removeprefix("data: "))["choices"][0]["delta"]["content"] == text
+
+
 def test_usage_comes_in_a_chunk_of_its_own_if_it_is_asked_for() -> None:
     usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
     said: Log = [("content", {"content": "a"}), done(usage=usage)]
