@@ -2,7 +2,7 @@
 
 A pooled client takes a connection for each call and waits for its answer before it gives it back. The appends of a
 busy process are many and small: here the calls of one turn of the event loop leave in one write, and the answers come
-back in order (docs/decisions/0006-one-pipe-for-appends.md).
+back in order (docs/decisions/0006-one-multiplexed-connection.md).
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _REPLICA: Final = 1.0
 
 
 class MultiplexedConnection:
-    """Connects when first used and again after a break. A call whose reply is lost is made three times in all: what
-    we send may be repeated."""
+    """Connects when it is first used and again after a break. A call whose reply is lost is made three times in all:
+    all calls of readalong may be repeated."""
 
     def __init__(self, redis: Redis, timeout: float, first: Sequence[bytes] = ()) -> None:
-        """`timeout` is seconds that an answer may take before the connection counts as dead. `first`: packed commands
-        that each new connection begins with; their answers do not matter."""
+        """`timeout`: seconds that a reply may take before the connection counts as dead. `first`: packed commands that
+        each new connection begins with. Their replies are ignored."""
         self._pool = redis.connection_pool
         self._timeout = timeout
         self._first = first
-        self._link: RedisProtocol | None = None
-        #: The newest try to connect; it answers why it failed.
+        self._protocol: RedisProtocol | None = None
+        #: The newest try to connect. It returns the reason of its failure.
         self._opening: asyncio.Task[Exception | None] | None = None
         self._failed_at = -_PAUSE
         self._opened_at = 0.0
@@ -44,11 +44,11 @@ class MultiplexedConnection:
         self._watch: asyncio.TimerHandle | None = None
 
     async def execute_command(self, *args: str | bytes | int) -> Any:
-        """Redis' answer. Raises ResponseError for a refusal; ConnectionError, TimeoutError when there is no answer."""
+        """Returns Redis' reply. Raises ResponseError for a refusal, ConnectionError or TimeoutError without a reply."""
         packed = pack(args)
         tries = _TRIES
         while True:
-            if self._link is None:
+            if self._protocol is None:
                 await self._connect()
             try:
                 return await self._call(packed)
@@ -58,14 +58,14 @@ class MultiplexedConnection:
                     raise
 
     def send(self, packed: bytes, on_answer: Callable[[Any], None]) -> bool:
-        """Sends a packed command if there is a connection, and answers whether there was.
+        """Sends a packed command if there is a connection. Returns whether there is one.
 
-        `on_answer` is called once where the answer arrives, in no task: with it, or with the exception that came in
-        its place. It must not raise.
+        `on_answer` is called once where the reply arrives, in no task: with the reply, or with the exception in its
+        place. It must not raise.
         """
-        if self._link is None:
+        if self._protocol is None:
             return False
-        self._link.send(packed)
+        self._protocol.send(packed)
         self._waiting.append((on_answer, asyncio.get_running_loop().time()))
         return True
 
@@ -73,9 +73,9 @@ class MultiplexedConnection:
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait([self._opening])
-        if (link := self._link) is not None:
-            link.abort()
-            await link.lost.wait()
+        if (protocol := self._protocol) is not None:
+            protocol.abort()
+            await protocol.lost.wait()
 
     async def _call(self, packed: bytes) -> Any:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -84,9 +84,9 @@ class MultiplexedConnection:
         return await answer
 
     async def _connect(self) -> None:
-        """All who wait share one try: behind a route that swallows everything they would wait for one another's."""
+        """All callers share one try: behind a route that swallows everything each would wait for the others' tries."""
         if self._opening is None or self._opening.done():
-            self._opening = asyncio.create_task(self._open(), name="pipe connects")
+            self._opening = asyncio.create_task(self._open(), name="multiplexed connects")
         # Not awaited itself: the first caller's cancellation must not take the connection from the others.
         [opening], _ = await asyncio.wait([self._opening])
         if opening.cancelled():
@@ -98,7 +98,7 @@ class MultiplexedConnection:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(self._failed_at + _PAUSE - loop.time())
         try:
-            self._link = await RedisProtocol.open(self._pool.make_connection(), self._answered, self._lost)
+            self._protocol = await RedisProtocol.open(self._pool.make_connection(), self._answered, self._lost)
         except Exception as error:
             self._failed_at = loop.time()
             return error
@@ -117,16 +117,16 @@ class MultiplexedConnection:
             self._leave_replica()
 
     def _leave_replica(self) -> None:
-        """After a failover the same name may lead to the new primary; this connection never would."""
+        """Drops the connection: after a failover the same name may lead to the new primary, this connection never."""
         now = asyncio.get_running_loop().time()
-        if self._link is not None and now - self._opened_at > _REPLICA:
-            self._link.leave()
+        if self._protocol is not None and now - self._opened_at > _REPLICA:
+            self._protocol.leave()
             self._lost(ConnectionError("connected to a replica"))
 
     def _lost(self, error: Exception) -> None:
         waiting, self._waiting = self._waiting, deque()
-        # Before the callers hear of it: who calls again must not get this connection.
-        self._link = None
+        # Before the callers are told: a caller that calls again must not get this connection.
+        self._protocol = None
         if self._watch is not None:
             self._watch.cancel()
         for on_answer, _ in waiting:
@@ -135,15 +135,15 @@ class MultiplexedConnection:
     def _look(self) -> None:
         """Breaks a connection whose oldest call has waited too long: a half-open one would hang for ever."""
         loop = asyncio.get_running_loop()
-        if self._waiting and self._link is not None and loop.time() - self._waiting[0][1] > self._timeout:
-            self._link.leave()
+        if self._waiting and self._protocol is not None and loop.time() - self._waiting[0][1] > self._timeout:
+            self._protocol.leave()
             self._lost(TimeoutError("Redis did not answer in time"))
         else:
             self._watch = loop.call_later(self._timeout / 4, self._look)
 
 
 def _unheard(_: Any) -> None:
-    """What was sent for its effect alone."""
+    """Ignores the reply to a command that was sent for its effect alone."""
 
 
 def _settle(future: asyncio.Future[Any], answer: Any) -> None:

@@ -1,4 +1,4 @@
-"""Small servers that send exact bytes, for faults that the demo model does not have."""
+"""Small servers that send exact bytes, for faults that the demo model does not have, and their responses."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import aiohttp
+import httpx2
+
+from readalong.worker.model.openai.transport import Transport
+from tests.support.waiting import WITHIN
+
 SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 HELLO = b'data: {"choices":[{"index":0,"delta":{"content":"hello"},"finish_reason":"stop"}]}\n\n'
 DONE = b"data: [DONE]\n\n"
 
 
 def reply(body: bytes, kind: str = "application/json", status: str = "200 OK", **headers: str) -> bytes:
-    """A whole answer; an underscore in a header's name is a hyphen."""
+    """Returns a whole response. An underscore in a header's name stands for a hyphen."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close"]
     lines += [f"Content-Type: {kind}"] if kind else []
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -62,3 +68,16 @@ async def raw_server(*answers: bytes, keep_open: bool = False) -> AsyncIterator[
         for writer in open_ones:
             writer.close()
         await asyncio.gather(*(task for task in serving if task is not None))
+
+
+@asynccontextmanager
+async def response_of(url: str) -> AsyncIterator[aiohttp.ClientResponse]:
+    """Yields a server's response after its head, as a worker gets it."""
+    address = httpx2.URL(url)
+    transport = Transport(address, connect_timeout=WITHIN)
+    response = await transport.post(address, b"x", {})
+    try:
+        yield response
+    finally:
+        response.release()
+        await transport.close()

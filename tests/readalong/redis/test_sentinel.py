@@ -1,4 +1,4 @@
-"""Which Sentinel is asked first: the next to be asked is one that answers."""
+"""The order of Sentinels: the next one to be asked is one that replies."""
 
 from __future__ import annotations
 
@@ -10,19 +10,25 @@ import hiredis
 from pydantic import AnyUrl
 
 from readalong.core.settings import Settings
+from readalong.redis.client import connect
+from readalong.redis.protocol import pack
 from readalong.redis.sentinel import Sentinels
+from tests.support.servers import RedisServer, free_port
 from tests.support.waiting import until
 
 _PRIMARY = ("127.0.0.1", 6379)
 
 
 class _Sentinel:
-    """`answers`: else it takes connections, as the kernel of a machine that hangs does, and says nothing."""
+    """A Sentinel. Without `answers` it accepts connections and sends nothing, as the kernel of a machine that hangs
+    does."""
 
     def __init__(self, answers: bool) -> None:
         self.port = 0
         self.answers = answers
         self.asked = 0
+        #: The primary's, at each question; the last of them from then on.
+        self.ports = [6379]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.asked += 1
@@ -31,10 +37,14 @@ class _Sentinel:
             parser.feed(data)
             while command := parser.gets():
                 asks = command[0] == b"SENTINEL"
-                writer.write(b"*2\r\n$9\r\n127.0.0.1\r\n$4\r\n6379\r\n" if asks else b"+OK\r\n")
+                writer.write(self._primary() if asks else b"+OK\r\n")
         if not self.answers:
             await reader.read()
         writer.close()
+
+    def _primary(self) -> bytes:
+        port = self.ports.pop(0) if len(self.ports) > 1 else self.ports[0]
+        return pack(("127.0.0.1", port))
 
 
 @asynccontextmanager
@@ -51,9 +61,9 @@ def _sentinels(*among: _Sentinel, timeout: float) -> Sentinels:
     return Sentinels(Settings(redis_url=AnyUrl("redis://mymaster/0"), sentinels=addresses, redis_timeout=timeout))
 
 
-async def test_who_gave_up_on_a_silent_sentinel_asks_another_next() -> None:
-    """A subscription has no more patience for the whole of its connecting than a Sentinel has time to answer: it would
-    ask the silent one for ever."""
+async def test_a_caller_that_gave_up_on_a_silent_sentinel_asks_another_next() -> None:
+    """The time-out of a subscription's whole connect is as short as a Sentinel's time to reply: it would ask the
+    silent one for ever."""
     async with AsyncExitStack() as stack:
         silent = await stack.enter_async_context(_a_sentinel(answers=False))
         good = await stack.enter_async_context(_a_sentinel(answers=True))
@@ -67,8 +77,8 @@ async def test_who_gave_up_on_a_silent_sentinel_asks_another_next() -> None:
         assert (silent.asked, good.asked) == (1, 1)
 
 
-async def test_two_who_ask_at_once_do_not_put_a_silent_sentinel_first_again() -> None:
-    """Each that finds a silent one first waits for it, and each connection of a process asks."""
+async def test_two_concurrent_callers_do_not_put_a_silent_sentinel_first_again() -> None:
+    """Each caller that finds a silent one first waits for it, and each connection of a process asks."""
     async with AsyncExitStack() as stack:
         silent = await stack.enter_async_context(_a_sentinel(answers=False))
         good = await stack.enter_async_context(_a_sentinel(answers=True))
@@ -78,3 +88,15 @@ async def test_two_who_ask_at_once_do_not_put_a_silent_sentinel_first_again() ->
         asked = silent.asked
         assert await sentinels.primary() == _PRIMARY
         assert silent.asked == asked
+
+
+async def test_each_try_to_connect_asks_where_the_primary_is(redis_server: RedisServer) -> None:
+    """After a failover the address of the first try may be that of a dead server."""
+    async with _a_sentinel(answers=True) as sentinel:
+        sentinel.ports = [free_port(), redis_server.port]
+        client = connect(Settings(redis_url=AnyUrl("redis://mymaster/0"), sentinels=f"127.0.0.1:{sentinel.port}"))
+        connection = client.connection_pool.make_connection()
+        await connection.connect()
+        assert (connection.port, sentinel.asked) == (redis_server.port, 2)
+        await connection.disconnect()
+        await client.aclose()

@@ -30,6 +30,7 @@ _AZURE = {"AZURE_OPENAI_ENDPOINT": "https://x", "AZURE_OPENAI_API_KEY": "k", "OP
         ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "https:///v1"}, "OPENAI_BASE_URL"),
         ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "ftp://host/v1"}, "OPENAI_BASE_URL"),
         ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "http://ho st/v1"}, "OPENAI_BASE_URL"),
+        ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "http://a..b/v1"}, "OPENAI_BASE_URL"),
         ({"OPENAI_API_KEY": "sk-se\ncret"}, "OPENAI_API_KEY"),
         ({"OPENAI_API_KEY": '"sk-secret"'}, "OPENAI_API_KEY"),
         ({"OPENAI_API_KEY": "sk-secret“"}, "OPENAI_API_KEY"),
@@ -87,7 +88,7 @@ async def heads_of(server: RawServer, model: OpenAIProvider, calls: int) -> list
 
 @pytest.mark.parametrize("name", ["key", "later"])
 @pytest.mark.parametrize("azure", [False, True])
-async def test_a_function_is_asked_for_the_key_anew_for_each_call(
+async def test_a_function_is_asked_for_the_key_of_each_call(
     monkeypatch: pytest.MonkeyPatch, changing: list[str], name: str, *, azure: bool
 ) -> None:
     """Its keys are masked. On Azure the key is a token of the directory."""
