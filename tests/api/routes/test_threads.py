@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from arq.connections import ArqRedis
 from starlette.datastructures import Headers
 
 from readalong.api.auth.policy import AllowAll
@@ -120,7 +121,7 @@ async def test_a_repeat_with_a_key_is_the_same_turn(settings: Settings, log: Log
 
 
 async def test_a_job_that_waits_for_its_thread_is_cancelled_and_erased_like_any_other(
-    settings: Settings, log: Log
+    settings: Settings, log: Log, redis: ArqRedis
 ) -> None:
     async with a_site(settings) as site:
         first, second, third = [await turn(site, str(n)) for n in range(3)]
@@ -131,10 +132,10 @@ async def test_a_job_that_waits_for_its_thread_is_cancelled_and_erased_like_any_
         await player.finish("cancelled")
         assert (await erasing).status_code == 204
         assert (await get(site, "/v1/threads/t/running"))["id"] == third
-        assert await command(site.deps.redis.pool, "ZSCORE", settings.keys.queue, third) is not None
+        assert await command(redis, "ZSCORE", settings.keys.queue, third) is not None
 
 
-async def test_an_erased_thread_leaves_nothing_of_its_jobs(settings: Settings, log: Log) -> None:
+async def test_an_erased_thread_leaves_nothing_of_its_jobs(settings: Settings, log: Log, redis: ArqRedis) -> None:
     async with a_site(settings) as site:
         first = await turn(site, "secret")
         await answer(site, log, first)
@@ -148,7 +149,6 @@ async def test_an_erased_thread_leaves_nothing_of_its_jobs(settings: Settings, l
             assert (await site.http.get(f"/v1/jobs/{job_id}")).status_code == 404
         assert (await site.http.get("/v1/threads/t")).status_code == 404
         assert (await site.http.delete("/v1/threads/t")).status_code == 404
-        redis = site.deps.redis.pool
         for name in await command(redis, "KEYS", "*"):
             held = await command(redis, "DUMP", name)
             assert b"secret" not in held, name
