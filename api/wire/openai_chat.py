@@ -187,7 +187,7 @@ class OpenAIChat:
 @lru_cache(maxsize=4096)
 def openai_chat(parameters: ChatParameters) -> OpenAIChat:
     """Returns the format in its first state: the same object for the same parameters, so that the fan-out shares its
-    bytes. Equality by the parameters would cost each delivery two calls."""
+    bytes. Equality by the parameters would call Python code for each lookup."""
     return OpenAIChat(parameters)
 
 

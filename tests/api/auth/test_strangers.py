@@ -116,8 +116,8 @@ async def test_an_allowed_page_may_ask_read_and_watch_and_another_may_not_read(r
         asks = {
             "Origin": "https://friend.example",
             "Access-Control-Request-Method": "DELETE",
-            "Access-Control-Request-Headers": "authorization,content-type,idempotency-key,last-event-id,openai-organization,"
-            "user-agent,x-stainless-arch,x-stainless-retry-count,x-stainless-timeout",
+            "Access-Control-Request-Headers": "authorization,content-type,idempotency-key,last-event-id,"
+            "openai-organization,user-agent,x-stainless-arch,x-stainless-retry-count,x-stainless-timeout",
         }
         answer = await site.http.options("/v1/jobs", headers=asks)
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "https://friend.example")

@@ -14,6 +14,7 @@ from starlette.datastructures import Headers
 from readalong.api.auth.policy import AllowAll
 from readalong.core.events import NewEvent
 from readalong.core.settings import Settings
+from readalong.core.thread_entries import entries_of
 from readalong.store.log import Log
 from readalong.store.threads import ThreadRef
 from tests.api.helpers import Player
@@ -245,3 +246,12 @@ async def test_a_full_thread_takes_no_turn(redis_url: str) -> None:
     async with a_site(short_settings(redis_url, max_thread_bytes=1024)) as site:
         refused = await submit(site, "x" * 2000, thread="t")
         assert (refused.status_code, refused.json()["code"]) == (422, "thread_full")
+
+
+async def test_a_page_of_a_thread_ends_after_so_many_bytes(settings: Settings) -> None:
+    async with a_site(settings) as site:
+        big = entries_of([{"role": "user", "content": "x" * 1_500_000}] * 3)
+        await site.deps.threads.create(ThreadRef.of("t", {}), {}, big)
+        page = await get(site, "/v1/threads/t")
+        assert len(page["entries"]) == 1
+        assert len((await get(site, page["next"]))["entries"]) == 1
