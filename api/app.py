@@ -20,7 +20,7 @@ from readalong.api.dependencies import Dependencies
 from readalong.api.http.root_path import RootPath
 from readalong.api.openapi import customize_openapi
 from readalong.api.problems import describe_common
-from readalong.api.routes import chat, health, jobs
+from readalong.api.routes import ai_sdk, chat, health, jobs
 from readalong.api.routes.route import add_direct_routes
 from readalong.api.signal_shutdown import SignalShutdown
 from readalong.core.settings import Settings
@@ -106,10 +106,13 @@ def create_app(
             allow_origins=settings.allowed_origins,
             allow_methods=("GET", "HEAD", "POST", "DELETE"),
             allow_headers=("Authorization", "Content-Encoding", "Idempotency-Key", "Last-Event-ID"),
-            expose_headers=("Location", "Retry-After", "X-Job-Id"),
+            expose_headers=(
+                *("Location", "Retry-After", "X-Job-Id"),
+                *("X-Workflow-Run-Id", "X-Workflow-Stream-Tail-Index", "X-Vercel-AI-UI-Message-Stream"),
+            ),
         )
-    add_direct_routes(app, *jobs.DIRECT, *chat.DIRECT)
-    for router in (jobs.router, chat.router):
+    add_direct_routes(app, *jobs.DIRECT, *chat.DIRECT, *ai_sdk.DIRECT)
+    for router in (jobs.router, chat.router, ai_sdk.router):
         app.include_router(router, responses=describe_common(421))
     app.include_router(health.router, responses=describe_common())
     app.mount("/page", NoCacheStaticFiles(directory=_PAGE), name="page")

@@ -23,6 +23,7 @@ from readalong.core.settings import Settings
 from readalong.process.outage import OutageLogger
 from readalong.redis.eviction import Eviction
 from readalong.redis.facade import RedisFacade
+from readalong.store.chats import ChatStore
 from readalong.store.health import Probe
 from readalong.store.idempotency import IdempotencyStore
 from readalong.store.job_index import JobIndex
@@ -42,6 +43,7 @@ class Dependencies:
     log: Log
     index: JobIndex
     idempotency: IdempotencyStore
+    chats: ChatStore
     queue: Queue
     submitter: Submitter
     hub: Hub
@@ -73,6 +75,7 @@ class Dependencies:
             log=log,
             index=index,
             idempotency=idempotency,
+            chats=ChatStore(redis, settings),
             queue=queue,
             submitter=Submitter(settings, log, idempotency, queue, limits),
             hub=hub,

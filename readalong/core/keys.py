@@ -113,6 +113,10 @@ class Keys:
         """String: the job and body of an Idempotency-Key, by the key's SHA-256."""
         return f"{self.prefix}:idempotency:{digest}"
 
+    def chat(self, digest: str) -> str:
+        """String with a time to live: the newest job of a chat, by the digest of the chat's id and its owner."""
+        return f"{self.prefix}:chat:{digest}"
+
     def worker(self, worker_id: str) -> str:
         """String with a time to live: a worker that is alive."""
         return f"{self.prefix}:worker:{worker_id}"
@@ -190,7 +194,7 @@ class Keys:
         """The type that a key must have, unless it is a job's own."""
         if name.startswith(self.model_jobs) or (name.startswith(f"{self.prefix}:job:") and name.endswith(":watchers")):
             return "zset"
-        if name.startswith((self.idempotency(""), self.last_acquire(""), self.worker(""))):
+        if name.startswith((self.idempotency(""), self.last_acquire(""), self.worker(""), self.chat(""))):
             return "string"
         return self.shared.get(name)
 

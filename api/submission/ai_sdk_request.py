@@ -1,0 +1,254 @@
+"""The body of `POST /api/chat`, as `useChat` sends it, to a chat-completions request (pure)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from readalong.api.http.request_body import unencodable
+from readalong.api.submission.chat_request import MAX_MESSAGES
+from readalong.api.wire.ai_sdk import OURS
+from readalong.core.errors import InvalidRequest
+
+#: Characters of a chat's id.
+MAX_ID_LENGTH: Final = 255
+#: Where a job's metadata keep the id of the message that its answer continues.
+MESSAGE_ID: Final = "ai_sdk_message_id"
+
+_ROLES: Final = ("system", "user", "assistant")
+_TRIGGERS: Final = ("submit-message", "regenerate-message")
+#: Fields of the body that are read here; all others are the model's parameters.
+_READ: Final = frozenset({"id", "messages", "message", "trigger", "messageId", "system", OURS})
+#: What a job may be told in the body's own object.
+_OPTIONS: Final = frozenset({"on_worker_lost", "deadline", "cancel_on_disconnect"})
+#: Parameters whose answers the stream cannot show, and what to do instead.
+_REFUSED: Final = {"functions": "use tools", "function_call": "use tool_choice"}
+_DATA_URL: Final = re.compile(r"data:([^;,]*)[^,]*;base64,(.*)", re.DOTALL)
+_AUDIO: Final = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AiSdkRequest:
+    """`body`: of the job. `chat_id`: "" if the client names none. `message_id`: of the message that the answer
+    continues, since the tools that it called have given their results; "" for a new one."""
+
+    body: dict[str, Any]
+    chat_id: str
+    message_id: str
+
+
+def ai_sdk_request(body: dict[str, Any]) -> AiSdkRequest:
+    """Raises InvalidRequest, which names the wrong field."""
+    try:
+        return _request(body)
+    except orjson.JSONEncodeError:
+        raise unencodable(body) from None
+
+
+def _request(body: dict[str, Any]) -> AiSdkRequest:
+    chat_id = body.get("id", "")
+    if not isinstance(chat_id, str) or len(chat_id) > MAX_ID_LENGTH:
+        raise _wrong("id", f"The chat's id must be a string of at most {MAX_ID_LENGTH} characters")
+    trigger = body.get("trigger", _TRIGGERS[0])
+    if trigger not in _TRIGGERS:
+        raise _wrong("trigger", f"Must be {' or '.join(_TRIGGERS)}")
+    for name, instead in _REFUSED.items():
+        if body.get(name) is not None:
+            raise _wrong(name, f"The AI SDK's stream cannot show this; {instead}")
+    if body.get("n") not in (None, 1):
+        raise _wrong("n", "The AI SDK's stream has one answer")
+    messages = body.get("messages")
+    if "message" in body:
+        raise _wrong("message", "Send all messages, as `messages`")
+    found = _chat_messages(messages)
+    if (system := body.get("system")) is not None:
+        if not isinstance(system, str):
+            raise _wrong("system", "Must be a string")
+        found.insert(0, {"role": "system", "content": system})
+    request = {name: value for name, value in body.items() if name not in _READ}
+    request |= {"messages": found, **_options(body.get(OURS))}
+    message_id = ""
+    if isinstance(messages, list) and messages[-1]["role"] == "assistant" and trigger == _TRIGGERS[0]:
+        message_id = messages[-1].get("id") or ""
+        request["metadata"] = {**_metadata(body), MESSAGE_ID: message_id}
+    return AiSdkRequest(request, chat_id, message_id)
+
+
+def _options(given: Any) -> dict[str, Any]:
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise _wrong(OURS, "Must be an object")
+    for name in given:
+        if name not in _OPTIONS:
+            raise _wrong(f"{OURS}.{name}", f"Unknown option; there are {', '.join(sorted(_OPTIONS))}")
+    return given
+
+
+def _metadata(body: dict[str, Any]) -> dict[str, Any]:
+    metadata = body.get("metadata")
+    if not isinstance(metadata, dict | None):
+        raise _wrong("metadata", "Must be an object")
+    return metadata or {}
+
+
+def _chat_messages(messages: Any) -> list[Message]:
+    if not isinstance(messages, list) or not 1 <= len(messages) <= MAX_MESSAGES:
+        raise _wrong("messages", f"Must be a list of 1 to {MAX_MESSAGES:,} messages")
+    found: list[Message] = []
+    for number, message in enumerate(messages):
+        found += _convert(message, f"messages.{number}")
+    if not found:
+        raise _wrong("messages", "No message says anything")
+    return found
+
+
+def _convert(message: Any, field: str) -> list[Message]:
+    if not isinstance(message, dict):
+        raise _wrong(field, "Must be an object")
+    role, parts = message.get("role"), message.get("parts")
+    if role not in _ROLES:
+        raise _wrong(f"{field}.role", f"Must be {', '.join(_ROLES)}")
+    if not isinstance(message.get("id", ""), str):
+        raise _wrong(f"{field}.id", "Must be a string")
+    if not isinstance(parts, list) or len(parts) > MAX_MESSAGES:
+        raise _wrong(f"{field}.parts", f"Must be a list of at most {MAX_MESSAGES:,} parts")
+    for number, part in enumerate(parts):
+        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+            raise _wrong(f"{field}.parts.{number}", "Must be an object with a type")
+    if role == "assistant":
+        return list(_assistant(parts, field))
+    if role == "system":
+        return [{"role": "system", "content": _text_of(parts, field)}]
+    return [{"role": "user", "content": _user_content(parts, field)}]
+
+
+def _text(part: dict[str, Any], field: str) -> str:
+    text = part.get("text")
+    if not isinstance(text, str):
+        raise _wrong(f"{field}.text", "Must be a string")
+    return text
+
+
+def _text_of(parts: list[dict[str, Any]], field: str) -> str:
+    """The text parts, joined."""
+    return "".join(_text(part, f"{field}.parts.{n}") for n, part in enumerate(parts) if part["type"] == "text")
+
+
+def _user_content(parts: list[dict[str, Any]], field: str) -> str | list[dict[str, Any]]:
+    content = []
+    for number, part in enumerate(parts):
+        where = f"{field}.parts.{number}"
+        if part["type"] == "text":
+            content.append({"type": "text", "text": _text(part, where)})
+        elif part["type"] == "file":
+            content.append(_file(part, where))
+    if not content:
+        raise _wrong(f"{field}.parts", "There is neither text nor a file")
+    if len(content) == 1 and content[0]["type"] == "text":
+        text: str = content[0]["text"]
+        return text
+    return content
+
+
+def _file(part: dict[str, Any], field: str) -> dict[str, Any]:
+    kind, url = part.get("mediaType"), part.get("url")
+    if not isinstance(kind, str):
+        raise _wrong(f"{field}.mediaType", "Must be a string")
+    if not isinstance(url, str):
+        raise _wrong(f"{field}.url", "Must be a string")
+    if kind.startswith("image/"):
+        return {"type": "image_url", "image_url": {"url": url}}
+    data = _DATA_URL.fullmatch(url)
+    if kind in _AUDIO:
+        if data is None:
+            raise _wrong(f"{field}.url", "Sound must be a data URL")
+        return {"type": "input_audio", "input_audio": {"data": data[2], "format": _AUDIO[kind]}}
+    if kind == "application/pdf":
+        if data is None:
+            raise _wrong(f"{field}.url", "A PDF must be a data URL")
+        return {"type": "file", "file": {"filename": str(part.get("filename") or "file.pdf"), "file_data": url}}
+    raise _wrong(f"{field}.mediaType", "Must be an image, sound (WAV, MP3) or a PDF")
+
+
+def _assistant(parts: list[dict[str, Any]], field: str) -> Iterator[Message]:
+    """Each step is a message of the assistant and the results of its calls. Reasoning, files and sources are not sent
+    back, as chat completions have no place for them."""
+    step: list[tuple[str, dict[str, Any]]] = []
+    steps = [step]
+    for number, part in enumerate(parts):
+        if _voids(part):
+            steps.clear()
+        if part["type"] == "step-start" or _voids(part):
+            step = []
+            steps.append(step)
+        step.append((f"{field}.parts.{number}", part))
+    for step in steps:
+        text = "".join(_text(part, where) for where, part in step if part["type"] == "text")
+        calls: list[dict[str, Any]] = []
+        results: list[Message] = []
+        for where, part in step:
+            if part["type"] == "dynamic-tool" or part["type"].startswith("tool-"):
+                output = _output(part)
+                # Models refuse a call without a result: the user went on without it.
+                if output is not None:
+                    calls.append(call := _call(part, where))
+                    results.append({"role": "tool", "tool_call_id": call["id"], "content": output})
+        if text or calls:
+            yield {"role": "assistant", "content": text or None, **({"tool_calls": calls} if calls else {})}
+            yield from results
+
+
+def _voids(part: dict[str, Any]) -> bool:
+    """Whether the parts before this one are a lost attempt's."""
+    data = part.get("data")
+    return part["type"] == f"data-{OURS}" and isinstance(data, dict) and data.get("status") == "restarted"
+
+
+def _call(part: dict[str, Any], field: str) -> dict[str, Any]:
+    call_id = part.get("toolCallId")
+    name = part.get("toolName") if part["type"] == "dynamic-tool" else part["type"].removeprefix("tool-")
+    if not isinstance(call_id, str):
+        raise _wrong(f"{field}.toolCallId", "Must be a string")
+    if not isinstance(name, str):
+        raise _wrong(f"{field}.toolName", "Must be a string")
+    given = part.get("input")
+    if given is None:
+        given = part.get("rawInput")
+    metadata = part.get("callProviderMetadata")
+    kept = metadata.get(OURS) if isinstance(metadata, dict) else None
+    kept = dict(kept) if isinstance(kept, dict) else {}
+    custom = kept.pop("type", "") == "custom"
+    # Text that is the input of a custom tool, or that the model meant to be JSON.
+    as_is = isinstance(given, str) and (custom or part.get("state") == "output-error")
+    said = given if as_is else orjson.dumps({} if given is None else given).decode()
+    if custom:
+        return {**kept, "id": call_id, "type": "custom", "custom": {"name": name, "input": said}}
+    return {**kept, "id": call_id, "type": "function", "function": {"name": name, "arguments": said}}
+
+
+def _output(part: dict[str, Any]) -> str | None:
+    """What a tool has returned, as text; None if it has not."""
+    approval = part.get("approval")
+    match part.get("state"):
+        case "output-available":
+            output = part.get("output")
+            return output if isinstance(output, str) else orjson.dumps(output).decode()
+        case "output-error":
+            return str(part.get("errorText") or "The tool failed.")
+        case "output-denied" | "approval-responded":
+            if not isinstance(approval, dict) or approval.get("approved"):
+                return None if part["state"] == "approval-responded" else "The call was denied."
+            return str(approval.get("reason") or "The call was denied.")
+        case _:
+            return None
+
+
+def _wrong(field: str, why: str) -> InvalidRequest:
+    return InvalidRequest(f"{field}: {why}.", field=field)
