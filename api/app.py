@@ -39,6 +39,35 @@ _PAGE_HEADERS: Final = {
 }
 
 
+#: Request headers of pages: what the API reads, and what the OpenAI SDKs and the AI SDK send by themselves.
+_CORS_HEADERS: Final = (
+    *("Authorization", "Content-Encoding", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer"),
+    *("OpenAI-Beta", "OpenAI-Organization", "OpenAI-Project", "User-Agent", "X-Client-Request-Id"),
+    *(
+        f"X-Stainless-{name}"
+        for name in (
+            *(
+                "Arch",
+                "Async",
+                "Custom-Event-Handler",
+                "Custom-Poll-Interval",
+                "Helper-Method",
+                "Lang",
+                "OS",
+                "Package-Version",
+                "Poll-Helper",
+            ),
+            *("Raw-Response", "Read-Timeout", "Retry-Count", "Runtime", "Runtime-Version", "Stream-Helper", "Timeout"),
+        )
+    ),
+)
+#: Response headers that those pages may read.
+_CORS_EXPOSED: Final = (
+    *("Location", "Retry-After", "X-Job-Id", "X-Request-Id", "X-Should-Retry"),
+    *("X-Vercel-AI-UI-Message-Stream", "X-Workflow-Run-Id", "X-Workflow-Stream-Tail-Index"),
+)
+
+
 class NoCacheStaticFiles(StaticFiles):
     """Static files with the headers of pages."""
 
@@ -105,11 +134,8 @@ def create_app(
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
             allow_methods=("GET", "HEAD", "POST", "DELETE"),
-            allow_headers=("Authorization", "Content-Encoding", "Idempotency-Key", "Last-Event-ID"),
-            expose_headers=(
-                *("Location", "Retry-After", "X-Job-Id"),
-                *("X-Workflow-Run-Id", "X-Workflow-Stream-Tail-Index", "X-Vercel-AI-UI-Message-Stream"),
-            ),
+            allow_headers=_CORS_HEADERS,
+            expose_headers=_CORS_EXPOSED,
         )
     add_direct_routes(app, *jobs.DIRECT, *chat.DIRECT, *ai_sdk.DIRECT)
     for router in (jobs.router, chat.router, ai_sdk.router):

@@ -17,6 +17,7 @@ from readalong.api.fanout.presence_reporter import PresenceReporter
 from readalong.api.fanout.worker_waits import WorkerWaits
 from readalong.api.redis_monitor import RedisMonitor
 from readalong.api.submission.queue_limits import QueueLimits
+from readalong.api.submission.retries import Retries
 from readalong.api.submission.submitter import Submitter
 from readalong.api.supervisor import Supervisor
 from readalong.core.settings import Settings
@@ -30,6 +31,7 @@ from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.presence import PresenceStore
 from readalong.store.queue import Queue
+from readalong.store.repeats import RepeatStore
 from readalong.store.worker_registry import WorkerRegistry
 
 
@@ -46,6 +48,7 @@ class Dependencies:
     chats: ChatStore
     queue: Queue
     submitter: Submitter
+    retries: Retries
     hub: Hub
     presence: PresenceReporter
     registry: WorkerRegistry
@@ -65,6 +68,7 @@ class Dependencies:
         index, queue = JobIndex(redis, settings), Queue(redis, settings)
         idempotency = IdempotencyStore(redis, settings)
         limits = QueueLimits(queue, settings.max_queued, settings.max_queued_bytes)
+        retries = Retries(RepeatStore(redis, settings))
         hub = Hub(redis.pool, log, settings)
         registry = WorkerRegistry(redis, settings)
         probe, eviction, outage = Probe(redis, settings), Eviction(redis, settings), OutageLogger()
@@ -77,7 +81,8 @@ class Dependencies:
             idempotency=idempotency,
             chats=ChatStore(redis, settings),
             queue=queue,
-            submitter=Submitter(settings, log, idempotency, queue, limits),
+            submitter=Submitter(settings, log, idempotency, queue, limits, retries=retries),
+            retries=retries,
             hub=hub,
             presence=PresenceReporter(hub, PresenceStore(redis, settings)),
             registry=registry,

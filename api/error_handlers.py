@@ -1,11 +1,14 @@
-"""Exceptions to problem details: a stable `code`, a sentence, and the field that is wrong."""
+"""Exceptions to errors in the form of the path's clients: a stable `code`, a sentence, and the field that is wrong."""
 
 from __future__ import annotations
 
 import logging
+import secrets
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
+import orjson
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -14,12 +17,15 @@ from starlette.responses import Response
 from starlette.routing import Match, Mount
 
 from readalong.api.auth.policy import Forbidden, Unauthorized
-from readalong.api.problems import problem_response
+from readalong.api.faces import Face, face_of
+from readalong.api.problems import problem_response, shorten
+from readalong.api.wire.openai_errors import openai_error
 from readalong.core.errors import (
     BrokenJob,
     IdempotencyConflict,
     InvalidRequest,
     JobExpired,
+    JobFailed,
     JobNotFound,
     QueueFull,
     ReadalongError,
@@ -42,6 +48,7 @@ _STATUS: Final[dict[type[ReadalongError], int]] = {
     StoreUnavailable: 503,
     UnknownSchema: 503,
     BrokenJob: 500,
+    JobFailed: 500,
     Stopping: 503,
 }
 #: Codes of InvalidRequest with a status of their own.
@@ -59,7 +66,7 @@ _METHODS: Final = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 
 def install(app: FastAPI) -> None:
-    """Makes every error of the application a problem: expected errors, the router's errors and bugs."""
+    """Gives every error of the application its response: expected errors, the router's errors and bugs."""
     app.add_exception_handler(ReadalongError, _on_readalong_error)
     app.add_exception_handler(StoreRefused, _on_bug)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -83,8 +90,17 @@ async def _on_readalong_error(request: Request, error: Exception) -> Response:
         headers["Accept-Encoding"] = "gzip"
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = error.challenge
-    field = error.field if isinstance(error, InvalidRequest) else None
-    return problem_response(status, error.code, error.message, retryable=error.retryable, field=field, headers=headers)
+    field, mistake = (error.field, error.mistake) if isinstance(error, InvalidRequest) else (None, "value")
+    return error_response(
+        request,
+        status,
+        error.code,
+        error.message,
+        retryable=error.retryable,
+        field=field,
+        mistake=mistake,
+        headers=headers,
+    )
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -97,7 +113,40 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         methods = _allowed_methods(request)
         headers["Allow"] = ", ".join(methods)
         detail = f"Method {request.method} not allowed; use {' or '.join(methods)}."
-    return problem_response(status, HTTPStatus(status).name.lower(), detail, headers=headers)
+    return error_response(request, status, HTTPStatus(status).name.lower(), detail, headers=headers)
+
+
+def error_response(
+    request: Request,
+    status: int,
+    code: str,
+    message: str,
+    *,
+    retryable: bool = False,
+    field: str | None = None,
+    mistake: str = "value",
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Returns an error in the form of the path's clients. `mistake`: as of InvalidRequest."""
+    face, more = face_of(request.scope), dict(headers or {})
+    if face is Face.NATIVE:
+        return problem_response(status, code, message, retryable=retryable, field=field, headers=more)
+    if face is Face.AI_SDK:
+        return Response(shorten(message), status, more, media_type="text/plain")
+    field = field if field is None else shorten(field)
+    error = openai_error(code, shorten(message), status=status, field=field, mistake=mistake)
+    # Without it the SDKs would repeat a 409, a 429 and each 5xx.
+    more["x-should-retry"] = "true" if retryable else "false"
+    more["x-request-id"] = request_id(request)
+    return Response(orjson.dumps(error.body()), error.status, more, media_type="application/json")
+
+
+def request_id(request: Request) -> str:
+    """Returns the name of a request, which the SDKs' exceptions tell and the log has beside a bug."""
+    found: str | None = getattr(request.state, "request_id", None)
+    if found is None:
+        found = request.state.request_id = f"req_{secrets.token_hex(16)}"
+    return found
 
 
 def _allowed_methods(request: Request) -> list[str]:
@@ -111,11 +160,11 @@ def _allowed_methods(request: Request) -> list[str]:
     return found or ["GET", "HEAD"]  # files
 
 
-async def _on_validation_error(_: Request, error: Exception) -> Response:
+async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"] if part not in ("query", "path", "header"))
-    return problem_response(422, "invalid_parameter", f"{field}: {first['msg']}.", field=field)
+    return error_response(request, 422, "invalid_parameter", f"{field}: {first['msg']}.", field=field)
 
 
 async def _on_disconnect(_: Request, error: Exception) -> Response:
@@ -124,5 +173,8 @@ async def _on_disconnect(_: Request, error: Exception) -> Response:
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:
-    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return problem_response(500, "internal_error", "Internal error; the server's log has the details.", retryable=True)
+    named = "" if face_of(request.scope) is not Face.OPENAI else f" ({request_id(request)})"
+    logger.error("%s %s failed%s", request.method, request.url.path, named, exc_info=error)
+    return error_response(
+        request, 500, "internal_error", "Internal error; the server's log has the details.", retryable=True
+    )

@@ -51,15 +51,15 @@ def problem_response(
         "title": HTTPStatus(status).phrase,
         "status": status,
         "code": code,
-        "detail": _shorten(detail),
+        "detail": shorten(detail),
         "retryable": retryable,
     }
     if field is not None:
-        body["field"] = _shorten(field)
+        body["field"] = shorten(field)
     return Response(orjson.dumps(body), status, headers, media_type=MEDIA_TYPE)
 
 
-def _shorten(text: str) -> str:
+def shorten(text: str) -> str:
     """Returns the text, without its middle if it is long."""
     half = _MAX_LENGTH // 2
     return text if len(text) <= _MAX_LENGTH else f"{text[:half]} … {text[-half:]}"

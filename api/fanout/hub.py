@@ -71,6 +71,11 @@ class Hub:
         """Whether it does not hear what Redis publishes, its own heartbeats for one."""
         return self._subscriber.deaf
 
+    @property
+    def stopping(self) -> bool:
+        """Whether its streams have been ended since the process stops."""
+        return self._closed
+
     def start(self) -> list[asyncio.Task[Any]]:
         """Returns its tasks, which never end by themselves."""
         self._beats = asyncio.create_task(self._beat(), name="hub comments")

@@ -83,7 +83,7 @@ def check(body: dict[str, Any], allowed: Iterable[str] = ()) -> ChatRequest:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"] if not _is_union_member(part))
-        raise InvalidRequest(f"{field}: {first['msg']}.", field=field) from None
+        raise InvalidRequest(f"{field}: {first['msg']}.", field=field, mistake=_mistake(first["type"])) from None
     for name in _LISTS:
         _check_length(name, body.get(name), MAX_ITEMS)
     for number, message in enumerate(request.messages):
@@ -115,6 +115,11 @@ def _length(value: Any) -> int:
 
 def _wrong(field: str, why: str) -> InvalidRequest:
     return InvalidRequest(f"{field}: {why}.", field=field)
+
+
+def _mistake(kind: str) -> str:
+    """Returns what is wrong, by the type of pydantic's error."""
+    return "missing" if kind == "missing" else "type" if kind.endswith("_type") else "value"
 
 
 def _is_union_member(part: int | str) -> bool:

@@ -12,6 +12,7 @@ import orjson
 from readalong.api.http.request_body import off_loop, unencodable
 from readalong.api.submission.chat_request import ChatRequest, check
 from readalong.api.submission.queue_limits import QueueLimits
+from readalong.api.submission.retries import Retries
 from readalong.core.errors import (
     IdempotencyConflict,
     InvalidRequest,
@@ -47,20 +48,38 @@ class Submitter:
     """Checks bodies, writes jobs and queues them."""
 
     def __init__(
-        self, settings: Settings, log: Log, idempotency: IdempotencyStore, queue: Queue, limits: QueueLimits
+        self,
+        settings: Settings,
+        log: Log,
+        idempotency: IdempotencyStore,
+        queue: Queue,
+        limits: QueueLimits,
+        *,
+        retries: Retries,
     ) -> None:
         self._settings = settings
         self._log = log
         self._idempotency = idempotency
         self._queue = queue
         self._limits = limits
+        self._retries = retries
 
     async def submit(
-        self, raw: bytes, body: dict[str, Any], key: str | None, pairs: Mapping[str, str], *, chat: bool
+        self,
+        raw: bytes,
+        body: dict[str, Any],
+        key: str | None,
+        pairs: Mapping[str, str],
+        *,
+        chat: bool,
+        retried: bool | None = None,
     ) -> Record:
         """Writes the job and queues it. The same key and body return the same job.
 
-        `key`: the Idempotency-Key. `pairs`: the policy's, for the job's metadata. `chat`: a request to /chat/stream.
+        `key`: the Idempotency-Key. `pairs`: the policy's, for the job's metadata. `chat`: the job is cancelled without
+        a watcher, as those of /chat/stream. `retried`: of a client that repeats submits without a key, whether this is
+        a repeat, which returns the job that it repeats; the caller then calls `Retries.answered`. None: of any other
+        client.
 
         One script writes the job's own keys; when it has answered, another one adds the job to the index and the
         queue. A crash between them leaves a job that the next sweep or a repeated submit queues.
@@ -72,6 +91,10 @@ class Submitter:
         stored = raw if checked.stored is None else checked.stored
         job_id = new_job_id()
         if key is None:
+            if retried:
+                job_id, repeated = await self._find_repeated(checked.digest, pairs, job_id)
+                if repeated is not None:
+                    return repeated
             await self._limits.check(len(stored))
         else:
             # Side by side: a job of this key is returned even if the queue is full.
@@ -80,11 +103,11 @@ class Submitter:
             known, full = await asyncio.gather(
                 self._find_job(key, job_id, checked.digest), _queue_full(self._limits, len(stored))
             )
-            job_id, record = known
-            if record is not None:
-                if record.status is Status.QUEUED:
-                    await self._enqueue(record)
-                return record
+            job_id, found = known
+            if found is not None:
+                if found.status is Status.QUEUED:
+                    await self._enqueue(found)
+                return found
             if full is not None:
                 raise full
         request = checked.request
@@ -105,7 +128,12 @@ class Submitter:
             keep_request=self._settings.keep_request,
         )
         try:
-            _, record = await self._log.submit(submission)
+            if key is None and retried is not None:
+                # Sent before the job: a process that dies between them must not leave a job that no repeat finds.
+                offer = self._retries.offer(checked.digest, job_id, pairs)
+                _, (_, record) = await asyncio.gather(offer, self._log.submit(submission))
+            else:
+                _, record = await self._log.submit(submission)
         except JobNotFound:
             # To a POST a 404 would say that the address is wrong. A repeat creates the job, or gets a 410.
             raise StoreUnavailable("The job is gone; submit it again.", retry_after=1) from None
@@ -119,6 +147,21 @@ class Submitter:
     async def _enqueue(self, record: Record) -> None:
         watched, grace = record.cancel_on_disconnect, record.disconnect_grace
         await self._queue.enqueue(record.id, record.created_at, model=record.model, watched=watched, grace=grace)
+
+    async def _find_repeated(self, digest: str, pairs: Mapping[str, str], job_id: str) -> tuple[str, Record | None]:
+        """Returns the id of the job that a repeat stands for, which may be the new `job_id`, and the job if it is
+        written."""
+        while (taken := await self._retries.take(digest, pairs)) is not None:
+            record = await self._log.record(taken)
+            if record is None and not await self._log.flags([taken]):
+                return taken, None  # the first submit broke off before it wrote the job, or is about to
+            if record is not None and record.status is not Status.CANCELLED:
+                if record.status is Status.QUEUED:
+                    await self._enqueue(record)
+                return taken, record
+            # Cancelled, perhaps since its client was gone, or erased: it answers no repeat.
+            await self._retries.end(digest, taken)
+        return job_id, None
 
     async def _find_job(self, key: str, job_id: str, digest: str) -> tuple[str, Record | None]:
         """Returns the id that the key stands for, which may be the new `job_id`, and its job if that is written."""

@@ -10,6 +10,7 @@
     ├── StoreRefused            Redis refuses a command: a right is missing, or a key is broken
     ├── UnknownSchema           another version wrote this job
     ├── BrokenJob               what Redis holds of this job cannot be read
+    ├── JobFailed               the job ended without an answer, and its client waits for one
     ├── Stopping                this process stops; another one serves
     ├── Fenced                  a newer attempt writes this log, or the job has ended or is gone
     ├── ModelError              the model refused, failed or broke off
@@ -38,10 +39,14 @@ class ReadalongError(Exception):
 class InvalidRequest(ReadalongError):
     """The client's mistake. `field` is the path of the part that is wrong, such as `messages.0.role`."""
 
-    def __init__(self, message: str, *, code: str = "invalid_request", field: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, code: str = "invalid_request", field: str | None = None, mistake: str = "value"
+    ) -> None:
+        """`mistake`: what is wrong with the field: `value`, `type`, `missing`, `unknown`, or `unsupported`."""
         super().__init__(message)
         self.code = code
         self.field = field
+        self.mistake = mistake
 
 
 class JobNotFound(ReadalongError):
@@ -87,6 +92,16 @@ class BrokenJob(ReadalongError):
     """A job's keys hold what readalong did not write."""
 
     code = "broken_job"
+
+
+class JobFailed(ReadalongError):
+    """`code` is that of the job's error, or `cancelled`. Never retryable: the queue has tried as often as the job's own
+    terms allow, and a repeat would be another generation."""
+
+    def __init__(self, code: str, message: str, *, job_id: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.job_id = job_id
 
 
 class Stopping(ReadalongError):

@@ -117,6 +117,11 @@ class Keys:
         """String with a time to live: the newest job of a chat, by the digest of the chat's id and its owner."""
         return f"{self.prefix}:chat:{digest}"
 
+    def repeats(self, digest: str) -> str:
+        """List with a time to live: jobs whose submit may come again since no answer is out, by the SHA-256 of their
+        body."""
+        return f"{self.prefix}:repeats:{digest}"
+
     def worker(self, worker_id: str) -> str:
         """String with a time to live: a worker that is alive."""
         return f"{self.prefix}:worker:{worker_id}"
@@ -196,6 +201,8 @@ class Keys:
             return "zset"
         if name.startswith((self.idempotency(""), self.last_acquire(""), self.worker(""), self.chat(""))):
             return "string"
+        if name.startswith(self.repeats("")):
+            return "list"
         return self.shared.get(name)
 
     def arq_job(self, job_id: str) -> str:

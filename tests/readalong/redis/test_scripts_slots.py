@@ -16,6 +16,7 @@ from readalong.redis.facade import Argument, RedisFacade
 from readalong.redis.scripts import SCRIPTS
 from readalong.store.idempotency import IdempotencyStore, key_digest
 from readalong.store.log import Log
+from readalong.store.repeats import RepeatStore
 from tests.readalong.helpers import command, settings_for
 from tests.readalong.jobs import WORKER, content, end, queued, submission
 from tests.support.clients import client_of
@@ -77,6 +78,10 @@ async def test_a_script_runs_on_a_cluster_unless_its_head_says_that_it_needs_one
     await log.delete(new.job_id)
     await idempotency.claim("key", new.job_id, "digest")
     await idempotency.release(key_digest("key"), new.job_id)
+    repeats = RepeatStore(redis, settings)
+    await repeats.offer("digest", new.job_id, "-")
+    assert await repeats.take("digest", "-") == new.job_id
+    await repeats.end("digest", new.job_id)
     # The length of the queue is one key, but a part of what needs one server.
     assert redis.called == set(SCRIPTS) - for_one_server() - {"depth"}
     with pytest.raises(StoreRefused, match="slot"):
