@@ -24,7 +24,6 @@ from readalong.core.settings import Settings
 from readalong.process.outage import OutageLogger
 from readalong.redis.eviction import Eviction
 from readalong.redis.facade import RedisFacade
-from readalong.store.chats import ChatStore
 from readalong.store.health import Probe
 from readalong.store.idempotency import IdempotencyStore
 from readalong.store.job_index import JobIndex
@@ -32,6 +31,8 @@ from readalong.store.log import Log
 from readalong.store.presence import PresenceStore
 from readalong.store.queue import Queue
 from readalong.store.repeats import RepeatStore
+from readalong.store.threads import ThreadStore
+from readalong.store.turns import Turns
 from readalong.store.worker_registry import WorkerRegistry
 
 
@@ -45,7 +46,8 @@ class Dependencies:
     log: Log
     index: JobIndex
     idempotency: IdempotencyStore
-    chats: ChatStore
+    threads: ThreadStore
+    turns: Turns
     queue: Queue
     submitter: Submitter
     retries: Retries
@@ -67,6 +69,8 @@ class Dependencies:
         log = Log(redis, settings)
         index, queue = JobIndex(redis, settings), Queue(redis, settings)
         idempotency = IdempotencyStore(redis, settings)
+        threads = ThreadStore(redis, settings)
+        turns = Turns(log, queue, threads)
         limits = QueueLimits(queue, settings.max_queued, settings.max_queued_bytes)
         retries = Retries(RepeatStore(redis, settings))
         hub = Hub(redis.pool, log, settings)
@@ -79,9 +83,10 @@ class Dependencies:
             log=log,
             index=index,
             idempotency=idempotency,
-            chats=ChatStore(redis, settings),
+            threads=threads,
+            turns=turns,
             queue=queue,
-            submitter=Submitter(settings, log, idempotency, queue, limits, retries=retries),
+            submitter=Submitter(settings, log, idempotency, queue, limits, retries=retries, turns=turns),
             retries=retries,
             hub=hub,
             presence=PresenceReporter(hub, PresenceStore(redis, settings)),

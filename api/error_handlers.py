@@ -32,6 +32,9 @@ from readalong.core.errors import (
     Stopping,
     StoreRefused,
     StoreUnavailable,
+    ThreadBusy,
+    ThreadFull,
+    ThreadNotFound,
     UnknownSchema,
 )
 
@@ -43,6 +46,9 @@ _STATUS: Final[dict[type[ReadalongError], int]] = {
     Forbidden: 403,
     JobExpired: 410,
     JobNotFound: 404,
+    ThreadNotFound: 404,
+    ThreadBusy: 409,
+    ThreadFull: 422,
     IdempotencyConflict: 409,
     QueueFull: 429,
     StoreUnavailable: 503,

@@ -21,6 +21,7 @@ from pydantic import (
 from readalong.api.submission.gateway_fields import refuse_gateway_fields
 from readalong.core.errors import InvalidRequest
 from readalong.core.options import LONGEST_GRACE
+from readalong.store.threads import MAX_NAME_LENGTH, ThreadPolicy
 
 Number = StrictFloat | StrictInt
 
@@ -69,6 +70,16 @@ class ChatRequest(BaseModel):
         description="Seconds after its last watcher left at which the job is cancelled; 0: at once; true: the server's "
         "grace. The model does not get this.",
     )
+    thread: Annotated[StrictStr, Field(min_length=1, max_length=MAX_NAME_LENGTH)] | None = Field(
+        None,
+        description="The thread whose next turn this is. The model gets the thread's messages before these. "
+        "The model does not get this.",
+    )
+    thread_policy: ThreadPolicy | None = Field(
+        None,
+        description="If a turn of the thread runs: refuse this one (409), let it wait, or cancel that one and keep "
+        "(interrupt) or forget (rollback) what was said. The model does not get this.",
+    )
     stream: StrictBool | None = Field(None, description="Ignored: a job is always streamed.")
 
 
@@ -94,6 +105,8 @@ def check(body: dict[str, Any], allowed: Iterable[str] = ()) -> ChatRequest:
             raise _wrong("metadata", f"Key {number + 1} has more than {MAX_KEY_LENGTH} characters")
         if _length(value) > MAX_VALUE_LENGTH:
             raise _wrong(f"metadata.{key}", f"The value has more than {MAX_VALUE_LENGTH} characters")
+    if request.thread_policy is not None and request.thread is None:
+        raise _wrong("thread_policy", "There is no thread")
     return request
 
 

@@ -25,11 +25,14 @@ from readalong.core.keys import new_job_id
 from readalong.core.options import resolve
 from readalong.core.settings import Settings
 from readalong.core.states import Status
+from readalong.core.thread_entries import entries_of
 from readalong.store.idempotency import IdempotencyRecord, IdempotencyStore, key_digest
 from readalong.store.job_record import Record
 from readalong.store.log import Log
 from readalong.store.queue import Queue
 from readalong.store.submission import Submission
+from readalong.store.threads import Turn
+from readalong.store.turns import Turns
 
 _MAX_KEY_LENGTH: Final = 255
 #: Optional whitespace around a header's value (RFC 9110, section 5.5).
@@ -56,6 +59,7 @@ class Submitter:
         limits: QueueLimits,
         *,
         retries: Retries,
+        turns: Turns,
     ) -> None:
         self._settings = settings
         self._log = log
@@ -63,6 +67,7 @@ class Submitter:
         self._queue = queue
         self._limits = limits
         self._retries = retries
+        self._turns = turns
 
     async def submit(
         self,
@@ -73,18 +78,20 @@ class Submitter:
         *,
         chat: bool,
         retried: bool | None = None,
+        turn: Turn | None = None,
     ) -> Record:
         """Writes the job and queues it. The same key and body return the same job.
 
         `key`: the Idempotency-Key. `pairs`: the policy's, for the job's metadata. `chat`: the job is cancelled without
         a watcher, as those of /chat/stream. `retried`: of a client that repeats submits without a key, whether this is
         a repeat, which returns the job that it repeats; the caller then calls `Retries.answered`. None: of any other
-        client.
+        client. `turn`: the job's turn in a thread; None: as the body's `thread` says.
 
         One script writes the job's own keys; when it has answered, another one adds the job to the index and the
         queue. A crash between them leaves a job that the next sweep or a repeated submit queues.
 
-        Raises InvalidRequest, IdempotencyConflict, JobExpired, QueueFull, StoreUnavailable.
+        Raises InvalidRequest, IdempotencyConflict, JobExpired, QueueFull, StoreUnavailable, and of a turn what
+        `Turns.begin` raises.
         """
         key = key if key is None else key.strip(_WHITESPACE)
         checked = await off_loop(len(raw), _check_body, (body, self._settings.allowed_field_names))
@@ -105,18 +112,22 @@ class Submitter:
             )
             job_id, found = known
             if found is not None:
-                if found.status is Status.QUEUED:
-                    await self._enqueue(found)
-                return found
+                return await self._enqueue(found) if found.status is Status.QUEUED else found
             if full is not None:
                 raise full
         request = checked.request
+        turn = turn or _turn_of(request)
+        thread, created_at = None, 0
+        if turn is not None:
+            thread, begun = await self._turns.begin(job_id, turn, pairs)
+            created_at = begun.created_at
         submission = Submission(
             job_id=job_id,
             model=request.model or self._settings.model,
             request=stored,
             metadata=orjson.dumps({**(body.get("metadata") or {}), **pairs}),
             body_digest=checked.digest,
+            created_at=created_at,
             key_digest="" if key is None else key_digest(key),
             terms=resolve(
                 self._settings,
@@ -126,6 +137,8 @@ class Submitter:
                 cancel_on_disconnect=request.cancel_on_disconnect,
             ),
             keep_request=self._settings.keep_request,
+            thread=thread,
+            leading=0 if turn is None else turn.leading,
         )
         try:
             if key is None and retried is not None:
@@ -138,15 +151,19 @@ class Submitter:
             # To a POST a 404 would say that the address is wrong. A repeat creates the job, or gets a 410.
             raise StoreUnavailable("The job is gone; submit it again.", retry_after=1) from None
         # Both only need the job to be written.
-        await asyncio.gather(
-            self._enqueue(record),
-            *([] if key is None else [self._idempotency.mark_written(key, IdempotencyRecord(job_id, checked.digest))]),
-        )
-        return record
+        if key is None:
+            return await self._enqueue(record)
+        written = self._idempotency.mark_written(key, IdempotencyRecord(job_id, checked.digest))
+        after, _ = await asyncio.gather(self._enqueue(record), written)
+        return after
 
-    async def _enqueue(self, record: Record) -> None:
+    async def _enqueue(self, record: Record) -> Record:
+        """Returns the job after it."""
+        if record.thread_open:
+            return await self._turns.written(record)
         watched, grace = record.cancel_on_disconnect, record.disconnect_grace
         await self._queue.enqueue(record.id, record.created_at, model=record.model, watched=watched, grace=grace)
+        return record
 
     async def _find_repeated(self, digest: str, pairs: Mapping[str, str], job_id: str) -> tuple[str, Record | None]:
         """Returns the id of the job that a repeat stands for, which may be the new `job_id`, and the job if it is
@@ -193,6 +210,13 @@ def _check_body(given: tuple[dict[str, Any], Iterable[str]]) -> _CheckedBody:
     return _CheckedBody(
         request, digest, orjson.dumps({name: value for name, value in body.items() if name != "metadata"})
     )
+
+
+def _turn_of(request: ChatRequest) -> Turn | None:
+    """The turn of a body that names its thread: all its messages."""
+    if request.thread is None:
+        return None
+    return Turn(entries_of(request.messages), request.thread, request.thread_policy or "reject")
 
 
 def _digest(body: dict[str, Any]) -> str:
