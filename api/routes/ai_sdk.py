@@ -20,13 +20,14 @@ from readalong.api.routes import job_ending
 from readalong.api.routes.job_reading import root_path_of
 from readalong.api.routes.route import Route, add_head_routes
 from readalong.api.schemas import path_of
-from readalong.api.submission.ai_sdk_request import MAX_ID_LENGTH, MESSAGE_ID, ai_sdk_request
+from readalong.api.submission.ai_sdk_request import MESSAGE_ID, ai_sdk_request
 from readalong.api.wire.ai_sdk import NOTHING, AiSdkStream, FromChunk, Reset
 from readalong.api.wire.format import fresh
 from readalong.core.errors import InvalidRequest, JobNotFound, StoreUnavailable
 from readalong.core.keys import is_job_id
 from readalong.core.settings import Settings
 from readalong.store.job_record import Record
+from readalong.store.threads import MAX_NAME_LENGTH, ThreadRef
 
 router = APIRouter(prefix="/api/chat", tags=["ai-sdk"], route_class=Route)
 
@@ -83,16 +84,13 @@ _BODY: Final = {
     openapi_extra={"parameters": [_RESET], **_BODY},
 )
 async def chat(request: Request) -> Response:
-    """Queues the answer to the chat's messages and streams it. An answer of the chat that still runs is cancelled."""
+    """Queues the answer to the chat's messages and streams it. An answer of the chat that still runs is cancelled,
+    unless `readalong.thread_policy` says otherwise."""
     deps, reset = dependencies_of(request), _reset_of(request)
     pairs = await deps.policy.submit(request.headers)
     asked = ai_sdk_request(await read_untyped_json(request, deps.settings.max_body_bytes))
     raw, key = orjson.dumps(asked.body), request.headers.get("idempotency-key")
-    record = await deps.submitter.submit(raw, asked.body, key, pairs, chat=False)
-    if asked.chat_id:
-        before = await deps.chats.begin(asked.chat_id, pairs, record.id)
-        if before not in (None, record.id):
-            await job_ending.cancel(deps, before)
+    record = await deps.submitter.submit(raw, asked.body, key, pairs, chat=False, turn=asked.turn)
     try:
         feed = await deps.hub.feed(record.id, 0)
     except JobNotFound:
@@ -126,8 +124,8 @@ async def resume(request: Request) -> Response:
     wire = _format(deps.settings, record, reset)
     tail = {}
     if index is not None and index < 0:
-        index, newest = await _from_the_end(request, deps, record.id, wire, index)
-        tail = {_TAIL: str(newest)}
+        index, current = await _from_the_end(request, deps, record.id, wire, index)
+        tail = {_TAIL: str(current)}
     feed = await deps.hub.feed(record.id, 0)
     return _stream(request, deps, feed, wire, index=index or 0, headers=tail)
 
@@ -158,15 +156,15 @@ async def _find(
     """Returns the job of the chat that the path names, if it runs, or else the job that the path names, an ended one
     unless it must be `running`; None if there is none, also for the policy. `change`: the job is to be cancelled."""
     name = request.path_params["chat_id"]
-    newest = await deps.chats.newest(name, pairs) if len(name) <= MAX_ID_LENGTH else None
+    current = await deps.threads.running(ThreadRef.of(name, pairs)) if len(name) <= MAX_NAME_LENGTH else None
     authorize = deps.authorize_change if change else deps.authorize_watch
-    for job_id, may_have_ended in ((newest, False), (name if is_job_id(name) else None, not running)):
+    for job_id, may_have_ended in ((current, False), (name if is_job_id(name) else None, not running)):
         if job_id is None:
             continue
         try:
             await authorize(request, job_id)
         except (JobNotFound, Forbidden):
-            if job_id == newest:
+            if job_id == current:
                 raise
             continue  # the chat's name is by chance that of a job
         record = await deps.log.record(job_id)

@@ -1,10 +1,10 @@
-"""The body of `POST /api/chat`, as `useChat` sends it, to a chat-completions request (pure)."""
+"""The body of `POST /api/chat`, as `useChat` sends it, to a chat-completions request and a turn of a thread (pure)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
@@ -13,33 +13,43 @@ from readalong.api.http.request_body import unencodable
 from readalong.api.submission.chat_request import MAX_MESSAGES
 from readalong.api.wire.ai_sdk import OURS
 from readalong.core.errors import InvalidRequest
+from readalong.core.thread_entries import Message, entries_of
+from readalong.store.threads import MAX_NAME_LENGTH, WHOLE, ThreadPolicy, Turn
 
-#: Characters of a chat's id.
-MAX_ID_LENGTH: Final = 255
 #: Where a job's metadata keep the id of the message that its answer continues.
 MESSAGE_ID: Final = "ai_sdk_message_id"
 
 _ROLES: Final = ("system", "user", "assistant")
-_TRIGGERS: Final = ("submit-message", "regenerate-message")
+_SUBMIT: Final = "submit-message"
+_REGENERATE: Final = "regenerate-message"
 #: Fields of the body that are read here; all others are the model's parameters.
 _READ: Final = frozenset({"id", "messages", "message", "trigger", "messageId", "system", OURS})
 #: What a job may be told in the body's own object.
-_OPTIONS: Final = frozenset({"on_worker_lost", "deadline", "cancel_on_disconnect"})
-#: Parameters whose answers the stream cannot show, and what to do instead.
-_REFUSED: Final = {"functions": "use tools", "function_call": "use tool_choice"}
+_OPTIONS: Final = frozenset({"on_worker_lost", "deadline", "cancel_on_disconnect", "thread_policy"})
+_POLICIES: Final[dict[object, ThreadPolicy]] = {
+    "reject": "reject",
+    "enqueue": "enqueue",
+    "interrupt": "interrupt",
+    "rollback": "rollback",
+}
+#: Parameters that are not taken, and what to do instead.
+_REFUSED: Final = {
+    "functions": "use tools",
+    "function_call": "use tool_choice",
+    "thread": "the chat's id is its thread",
+    "thread_policy": f"use {OURS}.thread_policy",
+}
 _DATA_URL: Final = re.compile(r"data:([^;,]*)[^,]*;base64,(.*)", re.DOTALL)
 _AUDIO: Final = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
-
-Message = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class AiSdkRequest:
-    """`body`: of the job. `chat_id`: "" if the client names none. `message_id`: of the message that the answer
+    """`body`: of the job. `turn`: None if the client names no chat. `message_id`: of the message that the answer
     continues, since the tools that it called have given their results; "" for a new one."""
 
     body: dict[str, Any]
-    chat_id: str
+    turn: Turn | None
     message_id: str
 
 
@@ -52,32 +62,68 @@ def ai_sdk_request(body: dict[str, Any]) -> AiSdkRequest:
 
 
 def _request(body: dict[str, Any]) -> AiSdkRequest:
-    chat_id = body.get("id", "")
-    if not isinstance(chat_id, str) or len(chat_id) > MAX_ID_LENGTH:
-        raise _wrong("id", f"The chat's id must be a string of at most {MAX_ID_LENGTH} characters")
-    trigger = body.get("trigger", _TRIGGERS[0])
-    if trigger not in _TRIGGERS:
-        raise _wrong("trigger", f"Must be {' or '.join(_TRIGGERS)}")
+    chat_id, trigger = body.get("id", ""), body.get("trigger", _SUBMIT)
+    if not isinstance(chat_id, str) or len(chat_id) > MAX_NAME_LENGTH:
+        raise _wrong("id", f"The chat's id must be a string of at most {MAX_NAME_LENGTH} characters")
+    if trigger not in (_SUBMIT, _REGENERATE):
+        raise _wrong("trigger", f"Must be {_SUBMIT} or {_REGENERATE}")
     for name, instead in _REFUSED.items():
         if body.get(name) is not None:
-            raise _wrong(name, f"The AI SDK's stream cannot show this; {instead}")
+            raise _wrong(name, f"Not taken here; {instead}")
     if body.get("n") not in (None, 1):
         raise _wrong("n", "The AI SDK's stream has one answer")
-    messages = body.get("messages")
-    if "message" in body:
-        raise _wrong("message", "Send all messages, as `messages`")
-    found = _chat_messages(messages)
+    newest, said, leading = _said(body, chat_id, trigger)
+    options = _options(body.get(OURS))
+    policy = _policy(options.pop("thread_policy", None))
+    turn = Turn(entries_of(said), chat_id, policy, leading=leading) if chat_id else None
     if (system := body.get("system")) is not None:
         if not isinstance(system, str):
             raise _wrong("system", "Must be a string")
-        found.insert(0, {"role": "system", "content": system})
+        said = [{"role": "system", "content": system}, *said]
+        turn = turn and replace(turn, leading=WHOLE if leading == WHOLE else 1)
     request = {name: value for name, value in body.items() if name not in _READ}
-    request |= {"messages": found, **_options(body.get(OURS))}
-    message_id = ""
-    if isinstance(messages, list) and messages[-1]["role"] == "assistant" and trigger == _TRIGGERS[0]:
-        message_id = messages[-1].get("id") or ""
+    request |= {"messages": said, **options}
+    message_id = newest.get("id", "") if newest["role"] == "assistant" and trigger == _SUBMIT else ""
+    if message_id:
         request["metadata"] = {**_metadata(body), MESSAGE_ID: message_id}
-    return AiSdkRequest(request, chat_id, message_id)
+    return AiSdkRequest(request, turn, message_id)
+
+
+def _said(body: dict[str, Any], chat_id: str, trigger: str) -> tuple[Message, list[Message], int]:
+    """Returns the newest UI message, the chat messages, and `Turn.leading`: `messages` are the whole chat, `message` is
+    what the stored chat does not have."""
+    messages, message = body.get("messages"), body.get("message")
+    if message is None:
+        if not isinstance(messages, list) or not 1 <= len(messages) <= MAX_MESSAGES:
+            raise _wrong("messages", f"Must be a list of 1 to {MAX_MESSAGES:,} messages")
+        found = [said for number, each in enumerate(messages) for said in _convert(each, f"messages.{number}")]
+        if not found:
+            raise _wrong("messages", "No message says anything")
+        return messages[-1], found, WHOLE
+    if messages is not None:
+        raise _wrong("message", "There are `messages`, too; send the one or the other")
+    if not chat_id:
+        raise _wrong("id", "A `message` needs its chat's id")
+    if trigger == _REGENERATE:
+        raise _wrong("trigger", f"{_REGENERATE} needs all `messages`")
+    found = _convert(message, "message")
+    if message["role"] == "assistant":
+        # The thread has the calls, but the results of the last ones.
+        asked = max((number for number, each in enumerate(found) if each["role"] == "assistant"), default=0)
+        found = found[asked + 1 :]
+        if not found:
+            raise _wrong("message", "Its last step has no tool's result")
+    return message, found, 0
+
+
+def _policy(given: Any) -> ThreadPolicy:
+    """A second message while an answer runs takes its place by default: the client has stopped to read that one, or
+    has gone back."""
+    if given is None:
+        return "interrupt"
+    if given not in _POLICIES:
+        raise _wrong(f"{OURS}.thread_policy", f"Must be {', '.join(map(str, _POLICIES))}")
+    return _POLICIES[given]
 
 
 def _options(given: Any) -> dict[str, Any]:
@@ -88,7 +134,7 @@ def _options(given: Any) -> dict[str, Any]:
     for name in given:
         if name not in _OPTIONS:
             raise _wrong(f"{OURS}.{name}", f"Unknown option; there are {', '.join(sorted(_OPTIONS))}")
-    return given
+    return dict(given)
 
 
 def _metadata(body: dict[str, Any]) -> dict[str, Any]:
@@ -96,17 +142,6 @@ def _metadata(body: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(metadata, dict | None):
         raise _wrong("metadata", "Must be an object")
     return metadata or {}
-
-
-def _chat_messages(messages: Any) -> list[Message]:
-    if not isinstance(messages, list) or not 1 <= len(messages) <= MAX_MESSAGES:
-        raise _wrong("messages", f"Must be a list of 1 to {MAX_MESSAGES:,} messages")
-    found: list[Message] = []
-    for number, message in enumerate(messages):
-        found += _convert(message, f"messages.{number}")
-    if not found:
-        raise _wrong("messages", "No message says anything")
-    return found
 
 
 def _convert(message: Any, field: str) -> list[Message]:

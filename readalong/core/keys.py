@@ -113,10 +113,6 @@ class Keys:
         """String: the job and body of an Idempotency-Key, by the key's SHA-256."""
         return f"{self.prefix}:idempotency:{digest}"
 
-    def chat(self, digest: str) -> str:
-        """String with a time to live: the newest job of a chat, by the digest of the chat's id and its owner."""
-        return f"{self.prefix}:chat:{digest}"
-
     def repeats(self, digest: str) -> str:
         """List with a time to live: jobs whose submit may come again since no answer is out, by the SHA-256 of their
         body."""
@@ -214,7 +210,7 @@ class Keys:
         """The type that a key must have, unless it is a job's own."""
         if name.startswith(self.model_jobs) or (name.startswith(f"{self.prefix}:job:") and name.endswith(":watchers")):
             return "zset"
-        if name.startswith((self.idempotency(""), self.last_acquire(""), self.worker(""), self.chat(""))):
+        if name.startswith((self.idempotency(""), self.last_acquire(""), self.worker(""))):
             return "string"
         if name.startswith(self.repeats("")):
             return "list"
