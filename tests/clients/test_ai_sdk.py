@@ -1,4 +1,4 @@
-"""The AI SDK itself, versions 6 and 7 and both transports: what its chats show after cuts, reloads, stops and lost workers.
+"""The AI SDK itself, versions 6 and 7, both transports: what its chats show after cuts, reloads, stops, lost workers.
 
 Its parsers refuse each chunk that they do not know.
 """
@@ -62,7 +62,7 @@ async def test_a_conversation_of_two_turns(stack: Stack, version: int, transport
         for question in ("How?", "And why?"):
             await chat.do("send", text=question)
             shown = await chat.do("wait")
-            assert (shown["status"], shown.get("error")) == ("ready", None)
+            assert (shown["status"], shown["error"]) == ("ready", None)
             message = shown["messages"][-1]
             assert text(shown) == answer(shown, body)
             assert [part["type"] for part in message["parts"]] == ["step-start", "reasoning", "text"]
@@ -72,10 +72,10 @@ async def test_a_conversation_of_two_turns(stack: Stack, version: int, transport
             assert metadata["usage"]["outputTokens"] > 0
             assert metadata["metrics"]["total_seconds"] > 0
         assert [each["role"] for each in shown["messages"]] == ["user", "assistant"] * 2
-        again = await chat.do("regenerate")
+        await chat.do("regenerate")
         shown = await chat.do("wait")
         assert [each["role"] for each in shown["messages"]] == ["user", "assistant"] * 2
-        assert shown["messages"][-1]["id"] != again["messages"][-1]["id"] or again["status"] != "ready"
+        assert shown["messages"][-1]["id"] != message["id"]
         assert text(shown) == answer(shown, body)
 
 
@@ -100,9 +100,10 @@ async def test_a_page_that_is_loaded_anew_shows_the_answer_from_its_start(stack:
 
 
 async def test_the_workflow_transport_goes_on_after_each_cut(stack: Stack) -> None:
-    """By the number of chunks that it has, without a gap and without a repetition."""
+    """By the number of chunks that it has, without a gap and without a repetition. Of breaks, it gives up at the third
+    in a row; of ends without a `finish`, never."""
     body = paced(tokens=150, rate=150)
-    async with await Chats(stack, 7, "workflow", body=body, cuts=[700, 1500, 40, 2300, 900, 0]).open() as chat:
+    async with await Chats(stack, 7, "workflow", body=body, cuts=[700, -1500, 40, -2300, -900, 1]).open() as chat:
         await chat.do("send", text="How?")
         shown = await chat.do("wait")
         assert (shown["status"], text(shown)) == ("ready", answer(shown, body))
@@ -192,17 +193,10 @@ async def test_a_tool_runs_in_the_page_and_its_result_goes_on_the_same_message(s
     assert len(shown["messages"]) == 2
     kinds = [part["type"] for part in shown["messages"][-1]["parts"]]
     assert kinds == ["step-start", "tool-look_up", "tool-look_up", "step-start", "text"]
-    asked = stack.generations(uuid4().hex) or [
-        made for made in _requests(stack) if made["messages"][-1]["role"] == "tool"
-    ]
-    [request] = asked
-    assert [each["role"] for each in request["messages"]] == ["user", "assistant", "tool", "tool"]
-    assert [each["content"] for each in request["messages"][2:]] == ['{"found":7}'] * 2
-
-
-def _requests(stack: Stack) -> list[dict[str, Any]]:
-    """The bodies of the model's requests."""
-    return [made["body"] for made in stack.generations('{"found":7}')]
+    [made] = stack.generations('{"found":7}')
+    asked = made["body"]["messages"]
+    assert [each["role"] for each in asked] == ["user", "assistant", "tool", "tool"]
+    assert [call["id"] for call in asked[1]["tool_calls"]] == [each["tool_call_id"] for each in asked[2:]]
 
 
 @both

@@ -2,8 +2,8 @@
 // and answers each with a line: {status, error, messages, data, requests}.
 //
 // node chat.mjs VERSION TRANSPORT OPTIONS: VERSION is 6 or 7, TRANSPORT is default or workflow, OPTIONS is JSON:
-// {api, id, messages?, body?, headers?, cuts?: bytes after which each response in turn breaks off, startIndex?, tools?: answer
-// tool calls}.
+// {api, id, messages?, body?, headers?, cuts?: bytes after which each response in turn breaks off, or, negative, ends,
+// startIndex?, tools?: answer tool calls}.
 import { createInterface } from "node:readline";
 
 const [version, kind, json] = process.argv.slice(2);
@@ -20,12 +20,14 @@ async function cutting(url, init) {
   const response = await fetch(url, init);
   requests.push(`${init?.method ?? "GET"} ${new URL(url).pathname}${new URL(url).search} ${response.status}`);
   if (!response.body || !cuts.length) return response;
-  let left = cuts.shift();
+  const bytes = cuts.shift();
+  let left = Math.abs(bytes);
   const cut = new TransformStream({
     transform(piece, controller) {
       if (piece.length > left) {
         controller.enqueue(piece.subarray(0, left));
-        controller.error(new TypeError("network error"));
+        if (bytes < 0) controller.terminate();
+        else controller.error(new TypeError("network error"));
       } else {
         left -= piece.length;
         controller.enqueue(piece);
@@ -93,5 +95,5 @@ for await (const line of createInterface({ input: process.stdin })) {
   const command = JSON.parse(line);
   await commands[command.do](command);
   const { status, error, messages } = chat;
-  process.stdout.write(`${JSON.stringify({ status, error: error?.message, messages, data, requests })}\n`);
+  process.stdout.write(`${JSON.stringify({ status, error: error?.message ?? null, messages, data, requests })}\n`);
 }
