@@ -20,7 +20,7 @@ from readalong.api.dependencies import Dependencies
 from readalong.api.http.root_path import RootPath
 from readalong.api.openapi import customize_openapi
 from readalong.api.problems import describe_common
-from readalong.api.routes import ai_sdk, chat, health, jobs
+from readalong.api.routes import ai_sdk, chat, health, jobs, openai_responses
 from readalong.api.routes.route import add_direct_routes
 from readalong.api.signal_shutdown import SignalShutdown
 from readalong.core.settings import Settings
@@ -137,8 +137,8 @@ def create_app(
             allow_headers=_CORS_HEADERS,
             expose_headers=_CORS_EXPOSED,
         )
-    add_direct_routes(app, *jobs.DIRECT, *chat.DIRECT, *ai_sdk.DIRECT)
-    for router in (jobs.router, chat.router, ai_sdk.router):
+    add_direct_routes(app, *jobs.DIRECT, *chat.DIRECT, *openai_responses.DIRECT, *ai_sdk.DIRECT)
+    for router in (jobs.router, chat.router, openai_responses.router, ai_sdk.router):
         app.include_router(router, responses=describe_common(421))
     app.include_router(health.router, responses=describe_common())
     app.mount("/page", NoCacheStaticFiles(directory=_PAGE), name="page")

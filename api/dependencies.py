@@ -86,7 +86,7 @@ class Dependencies:
             threads=threads,
             turns=turns,
             queue=queue,
-            submitter=Submitter(settings, log, idempotency, queue, limits, retries=retries, turns=turns),
+            submitter=Submitter(settings, log, idempotency, queue, limits, turns=turns, retries=retries),
             retries=retries,
             hub=hub,
             presence=PresenceReporter(hub, PresenceStore(redis, settings)),

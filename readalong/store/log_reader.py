@@ -33,6 +33,12 @@ class LogReader:
         with readable(job_id):
             return record_of(await self._redis.command("HMGET", self._keys.job(job_id), *LISTED))
 
+    async def record_with(self, job_id: str, *fields: str) -> tuple[Record | None, list[bytes | None]]:
+        """The job, and further fields of its hash, in one command. Raises UnknownSchema."""
+        with readable(job_id):
+            values = await self._redis.command("HMGET", self._keys.job(job_id), *LISTED, *fields)
+            return record_of(values[: len(LISTED)]), values[len(LISTED) :]
+
     async def request(self, job_id: str) -> bytes | None:
         """The job's request, JSON; None where it is not kept."""
         with readable(job_id):

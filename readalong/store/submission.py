@@ -28,6 +28,8 @@ class Submission(NamedTuple):
     terms: JobOptions = JobOptions()
     #: Whether the request stays when the job has ended.
     keep_request: bool = False
+    #: Further fields of the hash, which stay when the job has ended.
+    kept: tuple[tuple[str, bytes], ...] = ()
     #: The thread whose turn it is, and how many of its messages stand before the thread's.
     thread: ThreadRef | None = None
     leading: int = 0
@@ -50,6 +52,7 @@ class Submission(NamedTuple):
             "key_digest": self.key_digest,
             **({"keep_request": 1} if self.keep_request else {}),
             **self.terms.fields(),
+            **dict(self.kept),
             **self._thread_fields(),
         }
 

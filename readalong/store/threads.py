@@ -54,7 +54,7 @@ class ThreadRef(NamedTuple):
         if not 1 <= len(thread_id) <= MAX_NAME_LENGTH:
             raise InvalidRequest(f"thread: must have 1 to {MAX_NAME_LENGTH} characters.", field="thread")
         owner = orjson.dumps(pairs, option=orjson.OPT_SORT_KEYS)
-        return cls(thread_id, sha256(owner + b"\n" + thread_id.encode(errors="surrogatepass")).hexdigest()[:40])
+        return cls(thread_id, sha256(owner + b"\n" + thread_id.encode()).hexdigest()[:40])
 
 
 @dataclass(frozen=True, slots=True)

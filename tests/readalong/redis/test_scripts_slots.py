@@ -80,10 +80,6 @@ async def test_a_script_runs_on_a_cluster_unless_its_head_says_that_it_needs_one
     await log.delete(new.job_id)
     await idempotency.claim("key", new.job_id, "digest")
     await idempotency.release(key_digest("key"), new.job_id)
-    repeats = RepeatStore(redis, settings)
-    await repeats.offer("digest", new.job_id, "-")
-    assert await repeats.take("digest", "-") == new.job_id
-    await repeats.end("digest", new.job_id)
     threads, thread = ThreadStore(redis, settings), ThreadRef.of("t", {})
     await threads.create(thread, {}, entries_of([{"role": "user", "content": "a"}]))
     await threads.begin(thread, new.job_id, Turn(entries_of([{"role": "user", "content": "b"}]), "t"))
@@ -92,6 +88,10 @@ async def test_a_script_runs_on_a_cluster_unless_its_head_says_that_it_needs_one
     [entry, *_] = await threads.entries(thread)
     await threads.remove(thread, entry.id)
     await threads.erase(thread)
+    repeats = RepeatStore(redis, settings)
+    await repeats.offer("digest", new.job_id, "-")
+    assert await repeats.take("digest", "-") == new.job_id
+    await repeats.end("digest", new.job_id)
     # The length of the queue is one key, but a part of what needs one server.
     assert redis.called == set(SCRIPTS) - for_one_server() - {"depth"}
     with pytest.raises(StoreRefused, match="slot"):
