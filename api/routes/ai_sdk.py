@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -89,8 +88,8 @@ async def chat(request: Request) -> Response:
     deps, reset = dependencies_of(request), _reset_of(request)
     pairs = await deps.policy.submit(request.headers)
     asked = ai_sdk_request(await read_untyped_json(request, deps.settings.max_body_bytes))
-    raw, key = orjson.dumps(asked.body), request.headers.get("idempotency-key")
-    record = await deps.submitter.submit(raw, asked.body, key, pairs, chat=False, turn=asked.turn)
+    key = request.headers.get("idempotency-key")
+    record = await deps.submitter.submit(asked.raw, asked.body, key, pairs, chat=False, turn=asked.turn)
     try:
         feed = await deps.hub.feed(record.id, 0)
     except JobNotFound:
@@ -192,7 +191,11 @@ def _stream(
     }
     cut = FromChunk(index) if index else None
     response = SseResponse(deps.hub, feed, wire, 0, send_timeout=deps.settings.send_timeout, headers=head, cut=cut)
-    return response.head() if request.method == "HEAD" else response
+    if request.method != "HEAD":
+        return response
+    answer = response.head()
+    answer.headers.update(head)
+    return answer
 
 
 async def _from_the_end(

@@ -26,7 +26,7 @@ _REGENERATE: Final = "regenerate-message"
 _READ: Final = frozenset({"id", "messages", "message", "trigger", "messageId", "system", OURS})
 #: What a job may be told in the body's own object.
 _OPTIONS: Final = frozenset({"on_worker_lost", "deadline", "cancel_on_disconnect", "thread_policy"})
-_POLICIES: Final[dict[object, ThreadPolicy]] = {
+_POLICIES: Final[dict[str, ThreadPolicy]] = {
     "reject": "reject",
     "enqueue": "enqueue",
     "interrupt": "interrupt",
@@ -45,23 +45,17 @@ _AUDIO: Final = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", 
 
 @dataclass(frozen=True, slots=True)
 class AiSdkRequest:
-    """`body`: of the job. `turn`: None if the client names no chat. `message_id`: of the message that the answer
-    continues, since the tools that it called have given their results; "" for a new one."""
+    """`body`: of the job, and its JSON, `raw`. `turn`: None if the client names no chat. `message_id`: of the message
+    that the answer continues, since the tools that it called have given their results; "" for a new one."""
 
     body: dict[str, Any]
+    raw: bytes
     turn: Turn | None
     message_id: str
 
 
 def ai_sdk_request(body: dict[str, Any]) -> AiSdkRequest:
     """Raises InvalidRequest, which names the wrong field."""
-    try:
-        return _request(body)
-    except orjson.JSONEncodeError:
-        raise unencodable(body) from None
-
-
-def _request(body: dict[str, Any]) -> AiSdkRequest:
     chat_id, trigger = body.get("id", ""), body.get("trigger", _SUBMIT)
     if not isinstance(chat_id, str) or len(chat_id) > MAX_NAME_LENGTH:
         raise _wrong("id", f"The chat's id must be a string of at most {MAX_NAME_LENGTH} characters")
@@ -86,7 +80,10 @@ def _request(body: dict[str, Any]) -> AiSdkRequest:
     message_id = newest.get("id", "") if newest["role"] == "assistant" and trigger == _SUBMIT else ""
     if message_id:
         request["metadata"] = {**_metadata(body), MESSAGE_ID: message_id}
-    return AiSdkRequest(request, turn, message_id)
+    try:
+        return AiSdkRequest(request, orjson.dumps(request), turn, message_id)
+    except orjson.JSONEncodeError:
+        raise unencodable(request) from None
 
 
 def _said(body: dict[str, Any], chat_id: str, trigger: str) -> tuple[Message, list[Message], int]:
@@ -121,8 +118,8 @@ def _policy(given: Any) -> ThreadPolicy:
     has gone back."""
     if given is None:
         return "interrupt"
-    if given not in _POLICIES:
-        raise _wrong(f"{OURS}.thread_policy", f"Must be {', '.join(map(str, _POLICIES))}")
+    if not isinstance(given, str) or given not in _POLICIES:
+        raise _wrong(f"{OURS}.thread_policy", f"Must be {', '.join(_POLICIES)}")
     return _POLICIES[given]
 
 
@@ -230,7 +227,7 @@ def _assistant(parts: list[dict[str, Any]], field: str) -> Iterator[Message]:
         results: list[Message] = []
         for where, part in step:
             if part["type"] == "dynamic-tool" or part["type"].startswith("tool-"):
-                output = _output(part)
+                output = _output(part, where)
                 # Models refuse a call without a result: the user went on without it.
                 if output is not None:
                     calls.append(call := _call(part, where))
@@ -262,19 +259,19 @@ def _call(part: dict[str, Any], field: str) -> dict[str, Any]:
     custom = kept.pop("type", "") == "custom"
     # Text that is the input of a custom tool, or that the model meant to be JSON.
     as_is = isinstance(given, str) and (custom or part.get("state") == "output-error")
-    said = given if as_is else orjson.dumps({} if given is None else given).decode()
+    said = given if as_is else _json({} if given is None else given, f"{field}.input")
     if custom:
         return {**kept, "id": call_id, "type": "custom", "custom": {"name": name, "input": said}}
     return {**kept, "id": call_id, "type": "function", "function": {"name": name, "arguments": said}}
 
 
-def _output(part: dict[str, Any]) -> str | None:
+def _output(part: dict[str, Any], field: str) -> str | None:
     """What a tool has returned, as text; None if it has not."""
     approval = part.get("approval")
     match part.get("state"):
         case "output-available":
             output = part.get("output")
-            return output if isinstance(output, str) else orjson.dumps(output).decode()
+            return output if isinstance(output, str) else _json(output, f"{field}.output")
         case "output-error":
             return str(part.get("errorText") or "The tool failed.")
         case "output-denied" | "approval-responded":
@@ -283,6 +280,13 @@ def _output(part: dict[str, Any]) -> str | None:
             return str(approval.get("reason") or "The call was denied.")
         case _:
             return None
+
+
+def _json(value: Any, field: str) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        raise unencodable({field: value}) from None
 
 
 def _wrong(field: str, why: str) -> InvalidRequest:

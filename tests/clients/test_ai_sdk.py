@@ -155,6 +155,21 @@ async def test_a_stop_after_a_reload_ends_the_answer(stack: Stack, version: int)
         await until(lambda: all(made["state"] != "open" for made in stack.generations("How?")), "the model's close")
 
 
+@both
+async def test_a_message_while_an_answer_runs_takes_its_place(stack: Stack, version: int) -> None:
+    """The answer that is left ends in its page; the new one is streamed to its end."""
+    chats = Chats(stack, version, "default")
+    async with await chats.open(body=paced(tokens=3000)) as left, await chats.open(body={"model": "demo-fast"}) as chat:
+        await left.do("send", text="How?")
+        await left.says()
+        await chat.do("send", text="And why?")
+        shown = await chat.do("wait")
+        assert (shown["status"], text(shown)) == ("ready", answer(shown, {"model": "demo-fast"}))
+        shown = await left.do("wait")
+        assert shown["status"] == "ready"
+        assert shown["messages"][-1]["metadata"]["metrics"]["chunk_count"] < 3000
+
+
 @each
 async def test_a_lost_worker_leaves_one_text(stack: Stack, version: int, transport: str) -> None:
     """`ai` 7 drops the lost attempt at `reset-step`; for 6 a part tells where the parts that count begin."""
@@ -177,10 +192,15 @@ async def test_a_lost_worker_leaves_one_text(stack: Stack, version: int, transpo
     assert text(shown) == answer(shown, body)
 
 
+@pytest.mark.parametrize("last", [False, True])
 @both
-async def test_a_tool_runs_in_the_page_and_its_result_goes_on_the_same_message(stack: Stack, version: int) -> None:
-    """The second answer continues the message of the first, as `sendAutomaticallyWhen` has it."""
-    chats = Chats(stack, version, "default", body={"model": "demo-fast+tools", "tools": [TOOL]}, tools=True)
+async def test_a_tool_runs_in_the_page_and_its_result_goes_on_the_same_message(
+    stack: Stack, version: int, last: bool
+) -> None:
+    """The second answer continues the message of the first, as `sendAutomaticallyWhen` has it. The model gets the whole
+    chat, also when the page sends its newest message alone."""
+    found, body = uuid4().hex, {"model": "demo-fast+tools", "tools": [TOOL]}
+    chats = Chats(stack, version, "default", body=body, tools=found, last=last)
     async with await chats.open() as chat:
         await chat.do("send", text="How?")
         await chat.do("wait")
@@ -193,10 +213,23 @@ async def test_a_tool_runs_in_the_page_and_its_result_goes_on_the_same_message(s
     assert len(shown["messages"]) == 2
     kinds = [part["type"] for part in shown["messages"][-1]["parts"]]
     assert kinds == ["step-start", "tool-look_up", "tool-look_up", "step-start", "text"]
-    [made] = stack.generations('{"found":7}')
+    [made] = stack.generations(found)
     asked = made["body"]["messages"]
     assert [each["role"] for each in asked] == ["user", "assistant", "tool", "tool"]
     assert [call["id"] for call in asked[1]["tool_calls"]] == [each["tool_call_id"] for each in asked[2:]]
+
+
+@both
+async def test_a_page_may_send_its_newest_message_alone(stack: Stack, version: int) -> None:
+    """The chat's thread has the others."""
+    body = {"model": "demo-fast"}
+    async with await Chats(stack, version, "default", body=body, last=True).open() as chat:
+        for question in ("How?", f"And why? ({uuid4().hex})"):
+            await chat.do("send", text=question)
+            shown = await chat.do("wait")
+            assert (shown["status"], text(shown)) == ("ready", answer(shown, body))
+    [made] = stack.generations(question)
+    assert [each["role"] for each in made["body"]["messages"]] == ["user", "assistant", "user"]
 
 
 @both

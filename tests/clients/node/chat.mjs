@@ -3,7 +3,7 @@
 //
 // node chat.mjs VERSION TRANSPORT OPTIONS: VERSION is 6 or 7, TRANSPORT is default or workflow, OPTIONS is JSON:
 // {api, id, messages?, body?, headers?, cuts?: bytes after which each response in turn breaks off, or, negative, ends,
-// startIndex?, tools?: answer tool calls}.
+// startIndex?, tools?: the output of each tool call, last?: send the newest message alone}.
 import { createInterface } from "node:readline";
 
 const [version, kind, json] = process.argv.slice(2);
@@ -57,7 +57,11 @@ class Chat extends sdk.AbstractChat {
 
 async function transport() {
   const { api, headers } = options;
-  if (kind === "default") return new sdk.DefaultChatTransport({ api, headers, fetch: cutting });
+  const last = ({ id, messages, body }) => ({ body: { id, message: messages.at(-1), ...body } });
+  const prepareSendMessagesRequest = options.last ? last : undefined;
+  if (kind === "default") {
+    return new sdk.DefaultChatTransport({ api, headers, fetch: cutting, prepareSendMessagesRequest });
+  }
   const { WorkflowChatTransport } = await import("@ai-sdk/workflow/client");
   return new WorkflowChatTransport({
     api,
@@ -75,7 +79,7 @@ const chat = new Chat({
   sendAutomaticallyWhen: options.tools ? sdk.lastAssistantMessageIsCompleteWithToolCalls : undefined,
   onToolCall: options.tools
     ? ({ toolCall }) => {
-        chat.addToolOutput({ tool: toolCall.toolName, toolCallId: toolCall.toolCallId, output: { found: 7 } });
+        chat.addToolOutput({ tool: toolCall.toolName, toolCallId: toolCall.toolCallId, output: options.tools });
       }
     : undefined,
 });
