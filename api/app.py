@@ -138,7 +138,7 @@ def create_app(
             expose_headers=_CORS_EXPOSED,
         )
     add_direct_routes(app, *jobs.DIRECT, *chat.DIRECT, *openai_responses.DIRECT, *ai_sdk.DIRECT)
-    for router in (jobs.router, chat.router, openai_responses.router, ai_sdk.router):
+    for router in (jobs.router, chat.router, openai_responses.router):
         app.include_router(router, responses=describe_common(421))
     app.include_router(health.router, responses=describe_common())
     app.mount("/page", NoCacheStaticFiles(directory=_PAGE), name="page")

@@ -42,9 +42,9 @@ async def read_json(request: Request, max_bytes: int) -> tuple[bytes, dict[str, 
     return await _read(request, max_bytes)
 
 
-async def read_untyped_json(request: Request, max_bytes: int) -> dict[str, Any]:
-    """Returns the object that the body is, whatever text its type says it is; {} for an empty body. Raises as
-    `read_json`.
+async def read_untyped_json(request: Request, max_bytes: int) -> tuple[bytes, dict[str, Any]]:
+    """Returns and raises as `read_json`, of a body that may also be of no type or plain text by its type. An empty body
+    is {}.
 
     For clients that set no type, as the AI SDK's WorkflowChatTransport, for which `fetch` then says text/plain. A
     foreign page may send such a body without asking, but not without an Origin, which `check_origin` refuses.
@@ -54,8 +54,7 @@ async def read_untyped_json(request: Request, max_bytes: int) -> dict[str, Any]:
         _check_type(request)
     elif "origin" not in request.headers and request.headers.get("sec-fetch-site", "none") not in SAME_SITE:
         raise InvalidRequest("Content-Type must be application/json.", code="unsupported_media_type")
-    _, value = await _read(request, max_bytes, empty={})
-    return value
+    return await _read(request, max_bytes, empty={})
 
 
 async def _read(request: Request, max_bytes: int, empty: dict[str, Any] | None = None) -> tuple[bytes, dict[str, Any]]:

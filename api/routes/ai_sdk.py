@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from fastapi import APIRouter, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from readalong.api.auth.policy import Forbidden
@@ -13,11 +13,9 @@ from readalong.api.dependencies import Dependencies, dependencies_of
 from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.sse_response import SseResponse
 from readalong.api.http.client_presence import check_presence
-from readalong.api.http.request_body import read_untyped_json
-from readalong.api.problems import describe_problems
+from readalong.api.http.request_body import off_loop, read_untyped_json
 from readalong.api.routes import job_ending
 from readalong.api.routes.job_reading import root_path_of
-from readalong.api.routes.route import Route, add_head_routes
 from readalong.api.schemas import path_of
 from readalong.api.submission.ai_sdk_request import MESSAGE_ID, ai_sdk_request
 from readalong.api.wire.ai_sdk import NOTHING, AiSdkStream, FromChunk, Reset
@@ -28,8 +26,6 @@ from readalong.core.settings import Settings
 from readalong.store.job_record import Record
 from readalong.store.threads import MAX_NAME_LENGTH, ThreadRef
 
-router = APIRouter(prefix="/api/chat", tags=["ai-sdk"], route_class=Route)
-
 _VERSION: Final = {"x-vercel-ai-ui-message-stream": "v1"}
 _RUN: Final = "x-workflow-run-id"
 _TAIL: Final = "x-workflow-stream-tail-index"
@@ -39,55 +35,14 @@ _MAX_DIGITS: Final = 12
 #: Events that one command reads.
 _PAGE_SIZE: Final = 1000
 
-_RESET: Final = {
-    "name": "reset",
-    "in": "query",
-    "required": False,
-    "schema": {"type": "string", "enum": list(_RESETS)},
-    "description": "How a lost worker is told; by default READALONG_AI_SDK_RESET.",
-}
-_START_INDEX: Final = {
-    "name": "startIndex",
-    "in": "query",
-    "required": False,
-    "schema": {"type": "integer"},
-    "description": "The number of the first chunk to send; a negative one counts from the newest.",
-}
-_CHAT_ID: Final = {
-    "name": "chat_id",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string", "title": "Chat Id"},
-    "description": "The chat's id, or a job's.",
-}
-_STREAM: Final = {
-    "description": "The chunks of a UI message stream, version 1, as server-sent events.",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
-    "headers": {
-        "X-Vercel-AI-UI-Message-Stream": {"description": "`v1`", "schema": {"type": "string"}},
-        "X-Workflow-Run-Id": {"description": "The job's id.", "schema": {"type": "string"}},
-    },
-}
-_BODY: Final = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"type": "object", "title": "AiSdkRequest"}}},
-    }
-}
 
-
-@router.post(
-    "",
-    response_class=Response,
-    responses={200: _STREAM, **describe_problems(400, 403, 409, 410, 413, 415, 422, 429)},
-    openapi_extra={"parameters": [_RESET], **_BODY},
-)
 async def chat(request: Request) -> Response:
     """Queues the answer to the chat's messages and streams it. An answer of the chat that still runs is cancelled,
     unless `readalong.thread_policy` says otherwise."""
     deps, reset = dependencies_of(request), _reset_of(request)
     pairs = await deps.policy.submit(request.headers)
-    asked = ai_sdk_request(await read_untyped_json(request, deps.settings.max_body_bytes))
+    raw, body = await read_untyped_json(request, deps.settings.max_body_bytes)
+    asked = await off_loop(len(raw), ai_sdk_request, body)
     key = request.headers.get("idempotency-key")
     record = await deps.submitter.submit(asked.raw, asked.body, key, pairs, chat=False, turn=asked.turn)
     try:
@@ -98,16 +53,6 @@ async def chat(request: Request) -> Response:
     return _stream(request, deps, feed, _format(deps.settings, record, reset))
 
 
-@router.get(
-    "/{chat_id}/stream",
-    response_class=Response,
-    responses={
-        200: _STREAM,
-        204: {"description": "No answer runs."},
-        **describe_problems(400, 404, 422),
-    },
-    openapi_extra={"parameters": [_CHAT_ID, _START_INDEX, _RESET]},
-)
 async def resume(request: Request) -> Response:
     """Streams the chat's answer that runs, or a job's, from its first chunk or from `startIndex` on."""
     deps, reset, index = dependencies_of(request), _reset_of(request), _index_of(request)
@@ -129,20 +74,13 @@ async def resume(request: Request) -> Response:
     return _stream(request, deps, feed, wire, index=index or 0, headers=tail)
 
 
-@router.post(
-    "/{chat_id}/stop",
-    responses={
-        200: {"content": {"application/json": {"example": {"success": True}}}},
-        **describe_problems(400, 403, 413, 415, 422),
-    },
-    openapi_extra={"parameters": [_CHAT_ID]},
-)
 async def stop(request: Request) -> Response:
     """Cancels the chat's answer that runs, or a job. An `activeStreamId` in the body that is another answer's, as a
     stop that comes late has it, cancels nothing."""
     deps = dependencies_of(request)
     pairs = await deps.policy.submit(request.headers)
-    meant = (await read_untyped_json(request, deps.settings.max_body_bytes)).get("activeStreamId")
+    _, body = await read_untyped_json(request, deps.settings.max_body_bytes)
+    meant = body.get("activeStreamId")
     record = await _find(request, deps, pairs, running=True, change=True)
     if record is not None and meant in (None, record.id, f"msg_{record.id}"):
         await job_ending.cancel(deps, record.id)
@@ -155,21 +93,34 @@ async def _find(
     """Returns the job of the chat that the path names, if it runs, or else the job that the path names, an ended one
     unless it must be `running`; None if there is none, also for the policy. `change`: the job is to be cancelled."""
     name = request.path_params["chat_id"]
-    current = await deps.threads.running(ThreadRef.of(name, pairs)) if len(name) <= MAX_NAME_LENGTH else None
+    of_chat = await _jobs_of(deps, ThreadRef.of(name, pairs)) if len(name) <= MAX_NAME_LENGTH else []
     authorize = deps.authorize_change if change else deps.authorize_watch
-    for job_id, may_have_ended in ((current, False), (name if is_job_id(name) else None, not running)):
-        if job_id is None:
-            continue
-        try:
-            await authorize(request, job_id)
-        except (JobNotFound, Forbidden):
-            if job_id == current:
-                raise
-            continue  # the chat's name is by chance that of a job
+    for job_id in of_chat:
+        await authorize(request, job_id)
         record = await deps.log.record(job_id)
-        if record is not None and (may_have_ended or not record.ended):
+        if record is not None and not record.ended:
             return record
-    return None
+    if not is_job_id(name):
+        return None
+    try:
+        await authorize(request, name)
+    except (JobNotFound, Forbidden):
+        return None  # chats' ids look like jobs'
+    record = await deps.log.record(name)
+    return None if record is None or (running and record.ended) else record
+
+
+async def _jobs_of(deps: Dependencies, thread: ThreadRef) -> list[str]:
+    """Returns the jobs that may answer a chat now, the first that has not ended does: the one that runs, and the newest,
+    which waits for it. One that is about to end, since the newest takes its place, does not."""
+    running = await deps.threads.running(thread)
+    if running is None:
+        return []
+    newest = (await deps.threads.jobs(thread))[-1:]
+    if newest in ([], [running]):
+        return [running]
+    ends = (await deps.threads.place(thread, running)).drop
+    return newest if ends else [running, *newest]
 
 
 def _stream(
@@ -246,10 +197,10 @@ def _index_of(request: Request) -> int | None:
     return int(given)
 
 
-add_head_routes(router)
-
-#: Served without FastAPI's router: clients wait for these before their first token.
+#: Not in openapi.json: the protocol is the AI SDK's, and errors are plain text.
 DIRECT: Final = (
     ("POST", "/api/chat", chat),
     ("GET", "/api/chat/{chat_id}/stream", resume),
+    ("HEAD", "/api/chat/{chat_id}/stream", resume),
+    ("POST", "/api/chat/{chat_id}/stop", stop),
 )

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from starlette.datastructures import Headers
 
-from readalong.api.auth.policy import AllowAll
+from readalong.api.auth.policy import AllowAll, Unauthorized
 from readalong.core.events import NewEvent
 from readalong.core.settings import Settings
 from readalong.core.states import Status
@@ -154,8 +154,15 @@ async def test_a_second_message_takes_the_place_of_an_answer_unless_the_chat_say
             await first.rest()
             assert b'{"type":"abort"' in first.body
             assert first.body.endswith(DONE)
-            async with await site.open(path(ID)) as resumed:
-                assert resumed.headers["x-workflow-run-id"] == second.headers["x-workflow-run-id"]
+            # An answer that runs ends when its worker has seen the cancel. The page that is loaded anew wants the newer.
+            player = await Player.start(log, second.headers["x-workflow-run-id"])
+            async with await post(site) as third, await site.open(path(ID)) as resumed:
+                assert resumed.headers["x-workflow-run-id"] == third.headers["x-workflow-run-id"]
+                await player.finish("cancelled", by="thread")
+                await site.deps.turns.settle(player.job_id)
+            queued = await post(site, {**BODY, "readalong": {"thread_policy": "enqueue"}})
+            async with queued, await site.open(path(ID)) as resumed:
+                assert resumed.headers["x-workflow-run-id"] == third.headers["x-workflow-run-id"]
 
 
 async def test_a_chat_is_the_thread_of_its_id(settings: Settings, log: Log) -> None:
@@ -188,6 +195,33 @@ async def test_another_owners_chat_of_the_same_id_is_another_chat(settings: Sett
         assert record is not None
         assert record.status is Status.QUEUED
         assert (await site.http.head(path(ID), headers=ada)).headers["x-workflow-run-id"] == job_id
+
+
+class NoOne(AllowAll):
+    """Lets no one in."""
+
+    async def submit(self, headers: Headers) -> dict[str, str]:
+        raise Unauthorized
+
+
+async def test_each_call_asks_the_policy_before_it_reads_a_body(settings: Settings) -> None:
+    async with a_site(settings, NoOne()) as site:
+        for method, asked in [("POST", "/api/chat"), ("GET", path(ID)), ("HEAD", path(ID)), ("POST", path(ID, "stop"))]:
+            answer = await site.http.request(method, asked, content=b"{" if method == "POST" else b"")
+            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer"), (method, asked)
+            assert answer.text == ("" if method == "HEAD" else "Credentials required.")
+
+
+async def test_a_method_that_there_is_not_is_a_405_in_a_sentence(settings: Settings) -> None:
+    async with a_site(settings) as site:
+        for method, asked, allowed in [
+            ("GET", "/api/chat", "POST"),
+            ("POST", path(ID), "GET, HEAD"),
+            ("GET", path(ID, "stop"), "POST"),
+        ]:
+            answer = await site.http.request(method, asked)
+            assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+            assert answer.headers["content-type"].startswith("text/plain")
 
 
 def said_by(role: str, *parts: dict[str, Any], **more: Any) -> dict[str, Any]:
