@@ -111,8 +111,8 @@ async def _find(
 
 
 async def _jobs_of(deps: Dependencies, thread: ThreadRef) -> list[str]:
-    """Returns the jobs that may answer a chat now, the first that has not ended does: the one that runs, and the newest,
-    which waits for it. One that is about to end, since the newest takes its place, does not."""
+    """Returns the jobs of which the first that has not ended answers the chat: the one that runs, and the newest, which
+    waits for it. One that is about to end, since the newest takes its place, is left out."""
     running = await deps.threads.running(thread)
     if running is None:
         return []

@@ -93,7 +93,7 @@ async def test_from_any_chunk_on_also_when_the_job_has_ended(settings: Settings,
                 await each.rest()
         frames = bytes(stream.body).split(b"\n\n")[:-2]
         rest = {number: b"\n\n".join([*frames[number:], DONE]) for number in range(len(frames))}
-        assert (live.body, tail.body) == (rest[4], rest[2])
+        assert (bytes(live.body), bytes(tail.body)) == (rest[4], rest[2])
         for index, number, newest in [
             (0, 0, None),
             (5, 5, None),
@@ -154,7 +154,7 @@ async def test_a_second_message_takes_the_place_of_an_answer_unless_the_chat_say
             await first.rest()
             assert b'{"type":"abort"' in first.body
             assert first.body.endswith(DONE)
-            # An answer that runs ends when its worker has seen the cancel. The page that is loaded anew wants the newer.
+            # An answer that runs ends when its worker has seen the cancel; a page that is loaded anew wants the newer.
             player = await Player.start(log, second.headers["x-workflow-run-id"])
             async with await post(site) as third, await site.open(path(ID)) as resumed:
                 assert resumed.headers["x-workflow-run-id"] == third.headers["x-workflow-run-id"]

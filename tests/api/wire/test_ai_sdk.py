@@ -43,7 +43,7 @@ def delta(arguments: str, *, index: int = 0, id: str | None = "c", name: str | N
     return "tool_call_delta", {"index": index, "id": id, "name": name, "arguments": arguments, **more}
 
 
-END = ("done", {"finish_reason": "stop", "content": "", "usage": None, "metrics": {}})
+END: Written = ("done", {"finish_reason": "stop", "content": "", "usage": None, "metrics": {}})
 FINISH = b'data: {"type":"finish-step"}\n\ndata: {"type":"finish","finishReason":"stop","messageMetadata":{}}\n\n'
 
 GOLDEN: dict[str, tuple[list[Written], bytes]] = {
