@@ -46,7 +46,7 @@ check: .venv/project ## Lint, format, types, import directions, house rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest -q tests/test_house.py tests/test_private_names.py
+	@$(BIN)/python -m pytest -q tests/test_structure.py tests/test_private_names.py
 
 format: .venv/project ## Format, and fix what ruff can fix
 	@$(BIN)/ruff check --fix-only .

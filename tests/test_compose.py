@@ -93,7 +93,7 @@ def test_the_models_variables_are_passed_on_to_workers_alone(compose: dict[str, 
 
 @pytest.mark.parametrize("given", ["", "chat.example"])
 def test_the_api_answers_to_its_neighbours_name_for_it(compose: dict[str, Any], given: str) -> None:
-    """And to those that are passed on, if any."""
+    """It also answers to the names that the operator adds."""
     hosts = environment(compose["services"]["api"])["READALONG_HOSTS"]
     assert hosts is not None
     assert Settings(hosts=hosts.replace("${READALONG_HOSTS:-}", given)).allowed_hosts == {"api", given} - {""}

@@ -27,7 +27,7 @@ def process(folder: Path, *words: str) -> Process:
 
 
 def test_a_forked_process_has_all_that_a_started_one_has_and_no_more(tmp_path: Path) -> None:
-    """Its arguments, environment, folder, group, open files, signals, output and exit code."""
+    """Arguments, environment, folder, group, open files, signals, output and exit code are the same."""
     said = []
     for fork in (True, False):
         probe = process(tmp_path, "-c", _PROBE, "a word")

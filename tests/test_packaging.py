@@ -1,4 +1,4 @@
-"""What an install gets: one version, locks that cover everything, nothing of the machine that made the project."""
+"""The contents of an install: one version, locks that cover everything, and no trace of the machine that made them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_lock_covers_every_development_dependency() -> None:
 
 
 def test_both_locks_pin_the_same_versions() -> None:
-    """What was tested is what the image runs."""
+    """The image runs the tested versions."""
     assert locked("requirements-runtime.lock").items() <= locked("requirements.lock").items()
 
 

@@ -1,4 +1,4 @@
-"""Which private names of other libraries we use: few, each with its reason, each in a module made for it."""
+"""The private names of other libraries that we use: few, each with its reason, each in a module made for it."""
 
 from __future__ import annotations
 

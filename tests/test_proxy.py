@@ -75,7 +75,7 @@ async def test_healing_leaves_the_stalled_half_open_until_they_are_reset(resourc
         with suppress(ConnectionResetError):  # or the end of the stream, depending on the loop
             assert await reader.readline() == b""
         assert b"lost\n" not in heard
-        await until(lambda: proxy.open_links == 1, "the stalled link is gone, the other is not")
+        await until(lambda: proxy.open_connections == 1, "the stalled connection is gone, the other is not")
 
 
 async def test_a_delay_holds_up_each_piece(resources: AsyncExitStack) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import hypothesis.strategies as st
 import pytest
 import redis
 
+from tests.support.connections import open_connection
 from tests.support.loop import as_sync
 from tests.support.servers import RedisServer, ServerError
 
@@ -28,6 +30,19 @@ def test_a_task_left_pending_fails_the_test_that_left_it() -> None:
 
     with pytest.raises(pytest.fail.Exception, match="forgotten"):
         as_sync(leaks)()
+
+
+def test_a_connection_that_a_test_left_open_is_closed_with_the_test() -> None:
+    """Otherwise the garbage collector finds it in a later test, which gets the warning."""
+    left: list[asyncio.StreamWriter] = []
+
+    async def leaves() -> None:
+        _, writer = await open_connection(listener.getsockname()[1])
+        left.append(writer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        as_sync(leaves)()
+    assert left[0].get_extra_info("socket").fileno() == -1
 
 
 _ran: list[int] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from readalong.api.fanout.text_runs import Batch
+from readalong.api.fanout.batch import Batch
 from readalong.api.fanout.watcher import Watcher
 from readalong.api.http.detachable import DetachableConnection
 from readalong.api.wire.format import Cut
@@ -16,7 +16,7 @@ class CutWatcher(Watcher):
     __slots__ = ("_cut",)
 
     def __init__(self, cut: Cut, *args: Any, epoch: str = "") -> None:
-        """`args`: those of a Watcher."""
+        """`args`: the arguments of a Watcher."""
         super().__init__(*args, epoch=epoch)
         self._cut = cut
 

@@ -1,4 +1,4 @@
-"""A job's newest events in this process, shared by all who watch it.
+"""A job's newest events in this process, shared by all its watchers.
 
 The order is: subscribe, then read the log, then take live events. What the channel repeats is skipped by its number;
 what it lost shows as a gap and is read from the log.
@@ -16,13 +16,14 @@ from typing import Final
 
 import orjson
 
-from readalong.api.fanout.encoded_log import EncodedLog
+from readalong.api.fanout.encoded_log import LOST, EncodedLog
 from readalong.api.fanout.job_log import JobLog, parting
 from readalong.api.fanout.log_pages import LogPages, unbroken
 from readalong.api.fanout.lost_jobs import is_lost
 from readalong.api.fanout.notice import Notice
 from readalong.api.fanout.replay_buffer import ReplayBuffer
-from readalong.api.fanout.text_runs import Batch, TextRuns
+from readalong.api.fanout.stateful_log import StatefulLog
+from readalong.api.fanout.text_runs import TextRuns
 from readalong.api.fanout.watcher_set import FeedWatcher, WatcherSet
 from readalong.api.wire.format import Format
 from readalong.core.errors import BrokenJob, JobNotFound, StoreUnavailable
@@ -39,8 +40,10 @@ _REACH: Final = 8 * PAGE_SIZE
 #: Messages of the channel that are kept while the log is read.
 _HELD: Final = 1024
 _PATIENCE: Final = 5.0  # seconds that a watcher waits for Redis to say which log its position is of
-#: The position of a watcher whose events Redis has lost.
-LOST: Final = -1
+#: Pages of the log that are read at the same time.
+_READS: Final = 4
+#: Formats beyond which a feed keeps only those that its watchers get: a client may choose a format's options.
+_FORMATS: Final = 8
 #: Events that may name another epoch.
 _MARKS: Final = BEGINS | TERMINAL
 
@@ -58,7 +61,7 @@ class Feed:
         self.cancel_on_disconnect = False
         #: Its own grace, in milliseconds, or None.
         self.grace: int | None = None
-        #: What those watchers are told that have all that is in the log.
+        #: What watchers are told that have all events of the log.
         self.notice: Notice | None = None
         #: The epoch of the next event, unless that names another.
         self.epoch = ""
@@ -66,14 +69,13 @@ class Feed:
         self._job_log = JobLog(job_id, log)
         self._max_bytes = max_bytes
         self._on_gone = on_gone
-        self._window = ReplayBuffer(0, max_bytes)
-        self._pages = LogPages(self._read_page, max_bytes)
-        #: What formats with state make of the log.
-        self._encoded_logs: dict[Format, EncodedLog] = {}
+        self.window = ReplayBuffer(0, max_bytes)
+        self.pages = LogPages(max_bytes)
+        self._reads = asyncio.Semaphore(_READS)
+        self._encoded: dict[Format, EncodedLog] = {}
         self._epochs = Epochs()
-        #: The event that began the present attempt, once it is known; and what the lost are told, by format.
+        #: The event that began the present attempt, once it is known.
         self._begun: Event | None = None
-        self._told: dict[Format, Batch] = {}
         self._repairing: asyncio.Task[None] | None = None
         #: What a repair is to do: make sure of the log; read on in it; read how the attempt began.
         self._unsure = False
@@ -84,18 +86,18 @@ class Feed:
         self._held: list[list[Event]] = []
 
     def __repr__(self) -> str:
-        window = self._window
+        window = self.window
         return f"<Feed {self.job_id} {window.oldest}..{window.newest} watchers={len(self.watchers)}>"
 
     @property
     def ended(self) -> bool:
         """Whether the terminal event is here."""
-        return self._window.ended
+        return self.window.ended
 
     @property
     def newest(self) -> int:
         """The number of the newest event known."""
-        return self._window.newest
+        return self.window.newest
 
     async def start(self, position: int, last_seq: int, epochs: str = "") -> None:
         """Reads the log from `position` on, or from a little before its last known number. Raises StoreUnavailable,
@@ -103,7 +105,7 @@ class Feed:
         # The last event is always read: without the terminal one, a watcher at the very end would wait for ever.
         self._begin(Epochs(epochs), max(min(position, last_seq - 1), last_seq - _REACH, 0))
         await self._read_on()
-        if self._window.newest < last_seq and await is_lost(self._log, self.job_id):
+        if self.window.newest < last_seq and await is_lost(self._log, self.job_id):
             raise JobNotFound(f"job {self.job_id} is gone from Redis")
         self._started = True
         if self._unsure:  # not before we begin: a fast job speaks during each read, for ever
@@ -113,16 +115,17 @@ class Feed:
     def add(self, watcher: FeedWatcher) -> None:
         self.watchers.add(watcher)
 
-    def remove(self, watcher: FeedWatcher) -> None:
-        self.watchers.discard(watcher)
+    def remove(self, watcher: FeedWatcher) -> bool:
+        """Returns whether the watcher was there."""
+        return self.watchers.remove(watcher)
 
     def place(self, seq: int, epoch: str) -> int:
-        """Where a watcher stands who has seen number `seq` of this epoch ("": of any): there, or `LOST`."""
+        """Returns the position of a watcher that has seen number `seq` of this epoch ("": of any): `seq`, or `LOST`."""
         return seq if self._fits(seq, epoch) or self._begun is None else LOST
 
     async def settle(self, seq: int, epoch: str) -> None:
-        """Makes sure of the log if such a position does not fit it, before its `place` is asked for: another process
-        may have seen more. Raises StoreUnavailable."""
+        """Makes sure of the log if this position does not fit it, before `place` is called: another process may have
+        seen more. Raises StoreUnavailable."""
         if self._fits(seq, epoch):
             return
         self._asked = True
@@ -133,14 +136,14 @@ class Feed:
                 raise StoreUnavailable("Redis does not say which log this position is of.", retry_after=1)
 
     def take(self, events: list[Event]) -> None:
-        """Takes in what the channel said."""
+        """Takes in the events of a message of the channel."""
         if self._repairing is not None or not self._started:
             if len(self._held) < _HELD:
                 self._held.append(events)
             else:
                 self._stale = self._unsure = True
             return
-        window = self._window
+        window = self.window
         before = window.newest
         for event in events:
             if event.seq <= window.newest:
@@ -160,43 +163,50 @@ class Feed:
             self.watchers.push()
 
     def tell(self, notice: Notice | None) -> None:
-        """Tells those who watch, and those who begin to before something new comes. None: there is nothing to tell."""
+        """Tells all watchers, also those that come before the next event. None: there is nothing to tell."""
         self.notice = notice
         if notice is not None:
             self.watchers.push()
 
     def repair(self) -> None:
-        """Reads what the channel may have lost, now or as soon as Redis answers; what it says meanwhile waits."""
+        """Reads what the channel may have lost, now or as soon as Redis answers. Messages wait meanwhile."""
         self._held.clear()  # the log has it, or it was said before Redis forgot it
         self._stale = True
         self._doubt()
 
-    def batch(self, wire: Format, after: int) -> Batch | None:
-        """What follows position `after`; None if only the log has it. Nothing new: a batch without bytes."""
-        if after >= self._window.newest:
-            return Batch(b"", after, False)
-        found = self._window.batch(wire, after)
-        if found is not None:
-            return found
-        if wire.stateful:
-            return None if after == LOST else self._encoded_log(wire).batch(self._window, after)
-        return self._log_lost(wire) if after == LOST else None
+    def encoded(self, wire: Format) -> EncodedLog:
+        """Returns the log in this format. A caller that keeps it counts itself among its watchers."""
+        found = self._encoded.get(wire)
+        if found is None:
+            if len(self._encoded) >= _FORMATS:
+                self._drop_unwatched()
+            found = StatefulLog(wire, self, self._max_bytes) if wire.stateful else EncodedLog(wire, self)
+            self._encoded[wire] = found
+        return found
 
     def is_complete_at(self, position: int) -> bool:
-        """Whether nothing will ever follow `position`."""
-        return self.closed or (self._window.ended and position >= self._window.newest)
+        """Returns whether nothing will ever follow `position`."""
+        return self.closed or (self.window.ended and position >= self.window.newest)
 
-    async def history(self, wire: Format, after: int) -> Batch:
-        """What follows position `after`, from the log; nothing if that has become another one meanwhile.
+    async def read_page(self, after: int) -> TextRuns:
+        """Returns the page of what follows position `after`. Raises StoreUnavailable, JobNotFound, BrokenJob."""
+        start = after // PAGE_SIZE * PAGE_SIZE
+        async with self._reads:
+            while True:
+                events, state = await self._job_log.read(start)
+                if self._parting(state) is None:
+                    runs = TextRuns(start, epochs=self._epochs)
+                    runs.extend(unbroken(events, start, self.window.newest))
+                    return runs
+                self.repair()
+                if self._repairing is not None:
+                    await asyncio.wait([self._repairing])
 
-        Raises StoreUnavailable; JobNotFound if the log is gone.
-        """
-        batch = await (self._encoded(wire, after) if wire.stateful else self._pages.batch(wire, after))
-        if batch is None:
-            return Batch(b"", after, False)
-        if batch.position <= after:
-            raise JobNotFound(f"job {self.job_id}: no event {after + 1} in its log")
-        return batch
+    def lost_event(self) -> Event:
+        """Returns what a watcher at `LOST` is told. It goes on with the present attempt."""
+        begun = self._begun or Event(1, "queued", b"{}")
+        fields = begun.fields() if begun.type in BEGINS else {"attempt": 0, "worker": None}
+        return begun._replace(type="restarted", data=orjson.dumps(fields | {"reason": "log_lost"}))
 
     def close(self) -> None:
         """Ends all streams without a terminal event."""
@@ -205,27 +215,33 @@ class Feed:
             self._repairing.cancel()
         for watcher in list(self.watchers):
             watcher.close()
-        self._pages.clear()
+        self.pages.clear()
 
     def _fits(self, seq: int, epoch: str) -> bool:
-        known = self._epochs.at(seq) if seq <= self._window.newest else self._epochs.newest
+        known = self._epochs.at(seq) if seq <= self.window.newest else self._epochs.newest
         return known == epoch or not (known and epoch)
 
     def _begin(self, epochs: Epochs, after: int) -> None:
         self._epochs = epochs
-        self._window = ReplayBuffer(after, self._max_bytes)
+        self.window = ReplayBuffer(after, self._max_bytes)
         self.epoch = epochs.at(after)
 
     def _next(self, event: Event) -> Event:
-        """The event that follows the newest, with its epoch."""
+        """Returns the event that follows the newest, with its epoch."""
         if event.type in _MARKS and (name := named(event)) is not None:
             if event.type in BEGINS:
                 self._restart_with(event._replace(epoch=name))
             if name != self._epochs.at(event.seq):
                 self._epochs.begin(event.seq, name)
-                self._lose(event.seq, self._epochs)  # those who wait with numbers that have become another claim's
+                self._lose(event.seq, self._epochs)  # watchers may wait with numbers that are another claim's now
             self.epoch = name
         return event if event.epoch == self.epoch else Event(*event[:4], self.epoch)
+
+    def _drop_unwatched(self) -> None:
+        for wire, encoded in list(self._encoded.items()):
+            if not encoded.watchers:
+                encoded.clear()  # its pages, which `pages` keeps for a while, hold it
+                del self._encoded[wire]
 
     def _doubt(self) -> None:
         self._unsure = True
@@ -270,18 +286,18 @@ class Feed:
         if self._stale:
             self._stale = False
             state = await self._read_on()
-            if state.ended and not self._window.ended:
+            if state.ended and not self.window.ended:
                 raise JobNotFound(f"job {self.job_id} has ended, and its log has no end")
         if self._asked and self._begun is None:
-            self._restart_with(await self._job_log.beginning(self._epochs, self._window.newest))
+            self._restart_with(await self._job_log.beginning(self._epochs, self.window.newest))
 
     async def _read_on(self) -> JobState:
-        """Reads to the log's end. Returns how the job stands. Raises StoreUnavailable, JobNotFound."""
+        """Reads to the log's end. Returns the state of the job. Raises StoreUnavailable, JobNotFound."""
         while True:
-            events, state = await self._job_log.read(self._window.newest)
+            events, state = await self._job_log.read(self.window.newest)
             if not await self._make_sure(state):
                 continue
-            window = self._window
+            window = self.window
             before = window.newest
             for event in events:
                 if event.after <= window.newest < event.seq and not window.ended:
@@ -289,32 +305,21 @@ class Feed:
             if window.newest > before:
                 self.notice = None
             self.watchers.push()
-            # Not to the last number if that has come just now: the channel says it. Or the log has a hole.
+            # The last number may be missing: the channel brings what has come just now, or the log has a hole.
             if window.ended or window.newest >= state.last_seq or window.newest == before:
                 return state
 
-    async def _read_page(self, after: int) -> TextRuns:
-        while True:
-            events, state = await self._job_log.read(after)
-            if self._parting(state) is None:
-                runs = TextRuns(after, epochs=self._epochs)
-                runs.extend(unbroken(events, after, self._window.newest))
-                return runs
-            self.repair()
-            if self._repairing is not None:
-                await asyncio.wait([self._repairing])
-
     async def _make_sure(self, state: JobState) -> bool:
-        """Whether the log is still the one that is known. If not, it is begun anew from what Redis has."""
+        """Returns whether the log is still the one that is known. If not, the feed starts over from what Redis has."""
         lost_from = self._parting(state)
         epochs = Epochs(state.epochs)
         if lost_from is None:
-            newest = self._window.newest
+            newest = self.window.newest
             if epochs.newest and self._epochs.after(newest) != epochs.after(newest):
                 begun = await self._job_log.beginning(epochs, newest)
                 self._epochs.follow(epochs, newest)
                 self._restart_with(begun)
-                # Of those who wait with numbers beyond the log some may wait for a claim that is lost.
+                # Watchers with numbers beyond the log may wait for a claim that is lost.
                 self._lose(newest + 1, self._epochs)
             return True
         last = state.last_seq
@@ -322,45 +327,20 @@ class Feed:
         logger.warning("Redis has lost events of job %s, from number %d on", self.job_id, lost_from)
         self._begin(epochs, max(min(begun.seq, last - 1), last - _REACH, 0))
         self._restart_with(begun)
-        self._pages.clear()
-        self._encoded_logs.clear()
+        self.pages.clear()
+        for encoded in self._encoded.values():
+            encoded.clear()
         self._lose(lost_from)
         return False
 
     def _parting(self, state: JobState) -> int | None:
-        return parting(self._epochs, self._window.newest, self._window.ended, state)
+        return parting(self._epochs, self.window.newest, self.window.ended, state)
 
     def _lose(self, seq: int, ahead: Epochs | None = None) -> None:
         for watcher in list(self.watchers):
             watcher.lose(seq, ahead)
 
     def _restart_with(self, begun: Event) -> None:
-        self._begun, self._told = begun, {}
-
-    def _log_lost(self, wire: Format) -> Batch:
-        """What the lost are told. They go on with the present attempt."""
-        found = self._told.get(wire)
-        if found is None:
-            event = self._lost_event()
-            found = self._told[wire] = Batch(wire.encode(event), event.seq, False)
-        return found
-
-    def _lost_event(self) -> Event:
-        begun = self._begun or Event(1, "queued", b"{}")
-        fields = begun.fields() if begun.type in BEGINS else {"attempt": 0, "worker": None}
-        return begun._replace(type="restarted", data=orjson.dumps(fields | {"reason": "log_lost"}))
-
-    def _encoded_log(self, wire: Format) -> EncodedLog:
-        found = self._encoded_logs.get(wire)
-        if found is None:
-            found = self._encoded_logs[wire] = EncodedLog(wire, self._pages, self._max_bytes)
-        return found
-
-    async def _encoded(self, wire: Format, after: int) -> Batch | None:
-        """What follows position `after`, or what the lost are told; None if the log has become another one."""
-        encoded, told = self._encoded_log(wire), self._told
-        if after != LOST:
-            batch = await encoded.history(after)
-        elif (batch := told.get(wire)) is None and (batch := await encoded.instead(self._lost_event())) is not None:
-            told[wire] = batch
-        return batch if self._encoded_logs.get(wire) is encoded and (after != LOST or told is self._told) else None
+        self._begun = begun
+        for encoded in self._encoded.values():
+            encoded.restarted()

@@ -30,7 +30,8 @@ class JobLog:
         return state
 
     async def read(self, after: int) -> tuple[list[Event], JobState]:
-        """The events after this position, and the job's state after that: it tells whether another claim wrote them."""
+        """Returns the events after this position, and the job's state as it was after that: it tells whether another
+        claim wrote them."""
         calls = self._log.read_merged(self._job_id, after, PAGE_SIZE), self.state()
         events, state = await asyncio.gather(*calls, return_exceptions=True)
         if isinstance(events, BaseException):
@@ -40,7 +41,7 @@ class JobLog:
         return events, state
 
     async def beginning(self, epochs: Epochs, newest: int) -> Event:
-        """The event that began the present attempt, up to number `newest`; `queued` if there is none."""
+        """Returns the event that began the present attempt, up to number `newest`; `queued` if there is none."""
         for first in reversed([first for first in epochs.firsts if first <= newest]):
             for event in await self._log.read_merged(self._job_id, first - 1, 1):
                 # The newest claim may have come only to write the end.
@@ -50,7 +51,8 @@ class JobLog:
 
 
 def parting(known: Epochs, newest: int, ended: bool, state: JobState) -> int | None:
-    """The first number from which on Redis has another log than the known one; None if it has the same, or less of it.
+    """Returns the first number from which on Redis has another log than the known one; None if it has the same, or less
+    of it.
 
     `newest` and `ended` are of the known log.
     """

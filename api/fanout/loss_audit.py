@@ -1,4 +1,4 @@
-"""Finds out what no message tells: that Redis has dropped a job, or its end, behind the watchers' backs."""
+"""Finds jobs that Redis has dropped, or whose end it has dropped: no message tells of that."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _AT_ONCE: Final = 500
 
 
 class LossAudit:
-    """Asks Redis now and then how those watched jobs stand that have said nothing since the last time: one command for
-    hundreds of them. An evicted job publishes nothing, and its watchers would wait for ever."""
+    """Asks Redis now and then for the states of watched jobs without an event since the last time: one command for
+    hundreds of jobs. An evicted job publishes nothing, and its watchers would wait for ever."""
 
     def __init__(self, hub: Hub, log: Log, every: float) -> None:
         """`every`: seconds between two looks."""

@@ -6,7 +6,7 @@ from readalong.store.log import Log
 
 
 async def is_lost(log: Log, job_id: str) -> bool:
-    """Whether Redis has dropped the job, or events that its record counts: an eviction, or a person."""
+    """Returns whether Redis has dropped the job, or events that its record counts: an eviction, or a person."""
     # Twice: of the record of a primary that is gone, and the log of the one that took its place, neither is dropped.
     return await _seems_lost(log, job_id) and await _seems_lost(log, job_id)
 

@@ -18,7 +18,7 @@ class Notice:
         self._frames: dict[Format, bytes] = {}
 
     def frames(self, wire: Format) -> bytes:
-        """It in this format; b"" if the format does not show it."""
+        """Returns the notice in this format; b"" if the format does not show it."""
         found = self._frames.get(wire)
         if found is None:
             found = self._frames[wire] = fresh(wire).encode(self._event)

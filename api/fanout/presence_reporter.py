@@ -1,4 +1,4 @@
-"""Tells Redis which jobs have watchers here, of those that end when they have none."""
+"""Tells Redis which jobs have watchers here, of the jobs that end without watchers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GATHER: Final = 0.02
 
 class PresenceReporter:
     """One call for all such jobs of the process each second, none for a watcher, none while there are none. The first
-    watcher's coming and the last one's leaving are told at once; a process that is killed is silent instead. One that
+    watcher's coming and the last one's leaving are told at once; a killed process is silent instead. A process that
     stands still is silent too, but the hub's subscription tells it from a dead one."""
 
     def __init__(self, hub: Hub, watched: PresenceStore) -> None:
@@ -40,7 +40,7 @@ class PresenceReporter:
 
     def start(self) -> asyncio.Task[NoReturn]:
         """Returns its task, which never ends by itself."""
-        self._task = asyncio.create_task(self._tell(), name="attendance")
+        self._task = asyncio.create_task(self._tell(), name="presence")
         return self._task
 
     async def close(self) -> None:
@@ -84,14 +84,14 @@ class PresenceReporter:
                 if self._come:
                     come, self._come = self._come, {}
                     await self._watched.touch([*come.values()])
-                # Behind those that came: a watcher that left and came back has a new visit by now.
+                # After the arrivals: a watcher that left and came back has a new visit by now.
                 if self._gone:
                     gone, self._gone = self._gone, []
                     await self._watched.depart(gone)
             except StoreUnavailable as error:
-                logger.debug("attendance: %s", error)
+                logger.debug("presence: %s", error)
                 due = loop.time() + _AGAIN
             except StoreRefused as error:
-                # Not allowed, for example. A task that ended here would stay ended after the mend: until a restart all
-                # these jobs would be cancelled.
-                logger.error("attendance: %s", error)
+                # Not allowed, for example. A task that ended here would not be there once the permission is back: all
+                # these jobs would be cancelled until a restart.
+                logger.error("presence: %s", error)

@@ -1,10 +1,11 @@
-"""The newest events of one job that a process keeps, and the bytes that its watchers share."""
+"""The newest events of one job that a process keeps."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from readalong.api.fanout.text_runs import OVERHEAD, WRITE, Batch, FrameCache, TextRuns
+from readalong.api.fanout.batch import WRITE, Batch
+from readalong.api.fanout.text_runs import OVERHEAD, TextRuns
 from readalong.api.wire.format import Format
 from readalong.core.events import Event
 
@@ -12,15 +13,10 @@ from readalong.core.events import Event
 _AS_THEY_CAME: Final = 16
 #: Events that wait to be parsed until a watcher wants them merged; mostly none does.
 _UNPARSED: Final = 1024
-#: Bytes of batches that are kept for others at the same position.
-_SHARED: Final = 524_288
 
 
 class ReplayBuffer:
-    """Events without a gap, up to the newest known; the oldest are dropped beyond `max_bytes` of memory.
-
-    Watchers who stand at the same position get the same bytes object, encoded once for each format.
-    """
+    """Events without a gap, up to the newest known; the oldest are dropped beyond `max_bytes` of memory."""
 
     def __init__(self, after: int, max_bytes: int) -> None:
         """Starts empty behind position `after`."""
@@ -28,10 +24,9 @@ class ReplayBuffer:
         self.ended = False
         self._max_bytes = max_bytes
         self._runs = TextRuns(after, min(max_bytes // 32, 16_384))
-        #: The newest events as they came; those beyond `_runs.newest` are not in the runs yet.
+        #: The newest events as they came. Events beyond `_runs.newest` are not in the runs yet.
         self._recent: list[Event] = []
         self._recent_cost = 0
-        self._shared = FrameCache(_SHARED)
 
     @property
     def oldest(self) -> int:
@@ -57,35 +52,29 @@ class ReplayBuffer:
             self._recent_cost += len(event.data) + OVERHEAD
         self.newest = event.seq
         self.ended = event.terminal
-        self._shared.clear()
         if len(self._recent) >= _UNPARSED:
             self._parse()
         if self._runs.cost + self._recent_cost > self._max_bytes:
             self._shrink()
 
     def repeats(self, event: Event) -> bool:
-        """Whether this event, whose number is not beyond the newest, is one of those that are kept as they came."""
+        """Returns whether this event, whose number is not beyond the newest, is among the events kept as they came."""
         place = len(self._recent) - 1 - (self.newest - event.seq)
         return place >= 0 and self._recent[place][:3] == event[:3]
 
     def batch(self, wire: Format, after: int) -> Batch | None:
-        """What follows position `after`, about one write's worth; None if that is not kept any more, and for a format
-        with state, which needs what came before too."""
-        found = self._shared.get(wire, after)
-        if found is None:
-            if after < self.oldest or wire.stateful:
-                return None
-            behind = self.newest - after
-            if 0 < behind <= min(_AS_THEY_CAME, len(self._recent)):
-                found = _as_they_came(wire, self._recent[-behind:])
-            else:
-                self._parse()
-                found = self._runs.batch(wire, after)
-            self._shared.put(wire, after, found)
-        return found
+        """Returns what follows position `after` in a format without state, about one write's worth; None if that is
+        not kept any more."""
+        if after < self.oldest:
+            return None
+        behind = self.newest - after
+        if 0 < behind <= min(_AS_THEY_CAME, len(self._recent)):
+            return _as_they_came(wire, self._recent[-behind:])
+        self._parse()
+        return self._runs.batch(wire, after)
 
     def events(self, after: int) -> list[Event] | None:
-        """The events after position `after`, text perhaps merged; None if they are not kept any more."""
+        """Returns the events after position `after`, text perhaps merged; None if they are not kept any more."""
         behind = self.newest - after
         if after < self.oldest or behind <= 0:
             return None if after < self.oldest else []
@@ -119,7 +108,7 @@ def _as_they_came(wire: Format, events: list[Event]) -> Batch:
     for count, event in enumerate(events[1:], 1):
         size += len(event.data)
         if size > WRITE:
-            # Not with it: a long one goes alone, as the same bytes for all, wherever they stood before it.
+            # A long event goes alone, as the same bytes for all watchers, whatever their positions before it.
             events = events[:count]
             break
     frames = b"".join(map(wire.encode, events))

@@ -1,4 +1,4 @@
-"""A stretch of a log in memory, parsed at most once, and the bytes of what follows any position in it."""
+"""A part of a log in memory, parsed at most once, and the bytes of what follows any position in it."""
 
 from __future__ import annotations
 
@@ -6,48 +6,20 @@ import sys
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import accumulate, islice
 from typing import Any, Final
-from weakref import WeakValueDictionary
 
 import orjson
 
+from readalong.api.fanout.batch import WRITE, Batch
 from readalong.api.wire.format import Format
 from readalong.core.events import TEXT, Event, merge_key
 from readalong.store.epochs import Epochs
 
-#: What one write to a client may hold, about, in bytes: a client that stops reading costs this and a socket's buffer.
-WRITE: Final = 65_536
-#: Bytes beyond which a batch is written in pieces. One without a long event is seldom that large.
-LARGE: Final = 2 * WRITE
 #: Bytes that an event costs besides its data.
 OVERHEAD: Final = 180
-#: Characters of a run, unless a single event has more: a stretch is dropped run by run.
+#: Characters of a run, unless a single event has more: the oldest events are dropped run by run.
 _LONGEST: Final = 16_384
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Bytes for a watcher, and its position after them. `last` is set with the terminal event."""
-
-    frames: bytes
-    position: int
-    last: bool
-
-    @cached_property
-    def chunk(self) -> bytes:
-        """The frames as a chunk of an HTTP/1.1 body (RFC 9112, section 7.1), made once for all who get them."""
-        return b"%x\r\n%b\r\n" % (len(self.frames), self.frames)
-
-    @cached_property
-    def pieces(self) -> tuple[bytes | memoryview, ...]:
-        """The frames, a write each, cut once for all who get them."""
-        view = memoryview(self.frames)
-        cut = [view[start : start + WRITE] for start in range(0, len(view), WRITE)]
-        # What may wait for a client when the last is written is a copy, lest it keep the whole in memory.
-        return (*cut[:-2], *map(bytes, cut[-2:]))
 
 
 class TextRun:
@@ -95,16 +67,16 @@ class TextRun:
         self.cost = held + 4 * len(self._ends) + 3 * OVERHEAD
 
     def text(self, position: int) -> str:
-        """What follows `position`, which lies before its last number."""
+        """Returns what follows `position`, which lies before its last number."""
         text = self._texts[0]
         return text if position <= self.after else text[self._ends[position - self.after - 1] :]
 
     def event(self, text: str, seq: int, lengths: tuple[int, ...] = ()) -> Event:
-        """An event that says `text`, up to number `seq`."""
+        """Returns an event with this text, up to number `seq`."""
         return Event(seq, self.type, orjson.dumps({**self._fields, "content": text}), lengths, self.epoch)
 
     def merged(self, position: int) -> Event:
-        """What follows `position` as one event that can be taken apart again."""
+        """Returns what follows `position` as one event that can be taken apart again."""
         skip = max(position - self.after, 0)
         start = self._ends[skip - 1] if skip else 0
         ends = self._ends[skip:]
@@ -116,8 +88,8 @@ class TextRuns:
     """Events without a gap: text in runs, all others as they came."""
 
     def __init__(self, after: int, longest: int = _LONGEST, epochs: Epochs | None = None) -> None:
-        """Starts empty behind position `after`; a run holds up to `longest` characters. `epochs`: those of events that
-        do not say theirs."""
+        """Starts empty behind position `after`; a run holds up to `longest` characters. `epochs`: of events that do
+        not name one."""
         self.after = after
         self.newest = after
         #: Bytes of memory, about.
@@ -161,13 +133,13 @@ class TextRuns:
         del self._items[:drop]
 
     def events(self, after: int) -> Iterator[Event]:
-        """The events after position `after`, at least `self.after`; text is merged."""
+        """Yields the events after position `after`, at least `self.after`; text is merged."""
         for place in range(bisect_right(self._items, after, key=_seq), len(self._items)):
             item = self._items[place]
             yield item if isinstance(item, Event) else item.merged(after)
 
     def batch(self, wire: Format, after: int) -> Batch:
-        """What follows position `after`, at least `self.after`: about one write's worth, neighbouring text merged."""
+        """Returns what follows position `after`, at least `self.after`: about one write's worth, text merged."""
         frames: list[bytes] = []
         texts: list[str] = []
         position, size, last = after, 0, False
@@ -202,46 +174,6 @@ class TextRuns:
             self.cost += item.cost
 
 
-class FrameCache:
-    """The newest batches, so that watchers at one position get one bytes object: up to `max_bytes`, or a single larger
-    one, because watchers at many positions must not fill the memory with theirs.
-
-    A large batch is known for as long as it is being written to a client: of many who take theirs slowly, or not at
-    all, none has a copy of its own.
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._batches: dict[tuple[Format, int], Batch] = {}
-        self._large: WeakValueDictionary[tuple[Format, int], Batch] = WeakValueDictionary()
-
-    def get(self, wire: Format, after: int) -> Batch | None:
-        found = self._batches.get((wire, after))
-        return self._large.get((wire, after)) if found is None and self._large else found
-
-    def put(self, wire: Format, after: int, batch: Batch) -> Batch:
-        self._batches[wire, after] = batch
-        if len(batch.frames) > LARGE:
-            self._large[wire, after] = batch
-        self._bytes += _kept(batch)
-        while self._bytes > self._max_bytes and len(self._batches) > 1:
-            self._bytes -= _kept(self._batches.pop(next(iter(self._batches))))
-        return batch
-
-    def clear(self) -> None:
-        """Forgets what may have become too short: all but what is large."""
-        if self._batches:
-            self._batches.clear()
-            self._bytes = 0
-
-
-def _kept(batch: Batch) -> int:
-    """Bytes of memory that a batch costs: its frames, and those that are not large once more, as a chunk."""
-    size = len(batch.frames)
-    return (size if size > LARGE else 2 * size) + OVERHEAD
-
-
 def _seq(item: TextRun | Event) -> int:
     return item.seq
 
@@ -251,7 +183,7 @@ def _cost(item: TextRun | Event) -> int:
 
 
 def _size(item: TextRun | Event | None, after: int) -> int:
-    """Bytes of what follows position `after` in it, as JSON, about."""
+    """Returns the bytes of what follows position `after` in it, as JSON, about."""
     if isinstance(item, TextRun):
         return item.size * (item.seq - max(item.after, after)) // (item.seq - item.after)
     return 0 if item is None else len(item.data)

@@ -1,8 +1,8 @@
 """One client's stream: a position in a feed, and a socket.
 
 The feed calls `push` for all its watchers when there is something new. As long as the socket takes the bytes, a push is
-one write to it, with no coroutine and no task switch, and the bytes are the same object for all. Only who has to wait
-gets a task to wait with (docs/decisions/0004-pushing-watchers.md).
+one write to it, with no coroutine and no task switch, and the bytes are the same object for all. Only a watcher
+that has to wait gets a task (docs/decisions/0004-pushing-watchers.md).
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
-from readalong.api.fanout.feed import LOST, Feed
+from readalong.api.fanout.batch import LARGE, Batch
+from readalong.api.fanout.encoded_log import LOST, EncodedLog
+from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.notice import Notice
-from readalong.api.fanout.text_runs import LARGE, Batch
 from readalong.api.http.detachable import DetachableConnection
 from readalong.api.wire.format import Format
 from readalong.core.errors import BrokenJob, JobNotFound, StoreUnavailable
@@ -38,6 +39,7 @@ class Watcher:
     __slots__ = (
         "_bare",
         "_busy",
+        "_encoded",
         "_end",
         "_epoch",
         "_feed",
@@ -71,12 +73,14 @@ class Watcher:
         """
         self.position = position
         self._epoch = epoch
-        #: Where it stands without having seen any log.
+        #: Its position, as long as it has seen no log.
         self._bare = LOST if epoch else position
         #: The position after the write that is under way.
         self._sending = LOST
         self._feed = feed
         self._wire = wire
+        #: The feed's log in this format, once it watches: looked up once, since equal formats are one key.
+        self._encoded: EncodedLog
         self._timeout = send_timeout
         self._on_gone = on_gone
         #: Seconds, by the hub's beats, in which nothing was written.
@@ -121,7 +125,7 @@ class Watcher:
             self._gone()
 
     def join(self, line: DetachableConnection, opening: bytes = b"") -> None:
-        """Goes on with a connection whose head is written."""
+        """Takes over a connection whose head is written."""
         self._join_feed()
         self._line = line
         line.detach(self._gone)
@@ -131,6 +135,8 @@ class Watcher:
 
     def _join_feed(self) -> None:
         self.position = self._feed.place(self.position, self._epoch)
+        self._encoded = self._feed.encoded(self._wire)
+        self._encoded.watchers += 1
         self._feed.add(self)
 
     def push(self) -> None:
@@ -156,7 +162,7 @@ class Watcher:
                 # With no batch in hand: a thousand slow ones would keep as many, and when there is room there is more.
                 self._background(line.flow.drain())
                 return
-            batch = feed.batch(self._wire, self.position)
+            batch = self._encoded.batch(self.position)
             if batch is None:
                 self._background(self._catch_up())
             elif batch.frames:
@@ -165,8 +171,8 @@ class Watcher:
                 self.position = batch.position
 
     def lose(self, seq: int, ahead: Epochs | None = None) -> None:
-        """Number `seq` and all that follow are another claim's now: a watcher that has seen it is to be told. `ahead`:
-        the epochs of a log that goes on; a watcher may have come with a number of it that is not here yet."""
+        """Moves to `LOST` if the client has seen number `seq`, from which on the numbers are another claim's now.
+        `ahead`: the epochs of a log that goes on; the client may have a number of it that is not here yet."""
         reached = max(self.position, self._sending)
         waits = ahead is not None and self._epoch and ahead.at(reached) == self._epoch
         if reached >= seq and reached != self._bare and not waits:
@@ -237,7 +243,7 @@ class Watcher:
         self._quiet = 0.0
 
     async def _write_by_send(self, batch: Batch) -> None:
-        """Raises TimeoutError if the client takes too long; of our own server, its line sees to it."""
+        """Raises TimeoutError if the client takes too long; on our own server the connection sees to it."""
         if self._send is not None:
             self._sending = batch.position
             *pieces, end = batch.pieces or (b"",)
@@ -262,9 +268,9 @@ class Watcher:
         if self._waits is task:
             self._waits = None
             self._busy = False
-        # One that is cancelled waited for a page of a feed that is closed by now, or its client is gone.
+        # A cancelled task waited for a page of a feed that is closed by now, or its client is gone.
         if not task.cancelled() and (error := task.exception()) is not None:
-            # The client comes back with its position and finds what it misses in the log.
+            # The client comes back with its position and finds the rest in the log.
             if not isinstance(error, TimeoutError | StoreUnavailable | JobNotFound | BrokenJob):
                 logger.error("a watcher broke", exc_info=error)
             self._give_up()
@@ -275,9 +281,9 @@ class Watcher:
         """Writes events that the feed does not keep any more, from the log: one write's worth, for which there is room
         when it is read."""
         position = self.position
-        batch = await self._feed.history(self._wire, position)
-        if self._end or self._over or self.position != position or batch.position == position:
-            return  # the log has become another one
+        batch = await self._encoded.history(position)
+        if batch is None or self._end or self._over or self.position != position:
+            return  # the log has become another one, or the stream ends
         if self._line is None:
             await self._write_by_send(batch)
         else:
@@ -295,7 +301,8 @@ class Watcher:
         self._over = True
         if self._waits is not None:
             self._waits.cancel()
-        self._feed.remove(self)
+        if self._feed.remove(self):
+            self._encoded.watchers -= 1
         self._on_gone(self._feed)
 
 

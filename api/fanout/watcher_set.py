@@ -48,8 +48,11 @@ class WatcherSet:
     def add(self, watcher: FeedWatcher) -> None:
         self._watchers.add(watcher)
 
-    def discard(self, watcher: FeedWatcher) -> None:
+    def remove(self, watcher: FeedWatcher) -> bool:
+        """Returns whether the watcher was there."""
+        there = watcher in self._watchers
         self._watchers.discard(watcher)
+        return there
 
     def push(self) -> None:
         """Pushes all watchers."""

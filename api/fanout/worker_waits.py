@@ -21,8 +21,8 @@ _EVERY: Final = 1.0
 
 
 class WorkerWaits:
-    """One call for all watched jobs of the process that have been silent since the last look; none
-    while all of them speak, none for a watcher."""
+    """One call for all watched jobs of the process without an event since the last look; no call while all of them have
+    events, and none for a watcher."""
 
     def __init__(self, hub: Hub, registry: WorkerRegistry) -> None:
         self._hub = hub
@@ -45,7 +45,7 @@ class WorkerWaits:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def of(self, record: Record) -> str | None:
-        """What this job waits for: "worker", or None. Raises StoreUnavailable."""
+        """Returns what this job waits for: "worker", or None. Raises StoreUnavailable."""
         if record.ended:
             return None
         begun = record.status is Status.RUNNING
@@ -89,7 +89,7 @@ class WorkerWaits:
         self._since = since
 
     def _complain(self, error: StoreRefused) -> None:
-        """Not allowed, or a broken key: jobs and streams go on without. It is in the log once."""
+        """Logs once that a call is not allowed, or that a key is broken: jobs and streams go on without notices."""
         if not self._complained:
             self._complained = True
             logger.error("waiting jobs: %s", error)
@@ -102,5 +102,5 @@ class WorkerWaits:
 
 
 def _begun(feed: Feed) -> bool:
-    """Whether its job has an attempt: the first event only says that it is queued."""
+    """Returns whether its job has an attempt: the first event only says that it is queued."""
     return feed.newest > 1

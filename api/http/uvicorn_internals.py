@@ -16,7 +16,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from inspect import isfunction
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import uvicorn
 from httptools import HttpParserUpgrade, HttpRequestParser
@@ -121,7 +121,8 @@ class DetachableHttpProtocol(HttpToolsProtocol):
     #: Bytes of a body that arrived after the response.
     _discarded = 0
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast(asyncio.Transport, transport)  # uvicorn's own annotation; uvloop's has no base class
         super().connection_made(transport)
         self.flow = self._flow = _Flow(transport)
         self.parser = _Parser(self)

@@ -11,7 +11,7 @@ from readalong.api.dependencies import Dependencies, Deps
 from readalong.api.problems import describe_problems
 from readalong.api.routes.route import Route, add_head_routes
 from readalong.api.schemas import Ready
-from readalong.store.health import Pulse
+from readalong.store.health import RedisHealth
 
 router = APIRouter(tags=["health"], route_class=Route)
 
@@ -36,32 +36,32 @@ _NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
 @router.get("/readyz", response_model=Ready, responses=_NOT_READY)
 async def readyz(deps: Deps) -> Response:
     """Returns 200 if a submit would be stored and a worker is there to run the job, else 503."""
-    pulse = await deps.probe.look()
-    reason = _reason(deps, pulse)
-    if pulse.error is None:
+    health = await deps.probe.look()
+    reason = _reason(deps, health)
+    if health.error is None:
         await deps.eviction.look_again()
     body = {
         "ready": reason is None,
         "reason": reason,
-        "redis": pulse.redis,
+        "redis": health.redis,
         "hub": "deaf" if deps.hub.deaf else "ok",
-        "queued": pulse.queued,
-        "oldest_wait_seconds": pulse.oldest_wait,
-        "workers": pulse.workers,
-        "workers_refused": pulse.refused,
+        "queued": health.queued,
+        "oldest_wait_seconds": health.oldest_wait,
+        "workers": health.workers,
+        "workers_refused": health.refused,
         "maxmemory_policy": deps.eviction.policy,
     }
     return JSONResponse(body) if reason is None else JSONResponse(body, 503, {"retry-after": "1"})
 
 
-def _reason(deps: Dependencies, pulse: Pulse) -> str | None:
+def _reason(deps: Dependencies, health: RedisHealth) -> str | None:
     if deps.supervisor.dead_task:
         return f"Background task {deps.supervisor.dead_task!r} has ended."
-    if pulse.error is not None:
-        return f"{pulse.error.message}."
+    if health.error is not None:
+        return f"{health.error.message}."
     if deps.hub.deaf:
         return "This process receives no messages from Redis."
-    if not pulse.workers:
+    if not health.workers:
         return "No worker is alive."
     return None
 

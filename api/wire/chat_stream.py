@@ -1,7 +1,7 @@
 """The format of `POST /chat/stream`: pieces of content in data lines, then `[DONE]`; no ids and no event names.
 
-Most front ends append the `content` of each line to what they show. So each line has one, and what is not text of the
-first choice has an empty one.
+Most front ends append the `content` of each line to what they show. So each line has a `content`. It is empty for all
+but text of the first choice.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _WHOLE: Final = frozenset({"tool_call", "function_call", "restarted", "waiting"}
 _TEXTS: Final = {"content": "content", "reasoning": "reasoning", "refusal": "refusal"}
 
 _TEXT: Final = re.compile(rb'^data: \{"content":"[^"]', re.MULTILINE)
-#: How the line of a restart begins, and nothing else: inside JSON there is no blank but in a string.
+#: How the line of a restart begins, and nothing else: outside of strings JSON has no blank here.
 RESTARTED: Final = b'data: {"content":"","restarted":'
 
 
 class ChatStream:
-    """`{"content": …}` for each piece; all else under a name of its own, beside an empty `content`."""
+    """`{"content": …}` for each piece; anything else under a name of its own, beside an empty `content`."""
 
     stateful = False
 
@@ -71,7 +71,7 @@ class OneText:
             return frames, False
         restarted = frames.rfind(RESTARTED)
         if restarted >= 0 and not self.said:
-            # What was said before is void, and the client has heard none of it.
+            # The frames before it are void, and the client has got no text of them.
             frames = frames[restarted:]
         elif restarted >= 0:
             begin = frames.index(RESTARTED)

@@ -10,11 +10,14 @@ from readalong.core.position import Position
 
 
 class Format(Protocol):
-    """Turns the events of one log into the bytes of a stream, in order from number 1.
+    """Turns the events of one log into the bytes of a stream.
 
     The fan-out encodes each event once a process and hands the same bytes to all watchers at a position. So the bytes
     of an event may depend on the events before it, never on the client, the process or the time. Events with equal
     fields have equal bytes, however their JSON was written.
+
+    A format is a value: it can be hashed, and watchers whose formats are equal get the same bytes. The fan-out looks a
+    format up once for each watcher, not for each event.
 
     **Without state** an event's bytes depend on that event alone. Neighbouring text may come merged, and `encode` is
     called in any order.
@@ -25,7 +28,7 @@ class Format(Protocol):
     - Each event is encoded by itself, so that the bytes after a position are the same for all watchers.
     - A merged event (`Event.chunk_lengths`) comes only where the bytes are thrown away, to bring a copy to a position.
       It must leave the same state as its chunks, one after the other.
-    - `restarted` is an event of the log as any other: the state goes on, and the format closes what is open.
+    - `restarted` is an event of the log like any other: the state goes on, and the format closes what is open.
     - After `log_lost` copies start again from the log that Redis has now. Watchers that are told get `restarted` in
       place of the event that began the present attempt: it is encoded with the state before that event, and the stream
       goes on with the state after that event.
@@ -38,21 +41,21 @@ class Format(Protocol):
         ...
 
     def start(self, joined: Position | None) -> bytes:
-        """The bytes before the first event of each response, without effect on the state. `joined` is the position at
-        which a client began that wants only new events; None for a client that named its position."""
+        """Returns the bytes before the first event of each response, without effect on the state. `joined` is the
+        position at which a client began that wants only new events; None for a client that named its position."""
         ...
 
     def encode(self, event: Event) -> bytes:
-        """The bytes of an event; b"" for an event that the format does not show."""
+        """Returns the bytes of an event; b"" for an event that the format does not show."""
         ...
 
     def end(self) -> bytes:
-        """The bytes behind the terminal event."""
+        """Returns the bytes behind the terminal event."""
         ...
 
 
 def fresh(wire: Format) -> Format:
-    """The format in its first state."""
+    """Returns the format in its first state."""
     return deepcopy(wire) if wire.stateful else wire
 
 

@@ -9,7 +9,7 @@ from readalong.core.position import Position
 
 
 class Native:
-    """`id:` is the number, if there is one, and the epoch; `event:` the type; `data:` the data with the type in it."""
+    """`id:` is the number, if there is one, and the epoch; `event:` is the type; `data:` is the data with the type."""
 
     stateful = False
 

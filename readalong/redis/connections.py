@@ -16,10 +16,11 @@ from redis.exceptions import ConnectionError, ReadOnlyError, TimeoutError
 
 class _Cancellable(AbstractConnection):
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        untyped: Any = self  # in redis-py these two have no types
         if not self.is_connected:
-            await self.connect()  # type: ignore[no-untyped-call]  # redis-py's own has no types
+            await untyped.connect()
         elif check_health:
-            await self.check_health()  # type: ignore[no-untyped-call]  # likewise
+            await untyped.check_health()
         if isinstance(command, str):
             command = command.encode()
         if isinstance(command, bytes):

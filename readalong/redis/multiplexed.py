@@ -2,7 +2,7 @@
 
 A pooled client takes a connection for each call and waits for its answer before it gives it back. The appends of a
 busy process are many and small: here the calls of one turn of the event loop leave in one write, and the answers come
-back in order (docs/decisions/0006-one-pipe-for-appends.md).
+back in order (docs/decisions/0006-one-multiplexed-connection.md).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class MultiplexedConnection:
         self._pool = redis.connection_pool
         self._timeout = timeout
         self._first = first
-        self._link: RedisProtocol | None = None
+        self._protocol: RedisProtocol | None = None
         #: The newest try to connect; it answers why it failed.
         self._opening: asyncio.Task[Exception | None] | None = None
         self._failed_at = -_PAUSE
@@ -48,7 +48,7 @@ class MultiplexedConnection:
         packed = pack(args)
         tries = _TRIES
         while True:
-            if self._link is None:
+            if self._protocol is None:
                 await self._connect()
             try:
                 return await self._call(packed)
@@ -63,9 +63,9 @@ class MultiplexedConnection:
         `on_answer` is called once where the answer arrives, in no task: with it, or with the exception that came in
         its place. It must not raise.
         """
-        if self._link is None:
+        if self._protocol is None:
             return False
-        self._link.send(packed)
+        self._protocol.send(packed)
         self._waiting.append((on_answer, asyncio.get_running_loop().time()))
         return True
 
@@ -73,9 +73,9 @@ class MultiplexedConnection:
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait([self._opening])
-        if (link := self._link) is not None:
-            link.abort()
-            await link.lost.wait()
+        if (protocol := self._protocol) is not None:
+            protocol.abort()
+            await protocol.lost.wait()
 
     async def _call(self, packed: bytes) -> Any:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -86,7 +86,7 @@ class MultiplexedConnection:
     async def _connect(self) -> None:
         """All who wait share one try: behind a route that swallows everything they would wait for one another's."""
         if self._opening is None or self._opening.done():
-            self._opening = asyncio.create_task(self._open(), name="pipe connects")
+            self._opening = asyncio.create_task(self._open(), name="multiplexed connects")
         # Not awaited itself: the first caller's cancellation must not take the connection from the others.
         [opening], _ = await asyncio.wait([self._opening])
         if opening.cancelled():
@@ -98,7 +98,7 @@ class MultiplexedConnection:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(self._failed_at + _PAUSE - loop.time())
         try:
-            self._link = await RedisProtocol.open(self._pool.make_connection(), self._answered, self._lost)
+            self._protocol = await RedisProtocol.open(self._pool.make_connection(), self._answered, self._lost)
         except Exception as error:
             self._failed_at = loop.time()
             return error
@@ -119,14 +119,14 @@ class MultiplexedConnection:
     def _leave_replica(self) -> None:
         """After a failover the same name may lead to the new primary; this connection never would."""
         now = asyncio.get_running_loop().time()
-        if self._link is not None and now - self._opened_at > _REPLICA:
-            self._link.leave()
+        if self._protocol is not None and now - self._opened_at > _REPLICA:
+            self._protocol.leave()
             self._lost(ConnectionError("connected to a replica"))
 
     def _lost(self, error: Exception) -> None:
         waiting, self._waiting = self._waiting, deque()
         # Before the callers hear of it: who calls again must not get this connection.
-        self._link = None
+        self._protocol = None
         if self._watch is not None:
             self._watch.cancel()
         for on_answer, _ in waiting:
@@ -135,8 +135,8 @@ class MultiplexedConnection:
     def _look(self) -> None:
         """Breaks a connection whose oldest call has waited too long: a half-open one would hang for ever."""
         loop = asyncio.get_running_loop()
-        if self._waiting and self._link is not None and loop.time() - self._waiting[0][1] > self._timeout:
-            self._link.leave()
+        if self._waiting and self._protocol is not None and loop.time() - self._waiting[0][1] > self._timeout:
+            self._protocol.leave()
             self._lost(TimeoutError("Redis did not answer in time"))
         else:
             self._watch = loop.call_later(self._timeout / 4, self._look)

@@ -25,7 +25,7 @@ _STATES: Final[dict[type[Exception], State]] = {
 _PROBE_MS: Final = 1000
 
 
-class Pulse(NamedTuple):
+class RedisHealth(NamedTuple):
     """`error` says why `redis` is not ok. The numbers are None where it does not tell them.
 
     `queued`: jobs that wait; `oldest_wait`: seconds since the first of them was enqueued, None if none waits.
@@ -46,25 +46,25 @@ class Probe:
         self._keys = settings.keys
         self._timeout = settings.redis_timeout
 
-    async def look(self) -> Pulse:
+    async def look(self) -> RedisHealth:
         """Two round trips, within the Redis time-out altogether. Raises nothing that Redis may answer."""
-        pulse = Pulse("away")
+        health = RedisHealth("away")
         try:
             async with asyncio.timeout(self._timeout):
-                pulse = await self._read()
+                health = await self._read()
                 await self._redis.command("SET", self._keys.probe, "1", "PX", _PROBE_MS)
-            return pulse
+            return health
         except StoreUnavailable as error:
             cause = error.__cause__
             state: State = next((state for kind, state in _STATES.items() if isinstance(cause, kind)), "away")
-            return pulse._replace(redis=state, error=error)
+            return health._replace(redis=state, error=error)
         except TimeoutError:
-            return pulse._replace(redis="away", error=StoreUnavailable("Redis does not answer in time", retry_after=1))
+            return health._replace(redis="away", error=StoreUnavailable("Redis does not answer in time", retry_after=1))
         except StoreRefused as refusal:
             # A right is missing, or a person has broken the key: what a submit needs may be refused too.
-            return pulse._replace(redis="refusing", error=StoreUnavailable(f"Redis refuses: {refusal}", retry_after=1))
+            return health._replace(redis="refusing", error=StoreUnavailable(f"Redis refuses: {refusal}", retry_after=1))
 
-    async def _read(self) -> Pulse:
+    async def _read(self) -> RedisHealth:
         now, queued, first, ids = await self._redis.call("health", [self._keys.queue, self._keys.workers])
         place = math.nan if first is None else float(first)
         refused = 0
@@ -74,7 +74,7 @@ class Probe:
             )
             refused = sum(map(_is_refused, details))
         wait = max(now - place, 0) / 1000 if math.isfinite(place) else None
-        return Pulse("ok", None, queued, wait, len(ids), refused)
+        return RedisHealth("ok", None, queued, wait, len(ids), refused)
 
 
 def _is_refused(details: Any) -> bool:

@@ -1,1 +1,1 @@
-"""Tests of the HTTP face: on real Redis servers, real uvicorn servers and real sockets."""
+"""Tests of the HTTP API: on real Redis servers, real uvicorn servers and real sockets."""

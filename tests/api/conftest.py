@@ -1,5 +1,5 @@
-"""Fixtures: an empty Redis, and settings with short times. What needs nginx is collected where there is one, and the
-report says if not."""
+"""Fixtures: an empty Redis, and settings with short times. Tests that need nginx are collected where nginx is
+installed; otherwise the report says so."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def settings(redis_url: str) -> Settings:
 
 @pytest.fixture(autouse=True)
 def _no_job_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests play the workers of their jobs by hand: a silent job would be said to wait for a real one."""
+    """Turns off the notice that a job waits for a worker: tests play the workers by hand."""
     monkeypatch.setattr("readalong.api.fanout.worker_waits._EVERY", 3600)

@@ -1,9 +1,10 @@
-"""A Redis that forgets what it was told of a job, workers that keep what they say, and what clients must see of it."""
+"""A Redis that loses a job's newest data, workers that keep their events, and the checks of its watchers' streams."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import orjson
 from arq.connections import ArqRedis
@@ -22,7 +23,7 @@ from tests.support.waiting import WITHIN, until
 
 
 class Forgetful:
-    """The Redis of one job: `forget` takes it back to what it was at the last `keep`, and drops everybody."""
+    """The Redis of one job. `forget` restores the state of the last `keep`, and drops all subscriptions."""
 
     def __init__(self, redis: ArqRedis, names: Sequence[str]) -> None:
         self._redis = redis
@@ -44,7 +45,7 @@ class Forgetful:
 
 
 class Worker:
-    """An attempt that keeps what it says, as a worker does. Event n of the claim "aaa" says "aaa:n "."""
+    """An attempt that keeps its events, as a worker does. Event n of the claim "aaa" has the text "aaa:n "."""
 
     def __init__(self, log: Log, job_id: str, claim: Claim) -> None:
         assert claim.begun is not None
@@ -89,7 +90,7 @@ class Worker:
 
 
 async def job(log: Log, redis: ArqRedis, settings: Settings) -> tuple[str, Forgetful]:
-    """A job that may have any number of attempts."""
+    """Creates a job with an unlimited number of attempts."""
     job_id = await queued(log)
     await command(redis, "HSET", settings.keys.job(job_id), "max_attempts", "1000")
     forgetful = Forgetful(redis, settings.keys.of_job(job_id)[:3])
@@ -97,10 +98,27 @@ async def job(log: Log, redis: ArqRedis, settings: Settings) -> tuple[str, Forge
     return job_id, forgetful
 
 
-def check(messages: Sequence[Message], after: Position, last: str) -> None:
-    """Each text is of the epoch that its id names and follows the event before it, up to the end, whose id is `last`.
+async def attempt(
+    log: Log, redis: ArqRedis, settings: Settings, *, kept: int = 0, lost: int = 0
+) -> tuple[str, Forgetful, Worker]:
+    """Creates a job whose first attempt, of the claim "aaa", has written `kept` and then `lost` texts.
 
-    Where Redis lost text of an attempt that was over, its numbers say nothing; then another one begins.
+    `forget` loses the latter. Without `kept` it loses the claim too.
+    """
+    job_id, forgetful = await job(log, redis, settings)
+    one = await Worker.claims(log, job_id, "aaa")
+    if kept:
+        await one.say(kept)
+        await forgetful.keep()
+    if lost:
+        await one.say(lost)
+    return job_id, forgetful, one
+
+
+def check(messages: Sequence[Message], after: Position, last: str) -> None:
+    """Checks that each text has the epoch of its id and follows the event before it, up to the end, whose id is `last`.
+
+    Where Redis lost the text of a finished attempt, the numbers say nothing; then another attempt starts.
     """
     position = after
     void = ""
@@ -125,12 +143,12 @@ def check(messages: Sequence[Message], after: Position, last: str) -> None:
 
 
 def told(messages: Sequence[Message]) -> list[str]:
-    """The ids with which it was said that the log is lost."""
+    """Returns the ids of the notices that the log is lost."""
     return [message.id for message in messages if orjson.loads(message.data).get("reason") == "log_lost"]
 
 
 async def watch(hub: Hub, job_id: str, position: str = "0") -> list[Message]:
-    """All that a client gets that comes with this position."""
+    """Returns all messages that a client gets from this position."""
     client = Client()
     seq, epoch = Position.parse(position)
     async with asyncio.timeout(WITHIN):
@@ -138,8 +156,19 @@ async def watch(hub: Hub, job_id: str, position: str = "0") -> list[Message]:
     return client.seen
 
 
+@asynccontextmanager
+async def watching(hub: Hub, job_id: str, reached: int) -> AsyncIterator[Client]:
+    """Yields a client that has this event, and waits for the end of its stream."""
+    client = Client()
+    task = asyncio.create_task(client.watch(hub, job_id))
+    await client.reaches(reached)
+    yield client
+    async with asyncio.timeout(WITHIN):
+        await task
+
+
 async def waiting(hub: Hub, job_id: str, position: str) -> asyncio.Task[list[Message]]:
-    """Starts `watch` and returns when the hub has this watcher, its only one."""
+    """Starts `watch`, and returns when the hub has this watcher as its only one."""
     task = asyncio.create_task(watch(hub, job_id, position))
     await until(lambda: "watchers=1" in repr(hub), "the watcher")
     return task

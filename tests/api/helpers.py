@@ -1,4 +1,4 @@
-"""A worker played by hand, a client without a socket, and the checks of what it saw."""
+"""A worker played by hand, a client without a socket, and the checks of its stream."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tests.support.waiting import WITHIN, until
 
 
 def without_debug() -> None:
-    """For the tests of many: asyncio's debug mode takes several times as long as what it looks at."""
+    """Turns off asyncio's debug mode, which takes several times as long as the code of a test with many watchers."""
     asyncio.get_running_loop().set_debug(False)
 
 
 async def again(call: Callable[..., Awaitable[Any]], *arguments: Any) -> None:
-    """Calls until Redis answers."""
+    """Calls until Redis replies."""
     async with asyncio.timeout(WITHIN):
         while True:
             try:
@@ -41,12 +41,13 @@ async def again(call: Callable[..., Awaitable[Any]], *arguments: Any) -> None:
 
 
 def said(first: int, last: int) -> str:
-    """The text of events `first` to `last` as a Player says them: each number once, so that none can hide."""
+    """Returns the text of events `first` to `last` of a Player. Each number occurs once, so a missing one is found."""
     return "".join(f"{number} " for number in range(first, last + 1))
 
 
 class Player:
-    """Plays the worker of one job. Event n says "n ", so joined text shows what came, how often, and in what order."""
+    """Plays the worker of one job. Event n has the text "n ", so the joined text shows each event, its repeats and
+    its order."""
 
     def __init__(self, log: Log, job_id: str) -> None:
         self.job_id = job_id
@@ -56,7 +57,7 @@ class Player:
 
     @classmethod
     async def start(cls, log: Log, job_id: str = "") -> Player:
-        """A job under its first attempt; its log holds `queued` and `started`."""
+        """Starts a job's first attempt; the log holds `queued` and `started`."""
         player = cls(log, job_id or await queued(log))
         await player.claim()
         return player
@@ -73,7 +74,7 @@ class Player:
         self.last = done.last_seq
 
     async def say(self, count: int = 1, pad: str = "") -> None:
-        """Appends so many `content` events in one call."""
+        """Appends this many `content` events in one call."""
         first = self.last + 1
         await self.append(*(NewEvent("content", {"content": f"{n} {pad}"}) for n in range(first, first + count)))
 
@@ -91,7 +92,7 @@ class Client:
         self.raw = b""
         self.status = 0
         self.headers: dict[str, str] = {}
-        #: The response is complete, as far as the server is concerned.
+        #: Whether the server has sent the whole response.
         self.complete = False
         self.reading = asyncio.Event()
         self.reading.set()
@@ -120,7 +121,7 @@ class Client:
 
     @property
     def ended(self) -> bool:
-        """Whether the terminal event came."""
+        """Whether the terminal event has arrived."""
         return bool(self.seen) and self.seen[-1].event in TERMINAL
 
     @property
@@ -128,7 +129,7 @@ class Client:
         return number(self.seen[-1]) if self.seen else 0
 
     async def reaches(self, position: int, what: str = "") -> None:
-        """Waits until this event is the newest that it has seen."""
+        """Waits until this event is the newest one seen."""
         await until(lambda: self.position == position, what or f"event {position}")
 
     async def watch(self, hub: Hub, job_id: str, position: int = 0, wire: Format = native, epoch: str = "") -> None:
@@ -154,7 +155,7 @@ def text(messages: Sequence[Message]) -> str:
 
 
 def check_stream(messages: Sequence[Message], after: int, last: int, first_text: int = 3) -> None:
-    """Promise 1 for one client: every event after its position once, in order, up to one terminal event.
+    """Checks promise 1 for one client: every event after its position once, in order, up to one terminal event.
 
     The log is a Player's: `queued`, `started`, text from `first_text` to `last` - 1, a terminal event.
     """

@@ -1,4 +1,4 @@
-"""A client that can stop reading, and that checks what it hears as it comes: for many of them and for long streams."""
+"""A client that can stop reading, and that checks events as they arrive: for many clients and for long streams."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 import orjson
 
 from tests.api.helpers import Player
-from tests.api.serving import tcp_socket
 from tests.support.client import Entry, Parser
+from tests.support.connections import close_after_test, connected_socket
 
-#: Files that a process may need which has a thousand connections.
+#: File descriptors for a process that has a thousand connections.
 _FILES = 4096
-#: How a Player's log begins.
+#: The start of a Player's log.
 _FIRST = {1: "queued", 2: "started"}
 
 
 def room_for_many() -> None:
-    """Lets this process, and those that it starts from now on, have thousands of connections: macOS begins with 256."""
+    """Raises the limit of file descriptors for this process and its children. macOS starts with 256."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < _FILES:
         most = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
@@ -30,23 +30,23 @@ def room_for_many() -> None:
 
 @lru_cache(256)
 def padded(after: int, last: int, pad: str) -> str:
-    """What a Player says from event `after` + 1 to event `last`, with this pad."""
+    """Returns the text of a Player's events `after` + 1 to `last`, with this pad."""
     return "".join(f"{number} {pad}" for number in range(after + 1, last + 1))
 
 
 class Listener(asyncio.Protocol):
-    """Watches a Player's job over one connection after the other; what it heard stays with it.
+    """Watches a Player's job over successive connections, and keeps the events of all of them.
 
-    Every event must follow the position: a single one, or text for all numbers up to its own. The first that does not
-    is kept in `fault`, and the connection dropped.
+    Every event must follow the position: a single event, or text for all numbers up to its own. The first event that
+    does not is kept in `fault`, and the connection is dropped.
     """
 
     def __init__(self, player: Player, pad: str = "") -> None:
         self.position = 0
         self.fault = ""
-        #: The terminal event came.
+        #: Whether the terminal event has arrived.
         self.ended = False
-        #: The body came to its end in good order.
+        #: Whether the server ended the body properly.
         self.complete = False
         self.connections = 0
         self._path = f"/v1/jobs/{player.job_id}/events"
@@ -59,19 +59,15 @@ class Listener(asyncio.Protocol):
         self.closed = False
 
     async def open(self, port: int, *, receive_buffer: int = 0) -> None:
-        """Comes with its position; returns when the response has begun. `receive_buffer`: bytes, 0 is the system's."""
-        loop = asyncio.get_running_loop()
-        sock = tcp_socket()
-        sock.setblocking(False)
-        if receive_buffer:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        await loop.sock_connect(sock, ("127.0.0.1", port))
+        """Connects with its position; returns when the response has begun. `receive_buffer`: bytes, 0 for the
+        system's default."""
+        sock = await connected_socket(port, receive_buffer)
         self.status = 0
         self.closed = self.complete = False
         self._rest = bytearray()
         self._parser = Parser()
         self.connections += 1
-        await loop.create_connection(lambda: self, sock=sock)
+        await asyncio.get_running_loop().create_connection(lambda: self, sock=sock)
         head = [f"GET {self._path} HTTP/1.1", "Host: localhost"]
         if self.position:
             head.append(f"Last-Event-ID: {self.position}")
@@ -83,7 +79,7 @@ class Listener(asyncio.Protocol):
         self._transport.pause_reading()
 
     def read_on(self) -> None:
-        """Reads again, and with room: what has gathered would come a few KB at a time otherwise."""
+        """Reads again with a larger buffer: otherwise the waiting data would come a few KB at a time."""
         self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self._transport.resume_reading()
 
@@ -92,7 +88,7 @@ class Listener(asyncio.Protocol):
         self._transport.abort()
 
     async def reach(self, position: int) -> None:
-        """Returns when it has heard event `position`."""
+        """Returns when event `position` has arrived."""
         await self._until(lambda: self.position >= position or self.closed)
         assert self.position >= position, f"closed at {self.position}, before {position} {self.fault}"
 
@@ -102,6 +98,7 @@ class Listener(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        close_after_test(transport)
 
     def data_received(self, data: bytes) -> None:
         self._rest += data
@@ -154,7 +151,7 @@ class Listener(asyncio.Protocol):
 
 
 def assert_whole(player: Player, *listeners: Listener) -> None:
-    """Each heard every event of the ended job once, in order, with the text that was said."""
+    """Asserts that each listener got every event of the ended job once, in order, with the written text."""
     faults = [
         f"listener {place}: {listener.fault or f'at {listener.position} of {player.last}'}"
         for place, listener in enumerate(listeners)

@@ -27,9 +27,9 @@ sys.exit(run(load(), host="127.0.0.1", port=int(sys.argv[1]), processes=int(sys.
 
 
 class ApiProcess:
-    """`readalong.api.server.run` on a port; what it logs goes to a file. Leaving the context ends it, whatever it does.
+    """Runs `readalong.api.server.run` on a port, with its log in a file. Leaving the context kills the process.
 
-    `cold`: a Python of its own, whose memory is no other's, in place of a fork of one that has its imports done.
+    `cold`: starts a new Python, whose memory is not shared, in place of a fork that has done its imports.
     """
 
     def __init__(
@@ -62,34 +62,34 @@ class ApiProcess:
 
     @property
     def serving(self) -> list[int]:
-        """The ids of the processes that ever began to serve, in that order."""
+        """Returns the ids of all processes that have begun to serve, in that order."""
         return [int(pid) for pid in re.findall(r"serving on http://127\.0\.0\.1:\d+, process (\d+)", self.log)]
 
     @property
     def code(self) -> int | None:
-        """The exit code; None while it runs."""
+        """Returns the exit code; None while the process runs."""
         return self._process.poll()
 
     def signal(self, number: int = signal.SIGTERM) -> None:
         self._process.send_signal(number)
 
     async def wait_for_first_line(self) -> None:
-        """Waits until its first process begins to serve, or it has ended."""
+        """Waits until the first process begins to serve, or has ended."""
         await until(lambda: self.serving or self.code is not None, "the first line")
 
     async def wait_for_no_process(self) -> None:
-        """Waits until all that ever began to serve are gone."""
-        await until(lambda: not any(map(alive, self.serving)), "its processes are gone")
+        """Waits until all processes that have begun to serve are gone."""
+        await until(lambda: not any(map(alive, self.serving)), "its processes to end")
 
     async def wait_for_serving(self, count: int = 1) -> list[int]:
-        """Waits until so many processes have begun to serve, and one of them answers. Returns their ids."""
-        await until(lambda: len(self.serving) >= count or self.code is not None, "serving")
+        """Waits until this many processes have begun to serve and one of them responds. Returns their ids."""
+        await until(lambda: len(self.serving) >= count or self.code is not None, "its processes to serve")
         assert self.code is None, self.log
         await until(lambda: _answers(self.port), "an answer")
         return self.serving
 
     async def wait_for_end(self, within: float = 100) -> int:
-        """The exit code."""
+        """Returns the exit code."""
         await until(lambda: self.code is not None, f"the end; it says {self.log}", within)
         assert self.code is not None
         return self.code
@@ -101,7 +101,7 @@ class ApiProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.code is None:
-            # Its own process group: children too, however they hang.
+            # Its own process group, so that the signal reaches children too.
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         if error is not None:
@@ -110,7 +110,7 @@ class ApiProcess:
 
 
 async def _answers(port: int) -> bool:
-    """Whether the port accepts connections."""
+    """Returns whether the port accepts connections."""
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
@@ -120,12 +120,12 @@ async def _answers(port: int) -> bool:
 
 
 def alive(pid: int) -> bool:
-    """Whether the process is there, and not only waiting to be collected."""
+    """Returns whether the process exists and is not a zombie."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     try:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:  # it has just gone, or this is no Linux
+    except FileNotFoundError:  # it has just ended, or this is not Linux
         return not Path("/proc/self").exists()

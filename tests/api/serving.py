@@ -1,9 +1,8 @@
-"""The API in this process on a port of its own, and a client that sees the very bytes."""
+"""The API in this process on its own port, and a client that sees the exact bytes."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,33 +24,29 @@ from readalong.redis.client import connect
 from readalong.redis.facade import RedisFacade
 from readalong.store.log import Log
 from tests.api.helpers import without_debug
+from tests.support.connections import open_connection, tcp_socket
 from tests.support.waiting import WITHIN
 
-#: On the embedded Valkey alone, for what costs seconds, or where the brand of the server is not the subject.
+#: Runs on the embedded Valkey alone: for slow tests, or where the brand of the server does not matter.
 on_valkey = pytest.mark.parametrize("redis_server", ["valkey"], indirect=True)
 
 
 def short_settings(url: str, **changes: Any) -> Settings:
-    """Settings of that server, with times that suit a test."""
+    """Returns settings for that server, with short times."""
     values: dict[str, Any] = {
         "redis_timeout": 20,
         "hub_heartbeat": 5,
         "feed_linger": 0.3,
         "send_timeout": 50,
-        "hosts": "test",  # what the tests' own requests bear
+        "hosts": "test",  # more than the tests' own requests need
         **changes,
     }
     return Settings(redis_url=AnyUrl(url), **values)
 
 
-def tcp_socket() -> socket.socket:
-    """Named as TCP: asyncio leaves Nagle's algorithm on otherwise, and every second write waits 40 ms."""
-    return socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-
-
 @asynccontextmanager
 async def a_hub(settings: Settings) -> AsyncIterator[Hub]:
-    """A started hub on a Redis client of its own."""
+    """Yields a started hub on its own Redis client."""
     redis = connect(settings)
     hub = Hub(redis, Log(RedisFacade(redis, settings), settings), settings)
     hub.start()
@@ -64,7 +59,7 @@ async def a_hub(settings: Settings) -> AsyncIterator[Hub]:
 
 @asynccontextmanager
 async def a_log(settings: Settings) -> AsyncIterator[Log]:
-    """A log on a Redis client of its own, such as a worker has."""
+    """Yields a log on its own Redis client, as a worker has."""
     redis = connect(settings)
     try:
         yield Log(RedisFacade(redis, settings), settings)
@@ -88,17 +83,17 @@ class Site:
         return await Stream.open(self.port, path, **options)
 
     async def watch(self, job_id: str, after: int = 0) -> list[Message]:
-        """All that comes after the position."""
+        """Yields all messages after the position."""
         async with await self.open(f"/v1/jobs/{job_id}/events?after={after}") as stream:
             return await stream.rest()
 
 
 @asynccontextmanager
 async def a_site(settings: Settings, policy: Policy | None = None) -> AsyncIterator[Site]:
-    """The API on 127.0.0.1, in the loop of the test; left by uvicorn's orderly shutdown."""
+    """Serves the API on 127.0.0.1 in the loop of the test; ends with uvicorn's orderly shutdown."""
     without_debug()
     app = create_app(settings, policy=policy)
-    # The client keeps a connection for 5 s; a server with the same patience closes just as a request comes.
+    # The client keeps a connection for 5 s. A server with the same time-out closes it just as a request arrives.
     server = create_server(app, settings, timeout_keep_alive=10, date_header=False)
     config = server.config
     config.load()
@@ -116,15 +111,15 @@ async def a_site(settings: Settings, policy: Policy | None = None) -> AsyncItera
 
 
 class Stream:
-    """One HTTP/1.1 response, read from a socket of its own."""
+    """One HTTP/1.1 response, read from its own socket."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.status = 0
         self.version = ""
         self.headers: dict[str, str] = {}
-        #: The bytes of the status line and the headers, as they came.
+        #: The received bytes of the status line and the headers.
         self.head = b""
-        #: The body so far, without its chunks.
+        #: The body so far, without the chunk encoding.
         self.body = bytearray()
         self.reader = reader
         self.writer = writer
@@ -142,18 +137,12 @@ class Stream:
         body: bytes = b"",
         receive_buffer: int = 0,
     ) -> Stream:
-        """Sends a request and reads the head of its response; `receive_buffer` in bytes, 0 leaves the system's."""
-        sock = tcp_socket()
-        sock.setblocking(False)
-        if receive_buffer:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-        reader, writer = await asyncio.open_connection(sock=sock, limit=receive_buffer or 65_536)
-        stream = cls(reader, writer)
+        """Sends a request and reads the head of its response. `receive_buffer`: bytes, 0 for the system's default."""
+        stream = cls(*await open_connection(port, receive_buffer))
         lines = [f"{method} {path} HTTP/{version}", "Host: localhost", *headers]
         if body:
             lines.append(f"Content-Length: {len(body)}")
-        writer.write("\r\n".join([*lines, "", ""]).encode() + body)
+        stream.writer.write("\r\n".join([*lines, "", ""]).encode() + body)
         await stream.read_head()
         return stream
 
@@ -166,7 +155,7 @@ class Stream:
         self.headers = dict(line.split(": ", 1) for line in lines)
 
     async def piece(self) -> bytes:
-        """The next chunk of the body; b"" at its end. Raises IncompleteReadError if the server breaks off."""
+        """Returns the next chunk of the body; b"" at its end. Raises IncompleteReadError if the connection breaks."""
         async with asyncio.timeout(WITHIN):
             size = int(await self.reader.readuntil(b"\r\n"), 16)
             piece = (await self.reader.readexactly(size + 2))[:-2]
@@ -174,12 +163,12 @@ class Stream:
         return piece
 
     async def messages(self) -> list[Message] | None:
-        """The messages that the next chunk completes; None at the end of the body."""
+        """Returns the messages that the next chunk completes; None at the end of the body."""
         piece = await self.piece()
         return self._decoder.feed(piece) if piece else None
 
     async def some(self, count: int) -> list[Message]:
-        """At least so many messages."""
+        """Returns at least this many messages."""
         found: list[Message] = []
         while len(found) < count:
             more = await self.messages()
@@ -188,7 +177,7 @@ class Stream:
         return found
 
     async def rest(self) -> list[Message]:
-        """All messages up to the end of the body."""
+        """Returns all messages up to the end of the body."""
         found: list[Message] = []
         while (more := await self.messages()) is not None:
             found += more

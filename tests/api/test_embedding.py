@@ -1,4 +1,4 @@
-"""docs/embedding.md, run: the API in another application, on a server that is not ours, and a policy."""
+"""Runs the code of docs/embedding.md: the API in another application, on another server, and a policy."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ pytestmark = on_valkey
 
 _DOCS = Path(__file__).parents[2] / "docs/embedding.md"
 MOUNT, POLICY = re.findall(r"^```python\n(.+?)^```$", _DOCS.read_text(), re.MULTILINE | re.DOTALL)
-#: uvicorn's own server and connections, which know nothing of ours.
+#: uvicorn's own server and protocol, without ours.
 _SERVE = "\nimport sys, uvicorn\nuvicorn.run(app, port=int(sys.argv[1]))\n"
 
 
 async def test_the_lines_of_the_docs_mount_it_with_its_addresses_and_the_end_of_its_streams(
     redis_url: str, settings: Settings, log: Log, tmp_path: Path
 ) -> None:
-    """uvicorn alone would wait for the stream for ever. The client goes on elsewhere, and misses nothing."""
+    """uvicorn alone would wait for the stream for ever. The client resumes elsewhere, and misses nothing."""
     assert len([line for line in MOUNT.splitlines() if line]) <= 9
     player = await Player.start(log)
     path = f"/ai/v1/jobs/{player.job_id}/events"
@@ -46,7 +46,7 @@ async def test_the_lines_of_the_docs_mount_it_with_its_addresses_and_the_end_of_
             seen = await stream.some(2)
             process.term()
             assert await stream.rest() == []
-        await until(lambda: process.code is not None, "its end")
+        await until(lambda: process.code is not None, "the end of the process")
         assert "Traceback" not in process.output
     finally:
         process.kill()

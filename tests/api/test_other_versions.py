@@ -1,4 +1,4 @@
-"""An API and what other versions write beside it, while an upgrade is under way."""
+"""An API beside other versions, in the middle of an upgrade."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CITATION: dict[str, Any] = {"url": "https://example.org", "deep": {"a": [1, None
 
 
 async def newer(redis: ArqRedis, settings: Settings, job_id: str) -> None:
-    """Another version wrote this job."""
+    """Marks the job as written by another version."""
     await command(redis, "HSET", settings.keys.job(job_id), "schema", 99)
 
 
@@ -32,7 +32,7 @@ async def newer(redis: ArqRedis, settings: Settings, job_id: str) -> None:
 async def test_an_event_of_an_unknown_type_is_passed_on_with_its_number_and_its_data(
     settings: Settings, log: Log, late: bool
 ) -> None:
-    """Live and from history, in every format; it is no text and ends nothing."""
+    """Live and from history, in every format. It is no text, and it ends nothing."""
     player = await Player.start(log)
 
     async def play() -> None:
@@ -86,7 +86,8 @@ async def test_a_field_of_an_unknown_name_is_not_shown_and_harms_nothing(setting
 async def test_a_job_of_an_unknown_schema_is_refused_by_name_on_each_call(
     settings: Settings, redis: ArqRedis, log: Log
 ) -> None:
-    """503, for another replica may know it; also to a repeat of its submit. Only its cancel flag is changed."""
+    """Each call gets a 503, because another replica may know the schema; so does a repeat of its submit. A cancel
+    only sets the flag."""
     async with a_site(settings) as site:
         job_id = job(await submit(site, key="key")).id
         await newer(redis, settings, job_id)
@@ -105,7 +106,7 @@ async def test_a_job_of_an_unknown_schema_is_refused_by_name_on_each_call(
         assert "feeds=0" in repr(site.hub)
 
 
-async def test_a_cancel_of_a_job_of_an_unknown_schema_is_done_by_who_knows_it(
+async def test_a_cancel_of_a_job_of_an_unknown_schema_is_left_to_a_process_that_knows_it(
     settings: Settings, redis: ArqRedis, log: Log, queue: Queue
 ) -> None:
     async with a_site(settings) as site:

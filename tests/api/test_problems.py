@@ -46,7 +46,7 @@ CASES: list[tuple[ReadalongError, int, str, str | None]] = [
 
 
 def ask(app: FastAPI, path: str, method: str = "GET") -> httpx2.Response:
-    """The app's answer, also where it raises on after answering."""
+    """Returns the response, also where the app raises after it."""
 
     async def call() -> httpx2.Response:
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
@@ -79,7 +79,7 @@ def check(answer: httpx2.Response, status: int, code: str) -> Problem:
 def test_each_error_has_its_status_and_code(
     app: FastAPI, error: ReadalongError, status: int, code: str, retry_after: str | None
 ) -> None:
-    """And says whether trying again may help, and when."""
+    """The body also says whether a retry may help, and when."""
 
     @app.get("/")
     async def fail() -> None:
@@ -117,8 +117,8 @@ def test_a_wrong_method_is_a_problem_that_names_the_right_one(app: FastAPI) -> N
     assert answer.headers["allow"] == "GET"
 
 
-def test_a_name_of_megabytes_is_not_told_in_full(app: FastAPI) -> None:
-    """A field's name and a path are as long as a client likes; what is wrong with them is still told."""
+def test_an_error_cuts_a_name_of_megabytes(app: FastAPI) -> None:
+    """A client chooses the length of a field's name and of a path. The error still tells the fault."""
     name = "a" + "b" * 5_000_000
 
     @app.get("/")
@@ -149,7 +149,7 @@ def test_a_wrong_parameter_is_a_problem_with_its_name(app: FastAPI) -> None:
 def test_an_unexpected_exception_tells_the_client_nothing_and_the_log_all(
     app: FastAPI, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Never a stack trace on the wire."""
+    """No stack trace is sent."""
 
     @app.get("/")
     async def fail() -> None:

@@ -1,4 +1,5 @@
-"""The promises that the API keeps, each by its name in docs and architecture: one log, and no watcher hurts anyone."""
+"""The promises that the API keeps, by their names in the docs and the architecture: one log, and no watcher hurts
+another."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ pytestmark = on_valkey
 
 
 async def read_with_drops(sites: list[Site], player: Player, drops: int) -> list[Any]:
-    """One reader who loses its connection so often, and comes back to another process with its position."""
+    """Reads with this many lost connections; each reconnect goes to another process, with the position."""
     seen: list[Any] = []
     for drop in range(drops + 1):
         position = seen[-1].id if seen else "0"
@@ -40,10 +41,11 @@ async def read_with_drops(sites: list[Site], player: Player, drops: int) -> list
     raise AssertionError("unreachable")
 
 
-async def test_promise_1_one_log_whoever_watches_sees_each_event_once_in_order_up_to_one_end(
+async def test_promise_1_one_log_every_client_sees_each_event_once_in_order_up_to_one_end(
     redis: ArqRedis, redis_server: RedisServer, log: Log
 ) -> None:
-    """Two processes, fifty watchers who join whenever, drop and change over; subscriptions cut on the way."""
+    """Two processes, and fifty watchers that join at any time, disconnect and change over. Subscriptions break
+    meanwhile."""
     player = await Player.start(log)
     stop = asyncio.Event()
     async with Proxy(redis_server.port) as proxy, asyncio.timeout(200):
@@ -64,14 +66,14 @@ async def test_promise_1_one_log_whoever_watches_sees_each_event_once_in_order_u
 
 
 async def test_promise_6_no_watcher_can_hurt_anyone(redis_url: str, redis: ArqRedis, log: Log) -> None:
-    """Readers that stop, vanish and come back by the hundred: the others hear every event as it is written, over one
-    subscription, without a Redis command for each token or watcher."""
+    """Hundreds of readers stop, vanish and return. The others get every event when it is written, over one
+    subscription, and no token or watcher costs a Redis command."""
     player = await Player.start(log)
     path = f"/v1/jobs/{player.job_id}/events"
     async with a_site(short_settings(redis_url, feed_linger=0.1)) as site, asyncio.timeout(200):
         sound = [await site.open(path) for _ in range(5)]
         stuck = [await site.open(path, receive_buffer=4096) for _ in range(10)]
-        await until(lambda: "watchers=15 " in repr(site.hub), "all watch")
+        await until(lambda: "watchers=15 " in repr(site.hub), "all watchers")
         await redis.config_resetstat()
 
         async def come_and_go() -> None:
@@ -103,15 +105,15 @@ async def test_promise_6_no_watcher_can_hurt_anyone(redis_url: str, redis: ArqRe
             stream.vanish()
         for stream in sound:
             stream.vanish()
-        await until(lambda: "feeds=0 watchers=0" in repr(site.hub), "nothing is left")
+        await until(lambda: "feeds=0 watchers=0" in repr(site.hub), "the hub to be empty")
 
 
 async def test_promise_6_a_watcher_costs_no_redis_command(settings: Settings, redis: ArqRedis, log: Log) -> None:
-    """A hundred watchers and a hundred tokens: what Redis does is the appends, and nothing else."""
+    """With a hundred watchers and a hundred tokens, Redis runs the appends and nothing else."""
     player = await Player.start(log)
     async with a_site(settings.model_copy(update={"hub_heartbeat": 600})) as site:
         streams = [await site.open(f"/v1/jobs/{player.job_id}/events") for _ in range(100)]
-        await until(lambda: "watchers=100 " in repr(site.hub), "all watch")
+        await until(lambda: "watchers=100 " in repr(site.hub), "all watchers")
         await redis.config_resetstat()
         for _ in range(100):
             await player.say(1)
@@ -121,7 +123,7 @@ async def test_promise_6_a_watcher_costs_no_redis_command(settings: Settings, re
             check_stream(await stream.rest(), 0, player.last)
             stream.vanish()
     ours = {name.removeprefix("cmdstat_"): row["calls"] for name, row in stats.items()}
-    # The scripts' own calls count too, and one of the process's own looks may come between.
+    # Calls inside scripts count too, and one periodic call of the process may come in between.
     allowed = {"time", "evalsha", "eval", "hmget", "hget", "get", "xadd", "hset", "publish", "config|resetstat", "info"}
     assert ours.keys() <= allowed | {"client|setinfo", "select"}, ours
     assert ours["xadd"] == ours["publish"] == 100

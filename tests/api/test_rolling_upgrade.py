@@ -1,4 +1,4 @@
-"""An API that is older than the workers passes on what it does not know."""
+"""An API that is older than the workers forwards events and fields that it does not know."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NEWS = {"novelty": {"a": [1, None]}, "text": "ü"}
 async def test_events_and_fields_that_an_api_does_not_know_reach_its_watchers_as_they_are(
     settings: Settings, log: Log
 ) -> None:
-    """Live and from the log, each under its number; the job and its text are shown as ever."""
+    """Live and from the log, each with its number. The job and its text are shown as usual."""
     player = await Player.start(log)
     path = f"/v1/jobs/{player.job_id}"
     async with a_site(settings) as site:

@@ -50,7 +50,7 @@ def transcript(*drafts: NewEvent) -> Transcript:
 
 
 def test_a_queued_job_shows_all_its_fields_and_nothing_else() -> None:
-    """The exact object: a client may rely on every name being there."""
+    """The exact object: clients may rely on every name."""
     assert job_response(record(), Transcript()) == {
         "id": "abcdefghijklmnopqrstuv",
         "status": "queued",
@@ -110,7 +110,7 @@ def test_a_restart_voids_what_was_said() -> None:
 
 
 def test_a_list_shows_null_where_the_log_was_not_read() -> None:
-    """Null, not an empty text: the log was not read."""
+    """Null, and not an empty text."""
     shown = job_response(record(), None)
     assert (shown["content"], shown["tool_calls"], shown["function_call"]) == (None, None, None)
 

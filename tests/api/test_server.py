@@ -43,8 +43,8 @@ def test_an_address_that_cannot_be_used_is_a_bad_setting_that_names_it(host: str
 
 
 def test_the_kernel_gives_up_a_machine_that_takes_nothing_for_the_send_time_out() -> None:
-    """It holds all of a stream that says little, so that the process cannot see it: a client that was switched off
-    would count as a watcher for a quarter of an hour. Other kernels than Linux decide by themselves."""
+    """The kernel buffers all of a quiet stream, so the process cannot see the loss: a client that was switched off
+    would count as a watcher for a quarter of an hour. Kernels other than Linux have their own limits."""
     with (
         listen("127.0.0.1", 0, send_timeout=7.5) as listener,
         socket.create_connection(listener.getsockname()),
@@ -56,7 +56,7 @@ def test_the_kernel_gives_up_a_machine_that_takes_nothing_for_the_send_time_out(
 
 
 def test_a_taken_port_is_one_clear_line_and_an_exit_code() -> None:
-    """Not a stack trace, and not a server that no client reaches."""
+    """Otherwise there would be a stack trace, or a server that no client reaches."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(BadSettings, match=f"cannot listen on 127.0.0.1:{port}: "):
@@ -82,7 +82,7 @@ async def finish_reading(stream: Stream, seen: list[Any]) -> None:
 async def test_sigterm_with_two_hundred_open_streams_ends_them_whole_and_loses_nothing(
     redis_url: str, log: Log
 ) -> None:
-    """The streams end whole and without a terminal event; another process goes on from each one's position."""
+    """The streams end properly and without a terminal event. Another process continues from each position."""
     without_debug()
     players = [await Player.start(log) for _ in range(4)]
     async with ApiProcess(redis_url) as first, ApiProcess(redis_url) as second, asyncio.timeout(200):
@@ -126,8 +126,8 @@ async def test_sigterm_with_two_hundred_open_streams_ends_them_whole_and_loses_n
 async def test_a_stopping_process_takes_no_further_request_on_a_connection_that_it_has(
     settings: Settings, log: Log
 ) -> None:
-    """A client that comes back at once on its kept connection must find it closed: a 204 would say that the job is
-    over, and after a 503 a browser's EventSource gives up."""
+    """A client that reconnects at once must find its kept connection closed: a 204 would say that the job is over,
+    and after a 503 a browser's EventSource gives up."""
     player = await Player.start(log)
     path = f"/v1/jobs/{player.job_id}/events"
     async with a_site(settings) as site:
@@ -153,7 +153,7 @@ async def test_a_stopping_process_takes_no_further_request_on_a_connection_that_
 
 @on_valkey
 async def test_open_streams_end_before_the_server_waits_for_their_connections(settings: Settings, log: Log) -> None:
-    """uvicorn tells the application to stop when they have closed: it would wait for as long as it may."""
+    """uvicorn tells the application to stop after the connections have closed: it would wait for as long as it may."""
     player = await Player.start(log)
     async with a_site(settings) as site:
         site.server.config.timeout_graceful_shutdown = None
@@ -165,7 +165,7 @@ async def test_open_streams_end_before_the_server_waits_for_their_connections(se
 
 @on_valkey
 async def test_a_signal_at_the_very_start_is_obeyed(redis_url: str) -> None:
-    """Between the first line of its log and the server's own handlers: a deploy that changes its mind."""
+    """Between the first line of the log and the server's own handlers, as in a deploy that is cancelled."""
     for processes in (1, 2):
         async with ApiProcess(redis_url, processes=processes) as api:
             await api.wait_for_first_line()
@@ -176,7 +176,7 @@ async def test_a_signal_at_the_very_start_is_obeyed(redis_url: str) -> None:
 
 @on_valkey
 async def test_two_processes_share_the_port_and_a_killed_one_is_replaced(redis_url: str, log: Log) -> None:
-    """Each serves while the other is stopped; what hung on the killed one resumes; SIGTERM ends all."""
+    """Each serves while the other is stopped. Clients of the killed process resume. SIGTERM ends all processes."""
     player = await Player.start(log)
     path = f"/v1/jobs/{player.job_id}/events"
     async with ApiProcess(redis_url, processes=2) as api, asyncio.timeout(200):
@@ -212,7 +212,8 @@ async def test_two_processes_share_the_port_and_a_killed_one_is_replaced(redis_u
 async def test_sigusr1_logs_what_each_process_has_open_and_ends_nothing(
     redis_url: str, log: Log, processes: int
 ) -> None:
-    """How an operator sees a leak; the parent of several passes it on, and it may come before they are ready."""
+    """An operator finds leaks this way. The parent of several processes forwards the signal, also before they are
+    ready."""
     player = await Player.start(log)
     async with ApiProcess(redis_url, processes=processes) as api, asyncio.timeout(200):
         await api.wait_for_first_line()
@@ -239,8 +240,8 @@ async def test_sigusr1_logs_what_each_process_has_open_and_ends_nothing(
 @on_valkey
 @pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 async def test_sighup_ends_an_api_as_sigterm_does(redis_url: str, log: Log, processes: int) -> None:
-    """A terminal that is closed: the stream ends without a terminal event, and nothing stays behind. Its shell may send
-    it once more."""
+    """When a terminal closes, the stream ends without a terminal event, and no process stays. The shell may send a
+    second SIGHUP."""
     player = await Player.start(log)
     async with ApiProcess(redis_url, processes=processes) as api, asyncio.timeout(50):
         await api.wait_for_serving(processes)
@@ -255,7 +256,7 @@ async def test_sighup_ends_an_api_as_sigterm_does(redis_url: str, log: Log, proc
 
 @on_valkey
 async def test_the_processes_end_when_their_parent_is_killed_outright(redis_url: str, log: Log) -> None:
-    """They would hold the port, and no supervisor would know of them. Streams end without a terminal event."""
+    """Otherwise they would hold the port without a supervisor. Streams end without a terminal event."""
     player = await Player.start(log)
     async with ApiProcess(redis_url, processes=2) as api, asyncio.timeout(200):
         await api.wait_for_serving(2)
@@ -275,7 +276,8 @@ async def test_the_processes_end_when_their_parent_is_killed_outright(redis_url:
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/abcdefghijklmnopqrstuv", "/readyz"])
 @on_valkey
 async def test_a_request_that_a_stopping_process_gives_up_is_told_so(redis_server: RedisServer, path: str) -> None:
-    """Redis says nothing for longer than the process may wait. A client may try another one; a 500 says nothing."""
+    """Redis is silent for longer than the process may wait. With a 503 a client may try another replica; a 500 would
+    not tell."""
     async with Proxy(redis_server.port) as proxy, ApiProcess(proxy.url, redis_timeout=30) as api, asyncio.timeout(200):
         await api.wait_for_serving()
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{api.port}", timeout=100, verify=False) as http:

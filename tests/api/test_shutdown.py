@@ -17,22 +17,22 @@ from tests.support.waiting import until
 pytestmark = [on_valkey, pytest.mark.slow]
 
 _STREAMS = 1000
-#: Seconds for the process to end. On an idle machine it takes less than 2, which `make bench` measures; here other
-#: tests run beside it.
+#: Seconds for the process to end. An idle machine takes less than 2, as `make bench` measures; here other tests run at
+#: the same time.
 _END_WITHIN = 100.0
 
 
 async def test_sigterm_with_a_thousand_open_streams_ends_them_whole_and_another_process_goes_on(
     redis_url: str, log: Log
 ) -> None:
-    """Some of the jobs are silent, some stream all the while. No stream has a terminal event or is cut; every client
-    comes back with its position and misses nothing."""
+    """Some of the jobs are silent, and some stream all the while. No stream has a terminal event or breaks. Every
+    client resumes at its position and misses nothing."""
     without_debug()
     room_for_many()
     players = streaming, busy, silent, begun = [await Player.start(log) for _ in range(4)]
     await begun.say(100)
     listeners = [Listener(player) for player in players for _ in range(_STREAMS // 4)]
-    # Redis may take its time: beside other tests a process that takes in a thousand clients is busy for a second.
+    # A long time-out of Redis: beside other tests, a process that accepts a thousand clients is busy for a second.
     async with (
         ApiProcess(redis_url, cold=True, redis_timeout=10) as first,
         ApiProcess(redis_url, cold=True, redis_timeout=10) as second,

@@ -1,4 +1,4 @@
-"""A background task of an API process that ends takes the process with it: nothing serves on and is deaf."""
+"""When a background task of an API process ends, the process ends: it must not serve without events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.processes import API_CODE, Process
 from tests.support.servers import free_port
 from tests.support.waiting import until
 
-#: Before each plant. `joined` fills as watchers come: a plant that broke earlier would leave no stream to look at.
+#: Runs before each fault. `joined` fills as watchers join: an earlier fault would leave no stream to test.
 NOTES = """
 from readalong.api.fanout.feed import Feed
 joined = []
@@ -28,7 +28,7 @@ def noted(self, watcher):
     joined.append(watcher)
 Feed.add = noted
 """
-#: What breaks each of them, in mid-life: as soon as there is a watcher.
+#: The fault of each task, in mid-life: as soon as there is a watcher.
 PLANTS = {
     "hub comments": """
 from readalong.api.fanout.hub import Hub
@@ -36,7 +36,7 @@ async def broken(self, seconds):
     if joined: raise RuntimeError("planted")
 Hub._beat_once = broken
 """,
-    "attendance": """
+    "presence": """
 from readalong.api.fanout.hub import Hub
 def broken(self):
     if joined: raise RuntimeError("planted")
@@ -69,7 +69,7 @@ import asyncio
 
 @asynccontextmanager
 async def broken_api(redis_url: str, plant: str, folder: Path) -> AsyncIterator[tuple[Process, int]]:
-    """An API process with this code before its own, and its port."""
+    """Starts an API process with this code before its own. Yields the process and its port."""
     port = free_port()
     environment = {**os.environ, "READALONG_REDIS_URL": redis_url, "READALONG_SSE_KEEPALIVE": "0.3"}
     process = Process("api", ["-c", NOTES + plant + API_CODE, str(port)], environment, folder)
@@ -86,21 +86,21 @@ async def broken_api(redis_url: str, plant: str, folder: Path) -> AsyncIterator[
 async def test_a_dead_loop_ends_the_process_and_its_streams(
     redis_url: str, log: Log, tmp_path: Path, task: str
 ) -> None:
-    """With its traceback in the log, exit code 1, and streams that end as by SIGTERM: clients come back elsewhere."""
+    """The log has the traceback, the exit code is 1, and streams end as by SIGTERM: clients resume elsewhere."""
     player = await Player.start(log)
     async with AsyncExitStack() as stack:
         process, port = await stack.enter_async_context(broken_api(redis_url, PLANTS[task], tmp_path))
         stream = await stack.enter_async_context(await Stream.open(port, f"/v1/jobs/{player.job_id}/events"))
         seen = await stream.rest()
         assert [message.event for message in seen] == ["queued", "started"]
-        await until(lambda: process.code is not None, "its end")
+        await until(lambda: process.code is not None, "the end of the process")
         assert process.code == 1
         assert f"background task '{task}' ended" in process.output
         assert "RuntimeError: planted" in process.output
 
 
 async def test_a_stray_cancellation_is_a_death_and_an_orderly_one_is_none(caplog: pytest.LogCaptureFixture) -> None:
-    """A future that was cancelled elsewhere ends who awaits it, without a word of asyncio's."""
+    """A future that is cancelled elsewhere ends the task that awaits it, and asyncio logs nothing."""
     deaths: list[str] = []
     supervisor = Supervisor(lambda: deaths.append(supervisor.dead_task))
 

@@ -99,7 +99,7 @@ def test_a_tiny_run_measures_every_row_and_leaves_no_process(started: list[subpr
 
 
 def test_a_process_does_not_outlive_a_block_that_breaks(started: list[subprocess.Popen[bytes]]) -> None:
-    """On an error, and so on a Ctrl-C, which raises one."""
+    """An error ends it, and so does a Ctrl-C, which raises one."""
 
     def broken(resources: ExitStack) -> None:
         stack = Stack(resources.enter_context(RedisServer.start()), resources)
@@ -123,7 +123,7 @@ def test_a_process_that_does_not_start_is_named_with_what_it_said(monkeypatch: p
 
 
 def test_a_measured_process_ends_with_the_one_that_started_it() -> None:
-    """However the parent dies: its end of the pipe closes."""
+    """The child ends when its end of the pipe closes, however the parent dies."""
     words = [sys.executable, "-m", "bench.harness.child", "clock_model", "0"]
     with subprocess.Popen(words, cwd=Path(__file__).parents[2], stdin=subprocess.PIPE) as process:
         assert process.stdin is not None

@@ -116,7 +116,7 @@ def test_a_summary_is_by_nearest_rank() -> None:
 
 
 def test_a_curve_has_a_value_for_each_part() -> None:
-    """Rising, from the second hundredth to the thousandth."""
+    """The values rise from the second hundredth to the thousandth."""
     assert dict(zip(PARTS, curve([float(n) for n in range(1000, 0, -1)]), strict=True)) == {
         part: round(part * 1000) for part in PARTS
     }

@@ -67,7 +67,7 @@ def test_the_plots_of_the_readme_are_there() -> None:
 def test_a_row_is_held_up_to_its_limit(
     found: dict[str, Any], key: str, path: str, good: float | None, bad: float
 ) -> None:
-    """And missed beyond. `good` None: another figure decides too, so that this one alone can only miss it."""
+    """Beyond the limit it is missed. `good` None: another figure decides too, so this one alone can only miss it."""
     found["fanout"].setdefault("nchan", copy.deepcopy(found["fanout"]["readalong"]))
     found.setdefault("deaths", {"restarted_s": {"n": 5, "p50": 2.0, "max": 2.1}})
     *way, last = path.split()
@@ -89,7 +89,7 @@ def test_a_row_without_the_one_it_is_measured_against_is_neither_held_nor_missed
 
 
 def test_what_was_left_out_is_named(found: dict[str, Any]) -> None:
-    """With the reason."""
+    """The report names the reason too."""
     found["missing"] = {"nchan": "nginx is not installed"}
     assert "Left out: nchan (nginx is not installed)." in table.where(found)
 
@@ -108,12 +108,12 @@ def test_only_what_got_worse_is_said(found: dict[str, Any]) -> None:
 
 
 def test_of_what_should_be_more_less_is_worse(found: dict[str, Any]) -> None:
-    """Deliveries a second."""
+    """The row is deliveries a second."""
     found["fanout"]["readalong"]["flood"]["per_second"] /= 3
     assert any(line.startswith("deliveries a second") for line in compare.worse(FOUND, found))
     assert not [line for line in compare.worse(found, FOUND) if line.startswith("deliveries a second")]
 
 
 def test_a_number_has_three_digits() -> None:
-    """And no exponent."""
+    """It has no exponent."""
     assert [number(value) for value in (0, 0.0012, 0.5, 12.345, 98765.4)] == ["0", "0.001", "0.5", "12.3", "98765"]

@@ -45,7 +45,7 @@ class Cluster:
         self.model_proxies = {name: Proxy() for name in names if name.startswith("worker")}
         #: The process ids of each name's starts, in order.
         self.restarts: dict[str, list[int]] = {name: [] for name in names}
-        #: The targets of present faults: processes by name, and links as `link of …`. The supervisor leaves these
+        #: The targets of present faults: processes by name, and ways as `Redis way of …`. The supervisor leaves these
         #: alone.
         self.held: set[str] = set()
         #: Jobs of which nothing may be left.
@@ -68,8 +68,8 @@ class Cluster:
             settings_of=SETTINGS_OF,
             model="tests.chaos.hostile_model",
             journal=history.directory / "model.jsonl",
-            link=self._link,
-            model_link=self._model_link,
+            redis_route=self._redis_route,
+            model_route=self._model_route,
         )
 
     @property
@@ -177,19 +177,19 @@ class Cluster:
                     finally:
                         self.held.discard(process.name)
 
-    def heal_links(self) -> None:
-        """Repairs all links and resets those that are half-open for good."""
+    def heal_routes(self) -> None:
+        """Repairs all ways and resets those that are half-open for good."""
         for proxy in (*self.proxies.values(), *self.model_proxies.values()):
             proxy.refusing = False
             proxy.delay = 0.0
             proxy.cut_stalled()
             proxy.heal()
 
-    def _link(self, name: str, port: int) -> int:
+    def _redis_route(self, name: str, port: int) -> int:
         self.proxies[name].target = port
         return self.proxies[name].port
 
-    def _model_link(self, name: str, port: int) -> int:
+    def _model_route(self, name: str, port: int) -> int:
         self.model_proxies[name].target = port
         return self.model_proxies[name].port
 

@@ -92,7 +92,7 @@ class HistoryBuilder:
             "traces": [],
             "memory": {"api-0": 99, "worker-3": 150},
             "shut": [],
-            "hubs": ["<Hub feeds=0 watchers=0 <Subscriber up>>"],
+            "hubs": ["<Hub feeds=0 watchers=0 <PubSubConnection up>>"],
             "processes": {
                 "api-0": {"rss_kb": 9, "fds": 20, "threads": 3},
                 "worker-3": {"rss_kb": 9, "fds": 20, "threads": 3},

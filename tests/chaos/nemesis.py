@@ -72,7 +72,7 @@ class Nemesis:
                 rng = Random(self._rng.getrandbits(64))
                 if not self._over.is_set():
                     group.create_task(fault(rng))
-        self._cluster.heal_links()
+        self._cluster.heal_routes()
 
     def rest(self) -> None:
         """Ends all pauses: present faults end at once, and no new ones start."""
@@ -207,7 +207,7 @@ class Nemesis:
             self._history.trouble(f"{command}: {error!r}")
 
     async def _proxy_cut(self, rng: Random) -> None:
-        async with self._links("proxy_cut", rng) as proxies:
+        async with self._redis_ways("proxy_cut", rng) as proxies:
             await self._cut(proxies, rng.choice((0.0, rng.uniform(0, 4))))
 
     async def _model_cut(self, rng: Random) -> None:
@@ -237,7 +237,7 @@ class Nemesis:
 
     async def _proxy_silent(self, rng: Random) -> None:
         """New connections work again after a while; the old ones stay half-open for good."""
-        async with self._links("proxy_silent", rng) as proxies:
+        async with self._redis_ways("proxy_silent", rng) as proxies:
             for proxy in proxies:
                 proxy.stall()
             await self._pause(rng.uniform(0.5, 6))
@@ -246,7 +246,7 @@ class Nemesis:
 
     async def _proxy_late(self, rng: Random) -> None:
         """All data sent meanwhile arrives after all, at a server that has gone on without it."""
-        async with self._links("proxy_late", rng) as proxies:
+        async with self._redis_ways("proxy_late", rng) as proxies:
             for proxy in proxies:
                 proxy.stall()
             await self._pause(rng.uniform(0.5, 3 * LEASE))
@@ -254,7 +254,7 @@ class Nemesis:
                 proxy.resume()
 
     async def _proxy_slow(self, rng: Random) -> None:
-        async with self._links("proxy_slow", rng) as proxies:
+        async with self._redis_ways("proxy_slow", rng) as proxies:
             await self._slow(proxies, rng)
 
     async def _model_slow(self, rng: Random) -> None:
@@ -273,9 +273,9 @@ class Nemesis:
         return rng.choice(free) if free else None
 
     @asynccontextmanager
-    async def _links(self, kind: str, rng: Random) -> AsyncIterator[list[Proxy]]:
+    async def _redis_ways(self, kind: str, rng: Random) -> AsyncIterator[list[Proxy]]:
         """Chooses the proxies of one process, or of all, without those that another fault holds: perhaps none."""
-        free = [name for name in self._cluster.proxies if _link(name) not in self._cluster.held]
+        free = [name for name in self._cluster.proxies if _redis_way(name) not in self._cluster.held]
         if not free:
             yield []
             return
@@ -284,7 +284,7 @@ class Nemesis:
         target = names[0] if len(names) == 1 else "all"
         pids = {worker.name: worker.pid for worker in self._cluster.stack.workers}
         more = {"pid": pids[target]} if target in pids else {}
-        async with self._fault(kind, target, *map(_link, names), **more):
+        async with self._fault(kind, target, *map(_redis_way, names), **more):
             yield [self._cluster.proxies[name] for name in names]
 
     @asynccontextmanager
@@ -328,8 +328,8 @@ class Nemesis:
             return
 
 
-def _link(name: str) -> str:
-    return f"link of {name}"
+def _redis_way(name: str) -> str:
+    return f"Redis way of {name}"
 
 
 def _way(name: str) -> str:

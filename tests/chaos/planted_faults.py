@@ -311,7 +311,7 @@ def live_channel(builder: HistoryBuilder) -> None:
 
 
 def left_watcher(builder: HistoryBuilder) -> None:
-    builder.after["hubs"].append("<Hub feeds=0 watchers=1 <Subscriber up>>")
+    builder.after["hubs"].append("<Hub feeds=0 watchers=1 <PubSubConnection up>>")
 
 
 def a_silent_hub(builder: HistoryBuilder) -> None:

@@ -31,7 +31,7 @@ async def run(plan: Plan, history: History) -> None:
     seeds = Random(plan.seed)
     plan_rng, fault_rng, fuzz_rng, attack_rng = (Random(seeds.getrandbits(64)) for _ in range(4))
     history.keep("run.json", {"started": time.time(), **plan.shown()})
-    pulse = asyncio.create_task(_pulse(history), name="pulse")
+    delays = asyncio.create_task(_record_delays(history), name="delays")
     try:
         async with Cluster(plan, history) as cluster:
             before = await readings(cluster)
@@ -68,8 +68,8 @@ async def run(plan: Plan, history: History) -> None:
                     task.cancel()
                 await asyncio.gather(*helpers, return_exceptions=True)
     finally:
-        pulse.cancel()
-        await asyncio.gather(pulse, return_exceptions=True)
+        delays.cancel()
+        await asyncio.gather(delays, return_exceptions=True)
 
 
 async def _clients(plan: Plan, cluster: Cluster, history: History, rng: Random) -> None:
@@ -101,7 +101,7 @@ async def _gauge_memory(cluster: Cluster) -> None:
         await asyncio.sleep(_MEMORY_INTERVAL)
 
 
-async def _pulse(history: History) -> None:
+async def _record_delays(history: History) -> None:
     """Records when this loop was late: the machine was busy, so the other processes were delayed as well."""
     loop = asyncio.get_running_loop()
     while True:

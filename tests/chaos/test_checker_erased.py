@@ -167,7 +167,7 @@ def test_a_worker_that_was_stopped_explains_a_call_that_outlives_its_erased_job(
     assert rules(builder, tmp_path) == []
 
 
-def test_a_job_that_never_ended_is_not_excused_by_a_watcher_who_was_told_that_it_is_gone(tmp_path: Path) -> None:
+def test_a_job_that_never_ended_is_not_excused_by_a_watcher_that_was_told_that_it_is_gone(tmp_path: Path) -> None:
     builder = clean_history()
     client = builder.client("j9", [], 42.0, how="gone")
     builder.watch(client, "id-j9", 42.0, [], after=0, how="refused", status=404)

@@ -63,7 +63,7 @@ async def test_what_a_client_gets_merged_is_what_the_checker_joins(
 
 
 async def entries(redis: ArqRedis, settings: Settings, job_id: str) -> list[Any]:
-    """As the harness reads them: all text."""
+    """Returns the entries as text, as the harness reads them."""
     found = await redis.xrange(settings.keys.events(job_id))
     return [
         [entry_id.decode(), {name.decode(): value.decode() for name, value in row.items()}] for entry_id, row in found

@@ -6,6 +6,9 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
 
 import orjson
 import pytest
@@ -226,7 +229,7 @@ def test_an_id_may_begin_with_a_minus(api: ScriptedApi, run: Run) -> None:
 
 @pytest.mark.parametrize("job", ["..", ".", "", "../../x"])
 def test_no_id_leads_to_another_path(api: ScriptedApi, run: Run, job: str) -> None:
-    """What would climb out of /v1/jobs is refused or quoted."""
+    """An id that would lead out of /v1/jobs is refused or quoted."""
     api.acts.append(answer(404, {"detail": "no"}))
     assert run("watch", job).exit_code == 1
     assert [path for _, path, _, _ in api.requests] in ([], ["/v1/jobs/..%2F..%2Fx/events"])
@@ -266,24 +269,27 @@ def test_a_refused_question_is_one_line(api: ScriptedApi, run: Run) -> None:
     assert result.stderr == "readalong: 10 jobs wait already.\n"
 
 
+@contextmanager
+def watch_process(api: ScriptedApi, hold: threading.Event) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    """Starts `readalong watch`; yields the process and its stdout. At the end, sets `hold` and kills the process."""
+    words = [sys.executable, "-m", "readalong.cli", "watch", JOB, "--url", api.url]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            yield process, process.stdout
+        finally:
+            hold.set()
+            process.kill()
+
+
 def test_ctrl_c_ends_the_watching_and_never_the_job(api: ScriptedApi) -> None:
     """SIGINT: exit code 130, a note how to go on, and no cancel."""
     hold = threading.Event()
     api.acts.append(stream(text(1, "so far"), hold=hold))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "readalong.cli", "watch", JOB, "--url", api.url],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    with process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.read(6) == b"so far"
-            process.send_signal(signal.SIGINT)
-            _, notes = process.communicate(timeout=120)
-        finally:
-            hold.set()
-            process.kill()
+    with watch_process(api, hold) as (process, output):
+        assert output.read(6) == b"so far"
+        process.send_signal(signal.SIGINT)
+        _, notes = process.communicate(timeout=120)
     assert process.returncode == 130
     assert notes.decode() == f"stopped watching; the job goes on. To resume: watch {JOB} --after 1\n"
     assert [method for method, *_ in api.requests] == ["GET"]
@@ -294,19 +300,9 @@ def test_a_reader_that_goes_away_ends_the_watching(api: ScriptedApi) -> None:
     hold = threading.Event()
     pieces = [text(seq, "x" * 1000 + "\n") for seq in range(1, 400)]
     api.acts.append(stream(*pieces, hold=hold))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "readalong.cli", "watch", JOB, "--url", api.url],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    with process:
-        try:
-            assert process.stdout is not None
-            process.stdout.read(6)
-            process.stdout.close()
-            assert process.stderr is not None
-            notes = process.stderr.read()
-        finally:
-            hold.set()
-            process.kill()
+    with watch_process(api, hold) as (process, output):
+        output.read(6)
+        output.close()
+        assert process.stderr is not None
+        notes = process.stderr.read()
     assert notes == b""

@@ -9,13 +9,13 @@ import pytest
 
 from tests.e2e.jobs import assert_unharmed, chat, paced, submit
 from tests.support.history import assert_whole, kinds
-from tests.support.proxy import Proxy, is_pipe, once
+from tests.support.proxy import Proxy, is_multiplexed, once
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
 
 def fall_silent(proxy: Proxy) -> None:
-    assert proxy.freeze(is_pipe) == 1
+    assert proxy.freeze(is_multiplexed) == 1
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ async def test_a_claim_whose_reply_is_lost_is_asked_for_again_and_is_no_lost_wor
         "late",
     ],
 )
-async def test_a_claim_that_comes_after_its_lease_does_not_fence_out_who_runs_the_job(
+async def test_a_claim_that_comes_after_its_lease_does_not_fence_out_the_jobs_worker(
     two_workers: Stack, claim: str
 ) -> None:
     """The worker's connection is silent for longer than the lease; meanwhile another worker has claimed the job."""

@@ -95,7 +95,7 @@ def _lasting(stack: Stack) -> list[str]:
     return [name for name in stack.key_names() if not name.startswith(passing)]
 
 
-async def test_a_job_that_nobody_hears_of_for_longer_than_its_time_to_live_is_there(stack: Stack) -> None:
+async def test_a_job_that_is_silent_for_longer_than_its_time_to_live_is_there(stack: Stack) -> None:
     """Two silent jobs, one of them kept by its watcher, and one that waits for a slot."""
     raw = json.dumps(chat("demo-hang")).encode()
     async with await Response.open("POST", f"{stack.url}/chat/stream", raw) as response:

@@ -61,7 +61,7 @@ def test_a_right_log_and_right_histories_have_no_faults() -> None:
     assert_whole(LOG, seen(), MERGED, seen(after=5), after=[0, 0, 5])
 
 
-def test_the_text_begins_anew_with_a_restart() -> None:
+def test_the_text_starts_over_with_a_restart() -> None:
     assert text(LOG) == "One two three"
 
 

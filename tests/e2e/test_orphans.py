@@ -129,7 +129,7 @@ async def test_one_watcher_at_any_replica_keeps_the_job_and_the_last_one_to_leav
     await assert_cancelled(job, by="disconnect")
 
 
-async def test_at_once_means_at_once_and_only_when_nobody_watches_anywhere(stack: Stack) -> None:
+async def test_a_grace_of_zero_cancels_at_once_and_only_without_a_watcher_at_any_replica(stack: Stack) -> None:
     """While the grace of an earlier one runs: two replicas need not agree on who leaves last."""
     graceful, soon = await opened(stack, endless(cancel_on_disconnect=3600))
     hasty, first = await opened(stack, endless(cancel_on_disconnect=0))
@@ -148,7 +148,7 @@ async def test_at_once_means_at_once_and_only_when_nobody_watches_anywhere(stack
 
 
 @pytest.mark.slow
-async def test_who_comes_back_in_time_keeps_the_job_however_often_he_leaves(stack: Stack) -> None:
+async def test_a_watcher_that_returns_in_time_keeps_the_job_however_often_it_leaves(stack: Stack) -> None:
     """At alternating replicas, for longer than the grace; also with an Idempotency-Key."""
     key = f"key of {stack.folder.name}"
     body = endless()
@@ -221,7 +221,7 @@ async def test_a_process_that_gets_no_turns_for_longer_than_the_grace_loses_no_j
 
 
 @pytest.mark.slow
-async def test_a_redis_that_stands_still_for_longer_than_the_grace_orphans_nobody(stack: Stack) -> None:
+async def test_a_redis_that_stands_still_for_longer_than_the_grace_orphans_no_job(stack: Stack) -> None:
     """All jobs are overdue when Redis continues, and no API could report a watcher. An orphan ends a little later."""
     kept, response = await opened(stack, endless())
     left = await abandoned(stack, endless())
@@ -247,7 +247,7 @@ async def test_a_redis_that_stands_still_for_longer_than_the_grace_orphans_nobod
 
 
 @pytest.mark.slow
-async def test_a_redis_that_is_killed_and_comes_back_orphans_nobody() -> None:
+async def test_a_redis_that_is_killed_and_comes_back_orphans_no_job() -> None:
     """Redis keeps its data; the API reconnects in time to report its watchers."""
     with Stack(aof=True, settings={"READALONG_DISCONNECT_GRACE": "2"}) as stack:
         kept, response = await opened(stack, endless())

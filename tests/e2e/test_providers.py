@@ -39,7 +39,7 @@ async def says(job: Job, words: int) -> None:
     await until(lambda: text(job.stack.log_of(job.id)).count(" ") >= words, f"{words} words")
 
 
-async def test_a_job_is_watched_cancelled_and_begun_anew_by_another_worker(own: Stack, marks: Path) -> None:
+async def test_a_job_is_watched_cancelled_and_restarted_by_another_worker(own: Stack, marks: Path) -> None:
     """A cancel closes the generator. A kill -9 of the worker loses nothing: another worker starts over."""
     whole, unwanted, lost = [await submit(own, chat("counts", user=user)) for user in ("whole", "unwanted", "lost")]
     watchers = [asyncio.create_task(lost.watcher(url).run()) for url in own.urls]

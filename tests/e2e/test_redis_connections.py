@@ -9,18 +9,18 @@ import pytest
 
 from tests.e2e.jobs import assert_unharmed, chat, submit, watched
 from tests.support.history import assert_whole
-from tests.support.proxy import Route
+from tests.support.proxy import Route, is_multiplexed
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
 #: Data that the client of this connection has sent, and no other connection of the same process.
 CONNECTIONS: dict[str, Callable[[bytes], bool]] = {
-    "worker's pipe": lambda said: b"EVALSHA" in said,
+    "worker's multiplexed connection": is_multiplexed,
     "worker's blocking pop": lambda said: b"BLPOP" in said,
     "worker's control channel": lambda said: b"readalong:control" in said,
     "worker's pool": lambda said: not any(word in said for word in (b"EVALSHA", b"BLPOP", b"readalong:control")),
     "API's subscription": lambda said: b"SUBSCRIBE" in said,
-    "API's pipe": lambda said: b"EVALSHA" in said,
+    "API's multiplexed connection": is_multiplexed,
     "API's pool": lambda said: b"PUBLISH" in said,
 }
 
@@ -37,7 +37,7 @@ async def addresses(stack: Stack, name: str) -> list[str]:
 
 @pytest.mark.parametrize("how", ["killed", "half-open"])
 @pytest.mark.parametrize("name", CONNECTIONS)
-async def test_a_broken_connection_is_made_anew_and_harms_nobody(routed: Stack, name: str, how: str) -> None:
+async def test_a_broken_connection_is_replaced_and_harms_no_job(routed: Stack, name: str, how: str) -> None:
     """By CLIENT KILL, or behind a route that forwards nothing and closes nothing. The next job runs too."""
     job, watching = await watched(routed, tokens=40, rate=100)
     broken = await addresses(routed, name)
@@ -74,7 +74,7 @@ async def test_a_nudge_over_a_control_channel_that_was_half_open_is_heard(routed
 
 
 @pytest.mark.slow
-async def test_a_slow_redis_slows_a_job_and_harms_nobody(routed: Stack) -> None:
+async def test_a_slow_redis_slows_a_job_and_harms_no_job(routed: Stack) -> None:
     """Each command takes 200 ms longer; a cancel works as well."""
     for process in (routed.apis[0], routed.workers[0]):
         process.restart(READALONG_REDIS_TIMEOUT="5", READALONG_HUB_HEARTBEAT="5")
@@ -91,7 +91,7 @@ async def test_a_slow_redis_slows_a_job_and_harms_nobody(routed: Stack) -> None:
     await endless.model_let_go()
 
 
-async def test_a_subscription_that_redis_drops_because_nobody_reads_it_costs_no_event(routed: Stack) -> None:
+async def test_a_subscription_that_redis_drops_because_its_api_does_not_read_costs_no_event(routed: Stack) -> None:
     """The API is paused for longer than Redis keeps its output buffer."""
     job, watching = await watched(routed, tokens=40, rate=100)
     api, redis = routed.apis[0], routed.redis

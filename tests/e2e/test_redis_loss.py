@@ -39,7 +39,7 @@ async def test_a_redis_that_comes_back_without_its_newest_events_gets_them_again
 
 
 @pytest.mark.slow
-async def test_who_has_seen_what_redis_and_the_worker_lost_is_told_and_gets_the_next_attempt_alone(
+async def test_a_watcher_of_lost_events_is_told_and_gets_only_the_next_attempt(
     two_workers: Stack,
 ) -> None:
     """One watcher stays connected, and one reconnects with its position."""

@@ -122,7 +122,7 @@ async def test_a_worker_that_waits_for_redis_does_not_read_on_from_the_model(rou
 
 
 @pytest.mark.slow
-async def test_a_job_goes_on_after_thirty_seconds_without_redis_under_the_settings_that_nobody_changed() -> None:
+async def test_a_job_goes_on_after_thirty_seconds_without_redis_under_the_default_settings() -> None:
     """Redis is killed in mid-stream. The lease, all time-outs and heartbeats have passed when it returns."""
     usual = {
         name: str(Settings.model_fields[name.removeprefix("READALONG_").lower()].default)

@@ -9,13 +9,13 @@ import pytest
 
 from tests.e2e.staged import STAGES, staged
 from tests.support.history import assert_whole, text
-from tests.support.proxy import is_pipe
+from tests.support.proxy import is_multiplexed
 from tests.support.servers import free_port
 from tests.support.stack import Stack
 
 
 def silence(two_workers: Stack) -> None:
-    assert two_workers.worker_route.do(lambda proxy: proxy.freeze(is_pipe)) >= 1
+    assert two_workers.worker_route.do(lambda proxy: proxy.freeze(is_multiplexed)) >= 1
 
 
 #: Faults of Redis or of the way to it, each with its repair, unless it ends by itself.

@@ -43,10 +43,10 @@ def settings(redis_url: str) -> Settings:
 async def test_a_job_runs_whichever_scripts_redis_has_forgotten(
     cached: tuple[str, ...], redis_url: str, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after a release that changes some scripts.
+    """A release that changes some scripts has this effect.
 
-    The waiting worker is faster than the API, whose way to Redis is long: it would find a job that is enqueued before
-    it is written gone, and the job would be in no list.
+    The waiting worker is faster than the API, whose way to Redis is long. It would find a job gone that is enqueued
+    before it is written, and no list would have the job.
     """
     settings = settings_for(redis_url)  # this worker does not sweep
     assert settings.redis_url.port is not None
@@ -96,7 +96,7 @@ async def counted(redis: ArqRedis) -> AsyncIterator[list[int]]:
     found.append((await redis.info("stats"))["total_net_output_bytes"] - before)
 
 
-async def test_redis_sends_a_request_to_nobody_but_who_claims_it(settings: Settings, redis: ArqRedis) -> None:
+async def test_redis_sends_a_request_only_to_the_worker_that_claims_it(settings: Settings, redis: ArqRedis) -> None:
     """A conversation of a megabyte, and a kilobyte or two for each call about it."""
     body = {**BODY, "messages": [{"role": "user", "content": "x" * 1_000_000}]}
     async with a_site(settings) as site:

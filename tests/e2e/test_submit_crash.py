@@ -142,7 +142,7 @@ async def test_sweep_and_repeats_at_the_same_time_make_one_job_of_each(stack: St
 
 
 async def test_two_clients_with_one_key_at_the_same_moment_get_one_job(stack: Stack) -> None:
-    """On two replicas, many times."""
+    """The submits go to two replicas, many times."""
     bodies = [paced(tokens=3, rate=0) for _ in range(MANY)]
     keys = [{"Idempotency-Key": uuid4().hex} for _ in bodies]
     jobs = []

@@ -82,7 +82,7 @@ async def test_every_parameter_of_openais_and_every_other_arrives_at_the_model_u
     assert "request" not in stack.hash_of(job.id), "it has ended"
 
 
-async def test_the_terms_of_a_job_are_in_its_hash_and_not_in_what_the_model_gets(stack: Stack) -> None:
+async def test_the_options_of_a_job_are_in_its_hash_and_not_in_the_models_request(stack: Stack) -> None:
     terms = {"on_worker_lost": "fail", "deadline": 90.5, "cancel_on_disconnect": False}
     body = chat("demo-fast")
     job = await submit(stack, {**body, **terms})

@@ -12,7 +12,7 @@ from tests.support.stack import Stack
 from tests.support.waiting import until
 
 
-async def test_fifty_watchers_on_two_replicas_who_join_at_different_moments_end_with_the_same_numbers_and_text(
+async def test_fifty_watchers_on_two_replicas_that_join_at_different_moments_end_with_the_same_numbers_and_text(
     stack: Stack,
 ) -> None:
     """From the start, in the middle, late and after the end; from 0 and from a random Last-Event-ID."""
@@ -68,7 +68,7 @@ async def test_a_position_from_the_query_is_as_good_as_one_from_the_header(stack
         assert not faults_of_history(history, log, position)
 
 
-async def test_whoever_comes_back_to_the_end_of_an_ended_job_is_told_so(stack: Stack) -> None:
+async def test_a_client_that_returns_to_the_end_of_an_ended_job_gets_204(stack: Stack) -> None:
     """204 stops an EventSource, also on a replica that never saw the job."""
     job = await submit(stack, paced(tokens=5, rate=0))
     await job.ended()
@@ -101,7 +101,7 @@ async def test_a_job_says_what_it_said_wherever_it_is_asked(stack: Stack) -> Non
     assert one["content"] == job.text
 
 
-async def test_an_endless_generation_that_nobody_watches_any_more_can_be_watched_again(stack: Stack) -> None:
+async def test_an_endless_generation_without_watchers_can_be_watched_again(stack: Stack) -> None:
     """When the last watcher leaves, the feed ends, not the job; a later watcher gets the events of the time between."""
     job = await submit(stack, chat("demo-endless", demo={"tokens_per_second": 200}))
     watcher = job.watcher(stack.url)

@@ -36,23 +36,24 @@ _FLAGS = (
 
 
 def missing() -> list[str]:
-    """The programs that a browser test needs and that are not on the PATH."""
+    """Returns the programs that a browser test needs and that are not on the PATH."""
     found = {"chromium": chromium(), "chromedriver": shutil.which("chromedriver")}
     return [name for name, path in found.items() if path is None]
 
 
 def chromium() -> str | None:
-    """Chromium or Chrome on the PATH."""
+    """Returns Chromium or Chrome on the PATH."""
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
     return next((path for name in names if (path := shutil.which(name))), None)
 
 
 class BrowserError(Exception):
-    """The browser did not start, refused a command, or did not come to what was waited for."""
+    """Raised when the browser does not start, refuses a command, or does not reach an awaited state."""
 
 
 class Browser:
-    """One browser with one profile of its own; `tab` opens further tabs. Leave it with `close` or as a context."""
+    """One browser with its own profile. `tab` opens further tabs. End it with `close`, or use it as a context
+    manager."""
 
     def __init__(self, *, width: int = 1000, height: int = 760) -> None:
         self._profile = Path(tempfile.mkdtemp(prefix="readalong-browser-"))
@@ -77,7 +78,7 @@ class Browser:
             raise
 
     def close(self) -> None:
-        """Ends browser and driver, also when they no longer answer, and removes the profile."""
+        """Ends browser and driver, also when they no longer respond, and removes the profile."""
         self._http.close()
         # The browser is in the driver's process group.
         os.killpg(self._driver.pid, signal.SIGKILL)
@@ -98,7 +99,7 @@ class Browser:
         self._call("POST", "/refresh")
 
     def tab(self) -> str:
-        """Opens a tab and switches to it; answers its handle."""
+        """Opens a tab and switches to it; returns its handle."""
         handle = str(self._call("POST", "/window/new", type="tab")["handle"])
         self.switch(handle)
         return handle
@@ -110,27 +111,28 @@ class Browser:
         self._call("POST", "/window", handle=handle)
 
     def enter_frame(self) -> None:
-        """Goes on in the page's first frame, until the next `go`."""
+        """Switches to the page's first frame, until the next `go`."""
         self._call("POST", "/frame", id=0)
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """What the body of a function returns in the page."""
+        """Runs the body of a JavaScript function in the page; returns its result."""
         return self._call("POST", "/execute/sync", script=script, args=list(arguments))
 
     def type(self, selector: str, text: str) -> None:
-        """Real key strokes into an element; "\\ue007" is Enter, "\\ue008" holds Shift."""
+        """Types into an element with real key strokes; "\ue007" is Enter, "\ue008" holds Shift."""
         self._call("POST", f"/element/{self._find(selector)}/value", text=text)
 
     def click(self, selector: str) -> None:
         self._call("POST", f"/element/{self._find(selector)}/click")
 
     def text(self, selector: str) -> str:
-        """The text content of the first such element, '' if there is none or if it is hidden."""
+        """Returns the text content of the first such element, '' if there is none or if it is hidden."""
         script = "const e = document.querySelector(arguments[0]); return e && e.checkVisibility() ? e.textContent : ''"
         return str(self.run(script, selector))
 
     def wait(self, condition: Callable[[], Any], what: str, seconds: float = 100.0) -> Any:
-        """The first true answer of `condition`. Raises BrowserError, with what the page shows, when it has none."""
+        """Returns the first true result of `condition`. Raises BrowserError, with the page's text, when there is
+        none."""
         deadline = time.monotonic() + seconds
         while not (answer := condition()):
             if time.monotonic() > deadline:
@@ -139,19 +141,19 @@ class Browser:
         return answer
 
     def wait_text(self, selector: str, part: str, seconds: float = 100.0) -> str:
-        """The text of an element, as soon as it holds `part`."""
+        """Returns the text of an element as soon as it contains `part`."""
         found: str = self.wait(
             lambda: text if part in (text := self.text(selector)) else "", f"{part!r} in {selector}", seconds
         )
         return found
 
     def complaints(self) -> list[str]:
-        """Errors and warnings of the console since the last call, refused requests not counted."""
+        """Returns errors and warnings of the console since the last call, except refused requests."""
         entries = self._call("POST", "/se/log", type="browser")
         return [entry["message"] for entry in entries if entry["source"] != "network"]
 
     def devtools(self, command: str, **parameters: Any) -> Any:
-        """A command of Chromium's own protocol, such as Emulation.setEmulatedMedia."""
+        """Sends a command of Chromium's own protocol, such as Emulation.setEmulatedMedia."""
         return self._call("POST", "/goog/cdp/execute", cmd=command, params=parameters)
 
     def screenshot(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The browser's tests are collected where a browser and its driver are on the PATH, and the report says if not."""
+"""The browser's tests are collected where a browser and its driver are on the PATH; otherwise the report says so."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def browser(chromium: Browser, site: Site) -> Iterator[Browser]:
-    """On a fresh page; afterwards the console must be clean."""
+    """Shows a fresh page. Fails the test if the console has complaints afterwards."""
     chromium.go(site.url + "/")
     chromium.complaints()
     yield chromium

@@ -1,4 +1,4 @@
-"""What a reader does at the page, and sees there."""
+"""The actions of a person at the page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ENTER = "\ue007"
 
 
 def ask(browser: Browser, site: Site, question: str = "Why?") -> Pen:
-    """Types a question; answers its job, which waits in the queue."""
+    """Types a question; returns its job, which waits in the queue."""
     before = job_of(browser)
     browser.type("#question", question + ENTER)
     job_id = browser.wait(lambda: (now := job_of(browser)) != before and now, "job in the address")
@@ -22,6 +22,6 @@ def job_of(browser: Browser) -> str:
 
 
 def answer(browser: Browser) -> str:
-    """The text of the last answer, exactly."""
+    """Returns the exact text of the last answer."""
     found = browser.run("return document.querySelector('.turn:last-child .answer')?.textContent ?? ''")
     return str(found)

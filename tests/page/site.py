@@ -1,4 +1,4 @@
-"""What the page talks to, with the test in the worker's place: it decides what the model says, and when."""
+"""The server side of the page. The test plays the worker: it decides the model's text and its timing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ METRICS = {
 
 
 class Site:
-    """An API process on a Redis of its own, and a pen that writes the logs of its jobs."""
+    """An API process on a Redis of its own. `job` gives a pen that writes the log of a job."""
 
     def __init__(self) -> None:
         self._redis = RedisServer.start(aof=True)
@@ -66,7 +66,7 @@ class Site:
         self._api.wait(60)
 
     def start_api(self) -> None:
-        """At the same address as before."""
+        """Starts the API at the same address as before."""
         self._api = self._launch()
 
     def pause_redis(self) -> None:
@@ -98,7 +98,7 @@ class Site:
 
     @staticmethod
     async def _sign_of_life(index: JobIndex, registry: WorkerRegistry) -> None:
-        """The pen is a worker: without one, jobs would be said to wait for it."""
+        """Registers the pen as a worker: without one, the page would say that jobs wait for a worker."""
         await registry.heartbeat("pen", b"{}", await index.now(), 600_000)
 
     def _launch(self) -> subprocess.Popen[bytes]:
@@ -157,7 +157,7 @@ class Pen:
         self._site.run(self._site.log.finish(self.id, self._attempt, self._next, encode([draft]), stored))
 
     def request(self) -> dict[str, Any]:
-        """What the page submitted."""
+        """Returns the request that the page submitted."""
         site = self._site
         raw = site.run(site.client.hget(site.settings.keys.job(self.id), "request"))
         body: dict[str, Any] = orjson.loads(raw)
@@ -165,5 +165,5 @@ class Pen:
 
 
 async def _made(build: Any) -> Any:
-    """Inside the loop, for what binds itself to the running one."""
+    """Calls `build` inside the loop, for objects that bind themselves to the running loop."""
     return build()

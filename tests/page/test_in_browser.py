@@ -1,4 +1,4 @@
-"""The page in a real browser, against a real API and Redis; the test writes what the model says."""
+"""The page in a real browser, against a real API and Redis; the test writes the model's text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RELEASE = "\ue000"
 
 
 def open_second_tab(browser: Browser) -> tuple[str, str]:
-    """Opens the link in a second tab and stays there; answers both tabs."""
+    """Opens the link in a second tab and stays there; returns both tabs."""
     link, first = browser.run("return location.href"), browser.current_tab()
     second = browser.tab()
     browser.go(link)
@@ -24,7 +24,7 @@ def open_second_tab(browser: Browser) -> tuple[str, str]:
 
 
 def test_a_question_is_asked_streamed_and_done(browser: Browser, site: Site) -> None:
-    """It shows each step, the model's words as they come, and the numbers."""
+    """The page shows each step, the model's text as it arrives, and the metrics."""
     pen = ask(browser, site, "What is a log?")
     assert pen.request()["messages"] == [{"role": "user", "content": "What is a log?"}]
     pen.claim()
@@ -46,7 +46,7 @@ def test_a_question_is_asked_streamed_and_done(browser: Browser, site: Site) -> 
 
 
 def test_a_second_tab_watches_from_the_start_and_can_stop_it(browser: Browser, site: Site) -> None:
-    """Both show the same text, live, and both show the end."""
+    """Both tabs show the same text, live, and both show the end."""
     pen = ask(browser, site, "Tell me.").claim()
     pen.say("One ")
     browser.wait_text("#status", "Streaming")
@@ -70,7 +70,7 @@ def test_a_second_tab_watches_from_the_start_and_can_stop_it(browser: Browser, s
 
 
 def test_a_tab_that_comes_late_shows_the_rate_of_what_is_new(browser: Browser, site: Site) -> None:
-    """Its first event is the history, merged: text of minutes that comes at once is no rate."""
+    """Its first event is the merged history: minutes of text that arrive at once are no rate."""
     pen = ask(browser, site).claim()
     pen.write(*(NewEvent("content", {"content": "A word of ten or twenty letters. "}) for _ in range(200)))
     link = browser.run("return location.href")
@@ -79,7 +79,7 @@ def test_a_tab_that_comes_late_shows_the_rate_of_what_is_new(browser: Browser, s
     browser.devtools("Network.setBlockedURLs", urls=["*/events*"])
     browser.go(link)
     browser.wait_text("#away", "reconnecting")
-    # After the look at the job and before its events.
+    # Arrives between the page's request for the job and its events.
     pen.say("One more. ")
     browser.devtools("Network.setBlockedURLs", urls=[])
     browser.wait(lambda: answer(browser).endswith("One more. "), "the history")
@@ -90,7 +90,7 @@ def test_a_tab_that_comes_late_shows_the_rate_of_what_is_new(browser: Browser, s
 
 
 def test_a_silence_in_mid_stream_is_not_called_streaming(browser: Browser, site: Site) -> None:
-    """A worker that died, a Redis that is away, a model that stalls: no word comes, and the page says so."""
+    """If a worker died, Redis is away or the model stalls, no text arrives, and the page says so."""
     pen = ask(browser, site).claim()
     pen.say("Once")
     browser.wait_text("#status", "Streaming")
@@ -102,7 +102,7 @@ def test_a_silence_in_mid_stream_is_not_called_streaming(browser: Browser, site:
 
 
 def test_a_queued_job_can_be_stopped(browser: Browser, site: Site) -> None:
-    """No worker is needed for it."""
+    """It needs no worker."""
     ask(browser, site)
     browser.click("#stop")
     browser.wait_text("#status", "Stopped")
@@ -124,7 +124,7 @@ def test_a_question_waits_for_the_end_of_the_answer_before_and_the_page_says_so(
 
 
 def test_a_new_attempt_voids_the_text_and_says_so(browser: Browser, site: Site) -> None:
-    """The words of a lost worker are not mixed with those of the next."""
+    """The text of a lost worker is not mixed with that of the next attempt."""
     pen = ask(browser, site).claim()
     pen.say("The first try")
     browser.wait_text(".answer", "The first try")
@@ -137,7 +137,7 @@ def test_a_new_attempt_voids_the_text_and_says_so(browser: Browser, site: Site) 
 
 
 def test_calls_are_readable_blocks(browser: Browser, site: Site) -> None:
-    """Fragments as they come, then the whole; broken arguments are shown with what is wrong."""
+    """Fragments are shown as they arrive, then the whole call. Broken arguments are shown with their fault."""
     pen = ask(browser, site).claim()
     pen.write(NewEvent("tool_call_delta", {"index": 0, "id": "a", "name": "weather", "arguments": '{"city"'}))
     browser.wait_text(".call pre", '{"city"')
@@ -168,7 +168,7 @@ def test_calls_are_readable_blocks(browser: Browser, site: Site) -> None:
 
 
 def test_reasoning_refusals_and_further_choices_have_places_of_their_own(browser: Browser, site: Site) -> None:
-    """They are not taken for the answer."""
+    """They are not shown as the answer."""
     pen = ask(browser, site).claim()
     pen.say("Hm.", "reasoning")
     pen.say("Yes.")
@@ -183,7 +183,7 @@ def test_reasoning_refusals_and_further_choices_have_places_of_their_own(browser
 
 
 def test_a_failure_says_what_went_wrong(browser: Browser, site: Site) -> None:
-    """With the words of the error and its code, beside the text so far."""
+    """The error's message and code are shown beside the text so far."""
     pen = ask(browser, site).claim()
     pen.say("Half an")
     error = {"code": "model_cut", "message": "The model broke off.", "retryable": True}
@@ -194,7 +194,7 @@ def test_a_failure_says_what_went_wrong(browser: Browser, site: Site) -> None:
 
 
 def test_text_stays_text(browser: Browser, site: Site) -> None:
-    """Markup, odd line ends and long lines come out as they went in."""
+    """Markup, odd line ends and long lines are shown unchanged."""
     text = "<img src=x onerror=alert(1)> & \u2028 \u05d0 \U0001f469\u200d\U0001f467\n\n  indented\n" + "line\n" * 3000
     pen = ask(browser, site, "<b>bold</b>").claim()
     pen.say(text)
@@ -228,7 +228,7 @@ def test_a_follow_up_sends_the_conversation_and_a_link_brings_it_back(browser: B
 
 
 def test_it_works_where_the_context_is_not_secure(browser: Browser, site: Site) -> None:
-    """On plain http from another device there is no clipboard and no randomUUID."""
+    """A page on plain http from another device has no clipboard API and no randomUUID."""
     browser.run("""
         Object.defineProperty(navigator, "clipboard", { value: undefined });
         Object.defineProperty(crypto, "randomUUID", { value: undefined });""")
@@ -240,14 +240,14 @@ def test_it_works_where_the_context_is_not_secure(browser: Browser, site: Site) 
 
 
 def test_enter_sends_and_shift_enter_does_not(browser: Browser) -> None:
-    """A question may have lines; an empty one is not sent."""
+    """A question may have several lines. An empty one is not sent."""
     browser.type("#question", f" {ENTER}a{SHIFT}{ENTER}{RELEASE}b")
     assert browser.run("return document.querySelector('#question').value") == " a\nb"
     assert job_of(browser) == ""
 
 
-def test_a_reader_who_scrolled_up_is_left_alone(browser: Browser, site: Site) -> None:
-    """And one at the end stays at the end."""
+def test_the_page_does_not_scroll_for_a_reader_that_scrolled_up(browser: Browser, site: Site) -> None:
+    """A reader at the end stays at the end."""
     left = "const s = document.scrollingElement; return s.scrollHeight - s.scrollTop - s.clientHeight"
     pen = ask(browser, site).claim()
     pen.say("line\n" * 100)
@@ -278,7 +278,7 @@ def test_it_fits_a_phone(browser: Browser, site: Site) -> None:
 
 
 def test_the_rate_is_that_of_the_last_four_seconds(browser: Browser) -> None:
-    """A hundred characters a second are about 25 tokens; a model that fell silent comes to nothing."""
+    """A hundred characters a second are about 25 tokens. The rate of a silent model falls to zero."""
     script = """
         return import("/page/rate.js").then(({ Rate }) => {
           const rate = new Rate();

@@ -1,4 +1,4 @@
-"""What breaks around the page in a real browser: lost replies, an API that restarts, jobs that are not there."""
+"""Faults around the page in a real browser: lost replies, an API that restarts, missing jobs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.page.site import Site
 
 pytestmark = pytest.mark.slow
 
-#: Counts the EventSources that are made, and their answers; the first one goes where `instead` says.
+#: Counts the EventSources and their responses; the first one connects to `instead`.
 _COUNT = """
     const Real = EventSource; window.opened = []; window.opens = 0; window.instead = null;
     window.EventSource = class extends Real {
@@ -38,7 +38,7 @@ def test_a_repeat_after_a_lost_reply_is_one_job(browser: Browser, site: Site) ->
 
 
 def test_sending_again_after_a_failure_is_one_job(browser: Browser, site: Site) -> None:
-    """The reader sees a failure, though the job was made, and presses Enter once more."""
+    """The reader sees an error, although the job was created, and presses Enter once more."""
     browser.run("""
         const real = fetch; window.replies = [];
         window.fetch = async (...args) => {
@@ -54,7 +54,7 @@ def test_sending_again_after_a_failure_is_one_job(browser: Browser, site: Site) 
 
 
 def test_an_api_that_restarts_costs_nothing(browser: Browser, site: Site) -> None:
-    """The page says that it reconnects, comes back to its position, and has each word once."""
+    """The page says that it reconnects, continues from its position, and shows each word once."""
     pen = ask(browser, site).claim()
     pen.say("before ")
     browser.wait_text("#status", "Streaming")
@@ -73,7 +73,7 @@ def test_an_api_that_restarts_costs_nothing(browser: Browser, site: Site) -> Non
 
 
 def test_an_api_that_restarts_while_redis_is_away_costs_no_event_source(browser: Browser, site: Site) -> None:
-    """A 503 would end it for good; it is told to wait, and goes on when Redis is back, without a new one."""
+    """A 503 would end the EventSource for good. It gets comments, and continues when Redis is back."""
     browser.run(_COUNT)
     pen = ask(browser, site).claim()
     pen.say("one ")
@@ -94,7 +94,7 @@ def test_an_api_that_restarts_while_redis_is_away_costs_no_event_source(browser:
 
 
 def test_a_refused_connection_is_tried_again(browser: Browser, site: Site) -> None:
-    """EventSource gives up for good after a proxy's error; the page makes a new one."""
+    """EventSource gives up for good after a proxy's error; the page creates a new one."""
     browser.run(_COUNT)
     browser.run("window.instead = 'no/such/path'")
     pen = ask(browser, site).claim()
@@ -106,7 +106,7 @@ def test_a_refused_connection_is_tried_again(browser: Browser, site: Site) -> No
 
 
 def test_an_unknown_job_is_said_to_be_one(browser: Browser, site: Site) -> None:
-    """With the API's own words, and the page stays usable."""
+    """The page shows the API's own message and stays usable."""
     browser.go(f"{site.url}/?job=AAAAAAAAAAAAAAAAAAAAAA")
     browser.wait_text("#problem", "does not exist")
     ask(browser, site)
@@ -114,7 +114,7 @@ def test_an_unknown_job_is_said_to_be_one(browser: Browser, site: Site) -> None:
 
 
 def test_an_erased_job_ends_the_watching(browser: Browser, site: Site) -> None:
-    """A page that comes back to it says so, and does not try for ever."""
+    """The page says so, and does not reconnect for ever."""
     pen = ask(browser, site).claim()
     pen.say("some ")
     browser.wait_text("#status", "Streaming")
@@ -128,7 +128,7 @@ def test_an_erased_job_ends_the_watching(browser: Browser, site: Site) -> None:
 
 
 def test_an_event_that_comes_again_changes_nothing(browser: Browser) -> None:
-    """Numbers rise; what is not newer than the position was seen."""
+    """Numbers rise: an event that is not newer than the position was seen before."""
     script = """
         return import("/page/transcript.js").then(({ applyEvent, emptyTranscript, text }) => {
           const state = emptyTranscript();
@@ -140,7 +140,7 @@ def test_an_event_that_comes_again_changes_nothing(browser: Browser) -> None:
 
 
 def test_a_log_that_redis_has_lost_is_begun_anew(browser: Browser) -> None:
-    """Numbers go back, once that is said, and what came before is void."""
+    """Numbers start over after the notice, and the text before it is void."""
     script = """
         return import("/page/transcript.js").then(({ applyEvent, emptyTranscript, text }) => {
           const state = emptyTranscript();
@@ -152,7 +152,7 @@ def test_a_log_that_redis_has_lost_is_begun_anew(browser: Browser) -> None:
 
 
 def test_that_a_job_waits_for_a_worker_is_shown_until_something_comes(browser: Browser) -> None:
-    """It has no number: it bears that of the event before it."""
+    """The notice has no number of its own: it has that of the event before it."""
     script = """
         return import("/page/transcript.js").then(({ applyEvent, emptyTranscript }) => {
           const state = emptyTranscript();

@@ -1,4 +1,4 @@
-"""What a stranger's link, or markup that got into a page by a mistake, can do in a real browser: next to nothing."""
+"""A hostile link, and markup that gets into a page by mistake, can do almost nothing in a real browser."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.page.site import Site
 
 pytestmark = pytest.mark.slow
 
-#: Addresses that the page has asked for.
+#: The addresses that the page has requested.
 ASKED = "return performance.getEntriesByType('resource').map((entry) => entry.name)"
 
 
 def test_a_link_with_an_endless_chain_shows_fifty_turns(browser: Browser, site: Site) -> None:
-    """And asks for no more jobs than these."""
+    """The page requests no more jobs than these."""
     ids: list[str] = []
     with httpx2.Client(base_url=site.url, trust_env=False, verify=False, timeout=100) as http:
         for number in range(60):
@@ -35,7 +35,7 @@ def test_a_link_with_an_endless_chain_shows_fifty_turns(browser: Browser, site: 
 
 
 def test_a_question_comes_back_whole_from_the_parts_that_the_api_takes(browser: Browser) -> None:
-    """It takes 16 pairs of metadata of 512 characters each; what others put there may be no text."""
+    """The API takes 16 pairs of metadata of 512 characters each. Another client's metadata may be malformed."""
     script = """
         return import("/page/conversation.js").then(({ makeMetadata, readQuestion }) => {
           const whole = ["Why?", "a" + "\\u{1f600}".repeat(1024), "b".repeat(7680)];
@@ -64,7 +64,7 @@ def test_a_question_comes_back_whole_from_the_parts_that_the_api_takes(browser: 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
 def test_markup_that_gets_into_a_page_runs_nothing_and_loads_nothing(path: str, browser: Browser, site: Site) -> None:
-    """The policy holds where our own care has failed."""
+    """The content security policy holds where our own escaping has failed."""
     browser.go(site.url + path)
     heard = """
         window.refused = [];
@@ -83,7 +83,8 @@ def test_markup_that_gets_into_a_page_runs_nothing_and_loads_nothing(path: str, 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
 def test_no_other_page_shows_ours_in_a_frame(path: str, browser: Browser, site: Site) -> None:
-    """It would lay it under its own and have its visitor click on Stop. What is no page may be shown."""
+    """Otherwise another page could lay it under its own and have its visitor click on Stop. Other responses may be
+    framed."""
     for framed, seen in (("/openapi.json", f"{site.url}/openapi.json"), (path, "chrome-error://chromewebdata/")):
         browser.go(f"{site.url.replace('127.0.0.1', 'localhost')}/openapi.json")
         frame = "const frame = document.createElement('iframe'); frame.src = arguments[0]; document.body.append(frame)"

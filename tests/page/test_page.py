@@ -1,4 +1,4 @@
-"""The page's files: complete, offline, safe under a strict content security policy, and in step with the log."""
+"""The page's files are complete, work offline, obey a strict content security policy, and match the log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".s
 
 
 class Tags(HTMLParser):
-    """Every start tag with its attributes, and the text inside scripts and styles."""
+    """Collects every start tag with its attributes, and the text inside scripts and styles."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ async def get(path: str, headers: dict[str, str] | None = None) -> httpx2.Respon
 
 
 async def test_the_page_is_at_the_root() -> None:
-    """It is served also while Redis is away."""
+    """Also while Redis is away."""
     reply = await get("/")
     assert reply.status_code == 200
     assert reply.headers["content-type"].startswith("text/html")
@@ -63,7 +63,7 @@ async def test_the_page_is_at_the_root() -> None:
 
 @pytest.mark.parametrize("name", FILES)
 async def test_each_file_is_served_as_what_it_is(name: str) -> None:
-    """A browser refuses a module that does not come as JavaScript."""
+    """A browser refuses a module that is not served as JavaScript."""
     reply = await get(f"/page/{name}")
     assert reply.status_code == 200
     assert reply.headers["content-type"].startswith(KINDS[Path(name).suffix])
@@ -72,21 +72,21 @@ async def test_each_file_is_served_as_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_no_file_names_another_address(name: str) -> None:
-    """The page works offline, and tells no other site of its readers."""
+    """The page works offline, and tells no other site about its readers."""
     text = read(name).replace("http://www.w3.org/2000/svg", "")  # a name, not an address
     assert not re.findall(r"""\w+://|["'(]//|@import""", text)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_no_script_makes_markup_or_code_of_text(name: str) -> None:
-    """What a model writes stays text."""
+    """The model's text stays text."""
     forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|createContextual|\beval\b|Function\("
     assert not re.findall(forbidden, read(name))
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_nothing_is_inline(name: str) -> None:
-    """It runs under a policy that allows the files beside it alone."""
+    """The page works under a policy that allows only the files beside it."""
     page = Tags(read(name))
     assert not page.inline
     broken = [
@@ -103,7 +103,8 @@ def test_nothing_is_inline(name: str) -> None:
 @pytest.mark.parametrize("path", ["/", "/docs", *(f"/page/{name}" for name in FILES)])
 @pytest.mark.parametrize("cached", [False, True])
 async def test_what_is_served_as_a_page_is_fenced(path: str, cached: bool) -> None:
-    """It loads from here alone, no other page shows it, and no other site hears the id in its address."""
+    """The page loads from its own origin only, no other page can frame it, and no other site gets the id in its
+    address."""
     first = await get(path)
     reply = await get(path, {"If-None-Match": first.headers["etag"]}) if cached else first
     assert reply.status_code == (304 if cached and path.startswith("/page/") else 200)
@@ -117,7 +118,7 @@ async def test_what_is_served_as_a_page_is_fenced(path: str, cached: bool) -> No
 
 
 def test_every_file_and_id_that_is_named_exists() -> None:
-    """A misspelt module or id would show only when the code gets there."""
+    """A misspelt module or id would show only when the code reaches it."""
     page = Tags(read("index.html") + read("docs.html"))
     linked = {value for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href")}
     imported = {name for script in SCRIPTS for name in re.findall(r'from "\./([^"]+)"', read(script))}
@@ -128,7 +129,7 @@ def test_every_file_and_id_that_is_named_exists() -> None:
 
 
 def test_every_field_has_a_label() -> None:
-    """A screen reader says what a box is for."""
+    """Screen readers read the label."""
     page = Tags(read("index.html"))
     labelled = {attributes["for"] for tag, attributes in page.tags if tag == "label"}
     assert {attributes["id"] for tag, attributes in page.tags if tag in ("input", "textarea")} == labelled
@@ -137,27 +138,27 @@ def test_every_field_has_a_label() -> None:
 
 
 def test_every_type_of_event_is_handled_by_name() -> None:
-    """An EventSource hears only the types that it was told of."""
+    """An EventSource gets only the types that it has a listener for."""
     table = re.search(r"^const HANDLERS = \{\n(.*?)^\};", read("transcript.js"), re.DOTALL | re.MULTILINE)
     assert table is not None
     assert set(re.findall(r"^  (\w+)[(:]", table[1], re.MULTILINE)) == TYPES
 
 
 def test_the_ends_are_the_logs_ends() -> None:
-    """Else the page would wait for ever, or stop too soon."""
+    """Otherwise the page would wait for ever, or stop too soon."""
     ends = re.search(r"TERMINAL = new Set\(\[(.*?)\]\)", read("transcript.js"))
     assert ends is not None
     assert set(re.findall(r'"(\w+)"', ends[1])) == TERMINAL
 
 
 def test_the_redis_line_names_the_jobs_channel() -> None:
-    """It is there to be pasted into a terminal."""
+    """The line can be pasted into a terminal."""
     channel = Keys().live("${id}")
     assert f"redis-cli --raw subscribe '{channel}'" in read("status-bar.js")
 
 
 def test_the_page_is_small() -> None:
-    """There is no build step that would make it smaller."""
+    """No build step makes it smaller."""
     docs = [name for name in FILES if name.startswith("docs.")]
     assert sum((FOLDER / name).stat().st_size for name in FILES if name not in docs) < 42_000
     assert sum((FOLDER / name).stat().st_size for name in docs) < 10_000

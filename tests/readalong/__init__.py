@@ -1,1 +1,1 @@
-"""Tests of what the API and the workers share."""
+"""Tests of the code that the API and the workers share."""

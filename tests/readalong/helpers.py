@@ -1,4 +1,4 @@
-"""Settings whose times can be told apart, what Redis holds of a job, and the checks that hold for every log."""
+"""Settings with distinct times, the state of a job in Redis, and the checks that hold for every log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ JOB_TTL = 5_000
 
 
 def settings_for(url: str, **changes: Any) -> Settings:
-    """Settings of that server; retention and time to live differ, so that a test can tell which one a key got."""
+    """Returns settings for that server. Retention and time to live differ, so that a test can tell which one a key
+    got."""
     values: dict[str, Any] = {"retention": RETENTION, "job_ttl": JOB_TTL, **changes}
     return Settings(redis_url=AnyUrl(url), **values)
 
@@ -37,32 +38,32 @@ def types(events: Sequence[Event]) -> list[str]:
 
 
 def check_log(events: Sequence[Event]) -> None:
-    """The numbers are 1, 2, 3, …, every event's data is a JSON object, and a terminal event is the last."""
+    """Checks that the numbers are 1, 2, 3, …, that all data are JSON objects, and that a terminal event is the last."""
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     assert all(isinstance(orjson.loads(event.data), dict) for event in events)
     assert not any(event.type in TERMINAL for event in events[:-1])
 
 
 async def command(redis: Any, *words: str | float) -> Any:
-    """One command as redis-cli would send it."""
+    """Sends one command as redis-cli would."""
     return await redis.execute_command(*words)
 
 
 async def state(redis: Any, keys: Keys, job_id: str) -> tuple[dict[bytes, bytes], list[Any], bytes | None]:
-    """All that Redis holds of a job."""
+    """Returns everything that Redis holds of a job."""
     job, events, cancel, _ = keys.of_job(job_id)
     return await redis.hgetall(job), await redis.xrange(events), await redis.get(cancel)
 
 
 async def enqueue(queue: Queue, index: JobIndex, count: int = 1) -> list[str]:
-    """New jobs in the queue, each of a millisecond of its own."""
+    """Enqueues new jobs, each in a millisecond of its own."""
     ids = []
     for _ in range(count):
         now = await index.now()
         job_id = new_job_id()
         assert await queue.enqueue(job_id, now)
         ids.append(job_id)
-        # Not later than `now`: the job may have come a millisecond after it.
+        # Not later than `now`: the job may have been enqueued a millisecond after it.
         await until(partial(_later, index, await index.now()), "the next millisecond")
     return ids
 
@@ -72,7 +73,7 @@ async def _later(index: JobIndex, at: int) -> bool:
 
 
 def places_of(taken: Sequence[LeasedJob | None]) -> list[tuple[str, int] | None]:
-    """The jobs and their places in the queue; None for each that was not taken."""
+    """Returns the jobs and their places in the queue; None for each that was not acquired."""
     return [one and (one.job_id, one.score) for one in taken]
 
 

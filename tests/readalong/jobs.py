@@ -1,4 +1,4 @@
-"""Short ways to a job in each of its states."""
+"""Creates a job in each of its states."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def end(kind: str = "done", **fields: Any) -> list[tuple[str, bytes]]:
 
 
 async def queued(log: Log) -> str:
-    """A new job."""
+    """Creates a queued job."""
     new = submission()
     created, _ = await log.submit(new)
     assert created
@@ -37,7 +37,7 @@ async def queued(log: Log) -> str:
 
 
 async def running(log: Log) -> str:
-    """A job under its first attempt; its log holds `queued` and `started`."""
+    """Creates a job in its first attempt; its log holds `queued` and `started`."""
     job_id = await queued(log)
     claim = await log.claim(job_id, WORKER, "first")
     assert claim.status == ClaimStatus.RUN
@@ -45,12 +45,12 @@ async def running(log: Log) -> str:
 
 
 async def ended(log: Log, kind: str = "done") -> str:
-    """A job that ended with that event, number 3."""
+    """Creates a job that ended with that event, number 3."""
     job_id = await running(log)
     await log.finish(job_id, 1, 3, end(kind), {})
     return job_id
 
 
 async def reclaim(log: Log, job_id: str, token: str = "second") -> Claim:
-    """Another worker's claim."""
+    """Claims the job for another worker."""
     return await log.claim(job_id, OTHER_WORKER, token)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
+from tests.support.connections import close_after_test
+
 TERMINAL = frozenset({"done", "failed", "cancelled"})
 
 #: An event's id: its number and the epoch of its log, if the log has one.
@@ -24,7 +26,7 @@ class Cut(Exception):
 
 
 class Malformed(Exception):
-    """The server sent what the protocol does not allow."""
+    """Raised when the server breaks the protocol."""
 
 
 class Entry(NamedTuple):
@@ -139,6 +141,7 @@ class Response:
         """Sends a request without reading the response."""
         parts = urlsplit(url)
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        close_after_test(writer.transport)
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         lines = [f"{method} {path} HTTP/1.1", f"Host: {parts.netloc}", "Connection: close"]
         if body is not None:

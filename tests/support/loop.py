@@ -16,12 +16,14 @@ from typing import Any
 
 import pytest
 
+from tests.support.connections import closing_connections
+
 AsyncTest = Callable[..., Coroutine[Any, Any, None]]
 
 
 async def run_test(test: AsyncTest, arguments: dict[str, Any], resources: AsyncExitStack | None) -> None:
     """Runs one test, closes its resources in the same loop, and fails it when it leaves tasks pending."""
-    async with resources or AsyncExitStack():
+    async with resources or AsyncExitStack(), closing_connections():
         await test(**arguments)
     await asyncio.sleep(0)  # a task cancelled in the test's last step ends in this turn
     left = asyncio.all_tasks() - {asyncio.current_task()}

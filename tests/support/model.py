@@ -11,22 +11,17 @@ from readalong.testing.journal import Journal
 from readalong.testing.server import serve
 from tests.support.waiting import WITHIN
 
-#: Model HTTP statuses with the job's error code and whether a retry may help.
-REFUSALS: Final = {
-    400: ("model_bad_request", False),
-    401: ("model_unauthorized", False),
-    403: ("model_unauthorized", False),
-    404: ("model_not_found", False),
-    408: ("model_timeout", True),
-    409: ("model_error", True),
-    413: ("model_bad_request", False),
-    418: ("model_error", False),
-    422: ("model_bad_request", False),
-    429: ("model_rate_limited", True),
-    500: ("model_error", True),
-    503: ("model_error", True),
-    529: ("model_error", True),
+#: A model's HTTP statuses, by the job's error code and whether a retry may help.
+_STATUSES: Final = {
+    ("model_bad_request", False): (400, 413, 422),
+    ("model_unauthorized", False): (401, 403),
+    ("model_not_found", False): (404,),
+    ("model_timeout", True): (408,),
+    ("model_rate_limited", True): (429,),
+    ("model_error", True): (409, 500, 503, 529),
+    ("model_error", False): (418,),
 }
+REFUSALS: Final = {status: error for error, statuses in _STATUSES.items() for status in statuses}
 
 
 @asynccontextmanager

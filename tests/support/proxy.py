@@ -37,7 +37,7 @@ class Proxy:
         #: The number of connections so far.
         self.accepted = 0
         self._stalling = False
-        self._links: set[_Link] = set()
+        self._connections: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
@@ -47,46 +47,46 @@ class Proxy:
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
-    def open_links(self) -> int:
-        return len(self._links)
+    def open_connections(self) -> int:
+        return len(self._connections)
 
     def cut(self) -> None:
         """Resets every connection and serves new ones."""
-        for link in list(self._links):
-            link.abort()
+        for connection in list(self._connections):
+            connection.abort()
 
     def stall(self) -> None:
         """Forwards nothing from now on and closes nothing, on old and new connections."""
         self._stalling = True
-        for link in self._links:
-            link.flowing.clear()
+        for connection in self._connections:
+            connection.flowing.clear()
 
     def freeze(self, chosen: Filter) -> int:
         """Makes open connections half-open for ever and returns their number.
 
         `chosen` gets the start of a connection's client data and returns True for those to stall.
         """
-        links = [link for link in self._links if chosen(bytes(link.said))]
-        for link in links:
-            link.flowing.clear()
-        return len(links)
+        connections = [connection for connection in self._connections if chosen(bytes(connection.said))]
+        for connection in connections:
+            connection.flowing.clear()
+        return len(connections)
 
     def addresses(self, chosen: Filter) -> list[str]:
         """Returns the server's names for the clients of the chosen connections."""
-        return [link.address for link in self._links if chosen(bytes(link.said))]
+        return [connection.address for connection in self._connections if chosen(bytes(connection.said))]
 
     def heal(self) -> None:
         """Serves new connections again. Stalled ones stay half-open for ever, as behind a lost route."""
         self._stalling = False
-        for link in self._links:
-            link.lost = not link.flowing.is_set()
+        for connection in self._connections:
+            connection.lost = not connection.flowing.is_set()
 
     def resume(self) -> None:
         """Like `heal`, and stalled connections continue with all data sent meanwhile: the data was only late."""
         self._stalling = False
-        for link in self._links:
-            if not link.lost:
-                link.flowing.set()
+        for connection in self._connections:
+            if not connection.lost:
+                connection.flowing.set()
 
     def mend(self) -> None:
         """Serves as usual; leaves no connection half-open."""
@@ -98,9 +98,9 @@ class Proxy:
 
     def cut_stalled(self) -> None:
         """Resets the connections that `heal` left half-open."""
-        for link in list(self._links):
-            if not link.flowing.is_set():
-                link.abort()
+        for connection in list(self._connections):
+            if not connection.flowing.is_set():
+                connection.abort()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -124,42 +124,44 @@ class Proxy:
             return
         # The task cannot close them: a task that is cancelled before it starts, or while it connects, closes nothing.
         # Stalled pieces must stay for `resume`.
-        link = _Link(writer)
+        connection = _Connection(writer)
         if self._stalling:
-            link.flowing.clear()
-        self._links.add(link)
-        task = asyncio.create_task(self._serve(link, reader, writer))
+            connection.flowing.clear()
+        self._connections.add(connection)
+        task = asyncio.create_task(self._serve(connection, reader, writer))
         self._tasks.add(task)
 
         def ended(_: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
-            self._links.discard(link)
-            link.abort()
+            self._connections.discard(connection)
+            connection.abort()
 
         task.add_done_callback(ended)
 
-    async def _serve(self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:  # the server is away: close this connection as well
             return
-        link.join(there_writer)
+        connection.join(there_writer)
         async with asyncio.TaskGroup() as group:
             if self.admits is None:
-                group.create_task(self._pump(link, reader, there_writer, None))
+                group.create_task(self._pump(connection, reader, there_writer, None))
             else:
-                group.create_task(self._pump_commands(link, reader, there_writer))
-            group.create_task(self._pump(link, there_reader, writer, self._kept))
+                group.create_task(self._pump_commands(connection, reader, there_writer))
+            group.create_task(self._pump(connection, there_reader, writer, self._kept))
 
     def _kept(self, piece: bytes) -> bool:
         return self.keeps is None or self.keeps(piece)
 
-    async def _pump_commands(self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump_commands(
+        self, connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         rest = b""
         open_ = True
-        with suppress(OSError):  # a reset ends the link as a close does
+        with suppress(OSError):  # a reset ends the connection as a close does
             while piece := await reader.read(65_536):
-                await link.flowing.wait()
+                await connection.flowing.wait()
                 rest += piece
                 while open_ and (command := _command(rest)) is not None:
                     words, size = command
@@ -169,30 +171,30 @@ class Proxy:
                         writer.write(rest[:size])
                         rest = rest[size:]
                 await writer.drain()
-        link.abort()
+        connection.abort()
 
     async def _pump(
-        self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, keeps: Filter | None
+        self, connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, keeps: Filter | None
     ) -> None:
-        with suppress(OSError):  # a reset ends the link as a close does
+        with suppress(OSError):  # a reset ends the connection as a close does
             while piece := await reader.read(65_536):
                 if keeps is None:
-                    link.said += piece[: _SAID - len(link.said)]
+                    connection.said += piece[: _SAID - len(connection.said)]
                 if self.delay:
                     await asyncio.sleep(self.delay)
                 self.held += 1
-                await link.flowing.wait()
+                await connection.flowing.wait()
                 self.held -= 1
-                if link.aborted or writer.transport.is_closing():  # uvloop would raise
+                if connection.aborted or writer.transport.is_closing():  # uvloop would raise
                     break
                 if keeps is None or keeps(piece):
                     writer.write(piece)
                     await writer.drain()
-        await link.flowing.wait()  # a stalled connection forwards no end either
-        link.abort()
+        await connection.flowing.wait()  # a stalled connection forwards no end either
+        connection.abort()
 
 
-class _Link:
+class _Connection:
     """Both ends of one forwarded connection; the client's end alone while the server's is being made."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
@@ -235,7 +237,7 @@ def _command(buffer: bytes) -> tuple[list[bytes], int] | None:
     return words, len(buffer) - len(rest)
 
 
-def is_pipe(said: bytes) -> bool:
+def is_multiplexed(said: bytes) -> bool:
     """Whether a connection carries a worker's claims and appends."""
     return b"EVALSHA" in said
 

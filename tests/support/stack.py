@@ -58,9 +58,9 @@ class Stack:
 
     `aof`: Redis keeps its data over a `redis.restart()`. `settings` go over SETTINGS and into all processes;
     `settings_of` go over these, by process name. `model_url`: another model instead of the demo model, which writes its
-    `journal` if one is given; `model`: the module that serves the model. `link`: returns the port by which a named
-    process reaches Redis' port; `model_link`: returns the port by which a worker reaches the demo model's. `routed`:
-    APIs reach Redis over one Route, workers over another.
+    `journal` if one is given; `model`: the module that serves the model. `redis_route`: returns the port by which a
+    named process reaches Redis' port; `model_route`: returns the port by which a worker reaches the demo model's.
+    `routed`: APIs reach Redis over one Route, workers over another.
     """
 
     def __init__(
@@ -75,8 +75,8 @@ class Stack:
         model: str = "readalong.testing",
         routed: bool = False,
         journal: Path | None = None,
-        link: Callable[[str, int], int] | None = None,
-        model_link: Callable[[str, int], int] | None = None,
+        redis_route: Callable[[str, int], int] | None = None,
+        model_route: Callable[[str, int], int] | None = None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="readalong-stack-"))
         self.redis: RedisServer
@@ -91,8 +91,8 @@ class Stack:
         self._settings = {**SETTINGS, **(settings or {})}
         self._environment = clean_environment()
         self._settings_of = settings_of or {}
-        self._link = link
-        self._model_link = model_link
+        self._redis_route = redis_route
+        self._model_route = model_route
         words = ["-m", model, "--port", "0", *(["--journal", str(journal)] if journal else [])]
         self.model = Process("model", words, self._environment, self.folder)
         self._model_url = model_url
@@ -234,16 +234,16 @@ class Stack:
         if self._routed:
             port = (self.api_route if name.startswith("api") else self.worker_route).do(lambda proxy: proxy.port)
         else:
-            port = self.redis.port if self._link is None else self._link(name, self.redis.port)
+            port = self.redis.port if self._redis_route is None else self._redis_route(name, self.redis.port)
         url = {"READALONG_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
         return {**self._environment, **url, **self._settings, **self._settings_of.get(name, {})}
 
     def _access_of(self, name: str) -> dict[str, str]:
         url = self.model_url
-        if self._model_link is not None:
+        if self._model_route is not None:
             parts = urlsplit(url)
             assert parts.port is not None
-            url = parts._replace(netloc=f"127.0.0.1:{self._model_link(name, parts.port)}").geturl()
+            url = parts._replace(netloc=f"127.0.0.1:{self._model_route(name, parts.port)}").geturl()
         return {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": SECRET}
 
     def _end(self) -> None:

@@ -13,6 +13,7 @@ import orjson
 from openai import AsyncOpenAI
 
 from readalong.testing.journal import Journal
+from tests.support.connections import open_connection
 from tests.support.model import serving_model
 from tests.support.waiting import WITHIN
 
@@ -67,7 +68,7 @@ class Server:
     async def raw(self, body: dict[str, Any]) -> AsyncIterator[asyncio.StreamReader]:
         """Yields a reader of the response's bytes, over a plain socket."""
         data = orjson.dumps({"stream": True, **body})
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await open_connection(self.port)
         try:
             head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: demo\r\nContent-Length: {len(data)}\r\n\r\n"
             writer.write(head.encode() + data)

@@ -25,6 +25,7 @@ from readalong.testing.limits import ARGUMENT_BYTES, ARGUMENT_VALUES, KEPT_BODY_
 from readalong.testing.reply import build_reply
 from readalong.testing.stats import State, Stats
 from readalong.testing.tool_calls import tool_calls_for
+from tests.support.connections import open_connection
 from tests.support.waiting import WITHIN
 from tests.testing.support import MESSAGES, ask, finish, running
 
@@ -138,7 +139,7 @@ async def test_bodies_that_are_being_read_are_bounded_together(monkeypatch: pyte
     """An unfinished body takes its share; another request gets a 503 with Retry-After."""
     monkeypatch.setattr("readalong.testing.demo_model.READING_BYTES", 100_000)
     async with running() as server, asyncio.timeout(WITHIN):
-        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        _, writer = await open_connection(server.port)
         writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n" + b" " * 90_000)
         body = ask(user="x" * 20_000)
         while (await server.post(body))[0] == 200:  # noqa: ASYNC110 (until the server has read it)

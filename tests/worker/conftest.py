@@ -12,7 +12,7 @@ from tests.worker.helpers import Backend, settings_for
 
 @pytest.fixture
 def redis_server(redis_servers: dict[str, RedisServer]) -> RedisServer:
-    """The embedded Valkey alone: what differs between the brands is tested where the scripts are."""
+    """The embedded Valkey alone: the tests of the scripts cover the differences between the brands."""
     server = redis_servers["valkey"]
     if not server.running:
         server.restart()

@@ -1,4 +1,4 @@
-"""Models that are away at first, or that refuse some of their callers."""
+"""Models that are down at first, or that refuse some of their callers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.support.servers import served
 from tests.support.waiting import WITHIN
 from tests.worker.raw import DONE, HELLO, SSE, reply
 
-#: What a door answers with: a whole HTTP answer.
+#: A whole HTTP response.
 YES: Final = SSE + HELLO + DONE
 
 
 @asynccontextmanager
 async def back_at(port: int) -> AsyncIterator[str]:
-    """The demo model at a port where it was away. Gives its base URL."""
+    """Starts the demo model at a port where it was down. Yields its base URL."""
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(serve("127.0.0.1", port, ready.set_result, handle_signals=False), name="demo model")
     try:
@@ -32,7 +32,8 @@ async def back_at(port: int) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def hanging_up(port: int) -> AsyncIterator[list[int]]:
-    """A port whose server hangs up on every request, as a server does that goes down. The one number counts them."""
+    """Serves a port that closes each connection without a response, as a server that shuts down does. The one number
+    counts the requests."""
     count = [0]
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -47,7 +48,7 @@ async def hanging_up(port: int) -> AsyncIterator[list[int]]:
 
 @asynccontextmanager
 async def door(port: int, answer_to: Callable[[str, str], bytes]) -> AsyncIterator[list[tuple[str, str]]]:
-    """Yields a model whose answer depends on a request's key and model, and the list of these of all requests."""
+    """Yields the requests so far, each as key and model. The response to a request depends on them."""
     asked: list[tuple[str, str]] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -65,5 +66,5 @@ async def door(port: int, answer_to: Callable[[str, str], bytes]) -> AsyncIterat
 
 
 def refusal(status: int, message: str = "No.") -> bytes:
-    """An answer with an error object, as OpenAI's."""
+    """Returns a response with an error object, as OpenAI's."""
     return reply(orjson.dumps({"error": {"message": message, "code": None}}), status=f"{status} No")

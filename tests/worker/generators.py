@@ -1,4 +1,4 @@
-"""Providers that behave, and that do not, for the setting `READALONG_PROVIDERS`."""
+"""Well-behaved and misbehaving providers for the setting `READALONG_PROVIDERS`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, Final
 from readalong.core.errors import ModelError
 
 PATH: Final = "tests.worker.generators"
-#: What a variable named like a secret holds in the tests.
+#: The value of a variable that is named like a secret.
 SECRET: Final = "sk-of-another-vendor-0123456789"
 
 Request = dict[str, Any]
 
-#: How generators ended.
+#: Records how generators ended.
 closed: list[str] = []
-#: Set when a generator waits; and what those wait for that ignore their closing.
+#: Set when a generator waits; and the event that frees those that ignore their closing.
 waits = asyncio.Event()
 free = asyncio.Event()
 
@@ -102,13 +102,13 @@ async def a_coroutine(request: Request) -> str:
 
 
 async def endless(request: Request) -> AsyncIterator[str]:
-    """Never awaits, and never ends."""
+    """Never awaits and never ends."""
     while True:
         yield "on and on, "
 
 
 async def silent(request: Request) -> AsyncIterator[str]:
-    """Notes how it is closed, and cleans up with an await."""
+    """Records how it is closed, and cleans up with an await."""
     yield "said"
     try:
         waits.set()
@@ -127,7 +127,7 @@ async def mute(request: Request) -> AsyncIterator[str]:
 
 
 async def deaf(request: Request) -> AsyncIterator[str]:
-    """Ignores that it is closed, until it is set free."""
+    """Ignores that it is closed, until `free` is set."""
     yield "said"
     while not free.is_set():
         try:
@@ -138,7 +138,7 @@ async def deaf(request: Request) -> AsyncIterator[str]:
 
 
 async def talks_on(request: Request) -> AsyncIterator[str]:
-    """Yields on when it is cancelled."""
+    """Yields another piece when it is cancelled."""
     yield "said"
     try:
         waits.set()
@@ -150,7 +150,7 @@ async def talks_on(request: Request) -> AsyncIterator[str]:
 
 
 def takes_two(request: Request, other: str) -> None:
-    """Cannot be called with a request alone."""
+    """Needs a second argument, so it cannot be called."""
 
 
 NO_FUNCTION: Final = "text"

@@ -1,4 +1,4 @@
-"""A queue with real workers, the demo model beside them, and waits for their effects."""
+"""A queue with real workers, the demo model, and waits for their effects."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ASKED = [{"role": "user", "content": "How does an umbrella work?"}]
 
 
 def settings_for(url: str, **changes: Any) -> Settings:
-    """Settings with short times; no sweep disturbs unless a test asks for it."""
+    """Returns settings with short times. No sweep disturbs a test unless it asks for one."""
     values: dict[str, Any] = {
         "model": "demo",
         "lease": 5.0,
@@ -97,7 +97,7 @@ async def demo_model() -> AsyncIterator[DemoModel]:
 
 
 class Backend:
-    """One Redis as the API sees it: submits jobs and looks at them."""
+    """One Redis as the API sees it: submits jobs and reads them."""
 
     def __init__(self, settings: Settings, redis: ArqRedis) -> None:
         self.settings = settings
@@ -131,7 +131,7 @@ class Backend:
         for_watchers: bool = False,
         **body: Any,
     ) -> str:
-        """A new job in the queue. `rate`: tokens a second; `demo` in `body` holds the demo model's other options."""
+        """Submits a job. `rate`: tokens a second; `demo` in `body` holds the demo model's other options."""
         if rate is not None:
             body["demo"] = {"tokens_per_second": rate, "first_token_seconds": 0, **body.get("demo", {})}
         job_id = await self.write(model, age=age, for_watchers=for_watchers, **body)
@@ -196,7 +196,7 @@ class Working:
 
     @property
     def runs(self) -> dict[str, Any]:
-        """Its attempts by job id."""
+        """Returns its attempts by job id."""
         return self.worker._runner.attempts
 
     async def stop(self) -> None:
@@ -225,7 +225,7 @@ async def working(settings: Settings, name: str = "w1") -> AsyncIterator[Working
 
 
 def text_of(events: Sequence[Event], choice: int = 0) -> str:
-    """The content of the last attempt."""
+    """Returns the content of the last attempt."""
     pieces: list[str] = []
     for event in events:
         if event.type == "restarted":
@@ -249,7 +249,7 @@ def check_order(events: Sequence[Event]) -> None:
 
 @asynccontextmanager
 async def demo_at(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DemoModel]:
-    """A demo model that the workers of this test reach."""
+    """Runs a demo model that the workers of this test reach."""
     async with demo_model() as demo:
         monkeypatch.setenv("OPENAI_BASE_URL", demo.url)
         yield demo

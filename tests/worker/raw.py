@@ -13,7 +13,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def reply(body: bytes, kind: str = "application/json", status: str = "200 OK", **headers: str) -> bytes:
-    """A whole answer; an underscore in a header's name is a hyphen."""
+    """Returns a whole response. An underscore in a header's name stands for a hyphen."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close"]
     lines += [f"Content-Type: {kind}"] if kind else []
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]

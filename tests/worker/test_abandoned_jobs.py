@@ -25,14 +25,14 @@ def orphans(backend: Backend, watched: PresenceStore) -> AbandonedJobs:
 
 
 async def leave(backend: Backend, *job_ids: str) -> None:
-    """The last watchers of these jobs have been gone for long enough."""
+    """Ages the presence of these jobs: their last watchers have been gone for long enough."""
     for job_id in job_ids:
         await command(backend.redis, "ZADD", backend.keys.presence, 1, job_id)
     await command(backend.redis, "SET", backend.keys.orphans_from, 1, "PX", 60_000)
 
 
 async def named(backend: Backend) -> set[str]:
-    """The ids in the set."""
+    """Returns the ids in the set."""
     return {member.decode() for member in await backend.redis.zrange(backend.keys.presence, 0, -1)}
 
 
@@ -85,7 +85,7 @@ async def test_jobs_that_ended_or_are_gone_leave_the_set_and_get_no_flag(
     assert types(await backend.events(ended)) == ["queued", "cancelled"]
 
 
-async def test_an_orphan_whose_record_somebody_broke_does_not_keep_the_others_from_being_cancelled(
+async def test_an_orphan_with_a_corrupt_record_does_not_keep_the_others_from_being_cancelled(
     backend: Backend, orphans: AbandonedJobs
 ) -> None:
     jobs = [await backend.submit(for_watchers=True) for _ in range(3)]

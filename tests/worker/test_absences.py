@@ -1,4 +1,4 @@
-"""A worker counts as missing only after a whole window of looks. The test has its own clock."""
+"""A worker counts as missing only after a whole window of looks. The test has a clock of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EVERY = 0.5
 
 
 class Observer:
-    """Looks as `Peers` does. `here`: the connections of each worker."""
+    """Looks as `DeadWorkers` does. `here`: the connections of each worker."""
 
     def __init__(self) -> None:
         self.absences = Absences("me", WINDOW)
@@ -27,7 +27,7 @@ class Observer:
 
 @pytest.fixture
 def observer() -> Observer:
-    """An observer that has seen all workers for a while."""
+    """Returns an observer that has seen all workers for a while."""
     observer = Observer()
     for _ in range(5):
         assert observer.look() == []
@@ -58,7 +58,7 @@ def test_one_that_has_left_the_registry_is_not_missing(observer: Observer) -> No
 
 
 def test_a_look_before_a_pause_and_one_after_it_are_no_window(observer: Observer) -> None:
-    """The observer was paused for half a minute: its earlier looks say nothing of the time between."""
+    """The observer was paused for half a minute: its earlier looks do not cover that time."""
     observer.here["other"] = 0
     observer.look()
     observer.look()
@@ -66,7 +66,7 @@ def test_a_look_before_a_pause_and_one_after_it_are_no_window(observer: Observer
 
 
 def test_an_answer_that_was_read_late_is_no_look(observer: Observer) -> None:
-    """The pause came between the question and the reading: the answer is as old as the pause is long."""
+    """The pause came between the question and the reading: the reply is as old as the pause is long."""
     observer.here["other"] = 0
     for _ in range(3):
         observer.look()
@@ -75,7 +75,7 @@ def test_an_answer_that_was_read_late_is_no_look(observer: Observer) -> None:
 
 
 def test_no_worker_is_missing_while_the_observer_is_not_to_be_seen_itself(observer: Observer) -> None:
-    """After a restart or a failover of Redis connections come back one after the other."""
+    """After a restart or a failover of Redis, connections come back one after the other."""
     observer.here = {"me": 0, "other": 0}
     for _ in range(10):
         assert observer.look() == []

@@ -66,13 +66,13 @@ def written(last_seq: int, flag: str | None = None) -> AppendResult:
 
 
 def writer_of(log: Any, outage: float = 5) -> tuple[LogWriter, list[Exception]]:
-    """A writer whose log ends at 2, and its failures."""
+    """Returns a writer whose log ends at 2, and its failures."""
     troubles: list[Exception] = []
     return LogWriter(log, "a-job", Claim(ClaimStatus.RUN, 1, 2), outage, troubles.append), troubles
 
 
 def in_flight(*more: str) -> tuple[LogWriter, SlowLog, list[Exception]]:
-    """An append of "a" without a reply, and the events that were added since."""
+    """Starts an append of "a" without a reply; returns it, and the events that were added since."""
     log = SlowLog()
     writer, troubles = writer_of(log)
     writer.add(say("a"), 1)
@@ -118,7 +118,8 @@ async def test_nothing_is_sent_after_an_answer_that_ends_the_writing(answer: App
 async def test_memory_that_is_used_up_where_an_answer_arrives_is_told(
     monkeypatch: pytest.MonkeyPatch, reply: AppendResult | Exception
 ) -> None:
-    """Of an append and of one that was sent again. Otherwise the attempt would wait for ever, its lease renewed."""
+    """For an append, and for one that was sent again. Otherwise the attempt would wait for ever, with its lease
+    renewed."""
     _, log, troubles = in_flight("b")
 
     def none_left(_: object) -> None:
@@ -146,7 +147,7 @@ async def test_an_outage_beyond_the_limit_is_told_once_while_more_gathers() -> N
     assert log.finished == [(3, ["a", "b", "end"])]
 
 
-async def test_whoever_waits_for_an_answer_goes_on_with_it_and_finds_room() -> None:
+async def test_a_caller_that_waits_for_a_reply_continues_with_it_and_finds_room() -> None:
     writer, log, _ = in_flight()
     full = []
     for size in (65_536, 1):
@@ -180,7 +181,7 @@ async def test_leaving_ends_the_sending_again() -> None:
     assert troubles == []
 
 
-async def test_over_the_pipe_each_event_comes_once_though_redis_forgets_the_script_and_drops_connections(
+async def test_over_the_multiplexed_connection_each_event_comes_once_though_redis_forgets_scripts_and_connections(
     backend: Backend,
 ) -> None:
     job_id = await backend.write()

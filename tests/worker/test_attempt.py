@@ -37,7 +37,7 @@ class Ran:
 
     @property
     def failure(self) -> tuple[str, str, bool]:
-        """The end's type, the error's code, and whether to try again."""
+        """Returns the end's type, the error's code, and whether a retry may help."""
         error = self.end["error"]
         assert error["message"]
         return self.names[-1], error["code"], error["retryable"]
@@ -84,7 +84,7 @@ async def test_an_ordinary_answer_is_told_whole_with_its_metrics(
 async def test_the_log_of_an_ended_job_is_stored_in_few_entries(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And says the same, piece by piece."""
+    """The events read the same, piece by piece."""
     ran = await run(backend, monkeypatch, "demo", rate=40)
     assert ran.names.count("content") > 5
     assert ran.text == text_for(ran.body)

@@ -19,7 +19,7 @@ from tests.worker.helpers import Backend, DemoModel, demo_model, settings_for, t
 
 
 async def started(backend: Backend, patch: pytest.MonkeyPatch, stack: AsyncExitStack, **settings: float) -> DemoModel:
-    """A demo model, and a worker for it."""
+    """Starts a demo model and a worker for it."""
     demo = await stack.enter_async_context(demo_model())
     patch.setenv("OPENAI_BASE_URL", demo.url)
     await stack.enter_async_context(working(settings_for(str(backend.settings.redis_url), **settings)))
@@ -27,7 +27,7 @@ async def started(backend: Backend, patch: pytest.MonkeyPatch, stack: AsyncExitS
 
 
 async def cancelled(backend: Backend, job_id: str, by: str = "client", within: float = 100) -> list[Event]:
-    """Waits for the end, which must be `cancelled` with all that was said."""
+    """Waits for the end, which must be `cancelled` with the whole text."""
     events = await backend.ended(job_id, within)
     end = events[-1]
     assert end.type == "cancelled"
@@ -176,7 +176,7 @@ async def test_a_nudge_makes_the_worker_look_at_once(
 async def test_what_is_no_nudge_changes_nothing(
     backend: Backend, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack, nudge: bytes
 ) -> None:
-    """Nor does it end a worker, least of all every worker at once."""
+    """It also ends no worker: otherwise it would end every worker at once."""
     await started(backend, monkeypatch, resources, cancel_poll=60)
 
     async def heard() -> bool:
@@ -226,7 +226,7 @@ async def test_a_flag_set_by_hand_on_a_job_whose_worker_is_lost_ends_it_with_wha
 
 
 async def test_no_silent_job_goes_unlooked_at_for_longer_than_the_poll(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also if it fell silent just after a turn."""
+    """Also for a job that fell silent just after a look."""
     chance = random.Random(7)
     every, now, gaps = 0.25, 0.0, [0.0]
     run = SimpleNamespace(looked_at=0.0)
@@ -236,7 +236,7 @@ async def test_no_silent_job_goes_unlooked_at_for_longer_than_the_poll(monkeypat
         now += seconds
         if now > 200:
             raise asyncio.CancelledError
-        if chance.random() < 0.5:  # an append in between answered the flag
+        if chance.random() < 0.5:  # an append in between returned the flag
             run.looked_at = max(run.looked_at, now - seconds * chance.random())
 
     async def flags(job_ids: list[str]) -> dict[str, str]:

@@ -28,9 +28,10 @@ from tests.support.waiting import WITHIN, until
 from tests.worker.raw import DONE, HELLO
 
 JOB = "a-job-of-the-tests"
-#: A piece without a finish reason: with one all would be said.
+#: A piece without a finish reason: a finish reason would complete the answer.
 SAID = HELLO.replace(b'"stop"', b"null")
-#: Each place where an attempt waits, in order; the model stays silent after its second piece if it is held there.
+#: The places where an attempt waits, in order. When it is held at the model, the model is silent after its second
+#: piece.
 STEPS = (
     *("claim", "call", "piece 0", "append 0", "piece 1", "append 1", "rest", "leave"),
     *("finish", "compact", "refile"),
@@ -38,7 +39,7 @@ STEPS = (
 
 
 class Gate:
-    """Passes every step but one, at which it waits for ever, or until it is opened."""
+    """Lets every step pass but one, which waits for ever, or until it is opened."""
 
     def __init__(self, held: str) -> None:
         self.held = held
@@ -47,7 +48,7 @@ class Gate:
         self.passed: list[str] = []
 
     def hold(self, step: str) -> None:
-        """Holds at another step from now on."""
+        """Holds another step from now on."""
         self.held = step
         self.reached.clear()
 
@@ -59,7 +60,7 @@ class Gate:
         self.passed.append(name)
 
     def soon(self, name: str, then: Callable[[], None]) -> None:
-        """The same for a callback. A held one is dropped."""
+        """Runs a callback like a step. A held one is dropped."""
 
         def step() -> None:
             if name == self.held:
@@ -72,7 +73,7 @@ class Gate:
 
 
 class FakeModel:
-    """Says hello twice; `streams` is how many of its streams are open."""
+    """Says hello twice; `streams` is the number of its open streams."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -108,7 +109,7 @@ class FakeModel:
 
 
 class FakeLog:
-    """A log that keeps its end and refuses writes after it. Without a connection every append goes through `append`."""
+    """Keeps its end and refuses writes after it. Without a connection, every append goes through `append`."""
 
     def __init__(self, gate: Gate, *, connected: bool, answer: AppendResult | Fenced | None) -> None:
         self._gate = gate
@@ -183,7 +184,7 @@ class FakeIndex:
 
 
 class Stage:
-    """A runner among fakes, held at one step."""
+    """A runner with fakes, held at one step."""
 
     def __init__(
         self, held: str, *, connected: bool = True, answer: AppendResult | Fenced | None = None, **settings: Any
@@ -243,7 +244,7 @@ async def test_a_run_that_nothing_stops_passes_every_step_and_leaves_nothing() -
 @pytest.mark.parametrize("connected", [True, False])
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_run_that_is_cancelled_from_outside_leaves_nothing(step: str, *, connected: bool) -> None:
-    """As the worker's close does, or a second signal."""
+    """The worker's close does so, and so does a second signal."""
     stage = Stage(step, connected=connected)
     await stage.held()
     stage.task.cancel()
@@ -309,7 +310,7 @@ async def test_a_model_is_not_read_on_and_not_called_silent_when_too_much_waits_
 
 
 async def test_all_that_was_said_is_appended_before_the_end_is_written() -> None:
-    """The flag that the last reply carries counts."""
+    """The flag in the last reply counts."""
     stage = Stage("append 0")
     await stage.held()
     await until(lambda: stage.model.read == len(SAID + SAID + DONE))
@@ -322,7 +323,7 @@ async def test_all_that_was_said_is_appended_before_the_end_is_written() -> None
 
 @pytest.mark.parametrize("stop", [Stop.DRAIN, Stop.FAILED])
 async def test_an_order_to_stop_that_comes_after_the_finish_reason_ends_the_job_as_done(stop: Stop) -> None:
-    """Whether the time is over or the worker stops: another attempt would only say it all again."""
+    """The time is over, or the worker stops: another attempt would only repeat everything."""
     stage = Stage("piece 1")
     stage.model.says[0] = HELLO
     await stage.held()
@@ -359,7 +360,7 @@ async def test_the_first_order_counts() -> None:
 
 @pytest.mark.parametrize("step", ["finish", "hand over"])
 async def test_an_end_that_is_cancelled_while_it_is_written_leaves_nothing(step: str) -> None:
-    """A worker that is closed while Redis is away."""
+    """A worker is closed while Redis is away."""
     stage = Stage("piece 1")
     await stage.held()
     stage.gate.hold(step)

@@ -14,7 +14,7 @@ ROOT: Final = Path(__file__).parents[2]
 
 
 def in_code() -> dict[str, set[bool]]:
-    """Each code of a failed job, and whether trying again may help, wherever the worker makes one."""
+    """Yields each code of a failed job, and whether a retry may help, from all places of the worker that make one."""
     found: dict[str, set[bool]] = {}
     for code, retryable in _CODES.values():
         found.setdefault(code, set()).add(retryable)
@@ -31,7 +31,7 @@ def in_code() -> dict[str, set[bool]]:
 
 
 def _makes_one(call: ast.Call) -> bool:
-    if isinstance(call.func, ast.Attribute):  # a kind of it
+    if isinstance(call.func, ast.Attribute):  # a subclass
         return call.func.attr == "__init__" and any(word.arg == "retryable" for word in call.keywords)
     return isinstance(call.func, ast.Name) and call.func.id == "ModelError"
 
@@ -41,7 +41,7 @@ def in_docs() -> dict[str, set[bool]]:
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \|", table, re.MULTILINE)
     assert len(rows) == len(dict(rows)), "each code once"
     known = {"yes": {True}, "no": {False}}
-    return {code: known.get(says, {True, False}) for code, says in rows[1:]}  # the first is the table's head
+    return {code: known.get(says, {True, False}) for code, says in rows[1:]}  # the first row is the table's head
 
 
 def test_every_code_of_a_failed_job_is_in_the_docs_with_whether_to_try_again() -> None:

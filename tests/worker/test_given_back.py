@@ -18,7 +18,8 @@ from tests.worker.helpers import Backend, demo_at, settings_for, working
 def takes_once_more(
     worker: QueueWorker, patch: pytest.MonkeyPatch, replies: Callable[[], bool] = lambda: True
 ) -> asyncio.Event:
-    """The worker acquires jobs once more; the reply comes when `replies` says so. The event is set when it got some."""
+    """Makes the worker acquire jobs once more; the reply comes when `replies` says so. The returned event is set
+    when it got some."""
     take, taken = worker._queue.acquire, asyncio.Event()
 
     async def take_once_more(*given: Any) -> list[LeasedJob]:
@@ -37,7 +38,7 @@ def takes_once_more(
 async def test_a_worker_that_takes_a_job_from_itself_goes_on_with_it(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after an outage that was longer than the lease, when it acquires before it renews."""
+    """After an outage that was longer than the lease, it acquires before it renews."""
     long = settings_for(str(backend.settings.redis_url), lease=60)
     async with demo_at(monkeypatch) as demo, working(long) as one:
         job_id = await backend.submit("demo-endless", rate=200)
@@ -108,7 +109,7 @@ async def test_a_worker_that_took_a_job_from_itself_runs_it_no_more_once_it_gave
         assert types(await backend.ended(job_id)).count("restarted") == 2
 
 
-async def test_a_job_that_a_worker_gives_back_after_it_took_it_from_itself_is_left_to_whoever_takes_it_next(
+async def test_a_job_that_a_worker_took_from_itself_and_gave_back_is_left_to_the_next_worker(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The acquire came first in Redis, but its reply during the release. As above, the job has no lease."""

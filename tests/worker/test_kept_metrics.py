@@ -11,7 +11,7 @@ from tests.worker.helpers import Backend, demo_at, working
 
 
 async def lost(backend: Backend, *kinds: str) -> str:
-    """A job that was submitted ten seconds ago, was claimed after two, said this, and whose worker is dead."""
+    """Creates a job that was submitted ten seconds ago and claimed after two, with this text, whose worker is dead."""
     job_id = await backend.write(rate=0, age=10)
     claim = await backend.log.claim(job_id, b'{"id":"dead"}', "token")
     key = backend.keys.job(job_id)
@@ -43,7 +43,7 @@ async def metrics_of(backend: Backend, job_id: str, end: str) -> dict[str, Any]:
 async def test_a_job_that_another_worker_ends_keeps_what_its_attempt_has_measured(
     backend: Backend, monkeypatch: pytest.MonkeyPatch, end: str, said: list[str], kept: tuple[float, float | None, int]
 ) -> None:
-    """The time in the queue is the first claim's; the first token and the count are those of the log."""
+    """The time in the queue is the first claim's. The first token and the count are from the log."""
     job_id = await lost(backend, *said)
     if end == "cancelled":
         await backend.redis.set(backend.keys.cancel(job_id), "me")

@@ -1,4 +1,5 @@
-"""The subscription that shows a worker to others is made at once, made again at once, and taken back when it breaks."""
+"""The subscription that shows a worker to other workers opens at once, reopens after a break, and is reported as
+lost."""
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ async def seen(redis: ArqRedis) -> int:
 async def test_it_names_the_run_of_redis_that_sees_it_and_comes_back_after_each_break(
     redis_server: RedisServer, redis: ArqRedis
 ) -> None:
-    """Also to a Redis that was restarted, which is another run. What is published on the channel means nothing."""
+    """Also to a restarted Redis, which is another run. Messages on the channel mean nothing."""
     async with held(redis_server.url) as lifeline:
         for restarts in (False, True):
             await until(lambda: lifeline.run_id, "the subscription")
@@ -66,7 +67,8 @@ async def _none(count: Awaitable[int]) -> bool:
 
 
 async def test_one_that_redis_does_not_see_is_made_anew(redis_server: RedisServer, redis: ArqRedis) -> None:
-    """Half-open, behind a lost route: only Redis' count tells. A connection that is newer than the question stays."""
+    """Only Redis' count shows a half-open connection behind a lost route. A connection that is newer than the count
+    stays."""
     loop = asyncio.get_running_loop()
     async with Proxy(redis_server.port) as proxy, held(proxy.url) as lifeline:
         await until(lambda: lifeline.run_id, "the subscription")
@@ -83,7 +85,7 @@ async def test_one_that_redis_does_not_see_is_made_anew(redis_server: RedisServe
 async def test_a_redis_that_does_not_allow_it_is_complained_of_once(
     redis_server: RedisServer, redis: ArqRedis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither the subscription nor INFO, which names the run."""
+    """Neither the subscription nor INFO, which gives the run's id."""
     for right in ("-subscribe", "-info"):
         caplog.clear()
         await command(redis, "ACL", "SETUSER", "default", right)
@@ -101,7 +103,7 @@ async def test_a_redis_that_does_not_allow_it_is_complained_of_once(
 async def test_a_worker_whose_subscription_breaks_takes_its_word_back_over_another_connection(
     backend: Backend, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Redis takes no new connection, as at `maxclients`. Other workers must not take this one for dead."""
+    """Redis accepts no new connection, as at `maxclients`. Other workers must not take this one for dead."""
 
     async def says() -> Any:
         return orjson.loads(await backend.redis.get(backend.keys.worker("w1")) or b"{}").get("connected_to")

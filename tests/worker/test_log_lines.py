@@ -79,7 +79,7 @@ async def test_a_worker_says_at_its_start_what_it_works_with(
     async with demo_at(monkeypatch) as demo:
         monkeypatch.setenv("OPENAI_BASE_URL", demo.url.replace("//", "//user:sk-secret@"))
         async with working(settings, "w7"):
-            await until(lambda: "ready" in caplog.text, "its first line")
+            await until(lambda: "ready" in caplog.text, "the first line of its log")
     at = demo.url.removeprefix("http://").removesuffix("/v1")
     assert f"worker w7 ready: 100 slots, model demo at {at}, redis {settings.redis_url}, readalong " in caplog.text
     assert "sk-secret" not in caplog.text

@@ -131,7 +131,7 @@ async def test_appends_go_to_the_log_and_answer_the_flag(backend: Backend) -> No
 async def test_not_each_append_notes_its_time(
     backend: Backend, monkeypatch: pytest.MonkeyPatch, every: float, timed: list[bool]
 ) -> None:
-    """That costs Redis a seventh of all that an append costs."""
+    """Recording it costs Redis a seventh of an append."""
     monkeypatch.setattr("readalong.worker.log_writer._TIMED_EVERY", every)
     _, writer, log = await started(backend)
     seen: list[bool] = []
@@ -285,7 +285,7 @@ async def test_an_ended_log_is_compacted_and_reads_the_same(backend: Backend) ->
     assert before[-1].data == end[0].encode()
 
 
-async def test_a_repaired_log_is_compacted_from_what_the_tail_kept(backend: Backend) -> None:
+async def test_a_repaired_log_is_compacted_from_the_events_that_the_writer_kept(backend: Backend) -> None:
     job_id, writer, _ = await started(backend)
     await writer.append(say("a", "b", "c"))
     await roll_back(backend, job_id, 3)

@@ -75,8 +75,8 @@ async def test_a_cancel_flag_that_redis_still_has_is_answered_with_the_restored_
     assert await writer.append(say("a")) == "me"
 
 
-async def test_a_later_attempt_keeps_its_numbers_though_nobody_has_the_lost_events_before_it(backend: Backend) -> None:
-    """The restart had made their text void. Empty events replace them, which misleads no watcher."""
+async def test_a_later_attempt_keeps_its_numbers_though_the_events_before_it_are_lost(backend: Backend) -> None:
+    """The restart had made their text void. Empty events replace them, which mislead no watcher."""
     job_id = await backend.write()
     dead = await begun(backend, job_id)
     await dead.append(say("x"))
@@ -152,8 +152,9 @@ async def test_a_restored_claim_is_fenced_out_by_the_next_one(backend: Backend) 
 
 @pytest.mark.parametrize("write", ["append", "finish", "restore"])
 async def test_a_claim_is_not_restored_over_what_an_older_attempt_wrote_since(backend: Backend, write: str) -> None:
-    """A worker was cut off, another took its job; then Redis lost that claim, and the first worker was back before the
-    second had noticed. The numbers are the first one's by now: the second would take its events for its own."""
+    """A worker was cut off, and another took its job. Then Redis lost that claim, and the first worker was back
+    before the second had noticed. The numbers now belong to the first worker's events: the second would take those
+    for its own."""
     job_id = await backend.write()
     first = await begun(backend, job_id)
     await first.append(say("x"))
@@ -178,7 +179,7 @@ async def test_a_claim_is_not_restored_over_what_an_older_attempt_wrote_since(ba
 
 
 async def test_to_restore_twice_is_to_restore_once(backend: Backend) -> None:
-    """The reply may be lost."""
+    """A repeat follows a lost reply."""
     job_id = await backend.write()
     then = await known(backend, job_id)
     claim = await backend.log.claim(job_id, WORKER, "first")
@@ -224,7 +225,7 @@ async def test_a_job_that_redis_lost_altogether_is_gone_for_its_writer(backend: 
 
 
 async def test_a_lost_claim_that_was_to_end_a_job_for_another_is_left_to_the_next_one(backend: Backend) -> None:
-    """The claim wrote no event. The next claim finds the same and ends the job."""
+    """The claim wrote no event. The next claim finds the same state and ends the job."""
     job_id = await backend.write()
     await begun(backend, job_id)
     then = await known(backend, job_id)
@@ -237,7 +238,7 @@ async def test_a_lost_claim_that_was_to_end_a_job_for_another_is_left_to_the_nex
 
 
 async def test_to_hand_over_a_lost_claim_leaves_the_job_as_it_is(backend: Backend) -> None:
-    """It waits in the queue again already."""
+    """It already waits in the queue again."""
     job_id = await backend.write()
     then = await known(backend, job_id)
     claim = await backend.log.claim(job_id, WORKER, "first")
@@ -250,7 +251,7 @@ async def test_to_hand_over_a_lost_claim_leaves_the_job_as_it_is(backend: Backen
 async def test_a_job_whose_end_redis_loses_while_its_worker_lets_go_of_it_is_run_again(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker takes it out of the queue all the same; in the list of open jobs the reconciler finds it."""
+    """The worker removes it from the queue all the same. The reconciler finds it in the list of active jobs."""
     async with demo_at(monkeypatch), working(settings_for(str(backend.settings.redis_url), sweep_interval=0.1)) as one:
         refile, finish = one.worker._index.refile, one.worker._log.finish
         then: dict[str, bytes] = {}

@@ -151,7 +151,7 @@ async def test_a_key_that_was_broken_by_hand_ends_no_worker(
 async def test_members_of_bytes_in_front_of_all_others_end_no_worker_and_hide_no_job(
     backend: Backend, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """There are more of them than one look reads."""
+    """One look does not read all of them."""
     key = getattr(backend.keys, name)
     strays = [b"\xff\xfe%d" % number for number in range(150)]
     await backend.redis.zadd(key, dict.fromkeys(strays, 0))

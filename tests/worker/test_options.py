@@ -15,7 +15,7 @@ from tests.worker.helpers import Backend, demo_at, settings_for, text_of, workin
 
 
 async def write(backend: Backend, model: str, *, left: float | None = None, lost: str = "retry", **body: Any) -> str:
-    """A job that is not in the queue yet, with so many seconds to its deadline."""
+    """Creates a job that is not in the queue yet, with this many seconds to its deadline."""
     job_id = await backend.write(model, **body)
     await command(backend.redis, "HSET", backend.keys.job(job_id), "on_worker_lost", lost)
     if left is not None:
@@ -29,13 +29,13 @@ async def expire_in(backend: Backend, job_id: str, seconds: float) -> None:
 
 
 async def lose(backend: Backend, job_id: str) -> None:
-    """A first attempt that said something before its worker died."""
+    """Starts a first attempt that wrote some text before its worker died."""
     claim = await backend.log.claim(job_id, b'{"id":"dead"}', "token")
     await backend.log.append(job_id, claim.attempt, claim.last_seq + 1, [("content", b'{"content":"said"}')])
 
 
 def failure(events: list[Event]) -> tuple[str, str]:
-    """The type and the error's code of the end, which carries what the log says was said."""
+    """Returns the end's type and the error's code. The end must repeat the text of the log."""
     end = events[-1].fields()
     assert end["content"] == text_of(events)
     assert end["error"]["retryable"]
@@ -50,7 +50,7 @@ def failure(events: list[Event]) -> tuple[str, str]:
 async def test_a_run_ends_at_its_jobs_deadline(
     backend: Backend, settings: Settings, monkeypatch: pytest.MonkeyPatch, model: str, said: bool
 ) -> None:
-    """Itself: no sweep comes between."""
+    """The attempt ends itself, before any sweep."""
     swept = settings.model_copy(update={"sweep_interval": 0.01})
     async with demo_at(monkeypatch) as demo, working(swept):
         manner = {"tokens_per_second": 200, "first_token_seconds": 0}
@@ -67,7 +67,7 @@ async def test_a_run_ends_at_its_jobs_deadline(
 async def test_a_wait_that_would_pass_the_deadline_is_not_begun(
     backend: Backend, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The job ends at once, and its error tells of the model."""
+    """The job ends at once, with the model's error."""
     async with demo_at(monkeypatch) as demo, working(settings):
         job_id = await write(backend, "demo-429", left=15, demo={"retry_after": 16})
         await backend.queue.enqueue(job_id, 0)
@@ -96,7 +96,7 @@ async def test_a_job_whose_deadline_passes_while_it_waits_for_a_slot_calls_no_mo
 async def test_a_begun_job_that_waits_for_a_slot_ends_at_its_deadline_or_its_cancel(
     backend: Backend, monkeypatch: pytest.MonkeyPatch, held: bool, end: str
 ) -> None:
-    """With what was said; no slot becomes free, and none is taken from the job that has it."""
+    """Its text so far is kept. No slot becomes free, and no job loses its slot to it."""
     job_id = await write(backend, "demo")
     await backend.queue.enqueue(job_id, 0)
     if held:
@@ -107,7 +107,7 @@ async def test_a_begun_job_that_waits_for_a_slot_ends_at_its_deadline_or_its_can
     await lose(backend, job_id)
     full = settings_for(str(backend.settings.redis_url), max_jobs=1, sweep_interval=0.05, drain_timeout=20)
     if not held:
-        # Older than the one that waits, so that the worker's first take is not that.
+        # Older than the waiting job, so that the worker acquires it first.
         await command(backend.redis, "ZADD", backend.keys.queue, await backend.index.now() + 60_000, job_id)
     async with demo_at(monkeypatch) as demo, working(full) as one:
         runs = await backend.submit("demo-hang")

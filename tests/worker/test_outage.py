@@ -27,7 +27,7 @@ DEMO = {"tokens": 200, "tokens_per_second": 150, "first_token_seconds": 0}
 
 @pytest.fixture
 def redis_server() -> Iterator[RedisServer]:
-    """A server of the test's own, which loses nothing when it is killed."""
+    """Starts a server of the test's own, which loses no data when it is killed."""
     with RedisServer.start(aof=True) as server:
         yield server
 
@@ -41,14 +41,14 @@ async def at_work(
 
 
 async def away(server: RedisServer, seconds: float = 0) -> None:
-    """Kills the server, and starts it again after a while."""
+    """Kills the server, and restarts it after a while."""
     await asyncio.to_thread(server.kill)
     await asyncio.sleep(seconds)  # the outage itself: there is nothing to wait for
     await asyncio.to_thread(server.restart)
 
 
 def check_whole(events: list[Event], demo: dict[str, float] | None = None) -> None:
-    """Done at the first attempt, with the model's own text."""
+    """Checks that the job is done in its first attempt, with the model's own text."""
     assert (events[-1].type, types(events).count("restarted")) == ("done", 0)
     assert text_of(events) == text_for({"model": "demo", "messages": ASKED, "demo": demo or DEMO})
 
@@ -164,7 +164,8 @@ async def test_a_job_is_handed_over_for_its_own_reason_though_redis_is_away_just
     resources: AsyncExitStack,
     reason: str,
 ) -> None:
-    """Else the next claim would find a lost worker: an attempt used up by a deploy, and the end with policy `fail`."""
+    """Otherwise the next claim would find a lost worker: a deploy would use up an attempt, and with the policy
+    `fail` end the job."""
     settings = settings_for(redis_server.url, on_model_disconnect="retry", redis_timeout=10)
     one = await at_work(backend, monkeypatch, resources, settings)
     hand_over, back = one.worker._log.requeue, asyncio.Event()

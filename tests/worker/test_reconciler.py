@@ -14,18 +14,18 @@ from tests.worker.helpers import Backend, demo_at, settings_for, working
 
 @pytest.fixture
 def ended() -> list[str]:
-    """The jobs that a sweep has told its worker to end."""
+    """Records the jobs that a sweep has told its worker to end."""
     return []
 
 
 @pytest.fixture
 def sweep(backend: Backend, settings: Settings, ended: list[str]) -> Reconciler:
-    """A sweep whose turn comes again after a millisecond."""
+    """Returns a reconciler whose next sweep is due after a millisecond."""
     return made(backend, settings.model_copy(update={"sweep_interval": 0.001}), ended)
 
 
 def made(backend: Backend, settings: Settings, ended: list[str] | None = None) -> Reconciler:
-    """A sweep without a worker."""
+    """Runs a sweep without a worker."""
 
     async def end(job_id: str) -> None:
         assert ended is not None, f"{job_id} is to end"
@@ -43,7 +43,7 @@ async def queued(backend: Backend, job_id: str) -> bool:
 
 
 async def turn(backend: Backend, sweep: Reconciler) -> None:
-    """A sweep that is not left to another worker."""
+    """Runs a sweep that no other worker does instead."""
     await backend.redis.delete(backend.keys.sweep)
     await sweep.turn()
 
@@ -72,7 +72,7 @@ async def test_a_job_whose_queue_entry_lost_its_call_gets_it_back(backend: Backe
 async def test_a_running_job_that_fell_out_of_the_queue_is_enqueued(
     backend: Backend, sweep: Reconciler, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An operator reads in the log that it was missing."""
+    """The log tells an operator that it was missing."""
     job_id = await backend.write(age=60)
     await backend.log.claim(job_id, b"{}", "token")
     await turn(backend, sweep)
@@ -103,7 +103,7 @@ async def test_a_flag_on_a_running_job_is_left_to_its_worker(backend: Backend, s
 
 
 @pytest.mark.parametrize("why", ["deadline", "flag"])
-async def test_a_begun_job_that_is_to_end_is_the_workers_to_end_if_nobody_holds_it(
+async def test_a_started_job_that_is_to_end_and_has_no_holder_is_ended_by_the_worker(
     backend: Backend, sweep: Reconciler, ended: list[str], why: str
 ) -> None:
     job_id, other = await backend.submit(age=60), await backend.submit(age=60)
@@ -121,7 +121,7 @@ async def test_a_begun_job_that_is_to_end_is_the_workers_to_end_if_nobody_holds_
     assert await opened(backend) == {job_id, other}
 
 
-async def test_a_begun_job_that_is_to_end_and_fell_out_of_the_queue_is_enqueued_first(
+async def test_a_started_job_that_is_to_end_and_is_missing_from_the_queue_is_enqueued_first(
     backend: Backend, sweep: Reconciler, ended: list[str]
 ) -> None:
     """Only the worker can acquire a job that may have a holder."""
@@ -167,7 +167,7 @@ async def test_a_waiting_job_does_not_expire_while_it_waits(backend: Backend, sw
 async def test_lives_are_renewed_once_in_a_quarter_of_their_time(
     backend: Backend, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not at each turn: many open jobs would cost more commands than their tokens."""
+    """At each sweep, many active jobs would cost more commands than their tokens."""
     sweep = made(backend, settings)
     job_id = await backend.submit(age=60)
     names = [backend.keys.job(job_id), backend.keys.events(job_id), backend.keys.arq_job(job_id)]
@@ -198,7 +198,7 @@ def test_sweeps_are_as_frequent_as_the_time_to_live_of_a_waiting_job_demands(
 async def test_a_flag_that_was_set_by_hand_for_no_job_does_not_stay_for_ever(
     backend: Backend, sweep: Reconciler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For a job that has ended, or expired, or never was; among more keys than one look goes through."""
+    """The job has ended, has expired, or never existed; and there are more keys than one look scans."""
     monkeypatch.setattr("readalong.store.job_index._SCANNED", 10)
     ended, running = await backend.submit(), await backend.submit()
     await backend.log.cancel(ended, "client")
@@ -231,7 +231,7 @@ async def test_the_list_forgets_jobs_past_their_retention(backend: Backend, sett
 async def test_an_erased_job_leaves_all_lists_if_its_erase_broke_off_behind_the_first_step(
     backend: Backend, sweep: Reconciler
 ) -> None:
-    """Also the list of its model, which only the mark of the erase names by then. No client repeats the erase."""
+    """Also the list of its model, which only the mark of the erase still names. No client repeats the erase."""
     job_id, other = await backend.submit(age=60), await backend.submit(age=60)
     _, model, _ = await backend.log.erasable(job_id)
     await backend.log.delete(job_id, model)
@@ -259,7 +259,7 @@ async def test_more_open_jobs_than_a_page_are_all_looked_at(
     assert await backend.queue.contains(jobs) == [True] * 5
 
 
-async def test_a_record_that_this_version_cannot_read_does_not_keep_the_others_from_being_mended(
+async def test_a_record_that_this_version_cannot_read_does_not_keep_the_others_from_being_repaired(
     backend: Backend, sweep: Reconciler
 ) -> None:
     """A newer version writes beside an older one while a deploy is under way."""
@@ -273,7 +273,7 @@ async def test_a_record_that_this_version_cannot_read_does_not_keep_the_others_f
 async def test_a_waiting_job_of_another_schema_keeps_its_flag_for_a_worker_that_knows_it(
     backend: Backend, sweep: Reconciler
 ) -> None:
-    """Nothing is written into a log that this version does not know, and the job stays in the queue."""
+    """Nothing is written into a log of an unknown schema, and the job stays in the queue."""
     job_id = await backend.submit(age=60)
     await command(backend.redis, "HSET", backend.keys.job(job_id), "schema", 99)
     await backend.redis.set(backend.keys.cancel(job_id), "me")
@@ -289,10 +289,10 @@ async def test_a_waiting_job_of_another_schema_keeps_its_flag_for_a_worker_that_
 
 @pytest.mark.parametrize("place", range(3))
 @pytest.mark.parametrize("how", ["type", "deadline", "events"])
-async def test_a_job_whose_keys_somebody_broke_does_not_keep_the_others_from_being_mended(
+async def test_a_job_with_corrupt_keys_does_not_keep_the_others_from_being_repaired(
     backend: Backend, sweep: Reconciler, caplog: pytest.LogCaptureFixture, how: str, place: int
 ) -> None:
-    """And is mended with them when its keys are."""
+    """The sweep repairs it too once its keys are valid again."""
     jobs = [await backend.write(age=60) for _ in range(3)]
     await backend.index.refile(*jobs)
     broken = jobs.pop(place)

@@ -1,4 +1,4 @@
-"""From a worker's acquire to its claims: lost replies, pauses, and a memory that is used up."""
+"""From a worker's acquire to its claims: lost replies, pauses, and a full memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.worker.helpers import Backend, Working, demo_at, settings_for, text_o
 
 
 def loses_replies(one: Working, monkeypatch: pytest.MonkeyPatch, count: int) -> list[list[LeasedJob]]:
-    """The replies of the next acquires that got jobs do not reach the worker. Returns the replies that do."""
+    """Drops the replies to the next acquires that got jobs. Yields the replies that arrive."""
     take = one.worker._queue.acquire
     replies: list[list[LeasedJob]] = []
 
@@ -53,7 +53,7 @@ async def test_jobs_whose_take_got_no_reply_run_at_once_and_not_when_the_lease_i
         assert len(await demo.bodies()) == 5
 
 
-async def test_a_worker_that_was_paused_between_take_and_claim_does_not_fence_out_who_runs_the_job(
+async def test_a_worker_that_was_paused_between_acquire_and_claim_does_not_fence_out_the_jobs_worker(
     backend: Backend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A claim would be the next attempt: a second generation, and a lost worker where none was lost."""
@@ -86,7 +86,7 @@ async def test_a_worker_that_was_paused_between_take_and_claim_does_not_fence_ou
 async def test_a_job_that_its_worker_takes_again_while_its_first_claim_waits_runs_once(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The claim comes after the lease that it names. Nothing came of it, and no attempt is used up."""
+    """The claim comes after the end of the lease that it names. It has no effect, and uses up no attempt."""
     settings = settings_for(str(backend.settings.redis_url), lease=60)
     claims, gone_on = [0], asyncio.Event()
     async with demo_at(monkeypatch), working(settings) as one:
@@ -117,7 +117,7 @@ async def test_a_job_that_its_worker_takes_again_while_its_first_claim_waits_run
 async def test_a_worker_without_memory_gives_its_job_to_another_and_ends(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It counts as a lost attempt: a job that eats all memory must not do so for ever."""
+    """It counts as a lost attempt: a job that uses up all memory must not do so for ever."""
     settings = settings_for(str(backend.settings.redis_url), lease=60)
     add = ChunkAccumulator.add
 

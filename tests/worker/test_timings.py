@@ -10,7 +10,8 @@ from readalong.worker.timings import AttemptTimings
 
 
 def measured(*tokens: float, called: float = 10.5, waited: float = 2.0) -> AttemptTimings:
-    """Claimed at 10 after `waited` seconds in the queue, the model called at `called`, tokens at those times."""
+    """Returns the timings of an attempt claimed at 10 after `waited` seconds in the queue, with the model called at
+    `called`, and tokens at those times."""
     meter = AttemptTimings(waited, 10.0)
     meter.called(called)
     for at in tokens:
@@ -38,7 +39,7 @@ def test_without_a_token_there_is_no_first_one_and_no_rate() -> None:
     assert not measured().begun
 
 
-def test_a_meter_that_never_called_knows_its_times() -> None:
+def test_timings_without_a_call_have_their_times() -> None:
     assert AttemptTimings(1.0, 5.0).metrics(7.0, 0, None)["total_seconds"] == 3.0
 
 

@@ -23,12 +23,12 @@ STEP = 0.2
 
 @pytest.fixture
 def shorter(settings: Settings) -> Settings:
-    """The shortest lease that there is."""
+    """Returns the settings with the shortest lease."""
     return settings_for(str(settings.redis_url), lease=0.5)
 
 
 async def asked(demo: DemoModel) -> list[str]:
-    """The `user` of each request, in order."""
+    """Returns the `user` of each request, in order."""
     return [body["user"] for body in await demo.bodies()]
 
 
@@ -127,7 +127,7 @@ async def test_an_erased_job_stops_wherever_it_is(
 async def test_a_copy_of_the_enqueue_that_comes_after_the_erase_leaves_the_job_in_no_list(
     backend: Backend, shorter: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not even in the list of all jobs, which still names expired ones, nor in the list of its model."""
+    """The list of all jobs, which still names expired ones, and the list of its model do not have it either."""
     job_id = await backend.submit()
     created_at = (await backend.record(job_id)).created_at
     _, model, _ = await backend.log.erasable(job_id)
@@ -156,7 +156,7 @@ async def lost_count(backend: Backend, job_id: str) -> bytes | None:
 async def test_a_stopping_worker_hands_its_jobs_over_at_once(
     backend: Backend, monkeypatch: pytest.MonkeyPatch, resources: AsyncExitStack
 ) -> None:
-    """Without waiting for a lease, and it does not count as a lost attempt."""
+    """It does not wait for a lease, and the hand-over does not count as a lost attempt."""
     long = settings_for(str(backend.settings.redis_url), lease=60, max_attempts=1)
     demo = await resources.enter_async_context(demo_at(monkeypatch))
     async with working(long, "w1") as first:
@@ -178,7 +178,7 @@ async def test_a_stopping_worker_hands_its_jobs_over_at_once(
 async def test_a_stopping_worker_lets_its_jobs_end_within_the_drain_time_and_takes_no_other(
     backend: Backend, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log says how many jobs have how long."""
+    """The log says how many jobs may run for how long."""
     caplog.set_level(logging.INFO)
     patient = settings.model_copy(update={"drain_timeout": 20})
     async with demo_at(monkeypatch), working(patient) as one:

@@ -1,4 +1,4 @@
-"""Whose names the API answers to: a page whose name has been made to lead here is refused, on every path."""
+"""The API refuses a `Host` that is not its own on every path: DNS rebinding reaches nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.api.helpers import Player
 from tests.api.routes.test_submit import problem
 from tests.api.serving import a_site, on_valkey, short_settings
 
-#: What a browser can send for a page that is no other site's.
+#: Headers that a browser can send for a page of the same site.
 OURS = [
     "localhost",
     "LocalHost:8000",
@@ -23,7 +23,7 @@ OURS = [
     "[::ffff:127.0.0.1]",
     "192.168.1.5:8000",
 ]
-#: Names, and what is nearly an address.
+#: Foreign names, and names that only look like allowed names or addresses.
 OTHERS = [
     "evil.example",
     "evil.example:8000",
@@ -49,7 +49,7 @@ NAMED = ["app.example", "APP.example:443", "app.example.", "a.b.example", "a.a.b
 @on_valkey
 @pytest.mark.parametrize("hosts", ["", "app.example, *.b.example", "*"])
 async def test_a_name_is_served_if_it_is_a_loopback_name_an_address_or_named(redis_url: str, hosts: str) -> None:
-    """Whatever its port and case."""
+    """Port and case do not matter."""
     async with a_site(short_settings(redis_url, hosts=hosts)) as site:
         for host in (*OURS, *OTHERS, *NAMED, "b.example"):
             answer = await site.http.get("/v1/jobs", headers={"Host": host})
@@ -60,8 +60,8 @@ async def test_a_name_is_served_if_it_is_a_loopback_name_an_address_or_named(red
 @on_valkey
 @pytest.mark.parametrize("root", ["", "/ai"])
 async def test_a_page_of_another_name_reads_and_erases_nothing(redis_url: str, log: Log, root: str) -> None:
-    """DNS rebinding: by `Origin`, `Host` and address the page is of the API's own site, except for the name. Only the
-    probes of a load balancer are answered, in which there is no job."""
+    """With DNS rebinding, `Origin`, `Host` and address agree: the page is of the API's own site, except for the
+    name. Only the probes of a load balancer get an answer, which names no job."""
     player = await Player.start(log)
     own = f"/v1/jobs/{player.job_id}"
     calls = [

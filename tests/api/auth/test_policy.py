@@ -1,4 +1,4 @@
-"""Every request asks the policy, and a denied one learns nothing."""
+"""Every request asks the policy, and a denied request learns nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = on_valkey
 
 BODY = {"messages": [{"role": "user", "content": "hi"}], "metadata": {"owner": "ann", "ticket": "7"}}
 ANN, BOB = {"Authorization": "Bearer ann"}, {"Authorization": "Bearer bob"}
-#: All that is asked of one job.
+#: All requests about one job.
 OF_A_JOB = (
     ("GET", ""),
     ("HEAD", ""),
@@ -33,12 +33,12 @@ OF_A_JOB = (
     ("POST", "/cancel"),
     ("DELETE", ""),
 )
-#: All that is asked of none.
+#: All requests that name no job.
 OF_NONE = (("POST", "/v1/jobs"), ("GET", "/v1/jobs"), ("HEAD", "/v1/jobs"), ("POST", "/chat/stream"))
 
 
 class Owners:
-    """A job is its owner's, whose key is the owner's name; `hides`: from others as if there were none."""
+    """A policy: a job belongs to its owner, whose API key is the owner's name. `hides`: other owners get a 404."""
 
     def __init__(self, *, hides: bool) -> None:
         self.hides = hides
@@ -75,7 +75,7 @@ async def submitted(site: Site, who: dict[str, str], **headers: str) -> str:
 
 
 async def asked(site: Site, method: str, path: str, who: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers without the date's kind, and body."""
+    """Returns status, headers without the date, and body."""
     content: Any = {"json": BODY} if method == "POST" and not path.endswith("/cancel") else {}
     answer = await site.http.request(method, path, headers=who, **content)
     return answer.status_code, dict(answer.headers), answer.content
@@ -96,7 +96,7 @@ async def test_without_credentials_every_route_is_a_401_in_the_problem_shape(
 
 
 async def test_no_route_of_the_api_is_left_out_of_these_tests(settings: Settings) -> None:
-    """What the description has; health says nothing of a job."""
+    """The list has every route of the OpenAPI description. `/healthz` and `/readyz` say nothing about a job."""
     async with a_site(settings, Owners(hides=True)) as site:
         described = (await site.http.get("/openapi.json")).json()["paths"]
         tested = {path for _, path in OF_NONE} | {f"/v1/jobs/{{job_id}}{rest}" for _, rest in OF_A_JOB}
@@ -104,7 +104,7 @@ async def test_no_route_of_the_api_is_left_out_of_these_tests(settings: Settings
 
 
 async def test_a_hidden_job_is_answered_as_one_that_there_never_was(settings: Settings) -> None:
-    """To the byte, by every route; its owner may do all."""
+    """Every route gives the same bytes for both. The owner may do everything."""
     async with a_site(settings, Owners(hides=True)) as site:
         job_id, never = await submitted(site, ANN), new_job_id()
         for method, rest in OF_A_JOB:
@@ -113,7 +113,7 @@ async def test_a_hidden_job_is_answered_as_one_that_there_never_was(settings: Se
             assert (status, headers, body.replace(job_id.encode(), never.encode())) == missing, (method, rest)
             assert status == 404
         for method, rest in OF_A_JOB:
-            if (method, rest) != ("GET", "/events"):  # it goes on until there is a worker
+            if (method, rest) != ("GET", "/events"):  # no worker ends the job, so its stream goes on
                 status, _, _ = await asked(site, method, f"/v1/jobs/{job_id}{rest}", ANN)
                 assert status in (200, 202, 204), (method, rest)
 
@@ -138,7 +138,8 @@ async def test_an_owner_watches_its_job_to_its_end(settings: Settings) -> None:
 
 
 async def test_the_policys_pairs_win_over_the_clients_and_the_others_stay(settings: Settings, log: Log) -> None:
-    """By both ways to submit: a client cannot give its job to another owner. The model gets what the client sent."""
+    """Both ways to submit: a client cannot give its job to another owner. The model gets the metadata that the
+    client sent."""
     body = {**BODY, "store": True}
     async with a_site(settings, Owners(hides=True)) as site:
         made = await site.http.post("/v1/jobs", json=body, headers=BOB)
@@ -152,7 +153,7 @@ async def test_the_policys_pairs_win_over_the_clients_and_the_others_stay(settin
 
 
 async def test_two_owners_may_use_the_same_idempotency_key(settings: Settings) -> None:
-    """Neither hears of the other's job; each one's repeat is its own."""
+    """Each key is its owner's alone: a repeat finds the owner's own job."""
     async with a_site(settings, Owners(hides=True)) as site:
         key = {"Idempotency-Key": "k"}
         first, second = await submitted(site, ANN, **key), await submitted(site, BOB, **key)
@@ -162,7 +163,7 @@ async def test_two_owners_may_use_the_same_idempotency_key(settings: Settings) -
 
 
 async def test_a_list_shows_what_the_policy_shows_and_its_next_names_no_other_job(settings: Settings) -> None:
-    """Pages follow one another over the others' jobs."""
+    """The pages skip the jobs of other owners."""
     async with a_site(settings, Owners(hides=True)) as site:
         mine, others = [], []
         for _ in range(3):
@@ -193,6 +194,6 @@ async def test_a_stream_that_waits_for_redis_asks_when_redis_is_back(
             headers = ["Accept: text/event-stream", "Authorization: Bearer bob"]
             stream = await site.open(f"/v1/jobs/{job_id}/events", headers=headers)
             assert stream.status == 200
-            await until(lambda: len(site.hub.pending) == 1, "it waits")
+            await until(lambda: len(site.hub.pending) == 1, "the request to wait")
         async with stream:
             assert await stream.rest() == []

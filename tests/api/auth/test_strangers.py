@@ -1,4 +1,4 @@
-"""What browsers, proxies and clients of every kind send with a request: read as it is meant, or refused by name."""
+"""Requests as browsers, proxies and clients send them: each is understood, or refused with the name of its fault."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = on_valkey
 BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
 RAW = orjson.dumps(BODY)
 
-#: A body's type, the Origin, and the status.
+#: The content type, the Origin, and the expected status.
 TYPES: list[tuple[str | None, str | None, int]] = [
     ("application/json", None, 202),
     ("application/json", "ours", 202),
@@ -41,7 +41,7 @@ TYPES: list[tuple[str | None, str | None, int]] = [
 
 
 async def post(site: Site, path: str, raw: bytes, **headers: str | None) -> Any:
-    """A POST of these bytes with just these headers."""
+    """Sends a POST with these bytes and only these headers."""
     given = {name.replace("_", "-"): value for name, value in headers.items() if value is not None}
     async with site.http.stream("POST", path, content=raw, headers=given) as answer:
         if answer.headers["content-type"].startswith("application/"):
@@ -51,7 +51,7 @@ async def post(site: Site, path: str, raw: bytes, **headers: str | None) -> Any:
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/chat/stream"])
 async def test_a_body_is_json_by_its_type(settings: Settings, path: str) -> None:
-    """A page of any site may have its visitor's browser send a form or plain text, and spend the key behind it."""
+    """Otherwise any site could make a visitor's browser post a form or plain text, and spend the model's key."""
     async with a_site(settings) as site:
         for kind, origin, status in TYPES:
             ours = None if origin is None else f"http://127.0.0.1:{site.port}"
@@ -63,7 +63,7 @@ async def test_a_body_is_json_by_its_type(settings: Settings, path: str) -> None
                 assert answer.status_code in (200, 202), (kind, origin, answer.text)
 
 
-#: Other headers, and whether a page of `Origin` may act.
+#: Further headers, and whether a page of `Origin` may post.
 ORIGINS: list[tuple[dict[str, str], bool]] = [
     ({}, True),
     ({"Origin": "http://here.example:8000", "Host": "here.example:8000"}, True),
@@ -109,7 +109,7 @@ async def test_a_foreign_page_can_do_nothing_unless_it_is_allowed(redis_url: str
 
 
 async def test_an_allowed_page_may_ask_read_and_watch_and_another_may_not_read(redis_url: str, log: Log) -> None:
-    """The browser's own question, the headers that its page may read, and a stream that goes on as ever."""
+    """The preflight request, the headers that the page may read, and a stream that works as usual."""
     player = await Player.start(log)
     path = f"/v1/jobs/{player.job_id}/events"
     async with a_site(short_settings(redis_url, origins="https://friend.example")) as site:
@@ -145,9 +145,9 @@ def packed(raw: bytes) -> bytes:
     return gzip.compress(raw)
 
 
-#: Content-Encoding, the body, and the status.
+#: Content-Encoding, the body, and the expected status.
 def encodings() -> dict[str, tuple[str, bytes, int, str]]:
-    """Made when they are needed: each process that collects tests would pack the bomb."""
+    """A function, because otherwise each process that collects tests would pack the bomb."""
     return {
         "gzip": ("gzip", packed(RAW), 202, ""),
         "the old name": ("X-GZIP", packed(RAW), 202, ""),
@@ -177,7 +177,7 @@ async def test_a_gzip_body_is_read_within_the_limit_and_no_other_coding(redis_ur
 
 
 async def test_integers_come_back_as_they_were_sent_or_are_refused_by_name(settings: Settings, redis: ArqRedis) -> None:
-    """Not as a rounded float; and two bodies that differ in one are two to an Idempotency-Key."""
+    """They are not rounded to floats. Two bodies that differ in one integer differ for an Idempotency-Key."""
     async with a_site(settings) as site:
         for value in (0, -1, 2**53 + 1, 2**63 - 1, -(2**63), 2**64 - 1):
             raw = b'{"messages":[{}],"seed":%d,"metadata":{"n":[%d]}}' % (value, value)
@@ -203,7 +203,7 @@ async def test_integers_come_back_as_they_were_sent_or_are_refused_by_name(setti
 
 @pytest.mark.slow
 async def test_a_picture_of_20_mb_fits_into_the_default_limit(settings: Settings, redis: ArqRedis) -> None:
-    """As base64 in a data URL, which is a third longer."""
+    """A data URL holds it as base64, which is a third longer."""
     picture = "data:image/png;base64," + "AbC/" * (20 * 1024 * 1024 // 3)
     part = {"type": "image_url", "image_url": {"url": picture}}
     raw = orjson.dumps({"messages": [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, part]}]})
@@ -212,7 +212,7 @@ async def test_a_picture_of_20_mb_fits_into_the_default_limit(settings: Settings
         assert await command(redis, "HGET", settings.keys.job(shown.id), "request") == raw
 
 
-#: Every path that answers GET.
+#: Every path that has a GET.
 GETS = [
     "/",
     "/docs",
@@ -227,7 +227,7 @@ GETS = [
 
 
 async def test_head_is_answered_wherever_get_is(settings: Settings, log: Log) -> None:
-    """Status and headers of GET, and no body."""
+    """HEAD returns status and headers of GET, without a body."""
     player = await Player.start(log)
     async with a_site(settings) as site:
         described = (await site.http.get("/openapi.json")).json()["paths"]

@@ -1,4 +1,4 @@
-"""What a stream costs is bounded: clients that do not read, long jobs, and many who come and go.
+"""What a stream costs is bounded: clients that do not read, long jobs, and many that come and go.
 
 Real processes and sockets; memory is what the system says of the API's process.
 """
@@ -176,7 +176,7 @@ async def test_a_job_that_streams_for_an_hour_does_not_grow_the_process(redis_ur
 
 
 async def test_a_job_of_a_million_tokens_does_not_grow_the_process(redis_url: str, log: Log) -> None:
-    """Neither for who watches it live nor for who comes at its end and reads all of it."""
+    """Neither for a client that watches it live nor for a client that comes at its end and reads all of it."""
     without_debug()
     player = await Player.start(log)
     async with ApiProcess(redis_url, cold=True, replay_buffer_bytes=_FEED) as api:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from arq.connections import ArqRedis
 
+from readalong.api.fanout.batch import Batch
 from readalong.api.fanout.feed import Feed
 from readalong.api.wire.native import native
 from readalong.core.errors import JobNotFound
@@ -29,18 +30,25 @@ LARGE = 1 << 20
 
 
 async def read_all(feed: Feed, position: int = 0) -> list[Message]:
-    """All that a watcher at this position gets now, from the window or from the log."""
+    """Returns all that a watcher at this position gets now, from the window or from the log."""
     decoder = Decoder()
     messages: list[Message] = []
     while True:
-        batch = feed.batch(native, position)
+        batch = feed.encoded(native).batch(position)
         if batch is None:
-            batch = await feed.history(native, position)
+            batch = await history(feed, position)
         elif batch.position == position:
             return messages
         assert batch.position > position
         position = batch.position
         messages += decoder.feed(batch.frames)
+
+
+async def history(feed: Feed, position: int) -> Batch:
+    """Returns what follows this position, from the log, which stays the same."""
+    batch = await feed.encoded(native).history(position)
+    assert batch is not None
+    return batch
 
 
 async def calls(redis: ArqRedis, command: str) -> int:
@@ -49,7 +57,7 @@ async def calls(redis: ArqRedis, command: str) -> int:
 
 
 async def compacted(log: Log, player: Player) -> None:
-    """What the job's worker does after the end."""
+    """Does what the job's worker does after the end."""
     events = await log.read(player.job_id, 2, 100_000)
     assert await log.compact(player.job_id, player.attempt, 3, list(merge(events)))
 
@@ -76,7 +84,7 @@ async def test_a_new_feed_holds_what_its_first_watcher_wants(log: Log, position:
 
 
 async def test_a_first_watcher_far_behind_does_not_make_the_feed_read_the_whole_log(log: Log, redis: ArqRedis) -> None:
-    """The newest eight pages, then whatever he wants from the log, a page at a time."""
+    """It reads the newest eight pages, then what the watcher asks for, a page at a time."""
     player = await Player.start(log)
     await player.say(9998)
     await redis.config_resetstat()
@@ -227,7 +235,7 @@ async def test_a_log_that_is_gone_is_said_to_be_gone(log: Log) -> None:
     async with started(log, player.job_id, 2, 2) as feed:
         await log.delete(player.job_id)
         with pytest.raises(JobNotFound):
-            await feed.history(native, 0)
+            await history(feed, 0)
 
 
 async def test_a_repair_goes_on_until_redis_answers(redis_server: RedisServer) -> None:
@@ -274,10 +282,10 @@ async def test_any_order_of_takes_ends_with_the_log(log: Log) -> None:
                 assert [number(message) for message in await read_all(feed)] == list(range(1, 9))
 
 
-async def test_a_hole_that_somebody_made_in_the_log_does_not_make_the_feed_read_for_ever(
+async def test_a_hole_that_a_person_made_in_the_log_does_not_make_the_feed_read_for_ever(
     log: Log, redis: ArqRedis, settings: Settings
 ) -> None:
-    """XDEL by hand: what follows cannot be shown in order, so it is not shown; but Redis is left in peace."""
+    """After an XDEL by hand the rest cannot be shown in order, so it is not shown; but Redis is left in peace."""
     player = await Player.start(log)
     await player.say(2500)
     await redis.xdel(settings.keys.events(player.job_id), "700-0")
@@ -286,7 +294,7 @@ async def test_a_hole_that_somebody_made_in_the_log_does_not_make_the_feed_read_
 
 
 async def test_a_feed_of_a_job_that_redis_lost_since_it_was_looked_up_does_not_begin(log: Log) -> None:
-    """Its watchers would wait for ever. One whose newest events are lost waits for its worker to send them again."""
+    """Its watchers would wait for ever. A job without its newest events waits for its worker to send them again."""
     player = await Player.start(log)
     async with started(log, player.job_id, 0, 7) as feed:
         assert feed.newest == 2

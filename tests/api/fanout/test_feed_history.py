@@ -1,4 +1,4 @@
-"""Events that a feed does not keep: read from the log, a page once, for all who want it."""
+"""Events that a feed does not keep: each page is read from the log once, for all watchers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from readalong.api.wire.native import native
 from readalong.core.errors import StoreUnavailable
 from readalong.core.sse import Decoder
 from readalong.store.log import Log
-from tests.api.fanout.test_feed import calls, compacted, read_all, started
+from tests.api.fanout.test_feed import calls, compacted, history, read_all, started
 from tests.api.helpers import Player, check_stream, number, said, text, without_debug
 from tests.api.serving import a_log, on_valkey, short_settings
 from tests.support.proxy import Proxy
@@ -31,18 +31,18 @@ async def test_a_page_of_history_that_was_read_half_full_is_read_again_when_more
             feed.take(await log.read(player.job_id, feed.newest, 100))
 
         await grow()
-        batch = await feed.history(native, 0)
+        batch = await history(feed, 0)
         position = batch.position
         while position < 62:
-            position = (await feed.history(native, position)).position
+            position = (await history(feed, position)).position
         await grow()
         await grow()
-        assert feed.batch(native, position) is None
-        rest = await feed.history(native, position)
+        assert feed.encoded(native).batch(position) is None
+        rest = await history(feed, position)
         assert rest.position > position
 
 
-async def test_many_who_read_the_same_history_cost_one_command_a_page(log: Log, redis: ArqRedis) -> None:
+async def test_many_watchers_of_the_same_history_cost_one_command_a_page(log: Log, redis: ArqRedis) -> None:
     player = await Player.start(log)
     await player.say(2998, pad="x" * 50)
     async with started(log, player.job_id, 3000, 3000) as feed:
@@ -61,7 +61,7 @@ async def test_a_late_join_to_a_finished_job_is_a_few_events_in_one_write(log: L
     await compacted(log, player)
     await redis.config_resetstat()
     async with started(log, player.job_id, 0, player.last) as feed:
-        batch = feed.batch(native, 0)
+        batch = feed.encoded(native).batch(0)
         assert batch is not None
         assert (batch.position, batch.last) == (4003, True)
         seen = Decoder().feed(batch.frames)
@@ -97,7 +97,7 @@ async def test_a_log_that_is_compacted_between_two_reads_gives_each_event_once(l
     await player.say(3000)
     await player.finish()
     async with started(log, player.job_id, player.last, player.last) as feed:
-        assert (await feed.history(native, 500)).position == 1024
+        assert (await history(feed, 500)).position == 1024
         await compacted(log, player)
         assert text(await read_all(feed, 1500)) == said(1501, 3002)
         assert text(await read_all(feed, 700)) == said(701, 3002)
@@ -113,7 +113,7 @@ async def test_pages_of_history_are_kept_up_to_a_number_of_bytes(log: Log) -> No
         await player.say(1024, pad="x" * 100)
     async with started(log, player.job_id, player.last, player.last, max_bytes=400_000) as feed:
         assert text(await read_all(feed)).replace("x", "") == said(3, player.last)
-        kept = [page.result() for page in feed._pages._pages.values()]
+        kept = [page.result() for page in feed.pages._pages.values()]
         assert 2 <= len(kept) <= 4
         assert sum(page.cost for page in kept) <= 400_000
 
@@ -122,8 +122,8 @@ async def test_one_reader_s_leaving_does_not_take_the_page_from_the_others(log: 
     player = await Player.start(log)
     await player.say(8)
     async with started(log, player.job_id, 10, 10) as feed:
-        first = asyncio.create_task(feed.history(native, 0))
-        second = asyncio.create_task(feed.history(native, 0))
+        first = asyncio.create_task(history(feed, 0))
+        second = asyncio.create_task(history(feed, 0))
         await asyncio.sleep(0)
         first.cancel()
         assert (await second).position == 10
@@ -139,6 +139,6 @@ async def test_a_page_that_could_not_be_read_is_tried_again_by_the_next(redis_se
             proxy.refusing = True
             proxy.cut()
             with pytest.raises(StoreUnavailable):
-                await feed.history(native, 0)
+                await history(feed, 0)
             proxy.refusing = False
-            assert (await feed.history(native, 0)).position == 2
+            assert (await history(feed, 0)).position == 2

@@ -115,7 +115,7 @@ GARBAGE = (
 async def test_garbage_on_the_channel_is_ignored(
     settings: Settings, log: Log, redis: ArqRedis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Anybody with redis-cli may publish anything; the log has what was really appended."""
+    """A person with redis-cli may publish anything; the log has what was really appended."""
     player = await Player.start(log)
     channel = settings.keys.live(player.job_id)
     async with a_hub(settings) as hub:
@@ -146,8 +146,8 @@ async def test_a_forged_event_of_one_job_does_not_stop_another_job_s_events(
         sound_task = asyncio.create_task(third.watch(hub, sound.job_id))
         await until(lambda: "watchers=12 " in repr(hub), "all watch")
         await redis.publish(settings.keys.live(forged.job_id), b'{"id":3,"type":"reasoning","nothing":1}')
-        await until(lambda: all(client.position == 3 for client in others), "it reaches those who do not look inside")
-        await broken  # let go at once, to come back if it likes
+        await until(lambda: all(client.position == 3 for client in others), "it reaches clients of the other format")
+        await broken  # dropped at once; it may come back
         await sound.say(3)
         await sound.finish()
         await sound_task
@@ -257,8 +257,8 @@ async def test_the_streams_of_a_job_that_redis_lost_end_and_it_is_unknown(
 async def test_an_ended_job_that_redis_does_not_have_so_any_more_is_served_no_more(
     settings: Settings, log: Log, redis: ArqRedis, redis_server: RedisServer, what: str
 ) -> None:
-    """Erased, or back with an older log, while the subscription was away. Who comes back would keep the feed for ever:
-    it would show what is erased, or an end that no other process shows."""
+    """Erased, or back with an older log, while the subscription was away. A client that comes back would keep the feed
+    for ever: it would show what is erased, or an end that no other process shows."""
     player = await Player.start(log)
     names = settings.keys.of_job(player.job_id)[:2]
     before = [await redis.dump(name) for name in names]
@@ -350,7 +350,7 @@ async def test_a_watch_that_waits_for_its_subscription_hears_of_the_erase(
             await watching
 
 
-async def test_a_log_that_somebody_broke_ends_its_streams_alone(
+async def test_a_log_that_a_person_broke_ends_its_streams_alone(
     settings: Settings, log: Log, redis: ArqRedis, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its repair cannot go on. Without an end its watchers would wait for ever; the other jobs' see nothing of it."""

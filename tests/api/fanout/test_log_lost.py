@@ -19,14 +19,14 @@ from readalong.core.settings import Settings
 from readalong.core.sse import Message
 from readalong.store.job_record import Record
 from readalong.store.log import ClaimStatus, Log, encode
-from tests.api.forgetful import Worker, check, job, told, waiting, watch
+from tests.api.forgetful import Worker, attempt, check, job, told, waiting, watch, watching
 from tests.api.helpers import Client
 from tests.api.serving import a_hub, on_valkey, short_settings
 from tests.readalong.helpers import command
 from tests.readalong.jobs import METRICS, WORKER
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
-from tests.support.waiting import WITHIN, until
+from tests.support.waiting import until
 
 pytestmark = on_valkey
 
@@ -35,11 +35,7 @@ async def test_a_failover_between_two_looks_at_a_job_is_no_loss(
     settings: Settings, log: Log, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its watchers would be told that it is gone, and go: the log is behind, and its worker repairs it."""
-    job_id, forgetful = await job(log, redis, settings)
-    one = await Worker.claims(log, job_id, "aaa")
-    await one.say(2)
-    await forgetful.keep()
-    await one.say(18)
+    job_id, forgetful, _ = await attempt(log, redis, settings, kept=2, lost=18)
     records = [await log.record(job_id)]
     await forgetful.forget()
     really = log.record
@@ -59,21 +55,14 @@ async def test_who_has_seen_what_is_lost_is_told_and_gets_the_other_attempt_alon
     settings: Settings, log: Log, redis: ArqRedis, more: int
 ) -> None:
     """Live, and with a position of the lost log at another process; the other attempt says less, or more."""
-    job_id, forgetful = await job(log, redis, settings)
-    one = await Worker.claims(log, job_id, "aaa")
-    await one.say(2)
-    await forgetful.keep()
-    async with a_hub(settings) as hub:
-        client = Client()
-        watching = asyncio.create_task(client.watch(hub, job_id))
+    job_id, forgetful, one = await attempt(log, redis, settings, kept=2)
+    async with a_hub(settings) as hub, watching(hub, job_id, 4) as client:
         await one.say(18)
         await client.reaches(22)
         await forgetful.forget()
         two = await Worker.claims(log, job_id, "bbb")
         await two.say(more)
         await two.finish()
-        async with asyncio.timeout(WITHIN):
-            await watching
     last = f"{two.written}-bbb"
     check(client.seen, Position(0), last)
     assert told(client.seen) == ["5-bbb"]
@@ -92,34 +81,30 @@ async def test_who_has_seen_what_is_lost_is_told_and_gets_the_other_attempt_alon
 async def test_who_waits_beyond_the_log_goes_on_when_its_worker_has_sent_again(
     settings: Settings, log: Log, redis: ArqRedis
 ) -> None:
-    job_id, forgetful = await job(log, redis, settings)
-    one = await Worker.claims(log, job_id, "aaa")
-    await one.say(20)
-    await forgetful.forget()  # even the claim
+    job_id, forgetful, one = await attempt(log, redis, settings, lost=20)
+    await forgetful.forget()
     async with a_hub(settings) as hub:
-        watching = await waiting(hub, job_id, "22-aaa")
+        early = await waiting(hub, job_id, "22-aaa")
         await one.say(1)
         await one.finish()
-        seen = await watching
+        seen = await early
     assert [message.id for message in seen] == ["23-aaa", "24-aaa"]
 
 
 async def test_who_waits_beyond_the_log_is_told_when_another_claim_comes(
     settings: Settings, log: Log, redis: ArqRedis
 ) -> None:
-    """Who came with a bare number waits for what follows it, whose ever that is."""
-    job_id, forgetful = await job(log, redis, settings)
-    one = await Worker.claims(log, job_id, "aaa")
-    await one.say(20)
+    """A client with a bare number waits for what follows it, whichever claim writes that."""
+    job_id, forgetful, _ = await attempt(log, redis, settings, lost=20)
     await forgetful.forget()
     async with a_hub(settings) as hub:
-        watching = asyncio.create_task(watch(hub, job_id, "22-aaa"))
+        early = asyncio.create_task(watch(hub, job_id, "22-aaa"))
         bare = asyncio.create_task(watch(hub, job_id, "22"))
         await until(lambda: "watchers=2" in repr(hub), "the watchers")
         two = await Worker.claims(log, job_id, "bbb")
         await two.say(30)
         await two.finish()
-        seen = await watching
+        seen = await early
         assert Position.parse((await bare)[0].id).seq > 22
         assert told(await bare) == []
     assert told(seen) == ["2-bbb"]
@@ -128,16 +113,10 @@ async def test_who_waits_beyond_the_log_is_told_when_another_claim_comes(
 
 async def test_an_older_attempt_that_writes_on_is_another_log(settings: Settings, log: Log, redis: ArqRedis) -> None:
     """Redis has lost the claim that had fenced it out. No event says so: its numbers are only written once more."""
-    job_id, forgetful = await job(log, redis, settings)
-    one = await Worker.claims(log, job_id, "aaa")
-    await one.say(3)
-    await forgetful.keep()
+    job_id, forgetful, one = await attempt(log, redis, settings, kept=3)
     two = await Worker.claims(log, job_id, "bbb")
     await two.say(20)
-    async with a_hub(settings) as hub:
-        client = Client()
-        watching = asyncio.create_task(client.watch(hub, job_id))
-        await client.reaches(26)
+    async with a_hub(settings) as hub, watching(hub, job_id, 26) as client:
         await forgetful.forget()
         await until(lambda: "connected" in repr(hub), "the subscription")
         await one.say(1)
@@ -145,22 +124,16 @@ async def test_an_older_attempt_that_writes_on_is_another_log(settings: Settings
             await two.say(1)
         await one.say(40)
         await one.finish()
-        async with asyncio.timeout(WITHIN):
-            await watching
     check(client.seen, Position(0), "47-aaa")
     assert told(client.seen) == ["2-aaa"]
 
 
 @pytest.mark.parametrize("cancelled", [True, False], ids=["cancelled", "lost"])
-async def test_an_end_by_a_claim_that_says_nothing_else_is_told_to_who_has_seen_more(
+async def test_an_end_by_a_claim_that_says_nothing_else_is_told_to_watchers_that_have_seen_more(
     settings: Settings, log: Log, redis: ArqRedis, cancelled: bool
 ) -> None:
     """Its number was one of the text, or the number before the newest."""
-    job_id, forgetful = await job(log, redis, settings)
-    one = await Worker.claims(log, job_id, "aaa")
-    await one.say(2)
-    await forgetful.keep()
-    await one.say(2)
+    job_id, forgetful, _ = await attempt(log, redis, settings, kept=2, lost=2)
     await forgetful.forget()
     if cancelled:
         await log.cancel(job_id, "ann")
@@ -183,14 +156,12 @@ async def test_a_job_that_is_cancelled_while_redis_has_lost_its_claim_has_an_end
     settings: Settings, log: Log, redis: ArqRedis
 ) -> None:
     """No attempt is left that they could be given."""
-    job_id, forgetful = await job(log, redis, settings)
-    one = await Worker.claims(log, job_id, "aaa")
-    await one.say(2)
+    job_id, forgetful, _ = await attempt(log, redis, settings, lost=2)
     await forgetful.forget()
     async with a_hub(settings) as hub:
-        watching = await waiting(hub, job_id, "4-aaa")
+        early = await waiting(hub, job_id, "4-aaa")
         await log.cancel(job_id, "ann")
-        for seen in (await watching, await watch(hub, job_id, "2-aaa")):
+        for seen in (await early, await watch(hub, job_id, "2-aaa")):
             assert [message.event for message in seen] == ["restarted", "cancelled"]
             assert [Position.parse(message.id).seq for message in seen] == [1, 2]
             assert orjson.loads(seen[0].data)["attempt"] == 0
@@ -222,17 +193,16 @@ async def test_who_has_seen_an_end_that_no_claim_wrote_is_told_of_the_one_that_t
             assert feed.is_complete_at(feed.place(2, Position.parse(seen[-1].id).epoch))
 
 
-async def test_a_slow_watcher_who_reads_the_log_again_is_told_that_it_is_another(
+async def test_a_slow_watcher_that_reads_the_log_again_is_told_that_it_is_another(
     settings: Settings, log: Log, redis: ArqRedis, redis_server: RedisServer
 ) -> None:
     """Redis has lost it, and the subscription says nothing of that: only the page that is read does."""
-    job_id, forgetful = await job(log, redis, settings)
-    one = await Worker.claims(log, job_id, "aaa")
-    await one.say(10)
-    await forgetful.keep()
-    async with Proxy(redis_server.port) as proxy, a_hub(short_settings(proxy.url, replay_buffer_bytes=4096)) as hub:
-        client = Client()
-        watching = asyncio.create_task(client.watch(hub, job_id))
+    job_id, forgetful, one = await attempt(log, redis, settings, kept=10)
+    async with (
+        Proxy(redis_server.port) as proxy,
+        a_hub(short_settings(proxy.url, replay_buffer_bytes=4096)) as hub,
+        watching(hub, job_id, 12) as client,
+    ):
         await one.say(8)
         await client.reaches(20)
         client.reading.clear()
@@ -251,8 +221,6 @@ async def test_a_slow_watcher_who_reads_the_log_again_is_told_that_it_is_another
         proxy.keeps = None
         await two.finish()
         await redis.client_kill_filter(_type="pubsub")
-        async with asyncio.timeout(WITHIN):
-            await watching
     assert told(client.seen) == ["13-bbb"]
     check(client.seen, Position(0), "714-bbb")
 
@@ -261,18 +229,17 @@ async def test_a_log_of_another_version_has_bare_numbers_and_is_held_against_nob
     settings: Settings, log: Log, redis: ArqRedis
 ) -> None:
     """Its workers say no epoch, neither in the hash nor in the log."""
-    job_id, _ = await job(log, redis, settings)
-    one = await Worker.claims(log, job_id, "aaa")
+    job_id, _, one = await attempt(log, redis, settings)
     names = settings.keys
     await command(redis, "HDEL", names.job(job_id), "epochs")
     await redis.delete(names.events(job_id))
     for number, (kind, data) in enumerate((("queued", "{}"), ("started", '{"attempt":1,"worker":null}')), 1):
         await redis.xadd(names.events(job_id), {"type": kind, "data": data}, f"{number}-0")
     async with a_hub(settings) as hub:
-        watching = await waiting(hub, job_id, "2-aaa")
+        early = await waiting(hub, job_id, "2-aaa")
         await one.say(1)
         await one.finish()
-        assert [message.id for message in await watching] == ["3", "4"]
+        assert [message.id for message in await early] == ["3", "4"]
         assert [message.id for message in await watch(hub, job_id, "3-ccc")] == ["4"]
 
 
@@ -292,14 +259,14 @@ async def test_whatever_redis_forgets_each_watcher_sees_one_log_at_a_time(
             client = Client()
             position = Position.parse(seen[-1].id) if seen else Position(0)
             call = client.watch(dice.choice(hubs), job_id, position.seq, epoch=position.epoch)
-            watching = asyncio.create_task(call)
+            task = asyncio.create_task(call)
             stay = None if ending.is_set() else dice.uniform(0, 0.2)
             if dice.random() < 0.3:
                 client.reading.clear()
                 asyncio.get_running_loop().call_later(0.05, client.reading.set)
-            await asyncio.wait([watching], timeout=stay)
+            await asyncio.wait([task], timeout=stay)
             client.leave()
-            await watching
+            await task
             seen += client.seen
             if client.ended:
                 return seen

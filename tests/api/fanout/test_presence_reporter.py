@@ -39,17 +39,17 @@ class Calls:
         self.failing = False
         really = PresenceStore.touch
 
-        async def attend(watched: PresenceStore, visits: Any) -> None:
+        async def touch(watched: PresenceStore, visits: Any) -> None:
             if visits:
                 self.made.append([visit.job_id for visit in visits])
             if self.failing:
                 raise StoreUnavailable("away")
             await really(watched, visits)
 
-        monkeypatch.setattr(PresenceStore, "touch", attend)
+        monkeypatch.setattr(PresenceStore, "touch", touch)
 
     async def more(self, count: int = 2) -> list[list[str]]:
-        """Waits for so many further ones; answers the last."""
+        """Waits for so many further renewals; returns the last."""
         so_far = len(self.made)
         await until(lambda: len(self.made) >= so_far + count, "renewals")
         return self.made[-count + 1 :]
@@ -69,18 +69,18 @@ async def a_job(log: Log, queue: Queue, *, wish: bool = True, grace: float | Non
 
 
 async def turns_without_calls(site: Site, calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process asks itself some times more whom it has watchers of, and says nothing."""
+    """Lets the process look for watched jobs some times more, and checks that it tells Redis nothing."""
     asked = 0
     really = site.hub.with_watchers
 
-    def attended() -> list[Feed]:
+    def with_watchers() -> list[Feed]:
         nonlocal asked
         asked += 1
         return really()
 
     so_far = len(calls.made)
     with monkeypatch.context() as patch:
-        patch.setattr(site.hub, "with_watchers", attended)
+        patch.setattr(site.hub, "with_watchers", with_watchers)
         await until(lambda: asked >= 3, "some turns")
     assert len(calls.made) == so_far
 

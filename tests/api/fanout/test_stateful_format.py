@@ -28,7 +28,7 @@ START = Parts().start(None)
 
 
 async def bytes_after(hub: Hub, job_id: str, position: int, wire: Parts, epoch: str = "") -> bytes:
-    """All that a watcher gets that comes with this position, to the job's end."""
+    """Returns all that a watcher gets from this position to the job's end."""
     client = Client()
     async with asyncio.timeout(WITHIN):
         await client.watch(hub, job_id, position, wire, epoch)
@@ -37,7 +37,7 @@ async def bytes_after(hub: Hub, job_id: str, position: int, wire: Parts, epoch: 
 
 @asynccontextmanager
 async def watching(hub: Hub, job_id: str, position: int, wire: Parts) -> AsyncIterator[Client]:
-    """A client that watches, and has come to its end when the block ends."""
+    """Yields a client that watches, and waits for its end when the block ends."""
     client = Client()
     task = asyncio.create_task(client.watch(hub, job_id, position, wire))
     yield client
@@ -46,7 +46,7 @@ async def watching(hub: Hub, job_id: str, position: int, wire: Parts) -> AsyncIt
 
 
 async def say(player: Player, count: int, pad: str = "") -> None:
-    """Runs of text of two kinds, and events that belong to no text."""
+    """Appends runs of text of two kinds, and events that belong to no text."""
     for place in range(count):
         kind = ("content", "content", "reasoning", "tool_call_delta", "content")[place % 5]
         more = {"index": 0} if kind == "tool_call_delta" else {}
@@ -54,7 +54,7 @@ async def say(player: Player, count: int, pad: str = "") -> None:
 
 
 async def frames_in(log: Log, job_id: str) -> list[bytes]:
-    """What a stream has for each number of the job's log."""
+    """Returns the frames of a stream, one for each number of the job's log."""
     record = await log.record(job_id)
     assert record is not None
     epochs = Epochs(record.epochs)
@@ -134,10 +134,61 @@ async def test_a_client_that_joins_now_is_told_where_and_gets_what_all_get(setti
     assert rest == b"".join((await frames_in(log, player.job_id))[10:])
 
 
+class Hashed(Parts):
+    """A format that is a value, and counts how often it is hashed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hashed = 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hashed)
+
+    def __hash__(self) -> int:
+        self.hashed += 1
+        return 7
+
+
+async def test_equal_formats_share_their_bytes_and_no_event_hashes_them(settings: Settings, log: Log) -> None:
+    """To hash a value costs as much as to write an event."""
+    wires = Hashed(), Hashed()
+    player = await Player.start(log)
+    async with a_hub(settings) as hub, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(watching(hub, player.job_id, 0, wire)) for wire in wires]
+        for client in clients:
+            await client.reaches(2)
+        before = [wire.hashed for wire in wires]
+        await say(player, 20)
+        for client in clients:
+            await client.reaches(player.last)
+        assert [wire.hashed for wire in wires] == before
+        (feed,) = hub._feeds.values()
+        assert len(feed._encoded) == 1
+        await player.finish()
+
+
+async def test_formats_that_clients_have_chosen_go_when_their_clients_have_left(settings: Settings, log: Log) -> None:
+    """The options of a format may be a client's words. A format with a watcher stays."""
+    wire = Parts()
+    player = await Player.start(log)
+    async with a_hub(settings) as hub, watching(hub, player.job_id, 0, wire) as stays:
+        await stays.reaches(2)
+        for _ in range(20):
+            leaves = Client()
+            task = asyncio.create_task(leaves.watch(hub, player.job_id, 0, Parts()))
+            await leaves.reaches(2)
+            leaves.leave()
+            await task
+        (feed,) = hub._feeds.values()
+        assert len(feed._encoded) <= 8
+        await player.finish()
+    assert stays.raw == START + b"".join(await frames_in(log, player.job_id))
+
+
 async def test_after_a_lost_log_the_state_is_that_of_the_log_that_redis_has(
     settings: Settings, log: Log, redis: ArqRedis
 ) -> None:
-    """Told with the state before the present attempt; then the stream is that of a watcher who never saw the other."""
+    """Told with the state before the present attempt; then the stream is that of a watcher that never saw the other."""
     wire = Parts()
     job_id, forgetful = await job(log, redis, settings)
     one = await Worker.claims(log, job_id, "aaa")

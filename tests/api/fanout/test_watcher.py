@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from readalong.api.fanout.batch import Batch
 from readalong.api.fanout.replay_buffer import ReplayBuffer
-from readalong.api.fanout.text_runs import Batch
 from readalong.api.fanout.watcher import Watcher
 from readalong.core.events import NewEvent
 from readalong.core.settings import Settings
@@ -131,7 +131,7 @@ async def test_a_client_that_hears_events_gets_no_comments(redis_url: str, log: 
 
 
 def held_by(stream_port: int, site: Site) -> int:
-    """Bytes in the server's own write buffers of the connections from this port."""
+    """Returns the bytes in the server's own write buffers of the connections from this port."""
     total = 0
     for connection in list(site.server.server_state.connections):
         transport = connection.transport
@@ -163,7 +163,7 @@ async def test_a_client_that_stops_reading_costs_bounded_memory_and_later_gets_e
 
 
 def kept_by(feed: object) -> int:
-    """Bytes of events in a feed's window, by its own count; test_window.py holds that to the memory it takes."""
+    """Returns the bytes of events in a feed's window, by its own count, which test_replay_buffer.py checks."""
     (window,) = (value for value in vars(feed).values() if isinstance(value, ReplayBuffer))
     return window.cost
 
@@ -175,7 +175,7 @@ def check_padded(messages: list[Any], last: int) -> None:
 
 
 def all_paused(site: Site) -> bool:
-    """Whether each watcher of the one feed waits for room."""
+    """Returns whether each watcher of the one feed waits for room."""
     [feed] = site.hub._feeds.values()
     lines = [watcher._line for watcher in feed.watchers if isinstance(watcher, Watcher)]
     return bool(lines) and all(line is not None and line.flow.write_paused for line in lines)
@@ -183,7 +183,8 @@ def all_paused(site: Site) -> bool:
 
 @pytest.mark.slow
 async def test_clients_that_stop_reading_keep_nothing_ready_to_be_written(settings: Settings, log: Log) -> None:
-    """They stand at as many positions: what is ready for one is for him alone, up to 64 KB and once more as a chunk."""
+    """Each has a position of its own: what is ready for one client is for that client alone, 64 KB and once more as a
+    chunk."""
     player = await Player.start(log)
     async with a_site(settings) as site:
         streams = []
@@ -293,7 +294,8 @@ async def test_close_ends_a_stream_that_waits_for_the_log(
 
     async def unanswered(self: Log, job_id: str, after: int, count: int) -> list[Any]:
         asked.set()
-        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]  # never
+        never: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        return await never
 
     async with a_hub(short_settings(redis_url, replay_buffer_bytes=4096)) as hub:
         await hub.feed(player.job_id, player.last)

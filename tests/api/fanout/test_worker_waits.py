@@ -44,7 +44,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 async def taken(log: Log, queue: Queue, index: JobIndex, worker_id: str = "w") -> Player:
-    """A job that a worker runs; it speaks by its Player's hand."""
+    """Starts a job that a worker runs; its Player appends its events."""
     player = await Player.start(log)
     await queue.enqueue(player.job_id, await index.now())
     await queue.acquire_by_id(worker_id, player.job_id)
@@ -52,7 +52,7 @@ async def taken(log: Log, queue: Queue, index: JobIndex, worker_id: str = "w") -
 
 
 async def worker(registry: WorkerRegistry, index: JobIndex, worker_id: str = "w") -> None:
-    """One that lives, and cannot be seen to be dead."""
+    """A worker that lives, and cannot be seen to be dead."""
     await registry.heartbeat(worker_id, b"{}", await index.now(), 60_000)
 
 

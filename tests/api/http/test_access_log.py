@@ -1,4 +1,4 @@
-"""The log of requests."""
+"""The access log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from tests.api.serving import Stream, on_valkey
 @on_valkey
 @pytest.mark.parametrize("wanted", [True, False])
 async def test_each_request_is_a_line_with_its_job_where_that_is_wanted(redis_url: str, log: Log, wanted: bool) -> None:
-    """Of a submit the id that it was given; of a stream at its beginning; no query, which may hold what is private."""
+    """A submit's line has the new job's id. A stream has its line at its start. No line has the query, which may be
+    private."""
     player = await Player.start(log)
     async with ApiProcess(redis_url, access_log=wanted) as api:
         await api.wait_for_serving()

@@ -1,9 +1,8 @@
-"""Clients that vanish without a word, that read a byte at a time, or that send rubbish: nothing of them stays."""
+"""Clients that vanish silently, read a byte at a time, or send rubbish leave nothing behind."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,7 +14,8 @@ from readalong.store.log import Log
 from tests.api.fanout.test_watcher import check_padded
 from tests.api.helpers import Player, check_stream
 from tests.api.http.test_gone_clients import live_objects
-from tests.api.serving import Site, Stream, a_site, on_valkey, short_settings, tcp_socket
+from tests.api.serving import Site, Stream, a_site, on_valkey, short_settings
+from tests.support.connections import open_connection
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
@@ -25,11 +25,11 @@ pytestmark = on_valkey
 
 @asynccontextmanager
 async def leaving_nothing(redis_url: str, server: RedisServer, **settings: Any) -> AsyncIterator[Site]:
-    """A site that holds after the block what it held before it: no stream, connection, request, task, object, channel
-    or Redis connection more."""
+    """Yields a site that must end as it started: no additional stream, connection, request, task, object, channel or
+    Redis connection."""
     async with a_site(short_settings(redis_url, feed_linger=0, **settings)) as site:
         await until(lambda: "connected" in repr(site.hub), "the subscription")
-        await site.http.get("/v1/jobs")  # and with it the connection that commands use
+        await site.http.get("/v1/jobs")  # opens the connection for commands
         state = site.server.server_state
         held = len(state.connections)  # the test's own, which is kept alive
 
@@ -45,20 +45,15 @@ async def leaving_nothing(redis_url: str, server: RedisServer, **settings: Any) 
         await until(lambda: not state.tasks, "no request")
         await until(lambda: len(state.connections) <= held, "no connection")
         await until(lambda: redis_side()[0] == channels, "no channel in Redis")
-        # Pools keep the one or two that they once needed at the same time.
+        # Pools keep the few connections that they once needed at the same time.
         await until(lambda: redis_side()[1] <= clients + 2, f"about {clients} connections to Redis again")
         await until(lambda: len(asyncio.all_tasks()) <= tasks, f"{tasks} tasks again")
         await until(lambda: all(n <= objects[kind] for kind, n in live_objects().items()), f"{objects} again")
 
 
 async def send(site: Site, data: bytes, receive_buffer: int = 0) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection on which just this was sent."""
-    sock = tcp_socket()
-    sock.setblocking(False)
-    if receive_buffer:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", site.port))
-    reader, writer = await asyncio.open_connection(sock=sock, limit=receive_buffer or 65_536)
+    """Opens a connection and sends these bytes."""
+    reader, writer = await open_connection(site.port, receive_buffer)
     writer.write(data)
     return reader, writer
 
@@ -74,8 +69,10 @@ UNFINISHED = {
 }
 
 
-async def test_who_vanishes_in_the_middle_of_a_request_is_closed(redis_url: str, redis_server: RedisServer) -> None:
-    """After the send time-out: without it each would hold its connection, and its request, for ever."""
+async def test_a_client_that_vanishes_in_the_middle_of_a_request_is_closed(
+    redis_url: str, redis_server: RedisServer
+) -> None:
+    """The send time-out closes it. Otherwise each would hold its connection and its request for ever."""
     async with leaving_nothing(redis_url, redis_server, send_timeout=0.3) as site:
         clients = [await send(site, data) for data in UNFINISHED.values()]
         for (reader, _), what in zip(clients, UNFINISHED, strict=True):
@@ -90,8 +87,8 @@ async def test_who_vanishes_in_the_middle_of_a_request_is_closed(redis_url: str,
 
 
 @pytest.mark.slow
-async def test_who_sends_its_request_slowly_is_answered(redis_url: str, redis_server: RedisServer) -> None:
-    """What counts is that something comes."""
+async def test_a_slowly_sent_request_is_answered(redis_url: str, redis_server: RedisServer) -> None:
+    """The send time-out counts from the last byte."""
     async with leaving_nothing(redis_url, redis_server, send_timeout=5) as site:
         reader, writer = await send(site, b"")
         for byte in b"GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n":
@@ -102,10 +99,10 @@ async def test_who_sends_its_request_slowly_is_answered(redis_url: str, redis_se
         writer.transport.abort()
 
 
-async def test_who_vanishes_before_it_has_read_a_whole_answer_is_closed(
+async def test_a_client_that_vanishes_before_it_has_read_a_whole_answer_is_closed(
     redis_url: str, redis_server: RedisServer, log: Log
 ) -> None:
-    """Not a stream: the job, with all that was said."""
+    """The response is not a stream: it is the job, with its whole text."""
     player = await Player.start(log)
     for _ in range(4):
         await player.say(40, pad="x" * 100_000)
@@ -113,7 +110,7 @@ async def test_who_vanishes_before_it_has_read_a_whole_answer_is_closed(
         request = f"GET /v1/jobs/{player.job_id} HTTP/1.1\r\nHost: localhost\r\n\r\n"
         _, writer = await send(site, request.encode(), receive_buffer=4096)
         state = site.server.server_state
-        await until(lambda: len(state.connections) == 2, "its connection")
+        await until(lambda: len(state.connections) == 2, "the connection")
         await until(lambda: len(state.connections) == 1, "its connection to be closed")
         writer.transport.abort()
 
@@ -138,7 +135,7 @@ async def test_watchers_behind_a_proxy_that_falls_silent_leave_nothing(
 async def test_an_erased_job_s_watcher_that_does_not_read_is_closed(
     redis_url: str, redis_server: RedisServer, log: Log
 ) -> None:
-    """Its feed is gone with the job; its connection, with unread bytes, must not stay."""
+    """The feed ends with the job. The connection, with unread bytes, must not stay."""
     player = await Player.start(log)
     path = f"/v1/jobs/{player.job_id}/events"
     async with (
@@ -203,7 +200,7 @@ RUBBISH: list[bytes] = [
 async def test_rubbish_is_refused_or_closed_and_leaves_nothing(
     redis_url: str, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """On the request line, in headers, in bodies: never a 5xx or a traceback."""
+    """In the request line, in headers, in bodies: never a 5xx or a traceback."""
     async with leaving_nothing(redis_url, redis_server, send_timeout=0.5) as site:
         for rubbish in RUBBISH:
             reader, writer = await send(site, rubbish)
@@ -226,7 +223,7 @@ ENDLESS = {
 
 
 async def test_a_head_that_never_ends_is_refused_and_leaves_nothing(redis_url: str, redis_server: RedisServer) -> None:
-    """The parser would keep all of it, and copy it again for each piece that comes."""
+    """Otherwise the parser would keep all of it, and copy it again for each piece."""
 
     async def go_on(writer: asyncio.StreamWriter) -> None:
         while True:
@@ -264,13 +261,13 @@ BEHIND = {
 
 @pytest.mark.parametrize(
     ("what", "together"),
-    # In one packet what is no HTTP makes the whole of it a 400: the parser reads on before anybody answers.
+    # In one packet, malformed data makes the whole packet a 400: the parser reads on before the first response.
     [*((what, False) for what in BEHIND), ("another request", True), ("many requests", True)],
 )
-async def test_what_comes_behind_a_watch_changes_nothing(
+async def test_data_behind_a_watch_changes_nothing(
     redis_url: str, redis_server: RedisServer, log: Log, what: str, together: bool
 ) -> None:
-    """The stream goes on to its end; and a client that leaves instead is noticed."""
+    """The stream continues to its end. A client that disconnects instead is noticed."""
     behind = BEHIND[what]
     player = await Player.start(log)
     async with leaving_nothing(redis_url, redis_server) as site:
@@ -283,7 +280,7 @@ async def test_what_comes_behind_a_watch_changes_nothing(
                 stream.writer.write(behind)
             if leaves:
                 stream.vanish()
-                await until(lambda: "watchers=0 " in repr(site.hub), "its leaving")
+                await until(lambda: "watchers=0 " in repr(site.hub), "the client's leave")
         await player.say(2)
         await player.finish()
         check_stream([*begun, *await stream.rest()], 0, player.last)
@@ -301,7 +298,7 @@ async def test_a_body_behind_a_watch_does_not_hide_the_client_s_leaving(
         await stream.read_head()
         await stream.some(2)
         stream.vanish()
-        await until(lambda: "watchers=0 " in repr(site.hub), "its leaving")
+        await until(lambda: "watchers=0 " in repr(site.hub), "the client's leave")
 
 
 BODY = b'{"messages":[{"role":"user","content":"x"}]}'
@@ -311,10 +308,10 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(BODY
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["at once", "byte by byte"])
 @pytest.mark.parametrize("rest", [LENGTH, CHUNKED], ids=["length", "chunks"])
-async def test_who_offers_http_2_is_answered_in_ours(
+async def test_an_offer_of_http_2_is_answered_in_http_1_1(
     redis_url: str, redis_server: RedisServer, rest: bytes, at_once: bool
 ) -> None:
-    """Java's clients and `curl --http2` do, also with a body, and go on with the connection."""
+    """Java's clients and `curl --http2` do so, also with a body, and continue with the connection."""
     offer = HEAD + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
     submit = b"POST /v1/jobs HTTP/1.1\r\n" + offer + rest
     look = b"GET /healthz HTTP/1.1\r\n" + offer + b"\r\n"

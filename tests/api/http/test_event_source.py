@@ -1,4 +1,4 @@
-"""EventSource takes an error for the last word: while Redis is away its stream waits until Redis says what there is."""
+"""EventSource gives up after an error status: while Redis is away, its stream stays open until Redis replies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.waiting import until
 
 pytestmark = on_valkey
 
-#: The head of what waits, and what EventSource asks for.
+#: The head of a stream that waits, and the headers of an EventSource.
 FIRST = b"retry: 1000\n: Redis is away\n\n"
 BROWSER = "Accept: text/event-stream"
 NO_JOB = "no-such-job-0123456789"
@@ -33,7 +33,7 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def cut_off(redis_url: str, **changes: Any) -> AsyncIterator[tuple[Site, Proxy]]:
-    """An API whose Redis is away for now: `refusing` says until when."""
+    """Runs an API whose Redis is away; `refusing` ends that."""
     async with Proxy(int(redis_url.rsplit(":", 1)[1].partition("/")[0])) as proxy:
         proxy.refusing = True
         async with a_site(
@@ -56,7 +56,7 @@ async def waiting(site: Site, job_id: str, query: str = "", **options: Any) -> S
 async def test_a_browser_that_comes_while_redis_is_away_waits_and_then_watches(
     redis_url: str, log: Log, query: str
 ) -> None:
-    """With comments in between; from its position, as if it had come later."""
+    """It gets comments meanwhile. It then starts at its position, as if it had connected later."""
     player = await Player.start(log)
     await player.say(3)
     async with (
@@ -67,7 +67,7 @@ async def test_a_browser_that_comes_while_redis_is_away_waits_and_then_watches(
         for _ in range(2):
             assert await stream.piece() == b": still here\n\n"
         proxy.refusing = False
-        await until(lambda: "watchers=1" in repr(site.hub), "it watches")
+        await until(lambda: "watchers=1" in repr(site.hub), "the watcher")
         assert len(site.hub.pending) == 0
         await player.say(2)
         await player.finish()
@@ -75,10 +75,10 @@ async def test_a_browser_that_comes_while_redis_is_away_waits_and_then_watches(
 
 
 @pytest.mark.parametrize(("job", "status"), [("ended", 204), ("none", 404)])
-async def test_what_there_is_nothing_of_ends_and_the_next_request_is_told_so(
+async def test_a_stream_of_a_missing_or_ended_job_ends_and_the_next_request_is_told_so(
     redis_url: str, log: Log, job: str, status: int
 ) -> None:
-    """The 404 and the 204 end an EventSource, and they are true."""
+    """A 404 and a 204 end an EventSource; here both are true."""
     player = await Player.start(log)
     await player.finish()
     job_id, query = (NO_JOB if job == "none" else player.job_id), "?after=3"
@@ -89,10 +89,10 @@ async def test_what_there_is_nothing_of_ends_and_the_next_request_is_told_so(
         assert (await site.http.get(f"/v1/jobs/{job_id}/events{query}")).status_code == status
 
 
-async def test_an_answer_that_would_end_a_browser_for_good_has_it_come_back(
+async def test_an_error_that_would_end_a_browsers_event_source_makes_it_reconnect(
     settings: Settings, log: Log, redis: ArqRedis
 ) -> None:
-    """Another replica knows this job, or takes over from this one."""
+    """Another replica may know this job, or take over from this one."""
     player = await Player.start(log)
     await command(redis, "HSET", settings.keys.job(player.job_id), "schema", 99)
     async with a_site(settings) as site:
@@ -105,7 +105,9 @@ async def test_an_answer_that_would_end_a_browser_for_good_has_it_come_back(
         assert (await site.http.get(path)).status_code == 503
 
 
-async def test_who_is_no_browser_hears_503_and_a_wrong_id_or_position_is_refused_at_once(redis_url: str) -> None:
+async def test_other_clients_than_browsers_get_503_and_a_wrong_id_or_position_is_refused_at_once(
+    redis_url: str,
+) -> None:
     async with cut_off(redis_url) as (site, _):
         answer = await site.http.get(f"/v1/jobs/{NO_JOB}/events")
         assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
@@ -115,7 +117,7 @@ async def test_who_is_no_browser_hears_503_and_a_wrong_id_or_position_is_refused
 
 
 async def test_a_stopping_process_ends_what_waits_and_one_that_left_leaves_nothing(redis_url: str) -> None:
-    """Of many that wait there is one task, and none when they are gone."""
+    """All waiting streams share one task, which ends with the last stream."""
     async with cut_off(redis_url) as (site, _):
         before = len(asyncio.all_tasks())
         streams = await asyncio.gather(*(waiting(site, NO_JOB) for _ in range(20)))
@@ -123,7 +125,7 @@ async def test_a_stopping_process_ends_what_waits_and_one_that_left_leaves_nothi
         await until(lambda: len(asyncio.all_tasks()) <= before + 1, "one task for all, and none that accepts them")
         for stream in streams[1:]:
             stream.vanish()
-        await until(lambda: len(site.hub.pending) == 1, "one that waits")
+        await until(lambda: len(site.hub.pending) == 1, "the stream to wait")
         await site.hub.close()
         assert await streams[0].piece() == FIRST
         assert await streams[0].piece() == b""

@@ -1,4 +1,4 @@
-"""Clients that go, with or without a word: nothing of them stays."""
+"""Clients that disconnect, with or without a close, leave nothing behind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = on_valkey
 
 
 async def test_a_client_that_vanishes_leaves_nothing(redis_url: str, log: Log) -> None:
-    """Whether it resets or closes its connection."""
+    """By a reset or by a close of the connection."""
     player = await Player.start(log)
     async with a_site(short_settings(redis_url, feed_linger=0)) as site:
         for how in ("reset", "close"):
@@ -38,21 +38,21 @@ async def test_a_client_that_vanishes_leaves_nothing(redis_url: str, log: Log) -
 
 
 async def test_a_client_that_vanishes_unread_leaves_nothing(redis_url: str, log: Log) -> None:
-    """In the middle of a write that waits."""
+    """In the middle of a blocked write."""
     player = await Player.start(log)
     await player.say(40, pad="x" * 100_000)
     async with a_site(short_settings(redis_url, feed_linger=0, send_timeout=30)) as site:
         for _ in range(3):
             async with await site.open(f"/v1/jobs/{player.job_id}/events", receive_buffer=4096) as stream:
                 port = stream.writer.get_extra_info("sockname")[1]
-                await until(partial(held_by, port, site), "a write waits")
-            await until(lambda: "feeds=0 watchers=0" in repr(site.hub), "nothing")
+                await until(partial(held_by, port, site), "a blocked write")
+            await until(lambda: "feeds=0 watchers=0" in repr(site.hub), "the hub to be empty")
 
 
 async def test_five_hundred_openings_and_closings_leave_nothing(redis_url: str, log: Log) -> None:
-    """No feed, no watcher, no task, no connection, and the hub remembers none of them."""
+    """No feed, watcher, task or connection stays, and the hub keeps no memory of them."""
     players = [await Player.start(log) for _ in range(5)]
-    # The hub's beats come in the middle of it: what they looked at last must go too.
+    # The hub's heartbeats come in between: the objects of the last heartbeat must go too.
     async with a_site(short_settings(redis_url, feed_linger=0, sse_keepalive=0.03)) as site:
         paths = [f"/v1/jobs/{player.job_id}/events" for player in players]
 
@@ -75,13 +75,13 @@ async def test_five_hundred_openings_and_closings_leave_nothing(redis_url: str, 
         for _ in range(10):
             await asyncio.gather(*map(cycle, range(50)))
         await quiet()
-        # Fewer will do: a last UNSUBSCRIBE may have been on its way when they were counted.
+        # Fewer are fine: a last UNSUBSCRIBE may have been on its way when they were counted.
         await until(lambda: len(asyncio.all_tasks()) <= tasks, f"{tasks} tasks again")
         await until(lambda: live_objects() == objects, f"{objects} again")
 
 
 def live_objects() -> dict[str, int]:
-    """How many of what a stream is made of the process holds."""
+    """Returns the number of live objects of each class of a stream."""
     gc.collect()
     kinds = [type(thing) for thing in gc.get_objects()]
     return {
@@ -90,12 +90,12 @@ def live_objects() -> dict[str, int]:
 
 
 async def test_the_count_of_live_objects_sees_a_stream_and_its_going(settings: Settings, log: Log) -> None:
-    """Or the test above could not fail."""
+    """Otherwise the test above could not fail."""
     player = await Player.start(log)
     async with a_site(settings) as site:
         before = live_objects()
         async with await site.open(f"/v1/jobs/{player.job_id}/events"):
-            await until(lambda: "watchers=1 " in repr(site.hub), "it watches")
+            await until(lambda: "watchers=1 " in repr(site.hub), "the watcher")
             during = live_objects()
             assert all(
                 during[name] == before[name] + 1

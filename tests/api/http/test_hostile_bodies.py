@@ -1,4 +1,4 @@
-"""A body that is made to be dear: it is refused by name, or costs the other clients no turn of the loop."""
+"""Bodies that are made to be expensive are refused by name, or do not delay other clients."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from tests.api.serving import a_site, on_valkey
 MESSAGES: list[dict[str, Any]] = [{"role": "user", "content": "hi"}]
 
 
-def test_of_many_wrong_messages_one_error_is_made() -> None:
-    """Pydantic would keep one for each, with a copy of where it is."""
+def test_many_wrong_messages_give_one_error() -> None:
+    """Pydantic would otherwise keep an error for each message, with a copy of its location."""
     with pytest.raises(ValidationError) as caught:
         ChatRequest.model_validate({"messages": [1] * (MAX_MESSAGES - 1)})
     assert caught.value.error_count() == 1
 
 
-#: Fields at their limit, what goes beyond it, and the path of what is named.
+#: Fields at their limit, an item beyond the limit, and the path that the error names.
 LISTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "messages": ({"messages": MESSAGES * MAX_MESSAGES}, {"messages": MESSAGES * (MAX_MESSAGES + 1)}, "messages"),
     "parts": (
@@ -68,7 +68,7 @@ LISTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("good", "bad", "path"), LISTS.values(), ids=LISTS)
-def test_what_there_is_many_of_has_a_number(good: dict[str, Any], bad: dict[str, Any], path: str) -> None:
+def test_each_collection_of_a_request_has_a_limit(good: dict[str, Any], bad: dict[str, Any], path: str) -> None:
     check({"messages": MESSAGES, **good})
     with pytest.raises(InvalidRequest) as caught:
         check({"messages": MESSAGES, **bad})
@@ -80,7 +80,7 @@ def test_what_there_is_many_of_has_a_number(good: dict[str, Any], bad: dict[str,
 async def test_a_body_of_too_many_values_or_too_deep_is_not_read_into_memory(
     settings: Settings, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A megabyte of empty objects takes seventy as objects: it is refused before any is made."""
+    """A megabyte of empty objects takes seventy megabytes once parsed: it is refused before that."""
     head = b'{"messages":[{"role":"user","content":"x"}],"more":'
     many = head + b"[" + b"{}," * 250_000 + b"{}]}"
     made: list[bytes] = []
@@ -106,7 +106,7 @@ async def test_a_body_of_too_many_values_or_too_deep_is_not_read_into_memory(
 async def test_a_large_body_is_parsed_and_checked_while_the_others_have_their_turns(
     settings: Settings, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch, work: str
 ) -> None:
-    """The work waits until the loop has had a turn, which it has only if the work is not on it."""
+    """The test's own turn of the loop comes before the end of the work only if the work is not on the loop."""
     module: Any = bodies if work == "_parse" else submitter
     really = getattr(module, work)
     loop = asyncio.get_running_loop()

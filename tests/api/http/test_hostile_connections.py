@@ -1,4 +1,4 @@
-"""Connections on which far more comes than is answered: they are not read, and cost a fixed number of bytes."""
+"""Connections that send far more than is answered are not read, and cost a fixed number of bytes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ pytestmark = on_valkey
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 UPGRADE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
-#: Requests that one piece holds, at most.
+#: The most requests in one piece.
 IN_A_PIECE = 8
 
 
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> list[DetachableHttpProtocol]:
-    """The server's side of every connection."""
+    """Records the server's side of every connection."""
     made: list[DetachableHttpProtocol] = []
     really = DetachableHttpProtocol.connection_made
 
@@ -38,10 +38,11 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> list[DetachableHttpProtocol]:
 
 
 @pytest.mark.parametrize("request_", [GET, UPGRADE], ids=["plain", "upgrade"])
-async def test_of_requests_behind_one_another_a_few_wait_and_all_are_answered_in_their_order(
+async def test_a_few_pipelined_requests_wait_and_all_are_answered_in_order(
     settings: Settings, lines: list[DetachableHttpProtocol], monkeypatch: pytest.MonkeyPatch, request_: bytes
 ) -> None:
-    """While the first is not answered its client cannot send more than buffers hold; 23 MB took 1.5 GB once."""
+    """Until the first request is answered, its client cannot send more than the buffers hold. Once, 23 MB took 1.5
+    GB."""
     gate = asyncio.Event()
     count = 3_000
     async with a_site(settings) as site:
@@ -60,7 +61,9 @@ async def test_of_requests_behind_one_another_a_few_wait_and_all_are_answered_in
         [line] = [line for line in lines if line.app is slow]
         await until(lambda: line.pipeline, "the first request")
         writer.write(endless)
-        await until(lambda: line.flow.read_paused and writer.transport.get_write_buffer_size(), "it is not read")
+        await until(
+            lambda: line.flow.read_paused and writer.transport.get_write_buffer_size(), "the server to stop reading"
+        )
         for _ in range(50):
             await asyncio.sleep(0)
         assert len(line.pipeline) <= _MAX_PIPELINED + IN_A_PIECE
@@ -79,7 +82,7 @@ async def test_of_requests_behind_one_another_a_few_wait_and_all_are_answered_in
 async def test_a_client_that_is_gone_is_gone_for_the_first_of_its_requests_too(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its answer would be written to a connection that is closed, which fills the log with tracebacks."""
+    """A response to a closed connection would fill the log with tracebacks."""
     told: asyncio.Queue[str] = asyncio.Queue()
     async with a_site(settings) as site:
 
@@ -100,7 +103,7 @@ async def test_a_client_that_is_gone_is_gone_for_the_first_of_its_requests_too(
 
 
 async def answer_to(site: Site, data: bytes) -> bytes:
-    """All that comes until the server closes the connection."""
+    """Returns all bytes until the server closes the connection."""
     reader, writer = await send(site, data)
     try:
         async with asyncio.timeout(200):
@@ -112,7 +115,7 @@ async def answer_to(site: Site, data: bytes) -> bytes:
 
 
 async def test_a_body_that_goes_on_after_its_answer_is_not_read_for_ever(redis_url: str) -> None:
-    """The client hears its 413 if it reads; a second limit later the connection is closed."""
+    """A client that reads gets its 413. After a second limit the connection is closed."""
     limit = 1_000_000
     async with a_site(short_settings(redis_url, max_body_bytes=limit)) as site:
         head = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -145,7 +148,7 @@ async def test_a_body_that_goes_on_after_its_answer_is_not_read_for_ever(redis_u
     ids=["head", "body", "refused body"],
 )
 async def test_a_request_that_dribbles_is_closed_after_its_time(redis_url: str, begun: bytes) -> None:
-    """Each byte is in time for the send time-out. A connection whose requests come whole lives on meanwhile."""
+    """Each byte is within the send time-out. A connection whose requests come whole stays open meanwhile."""
     async with a_site(short_settings(redis_url, request_timeout=0.5, send_timeout=1)) as site:
         whole_reader, whole = await send(site, b"")
         _, writer = await send(site, begun)
@@ -167,7 +170,7 @@ async def test_a_request_that_dribbles_is_closed_after_its_time(redis_url: str, 
 async def test_connections_have_a_number_and_streams_are_not_cut_for_more(
     redis_url: str, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next one is told to come later, and when many more come they are closed at once."""
+    """The next connection gets a 503. Far beyond the limit, connections are closed at once."""
     monkeypatch.setattr("readalong.api.http.uvicorn_internals._MAX_REFUSALS", 1)
     async with a_site(short_settings(redis_url, max_connections=2)) as site:
         first, second = [await send(site, GET) for _ in range(2)]

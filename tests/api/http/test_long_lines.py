@@ -1,6 +1,8 @@
-"""The terminal event is one line with the whole text: read as docs/protocol.md says."""
+"""The terminal event is one line with the whole text, read as docs/protocol.md says."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import aiohttp
 import orjson
@@ -13,14 +15,14 @@ from tests.api.serving import Site, a_site, on_valkey
 
 pytestmark = on_valkey
 
-#: Beyond what libraries keep of a line by default, and with what some of them take for its end.
+#: Longer than the default line limits of libraries, with characters that some of them take for line ends.
 TEXT = "word\u2028" * 200_000
 
 
-async def by_aiohttp(site: Site, path: str, **options: int) -> list[Message]:
+async def by_aiohttp(site: Site, path: str, **options: Any) -> list[Message]:
     decoder, found = Decoder(), []
     async with (
-        aiohttp.ClientSession(**options) as session,  # type: ignore[arg-type]  # numbers alone
+        aiohttp.ClientSession(**options) as session,
         session.get(f"http://127.0.0.1:{site.port}{path}") as response,
     ):
         async for line in response.content:

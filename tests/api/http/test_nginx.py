@@ -1,4 +1,4 @@
-"""Through a real nginx that shows the API under a path, set as docs/operations.md says."""
+"""A real nginx serves the API under a path, configured as docs/operations.md says."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ pytestmark = [on_valkey, pytest.mark.slow]
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 async def test_all_holds_behind_nginx_with_a_prefix(redis_url: str, log: Log, version: str) -> None:
-    """Addresses, the page of the same origin, a stream as it is said, and a client that leaves. nginx speaks HTTP/1.0
-    to us unless it is told otherwise."""
+    """Addresses, a same-origin page, an unbuffered stream, and a client that disconnects. By default nginx speaks
+    HTTP/1.0 to the API."""
     async with a_site(short_settings(redis_url, root_path="/chat")) as site:
         with nginx(site.port, "/chat", version) as url:
             async with httpx2.AsyncClient(base_url=url, timeout=WITHIN, trust_env=False) as http:

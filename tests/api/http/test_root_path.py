@@ -1,4 +1,4 @@
-"""Behind a path prefix: every address that the API names leads back to it."""
+"""Behind a path prefix, every address that the API names leads back to the API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BODY = {"messages": [{"role": "user", "content": "hi"}]}
 
 
 async def follow(root: str, prefix: str, http: httpx2.AsyncClient) -> None:
-    """Asks for everything under `prefix`, and for whatever address an answer names."""
+    """Requests every page under `prefix`, and every address in the responses."""
     made = await http.post(f"{prefix}/v1/jobs", json=BODY, headers={"Origin": str(http.base_url).rstrip("/")})
     assert made.status_code == 202, made.text
     job_id = made.json()["id"]
@@ -25,7 +25,7 @@ async def follow(root: str, prefix: str, http: httpx2.AsyncClient) -> None:
     await http.post(f"{prefix}/v1/jobs", json=BODY)
     page = (await http.get(f"{prefix}/v1/jobs?limit=1")).json()
     assert page["next"].startswith(f"{root}/v1/jobs?before=")
-    # Addresses of the pages are relative, so they lead to the files wherever the pages are shown.
+    # The pages have relative addresses, which work under any prefix.
     assert 'src="page/docs.js"' in (await http.get(f"{prefix}/docs")).text
     assert (await http.get(f"{prefix}/page/docs.js")).status_code == 200
     spec = (await http.get(f"{prefix}/openapi.json")).json()
@@ -39,19 +39,19 @@ async def follow(root: str, prefix: str, http: httpx2.AsyncClient) -> None:
 
 @pytest.mark.parametrize("root", ["/ai", "/chat", "/v1", "/a/b-c.d"])
 async def test_behind_a_proxy_that_takes_the_prefix_off_all_addresses_have_it(redis_url: str, root: str) -> None:
-    """Also where the prefix begins like a path of ours."""
+    """Also if the prefix begins like one of the API's own paths."""
     async with a_site(short_settings(redis_url, root_path=root)) as site:
         await follow(root, "", site.http)
         async with site.http.stream("POST", "/chat/stream", json=BODY) as answer:
             assert answer.headers["location"] == f"{root}/v1/jobs/{answer.headers['x-job-id']}"
         if root in ("/ai", "/a/b-c.d"):
-            await follow(root, root, site.http)  # or leaves it there
+            await follow(root, root, site.http)  # the proxy may also leave the prefix
         else:
             assert (await site.http.get(f"{root}/healthz")).status_code == 404
 
 
 async def test_a_prefix_that_a_client_claims_counts_for_nothing(redis_url: str) -> None:
-    """A foreign one in `next` or `Location` would lead clients astray."""
+    """Otherwise a client's prefix in `next` or `Location` would lead other clients astray."""
     async with a_site(short_settings(redis_url)) as site:
         made = await site.http.post("/v1/jobs", json=BODY, headers={"X-Forwarded-Prefix": "//evil.example"})
         assert made.headers["location"].startswith("/v1/jobs/")

@@ -1,4 +1,4 @@
-"""Clients that take little, or nothing, of what they are sent; what they cost is in test_bounded.py."""
+"""Clients that read slowly, or not at all. test_bounded.py tests their cost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = on_valkey
 
 
 async def test_close_drops_a_client_that_does_not_read(settings: Settings, log: Log) -> None:
-    """Its stream could not end in time; it comes back with the position of the last event that it got."""
+    """Its stream could not end in time. The client reconnects with the position of its last event."""
     player = await Player.start(log)
     await player.say(40, pad="x" * 100_000)
     async with a_hub(settings) as hub:
@@ -44,8 +44,8 @@ async def test_close_drops_a_client_that_does_not_read(settings: Settings, log: 
         await until(lambda: client.status == 200, "the head")
         client.reading.clear()
         await player.say(1)
-        await until(lambda: "watchers=1" in repr(hub), "it watches")
-        await until(lambda: feed.newest == player.last, "the event is here")
+        await until(lambda: "watchers=1" in repr(hub), "the watcher")
+        await until(lambda: feed.newest == player.last, "the event")
         await hub.close()
         await running
         assert aborted.is_set()
@@ -54,7 +54,7 @@ async def test_close_drops_a_client_that_does_not_read(settings: Settings, log: 
 
 @pytest.mark.slow
 async def test_a_slow_client_that_reads_on_is_not_closed(redis_url: str, log: Log) -> None:
-    """The end is one write of 12 MB; at its pace the client takes several send time-outs for it."""
+    """The end is one write of 12 MB. At its pace the client needs several send time-outs for it."""
     player = await Player.start(log)
     async with a_site(short_settings(redis_url, send_timeout=4)) as site:
         async with await site.open(f"/v1/jobs/{player.job_id}/events") as stream:

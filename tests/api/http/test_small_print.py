@@ -1,4 +1,4 @@
-"""What a request's head may say, to the letter; and what an answer says that no route gave."""
+"""Details of request heads, and of responses that no route gives."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_a_head_that_could_be_read_in_two_ways_is_refused(settings: Settin
 
 @pytest.mark.parametrize("size", [65_536, 65_537])
 async def test_a_long_head_is_taken_or_refused_however_it_arrives(settings: Settings, size: int) -> None:
-    """Names and values count, with four bytes for each, and the target."""
+    """Names, values, four bytes for each header, and the target count."""
     fixed = len(b"/healthz") + sum(len(line) + 2 for line in (b"Host: localhost", b"Connection: close", b"A: "))
     data = get(b"Host: localhost", b"A: " + b"a" * (size - fixed))
     async with a_site(settings) as site:
@@ -85,7 +85,7 @@ def location(answer: bytes) -> bytes:
     return line
 
 
-async def test_what_a_path_does_not_take_is_answered_with_all_that_it_takes(settings: Settings) -> None:
+async def test_a_405_names_all_methods_of_the_path(settings: Settings) -> None:
     allowed = {
         "/v1/jobs": "GET, HEAD, POST",
         "/v1/jobs/abcdefghijklmnop": "DELETE, GET, HEAD",

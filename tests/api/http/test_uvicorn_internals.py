@@ -1,4 +1,4 @@
-"""What is used of uvicorn's inside: this release has it, and without it everything is served by what is documented."""
+"""The internals of uvicorn that the API uses exist in this release; without them the API uses documented interfaces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.servers import free_port
 from tests.support.waiting import until
 
 BODY = {"messages": [{"role": "user", "content": "hi"}]}
-#: Before a process' own code: a name that cannot be imported any more, and one of a class that has another name now.
+#: Code that runs before that of the process: it removes a name of a module, or of a class.
 GONE = {
     "cannot import name 'FlowControl'": """
 import sys
@@ -38,7 +38,7 @@ FlowControl.__init__ = init
 
 
 def test_this_release_of_uvicorn_has_all_that_is_used_of_its_inside() -> None:
-    """Where it fails with a newer one: mend api/http/uvicorn_internals.py, and move the bound in pyproject.toml."""
+    """If this fails with a newer release, change api/http/uvicorn_internals.py and move the bound in pyproject.toml."""
     assert [*missing()] == []
 
 
@@ -47,7 +47,8 @@ def test_this_release_of_uvicorn_has_all_that_is_used_of_its_inside() -> None:
 async def test_without_a_name_of_the_inside_all_is_served_by_what_uvicorn_documents(
     redis_url: str, log: Log, tmp_path: Path, gone: str
 ) -> None:
-    """Submit, watch, stream, list, cancel, erase, and SIGTERM with an open stream. The log names what is gone."""
+    """Submit, watch, stream, list, cancel, erase, and SIGTERM with an open stream. The log names the missing
+    internals."""
     port = free_port()
     environment = {**os.environ, "READALONG_REDIS_URL": redis_url}
     process = Process("api", ["-c", GONE[gone] + API_CODE, str(port)], environment, tmp_path)
@@ -56,7 +57,7 @@ async def test_without_a_name_of_the_inside_all_is_served_by_what_uvicorn_docume
         await asyncio.to_thread(process.line, "(startup complete)")
         assert gone in process.output
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=100, verify=False) as http:
-            await until(lambda: "serving on" in process.output, "its first line")
+            await until(lambda: "serving on" in process.output, "the first line of its log")
             path = (await http.post("/v1/jobs", json=BODY)).headers["location"]
             async with http.stream("POST", "/chat/stream", json=BODY) as chat:
                 assert chat.status_code == 200
@@ -75,7 +76,7 @@ async def test_without_a_name_of_the_inside_all_is_served_by_what_uvicorn_docume
             await stream.some(2)
             process.term()
             assert await stream.rest() == []
-        await until(lambda: process.code is not None, "its end")
+        await until(lambda: process.code is not None, "the end of the process")
         assert process.code == 0
         assert "Traceback" not in process.output
     finally:

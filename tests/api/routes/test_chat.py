@@ -58,7 +58,7 @@ ENDS: list[tuple[str, dict[str, Any], bytes]] = [
 async def test_every_end_is_said_inside_the_stream(
     settings: Settings, log: Log, kind: str, fields: dict[str, Any], wanted: bytes
 ) -> None:
-    """The status went out long ago; the error is a line, and `[DONE]` still the last one."""
+    """The status was sent long before. The error is a line, and `[DONE]` is still the last one."""
     async with a_site(settings) as site, await chat(site) as stream:
         player = await Player.start(log, stream.headers["x-job-id"])
         await player.say(1)
@@ -91,7 +91,8 @@ async def test_calls_and_a_restart_come_under_their_own_names(settings: Settings
 async def test_once_text_is_out_a_lost_worker_ends_the_stream_with_an_error_that_names_the_job(
     settings: Settings, log: Log
 ) -> None:
-    """Readers append, so two texts would be mixed. With `restarted=true` the stream goes on, as for other watchers."""
+    """Readers append, so the texts of two attempts would mix. With `restarted=true` the stream continues, as for
+    other watchers."""
     async with a_site(settings) as site, await chat(site, "Idempotency-Key: k") as plain:
         asks = {"method": "POST", "body": BODY, "headers": ["Idempotency-Key: k"]}
         async with await site.open("/chat/stream?restarted=true", **asks) as aware:
@@ -116,7 +117,7 @@ async def test_once_text_is_out_a_lost_worker_ends_the_stream_with_an_error_that
             kinds = [next(name for name in orjson.loads(line[6:]) if name) for line in lines_of(aware)[:-1]]
             assert kinds == ["content", "content", "content"]
             assert b'"restarted":{"attempt":2' in aware.body
-        # Asked anew, it is one text: what is void is not said any more.
+        # A new request gets one text, without the text that is void.
         async with await chat(site, "Idempotency-Key: k") as again:
             await again.rest()
             assert [orjson.loads(line[6:])["content"] for line in lines_of(again)[:-1]] == ["", "5 "]
@@ -129,7 +130,7 @@ def lines_of(stream: Stream) -> list[bytes]:
 
 
 async def test_an_answer_longer_than_the_window_comes_whole(redis_url: str, log: Log) -> None:
-    """The log is read from the start, where most events are none that this format shows."""
+    """The log is read from the start, and this format leaves out most of its events."""
     async with a_site(short_settings(redis_url, replay_buffer_bytes=4096)) as site:
         async with await chat(site, "Idempotency-Key: k") as first:
             player = await Player.start(log, first.headers["x-job-id"])
@@ -160,13 +161,13 @@ async def test_two_with_one_key_watch_one_job(settings: Settings, log: Log) -> N
             stream.vanish()
 
 
-async def test_who_leaves_the_chat_does_not_end_the_job(settings: Settings, log: Log) -> None:
-    """The answer is in the log, for every client with the id."""
+async def test_a_client_that_leaves_the_chat_does_not_end_the_job(settings: Settings, log: Log) -> None:
+    """The answer is in the log, for every client that has the id."""
     async with a_site(settings) as site:
         stream = await chat(site)
         player = await Player.start(log, stream.headers["x-job-id"])
         stream.vanish()
-        await until(lambda: "watchers=0 " in repr(site.hub), "it has left")
+        await until(lambda: "watchers=0 " in repr(site.hub), "the client to leave")
         await player.say(1)
         await player.finish()
         assert [message.event for message in await site.watch(player.job_id)][-1] == "done"
@@ -185,7 +186,7 @@ async def test_a_refused_chat_is_a_problem_not_a_stream(redis_url: str) -> None:
 async def test_a_job_that_redis_loses_before_its_stream_begins_is_to_be_submitted_again(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To a POST a 404 would say that the address is wrong."""
+    """For a POST, a 404 would mean a wrong address."""
     async with a_site(settings) as site:
         record = site.deps.log.record
 

@@ -1,4 +1,4 @@
-"""Requests that are cheap to send: what they are answered costs little too, and nothing once their client has gone."""
+"""Requests that are cheap to send have cheap responses, and cost nothing once the client has disconnected."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from readalong.api.fanout.text_runs import Batch
+from readalong.api.fanout.batch import Batch
 from readalong.core.events import PAGE_SIZE, NewEvent
 from readalong.core.settings import Settings
 from readalong.core.sse import Decoder
@@ -27,13 +27,13 @@ from tests.support.waiting import until
 
 pytestmark = on_valkey
 
-#: Bytes that may wait for a client: the transport's 64 KiB, and one write beyond that.
+#: The most bytes that may wait for a client: the transport's 64 KiB, and one write beyond that.
 WAITING = 192 * 1024
 END = "the end of it " * 600_000
 
 
 class Reads:
-    """The calls so far of one of the log's reads: what each asks for. `before` is awaited before each."""
+    """Records the calls of one read method of the log, with their arguments. `before` is awaited before each call."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         self.made: list[tuple[Any, ...]] = []
@@ -61,10 +61,10 @@ async def shown(site: Site, player: Player) -> dict[str, Any]:
     return found
 
 
-async def test_of_an_ended_job_the_end_alone_is_read_and_of_one_that_runs_a_page_at_a_time(
+async def test_an_ended_job_is_read_by_its_end_alone_and_a_running_one_a_page_at_a_time(
     settings: Settings, log: Log, redis_server: RedisServer, reads: Reads
 ) -> None:
-    """A million events before the end took seconds of CPU, for a request of a hundred bytes."""
+    """A million events before the end once took seconds of CPU, for a request of a hundred bytes."""
     call = {"index": 0, "id": "c", "name": "f", "arguments": {}}
     player = await Player.start(log)
     for _ in range(3):
@@ -83,7 +83,7 @@ async def test_of_an_ended_job_the_end_alone_is_read_and_of_one_that_runs_a_page
 
 
 async def test_an_end_that_does_not_say_all_is_not_taken_for_all(settings: Settings, log: Log) -> None:
-    """One that an older worker has written for a lost one; it named its epoch, and no calls."""
+    """An older worker wrote that end for a lost one. It named its epoch, and no calls."""
     call = {"index": 0, "id": "c", "name": "f", "arguments": {}}
     player = await Player.start(log)
     await player.append(NewEvent("content", {"content": "one"}), NewEvent("tool_call", call))
@@ -93,14 +93,15 @@ async def test_an_end_that_does_not_say_all_is_not_taken_for_all(settings: Setti
 
 
 async def leaves(site: Site, reads: Reads, request: bytes, after: int) -> None:
-    """Sends it, and resets the connection in the middle of that read; returns when nothing of the request is left."""
+    """Sends the request, and resets the connection in the middle of that read. Returns when no part of the request
+    is left."""
     held = len(site.server.server_state.connections)
     _, writer = await send(site, request)
 
     async def leave() -> None:
         if len(reads.made) == after:
             writer.transport.abort()
-            await until(lambda: len(site.server.server_state.connections) <= held, "its leaving")
+            await until(lambda: len(site.server.server_state.connections) <= held, "the client's leave")
 
     reads.before = leave
     await until(lambda: len(reads.made) >= after, "the read")
@@ -121,11 +122,11 @@ async def test_a_long_log_is_not_read_on_for_a_client_that_has_gone(
 async def test_a_list_is_not_walked_on_for_a_client_that_has_gone(
     settings: Settings, log: Log, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a state and a model: a thousand jobs of others are looked at for it, fifty at once."""
+    """A filter by state and model looks at a thousand other jobs, fifty at a time."""
     for at in range(400):
         await add(log, queue, 1000 + at)
     looks = Reads(monkeypatch, "records")
-    # As if none were what is asked for.
+    # As if no job matched.
     monkeypatch.setattr("readalong.api.routes.jobs_page._size", lambda record: 0)
     monkeypatch.setattr("readalong.store.log_reader.record_of", lambda values: None)
     async with a_site(settings) as site:
@@ -134,7 +135,7 @@ async def test_a_list_is_not_walked_on_for_a_client_that_has_gone(
 
 
 async def test_a_replay_is_read_as_its_client_takes_it_and_ends_with_it(redis_url: str, log: Log, reads: Reads) -> None:
-    """What is read and not yet taken is a write, and what the transport holds before it: no batch waits besides."""
+    """Data that is read and not yet sent is one write, besides the transport's buffer: no batch waits in addition."""
     player = await Player.start(log)
     pages = 30
     for _ in range(pages):
@@ -147,7 +148,7 @@ async def test_a_replay_is_read_as_its_client_takes_it_and_ends_with_it(redis_ur
             stream = await open_.enter_async_context(await site.open(path, receive_buffer=4096))
             ports.append(stream.writer.get_extra_info("sockname")[1])
         [feed] = site.hub._feeds.values()
-        await until(lambda: len(feed.watchers) == len(ports) and all_paused(site), "no more room")
+        await until(lambda: len(feed.watchers) == len(ports) and all_paused(site), "the buffers to fill")
         await player.say(1)
         await until(lambda: feed.newest == player.last, "the newest event")
         assert all(0 < held_by(port, site) <= WAITING for port in ports)
@@ -157,28 +158,28 @@ async def test_a_replay_is_read_as_its_client_takes_it_and_ends_with_it(redis_ur
         assert len(replayed) < pages, "as many pages as the kernel has room for, and those of the feed's beginning"
         made = len(reads.made)
         await open_.aclose()
-        await until(lambda: "feeds=0 watchers=0" in repr(site.hub), "nothing of it")
+        await until(lambda: "feeds=0 watchers=0" in repr(site.hub), "the hub to drop its feed")
         assert len(reads.made) == made
 
 
 async def test_clients_that_do_not_read_the_end_of_their_job_share_it(redis_url: str, log: Log) -> None:
-    """It repeats 8 MB of text; each had two or three copies of its own, wherever it stood before."""
+    """The end repeats 8 MB of text. Each client once had two or three copies, whatever its position was."""
     player = await Player.start(log)
     await player.say(15)
     await player.finish(content=END)
     path = f"/v1/jobs/{player.job_id}/events"
-    # All of them are in the window, whose batches drive one another out of what it keeps for others.
+    # All of them are in the replay buffer, whose batches evict one another from the frame cache.
     async with a_site(short_settings(redis_url, replay_buffer_bytes=1 << 25)) as site, AsyncExitStack() as open_:
         first = await open_.enter_async_context(await site.open(f"{path}?after=2", receive_buffer=4096))
         streams = [first]
-        await until(lambda: all_paused(site), "the first waits")
+        await until(lambda: all_paused(site), "the first to wait")
         tracemalloc.start()
         try:
             for after in range(3, 18):
                 stream = await site.open(f"{path}?after={after}", receive_buffer=4096)
                 streams.append(await open_.enter_async_context(stream))
             [feed] = site.hub._feeds.values()
-            await until(lambda: len(feed.watchers) == len(streams) and all_paused(site), "all wait")
+            await until(lambda: len(feed.watchers) == len(streams) and all_paused(site), "all to wait")
             grown, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -197,7 +198,7 @@ def check_end(messages: list[Any], after: int, player: Player) -> None:
 
 
 async def test_on_another_server_a_long_end_goes_in_pieces(settings: Settings, log: Log) -> None:
-    """A server takes what it is given into its buffer, whatever waits there."""
+    """Other servers buffer everything that they are given, whatever waits there."""
     sizes = []
 
     class Measuring(Client):
@@ -218,13 +219,13 @@ async def test_on_another_server_a_long_end_goes_in_pieces(settings: Settings, l
 async def test_a_long_event_that_is_lost_while_it_is_written_is_followed_by_the_other_claim_s(
     settings: Settings, log: Log
 ) -> None:
-    """Its pieces go out to the last, for a half would be no event; the position after it is lost all the same."""
+    """All pieces are sent, because a partial event would be malformed. The position after it is lost all the same."""
     player = await Player.start(log)
     await player.append(NewEvent("tool_call", {"index": 0, "id": "c", "name": "f", "arguments": {"a": END}}))
     async with a_site(settings) as site:
         path = f"/v1/jobs/{player.job_id}/events?after=2"
         async with await site.open(path, receive_buffer=4096) as stream:
-            await until(lambda: all_paused(site), "it waits in the middle")
+            await until(lambda: all_paused(site), "the write to wait in the middle")
             [feed] = site.hub._feeds.values()
             [watcher] = feed.watchers
             watcher.lose(3)

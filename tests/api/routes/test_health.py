@@ -1,4 +1,4 @@
-"""Health, readiness, what no route answers, and what every call answers while Redis is away."""
+"""Health, readiness, responses without a route, and the response of every call while Redis is away."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def test_readyz_says_what_waits_for_how_long_and_which_workers_are_refused
 async def test_readyz_names_a_policy_that_may_drop_jobs_and_forgets_one_that_does_not(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Redis is away at the start: its policy is said when it is there, once."""
+    """Redis is away at the start. Its policy is logged once, when Redis is back."""
     monkeypatch.setattr("readalong.redis.eviction._EVERY", 0.0)
     port = free_port()
     async with a_site(short_settings(f"redis://127.0.0.1:{port}/0")) as site:
@@ -106,19 +106,20 @@ async def test_readyz_names_a_policy_that_may_drop_jobs_and_forgets_one_that_doe
 async def test_a_process_that_does_not_hear_its_own_heartbeat_is_not_ready(
     redis_server: RedisServer, index: JobIndex, registry: WorkerRegistry
 ) -> None:
-    """It would answer 200 while no event reaches its watchers: subscriptions are refused, all else is allowed."""
+    """Otherwise it would report 200 while no event reaches its watchers: subscriptions are refused, all other
+    commands are allowed."""
     now = await index.now()
     await registry.heartbeat("w1", b"{}", now, 600_000)
     redis_server.command("ACL", "SETUSER", "default", "-subscribe")
     try:
         async with a_site(short_settings(redis_server.url, hub_heartbeat=0.05)) as site:
-            assert (await site.http.get("/readyz")).status_code == 200  # it has only begun
+            assert (await site.http.get("/readyz")).status_code == 200  # it has only just started
 
             async def deaf() -> bool:
                 answer = await site.http.get("/readyz")
                 return answer.status_code == 503 and answer.json()["hub"] == "deaf"
 
-            await until(deaf, "503")
+            await until(deaf, "a 503")
             redis_server.command("ACL", "SETUSER", "default", "+subscribe")
             redis_server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
@@ -126,7 +127,7 @@ async def test_a_process_that_does_not_hear_its_own_heartbeat_is_not_ready(
                 answer = await site.http.get("/readyz")
                 return answer.status_code == 200 and answer.json()["hub"] == "ok"
 
-            await until(hears, "200 again")
+            await until(hears, "a 200 again")
     finally:
         redis_server.command("ACL", "SETUSER", "default", "+subscribe")
 
@@ -151,7 +152,8 @@ async def ask(site: Site, method: str, path: str, job_id: str) -> httpx2.Respons
 async def test_every_call_is_503_while_redis_is_away_and_serves_when_it_is_back(
     log: Log, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With `Retry-After`, and no stack trace; `/healthz` stays as it is. In the log the outage begins and ends once."""
+    """With `Retry-After`, and without a stack trace; `/healthz` does not change. The log has one line for the start
+    of the outage and one for its end."""
     player = await Player.start(log)
     async with Proxy(redis_server.port) as proxy, a_site(short_settings(proxy.url, redis_timeout=20)) as site:
         assert (await ask(site, "GET", "/v1/jobs/{id}", player.job_id)).status_code == 200
@@ -170,7 +172,7 @@ async def test_every_call_is_503_while_redis_is_away_and_serves_when_it_is_back(
         assert ready.headers["retry-after"] == "1"
         assert (await site.http.get("/healthz")).status_code == 200
         proxy.refusing = False
-        await until(lambda: "connected" in repr(site.hub), "the hub is back")
+        await until(lambda: "connected" in repr(site.hub), "the hub to reconnect")
         await player.finish()
         check_stream(await site.watch(player.job_id), 0, player.last)
         assert (await site.http.post("/v1/jobs", json=BODY)).status_code == 202
@@ -180,7 +182,7 @@ async def test_every_call_is_503_while_redis_is_away_and_serves_when_it_is_back(
 
 @on_valkey
 async def test_a_redis_that_does_not_answer_is_503_too(log: Log, redis_server: RedisServer) -> None:
-    """The time-out is Redis', not the client's."""
+    """Redis' time-out applies, not the client's."""
     player = await Player.start(log)
     async with Proxy(redis_server.port) as proxy, a_site(short_settings(proxy.url, redis_timeout=0.1)) as site:
         proxy.stall()
@@ -188,7 +190,7 @@ async def test_a_redis_that_does_not_answer_is_503_too(log: Log, redis_server: R
 
 
 async def test_a_full_redis_is_503_and_loses_nothing() -> None:
-    """A write that Redis refuses is as good as Redis away."""
+    """A write that Redis refuses is handled like an outage."""
     with RedisServer.start() as server:
         async with a_site(short_settings(server.url)) as site:
             assert (await site.http.post("/v1/jobs", json=BODY)).status_code == 202
@@ -200,7 +202,7 @@ async def test_a_full_redis_is_503_and_loses_nothing() -> None:
 
 @on_valkey
 async def test_a_stream_outlives_an_outage_of_redis(log: Log, redis_server: RedisServer) -> None:
-    """Those who watch wait, and then get what they missed."""
+    """Watchers wait, and then get the events that they missed."""
     player = await Player.start(log)
     async with (
         Proxy(redis_server.port) as proxy,
@@ -210,7 +212,7 @@ async def test_a_stream_outlives_an_outage_of_redis(log: Log, redis_server: Redi
         begun = await stream.some(2)
         proxy.refusing = True
         proxy.cut()
-        await until(lambda: "away" in repr(site.hub), "the hub noticed")
+        await until(lambda: "away" in repr(site.hub), "the hub to notice")
         await player.say(5)
         proxy.refusing = False
         await player.finish()
@@ -275,7 +277,7 @@ def refs(node: Any) -> Iterator[str]:
 
 
 def schemas_of(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    """Each JSON schema that a `schema` key holds."""
+    """Yields each JSON schema under a `schema` key."""
     if isinstance(node, dict):
         for name, value in node.items():
             if name == "schema":
@@ -296,7 +298,7 @@ async def described(settings: Settings) -> dict[str, Any]:
 
 @on_valkey
 async def test_openapi_is_whole(settings: Settings) -> None:
-    """3.1 by its structure: every reference resolves and every schema is one."""
+    """The description is valid OpenAPI 3.1: every reference resolves, and every schema is valid."""
     spec = await described(settings)
     assert spec["openapi"].startswith("3.1.")
     assert spec["info"].keys() >= {"title", "version"}
@@ -322,7 +324,7 @@ async def test_openapi_is_whole(settings: Settings) -> None:
             assert all(response["description"] for response in operation["responses"].values())
 
 
-#: What any call may be answered: by the connection (a wrong head, too many connections), and if all else fails.
+#: The statuses that any call may get: for a malformed head, for too many connections, and for an unexpected error.
 ANYWHERE = {"400", "500", "501", "503"}
 ROUTES: dict[tuple[str, str], set[str]] = {
     ("/v1/jobs", "post"): {"202", "403", "409", "410", "413", "415", "421", "422", "429"},
@@ -335,7 +337,7 @@ ROUTES: dict[tuple[str, str], set[str]] = {
     ("/healthz", "get"): {"200"},
     ("/readyz", "get"): {"200"},
 }
-#: The types of an error where it is not a problem alone.
+#: The content types of an error that is not a problem alone.
 ERRORS = {
     "400": [{"application/problem+json", "text/plain"}, {"text/plain"}],
     "501": [{"text/plain"}],

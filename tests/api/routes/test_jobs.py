@@ -26,7 +26,7 @@ from tests.support.waiting import WITHIN, until
 
 pytestmark = on_valkey
 
-#: What stands where an id should: each is a 404 and nothing else.
+#: Malformed ids: each gets a 404 and nothing else.
 NO_IDS = (
     "x",
     "short",
@@ -45,7 +45,7 @@ NO_IDS = (
 
 
 async def test_a_job_shows_how_far_it_is(settings: Settings, log: Log) -> None:
-    """Queued, running with its text and calls, then ended with what it cost."""
+    """Queued, running with its text and calls, then ended with its metrics."""
     async with a_site(settings) as site:
         path = f"/v1/jobs/{job(await submit(site)).id}"
         queued = job(await site.http.get(path), 200)
@@ -67,7 +67,7 @@ async def test_a_job_shows_how_far_it_is(settings: Settings, log: Log) -> None:
 
 
 async def test_a_long_job_shows_all_its_text(settings: Settings, log: Log) -> None:
-    """More than one page of the log."""
+    """The log has more than one page."""
     player = await Player.start(log)
     await player.say(2500)
     async with a_site(settings) as site:
@@ -87,10 +87,10 @@ async def test_an_unknown_job_is_404_on_each_call(settings: Settings, redis: Arq
 
 
 async def test_an_expired_job_is_410_on_each_call(settings: Settings, log: Log, index: JobIndex) -> None:
-    """The list still names it; Redis has let the rest go. An erase takes it off the list."""
+    """The list still names it, and Redis has no other key of it. An erase removes it from the list."""
     async with a_site(settings) as site:
         job_id = job(await submit(site)).id
-        await log.delete(job_id)  # as the end of its time to live does
+        await log.delete(job_id)  # as when its time to live ends
         for method, tail in (("GET", ""), ("GET", "/events"), ("POST", "/cancel")):
             problem(await site.http.request(method, f"/v1/jobs/{job_id}{tail}"), 410, "job_expired")
         assert await index.contains(job_id)
@@ -99,7 +99,7 @@ async def test_an_expired_job_is_410_on_each_call(settings: Settings, log: Log, 
 
 
 async def test_a_cancel_ends_a_queued_job_at_once(settings: Settings, queue: Queue, index: JobIndex) -> None:
-    """It leaves the queue, and its end says who did it."""
+    """It leaves the queue, and its terminal event names the source of the cancel."""
     async with a_site(settings) as site:
         job_id = job(await submit(site)).id
         for _ in range(3):
@@ -115,7 +115,7 @@ async def test_a_cancel_ends_a_queued_job_at_once(settings: Settings, queue: Que
 async def test_a_cancel_of_a_running_job_sets_the_flag_and_nudges(
     settings: Settings, log: Log, redis: ArqRedis
 ) -> None:
-    """The worker writes the end; asking twice changes nothing."""
+    """The worker writes the end. A second cancel changes nothing."""
     player = await Player.start(log)
     async with a_site(settings) as site, redis.pubsub() as control:
         await control.subscribe(settings.keys.control)
@@ -149,7 +149,7 @@ def named(dump: dict[str, Any], job_id: str) -> list[str]:
 
 
 async def everything(redis: ArqRedis) -> dict[str, Any]:
-    """All of Redis, by name."""
+    """Returns the content of every key of Redis, by name."""
     client: Any = redis  # redis-py's types do not know that this client is asynchronous
     found: dict[str, Any] = {}
     for name in await redis.keys("*"):
@@ -171,7 +171,7 @@ async def everything(redis: ArqRedis) -> dict[str, Any]:
 async def test_erase_leaves_no_key_that_names_the_job(
     settings: Settings, log: Log, redis: ArqRedis, state: str
 ) -> None:
-    """Whatever its state, its Idempotency-Key's included: a repeat is a new job."""
+    """This holds in every state. Its Idempotency-Key is gone too, so a repeat creates a new job."""
     async with a_site(settings) as site:
         job_id = job(await submit(site, key="k")).id
         player = Player(log, job_id)
@@ -188,7 +188,7 @@ async def test_erase_leaves_no_key_that_names_the_job(
             await player.finish("cancelled", by="client")
         answer = await erasing
         assert (answer.status_code, answer.content) == (204, b"")
-        # It keeps late copies of the submit out, for a while.
+        # It blocks late copies of the submit, for a while.
         assert named(await everything(redis), job_id) == [settings.keys.cancel(job_id)]
         problem(await site.http.get(f"/v1/jobs/{job_id}"), 404, "job_not_found")
         problem(await site.http.delete(f"/v1/jobs/{job_id}"), 404, "job_not_found")
@@ -196,10 +196,8 @@ async def test_erase_leaves_no_key_that_names_the_job(
         assert job(await submit(site, key="k")).id != job_id
 
 
-async def test_a_key_whose_tie_came_late_after_the_erase_is_that_of_a_new_job(
-    settings: Settings, redis: ArqRedis
-) -> None:
-    """The tie is a command of its own: a copy of it may come when the erase has untied the key."""
+async def test_a_key_tied_by_a_late_command_after_the_erase_gets_a_new_job(settings: Settings, redis: ArqRedis) -> None:
+    """The key is tied by a command of its own: a late copy of it may arrive after the erase."""
     async with a_site(settings) as site:
         job_id = job(await submit(site, key="k")).id
         name = settings.keys.idempotency(key_digest("k"))
@@ -212,7 +210,7 @@ async def test_a_key_whose_tie_came_late_after_the_erase_is_that_of_a_new_job(
 
 
 async def test_erase_of_a_running_job_whose_worker_is_dead_does_not_wait_for_ever(settings: Settings, log: Log) -> None:
-    """Its watchers are let go: nothing will come any more."""
+    """Its watchers are disconnected, because no event can follow."""
     player = await Player.start(log)
     async with a_site(settings) as site:
         async with await site.open(f"/v1/jobs/{player.job_id}/events") as stream:
@@ -228,8 +226,8 @@ async def test_erase_of_a_running_job_whose_worker_is_dead_does_not_wait_for_eve
 async def test_erase_that_breaks_off_half_way_is_ended_by_its_repeat(
     settings: Settings, log: Log, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """Redis goes away when the log is erased already, which lets the watchers of all processes go. The repeat leaves
-    nothing, although a worker has put the job into its lists once more just before."""
+    """Redis goes away after the log is erased, which disconnects the watchers of all processes. The repeat leaves
+    nothing, although a worker has put the job into its lists again just before."""
     part, _, name = step.partition(".")
     async with a_site(settings) as site, a_site(settings) as other:
         job_id = job(await submit(site)).id
@@ -252,7 +250,7 @@ async def test_erase_that_breaks_off_half_way_is_ended_by_its_repeat(
         assert named(await everything(redis), job_id) == [settings.keys.cancel(job_id)]
 
 
-async def test_a_visit_that_is_renewed_while_its_job_is_erased_is_not_written_down(
+async def test_a_renewed_presence_of_a_job_that_is_erased_is_not_written(
     settings: Settings, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with a_site(settings) as site:
@@ -270,7 +268,7 @@ async def test_a_visit_that_is_renewed_while_its_job_is_erased_is_not_written_do
 
 
 async def test_watchers_of_an_erased_job_get_its_end(settings: Settings, log: Log) -> None:
-    """Erasing cancels first, so those who watch see the terminal event."""
+    """An erase cancels first, so watchers see the terminal event."""
     async with a_site(settings) as site:
         job_id = job(await submit(site)).id
         async with await site.open(f"/v1/jobs/{job_id}/events") as stream:
@@ -280,7 +278,7 @@ async def test_watchers_of_an_erased_job_get_its_end(settings: Settings, log: Lo
 
 
 async def test_every_key_bears_the_prefix(redis_url: str) -> None:
-    """Besides arq's own job keys, whose name is not ours to choose."""
+    """Except arq's own job keys, whose names are fixed."""
     async with a_site(short_settings(redis_url, prefix="other")) as site:
         job(await submit(site, key="key"))
         names = list(await everything(site.deps.redis.pool))

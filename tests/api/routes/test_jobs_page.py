@@ -36,7 +36,7 @@ async def add(log: Log, queue: Queue, created_at: int, model: str = "m") -> str:
 async def test_the_list_is_newest_first_in_pages_without_repeats_or_holes(
     settings: Settings, log: Log, queue: Queue
 ) -> None:
-    """Also where many jobs share a time; every page but the last names the next."""
+    """Also where many jobs have the same time. Every page but the last names the next one."""
     times = [1000, 1000, 1000, 1000, 1000, 2000, 2000, 3000, 4000, 4000, 4000]
     ids = [(at, await add(log, queue, at)) for at in times]
     wanted = [job_id for _, job_id in sorted(ids, reverse=True)]
@@ -54,7 +54,7 @@ async def test_the_list_is_newest_first_in_pages_without_repeats_or_holes(
 
 
 async def pages(site: Site, query: str, limit: int) -> list[str]:
-    """The ids of all pages; each page but the last names the next."""
+    """Returns the ids of all pages. Each page but the last names the next one."""
     found: list[str] = []
     path: str | None = f"?{query}&limit={limit}"
     while path is not None:
@@ -67,7 +67,7 @@ async def pages(site: Site, query: str, limit: int) -> list[str]:
 async def test_the_list_is_of_one_state_one_model_and_one_time_across_pages(
     settings: Settings, log: Log, queue: Queue, index: JobIndex
 ) -> None:
-    """Each by itself and all at once."""
+    """Each filter alone, and all of them together."""
     ids = [await add(log, queue, 1000 + number, "ab c/ü"[number % 2 :]) for number in range(12)]
     done, running = ids[::3], ids[1]
     for job_id in (*done, running):
@@ -91,7 +91,7 @@ async def test_the_list_is_of_one_state_one_model_and_one_time_across_pages(
 async def test_a_page_costs_the_same_however_many_jobs_there_are(
     settings: Settings, log: Log, queue: Queue, index: JobIndex, redis: ArqRedis
 ) -> None:
-    """One look at a list and one at the hashes, without their requests. One failed job stands behind many."""
+    """One read of a list and one of the hashes, without the requests. One failed job stands behind many others."""
     ids = [new_job_id() for _ in range(300)]
     for at, job_id in enumerate(ids, 1000):
         await log.submit(submission(job_id, created_at=at, request=b'{"messages":["%s"]}' % (b"x" * 10_000)))
@@ -99,7 +99,7 @@ async def test_a_page_costs_the_same_however_many_jobs_there_are(
     await log.cancel(ids[0], "client")
     await index.refile(ids[0])
     async with a_site(settings) as site:
-        await listed(site)  # which connects
+        await listed(site)  # opens the connection
         for query, shown in (
             ("status=cancelled", 1),
             ("model=m&limit=3", 3),
@@ -114,10 +114,10 @@ async def test_a_page_costs_the_same_however_many_jobs_there_are(
             assert stats["total_net_output_bytes"] < 20_000
 
 
-async def test_a_page_that_would_look_too_far_says_how_far_it_came(
+async def test_a_page_that_has_looked_far_enough_says_how_far_it_came(
     settings: Settings, log: Log, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a list holds and the hashes do not confirm."""
+    """The list holds ids that the hashes do not confirm."""
     monkeypatch.setattr("readalong.api.routes.jobs_page._MAX_EXAMINED", 4)
     monkeypatch.setattr("readalong.api.routes.jobs_page._NEXT_READ", 2)
     ids = [await add(log, queue, 1000 + number) for number in range(10)]
@@ -133,8 +133,8 @@ async def test_a_page_that_would_look_too_far_says_how_far_it_came(
 async def test_a_page_ends_after_so_many_bytes_and_says_how_far_it_came(
     settings: Settings, log: Log, queue: Queue, redis: ArqRedis
 ) -> None:
-    """Megabytes of metadata in each job, which a submit refuses but another version may have taken, come one at a time;
-    what is small comes together."""
+    """Jobs with megabytes of metadata come one at a time; small ones come together. A submit refuses such metadata,
+    but another version may have accepted it."""
     ids = [await add(log, queue, 1000 + number) for number in range(6)][::-1]
     for job_id in (ids[1], ids[3]):
         await command(redis, "HSET", settings.keys.job(job_id), "metadata", '{"a":"%s"}' % ("x" * 2_000_000))

@@ -1,4 +1,4 @@
-"""`POST /v1/jobs`: a valid body becomes a queued job, once; anything else has a clear answer."""
+"""`POST /v1/jobs`: a valid body becomes one queued job; any other body gets a clear response."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from readalong.store.submission import Submission
 from tests.api.helpers import Player
 from tests.api.serving import Site, a_site, on_valkey, short_settings
 from tests.readalong.helpers import command
+from tests.support.connections import open_connection
 from tests.support.waiting import until
 
 pytestmark = on_valkey
@@ -31,7 +32,7 @@ BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
 
 
 def problem(answer: httpx2.Response, status: int, code: str, field: str | None = None) -> Problem:
-    """The problem that an answer must be."""
+    """Returns the problem in a response, which must be one."""
     assert (answer.status_code, answer.headers["content-type"]) == (status, MEDIA_TYPE), answer.text
     found = Problem.model_validate_json(answer.content, strict=True)
     assert (found.status, found.code, found.field) == (status, code, field)
@@ -39,7 +40,7 @@ def problem(answer: httpx2.Response, status: int, code: str, field: str | None =
 
 
 def job(answer: httpx2.Response, status: int = 202) -> JobView:
-    """The job that an answer must show."""
+    """Returns the job in a response, which must be one."""
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json"), answer.text
     return JobView.model_validate_json(answer.content, strict=True)
 
@@ -86,7 +87,7 @@ async def test_each_submit_is_a_job_of_its_own_without_a_key(settings: Settings)
 
 
 async def test_the_same_key_and_body_answer_the_same_job(settings: Settings, log: Log, queue: Queue) -> None:
-    """Whatever its state by then, and whatever the order and spacing of the body; it is queued once."""
+    """The job's state, and the order and spacing of the body, do not matter. The job is queued once."""
     async with a_site(settings) as site:
         first = job(await submit(site, {**BODY, "n": 1, "stop": "x"}, "key"))
         again = await site.http.post(
@@ -114,7 +115,7 @@ async def test_the_same_key_with_another_body_is_a_conflict(settings: Settings) 
 
 
 async def test_a_key_whose_job_has_expired_starts_nothing(settings: Settings, log: Log, queue: Queue) -> None:
-    """To write it again would be to generate it again. A job that was never written is another matter."""
+    """A new job would generate the answer again. A job that was never written is another matter."""
     async with a_site(settings) as site:
         shown = job(await submit(site, key="key"))
         await queue.remove(shown.id)
@@ -135,7 +136,7 @@ async def test_an_erased_jobs_key_is_as_good_as_new(settings: Settings) -> None:
 async def test_a_job_that_is_gone_before_its_submit_is_answered_is_to_be_submitted_again(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    """A copy of the submit comes after an erase, as after a lost reply."""
+    """A copy of the submit arrives after an erase, as after a lost reply."""
     async with a_site(settings) as site:
         log = site.deps.log
         write = log.submit
@@ -151,10 +152,9 @@ async def test_a_job_that_is_gone_before_its_submit_is_answered_is_to_be_submitt
         assert answer.headers["retry-after"] == "1"
 
 
-async def test_the_erase_of_a_job_whose_key_is_another_job_s_by_now_leaves_it_that(
-    settings: Settings, redis: ArqRedis
-) -> None:
-    """Its tie has expired before it. The repeat of the newer job's submit would be generated, and paid for, again."""
+async def test_the_erase_of_a_job_leaves_a_key_that_another_job_has_by_now(settings: Settings, redis: ArqRedis) -> None:
+    """The key's first record expired before the erase. Otherwise a repeat of the newer job's submit would be
+    generated and paid for again."""
     async with a_site(settings) as site:
         first = job(await submit(site, key="key"))
         await redis.delete(settings.keys.idempotency(key_digest("key")))
@@ -181,7 +181,7 @@ async def test_a_key_that_cannot_be_one_is_refused(settings: Settings, key: str)
 
 
 async def test_a_full_queue_is_429_but_an_accepted_key_still_answers(redis_url: str, log: Log, queue: Queue) -> None:
-    """And as soon as a worker takes one, there is room."""
+    """There is room as soon as a worker acquires a job."""
     async with a_site(short_settings(redis_url, max_queued=2)) as site:
         first = job(await submit(site, key="first"))
         job(await submit(site))
@@ -244,7 +244,7 @@ async def test_a_bad_body_has_a_clear_answer_and_leaves_nothing(settings: Settin
 async def test_a_deeply_nested_parameter_is_taken_or_refused_but_breaks_nothing(
     settings: Settings, path: str, depth: int
 ) -> None:
-    """orjson reads deeper than it writes."""
+    """orjson reads deeper nesting than it writes."""
     body = b'{"messages":[{"role":"user","content":"x"}],"deep":' + b"[" * depth + b"]" * depth + b"}"
     async with a_site(settings) as site, site.http.stream("POST", path, content=body) as answer:
         assert answer.status_code in ((200, 202) if depth <= 100 else (200, 202, 400, 422))
@@ -253,12 +253,12 @@ async def test_a_deeply_nested_parameter_is_taken_or_refused_but_breaks_nothing(
 @pytest.mark.parametrize("path", ["/v1/jobs", "/chat/stream"])
 @pytest.mark.parametrize("framing", ["length", "chunks"])
 async def test_a_body_of_50_mb_is_413_without_being_kept(settings: Settings, path: str, framing: str) -> None:
-    """With its length we refuse it unread, without one as soon as it is too long; the connection may be dropped."""
+    """With a length it is refused unread, without one as soon as it is too long. The connection may be dropped."""
     async with a_site(settings) as site:
         size = 50 * 1024 * 1024
         head = [f"POST {path} HTTP/1.1", "Host: localhost"]
         head.append(f"Content-Length: {size}" if framing == "length" else "Transfer-Encoding: chunked")
-        reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        reader, writer = await open_connection(site.port)
         writer.write("\r\n".join([*head, "", ""]).encode())
         piece = b"x" * 65_536
         sent = 0
@@ -297,12 +297,12 @@ async def test_a_body_just_within_the_limit_passes(redis_url: str) -> None:
 async def test_a_client_that_goes_away_in_its_body_is_no_error_of_ours(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Phones lose their connections every day; a stack trace for each would hide what matters."""
+    """Phones lose their connections often. A stack trace for each would hide real errors."""
     async with a_site(settings) as site:
-        _, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        _, writer = await open_connection(site.port)
         writer.write(b'POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{"mess')
         await writer.drain()
         await until(lambda: site.server.server_state.tasks, "the request is under way")
         writer.transport.abort()
-        await until(lambda: not site.server.server_state.tasks, "it is over")
+        await until(lambda: not site.server.server_state.tasks, "the request to end")
     assert [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []

@@ -1,4 +1,4 @@
-"""`GET /v1/jobs/{id}/events`: positions, right and wrong, of live and ended jobs."""
+"""`GET /v1/jobs/{id}/events`: valid and invalid positions, of live and ended jobs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FAR = 2**53
 
 
 async def ended_job(log: Log) -> str:
-    """`queued`, `started`, three texts, `done`: number 6 is the last."""
+    """Creates a job with `queued`, `started`, three texts and `done`, number 6."""
     player = await Player.start(log)
     await player.say(3)
     await player.finish()
@@ -60,7 +60,7 @@ async def test_a_stream_says_that_it_must_not_be_kept_or_changed_on_the_way(sett
 async def test_the_position_is_the_header_s_or_else_the_query_s(
     settings: Settings, log: Log, header: str | None, query: str, after: int
 ) -> None:
-    """EventSource sends the header when it comes back to a URL that still has its first position."""
+    """EventSource sends the header when it reconnects, to a URL that still has its first position."""
     job_id = await ended_job(log)
     async with a_site(settings) as site:
         headers = [] if header is None else [f"Last-Event-ID: {header}"]
@@ -103,7 +103,7 @@ async def test_a_position_that_is_no_number_is_refused_by_name(settings: Setting
 
 
 async def test_a_position_at_or_beyond_the_end_of_an_ended_job_is_204(settings: Settings, log: Log) -> None:
-    """It tells EventSource not to come back."""
+    """A 204 tells EventSource not to reconnect."""
     job_id = await ended_job(log)
     async with a_site(settings) as site:
         for position in (6, 7, 1000, FAR, "0" * 5000 + "6"):
@@ -128,7 +128,7 @@ async def test_a_position_beyond_the_end_that_comes_ends_without_events(settings
     """The next request gets a 204, so no client waits for events that never come."""
     player = await Player.start(log)
     async with a_site(settings) as site, await site.open(f"/v1/jobs/{player.job_id}/events?after={FAR}") as stream:
-        await until(lambda: "watchers=1 " in repr(site.hub), "it watches")
+        await until(lambda: "watchers=1 " in repr(site.hub), "the watcher")
         await player.say(1)
         await player.finish()
         assert await stream.rest() == []
@@ -136,7 +136,7 @@ async def test_a_position_beyond_the_end_that_comes_ends_without_events(settings
         assert answer.status_code == 204
 
 
-async def test_latest_is_what_comes_from_now_on_and_comes_back_to_there(settings: Settings, log: Log) -> None:
+async def test_latest_gives_events_from_now_on_and_resumes_there(settings: Settings, log: Log) -> None:
     """Whether the job is watched already or not. The stream begins with a position that EventSource keeps."""
     player = await Player.start(log)
     await player.say(3)
@@ -155,7 +155,7 @@ async def test_latest_is_what_comes_from_now_on_and_comes_back_to_there(settings
         problem(answer, 400, "invalid_position", "lastEventId")
 
 
-async def test_a_queued_job_can_be_watched_before_anybody_runs_it(settings: Settings, log: Log) -> None:
+async def test_a_queued_job_can_be_watched_before_it_runs(settings: Settings, log: Log) -> None:
     async with a_site(settings) as site:
         job_id = (await site.http.post("/v1/jobs", json={"messages": [{"role": "user", "content": "x"}]})).json()["id"]
         async with await site.open(f"/v1/jobs/{job_id}/events") as stream:

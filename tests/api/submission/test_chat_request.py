@@ -1,4 +1,4 @@
-"""What a client may send, and how a wrong field is named. The model judges what is its own."""
+"""The fields of a client's request, and the error for a wrong one. Parameters of the model are the model's to judge."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_the_first_of_several_mistakes_is_named() -> None:
 
 
 def test_the_error_does_not_repeat_what_the_client_sent() -> None:
-    """A prompt in an error ends up in logs."""
+    """An error with a prompt would end up in logs."""
     with pytest.raises(InvalidRequest) as caught:
         check({"messages": MESSAGES, "n": "secret"})
     assert "secret" not in caught.value.message
@@ -129,14 +129,14 @@ def test_the_error_does_not_repeat_what_the_client_sent() -> None:
         max_size=5,
     )
 )
-def test_parameters_that_nobody_knows_pass(unknown: dict[str, Any]) -> None:
-    """The model decides about them, not we."""
+def test_unknown_parameters_pass(unknown: dict[str, Any]) -> None:
+    """The model judges them, and the API does not."""
     request = check({**unknown, "messages": MESSAGES})
     assert request.model_extra == unknown
 
 
 def mistake(body: dict[str, Any]) -> str | None:
-    """The field at the top that is wrong; None if the body passes."""
+    """Returns the wrong top-level field; None if the body is valid."""
     try:
         check(body)
     except InvalidRequest as error:
@@ -152,6 +152,6 @@ def mistake(body: dict[str, Any]) -> str | None:
     )
 )
 def test_any_json_in_any_field_is_taken_or_refused_by_name(value: Any) -> None:
-    """No value of any field ends in anything but a request or an InvalidRequest that names this field."""
+    """Any value of any field gives a request, or an InvalidRequest that names this field."""
     for name in ChatRequest.model_fields:
         assert mistake({"messages": MESSAGES, name: value}) in (None, name)

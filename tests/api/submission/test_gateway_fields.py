@@ -1,4 +1,4 @@
-"""A client chooses neither the address nor the key of a call behind a gateway."""
+"""A client can choose neither the address nor the key of a model call behind a gateway."""
 
 from __future__ import annotations
 

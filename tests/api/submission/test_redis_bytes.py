@@ -1,4 +1,5 @@
-"""How many bytes a client can have Redis keep: requests go with their jobs' ends, and what waits has a budget."""
+"""The bytes that a client can make Redis keep: requests are deleted at their jobs' ends, and queued requests have a
+budget."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ async def _cancelled(log: Log, job_id: str) -> None:
 async def test_a_request_leaves_redis_when_its_job_ends_unless_it_is_to_be_kept(
     log: Log, redis: ArqRedis, settings: Settings, ending: Callable[[Log, str], Awaitable[None]]
 ) -> None:
-    """A hundred of 4 MiB would fill half a gigabyte for a day. The setting keeps it as it is stored."""
+    """A hundred requests of 4 MiB would fill half a gigabyte for a day. The setting keeps the request as it is
+    stored."""
     keys = settings.keys
     for keep in (False, True):
         new = submission(request=orjson.dumps(LARGE), keep_request=keep)
@@ -62,8 +64,8 @@ async def test_metadata_is_stored_once_unless_the_model_gets_it_too(
 
 
 async def test_what_waits_has_a_budget_of_bytes_at_all_processes(redis_url: str, redis: ArqRedis, queue: Queue) -> None:
-    """What one lets in another knows. As soon as jobs are taken or end, there is room; a key that was accepted still
-    answers; what readalong did not write weighs nothing."""
+    """All processes share it. There is room as soon as jobs are acquired or end. A key that was accepted still gets
+    its response. Foreign entries weigh nothing."""
     settings = short_settings(redis_url, max_queued_bytes=4 * SIZE)
     keys = settings.keys
     await command(redis, "ZADD", keys.queue, 1, "no id")

@@ -1,4 +1,4 @@
-"""A wire format with state, as those of chat front ends: it numbers its frames, and opens and closes parts."""
+"""A wire format with state, like the formats of chat front ends: it numbers its frames, and opens and closes parts."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ class Parts:
 
 
 def frames_of(wire: Format, log: Iterable[Event]) -> list[bytes]:
-    """What a stream has for each number of a log, by an encoder that sees each event as it was appended."""
+    """Returns the frames of a stream, one for each number of a log, by an encoder that sees each event as it was
+    appended."""
     encoder = fresh(wire)
     return [
         encoder.encode(chunk) + (encoder.end() if chunk.terminal else b"") for event in log for chunk in event.expand()
@@ -62,7 +63,7 @@ def frames_of(wire: Format, log: Iterable[Event]) -> list[bytes]:
 
 
 def state_of(wire: Format, log: Sequence[Event]) -> dict[str, object]:
-    """The fields of an encoder after these events, but for how many calls it took."""
+    """Returns the fields of an encoder after these events, but for the number of calls."""
     encoder = fresh(wire)
     for event in log:
         encoder.encode(event)

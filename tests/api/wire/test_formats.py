@@ -58,7 +58,7 @@ def event(kind: str, data: bytes | None = None, seq: int = 7) -> Event:
 
 
 def shown_as(shown: Event) -> bytes:
-    """What the chat stream shows of an event."""
+    """Returns what the chat stream shows of an event."""
     return chat_stream.encode(shown) + (chat_stream.end() if shown.terminal else b"")
 
 
@@ -143,7 +143,7 @@ json_values = st.recursive(
 )
 
 
-#: `choice` is a number that says whose text it is.
+#: `choice` is a number that says which text it belongs to.
 names = st.text().filter(lambda name: name not in ("type", "choice"))
 
 
@@ -189,7 +189,7 @@ def test_a_second_text_ends_a_stream_with_an_error_that_names_the_job() -> None:
 
 
 def test_before_the_first_text_a_restart_is_no_end() -> None:
-    """Nothing that the client has is void; what it has not got yet is left out."""
+    """The client has nothing that is void. Frames that are void are left out."""
     text = OneText("j")
     for _ in range(2):
         assert text.cut(frames(("reasoning", '{"content":"so"}'))) == (frames(("reasoning", '{"content":"so"}')), False)
@@ -210,7 +210,7 @@ def test_what_only_looks_like_a_restart_ends_no_stream(forged: tuple[str, str]) 
     kinds=st.lists(st.sampled_from(("content", "reasoning", "tool_call_delta")), max_size=40), cut=st.integers(0, 40)
 )
 def test_a_merged_event_leaves_the_state_of_its_chunks(kinds: list[str], cut: int) -> None:
-    """A format with state is brought to a position by merged events; each such format belongs into this list."""
+    """A format with state is brought to a position by merged events; each such format belongs in this list."""
     log = [Event(seq, kind, b'{"content":"%d "}' % seq) for seq, kind in enumerate(kinds, 1)]
     for wire in (Parts(),):
         assert state_of(wire, [*merge(log[:cut]), *log[cut:]]) == state_of(wire, log)

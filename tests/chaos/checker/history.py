@@ -169,7 +169,7 @@ class Job:
 
     @property
     def begun(self) -> list[Event]:
-        """Its `started` and each `restarted`."""
+        """Returns its `started` and each `restarted`."""
         return [event for event in self.log if event.type in VOIDS]
 
     def line(self, *places: int) -> Line:

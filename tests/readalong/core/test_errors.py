@@ -1,4 +1,4 @@
-"""The tree of errors: each has a code, and the docstring draws what is there."""
+"""The tree of errors: each has a code, and the docstring shows the whole tree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from readalong.core.errors import Fenced, InvalidRequest, ModelError, QueueFull,
 def tree() -> list[type[ReadalongError]]:
     found: list[type[ReadalongError]] = [ReadalongError]
     for kind in found:
-        # Not one of the worker's own, which another test of this process may have imported.
+        # Not one of the worker's errors: another test of this process may have imported those.
         found.extend(below for below in kind.__subclasses__() if below.__module__ == errors.__name__)
     return found
 

@@ -17,7 +17,7 @@ text_drafts = st.builds(
     lambda kind, text, rest: NewEvent(kind, {"content": text, **rest}),
     st.sampled_from(sorted(TEXT)),
     texts,
-    # What comes with a piece of text: nothing, another choice, or log probabilities.
+    # The other fields of a piece of text: none, another choice, or log probabilities.
     st.sampled_from([{}, {}, {}, {"choice": 1}, {"choice": 2}, {"logprobs": [1]}, {"extra": {"x": 1}, "choice": 1}]),
 )
 other_drafts = st.sampled_from(
@@ -36,7 +36,7 @@ def numbered(drafts: list[NewEvent], first: int = 1) -> list[Event]:
 
 
 def said(pieces: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, Any, str]]:
-    """Runs of text joined by type and choice; all else as it is: what merging must not change."""
+    """Returns the pieces with the text of neighbours joined by type and choice: merging must not change this."""
     found: list[tuple[str, Any, str]] = []
     for kind, fields in pieces:
         if kind in TEXT and fields.keys() <= {"content", "choice"}:
@@ -80,7 +80,7 @@ def test_typed_data_of_every_event_is_its_fields_and_the_type(drafts: list[NewEv
 
 
 def live_message(events: list[Event]) -> bytes:
-    """What `write` of parts/job.lua publishes; test_scripts.py holds the two together on a real server."""
+    """Builds the message that `write` of parts/job.lua publishes; test_scripts.py compares the two on a real server."""
     return b"\n".join(b'{"id":%d,"type":"%s",%s' % (e.seq, e.type.encode(), e.data[1:]) for e in events)
 
 
@@ -147,7 +147,7 @@ def test_a_history_may_be_merged_in_parts(drafts: list[NewEvent], data: st.DataO
 
 @given(histories, st.integers(1, 3 * PAGE_SIZE))
 def test_a_merged_history_expands_to_the_events_that_it_was_made_of(drafts: list[NewEvent], first: int) -> None:
-    """Byte for byte, also where a character takes two places in JavaScript or four bytes in UTF-8."""
+    """Byte for byte, also for characters of two code units in JavaScript or four bytes in UTF-8."""
     events = numbered(drafts, first)
     merged = list(merge(events))
     assert [piece for event in merged for piece in event.expand()] == events
@@ -168,7 +168,7 @@ def test_what_follows_a_position_in_a_merged_event_is_exactly_the_rest(
 
 @pytest.mark.parametrize("first", [1, 3, PAGE_SIZE - 1, PAGE_SIZE, PAGE_SIZE + 1])
 def test_no_merged_event_covers_both_sides_of_a_multiple_of_the_span(first: int) -> None:
-    """A reader that asks for the numbers between two multiples would miss it."""
+    """A reader that requests the numbers between two multiples would miss it."""
     events = [Event(first + n, "content", b'{"content":"a"}') for n in range(2 * PAGE_SIZE)]
     merged = list(merge(events))
     assert all(event.after // PAGE_SIZE == (event.seq - 1) // PAGE_SIZE for event in merged)
@@ -186,7 +186,7 @@ def test_a_merged_event_holds_a_bounded_text_unless_a_single_piece_is_longer() -
 
 @pytest.mark.parametrize("data", [b"{}", b'{"content":null}', b'{"content":[]}'])
 def test_a_text_event_without_a_text_merges_with_nothing(data: bytes) -> None:
-    """Whatever a person wrote into the log by hand."""
+    """A person may have written it into the log by hand."""
     events = [Event(1, "content", b'{"content":"a"}'), Event(2, "content", data), Event(3, "content", data)]
     assert list(merge(events)) == events
 

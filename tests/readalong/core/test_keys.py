@@ -1,4 +1,4 @@
-"""Names in Redis, and what may become a part of one."""
+"""Names of Redis keys, and the values that may be part of one."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def test_the_queue_has_the_names_that_arq_looks_for() -> None:
 
 
 def every_name(keys: Keys) -> list[str]:
-    """All that Keys can name, found by looking, so that a new method is tested too."""
+    """Returns all names that Keys can give. It finds the methods itself, so that a new one is tested too."""
     names = []
     for name, member in inspect.getmembers(Keys):
         if name.startswith("_") or name == "prefix":
             continue
-        if name in ("shared", "type_of"):  # of names that others give
+        if name in ("shared", "type_of"):  # the prefix of names that others give
             continue
         if isinstance(member, property):
             named = getattr(keys, name)
@@ -93,8 +93,8 @@ def test_a_new_id_never_looks_like_an_option_on_a_command_line() -> None:
 def test_a_new_id_has_at_least_96_random_bits() -> None:
     ids = [new_job_id() for _ in range(500)]
     places = zip(*ids, strict=True)
-    # 64 characters are 6 bits a place; with 500 draws a place of full range shows far more than 32 of them. The
-    # last of 22 places holds the remaining 2 bits.
+    # 64 characters are 6 bits a place. Over 500 draws a place of full range shows far more than 32 of them. The last of
+    # 22 places holds the remaining 2 bits.
     assert sum(len(set(place)) > 32 for place in places) >= 16
 
 

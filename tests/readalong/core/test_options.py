@@ -1,4 +1,4 @@
-"""How a job wants to be treated: its request before the settings."""
+"""Job options: the request's take precedence over the settings."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def test_the_request_comes_before_the_settings(chat: bool, said: JobOptions) -> 
     ("seconds", "ms"), [(0, 0), (5e-324, 1), (0.0009, 1), (0.29, 290), (31_536_000, 31_536_000_000)]
 )
 def test_a_deadline_too_short_to_be_counted_is_not_none(seconds: float, ms: int) -> None:
-    """In a job's hash 0 says that it may take for ever."""
+    """In a job's hash, 0 means no deadline."""
     assert submission(terms=JobOptions(deadline=seconds)).deadline_ms == ms
 
 
-def test_the_names_are_those_of_the_terms() -> None:
-    """The worker takes FIELDS out of what the model gets: a term that it misses would be a 400 there. The grace is said
-    with `cancel_on_disconnect`."""
+def test_the_names_are_those_of_the_options() -> None:
+    """The worker removes OPTION_FIELDS from the model's request: a missed option would be a 400 there. The grace is
+    part of `cancel_on_disconnect`."""
     assert set(JobOptions._fields) - {"grace"} == OPTION_FIELDS

@@ -1,4 +1,4 @@
-"""Server-sent events on exact bytes, however the stream is cut."""
+"""Server-sent events as exact bytes, however the stream is split."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_decoder_agrees_with_the_specification_read_word_by_word(stream: byt
 
 
 def by_the_book(stream: bytes) -> list[Message]:
-    """Section 9.2.6 of WHATWG HTML, slowly: lines, then fields, then dispatch."""
+    """Implements section 9.2.6 of WHATWG HTML, slowly: lines, then fields, then dispatch."""
     stream = stream.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     messages: list[Message] = []
     data, event, last = b"", "", ""

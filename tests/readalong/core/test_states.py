@@ -1,4 +1,4 @@
-"""The life of a job as a table."""
+"""The states of a job and their transitions, as a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events to what they say."""
+"""Events become the transcript of a job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A log line is text or JSON, of all loggers of a process."""
+"""All loggers of a process write text lines or JSON lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from readalong.process import logs
 
 @contextmanager
 def set_up(**settings: str) -> Iterator[None]:
-    """As a process does; afterwards the loggers of the test run have what they had."""
+    """Sets up logging as a process does; afterwards restores the loggers of the test run."""
     root = logging.getLogger()
     levels = {name: logging.getLogger(name).level for name in ("", "httpx2", "arq.worker")}
     handlers, root.handlers = root.handlers, []
@@ -29,7 +29,7 @@ def set_up(**settings: str) -> Iterator[None]:
 
 
 def test_a_json_line_has_what_the_record_has(capsys: pytest.CaptureFixture[str]) -> None:
-    """Its fields by `extra` too, and the traceback; one line each, whatever is in it."""
+    """It also has the fields of `extra` and the traceback. Each record is one line, whatever its message contains."""
     with set_up(log_format="json"):
         try:
             raise ValueError("two\nlines")
@@ -56,7 +56,7 @@ def test_a_json_line_has_what_the_record_has(capsys: pytest.CaptureFixture[str])
 def test_text_lines_name_level_and_logger_and_leave_out_the_chatter(
     capsys: pytest.CaptureFixture[str], level: str
 ) -> None:
-    """arq says `●` of each job that it has run, a failed one too."""
+    """arq logs `●` for each job that has run, also for a failed one."""
     with set_up(log_level=level):
         logging.getLogger("readalong.api.server").info("serves")
         logging.getLogger("arq.worker").info("0.03s ← x ● ")

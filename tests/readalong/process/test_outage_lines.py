@@ -1,4 +1,4 @@
-"""What a worker logs of an outage of Redis."""
+"""The log lines of a worker about an outage of Redis."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _AWAY = StoreUnavailable("Redis does not answer: ConnectionError", retry_after=1
 
 
 def test_an_outage_is_a_few_lines(caplog: pytest.LogCaptureFixture) -> None:
-    """Its beginning, one line in ten seconds, and its end; then the next one begins anew. An answer between two
+    """Its start, one line in ten seconds, and its end; then the next outage is a new one. A reply between two
     failures ends nothing."""
     now = 0.0
     outage = OutageLogger(lambda: now)

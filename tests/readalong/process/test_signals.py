@@ -1,4 +1,4 @@
-"""Which signals ask for the end."""
+"""The signals that end a process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from readalong.process.signals import ending_signals
 
 
 def test_a_process_that_is_to_outlive_its_terminal_does() -> None:
-    """`nohup` starts it with SIGHUP ignored; else SIGHUP asks for the end as SIGTERM does."""
+    """`nohup` starts it with SIGHUP ignored. Otherwise SIGHUP ends it as SIGTERM does."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         assert ending_signals() == (signal.SIGTERM, signal.SIGINT)

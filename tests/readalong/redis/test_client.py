@@ -1,4 +1,4 @@
-"""How we connect to Redis: bounded waits, and its errors as ours."""
+"""The connection to Redis: bounded waits, and Redis errors translated to ours."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PASSING = [
     ConnectionResetError("reset"),
     OSError(24, "Too many open files"),
     TimeoutError(),
-    # What the client of a single server has no class for comes as text.
+    # The client of a single server has no class for these errors; they arrive as text.
     exceptions.ResponseError("MISCONF Redis is configured to save RDB snapshots, but it's unable to persist"),
     exceptions.ResponseError("NOREPLICAS Not enough good replicas to write."),
     exceptions.ResponseError("CLUSTERDOWN The cluster is down"),
@@ -84,7 +84,7 @@ def test_what_is_ours_already_and_a_cancellation_pass_through() -> None:
         assert caught.value is error
 
 
-async def test_a_port_where_nobody_listens_is_unavailable_after_few_tries(resources: AsyncExitStack) -> None:
+async def test_a_port_without_a_listener_is_unavailable_after_few_tries(resources: AsyncExitStack) -> None:
     client = client_of(settings_for(f"redis://:hunter2@127.0.0.1:{free_port()}/0"), resources)
     began = time.monotonic()
     with pytest.raises(StoreUnavailable) as caught:
@@ -217,7 +217,7 @@ async def test_arq_speaks_json_and_never_pickle(redis: ArqRedis, settings: Setti
 
 
 async def test_a_connection_to_what_is_no_primary_any_more_is_made_anew() -> None:
-    """A failover behind one address: a connection that stays is refused for ever, pipelines too."""
+    """After a failover behind one address, an open connection would be refused for ever, pipelines too."""
     with RedisServer.start() as server:
         async with AsyncExitStack() as resources:
             redis = client_of(settings_for(server.url), resources)
@@ -234,6 +234,6 @@ async def test_a_connection_to_what_is_no_primary_any_more_is_made_anew() -> Non
     "url", ["redis://127.0.0.1/0?timeut=3", "redis://127.0.0.1/0?db=x", "unix:///tmp/r?keepalive=1"]
 )
 def test_a_query_that_means_nothing_to_the_client_is_a_bad_setting(url: str) -> None:
-    """At the start, and not when the first connection is made."""
+    """At the start, and not at the first connection."""
     with pytest.raises(BadSettings, match="READALONG_REDIS_URL: "):
         connect(Settings(redis_url=AnyUrl(url)))

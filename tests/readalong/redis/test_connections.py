@@ -1,4 +1,4 @@
-"""Connections to Redis: a cancellation is never lost, and a send that fails says how."""
+"""Connections to Redis: a cancellation is never lost, and a failed send says its reason."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def connected(url: str, resources: AsyncExitStack) -> Any:
 async def test_a_cancellation_that_comes_as_the_bytes_leave_is_not_lost(
     redis_url: str, resources: AsyncExitStack
 ) -> None:
-    """A loop that was told to stop would go on for ever."""
+    """Otherwise a cancelled loop would run for ever."""
     connection = await connected(redis_url, resources)
     send = connection._send_packed_command
 
@@ -46,30 +46,21 @@ async def test_a_cancellation_that_comes_as_the_bytes_leave_is_not_lost(
     assert task.cancelled()
 
 
-async def test_a_send_that_takes_too_long_is_a_timeout_and_closes_the_connection(
-    redis_url: str, resources: AsyncExitStack
+async def takes_too_long(_: Any) -> None:
+    await asyncio.sleep(30)
+
+
+async def breaks(_: Any) -> None:
+    raise BrokenPipeError
+
+
+@pytest.mark.parametrize(("send", "error"), [(takes_too_long, TimeoutError), (breaks, ConnectionError)])
+async def test_a_send_that_fails_has_its_own_error_and_closes_the_connection(
+    redis_url: str, resources: AsyncExitStack, send: Any, error: type[Exception]
 ) -> None:
     connection = await connected(redis_url, resources)
-
-    async def never(_: Any) -> None:
-        await asyncio.sleep(30)
-
-    connection._send_packed_command = never
-    with pytest.raises(TimeoutError):
-        await connection.send_command("PING")
-    assert not connection.is_connected
-
-
-async def test_a_send_that_breaks_is_a_connection_error_and_closes_the_connection(
-    redis_url: str, resources: AsyncExitStack
-) -> None:
-    connection = await connected(redis_url, resources)
-
-    async def broken(_: Any) -> None:
-        raise BrokenPipeError
-
-    connection._send_packed_command = broken
-    with pytest.raises(ConnectionError):
+    connection._send_packed_command = send
+    with pytest.raises(error):
         await connection.send_command("PING")
     assert not connection.is_connected
 
@@ -77,7 +68,7 @@ async def test_a_send_that_breaks_is_a_connection_error_and_closes_the_connectio
 async def test_a_connection_that_swallows_its_end_is_dropped(
     redis_server: RedisServer, resources: AsyncExitStack
 ) -> None:
-    """With TLS every half-open one does; here it is one that takes no more bytes."""
+    """With TLS every half-open connection does so; this one accepts no more bytes."""
     async with Proxy(redis_server.port) as proxy:
         connection = await connected(proxy.url, resources)
         proxy.stall()
@@ -96,8 +87,6 @@ def test_each_kind_of_connection_stays_what_it_is(kind: type[AbstractConnection]
 
 
 def test_another_kind_of_connection_is_refused() -> None:
-    class Other(AbstractConnection):
-        pass
-
+    other = type("Other", (AbstractConnection,), {})
     with pytest.raises(TypeError):
-        connection_class(Other)  # type: ignore[type-abstract]  # it is never made
+        connection_class(other)

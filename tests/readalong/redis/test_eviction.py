@@ -1,4 +1,4 @@
-"""A Redis that may drop our keys is named once, loudly."""
+"""A warning names a Redis that may evict keys, once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_a_policy_that_may_drop_keys_is_said_once(
     caplog: pytest.LogCaptureFixture,
     case: tuple[str, int, str | None],
 ) -> None:
-    """All our keys have a time to live, so that a `volatile` one drops them too."""
+    """All our keys have a time to live, so a `volatile` policy evicts them too."""
     policy, maxmemory, words = case
     redis_server.command("CONFIG", "SET", "maxmemory-policy", policy)
     redis_server.command("CONFIG", "SET", "maxmemory", maxmemory)
@@ -54,7 +54,7 @@ async def test_a_policy_that_may_drop_keys_is_said_once(
 async def test_a_redis_that_does_not_allow_the_question_is_asked_no_more(
     redis_server: RedisServer, settings: Settings, redis: ArqRedis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """INFO is a command that managed servers may forbid: a worker must work all the same."""
+    """Managed servers may forbid INFO: a worker must work all the same."""
     redis_server.command("ACL", "SETUSER", "default", "-info")
     eviction = Eviction(RedisFacade(redis, settings), settings)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""The life of a job without a server: on fakeredis, with its Lua, for those who test their own code against the log."""
+"""The life of a job without a server: on fakeredis with Lua, for users who test their own code against the log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NEW = Submission(_ID, "demo", b'{"messages":[]}', b"{}", "digest", 1)
 
 
 async def test_a_job_is_submitted_streamed_cancelled_and_ended(fake_redis: fakeredis.FakeAsyncRedis) -> None:
-    """All the scripts of a log run there and mean the same."""
+    """All scripts of a log run there and do the same."""
     log = Log(RedisFacade(ArqRedis(fake_redis.connection_pool), Settings()), Settings())
     created, record = await log.submit(_NEW)
     assert (created, record.status) == (True, Status.QUEUED)

@@ -1,4 +1,5 @@
-"""The one subscription connection of a process: it confirms, it says when it was away, and it hears itself."""
+"""The one subscription connection of a process: it confirms subscriptions, reports gaps, and hears its own
+heartbeat."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ OWN = "test:heartbeat:own"
 
 
 class Heard:
-    """A subscriber and all that it said."""
+    """A subscription connection and everything that it reported."""
 
     def __init__(self, redis: ArqRedis, heartbeat: float = 5, patience: float = 2) -> None:
         self.messages: list[tuple[bytes, bytes]] = []
@@ -74,7 +75,7 @@ async def wait_for_subscribers(redis: ArqRedis, channel: str, count: int) -> Non
 
 
 async def test_what_is_published_after_subscribe_returned_is_heard(redis: ArqRedis, redis_url: str) -> None:
-    """The confirmation is Redis' own: from here on nothing is missed."""
+    """Redis itself confirms: from then on no message is missed."""
     async with listening(redis_url) as heard:
         for number in range(50):
             channel = f"c{number}"
@@ -93,7 +94,7 @@ async def test_a_channel_that_is_subscribed_already_is_confirmed_at_once(redis_u
         assert heard.state == "<Subscriber connected wanted=1 confirmed=1>"
 
 
-async def test_two_who_subscribe_at_once_are_both_told(redis: ArqRedis, redis_url: str) -> None:
+async def test_two_concurrent_subscribes_are_both_confirmed(redis: ArqRedis, redis_url: str) -> None:
     async with listening(redis_url) as heard:
         await asyncio.gather(heard.subscriber.subscribe("c"), heard.subscriber.subscribe("c"))
         await redis.publish("c", b"x")
@@ -110,7 +111,7 @@ async def test_an_unsubscribed_channel_is_silent(redis: ArqRedis, redis_url: str
 
 
 async def test_subscribe_right_after_unsubscribe_hears_what_follows(redis: ArqRedis, redis_url: str) -> None:
-    """In one turn of the loop, and many times: Redis must see both, in this order."""
+    """In one turn of the loop, and many times: Redis must get both, in this order."""
     async with listening(redis_url) as heard:
         await heard.subscriber.subscribe("c")
         for number in range(60):
@@ -124,7 +125,7 @@ async def test_subscribe_right_after_unsubscribe_hears_what_follows(redis: ArqRe
 async def test_subscribe_unsubscribe_subscribe_before_any_answer_ends_subscribed(
     redis: ArqRedis, redis_url: str
 ) -> None:
-    """Only the last SUBSCRIBE's confirmation counts: an older one may be followed by our own UNSUBSCRIBE."""
+    """Only the last SUBSCRIBE's confirmation counts: our own UNSUBSCRIBE may follow an older one."""
     async with listening(redis_url) as heard:
         await heard.subscriber.subscribe("first")
         for number in range(40):
@@ -139,7 +140,7 @@ async def test_subscribe_unsubscribe_subscribe_before_any_answer_ends_subscribed
 
 
 async def test_channels_that_come_and_go_leave_nothing(redis: ArqRedis, redis_url: str) -> None:
-    """A process lives for months: what it remembers of a channel ends with the channel."""
+    """A process lives for months: its memory of a channel must end with the channel."""
     async with listening(redis_url) as heard:
         await heard.subscriber.subscribe("stays")
         before = sizes(heard.subscriber)
@@ -151,21 +152,21 @@ async def test_channels_that_come_and_go_leave_nothing(redis: ArqRedis, redis_ur
 
 
 def sizes(thing: object) -> dict[str, int]:
-    """How many things each container of an object holds."""
+    """Returns the sizes of an object's containers."""
     return {name: len(value) for name, value in vars(thing).items() if isinstance(value, dict | set | list)}
 
 
 async def test_a_killed_connection_comes_back_with_all_channels_and_says_that_there_was_a_gap(
     redis: ArqRedis, redis_url: str
 ) -> None:
-    """redis-py's own PubSub would hide it."""
+    """redis-py's own PubSub would hide the gap."""
     async with listening(redis_url) as heard:
         for number in range(20):
             await heard.subscriber.subscribe(f"c{number}")
         for gaps in (1, 2, 3):
             await redis.client_kill_filter(_type="pubsub")
             await heard.reaches_gap(gaps)
-            # By the time it says so, it hears every channel again.
+            # When it reports the gap, it hears every channel again.
             for number in range(20):
                 assert await redis.publish(f"c{number}", b"x") == 1
         await until(lambda: len(heard.messages) == 60, "60 messages")
@@ -190,7 +191,7 @@ async def test_garbage_on_its_own_channel_and_on_others_does_no_harm(redis: ArqR
 async def test_a_receiver_that_raises_does_not_end_the_subscription(
     redis: ArqRedis, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One job's trouble must not take the live events from all others."""
+    """A fault in one job must not take the live events from all others."""
     client = connect(Settings(redis_url=AnyUrl(redis_url)))
     seen: list[bytes] = []
 
@@ -213,7 +214,7 @@ async def test_a_receiver_that_raises_does_not_end_the_subscription(
 
 
 async def test_without_redis_subscribe_gives_up_after_its_patience() -> None:
-    """And says so as every call does: 503, try again."""
+    """It raises the error of every other call: 503, try again."""
     async with Proxy(target=1) as proxy, listening(proxy.url, patience=0.2) as heard:
         with pytest.raises(StoreUnavailable) as caught:
             await heard.subscriber.subscribe("c")
@@ -233,7 +234,7 @@ async def test_a_subscribe_that_waits_is_served_when_redis_comes(redis: ArqRedis
 
 
 async def test_a_half_open_connection_is_found_by_the_heartbeat(redis: ArqRedis, redis_server: RedisServer) -> None:
-    """Nothing is closed and nothing comes: only one's own missing heartbeat tells this from a quiet Redis."""
+    """No close and no data arrive: only the missing heartbeat tells this from a quiet Redis."""
     async with Proxy(redis_server.port) as proxy, listening(proxy.url, heartbeat=0.05, patience=0.3) as heard:
         await heard.subscriber.subscribe("c")
         proxy.stall()
@@ -244,14 +245,14 @@ async def test_a_half_open_connection_is_found_by_the_heartbeat(redis: ArqRedis,
 
 
 async def test_a_connection_that_dies_in_its_greeting_is_given_up(redis: ArqRedis, redis_server: RedisServer) -> None:
-    """A route that is lost right after the TCP handshake: without a time-out the hub would be deaf for ever."""
+    """A route is lost right after the TCP handshake: without a time-out the hub would be deaf for ever."""
     async with Proxy(redis_server.port) as proxy, listening(proxy.url, heartbeat=0.05, patience=0.3) as heard:
         await heard.subscriber.subscribe("c")
         proxy.stall()
         before = proxy.accepted
         proxy.cut()
         await until(lambda: proxy.accepted > before, "a reconnection into the hole")
-        proxy.heal()  # for those who try again only
+        proxy.heal()  # only a further try gets through
         await until(lambda: heard.gaps >= 1, "a reconnection")
         assert await redis.publish("c", b"x") >= 1
         await until(lambda: heard.messages, "the message")
@@ -260,7 +261,7 @@ async def test_a_connection_that_dies_in_its_greeting_is_given_up(redis: ArqRedi
 async def test_a_quiet_redis_is_not_mistaken_for_a_dead_one(redis_server: RedisServer) -> None:
     async with Proxy(redis_server.port) as proxy, listening(proxy.url, heartbeat=0.2, patience=1) as heard:
         await heard.subscriber.subscribe("c")
-        # Its own heartbeats come back many times over what would be missed, on one connection.
+        # More heartbeats than a dead connection may miss come back, on one connection.
         seen = 0
 
         def count(piece: bytes) -> bool:
@@ -274,7 +275,7 @@ async def test_a_quiet_redis_is_not_mistaken_for_a_dead_one(redis_server: RedisS
 
 
 async def test_a_heartbeat_that_redis_refuses_is_not_the_last() -> None:
-    """A person takes a permission away and gives it back: a connection that dies after that is found all the same."""
+    """A person revokes a permission and grants it again: the death of a connection after that is still found."""
     async with AsyncExitStack() as stack:
         server = stack.enter_context(RedisServer.start())
         proxy = await stack.enter_async_context(Proxy(server.port))
@@ -288,7 +289,7 @@ async def test_a_heartbeat_that_redis_refuses_is_not_the_last() -> None:
 
 
 async def test_close_while_redis_is_away_leaves_nothing() -> None:
-    """A call that waits for a subscription is told; no task stays (the loop of every test checks that)."""
+    """A call that waits for a subscription gets an error. No task stays, as the loop of every test checks."""
     async with Proxy(target=1) as proxy:
         async with listening(proxy.url, patience=30) as heard:
             waiting = asyncio.create_task(heard.subscriber.subscribe("c"))
@@ -302,7 +303,7 @@ async def test_close_while_redis_is_away_leaves_nothing() -> None:
 async def test_a_redis_that_is_busy_with_a_script_is_asked_again_until_it_subscribes(
     redis_server: RedisServer, resources: AsyncExitStack
 ) -> None:
-    """It refuses the SUBSCRIBE and keeps the connection: nothing would ever be heard on it."""
+    """Redis refuses the SUBSCRIBE and keeps the connection: no message would ever arrive on it."""
     server = resources.enter_context(RedisServer.start(binary=redis_server.binary))
     server.command("CONFIG", "SET", "lua-time-limit", "1")
     proxy = await resources.enter_async_context(Proxy(server.port))
@@ -343,7 +344,7 @@ async def test_a_redis_that_is_busy_with_a_script_is_asked_again_until_it_subscr
 async def test_a_redis_that_drops_each_connection_as_soon_as_it_subscribes_is_not_asked_without_a_pause(
     redis_server: RedisServer,
 ) -> None:
-    """A limit for subscribers that is too small for us, for example."""
+    """For example, Redis' output limit for subscribers is too small."""
     loop = asyncio.get_running_loop()
 
     def drops(piece: bytes) -> bool:
@@ -364,7 +365,7 @@ async def test_a_redis_that_drops_each_connection_as_soon_as_it_subscribes_is_no
 async def test_without_a_channel_of_its_own_a_connection_that_hears_nothing_is_replaced(
     redis_server: RedisServer,
 ) -> None:
-    """Also one that is half-open. Channels of the start are subscribed without a call."""
+    """Also a half-open one. The channels given at the start are subscribed without a call."""
     messages: list[bytes] = []
     gaps: list[None] = []
     async with Proxy(redis_server.port) as proxy:

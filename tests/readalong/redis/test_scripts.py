@@ -1,4 +1,4 @@
-"""The scripts: how they are loaded and called, and what they publish, on a real server."""
+"""Loading, calling and publishing by the scripts, on a real server."""
 
 from __future__ import annotations
 

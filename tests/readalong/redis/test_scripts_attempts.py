@@ -1,4 +1,4 @@
-"""Each branch of the scripts that begin, cancel and hand over a job, on a real server."""
+"""Each branch of the scripts that start, cancel and hand over a job, on a real server."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_submit_writes_the_job_and_its_first_event(log: Log) -> None:
 
 
 async def test_a_job_is_created_by_redis_own_clock(log: Log, redis: ArqRedis, keys: Keys) -> None:
-    """Its deadline is counted from there."""
+    """Its deadline counts from then."""
     new = submission(created_at=0, terms=JobOptions(deadline=1.5))
     _, record = await log.submit(new)
     seconds, _ = await redis.time()
@@ -53,7 +53,7 @@ async def test_a_job_is_created_by_redis_own_clock(log: Log, redis: ArqRedis, ke
     "at", [1, 951_782_399_999, 951_868_800_000, 1_709_164_800_000, 4_107_542_400_000, 253_402_300_799_000]
 )
 async def test_a_script_writes_a_date_as_everything_else_does(log: Log, at: int) -> None:
-    """The first and the last, and around leap days."""
+    """The first and the last date, and around leap days."""
     new = submission(created_at=at)
     await log.submit(new)
     assert (await history(log, new.job_id))[0].fields()["created_at"] == rfc3339(at)
@@ -104,7 +104,7 @@ async def test_claim_of_a_queued_job_starts_the_first_attempt(log: Log) -> None:
 
 
 def without_wait(claim: Claim) -> Claim:
-    """The claim but for the time that passes between two claims."""
+    """Returns the claim without the time that passes between two claims."""
     return claim._replace(times=claim.times._replace(waited=0))
 
 
@@ -242,7 +242,7 @@ async def test_a_late_repeat_of_an_old_claim_never_shares_the_attempt_of_another
 async def test_a_claim_whose_event_redis_refuses_uses_up_no_attempt(
     begun: bool, log: Log, redis: ArqRedis, keys: Keys
 ) -> None:
-    """It comes again with each sweep, and a right that is missing for a minute would fail every job."""
+    """Each sweep repeats the claim, so a permission that is missing for a minute would fail every job."""
     job_id = await (running(log) if begun else queued(log))
     before = await state(redis, keys, job_id)
     await command(redis, "ACL", "SETUSER", "default", "-xadd")
@@ -287,7 +287,7 @@ async def test_cancel_of_a_running_job_sets_the_flag_and_leaves_the_end_to_the_w
     assert types(await history(log, job_id)) == ["queued", "started"]
 
 
-async def test_the_first_who_cancels_is_the_one_that_the_flag_names(log: Log, redis: ArqRedis, keys: Keys) -> None:
+async def test_the_flag_names_the_source_of_the_first_cancel(log: Log, redis: ArqRedis, keys: Keys) -> None:
     job_id = await running(log)
     await log.cancel(job_id, "ann")
     before = await state(redis, keys, job_id)
@@ -321,7 +321,7 @@ async def test_a_handover_goes_on_as_a_new_attempt_for_its_reason(counts: bool, 
     claim = await reclaim(log, job_id)
     assert (claim.status, claim.attempt) == (ClaimStatus.RUN, 2)
     assert (await history(log, job_id))[-1].fields()["reason"] == "cut"
-    # The reason is used up: the next loss is a loss.
+    # The reason is used up: the next loss counts as a loss.
     await reclaim(log, job_id, "third")
     assert (await history(log, job_id))[-1].fields()["reason"] == "worker_lost"
 

@@ -1,4 +1,4 @@
-"""What the scripts make of a job's own terms: its deadline, and what is to happen when its worker is lost."""
+"""The scripts obey a job's options: its deadline, and its policy for a lost worker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ERROR = {"code": "deadline_exceeded", "message": "The job did not end before its
 
 
 async def submit(log: Log, index: JobIndex, *, left: float = 0, on_worker_lost: OnLost = "retry") -> str:
-    """A job that is 100 s old. `left`: seconds to its deadline, negative: it has passed; 0: it has none."""
+    """Submits a job that is 100 s old. `left`: seconds to its deadline, negative if it has passed, 0 for none."""
     terms = JobOptions(on_worker_lost, left and 100 + left)
     new = submission(created_at=await index.now() - 100_000, terms=terms)
     await log.submit(new)
@@ -59,7 +59,7 @@ async def test_a_queued_job_whose_deadline_has_passed_can_be_ended_without_a_cla
 
 
 async def test_no_other_job_is_ended_so(log: Log, index: JobIndex, redis: ArqRedis, keys: Keys) -> None:
-    """One without a deadline, one in time, one that runs, one that is not there."""
+    """One without a deadline, one in time, one that runs, and one that does not exist."""
     free, early = await submit(log, index), await submit(log, index, left=60)
     runs = await submit(log, index, left=60)
     await log.claim(runs, WORKER, "t")
@@ -84,7 +84,7 @@ async def test_a_claim_says_how_long_it_is_to_the_deadline(log: Log, index: JobI
 async def test_a_repeated_claim_after_the_deadline_leaves_no_time(
     log: Log, index: JobIndex, redis: ArqRedis, keys: Keys
 ) -> None:
-    """Not all the time in the world, which is what no deadline means."""
+    """It leaves 0, and not the value for a job without a deadline."""
     job_id = await submit(log, index, left=60)
     await log.claim(job_id, WORKER, "t")
     await command(redis, "HSET", keys.job(job_id), "deadline", await index.now() - 1000)
@@ -92,7 +92,7 @@ async def test_a_repeated_claim_after_the_deadline_leaves_no_time(
 
 
 @pytest.mark.parametrize("handed_over", [False, True])
-async def test_no_attempt_begins_anew_after_the_deadline(
+async def test_no_attempt_starts_after_the_deadline(
     log: Log, index: JobIndex, redis: ArqRedis, keys: Keys, handed_over: bool
 ) -> None:
     job_id = await submit(log, index, left=60)
@@ -105,10 +105,10 @@ async def test_no_attempt_begins_anew_after_the_deadline(
     assert types(await history(log, job_id)) == ["queued", "started"]
 
 
-async def test_of_two_who_would_end_a_late_job_only_the_newer_one_writes(
+async def test_of_two_workers_that_end_a_late_job_only_the_newer_attempt_writes(
     log: Log, index: JobIndex, redis: ArqRedis, keys: Keys
 ) -> None:
-    """The sweep and a worker that takes the job in the same moment, or the one that ran it and was paused."""
+    """The sweep and a worker that acquires the job at the same time, or the paused worker that ran it."""
     job_id = await submit(log, index, left=60)
     ran = await log.claim(job_id, WORKER, "t")
     await command(redis, "HSET", keys.job(job_id), "deadline", await index.now() - 1)

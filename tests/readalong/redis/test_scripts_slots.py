@@ -1,4 +1,4 @@
-"""Which scripts run on a cluster, on a real one of a single node: it refuses keys of two slots, declared or not."""
+"""The scripts that run on a cluster, on a real cluster of one node: it refuses keys of two slots, declared or not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.waiting import until
 
 @pytest.fixture
 def node() -> Iterator[RedisServer]:
-    """A server that is a whole cluster."""
+    """Starts a server that is a whole cluster."""
     with RedisServer.start() as server:
         server.kill()
         server.settings = {"cluster-enabled": "yes", "cluster-port": str(free_port())}
@@ -38,7 +38,7 @@ def node() -> Iterator[RedisServer]:
 
 
 class Recorder(RedisFacade):
-    """Notes the scripts that it calls."""
+    """Records the scripts that it calls."""
 
     called: set[str]
 
@@ -48,7 +48,7 @@ class Recorder(RedisFacade):
 
 
 def for_one_server() -> set[str]:
-    """The scripts whose head says that they need one server."""
+    """Returns the scripts whose head says that they need one server."""
     folder = files("readalong.redis") / "lua"
     return {name for name in SCRIPTS if "\n-- One server only: " in (folder / f"{name}.lua").read_text("utf-8")}
 
@@ -92,7 +92,7 @@ async def test_a_script_runs_on_a_cluster_unless_its_head_says_that_it_needs_one
     await repeats.offer("digest", new.job_id, "-")
     assert await repeats.take("digest", "-") == new.job_id
     await repeats.end("digest", new.job_id)
-    # The length of the queue is one key, but a part of what needs one server.
+    # The length of the queue is one key, but part of a call that needs one server.
     assert redis.called == set(SCRIPTS) - for_one_server() - {"depth"}
     with pytest.raises(StoreRefused, match="slot"):
         await log.states([new.job_id, await queued(log)])

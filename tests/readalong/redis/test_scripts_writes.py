@@ -1,4 +1,4 @@
-"""Each branch of the scripts that an attempt writes with, on a real server."""
+"""Each branch of the scripts with which an attempt writes, on a real server."""
 
 from __future__ import annotations
 
@@ -69,55 +69,46 @@ async def test_append_writes_only_what_is_not_in_the_log_yet(log: Log) -> None:
     assert [event.fields()["content"] for event in events[2:]] == ["a", "b", "c", "d"]
 
 
+async def assert_refused(log: Log, job_id: str, attempt: int, first: int, code: str) -> None:
+    """Asserts that each way to write by this attempt, from event `first` on, is refused with this code."""
+    for call in (
+        log.append(job_id, attempt, first, content("a")),
+        log.finish(job_id, attempt, first, end(), {}),
+        log.requeue(job_id, attempt, "deploy", counts=True),
+    ):
+        with pytest.raises(Fenced) as caught:
+            await call
+        assert caught.value.code == code
+
+
 @pytest.mark.parametrize("attempt", [0, 1, 3, 20])
 async def test_only_the_newest_attempt_may_write(attempt: int, log: Log, redis: ArqRedis, keys: Keys) -> None:
     job_id = await running(log)
     await reclaim(log, job_id)
     before = await state(redis, keys, job_id)
-    for call in (
-        log.append(job_id, attempt, 4, content("a")),
-        log.finish(job_id, attempt, 4, end(), {"metrics": METRICS}),
-        log.requeue(job_id, attempt, "deploy", counts=False),
-    ):
-        with pytest.raises(Fenced) as caught:
-            await call
-        assert caught.value.code == "fenced"
+    await assert_refused(log, job_id, attempt, 4, "fenced")
     assert await state(redis, keys, job_id) == before
 
 
-async def test_nobody_writes_to_a_job_that_was_never_claimed(log: Log, redis: ArqRedis, keys: Keys) -> None:
+async def test_a_job_that_was_never_claimed_refuses_every_write(log: Log, redis: ArqRedis, keys: Keys) -> None:
     job_id = await queued(log)
     before = await state(redis, keys, job_id)
-    for call in (
-        log.append(job_id, 0, 2, content("a")),
-        log.finish(job_id, 0, 2, end(), {}),
-        log.requeue(job_id, 0, "deploy", counts=True),
-    ):
-        with pytest.raises(Fenced) as caught:
-            await call
-        assert caught.value.code == "fenced"
+    await assert_refused(log, job_id, 0, 2, "fenced")
     assert await state(redis, keys, job_id) == before
 
 
-async def test_whoever_writes_to_a_job_that_is_gone_is_told_so_and_leaves_nothing(
+async def test_a_write_to_a_job_that_is_gone_is_refused_and_leaves_nothing(
     log: Log, redis: ArqRedis, keys: Keys
 ) -> None:
     job_id = await running(log)
     await redis.delete(*keys.of_job(job_id))
-    for call in (
-        log.append(job_id, 1, 3, content("a")),
-        log.finish(job_id, 1, 3, end(), {}),
-        log.requeue(job_id, 1, "deploy", counts=True),
-    ):
-        with pytest.raises(Fenced) as caught:
-            await call
-        assert caught.value.code == "gone"
+    await assert_refused(log, job_id, 1, 3, "gone")
     assert await redis.keys("*") == []
 
 
 @pytest.mark.parametrize("how", ["append", "finish", "claim", "cancel", "expire"])
 async def test_a_job_whose_log_redis_has_dropped_is_gone(how: str, log: Log, redis: ArqRedis, keys: Keys) -> None:
-    """A log that went on without its beginning could be read by no watcher, who are told so."""
+    """A watcher could not read a log that continued without its beginning. Watchers are told that the job is gone."""
     if how in ("append", "finish"):
         job_id = await running(log)
     else:
@@ -146,7 +137,7 @@ async def test_a_job_whose_log_redis_has_dropped_is_gone(how: str, log: Log, red
 
 
 async def test_an_append_notes_its_time_where_it_is_asked_to(log: Log, redis: ArqRedis, keys: Keys) -> None:
-    """By Redis' clock. The claim has noted its own."""
+    """By Redis' clock. The claim has recorded its own time."""
     job_id = await running(log)
     record = await log.record(job_id)
     assert record is not None
@@ -170,7 +161,8 @@ async def test_an_append_notes_its_time_where_it_is_asked_to(log: Log, redis: Ar
 async def test_a_job_whose_end_redis_refuses_to_write_has_not_ended(
     how: str, log: Log, redis: ArqRedis, keys: Keys
 ) -> None:
-    """It would be over without a terminal event, and its watchers would wait for ever. Nothing rolls a script back."""
+    """Otherwise it would have ended without a terminal event, and its watchers would wait for ever. A script has no
+    rollback."""
     job_id = await (running(log) if how == "finish" else queued(log))
     await command(redis, "HSET", keys.job(job_id), "deadline", 1)
     calls: dict[str, Callable[[], Awaitable[object]]] = {

@@ -1,4 +1,4 @@
-"""Which Sentinel is asked first: the next to be asked is one that answers."""
+"""The order of Sentinels: the next one to be asked is one that replies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _PRIMARY = ("127.0.0.1", 6379)
 
 
 class _Sentinel:
-    """`answers`: else it takes connections, as the kernel of a machine that hangs does, and says nothing."""
+    """A Sentinel. Without `answers` it accepts connections and sends nothing, as the kernel of a machine that hangs
+    does."""
 
     def __init__(self, answers: bool) -> None:
         self.port = 0
@@ -51,9 +52,9 @@ def _sentinels(*among: _Sentinel, timeout: float) -> Sentinels:
     return Sentinels(Settings(redis_url=AnyUrl("redis://mymaster/0"), sentinels=addresses, redis_timeout=timeout))
 
 
-async def test_who_gave_up_on_a_silent_sentinel_asks_another_next() -> None:
-    """A subscription has no more patience for the whole of its connecting than a Sentinel has time to answer: it would
-    ask the silent one for ever."""
+async def test_a_caller_that_gave_up_on_a_silent_sentinel_asks_another_next() -> None:
+    """The time-out of a subscription's whole connect is as short as a Sentinel's time to reply: it would ask the
+    silent one for ever."""
     async with AsyncExitStack() as stack:
         silent = await stack.enter_async_context(_a_sentinel(answers=False))
         good = await stack.enter_async_context(_a_sentinel(answers=True))
@@ -67,8 +68,8 @@ async def test_who_gave_up_on_a_silent_sentinel_asks_another_next() -> None:
         assert (silent.asked, good.asked) == (1, 1)
 
 
-async def test_two_who_ask_at_once_do_not_put_a_silent_sentinel_first_again() -> None:
-    """Each that finds a silent one first waits for it, and each connection of a process asks."""
+async def test_two_concurrent_callers_do_not_put_a_silent_sentinel_first_again() -> None:
+    """Each caller that finds a silent one first waits for it, and each connection of a process asks."""
     async with AsyncExitStack() as stack:
         silent = await stack.enter_async_context(_a_sentinel(answers=False))
         good = await stack.enter_async_context(_a_sentinel(answers=True))

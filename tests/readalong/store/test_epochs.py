@@ -1,4 +1,4 @@
-"""Positions and epochs: what a client may send back, and where two logs part."""
+"""Positions and epochs: the ids that a client may send back, and the number at which two logs part."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ def _id(name: str) -> str:
     return f"keyed-job-000000-{name}"
 
 
-async def test_an_idempotency_key_stays_tied_to_the_first_who_used_it(idempotency: IdempotencyStore) -> None:
+async def test_an_idempotency_key_stays_tied_to_its_first_job(idempotency: IdempotencyStore) -> None:
     assert await idempotency.claim("key", _id("1"), "digest-1") == IdempotencyRecord(_id("1"), "digest-1")
     assert await idempotency.claim("key", _id("2"), "digest-2") == IdempotencyRecord(_id("1"), "digest-1")
     assert await idempotency.claim("key", _id("1"), "digest-1") == IdempotencyRecord(_id("1"), "digest-1")
@@ -24,7 +24,7 @@ async def test_an_idempotency_key_stays_tied_to_the_first_who_used_it(idempotenc
 async def test_an_idempotency_key_knows_whether_its_job_was_written(
     idempotency: IdempotencyStore, redis: ArqRedis, keys: Keys
 ) -> None:
-    """That lives no longer than the key, and brings no key back that is over."""
+    """The mark lives no longer than the key, and does not recreate an expired key."""
     record = await idempotency.claim("key", _id("1"), "digest-1")
     name = keys.idempotency(key_digest("key"))
     await redis.pexpire(name, 50_000)
@@ -38,7 +38,7 @@ async def test_an_idempotency_key_knows_whether_its_job_was_written(
     assert not await redis.exists(name)
 
 
-async def test_of_many_who_use_an_idempotency_key_at_once_one_wins(idempotency: IdempotencyStore) -> None:
+async def test_of_many_submits_with_one_idempotency_key_one_wins(idempotency: IdempotencyStore) -> None:
     answers = await asyncio.gather(*(idempotency.claim("key", _id(str(n)), "d") for n in range(20)))
     assert len(set(answers)) == 1
 

@@ -24,7 +24,7 @@ def _id(name: str) -> str:
     return f"listed-job-00000-{name}"
 
 
-#: Ids and times with ties, oldest first, and among equal times by id: the order of the list.
+#: Ids and times with ties, oldest first, and by id for equal times: the order of the list.
 LISTED = [Cursor(t, _id(i)) for t, i in [(1, "a"), (2, "b"), (2, "c"), (2, "d"), (2, "e"), (3, "f"), (9, "g")]]
 
 
@@ -95,7 +95,7 @@ async def test_a_removed_job_is_in_no_list(index: JobIndex, queue: Queue, redis:
 async def test_a_job_is_put_where_its_hash_says_whatever_its_worker_thinks(
     index: JobIndex, log: Log, redis: ArqRedis, keys: Keys, status: Status
 ) -> None:
-    """Redis came back without its lists, or without its end: only the sweep can have it run again then."""
+    """Redis returned without its lists, or without the job's end: only the sweep can get it run again."""
     job_id = await queued(log)
     await command(redis, "HSET", keys.job(job_id), "status", status)
     await command(redis, "ZADD", keys.jobs_in("running" if status == "done" else "done"), 5, job_id)
@@ -119,7 +119,7 @@ async def test_an_id_that_was_never_listed_is_not_known(index: JobIndex) -> None
 async def test_trimming_forgets_old_jobs_whose_record_is_gone_and_no_others(
     index: JobIndex, queue: Queue, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In slices, and however many that are kept stand before them."""
+    """It works in slices, however many jobs that are kept come before them."""
     monkeypatch.setattr("readalong.store.job_index._SLICE", 2)
     monkeypatch.setattr("readalong.store.job_index._SLICES", 2)
     kept = [await queued(log) for _ in range(5)]

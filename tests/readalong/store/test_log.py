@@ -1,4 +1,4 @@
-"""The ways to read a job's log and to keep it alive, on a real server."""
+"""Reading a job's log and keeping it alive, on a real server."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def test_of_a_job_that_is_gone_there_is_nothing_to_read(log: Log) -> None:
 
 
 async def test_erase_leaves_nothing_of_a_job_and_all_of_another(log: Log, redis: ArqRedis, keys: Keys) -> None:
-    """But the flag that keeps late copies of its submit out, for a while."""
+    """Only the flag that blocks late copies of its submit stays, for a while."""
     job_id, other = await running(log), await running(log)
     await log.cancel(job_id, "ann")
     await log.delete(job_id)
@@ -55,7 +55,8 @@ async def test_erase_leaves_nothing_of_a_job_and_all_of_another(log: Log, redis:
 async def test_a_copy_of_the_submit_that_comes_after_the_erase_makes_no_job(
     log: Log, redis: ArqRedis, keys: Keys
 ) -> None:
-    """Sent again over a new connection when the first one was silent, whose network brought it after all."""
+    """A client sent it again over a new connection when the first one was silent, and then the network delivered
+    both."""
     new = submission()
     await log.submit(new)
     await log.delete(new.job_id)
@@ -104,7 +105,7 @@ async def test_keep_alive_renews_all_that_a_job_has_and_names_those_that_are_gon
 
 
 async def test_keep_alive_leaves_what_has_ended_to_its_retention(log: Log, redis: ArqRedis, keys: Keys) -> None:
-    """Its worker asks for all that it runs, and may ask just after a job's end."""
+    """A worker renews all jobs that it runs, perhaps just after a job's end."""
     job_id = await ended(log)
     assert await log.keep_alive([job_id]) == []
     for name in keys.of_job(job_id)[:2]:
@@ -114,7 +115,7 @@ async def test_keep_alive_leaves_what_has_ended_to_its_retention(log: Log, redis
 async def test_a_cancel_of_a_running_job_nudges_its_worker_with_the_flag(
     log: Log, redis: ArqRedis, settings: Settings
 ) -> None:
-    """By Redis' own time. The flag that was first is the one that counts."""
+    """With Redis' own time. The first flag is the one that counts."""
     job_id, other = await running(log), await running(log)
     await redis.set(settings.keys.cancel(other), b"a person, \xff")
     async with redis.pubsub() as pubsub:

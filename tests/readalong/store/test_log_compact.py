@@ -1,4 +1,4 @@
-"""An ended log in fewer entries: the same events for every reader, and nothing changed that should not be."""
+"""An ended log in fewer entries gives every reader the same events, and its other data stay as they were."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WORDS = ["one", " two", "\u2028", " 🦉🦉", "", ' "three"\\']
 
 
 async def over(log: Log, drafts: Drafts, kind: str = "done") -> tuple[str, list[Event]]:
-    """A job that ended after these, and the events of its attempt."""
+    """Creates a job that ended after these events; also returns the events of its attempt."""
     job_id = await running(log)
     text = "".join(orjson.loads(data)["content"] for kind, data in drafts if kind == "content")
     await log.finish(job_id, 1, 3, [*drafts, *end(kind, content=text)], {})
@@ -38,7 +38,7 @@ async def entries(redis: ArqRedis, keys: Keys, job_id: str) -> list[tuple[bytes,
 
 
 async def test_text_becomes_one_entry_that_says_the_length_of_each_piece(log: Log, redis: ArqRedis, keys: Keys) -> None:
-    """And whose text is kept once, in the end that repeats it."""
+    """Its text is stored once, in the end event that repeats it."""
     job_id, events = await over(log, content(*WORDS))
     before = await history(log, job_id)
     assert await log.compact(job_id, 1, 3, list(merge(events)))
@@ -82,7 +82,7 @@ async def test_what_the_end_does_not_repeat_stays_where_it_was_said(log: Log, re
 
 
 async def test_an_end_that_says_something_else_is_not_quoted(log: Log) -> None:
-    """Only text that is there, character by character, may be left out elsewhere."""
+    """Only text that the end repeats character by character may be left out elsewhere."""
     job_id = await running(log)
     await log.finish(job_id, 1, 3, [*content("ab", "cd"), *end(content="abcx")], {})
     before = await history(log, job_id)
@@ -91,7 +91,7 @@ async def test_an_end_that_says_something_else_is_not_quoted(log: Log) -> None:
 
 
 async def test_a_long_text_is_read_in_parts_without_its_end(log: Log, redis: ArqRedis, keys: Keys) -> None:
-    """Reading a page of it must not mean to read all of it."""
+    """Reading a page of it must not read all of it."""
     job_id, events = await over(log, content(*("word " * 10 for _ in range(2 * PAGE_SIZE))))
     before = await history(log, job_id)
     assert await log.compact(job_id, 1, 3, list(merge(events)))
@@ -199,7 +199,7 @@ async def test_what_earlier_attempts_wrote_stays_as_it_was(log: Log, redis: ArqR
 async def test_a_script_that_breaks_halfway_leaves_the_log_and_nothing_that_lives_for_ever(
     log: Log, redis: ArqRedis, keys: Keys
 ) -> None:
-    """Nothing rolls it back: the old log must stand until the new one does."""
+    """A script has no rollback: the old log must stay until the new one is complete."""
     job_id, events = await over(log, content(*WORDS))
     before = await state(redis, keys, job_id)
     first, last = merge(events)

@@ -38,7 +38,7 @@ tokens = itertools.count(1)
 
 @dataclass
 class Model:
-    """What a job is, in plain Python: the scripts must agree with it after every step."""
+    """The model of a job in plain Python: the scripts must agree with it after every step."""
 
     max_attempts: int
     status: Status = Status.QUEUED
@@ -58,7 +58,7 @@ class Model:
 
 
 class LogMachine(RuleBasedStateMachine):
-    """Random calls by workers old and new, clients and people, in random order."""
+    """Random calls by old and new workers, clients and people, in random order."""
 
     def __init__(self, runner: asyncio.Runner, redis: ArqRedis, url: str) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class LogMachine(RuleBasedStateMachine):
         return epoch_of(token).encode()
 
     def cancelled_while_queued(self) -> None:
-        """The script wrote the end; its times are not for a model to know."""
+        """The script wrote the end. The model cannot know its times."""
         self.model.status = Status.CANCELLED
         event = self.run(history(self.logs, self.id))[-1]
         assert event.type == "cancelled"
@@ -142,7 +142,8 @@ class LogMachine(RuleBasedStateMachine):
         self.model.log.append((event.type, event.data))
 
     def part_of_the_log(self, back: int, new: Drafts) -> tuple[int, Drafts]:
-        """`new` with the newest `back` events in front, as a repeat sends them, and the number of the first."""
+        """Returns `new` with the newest `back` events in front, as a repeat sends them, and the number of the first
+        event."""
         first = max(2, len(self.model.log) + 1 - back)
         return first, self.model.log[first - 1 :] + new
 
@@ -185,7 +186,7 @@ class LogMachine(RuleBasedStateMachine):
 
     @rule(stale=st.sampled_from([0, 0, 0, 1]), wrong=st.sampled_from([0, 0, 0, 1]), start=st.integers(2, 6))
     def compact(self, stale: int, wrong: int, start: int) -> None:
-        """By any attempt that takes the job for ended by itself, from any position that it takes for its first."""
+        """Any attempt may call it that believes that it has ended the job, with any position as its first."""
         model = self.model
         numbered = [Event(n, kind, data) for n, (kind, data) in enumerate(model.log, 1)]
         events = list(merge(numbered[start - 1 :]))
@@ -198,7 +199,7 @@ class LogMachine(RuleBasedStateMachine):
         model.compacted = model.compacted or (allowed and any(event.chunk_lengths for event in events))
 
     def write(self, call: Any, stale: int, first: int, drafts: Drafts) -> bool:
-        """Makes the call; whether it was allowed, by both the scripts and the model."""
+        """Makes the call; returns whether the scripts and the model both allowed it."""
         refused = self.model.refusal(self.model.attempt - stale)
         answer, code = None, None
         try:
@@ -271,12 +272,12 @@ class LogMachine(RuleBasedStateMachine):
         assert repr(Epochs(record.epochs)) == repr(self.model.epochs)
         assert flag == (None if self.model.flag is None else self.model.flag.encode())
         limit = RETENTION if self.model.status in TERMINAL else JOB_TTL
-        # A flag that a person set has no time to live before the job's is renewed, or its end.
+        # A flag that a person set gets its time to live when the job's is renewed, or at its end.
         kept = lives if self.model.flag is not None and self.model.status in TERMINAL else lives[:2]
         assert all(0 < ttl <= limit * 1000 for ttl in kept)
 
     async def look(self) -> Any:
-        """The record, the log, the flag and the times to live, all at one moment."""
+        """Returns the record, the log, the flag and the times to live, all of one moment."""
         job, events, cancel, _ = self.keys.of_job(self.id)
         async with self.redis.pipeline(transaction=True) as pipe:
             pipe.hgetall(job)
@@ -301,7 +302,7 @@ class LogMachine(RuleBasedStateMachine):
         assert ends == ([len(self.model.log)] if self.model.status in TERMINAL else [])
 
     def teardown(self) -> None:
-        """A listener has heard exactly the log, once and in order."""
+        """Checks that a listener has heard exactly the log, once and in order."""
         if hasattr(self, "live"):
             self.run(self.the_channel_has_said_it_all())
 
@@ -323,8 +324,13 @@ def test_the_scripts_agree_with_a_model_whatever_is_called_in_whatever_order(red
     with asyncio.Runner() as runner:
         redis = connect(settings_for(redis_url))
         try:
+
+            class Machine(LogMachine):
+                def __init__(self) -> None:
+                    super().__init__(runner, redis, redis_url)
+
             run_state_machine_as_test(
-                lambda: LogMachine(runner, redis, redis_url),  # type: ignore[arg-type]  # any factory will do
+                Machine,
                 settings=settings(
                     max_examples=60,
                     stateful_step_count=20,

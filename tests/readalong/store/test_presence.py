@@ -30,22 +30,22 @@ def visit(job_id: str, name: str = "api-1:1", grace: int | None = None) -> Visit
 
 
 async def overdue(redis: ArqRedis, keys: Keys, *job_ids: str) -> None:
-    """These jobs have been without a watcher for too long, and a worker has looked all the time."""
+    """Makes these jobs overdue: without a watcher for too long, while a worker has looked all the time."""
     for job_id in job_ids:
         await command(redis, "ZADD", keys.presence, 1, job_id)
     await command(redis, "SET", keys.orphans_from, 1, "PX", 60_000)
 
 
 async def left(redis: ArqRedis, keys: Keys, index: JobIndex, job_id: str) -> float:
-    """Milliseconds that the job may still go without a watcher."""
+    """Returns the milliseconds for which the job may still be without a watcher."""
     score = await redis.zscore(keys.presence, job_id)
     assert score is not None
     return float(score) - await index.now()
 
 
-def test_who_comes_back_within_the_grace_is_in_time(settings: Settings) -> None:
-    """The last renewal was up to an interval before he left, and the next one comes up to one after he is back; a
-    process whose connection is dead notices it in time to say that it watches."""
+def test_a_watcher_that_returns_within_the_grace_is_in_time(settings: Settings) -> None:
+    """The last renewal was up to an interval before the watcher left, and the next one comes up to one after its
+    return. A process whose connection is dead notices that in time to report its watchers."""
     settings = settings.model_copy(update={"redis_timeout": 5.0})
     for grace in (0.0, 2.0, 10.0, 3600.0):
         found = lease_ms(settings.model_copy(update={"disconnect_grace": grace}))
@@ -68,10 +68,10 @@ async def test_a_listed_job_is_in_the_set_only_if_it_wants_to(
     assert [cursor.job_id for cursor in await index.open_jobs(None, 9)] == [A, B]
 
 
-async def test_a_renewal_gives_the_whole_time_and_adds_nobody(
+async def test_a_renewal_gives_the_whole_time_and_adds_no_job(
     index: JobIndex, watched: PresenceStore, redis: ArqRedis, keys: Keys, settings: Settings
 ) -> None:
-    """A job that was cancelled or forgotten meanwhile stays so."""
+    """A job that was cancelled or forgotten meanwhile stays out of the set."""
     await overdue(redis, keys, A, B)
     await command(redis, "PEXPIRE", keys.presence, 5_000)
     await watched.touch([visit(A), visit(C)])
@@ -87,7 +87,7 @@ async def test_a_renewal_gives_the_whole_time_and_adds_nobody(
 async def test_the_last_watchers_leaving_leaves_the_grace_and_no_more(
     index: JobIndex, queue: Queue, watched: PresenceStore, redis: ArqRedis, keys: Keys, *, own: int | None
 ) -> None:
-    """By the settings three seconds, or what the job itself wishes; at once means at the next look."""
+    """The settings give three seconds, or the job gives its own. With a grace of 0 the job is due at the next look."""
     grace = 3000 if own is None else own
     await queue.enqueue(A, 1, watched=True, grace=own)
     await command(redis, "SET", keys.orphans_from, 1, "PX", 60_000)
@@ -100,23 +100,24 @@ async def test_the_last_watchers_leaving_leaves_the_grace_and_no_more(
 
 
 @pytest.mark.parametrize("other", ["api-2:1", "api-1:2"])
-async def test_who_leaves_while_another_watches_changes_nothing(
+async def test_a_watcher_that_leaves_while_another_watches_changes_nothing(
     index: JobIndex, queue: Queue, watched: PresenceStore, redis: ArqRedis, keys: Keys, *, other: str
 ) -> None:
-    """At another replica; or at the same, to which it came back before a late copy of its leaving did."""
+    """The other watcher is at another replica, or has returned to the same one before a late copy of the report that
+    it left."""
     await queue.enqueue(A, 1, watched=True, grace=0)
     for name in ("api-1:1", other):
         await watched.touch([visit(A, name, 0)])
     await watched.depart([visit(A, "api-1:1", 0)])
     assert await left(redis, keys, index, A) > 0
-    # A replica that was killed is none: its word holds for no longer than the next one may take.
+    # A killed replica has no watcher: its report holds for no longer than the next one may take.
     await command(redis, "ZADD", keys.watchers(A), "XX", 1, other)
     await watched.depart([visit(A, "api-1:1", 0)])
     assert await left(redis, keys, index, A) <= 0
 
 
 async def stood_still(redis: ArqRedis, keys: Keys, index: JobIndex, name: str, ms: int) -> None:
-    """The visit's time has been over for so long, and the job is due."""
+    """Makes the job due, with its presence expired for this long."""
     await overdue(redis, keys, A)
     await command(redis, "ZADD", keys.watchers(A), "XX", await index.now() - ms, name)
 
@@ -124,8 +125,8 @@ async def stood_still(redis: ArqRedis, keys: Keys, index: JobIndex, name: str, m
 async def test_a_process_that_stands_still_keeps_its_jobs_as_long_as_it_is_subscribed(
     index: JobIndex, watched: PresenceStore, redis: ArqRedis, keys: Keys, settings: Settings
 ) -> None:
-    """It cannot say that it watches. One that is dead, or silent for longer than that may last, keeps nothing; nor does
-    a name that no process has. Another one's leaving asks too."""
+    """A paused process cannot report its watchers. A dead process, or one that is silent for too long, keeps no job;
+    nor does an unknown name. A report of another watcher's leave checks this too."""
     name, still_ms = "0123456789abcdef:7", int(settings.standstill * 1000)
     await overdue(redis, keys, A)
     await watched.touch([visit(A, name), visit(A, "fedcba9876543210:1"), visit(A, "a hand's: 1")])
@@ -173,7 +174,7 @@ async def test_a_renewal_of_many_jobs_is_of_all_of_them(
 async def test_what_is_due_is_answered_once_until_it_is_forgotten_or_due_again(
     index: JobIndex, queue: Queue, watched: PresenceStore, redis: ArqRedis, keys: Keys
 ) -> None:
-    """The worker that asked may die before it cancels the job; meanwhile no other worker cancels it."""
+    """The worker that asked may die before it cancels the job. Meanwhile no other worker cancels it."""
     await queue.enqueue(C, 1, watched=True)
     await overdue(redis, keys, A, B)
     first = await watched.find_abandoned(1)
@@ -188,7 +189,7 @@ async def test_what_is_due_is_answered_once_until_it_is_forgotten_or_due_again(
     assert await left(redis, keys, index, C) > 0
 
 
-async def test_workers_who_ask_at_the_same_time_get_each_job_once(
+async def test_workers_that_ask_at_the_same_time_get_each_job_once(
     watched: PresenceStore, redis: ArqRedis, keys: Keys
 ) -> None:
     jobs = {f"watched-job-00000-{number}" for number in range(40)}
@@ -199,11 +200,11 @@ async def test_workers_who_ask_at_the_same_time_get_each_job_once(
 
 
 @pytest.mark.parametrize("before", [None, "in a far future"])
-async def test_after_a_time_in_which_nobody_looked_all_get_their_whole_time_anew(
+async def test_after_a_time_without_a_look_all_jobs_get_their_whole_time_again(
     watched: PresenceStore, redis: ArqRedis, index: JobIndex, settings: Settings, before: str | None
 ) -> None:
-    """Redis was away, or its clock leapt, and no process could renew: what is due, and what is nearly due, is not taken
-    before a watching process could say so. A clock that leaps back does not put it off for longer than that."""
+    """Redis was away, or its clock jumped, and no process could renew. Jobs that are due, or nearly due, are not
+    returned before their watchers' processes could report. A clock that jumps back does not delay them further."""
     keys = settings.keys
     await overdue(redis, keys, A)
     await redis.delete(keys.orphans_from)

@@ -1,4 +1,4 @@
-"""Promises 1 to 4 of the architecture, as far as they concern the log: each test bears the name of its promise."""
+"""Promises 1 to 4 of the architecture for the log: each test is named after its promise."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_promise_1_one_log_tells_the_same_live_as_when_read(log: Log, redi
 # 2. One end
 
 
-async def test_promise_2_one_end_of_many_who_end_a_job_at_once(
+async def test_promise_2_one_end_of_many_workers_that_end_a_job_at_once(
     log: Log, settings: Settings, resources: AsyncExitStack
 ) -> None:
     logs = [Log(RedisFacade(client_of(settings, resources), settings), settings) for _ in range(6)]
@@ -114,7 +114,7 @@ async def test_promise_2_one_end_and_nothing_after_it(kind: str, log: Log, redis
         await pubsub.subscribe(Keys().live(job_id))
         for other in sorted(TERMINAL):
             for first in range(2, 6):
-                # The very same end is a repeat; any other is refused.
+                # The same end again is a repeat; any other end is refused.
                 if (other, first) != (kind, 3):
                     with pytest.raises(Fenced):
                         await log.finish(job_id, 1, first, end(other), {})
@@ -153,7 +153,7 @@ async def test_promise_2_one_end_for_a_job_whose_every_worker_dies(redis: ArqRed
 # 3. One step
 
 
-async def test_promise_3_one_step_whoever_hears_of_an_event_finds_it_in_the_log(
+async def test_promise_3_one_step_a_listener_that_gets_an_event_finds_it_in_the_log(
     log: Log, redis: ArqRedis, keys: Keys, settings: Settings, resources: AsyncExitStack
 ) -> None:
     writer = Log(RedisFacade(client_of(settings, resources), settings), settings)
@@ -208,7 +208,7 @@ async def test_promise_3_one_step_repeated_by_many_at_once_is_written_and_told_o
 async def test_promise_3_one_step_survives_an_answer_that_is_lost(
     call: str, log: Log, redis: ArqRedis, settings: Settings
 ) -> None:
-    """The connection is cut after Redis has done the command and before the caller has the answer."""
+    """The connection is cut after Redis has run the command and before the caller has the reply."""
     assert settings.redis_url.port is not None
     new = submission()
     marks = {
@@ -259,7 +259,7 @@ async def test_promise_4_one_writer_a_worker_that_was_paused_is_fenced_out_at_it
     assert types(await history(log, job_id)) == ["queued", "started", "content", "restarted", "content"]
 
 
-async def test_promise_4_one_writer_of_many_who_claim_at_once(
+async def test_promise_4_one_writer_of_many_workers_that_claim_at_once(
     log: Log, settings: Settings, resources: AsyncExitStack
 ) -> None:
     plenty = settings_for(str(settings.redis_url), max_attempts=100)

@@ -1,4 +1,4 @@
-"""Promises 5 and 7 of the architecture, as far as they concern the log: what is kept, and that nothing is hidden."""
+"""Promises 5 and 7 of the architecture for the log: a cancel is kept, and nothing is hidden."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def test_promise_5_a_cancel_is_kept_that_a_person_set_by_hand_while_the_jo
     assert (claim.status, claim.note) == (ClaimStatus.CANCELLED, flag)
 
 
-async def test_promise_5_a_cancel_is_kept_by_the_one_who_came_first_be_it_by_hand(
+async def test_promise_5_a_cancel_is_kept_with_the_source_that_came_first_even_by_hand(
     log: Log, redis: ArqRedis, keys: Keys
 ) -> None:
     job_id = await queued(log)
@@ -120,7 +120,7 @@ async def test_promise_5_a_cancel_is_kept_through_the_death_of_redis(
 
 
 async def fill(redis: ArqRedis, settings: Settings) -> list[str]:
-    """Something of everything that this package writes; the ids of the jobs."""
+    """Writes one of everything that this package writes; returns the ids of the jobs."""
     log, queue, index = (
         Log(RedisFacade(redis, settings), settings),
         Queue(RedisFacade(redis, settings), settings),
@@ -148,8 +148,8 @@ async def test_promise_7_nothing_hidden_everything_has_a_time_to_live(redis: Arq
     keys = settings.keys
     await fill(redis, settings)
     without = {name.decode() for name in await redis.keys("*") if await redis.pttl(name) == -1}
-    # One of each for a whole deployment. The lists of jobs are trimmed with retention; members of the queue
-    # and of its leases leave with their jobs. Nothing of one job is among them.
+    # A deployment has one of each. The lists of jobs are trimmed with retention; members of the queue and of its leases
+    # leave with their jobs. None of them belongs to one job.
     assert without <= {keys.jobs, keys.active, *keys.by_state, keys.queue, keys.leases}
 
 
@@ -199,7 +199,7 @@ async def values_of(redis: ArqRedis, name: bytes, kind: str) -> list[bytes]:
 async def test_promise_7_nothing_hidden_a_job_is_inspected_and_cancelled_with_redis_cli_alone(
     log: Log, keys: Keys, redis_server: RedisServer
 ) -> None:
-    """What redis-cli would send, word by word, and its answers as text."""
+    """With the commands that redis-cli would send, and its output as text."""
     job_id = await running(log)
     ask = redis_server.command
     record = ask("HGETALL", keys.job(job_id))

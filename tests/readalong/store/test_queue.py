@@ -22,7 +22,7 @@ from tests.support.waiting import until
 
 
 async def blocked(redis: ArqRedis, count: int) -> bool:
-    """Whether so many clients wait for a wake-up."""
+    """Returns whether this many clients wait for a wake-up."""
     return int((await redis.info("clients"))["blocked_clients"]) == count
 
 
@@ -57,7 +57,9 @@ async def test_to_enqueue_a_job_that_runs_does_not_let_it_run_twice(queue: Queue
     assert await queue.acquire("w2", 1) == []
 
 
-async def test_a_taken_job_is_nobody_elses_and_does_not_hide_the_ones_behind_it(queue: Queue, index: JobIndex) -> None:
+async def test_a_leased_job_is_given_to_no_other_worker_and_does_not_hide_the_ones_behind_it(
+    queue: Queue, index: JobIndex
+) -> None:
     ids = await enqueue(queue, index, 3)
     assert ids_of(await queue.acquire("w1", 2)) == ids[:2]
     assert ids_of(await queue.acquire("w2", 2)) == ids[2:]
@@ -74,7 +76,7 @@ async def test_two_workers_that_take_at_once_never_take_the_same(
     assert sorted(job_id for batch in batches for job_id in ids_of(batch)) == sorted(ids)
 
 
-async def test_a_job_that_left_the_queue_is_lost_to_whoever_renews_it(queue: Queue, index: JobIndex) -> None:
+async def test_a_renewal_reports_a_job_that_left_the_queue_as_lost(queue: Queue, index: JobIndex) -> None:
     [job_id] = await enqueue(queue, index)
     await queue.acquire("w1", 1)
     await queue.ack("w1", job_id)
@@ -97,7 +99,7 @@ async def test_a_finished_job_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize("how", ["finish", "give_back"])
-async def test_whoever_does_not_hold_the_lease_changes_nothing(
+async def test_a_worker_without_the_lease_changes_nothing(
     how: str, queue: Queue, index: JobIndex, redis: ArqRedis, keys: Keys
 ) -> None:
     [job_id] = await enqueue(queue, index)
@@ -137,7 +139,7 @@ async def test_a_waiting_job_is_withdrawn_and_a_running_one_is_not(
     assert await queue.renew("w", [runs]) == []
 
 
-async def test_only_due_jobs_that_nobody_took_count_as_waiting(queue: Queue, index: JobIndex) -> None:
+async def test_only_due_jobs_without_a_lease_count_as_waiting(queue: Queue, index: JobIndex) -> None:
     await enqueue(queue, index, 3)
     assert (await queue.depth())[1] == 3
     await queue.acquire("w", 1)
@@ -171,7 +173,7 @@ async def test_one_job_wakes_exactly_one_of_many_waiting_workers(
         return await own.wait(4)
 
     waiting = [asyncio.create_task(wait()) for _ in range(5)]
-    await until(lambda: blocked(redis, 5), "five who wait")
+    await until(lambda: blocked(redis, 5), "five waiting workers")
     await enqueue(queue, index)
     woken, asleep = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     assert [task.result() for task in woken] == [True]
@@ -179,20 +181,20 @@ async def test_one_job_wakes_exactly_one_of_many_waiting_workers(
 
 
 async def test_a_waiting_worker_takes_nothing_before_it_says_so(queue: Queue, index: JobIndex, redis: ArqRedis) -> None:
-    """It may be paused: what Redis gave it then would wait until the lease ends."""
+    """The worker may be paused: a job that it got by the wake-up would wait until the lease ends."""
     waiting = asyncio.create_task(queue.wait(60))
-    await until(lambda: blocked(redis, 1), "one who waits")
+    await until(lambda: blocked(redis, 1), "one waiting worker")
     [job_id] = await enqueue(queue, index)
     assert await waiting
     assert ids_of(await queue.acquire("another", 1)) == [job_id]
 
 
 async def test_waiting_ends_at_once_when_the_worker_stops(queue: Queue, redis: ArqRedis) -> None:
-    """Also on the connection that took the place of a broken one."""
+    """Also on a connection that replaced a broken one."""
     await queue.stop_waiting()
     for _ in range(2):
         waiting = asyncio.create_task(queue.wait(60))
-        await until(lambda: blocked(redis, 1), "one who waits")
+        await until(lambda: blocked(redis, 1), "one waiting worker")
         await queue.stop_waiting()
         assert not await waiting
         await redis.client_kill_filter(_type="normal", skipme=True)

@@ -1,4 +1,4 @@
-"""Leases: who holds a job, until when, and what becomes of it when its holder is not heard any more."""
+"""Leases: the holder of a job, the end of the lease, and the job's fate when its holder is silent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Over = Callable[..., Awaitable[None]]
 
 @pytest.fixture
 def short(redis: ArqRedis, settings: Settings) -> Queue:
-    """A queue whose leases end soon."""
+    """Yields a queue whose leases end soon."""
     return Queue(
         RedisFacade(redis, settings_for(str(settings.redis_url), lease=LEASE)),
         settings_for(str(settings.redis_url), lease=LEASE),
@@ -32,7 +32,7 @@ def short(redis: ArqRedis, settings: Settings) -> Queue:
 
 @pytest.fixture
 def over(redis: ArqRedis, keys: Keys) -> Over:
-    """Lets the leases of these jobs end, now."""
+    """Ends the leases of these jobs now."""
 
     async def end(*job_ids: str) -> None:
         assert await redis.zadd(keys.leases, dict.fromkeys(job_ids, 1), xx=True, ch=True) == len(job_ids)
@@ -49,7 +49,7 @@ async def test_a_taken_job_names_its_holder_the_end_of_its_lease_and_its_old_pla
     before = await index.now()
     taken = await queue.acquire("worker-1", 1)
     assert await redis.get(keys.arq_in_progress(job_id)) == b"worker-1"
-    # Longer than the lease: after an outage it says whose the job is.
+    # Longer than the lease: after an outage it names the job's holder.
     assert 0 < await redis.pttl(keys.arq_in_progress(job_id)) <= JOB_TTL * 1000
     end = await redis.zscore(keys.leases, job_id)
     assert end is not None
@@ -114,10 +114,10 @@ async def test_a_renewed_lease_outlives_its_first_end(
 
 
 @pytest.mark.parametrize("seen", [False, True], ids=["unseen", "seen"])
-async def test_a_lease_that_ran_out_but_that_nobody_took_is_still_its_holders_to_renew(
+async def test_a_holder_may_renew_an_expired_lease_of_a_job_that_no_other_worker_acquired(
     queue: Queue, index: JobIndex, over: Over, seen: bool
 ) -> None:
-    """`seen`: by a worker that had no slot for it."""
+    """`seen`: a worker without a free slot has seen it."""
     [job_id] = await enqueue(queue, index)
     await queue.acquire("w1", 1)
     await over(job_id)
@@ -140,7 +140,7 @@ async def test_renewing_tells_which_leases_are_lost_and_leaves_those_alone(
     assert await redis.get(keys.arq_in_progress(kept)) == b"w1"
 
 
-async def test_a_job_is_seized_whatever_waits_before_it_and_keeps_its_place(
+async def test_a_job_is_acquired_by_id_whatever_waits_before_it_and_keeps_its_place(
     queue: Queue, index: JobIndex, redis: ArqRedis, keys: Keys, settings: Settings
 ) -> None:
     first, wanted = await enqueue(queue, index, 2)
@@ -158,7 +158,7 @@ async def test_a_job_is_seized_whatever_waits_before_it_and_keeps_its_place(
     assert places_of(await queue.acquire("w2", 2)) == places_of([seized])
 
 
-async def test_a_held_job_is_not_seized_before_its_lease_is_over(
+async def test_a_leased_job_is_not_acquired_by_id_before_its_lease_is_over(
     queue: Queue, index: JobIndex, redis: ArqRedis, keys: Keys, over: Over
 ) -> None:
     [job_id] = await enqueue(queue, index)
@@ -176,7 +176,7 @@ async def test_a_held_job_is_not_seized_before_its_lease_is_over(
     assert await queue.renew("w1", [job_id]) == [job_id]
 
 
-async def test_what_is_not_in_the_queue_is_not_seized(queue: Queue, redis: ArqRedis, keys: Keys) -> None:
+async def test_a_job_that_is_not_in_the_queue_is_not_acquired_by_id(queue: Queue, redis: ArqRedis, keys: Keys) -> None:
     assert await queue.acquire_by_id("w1", "no-such-job-at-all") is None
     assert not await redis.exists(keys.queue, keys.leases, keys.arq_in_progress("no-such-job-at-all"))
 
@@ -185,10 +185,10 @@ async def test_what_is_not_in_the_queue_is_not_seized(queue: Queue, redis: ArqRe
 async def test_when_no_worker_was_heard_for_a_while_every_lease_begins_anew(
     queue: Queue, index: JobIndex, redis: ArqRedis, keys: Keys, how: str
 ) -> None:
-    """Redis was away for longer than a lease, or its clock jumped: the first worker takes no other's job."""
+    """Redis was away for longer than a lease, or its clock jumped: the first worker back acquires no other's job."""
     ids = await enqueue(queue, index, 2)
     await queue.acquire("w1", 2)
-    # One is over, and the other would be before its holder is back.
+    # One lease is over, and the other would end before its holder is back.
     await redis.zadd(keys.leases, {ids[0]: 1, ids[1]: await index.now() + 50})
     await redis.delete(keys.liveness)
     now = await index.now()
@@ -202,10 +202,10 @@ async def test_when_no_worker_was_heard_for_a_while_every_lease_begins_anew(
     assert await queue.renew("w1", ids) == []
 
 
-async def test_who_holds_a_job_is_known_after_an_outage_however_long_it_was(
+async def test_the_holder_of_a_job_is_known_after_an_outage_however_long_it_was(
     queue: Queue, index: JobIndex, redis: ArqRedis, keys: Keys, over: Over
 ) -> None:
-    """A zombie that lost the job before must not get it by being the first to renew."""
+    """A zombie that had lost the job before must not get it by renewing first."""
     [job_id] = await enqueue(queue, index)
     await queue.acquire("zombie", 1)
     await over(job_id)

@@ -1,4 +1,4 @@
-"""A dead worker's jobs are freed at once, a live one's never; and which jobs wait for a worker. On real servers."""
+"""A dead worker's jobs are freed at once, a live one's never; and the jobs that wait for a worker. On real servers."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ async def run_of(redis: ArqRedis) -> str:
 async def alive(
     registry: WorkerRegistry, redis: ArqRedis, index: JobIndex, worker_id: str, *, says: object = None
 ) -> None:
-    """Registers a worker whose sign of life says that it is subscribed, at this Redis or where the test `says`."""
+    """Registers a worker whose liveness record says that it is subscribed, at this Redis or where the test `says`."""
     details = {"id": worker_id, "connected_to": await run_of(redis) if says is None else says}
     await registry.heartbeat(worker_id, orjson.dumps(details), await index.now(), LEASE_MS)
 
 
 @asynccontextmanager
 async def subscribed(redis: ArqRedis, *worker_ids: str) -> AsyncIterator[None]:
-    """While these workers are."""
+    """Keeps these workers' subscriptions open."""
     channels = list(map(Keys().alive, worker_ids))
 
     async def all_seen() -> bool:
@@ -51,7 +51,7 @@ async def subscribed(redis: ArqRedis, *worker_ids: str) -> AsyncIterator[None]:
 async def test_a_dead_workers_jobs_wait_at_their_old_places_and_wake_one_worker_each(
     registry: WorkerRegistry, queue: Queue, index: JobIndex, redis: ArqRedis, keys: Keys
 ) -> None:
-    """While their leases have long to go. Another worker's job, and one that waits, stay as they are."""
+    """Their leases have long to go. Another worker's job, and a queued one, do not change."""
     ids = await enqueue(queue, index, 4)
     first, kept = await queue.acquire("dead", 1), await queue.acquire("other", 1)
     second = await queue.acquire("dead", 1)
@@ -62,7 +62,7 @@ async def test_a_dead_workers_jobs_wait_at_their_old_places_and_wake_one_worker_
         freed = await registry.reap("dead", "me", await run_of(redis))
         assert freed is not None
         assert sorted(freed) == sorted(ids_of([*first, *second]))
-        # A second one that finds it dead is late.
+        # A second caller that finds it dead is late.
         assert await registry.reap("dead", "me", await run_of(redis)) is None
     assert sorted(await command(redis, "LRANGE", keys.wake, 0, -1)) == sorted(job_id.encode() for job_id in freed)
     assert await redis.ttl(keys.wake) > 0
@@ -95,7 +95,7 @@ async def test_a_worker_that_may_live_keeps_its_jobs(
 async def test_a_sign_of_life_that_is_broken_tells_nothing(
     registry: WorkerRegistry, queue: Queue, index: JobIndex, redis: ArqRedis, keys: Keys
 ) -> None:
-    """No JSON, no object, no text, another type of key."""
+    """No JSON, no object, no text, and another type of key."""
     now = await index.now()
     async with subscribed(redis, "me"):
         for broken in (b"{", b"[1]", b'"x"', b'{"connected_to":7}', b"\xff"):
@@ -129,7 +129,7 @@ async def test_a_job_waits_when_it_was_given_back_or_its_lease_is_over_or_its_wo
         found = await registry.waiting([back, over, dead, runs, "never-enqueued-at-all"])
         assert (found.job_ids, found.workers) == (frozenset((back, over, dead)), 1)
         assert abs(found.now - await index.now()) < 60_000
-    # Now none lives.
+    # Now no worker lives.
     found = await registry.waiting([runs, "never-enqueued-at-all"])
     assert (found.job_ids, found.workers) == (frozenset((runs,)), 0)
 
@@ -137,7 +137,7 @@ async def test_a_job_waits_when_it_was_given_back_or_its_lease_is_over_or_its_wo
 async def test_without_the_right_to_ask_the_lease_alone_tells(
     registry: WorkerRegistry, queue: Queue, index: JobIndex, redis: ArqRedis
 ) -> None:
-    """An error for the worker that asks; for the API, each registered worker lives."""
+    """The worker that asks gets an error. For the API, each registered worker lives."""
     [job_id] = await enqueue(queue, index)
     await queue.acquire("w", 1)
     await alive(registry, redis, index, "w")

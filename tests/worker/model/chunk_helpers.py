@@ -11,7 +11,7 @@ from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 
 
 def chunk(delta: Any = None, *, index: Any = 0, finish: Any = None, **more: Any) -> dict[str, Any]:
-    """A chunk with one choice; `more` are fields of the chunk itself."""
+    """Returns a chunk with one choice; `more` are fields of the chunk itself."""
     return {"choices": [{"index": index, "delta": {} if delta is None else delta, "finish_reason": finish}], **more}
 
 
@@ -31,12 +31,12 @@ def accumulate(*given: Any) -> tuple[list[NewEvent], ChunkAccumulator]:
 
 
 def call(index: Any = None, id: Any = None, name: Any = None, arguments: Any = None) -> dict[str, Any]:
-    """One fragment of `tool_calls`, with only the fields that are given."""
+    """Returns one fragment of `tool_calls`, with only the fields that are given."""
     function = {key: value for key, value in (("name", name), ("arguments", arguments)) if value is not None}
     fragment = {key: value for key, value in (("index", index), ("id", id)) if value is not None}
     return {**fragment, "function": function} if function else fragment
 
 
 def calls(*fragments: Any) -> dict[str, Any]:
-    """A chunk with fragments of tool calls."""
+    """Returns a chunk with fragments of tool calls."""
     return chunk({"tool_calls": list(fragments)})

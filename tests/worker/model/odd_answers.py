@@ -57,14 +57,14 @@ def call(*fragments: Any, finish: Any = None) -> dict[str, Any]:
 
 
 def part(index: Any = None, id: Any = None, name: Any = None, arguments: Any = None, **more: Any) -> dict[str, Any]:
-    """A fragment of a call, without the fields that are None."""
+    """Returns a fragment of a call, without the fields that are None."""
     function = {key: value for key, value in (("name", name), ("arguments", arguments)) if value is not None}
     outer = {key: value for key, value in (("index", index), ("id", id)) if value is not None}
     return {**outer, **more, **({"function": function} if function else {})}
 
 
 def sse(name: str, *parts: Any, kind: str = "text/event-stream", **expected: Any) -> Oddity:
-    """A response whose body is these chunks, or raw bytes."""
+    """Returns a response whose body is these chunks, or raw bytes."""
     pieces = [one if isinstance(one, bytes) else data(one) for one in parts]
     return Oddity(name, [head(kind), *pieces], **expected)
 

@@ -12,7 +12,6 @@ from readalong.core.settings import Settings
 from readalong.worker.model.breaker import CircuitBreaker
 from readalong.worker.model.gate import Gates
 from tests.readalong.helpers import command, types
-from tests.support.servers import free_port
 from tests.support.waiting import until
 from tests.worker.doors import YES, door, refusal
 from tests.worker.helpers import Backend, demo_at, settings_for, working
@@ -31,11 +30,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def port(monkeypatch: pytest.MonkeyPatch) -> int:
-    found = free_port()
-    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{found}/v1")
+def port(port: int, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    return found
+    return port
 
 
 async def refused(backend: Backend, worker: str = "w1") -> str:
@@ -122,7 +119,7 @@ async def test_a_job_that_the_model_refuses_alone_fails_at_once(backend: Backend
 
 
 async def test_what_one_model_says_ends_no_job_of_another(backend: Backend, port: int) -> None:
-    """Not even in a worker that has never reached a model: a client may have chosen that model on purpose."""
+    """This also holds in a worker that has never reached a model: a client may have chosen that model on purpose."""
 
     def answer_to(_: str, model: str) -> bytes:
         return YES if model == "mine" else reply(b"", status="302 Found", Location="https://elsewhere.example/")

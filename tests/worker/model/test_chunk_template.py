@@ -28,7 +28,7 @@ ENCODERS: list[Callable[[Any], bytes]] = [
 
 
 def chunk(text: Any, **changes: Any) -> dict[str, Any]:
-    """A chunk as OpenAI sends it."""
+    """Returns a chunk as OpenAI sends it."""
     delta = {"content": text, **changes.pop("delta", {})}
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None, **changes.pop("choice", {})}
     return {"id": "c1", "object": "chat.completion.chunk", "created": 7, "choices": [choice], "usage": None, **changes}
@@ -107,11 +107,11 @@ def test_any_mixture_of_chunks_is_read_as_if_each_was_parsed(
         ('{"choices":[{"delta":{"content":["abc"]}}]}', '{"choices":[{"delta":{"content":["xyz"]}}]}'),
     ],
 )
-def test_the_mould_is_of_the_content_and_of_nothing_like_it(first: str, second: str) -> None:
+def test_the_template_is_of_the_content_and_of_nothing_like_it(first: str, second: str) -> None:
     check([first.encode(), second.encode(), second.encode()])
 
 
-def test_what_is_no_json_fits_no_mould() -> None:
+def test_invalid_json_fits_no_template() -> None:
     template = ChunkTemplate.of(orjson.dumps(chunk("abc")), [NewEvent("content", {"content": "abc"})])
     assert template is not None
     for inner in (b"a\nb", b"\xff", b"\\", b'a","x":"b', b"\\ud800", b"\\x"):

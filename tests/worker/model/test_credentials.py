@@ -87,7 +87,7 @@ async def heads_of(server: RawServer, model: OpenAIProvider, calls: int) -> list
 
 @pytest.mark.parametrize("name", ["key", "later"])
 @pytest.mark.parametrize("azure", [False, True])
-async def test_a_function_is_asked_for_the_key_anew_for_each_call(
+async def test_a_function_is_asked_for_the_key_of_each_call(
     monkeypatch: pytest.MonkeyPatch, changing: list[str], name: str, *, azure: bool
 ) -> None:
     """Its keys are masked. On Azure the key is a token of the directory."""

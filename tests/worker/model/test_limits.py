@@ -248,7 +248,7 @@ async def test_a_body_that_grows_when_it_is_unpacked_is_read_in_pieces_between_w
 
 @pytest.mark.parametrize("longest", [MIB])
 async def test_a_json_answer_without_an_end_is_let_go(longest: int) -> None:
-    """As a document, in lines, and compressed."""
+    """The answer is a document, lines, or compressed."""
     for body in (b"[" * (2 * MIB), b'{"a":' + b" " * (2 * MIB), b'{"a":1}\n' + b"[" * (2 * MIB)):
         for packed in (False, True):
             transport = AiohttpTransport(connect_timeout=5)

@@ -29,14 +29,6 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("readalong.worker.model.gate._FIRST", 0.05)
 
 
-@pytest.fixture
-def port(monkeypatch: pytest.MonkeyPatch) -> int:
-    """The port of the workers' model. Nothing listens there."""
-    found = free_port()
-    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{found}/v1")
-    return found
-
-
 def patient(backend: Backend, seconds: float = 60, **changes: object) -> Settings:
     return settings_for(str(backend.settings.redis_url), model_patience=seconds, model_retries=0, **changes)
 

@@ -1,4 +1,4 @@
-"""The rules of the house that import-linter (pyproject.toml) cannot say: nothing pure waits, and every name in Redis
+"""The rules of structure that import-linter (pyproject.toml) cannot say: nothing pure waits, and every name in Redis
 comes from one module."""
 
 from __future__ import annotations
