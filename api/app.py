@@ -20,7 +20,7 @@ from readalong.api.dependencies import Dependencies
 from readalong.api.http.root_path import RootPath
 from readalong.api.openapi import customize_openapi
 from readalong.api.problems import describe_common
-from readalong.api.routes import ai_sdk, chat, health, jobs, openai_responses
+from readalong.api.routes import ai_sdk, chat, health, jobs, openai_conversations, openai_responses, threads
 from readalong.api.routes.route import add_direct_routes
 from readalong.api.signal_shutdown import SignalShutdown
 from readalong.core.settings import Settings
@@ -138,7 +138,7 @@ def create_app(
             expose_headers=_CORS_EXPOSED,
         )
     add_direct_routes(app, *jobs.DIRECT, *chat.DIRECT, *openai_responses.DIRECT, *ai_sdk.DIRECT)
-    for router in (jobs.router, chat.router, openai_responses.router):
+    for router in (jobs.router, threads.router, chat.router, openai_responses.router, openai_conversations.router):
         app.include_router(router, responses=describe_common(421))
     app.include_router(health.router, responses=describe_common())
     app.mount("/page", NoCacheStaticFiles(directory=_PAGE), name="page")

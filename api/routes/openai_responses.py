@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
 from fastapi import APIRouter, Request
+from starlette.background import BackgroundTask
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from readalong.api.dependencies import Dependencies, dependencies_of
+from readalong.api.error_handlers import request_id
 from readalong.api.fanout.end_watcher import wait_for_end, wait_until
 from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.sse_response import SseResponse
+from readalong.api.http.client_presence import check_presence
 from readalong.api.http.request_body import off_loop, read_json
 from readalong.api.routes import job_ending
 from readalong.api.routes.job_reading import root_path_of
@@ -31,15 +37,17 @@ from readalong.api.routes.route import Route, add_head_routes
 from readalong.api.schemas import path_of
 from readalong.api.submission import openai_mistakes as check
 from readalong.api.submission.responses_items import references
-from readalong.api.submission.responses_request import INCLUDES, ResponsesRequest, translate
+from readalong.api.submission.responses_request import INCLUDES, ResponsesRequest, conversation_of, translate
+from readalong.api.submission.retries import is_retry
 from readalong.api.submission.submitter import OriginalRequest
 from readalong.api.wire.format import Cut
 from readalong.api.wire.openai_responses.response_object import ResponseHead
 from readalong.api.wire.openai_responses.responses_format import ResponsesFormat
 from readalong.api.wire.openai_responses.starting_after import StartingAfter
-from readalong.core.errors import JobNotFound, StoreUnavailable
+from readalong.core.errors import InvalidRequest, JobNotFound, Stopping, StoreUnavailable, ThreadNotFound
 from readalong.core.states import Status
 from readalong.store.job_record import Record
+from readalong.store.threads import ThreadRef, Turn
 
 router = APIRouter(prefix="/v1/responses", tags=["openai"], route_class=Route, include_in_schema=False)
 
@@ -55,26 +63,36 @@ async def create_response(request: Request) -> Response:
     deps = dependencies_of(request)
     pairs = await deps.policy.submit(request.headers)
     raw, body = await read_json(request, deps.settings.max_body_bytes)
-    known = await find_items(request, deps, references(body.get("input")))
+    thread = await _conversation(deps, body, pairs)
+    known = await find_items(request, deps, references(body.get("input")), thread)
     asked, chat = await off_loop(len(raw), _translate, (body, known))
+    turn = await _turn(request, deps, asked)
+    key = request.headers.get("idempotency-key")
+    original = OriginalRequest(body, _kept(asked))
     record = await deps.submitter.submit(
         chat,
         asked.chat,
-        request.headers.get("idempotency-key"),
+        key,
         pairs,
         chat=not asked.background,
-        original=OriginalRequest(body, _kept(asked)),
+        retried=is_retry(request),
+        turn=turn,
+        original=original,
     )
     head = ResponseHead(record.id, record.model, record.created_at, asked.echo)
-    headers = {"x-job-id": record.id, "location": path_of(record.id, root_path_of(request))}
-    if asked.background and not asked.stream:
-        return _json(await response_json(request, deps, record, head), headers)
     try:
+        if asked.background and not asked.stream:
+            return await _whole(request, deps, record, head)
         feed = await deps.hub.feed(record.id, 0)
         if asked.stream:
-            return _stream(deps, feed, head, None, headers)
+            return _stream(deps, feed, head, OnAnswer(deps, record), _headers(request, record))
         await wait_for_end(deps, request, feed)
-        return _json(await _read_again(request, deps, record.id, head), headers)
+        return await _whole(request, deps, record, head)
+    except (ClientDisconnect, Stopping):
+        if key is None:
+            # After a long wait the first offer is over, and the client may repeat the request now.
+            await deps.retries.offer(record.body_digest, record.id, pairs)
+        raise
     except JobNotFound:
         # To a POST a 404 would say that the address is wrong. A repeat creates the job again.
         raise StoreUnavailable("The response is gone; create it again.", retry_after=1) from None
@@ -98,7 +116,9 @@ async def get_response(request: Request) -> Response:
             raise check.unsupported("starting_after", "is only supported when 'stream' is set to true")
         return _json(await response_json(request, deps, found.record, found.head))
     feed = await _feed(deps, found)
-    response = _stream(deps, feed, found.head, None if after is None else StartingAfter(after))
+    response = _stream(
+        deps, feed, found.head, None if after is None else StartingAfter(after), _headers(request, found.record)
+    )
     return response.head() if request.method == "HEAD" else response
 
 
@@ -154,6 +174,23 @@ async def list_input_items(request: Request) -> Response:
     return _json(orjson.dumps(listed))
 
 
+class OnAnswer:
+    """The cut of a client that creates a response. It changes nothing; with the first bytes the answer is out, and a
+    repeat of the request is another one."""
+
+    def __init__(self, deps: Dependencies, record: Record) -> None:
+        self._deps = deps
+        self._record = record
+        self._telling: asyncio.Task[None] | None = None
+
+    def cut(self, frames: bytes) -> tuple[bytes, bool]:
+        """See `Cut.cut`."""
+        if self._telling is None:
+            told = self._deps.retries.answered(self._record)
+            self._telling = asyncio.get_running_loop().create_task(told)
+        return frames, False
+
+
 def _translate(given: tuple[dict[str, Any], dict[str, dict[str, Any]]]) -> tuple[ResponsesRequest, bytes]:
     """Returns the request, and the chat request in it as JSON."""
     asked = translate(*given)
@@ -185,6 +222,44 @@ async def _feed(deps: Dependencies, found: FoundResponse) -> Feed:
         raise response_not_found(found.head.id) from None
 
 
+async def _conversation(deps: Dependencies, body: dict[str, Any], pairs: Mapping[str, str]) -> ThreadRef | None:
+    name = conversation_of(body)
+    if name is None or body.get("previous_response_id") is not None:  # `translate` refuses both
+        return None
+    try:
+        thread = ThreadRef.of(name, pairs)
+    except InvalidRequest:
+        raise check.mistake("Invalid 'conversation': not an ID.", "invalid_value", "conversation") from None
+    if await deps.threads.get(thread) is None:
+        raise ThreadNotFound(f"Conversation with id '{name[:100]}' not found.")
+    return thread
+
+
+async def _turn(request: Request, deps: Dependencies, asked: ResponsesRequest) -> Turn | None:
+    """Returns the turn of a stored response: each has a thread, so that another one can follow it."""
+    if not asked.store and asked.conversation is None and asked.previous_response_id is None:
+        return None
+    parent = ""
+    if asked.previous_response_id is not None:
+        try:
+            parent = job_id_of(asked.previous_response_id)
+            await deps.authorize_watch(request, parent)
+            found = await find_response(deps, parent)
+        except JobNotFound:
+            found = None
+        if found is None or not found.record.thread:
+            message = f"Previous response with id '{asked.previous_response_id[:100]}' not found."
+            raise check.mistake(message, "previous_response_not_found", "previous_response_id")
+    return Turn(asked.entries, asked.conversation or "", asked.thread_policy, parent, asked.leading)
+
+
+async def _whole(request: Request, deps: Dependencies, record: Record, head: ResponseHead) -> Response:
+    body = await _read_again(request, deps, record.id, head)
+    await check_presence(request)
+    answered = BackgroundTask(deps.retries.answered, record)
+    return Response(body, 200, _headers(request, record), media_type="application/json", background=answered)
+
+
 async def _read_again(request: Request, deps: Dependencies, job_id: str, head: ResponseHead) -> bytes:
     record: Record | None = await deps.log.record(job_id)
     if record is None:
@@ -192,8 +267,13 @@ async def _read_again(request: Request, deps: Dependencies, job_id: str, head: R
     return await response_json(request, deps, record, head)
 
 
+def _headers(request: Request, record: Record) -> dict[str, str]:
+    location = path_of(record.id, root_path_of(request))
+    return {"x-job-id": record.id, "location": location, "x-request-id": request_id(request)}
+
+
 def _stream(
-    deps: Dependencies, feed: Feed, head: ResponseHead, cut: Cut | None, headers: dict[str, str] | None = None
+    deps: Dependencies, feed: Feed, head: ResponseHead, cut: Cut | None, headers: dict[str, str]
 ) -> SseResponse:
     wire = ResponsesFormat.of(head)
     return SseResponse(deps.hub, feed, wire, 0, send_timeout=deps.settings.send_timeout, headers=headers, cut=cut)

@@ -15,8 +15,10 @@ from readalong.api.wire.openai_responses.response_object import ResponseHead, ec
 from readalong.api.wire.openai_responses.responses_format import ResponsesFormat
 from readalong.core.errors import JobNotFound
 from readalong.core.keys import is_job_id
+from readalong.core.thread_items import item_of
 from readalong.store.job_record import Record
 from readalong.store.log_reader import readable
+from readalong.store.threads import ThreadRef
 
 #: The fields of a job's hash that a Responses request leaves: what its response repeats, and its input items.
 ECHO: Final = "response"
@@ -74,16 +76,23 @@ async def response_json(request: Request, deps: Dependencies, record: Record, he
     return (await _fold(request, deps, record, head)).json()
 
 
-async def find_items(request: Request, deps: Dependencies, item_ids: list[str]) -> dict[str, dict[str, Any]]:
-    """Returns the stored items with these ids, as far as there are such items: the client may see their jobs."""
-    jobs: dict[str, None] = {}
-    for item_id in item_ids:
+async def find_items(
+    request: Request, deps: Dependencies, item_ids: list[str], thread: ThreadRef | None
+) -> dict[str, dict[str, Any]]:
+    """Returns the stored items with these ids, as far as there are such items: those of the thread, and those of
+    responses that the client may see."""
+    wanted, jobs = set(item_ids), dict[str, None]()
+    found: dict[str, dict[str, Any]] = {}
+    if thread is not None:
+        for item_id in wanted:
+            if (entry := await deps.threads.entry(thread, item_id)) is not None:
+                found[item_id] = item_of(entry)
+    for item_id in wanted - found.keys():
         prefix = next((each for each in _ITEM_PREFIXES if item_id.startswith(each)), None)
         if prefix is not None and is_job_id(job_id := item_id[len(prefix) :][:_ID_LENGTH]):
             jobs[job_id] = None
     if len(jobs) > _MAX_REFERENCED:
         raise mistake(f"The input names items of more than {_MAX_REFERENCED} responses.", "invalid_value", "input")
-    wanted, found = set(item_ids), {}
     for job_id in jobs:
         try:
             await deps.authorize_watch(request, job_id)

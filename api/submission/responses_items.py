@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from readalong.api.submission import openai_mistakes as check
@@ -10,6 +11,7 @@ from readalong.api.wire.openai_responses.output import model_call_id
 from readalong.core.thread_entries import Entry
 from readalong.core.thread_items import entry_of
 
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _ROLES: Final = ("assistant", "system", "developer", "user")
 _CALLS: Final = ("function_call", "custom_tool_call")
 _OUTPUTS: Final = ("function_call_output", "custom_tool_call_output")
@@ -31,23 +33,25 @@ def references(given: Any) -> list[str]:
     return found
 
 
-def read_input(given: Any, known: dict[str, dict[str, Any]]) -> list[Entry]:
-    """Returns the entries of `input`. `known`: the items that its references name. Raises InvalidRequest."""
+def read_input(given: Any, known: dict[str, dict[str, Any]], name: str = "input") -> list[Entry]:
+    """Returns the entries of `input`. `known`: the items that its references name. `name`: the parameter's.
+
+    Raises InvalidRequest."""
     if isinstance(given, str):
         return [entry_of({"type": "message", "role": "user", "content": given})]
     if not isinstance(given, list):
-        raise check.wrong_type("input", "one of an array of objects or a string", given)
+        raise check.wrong_type(name, "one of an array of objects or a string", given)
     if len(given) > MAX_MESSAGES:
         raise check.mistake(
-            f"Invalid 'input': array too long. Expected an array with maximum length {MAX_MESSAGES}, "
+            f"Invalid '{name}': array too long. Expected an array with maximum length {MAX_MESSAGES}, "
             f"but got an array with length {len(given)} instead.",
             "array_above_max_length",
-            "input",
+            name,
         )
     entries: list[Entry] = []
     reasoning = ""
-    for number, each in enumerate(check.objects(given, "input")):
-        param = f"input[{number}]"
+    for number, each in enumerate(check.objects(given, name)):
+        param = f"{name}[{number}]"
         item = _referenced(each, known, param) if each.get("type") == "item_reference" else each
         kind = _type(item, param)
         _CHECKS[kind](item, param)
@@ -66,6 +70,13 @@ def read_input(given: Any, known: dict[str, dict[str, Any]]) -> list[Entry]:
 
 
 def _type(item: dict[str, Any], param: str) -> str:
+    item_id = check.text(item, "id", f"{param}.id")
+    if item_id is not None and not _ID.fullmatch(item_id):
+        message = (
+            f"Invalid '{param}.id': '{item_id[:100]}'. Expected an ID that contains letters, numbers, underscores, or "
+            "dashes, but this value contained additional characters."
+        )
+        raise check.mistake(message, "invalid_value", f"{param}.id")
     kind = check.text(item, "type", f"{param}.type")
     if kind is None and "role" in item:
         return "message"

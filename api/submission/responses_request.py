@@ -15,6 +15,7 @@ from readalong.api.submission.responses_tools import read_tool_choice, read_tool
 from readalong.api.wire.openai_responses.response_object import echo_of
 from readalong.core.options import OPTION_FIELDS
 from readalong.core.thread_entries import Entry, compose
+from readalong.store.threads import ThreadPolicy
 
 #: Parameters of chat completions that have another name in the Responses API.
 _MOVED: Final = {
@@ -53,16 +54,17 @@ INCLUDES: Final = (
     "reasoning.encrypted_content",
     _LOGPROBS,
 )
+_POLICIES: Final[tuple[ThreadPolicy, ...]] = ("reject", "enqueue", "interrupt", "rollback")
 _SUMMARIES: Final = ("auto", "concise", "detailed")
 _VERBOSITIES: Final = ("low", "medium", "high")
 
 
 class ResponsesRequest(NamedTuple):
-    """`chat`: the body of the request to the model. `instructions`: its first message. `entries`: what the input adds to
-    the thread. `echo`: what the response repeats of the request."""
+    """`chat`: the body of the request to the model; its first `leading` messages are no part of the thread. `entries`:
+    what the input adds to the thread. `echo`: what the response repeats of the request."""
 
     chat: dict[str, Any]
-    instructions: str | None
+    leading: int
     entries: list[Entry]
     echo: bytes
     background: bool
@@ -70,6 +72,7 @@ class ResponsesRequest(NamedTuple):
     store: bool
     previous_response_id: str | None
     conversation: str | None
+    thread_policy: ThreadPolicy
 
 
 def translate(body: dict[str, Any], known: dict[str, dict[str, Any]] | None = None) -> ResponsesRequest:
@@ -79,7 +82,7 @@ def translate(body: dict[str, Any], known: dict[str, dict[str, Any]] | None = No
     stream = check.flag(body, "stream", "stream", False)
     if background and not store:
         raise check.unsupported("background", "with 'store' set to false: a background response must be stored")
-    previous, conversation = check.text(body, "previous_response_id", "previous_response_id"), _conversation(body)
+    previous, conversation = check.text(body, "previous_response_id", "previous_response_id"), conversation_of(body)
     if previous is not None and conversation is not None:
         raise check.exclusive("conversation", "previous_response_id")
     if body.get("input") is None and previous is None and conversation is None:
@@ -102,7 +105,7 @@ def translate(body: dict[str, Any], known: dict[str, dict[str, Any]] | None = No
         read(body, chat, echo)
     return ResponsesRequest(
         chat,
-        instructions,
+        len(first),
         entries,
         echo_of({name: value for name, value in echo.items() if value is not None}),
         background,
@@ -110,6 +113,7 @@ def translate(body: dict[str, Any], known: dict[str, dict[str, Any]] | None = No
         store,
         previous,
         conversation,
+        _thread_policy(body),
     )
 
 
@@ -123,7 +127,14 @@ def _check_names(body: dict[str, Any]) -> None:
             raise check.unknown(name)
 
 
-def _conversation(body: dict[str, Any]) -> str | None:
+def _thread_policy(body: dict[str, Any]) -> ThreadPolicy:
+    options = check.mapping(body, "readalong", "readalong")
+    policy = check.choice(options, "thread_policy", "readalong.thread_policy", _POLICIES)
+    return next((each for each in _POLICIES if each == policy), "reject")
+
+
+def conversation_of(body: dict[str, Any]) -> str | None:
+    """Returns the id of the conversation. Raises InvalidRequest."""
     given = body.get("conversation")
     if isinstance(given, dict):
         return check.needed(given, "id", "conversation.id")
@@ -252,9 +263,10 @@ def _read_metadata(body: dict[str, Any], chat: dict[str, Any], echo: dict[str, A
 
 def _read_options(body: dict[str, Any], chat: dict[str, Any], echo: dict[str, Any]) -> None:
     for name, value in check.mapping(body, "readalong", "readalong").items():
-        if name not in OPTION_FIELDS:
+        if name in OPTION_FIELDS:
+            chat[name] = value
+        elif name != "thread_policy":
             raise check.unknown(f"readalong.{name}")
-        chat[name] = value
     if echo["background"] and chat.get("cancel_on_disconnect") is None:
         # Whatever the settings say of other jobs: OpenAI's clients leave a background response alone.
         chat["cancel_on_disconnect"] = False

@@ -28,6 +28,7 @@ _KNOWN: Final[dict[str, tuple[int, str, str | None]]] = {
     "job_expired": (404, _INVALID, None),
     "queue_full": (429, "requests", "rate_limit_exceeded"),
     "not_cancellable": (400, _INVALID, None),
+    "thread_not_found": (404, _INVALID, None),
     # The ends of a job.
     "cancelled": (409, _INVALID, "cancelled"),
     "model_bad_request": (400, _INVALID, "model_bad_request"),

@@ -70,11 +70,13 @@ def entries_of(messages: Iterable[Message]) -> list[Entry]:
     return [Entry(new_entry_id(_kind(part)), part) for message in messages for part in _split(message)]
 
 
-def answer_entries(job_id: str, transcript: Transcript) -> list[Entry]:
-    """What a job's answer adds to its thread, with ids that are a function of the job's: `msg_<job>`, `fc_<job>_<n>`.
+def answer_entries(job_id: str, transcript: Transcript, attempt: int = 1) -> list[Entry]:
+    """What a job's answer adds to its thread. Its ids are those of the answer's items in the Responses API: `msg_<job>`
+    and `fc_<job>_<n>`, of a later attempt `msg_<job>_a<attempt>`.
 
     Of the first choice. An answer that says nothing adds nothing.
     """
+    answered = f"{job_id}_a{attempt}" if attempt > 1 else job_id
     message: Message = {"role": "assistant"}
     text, refusal = transcript.text(), "".join(transcript.refusal)
     if text:
@@ -82,7 +84,8 @@ def answer_entries(job_id: str, transcript: Transcript) -> list[Entry]:
     if refusal:
         message["refusal"] = refusal
         message.setdefault("content", None)
-    calls = [_call(call) for call in transcript.tool_calls if not call.get("choice")]
+    own = [call for call in transcript.tool_calls if not call.get("choice")]
+    calls = [_call(call, f"call_{answered}_{number}") for number, call in enumerate(own)]
     if calls:
         message["tool_calls"] = calls
     if transcript.function_call is not None:
@@ -96,9 +99,9 @@ def answer_entries(job_id: str, transcript: Transcript) -> list[Entry]:
     for part in _split(message):
         kind = _kind(part)
         if kind == "message":
-            found.append(Entry(f"msg_{job_id}", part))
+            found.append(Entry(f"msg_{answered}", part))
         else:
-            found.append(Entry(f"{_PREFIXES[kind]}_{job_id}_{number}", part))
+            found.append(Entry(f"{_PREFIXES[kind]}_{answered}_{number}", part))
             number += 1
     return found
 
@@ -151,15 +154,16 @@ def _kind(message: Message) -> str:
     return "function_call_output" if message.get("role") in ("tool", "function") else "message"
 
 
-def _call(call: dict[str, Any]) -> dict[str, Any]:
-    """An event's tool call as the request of the next turn has it."""
+def _call(call: dict[str, Any], default_id: str) -> dict[str, Any]:
+    """An event's tool call as the request of the next turn has it. Some models give their calls no ids."""
+    call_id = call.get("id") or default_id
     if call.get("type") == "custom":
         custom = {"name": call.get("name", ""), "input": call.get("input", "")}
-        return {"id": call.get("id", ""), "type": "custom", "custom": custom}
+        return {"id": call_id, "type": "custom", "custom": custom}
     function = {"name": call.get("name", ""), "arguments": _arguments(call)}
     # Such as `extra_content`, without which some models refuse the next turn.
     kept = {name: value for name, value in call.items() if name not in _OF_EVENTS}
-    return {"id": call.get("id", ""), "type": "function", "function": function, **kept}
+    return {"id": call_id, "type": "function", "function": function, **kept}
 
 
 def _arguments(call: dict[str, Any]) -> str:

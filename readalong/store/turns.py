@@ -208,7 +208,7 @@ class Turns:
 
     async def _answer(self, record: Record) -> Sequence[Entry]:
         try:
-            return answer_entries(record.id, await self._transcript(record))
+            return answer_entries(record.id, await self._transcript(record), record.attempt)
         except BrokenJob as error:
             logger.error("%s; its thread gets no answer", error)
             return []

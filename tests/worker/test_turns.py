@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from readalong.core.errors import ThreadBusy
+from readalong.core.errors import JobNotFound, ThreadBusy
 from readalong.core.keys import new_job_id
 from readalong.core.settings import Settings
 from readalong.core.thread_entries import Entry, compose, entries_of
@@ -294,6 +294,42 @@ async def test_what_an_end_leaves_in_the_thread(backend: Backend, kind: str) -> 
     assert await history(backend) == ([] if kind == "failed" else ["a", "said"])
     [*_, last] = await backend.threads.entries(REF) or [Entry("", None)]
     assert last.id == ("" if kind == "failed" else f"msg_{one.id}")
+
+
+async def test_a_turn_after_an_older_one_begins_a_thread_of_its_own(backend: Backend) -> None:
+    first, second = Submit(backend, "a"), Submit(backend, "b")
+    for each in (first, second):
+        await each.all()
+        await play(backend, each.id, f"to {each.id}")
+        await backend.turns.settle(each.id)
+    again = Submit(backend, "c")
+    again.turn = Turn(again.turn.entries, parent=first.id)
+    for _ in range(2):  # the first reply may be lost
+        ref, begun = await backend.turns.begin(again.id, again.turn, {})
+        assert (ref.id, begun.place) == (f"conv_{again.id}", "run")
+    entries = await backend.threads.entries(ref)
+    assert [(entry.message or {})["content"] for entry in entries] == ["a", f"to {first.id}"]
+    newest, _ = await backend.turns.begin(new_job_id(), Turn(entries_of([asks("d")]), parent=second.id), {})
+    assert newest == REF
+
+
+async def test_a_turn_follows_no_job_that_is_not_there_or_not_the_callers(backend: Backend) -> None:
+    first = Submit(backend, "a")
+    await first.all()
+    alone = await backend.write()
+    for parent, pairs in ((new_job_id(), {}), (alone, {}), (first.id, {"owner": "bob"})):
+        with pytest.raises(JobNotFound):
+            await backend.turns.begin(new_job_id(), Turn(entries_of([asks("b")]), parent=parent), pairs)
+
+
+async def test_two_turns_after_one_that_runs_are_one_thread_and_a_refusal(backend: Backend) -> None:
+    first = Submit(backend, "a")
+    await first.all()
+    turn = Turn(entries_of([asks("b")]), policy="enqueue", parent=first.id)
+    _, begun = await backend.turns.begin(new_job_id(), turn, {})
+    assert begun.place == "wait"
+    with pytest.raises(ThreadBusy):
+        await backend.turns.begin(new_job_id(), Turn(entries_of([asks("c")]), policy="enqueue", parent=first.id), {})
 
 
 async def test_a_lost_worker_does_not_lose_the_turn(

@@ -125,7 +125,7 @@ class Output:
             events += self._close_speech("completed")
             custom = fields.get("type") == "custom"
             item_id, index = self._place("ctc" if custom else "fc")
-            call_id = self._unique(fields.get("id"), index)
+            call_id = self._unique(fields.get("id"), item_id, index)
             call = self._calls[number] = Call(item_id, index, call_id, fields.get("name") or "", custom=custom)
             events += call.open()
         return call
@@ -143,11 +143,11 @@ class Output:
         self._done[call.index] = call.json(status)
         return events
 
-    def _unique(self, call_id: str | None, index: int) -> str:
+    def _unique(self, call_id: str | None, item_id: str, index: int) -> str:
         """The SDKs refuse a stream with two calls of one id: some servers count the calls of each answer from 0, so a
         second attempt repeats them."""
         if not call_id:
-            call_id = f"call_{self._job_id}_{index}"
+            call_id = f"call_{item_id.partition('_')[2]}"
         elif call_id in self._call_ids:
             call_id = f"{call_id}{_MARK}{index}"
         self._call_ids |= {call_id}

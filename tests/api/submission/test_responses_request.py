@@ -132,8 +132,9 @@ def test_every_parameter_of_the_sdk_is_known() -> None:
 def test_the_response_repeats_the_request_as_it_came() -> None:
     body = {
         "input": "hi", "instructions": "Be brief.", "tools": [FUNCTION],
-        "tool_choice": {"type": "function", "name": "f"}, "metadata": {"a": "b"}, "temperature": 0.5, "max_output_tokens": 9, "text": {"verbosity": "low"},
-        "reasoning": {"effort": "low"}, "parallel_tool_calls": False, "previous_response_id": "resp_1",
+        "tool_choice": {"type": "function", "name": "f"}, "metadata": {"a": "b"}, "temperature": 0.5,
+        "max_output_tokens": 9, "text": {"verbosity": "low"}, "reasoning": {"effort": "low"},
+        "parallel_tool_calls": False, "previous_response_id": "resp_1",
     }  # fmt: skip
     asked = translate(body)
     response = Response.model_validate_json(ResponseHead("j", "m", 0, asked.echo).json("queued", []))
@@ -294,7 +295,9 @@ MISTAKES: list[tuple[dict[str, Any], str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("body", "code", "param", "says"), MISTAKES, ids=[f"{number}-{each[2]}" for number, each in enumerate(MISTAKES)])
+@pytest.mark.parametrize(
+    ("body", "code", "param", "says"), MISTAKES, ids=[f"{number}-{each[2]}" for number, each in enumerate(MISTAKES)]
+)
 def test_a_mistake_is_told_as_openai_tells_it(body: dict[str, Any], code: str, param: str, says: str) -> None:
     if body and not param.startswith(("input", "messages")):
         body = {"input": "hi", **body}
