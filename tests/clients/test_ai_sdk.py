@@ -59,7 +59,7 @@ async def test_a_conversation_of_two_turns(stack: Stack, version: int, transport
     """Each answer is the model's, one message with the job's id, times and usage."""
     body = {"model": "demo-fast+reasoning"}
     async with await Chats(stack, version, transport, body=body).open() as chat:
-        for question in ("How?", "And why?"):
+        for question in ("How?", f"And why? ({uuid4().hex})"):
             await chat.do("send", text=question)
             shown = await chat.do("wait")
             assert (shown["status"], shown["error"]) == ("ready", None)
@@ -72,6 +72,8 @@ async def test_a_conversation_of_two_turns(stack: Stack, version: int, transport
             assert metadata["usage"]["outputTokens"] > 0
             assert metadata["metrics"]["total_seconds"] > 0
         assert [each["role"] for each in shown["messages"]] == ["user", "assistant"] * 2
+        [made] = stack.generations(question)
+        assert [each["role"] for each in made["body"]["messages"]] == ["user", "assistant", "user"]
         await chat.do("regenerate")
         shown = await chat.do("wait")
         assert [each["role"] for each in shown["messages"]] == ["user", "assistant"] * 2

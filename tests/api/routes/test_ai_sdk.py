@@ -165,17 +165,26 @@ async def test_a_second_message_takes_the_place_of_an_answer_unless_the_chat_say
                 assert resumed.headers["x-workflow-run-id"] == third.headers["x-workflow-run-id"]
 
 
-async def test_a_chat_is_the_thread_of_its_id(settings: Settings, log: Log) -> None:
-    """With whole messages the newest request's are the thread's; a failed one changes nothing."""
-    ref = ThreadRef.of(ID, {})
-    async with a_site(settings) as site:
-        for texts in (["a"], ["a", "b"], ["c"]):
+async def test_a_chat_is_the_thread_of_its_id(redis_url: str, log: Log) -> None:
+    """With whole messages the newest request's come in place of the thread's, also for its limits; those of a failed one
+    do not."""
+    ref, long = ThreadRef.of(ID, {}), "x" * 700
+    async with a_site(short_settings(redis_url, max_thread_bytes=1024)) as site:
+        for texts, end, kept in [
+            (["a"], "done", ["a"]),
+            (["a", long], "done", ["a", long]),
+            (["b", long], "done", ["b", long]),
+            (["c"], "failed", ["b", long]),
+        ]:
             async with await post(site, {**BODY, "messages": [user(text) for text in texts]}) as stream:
                 player = await Player.start(log, stream.headers["x-workflow-run-id"])
-                await player.finish(finish_reason="stop")
+                error = {"error": {"code": "model_cut", "message": "m", "retryable": True}} if end == "failed" else {}
+                await player.finish(end, **error)
                 await site.deps.turns.settle(player.job_id)
             entries = await site.deps.threads.entries(ref)
-            assert [entry.message and entry.message["content"] for entry in entries] == texts
+            assert [entry.message and entry.message["content"] for entry in entries] == kept
+        more = await site.http.post("/api/chat", json={"id": ID, "message": user(long)})
+        assert (more.status_code, more.text) == (422, "The thread's entries would have more than 1,024 bytes.")
 
 
 class TwoOwners(AllowAll):
