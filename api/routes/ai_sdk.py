@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,9 +18,11 @@ from readalong.api.http.request_body import off_loop, read_untyped_json
 from readalong.api.routes import job_ending
 from readalong.api.routes.job_reading import root_path_of
 from readalong.api.schemas import path_of
-from readalong.api.submission.ai_sdk_request import MESSAGE_ID, ai_sdk_request
+from readalong.api.submission.ai_sdk_request import ai_sdk_request
+from readalong.api.submission.submitter import OriginalRequest
 from readalong.api.wire.ai_sdk import NOTHING, AiSdkStream, FromChunk, Reset
-from readalong.api.wire.format import fresh
+from readalong.api.wire.ai_sdk_message import Continued, parts_as_chunks
+from readalong.api.wire.format import Cut, fresh
 from readalong.core.errors import InvalidRequest, JobNotFound, StoreUnavailable
 from readalong.core.keys import is_job_id
 from readalong.core.settings import Settings
@@ -29,6 +32,8 @@ from readalong.store.threads import MAX_NAME_LENGTH, ThreadRef
 _VERSION: Final = {"x-vercel-ai-ui-message-stream": "v1"}
 _RUN: Final = "x-workflow-run-id"
 _TAIL: Final = "x-workflow-stream-tail-index"
+#: The field of a job's hash that holds the message that its answer continues.
+_CONTINUED: Final = "ai_sdk_message"
 _RESETS: Final[dict[str, Reset]] = {"reset-step": "reset-step", "data": "data"}
 #: Digits of an index: no answer has more chunks.
 _MAX_DIGITS: Final = 12
@@ -44,13 +49,17 @@ async def chat(request: Request) -> Response:
     raw, body = await read_untyped_json(request, deps.settings.max_body_bytes)
     asked = await off_loop(len(raw), ai_sdk_request, body)
     key = request.headers.get("idempotency-key")
-    record = await deps.submitter.submit(asked.raw, asked.body, key, pairs, chat=False, turn=asked.turn)
+    kept = () if asked.continued is None else ((_CONTINUED, orjson.dumps(asked.continued)),)
+    original = OriginalRequest(body, kept)
+    record = await deps.submitter.submit(
+        asked.raw, asked.body, key, pairs, chat=False, turn=asked.turn, original=original
+    )
     try:
         feed = await deps.hub.feed(record.id, 0)
     except JobNotFound:
         # Redis has lost the job since, or a client has erased it. A repeat creates it, or gets a 410.
         raise StoreUnavailable("Redis has lost the job; submit it again.", retry_after=1) from None
-    return _stream(request, deps, feed, _format(deps.settings, record, reset))
+    return _stream(request, deps, feed, _format(deps.settings, asked.continued, reset))
 
 
 async def resume(request: Request) -> Response:
@@ -65,13 +74,20 @@ async def resume(request: Request) -> Response:
             raise JobNotFound("This answer does not exist any more.")
         # To a WorkflowChatTransport a 204 is an error, and an empty stream a break.
         return Response(NOTHING, headers={**_VERSION}, media_type="text/event-stream")
-    wire = _format(deps.settings, record, reset)
+    _, [kept] = await deps.log.record_with(record.id, _CONTINUED)
+    continued = None if kept is None else orjson.loads(kept)
+    wire = _format(deps.settings, continued, reset)
+    cut: Cut | None = None
     tail = {}
     if index is not None and index < 0:
         index, current = await _from_the_end(request, deps, record.id, wire, index)
         tail = {_TAIL: str(current)}
+    if index:
+        cut = FromChunk(index)
+    elif index is None and continued is not None:
+        cut = Continued(parts_as_chunks(continued["parts"]))
     feed = await deps.hub.feed(record.id, 0)
-    return _stream(request, deps, feed, wire, index=index or 0, headers=tail)
+    return _stream(request, deps, feed, wire, cut=cut, headers=tail)
 
 
 async def stop(request: Request) -> Response:
@@ -129,7 +145,7 @@ def _stream(
     feed: Feed,
     wire: AiSdkStream,
     *,
-    index: int = 0,
+    cut: Cut | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
     job_id = feed.job_id
@@ -140,7 +156,6 @@ def _stream(
         "location": path_of(job_id, root_path_of(request)),
         **(headers or {}),
     }
-    cut = FromChunk(index) if index else None
     response = SseResponse(deps.hub, feed, wire, 0, send_timeout=deps.settings.send_timeout, headers=head, cut=cut)
     if request.method != "HEAD":
         return response
@@ -173,9 +188,8 @@ async def _from_the_end(
     return first, min(count, first - index) - 1
 
 
-def _format(settings: Settings, record: Record, reset: Reset | None) -> AiSdkStream:
-    message_id: Any = record.metadata.get(MESSAGE_ID, "")
-    return AiSdkStream(reset or settings.ai_sdk_reset, message_id if isinstance(message_id, str) else "")
+def _format(settings: Settings, continued: dict[str, Any] | None, reset: Reset | None) -> AiSdkStream:
+    return AiSdkStream(reset or settings.ai_sdk_reset, "" if continued is None else continued["id"])
 
 
 def _reset_of(request: Request) -> Reset | None:

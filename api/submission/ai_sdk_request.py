@@ -16,9 +16,6 @@ from readalong.core.errors import InvalidRequest
 from readalong.core.thread_entries import Message, entries_of
 from readalong.store.threads import MAX_NAME_LENGTH, WHOLE, ThreadPolicy, Turn
 
-#: Where a job's metadata keep the id of the message that its answer continues.
-MESSAGE_ID: Final = "ai_sdk_message_id"
-
 _ROLES: Final = ("system", "user", "assistant")
 _SUBMIT: Final = "submit-message"
 _REGENERATE: Final = "regenerate-message"
@@ -45,13 +42,13 @@ _AUDIO: Final = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", 
 
 @dataclass(frozen=True, slots=True)
 class AiSdkRequest:
-    """`body`: of the job, and its JSON, `raw`. `turn`: None if the client names no chat. `message_id`: of the message
-    that the answer continues, since the tools that it called have given their results; "" for a new one."""
+    """`body`: of the job, and its JSON, `raw`. `turn`: None if the client names no chat. `continued`: the message
+    that the answer continues, since the tools that it called have given their results; None for a new one."""
 
     body: dict[str, Any]
     raw: bytes
     turn: Turn | None
-    message_id: str
+    continued: Message | None
 
 
 def ai_sdk_request(body: dict[str, Any]) -> AiSdkRequest:
@@ -77,11 +74,9 @@ def ai_sdk_request(body: dict[str, Any]) -> AiSdkRequest:
         turn = turn and replace(turn, leading=WHOLE if leading == WHOLE else 1)
     request = {name: value for name, value in body.items() if name not in _READ}
     request |= {"messages": said, **options}
-    message_id = newest.get("id", "") if newest["role"] == "assistant" and trigger == _SUBMIT else ""
-    if message_id:
-        request["metadata"] = {**_metadata(body), MESSAGE_ID: message_id}
+    continued = newest if newest["role"] == "assistant" and newest.get("id") and trigger == _SUBMIT else None
     try:
-        return AiSdkRequest(request, orjson.dumps(request), turn, message_id)
+        return AiSdkRequest(request, orjson.dumps(request), turn, continued)
     except orjson.JSONEncodeError:
         raise unencodable(request) from None
 
@@ -132,13 +127,6 @@ def _options(given: Any) -> dict[str, Any]:
         if name not in _OPTIONS:
             raise _wrong(f"{OURS}.{name}", f"Unknown option; there are {', '.join(sorted(_OPTIONS))}")
     return dict(given)
-
-
-def _metadata(body: dict[str, Any]) -> dict[str, Any]:
-    metadata = body.get("metadata")
-    if not isinstance(metadata, dict | None):
-        raise _wrong("metadata", "Must be an object")
-    return metadata or {}
 
 
 def _convert(message: Any, field: str) -> list[Message]:

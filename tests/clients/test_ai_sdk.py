@@ -5,6 +5,7 @@ Its parsers refuse each chunk that they do not know.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ import pytest
 
 from readalong.testing import text_for
 from tests.clients.node_chat import NodeChat, text
-from tests.support.client import call
+from tests.support.client import Response, call
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
@@ -219,6 +220,46 @@ async def test_a_tool_runs_in_the_page_and_its_result_goes_on_the_same_message(
     asked = made["body"]["messages"]
     assert [each["role"] for each in asked] == ["user", "assistant", "tool", "tool"]
     assert [call["id"] for call in asked[1]["tool_calls"]] == [each["tool_call_id"] for each in asked[2:]]
+
+
+@both
+async def test_a_page_that_is_loaded_anew_keeps_the_steps_before_the_answer_to_results(
+    stack: Stack, version: int
+) -> None:
+    """Its client begins an empty message at the replay's `start`. No tool runs once more."""
+    parts: list[dict[str, Any]] = [
+        {"type": "step-start"},
+        {"type": "reasoning", "text": "hm", "state": "done"},
+        {"type": "text", "text": "Look: ", "state": "done"},
+        {"type": "tool-look_up", "toolCallId": "c", "state": "output-available", "input": {"q": "x"}, "output": [1]},
+        {
+            "type": "dynamic-tool",
+            "toolName": "f",
+            "toolCallId": "d",
+            "state": "output-error",
+            "input": {},
+            "errorText": "E",
+        },
+        {"type": "source-url", "sourceId": "s", "url": "https://x"},
+        {"type": "data-mine", "data": {"a": 1}},
+    ]
+    question = {"id": "u", "role": "user", "parts": [{"type": "text", "text": "How?"}]}
+    said = [question, {"id": "theirs", "role": "assistant", "parts": parts}]
+    chats = Chats(stack, version, "default", messages=said, tools="again")
+    raw = json.dumps({"id": chats.id, "messages": said, **paced(tokens=100)}).encode()
+    async with await Response.open("POST", f"{stack.url}/api/chat", raw) as posted, await chats.open() as chat:
+        assert posted.status == 200
+        await chat.do("resume")
+        shown = await chat.do("wait")
+    assert (shown["status"], [each["id"] for each in shown["messages"]]) == ("ready", ["u", "theirs"])
+    *before, step, answered = shown["messages"][-1]["parts"]
+    assert [_told(part) for part in before] == [_told(part) for part in parts]
+    assert (step["type"], answered["type"]) == ("step-start", "text")
+
+
+def _told(part: dict[str, Any]) -> dict[str, Any]:
+    """What a part says, without what the client notes about its making."""
+    return {name: value for name, value in part.items() if name not in ("id", "rawInput", "dynamic")}
 
 
 @both

@@ -166,8 +166,8 @@ async def test_a_second_message_takes_the_place_of_an_answer_unless_the_chat_say
 
 
 async def test_a_chat_is_the_thread_of_its_id(redis_url: str, log: Log) -> None:
-    """With whole messages the newest request's come in place of the thread's, also for its limits; those of a failed one
-    do not."""
+    """With whole messages the newest request's come in place of the thread's, also for its limits. Those of a failed
+    request do not."""
     ref, long = ThreadRef.of(ID, {}), "x" * 700
     async with a_site(short_settings(redis_url, max_thread_bytes=1024)) as site:
         for texts, end, kept in [
@@ -257,7 +257,7 @@ BAD: dict[str, tuple[Any, int]] = {
     "n": ({**BODY, "n": 2}, 422),
     "functions": ({**BODY, "functions": []}, 422),
     "system": ({**BODY, "system": 1}, 422),
-    "metadata": (said_by("assistant", {"type": "text", "text": "x"}, metadata=1), 422),
+    "metadata": ({**BODY, "metadata": 1}, 422),
     "readalong": ({**BODY, "readalong": []}, 422),
     "readalong.deadlines": ({**BODY, "readalong": {"deadlines": 1}}, 422),
     "readalong.thread_policy": ({**BODY, "readalong": {"thread_policy": ["x"]}}, 422),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from readalong.api.submission.ai_sdk_request import MESSAGE_ID, ai_sdk_request
+from readalong.api.submission.ai_sdk_request import ai_sdk_request
 from readalong.core.errors import InvalidRequest
 from readalong.core.thread_entries import compose
 from readalong.store.threads import WHOLE
@@ -137,7 +137,7 @@ def test_what_an_assistant_has_said(what: str) -> None:
     asked = ai_sdk_request({"messages": [user, {"id": "m", "role": "assistant", "parts": parts}, user]})
     hi = {"role": "user", "content": "hi"}
     assert asked.body["messages"] == [hi, *messages, hi]
-    assert asked.message_id == ""
+    assert asked.continued is None
 
 
 def test_whole_messages_are_the_thread_and_the_instructions_are_not_of_it() -> None:
@@ -175,11 +175,8 @@ def test_results_of_tools_continue_the_message_of_their_calls(whole: bool) -> No
     parts = [say("a"), tool("output-available", input={}, output="1"), part("step-start")]
     parts.append(tool("output-available", "d", input={}, output="2"))
     message = {"id": "theirs", "role": "assistant", "parts": parts}
-    asked = ai_sdk_request(
-        {"id": "c", "metadata": {"k": "v"}, **({"messages": [message]} if whole else {"message": message})}
-    )
-    assert asked.message_id == "theirs"
-    assert asked.body["metadata"] == {"k": "v", MESSAGE_ID: "theirs"}
+    asked = ai_sdk_request({"id": "c", **({"messages": [message]} if whole else {"message": message})})
+    assert asked.continued == message
     assert asked.body["messages"][-1] == result("2", "d")
     assert len(asked.body["messages"]) == (4 if whole else 1)
 
