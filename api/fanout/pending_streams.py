@@ -7,7 +7,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from arq.connections import ArqRedis
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -15,7 +14,7 @@ from readalong.api.fanout.watcher import begin
 from readalong.api.http.detachable import DetachableConnection
 from readalong.core.errors import ReadalongError, StoreUnavailable
 from readalong.core.sse import HEARTBEAT
-from readalong.redis.client import translated
+from readalong.redis.facade import RedisFacade
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ class PendingStreams:
     """One look at Redis for all of a process; none while no stream waits. A waiting stream costs a connection and no
     task."""
 
-    def __init__(self, redis: ArqRedis, heartbeat: float) -> None:
+    def __init__(self, redis: RedisFacade, heartbeat: float) -> None:
         """`heartbeat`: seconds between two comments."""
         self._redis = redis
         self._heartbeat = heartbeat
@@ -92,8 +91,7 @@ class PendingStreams:
                     said = loop.time()
                     await self._comment()
                 try:
-                    with translated():
-                        await self._redis.ping()
+                    await self._redis.command("PING")
                 except StoreUnavailable:
                     continue
                 waiting = list(self._waiting.items())

@@ -28,7 +28,7 @@ class Jobs:
     """The writer of one or many jobs."""
 
     def __init__(self, redis: RedisFacade, settings: Settings) -> None:
-        self.redis = redis.pool
+        self.redis = redis.for_arq()
         self.keys = settings.keys
         self.log = Log(redis, settings)
         self.queue = Queue(redis, settings)
@@ -44,7 +44,6 @@ class Jobs:
             yield cls(redis, settings)
         finally:
             await redis.close()
-            await redis.pool.aclose()
 
     async def running(self, *, queued: bool = False) -> Written:
         """Returns a running job. `queued`: it is in the queue too, leased as by a worker of another machine."""

@@ -1,12 +1,14 @@
-"""How we connect to Redis: time-outs, retries, and its errors as ours."""
+"""Connects to Redis with time-outs and retries, and translates redis-py's errors into readalong's."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 import orjson
+import redis
 from arq.connections import ArqRedis
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
@@ -28,7 +30,10 @@ from redis.exceptions import (
 from readalong.core.errors import BadSettings, StoreUnavailable
 from readalong.core.settings import Settings
 from readalong.redis.connections import connection_class
+from readalong.redis.redis_internals import MISSING
 from readalong.redis.sentinel import Sentinels, sentinel_connection
+
+logger = logging.getLogger(__name__)
 
 #: Errors of a Redis that is away or not itself for the moment; trying again may help.
 PASSING = (
@@ -64,13 +69,19 @@ _REFUSALS = {OutOfMemoryError: "it is full (maxmemory)", ReadOnlyError: "it is a
 
 
 def connect(settings: Settings, *, max_connections: int = 64) -> ArqRedis:
-    """A client of the settings' Redis; it connects when first used.
+    """Returns a client of the settings' Redis. It connects when it is first used.
 
-    Every command may wait `redis_timeout` for a connection and for its answer, and is tried three times in all
-    when the connection breaks: all that we send may be repeated. A BLPOP must block for less than the time-out.
-    A replica's refusal breaks the connection too: after a failover the same name may lead to the new primary.
+    Every command may wait `redis_timeout` for a connection and for its answer, and is tried three times in all when
+    the connection breaks: all commands of readalong may be repeated. A BLPOP must block for less than the time-out. A
+    replica's refusal breaks the connection too: after a failover the same name may lead to the new primary.
     Raises BadSettings for a query of the URL that means nothing.
     """
+    if MISSING:
+        logger.warning(
+            "redis-py %s lacks internals that this version needs (%s): replies take more CPU",
+            redis.__version__,
+            ", ".join(MISSING),
+        )
     # A Unix socket has no such option.
     of_tcp = {} if settings.redis_socket else {"socket_keepalive": True}
     try:
@@ -120,7 +131,7 @@ def translated() -> Iterator[None]:
 
 
 def as_ours(error: RedisError | OSError) -> StoreUnavailable | None:
-    """StoreUnavailable for an error that may pass; None for a mistake of ours."""
+    """Returns StoreUnavailable for an error that may pass, None for a mistake of readalong's."""
     for kind, why in _REFUSALS.items():
         if isinstance(error, kind):
             return StoreUnavailable(f"Redis refuses writes: {why}", retry_after=1)
@@ -134,12 +145,12 @@ def as_ours(error: RedisError | OSError) -> StoreUnavailable | None:
 
 
 def is_wrong_type(error: Exception) -> bool:
-    """Whether a key holds another type than the command is for."""
+    """Returns whether a key holds another type than the command is for."""
     return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
 
 
 def is_broken_key(error: Exception) -> bool:
-    """Whether a key holds what readalong did not write: a wrong type, or a value that a script stumbled over."""
+    """Returns whether a key holds what readalong did not write: a wrong type, or a value that stops a script."""
     if not isinstance(error, ResponseError) or isinstance(error, NoPermissionError) or as_ours(error) is not None:
         return False
     text = str(error)

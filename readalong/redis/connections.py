@@ -7,11 +7,14 @@ bytes have left: a task that was told to stop goes on for ever, and a caller tha
 from __future__ import annotations
 
 import asyncio
+import builtins
 from collections.abc import Iterable
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import ConnectionError, ReadOnlyError, TimeoutError
+
+from readalong.redis.redis_internals import transport_of
 
 
 class _Cancellable(AbstractConnection):
@@ -21,32 +24,27 @@ class _Cancellable(AbstractConnection):
             await untyped.connect()
         elif check_health:
             await untyped.check_health()
-        if isinstance(command, str):
-            command = command.encode()
-        if isinstance(command, bytes):
-            command = [command]
+        # Without a time-out of its own redis-py sends without `wait_for`, which can swallow a cancellation.
+        timeout, self.socket_timeout = self.socket_timeout, None
         try:
-            async with asyncio.timeout(self.socket_timeout):
-                await self._send_packed_command(command)
-        except OSError as error:
-            await self.disconnect(nowait=True)
-            if isinstance(error, asyncio.TimeoutError):
-                raise TimeoutError("Timeout writing to socket") from None
-            raise ConnectionError(f"Error while writing to socket: {error}") from error
-        except BaseException:
-            # Half a command may have left.
-            await self.disconnect(nowait=True)
-            raise
+            async with asyncio.timeout(timeout):
+                await super().send_packed_command(command, check_health=False)
+        except builtins.TimeoutError:
+            raise TimeoutError("Timeout writing to socket") from None
+        except IndexError:  # redis-py reads the arguments of an OSError that has none
+            raise ConnectionError("Error while writing to socket") from None
+        finally:
+            self.socket_timeout = timeout
 
     async def disconnect(self, nowait: bool = False) -> None:
-        writer = self._writer
+        transport = transport_of(self)
         try:
             await super().disconnect(nowait)
         except TimeoutError:
             # Half-open: TLS waits for the peer's farewell, TCP for its acknowledgement. To give up a broken connection
             # must not fail.
-            if writer is not None:
-                writer.transport.abort()
+            if transport is not None:
+                transport.abort()
 
     async def read_response(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -70,7 +68,7 @@ class _Unix(_Cancellable, UnixDomainSocketConnection):
 
 
 def connection_class(kind: type[AbstractConnection]) -> type[AbstractConnection]:
-    """The same kind of connection, as above."""
+    """Returns the class of this module for a kind of redis-py's connections. Raises TypeError for an unknown kind."""
     for ours in (_Tcp, _Tls, _Unix):  # a TLS connection is a TCP one too
         if issubclass(ours, kind):
             return ours

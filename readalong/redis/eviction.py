@@ -1,4 +1,4 @@
-"""Whether Redis may drop keys of ours when it is full: a job's log would have a hole."""
+"""Finds out whether Redis may drop keys of readalong when it is full: a job's log would have a hole."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EVERY: Final = 10.0
 
 
 class Eviction:
-    """Looks at what Redis says of itself, and says it once in the log of this process."""
+    """Reads Redis' own account of itself, and writes it once into the log of this process."""
 
     def __init__(self, redis: RedisFacade, settings: Settings) -> None:
         self._redis = redis

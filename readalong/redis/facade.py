@@ -13,6 +13,7 @@ from readalong.core.errors import StoreRefused, StoreUnavailable
 from readalong.core.settings import Settings
 from readalong.redis.client import as_ours, connect, is_broken_key, is_wrong_type
 from readalong.redis.multiplexed import MultiplexedConnection
+from readalong.redis.pubsub import PubSubConnection, on_nothing
 from readalong.redis.scripts import LOADS, SCRIPTS
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ _TRIES: Final = 3
 
 
 class RedisFacade:
-    """Calls scripts and runs commands on one Redis.
+    """Calls scripts, runs commands and subscribes to channels on one Redis.
 
     Atomic: a script, and a single command. Other clients' commands may run between those of a pipeline.
     Ordered: a call that is awaited has been carried out, or has failed, before the next one leaves. Two calls that are
@@ -36,9 +37,9 @@ class RedisFacade:
     """
 
     def __init__(self, pool: ArqRedis, settings: Settings, connection: MultiplexedConnection | None = None) -> None:
-        """Without a `connection` each call takes a connection of the pool."""
-        #: For arq, and for the connections that hold a subscription.
-        self.pool: Final = pool
+        """Without a `connection` each call takes a connection of the pool. `close` closes both."""
+        self._pool = pool
+        self._owns_pool = True
         self._settings = settings
         self._keys = settings.keys
         self._connection = connection
@@ -58,14 +59,21 @@ class RedisFacade:
 
     def for_blocking(self) -> RedisFacade:
         """A facade with a connection of its own: a call behind a command that blocks would wait as long."""
-        return RedisFacade(
-            self.pool, self._settings, MultiplexedConnection(self.pool, 2 * self._settings.redis_timeout)
-        )
+        connection = MultiplexedConnection(self._pool, 2 * self._settings.redis_timeout)
+        blocking = RedisFacade(self._pool, self._settings, connection)
+        blocking._owns_pool = False
+        return blocking
+
+    def for_arq(self) -> ArqRedis:
+        """Returns the pool of connections that arq's worker takes. `close` closes it."""
+        return self._pool
 
     async def close(self) -> None:
-        """Closes the facade's own connection, not the pool."""
+        """Closes the connections. A facade `for_blocking` closes its own connection only."""
         if self._connection is not None:
             await self._connection.close()
+        if self._owns_pool:
+            await self._pool.aclose()
 
     async def call(self, script: str, keys: Sequence[str], *args: Argument) -> Any:
         """Returns the script's reply."""
@@ -86,6 +94,36 @@ class RedisFacade:
         """
         return self._connection is not None and self._connection.send(packed, on_reply)
 
+    def subscribe(
+        self,
+        channels: Iterable[str] = (),
+        *,
+        on_message: Callable[[bytes, bytes], None],
+        on_gap: Callable[[], None] = on_nothing,
+        on_change: Callable[[], None] = on_nothing,
+        on_refusal: Callable[[Exception], None] | None = None,
+        own_channel: str | None = None,
+        heartbeat: float | None = None,
+        asks_run_id: bool = False,
+    ) -> PubSubConnection:
+        """Returns a connection for subscriptions to these channels and others. It connects when it is started.
+
+        `heartbeat`: seconds between two, half the Redis time-out unless given. The others: see PubSubConnection.
+        """
+        timeout = self._settings.redis_timeout
+        return PubSubConnection(
+            self._pool,
+            own_channel,
+            channels=channels,
+            heartbeat=timeout / 2 if heartbeat is None else heartbeat,
+            patience=timeout,
+            on_message=on_message,
+            on_gap=on_gap,
+            on_change=on_change,
+            on_refusal=on_refusal,
+            asks_run_id=asks_run_id,
+        )
+
     async def command(self, *command: Argument) -> Any:
         """Returns the command's plain reply. The first argument of most commands is their key."""
         return await self._made(lambda: self._execute(*command), [str(command[1])] if len(command) > 1 else [])
@@ -96,7 +134,7 @@ class RedisFacade:
         `keep_broken`: a StoreRefused stands in the place of a reply that a broken key prevents.
         """
         try:
-            async with self.pool.pipeline(transaction=False) as pipe:
+            async with self._pool.pipeline(transaction=False) as pipe:
                 for command in commands:
                     pipe.execute_command(*command)
                 replies: list[Any] = await pipe.execute(raise_on_error=False)

@@ -26,17 +26,17 @@ _REPLICA: Final = 1.0
 
 
 class MultiplexedConnection:
-    """Connects when first used and again after a break. A call whose reply is lost is made three times in all: what
-    we send may be repeated."""
+    """Connects when it is first used and again after a break. A call whose reply is lost is made three times in all:
+    all calls of readalong may be repeated."""
 
     def __init__(self, redis: Redis, timeout: float, first: Sequence[bytes] = ()) -> None:
-        """`timeout` is seconds that an answer may take before the connection counts as dead. `first`: packed commands
-        that each new connection begins with; their answers do not matter."""
+        """`timeout`: seconds that a reply may take before the connection counts as dead. `first`: packed commands that
+        each new connection begins with. Their replies are ignored."""
         self._pool = redis.connection_pool
         self._timeout = timeout
         self._first = first
         self._protocol: RedisProtocol | None = None
-        #: The newest try to connect; it answers why it failed.
+        #: The newest try to connect. It returns the reason of its failure.
         self._opening: asyncio.Task[Exception | None] | None = None
         self._failed_at = -_PAUSE
         self._opened_at = 0.0
@@ -44,7 +44,7 @@ class MultiplexedConnection:
         self._watch: asyncio.TimerHandle | None = None
 
     async def execute_command(self, *args: str | bytes | int) -> Any:
-        """Redis' answer. Raises ResponseError for a refusal; ConnectionError, TimeoutError when there is no answer."""
+        """Returns Redis' reply. Raises ResponseError for a refusal, ConnectionError or TimeoutError without a reply."""
         packed = pack(args)
         tries = _TRIES
         while True:
@@ -58,10 +58,10 @@ class MultiplexedConnection:
                     raise
 
     def send(self, packed: bytes, on_answer: Callable[[Any], None]) -> bool:
-        """Sends a packed command if there is a connection, and answers whether there was.
+        """Sends a packed command if there is a connection. Returns whether there is one.
 
-        `on_answer` is called once where the answer arrives, in no task: with it, or with the exception that came in
-        its place. It must not raise.
+        `on_answer` is called once where the reply arrives, in no task: with the reply, or with the exception in its
+        place. It must not raise.
         """
         if self._protocol is None:
             return False
@@ -84,7 +84,7 @@ class MultiplexedConnection:
         return await answer
 
     async def _connect(self) -> None:
-        """All who wait share one try: behind a route that swallows everything they would wait for one another's."""
+        """All callers share one try: behind a route that swallows everything each would wait for the others' tries."""
         if self._opening is None or self._opening.done():
             self._opening = asyncio.create_task(self._open(), name="multiplexed connects")
         # Not awaited itself: the first caller's cancellation must not take the connection from the others.
@@ -117,7 +117,7 @@ class MultiplexedConnection:
             self._leave_replica()
 
     def _leave_replica(self) -> None:
-        """After a failover the same name may lead to the new primary; this connection never would."""
+        """Drops the connection: after a failover the same name may lead to the new primary, this connection never."""
         now = asyncio.get_running_loop().time()
         if self._protocol is not None and now - self._opened_at > _REPLICA:
             self._protocol.leave()
@@ -125,7 +125,7 @@ class MultiplexedConnection:
 
     def _lost(self, error: Exception) -> None:
         waiting, self._waiting = self._waiting, deque()
-        # Before the callers hear of it: who calls again must not get this connection.
+        # Before the callers are told: a caller that calls again must not get this connection.
         self._protocol = None
         if self._watch is not None:
             self._watch.cancel()
@@ -143,7 +143,7 @@ class MultiplexedConnection:
 
 
 def _unheard(_: Any) -> None:
-    """What was sent for its effect alone."""
+    """Ignores the reply to a command that was sent for its effect alone."""
 
 
 def _settle(future: asyncio.Future[Any], answer: Any) -> None:

@@ -10,6 +10,10 @@ import hiredis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError, InvalidResponse
 
+from readalong.redis.error_replies import error_of
+from readalong.redis.plain_transport import PlainTransport
+from readalong.redis.redis_internals import MISSING, take_writer
+
 #: What the parser says when an answer is not whole yet. None is an answer.
 _PART: Final = object()
 
@@ -18,9 +22,9 @@ pack: Final[Callable[[tuple[str | bytes | int, ...]], bytes]] = cast(Any, hiredi
 
 
 class RedisProtocol(asyncio.Protocol):
-    """redis-py connects and greets (TLS, password, database); from then on the transport is ours.
+    """redis-py connects and greets (TLS, password, database). Then this protocol takes the transport.
 
-    `on_answer(answer)` is called for each answer, in order; a refusal is an exception object. `on_lost(error)` is
+    `on_answer(answer)` is called for each reply, in order. A refusal is an exception object. `on_lost(error)` is
     called once, at the end.
     """
 
@@ -31,22 +35,21 @@ class RedisProtocol(asyncio.Protocol):
         on_lost: Callable[[Exception], None],
     ) -> None:
         """Raises ConnectionError if the connection is gone."""
-        self._connection = connection
         self._on_answer = on_answer
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
-        self._reader = hiredis.Reader(
-            protocolError=InvalidResponse, replyError=connection._parser.parse_error, notEnoughData=_PART
-        )
+        self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=error_of, notEnoughData=_PART)
         self._out: list[bytes] = []
         self._error = ConnectionError("the connection was closed")
         #: Set when the connection is gone.
         self.lost = asyncio.Event()
-        writer = connection._writer
-        if writer is None or writer.transport.is_closing():  # the protocol before us has been told, not we
-            raise self._error
-        self._transport = writer.transport
-        self._transport.set_protocol(self)
+        self._transport: asyncio.WriteTransport | PlainTransport
+        if MISSING:
+            self._transport = PlainTransport(connection, self._answered, self.connection_lost)
+        else:
+            self._stream = take_writer(connection)
+            self._transport = self._stream.transport
+            self._transport.set_protocol(self)
 
     @classmethod
     async def open(
@@ -64,7 +67,7 @@ class RedisProtocol(asyncio.Protocol):
             raise
 
     def send(self, packed: bytes) -> None:
-        """Sends a packed command together with what else this turn of the loop sends."""
+        """Sends a packed command, in one write with the others of this turn of the loop."""
         if not self._out:
             self._loop.call_soon(self._flush)
         self._out.append(packed)
@@ -89,9 +92,11 @@ class RedisProtocol(asyncio.Protocol):
             self.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._connection._close()  # it warns of a connection that it takes for open
         self._on_lost(ConnectionError(str(error)) if error is not None else self._error)
         self.lost.set()
+
+    def _answered(self, answer: Any) -> None:
+        self._on_answer(answer)
 
     def _flush(self) -> None:
         data, self._out = b"".join(self._out), []

@@ -11,9 +11,10 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -29,13 +30,25 @@ logger = logging.getLogger(__name__)
 _MISSED: Final = 3
 #: Heartbeats in a row, due and not heard, beyond which the process is deaf: a new connection has had its turn by then.
 _DEAF: Final = _MISSED + 2
+#: Seconds before the next try to connect: the first pause and the longest. A worker must be back long before others
+#: take it for dead.
+_PAUSES: Final = (0.05, 0.4)
+#: Seconds that the first try may take: a SYN that is lost while Redis restarts is repeated only after one.
+_FIRST_TRY: Final = 0.5
 #: Seconds that a connection must last for the next one to be tried at once: Redis may drop each as soon as it is made.
 _STABLE: Final = 1.0
 
 
+def on_nothing() -> None:
+    """The callback of a caller that needs none."""
+
+
 class PubSubConnection:
-    """One connection for any number of channels. `on_message(channel, data)` is called for each message, in order;
-    `on_gap()` after each reconnection, when all channels are subscribed again and messages may have been lost.
+    """One connection for any number of channels. `on_message(channel, data)` is called for each message, in order.
+
+    `on_gap()` is called after each reconnection, when all channels are subscribed again and messages may have been
+    lost. `on_change()` is called when all channels are subscribed, the first time too, and when the connection breaks.
+    `on_refusal(error)` is called when Redis does not allow a subscription; without it the log says so.
 
     With an `own_channel` each heartbeat is published on it, which proves that what Redis publishes arrives. Without one
     it is a PING on the connection itself.
@@ -50,17 +63,26 @@ class PubSubConnection:
         heartbeat: float,
         patience: float,
         on_message: Callable[[bytes, bytes], None],
-        on_gap: Callable[[], None],
+        on_gap: Callable[[], None] = on_nothing,
+        on_change: Callable[[], None] = on_nothing,
+        on_refusal: Callable[[Exception], None] | None = None,
+        asks_run_id: bool = False,
     ) -> None:
-        """`channels` are subscribed from the start. `heartbeat` is seconds between two; `patience` is seconds that a
-        subscribe may wait for Redis."""
+        """`channels` are subscribed from the start. `heartbeat` is seconds between two. `patience` is seconds that a
+        try to connect and a subscribe may take. `asks_run_id`: `run_id` is known."""
+        #: When all channels were subscribed, by the loop's clock. None while they are not.
+        self.subscribed_at: float | None = None
         self._redis = redis
         self._own = None if own_channel is None else own_channel.encode()
         self._heartbeat = heartbeat
         self._patience = patience
         self._on_message = on_message
         self._on_gap = on_gap
-        self._link: RedisProtocol | None = None
+        self._on_change = on_change
+        self._on_refusal = self._log_refusal if on_refusal is None else on_refusal
+        self._asks_run_id = asks_run_id
+        self._run_id = ""
+        self._protocol: RedisProtocol | None = None
         self._wanted = {channel.encode() for channel in channels}
         self._confirmed: set[bytes] = set()
         self._waiting: dict[bytes, asyncio.Future[None]] = {}
@@ -70,18 +92,39 @@ class PubSubConnection:
         #: Heartbeats that were due since one was heard, over all connections.
         self._silent = 0
         self._tasks: list[asyncio.Task[Any]] = []
-        #: After a break, the channels that are not confirmed yet.
+        #: The channels that a new connection begins with and Redis has not confirmed yet.
         self._missing: set[bytes] = set()
+        self._is_first = True
 
     def __repr__(self) -> str:
-        state = "away" if self._link is None else "connected"
-        return f"<Subscriber {state} wanted={len(self._wanted)} confirmed={len(self._confirmed & self._wanted)}>"
+        state = "away" if self._protocol is None else "connected"
+        return f"<PubSubConnection {state} wanted={len(self._wanted)} confirmed={len(self._confirmed & self._wanted)}>"
+
+    @property
+    def _name(self) -> str:
+        """A channel, for the log."""
+        name = self._own or next(iter(self._wanted), b"no channel")
+        return name.decode(errors="replace")
 
     @property
     def deaf(self) -> bool:
-        """Whether it does not hear its own heartbeats. Not at the start, nor after a pause of the process: they are
-        counted, not timed."""
+        """Whether the connection does not hear its own heartbeats. They are counted, not timed: a pause of the process
+        makes no deaf connection."""
         return self._silent > _DEAF
+
+    @property
+    def run_id(self) -> str | None:
+        """The run id of the Redis that holds the subscriptions. "" if Redis does not state it, None while a channel is
+        not subscribed."""
+        return None if self.subscribed_at is None else self._run_id
+
+    async def run(self) -> NoReturn:
+        """Holds the connection until it is cancelled. Raises the exception of a task that ends by a bug."""
+        try:
+            ended, _ = await asyncio.wait(self.start(), return_when=asyncio.FIRST_COMPLETED)
+            raise ended.pop().exception() or RuntimeError("the subscription ended")
+        finally:
+            await self.close()
 
     def start(self) -> list[asyncio.Task[Any]]:
         """Returns its tasks, which never end by themselves."""
@@ -92,19 +135,19 @@ class PubSubConnection:
         return self._tasks
 
     async def close(self) -> None:
-        link, self._link = self._link, None
+        protocol, self._protocol = self._protocol, None
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if link is not None:
-            await link.lost.wait()
+        if protocol is not None:
+            await protocol.lost.wait()
         for waiting in self._waiting.values():
             waiting.cancel()
         self._waiting.clear()
 
     async def subscribe(self, channel: str) -> None:
-        """Returns when Redis has confirmed it, or when it is unsubscribed meanwhile. Raises StoreUnavailable if that
-        takes longer than the patience."""
+        """Returns when Redis has confirmed the channel, or when it is unsubscribed meanwhile. Raises StoreUnavailable
+        if that takes longer than the patience."""
         name = channel.encode()
         self._wanted.add(name)
         if name in self._confirmed:
@@ -112,13 +155,18 @@ class PubSubConnection:
         waiting = self._waiting.get(name)
         if waiting is None:
             waiting = self._waiting[name] = asyncio.get_running_loop().create_future()
-            self._sent[name] += self._link is not None
+            self._sent[name] += self._protocol is not None
             self._send("SUBSCRIBE", name)
         try:
             async with asyncio.timeout(self._patience):
                 await asyncio.shield(waiting)
         except TimeoutError:
             raise StoreUnavailable("Redis does not answer: no subscription", retry_after=1) from None
+
+    def reconnect(self) -> None:
+        """Drops the connection; another one is made at once."""
+        if self._protocol is not None:
+            self._protocol.abort()
 
     def unsubscribe(self, channel: str) -> None:
         """Forgets the channel at once, so that a subscribe right after it asks Redis anew."""
@@ -132,59 +180,75 @@ class PubSubConnection:
         self._send("UNSUBSCRIBE", name)
 
     def _send(self, command: str, *names: bytes) -> None:
-        """Sends to Redis if it is there; what is wanted is sent again at the next connection."""
-        if self._link is not None:
-            self._link.send(pack((command, *names)))
+        """Sends a command if there is a connection. Each new connection subscribes to all wanted channels."""
+        if self._protocol is not None:
+            self._protocol.send(pack((command, *names)))
 
     async def _stay_connected(self) -> None:
         loop = asyncio.get_running_loop()
-        pause = 0.05
-        first = True
+        pause, limit = _PAUSES[0], min(_FIRST_TRY, self._patience)
         while True:
-            connection = self._redis.connection_pool.make_connection()
-            connection.retry = Retry(NoBackoff(), 0)  # a retry inside redis-py would hide what was lost
             try:
                 # Its greeting has no time-out of its own, and the heartbeat watches only what is connected.
-                async with asyncio.timeout(self._patience):
-                    link = await RedisProtocol.open(connection, self._hear, self._lost)
+                async with asyncio.timeout(limit):
+                    protocol = await self._open()
             except (RedisError, OSError) as error:
-                self._complain(error, again=pause > 0.05)
+                self._complain(error, again=pause > _PAUSES[0])
+                limit = min(2 * limit, self._patience)
             else:
-                if not first:
-                    logger.info("subscribed again")
+                limit = min(_FIRST_TRY, self._patience)
+                if not self._is_first:
+                    logger.info("subscribed again to %s", self._name)
                 self._unheard = 0
                 channels = {*self._wanted} if self._own is None else {self._own, *self._wanted}
                 self._sent = Counter(channels)
-                self._missing = set() if first else set(channels)
-                self._link = link
+                self._missing = set(channels)
+                self._protocol = protocol
                 connected_at = loop.time()
                 if channels:
                     self._send("SUBSCRIBE", *channels)
                 try:
-                    await link.lost.wait()
+                    await protocol.lost.wait()
                 finally:
-                    link.abort()
+                    protocol.abort()
                 if loop.time() - connected_at > _STABLE:
-                    pause = 0.05
-            first = False
+                    pause = _PAUSES[0]
+            self._is_first = False
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(2 * pause, 1.0)
+            pause = min(2 * pause, _PAUSES[1])
+
+    async def _open(self) -> RedisProtocol:
+        connection = self._redis.connection_pool.make_connection()
+        connection.retry = Retry(NoBackoff(), 0)  # a retry inside redis-py would hide what was lost
+        if self._asks_run_id:
+            try:
+                self._run_id = await _run_id(connection)
+            except BaseException:
+                await connection.disconnect(nowait=True)
+                raise
+        return await RedisProtocol.open(connection, self._hear, self._lost)
 
     def _lost(self, error: Exception) -> None:
-        if self._link is not None:  # we did not close it ourselves
+        if self._protocol is not None:  # we did not close it ourselves
             self._complain(error)
-        self._link = None
+        self._protocol = self.subscribed_at = None
         self._confirmed.clear()
+        self._on_change()
 
     def _complain(self, error: Exception, *, again: bool = False) -> None:
-        logger.log(logging.DEBUG if again else logging.WARNING, "subscription lost: %s", error)
+        logger.log(logging.DEBUG if again else logging.WARNING, "subscription lost: %s: %s", self._name, error)
+
+    def _log_refusal(self, error: Exception) -> None:
+        # A `subscribe` without a confirmation raises.
+        logger.error("subscription: %s", error)
 
     def _hear(self, answer: Any) -> None:
         if isinstance(answer, Exception):
-            # Not allowed to subscribe, for example. A `subscribe` without a confirmation raises.
-            logger.error("subscription: %s", answer)
-            if self._link is not None and isinstance(answer, RedisError) and as_ours(answer) is not None:
-                self._link.abort()  # Redis is busy with a script: what it refused is asked for again
+            if isinstance(answer, RedisError) and as_ours(answer) is not None:
+                logger.error("subscription: %s", answer)
+                self.reconnect()  # Redis is busy with a script: what it refused is asked for again
+            else:
+                self._on_refusal(answer)
             return
         if answer == b"PONG" or answer[0] == b"pong":  # the first before a channel is subscribed
             self._unheard = self._silent = 0
@@ -203,7 +267,13 @@ class PubSubConnection:
             if self._missing:
                 self._missing.discard(channel)
                 if not self._missing:
-                    self._on_gap()
+                    self._complete()
+
+    def _complete(self) -> None:
+        self.subscribed_at = asyncio.get_running_loop().time()
+        self._on_change()
+        if not self._is_first:
+            self._on_gap()
 
     def _confirm(self, channel: bytes) -> None:
         if channel in self._wanted or channel == self._own:
@@ -219,17 +289,19 @@ class PubSubConnection:
             logger.exception("a message of %r broke its receiver", channel)
 
     async def _beat(self) -> None:
-        """Sends heartbeats; a connection on which some in a row are not heard is dead."""
+        """Sends heartbeats. A connection on which some in a row are not heard is dead."""
         while True:
             await asyncio.sleep(self._heartbeat)
             self._silent += 1
-            link = self._link
-            if link is None:
+            protocol = self._protocol
+            if protocol is None:
                 continue
             if self._unheard >= _MISSED:
-                logger.warning("subscription: %d heartbeats were not heard; reconnecting", self._unheard)
+                logger.warning(
+                    "subscription: %d heartbeats were not heard; reconnecting: %s", self._unheard, self._name
+                )
                 self._unheard = 0
-                link.abort()
+                protocol.abort()
                 continue
             self._unheard += 1
             if self._own is None:
@@ -249,3 +321,17 @@ class PubSubConnection:
             # Not allowed to publish, for example: nothing was sent that could be heard.
             logger.error("heartbeat: %s", error)
             self._unheard = 0
+
+
+async def _run_id(connection: AbstractConnection) -> str:
+    """Connects, and returns the run id of the Redis at the other end, "" if it does not state one."""
+    # Before the subscription: a connection that has one takes no INFO.
+    await connection.send_command("INFO", "server")
+    try:
+        info: bytes = await connection.read_response()
+    except RedisError as error:
+        if as_ours(error) is not None:
+            raise
+        return ""
+    lines = dict(line.split(b":", 1) for line in info.split(b"\r\n") if b":" in line)
+    return lines.get(b"run_id", b"").decode(errors="replace")

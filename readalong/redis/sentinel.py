@@ -11,6 +11,8 @@ from urllib.parse import unquote
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection, Connection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, ConnectionError, RedisError
 
 from readalong.core.settings import Settings
@@ -20,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class Sentinels:
-    """Asked anew for each connection: after a failover the answer is another."""
+    """The Sentinels of the settings. Each connection asks anew: after a failover the answer is another."""
 
     def __init__(self, settings: Settings) -> None:
         self._addresses = settings.sentinel_addresses
@@ -29,8 +31,8 @@ class Sentinels:
         self._timeout = settings.redis_timeout
 
     async def primary(self) -> tuple[str, int]:
-        """Where the primary is. Raises ConnectionError when no Sentinel knows."""
-        for address in list(self._addresses):  # of one's own: others who ask meanwhile move them
+        """Returns the primary's host and port. Raises ConnectionError when no Sentinel knows."""
+        for address in list(self._addresses):  # a copy: other callers move the addresses meanwhile
             # Last until it answers: a caller that gives up meanwhile asks another one next time.
             self._addresses.remove(address)
             self._addresses.append(address)
@@ -70,11 +72,25 @@ class Sentinels:
 
 
 def sentinel_connection(kind: type[AbstractConnection], sentinels: Sentinels) -> type[AbstractConnection]:
-    """The same kind of TCP connection, to the primary."""
+    """Returns a subclass of this kind of TCP connection that connects to the primary."""
 
-    class Led(kind):  # type: ignore[valid-type, misc]  # a class made to measure
-        async def _connect(self) -> None:
-            self.host, self.port = await sentinels.primary()
-            await super()._connect()
+    class Led(kind):  # type: ignore[valid-type, misc]  # the base is a variable
+        retry: Retry
+
+        async def connect(self) -> None:
+            # redis-py's own tries would all go to the address of the first, which a failover may have left.
+            retry, self.retry = self.retry, Retry(NoBackoff(), 0)
+            try:
+                await retry.call_with_retry(self._connect_to_primary, self._give_up)
+            finally:
+                self.retry = retry
+
+        async def _connect_to_primary(self) -> None:
+            if not self.is_connected:
+                self.host, self.port = await sentinels.primary()
+            await super().connect()
+
+        async def _give_up(self, _: Exception) -> None:
+            await self.disconnect()
 
     return Led

@@ -48,7 +48,8 @@ def short_settings(url: str, **changes: Any) -> Settings:
 async def a_hub(settings: Settings) -> AsyncIterator[Hub]:
     """Yields a started hub on its own Redis client."""
     redis = connect(settings)
-    hub = Hub(redis, Log(RedisFacade(redis, settings), settings), settings)
+    facade = RedisFacade(redis, settings)
+    hub = Hub(facade, Log(facade, settings), settings)
     hub.start()
     try:
         yield hub

@@ -37,6 +37,6 @@ async def test_events_and_fields_that_an_api_does_not_know_reach_its_watchers_as
             {"type": "invented", **NEWS},
             {"type": "content", "content": "one", "new": 1},
         ]
-        await command(log._redis.pool, "HSET", settings.keys.job(player.job_id), "invented", "field")
+        await command(log._redis.for_arq(), "HSET", settings.keys.job(player.job_id), "invented", "field")
         shown = (await site.http.get(path)).json()
         assert (shown["status"], shown["content"], shown["last_seq"]) == ("done", "one", 5)

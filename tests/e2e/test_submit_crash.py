@@ -77,7 +77,6 @@ class Dead:
         if self._step == STEPS.index("settle"):
             await idempotency.mark_written(key, record)
         await redis.close()
-        await redis.pool.aclose()
 
     async def repeat(self, url: str) -> None:
         """The client submits again with its key and gets the same job."""

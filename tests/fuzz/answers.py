@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
-import httpx2
 from hypothesis import strategies as st
 
 from readalong.core.errors import ModelError
@@ -82,17 +81,17 @@ async def read_answer_async(pieces: Sequence[bytes], kind: str, asked: int, limi
     Raises any error that a worker does not expect.
     """
 
-    async def stream() -> AsyncIterator[bytes]:
-        for piece in pieces:
-            yield piece
+    coming = iter(pieces)
 
-    response = httpx2.Response(200, headers={"Content-Type": kind} if kind else {}, content=stream())
+    async def read() -> bytes:
+        return next(coming, b"")
+
     chunks = ChunkAccumulator(asked, limits=limits)
     answer = AnswerParser(chunks, limits=limits)
     drafts: list[NewEvent] = []
     failure: ModelError | None = None
     try:
-        async for piece in sse_pieces(response):
+        async for piece in sse_pieces(read, 200, kind):
             drafts += answer.feed(piece)
             if answer.done or answer.failure is not None:
                 break

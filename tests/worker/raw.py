@@ -1,4 +1,4 @@
-"""Small servers that send exact bytes, for faults that the demo model does not have."""
+"""Small servers that send exact bytes, for faults that the demo model does not have, and their responses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+
+import aiohttp
+import httpx2
+
+from readalong.worker.model.openai.transport import Transport
+from tests.support.waiting import WITHIN
 
 SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 HELLO = b'data: {"choices":[{"index":0,"delta":{"content":"hello"},"finish_reason":"stop"}]}\n\n'
@@ -62,3 +68,16 @@ async def raw_server(*answers: bytes, keep_open: bool = False) -> AsyncIterator[
         for writer in open_ones:
             writer.close()
         await asyncio.gather(*(task for task in serving if task is not None))
+
+
+@asynccontextmanager
+async def response_of(url: str) -> AsyncIterator[aiohttp.ClientResponse]:
+    """Yields a server's response after its head, as a worker gets it."""
+    address = httpx2.URL(url)
+    transport = Transport(address, connect_timeout=WITHIN)
+    response = await transport.post(address, b"x", {})
+    try:
+        yield response
+    finally:
+        response.release()
+        await transport.close()

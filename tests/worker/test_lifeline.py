@@ -13,7 +13,7 @@ import orjson
 import pytest
 from arq.connections import ArqRedis
 
-from readalong.redis.client import connect
+from readalong.redis.facade import RedisFacade
 from readalong.worker.lifeline import Lifeline
 from tests.readalong.helpers import command
 from tests.support.proxy import Proxy
@@ -26,15 +26,15 @@ CHANNEL = "readalong:alive:w1"
 
 @asynccontextmanager
 async def held(url: str) -> AsyncIterator[Lifeline]:
-    redis = connect(settings_for(url))
-    lifeline = Lifeline(redis, CHANNEL, 2)
+    redis = RedisFacade.connect(settings_for(url))
+    lifeline = Lifeline(redis, CHANNEL)
     task = asyncio.create_task(lifeline.hold())
     try:
         yield lifeline
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await redis.aclose()
+        await redis.close()
 
 
 async def seen(redis: ArqRedis) -> int:
@@ -98,6 +98,21 @@ async def test_a_redis_that_does_not_allow_it_is_complained_of_once(
             await command(redis, "ACL", "SETUSER", "default", right.replace("-", "+"))
         [said] = [record.getMessage() for record in caplog.records]
         assert said.endswith(": if this worker is killed, its jobs wait until its lease is over")
+
+
+async def test_a_subscription_that_is_allowed_later_is_made_without_a_restart(
+    redis_server: RedisServer, redis: ArqRedis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis keeps the connection whose SUBSCRIBE it refuses: nothing would ever break."""
+    monkeypatch.setattr("readalong.worker.lifeline._REFUSED", 0.05)
+    await command(redis, "ACL", "SETUSER", "default", "-subscribe")
+    try:
+        async with held(redis_server.url) as lifeline:
+            await until(lambda: caplog.records, "the refusal")
+            await command(redis, "ACL", "SETUSER", "default", "+subscribe")
+            await until(lambda: lifeline.run_id, "the subscription")
+    finally:
+        await command(redis, "ACL", "SETUSER", "default", "+subscribe")
 
 
 async def test_a_worker_whose_subscription_breaks_takes_its_word_back_over_another_connection(

@@ -281,6 +281,6 @@ async def test_every_key_bears_the_prefix(redis_url: str) -> None:
     """Except arq's own job keys, whose names are fixed."""
     async with a_site(short_settings(redis_url, prefix="other")) as site:
         job(await submit(site, key="key"))
-        names = list(await everything(site.deps.redis.pool))
+        names = list(await everything(site.deps.redis.for_arq()))
     assert names
     assert all(name.startswith(("other:", "arq:job:", "arq:queue:other")) for name in names)

@@ -29,14 +29,14 @@ async def test_a_cancellation_that_comes_as_the_bytes_leave_is_not_lost(
 ) -> None:
     """Otherwise a cancelled loop would run for ever."""
     connection = await connected(redis_url, resources)
-    send = connection._send_packed_command
+    drain = connection._writer.drain
 
-    async def send_and_be_cancelled(command: Any) -> None:
-        await send(command)
+    async def drain_and_be_cancelled() -> None:
+        await drain()
         asyncio.get_running_loop().call_soon(task.cancel)
 
     async def use() -> None:
-        connection._send_packed_command = send_and_be_cancelled
+        connection._writer.drain = drain_and_be_cancelled
         await connection.send_command("PING")
         await asyncio.sleep(30)
 
@@ -46,20 +46,20 @@ async def test_a_cancellation_that_comes_as_the_bytes_leave_is_not_lost(
     assert task.cancelled()
 
 
-async def takes_too_long(_: Any) -> None:
+async def takes_too_long() -> None:
     await asyncio.sleep(30)
 
 
-async def breaks(_: Any) -> None:
+async def breaks() -> None:
     raise BrokenPipeError
 
 
-@pytest.mark.parametrize(("send", "error"), [(takes_too_long, TimeoutError), (breaks, ConnectionError)])
+@pytest.mark.parametrize(("drain", "error"), [(takes_too_long, TimeoutError), (breaks, ConnectionError)])
 async def test_a_send_that_fails_has_its_own_error_and_closes_the_connection(
-    redis_url: str, resources: AsyncExitStack, send: Any, error: type[Exception]
+    redis_url: str, resources: AsyncExitStack, drain: Any, error: type[Exception]
 ) -> None:
     connection = await connected(redis_url, resources)
-    connection._send_packed_command = send
+    connection._writer.drain = drain
     with pytest.raises(error):
         await connection.send_command("PING")
     assert not connection.is_connected

@@ -84,14 +84,14 @@ async def test_what_is_published_after_subscribe_returned_is_heard(redis: ArqRed
         await until(lambda: len(heard.messages) == 50, "50 messages")
         assert heard.messages == [(b"c%d" % n, b"%d" % n) for n in range(50)]
         assert heard.gaps == 0
-        assert heard.state == "<Subscriber connected wanted=50 confirmed=50>"
+        assert heard.state == "<PubSubConnection connected wanted=50 confirmed=50>"
 
 
 async def test_a_channel_that_is_subscribed_already_is_confirmed_at_once(redis_url: str) -> None:
     async with listening(redis_url) as heard:
         await heard.subscriber.subscribe("c")
         await heard.subscriber.subscribe("c")
-        assert heard.state == "<Subscriber connected wanted=1 confirmed=1>"
+        assert heard.state == "<PubSubConnection connected wanted=1 confirmed=1>"
 
 
 async def test_two_concurrent_subscribes_are_both_confirmed(redis: ArqRedis, redis_url: str) -> None:
@@ -107,7 +107,7 @@ async def test_an_unsubscribed_channel_is_silent(redis: ArqRedis, redis_url: str
         await heard.subscriber.subscribe("c")
         heard.subscriber.unsubscribe("c")
         await wait_for_subscribers(redis, "c", 0)
-        assert heard.state == "<Subscriber connected wanted=0 confirmed=0>"
+        assert heard.state == "<PubSubConnection connected wanted=0 confirmed=0>"
 
 
 async def test_subscribe_right_after_unsubscribe_hears_what_follows(redis: ArqRedis, redis_url: str) -> None:
@@ -170,7 +170,7 @@ async def test_a_killed_connection_comes_back_with_all_channels_and_says_that_th
             for number in range(20):
                 assert await redis.publish(f"c{number}", b"x") == 1
         await until(lambda: len(heard.messages) == 60, "60 messages")
-        assert heard.state == "<Subscriber connected wanted=20 confirmed=20>"
+        assert heard.state == "<PubSubConnection connected wanted=20 confirmed=20>"
 
 
 async def test_the_first_connection_is_no_gap(redis_url: str) -> None:
@@ -219,7 +219,7 @@ async def test_without_redis_subscribe_gives_up_after_its_patience() -> None:
         with pytest.raises(StoreUnavailable) as caught:
             await heard.subscriber.subscribe("c")
         assert caught.value.retryable
-        assert heard.state == "<Subscriber away wanted=1 confirmed=0>"
+        assert heard.state == "<PubSubConnection away wanted=1 confirmed=0>"
 
 
 async def test_a_subscribe_that_waits_is_served_when_redis_comes(redis: ArqRedis, redis_server: RedisServer) -> None:

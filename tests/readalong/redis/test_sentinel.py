@@ -10,7 +10,10 @@ import hiredis
 from pydantic import AnyUrl
 
 from readalong.core.settings import Settings
+from readalong.redis.client import connect
+from readalong.redis.protocol import pack
 from readalong.redis.sentinel import Sentinels
+from tests.support.servers import RedisServer, free_port
 from tests.support.waiting import until
 
 _PRIMARY = ("127.0.0.1", 6379)
@@ -24,6 +27,8 @@ class _Sentinel:
         self.port = 0
         self.answers = answers
         self.asked = 0
+        #: The primary's, at each question; the last of them from then on.
+        self.ports = [6379]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.asked += 1
@@ -32,10 +37,14 @@ class _Sentinel:
             parser.feed(data)
             while command := parser.gets():
                 asks = command[0] == b"SENTINEL"
-                writer.write(b"*2\r\n$9\r\n127.0.0.1\r\n$4\r\n6379\r\n" if asks else b"+OK\r\n")
+                writer.write(self._primary() if asks else b"+OK\r\n")
         if not self.answers:
             await reader.read()
         writer.close()
+
+    def _primary(self) -> bytes:
+        port = self.ports.pop(0) if len(self.ports) > 1 else self.ports[0]
+        return pack(("127.0.0.1", port))
 
 
 @asynccontextmanager
@@ -79,3 +88,15 @@ async def test_two_concurrent_callers_do_not_put_a_silent_sentinel_first_again()
         asked = silent.asked
         assert await sentinels.primary() == _PRIMARY
         assert silent.asked == asked
+
+
+async def test_each_try_to_connect_asks_where_the_primary_is(redis_server: RedisServer) -> None:
+    """After a failover the address of the first try may be that of a dead server."""
+    async with _a_sentinel(answers=True) as sentinel:
+        sentinel.ports = [free_port(), redis_server.port]
+        client = connect(Settings(redis_url=AnyUrl("redis://mymaster/0"), sentinels=f"127.0.0.1:{sentinel.port}"))
+        connection = client.connection_pool.make_connection()
+        await connection.connect()
+        assert (connection.port, sentinel.asked) == (redis_server.port, 2)
+        await connection.disconnect()
+        await client.aclose()

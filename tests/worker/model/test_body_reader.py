@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
-import httpx2
+import aiohttp
 import pytest
 
 from readalong.core.errors import ModelError
 from readalong.worker.model.openai.body_reader import sse_pieces
-from readalong.worker.model.openai.transport import AiohttpTransport
+from readalong.worker.model.openai.transport import body_of
 from tests.support.waiting import WITHIN, until
-from tests.worker.raw import raw_server
+from tests.worker.raw import raw_server, response_of
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -23,20 +23,14 @@ def chunked(*pieces: bytes) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
 
 
-@asynccontextmanager
-async def asked(url: str) -> AsyncIterator[httpx2.Response]:
-    """Yields the response after its head."""
-    transport = AiohttpTransport(connect_timeout=WITHIN)
-    async with httpx2.AsyncClient(transport=transport, timeout=None) as client:
-        response = await client.send(client.build_request("POST", url, content=b"x"), stream=True)
-        async with aclosing(response):
-            yield response
+def pieces_of(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+    return sse_pieces(body_of(response), response.status, response.headers["content-type"])
 
 
-async def read(response: httpx2.Response, size: int) -> bytes:
+async def read(response: aiohttp.ClientResponse, size: int) -> bytes:
     """Returns at least `size` bytes of the body, without waiting for more."""
     got = bytearray()
-    async with asyncio.timeout(WITHIN), aclosing(sse_pieces(response)) as pieces:
+    async with asyncio.timeout(WITHIN), aclosing(pieces_of(response)) as pieces:
         while len(got) < size:
             got += await anext(pieces)
     return bytes(got)
@@ -55,14 +49,14 @@ async def read(response: httpx2.Response, size: int) -> bytes:
 async def test_what_has_come_is_read_at_once_while_the_model_is_silent(pieces: list[bytes]) -> None:
     """The reader resumes a connection that aiohttp has paused, by bytes and by chunks."""
     body = b"".join(pieces)
-    async with raw_server(HEAD + chunked(*pieces), keep_open=True) as server, asked(server.url) as response:
+    async with raw_server(HEAD + chunked(*pieces), keep_open=True) as server, response_of(server.url) as response:
         assert await read(response, len(body)) == body
 
 
 async def test_no_piece_is_longer_than_one_may_be_read_without_others_waiting() -> None:
     body = b":" + b"x" * 1_000_000
-    async with raw_server(HEAD + chunked(body) + b"0\r\n\r\n") as server, asked(server.url) as response:
-        sizes = [len(piece) async for piece in sse_pieces(response)]
+    async with raw_server(HEAD + chunked(body) + b"0\r\n\r\n") as server, response_of(server.url) as response:
+        sizes = [len(piece) async for piece in pieces_of(response)]
     assert (sum(sizes), max(sizes) <= 65_536) == (len(body), True)
 
 
@@ -88,7 +82,7 @@ async def test_a_body_that_is_not_read_is_not_received_to_its_end() -> None:
 
     listener = await asyncio.start_server(serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
-    async with listener, asked(url) as response, aclosing(sse_pieces(response)) as pieces:
+    async with listener, response_of(url) as response, aclosing(pieces_of(response)) as pieces:
         size = len(await anext(pieces))
         await until(is_stuck)
         for _ in range(20):
@@ -104,11 +98,11 @@ async def test_what_came_before_a_break_is_given_first(caplog: pytest.LogCapture
     caplog.set_level(logging.INFO)
     got: list[bytes] = []
 
-    async def collect(response: httpx2.Response) -> None:
-        async for piece in sse_pieces(response):
+    async def collect(response: aiohttp.ClientResponse) -> None:
+        async for piece in pieces_of(response):
             got.append(piece)
 
-    async with raw_server(HEAD + chunked(b": one", b"two")) as server, asked(server.url) as response:
+    async with raw_server(HEAD + chunked(b": one", b"two")) as server, response_of(server.url) as response:
         with pytest.raises(ModelError, match=r"^The model closed the stream early\.$") as caught:
             await collect(response)
     assert (b"".join(got), caught.value.code) == (b": onetwo", "model_cut")

@@ -30,6 +30,7 @@ _AZURE = {"AZURE_OPENAI_ENDPOINT": "https://x", "AZURE_OPENAI_API_KEY": "k", "OP
         ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "https:///v1"}, "OPENAI_BASE_URL"),
         ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "ftp://host/v1"}, "OPENAI_BASE_URL"),
         ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "http://ho st/v1"}, "OPENAI_BASE_URL"),
+        ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "http://a..b/v1"}, "OPENAI_BASE_URL"),
         ({"OPENAI_API_KEY": "sk-se\ncret"}, "OPENAI_API_KEY"),
         ({"OPENAI_API_KEY": '"sk-secret"'}, "OPENAI_API_KEY"),
         ({"OPENAI_API_KEY": "sk-secret“"}, "OPENAI_API_KEY"),

@@ -9,7 +9,6 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-import httpx2
 import orjson
 import pytest
 
@@ -21,13 +20,13 @@ from readalong.worker.model.chunks import tool_arguments as arguments
 from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from readalong.worker.model.limits import MAX_LINES, MAX_VALUES, AnswerTooLarge, Limits
 from readalong.worker.model.openai.answer_parser import AnswerParser
-from readalong.worker.model.openai.body_reader import read_prefix, sse_pieces
-from readalong.worker.model.openai.transport import AiohttpTransport
+from readalong.worker.model.openai.body_reader import sse_pieces
+from readalong.worker.model.openai.transport import body_of
 from tests.worker.helpers import Backend, settings_for, text_of, working
 from tests.worker.model.chunk_helpers import add, call, calls, chunk
 from tests.worker.model.odd_answers import HOLD, data, head
 from tests.worker.model.test_oddities import serving
-from tests.worker.raw import raw_server, reply
+from tests.worker.raw import raw_server, reply, response_of
 
 MIB = 1_048_576
 LIMITS = Limits(answer=MIB, response=2 * MIB, extra=65_536, calls=8, call_bytes=65_536)
@@ -226,22 +225,19 @@ async def test_a_body_that_grows_when_it_is_unpacked_is_read_in_pieces_between_w
             await asyncio.sleep(0)
 
     other = asyncio.create_task(others())
-    transport = AiohttpTransport(connect_timeout=5)
     answer = reply(packed, "text/event-stream", Content_Encoding=", ".join(["gzip"] * codings))
-    async with raw_server(answer) as server, httpx2.AsyncClient(transport=transport, timeout=None) as client:
-        response = await client.send(client.build_request("POST", server.url, content=b"x"), stream=True)
+    async with raw_server(answer) as server, response_of(server.url) as response:
         if codings > 1:
-            assert await read_prefix(response, 100) == b""
-            with pytest.raises(ModelError, match="more than once"):
-                await anext(sse_pieces(response))
+            with pytest.raises(ModelError, match="bytes") as caught:
+                _ = [piece async for piece in sse_pieces(body_of(response), 200, "")]
+            assert not caught.value.retryable
         else:
             sizes, seen = [], []
-            async for piece in sse_pieces(response):
+            async for piece in sse_pieces(body_of(response), 200, ""):
                 sizes.append(len(piece))
                 seen.append(turns[0])
             assert (sum(sizes), max(sizes)) == (32 * MIB, PIECE)
             assert len(set(seen)) >= 32
-        await response.aclose()
     other.cancel()
     await asyncio.wait([other])
 
@@ -251,15 +247,12 @@ async def test_a_json_answer_without_an_end_is_let_go(longest: int) -> None:
     """The answer is a document, lines, or compressed."""
     for body in (b"[" * (2 * MIB), b'{"a":' + b" " * (2 * MIB), b'{"a":1}\n' + b"[" * (2 * MIB)):
         for packed in (False, True):
-            transport = AiohttpTransport(connect_timeout=5)
             headers = {"Content_Encoding": "gzip"} if packed else {}
             answer = reply(gzip.compress(body) if packed else body, **headers)
-            async with raw_server(answer) as server, httpx2.AsyncClient(transport=transport, timeout=None) as client:
-                response = await client.send(client.build_request("POST", server.url, content=b"x"), stream=True)
+            async with raw_server(answer) as server, response_of(server.url) as response:
                 with pytest.raises(AnswerTooLarge):
-                    async for _ in sse_pieces(response, str, longest):
+                    async for _ in sse_pieces(body_of(response), 200, "", str, longest):
                         pass
-                await response.aclose()
 
 
 async def test_a_job_whose_model_never_ends_fails_with_what_it_said_and_is_not_tried_again(

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
+from openai import AsyncAzureOpenAI, AsyncOpenAI
 
 from readalong.core.errors import ModelError
 from readalong.core.settings import Settings
@@ -181,3 +182,35 @@ async def test_a_user_in_the_address_is_a_header_and_not_in_the_address(monkeypa
         assert "p@ss-word" not in model.redactor.redact_excerpt("the password p@ss-word")
     assert "authorization: Basic bWU6cEBzcy13b3Jk\r\n" in server.heads[0]
     assert "p%40ss" not in server.heads[0]
+
+
+@pytest.mark.parametrize("azure", [False, True])
+async def test_a_call_is_the_one_that_the_sdk_would_make(monkeypatch: pytest.MonkeyPatch, azure: bool) -> None:
+    """Path, query, credentials, and what it says of itself; but not how often it has retried."""
+    for name, value in {"OPENAI_ORG_ID": "org-1", "OPENAI_CUSTOM_HEADERS": "X-Team: owls"}.items():
+        monkeypatch.setenv(name, value)
+    async with raw_server(SSE + HELLO + DONE) as server, model_at(monkeypatch, server.url, azure=azure) as model:
+        await body_of(model)
+        async with (AsyncAzureOpenAI if azure else AsyncOpenAI)(max_retries=0, timeout=None) as sdk:
+            stream = await sdk.chat.completions.create(model="demo-fast", messages=[], stream=True)
+            await stream.close()
+    connections = ("content-length:", "connection:", "accept-encoding:", "x-stainless-retry-count:")
+    ours, theirs = (
+        {
+            name.lower() + separator + value
+            for name, separator, value in (line.partition(": ") for line in head.strip().split("\r\n"))
+            if not f"{name}:".lower().startswith(connections)
+        }
+        for head in server.heads
+    )
+    assert ours == theirs
+    assert {"openai-organization: org-1", "x-team: owls", "x-stainless-async: async:asyncio"} < ours
+
+
+@pytest.mark.parametrize("azure", [False, True])
+async def test_a_query_in_the_address_is_part_of_each_call(monkeypatch: pytest.MonkeyPatch, azure: bool) -> None:
+    async with raw_server(SSE + DONE) as server, model_at(monkeypatch, f"{server.url}?a=b%26c", azure=azure) as model:
+        assert await body_of(model) == DONE
+    path = "openai/deployments/demo-fast/chat/completions" if azure else "chat/completions"
+    version = "&api-version=2026-10-01" if azure else ""
+    assert server.heads[0].startswith(f"POST /v1/{path}?a=b%26c{version} HTTP")

@@ -317,7 +317,6 @@ async def test_leaving_the_block_closes_the_connection(monkeypatch: pytest.Monke
 
 
 async def test_a_connection_that_is_reset_in_mid_stream_is_a_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SDK's transport calls it a connect time-out."""
     async with demo_model() as demo, model_at(monkeypatch, demo.url) as model:
         with pytest.raises(ModelError) as caught:
             await body_of(model, {**REQUEST, "model": "demo-reset", "demo": {"tokens_per_second": 2000}})

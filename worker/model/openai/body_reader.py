@@ -5,20 +5,17 @@ The first bytes tell the format. A stream passes through. JSON, one document or 
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from enum import Enum, auto
 from typing import Final
 
 import aiohttp
-import httpx2
 import orjson
 
 from readalong.core.errors import ModelError
 from readalong.worker.model.limits import MAX_LINE_BYTES, AnswerTooLarge
-from readalong.worker.model.openai.transport import RESPONSE
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +35,6 @@ _SIGN_OF_LIFE: Final = b"\n"
 
 #: Returns the bytes that have come, or b"" at the end.
 Read = Callable[[], Awaitable[bytes]]
-
-#: What the libraries raise when a body ends early.
-DISCONNECTS: Final = (httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError)
 
 
 class _Format(Enum):
@@ -75,39 +69,39 @@ class _BodyStart:
 
 
 async def sse_pieces(
-    response: httpx2.Response, clean: Callable[[str], str] = str, longest: int = MAX_LINE_BYTES
+    read: Read, status: int, kind: str, clean: Callable[[str], str] = str, longest: int = MAX_LINE_BYTES
 ) -> AsyncGenerator[bytes, None]:
-    """Yields the body as pieces of an SSE stream. Raises ModelError if it ends early or has another format.
+    """Yields a body as pieces of an SSE stream. Raises ModelError if it ends early or has another format.
 
-    `clean` removes our keys from a text. `longest`: bytes of a JSON document in place of a stream.
+    `status` and `kind`, its content type, are for an error. `clean` removes our keys from a text. `longest`: bytes of a
+    JSON document in place of a stream.
     """
     try:
-        async with _reader(response) as read:
-            start = _BodyStart()
-            while start.is_open and (piece := await read()):
-                start.add(piece)
-                if start.format is None:
-                    yield _SIGN_OF_LIFE
-            if start.format is _Format.STREAM:
-                piece = start.head
-                while piece:
-                    if len(piece) <= _MAX_PIECE:
-                        yield piece
-                    else:
-                        for at in range(0, len(piece), _MAX_PIECE):
-                            yield piece[at : at + _MAX_PIECE]
-                    piece = await read()
-            elif start.format is _Format.JSON:
-                async with aclosing(_json_as_sse(start.head, read, longest)) as messages:
-                    async for message in messages:
-                        yield message
-            else:
-                raise _not_an_answer(start, response, clean)
-    except DISCONNECTS as error:
-        raise closed_early(error) from None
+        start = _BodyStart()
+        while start.is_open and (piece := await read()):
+            start.add(piece)
+            if start.format is None:
+                yield _SIGN_OF_LIFE
+        if start.format is _Format.STREAM:
+            piece = start.head
+            while piece:
+                if len(piece) <= _MAX_PIECE:
+                    yield piece
+                else:
+                    for at in range(0, len(piece), _MAX_PIECE):
+                        yield piece[at : at + _MAX_PIECE]
+                piece = await read()
+        elif start.format is _Format.JSON:
+            async with aclosing(_json_as_sse(start.head, read, longest)) as messages:
+                async for message in messages:
+                    yield message
+        else:
+            raise _not_an_answer(start, status, kind, clean)
+    except aiohttp.ClientError as error:
+        raise _closed_early(error) from None
 
 
-def closed_early(error: Exception) -> ModelError:
+def _closed_early(error: Exception) -> ModelError:
     """Returns the error of a body that ends early. Logs the library's error."""
     logger.info("the model closed the stream early: %s", type(cause_chain(error)[-1]).__name__)
     return ModelError("model_cut", "The model closed the stream early.", retryable=True)
@@ -121,46 +115,15 @@ def cause_chain(error: BaseException) -> list[BaseException]:
     return causes
 
 
-async def read_prefix(response: httpx2.Response, most: int) -> bytes:
-    """Returns a short body, or the first bytes of a longer one, which might never end."""
+async def read_prefix(read: Read, most: int) -> bytes:
+    """Returns a short body, or the first bytes of a longer one, which might never end. Raises ModelError."""
     start = bytearray()
-    if _coding_count(response) > 1:
-        return b""
-    async with _reader(response) as read:
+    try:
         while len(start) <= most and (piece := await read()):
             start += piece
+    except aiohttp.ClientError as error:
+        raise _closed_early(error) from None
     return bytes(start)
-
-
-@asynccontextmanager
-async def _reader(response: httpx2.Response) -> AsyncIterator[Read]:
-    """Yields the function that reads the body.
-
-    Six generators stand between `aiter_bytes` and aiohttp. Only a compressed body needs them.
-    """
-    raw = response.extensions.get(RESPONSE)
-    if isinstance(raw, aiohttp.ClientResponse) and not response.headers.get("content-encoding"):
-        yield raw.content.readany
-        return
-    if _coding_count(response) > 1:
-        # Two codings may expand a body a million times, and all of it at once.
-        raise ModelError("model_malformed", "The model's answer is compressed more than once.", retryable=False)
-    async with aclosing(response.aiter_bytes()) as pieces:
-
-        async def read() -> bytes:
-            async for piece in pieces:
-                # One read of the connection may be decompressed to many pieces: other tasks run between them.
-                await asyncio.sleep(0)
-                if piece:
-                    return piece
-            return b""
-
-        yield read
-
-
-def _coding_count(response: httpx2.Response) -> int:
-    names = response.headers.get("content-encoding", "").lower().split(",")
-    return sum(name.strip() not in ("", "identity") for name in names)
 
 
 def _format_of(head: bytes) -> _Format | None:
@@ -217,14 +180,13 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _not_an_answer(start: _BodyStart, response: httpx2.Response, clean: Callable[[str], str]) -> ModelError:
+def _not_an_answer(start: _BodyStart, status: int, kind: str, clean: Callable[[str], str]) -> ModelError:
     """Returns the error of a body in another format."""
-    kind = clean(response.headers.get("content-type", "")).partition(";")[0].strip().lower()[:80] or "no content type"
+    kind = clean(kind).partition(";")[0].strip().lower()[:80] or "no content type"
     if start.format is _Format.PAGE:
         # Mostly the address is wrong.
         return ModelError("model_malformed", f"The model answered with a page ({kind}).", retryable=False, refuses=True)
     if not start.head:
-        status = response.status_code
         return ModelError("model_malformed", f"The model answered {status} with an empty body.", retryable=True)
     try:
         text = clean(start.head.strip(_BLANK).decode())

@@ -61,7 +61,9 @@ def env_address(name: str) -> str | None:
         return None
     try:
         parts = urlsplit(value)
-        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        # No call could look up a host with an empty or too long label.
+        host = (parts.hostname or "").encode("idna")
+        fits = parts.scheme in ("http", "https") and bool(host) and parts.port != 0
     except ValueError:
         fits = False
     if not fits:

@@ -1,6 +1,6 @@
 """Calls OpenAI's chat completions, or a compatible server's, and translates the errors.
 
-The SDK makes the request, with its headers and credentials. The chunk accumulator parses the raw body: the SDK's chunk
+The SDK says where a call goes and with which headers. The chunk accumulator parses the raw body: the SDK's chunk
 objects cost several times the CPU (docs/decisions/0003-raw-model-stream.md).
 """
 
@@ -9,17 +9,13 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
-from urllib.parse import quote
 
 import aiohttp
-import httpx2
-import openai
 import orjson
-from openai import AsyncAzureOpenAI, AsyncStream
 
 from readalong.core.errors import ModelError
 from readalong.core.settings import Settings
@@ -27,10 +23,10 @@ from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from readalong.worker.model.chunks.error_messages import AWAY_STATUSES, server_message
 from readalong.worker.model.limits import Limits
 from readalong.worker.model.openai.answer_parser import AnswerParser
-from readalong.worker.model.openai.body_reader import DISCONNECTS, cause_chain, closed_early, read_prefix, sse_pieces
-from readalong.worker.model.openai.client import create_client
+from readalong.worker.model.openai.body_reader import cause_chain, read_prefix, sse_pieces
 from readalong.worker.model.openai.credentials import CredentialsUnavailable, is_model_name, is_path_segment, secrets
-from readalong.worker.model.openai.transport import AiohttpTransport, RedirectNotFollowed
+from readalong.worker.model.openai.endpoint import Endpoint
+from readalong.worker.model.openai.transport import RedirectNotFollowed, Transport, body_of
 from readalong.worker.model.provider import Batch
 from readalong.worker.model.redaction import Redactor
 
@@ -38,8 +34,6 @@ logger = logging.getLogger(__name__)
 
 #: Bytes that are read of an error response.
 _MAX_ERROR_BODY: Final = 65_536
-#: What a path segment may hold unescaped (RFC 3986, section 3.3).
-_SEGMENT_SAFE: Final = "!$&'()*+,;=:@"
 
 _CODES: Final = {
     400: ("model_bad_request", False),
@@ -54,34 +48,14 @@ _CODES: Final = {
 }
 
 
-class ErrorResponse(Exception):
-    """A response with an error status."""
-
-    def __init__(self, response: httpx2.Response, body: bytes) -> None:
-        super().__init__(response.status_code)
-        self.response = response
-        self.body = body
-
-
-_CALL_ERRORS: Final = (
-    ErrorResponse,
-    RedirectNotFollowed,
-    CredentialsUnavailable,
-    openai.OpenAIError,
-    httpx2.HTTPError,
-    httpx2.InvalidURL,
-    aiohttp.ClientError,
-)
-
-
 class OpenAIProvider:
-    """One client for all streams of a process: building a client takes tens of milliseconds."""
+    """One endpoint and its connections for all streams of a process."""
 
     def __init__(self, settings: Settings, redactor: Redactor) -> None:
         """Adds its secrets to `redactor`. Raises BadSettings if the environment does not say how to reach a model."""
-        transport = AiohttpTransport(connect_timeout=settings.connect_timeout)
-        self._client = create_client(settings, transport, on_response=_raise_for_status, on_key=redactor.add_rotating)
-        redactor.add(secrets(transport.proxies.values()))
+        self._endpoint = Endpoint(settings, redactor.add_rotating)
+        self._transport = Transport(self._endpoint.base_url, connect_timeout=settings.connect_timeout)
+        redactor.add(secrets(self._transport.proxies.values()))
         self.redactor = redactor
         self._limits = Limits.from_settings(settings)
 
@@ -97,59 +71,49 @@ class OpenAIProvider:
 
         Leaving the block closes the connection, so that the model stops generating.
         """
-        async with (
-            aclosing(await self._call(request)) as response,
+        response = await self._call(request)
+        try:
+            read = body_of(response)
+            if not 200 <= response.status < 300:
+                raise self._error_of(response, await read_prefix(read, _MAX_ERROR_BODY), request["model"])
+            kind = response.headers.get("content-type", "")
+            body = sse_pieces(read, response.status, kind, self.redactor.redact, self._limits.line)
             # Otherwise another task would close the generator some time later.
-            aclosing(sse_pieces(response, self.redactor.redact, self._limits.line)) as pieces,
-        ):
-            yield pieces
+            async with aclosing(body) as pieces:
+                yield pieces
+        finally:
+            # A connection whose body was not read to its end is closed. Any other is reused.
+            response.release()
 
     async def close(self) -> bool:
         """Implements `Provider.close`."""
-        await self._client.close()
+        await self._transport.close()
         return True
 
-    async def _call(self, request: dict[str, Any]) -> httpx2.Response:
+    async def _call(self, request: dict[str, Any]) -> aiohttp.ClientResponse:
         model: str = request["model"]
-        if not self._is_valid_name(model):
+        if not (is_path_segment if self._endpoint.is_azure else is_model_name)(model):
             raise ModelError("model_not_found", "The name of the model is invalid.", retryable=False)
-        # On Azure the deployment is a segment of the path. Elsewhere only the body names the model.
-        azure = isinstance(self._client, AsyncAzureOpenAI)
-        path = f"/deployments/{quote(model, safe=_SEGMENT_SAFE)}/chat/completions" if azure else "/chat/completions"
         try:
-            stream = await self._client.post(
-                path, cast_to=object, content=orjson.dumps(request), stream=True, stream_cls=AsyncStream[object]
-            )
-        except _CALL_ERRORS as error:
-            raise self._failure(error, model) from None
-        return stream.response
+            headers = await self._endpoint.headers()
+            return await self._transport.post(self._endpoint.url(model), orjson.dumps(request), headers)
+        except CredentialsUnavailable as error:
+            # Most likely the identity service is away: the job waits, as for a model that is away.
+            raise ModelError("model_unauthorized", error.args[0], retryable=True, away=True) from None
+        except RedirectNotFollowed as error:
+            raise _redirect_error(error) from None
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _connection_error(error) from None
 
-    def _failure(self, error: Exception, model: str) -> ModelError:
-        """Returns the error of a call without a response body."""
-        # The SDK wraps some errors of its transport.
-        causes = cause_chain(error)
-        for cause in causes:
-            if isinstance(cause, ErrorResponse):
-                return self._error_of(cause.response, cause.body, model)
-            if isinstance(cause, RedirectNotFollowed):
-                return _redirect_error(cause)
-            if isinstance(cause, CredentialsUnavailable):
-                # Most likely the identity service is away: the job waits, as for a model that is away.
-                return ModelError("model_unauthorized", cause.args[0], retryable=True, away=True)
-        return _connection_error(causes)
-
-    def _is_valid_name(self, model: str) -> bool:
-        return is_path_segment(model) if isinstance(self._client, AsyncAzureOpenAI) else is_model_name(model)
-
-    def _error_of(self, response: httpx2.Response, body: bytes, model: str) -> ModelError:
+    def _error_of(self, response: aiohttp.ClientResponse, body: bytes, model: str) -> ModelError:
         """Returns the error of a response with an error status."""
-        status = response.status_code
+        status = response.status
         code, retryable = _CODES.get(status, ("model_error", status >= 500))
         if code == "model_unauthorized":
             # The server's own message may quote the key.
             message = f"The model refused our credentials ({status})."
         else:
-            reason = _body_message(body) or response.reason_phrase
+            reason = _body_message(body) or response.reason or ""
             message = f"The model answered {status}: {self.redactor.redact_excerpt(reason)}"
         return ModelError(
             code,
@@ -163,9 +127,8 @@ class OpenAIProvider:
 
     @property
     def host(self) -> str:
-        """Host and port of the model, for people: no user, no path, no key."""
-        url = self._client.base_url
-        return url.host if url.port is None else f"{url.host}:{url.port}"
+        """Host and port of the model, for people."""
+        return self._endpoint.host
 
 
 async def read_batches(
@@ -191,17 +154,6 @@ async def read_batches(
         raise parser.failure
 
 
-async def _raise_for_status(response: httpx2.Response) -> None:
-    """Raises ErrorResponse for an error status, before the SDK reads a body that may never end."""
-    if response.is_success:
-        return
-    try:
-        body = await read_prefix(response, _MAX_ERROR_BODY)
-    except DISCONNECTS as error:
-        raise closed_early(error) from None
-    raise ErrorResponse(response, body)
-
-
 def _redirect_error(error: RedirectNotFollowed) -> ModelError:
     """Returns the error of a redirect. Mostly the worker's address is wrong."""
     return ModelError(
@@ -213,26 +165,26 @@ def _redirect_error(error: RedirectNotFollowed) -> ModelError:
     )
 
 
-def _connection_error(causes: list[BaseException]) -> ModelError:
+def _connection_error(error: Exception) -> ModelError:
     """Returns the error of a call without a response."""
+    causes = cause_chain(error)
     if any(
         isinstance(cause, aiohttp.ClientResponseError) and not isinstance(cause, aiohttp.ClientHttpProxyError)
         for cause in causes
     ):
+        logger.info("the model's answer is not HTTP: %s", type(causes[-1]).__name__)
         # The server is there. Counting it as away would hold up the jobs of its other models.
         return ModelError("model_malformed", "The model's answer is not HTTP.", retryable=True)
-    away = any(isinstance(cause, httpx2.HTTPError | aiohttp.ClientError) for cause in causes)
     # Aiohttp has errors of their own for a connection that was not made.
     connected = not any(
         isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) for cause in causes
     )
     if any(isinstance(cause, TimeoutError) for cause in causes):
         message = "The model did not answer in time."
-        return ModelError("model_timeout", message, retryable=True, away=away, connected=connected)
-    # The SDK calls every broken connection a time-out. The last cause is aiohttp's error.
+        return ModelError("model_timeout", message, retryable=True, away=True, connected=connected)
     logger.info("the model cannot be reached: %s", type(causes[-1]).__name__)
     message = "The model cannot be reached."
-    return ModelError("model_unreachable", message, retryable=True, away=away, connected=connected)
+    return ModelError("model_unreachable", message, retryable=True, away=True, connected=connected)
 
 
 def _is_quota_exhausted(body: bytes) -> bool:
@@ -262,7 +214,7 @@ def _body_message(body: bytes) -> str | None:
     return None if text.startswith("<") else text or None
 
 
-def _retry_after(headers: httpx2.Headers) -> float | None:
+def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Returns the Retry-After in seconds (RFC 9110, section 10.2.3); None if there is no sensible one."""
     for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:

@@ -1,17 +1,15 @@
-"""Sends httpx2's requests over aiohttp, which takes a third of the CPU of httpx2's own connections."""
+"""Posts to a model over aiohttp, through the environment's proxy and after redirects."""
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx2
-
-#: Key of a response's extensions that holds aiohttp's response, whose body is read directly.
-RESPONSE: Final = "aiohttp_response"
 
 #: Size of the read buffer in bytes. Aiohttp pauses the connection at twice as many.
 _BUFFER: Final = 32_768
@@ -31,46 +29,43 @@ class RedirectNotFollowed(Exception):
     """
 
 
-class AiohttpTransport(httpx2.AsyncBaseTransport):
-    """Sends httpx2's requests over one aiohttp session, and through the environment's proxies.
+class Transport:
+    """One aiohttp session for the calls to one origin (scheme, host and port).
 
-    Redirects within the origin (scheme, host and port) that keep the method are followed. Any other raises
-    RedirectNotFollowed. All other errors are aiohttp's own.
+    Redirects within the origin that keep the method are followed. Any other raises RedirectNotFollowed. All other
+    errors are aiohttp's own.
     """
 
-    def __init__(self, *, connect_timeout: float) -> None:
+    def __init__(self, origin: httpx2.URL, *, connect_timeout: float) -> None:
         """`connect_timeout` is in seconds."""
         self._timeout = aiohttp.ClientTimeout(sock_connect=connect_timeout)
         self._context: ssl.SSLContext = httpx2.create_ssl_context()
         self.proxies = getproxies()
+        proxy = self.proxies.get(origin.scheme) or self.proxies.get("all")
+        self._proxy = None if proxy is None or proxy_bypass(origin.host) else proxy
         self._session: aiohttp.ClientSession | None = None
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Returns the response to a request, after redirects."""
-        url, content = request.url, await request.aread()
+    async def post(self, url: httpx2.URL, content: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        """Returns the response after redirects. The caller releases it."""
         for _ in range(_MAX_REDIRECTS + 1):
-            response = await self._send(request, url, content)
+            response = await self._open_session().post(
+                str(url), headers=headers, data=content, allow_redirects=False, proxy=self._proxy
+            )
             if response.status not in _REDIRECTS or "location" not in response.headers:
-                break
+                return response
             response.close()
             target = _target(url, response)
             if target is None:
-                raise RedirectNotFollowed(response.status)
+                break
             url = target
-        else:
-            raise RedirectNotFollowed(response.status)
-        return httpx2.Response(
-            response.status,
-            headers=response.raw_headers,
-            stream=_Stream(response),
-            extensions={
-                "http_version": b"HTTP/1.1",
-                "reason_phrase": (response.reason or "").encode(),
-                RESPONSE: response,
-            },
-        )
+        raise RedirectNotFollowed(response.status)
 
-    async def _send(self, request: httpx2.Request, url: httpx2.URL, content: bytes) -> aiohttp.ClientResponse:
+    async def close(self) -> None:
+        """Closes all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 # The slots limit the connections. A stream that waited for a free connection would look like a slow
@@ -83,24 +78,20 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                 # Cookies would tell the server which jobs belong together, and could fill our memory.
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
-        return await self._session.request(
-            request.method,
-            str(url),
-            headers=request.headers,
-            data=content or None,
-            allow_redirects=False,
-            auto_decompress=False,
-            proxy=self._proxy(url),
-        )
+        return self._session
 
-    async def aclose(self) -> None:
-        """Closes all connections."""
-        if self._session is not None:
-            await self._session.close()
 
-    def _proxy(self, url: httpx2.URL) -> str | None:
-        proxy = self.proxies.get(url.scheme) or self.proxies.get("all")
-        return None if proxy is None or proxy_bypass(url.host) else proxy
+def body_of(response: aiohttp.ClientResponse) -> Callable[[], Awaitable[bytes]]:
+    """Returns the function that reads the body: it returns the bytes that have come, or b"" at the end."""
+    if not response.headers.get("content-encoding"):
+        return response.content.readany
+
+    async def read() -> bytes:
+        # One read of the connection may be unpacked to many pieces: other tasks run between them.
+        await asyncio.sleep(0)
+        return await response.content.readany()
+
+    return read
 
 
 def _target(url: httpx2.URL, response: aiohttp.ClientResponse) -> httpx2.URL | None:
@@ -113,18 +104,3 @@ def _target(url: httpx2.URL, response: aiohttp.ClientResponse) -> httpx2.URL | N
     except (httpx2.InvalidURL, ValueError):
         return None
     return target.copy_with(fragment=None) if stays else None
-
-
-class _Stream(httpx2.AsyncByteStream):
-    """The body of one response."""
-
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._response.content.iter_any():
-            yield piece
-
-    async def aclose(self) -> None:
-        # A connection whose body was not read to its end is closed. Any other is reused.
-        self._response.release()
