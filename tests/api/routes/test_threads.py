@@ -130,7 +130,7 @@ async def test_a_job_that_waits_for_its_thread_is_cancelled_and_erased_like_any_
         await player.finish("cancelled")
         assert (await erasing).status_code == 204
         assert (await get(site, "/v1/threads/t/running"))["id"] == third
-        assert await command(site.deps.redis.pool, "ZSCORE", settings.keys.queue, third) is not None
+        assert await command(site.deps.redis.for_arq(), "ZSCORE", settings.keys.queue, third) is not None
 
 
 async def test_an_erased_thread_leaves_nothing_of_its_jobs(settings: Settings, log: Log) -> None:
@@ -147,7 +147,7 @@ async def test_an_erased_thread_leaves_nothing_of_its_jobs(settings: Settings, l
             assert (await site.http.get(f"/v1/jobs/{job_id}")).status_code == 404
         assert (await site.http.get("/v1/threads/t")).status_code == 404
         assert (await site.http.delete("/v1/threads/t")).status_code == 404
-        redis = site.deps.redis.pool
+        redis = site.deps.redis.for_arq()
         for name in await command(redis, "KEYS", "*"):
             held = await command(redis, "DUMP", name)
             assert b"secret" not in held, name
