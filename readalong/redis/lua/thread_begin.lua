@@ -1,7 +1,8 @@
 -- Begins a job's turn, once, and decides about a turn that has not ended. Before the job is written.
 -- ARGV[1] job id, ARGV[2] policy, ARGV[3] the job that it follows, or '', ARGV[4] the thread's name, ARGV[5] the thread's time to
 -- live (ms), ARGV[6] that while a turn runs, ARGV[7] most entries, ARGV[8] most bytes, ARGV[9] most waiting turns,
--- ARGV[10] ms after which an ended job is forgotten, ARGV[11..] id, data of the turn's entries.
+-- ARGV[10] ms after which an ended job is forgotten, ARGV[11] time to live of a thread that no client named (ms), or '',
+-- ARGV[12..] id, data of the turn's entries.
 -- Returns {verdict, time of the turn (ms) or what is meant, jobs to cancel …}; the verdicts: run, wait: it has begun so, or had
 -- before; over: it had, and has ended; busy: refused, for the turn of the job that follows; fork: the thread has gone on since
 -- the job that it follows; full: beyond the limit that follows; taken: the thread has the entry that follows.
@@ -15,7 +16,7 @@ if not at then
   if parent ~= '' and newest ~= parent then return { 'fork', '' } end
   if running and policy == 'reject' then return { 'busy', running } end
   if redis.call('LLEN', waiting) >= tonumber(ARGV[9]) then return { 'full', 'turns' } end
-  local why = refused(11, ARGV[7], ARGV[8])
+  local why = refused(12, ARGV[7], ARGV[8])
   if why then return why end
 
   if running and policy ~= 'enqueue' then
@@ -28,8 +29,9 @@ if not at then
   end
   redis.call('HSETNX', thread, 'id', ARGV[4])
   redis.call('HSETNX', thread, 'created_at', ms(now))
+  if ARGV[11] ~= '' then redis.call('HSET', thread, 'ttl', ARGV[11]) end
   local ids = {}
-  for i = 11, #ARGV, 2 do
+  for i = 12, #ARGV, 2 do
     put(ARGV[i], ARGV[i + 1])
     ids[#ids + 1] = ARGV[i]
   end
