@@ -20,7 +20,18 @@ from readalong.api.dependencies import Dependencies
 from readalong.api.http.root_path import RootPath
 from readalong.api.openapi import customize_openapi
 from readalong.api.problems import describe_common
-from readalong.api.routes import ai_sdk, chat, health, jobs, openai_conversations, openai_responses, threads
+from readalong.api.routes import (
+    ai_sdk,
+    chat,
+    health,
+    jobs,
+    openai_chat,
+    openai_completions,
+    openai_conversations,
+    openai_models,
+    openai_responses,
+    threads,
+)
 from readalong.api.routes.route import add_direct_routes
 from readalong.api.signal_shutdown import SignalShutdown
 from readalong.core.settings import Settings
@@ -63,7 +74,7 @@ _CORS_HEADERS: Final = (
 )
 #: Response headers that those pages may read.
 _CORS_EXPOSED: Final = (
-    *("Location", "Retry-After", "X-Job-Id", "X-Request-Id", "X-Should-Retry"),
+    *("Link", "Location", "Retry-After", "X-Job-Id", "X-Request-Id", "X-Should-Retry"),
     *("X-Vercel-AI-UI-Message-Stream", "X-Workflow-Run-Id", "X-Workflow-Stream-Tail-Index"),
 )
 
@@ -137,9 +148,12 @@ def create_app(
             allow_headers=_CORS_HEADERS,
             expose_headers=_CORS_EXPOSED,
         )
-    add_direct_routes(app, *jobs.DIRECT, *chat.DIRECT, *openai_responses.DIRECT, *ai_sdk.DIRECT)
+    direct = (*jobs.DIRECT, *chat.DIRECT, *openai_chat.DIRECT, *openai_responses.DIRECT, *ai_sdk.DIRECT)
+    add_direct_routes(app, *direct)
     for router in (jobs.router, threads.router, chat.router, openai_responses.router, openai_conversations.router):
         app.include_router(router, responses=describe_common(421))
+    for router in (openai_chat.router, openai_completions.router, openai_models.router):
+        app.include_router(router)
     app.include_router(health.router, responses=describe_common())
     app.mount("/page", NoCacheStaticFiles(directory=_PAGE), name="page")
 

@@ -27,6 +27,7 @@ from readalong.core.errors import (
     JobExpired,
     JobFailed,
     JobNotFound,
+    ModelNotListed,
     QueueFull,
     ReadalongError,
     Stopping,
@@ -49,6 +50,7 @@ _STATUS: Final[dict[type[ReadalongError], int]] = {
     ThreadNotFound: 404,
     ThreadBusy: 409,
     ThreadFull: 422,
+    ModelNotListed: 404,
     IdempotencyConflict: 409,
     QueueFull: 429,
     StoreUnavailable: 503,
@@ -94,6 +96,8 @@ async def _on_readalong_error(request: Request, error: Exception) -> Response:
         headers["Retry-After"] = str(max(1, round(error.retry_after or 1)))
     if error.code == "unsupported_encoding":
         headers["Accept-Encoding"] = "gzip"
+    if isinstance(error, JobFailed):
+        headers["x-job-id"] = error.job_id
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = error.challenge
     field, mistake = (error.field, error.mistake) if isinstance(error, InvalidRequest) else (None, "value")

@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from readalong.api.problems import MEDIA_TYPE, Problem
+from readalong.api.problems import MEDIA_TYPE, OpenAIErrorBody, OpenAIErrorObject, Problem
 from readalong.api.submission.chat_request import ChatRequest
+from readalong.core.options import OPTION_FIELDS
 
 _REF: Final = "#/components/schemas/{model}"
 
@@ -39,9 +40,54 @@ CHAT_REQUEST: Final = {
         "content": {"application/json": {"schema": ChatRequest.model_json_schema(ref_template=_REF)}},
     }
 }
+
+
+def _completion_schema() -> dict[str, Any]:
+    """Returns the schema of OpenAI's request, with our options in one field."""
+    schema = ChatRequest.model_json_schema(ref_template=_REF)
+    options = {name: schema["properties"].pop(name) for name in sorted(OPTION_FIELDS)}
+    schema["title"] = "ChatCompletionRequest"
+    schema["description"] = "OpenAI's parameters; those that are not listed here pass through to the model unchanged."
+    schema["properties"]["stream"] |= {"description": "The answer comes in chunks."}
+    schema["properties"]["readalong"] = {
+        "anyOf": [{"type": "object", "properties": options, "additionalProperties": False}, {"type": "null"}],
+        "description": "Options of this API's own. The model does not get them.",
+    }
+    return schema
+
+
+CHAT_COMPLETION_REQUEST: Final = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": _completion_schema()}}}
+}
+METADATA_UPDATE: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"metadata": {"anyOf": [{"type": "object"}, {"type": "null"}]}},
+                    "required": ["metadata"],
+                    "additionalProperties": False,
+                }
+            }
+        },
+    }
+}
+#: A body whose fields OpenAI describes.
+OPENAI_JSON: Final[dict[str, Any]] = {"application/json": {"schema": {"type": "object"}}}
 #: The header of the response to a submit.
 LOCATION: Final = {
     "Location": {"description": "The path of the job.", "required": True, "schema": {"type": "string"}},
+}
+
+_STRING: Final = {"schema": {"type": "string"}}
+#: Headers of the response that names a job in OpenAI's API.
+OPENAI_JOB_HEADERS: Final[dict[str, Any]] = {
+    **LOCATION,
+    "X-Job-Id": {"description": "The job's id.", "required": True, **_STRING},
+    "Link": {"description": "The paths of the job's events and of its cancel.", **_STRING},
+    "X-Request-Id": {"description": "The request's name.", **_STRING},
 }
 
 #: FastAPI's own error, and a part of it. The API sends problems instead.
@@ -56,7 +102,9 @@ def customize_openapi(app: FastAPI) -> None:
         if app.openapi_schema is None:
             schema = generate()
             schemas = schema["components"]["schemas"]
-            schemas[Problem.__name__] = Problem.model_json_schema(ref_template=_REF)
+            for model in (Problem, OpenAIErrorBody, OpenAIErrorObject):
+                schemas[model.__name__] = model.model_json_schema(ref_template=_REF)
+                schemas[model.__name__].pop("$defs", None)
             for name in _NEVER_SENT:
                 schemas.pop(name, None)
             for operation in (each for path in schema["paths"].values() for each in path.values()):

@@ -20,8 +20,28 @@ _HEADERS: Final[dict[int, dict[str, Any]]] = {
     429: _RETRY_AFTER,
     503: _RETRY_AFTER,
 }
+_OPENAI_HEADERS: Final[dict[str, Any]] = {
+    "X-Request-Id": {"description": "The request's name; the log has it beside a bug.", "schema": {"type": "string"}},
+    "X-Should-Retry": {"description": "For the SDKs: `true` or `false`.", "schema": {"type": "string"}},
+    "X-Job-Id": {"description": "The job that failed.", "schema": {"type": "string"}},
+}
 #: Characters of a detail and of a field: the name of a field or a path may be as long as a request.
 _MAX_LENGTH: Final = 500
+
+
+class OpenAIErrorObject(BaseModel):
+    """OpenAI's error."""
+
+    message: str
+    type: str
+    param: str | None = Field(description="The part of the request that is wrong.")
+    code: str | None
+
+
+class OpenAIErrorBody(BaseModel):
+    """The body of every error below a path of OpenAI's API."""
+
+    error: OpenAIErrorObject
 
 
 class Problem(BaseModel):
@@ -70,10 +90,23 @@ def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: _describe(status) for status in statuses}
 
 
+def describe_openai_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Returns the OpenAPI descriptions of these statuses, and of those that each call of OpenAI's API may return."""
+    schema = {"application/json": {"schema": {"$ref": f"#/components/schemas/{OpenAIErrorBody.__name__}"}}}
+    described = describe_common(421, *statuses)
+    for status in (500, 503, *statuses):
+        # The connection itself refuses a malformed head, or one connection too many, before it looks at the path.
+        more = described[status]["content"] if status in (400, 503) else {}
+        more = {kind: content for kind, content in more.items() if status == 503 or kind in _PLAIN}
+        headers = {**described[status].get("headers", {}), **_OPENAI_HEADERS}
+        described[status] = {"description": HTTPStatus(status).phrase, "content": schema | more, "headers": headers}
+    return described
+
+
 def describe_common(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Returns the OpenAPI descriptions of the errors that every call may return, and of these statuses."""
     described = describe_problems(500, 503, *statuses)
-    for status in (400, 501):
+    for status in {400, 501} - {*statuses}:
         described[status] = {"description": HTTPStatus(status).phrase, "content": _PLAIN}
     return described
 

@@ -55,15 +55,23 @@ async def wait_for_end(deps: HasHub, request: Request, feed: Feed) -> None:
 
 
 async def wait_until(
-    deps: HasHub, request: Request, feed: Feed, ready: Callable[[], bool], seconds: float | None
+    deps: HasHub,
+    request: Request,
+    feed: Feed,
+    ready: Callable[[], bool],
+    seconds: float | None,
+    *,
+    stay: bool = False,
 ) -> None:
     """Returns when `ready()` is True, which is asked at each new event, or after so many seconds. Raises as
-    `wait_for_end`."""
+    `wait_for_end`. `stay`: when it returns, the client still counts as a watcher, until the caller releases the feed or
+    its response does."""
     watcher = EndWatcher(ready)
     deps.hub.arrives(feed)
     feed.add(watcher)
     watcher.push()
     leaving: asyncio.Task[None] | None = None
+    stays = False
     try:
         if feed.closed:  # while the caller waited for something else
             watcher.close()
@@ -77,12 +85,14 @@ async def wait_until(
             if deps.hub.stopping:
                 raise Stopping("This process is stopping.", retry_after=1)
             raise JobNotFound(_CLOSED)
+        stays = stay
     finally:
         if leaving is not None:
             leaving.cancel()
             await asyncio.gather(leaving, return_exceptions=True)
         feed.remove(watcher)
-        deps.hub.release(feed)
+        if not stays:
+            deps.hub.release(feed)
 
 
 async def _leaves(request: Request) -> None:

@@ -184,6 +184,10 @@ class Feed:
             self._encoded[wire] = found
         return found
 
+    def recent(self, after: int) -> list[Event] | None:
+        """Returns the events after this position, text perhaps merged; None if the feed does not keep them any more."""
+        return self.window.events(after)
+
     def is_complete_at(self, position: int) -> bool:
         """Returns whether nothing will ever follow `position`."""
         return self.closed or (self.window.ended and position >= self.window.newest)

@@ -56,10 +56,13 @@ class StatefulLog(EncodedLog):
 
     def _follow(self) -> FramePage | None:
         """Returns the tail, with the newest event in it; None if `_encode_page` has to begin another one."""
-        if self._tail is None:
-            return None
-        tail, encoder = self._tail
         window = self._source.window
+        if self._tail is None:
+            if window.oldest:
+                return None
+            # A young job's first token must not wait for a read of the log: all of it is here.
+            self._tail = FramePage(0), fresh(self._wire)
+        tail, encoder = self._tail
         if behind := window.newest - tail.newest:
             self._tail = None  # also if an event cannot be encoded: the encoder may be halfway
             # More would keep the loop from all others.

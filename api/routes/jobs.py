@@ -43,7 +43,7 @@ _TIME: Final = "RFC 3339, or milliseconds since the epoch."
     responses={
         200: {"model": JobView, "description": "With `Prefer: wait`: the job has ended.", "headers": LOCATION},
         202: {"headers": LOCATION},
-        **describe_problems(400, 403, 404, 409, 410, 413, 415, 422, 429),
+        **describe_problems(400, 403, 409, 410, 413, 415, 422, 429),
     },
     openapi_extra={"parameters": [IDEMPOTENCY_KEY, PREFER], **CHAT_REQUEST},
 )
@@ -55,7 +55,11 @@ async def submit_job(request: Request) -> Response:
     key = request.headers.get("idempotency-key")
     seconds = wait_of(request.headers)
     record = await deps.submitter.submit(raw, body, key, pairs, chat=False)
-    record = await wait_for(deps, request, record, seconds)
+    try:
+        record = await wait_for(deps, request, record, seconds)
+    except JobNotFound:
+        # To a POST a 404 would say that the address is wrong.
+        raise StoreUnavailable("The job is gone; submit it again.", retry_after=1) from None
     headers = {"location": path_of(record.id, root_path_of(request)), **(applied(seconds) if seconds else {})}
     # RFC 7240: 202 says that the time was over before the job's end.
     status = 200 if seconds and record.ended else 202

@@ -60,9 +60,16 @@ class Page(NamedTuple):
 
 
 async def read_page(
-    deps: Dependencies, before: Cursor | None, limit: int, filters: Filters, *, check: Callable[[], Awaitable[None]]
+    deps: Dependencies,
+    before: Cursor | None,
+    limit: int,
+    filters: Filters,
+    *,
+    check: Callable[[], Awaitable[None]],
+    newest_first: bool = True,
 ) -> Page:
-    """Returns up to `limit` jobs older than `before`, newest first. The index may lag: a job's hash decides.
+    """Returns up to `limit` jobs older than `before`, newest first, or those that are newer, oldest first. The index
+    may lag: a job's hash decides.
 
     `check` is awaited between two reads; its exception ends them. Raises StoreUnavailable.
     """
@@ -80,6 +87,7 @@ async def read_page(
             since=filters.since or 0,
             until=_MAX_TIME if filters.until is None else filters.until,
             check=check,
+            newest_first=newest_first,
         )
         for start in range(0, len(page), _BATCH):
             await check()
@@ -88,7 +96,7 @@ async def read_page(
                 if len(found) == limit:
                     return Page(found, cursor)
                 if record is None or not filters.shows(record):
-                    cursor = _without_id(place)
+                    cursor = _without_id(place) if newest_first else place
                     continue
                 if filters.match(record):
                     size += _size(record)

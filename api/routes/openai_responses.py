@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -19,7 +18,7 @@ from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.sse_response import SseResponse
 from readalong.api.http.client_presence import check_presence
 from readalong.api.http.request_body import off_loop, read_json
-from readalong.api.routes import job_ending
+from readalong.api.routes import job_ending, response_threads
 from readalong.api.routes.job_reading import root_path_of
 from readalong.api.routes.response_reading import (
     ECHO,
@@ -37,17 +36,17 @@ from readalong.api.routes.route import Route, add_head_routes
 from readalong.api.schemas import path_of
 from readalong.api.submission import openai_mistakes as check
 from readalong.api.submission.responses_items import references
-from readalong.api.submission.responses_request import INCLUDES, ResponsesRequest, conversation_of, translate
+from readalong.api.submission.responses_request import INCLUDES, ResponsesRequest, translate
 from readalong.api.submission.retries import is_retry
 from readalong.api.submission.submitter import OriginalRequest
 from readalong.api.wire.format import Cut
 from readalong.api.wire.openai_responses.response_object import ResponseHead
 from readalong.api.wire.openai_responses.responses_format import ResponsesFormat
 from readalong.api.wire.openai_responses.starting_after import StartingAfter
-from readalong.core.errors import InvalidRequest, JobNotFound, Stopping, StoreUnavailable, ThreadNotFound
+from readalong.core.errors import JobNotFound, Stopping, StoreUnavailable
 from readalong.core.states import Status
+from readalong.core.thread_entries import Entry, compose
 from readalong.store.job_record import Record
-from readalong.store.threads import ThreadRef, Turn
 
 router = APIRouter(prefix="/v1/responses", tags=["openai"], route_class=Route, include_in_schema=False)
 
@@ -63,10 +62,12 @@ async def create_response(request: Request) -> Response:
     deps = dependencies_of(request)
     pairs = await deps.policy.submit(request.headers)
     raw, body = await read_json(request, deps.settings.max_body_bytes)
-    thread = await _conversation(deps, body, pairs)
+    thread = await response_threads.conversation(deps, body, pairs)
     known = await find_items(request, deps, references(body.get("input")), thread)
-    asked, chat = await off_loop(len(raw), _translate, (body, known))
-    turn = await _turn(request, deps, asked)
+    asked = await off_loop(len(raw), _translate, (body, known))
+    parent = await response_threads.followed(request, deps, asked, pairs)
+    before = [] if asked.store else await response_threads.history(deps, thread, parent)
+    chat = await off_loop(len(raw), _chat_request, (asked, before))
     key = request.headers.get("idempotency-key")
     original = OriginalRequest(body, _kept(asked))
     record = await deps.submitter.submit(
@@ -76,7 +77,7 @@ async def create_response(request: Request) -> Response:
         pairs,
         chat=not asked.background,
         retried=is_retry(request),
-        turn=turn,
+        turn=response_threads.turn_of(asked, parent),
         original=original,
     )
     head = ResponseHead(record.id, record.model, record.created_at, asked.echo)
@@ -191,10 +192,15 @@ class OnAnswer:
         return frames, False
 
 
-def _translate(given: tuple[dict[str, Any], dict[str, dict[str, Any]]]) -> tuple[ResponsesRequest, bytes]:
-    """Returns the request, and the chat request in it as JSON."""
-    asked = translate(*given)
-    return asked, orjson.dumps(asked.chat)
+def _translate(given: tuple[dict[str, Any], dict[str, dict[str, Any]]]) -> ResponsesRequest:
+    return translate(*given)
+
+
+def _chat_request(given: tuple[ResponsesRequest, list[Entry]]) -> bytes:
+    """Returns the chat request as JSON, after these entries have come into it behind its instructions."""
+    asked, before = given
+    asked.chat["messages"][asked.leading : asked.leading] = compose(before)
+    return orjson.dumps(asked.chat)
 
 
 def _kept(asked: ResponsesRequest) -> tuple[tuple[str, bytes], ...]:
@@ -222,37 +228,6 @@ async def _feed(deps: Dependencies, found: FoundResponse) -> Feed:
         raise response_not_found(found.head.id) from None
 
 
-async def _conversation(deps: Dependencies, body: dict[str, Any], pairs: Mapping[str, str]) -> ThreadRef | None:
-    name = conversation_of(body)
-    if name is None or body.get("previous_response_id") is not None:  # `translate` refuses both
-        return None
-    try:
-        thread = ThreadRef.of(name, pairs)
-    except InvalidRequest:
-        raise check.mistake("Invalid 'conversation': not an ID.", "invalid_value", "conversation") from None
-    if await deps.threads.get(thread) is None:
-        raise ThreadNotFound(f"Conversation with id '{name[:100]}' not found.")
-    return thread
-
-
-async def _turn(request: Request, deps: Dependencies, asked: ResponsesRequest) -> Turn | None:
-    """Returns the turn of a stored response: each has a thread, so that another one can follow it."""
-    if not asked.store and asked.conversation is None and asked.previous_response_id is None:
-        return None
-    parent = ""
-    if asked.previous_response_id is not None:
-        try:
-            parent = job_id_of(asked.previous_response_id)
-            await deps.authorize_watch(request, parent)
-            found = await find_response(deps, parent)
-        except JobNotFound:
-            found = None
-        if found is None or not found.record.thread:
-            message = f"Previous response with id '{asked.previous_response_id[:100]}' not found."
-            raise check.mistake(message, "previous_response_not_found", "previous_response_id")
-    return Turn(asked.entries, asked.conversation or "", asked.thread_policy, parent, asked.leading)
-
-
 async def _whole(request: Request, deps: Dependencies, record: Record, head: ResponseHead) -> Response:
     body = await _read_again(request, deps, record.id, head)
     await check_presence(request)
@@ -275,7 +250,7 @@ def _headers(request: Request, record: Record) -> dict[str, str]:
 def _stream(
     deps: Dependencies, feed: Feed, head: ResponseHead, cut: Cut | None, headers: dict[str, str]
 ) -> SseResponse:
-    wire = ResponsesFormat.of(head)
+    wire = ResponsesFormat(head)
     return SseResponse(deps.hub, feed, wire, 0, send_timeout=deps.settings.send_timeout, headers=headers, cut=cut)
 
 

@@ -116,7 +116,7 @@ async def input_items(deps: Dependencies, job_id: str) -> list[dict[str, Any]]:
 
 
 async def _fold(request: Request, deps: Dependencies, record: Record, head: ResponseHead) -> ResponsesFormat:
-    wire, last = ResponsesFormat.of(head), 0
+    wire, last = ResponsesFormat(head), 0
     with readable(record.id):
         while events := await deps.log.read_merged(record.id, last, _PAGE_SIZE):
             for event in events:

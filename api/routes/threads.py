@@ -72,7 +72,7 @@ async def show_thread(
 @router.get(
     "/{thread_id}/running",
     response_model=JobView,
-    responses={204: {"description": "No turn runs."}, **describe_problems(403, 404)},
+    responses={204: {"description": "No turn runs."}, **describe_problems(404, 422)},
 )
 async def show_running(request: Request, thread_id: str, deps: Deps) -> Response:
     """Returns the job whose turn runs."""
@@ -85,7 +85,7 @@ async def show_running(request: Request, thread_id: str, deps: Deps) -> Response
     return _json(await job_json(request, deps, record, await deps.waits.of(record)))
 
 
-@router.get("/{thread_id}/jobs", response_model=JobList, responses=describe_problems(400, 422))
+@router.get("/{thread_id}/jobs", response_model=JobList, responses=describe_problems(422))
 async def list_jobs(
     request: Request,
     thread_id: str,
@@ -108,7 +108,7 @@ async def list_jobs(
     return _json(orjson.dumps({"jobs": jobs, "next": link}))
 
 
-@router.delete("/{thread_id}", status_code=204, response_class=Response, responses=describe_problems(403, 404))
+@router.delete("/{thread_id}", status_code=204, response_class=Response, responses=describe_problems(403, 404, 422))
 async def erase_thread(request: Request, thread_id: str, deps: Deps) -> Response:
     """Erases a thread and all its jobs; those that have not ended are cancelled. A repeat completes an erase that broke
     off."""

@@ -100,14 +100,21 @@ def check(body: dict[str, Any], allowed: Iterable[str] = ()) -> ChatRequest:
     for number, message in enumerate(request.messages):
         _check_length(f"messages.{number}.content", message.get("content"), MAX_MESSAGES)
         _check_length(f"messages.{number}.tool_calls", message.get("tool_calls"), MAX_ITEMS)
-    for number, (key, value) in enumerate((request.metadata or {}).items()):
+    check_metadata(request.metadata or {})
+    if request.thread_policy is not None and request.thread is None:
+        raise _wrong("thread_policy", "There is no thread")
+    return request
+
+
+def check_metadata(metadata: dict[str, Any]) -> None:
+    """Raises InvalidRequest."""
+    if len(metadata) > MAX_PAIRS:
+        raise _wrong("metadata", f"There are {len(metadata):,} pairs; the limit is {MAX_PAIRS}")
+    for number, (key, value) in enumerate(metadata.items()):
         if len(key) > MAX_KEY_LENGTH:  # the key itself may have megabytes
             raise _wrong("metadata", f"Key {number + 1} has more than {MAX_KEY_LENGTH} characters")
         if _length(value) > MAX_VALUE_LENGTH:
             raise _wrong(f"metadata.{key}", f"The value has more than {MAX_VALUE_LENGTH} characters")
-    if request.thread_policy is not None and request.thread is None:
-        raise _wrong("thread_policy", "There is no thread")
-    return request
 
 
 def _check_length(field: str, value: Any, limit: int) -> None:

@@ -93,6 +93,8 @@ def translate(body: dict[str, Any], known: dict[str, dict[str, Any]] | None = No
     _check_the_rest(body, background=background, stream=stream)
     instructions = check.text(body, "instructions", "instructions")
     first = [] if instructions is None else [{"role": "system", "content": instructions}]
+    if not (entries or first):
+        raise check.missing("input")
     chat: dict[str, Any] = {"messages": [*first, *compose(entries)]}
     echo: dict[str, Any] = {
         "background": background,

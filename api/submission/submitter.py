@@ -150,6 +150,7 @@ class Submitter:
             thread=thread,
             kept=kept,
             leading=0 if turn is None else turn.leading,
+            policy_keys=tuple(pairs),
         )
         try:
             if offered:

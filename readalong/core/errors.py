@@ -7,6 +7,7 @@
     ├── ThreadNotFound          no such thread, or no such entry of it
     ├── ThreadBusy              a turn of the thread runs, and the new turn's policy is `reject`
     ├── ThreadFull              the thread has as many entries, bytes or waiting turns as it may have
+    ├── ModelNotListed          no such model in the list of models
     ├── IdempotencyConflict     the same Idempotency-Key with another body
     ├── QueueFull               as many jobs wait as the settings allow
     ├── StoreUnavailable        Redis is away, loading, full or read-only
@@ -78,6 +79,10 @@ class ThreadFull(ReadalongError):
     code = "thread_full"
 
 
+class ModelNotListed(ReadalongError):
+    code = "model_not_found"
+
+
 class IdempotencyConflict(ReadalongError):
     code = "idempotency_conflict"
 
@@ -116,10 +121,12 @@ class BrokenJob(ReadalongError):
 
 
 class JobFailed(ReadalongError):
-    """`code` is that of the job's error, or `cancelled`. Never retryable: the queue has tried as often as the job's own
+    """`code`: that of the job's error, or `cancelled`. Never retryable: the queue has tried as often as the job's own
     terms allow, and a repeat would be another generation."""
 
-    def __init__(self, code: str, message: str, *, job_id: str) -> None:
+    code = "job_failed"
+
+    def __init__(self, message: str, *, code: str = "job_failed", job_id: str = "") -> None:
         super().__init__(message)
         self.code = code
         self.job_id = job_id

@@ -51,6 +51,11 @@ class Settings(BaseSettings):
         description="First part of every key; two deployments with two prefixes share a Redis.",
     )
     model: str = Field(default="gpt-5-mini", min_length=1, description="Model of a job that names none.")
+    models: str = Field(
+        default="",
+        pattern=r"^[^\x00-\x1f\x7f]*$",
+        description="Models that `/v1/models` lists: name,name; empty: the one of a job that names none.",
+    )
     providers: str = Field(
         default="",
         pattern=r"^[A-Za-z0-9_.:=, -]*$",
@@ -311,6 +316,11 @@ class Settings(BaseSettings):
     def sentinel_addresses(self) -> list[tuple[str, int]]:
         """Host and port of each."""
         return _parse_addresses(self.sentinels)
+
+    @property
+    def listed_models(self) -> list[str]:
+        """In the order of the setting, each once."""
+        return list(dict.fromkeys(name for each in self.models.split(",") if (name := each.strip()))) or [self.model]
 
     @property
     def allowed_hosts(self) -> frozenset[str]:

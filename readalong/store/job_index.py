@@ -108,8 +108,10 @@ class JobIndex:
         since: int = 0,
         until: int = _LATEST,
         check: Callable[[], Awaitable[None]] | None = None,
+        newest_first: bool = True,
     ) -> list[Cursor]:
-        """Up to `count` jobs older than `before`, newest first, created at `since` or later and before `until`.
+        """Up to `count` jobs older than `before`, newest first, created at `since` or later and before `until`; or
+        those that are newer, oldest first.
 
         Of this state or this model, as far as a list of these knows; of both: of the one that fewer jobs have. Of the
         thread with this digest, whatever the others say.
@@ -124,7 +126,9 @@ class JobIndex:
         name = lists[0] if lists else self._keys.jobs
         if thread is not None:
             name = self._keys.thread_jobs(thread)
-        return await self._walk(name, before, count, newest_first=True, lowest=since, highest=until - 1, check=check)
+        return await self._walk(
+            name, before, count, newest_first=newest_first, lowest=since, highest=until - 1, check=check
+        )
 
     async def trim(self, now: int) -> int:
         """Forgets jobs that are old enough and whose record is gone. Answers how many.

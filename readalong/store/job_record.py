@@ -41,6 +41,7 @@ LISTED: Final = (
     b"thread",
     b"thread_digest",
     b"thread_open",
+    b"policy_keys",
 )
 
 
@@ -85,6 +86,8 @@ class Record:
     thread_digest: str = ""
     #: Whether its turn is not recorded in its thread yet.
     thread_open: bool = False
+    #: Keys of the metadata that the policy set; None: an earlier version wrote the job and did not say.
+    policy_keys: tuple[str, ...] | None = None
 
     @property
     def ended(self) -> bool:
@@ -186,6 +189,7 @@ def parse(fields: Mapping[bytes, bytes] | Iterable[bytes]) -> Record | None:
         thread=fields.get(b"thread", b"").decode(),
         thread_digest=fields.get(b"thread_digest", b"").decode(),
         thread_open=b"thread_open" in fields,
+        policy_keys=tuple(orjson.loads(fields[b"policy_keys"])) if b"policy_keys" in fields else None,
     )
 
 

@@ -228,6 +228,10 @@ class Log(LogReader):
         with readable(job_id):
             return None if answer == b"gone" else Status(answer.decode()), values
 
+    async def set_metadata(self, job_id: str, metadata: bytes) -> bool:
+        """Replaces a job's metadata, as JSON. Returns whether there is such a job."""
+        return bool(await self._do("set_metadata", job_id, metadata))
+
     async def expire(self, job_id: str) -> bool:
         """Ends a queued job whose deadline has passed. Answers whether it did."""
         return bool(await self._do("expire", job_id, self._retention_ms))

@@ -33,6 +33,8 @@ class Submission(NamedTuple):
     #: The thread whose turn it is, and how many of its messages stand before the thread's.
     thread: ThreadRef | None = None
     leading: int = 0
+    #: Keys of the metadata that the policy set: no client may change them.
+    policy_keys: tuple[str, ...] = ()
 
     @property
     def deadline_ms(self) -> int:
@@ -50,6 +52,7 @@ class Submission(NamedTuple):
             "metadata": self.metadata,
             "body_digest": self.body_digest,
             "key_digest": self.key_digest,
+            "policy_keys": orjson.dumps(self.policy_keys),
             **({"keep_request": 1} if self.keep_request else {}),
             **self.terms.fields(),
             **dict(self.kept),

@@ -80,7 +80,10 @@ class Player:
 
     async def finish(self, kind: str = "done", **fields: Any) -> None:
         end = [NewEvent(kind, {"content": "", **fields})]
-        done = await self._log.finish(self.job_id, self.attempt, self.last + 1, encode(end), {"metrics": METRICS})
+        stored = {name: orjson.dumps(fields[name]) for name in ("usage", "error") if fields.get(name)}
+        done = await self._log.finish(
+            self.job_id, self.attempt, self.last + 1, encode(end), {"metrics": METRICS, **stored}
+        )
         self.last = done.last_seq
 
 

@@ -53,9 +53,9 @@ CASES: list[Case] = [
     (JobNotFound("m"), openai.NotFoundError, 404, BAD, None, None),
     (JobExpired("m"), openai.NotFoundError, 404, BAD, None, None),
     (IdempotencyConflict("m"), openai.ConflictError, 409, BAD, "idempotency_conflict", None),
-    (JobFailed("model_not_found", "m", job_id="j"), openai.NotFoundError, 404, BAD, "model_not_found", "model"),
+    (JobFailed("m", code="model_not_found"), openai.NotFoundError, 404, BAD, "model_not_found", "model"),
     (
-        JobFailed("deadline_exceeded", "m", job_id="j"),
+        JobFailed("m", code="deadline_exceeded"),
         openai.InternalServerError,
         504,
         "server_error",
@@ -150,6 +150,18 @@ def test_a_path_of_no_face_keeps_problem_details_and_one_of_the_ai_sdk_gets_a_se
     plain = calls.get("/behind/api/chat/x/stream")
     assert (plain.status_code, plain.text) == (404, "There is none.")
     assert plain.headers["content-type"] == "text/plain; charset=utf-8"
+
+
+def test_a_method_of_openais_that_is_not_here_is_refused_in_its_form() -> None:
+    async def call() -> None:
+        async with httpx2.AsyncClient(transport=Calls(RuntimeError()).transport()) as http:
+            client = openai.AsyncOpenAI(base_url="http://test/behind/v1", api_key="k", http_client=http)
+            await client.post("/models", cast_to=object)
+
+    with pytest.raises(openai.APIStatusError) as raised:
+        asyncio.run(call())
+    assert (raised.value.status_code, raised.value.code) == (405, "method_not_allowed")
+    assert raised.value.response.headers["allow"] == "GET"
 
 
 def test_a_repeat_is_known_by_its_count() -> None:

@@ -58,8 +58,8 @@ class Output:
                 events += self._open_speech("reasoning", events).say(self._reasoning, fields["content"], [])
         elif kind == "tool_call_delta":
             call = self._open_call(fields, events)
-            call.name = fields["name"] or call.name
-            if fields["arguments"]:
+            call.name = fields.get("name") or call.name
+            if fields.get("arguments"):
                 events += call.say(fields["arguments"])
         elif kind in ("tool_call", "function_call"):
             self._finish_call(fields, events)

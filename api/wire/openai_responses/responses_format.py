@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
@@ -22,36 +21,26 @@ _INCOMPLETE: Final = {
 _SAYS: Final = TEXT | TOOLS
 
 
-class _State:
-    """What the events so far have made of the response."""
-
-    __slots__ = ("numbered", "output", "snapshot", "status")
-
-    def __init__(self) -> None:
-        self.numbered = 0
-        self.output: Output | None = None
-        self.status = "queued"
-        #: The whole object, once the response has ended.
-        self.snapshot: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class ResponsesFormat:
-    """Two of one response are equal, so that its watchers share their bytes."""
+    """Those of one response are equal, so that its watchers share their bytes."""
 
-    head: ResponseHead
-    #: Reasoning is shown as a summary, as the request asks.
-    summarized: bool
-    _state: _State = field(default_factory=_State, compare=False, repr=False)
+    stateful = True
 
-    @classmethod
-    def of(cls, head: ResponseHead) -> ResponsesFormat:
+    def __init__(self, head: ResponseHead) -> None:
+        self.head = head
         reasoning = orjson.loads(head.echo).get("reasoning") or {}
-        return cls(head, bool(reasoning.get("summary")))
+        # Reasoning is shown as a summary if the request asks for one.
+        self._output = Output(head.job_id, summarized=bool(reasoning.get("summary")))
+        self._numbered = 0
+        self._status = "queued"
+        #: The whole object, once the response has ended.
+        self._snapshot: bytes | None = None
 
-    @property
-    def stateful(self) -> bool:
-        return True
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ResponsesFormat) and self.head == other.head
+
+    def __hash__(self) -> int:
+        return hash(self.head)
 
     def start(self, joined: Position | None) -> bytes:
         return b""
@@ -70,37 +59,30 @@ class ResponsesFormat:
         frames = self._frames(events)
         if events and event.chunk_lengths:
             # Each piece that is not empty is an event of its own.
-            self._state.numbered += sum(length > 0 for length in event.chunk_lengths) - 1
+            self._numbered += sum(length > 0 for length in event.chunk_lengths) - 1
         return frames
 
     def json(self) -> bytes:
         """Returns the Response object after the events so far."""
-        state = self._state
-        return state.snapshot or self.head.json(state.status, self._output.items())
+        return self._snapshot or self.head.json(self._status, self._output.items())
 
     def items(self) -> list[dict[str, Any]]:
         """Returns the output items so far."""
         return [orjson.loads(item) for item in self._output.items()]
 
-    @property
-    def _output(self) -> Output:
-        if self._state.output is None:
-            self._state.output = Output(self.head.job_id, summarized=self.summarized)
-        return self._state.output
-
     def _take(self, event: Event) -> list[WireEvent]:
-        state, kind = self._state, event.type
+        kind = event.type
         if kind in _SAYS:
             return self._output.take(kind, event.fields())
         if kind == "queued":
             return [self._lifecycle("created"), self._lifecycle("queued")]
         if kind == "started":
-            state.status = "in_progress"
+            self._status = "in_progress"
             return [self._lifecycle("in_progress")]
         if kind == "restarted":
             # The SDKs count on an item for each output index that was said: those of the lost attempt stand here once
             # more, and are not in the response's end.
-            state.status = "in_progress"
+            self._status = "in_progress"
             events = self._output.restart(event.fields()["attempt"])
             return [*events, self._lifecycle("in_progress", self._output.all_items())]
         return self._finish(kind, event.fields()) if event.terminal else []
@@ -121,21 +103,21 @@ class ResponsesFormat:
         else:
             seconds = (fields.get("metrics") or {}).get("total_seconds", 0.0)
             shown, snapshot = "completed", self.head.json("completed", output.items(), usage=usage, seconds=seconds)
-        self._state.snapshot = snapshot
+        self._snapshot = snapshot
         return [*events, (f"response.{shown}", b'{"response":%s}' % snapshot)]
 
     def _lifecycle(self, name: str, output: list[bytes] | None = None) -> WireEvent:
-        snapshot = self.head.json(self._state.status, output or [])
+        snapshot = self.head.json(self._status, output or [])
         return f"response.{name}", b'{"response":%s}' % snapshot
 
     def _frames(self, events: list[WireEvent]) -> bytes:
-        state, frames = self._state, []
+        frames = []
         for kind, fields in events:
             name = kind.encode()
             frames.append(
-                b'event: %s\ndata: {"type":"%s","sequence_number":%d,%s\n\n' % (name, name, state.numbered, fields[1:])
+                b'event: %s\ndata: {"type":"%s","sequence_number":%d,%s\n\n' % (name, name, self._numbered, fields[1:])
             )
-            state.numbered += 1
+            self._numbered += 1
         return b"".join(frames)
 
 

@@ -116,7 +116,8 @@ async def test_an_allowed_page_may_ask_read_and_watch_and_another_may_not_read(r
         asks = {
             "Origin": "https://friend.example",
             "Access-Control-Request-Method": "DELETE",
-            "Access-Control-Request-Headers": "content-type,idempotency-key,last-event-id",
+            "Access-Control-Request-Headers": "authorization,content-type,idempotency-key,last-event-id,"
+            "openai-organization,user-agent,x-stainless-arch,x-stainless-retry-count,x-stainless-timeout",
         }
         answer = await site.http.options("/v1/jobs", headers=asks)
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "https://friend.example")
@@ -222,6 +223,15 @@ GETS = [
     "/readyz",
     "/v1/jobs",
     "/v1/jobs/{id}",
+    "/v1/chat/completions",
+    "/v1/chat/completions/chatcmpl-{id}",
+    "/v1/chat/completions/chatcmpl-{id}/messages",
+    "/v1/models",
+    "/v1/models/gpt-5-mini",
+    "/v1/threads/none",
+    "/v1/threads/none/jobs",
+    "/v1/conversations/none",
+    "/v1/conversations/none/items",
     "/v1/jobs/no-such-job-here-x",
 ]
 
@@ -232,7 +242,12 @@ async def test_head_is_answered_wherever_get_is(settings: Settings, log: Log) ->
     async with a_site(settings) as site:
         described = (await site.http.get("/openapi.json")).json()["paths"]
         gets = {path for path, methods in described.items() if "get" in methods}
-        assert gets == {"/v1/jobs", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/events", "/healthz", "/readyz"}
+        assert gets == {
+            *("/v1/jobs", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/events", "/healthz", "/readyz"),
+            *("/v1/threads/{thread_id}", "/v1/threads/{thread_id}/running", "/v1/threads/{thread_id}/jobs"),
+            *("/v1/chat/completions", "/v1/chat/completions/{completion_id}"),
+            *("/v1/chat/completions/{completion_id}/messages", "/v1/models", "/v1/models/{model}"),
+        }
         assert all("head" not in methods for methods in described.values())
         for path in GETS:
             asked = path.replace("{id}", player.job_id)

@@ -327,15 +327,30 @@ async def test_openapi_is_whole(settings: Settings) -> None:
 #: The statuses that any call may get: for a malformed head, for too many connections, and for an unexpected error.
 ANYWHERE = {"400", "500", "501", "503"}
 ROUTES: dict[tuple[str, str], set[str]] = {
-    ("/v1/jobs", "post"): {"202", "403", "409", "410", "413", "415", "421", "422", "429"},
+    ("/v1/jobs", "post"): {"200", "202", "403", "409", "410", "413", "415", "421", "422", "429"},
     ("/v1/jobs", "get"): {"200", "421", "422"},
-    ("/v1/jobs/{job_id}", "get"): {"200", "404", "410", "421"},
+    ("/v1/jobs/{job_id}", "get"): {"200", "404", "410", "421", "422"},
     ("/v1/jobs/{job_id}", "delete"): {"204", "403", "404", "421"},
     ("/v1/jobs/{job_id}/events", "get"): {"200", "204", "404", "410", "421"},
     ("/v1/jobs/{job_id}/cancel", "post"): {"202", "403", "404", "410", "421"},
+    ("/v1/threads/{thread_id}", "get"): {"200", "404", "421", "422"},
+    ("/v1/threads/{thread_id}", "delete"): {"204", "403", "404", "421", "422"},
+    ("/v1/threads/{thread_id}/running", "get"): {"200", "204", "404", "421", "422"},
+    ("/v1/threads/{thread_id}/jobs", "get"): {"200", "421", "422"},
     ("/chat/stream", "post"): {"200", "403", "409", "410", "413", "415", "421", "422", "429"},
     ("/healthz", "get"): {"200"},
     ("/readyz", "get"): {"200"},
+}
+#: Those whose errors have OpenAI's form. A policy adds 401 and 403.
+OPENAI_ROUTES: dict[tuple[str, str], set[str]] = {
+    ("/v1/chat/completions", "post"): {"200", "401", "403", "404", "409", "413", "415", "421", "429", "502", "504"},
+    ("/v1/chat/completions", "get"): {"200", "401", "403", "421"},
+    ("/v1/chat/completions/{completion_id}", "get"): {"200", "401", "403", "404", "421"},
+    ("/v1/chat/completions/{completion_id}", "post"): {"200", "401", "403", "404", "413", "415", "421"},
+    ("/v1/chat/completions/{completion_id}", "delete"): {"200", "401", "403", "404", "421"},
+    ("/v1/chat/completions/{completion_id}/messages", "get"): {"200", "401", "403", "404", "421"},
+    ("/v1/models", "get"): {"200", "401", "403", "421"},
+    ("/v1/models/{model}", "get"): {"200", "401", "403", "404", "421"},
 }
 #: The content types of an error that is not a problem alone.
 ERRORS = {
@@ -351,7 +366,15 @@ async def test_openapi_describes_every_route_and_each_of_its_answers(settings: S
     found = {
         (path, method): operation for path, methods in spec["paths"].items() for method, operation in methods.items()
     }
-    assert found.keys() == ROUTES.keys()
+    assert found.keys() == ROUTES.keys() | OPENAI_ROUTES.keys()
+    for route, statuses in OPENAI_ROUTES.items():
+        responses = found[route]["responses"]
+        assert responses.keys() == statuses | ANYWHERE, route
+        for status in responses.keys() - {"200", "421", "501"}:
+            # The connection itself refuses a malformed head, or one connection too many.
+            more = {"400": {"text/plain"}, "503": {"application/problem+json"}}.get(status, set())
+            kinds = responses[status]["content"].keys()
+            assert kinds in ({"application/json"} | more, *([more] if status == "400" else [])), (route, status)
     for route, statuses in ROUTES.items():
         responses = found[route]["responses"]
         assert responses.keys() == statuses | ANYWHERE, route
@@ -360,10 +383,10 @@ async def test_openapi_describes_every_route_and_each_of_its_answers(settings: S
     assert "HTTPValidationError" not in str(spec), "no error has FastAPI's own form"
     for route in (("/v1/jobs/{job_id}/events", "get"), ("/chat/stream", "post")):
         assert list(found[route]["responses"]["200"]["content"]) == ["text/event-stream"]
-    for route in (("/v1/jobs", "post"), ("/chat/stream", "post")):
+    for route in (("/v1/jobs", "post"), ("/chat/stream", "post"), ("/v1/chat/completions", "post")):
         schema = found[route]["requestBody"]["content"]["application/json"]["schema"]
         assert "messages" in schema["properties"]
         headers = {parameter["name"] for parameter in found[route]["parameters"] if parameter["in"] == "header"}
-        assert headers == {"Idempotency-Key"}
+        assert headers - {"Prefer"} == {"Idempotency-Key"}
     watch = {(p["in"], p["name"]) for p in found[("/v1/jobs/{job_id}/events", "get")]["parameters"]}
     assert watch == {("path", "job_id"), ("header", "Last-Event-ID"), ("query", "after"), ("query", "lastEventId")}

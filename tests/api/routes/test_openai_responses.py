@@ -8,14 +8,17 @@ from typing import Any
 import openai
 import orjson
 import pytest
+from arq.connections import ArqRedis
 from openai.types.responses import Response
 from pydantic import BaseModel
 
 from readalong.core.events import NewEvent
 from readalong.core.settings import Settings
 from readalong.store.log import Log
+from tests.api.auth.test_policy import Owners
 from tests.api.helpers import Player
 from tests.api.serving import Site, a_site, on_valkey, short_settings
+from tests.readalong.helpers import command
 from tests.support.waiting import until
 
 pytestmark = on_valkey
@@ -237,12 +240,24 @@ async def test_a_response_follows_another_one(settings: Settings, log: Log) -> N
             model="m", input="2", previous_response_id=first.id, instructions="Be brief.", background=True
         )
         assert second.previous_response_id == first.id
-        claim = await (await Player.start(log, job_of(second)))._log.request(job_of(second))
-        composed = await site.deps.turns.compose(job_of(second), await digest_of(log, second), claim or b"", 1)
-        assert composed is not None
-        assert [(message["role"], message["content"]) for message in orjson.loads(composed)["messages"]] == [
-            *(("system", "Be brief."), ("user", "hi"), ("assistant", "1"), ("user", "2"))
-        ]
+        request = await log.request(job_of(second)) or b""
+        composed = await site.deps.turns.compose(job_of(second), await digest_of(log, second), request, 1)
+        said = [("system", "Be brief."), ("user", "hi"), ("assistant", "1"), ("user", "2")]
+        assert roles_and_texts(composed) == said
+        # One that is not stored has the same before it, and leaves the thread as it was.
+        aside: Any = await client.responses.create(
+            model="m", input="2", previous_response_id=first.id, instructions="Be brief.", store=False, stream=True
+        )
+        alone = job_of(await first_response(aside))
+        assert roles_and_texts(await log.request(alone)) == said
+        record = await log.record(alone)
+        assert record is not None
+        assert record.thread == ""
+        await aside.close()
+
+
+def roles_and_texts(request: bytes | None) -> list[tuple[str, str]]:
+    return [(message["role"], message["content"]) for message in orjson.loads(request or b"")["messages"]]
 
 
 async def digest_of(log: Log, response: Response) -> str:
@@ -371,3 +386,48 @@ async def test_a_job_that_redis_drops_under_a_waiting_call_is_asked_for_again(se
             await waiting
         assert gone.value.status_code == 503
         assert gone.value.response.headers["x-should-retry"] == "true"
+
+
+async def test_what_is_kept_of_a_request_counts_and_goes(redis_url: str, redis: ArqRedis, log: Log) -> None:
+    """The queue's budget is of all bytes that a request leaves in Redis; `store: false` leaves none but the chat's."""
+    settings = short_settings(redis_url, max_queued_bytes=500_000)
+    async with a_site(settings) as site, client_of(site) as client:
+        first = await client.responses.create(model="m", input="x" * 300_000, background=True)
+        for _ in range(2):
+            with pytest.raises(openai.RateLimitError):
+                await client.responses.create(model="m", input="hi", background=True)
+            await command(redis, "DEL", settings.keys.weight)  # the next one counts anew
+        await client.responses.delete(first.id)
+        assert not await command(redis, "EXISTS", settings.keys.job(job_of(first)))
+        stream = await client.responses.create(model="m", input="hi", store=False, stream=True)
+        second = await first_response(stream)
+        fields = await command(
+            redis, "HMGET", settings.keys.job(job_of(second)), "response", "response_input", "thread"
+        )
+        assert fields == [b'{"store":false}', None, None]
+        await stream.close()
+
+
+async def test_a_request_names_items_of_some_responses_and_of_none_that_is_hidden(settings: Settings, log: Log) -> None:
+    """Another owner's response is unknown: as one to read, to follow, or to take an item of."""
+    async with a_site(settings, Owners(hides=True)) as site:
+        ann, bob = (client_of(site).with_options(api_key=name) for name in ("ann", "bob"))
+        response = await ann.responses.create(model="m", input="hi", background=True, metadata={"ticket": "7"})
+        assert response.metadata == {"ticket": "7"}
+        player = await Player.start(log, job_of(response))
+        await player.append(content("1"))
+        await player.finish(finish_reason="stop", content="1")
+        named: Any = [{"type": "item_reference", "id": f"msg_{player.job_id}"}]
+        follows: list[dict[str, Any]] = [{"input": named}, {"input": "2", "previous_response_id": response.id}]
+        for body in follows:
+            with pytest.raises(openai.BadRequestError, match="not found"):
+                await bob.responses.create(model="m", background=True, **body)
+            await ann.responses.create(model="m", background=True, **body)
+        for call in (bob.responses.retrieve, bob.responses.cancel, bob.responses.delete):
+            with pytest.raises(openai.NotFoundError):
+                await call(response.id)
+        many: Any = [{"type": "item_reference", "id": f"msg_{number:022}"} for number in range(65)]
+        with pytest.raises(openai.BadRequestError, match="64 responses"):
+            await ann.responses.create(model="m", input=many)
+        for client in (ann, bob):
+            await client.close()

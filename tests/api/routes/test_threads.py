@@ -8,11 +8,13 @@ from typing import Any
 
 import httpx2
 import pytest
+from arq.connections import ArqRedis
 from starlette.datastructures import Headers
 
 from readalong.api.auth.policy import AllowAll
 from readalong.core.events import NewEvent
 from readalong.core.settings import Settings
+from readalong.core.thread_entries import entries_of
 from readalong.store.log import Log
 from readalong.store.threads import ThreadRef
 from tests.api.helpers import Player
@@ -119,7 +121,7 @@ async def test_a_repeat_with_a_key_is_the_same_turn(settings: Settings, log: Log
 
 
 async def test_a_job_that_waits_for_its_thread_is_cancelled_and_erased_like_any_other(
-    settings: Settings, log: Log
+    settings: Settings, log: Log, redis: ArqRedis
 ) -> None:
     async with a_site(settings) as site:
         first, second, third = [await turn(site, str(n)) for n in range(3)]
@@ -130,10 +132,10 @@ async def test_a_job_that_waits_for_its_thread_is_cancelled_and_erased_like_any_
         await player.finish("cancelled")
         assert (await erasing).status_code == 204
         assert (await get(site, "/v1/threads/t/running"))["id"] == third
-        assert await command(site.deps.redis.for_arq(), "ZSCORE", settings.keys.queue, third) is not None
+        assert await command(redis, "ZSCORE", settings.keys.queue, third) is not None
 
 
-async def test_an_erased_thread_leaves_nothing_of_its_jobs(settings: Settings, log: Log) -> None:
+async def test_an_erased_thread_leaves_nothing_of_its_jobs(settings: Settings, log: Log, redis: ArqRedis) -> None:
     async with a_site(settings) as site:
         first = await turn(site, "secret")
         await answer(site, log, first)
@@ -147,7 +149,6 @@ async def test_an_erased_thread_leaves_nothing_of_its_jobs(settings: Settings, l
             assert (await site.http.get(f"/v1/jobs/{job_id}")).status_code == 404
         assert (await site.http.get("/v1/threads/t")).status_code == 404
         assert (await site.http.delete("/v1/threads/t")).status_code == 404
-        redis = site.deps.redis.for_arq()
         for name in await command(redis, "KEYS", "*"):
             held = await command(redis, "DUMP", name)
             assert b"secret" not in held, name
@@ -245,3 +246,12 @@ async def test_a_full_thread_takes_no_turn(redis_url: str) -> None:
     async with a_site(short_settings(redis_url, max_thread_bytes=1024)) as site:
         refused = await submit(site, "x" * 2000, thread="t")
         assert (refused.status_code, refused.json()["code"]) == (422, "thread_full")
+
+
+async def test_a_page_of_a_thread_ends_after_so_many_bytes(settings: Settings) -> None:
+    async with a_site(settings) as site:
+        big = entries_of([{"role": "user", "content": "x" * 1_500_000}] * 3)
+        await site.deps.threads.create(ThreadRef.of("t", {}), {}, big)
+        page = await get(site, "/v1/threads/t")
+        assert len(page["entries"]) == 1
+        assert len((await get(site, page["next"]))["entries"]) == 1

@@ -206,6 +206,7 @@ def user(*parts: Any) -> dict[str, Any]:
 MISTAKES: list[tuple[dict[str, Any], str, str, str]] = [
     ({}, "missing_required_parameter", "input", "Missing required parameter: 'input'."),
     ({"input": []}, "empty_array", "input", "empty array"),
+    ({"input": None, "previous_response_id": "resp_x"}, "missing_required_parameter", "input", ""),
     ({"input": 1}, "invalid_type", "input", "but got an integer instead."),
     ({"messages": [USER]}, "unsupported_parameter", "messages", "has moved to 'input'."),
     ({"max_tokens": 5}, "unsupported_parameter", "max_tokens", "has moved to 'max_output_tokens'."),

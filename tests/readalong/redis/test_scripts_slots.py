@@ -69,6 +69,7 @@ async def test_a_script_runs_on_a_cluster_unless_its_head_says_that_it_needs_one
 
     new = submission()
     await log.submit(new)
+    await log.set_metadata(new.job_id, b"{}")
     claim = await log.claim(new.job_id, WORKER, "t")
     await log.reclaim(new.job_id, claim)
     await log.append(new.job_id, claim.fence, 3, content("a", "b"))

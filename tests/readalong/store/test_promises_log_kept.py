@@ -178,7 +178,7 @@ async def test_promise_7_nothing_hidden_all_that_redis_holds_is_text_and_the_com
             text = value.decode()
             assert not text.startswith("\x80")
             if text[:1] in ("{", "["):
-                assert isinstance(orjson.loads(text), dict)
+                assert isinstance(orjson.loads(text), dict | list)
     assert kinds == {"hash", "stream", "string", "zset", "list"}
 
 

@@ -57,9 +57,18 @@ def test_a_part_that_is_no_text_is_kept_as_it_came() -> None:
     ],
 )
 def test_reasoning_under_each_of_its_names_is_told_once(delta: dict[str, Any]) -> None:
+    """And with the model's own name for it, unless that is the usual one."""
     events, chunks = accumulate(chunk(delta))
-    assert [(event.type, event.fields) for event in events] == [("reasoning", {"content": "hm"})]
+    field = {} if delta.get("reasoning_content") or not delta.get("reasoning") else {"field": "reasoning"}
+    assert [(event.type, event.fields) for event in events] == [("reasoning", {"content": "hm", **field})]
     assert chunks.text() == ""
+
+
+def test_the_name_of_reasoning_is_told_when_it_changes() -> None:
+    """The pieces in between merge in the log."""
+    names = ("reasoning", "reasoning", "reasoning_content", "reasoning_content")
+    events, _ = accumulate(*(chunk({name: "a"}) for name in names))
+    assert [event.fields.get("field") for event in events] == ["reasoning", None, "reasoning_content", None]
 
 
 def test_a_signature_of_reasoning_is_kept_as_it_came() -> None:

@@ -71,7 +71,7 @@ async def test_its_events_are_a_jobs_events_and_its_request_is_a_copy(backend: B
         job_id = await backend.submit("events")
         events = await backend.ended(job_id)
     said = [(event.type, event.fields()) for event in events[2:]]
-    assert said[:2] == [("reasoning", {"content": "Hm."}), ("content", {"content": "ü\ufffd"})]
+    assert said[:2] == [("reasoning", {"content": "Hm.", "field": "reasoning"}), ("content", {"content": "ü\ufffd"})]
     assert [kind for kind, _ in said[2:]] == ["tool_call_delta", "tool_call_delta", "tool_call", "done"]
     assert said[4][1] == {"index": 0, "id": "c1", "name": "f", "arguments": {"a": 1}}
     assert (said[5][1]["finish_reason"], said[5][1]["usage"]) == ("tool_calls", {"completion_tokens": 3})

@@ -17,6 +17,7 @@ from readalong.worker.model.chunks.message_text import (
     FIELDS_WITH_PARTS,
     REASONING_FIELDS,
     plain_text,
+    reasoning_field,
     reasoning_text,
     rich_parts,
 )
@@ -105,6 +106,8 @@ class ChunkAccumulator:
         self._budget = Budget(limits, asked)
         self._extras = ExtraFields(self._budget, clean)
         self._reasoned = False
+        #: The field of reasoning's text that the events have named.
+        self._reasoning_field = REASONING_FIELDS[0]
         self._template: ChunkTemplate | None = None
         self._frame_template: ChunkTemplate | None = None
         self._misses = 0
@@ -296,6 +299,8 @@ class ChunkAccumulator:
             self._reasoned = True
             state.reasoning.append(text)
             events.append(_event("reasoning", index, {"content": text}))
+            if (name := reasoning_field(delta)) != self._reasoning_field:
+                self._reasoning_field = events[-1].fields["field"] = name
         if text := plain_text(delta.get("content")):
             state.text.append(text)
             events.append(_event("content", index, {"content": text}))

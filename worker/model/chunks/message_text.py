@@ -25,6 +25,11 @@ def plain_text(value: Any) -> str:
     return ""
 
 
+def reasoning_field(delta: dict[str, Any]) -> str:
+    """Returns the name of the field that `reasoning_text` reads; the first of REASONING_FIELDS for a list of parts."""
+    return next((name for name in REASONING_FIELDS if plain_text(delta.get(name))), REASONING_FIELDS[0])
+
+
 def reasoning_text(delta: dict[str, Any]) -> str:
     """Returns the text of the reasoning; "" if there is none."""
     for name in REASONING_FIELDS:

@@ -1,0 +1,160 @@
+"""`/v1/chat/completions`: OpenAI's chat completions, streaming and not, and what is stored of them."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from typing import Final
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.background import BackgroundTask
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from readalong.api.auth.policy import job_not_found
+from readalong.api.dependencies import Dependencies, dependencies_of
+from readalong.api.error_handlers import request_id
+from readalong.api.fanout.end_watcher import wait_for_end, wait_until
+from readalong.api.fanout.feed import Feed
+from readalong.api.fanout.sse_response import SseResponse
+from readalong.api.http.client_presence import check_presence
+from readalong.api.http.request_body import read_json
+from readalong.api.openapi import CHAT_COMPLETION_REQUEST, IDEMPOTENCY_KEY, OPENAI_JOB_HEADERS, OPENAI_JSON
+from readalong.api.problems import describe_openai_errors
+from readalong.api.routes.job_reading import root_path_of
+from readalong.api.routes.openai_completions import completion_id, failure_of, read_completion
+from readalong.api.routes.route import Route
+from readalong.api.schemas import path_of
+from readalong.api.submission.openai_chat_request import ChatCall, read_call
+from readalong.api.submission.retries import is_retry
+from readalong.api.wire.openai_chat import ChatParameters, OneAnswer, openai_chat
+from readalong.core.errors import JobFailed, JobNotFound, Stopping, StoreUnavailable
+from readalong.core.states import Status
+from readalong.store.job_record import Record
+
+router = APIRouter(prefix="/v1/chat/completions", tags=["OpenAI chat completions"], route_class=Route)
+
+#: Seconds for which the head of a stream waits for the first chunk: until then an error has a status.
+_HEAD_WAIT: Final = 5.0
+#: Events that are no answer.
+_SILENT: Final = frozenset({"queued", "waiting"})
+_FAILURES: Final = frozenset({"failed", "cancelled"})
+_GONE: Final = "Redis has lost the job; submit it again."
+
+
+@router.post(
+    "",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The completion, or with `stream` its chunks, up to `data: [DONE]`.",
+            "content": {
+                **OPENAI_JSON,
+                "text/event-stream": {"schema": {"type": "string"}},
+            },
+            "headers": OPENAI_JOB_HEADERS,
+        },
+        **describe_openai_errors(400, 401, 403, 404, 409, 413, 415, 429, 502, 504),
+    },
+    openapi_extra={"parameters": [IDEMPOTENCY_KEY], **CHAT_COMPLETION_REQUEST},
+)
+async def create_completion(request: Request) -> Response:
+    """Queues a chat job and answers with its completion, as OpenAI's API does."""
+    deps = dependencies_of(request)
+    pairs = await deps.policy.submit(request.headers)
+    call = read_call(*await read_json(request, deps.settings.max_body_bytes))
+    key = request.headers.get("idempotency-key")
+    record = await deps.submitter.submit(call.raw, call.body, key, pairs, chat=True, retried=is_retry(request))
+    try:
+        feed = await deps.hub.feed(record.id, 0)
+        if call.stream:
+            return await _stream(request, deps, record, feed, call)
+        await wait_for_end(deps, request, feed)
+        return await _whole(request, deps, record.id)
+    except (ClientDisconnect, Stopping):
+        if key is None:
+            # After a long wait the first offer is over, and the client may repeat the request now.
+            await deps.retries.offer(record.body_digest, record.id, pairs)
+        raise
+    except JobNotFound:
+        # To a POST a 404 would say that there is no such model. A repeat creates the job.
+        raise StoreUnavailable(_GONE, retry_after=1) from None
+
+
+async def _stream(request: Request, deps: Dependencies, record: Record, feed: Feed, call: ChatCall) -> Response:
+    await wait_until(deps, request, feed, lambda: _answer(feed) is not Answer.NONE, _HEAD_WAIT, stay=True)
+    if _answer(feed) is Answer.FAILED:
+        deps.hub.release(feed)
+        raise await _failure(deps, record.id)
+    answering: set[asyncio.Task[None]] = set()
+
+    def on_answer() -> None:
+        task = asyncio.get_running_loop().create_task(deps.retries.answered(record))
+        answering.add(task)
+        task.add_done_callback(answering.discard)
+
+    wire = openai_chat(
+        ChatParameters(
+            completion_id(record.id), record.created_at // 1000, record.model, call.choices, call.include_usage
+        )
+    )
+    headers = _headers(request, record.id)
+    cut = OneAnswer(record.id, f"{headers['location']}/events", on_answer)
+    return SseResponse(deps.hub, feed, wire, 0, send_timeout=deps.settings.send_timeout, headers=headers, cut=cut)
+
+
+async def _whole(request: Request, deps: Dependencies, job_id: str) -> Response:
+    """Returns the completion of a job that has ended."""
+    record = await deps.log.record(job_id)
+    if record is None:
+        raise job_not_found(job_id)
+    if record.status is not Status.DONE:
+        raise await _failure(deps, job_id)
+    body = orjson.dumps(await read_completion(request, deps, record))
+    await check_presence(request)
+    answered = BackgroundTask(deps.retries.answered, record)
+    return Response(body, 200, _headers(request, job_id), media_type="application/json", background=answered)
+
+
+async def _failure(deps: Dependencies, job_id: str) -> JobFailed:
+    """Returns the error of a job that has ended without an answer. A repeat of its submit is a job of its own."""
+    record = await deps.log.record(job_id)
+    if record is None:
+        raise job_not_found(job_id)
+    await deps.retries.answered(record)
+    return failure_of(record)
+
+
+def _headers(request: Request, job_id: str) -> dict[str, str]:
+    path = path_of(job_id, root_path_of(request))
+    return {
+        "x-job-id": job_id,
+        "location": path,
+        "link": f'<{path}/events>; rel="events", <{path}/cancel>; rel="cancel"',
+        "x-request-id": request_id(request),
+    }
+
+
+class Answer(Enum):
+    """What a job has said: nothing, something, or that it has failed before it said something."""
+
+    NONE = "none"
+    BEGUN = "begun"
+    FAILED = "failed"
+
+
+def _answer(feed: Feed) -> Answer:
+    events = feed.recent(0)
+    if events is None:
+        return Answer.BEGUN  # there are too many to be kept
+    for event in reversed(events):
+        if event.type in ("started", "restarted"):
+            break
+        if event.type not in _SILENT | _FAILURES:
+            return Answer.BEGUN
+    return Answer.FAILED if events and events[-1].type in _FAILURES else Answer.NONE
+
+
+#: Served without FastAPI's router: clients wait for these before their first token.
+DIRECT: Final = (("POST", "/v1/chat/completions", create_completion),)
