@@ -212,7 +212,7 @@ class Watcher:
             self._write_to(self._line, batch)
 
     def _write_to(self, line: DetachableConnection, batch: Batch) -> None:
-        if self._cut is not None and self._cut.marker in batch.frames:  # here: a call more for each token is dear
+        if self._cut is not None and batch.holds(self._cut.marker):
             batch = self._apply(self._cut, batch)
         frames = batch.frames
         if len(frames) > LARGE:
