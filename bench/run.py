@@ -46,7 +46,7 @@ async def measure(plan: Plan, console: Console) -> Results:
             with _quiet():
                 fan_out = await _fan_out(stack, crowd, plan, tell)
                 tell("the wire formats")
-                in_formats = await formats.measure(stack, crowd, plan)
+                in_formats = await formats.measure(stack, plan)
                 with stack.pipeline():
                     pipeline = await _pipeline(stack, crowd, jobs, plan, tell)
                 tell("the fan-out in a full Redis")

@@ -33,9 +33,9 @@ class Crowd:
 
     @classmethod
     @asynccontextmanager
-    async def start(cls, stack: Stack) -> AsyncIterator[Crowd]:
-        """Runs the process for the length of the block."""
-        with stack.child("readers") as port:
+    async def start(cls, stack: Stack, name: str = "readers") -> AsyncIterator[Crowd]:
+        """Runs the process, under this name, for the length of the block."""
+        with stack.child("readers", name) as port:
             for _ in range(500):
                 try:
                     streams = await asyncio.open_connection("127.0.0.1", port, limit=_LINE)

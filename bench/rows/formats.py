@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,9 +17,8 @@ from bench.load.stamps import stamped
 from bench.plan import Plan
 from bench.rows.fanout import Pace, paced
 
-#: Seconds in which connections come to rest.
-_SETTLE: Final = 0.3
-_WARM: Final = Pace(20, 200, 0.5)
+#: Events a second and seconds before those that count.
+_WARM: Final = (20, 0.5)
 _ASKED: Final = "What time is it?"
 _MESSAGES: Final = [{"role": "user", "content": _ASKED}]
 _UI_MESSAGES: Final = [{"id": "m1", "role": "user", "parts": [{"type": "text", "text": _ASKED}]}]
@@ -38,66 +36,60 @@ NATIVE: Final = "native"
 
 @dataclass
 class Channel:
-    """A running job, whose watchers come by `request`. `said`: its texts so far."""
+    """A running job and its watchers."""
 
     job: Written
-    request: str
-    said: int = 0
+    crowd: Crowd
     deliveries: int = 0
     #: Seconds of the API's CPU time.
     cpu: float = 0.0
 
-    async def publish(self, texts: Sequence[bytes]) -> None:
-        await self.job.append(texts)
-        self.said += len(texts)
 
-
-async def measure(stack: Stack, crowd: Crowd, plan: Plan) -> dict[str, Any]:
-    """Returns microseconds of the API a delivery, by format. One API has a job for each of them. In each turn every
-    format has all watchers once, in an order drawn by lot, so that noise hits all alike."""
-    with stack.child("api") as port:
+async def measure(stack: Stack, plan: Plan) -> dict[str, Any]:
+    """Returns microseconds of the API a delivery, by format. One API has a job with all watchers for each of them. They
+    are measured in short turns, in an order drawn by lot, so that noise hits all alike."""
+    watchers = plan.watchers[0]
+    async with AsyncExitStack() as resources:
+        port = resources.enter_context(stack.child("api"))
         stack.wait("api", lambda at: answers(at, "/healthz"))
-        async with _channels(stack, crowd, port) as channels:
-            for channel in channels.values():
-                await _turn(channel, stack, crowd, _WARM)
-                channel.deliveries, channel.cpu = 0, 0.0
-            pace = Pace(plan.watchers[0], plan.watch_rate, plan.format_seconds)
-            for _ in range(plan.format_turns):
-                for channel in random.sample([*channels.values()], len(channels)):
-                    await _turn(channel, stack, crowd, pace)
+        jobs = await resources.enter_async_context(Jobs.on(stack.redis.url))
+        channels = {NATIVE: Channel(await jobs.running(), await resources.enter_async_context(_crowd(stack, NATIVE)))}
+        native = channels[NATIVE]
+        await native.crowd.open(port, [get(native.job.path, native.job.last_seq)] * watchers)
+        for name, (path, body) in _CALLS.items():
+            crowd = await resources.enter_async_context(_crowd(stack, name))
+            request = post(path, body, f"bench-{path}")
+            opening = asyncio.create_task(crowd.open(port, [request], [1]))
+            channels[name] = Channel(await jobs.taken(), crowd)
+            await channels[name].job.append([stamped()])  # the head of OpenAI's chat waits for it
+            await opening
+            await crowd.open(port, [request] * (watchers - 1), [1] * (watchers - 1))
+        for channel in channels.values():
+            await _turn(channel, stack, Pace(watchers, *_WARM))
+            channel.deliveries, channel.cpu = 0, 0.0
+        pace = Pace(watchers, plan.watch_rate, plan.format_seconds)
+        for _ in range(plan.format_turns):
+            for channel in random.sample([*channels.values()], len(channels)):
+                await _turn(channel, stack, pace)
+        for channel in channels.values():
+            await channel.crowd.close()
+            await channel.job.finish()
     return {
-        "watchers": pace.watchers,
+        "watchers": watchers,
         "cpu_us": {name: channel.cpu / channel.deliveries * 1e6 for name, channel in channels.items()},
     }
 
 
-@asynccontextmanager
-async def _channels(stack: Stack, crowd: Crowd, port: int) -> AsyncIterator[dict[str, Channel]]:
-    """Returns a running job of each format, made by the format's own call."""
-    async with Jobs.on(stack.redis.url) as jobs:
-        native = await jobs.running()
-        channels = {NATIVE: Channel(native, get(native.path, 0))}
-        for name, (path, body) in _CALLS.items():
-            request = post(path, body, f"bench-{path}")
-            opening = asyncio.create_task(crowd.open(port, [request], [1]))
-            channel = Channel(await jobs.taken(), request)
-            await channel.publish([stamped()])  # a head of OpenAI's chat waits for it
-            await opening
-            await crowd.close()
-            channels[name] = channel
-        yield channels
-        for channel in channels.values():
-            await channel.job.finish()
+def _crowd(stack: Stack, name: str) -> AbstractAsyncContextManager[Crowd]:
+    return Crowd.start(stack, f"readers of {name}")
 
 
-async def _turn(channel: Channel, stack: Stack, crowd: Crowd, pace: Pace) -> None:
+async def _turn(channel: Channel, stack: Stack, pace: Pace) -> None:
     """Raises BenchError if an event has not come to all."""
-    port, server = stack.ports["api"], {"server": stack.pids["api"]}
-    await crowd.open(port, [channel.request] * pace.watchers, [channel.said] * pace.watchers)
-    await asyncio.sleep(_SETTLE)
-    found = await paced(Running(port, lambda: channel.request, server, channel.publish, 1), server, crowd, pace)
-    await crowd.close()
+    pids = {"server": stack.pids["api"]}
+    running = Running(stack.ports["api"], str, pids, channel.job.append, 1)
+    found = await paced(running, pids, channel.crowd, pace)
     if found["lost"]:
-        raise BenchError(f"readalong lost {found['lost']} of {found['deliveries']} deliveries to {channel.request!r}")
+        raise BenchError(f"readalong lost {found['lost']} of {found['deliveries']} deliveries")
     channel.deliveries += found["deliveries"]
     channel.cpu += found["cpu_us"]["server"] * found["deliveries"] / 1e6
