@@ -28,8 +28,8 @@ class SdkStream:
         """Returns all tokens, in order. Raises BenchError if the stream broke."""
         if error := self._reading.exception():
             raise BenchError(f"a stream of the openai package broke: {error!r}")
-        # The package yields whole chunks, and each has a token or none.
-        return [Token(int(found[1]), came) for came, text in self._pieces if (found := TOKEN.search(text.encode()))]
+        # A chunk has several tokens where the model's came together.
+        return [Token(int(found[1]), came) for came, text in self._pieces for found in TOKEN.finditer(text.encode())]
 
     async def _read(self, client: AsyncOpenAI, tokens: int, per_second: float) -> None:
         asked = question(tokens, per_second)
