@@ -212,7 +212,7 @@ class Watcher:
             self._write_to(self._line, batch)
 
     def _write_to(self, line: DetachableConnection, batch: Batch) -> None:
-        if self._cut is not None and batch.holds(self._cut.marker):
+        if self._cut is not None:
             batch = self._apply(self._cut, batch)
         frames = batch.frames
         if len(frames) > LARGE:
@@ -228,6 +228,8 @@ class Watcher:
             line.finish()
 
     def _apply(self, cut: Cut, batch: Batch) -> Batch:
+        if not batch.holds(cut.marker):
+            return batch
         frames, ends = cut.cut(batch.frames)
         if cut.done:
             self._cut = None
