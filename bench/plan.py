@@ -34,8 +34,8 @@ class Plan:
     #: Concurrent streams of the openai package, through readalong and straight from the model.
     sdk_streams: int
 
-    #: Jobs a round, one at a time: stock arq's, ours on an idle stack (natively, and as many as OpenAI's client has it),
-    #: ours beside `streams[0]` streams.
+    #: Jobs a round, one at a time: stock arq's, ours on an idle stack (and as many by each way that is compared with
+    #: another), ours beside `streams[0]` streams.
     stock_jobs: int
     jobs: int
     loaded_jobs: int

@@ -142,6 +142,7 @@ class Client:
         position: int = 0,
         wire: Format = native,
         epoch: str = "",
+        *,
         cut: Cut | None = None,
     ) -> None:
         """Watches until the response ends or this client leaves."""
