@@ -95,9 +95,11 @@ def describe_openai_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     schema = {"application/json": {"schema": {"$ref": f"#/components/schemas/{OpenAIErrorBody.__name__}"}}}
     described = describe_common(421, *statuses)
     for status in (500, 503, *statuses):
-        plain = _PLAIN if status == HTTPStatus.BAD_REQUEST else {}
+        # The connection itself refuses a malformed head, or one connection too many, before it looks at the path.
+        more = described[status]["content"] if status in (400, 503) else {}
+        more = {kind: content for kind, content in more.items() if status == 503 or kind in _PLAIN}
         headers = {**described[status].get("headers", {}), **_OPENAI_HEADERS}
-        described[status] = {"description": HTTPStatus(status).phrase, "content": schema | plain, "headers": headers}
+        described[status] = {"description": HTTPStatus(status).phrase, "content": schema | more, "headers": headers}
     return described
 
 

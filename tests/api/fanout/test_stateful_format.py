@@ -213,3 +213,14 @@ async def test_after_a_lost_log_the_state_is_that_of_the_log_that_redis_has(
     assert START + after == rest
     # The frames of the event whose place it takes, by their numbers and parts.
     assert (told + b'"restarted"' + frame + b"\n\n") in whole
+
+
+async def test_the_first_watcher_of_a_young_job_needs_no_read_of_the_log(settings: Settings, log: Log) -> None:
+    """All that the log holds is in memory, and its first token must not wait for Redis."""
+    async with a_hub(settings) as hub:
+        player = await Player.start(log)
+        await say(player, 3)
+        feed = await hub.feed(player.job_id, 0)
+        batch = feed.encoded(Parts()).batch(0)
+        assert batch is not None
+        assert batch.frames == b"".join(await frames_in(log, player.job_id))

@@ -341,6 +341,17 @@ ROUTES: dict[tuple[str, str], set[str]] = {
     ("/healthz", "get"): {"200"},
     ("/readyz", "get"): {"200"},
 }
+#: Those whose errors have OpenAI's form. A policy adds 401 and 403.
+OPENAI_ROUTES: dict[tuple[str, str], set[str]] = {
+    ("/v1/chat/completions", "post"): {"200", "401", "403", "404", "409", "413", "415", "421", "429", "502", "504"},
+    ("/v1/chat/completions", "get"): {"200", "401", "403", "421"},
+    ("/v1/chat/completions/{completion_id}", "get"): {"200", "401", "403", "404", "421"},
+    ("/v1/chat/completions/{completion_id}", "post"): {"200", "401", "403", "404", "413", "415", "421"},
+    ("/v1/chat/completions/{completion_id}", "delete"): {"200", "401", "403", "404", "421"},
+    ("/v1/chat/completions/{completion_id}/messages", "get"): {"200", "401", "403", "404", "421"},
+    ("/v1/models", "get"): {"200", "401", "403", "421"},
+    ("/v1/models/{model}", "get"): {"200", "401", "403", "404", "421"},
+}
 #: The content types of an error that is not a problem alone.
 ERRORS = {
     "400": [{"application/problem+json", "text/plain"}, {"text/plain"}],
@@ -355,7 +366,15 @@ async def test_openapi_describes_every_route_and_each_of_its_answers(settings: S
     found = {
         (path, method): operation for path, methods in spec["paths"].items() for method, operation in methods.items()
     }
-    assert found.keys() == ROUTES.keys()
+    assert found.keys() == ROUTES.keys() | OPENAI_ROUTES.keys()
+    for route, statuses in OPENAI_ROUTES.items():
+        responses = found[route]["responses"]
+        assert responses.keys() == statuses | ANYWHERE, route
+        for status in responses.keys() - {"200", "421", "501"}:
+            # The connection itself refuses a malformed head, or one connection too many.
+            more = {"400": {"text/plain"}, "503": {"application/problem+json"}}.get(status, set())
+            kinds = responses[status]["content"].keys()
+            assert kinds in ({"application/json"} | more, *([more] if status == "400" else [])), (route, status)
     for route, statuses in ROUTES.items():
         responses = found[route]["responses"]
         assert responses.keys() == statuses | ANYWHERE, route
@@ -364,7 +383,7 @@ async def test_openapi_describes_every_route_and_each_of_its_answers(settings: S
     assert "HTTPValidationError" not in str(spec), "no error has FastAPI's own form"
     for route in (("/v1/jobs/{job_id}/events", "get"), ("/chat/stream", "post")):
         assert list(found[route]["responses"]["200"]["content"]) == ["text/event-stream"]
-    for route in (("/v1/jobs", "post"), ("/chat/stream", "post")):
+    for route in (("/v1/jobs", "post"), ("/chat/stream", "post"), ("/v1/chat/completions", "post")):
         schema = found[route]["requestBody"]["content"]["application/json"]["schema"]
         assert "messages" in schema["properties"]
         headers = {parameter["name"] for parameter in found[route]["parameters"] if parameter["in"] == "header"}
