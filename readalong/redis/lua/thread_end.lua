@@ -28,13 +28,16 @@ end
 local running = redis.call('HGET', thread, 'running')
 while running and redis.call('HEXISTS', turns, 'over:' .. running) == 1 do
   local said = redis.call('HGET', turns, 'entries:' .. running) or ''
+  if said ~= '' and redis.call('HEXISTS', turns, 'whole:' .. running) == 1 then
+    for _, old in ipairs(redis.call('ZRANGE', order, 0, -1)) do forget(old) end
+  end
   for entry in string.gmatch(said, '%S+') do list(entry) end
   if said ~= '' then redis.call('HSET', thread, 'recorded', running) end
   if redis.call('ZSCORE', jobs, running) then
     -- How far the thread had come: a turn may follow this one when the thread has gone on.
     redis.call('HSET', turns, 'at:' .. running, redis.call('HGET', thread, 'seq') or '0')
   end
-  redis.call('HDEL', turns, 'entries:' .. running, 'over:' .. running, 'drop:' .. running)
+  redis.call('HDEL', turns, 'entries:' .. running, 'over:' .. running, 'drop:' .. running, 'whole:' .. running)
   running = redis.call('LPOP', waiting)
   if running then
     redis.call('HSET', thread, 'running', running)
