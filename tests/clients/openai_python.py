@@ -14,8 +14,7 @@ import pytest
 both = pytest.mark.parametrize("kind", ["sync", "async"])
 
 _END: Final = object()
-#: What a call returns as it is: values, and models of pydantic.
-_VALUES: Final = (openai.BaseModel, str, bytes, int, float, bool, list, dict, tuple, type(None))
+_VALUES: Final = (openai.BaseModel, str, int, type(None))
 
 
 @asynccontextmanager
@@ -64,10 +63,6 @@ class Call:
     def __call__(self, *words: Any, **named: Any) -> Call:
         return Call(lambda: self._function(*words, **named))
 
-    def __getattr__(self, name: str) -> Any:
-        """A resource of the client may look like a function."""
-        return getattr(Blocking(self._function), name)
-
     def __await__(self) -> Generator[Any, Any, Any]:
         return self._run().__await__()
 
@@ -86,7 +81,8 @@ class Call:
 
 
 def _shown(value: Any) -> Any:
-    return value if isinstance(value, _VALUES) else Blocking(value)
+    """What reads from the network is wrapped: streams and their helpers."""
+    return Blocking(value) if hasattr(value, "__exit__") else value
 
 
 async def _iterate(function: Callable[[], Any]) -> AsyncIterator[Any]:
