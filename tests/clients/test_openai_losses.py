@@ -97,9 +97,7 @@ async def test_a_killed_workers_answers_have_one_text_in_each_face(stack: Stack)
     watched = [Events(kind, stack.urls) for kind in KINDS]
     tasks = [
         *(asyncio.create_task(each.read(kind, stack.url, **body)) for kind, each in zip(KINDS, streams, strict=True)),
-        asyncio.create_task(
-            failing.read("async", stack.url, **body, extra_body={"readalong": {"on_worker_lost": "fail"}})
-        ),
+        asyncio.create_task(failing.read("async", stack.url, **body, extra_body=once)),
         *(asyncio.create_task(each.read(model=model, input=asked)) for each in watched),
     ]
 
