@@ -12,7 +12,7 @@ from starlette.responses import Response
 from readalong.api.auth.policy import Forbidden
 from readalong.api.dependencies import Dependencies, dependencies_of
 from readalong.api.fanout.feed import Feed
-from readalong.api.fanout.sse_response import SseResponse
+from readalong.api.fanout.sse_response import KEEP_ALIVE, SseResponse
 from readalong.api.http.client_presence import check_presence
 from readalong.api.http.request_body import off_loop, read_untyped_json
 from readalong.api.routes import job_ending
@@ -151,6 +151,7 @@ def _stream(
     job_id = feed.job_id
     head = {
         **_VERSION,
+        **KEEP_ALIVE,
         _RUN: job_id,
         "x-job-id": job_id,
         "location": path_of(job_id, root_path_of(request)),
