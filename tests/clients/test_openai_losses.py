@@ -114,10 +114,12 @@ async def test_a_killed_workers_answers_have_one_text_in_each_face(stack: Stack)
             return str((await stream.get_final_response()).output_text)
 
     waiting = [asyncio.create_task(whole(kind)) for kind in KINDS]
-    await until(
-        lambda: all(len(each.text) > 20 for each in (*streams, failing, *(w for w in watched if w.seen))), "text"
-    )
-    await until(lambda: all(w.seen and len(w.text) > 20 for w in watched), "events")
+    reading: list[Chunks | Events] = [*streams, failing, *watched]
+
+    def all_speak() -> bool:
+        return all(len(each.text) > 20 for each in reading)
+
+    await until(all_speak, "text")
     helping = [asyncio.create_task(helped(kind, watched[0].id)) for kind in KINDS]
     await until(lambda: len(stack.generations(asked)) == 7, "all calls")
     victim.kill()
