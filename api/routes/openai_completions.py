@@ -110,6 +110,7 @@ async def list_completions(
         newest_first=order == "desc",
     )
     data: list[bytes] = []
+    ids: list[str] = []
     size = 0
     for record in page.records:
         await check_presence(request)
@@ -123,7 +124,7 @@ async def list_completions(
         if data and size > _MAX_LIST_BYTES:
             break
         data.append(completion)
-    ids = [orjson.loads(each)["id"] for each in (data[:1] + data[-1:])]
+        ids.append(completion_id(record.id))
     more = page.next is not None or len(data) < len(page.records)
     return _list(data, ids[0] if ids else None, ids[-1] if ids else None, more=more)
 

@@ -44,7 +44,10 @@ class NodeChat:
             *words, cwd=FOLDER, stdin=pipe, stdout=pipe, stderr=pipe, limit=_LIMIT
         )
         assert process.stderr is not None
-        return cls(process, asyncio.create_task(process.stderr.read()))
+        chat = cls(process, asyncio.create_task(process.stderr.read()))
+        # Loading the packages takes seconds: an answer that is to be resumed would be over.
+        await chat.do("show")
+        return chat
 
     async def do(self, what: str, **fields: Any) -> dict[str, Any]:
         assert self._process.stdin is not None

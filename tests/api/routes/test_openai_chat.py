@@ -12,6 +12,7 @@ import openai
 import orjson
 import pytest
 from openai.types.chat import ChatCompletion
+from pydantic import BaseModel
 
 from readalong.core.events import NewEvent
 from readalong.core.settings import Settings
@@ -96,8 +97,6 @@ async def test_a_request_without_a_model_gets_the_servers(settings: Settings, lo
 
 
 async def test_a_response_format_is_parsed_by_the_sdk(settings: Settings, log: Log) -> None:
-    from pydantic import BaseModel  # noqa: PLC0415 (the SDK takes a model that the test defines)
-
     class Point(BaseModel):
         x: int
 
@@ -105,8 +104,7 @@ async def test_a_response_format_is_parsed_by_the_sdk(settings: Settings, log: L
         playing = asyncio.create_task(answer(site, log, '{"x":', "1}"))
         parsed = await client.chat.completions.parse(model="m", messages=MESSAGES, response_format=Point)
         assert parsed.choices[0].message.parsed == Point(x=1)
-        raw = await log.request(await playing)
-        assert raw is None or orjson.loads(raw)["response_format"]["type"] == "json_schema"
+        await playing
 
 
 async def test_our_options_ride_in_the_body_and_the_rest_reaches_the_job_untouched(
@@ -121,9 +119,9 @@ async def test_our_options_ride_in_the_body_and_the_rest_reaches_the_job_untouch
         job_id = await playing
         job = (await site.http.get(f"/v1/jobs/{job_id}")).json()
         assert (job["on_worker_lost"], job["disconnect_grace"]) == ("fail", 7.5)
-        claim = await (await Player.start(log, job_id))._log.request(job_id)
-        assert claim is not None
-        body = orjson.loads(claim)
+        request = await log.request(job_id)
+        assert request is not None
+        body = orjson.loads(request)
         assert (body["seed"], body["new_thing"], "readalong" in body) == (3, {"a": 1}, False)
         await give_up(asking)
 

@@ -117,9 +117,10 @@ async def test_a_model_that_stays_away_fails_its_jobs_with_what_was_met(
     backend: Backend, port: int, limit: str
 ) -> None:
     """The patience, the deadline or the time of an attempt ends the wait, also of jobs that wait in the queue."""
-    settings = patient(backend, 1 if limit == "patience" else 60, job_timeout=1 if limit == "job_timeout" else 0)
+    # Long enough for the first call on a busy machine.
+    settings = patient(backend, 1 if limit == "patience" else 60, job_timeout=5 if limit == "job_timeout" else 0)
     async with working(settings.model_copy(update={"max_jobs": 2})):
-        job_id = await write(backend, "demo", left=1 if limit == "deadline" else None)
+        job_id = await write(backend, "demo", left=5 if limit == "deadline" else None)
         await backend.queue.enqueue(job_id, 0)
         jobs = [job_id]
         if limit == "patience":
