@@ -67,6 +67,8 @@ async def resume(request: Request) -> Response:
     deps, reset, index = dependencies_of(request), _reset_of(request), _index_of(request)
     pairs = await deps.policy.submit(request.headers)
     record = await _find(request, deps, pairs, running=index is None)
+    if record is None and index is not None and index > 0:
+        record = await _find_newest(request, deps, pairs)
     if record is None:
         if index is None:
             return Response(status_code=204)
@@ -124,6 +126,17 @@ async def _find(
         return None  # chats' ids look like jobs'
     record = await deps.log.record(name)
     return None if record is None or (running and record.ended) else record
+
+
+async def _find_newest(request: Request, deps: Dependencies, pairs: Mapping[str, str]) -> Record | None:
+    """Returns the newest job of the chat that the path names. A WorkflowChatTransport that was loaded anew knows no
+    other name, and the answer may end while it reconnects."""
+    name = request.path_params["chat_id"]
+    jobs = await deps.threads.jobs(ThreadRef.of(name, pairs)) if len(name) <= MAX_NAME_LENGTH else []
+    if not jobs:
+        return None
+    await deps.authorize_watch(request, jobs[-1])
+    return await deps.log.record(jobs[-1])
 
 
 async def _jobs_of(deps: Dependencies, thread: ThreadRef) -> list[str]:
