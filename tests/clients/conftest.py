@@ -20,7 +20,7 @@ def pytest_report_collectionfinish(config: pytest.Config) -> str:
     if config.option.markexpr == "not slow":
         return "clients: left to make test-all"
     if _MISSING:
-        return f"clients: not tested with the AI SDK and openai-node, there is no {' and no '.join(_MISSING)} on the PATH"
+        return f"clients: no AI SDK and no openai-node, since there is no {' and no '.join(_MISSING)} on the PATH"
     return "clients: tested with those of Node too"
 
 
