@@ -17,6 +17,7 @@ from tests.clients.node_chat import FOLDER
 from tests.page.browser import Browser
 
 _ENTER: Final = "\ue007"
+_ENDED: Final = "document.querySelector('p:last-of-type.assistant[data-ended=true]')"
 #: What the page's imports mean in each version of the AI SDK.
 _PACKAGES: Final[dict[int, dict[str, str]]] = {6: {"ai": "ai6", "@ai-sdk/react": "ai6-react"}, 7: {}}
 _HTML: Final = """<!doctype html>
@@ -71,7 +72,8 @@ class ReactPage:
         return str(self.browser.wait(lambda: len(text := self.answer()) >= length and text, f"text of {length}"))
 
     def ends(self) -> str:
-        """Returns the newest answer's text when the chat is ready again."""
+        """Returns the newest answer's text when it has come to its end and the chat is ready."""
+        self.browser.wait(lambda: self.browser.run(f"return !!{_ENDED}"), "the answer's end")
         self.browser.wait_text("#status", "ready")
         return self.answer()
 

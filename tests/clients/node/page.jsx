@@ -1,52 +1,57 @@
 // A chat in a page. The address has the options, as JSON behind the #: {api, id, transport: default or workflow, body}.
 // VERSION, 6 or 7, is the bundle's; the packages' names are those of that version.
-import { useChat } from "@ai-sdk/react";
+import { Chat, useChat } from "@ai-sdk/react";
 import { DefaultChatTransport } from "ai";
 import { useEffect } from "react";
 import { createRoot } from "react-dom/client";
 
 const { api, id, transport: kind, body } = JSON.parse(decodeURIComponent(location.hash.slice(1)));
+const stored = JSON.parse(localStorage.getItem(id) ?? "[]");
+const reset = VERSION === 6 ? "?reset=data" : "";
+
+const ended = (message) => message?.metadata?.metrics !== undefined;
+
+// By the answer that the page shows a part of, which may have ended meanwhile; else the one that runs.
+const prepareReconnectToStreamRequest = () => {
+  const name = chat.lastMessage?.metadata?.jobId ?? id;
+  return { api: `${api}/${encodeURIComponent(name)}/stream${reset}` };
+};
 
 async function made() {
   if (VERSION === 7 && kind === "workflow") {
     const { WorkflowChatTransport } = await import("@ai-sdk/workflow/client");
-    return new WorkflowChatTransport({
+    const transport = new WorkflowChatTransport({
       api,
+      prepareReconnectToStreamRequest,
       prepareSendMessagesRequest: ({ id, messages }) => ({ body: { id, messages, ...body } }),
     });
+    // Without it the chat puts the replay behind the part that it has.
+    return Object.assign(transport, { resumeStreamIsReplay: true });
   }
-  const reset = VERSION === 6 ? "?reset=data" : "";
-  return new DefaultChatTransport({
-    api: api + reset,
-    body,
-    prepareReconnectToStreamRequest: ({ id }) => ({ api: `${api}/${encodeURIComponent(id)}/stream${reset}` }),
-  });
+  return new DefaultChatTransport({ api: api + reset, body, prepareReconnectToStreamRequest });
 }
 
-const stored = JSON.parse(localStorage.getItem(id) ?? "[]");
+const again = () => setTimeout(() => ["ready", "error"].includes(chat.status) && chat.resumeStream(), 500);
+
+const chat = new Chat({
+  id,
+  messages: stored,
+  transport: await made(),
+  // The network broke.
+  onError: (error) => error instanceof TypeError && again(),
+  // A server that stops ends its responses.
+  onFinish: ({ message, isAbort, isError }) => isAbort || isError || ended(message) || again(),
+});
 
 function text({ parts }) {
   const start = parts.findLastIndex((part) => part.type === "data-readalong");
   return parts.slice(start + 1).map((part) => (part.type === "text" ? part.text : "")).join("");
 }
 
-function Page({ transport }) {
-  const { messages, sendMessage, status, error, stop, resumeStream } = useChat({
-    id,
-    messages: stored,
-    resume: true,
-    transport,
-  });
+function Page() {
+  const { messages, sendMessage, status, error, stop } = useChat({ chat, resume: !ended(chat.lastMessage) });
 
-  useEffect(() => {
-    if (status !== "streaming") localStorage.setItem(id, JSON.stringify(messages));
-  }, [messages, status]);
-
-  useEffect(() => {
-    const back = () => status === "error" && resumeStream();
-    addEventListener("online", back);
-    return () => removeEventListener("online", back);
-  }, [status, resumeStream]);
+  useEffect(() => localStorage.setItem(id, JSON.stringify(messages)), [messages]);
 
   const ask = (event) => {
     event.preventDefault();
@@ -61,7 +66,7 @@ function Page({ transport }) {
   return (
     <>
       {messages.map((message) => (
-        <p key={message.id} className={message.role} id={message.id}>
+        <p key={message.id} className={message.role} id={message.id} data-ended={ended(message)}>
           {text(message)}
         </p>
       ))}
@@ -77,4 +82,4 @@ function Page({ transport }) {
   );
 }
 
-createRoot(document.getElementById("page")).render(<Page transport={await made()} />);
+createRoot(document.getElementById("page")).render(<Page />);
