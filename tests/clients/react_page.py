@@ -40,6 +40,9 @@ class ReactSite:
     def origin(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
 
+    def address(self, version: int) -> str:
+        return f"{self.origin}/{version}.html"
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -54,14 +57,12 @@ class ReactSite:
 class ReactPage:
     """A chat of its own in a browser's tab."""
 
-    def __init__(
-        self, browser: Browser, site: ReactSite, api: str, version: int, transport: str, body: dict[str, Any]
-    ) -> None:
+    def __init__(self, browser: Browser, address: str, api: str, transport: str, body: dict[str, Any]) -> None:
         self.browser = browser
-        self.chat = f"chat {uuid4().hex}"
-        options = {"api": f"{api}/api/chat", "id": self.chat, "transport": transport, "body": body}
+        chat = f"chat {uuid4().hex}"
+        options = {"api": f"{api}/api/chat", "id": chat, "transport": transport, "body": body}
         browser.go("about:blank")  # an address that differs behind the # alone would load nothing
-        browser.go(f"{site.origin}/{version}.html#{quote(json.dumps(options))}")
+        browser.go(f"{address}#{quote(json.dumps(options))}")
         browser.wait_text("#status", "ready")
 
     def ask(self, question: str) -> None:
@@ -97,7 +98,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 def _bundle(version: int, packages: dict[str, str], folder: Path) -> None:
-    words = ["npx", "--no", "esbuild", "page.jsx", "--bundle", "--format=esm", "--target=es2022", "--jsx=automatic"]
+    words = ["node_modules/.bin/esbuild", "page.jsx", "--bundle", "--format=esm", "--target=es2022", "--jsx=automatic"]
     defined = [f"--define:VERSION={version}", '--define:process.env.NODE_ENV="production"']
     aliases = [f"--alias:{name}={package}" for name, package in packages.items()]
     outfile = f"--outfile={folder / f'page-{version}.js'}"

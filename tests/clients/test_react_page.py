@@ -57,7 +57,7 @@ def opens(request: pytest.FixtureRequest, stack: Stack, site: ReactSite, browser
     version, transport = request.param
     lead(route, stack.url)
     api = f"http://127.0.0.1:{route.do(lambda proxy: proxy.port)}"
-    return lambda body: ReactPage(browser, site, api, version, transport, body)
+    return lambda body: ReactPage(browser, site.address(version), api, transport, body)
 
 
 def paced(tokens: int, rate: float) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def offline(browser: Browser, route: Route) -> Iterator[None]:
 
 def test_an_answer_is_whole_over_reloads(opens: Opens) -> None:
     """One in mid-stream, one after the end. The next turn follows it."""
-    body = paced(200, 100)
+    body = paced(150, 100)
     page = opens(body)
     page.ask(QUESTION)
     page.says(200)
