@@ -78,6 +78,10 @@ class ReactPage:
         self.browser.wait_text("#status", "ready")
         return self.answer()
 
+    def rests(self) -> None:
+        """Returns when the page reads no response."""
+        self.browser.wait(lambda: self.browser.text("#status") in ("ready", "error"), "the response's end")
+
     def answer(self) -> str:
         """Returns the text of the newest message if it is the assistant's, or else ''."""
         return str(self.browser.run("return document.querySelector('p:last-of-type.assistant')?.textContent ?? ''"))

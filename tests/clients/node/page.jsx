@@ -43,13 +43,15 @@ const chat = new Chat({
   onFinish: ({ message, isAbort, isError }) => isAbort || isError || ended(message) || again(),
 });
 
+const resume = !ended(chat.lastMessage);
+
 function text({ parts }) {
   const start = parts.findLastIndex((part) => part.type === "data-readalong");
   return parts.slice(start + 1).map((part) => (part.type === "text" ? part.text : "")).join("");
 }
 
 function Page() {
-  const { messages, sendMessage, status, error, stop } = useChat({ chat, resume: !ended(chat.lastMessage) });
+  const { messages, sendMessage, status, error, stop } = useChat({ chat, resume });
 
   useEffect(() => localStorage.setItem(id, JSON.stringify(messages)), [messages]);
 
