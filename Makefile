@@ -53,7 +53,7 @@ format: .venv/project ## Format, and fix what ruff can fix
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-bench: .venv/project .venv/bench ## Measure, five minutes; QUICK=1: one
+bench: .venv/project .venv/bench ## Measure, six minutes; QUICK=1: one
 	@$(BIN)/python -m bench
 
 lock: .venv-lock/done ## Renew the locks from pyproject.toml

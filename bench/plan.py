@@ -22,13 +22,20 @@ class Plan:
     #: Events at full speed: readalong's, nchan's, the others'. They differ so that each takes some seconds.
     flood: tuple[int, int, int]
 
+    #: Turns of each wire format at the first number of watchers, and seconds of a turn.
+    format_turns: int
+    format_seconds: float
+
     #: Concurrent streams, the highest number first, and only that one in rounds after the first; tokens a second of
     #: each, seconds.
     streams: tuple[int, ...]
     stream_rate: float
     stream_seconds: float
+    #: Concurrent streams of the openai package, through readalong and straight from the model.
+    sdk_streams: int
 
-    #: Jobs a round, one at a time: stock arq's, ours on an idle stack, ours beside `streams[0]` streams.
+    #: Jobs a round, one at a time: stock arq's, ours on an idle stack (and as many by each way that is compared with
+    #: another), ours beside `streams[0]` streams.
     stock_jobs: int
     jobs: int
     loaded_jobs: int
@@ -67,9 +74,12 @@ FULL: Final = Plan(
     watch_seconds=6,
     fewer_seconds=2,
     flood=(10_000, 1_000, 100),
+    format_turns=12,
+    format_seconds=0.5,
     streams=(50, 20, 1),
     stream_rate=50,
     stream_seconds=5,
+    sdk_streams=10,
     stock_jobs=12,
     jobs=100,
     loaded_jobs=60,
@@ -92,9 +102,12 @@ QUICK: Final = Plan(
     watch_seconds=1,
     fewer_seconds=0,
     flood=(2_000, 200, 20),
+    format_turns=3,
+    format_seconds=0.25,
     streams=(50,),
     stream_rate=50,
     stream_seconds=1,
+    sdk_streams=10,
     stock_jobs=4,
     jobs=24,
     loaded_jobs=12,

@@ -19,7 +19,8 @@ from bench.harness.jobs import Jobs
 from bench.harness.stack import Stack
 from bench.load.crowd import Crowd
 from bench.plan import Plan
-from bench.rows import deaths, fanout, flat, late, listing, starts, weight
+from bench.rows import deaths, fanout, flat, formats, late, listing, starts, weight
+from bench.rows.faces import Faces
 from bench.rows.streams import Streams, commands
 
 Results = dict[str, Any]
@@ -44,6 +45,8 @@ async def measure(plan: Plan, console: Console) -> Results:
         async with Crowd.start(stack) as crowd, Jobs.on(stack.redis.url) as jobs:
             with _quiet():
                 fan_out = await _fan_out(stack, crowd, plan, tell)
+                tell("the wire formats")
+                in_formats = await formats.measure(stack, plan)
                 with stack.pipeline():
                     pipeline = await _pipeline(stack, crowd, jobs, plan, tell)
                 tell("the fan-out in a full Redis")
@@ -56,6 +59,7 @@ async def measure(plan: Plan, console: Console) -> Results:
         "wall_seconds": time.monotonic() - begun,
         "missing": missing,
         "fanout": fan_out,
+        "formats": in_formats,
         **pipeline,
     }
 
@@ -77,17 +81,20 @@ async def _fan_out(stack: Stack, crowd: Crowd, plan: Plan, tell: Tell) -> Result
 
 async def _pipeline(stack: Stack, crowd: Crowd, jobs: Jobs, plan: Plan, tell: Tell) -> Results:
     """Runs the measurements that need the model and a worker."""
-    times, streams = starts.Starts(), Streams(plan)
+    times, streams, openai = starts.Starts(), Streams(plan), Faces()
     await starts.warm_up(stack, plan.warm_up_jobs)
+    await openai.warm_up(stack, plan)
     for turn in range(plan.rounds):
         tell(f"pipeline, round {turn + 1} of {plan.rounds}")
         await times.measure(stack, plan)
         await streams.measure(stack, plan, plan.streams[: 1 if turn else None])
         await times.measure_loaded(stack, plan)
+        await openai.measure(stack, plan)
     tell("commands, memory, late watchers")
     found: Results = {
         "streams": streams.found(),
         "starts": times.found(),
+        "faces": openai.found(plan),
         "commands": await commands(stack, plan),
         "weight": await weight.weigh(stack, plan),
         "late": await late.join(stack, jobs, plan),

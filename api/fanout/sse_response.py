@@ -7,7 +7,6 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from readalong.api.fanout.cut_watcher import CutWatcher
 from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.hub import Hub
 from readalong.api.fanout.watcher import HEADERS, Watcher
@@ -48,8 +47,7 @@ class SseResponse(Response):
         self._hub = hub
         self._feed = feed
         self._opening = wire.start(joined)
-        rest = (feed, wire, position, send_timeout, hub.release)
-        self._watcher = Watcher(*rest, epoch=epoch) if cut is None else CutWatcher(cut, *rest, epoch=epoch)
+        self._watcher = Watcher(feed, wire, position, send_timeout, hub.release, epoch=epoch, cut=cut)
 
     @classmethod
     async def open(

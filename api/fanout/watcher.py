@@ -19,7 +19,7 @@ from readalong.api.fanout.encoded_log import LOST, EncodedLog
 from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.notice import Notice
 from readalong.api.http.detachable import DetachableConnection
-from readalong.api.wire.format import Format
+from readalong.api.wire.format import Cut, Format
 from readalong.core.errors import BrokenJob, JobNotFound, StoreUnavailable
 from readalong.core.sse import CONTENT_TYPE, HEARTBEAT
 from readalong.store.epochs import Epochs
@@ -39,6 +39,7 @@ class Watcher:
     __slots__ = (
         "_bare",
         "_busy",
+        "_cut",
         "_encoded",
         "_end",
         "_epoch",
@@ -66,8 +67,10 @@ class Watcher:
         on_gone: Callable[[Feed], None],
         *,
         epoch: str = "",
+        cut: Cut | None = None,
     ) -> None:
-        """`epoch` is that of the position; "" for a number in whatever log there is.
+        """`epoch` is that of the position; "" for a number in whatever log there is. `cut`: what of the frames the
+        client gets; None: all.
 
         `on_gone(feed)` is called when the client has its end, or is gone without.
         """
@@ -83,6 +86,7 @@ class Watcher:
         self._encoded: EncodedLog
         self._timeout = send_timeout
         self._on_gone = on_gone
+        self._cut = cut
         #: Seconds, by the hub's beats, in which nothing was written.
         self._quiet = 0.0
         self._busy = False
@@ -208,6 +212,8 @@ class Watcher:
             self._write_to(self._line, batch)
 
     def _write_to(self, line: DetachableConnection, batch: Batch) -> None:
+        if self._cut is not None:
+            batch = self._apply(self._cut, batch)
         frames = batch.frames
         if len(frames) > LARGE:
             self.position = batch.position  # unless it is lost meanwhile
@@ -220,6 +226,14 @@ class Watcher:
         self._wrote(batch)
         if batch.last:
             line.finish()
+
+    def _apply(self, cut: Cut, batch: Batch) -> Batch:
+        if not batch.holds(cut.marker):
+            return batch
+        frames, ends = cut.cut(batch.frames)
+        if cut.done:
+            self._cut = None
+        return batch if frames is batch.frames and not ends else Batch(frames, batch.position, ends or batch.last)
 
     async def _write_pieces(self, line: DetachableConnection, batch: Batch) -> None:
         """A piece whenever there is room: a client that does not read costs one, and not what its job's end repeats."""
@@ -244,6 +258,8 @@ class Watcher:
 
     async def _write_by_send(self, batch: Batch) -> None:
         """Raises TimeoutError if the client takes too long; on our own server the connection sees to it."""
+        if self._cut is not None:
+            batch = self._apply(self._cut, batch)
         if self._send is not None:
             self._sending = batch.position
             *pieces, end = batch.pieces or (b"",)

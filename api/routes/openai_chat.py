@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from enum import Enum
+from functools import partial
 from typing import Final
 
 import orjson
@@ -83,25 +83,20 @@ async def create_completion(request: Request) -> Response:
 
 
 async def _stream(request: Request, deps: Dependencies, record: Record, feed: Feed, call: ChatCall) -> Response:
-    await wait_until(deps, request, feed, lambda: _answer(feed) is not Answer.NONE, _HEAD_WAIT, stay=True)
-    if _answer(feed) is Answer.FAILED:
-        deps.hub.release(feed)
-        raise await _failure(deps, record.id)
-    answering: set[asyncio.Task[None]] = set()
-
-    def on_answer() -> None:
-        task = asyncio.get_running_loop().create_task(deps.retries.answered(record))
-        answering.add(task)
-        task.add_done_callback(answering.discard)
-
     wire = openai_chat(
         ChatParameters(
             completion_id(record.id), record.created_at // 1000, record.model, call.choices, call.include_usage
         )
     )
     headers = {**KEEP_ALIVE, **_headers(request, record.id)}
-    cut = OneAnswer(record.id, f"{headers['location']}/events", on_answer)
-    return SseResponse(deps.hub, feed, wire, 0, send_timeout=deps.settings.send_timeout, headers=headers, cut=cut)
+    cut = OneAnswer(record.id, f"{headers['location']}/events", partial(deps.retries.answers, record))
+    # Made before the wait: the first chunk would be later by a tenth of a millisecond.
+    stream = SseResponse(deps.hub, feed, wire, 0, send_timeout=deps.settings.send_timeout, headers=headers, cut=cut)
+    await wait_until(deps, request, feed, lambda: _answer(feed) is not Answer.NONE, _HEAD_WAIT, stay=True)
+    if _answer(feed) is Answer.FAILED:
+        deps.hub.release(feed)
+        raise await _failure(deps, record.id)
+    return stream
 
 
 async def _whole(request: Request, deps: Dependencies, job_id: str) -> Response:

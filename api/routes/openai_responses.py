@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Final
 
 import orjson
@@ -179,16 +178,17 @@ class OnAnswer:
     """The cut of a client that creates a response. It changes nothing; with the first bytes the answer is out, and a
     repeat of the request is another one."""
 
+    marker: Final = b""
+
     def __init__(self, deps: Dependencies, record: Record) -> None:
         self._deps = deps
         self._record = record
-        self._telling: asyncio.Task[None] | None = None
+        self.done = False
 
     def cut(self, frames: bytes) -> tuple[bytes, bool]:
         """See `Cut.cut`."""
-        if self._telling is None:
-            told = self._deps.retries.answered(self._record)
-            self._telling = asyncio.get_running_loop().create_task(told)
+        self.done = True
+        self._deps.retries.answers(self._record)
         return frames, False
 
 

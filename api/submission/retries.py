@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from hashlib import sha256
@@ -30,6 +31,8 @@ class Retries:
 
     def __init__(self, store: RepeatStore) -> None:
         self._store = store
+        #: Ends of offers that are under way: the loop itself would let them go.
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def offer(self, digest: str, job_id: str, pairs: Mapping[str, str]) -> None:
         """Offers a job. `digest`: of its body; `pairs`: the policy's. Raises StoreUnavailable, as `take` and `end`."""
@@ -50,6 +53,12 @@ class Retries:
             await self._store.end(record.body_digest, record.id)
         except (StoreUnavailable, StoreRefused) as error:
             logger.debug("the offer of job %s stays: %s", record.id, error)
+
+    def answers(self, record: Record) -> None:
+        """As `answered`, for those who cannot wait for Redis."""
+        task = asyncio.get_running_loop().create_task(self.answered(record))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
 
 def _owner(pairs: Mapping[str, str]) -> str:

@@ -239,12 +239,18 @@ class FromChunk:
     """The cut of a client that has the chunks before this number. The last chunk is never cut: a client that did not
     get it would come back for ever."""
 
+    marker: Final = b""
+
     def __init__(self, number: int) -> None:
         self._left = number
 
+    @property
+    def done(self) -> bool:
+        return not self._left
+
     def cut(self, frames: bytes) -> tuple[bytes, bool]:
         """See `Cut.cut`."""
-        if not self._left or frames.startswith(b":"):
+        if self.done or frames.startswith(b":"):
             return frames, False
         ends = frames.endswith(_DONE)
         count = frames.count(b"\n\n") - ends

@@ -72,12 +72,18 @@ def _given(part: Part, *names: str) -> Part:
 class Continued:
     """The cut of a client that gets `frames` behind the first chunk."""
 
+    marker: Final = b""
+
     def __init__(self, frames: bytes) -> None:
         self._frames = frames
 
+    @property
+    def done(self) -> bool:
+        return not self._frames
+
     def cut(self, frames: bytes) -> tuple[bytes, bool]:
         """See `Cut.cut`."""
-        if not self._frames or frames.startswith(b":"):
+        if self.done or frames.startswith(b":"):
             return frames, False
         start, end, rest = frames.partition(b"\n\n")
         shown, self._frames = start + end + self._frames + rest, b""

@@ -60,24 +60,25 @@ chat_stream: Final = ChatStream()
 class OneText:
     """The cut that keeps a second text from a client that would append it to the first."""
 
+    done: Final = False
+
     def __init__(self, job_id: str) -> None:
         self._job_id = job_id
-        #: The client has got some text. From then on only frames with RESTARTED are cut.
-        self.said = False
+        #: b"" until the client has got some text.
+        self.marker = b""
 
     def cut(self, frames: bytes) -> tuple[bytes, bool]:
         """See `Cut.cut`."""
-        if self.said and RESTARTED not in frames:
-            return frames, False
         restarted = frames.rfind(RESTARTED)
-        if restarted >= 0 and not self.said:
+        if restarted >= 0 and not self.marker:
             # The frames before it are void, and the client has got no text of them.
             frames = frames[restarted:]
         elif restarted >= 0:
             begin = frames.index(RESTARTED)
             line = frames[begin + len(RESTARTED) : frames.index(b"\n", begin) - 1]
             return frames[:begin] + self._error(orjson.loads(line)) + _DONE, True
-        self.said = self.said or _TEXT.search(frames) is not None
+        if not self.marker and _TEXT.search(frames) is not None:
+            self.marker = RESTARTED
         return frames, False
 
     def _error(self, restarted: dict[str, Any]) -> bytes:

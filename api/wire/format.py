@@ -62,8 +62,19 @@ def fresh(wire: Format) -> Format:
 class Cut(Protocol):
     """Decides what one client gets of a format's frames, such as those after a position inside a frame.
 
-    One object serves one client. The format itself never depends on the client.
+    One object serves one client. The format itself never depends on the client. A watcher asks for each event whether
+    the cut has to see it, so the answer is two fields and no call.
     """
+
+    @property
+    def done(self) -> bool:
+        """Whether it changes nothing from now on. The watcher then drops it."""
+        ...
+
+    @property
+    def marker(self) -> bytes:
+        """What the frames hold that it has to see; b"" for all frames."""
+        ...
 
     def cut(self, frames: bytes) -> tuple[bytes, bool]:
         """Returns what the client gets of the next bytes, and whether its stream ends with them.

@@ -225,25 +225,26 @@ class OneAnswer:
     names the job and the path where it goes on.
     """
 
+    done: Final = False
+
     def __init__(self, job_id: str, events: str, on_answer: Callable[[], None]) -> None:
         """`events`: the path of the job's events. `on_answer` is called once, when the answer begins."""
         self._job_id = job_id
         self._events = events
         self._on_answer = on_answer
-        self._said = False
+        #: b"" until the answer has begun.
+        self.marker = b""
 
     def cut(self, frames: bytes) -> tuple[bytes, bool]:
         """See `Cut.cut`."""
-        if self._said and _RESTARTED not in frames:
-            return frames, False
         restarted = frames.rfind(_RESTARTED)
-        if restarted >= 0 and not self._said:
+        if restarted >= 0 and not self.marker:
             # What was said before is void, and the client has heard none of it.
             frames = frames[frames.index(b"\n\n", restarted) + 2 :]
         elif restarted >= 0:
             return frames[: frames.index(_RESTARTED)] + self._error() + _DONE, True
-        if frames and not frames.startswith(b":"):
-            self._said = True
+        if frames and not self.marker and not frames.startswith(b":"):
+            self.marker = _RESTARTED
             self._on_answer()
         return frames, False
 

@@ -10,6 +10,7 @@ from typing import Final
 import orjson
 from pydantic import AnyUrl
 
+from bench.harness.errors import BenchError
 from readalong.core.events import merge
 from readalong.core.keys import new_job_id
 from readalong.core.settings import Settings
@@ -22,6 +23,9 @@ from readalong.store.submission import Submission
 _WORKER: Final = orjson.dumps({"host": "bench", "pid": 0, "id": "bench"})
 #: Leased jobs stay leased for the whole run.
 _LEASE: Final = 600
+#: Looks for a job that an API queues, and seconds between them.
+_TRIES: Final = 1000
+_TRY_EVERY: Final = 0.01
 
 
 class Jobs:
@@ -55,6 +59,15 @@ class Jobs:
             await self.queue.acquire("bench", 1)
         claim = await self.log.claim(job_id, _WORKER, job_id)
         return Written(self.log, job_id, claim.attempt, claim.last_seq)
+
+    async def taken(self) -> Written:
+        """Takes the job that an API has queued, as a worker does, and returns it. Raises BenchError if none comes."""
+        for _ in range(_TRIES):
+            for leased in await self.queue.acquire("bench", 1):
+                claim = await self.log.claim(leased.job_id, _WORKER, leased.job_id)
+                return Written(self.log, leased.job_id, claim.attempt, claim.last_seq)
+            await asyncio.sleep(_TRY_EVERY)
+        raise BenchError("no job was queued")
 
     async def finished(self, texts: Sequence[str]) -> Written:
         """Returns an ended job with these texts, one event each."""

@@ -72,11 +72,12 @@ class Stack:
         self._resources.close()
 
     @contextmanager
-    def child(self, role: str) -> Iterator[int]:
-        """Runs a role of `bench.harness.child` for the length of the block; yields its port at once."""
+    def child(self, role: str, name: str = "") -> Iterator[int]:
+        """Runs a role of `bench.harness.child` for the length of the block; yields its port at once. `name`: of one of
+        several processes of a role."""
         assert role in ROLES
         port = free_port()
-        with self.process(role, [sys.executable, "-m", "bench.harness.child", role, str(port)], port):
+        with self.process(name or role, [sys.executable, "-m", "bench.harness.child", role, str(port)], port):
             yield port
 
     @contextmanager

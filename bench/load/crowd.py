@@ -33,9 +33,9 @@ class Crowd:
 
     @classmethod
     @asynccontextmanager
-    async def start(cls, stack: Stack) -> AsyncIterator[Crowd]:
-        """Runs the process for the length of the block."""
-        with stack.child("readers") as port:
+    async def start(cls, stack: Stack, name: str = "readers") -> AsyncIterator[Crowd]:
+        """Runs the process, under this name, for the length of the block."""
+        with stack.child("readers", name) as port:
             for _ in range(500):
                 try:
                     streams = await asyncio.open_connection("127.0.0.1", port, limit=_LINE)
@@ -91,3 +91,10 @@ def get(path: str, after: int | None = None) -> str:
     """Returns the request of a watcher; `after`: its position."""
     position = "" if after is None else f"last-event-id: {after}\r\n"
     return f"GET {path} HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n{position}\r\n"
+
+
+def post(path: str, body: dict[str, Any], key: str) -> str:
+    """Returns the request that submits a job and watches it; with the same Idempotency-Key it is the same job."""
+    data = orjson.dumps(body).decode()
+    head = f"host: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(data)}\r\n"
+    return f"POST {path} HTTP/1.1\r\n{head}idempotency-key: {key}\r\n\r\n{data}"

@@ -94,10 +94,15 @@ class Starts:
         return {"idle": self.idle.found(), "loaded": self.loaded.found(), "stock_arq_ms": summary(self.stock)}
 
 
+async def pause() -> None:
+    """Waits before a job."""
+    await asyncio.sleep(random.uniform(*_PAUSE))
+
+
 async def some(times: Times, stack: Stack, caller: Caller, jobs: int) -> None:
     """Runs this many jobs of one token, each read to its end before the next submit."""
     for _ in range(jobs):
-        await asyncio.sleep(random.uniform(*_PAUSE))
+        await pause()
         answer = await caller.call("POST", "/v1/jobs", question(1, 1000))
         links = answer.body["links"]
         stream = await Stream.open(stack.ports["api"], "GET", links["events"])

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from bench.harness.cpu import CpuMeter
 from bench.harness.errors import BenchError
@@ -23,9 +23,21 @@ _WITHIN: Final = 30.0
 #: second is for a slower machine.
 _SPARES: Final = (2.0, 10.0)
 
-#: Opens this many streams, each of this many tokens at this pace.
-Open = Callable[[Stack, int, int, float], Awaitable[list[Stream]]]
 
+class Opened(Protocol):
+    """A stream as the measurement sees it."""
+
+    #: Set at the first token, and at the end.
+    begun: asyncio.Future[None]
+    closed: asyncio.Future[None]
+
+    def tokens(self) -> list[Token]:
+        """Returns all tokens, in order. Raises BenchError if the stream broke."""
+        ...
+
+
+#: Opens this many streams, each of this many tokens at this pace.
+Open = Callable[[Stack, int, int, float], Awaitable[Sequence[Opened]]]
 
 #: Processes that are halted while another is measured.
 _OURS: Final = ("worker", "api")

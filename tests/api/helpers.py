@@ -11,7 +11,7 @@ from starlette.types import Message as AsgiMessage
 
 from readalong.api.fanout.hub import Hub
 from readalong.api.fanout.sse_response import SseResponse
-from readalong.api.wire.format import Format
+from readalong.api.wire.format import Cut, Format
 from readalong.api.wire.native import native
 from readalong.core.errors import StoreUnavailable
 from readalong.core.events import TEXT, NewEvent
@@ -135,10 +135,19 @@ class Client:
         """Waits until this event is the newest one seen."""
         await until(lambda: self.position == position, what or f"event {position}")
 
-    async def watch(self, hub: Hub, job_id: str, position: int = 0, wire: Format = native, epoch: str = "") -> None:
+    async def watch(
+        self,
+        hub: Hub,
+        job_id: str,
+        position: int = 0,
+        wire: Format = native,
+        epoch: str = "",
+        *,
+        cut: Cut | None = None,
+    ) -> None:
         """Watches until the response ends or this client leaves."""
         feed = await hub.feed(job_id, position, epoch)
-        await SseResponse(hub, feed, wire, position, epoch=epoch, send_timeout=5)(
+        await SseResponse(hub, feed, wire, position, epoch=epoch, send_timeout=5, cut=cut)(
             {"type": "http"}, self.receive, self.send
         )
 

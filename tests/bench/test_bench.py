@@ -32,9 +32,12 @@ TINY = Plan(
     watch_seconds=0.2,
     fewer_seconds=0.1,
     flood=(40, 20, 10),
+    format_turns=1,
+    format_seconds=0.2,
     streams=(2,),
     stream_rate=50,
     stream_seconds=0.3,
+    sdk_streams=2,
     stock_jobs=1,
     jobs=2,
     loaded_jobs=2,
@@ -85,6 +88,10 @@ def test_a_tiny_run_measures_every_row_and_leaves_no_process(started: list[subpr
     assert found["streams"]["2"]["direct"]["cpu_us"].keys() == {"client", "direct"}
     assert found["streams"]["2"]["readalong"]["cpu_us"].keys() == {"client", "worker", "api", "valkey"}
     assert found["starts"]["idle"]["first_token_ms"]["n"] == found["starts"]["loaded"]["first_token_ms"]["n"] == 2
+    assert found["formats"]["cpu_us"].keys() == {"native", "chat_stream", "OpenAI chat", "Responses", "AI SDK"}
+    assert {name: times["n"] for name, times in found["faces"]["first_token"].items()} == {"native": 2, "chat": 2}
+    assert found["faces"]["sdk"]["readalong"]["cpu_us"].keys() == {"client", "worker", "api", "valkey"}
+    assert found["faces"]["sdk"]["straight"]["cpu_us"].keys() == {"client"}
     assert found["late"]["events"] >= 1
     assert found["return"]["live"]["log_reads"] >= 1
     assert found["flat"]["with"]["fanout"]["lost"] == 0
@@ -93,7 +100,7 @@ def test_a_tiny_run_measures_every_row_and_leaves_no_process(started: list[subpr
     orjson.dumps(found)
     table.show(found, console)
     assert found["listing"]["many"].keys() == {"all", "state", "model", "both", "time"}
-    assert len({row.key for row in rows(found)}) == 5 + 3 + 4 + 5 + 4 + 1 + 1
+    assert len({row.key for row in rows(found)}) == 5 + 3 + 4 + 4 + 5 + 4 + 1 + 1
     assert len(started) > len(ROLES)
     assert all(process.returncode is not None for process in started)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import pytest
@@ -15,6 +15,16 @@ from bench.report.row import number
 from bench.report.rows import rows
 
 FOUND: dict[str, Any] = orjson.loads(bench.LATEST.read_bytes())
+#: Of a run that has these measurements.
+_FLOW: Final = {
+    "delay_ms": {"p50": 1.0, "p99": 2.0},
+    "cpu_us": {"worker": 1.0, "api": 1.0, "valkey": 1.0, "client": 1.0},
+    "cpu_us_total": 3.0,
+}
+FACES: dict[str, Any] = {
+    "first_token": {"native": {"p50": 5.0, "p99": 20.0}, "chat": {"p50": 5.0, "p99": 20.0}},
+    "sdk": {"streams": 10, "readalong": _FLOW, "straight": _FLOW},
+}
 
 
 @pytest.fixture
@@ -55,6 +65,8 @@ def test_the_plots_of_the_readme_are_there() -> None:
         ("added_delay_50", "streams 50 readalong delay_ms p50", None, 1.6),
         ("first_token", "starts idle first_token_ms p99", None, 20.1),
         ("first_token_loaded", "starts loaded first_token_ms p99", 60.0, 60.1),
+        ("formats", "formats cpu_us Responses", 1.15, 1.16),
+        ("first_token_chat", "faces first_token chat p99", 21.5, 21.6),
         ("commands", "commands paced per_token", None, 1.1),
         ("late_join", "late cold_ms p50", 10.0, 10.1),
         ("return_live", "return live seconds", None, 2.1),
@@ -70,6 +82,8 @@ def test_a_row_is_held_up_to_its_limit(
     """Beyond the limit it is missed. `good` None: another figure decides too, so this one alone can only miss it."""
     found["fanout"].setdefault("nchan", copy.deepcopy(found["fanout"]["readalong"]))
     found.setdefault("deaths", {"restarted_s": {"n": 5, "p50": 2.0, "max": 2.1}})
+    found.setdefault("formats", {"watchers": 1000, "cpu_us": {"native": 1.0, "Responses": 1.0}})
+    found.setdefault("faces", copy.deepcopy(FACES))
     *way, last = path.split()
     place = found
     for name in way:

@@ -12,18 +12,20 @@ _NUMBER: Final = re.compile(rb'^event: .*\ndata: \{"type":"[^"]*","sequence_numb
 class StartingAfter:
     """Leaves out the frames up to and with this number."""
 
+    marker: Final = b""
+
     def __init__(self, number: int) -> None:
         self._number = number
-        self._passed = False
+        self.done = False
 
     def cut(self, frames: bytes) -> tuple[bytes, bool]:
         """See `Cut.cut`."""
-        if self._passed or (first := _NUMBER.match(frames)) is None:
+        if self.done or (first := _NUMBER.match(frames)) is None:
             return frames, False
         skipped = self._number + 1 - int(first[1])
         if skipped <= 0:
-            self._passed = True
+            self.done = True
             return frames, False
         *_, rest = parts = frames.split(b"\n\n", skipped)
-        self._passed = len(parts) > skipped and bool(rest)
+        self.done = len(parts) > skipped and bool(rest)
         return (rest if len(parts) > skipped else b""), False

@@ -270,6 +270,35 @@ async def test_a_send_that_raises_hurts_only_its_own_watcher(
         assert "watchers=0 " in repr(hub)
 
 
+class Taking:
+    """A cut that takes away each frame that it has to see: all at first, then those with a 5, and none after that."""
+
+    def __init__(self) -> None:
+        self.done = False
+        self.marker = b""
+
+    def cut(self, frames: bytes) -> tuple[bytes, bool]:
+        self.done = self.marker != b""
+        self.marker = b'"5 "'
+        return b"", False
+
+
+async def test_a_cut_sees_what_it_asks_for_until_it_is_done(settings: Settings, log: Log) -> None:
+    player = await Player.start(log)
+    async with a_hub(settings) as hub:
+        client = Client()
+        watching = asyncio.create_task(client.watch(hub, player.job_id, cut=Taking()))
+        await until(lambda: "watchers=1 " in repr(hub))
+        for _ in range(4):
+            await player.say(1)
+            await client.reaches(player.last if player.last != 5 else 4)
+        await player.append(NewEvent("content", {"content": "5 "}))
+        await player.finish()
+        await watching
+        assert [number(message) for message in client.seen] == [3, 4, 6, 7, 8]
+        assert client.ended
+
+
 async def test_close_ends_streams_without_a_terminal_event(settings: Settings, log: Log) -> None:
     """The body is whole as HTTP goes; only the terminal event is missing, which tells the client to come back."""
     player = await Player.start(log)
