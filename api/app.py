@@ -20,7 +20,17 @@ from readalong.api.dependencies import Dependencies
 from readalong.api.http.root_path import RootPath
 from readalong.api.openapi import customize_openapi
 from readalong.api.problems import describe_common
-from readalong.api.routes import chat, health, jobs, openai_chat, openai_completions, openai_models
+from readalong.api.routes import (
+    chat,
+    health,
+    jobs,
+    openai_chat,
+    openai_completions,
+    openai_conversations,
+    openai_models,
+    openai_responses,
+    threads,
+)
 from readalong.api.routes.route import add_direct_routes
 from readalong.api.signal_shutdown import SignalShutdown
 from readalong.core.settings import Settings
@@ -134,8 +144,8 @@ def create_app(
             allow_headers=_CORS_HEADERS,
             expose_headers=_CORS_EXPOSED,
         )
-    add_direct_routes(app, *jobs.DIRECT, *chat.DIRECT, *openai_chat.DIRECT)
-    for router in (jobs.router, chat.router):
+    add_direct_routes(app, *jobs.DIRECT, *chat.DIRECT, *openai_chat.DIRECT, *openai_responses.DIRECT)
+    for router in (jobs.router, threads.router, chat.router, openai_responses.router, openai_conversations.router):
         app.include_router(router, responses=describe_common(421))
     for router in (openai_chat.router, openai_completions.router, openai_models.router):
         app.include_router(router)

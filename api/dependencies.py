@@ -31,6 +31,8 @@ from readalong.store.log import Log
 from readalong.store.presence import PresenceStore
 from readalong.store.queue import Queue
 from readalong.store.repeats import RepeatStore
+from readalong.store.threads import ThreadStore
+from readalong.store.turns import Turns
 from readalong.store.worker_registry import WorkerRegistry
 
 
@@ -44,6 +46,8 @@ class Dependencies:
     log: Log
     index: JobIndex
     idempotency: IdempotencyStore
+    threads: ThreadStore
+    turns: Turns
     queue: Queue
     submitter: Submitter
     retries: Retries
@@ -65,6 +69,8 @@ class Dependencies:
         log = Log(redis, settings)
         index, queue = JobIndex(redis, settings), Queue(redis, settings)
         idempotency = IdempotencyStore(redis, settings)
+        threads = ThreadStore(redis, settings)
+        turns = Turns(log, queue, threads)
         limits = QueueLimits(queue, settings.max_queued, settings.max_queued_bytes)
         retries = Retries(RepeatStore(redis, settings))
         hub = Hub(redis, log, settings)
@@ -77,8 +83,10 @@ class Dependencies:
             log=log,
             index=index,
             idempotency=idempotency,
+            threads=threads,
+            turns=turns,
             queue=queue,
-            submitter=Submitter(settings, log, idempotency, queue, limits, retries=retries),
+            submitter=Submitter(settings, log, idempotency, queue, limits, turns=turns, retries=retries),
             retries=retries,
             hub=hub,
             presence=PresenceReporter(hub, PresenceStore(redis, settings)),

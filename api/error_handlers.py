@@ -33,6 +33,9 @@ from readalong.core.errors import (
     Stopping,
     StoreRefused,
     StoreUnavailable,
+    ThreadBusy,
+    ThreadFull,
+    ThreadNotFound,
     UnknownSchema,
 )
 
@@ -44,6 +47,9 @@ _STATUS: Final[dict[type[ReadalongError], int]] = {
     Forbidden: 403,
     JobExpired: 410,
     JobNotFound: 404,
+    ThreadNotFound: 404,
+    ThreadBusy: 409,
+    ThreadFull: 422,
     ModelNotListed: 404,
     IdempotencyConflict: 409,
     QueueFull: 429,

@@ -19,6 +19,20 @@ IDEMPOTENCY_KEY: Final = {
     "schema": {"type": "string"},
     "description": "The same key and body: the same job.",
 }
+PREFER: Final = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "`wait=30`: wait so many seconds for the job's end, 50 at most; `Preference-Applied` says how many.",
+}
+INCLUDE: Final = {
+    "name": "include",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string", "enum": ["request"]},
+    "description": "`request`: with the request, where it is kept.",
+}
 JOB_ID: Final = {"name": "job_id", "in": "path", "required": True, "schema": {"type": "string", "title": "Job Id"}}
 CHAT_REQUEST: Final = {
     "requestBody": {

@@ -28,9 +28,9 @@ class JobView(BaseModel):
     model: str
     attempt: int = Field(description="Attempts begun so far; 0 while the job waits.")
     worker: dict[str, JsonValue] | None = Field(description="The worker of the newest attempt: id, host, pid.")
-    waiting_for: Literal["worker"] | None = Field(
-        description="`worker`: no worker is alive, or the job's worker is lost and no other has begun. Null in a list, "
-        "and in the responses to a submit and a cancel."
+    waiting_for: Literal["worker", "thread"] | None = Field(
+        description="`thread`: another turn of its thread runs. `worker`: no worker is alive, or the job's worker is "
+        "lost and no other has begun. Null in a list, and in the responses to a submit and a cancel."
     )
     last_seq: int = Field(description="The number of the newest event.")
     created_at: str = Field(description="RFC 3339, UTC.")
@@ -47,11 +47,15 @@ class JobView(BaseModel):
     metrics: dict[str, JsonValue] | None = Field(description="Seconds and rates, once the job has ended.")
     error: dict[str, JsonValue] | None = Field(description="code, message, retryable.")
     metadata: dict[str, JsonValue]
+    thread: str | None = Field(description="The thread whose turn the job is.")
     on_worker_lost: str = Field(description="retry or fail.")
     deadline: str | None = Field(description="When the job must have ended; null: no limit.")
     cancel_on_disconnect: bool
     disconnect_grace: float | None = Field(
         description="Seconds that the job continues without a watcher; null: the server's setting."
+    )
+    request: dict[str, JsonValue] | None = Field(
+        None, description="The request, with `?include=request` alone; null where it is not kept."
     )
     links: Links
 
@@ -61,6 +65,36 @@ class JobList(BaseModel):
 
     jobs: list[JobView]
     next: str | None = Field(description="The path of the next page; null at the end.")
+
+
+class EntryView(BaseModel):
+    """One entry of a thread."""
+
+    id: str
+    message: dict[str, JsonValue] | None = Field(
+        description="The chat-completions message; null for an entry that the model does not get."
+    )
+    item: dict[str, JsonValue] = Field(description="The same as an item of OpenAI's Responses API.")
+
+
+class ThreadLinks(BaseModel):
+    """The paths of a thread's calls."""
+
+    self: str
+    running: str
+    jobs: str
+
+
+class ThreadView(BaseModel):
+    """A thread and a page of its entries."""
+
+    id: str
+    created_at: str = Field(description="RFC 3339, UTC.")
+    metadata: dict[str, JsonValue]
+    running: str | None = Field(description="The job whose turn runs.")
+    entries: list[EntryView]
+    next: str | None = Field(description="The path of the next page; null at the end.")
+    links: ThreadLinks
 
 
 class Ready(BaseModel):
@@ -109,6 +143,7 @@ def job_response(
         "metrics": record.metrics,
         "error": record.error,
         "metadata": record.metadata,
+        "thread": record.thread or None,
         "on_worker_lost": record.on_worker_lost,
         "deadline": None if record.deadline is None else rfc3339(record.deadline),
         "cancel_on_disconnect": record.cancel_on_disconnect,

@@ -11,6 +11,7 @@ from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.presence import PresenceStore
 from readalong.store.queue import Queue
+from readalong.store.turns import Turns
 from readalong.worker.bisect import bisect_failures
 
 logger = logging.getLogger(__name__)
@@ -21,10 +22,11 @@ _PAGE: Final = 100
 class AbandonedJobs:
     """Every worker looks. Redis returns each abandoned job to one of them."""
 
-    def __init__(self, log: Log, index: JobIndex, queue: Queue, presence: PresenceStore) -> None:
+    def __init__(self, log: Log, index: JobIndex, queue: Queue, presence: PresenceStore, *, turns: Turns) -> None:
         self._log = log
         self._index = index
         self._queue = queue
+        self._turns = turns
         self._presence = presence
 
     async def turn(self) -> None:
@@ -42,5 +44,6 @@ class AbandonedJobs:
             if await self._log.cancel(job_id, "disconnect") is Status.CANCELLED:
                 # The job was still queued, and the cancel has ended it.
                 await self._queue.remove(job_id)
+                await self._turns.settle(job_id)
                 await self._index.refile(job_id)
         await self._presence.forget(page)

@@ -13,7 +13,7 @@ import orjson
 from readalong.core.cancel_flag import cancelled_by
 from readalong.core.errors import Fenced, ModelError
 from readalong.core.events import NewEvent
-from readalong.core.options import OPTION_FIELDS
+from readalong.core.options import OPTION_FIELDS, TURN_FIELDS
 from readalong.core.settings import Settings
 from readalong.store.log import Claim, ClaimStatus, Log
 from readalong.worker.attempt_end import AttemptEnd, as_model_error
@@ -267,7 +267,7 @@ class Attempt:
 def _request_body(claim: Claim, *, include_usage: bool) -> dict[str, Any]:
     """The body for the model: the client's own, streamed, with usage asked for unless the client says otherwise."""
     body: dict[str, Any] = orjson.loads(claim.request)
-    for name in OPTION_FIELDS & body.keys():
+    for name in (OPTION_FIELDS | TURN_FIELDS) & body.keys():
         del body[name]
     if not body.get("store"):
         # OpenAI refuses metadata for answers that it is not asked to store.

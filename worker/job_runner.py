@@ -6,8 +6,8 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import orjson
 from arq import Retry
@@ -16,11 +16,14 @@ from readalong.core.errors import BrokenJob, StoreUnavailable
 from readalong.core.settings import Settings
 from readalong.store.job_index import JobIndex
 from readalong.store.log import Claim, ClaimStatus, Log
+from readalong.store.turns import BY, Turns
 from readalong.worker.attempt import Attempt, Stop
 from readalong.worker.model.call import Access, restart_reason
 from readalong.worker.model.providers import Providers
 
 logger = logging.getLogger(__name__)
+
+_Reply = TypeVar("_Reply")
 
 
 class JobRunner:
@@ -34,6 +37,7 @@ class JobRunner:
         providers: Providers,
         worker: dict[str, Any],
         *,
+        turns: Turns,
         on_memory_error: Callable[[], None],
     ) -> None:
         """`worker`: id, host and pid, for the job's events. `on_memory_error` is called when memory is used up."""
@@ -47,6 +51,7 @@ class JobRunner:
         self._settings = settings
         self._log = log
         self._index = index
+        self._turns = turns
         self._providers = providers
         self._on_memory_error = on_memory_error
         self._worker = orjson.dumps(worker)
@@ -102,6 +107,7 @@ class JobRunner:
                 return True
             if claim.status not in (ClaimStatus.GONE, ClaimStatus.ENDED):
                 _log_claim(job_id, claim)
+                claim, is_turn = await self._composed(job_id, claim)
                 provider = self._providers.for_model(claim.model)
                 attempt = self.attempts[job_id] = Attempt(
                     self._settings,
@@ -112,6 +118,8 @@ class JobRunner:
                     access=self._accesses[provider],
                     redactor=self._providers.redactor,
                 )
+                if not is_turn:
+                    attempt.interrupt(Stop.CANCELLED, by=BY)
                 if job_id in self._given_up:
                     attempt.interrupt(Stop.DRAIN)
                 try:
@@ -119,6 +127,8 @@ class JobRunner:
                         return False
                 finally:
                     del self.attempts[job_id]
+            if claim.thread:
+                await self._turns.settle(job_id)
             await self._index.refile(job_id)
             return True
         except BrokenJob as error:
@@ -134,19 +144,31 @@ class JobRunner:
         return False
 
     async def _claim(self, job_id: str, until: int) -> Claim:
-        """Claims the job. Raises StoreUnavailable once Redis has been away for as long as an attempt waits for it."""
+        """Claims the job. Raises StoreUnavailable as `_patiently` does."""
         token = secrets.token_hex(8)
+        # The claim may be done and its reply lost: a claim with another token would count a lost worker.
+        return await self._patiently(job_id, lambda: self._log.claim(job_id, self._worker, token, until))
+
+    async def _composed(self, job_id: str, claim: Claim) -> tuple[Claim, bool]:
+        """Returns the claim with the messages of its thread, and whether it is the job's turn there."""
+        if not claim.thread or claim.status is not ClaimStatus.RUN:
+            return claim, True
+        thread, request, leading = claim.thread, claim.request, claim.leading
+        composed = await self._patiently(job_id, lambda: self._turns.compose(job_id, thread, request, leading))
+        return (claim, False) if composed is None else (claim._replace(request=composed), True)
+
+    async def _patiently(self, job_id: str, call: Callable[[], Awaitable[_Reply]]) -> _Reply:
+        """Calls until Redis answers. Raises StoreUnavailable once it has been away for as long as an attempt waits."""
         loop = asyncio.get_running_loop()
         limit = loop.time() + self._settings.redis_outage_timeout
         pause = 0.05
         while True:
             try:
-                return await self._log.claim(job_id, self._worker, token, until)
+                return await call()
             except StoreUnavailable as error:
-                # The claim may be done and its reply lost: a claim with another token would count a lost worker.
                 if loop.time() >= limit:
                     raise
-                logger.info("job %s: %s; claiming again", job_id, error)
+                logger.info("job %s: %s; trying again", job_id, error)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, 1.0)
 

@@ -1,4 +1,4 @@
-"""Repairs lists and queue after a crash, and ends waiting jobs that are cancelled or late.
+"""Repairs lists, queue and the turns of threads after a crash, and ends waiting jobs that are cancelled or late.
 
 One worker at a time reconciles. Each turn looks at all open jobs, and scans some of Redis' keys for jobs that are in no
 list.
@@ -18,6 +18,7 @@ from readalong.store.job_index import Cursor, JobIndex
 from readalong.store.job_record import JobState
 from readalong.store.log import Log
 from readalong.store.queue import Queue
+from readalong.store.turns import Turns
 from readalong.worker.bisect import bisect_failures
 
 logger = logging.getLogger(__name__)
@@ -33,12 +34,20 @@ class Reconciler:
     """Compares each job's record with the queue and the lists."""
 
     def __init__(
-        self, log: Log, index: JobIndex, queue: Queue, settings: Settings, end: Callable[[str], Awaitable[None]]
+        self,
+        log: Log,
+        index: JobIndex,
+        queue: Queue,
+        settings: Settings,
+        end: Callable[[str], Awaitable[None]],
+        *,
+        turns: Turns,
     ) -> None:
         """`end` is called with the id of a job that has begun and is to end. It ends a job that no worker holds."""
         self._log = log
         self._index = index
         self._queue = queue
+        self._turns = turns
         self._end = end
         #: Seconds between two turns: often enough to renew a waiting job before its time to live is over.
         self.every = min(settings.sweep_interval, settings.job_ttl / 4)
@@ -106,12 +115,24 @@ class Reconciler:
                 await self._end(job_id)
             else:
                 alive.append(job_id)
-                if not in_queue and not fresh:
-                    logger.warning("re-queued job %s (missing from the queue)", job_id)
-                    await self._queue.enqueue(job_id, cursor.created_at)
+                if not in_queue and not fresh and not state.thread_open:
+                    await self._requeue(cursor)
+        for cursor, state, in_queue in zip(page, states, queued, strict=True):
+            if state is not None and state.thread_open:
+                await self._mend_turn(cursor, in_queue=in_queue, now=now)
         if alive and renew:
             await self._log.keep_alive(alive)
         await self._index.refile(*ids)
+
+    async def _mend_turn(self, cursor: Cursor, *, in_queue: bool, now: int) -> None:
+        """A turn that waits for its thread is not in the queue; one that has ended is recorded, and the next queued."""
+        runs = await self._turns.check(cursor.job_id, in_queue=in_queue)
+        if runs and not in_queue and now - cursor.created_at >= _GRACE_MS:
+            await self._requeue(cursor)
+
+    async def _requeue(self, cursor: Cursor) -> None:
+        logger.warning("re-queued job %s (missing from the queue)", cursor.job_id)
+        await self._queue.enqueue(cursor.job_id, cursor.created_at)
 
     async def _end_queued(self, job_id: str, flag: str | None) -> bool:
         """Ends a queued job that is cancelled or late. Returns False if a worker has claimed it meanwhile."""

@@ -28,6 +28,8 @@ from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.presence import LOOK_EVERY, PresenceStore
 from readalong.store.queue import FUNCTION, LeasedJob, Queue
+from readalong.store.threads import ThreadStore
+from readalong.store.turns import Turns
 from readalong.store.worker_registry import WorkerRegistry
 from readalong.worker.abandoned_jobs import AbandonedJobs
 from readalong.worker.attempt import Stop
@@ -70,11 +72,18 @@ class QueueWorker(Worker):
         self._index = JobIndex(redis, settings)
         self._queue = Queue(redis, settings)
         self._registry = WorkerRegistry(redis, settings)
-        self._reconciler = Reconciler(self._log, self._index, self._queue, settings, self._end_waiting)
+        turns = Turns(self._log, self._queue, ThreadStore(redis, settings))
+        self._reconciler = Reconciler(self._log, self._index, self._queue, settings, self._end_waiting, turns=turns)
         presence = PresenceStore(redis, settings)
-        self._abandoned_jobs = AbandonedJobs(self._log, self._index, self._queue, presence)
+        self._abandoned_jobs = AbandonedJobs(self._log, self._index, self._queue, presence, turns=turns)
         self._runner = JobRunner(
-            settings, self._log, self._index, providers, identity, on_memory_error=self._stop_without_memory
+            settings,
+            self._log,
+            self._index,
+            providers,
+            identity,
+            turns=turns,
+            on_memory_error=self._stop_without_memory,
         )
         self._cancels = CancelListener(redis, self._log, settings, self._runner.attempts)
         self._lifeline = Lifeline(redis, settings.keys.alive(self._id))

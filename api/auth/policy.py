@@ -66,7 +66,8 @@ class Policy(Protocol):
         """Allows a submit. The request's body has not been read yet.
 
         Returns pairs for the job's metadata, such as its owner. They win over the client's metadata. Jobs with
-        different pairs never share an Idempotency-Key. The model does not get the pairs.
+        different pairs never share an Idempotency-Key, nor a thread: calls about threads ask this method whose threads
+        they are about. The model does not get the pairs.
         """
         ...
 

@@ -22,6 +22,8 @@ async def cancel(deps: Dependencies, job_id: str) -> Record | None:
         return None
     status, record = found
     if status is Status.CANCELLED:
+        if record.thread_open:
+            await deps.turns.settle(job_id)
         await _leave_queue(deps, job_id)
     return record
 
@@ -42,13 +44,15 @@ async def erase(deps: Dependencies, job_id: str) -> None:
         await _leave_queue(deps, job_id)
     elif status is Status.RUNNING:
         await _wait_for_end(deps, job_id)
-    key_digest, model = await deps.log.erasable(job_id)
+    key_digest, model, thread = await deps.log.erasable(job_id)
     if key_digest:
         await deps.idempotency.release(key_digest, job_id)
     # First: a process with watchers would write the job's presence again behind the erase.
     await deps.index.leave_watched(job_id)
     # The repeat of an erase that broke off finds no hash: the tombstone in its place returns the model.
     model = await deps.log.delete(job_id, model)
+    if thread:
+        await deps.turns.forget(job_id, thread)
     await deps.hub.evict(job_id)
     await deps.queue.remove(job_id)
     await deps.index.remove(job_id, model=model)

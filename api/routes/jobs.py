@@ -14,18 +14,21 @@ from readalong.api.dependencies import Deps, dependencies_of
 from readalong.api.fanout.sse_response import SseResponse, come_back
 from readalong.api.http.client_presence import check_presence
 from readalong.api.http.position import PARAMETERS, position_of
+from readalong.api.http.preference import applied, wait_of
 from readalong.api.http.request_body import read_json
-from readalong.api.openapi import CHAT_REQUEST, IDEMPOTENCY_KEY, JOB_ID, LOCATION
+from readalong.api.openapi import CHAT_REQUEST, IDEMPOTENCY_KEY, INCLUDE, JOB_ID, LOCATION, PREFER
 from readalong.api.problems import describe_problems
 from readalong.api.routes import job_ending
 from readalong.api.routes.job_reading import job_json, missing, root_path_of
-from readalong.api.routes.jobs_page import Filters, parse_cursor, parse_time, read_page
+from readalong.api.routes.jobs_page import Filters, metadata_filters, parse_cursor, parse_time, read_page
 from readalong.api.routes.route import Route, add_head_routes
+from readalong.api.routes.waiting import wait_for
 from readalong.api.schemas import JobList, JobView, job_response, path_of
 from readalong.api.wire.native import native
-from readalong.core.errors import JobNotFound, Stopping, StoreUnavailable, UnknownSchema
+from readalong.core.errors import InvalidRequest, JobNotFound, Stopping, StoreUnavailable, UnknownSchema
 from readalong.core.keys import is_job_id
 from readalong.core.states import Status
+from readalong.store.threads import ThreadRef
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Route)
 
@@ -37,18 +40,30 @@ _TIME: Final = "RFC 3339, or milliseconds since the epoch."
     "",
     status_code=202,
     response_model=JobView,
-    responses={202: {"headers": LOCATION}, **describe_problems(400, 403, 409, 410, 413, 415, 422, 429)},
-    openapi_extra={"parameters": [IDEMPOTENCY_KEY], **CHAT_REQUEST},
+    responses={
+        200: {"model": JobView, "description": "With `Prefer: wait`: the job has ended.", "headers": LOCATION},
+        202: {"headers": LOCATION},
+        **describe_problems(400, 403, 409, 410, 413, 415, 422, 429),
+    },
+    openapi_extra={"parameters": [IDEMPOTENCY_KEY, PREFER], **CHAT_REQUEST},
 )
 async def submit_job(request: Request) -> Response:
-    """Queues a chat job."""
+    """Queues a chat job. With `Prefer: wait=30` the response waits so many seconds for the job's end."""
     deps = dependencies_of(request)
     pairs = await deps.policy.submit(request.headers)
     raw, body = await read_json(request, deps.settings.max_body_bytes)
     key = request.headers.get("idempotency-key")
+    seconds = wait_of(request.headers)
     record = await deps.submitter.submit(raw, body, key, pairs, chat=False)
-    location = path_of(record.id, root_path_of(request))
-    return _json(await job_json(request, deps, record), 202, {"location": location})
+    try:
+        record = await wait_for(deps, request, record, seconds)
+    except JobNotFound:
+        # To a POST a 404 would say that the address is wrong.
+        raise StoreUnavailable("The job is gone; submit it again.", retry_after=1) from None
+    headers = {"location": path_of(record.id, root_path_of(request)), **(applied(seconds) if seconds else {})}
+    # RFC 7240: 202 says that the time was over before the job's end.
+    status = 200 if seconds and record.ended else 202
+    return _json(await job_json(request, deps, record), status, headers)
 
 
 @router.get("", response_model=JobList, responses=describe_problems(400, 422))
@@ -60,11 +75,17 @@ async def list_jobs(
     model: Annotated[str | None, Query(min_length=1, description="Only jobs for this model.")] = None,
     created_after: Annotated[str | None, Query(description=f"Only jobs created then or later. {_TIME}")] = None,
     created_before: Annotated[str | None, Query(description=f"Only jobs created before. {_TIME}")] = None,
+    thread: Annotated[str | None, Query(min_length=1, description="Only jobs of this thread of the caller's.")] = None,
     limit: Annotated[int, Query(ge=1, le=_MAX_LIMIT)] = 50,
     before: Annotated[str | None, Query(description="From the `next` of the previous page.")] = None,
 ) -> Response:
-    """Lists jobs, newest first. A page may hold fewer than `limit`, or none, and have a `next`."""
+    """Lists jobs, newest first. A page may hold fewer than `limit`, or none, and have a `next`.
+
+    `metadata.<key>=<value>` in the query: only jobs with this pair in their metadata.
+    """
     shows = await deps.policy.list(request.headers)
+    ref = None if thread is None else ThreadRef.of(thread, await deps.policy.submit(request.headers))
+    metadata = metadata_filters(request.query_params.multi_items())
     query = {
         name: value
         for name, value in (
@@ -72,6 +93,8 @@ async def list_jobs(
             ("model", model),
             ("created_after", created_after),
             ("created_before", created_before),
+            ("thread", thread),
+            *((f"metadata.{key}", value) for key, value in metadata),
             ("limit", limit),
         )
         if value is not None
@@ -86,6 +109,8 @@ async def list_jobs(
             since=None if created_after is None else parse_time(created_after, "created_after"),
             until=None if created_before is None else parse_time(created_before, "created_before"),
             shows=shows,
+            thread=None if ref is None else ref.digest,
+            metadata=metadata,
         ),
         check=partial(check_presence, request),
     )
@@ -98,17 +123,25 @@ async def list_jobs(
 @router.get(
     "/{job_id}",
     response_model=JobView,
-    responses=describe_problems(404, 410),
-    openapi_extra={"parameters": [JOB_ID]},
+    responses=describe_problems(404, 410, 422),
+    openapi_extra={"parameters": [JOB_ID, PREFER, INCLUDE]},
 )
 async def inspect_job(request: Request) -> Response:
-    """Returns a job."""
+    """Returns a job. With `Prefer: wait=30` the response waits so many seconds for the job's end."""
     deps, job_id = dependencies_of(request), _job_id(request)
+    with_request = _includes_request(request)
     await deps.authorize_watch(request, job_id)
     record = await deps.log.record(job_id)
     if record is None:
         raise await missing(deps, job_id)
-    return _json(await job_json(request, deps, record, await deps.waits.of(record)))
+    seconds = wait_of(request.headers)
+    record = await wait_for(deps, request, record, seconds)
+    waiting_for = "thread" if await deps.turns.waits(record) else await deps.waits.of(record)
+    body = await job_json(request, deps, record, waiting_for)
+    if with_request:
+        # Its own bytes: parsing megabytes and writing them again would hold up other clients.
+        body = b'%b,"request":%b}' % (body[:-1], await deps.log.request(job_id) or b"null")
+    return _json(body, headers=applied(seconds) if seconds else None)
 
 
 @router.get(
@@ -174,6 +207,13 @@ async def erase_job(request: Request, job_id: str, deps: Deps) -> Response:
 
 def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(body, status, headers, media_type="application/json")
+
+
+def _includes_request(request: Request) -> bool:
+    wanted = request.query_params.getlist("include")
+    if any(name != "request" for name in wanted):
+        raise InvalidRequest("include must be request.", code="invalid_parameter", field="include")
+    return bool(wanted)
 
 
 def _job_id(request: Request) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from readalong.api.dependencies import Dependencies
+from readalong.api.submission.chat_request import MAX_PAIRS
 from readalong.core.errors import InvalidRequest
 from readalong.core.keys import is_job_id
 from readalong.core.states import Status
@@ -23,18 +24,32 @@ _NEXT_READ: Final = 200
 _BATCH: Final = 50
 #: Bytes of a page's JSON after which it ends. The API bounds a job's size, but another version or a person may not.
 _MAX_BYTES: Final = 1_048_576
+#: What the name of a filter by metadata begins with.
+_METADATA: Final = "metadata."
 #: The end of the year 9999, in milliseconds.
 _MAX_TIME: Final = 253_402_300_799_999
 
 
 class Filters(NamedTuple):
-    """Which jobs a page shows: `since` (ms) or later, and before `until`; `shows` is the policy's predicate."""
+    """Which jobs a page shows: `since` (ms) or later, and before `until`; `shows` is the policy's predicate. `thread`:
+    the digest of theirs. `metadata`: pairs that theirs have."""
 
     state: Status | None
     model: str | None
     since: int | None
     until: int | None
     shows: Callable[[Record], bool]
+    thread: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+
+    def match(self, record: Record) -> bool:
+        """Whether the job is one of these, but for its time and the policy."""
+        return (
+            self.state in (None, record.status)
+            and self.model in (None, record.model)
+            and self.thread in (None, record.thread_digest)
+            and all(_said(record.metadata.get(key)) == value for key, value in self.metadata)
+        )
 
 
 class Page(NamedTuple):
@@ -68,6 +83,7 @@ async def read_page(
             count,
             state=filters.state,
             model=filters.model,
+            thread=filters.thread,
             since=filters.since or 0,
             until=_MAX_TIME if filters.until is None else filters.until,
             check=check,
@@ -82,7 +98,7 @@ async def read_page(
                 if record is None or not filters.shows(record):
                     cursor = _without_id(place) if newest_first else place
                     continue
-                if filters.state in (None, record.status) and filters.model in (None, record.model):
+                if filters.match(record):
                     size += _size(record)
                     if found and size > _MAX_BYTES:
                         return Page(found, cursor)
@@ -93,6 +109,19 @@ async def read_page(
         examined += count
         count = _NEXT_READ
     return Page(found, cursor)
+
+
+def metadata_filters(query: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Returns the pairs that a query's `metadata.<key>` name. Raises InvalidRequest."""
+    found = tuple((name.removeprefix(_METADATA), value) for name, value in query if name.startswith(_METADATA))
+    if len(found) > MAX_PAIRS:
+        raise InvalidRequest(f"metadata: at most {MAX_PAIRS} pairs.", code="invalid_parameter", field="metadata")
+    return found
+
+
+def _said(value: Any) -> str | None:
+    """Returns a value of metadata as a query writes it: a string as it is, all else as JSON."""
+    return value if isinstance(value, str) or value is None else orjson.dumps(value).decode()
 
 
 def _without_id(place: Cursor) -> Cursor:

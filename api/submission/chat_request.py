@@ -21,6 +21,7 @@ from pydantic import (
 from readalong.api.submission.gateway_fields import refuse_gateway_fields
 from readalong.core.errors import InvalidRequest
 from readalong.core.options import LONGEST_GRACE
+from readalong.store.threads import MAX_NAME_LENGTH, ThreadPolicy
 
 Number = StrictFloat | StrictInt
 
@@ -69,6 +70,16 @@ class ChatRequest(BaseModel):
         description="Seconds after its last watcher left at which the job is cancelled; 0: at once; true: the server's "
         "grace. The model does not get this.",
     )
+    thread: Annotated[StrictStr, Field(min_length=1, max_length=MAX_NAME_LENGTH)] | None = Field(
+        None,
+        description="The thread whose next turn this is. The model gets the thread's messages before these. "
+        "The model does not get this.",
+    )
+    thread_policy: ThreadPolicy | None = Field(
+        None,
+        description="If a turn of the thread runs: refuse this one (409), let it wait, or cancel that one and keep "
+        "(interrupt) or forget (rollback) what was said. The model does not get this.",
+    )
     stream: StrictBool | None = Field(None, description="Ignored: a job is always streamed.")
 
 
@@ -90,6 +101,8 @@ def check(body: dict[str, Any], allowed: Iterable[str] = ()) -> ChatRequest:
         _check_length(f"messages.{number}.content", message.get("content"), MAX_MESSAGES)
         _check_length(f"messages.{number}.tool_calls", message.get("tool_calls"), MAX_ITEMS)
     check_metadata(request.metadata or {})
+    if request.thread_policy is not None and request.thread is None:
+        raise _wrong("thread_policy", "There is no thread")
     return request
 
 

@@ -25,11 +25,14 @@ from readalong.core.keys import new_job_id
 from readalong.core.options import resolve
 from readalong.core.settings import Settings
 from readalong.core.states import Status
+from readalong.core.thread_entries import entries_of
 from readalong.store.idempotency import IdempotencyRecord, IdempotencyStore, key_digest
 from readalong.store.job_record import Record
 from readalong.store.log import Log
 from readalong.store.queue import Queue
 from readalong.store.submission import Submission
+from readalong.store.threads import Turn
+from readalong.store.turns import Turns
 
 _MAX_KEY_LENGTH: Final = 255
 #: Optional whitespace around a header's value (RFC 9110, section 5.5).
@@ -44,6 +47,14 @@ class _CheckedBody(NamedTuple):
     stored: bytes | None
 
 
+class OriginalRequest(NamedTuple):
+    """A request of another API, of which the chat request was made. `body`: as it came; two jobs are one only if these
+    are equal. `kept`: the fields that the job's hash has of it."""
+
+    body: dict[str, Any]
+    kept: tuple[tuple[str, bytes], ...] = ()
+
+
 class Submitter:
     """Checks bodies, writes jobs and queues them."""
 
@@ -55,6 +66,7 @@ class Submitter:
         queue: Queue,
         limits: QueueLimits,
         *,
+        turns: Turns,
         retries: Retries,
     ) -> None:
         self._settings = settings
@@ -62,6 +74,7 @@ class Submitter:
         self._idempotency = idempotency
         self._queue = queue
         self._limits = limits
+        self._turns = turns
         self._retries = retries
 
     async def submit(
@@ -72,6 +85,8 @@ class Submitter:
         pairs: Mapping[str, str],
         *,
         chat: bool,
+        turn: Turn | None = None,
+        original: OriginalRequest | None = None,
         retried: bool | None = None,
     ) -> Record:
         """Writes the job and queues it. The same key and body return the same job.
@@ -79,37 +94,42 @@ class Submitter:
         `key`: the Idempotency-Key. `pairs`: the policy's, for the job's metadata. `chat`: the job is cancelled without
         a watcher, as those of /chat/stream. `retried`: of a client that repeats submits without a key, whether this is
         a repeat, which returns the job that it repeats; the caller then calls `Retries.answered`. None: of any other
-        client.
+        client. `turn`: the job's turn in a thread; None: as the body's `thread` says. `original`: what the body was
+        made of.
 
         One script writes the job's own keys; when it has answered, another one adds the job to the index and the
         queue. A crash between them leaves a job that the next sweep or a repeated submit queues.
 
-        Raises InvalidRequest, IdempotencyConflict, JobExpired, QueueFull, StoreUnavailable.
+        Raises InvalidRequest, IdempotencyConflict, JobExpired, QueueFull, StoreUnavailable, and of a turn what
+        `Turns.begin` raises.
         """
         key = key if key is None else key.strip(_WHITESPACE)
         checked = await off_loop(len(raw), _check_body, (body, self._settings.allowed_field_names))
-        stored = raw if checked.stored is None else checked.stored
-        job_id = new_job_id()
-        if key is None:
-            if retried:
-                job_id, repeated = await self._find_repeated(checked.digest, pairs, job_id)
-                if repeated is not None:
-                    return repeated
-            await self._limits.check(len(stored))
+        if original is not None:
+            checked = checked._replace(digest=await off_loop(len(raw), _digest, original.body))
+        if turn is None:
+            turn = _turn_of(checked.request)
         else:
-            # Side by side: a job of this key is returned even if the queue is full.
+            # Equal words in two threads are two submits.
+            named = f"{checked.digest} {turn.thread_id} {turn.parent} {turn.policy}"
+            checked = checked._replace(digest=sha256(named.encode()).hexdigest())
+        stored = raw if checked.stored is None else checked.stored
+        kept = () if original is None else original.kept
+        if key is not None:
             _check_key(key)
             key = _key_of_owner(key, pairs)
-            known, full = await asyncio.gather(
-                self._find_job(key, job_id, checked.digest), _queue_full(self._limits, len(stored))
-            )
-            job_id, found = known
-            if found is not None:
-                if found.status is Status.QUEUED:
-                    await self._enqueue(found)
-                return found
-            if full is not None:
-                raise full
+        size = len(stored) + sum(len(value) for _, value in kept)
+        job_id, found = await self._find(key, checked.digest, pairs, size, retried=bool(retried))
+        if found is not None:
+            return await self._enqueue(found) if found.status is Status.QUEUED else found
+        offered = key is None and retried is not None
+        if turn is None:
+            thread, created_at = None, 0
+        else:
+            if offered:
+                await self._retries.offer(checked.digest, job_id, pairs)  # a repeat is the same turn
+            thread, begun = await self._turns.begin(job_id, turn, pairs)
+            created_at = begun.created_at
         request = checked.request
         submission = Submission(
             job_id=job_id,
@@ -117,6 +137,7 @@ class Submitter:
             request=stored,
             metadata=orjson.dumps({**(body.get("metadata") or {}), **pairs}),
             body_digest=checked.digest,
+            created_at=created_at,
             key_digest="" if key is None else key_digest(key),
             terms=resolve(
                 self._settings,
@@ -126,10 +147,13 @@ class Submitter:
                 cancel_on_disconnect=request.cancel_on_disconnect,
             ),
             keep_request=self._settings.keep_request,
+            thread=thread,
+            kept=kept,
+            leading=0 if turn is None else turn.leading,
             policy_keys=tuple(pairs),
         )
         try:
-            if key is None and retried is not None:
+            if offered:
                 # Sent before the job: a process that dies between them must not leave a job that no repeat finds.
                 offer = self._retries.offer(checked.digest, job_id, pairs)
                 _, (_, record) = await asyncio.gather(offer, self._log.submit(submission))
@@ -138,16 +162,38 @@ class Submitter:
         except JobNotFound:
             # To a POST a 404 would say that the address is wrong. A repeat creates the job, or gets a 410.
             raise StoreUnavailable("The job is gone; submit it again.", retry_after=1) from None
+        if key is None:
+            return await self._enqueue(record)
         # Both only need the job to be written.
-        await asyncio.gather(
-            self._enqueue(record),
-            *([] if key is None else [self._idempotency.mark_written(key, IdempotencyRecord(job_id, checked.digest))]),
-        )
-        return record
+        written = self._idempotency.mark_written(key, IdempotencyRecord(job_id, checked.digest))
+        after, _ = await asyncio.gather(self._enqueue(record), written)
+        return after
 
-    async def _enqueue(self, record: Record) -> None:
+    async def _find(
+        self, key: str | None, digest: str, pairs: Mapping[str, str], size: int, *, retried: bool
+    ) -> tuple[str, Record | None]:
+        """Returns the job that this submit repeats, or the id of the job that it is to write. Raises QueueFull."""
+        job_id = new_job_id()
+        if key is not None:
+            # Side by side: a job of this key is returned even if the queue is full.
+            found, full = await asyncio.gather(self._find_job(key, job_id, digest), _queue_full(self._limits, size))
+            if found[1] is None and full is not None:
+                raise full
+            return found
+        if retried:
+            job_id, repeated = await self._find_repeated(digest, pairs, job_id)
+            if repeated is not None:
+                return job_id, repeated
+        await self._limits.check(size)
+        return job_id, None
+
+    async def _enqueue(self, record: Record) -> Record:
+        """Returns the job after it."""
+        if record.thread_open:
+            return await self._turns.written(record)
         watched, grace = record.cancel_on_disconnect, record.disconnect_grace
         await self._queue.enqueue(record.id, record.created_at, model=record.model, watched=watched, grace=grace)
+        return record
 
     async def _find_repeated(self, digest: str, pairs: Mapping[str, str], job_id: str) -> tuple[str, Record | None]:
         """Returns the id of the job that a repeat stands for, which may be the new `job_id`, and the job if it is
@@ -157,8 +203,6 @@ class Submitter:
             if record is None and not await self._log.flags([taken]):
                 return taken, None  # the first submit broke off before it wrote the job, or is about to
             if record is not None and record.status is not Status.CANCELLED:
-                if record.status is Status.QUEUED:
-                    await self._enqueue(record)
                 return taken, record
             # Cancelled, perhaps since its client was gone, or erased: it answers no repeat.
             await self._retries.end(digest, taken)
@@ -194,6 +238,13 @@ def _check_body(given: tuple[dict[str, Any], Iterable[str]]) -> _CheckedBody:
     return _CheckedBody(
         request, digest, orjson.dumps({name: value for name, value in body.items() if name != "metadata"})
     )
+
+
+def _turn_of(request: ChatRequest) -> Turn | None:
+    """The turn of a body that names its thread: all its messages."""
+    if request.thread is None:
+        return None
+    return Turn(entries_of(request.messages), request.thread, request.thread_policy or "reject")
 
 
 def _digest(body: dict[str, Any]) -> str:

@@ -27,6 +27,8 @@ _KNOWN: Final[dict[str, tuple[int, str, str | None]]] = {
     "job_not_found": (404, _INVALID, None),
     "job_expired": (404, _INVALID, None),
     "queue_full": (429, "requests", "rate_limit_exceeded"),
+    "not_cancellable": (400, _INVALID, None),
+    "thread_not_found": (404, _INVALID, None),
     # The ends of a job.
     "cancelled": (409, _INVALID, "cancelled"),
     "model_bad_request": (400, _INVALID, "model_bad_request"),
@@ -70,6 +72,8 @@ def openai_error(
     code: str, message: str, *, status: int = 500, field: str | None = None, mistake: str = "value"
 ) -> OpenAIError:
     """Returns the error for one of ours. `status`: ours, for a code that OpenAI does not know."""
+    if status == 422:  # OpenAI has no other status for a client's mistake
+        status = 400
     known_status, kind, known_code = _KNOWN.get(code, (status, _SERVER if status >= 500 else _INVALID, code))
     if code == "invalid_request":
         known_code = _CODE_OF_MISTAKE[mistake]

@@ -4,6 +4,9 @@
     ├── InvalidRequest          the client's body, parameter or position is wrong
     ├── JobNotFound             no such job
     │   └── JobExpired          there was one; its retention is over
+    ├── ThreadNotFound          no such thread, or no such entry of it
+    ├── ThreadBusy              a turn of the thread runs, and the new turn's policy is `reject`
+    ├── ThreadFull              the thread has as many entries, bytes or waiting turns as it may have
     ├── ModelNotListed          no such model in the list of models
     ├── IdempotencyConflict     the same Idempotency-Key with another body
     ├── QueueFull               as many jobs wait as the settings allow
@@ -56,6 +59,24 @@ class JobNotFound(ReadalongError):
 
 class JobExpired(JobNotFound):
     code = "job_expired"
+
+
+class ThreadNotFound(ReadalongError):
+    code = "thread_not_found"
+
+
+class ThreadBusy(ReadalongError):
+    """`job_id`: the job whose turn runs. Not retryable: a repeat would be refused until that job ends."""
+
+    code = "thread_busy"
+
+    def __init__(self, message: str, *, job_id: str = "") -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class ThreadFull(ReadalongError):
+    code = "thread_full"
 
 
 class ModelNotListed(ReadalongError):

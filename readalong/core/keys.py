@@ -1,7 +1,7 @@
 """Every name in Redis comes from here.
 
-The keys of one job share the hash tag `{id}`: the scripts of a job's log touch one slot. The queue and the lists of
-jobs have keys in other slots, so that readalong as a whole needs one server.
+The keys of one job share the hash tag `{id}`: the scripts of a job's log touch one slot, and so do those of a
+thread. The queue and the lists of jobs have keys in other slots, so that readalong as a whole needs one server.
 The arq names are arq's own: its job and in-progress keys are not configurable, its queue is. They are spelled out:
 to import arq for them would bring in the Redis client, and cost the demo a fifth of its own start.
 """
@@ -182,6 +182,21 @@ class Keys:
     def aside(self, name: str) -> str:
         """Any type: what stood in a shared key and was of a wrong type, for a day."""
         return f"{self.prefix}:aside:{name}"
+
+    def thread(self, digest: str) -> str:
+        """Hash: a thread, by the digest of its name and its owner (`ThreadRef`)."""
+        return f"{self.prefix}:thread:{{{digest}}}"
+
+    def thread_jobs(self, digest: str) -> str:
+        """Sorted set: ids of the thread's jobs, by time of creation, in milliseconds."""
+        return f"{self.thread(digest)}:jobs"
+
+    def of_thread(self, digest: str) -> tuple[str, ...]:
+        """The six that every script of a thread takes, in its order: the thread, the ids of its entries by their place
+        (sorted set), the entries (hash), its unrecorded turns (hash), its waiting turns (list), its jobs."""
+        parts = ("order", "entries", "turns", "waiting")
+        name = self.thread(digest)
+        return (name, *(f"{name}:{part}" for part in parts), self.thread_jobs(digest))
 
     @property
     def shared(self) -> dict[str, str]:

@@ -11,6 +11,8 @@ LONGEST_GRACE: Final = 86_400
 
 #: Fields of a request that are ours: no model gets them.
 OPTION_FIELDS: Final = frozenset({"on_worker_lost", "deadline", "cancel_on_disconnect"})
+#: Likewise, of the job's turn in a thread.
+TURN_FIELDS: Final = frozenset({"thread", "thread_policy"})
 
 OnLost = Literal["retry", "fail"]
 

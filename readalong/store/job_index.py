@@ -104,6 +104,7 @@ class JobIndex:
         *,
         state: str | None = None,
         model: str | None = None,
+        thread: str | None = None,
         since: int = 0,
         until: int = _LATEST,
         check: Callable[[], Awaitable[None]] | None = None,
@@ -112,7 +113,8 @@ class JobIndex:
         """Up to `count` jobs older than `before`, newest first, created at `since` or later and before `until`; or
         those that are newer, oldest first.
 
-        Of this state or this model, as far as a list of these knows; of both: of the one that fewer jobs have.
+        Of this state or this model, as far as a list of these knows; of both: of the one that fewer jobs have. Of the
+        thread with this digest, whatever the others say.
         `check` is awaited after each look that has not found enough, and what it raises ends them.
         """
         lists = [*([] if state is None else [self._keys.jobs_in(state)])]
@@ -122,6 +124,8 @@ class JobIndex:
             sizes = [await self._redis.command("ZCARD", name) for name in lists]
             lists = [lists[sizes.index(min(sizes))]]
         name = lists[0] if lists else self._keys.jobs
+        if thread is not None:
+            name = self._keys.thread_jobs(thread)
         return await self._walk(
             name, before, count, newest_first=newest_first, lowest=since, highest=until - 1, check=check
         )

@@ -38,6 +38,9 @@ LISTED: Final = (
     b"cancel_on_disconnect",
     b"disconnect_grace",
     b"epochs",
+    b"thread",
+    b"thread_digest",
+    b"thread_open",
     b"policy_keys",
 )
 
@@ -78,6 +81,11 @@ class Record:
     epochs: str = ""
     #: Milliseconds that it goes on without a watcher; None: as the settings say.
     disconnect_grace: int | None = None
+    #: The name of its thread, and the digest in the names of the thread's keys; "": it is no turn of one.
+    thread: str = ""
+    thread_digest: str = ""
+    #: Whether its turn is not recorded in its thread yet.
+    thread_open: bool = False
     #: Keys of the metadata that the policy set; None: an earlier version wrote the job and did not say.
     policy_keys: tuple[str, ...] | None = None
 
@@ -89,7 +97,7 @@ class Record:
 class JobState(NamedTuple):
     """What the sweep and a feed want to know of a job. `deadline`: ms since the epoch. `known`: this version knows its
     schema. `last_seq`, `epochs`: which claims wrote the numbers up to where (`Epochs`). `broken`: its hash, or what is
-    in its place, holds what readalong did not write."""
+    in its place, holds what readalong did not write. `thread_open`: its turn is not recorded in its thread yet."""
 
     status: str
     attempt: int
@@ -98,6 +106,7 @@ class JobState(NamedTuple):
     last_seq: int = 0
     epochs: str = ""
     broken: bool = False
+    thread_open: bool = False
 
     @property
     def ended(self) -> bool:
@@ -106,7 +115,7 @@ class JobState(NamedTuple):
 
 def parse_state(values: Sequence[bytes | None]) -> JobState | None:
     """From what the script `states` says of a hash; None for one that is gone."""
-    status, attempt, deadline, schema, last_seq, epochs = values
+    status, attempt, deadline, schema, last_seq, epochs, thread_open = values
     if status is None:
         return None
     try:
@@ -116,7 +125,8 @@ def parse_state(values: Sequence[bytes | None]) -> JobState | None:
             state = Status(state)
         due = None if deadline is None else int(deadline)
         said = (epochs or b"").decode(errors="replace")
-        return JobState(state, int(attempt or 0), due, known, int(last_seq or 0), said)
+        turn = thread_open is not None
+        return JobState(state, int(attempt or 0), due, known, int(last_seq or 0), said, thread_open=turn)
     except ValueError:
         return JobState("", 0, None, False, broken=True)
 
@@ -176,6 +186,9 @@ def parse(fields: Mapping[bytes, bytes] | Iterable[bytes]) -> Record | None:
         cancel_on_disconnect=fields.get(b"cancel_on_disconnect") == b"1",
         epochs=fields.get(b"epochs", b"").decode(errors="replace"),
         disconnect_grace=time(b"disconnect_grace"),
+        thread=fields.get(b"thread", b"").decode(),
+        thread_digest=fields.get(b"thread_digest", b"").decode(),
+        thread_open=b"thread_open" in fields,
         policy_keys=tuple(orjson.loads(fields[b"policy_keys"])) if b"policy_keys" in fields else None,
     )
 

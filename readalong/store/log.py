@@ -65,6 +65,9 @@ class Claim(NamedTuple):
     worker: bytes = b""
     #: This claim's alone. The attempt's number comes twice when Redis has lost a claim.
     token: str = ""
+    #: The digest of the thread whose turn it is, and how many of its messages stand before the thread's.
+    thread: str = ""
+    leading: int = 0
 
     @property
     def fence(self) -> str:
@@ -249,6 +252,11 @@ class Log(LogReader):
         with readable(job_id):
             return bool(await self._redis.call("compact", keys, fence, first, events[-1].seq, *encode_entries(events)))
 
+    async def close_turn(self, job_id: str) -> None:
+        """Notes that the job's turn is recorded in its thread."""
+        with readable(job_id):
+            await self._redis.command("HDEL", self._keys.job(job_id), "thread_open")
+
     async def delete(self, job_id: str, model: str = "") -> str:
         """Deletes the record and the log, tells the watchers, and keeps late copies of the submit and the enqueue out.
 
@@ -273,13 +281,17 @@ def _claim(reply: list[Any], worker: bytes, token: str) -> Claim:
     status = ClaimStatus(reply[0].decode())
     if len(reply) == 1:
         return Claim(status)
+    if status is ClaimStatus.ENDED:
+        return Claim(status, thread=reply[1].decode())
     waited, note = reply[3] / 1000, reply[4].decode(errors="replace")
     if status is not ClaimStatus.RUN:
         times = ClaimTimes(waited, _seconds(reply[5]), _seconds(reply[6]))
-        return Claim(status, reply[1], reply[2], note, times=times, worker=worker, token=token)
+        thread = reply[7].decode()
+        return Claim(status, reply[1], reply[2], note, times=times, worker=worker, token=token, thread=thread)
     model, begun = reply[5].decode(), (reply[7].decode(), reply[8])
     times = ClaimTimes(waited, _seconds(reply[10]), left=_seconds(reply[9]))
-    return Claim(status, reply[1], reply[2], note, model, reply[6], begun, times, worker, token)
+    turn = reply[11].decode(), reply[12]
+    return Claim(status, reply[1], reply[2], note, model, reply[6], begun, times, worker, token, *turn)
 
 
 def _seconds(ms: int) -> float | None:

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class LogReader:
-    """The reading half of the log. Only a claim reads a request: it may be megabytes.
+    """The reading half of the log. Only a claim, and a client that asks for it, reads a request: it may be megabytes.
 
     Each call raises StoreUnavailable; those about one job also BrokenJob, those about many leave out what is broken.
     """
@@ -33,8 +33,14 @@ class LogReader:
         with readable(job_id):
             return record_of(await self._redis.command("HMGET", self._keys.job(job_id), *LISTED))
 
+    async def record_with(self, job_id: str, *fields: str) -> tuple[Record | None, list[bytes | None]]:
+        """The job, and further fields of its hash, in one command. Raises UnknownSchema."""
+        with readable(job_id):
+            values = await self._redis.command("HMGET", self._keys.job(job_id), *LISTED, *fields)
+            return record_of(values[: len(LISTED)]), values[len(LISTED) :]
+
     async def request(self, job_id: str) -> bytes | None:
-        """The job's request, which may be megabytes; None if it is not kept any more."""
+        """The job's request, JSON; None where it is not kept."""
         with readable(job_id):
             found: bytes | None = await self._redis.command("HGET", self._keys.job(job_id), "request")
             return found
@@ -62,19 +68,20 @@ class LogReader:
         answers = await self._redis.call("states", [self._keys.job(job_id) for job_id in job_ids])
         return [parse_state(answer) for answer in answers]
 
-    async def erasable(self, job_id: str) -> tuple[str, str]:
-        """What else must go with a job: the `key_digest` of its Idempotency-Key, and its `model_digest`; "" for what is
-        not known."""
+    async def erasable(self, job_id: str) -> tuple[str, str, str]:
+        """What else must go with a job: the `key_digest` of its Idempotency-Key, its `model_digest`, and the digest of
+        its thread; "" for what is not known."""
         try:
             with readable(job_id):
-                schema, digest, model = await self._redis.command(
-                    "HMGET", self._keys.job(job_id), "schema", "key_digest", "model"
+                schema, digest, model, thread = await self._redis.command(
+                    "HMGET", self._keys.job(job_id), "schema", "key_digest", "model", "thread_digest"
                 )
                 if schema is not None:
                     parse_schema(schema)
-                return (digest or b"").decode(), "" if model is None else model_digest(model.decode())
+                named = "" if model is None else model_digest(model.decode())
+                return (digest or b"").decode(), named, (thread or b"").decode()
         except BrokenJob:
-            return "", ""
+            return "", "", ""
 
     async def filter_cancel_on_disconnect(self, job_ids: Sequence[str]) -> list[str]:
         """Returns the ids of jobs that have not ended and are to end without a watcher."""

@@ -57,12 +57,13 @@ class Queue:
         model: str | None = None,
         watched: bool = False,
         grace: int | None = None,
+        waits: bool = False,
     ) -> bool:
         """Lists a job that is written, puts it into the queue and wakes a worker, unless it is there. Answers whether
         it was not.
 
         `created_at` is in milliseconds. `watched`: it is to end without a watcher, and its time begins now;
-        `grace`: its own, in milliseconds, or None.
+        `grace`: its own, in milliseconds, or None. `waits`: only list it, since it waits for its thread.
         """
         call = serialize_job(FUNCTION, (job_id,), {}, None, created_at, serializer=encode_job)
         of_all = (self._keys.queue, self._keys.arq_job(job_id), self._keys.wake)
@@ -70,7 +71,7 @@ class Queue:
         if model is not None:
             keys.append(self._keys.jobs_of(model))
         first = first_ms(self._settings, grace) if watched else 0
-        times = (created_at, first, self._watched_ttl_ms, self._model_ttl_ms)
+        times = (created_at, first, self._watched_ttl_ms, self._model_ttl_ms, int(waits))
         return bool(await self._redis.call("enqueue", keys, job_id, call, self._ttl_ms, _LONGEST_WAKE_LIST, *times))
 
     async def depth(self) -> tuple[int, int]:

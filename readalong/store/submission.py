@@ -10,6 +10,7 @@ from readalong.core.events import SCHEMA
 from readalong.core.options import JobOptions
 from readalong.redis.facade import Argument
 from readalong.store.job_record import Record, parse
+from readalong.store.threads import ThreadRef
 
 
 class Submission(NamedTuple):
@@ -27,6 +28,11 @@ class Submission(NamedTuple):
     terms: JobOptions = JobOptions()
     #: Whether the request stays when the job has ended.
     keep_request: bool = False
+    #: Further fields of the hash, which stay when the job has ended.
+    kept: tuple[tuple[str, bytes], ...] = ()
+    #: The thread whose turn it is, and how many of its messages stand before the thread's.
+    thread: ThreadRef | None = None
+    leading: int = 0
     #: Keys of the metadata that the policy set: no client may change them.
     policy_keys: tuple[str, ...] = ()
 
@@ -49,7 +55,15 @@ class Submission(NamedTuple):
             "policy_keys": orjson.dumps(self.policy_keys),
             **({"keep_request": 1} if self.keep_request else {}),
             **self.terms.fields(),
+            **dict(self.kept),
+            **self._thread_fields(),
         }
+
+    def _thread_fields(self) -> dict[str, Argument]:
+        if self.thread is None:
+            return {}
+        named: dict[str, Argument] = {"thread": self.thread.id, "thread_digest": self.thread.digest, "thread_open": 1}
+        return {**named, "thread_leading": self.leading} if self.leading else named
 
     def queued(self) -> bytes:
         """The data of its first event, up to the time of creation, which Redis adds."""

@@ -24,6 +24,8 @@ from readalong.store.job_record import Record
 from readalong.store.log import Log
 from readalong.store.queue import Queue
 from readalong.store.submission import Submission
+from readalong.store.threads import ThreadStore
+from readalong.store.turns import Turns
 from readalong.store.worker_registry import WorkerRegistry
 from readalong.worker.model.providers import Providers
 from readalong.worker.worker import QueueWorker
@@ -105,6 +107,8 @@ class Backend:
         self.index = JobIndex(RedisFacade(redis, settings), settings)
         self.registry = WorkerRegistry(RedisFacade(redis, settings), settings)
         self.queue = Queue(RedisFacade(redis, settings), settings)
+        self.threads = ThreadStore(RedisFacade(redis, settings), settings)
+        self.turns = Turns(self.log, self.queue, self.threads)
 
     async def write(self, model: str = "demo", *, age: float = 0, for_watchers: bool = False, **body: Any) -> str:
         """Writes a job that is `age` seconds old, as the first half of a submit does. Returns its id.

@@ -197,7 +197,10 @@ class Stage:
         log: Any = self.log
         index: Any = self.index
         providers = Providers(self.model, {}, Redactor())
-        self.runner = JobRunner(known, log, index, providers, {"id": "w"}, on_memory_error=self.gate.reached.set)
+        turns: Any = None  # no job of these tests is a turn
+        self.runner = JobRunner(
+            known, log, index, providers, {"id": "w"}, turns=turns, on_memory_error=self.gate.reached.set
+        )
         self.task = asyncio.create_task(self.runner.run(JOB), name="the attempt")
 
     async def held(self) -> None:

@@ -31,7 +31,7 @@ def made(backend: Backend, settings: Settings, ended: list[str] | None = None) -
         assert ended is not None, f"{job_id} is to end"
         ended.append(job_id)
 
-    return Reconciler(backend.log, backend.index, backend.queue, settings, end)
+    return Reconciler(backend.log, backend.index, backend.queue, settings, end, turns=backend.turns)
 
 
 async def opened(backend: Backend) -> set[str]:
@@ -233,7 +233,7 @@ async def test_an_erased_job_leaves_all_lists_if_its_erase_broke_off_behind_the_
 ) -> None:
     """Also the list of its model, which only the mark of the erase still names. No client repeats the erase."""
     job_id, other = await backend.submit(age=60), await backend.submit(age=60)
-    _, model = await backend.log.erasable(job_id)
+    _, model, _ = await backend.log.erasable(job_id)
     await backend.log.delete(job_id, model)
     await backend.redis.zrem(backend.keys.active, job_id)
     await turn(backend, sweep)

@@ -130,7 +130,7 @@ async def test_a_copy_of_the_enqueue_that_comes_after_the_erase_leaves_the_job_i
     """The list of all jobs, which still names expired ones, and the list of its model do not have it either."""
     job_id = await backend.submit()
     created_at = (await backend.record(job_id)).created_at
-    _, model = await backend.log.erasable(job_id)
+    _, model, _ = await backend.log.erasable(job_id)
     await backend.log.delete(job_id, model)
     await backend.queue.remove(job_id)
     await backend.index.remove(job_id, model=model)

@@ -3,8 +3,8 @@
 -- KEYS[8] jobs of its model, if that is known.
 -- ARGV[1] job id, ARGV[2] arq's description of the call, ARGV[3] its time to live (ms), ARGV[4] longest wake list,
 -- ARGV[5] the job's time of creation (ms), ARGV[6] ms that it may go without a watcher, or 0 for any time,
--- ARGV[7] time to live of the watched jobs' set (ms), ARGV[8] that of a model's set (ms).
--- Returns 1, or 0 if the job was in the queue already.
+-- ARGV[7] time to live of the watched jobs' set (ms), ARGV[8] that of a model's set (ms), ARGV[9] '1': only list it.
+-- Returns 1, or 0 if the job was in the queue already, or is only listed.
 -- One server only: the queue and the lists of jobs.
 -- Needs clock.
 local id, created = ARGV[1], ARGV[5]
@@ -21,6 +21,7 @@ if redis.call('ZADD', KEYS[4], 'NX', created, id) == 1 then
     redis.call('PEXPIRE', KEYS[6], ARGV[7])
   end
 end
+if ARGV[9] == '1' then return 0 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 if redis.call('ZADD', KEYS[1], 'NX', ms(now_ms()), id) == 0 then return 0 end
 redis.call('RPUSH', KEYS[3], id)

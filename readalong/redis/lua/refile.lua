@@ -15,7 +15,8 @@ local function is_at(set, id, at)
   return tonumber(redis.call('ZSCORE', set, id)) == at
 end
 
-local function refile(id, status, at, model, grace)
+-- `open`: its turn is not recorded in its thread. The sweep sees to jobs that have not ended, and to these.
+local function refile(id, status, at, model, grace, open)
   local mine, ended = STATES[status], status ~= 'queued' and status ~= 'running'
   if not is_at(KEYS[1], id, at) then redis.call('ZADD', KEYS[1], ms(at), id) end
   if not is_at(KEYS[mine], id, at) then
@@ -24,7 +25,7 @@ local function refile(id, status, at, model, grace)
     end
     redis.call('ZADD', KEYS[mine], ms(at), id)
   end
-  if ended then
+  if ended and not open then
     redis.call('ZREM', KEYS[2], id)
   elseif not is_at(KEYS[2], id, at) and redis.call('ZADD', KEYS[2], ms(at), id) == 1 then
     strays[#strays + 1] = id
@@ -49,7 +50,7 @@ end
 for i = 5, #ARGV do
   local id = ARGV[i]
   local fields = redis.pcall('HMGET', KEYS[2 * i - 1], 'status', 'created_at', 'model', 'cancel_on_disconnect',
-    'disconnect_grace')
+    'disconnect_grace', 'thread_open')
   -- A broken hash hurts its own job alone: that one stays where it is.
   if not fields.err then
     local at = math.floor(tonumber(fields[2]) or -1)
@@ -61,7 +62,7 @@ for i = 5, #ARGV do
       if erased then redis.pcall('ZREM', ARGV[1] .. erased, id) end
     elseif STATES[fields[1]] and at >= 0 and at <= 2 ^ 53 then
       local grace = math.min(math.max(tonumber(fields[5] or '') or 0, 0), 86400000)
-      refile(id, fields[1], at, fields[3] or '', fields[4] == '1' and grace)
+      refile(id, fields[1], at, fields[3] or '', fields[4] == '1' and grace, fields[6])
     end
   end
 end

@@ -228,6 +228,10 @@ GETS = [
     "/v1/chat/completions/chatcmpl-{id}/messages",
     "/v1/models",
     "/v1/models/gpt-5-mini",
+    "/v1/threads/none",
+    "/v1/threads/none/jobs",
+    "/v1/conversations/none",
+    "/v1/conversations/none/items",
     "/v1/jobs/no-such-job-here-x",
 ]
 
@@ -240,6 +244,7 @@ async def test_head_is_answered_wherever_get_is(settings: Settings, log: Log) ->
         gets = {path for path, methods in described.items() if "get" in methods}
         assert gets == {
             *("/v1/jobs", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/events", "/healthz", "/readyz"),
+            *("/v1/threads/{thread_id}", "/v1/threads/{thread_id}/running", "/v1/threads/{thread_id}/jobs"),
             *("/v1/chat/completions", "/v1/chat/completions/{completion_id}"),
             *("/v1/chat/completions/{completion_id}/messages", "/v1/models", "/v1/models/{model}"),
         }

@@ -65,7 +65,8 @@ def every_name(keys: Keys) -> list[str]:
 
 def test_no_two_things_have_the_same_name() -> None:
     names = every_name(Keys())
-    assert len(set(names) - set(Keys().of_job(JOB))) == len(names) - 2 * len(Keys().of_job(JOB))
+    twice = {*Keys().of_job(JOB), Keys().thread(JOB), Keys().thread_jobs(JOB)}
+    assert len(set(names)) == len(names) - len(twice)
 
 
 def test_two_prefixes_share_no_name_but_arqs_own() -> None:
@@ -74,8 +75,9 @@ def test_two_prefixes_share_no_name_but_arqs_own() -> None:
 
 
 @given(st.from_regex(r"[A-Za-z0-9_-]{16,64}", fullmatch=True))
-def test_the_keys_of_one_job_are_in_one_cluster_slot(job_id: str) -> None:
+def test_the_keys_of_one_job_and_of_one_thread_are_in_one_cluster_slot(job_id: str) -> None:
     assert len({key_slot(name.encode()) for name in Keys().of_job(job_id)}) == 1
+    assert len({key_slot(name.encode()) for name in Keys().of_thread(job_id)}) == 1
 
 
 def test_a_new_id_is_an_id_and_never_the_same() -> None:

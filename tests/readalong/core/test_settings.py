@@ -91,6 +91,10 @@ BAD = [
     ("RETENTION", "0"),
     ("RETENTION", "soon"),
     ("KEEP_REQUEST", "perhaps"),
+    ("THREAD_TTL", "0"),
+    ("MAX_THREAD_ENTRIES", "0"),
+    ("MAX_THREAD_BYTES", "1023"),
+    ("MAX_THREAD_WAITING", "0"),
     ("JOB_TTL", "9"),
     ("IDEMPOTENCY_TTL", "0"),
     ("REDIS_TIMEOUT", "0"),
@@ -215,7 +219,9 @@ def test_every_number_says_its_unit_or_what_it_counts(name: str) -> None:
     if field.annotation is float:
         assert "seconds" in words
     elif field.annotation is int:
-        assert any(unit in words for unit in ("bytes", "streams", "jobs", "attempts", "calls", "connections"))
+        assert any(
+            unit in words for unit in ("bytes", "streams", "jobs", "attempts", "calls", "connections", "entries")
+        )
 
 
 @pytest.mark.parametrize("name", FIELDS)

@@ -12,11 +12,13 @@ import pytest
 from readalong.core.errors import StoreRefused
 from readalong.core.events import merge
 from readalong.core.settings import Settings
+from readalong.core.thread_entries import entries_of
 from readalong.redis.facade import Argument, RedisFacade
 from readalong.redis.scripts import SCRIPTS
 from readalong.store.idempotency import IdempotencyStore, key_digest
 from readalong.store.log import Log
 from readalong.store.repeats import RepeatStore
+from readalong.store.threads import ThreadRef, ThreadStore, Turn
 from tests.readalong.helpers import command, settings_for
 from tests.readalong.jobs import WORKER, content, end, queued, submission
 from tests.support.clients import client_of
@@ -79,6 +81,14 @@ async def test_a_script_runs_on_a_cluster_unless_its_head_says_that_it_needs_one
     await log.delete(new.job_id)
     await idempotency.claim("key", new.job_id, "digest")
     await idempotency.release(key_digest("key"), new.job_id)
+    threads, thread = ThreadStore(redis, settings), ThreadRef.of("t", {})
+    await threads.create(thread, {}, entries_of([{"role": "user", "content": "a"}]))
+    await threads.begin(thread, new.job_id, Turn(entries_of([{"role": "user", "content": "b"}]), "t"))
+    await threads.place(thread, new.job_id)
+    await threads.end(thread, new.job_id, keep=True)
+    [entry, *_] = await threads.entries(thread)
+    await threads.remove(thread, entry.id)
+    await threads.erase(thread)
     repeats = RepeatStore(redis, settings)
     await repeats.offer("digest", new.job_id, "-")
     assert await repeats.take("digest", "-") == new.job_id

@@ -1,0 +1,46 @@
+-- Ends a job's turn, once: records its entries and its answer, or forgets them, and lets the next turn run.
+-- ARGV[1] job id, ARGV[2] '1' to record, unless a later turn rolls it back; '0' to forget what was said; 'gone' to forget the
+-- turn itself, whose job is not there, ARGV[3] ms that a turn must have begun before,
+-- ARGV[4] the thread's time to live (ms), ARGV[5] that while a turn runs, ARGV[6..] id, data of the answer's entries.
+-- A waiting turn that ends is recorded when those before it are.
+-- Returns the job whose turn runs after it, or nil.
+-- Needs clock, thread.
+local id = ARGV[1]
+local at = place(id)
+local begun = tonumber(redis.call('ZSCORE', jobs, id) or 0)
+if (at == 'run' or at == 'wait') and begun + tonumber(ARGV[3]) <= now_ms() and redis.call('HEXISTS', turns, 'over:' .. id) == 0 then
+  local said = redis.call('HGET', turns, 'entries:' .. id) or ''
+  local ids = {}
+  for entry in string.gmatch(said, '%S+') do ids[#ids + 1] = entry end
+  if ARGV[2] == '1' and redis.call('HGET', turns, 'drop:' .. id) ~= 'rollback' then
+    for i = 6, #ARGV, 2 do
+      put(ARGV[i], ARGV[i + 1])
+      ids[#ids + 1] = ARGV[i]
+    end
+  else
+    for _, entry in ipairs(ids) do forget(entry) end
+    ids = {}
+  end
+  redis.call('HSET', turns, 'entries:' .. id, table.concat(ids, ' '), 'over:' .. id, '1')
+  if ARGV[2] == 'gone' then redis.call('ZREM', jobs, id) end
+end
+
+local running = redis.call('HGET', thread, 'running')
+while running and redis.call('HEXISTS', turns, 'over:' .. running) == 1 do
+  local said = redis.call('HGET', turns, 'entries:' .. running) or ''
+  for entry in string.gmatch(said, '%S+') do list(entry) end
+  if said ~= '' then redis.call('HSET', thread, 'recorded', running) end
+  if redis.call('ZSCORE', jobs, running) then
+    -- How far the thread had come: a turn may follow this one when the thread has gone on.
+    redis.call('HSET', turns, 'at:' .. running, redis.call('HGET', thread, 'seq') or '0')
+  end
+  redis.call('HDEL', turns, 'entries:' .. running, 'over:' .. running, 'drop:' .. running)
+  running = redis.call('LPOP', waiting)
+  if running then
+    redis.call('HSET', thread, 'running', running)
+  else
+    redis.call('HDEL', thread, 'running')
+  end
+end
+renew(ARGV[4], ARGV[5])
+return running
