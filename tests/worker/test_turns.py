@@ -212,6 +212,20 @@ async def test_an_end_that_was_not_recorded_is_recorded_once(backend: Backend, s
     assert one.id not in {cursor.job_id for cursor in await backend.index.open_jobs(None, 100)}
 
 
+async def test_the_newest_turn_is_recorded_by_the_sweep_though_none_follows(
+    backend: Backend, sweep: Reconciler
+) -> None:
+    """The job has ended and left the queue; what it has not left is the list of open jobs."""
+    one = Submit(backend, "a")
+    await one.all()
+    await play(backend, one.id)
+    await backend.queue.remove(one.id)
+    await backend.index.refile(one.id)
+    await swept(backend, sweep)
+    assert await history(backend) == ["a", "said"]
+    assert await backend.threads.running(REF) is None
+
+
 async def test_a_turn_that_was_recorded_and_whose_next_was_not_queued_is_mended_by_the_sweep(
     backend: Backend, sweep: Reconciler
 ) -> None:

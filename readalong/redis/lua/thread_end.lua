@@ -1,5 +1,5 @@
 -- Ends a job's turn, once: records its entries and its answer, or forgets them, and lets the next turn run.
--- ARGV[1] job id, ARGV[2] '1' to record, unless a later turn rolls it back; '0' to forget what was said; 'gone' to forget the
+-- ARGV[1] job id, ARGV[2] '1' to record, unless a later turn has rolled it back; '0' to forget what was said; 'gone' to forget the
 -- turn itself, whose job is not there, ARGV[3] ms that a turn must have begun before,
 -- ARGV[4] the thread's time to live (ms), ARGV[5] that while a turn runs, ARGV[6..] id, data of the answer's entries.
 -- A waiting turn that ends is recorded when those before it are.
@@ -12,7 +12,7 @@ if (at == 'run' or at == 'wait') and begun + tonumber(ARGV[3]) <= now_ms() and r
   local said = redis.call('HGET', turns, 'entries:' .. id) or ''
   local ids = {}
   for entry in string.gmatch(said, '%S+') do ids[#ids + 1] = entry end
-  if ARGV[2] == '1' and redis.call('HGET', turns, 'drop:' .. id) ~= 'rollback' then
+  if ARGV[2] == '1' then
     for i = 6, #ARGV, 2 do
       put(ARGV[i], ARGV[i + 1])
       ids[#ids + 1] = ARGV[i]
@@ -28,8 +28,12 @@ end
 local running = redis.call('HGET', thread, 'running')
 while running and redis.call('HEXISTS', turns, 'over:' .. running) == 1 do
   local said = redis.call('HGET', turns, 'entries:' .. running) or ''
-  for entry in string.gmatch(said, '%S+') do list(entry) end
-  if said ~= '' then redis.call('HSET', thread, 'recorded', running) end
+  -- It may have been rolled back after its end, while it waited for those before it.
+  local dropped = redis.call('HGET', turns, 'drop:' .. running) == 'rollback'
+  for entry in string.gmatch(said, '%S+') do
+    if dropped then forget(entry) else list(entry) end
+  end
+  if said ~= '' and not dropped then redis.call('HSET', thread, 'recorded', running) end
   if redis.call('ZSCORE', jobs, running) then
     -- How far the thread had come: a turn may follow this one when the thread has gone on.
     redis.call('HSET', turns, 'at:' .. running, redis.call('HGET', thread, 'seq') or '0')

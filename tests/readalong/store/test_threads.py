@@ -98,6 +98,15 @@ async def test_a_turn_ends_all_turns_before_it(threads: ThreadStore, policy: str
     assert texts(await threads.entries(REF)) == left
 
 
+async def test_a_waiting_turn_that_has_ended_is_rolled_back_with_those_before_it(threads: ThreadStore) -> None:
+    await threads.begin(REF, "job1", turn("a"))
+    await threads.begin(REF, "job2", turn("b", "enqueue"))
+    await threads.end(REF, "job2", said("c"), keep=True)
+    await threads.begin(REF, "job3", turn("d", "rollback"))
+    assert await threads.end(REF, "job1", said("e"), keep=True) == "job3"
+    assert await threads.entries(REF) == []
+
+
 async def test_a_turn_that_failed_leaves_nothing(threads: ThreadStore, redis: ArqRedis, settings: Settings) -> None:
     await threads.begin(REF, "job1", turn("a"))
     await threads.end(REF, "job1", keep=False)
