@@ -21,6 +21,7 @@ from readalong.api.http.root_path import RootPath
 from readalong.api.openapi import customize_openapi
 from readalong.api.problems import describe_common
 from readalong.api.routes import (
+    ai_sdk,
     chat,
     health,
     jobs,
@@ -72,7 +73,10 @@ _CORS_HEADERS: Final = (
     ),
 )
 #: Response headers that those pages may read.
-_CORS_EXPOSED: Final = ("Link", "Location", "Retry-After", "X-Job-Id", "X-Request-Id", "X-Should-Retry")
+_CORS_EXPOSED: Final = (
+    *("Link", "Location", "Retry-After", "X-Job-Id", "X-Request-Id", "X-Should-Retry"),
+    *("X-Vercel-AI-UI-Message-Stream", "X-Workflow-Run-Id", "X-Workflow-Stream-Tail-Index"),
+)
 
 
 class NoCacheStaticFiles(StaticFiles):
@@ -144,7 +148,7 @@ def create_app(
             allow_headers=_CORS_HEADERS,
             expose_headers=_CORS_EXPOSED,
         )
-    add_direct_routes(app, *jobs.DIRECT, *chat.DIRECT, *openai_chat.DIRECT, *openai_responses.DIRECT)
+    add_direct_routes(app, *jobs.DIRECT, *chat.DIRECT, *openai_chat.DIRECT, *openai_responses.DIRECT, *ai_sdk.DIRECT)
     for router in (jobs.router, threads.router, chat.router, openai_responses.router, openai_conversations.router):
         app.include_router(router, responses=describe_common(421))
     for router in (openai_chat.router, openai_completions.router, openai_models.router):

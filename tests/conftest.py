@@ -48,7 +48,7 @@ _FIRST = (
 )
 
 #: `make test` leaves these folders, and each test marked `slow`, to `make test-all`.
-_SLOW = ("tests/bench/", "tests/chaos/", "tests/testing/", "tests/fuzz/")
+_SLOW = ("tests/bench/", "tests/chaos/", "tests/clients/", "tests/testing/", "tests/fuzz/")
 
 _BINARIES = {"valkey": valkey_binary(), "redis": redis_binary()}
 #: The brands of `redis_server`; a test runs once for each. `make test-all` adds the other brand where it is on the

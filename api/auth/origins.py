@@ -13,7 +13,7 @@ from readalong.core.settings import Settings
 #: Methods that change nothing. A page of another site cannot read their responses.
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 #: Sec-Fetch-Site of a page of this very site, and of an address that the user typed.
-_SAME_SITE: Final = frozenset({"same-origin", "none"})
+SAME_SITE: Final = frozenset({"same-origin", "none"})
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -23,7 +23,7 @@ def check_origin(request: Request) -> None:
     if request.method in _SAFE or (origin := request.headers.get("origin")) is None:
         return
     # No page can set this header. It is also right where a proxy does not pass the Host on.
-    if request.headers.get("sec-fetch-site") in _SAME_SITE:
+    if request.headers.get("sec-fetch-site") in SAME_SITE:
         return
     settings: Settings = request.app.state.settings
     allowed = settings.allowed_origins

@@ -13,6 +13,7 @@ import orjson
 from pydantic_core import from_json
 from starlette.requests import Request
 
+from readalong.api.auth.origins import SAME_SITE
 from readalong.core.errors import InvalidRequest
 
 #: `application/json` and `application/<anything>+json`, with or without parameters.
@@ -38,6 +39,26 @@ async def read_json(request: Request, max_bytes: int) -> tuple[bytes, dict[str, 
     Raises InvalidRequest, and ClientDisconnect if the client leaves.
     """
     _check_type(request)
+    return await _read(request, max_bytes)
+
+
+async def read_untyped_json(request: Request, max_bytes: int) -> tuple[bytes, dict[str, Any]]:
+    """Returns and raises as `read_json`, of a body that may also be of no type or plain text by its type. An empty body
+    is {}.
+
+    For clients that set no type, as the AI SDK's WorkflowChatTransport, for which `fetch` then says text/plain. A
+    foreign page may send such a body without asking, but not without an Origin, which `check_origin` refuses.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in ("", "text/plain"):
+        _check_type(request)
+    elif "origin" not in request.headers and request.headers.get("sec-fetch-site", "none") not in SAME_SITE:
+        raise InvalidRequest("Content-Type must be application/json.", code="unsupported_media_type")
+    return await _read(request, max_bytes, empty={})
+
+
+async def _read(request: Request, max_bytes: int, empty: dict[str, Any] | None = None) -> tuple[bytes, dict[str, Any]]:
+    """`empty`: what an empty body is; None: an error."""
     packed = _is_packed(request)
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > max_bytes:
@@ -50,6 +71,8 @@ async def read_json(request: Request, max_bytes: int) -> tuple[bytes, dict[str, 
             if len(body) > max_bytes:
                 raise _too_large(max_bytes)
     raw = bytes(body)
+    if not raw and empty is not None:
+        return raw, empty
     value = await off_loop(len(raw), _parse, raw)
     if not isinstance(value, dict):
         raise InvalidRequest("The body must be a JSON object.", field="body")

@@ -173,6 +173,10 @@ class Settings(BaseSettings):
         default="chat",
         description="Cancel jobs whose last watcher has left: those of /chat/stream, all or none.",
     )
+    ai_sdk_reset: Literal["reset-step", "data"] = Field(
+        default="reset-step",
+        description="How /api/chat tells that a job starts over: reset-step needs ai 7; data works with 5 and 6, too.",
+    )
     disconnect_grace: Seconds = Field(
         default=3,
         description="Seconds that such a job goes on without a watcher; one that comes back in time keeps it. "

@@ -30,6 +30,8 @@ from readalong.redis.facade import RedisFacade
 ThreadPolicy = Literal["reject", "enqueue", "interrupt", "rollback"]
 
 MAX_NAME_LENGTH: Final = 255
+#: Of a turn whose messages are all that the model gets (`Turn.leading`).
+WHOLE: Final = -1
 #: Entries that one command reads or writes.
 _PAGE: Final = 500
 _LIMITS: Final = {
@@ -60,7 +62,8 @@ class Turn:
     """A job's turn in a thread, for a submit.
 
     The last of the request's `messages` are the turn; the first `leading` of them, such as instructions, are not: the
-    thread's come between the two. `entries` are the turn's, as the thread keeps them.
+    thread's come between the two. `entries` are the turn's, as the thread keeps them. With `leading` WHOLE the model
+    gets the request's messages alone, and the entries come in place of all that the thread has.
 
     `thread_id`: the thread's name; "": that of `parent`'s thread, or a new one of the job's own, `conv_<job id>`.
     `parent`: the job whose turn this one follows. If the thread has gone on since, this turn begins a new thread, with
@@ -220,7 +223,8 @@ class ThreadStore:
         """
         limits = (self._limits["entries"], self._limits["bytes"], self._limits["turns"])
         arguments = (job_id, turn.policy, turn.parent, ref.id, *self._ttls, *limits, self._forget_ms)
-        verdict, what, *cancel = await self._call("thread_begin", ref, *arguments, *_flat(turn.entries))
+        whole = "1" if turn.leading == WHOLE else ""
+        verdict, what, *cancel = await self._call("thread_begin", ref, *arguments, whole, *_flat(turn.entries))
         match verdict:
             case b"run" | b"wait" | b"over":
                 return Begun(verdict.decode(), int(float(what)), tuple(each.decode() for each in cancel))

@@ -29,7 +29,7 @@ from readalong.core.transcript import Transcript
 from readalong.store.job_record import Record
 from readalong.store.log import Log
 from readalong.store.queue import Queue
-from readalong.store.threads import Begun, ThreadRef, ThreadStore, Turn
+from readalong.store.threads import WHOLE, Begun, ThreadRef, ThreadStore, Turn
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +111,8 @@ class Turns:
         if place.place != "run":
             logger.warning("job %s: not the turn of its thread (%s); it ends", job_id, place.place)
             return None
+        if leading == WHOLE:
+            return request
         history = await self._threads.entries(ref)
         if len(request) > _LARGE or len(history) > _PAGE:
             return await asyncio.to_thread(_with_history, request, history, leading)

@@ -1,7 +1,8 @@
 -- Begins a job's turn, once, and decides about a turn that has not ended. Before the job is written.
 -- ARGV[1] job id, ARGV[2] policy, ARGV[3] the job that it follows, or '', ARGV[4] the thread's name, ARGV[5] the thread's time to
 -- live (ms), ARGV[6] that while a turn runs, ARGV[7] most entries, ARGV[8] most bytes, ARGV[9] most waiting turns,
--- ARGV[10] ms after which an ended job is forgotten, ARGV[11..] id, data of the turn's entries.
+-- ARGV[10] ms after which an ended job is forgotten, ARGV[11] '1' if the turn's entries are all that the thread is to have, or '',
+-- ARGV[12..] id, data of the turn's entries.
 -- Returns {verdict, time of the turn (ms) or what is meant, jobs to cancel …}; the verdicts: run, wait: it has begun so, or had
 -- before; over: it had, and has ended; busy: refused, for the turn of the job that follows; fork: the thread has gone on since
 -- the job that it follows; full: beyond the limit that follows; taken: the thread has the entry that follows.
@@ -15,7 +16,7 @@ if not at then
   if parent ~= '' and newest ~= parent then return { 'fork', '' } end
   if running and policy == 'reject' then return { 'busy', running } end
   if redis.call('LLEN', waiting) >= tonumber(ARGV[9]) then return { 'full', 'turns' } end
-  local why = refused(11, ARGV[7], ARGV[8])
+  local why = refused(12, ARGV[7], ARGV[8], ARGV[11] == '1')
   if why then return why end
 
   if running and policy ~= 'enqueue' then
@@ -29,11 +30,12 @@ if not at then
   redis.call('HSETNX', thread, 'id', ARGV[4])
   redis.call('HSETNX', thread, 'created_at', ms(now))
   local ids = {}
-  for i = 11, #ARGV, 2 do
+  for i = 12, #ARGV, 2 do
     put(ARGV[i], ARGV[i + 1])
     ids[#ids + 1] = ARGV[i]
   end
   redis.call('HSET', turns, 'entries:' .. id, table.concat(ids, ' '))
+  if ARGV[11] == '1' then redis.call('HSET', turns, 'whole:' .. id, '1') end
   redis.call('ZADD', jobs, ms(now), id)
   if running then
     redis.call('RPUSH', waiting, id)

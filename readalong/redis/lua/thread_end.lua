@@ -30,6 +30,9 @@ while running and redis.call('HEXISTS', turns, 'over:' .. running) == 1 do
   local said = redis.call('HGET', turns, 'entries:' .. running) or ''
   -- It may have been rolled back after its end, while it waited for those before it.
   local dropped = redis.call('HGET', turns, 'drop:' .. running) == 'rollback'
+  if said ~= '' and not dropped and redis.call('HEXISTS', turns, 'whole:' .. running) == 1 then
+    for _, old in ipairs(redis.call('ZRANGE', order, 0, -1)) do forget(old) end
+  end
   for entry in string.gmatch(said, '%S+') do
     if dropped then forget(entry) else list(entry) end
   end
@@ -38,7 +41,7 @@ while running and redis.call('HEXISTS', turns, 'over:' .. running) == 1 do
     -- How far the thread had come: a turn may follow this one when the thread has gone on.
     redis.call('HSET', turns, 'at:' .. running, redis.call('HGET', thread, 'seq') or '0')
   end
-  redis.call('HDEL', turns, 'entries:' .. running, 'over:' .. running, 'drop:' .. running)
+  redis.call('HDEL', turns, 'entries:' .. running, 'over:' .. running, 'drop:' .. running, 'whole:' .. running)
   running = redis.call('LPOP', waiting)
   if running then
     redis.call('HSET', thread, 'running', running)

@@ -75,6 +75,7 @@ BAD = [
     ("MODEL_KEEPALIVES", "perhaps"),
     ("JOB_TIMEOUT", "-1"),
     ("JOB_DEADLINE", "-1"),
+    ("AI_SDK_RESET", "start"),
     ("CANCEL_ON_DISCONNECT", "true"),
     ("DISCONNECT_GRACE", "-1"),
     ("STANDSTILL", "-1"),

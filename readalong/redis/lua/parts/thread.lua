@@ -38,9 +38,10 @@ local function forget(id)
 end
 
 -- Why the id, data pairs of ARGV from index `from` on cannot be stored: the limit, or the id that there is already. nil: they
--- can.
-local function refused(from, most_entries, most_bytes)
+-- can. `whole`: they come in place of what is there.
+local function refused(from, most_entries, most_bytes, whole)
   local count, size, taken = redis.call('HLEN', entries), tonumber(redis.call('HGET', thread, 'bytes') or 0), nil
+  if whole then count, size = 0, 0 end
   for i = from, #ARGV, 2 do
     if redis.call('HEXISTS', entries, ARGV[i]) == 1 then
       taken = taken or { 'taken', ARGV[i] }

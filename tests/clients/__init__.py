@@ -1,0 +1,1 @@
+"""The clients of other protocols, as they are installed, against the whole stack."""
