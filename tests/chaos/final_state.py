@@ -29,6 +29,8 @@ _READS: Final[dict[str, Callable[[str], list[str]]]] = {
     "string": lambda key: ["GET", key],
     "list": lambda key: ["LRANGE", key, "0", "-1"],
     "zset": lambda key: ["ZRANGE", key, "0", "-1"],
+    "set": lambda key: ["SMEMBERS", key],
+    "hash": lambda key: ["HGETALL", key],
 }
 #: A pattern of job ids.
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{22,}")
@@ -107,7 +109,7 @@ async def traces(cluster: Cluster) -> list[str]:
 
 
 async def _held(cluster: Cluster, key: str) -> list[str]:
-    """Returns the content of a string, a list or a sorted set; only jobs have keys of other types.
+    """Returns the content of a key: of a thread, of an index, of the queue.
 
     Returns nothing if the key expires soon, as a worker's last acquire does.
     """
@@ -115,7 +117,9 @@ async def _held(cluster: Cluster, key: str) -> list[str]:
     if kind == "none" or 0 <= await cluster.redis.pttl(key) <= _SOON_MS:
         return []
     answer = await cluster.redis.execute_command(*_READS[kind](key))
-    return [answer or ""] if kind == "string" else list(answer)
+    if kind == "string":
+        return [answer or ""]
+    return [*answer, *answer.values()] if kind == "hash" else list(answer)
 
 
 def most_bytes(process: Process) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from math import ceil
 
@@ -13,7 +13,7 @@ from tests.chaos.checker.report import Line, Rule, Violation
 
 
 def check_bill(history: History, excuses: Excuses) -> Iterator[Violation]:
-    yield from _two_jobs(history)
+    yield from _two_jobs(history, excuses)
     yield from _calls(history)
     for job in history.jobs.values():
         if not sound(job):
@@ -30,13 +30,22 @@ def check_bill(history: History, excuses: Excuses) -> Iterator[Violation]:
             yield fault
 
 
-def _two_jobs(history: History) -> Iterator[Violation]:
-    """One job for each tag and for each key, named by a reply or found in Redis."""
+def _two_jobs(history: History, excuses: Excuses) -> Iterator[Violation]:
+    """One job for each tag and for each key, named by a reply or found in Redis.
+
+    A repeat without a key may be a job of its own if the first one was cancelled, as its client was gone.
+    """
+    live = Counter(job.tag for job in history.jobs.values() if job.hash["status"] != "cancelled")
+    again = {
+        line.record["tag"]
+        for line in history.submits
+        if line.record["key"] is None and (live[line.record["tag"]] <= 1 or _held_back(history, excuses, line))
+    }
     jobs_of: dict[str, dict[str, Line]] = defaultdict(dict)
     for line in history.submits:
         # If Redis lost data while it accepted the submit, the key may be lost and the job not.
         if line.record["job"] is not None and not history.lost(line.record["job"]):
-            for name in (f"tag {line.record['tag']}", f"key {line.record['key']}"):
+            for name in (f"tag {line.record['tag']}", f"key {line.record['key'] or line.record['tag']}"):
                 jobs_of[name].setdefault(line.record["job"], line)
     for job in history.jobs.values():
         if job.tag is None:
@@ -45,9 +54,20 @@ def _two_jobs(history: History) -> Iterator[Violation]:
             jobs_of[f"tag {job.tag}"].setdefault(job.id, job.line())
     told: set[frozenset[str]] = set()
     for name, found in jobs_of.items():
+        if name.partition(" ")[2] in again:
+            continue
         if len(found) > 1 and frozenset(found) not in told:
             told.add(frozenset(found))
             yield Violation(Rule.TWO_JOBS, None, f"{name} created {len(found)} jobs", tuple(found.values()))
+
+
+def _held_back(history: History, excuses: Excuses, line: Line) -> bool:
+    """Whether a submit without a key may have reached Redis behind its repeat, which is a job of its own then."""
+    said = line.record
+    if said["status"] not in (None, 503):
+        return False
+    late = said["late"] or excuses.held_back(said["replica"], said["asked"], line.t or 0.0)
+    return bool(late) or history.may_lose(line.t)
 
 
 def _calls(history: History) -> Iterator[Violation]:

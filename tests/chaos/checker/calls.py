@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from tests.chaos.checker.excuses import Excuses, pids_of
@@ -11,9 +12,12 @@ from tests.chaos.checker.texts import Attempt, attempts_of
 
 
 def check_calls(history: History, excuses: Excuses) -> Iterator[Violation]:
+    tagged = Counter(job.tag for job in history.jobs.values())
     jobs = {job.tag: job for job in history.jobs.values() if job.tag is not None}
     for tag, calls in history.calls_of.items():
         job = jobs.get(tag)
+        if tagged[tag] > 1:
+            continue  # a repeat of a submit without a key: their calls do not follow each other
         attempts = [] if job is None or history.forgot(job) else attempts_of(job, calls)
         for call in calls:
             if call.refused:
