@@ -91,15 +91,19 @@ async def logs(cluster: Cluster) -> AsyncIterator[dict[str, Any]]:
 
 
 async def traces(cluster: Cluster) -> list[str]:
-    """Returns all traces of erased jobs in Redis: names of keys, and members of shared keys."""
+    """Returns all traces of erased jobs in Redis: names of keys, and members of shared keys.
+
+    A thread keeps what it has recorded of an erased job (docs/threads.md).
+    """
     redis, found = cluster.redis, list[str]()
     job = cluster.stack.keys.job("?").split("?")[0]
+    thread = cluster.stack.keys.thread("?").split("?")[0]
     async for key in redis.scan_iter(match="*", count=1000):
         if not cluster.erased.isdisjoint(_ID.findall(key)):
             # The mark that blocks late copies of its submit expires by itself.
             if not (key.endswith(":cancel") and 0 <= await redis.pttl(key) <= _MARK_MS):
                 found.append(key)
-        elif not key.startswith(job):
+        elif not key.startswith((job, thread)):
             found += [
                 f"{key}: {held}"
                 for held in await _held(cluster, key)

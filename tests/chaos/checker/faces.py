@@ -46,7 +46,9 @@ def check_forgotten_face(watch: Watch, job: Job, calls: Sequence[Call]) -> Viola
                 texts.append("")
             else:
                 texts[-1] += text_of(one)
-        ends = line.record["data"] == DONE or any(one.name in face_responses.ENDS for one in told)
+        ends = line.record["data"] == DONE
+        if watch.form == "responses":
+            ends = any(one.name in face_responses.ENDS for one in told)
         if ends and number + 1 < len(watch.said):
             return _violation(watch, job, Rule.SECOND_END, "goes on after its end", number + 1)
     if any(call.closed is None and not call.refused for call in calls):
