@@ -148,7 +148,8 @@ def create_app(
             allow_headers=_CORS_HEADERS,
             expose_headers=_CORS_EXPOSED,
         )
-    add_direct_routes(app, *jobs.DIRECT, *chat.DIRECT, *openai_chat.DIRECT, *openai_responses.DIRECT, *ai_sdk.DIRECT)
+    direct = (*jobs.DIRECT, *chat.DIRECT, *openai_chat.DIRECT, *openai_responses.DIRECT, *ai_sdk.DIRECT)
+    add_direct_routes(app, *direct)
     for router in (jobs.router, threads.router, chat.router, openai_responses.router, openai_conversations.router):
         app.include_router(router, responses=describe_common(421))
     for router in (openai_chat.router, openai_completions.router, openai_models.router):
