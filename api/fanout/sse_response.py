@@ -37,16 +37,19 @@ class SseResponse(Response):
         joined: Position | None = None,
         headers: dict[str, str] | None = None,
         cut: Cut | None = None,
+        farewell: bytes = b"",
     ) -> None:
         """`joined` is the position of a client that wants only new events. `cut`: what of the frames the client gets;
-        None: all."""
+        None: all. `farewell`, with a cut: what a client that cannot come back gets if this process stops."""
         super().__init__()
         self._extra = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
         self._hub = hub
         self._feed = feed
         self._opening = wire.start(joined)
         rest = (feed, wire, position, send_timeout, hub.release)
-        self._watcher = Watcher(*rest, epoch=epoch) if cut is None else CutWatcher(cut, *rest, epoch=epoch)
+        self._watcher = (
+            Watcher(*rest, epoch=epoch) if cut is None else CutWatcher(cut, *rest, epoch=epoch, farewell=farewell)
+        )
 
     @classmethod
     async def open(

@@ -101,7 +101,8 @@ async def _stream(request: Request, deps: Dependencies, record: Record, feed: Fe
     )
     headers = _headers(request, record.id)
     cut = OneAnswer(record.id, f"{headers['location']}/events", on_answer)
-    return SseResponse(deps.hub, feed, wire, 0, send_timeout=deps.settings.send_timeout, headers=headers, cut=cut)
+    timeout = deps.settings.send_timeout
+    return SseResponse(deps.hub, feed, wire, 0, send_timeout=timeout, headers=headers, cut=cut, farewell=cut.farewell)
 
 
 async def _whole(request: Request, deps: Dependencies, job_id: str) -> Response:

@@ -11,9 +11,9 @@ from tests.chaos.client_plan import ClientPlan, Reading
 from tests.chaos.face_client import chat_id
 from tests.chaos.history import History
 from tests.chaos.reader import Reader
-from tests.support.client import Entry, Response
+from tests.support.client import Cut, Entry, Response
 
-_RESPONSE_ENDS: Final = frozenset({"response.completed", "response.failed", "response.incomplete", "error"})
+_RESPONSE_ENDS: Final = frozenset({"response.completed", "response.failed", "response.incomplete"})
 #: Events that each response has before its end: a client may begin behind them.
 _EARLY: Final = 2
 
@@ -63,5 +63,9 @@ class FaceReader(Reader):
         self._history.client("said", watch=watch, data=entry.data)
         self._position = str(self._number + 1)
         if self._plan.via == "responses":
-            return json.loads(entry.data)["type"] in _RESPONSE_ENDS
+            kind = json.loads(entry.data)["type"]
+            if kind == "error":
+                self._position = "0"
+                raise Cut("Redis has lost events of the response: the client streams it again")
+            return kind in _RESPONSE_ENDS
         return entry.data == "[DONE]"

@@ -77,6 +77,10 @@ def a_restart_that_is_none(builder: HistoryBuilder) -> None:
     lines[-2]["data"] = error("restarted")
 
 
+def an_interruption_without_a_reason(builder: HistoryBuilder) -> None:
+    said(builder, "f2")[-2]["data"] = error("interrupted")
+
+
 def another_error(builder: HistoryBuilder) -> None:
     said(builder, "f2")[-2]["data"] = error("model_cut")
 
@@ -222,6 +226,7 @@ PLANTED: list[tuple[Planted, Rule]] = [
     (a_restart_before_the_text_is_told, Rule.STATUS),
     (a_restart_that_is_none, Rule.STATUS),
     (another_error, Rule.STATUS),
+    (an_interruption_without_a_reason, Rule.STATUS),
     (a_chunk_after_the_end, Rule.SECOND_END),
     (an_end_without_an_end, Rule.MISSING_END),
     (a_chunk_of_another_completion, Rule.BYTES),
@@ -290,6 +295,14 @@ def test_an_attempt_of_a_job_that_redis_forgot_is_the_text_of_one_call(tmp_path:
     assert rules(builder, tmp_path) == []
     change(said(builder, "f6", 1)[4], delta=attempts("f6")[0][0])
     assert rules(builder, tmp_path) == [Rule.MIXED]
+
+
+def test_an_api_that_stops_interrupts_its_streams(tmp_path: Path) -> None:
+    builder = face_history()
+    an_interruption_without_a_reason(builder)
+    drop(builder, said(builder, "f2")[-3])
+    builder.fault("api_drain", 200.1, 203.0, "api-1", pid=5)
+    assert rules(builder, tmp_path) == []
 
 
 def test_a_reply_that_restarts_is_not_needed_for_a_first_attempt(tmp_path: Path) -> None:

@@ -17,7 +17,12 @@ _CODES: Final = {"model_rate_limited": "rate_limit_exceeded"}
 _REASONING: Final = "reasoning_content"
 
 
-def check(watch: Watch, job: Job) -> Wrong | None:
+#: What a client is told when its API stops, or when its job is erased.
+_INTERRUPTED: Final = [Told("error", None, "interrupted"), Told(DONE)]
+
+
+def check(watch: Watch, job: Job, *, interrupted: bool) -> Wrong | None:
+    """`interrupted`: the stream may have been closed before its end."""
     if watch.whole:
         return _check_whole(watch, job)
     streams = _streams(job)
@@ -30,6 +35,8 @@ def check(watch: Watch, job: Job) -> Wrong | None:
             return Rule.BYTES, "has a line without a meaning", number
         numbers += [number] * len(said)
         found += said
+    if interrupted and found[-2:] == _INTERRUPTED:
+        found = found[:-2]
     expected = max(streams, key=lambda stream: _common(stream, found))
     place = _common(expected, found)
     if place < len(found):

@@ -16,12 +16,12 @@ from tests.chaos.checker.told import Told, text_of
 _OF_JOBS = frozenset({400, 404, 409, 429, 502, 503, 504})
 
 
-def check_face(watch: Watch, job: Job, ids: dict[object, str]) -> Violation | None:
+def check_face(watch: Watch, job: Job, history: History, ids: dict[object, str]) -> Violation | None:
     """Returns the first fault of one connection. `ids`: those that all clients of the job were told, by their place."""
     found: tuple[Rule, str, int] | None
     match watch.form:
         case "openai":
-            found = face_chat.check(watch, job)
+            found = face_chat.check(watch, job, interrupted=_interrupted(watch, history))
         case "responses":
             found = face_responses.check(watch, job, ids)
         case _:
@@ -32,6 +32,20 @@ def check_face(watch: Watch, job: Job, ids: dict[object, str]) -> Violation | No
     if found is None and idle and job.ended is not None and (watch.open.t or 0.0) < job.ended:
         found = Rule.MISSING_END, "was told that nothing runs, before the job had ended", -1
     return None if found is None else _violation(watch, job, *found)
+
+
+def _interrupted(watch: Watch, history: History) -> bool:
+    """Whether its API was told to stop before it was closed, or its job to be erased."""
+    closed = None if watch.close is None else watch.close.t
+    target = f"api-{watch.open.record['replica']}"
+    stopped = [
+        line for line in history.faults if (line.record["kind"], line.record.get("target")) == ("api_drain", target)
+    ]
+    drained = any(
+        (line.t or 0.0) <= (closed or 0.0) and (line.record["until"] or closed) >= (watch.open.t or 0.0)
+        for line in stopped
+    )
+    return drained or history.asked_to_erase(watch.job, closed)
 
 
 def check_forgotten_face(watch: Watch, job: Job, calls: Sequence[Call]) -> Violation | None:

@@ -40,7 +40,7 @@ def check_watches(history: History) -> Iterator[Violation]:
         if (job := logs.get(client.job)) is not None:
             calls = history.calls_of[job.tag or ""]
             forgot = history.forgot(job)
-            faults = list(check_forgotten(client, job, calls) if forgot else _client(client, job, ids[job.id]))
+            faults = list(check_forgotten(client, job, calls) if forgot else _client(client, job, history, ids[job.id]))
             yield from faults
             if not faults and (fault := left_alone(client)) is not None:
                 yield fault
@@ -78,7 +78,7 @@ def _too_late(history: History, line: Line) -> bool:
     return line.record["status"] == _TOO_LATE and (ended or history.may_lose(line.t))
 
 
-def _client(client: Client, job: Job, ids: dict[object, str]) -> Iterator[Violation]:
+def _client(client: Client, job: Job, history: History, ids: dict[object, str]) -> Iterator[Violation]:
     """Checks each connection, and that each continues where the last one ended, or earlier."""
     position, last = client.after, client.begin
     for watch in client.watches:
@@ -89,7 +89,7 @@ def _client(client: Client, job: Job, ids: dict[object, str]) -> Iterator[Violat
         if watch.chat:
             fault = check_chat(watch, job)
         elif watch.face:
-            fault = check_face(watch, job, ids)
+            fault = check_face(watch, job, history, ids)
         else:
             fault = _refused(watch, job) if watch.open.record["status"] == 204 else _watch(watch, job)
         if fault is not None:
