@@ -17,6 +17,9 @@ _PATHS: Final = {"openai": "/v1/chat/completions", "responses": "/v1/responses",
 _PATIENCE: Final = 8.0
 _PATIENCE_FOR_ALL: Final = 45.0
 _PAUSES: Final = (0.1, 1.0)
+#: How often the first reply of those that wait for a whole answer is lost, and the seconds until then.
+_LOST: Final = 0.3
+_LOST_WITHIN: Final = (0.2, 3.0)
 #: Characters of an error that the history keeps.
 _SHOWN: Final = 2000
 
@@ -55,7 +58,12 @@ class FaceClient:
         replica, asked = self._rng.randrange(len(self._urls)), time.time()
         keyed = plan.via == "ai_sdk"
         headers = {"Idempotency-Key": plan.key} if keyed else {"x-stainless-retry-count": str(tries)}
-        response, body, late = await self._open(self._urls[replica] + _PATHS[plan.via], headers)
+        patience = _PATIENCE if self._streams or self._background else _PATIENCE_FOR_ALL
+        lost = patience == _PATIENCE_FOR_ALL and not tries and self._rng.random() < _LOST
+        if lost:
+            patience = self._rng.uniform(*_LOST_WITHIN)
+        response, body, late = await self._open(self._urls[replica] + _PATHS[plan.via], headers, patience)
+        late = late and not lost
         status = None if response is None else response.status
         head = {} if response is None else response.headers
         job_id = head.get("x-job-id")
@@ -77,9 +85,10 @@ class FaceClient:
             self._history.trouble(f"{plan.tag} was refused by {plan.via}: {status} {body!r:.300}")
         return job_id, again
 
-    async def _open(self, url: str, headers: dict[str, str]) -> tuple[Response | None, bytes | None, bool]:
+    async def _open(
+        self, url: str, headers: dict[str, str], patience: float
+    ) -> tuple[Response | None, bytes | None, bool]:
         """Returns the response, its body unless it is a stream, and whether the client gave up waiting."""
-        patience = _PATIENCE if self._streams or self._background else _PATIENCE_FOR_ALL
         try:
             async with asyncio.timeout(patience):
                 response = await Response.open("POST", url, self._raw, headers)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from math import ceil
+from typing import Final
 
 from tests.chaos.checker.excuses import Excuses, asked, misbehaves
 from tests.chaos.checker.history import History, Job
 from tests.chaos.checker.jobs import sound
 from tests.chaos.checker.report import Line, Rule, Violation
+
+#: Seconds in which an answer and its client's leaving cross.
+_CROSSES: Final = 1.0
 
 
 def check_bill(history: History, excuses: Excuses) -> Iterator[Violation]:
@@ -62,12 +66,15 @@ def _two_jobs(history: History, excuses: Excuses) -> Iterator[Violation]:
 
 
 def _held_back(history: History, excuses: Excuses, line: Line) -> bool:
-    """Whether a submit without a key may have reached Redis behind its repeat, which is a job of its own then."""
-    said = line.record
+    """Whether a submit without a key may have reached Redis behind its repeat, or its answer was on its way when the
+    client had left: then the repeat is a job of its own (docs/decisions/0033).
+    """
+    said, t = line.record, line.t or 0.0
     if said["status"] not in (None, 503):
         return False
-    late = said["late"] or excuses.held_back(said["replica"], said["asked"], line.t or 0.0)
-    return bool(late) or history.may_lose(line.t)
+    ends = [job.ended for job in history.jobs.values() if job.tag == said["tag"] and job.ended is not None]
+    answered = any(said["asked"] <= end <= t + _CROSSES for end in ends)
+    return said["late"] or answered or excuses.held_back(said["replica"], said["asked"], t) or history.may_lose(t)
 
 
 def _calls(history: History) -> Iterator[Violation]:
