@@ -47,6 +47,14 @@ class FaceReader(Reader):
         if self._how is None and self._plan.via == "openai":
             self._how = "left"
 
+    async def _read(self, response: Response, watch: str) -> str:
+        before = self._position
+        how = await super()._read(response, watch)
+        if how == "eof" and self._position == before and self._plan.via == "responses":
+            # Nothing follows a number that Redis has lost, and the client has no end: it streams the response again.
+            self._position = "0"
+        return how
+
     def _request(self) -> tuple[str, dict[str, str]]:
         number = self._number
         if self._plan.via == "responses":

@@ -160,6 +160,11 @@ def no_end_of_a_response(builder: HistoryBuilder) -> None:
     drop(builder, said(builder, "f5")[-1])
 
 
+def a_stream_that_ends_early(builder: HistoryBuilder) -> None:
+    """No process stopped, so there was no reason to send the client away."""
+    builder.line(kind="close", watch=said(builder, "f4")[0]["watch"])["how"] = "eof"
+
+
 def another_response(builder: HistoryBuilder) -> None:
     line = said(builder, "f5")[2]
     change(line, response={**json.loads(line["data"])["response"], "id": "resp_id-f4"})
@@ -242,6 +247,7 @@ PLANTED: list[tuple[Planted, Rule]] = [
     (another_end, Rule.STATUS),
     (an_event_after_the_end, Rule.SECOND_END),
     (no_end_of_a_response, Rule.MISSING_END),
+    (a_stream_that_ends_early, Rule.MISSING_END),
     (another_response, Rule.BYTES),
     (an_item_with_two_ids, Rule.BYTES),
     (a_ui_chunk_left_out, Rule.GAP),

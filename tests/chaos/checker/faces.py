@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from tests.chaos.checker import face_ai_sdk, face_chat, face_responses
 from tests.chaos.checker.history import DONE, Call, History, Job, Watch
 from tests.chaos.checker.report import Line, Rule, Violation
-from tests.chaos.checker.told import Told, text_of
+from tests.chaos.checker.told import Told, Wrong, text_of
 
 #: Statuses of OpenAI's errors that a job's end causes.
 _OF_JOBS = frozenset({400, 404, 409, 429, 502, 503, 504})
@@ -18,16 +18,19 @@ _OF_JOBS = frozenset({400, 404, 409, 429, 502, 503, 504})
 
 def check_face(watch: Watch, job: Job, history: History, ids: dict[object, str]) -> Violation | None:
     """Returns the first fault of one connection. `ids`: those that all clients of the job were told, by their place."""
-    found: tuple[Rule, str, int] | None
+    found: Wrong | None
+    interrupted = watch.how in ("end", "eof") and _interrupted(watch, history)
     match watch.form:
         case "openai":
-            found = face_chat.check(watch, job, interrupted=_interrupted(watch, history))
+            found = face_chat.check(watch, job, interrupted=interrupted)
         case "responses":
             found = face_responses.check(watch, job, ids)
         case _:
             found = face_ai_sdk.check(watch, job)
     if found is None and watch.how == "end" and not watch.ended and watch.open.record["status"] == 200:
         found = Rule.MISSING_END, "was closed without an end", len(watch.said) - 1
+    if found is None and watch.how == "eof" and not interrupted:
+        found = Rule.MISSING_END, "was ended without an end, and no process stopped", len(watch.said) - 1
     idle = watch.open.record["status"] == 204
     if found is None and idle and job.ended is not None and (watch.open.t or 0.0) < job.ended:
         found = Rule.MISSING_END, "was told that nothing runs, before the job had ended", -1
@@ -36,16 +39,15 @@ def check_face(watch: Watch, job: Job, history: History, ids: dict[object, str])
 
 def _interrupted(watch: Watch, history: History) -> bool:
     """Whether its API was told to stop before it was closed, or its job to be erased."""
-    closed = None if watch.close is None else watch.close.t
+    begun = watch.open.t or 0.0
+    closed = begun if watch.close is None else watch.close.t or 0.0
     target = f"api-{watch.open.record['replica']}"
-    stopped = [
-        line for line in history.faults if (line.record["kind"], line.record.get("target")) == ("api_drain", target)
-    ]
-    drained = any(
-        (line.t or 0.0) <= (closed or 0.0) and (line.record["until"] or closed) >= (watch.open.t or 0.0)
-        for line in stopped
-    )
-    return drained or history.asked_to_erase(watch.job, closed)
+    for line in history.faults:
+        if line.record["kind"] == "api_drain" and line.record["target"] == target:
+            until = line.record["until"] or closed
+            if (line.t or 0.0) <= closed and until >= begun:
+                return True
+    return history.asked_to_erase(watch.job, closed)
 
 
 def check_forgotten_face(watch: Watch, job: Job, calls: Sequence[Call]) -> Violation | None:

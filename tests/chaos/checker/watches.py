@@ -49,8 +49,8 @@ def check_watches(history: History) -> Iterator[Violation]:
 def _answers(history: History) -> Iterator[Violation]:
     accepted = history.accepted
     for line in history.submits:
-        allowed = _SUBMITTED.get(line.record.get("via", "jobs"))
-        if allowed is not None and line.record["status"] not in allowed:
+        statuses = _SUBMITTED.get(line.record.get("via", "jobs"))
+        if statuses is not None and line.record["status"] not in statuses:
             yield Violation(Rule.ANSWER, None, f"a submit got {line.record['status']}", (line,))
     for line in history.cancels:
         by_us = line.record["via"] == "api" and line.record["job"] in accepted
