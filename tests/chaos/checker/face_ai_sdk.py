@@ -15,6 +15,8 @@ _REASONS: Final = {
     "tool_calls": "tool-calls",
     "function_call": "tool-calls",
 }
+#: A text that begins so is no content.
+REFUSAL: Final = "refusal"
 #: The field of a chunk with its value; other chunks have none that the log tells.
 _VALUES: Final = {
     "start": "messageId",
@@ -51,6 +53,8 @@ def told(data: str) -> Told | None:
     kind = fields["type"]
     if kind == "message-metadata":
         return Told(kind, None, ((fields.get("messageMetadata") or {}).get("error") or {}).get("code"))
+    if kind == "text-start" and (fields.get("providerMetadata") or {}).get("readalong") == {REFUSAL: True}:
+        return Told(kind, None, REFUSAL)
     return Told(kind, None, fields.get(_VALUES[kind]) if kind in _VALUES else None)
 
 
@@ -102,7 +106,7 @@ class _Chunks:
         if kind != self._open:
             self._close()
             self._open = kind
-            self._tell(f"{_part(kind)}-start")
+            self._tell(f"{_part(kind)}-start", REFUSAL if kind == REFUSAL else None)
         self._tell(f"{_part(kind)}-delta", text)
 
     def _call(self, fields: dict[str, Any]) -> None:

@@ -53,6 +53,7 @@ def _interrupted(watch: Watch, history: History) -> bool:
 def check_forgotten_face(watch: Watch, job: Job, calls: Sequence[Call]) -> Violation | None:
     """Where Redis lost events of the job: each attempt's text is that of one call, and nothing follows an end."""
     texts: list[str] = [""]
+    refuses = False
     for number, line in enumerate(watch.said):
         told = _told(watch, line)
         if told is None:
@@ -60,7 +61,9 @@ def check_forgotten_face(watch: Watch, job: Job, calls: Sequence[Call]) -> Viola
         for one in told:
             if one.name in ("reset-step", "response.in_progress"):
                 texts.append("")
-            else:
+            elif one.name == "text-start":
+                refuses = one.value == face_ai_sdk.REFUSAL
+            elif not refuses:
                 texts[-1] += text_of(one)
         ends = line.record["data"] == DONE
         if watch.form == "responses":
