@@ -93,17 +93,18 @@ async def logs(cluster: Cluster) -> AsyncIterator[dict[str, Any]]:
 async def traces(cluster: Cluster) -> list[str]:
     """Returns all traces of erased jobs in Redis: names of keys, and members of shared keys.
 
-    A thread keeps what it has recorded of an erased job (docs/threads.md).
+    A thread keeps what it has recorded of an erased job (docs/threads.md). An offer to repeats of a submit without a
+    key expires by itself, and no repeat gets an erased job (docs/decisions/0033).
     """
     redis, found = cluster.redis, list[str]()
     job = cluster.stack.keys.job("?").split("?")[0]
-    thread = cluster.stack.keys.thread("?").split("?")[0]
+    thread, offers = (name("?").split("?")[0] for name in (cluster.stack.keys.thread, cluster.stack.keys.repeats))
     async for key in redis.scan_iter(match="*", count=1000):
         if not cluster.erased.isdisjoint(_ID.findall(key)):
             # The mark that blocks late copies of its submit expires by itself.
             if not (key.endswith(":cancel") and 0 <= await redis.pttl(key) <= _MARK_MS):
                 found.append(key)
-        elif not key.startswith((job, thread)):
+        elif not key.startswith((job, thread, offers)):
             found += [
                 f"{key}: {held}"
                 for held in await _held(cluster, key)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.chaos.checker import Rule, check
-from tests.chaos.face_history import attempts, chunk, error, face_history
+from tests.chaos.clean_history import QUEUED, end
+from tests.chaos.face_history import attempts, chunk, error, face_history, submit
 from tests.chaos.history_builder import HistoryBuilder, Record, dumped
 from tests.chaos.test_checker_excuses import rules
 
@@ -311,7 +312,17 @@ def test_an_api_that_stops_interrupts_its_streams(tmp_path: Path) -> None:
     assert rules(builder, tmp_path) == []
 
 
-def test_a_reply_that_restarts_is_not_needed_for_a_first_attempt(tmp_path: Path) -> None:
+def test_a_job_whose_turn_redis_has_lost_is_cancelled_by_its_thread(tmp_path: Path) -> None:
+    builder = face_history()
+    log = [QUEUED, end("cancelled", [], by="thread")]
+    submit(builder, "f7", "ai_sdk", 200.0)
+    builder.job("f7", log, 200.0, 202.0)
+    assert rules(builder, tmp_path) == [Rule.CANCELLED]
+    builder.fault("redis_failover", 201.0, 203.0, "redis", since=1_000_201.0)
+    assert rules(builder, tmp_path) == []
+
+
+def test_a_stream_that_was_cut_off_is_part_of_an_attempt(tmp_path: Path) -> None:
     """An answer that was cut off may be any part of an attempt, from its start."""
     builder = face_history()
     lines = said(builder, "f1")

@@ -114,7 +114,9 @@ def _failed(history: History, excuses: Excuses, job: Job) -> Violation | None:
 def _cancelled(history: History, excuses: Excuses, job: Job) -> Violation | None:
     # An erase begins with a cancel; Redis may have kept the cancel and lost the rest.
     half_erased = any(history.may_lose(line.t) for line in history.erases_of.get(job.id, ()))
-    if asked(history, job) or half_erased or excuses.orphaned(job):
+    # Redis may have lost the job's turn in its thread, and kept the job.
+    lost_turn = job.ends[0].fields["by"] == "thread" and history.forgot(job)
+    if asked(history, job) or half_erased or lost_turn or excuses.orphaned(job):
         return None
     return Violation(Rule.CANCELLED, job.id, "no cancel was requested", (job.line(), job.line(job.ends[0].place)))
 
