@@ -43,6 +43,7 @@ class Watcher:
         "_encoded",
         "_end",
         "_epoch",
+        "_farewell",
         "_feed",
         "_line",
         "_main",
@@ -68,9 +69,10 @@ class Watcher:
         *,
         epoch: str = "",
         cut: Cut | None = None,
+        farewell: bytes = b"",
     ) -> None:
         """`epoch` is that of the position; "" for a number in whatever log there is. `cut`: what of the frames the
-        client gets; None: all.
+        client gets; None: all. `farewell`: what the client gets if its stream is closed before the end.
 
         `on_gone(feed)` is called when the client has its end, or is gone without.
         """
@@ -87,6 +89,7 @@ class Watcher:
         self._timeout = send_timeout
         self._on_gone = on_gone
         self._cut = cut
+        self._farewell = farewell
         #: Seconds, by the hub's beats, in which nothing was written.
         self._quiet = 0.0
         self._busy = False
@@ -156,7 +159,10 @@ class Watcher:
         feed, line = self._feed, self._line
         while not (self._busy or self._over):
             if self.position >= feed.newest or self._end:
-                if self._end or feed.is_complete_at(self.position):
+                if self._end:
+                    self._cut = None
+                    self._write(Batch(self._farewell, self.position, True))
+                elif feed.is_complete_at(self.position):
                     self._write(Batch(b"", self.position, True))
                 elif feed.notice is not None and feed.notice is not self._told:
                     self._tell(feed.notice)

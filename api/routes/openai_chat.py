@@ -91,7 +91,8 @@ async def _stream(request: Request, deps: Dependencies, record: Record, feed: Fe
     headers = {**KEEP_ALIVE, **_headers(request, record.id)}
     cut = OneAnswer(record.id, f"{headers['location']}/events", partial(deps.retries.answers, record))
     # Made before the wait: the first chunk would be later by a tenth of a millisecond.
-    stream = SseResponse(deps.hub, feed, wire, 0, send_timeout=deps.settings.send_timeout, headers=headers, cut=cut)
+    timeout = deps.settings.send_timeout
+    stream = SseResponse(deps.hub, feed, wire, 0, send_timeout=timeout, headers=headers, cut=cut, farewell=cut.farewell)
     await wait_until(deps, request, feed, lambda: _answer(feed) is not Answer.NONE, _HEAD_WAIT, stay=True)
     if _answer(feed) is Answer.FAILED:
         deps.hub.release(feed)

@@ -248,6 +248,13 @@ class OneAnswer:
             self._on_answer()
         return frames, False
 
+    @property
+    def farewell(self) -> bytes:
+        """What the client gets if its stream is closed before its end, since the process stops: to the SDKs a stream
+        that ends without an error is a whole answer."""
+        message = f"The stream broke off before its end. Job {self._job_id} is watched at {self._events}."
+        return _error_frame("interrupted", message, job_id=self._job_id, events=self._events) + _DONE
+
     def _error(self) -> bytes:
         message = f"Job {self._job_id} begins again, and the text so far is void. It goes on at {self._events}."
         return _error_frame("restarted", message, job_id=self._job_id, events=self._events)

@@ -9,6 +9,8 @@
 - `nemesis`        injects the faults
 - `job_client`     submits a job, or chats; cancels or erases the job, and starts its readers
 - `reader`         watches one job as an EventSource does, and drops, resumes, dawdles or leaves
+- `face_client`    submits a job by OpenAI's chat completions or Responses, or by the AI SDK
+- `face_reader`    watches a job by one of them
 - `fuzz_client`    sends malformed requests
 - `attacker`       attacks as docs/security.md lists
 - `hostile_model`  the demo model, and models that answer with what no model should

@@ -54,6 +54,10 @@ _HOSTILE_KINDS: Final = (
     "dribble",
     "garbage",
 )
+#: OpenAI's chat completions and Responses, and the AI SDK.
+Face = Literal["openai", "responses", "ai_sdk"]
+Via = Literal["jobs", "chat", "openai", "responses", "ai_sdk"]
+FACES: Final[tuple[Face, ...]] = ("openai", "responses", "ai_sdk")
 _TOOL: Final = {
     "type": "function",
     "function": {"name": "look_up", "parameters": {"type": "object", "properties": {"query": {"type": "string"}}}},
@@ -89,15 +93,21 @@ class Cancel:
 
 @dataclass(frozen=True)
 class ClientPlan:
-    """A planned job: `body` is submitted with Idempotency-Key `key`, `at_once` times at once."""
+    """A planned job: `body` is submitted with Idempotency-Key `key`, `at_once` times at once; by OpenAI's faces once
+    and without the key, as their clients do.
+    """
 
     tag: str
     key: str
     body: dict[str, Any]
     terms: dict[str, Any]
     """The job options in the body."""
-    chat: bool
-    """It is submitted by `POST /chat/stream`, and its first readers start with that response."""
+    via: Via
+    """The call that submits it. Its first readers start with the response, if that is a stream."""
+    stream: bool
+    """Of a face: it asks for a stream."""
+    background: bool
+    """Of Responses: it asks for a response in the background."""
     at_once: int
     readings: tuple[Reading, ...]
     cancels: tuple[Cancel, ...]
@@ -107,7 +117,10 @@ class ClientPlan:
 
 def draw_plan(rng: Random, tag: str) -> ClientPlan:
     """Returns the plan of this tag. The same random state gives the same plan."""
+    via = _via(rng)
     profile = rng.choices(list(_PROFILES), list(_PROFILES.values()))[0]
+    if via in ("responses", "ai_sdk"):
+        profile = profile.removesuffix("+choices")  # these have one answer
     bulky = rng.random() < 0.02
     demo: dict[str, Any] = {
         "key": tag,
@@ -143,8 +156,10 @@ def draw_plan(rng: Random, tag: str) -> ClientPlan:
         key=f"{tag}-{rng.getrandbits(32):08x}",
         body=body,
         terms=terms,
-        chat=rng.random() < 0.2,
-        at_once=2 if rng.random() < 0.1 else 1,
+        via=via,
+        stream=rng.random() < 0.7,
+        background=rng.random() < 0.5,
+        at_once=2 if rng.random() < 0.1 and via not in FACES else 1,
         readings=tuple(_reading(rng) for _ in range(rng.choice((1, 2, 3, 3, 4, 6)))),
         cancels=tuple(_cancel(rng, by_hand=erase is None) for _ in range(rng.choice((0, 0, 0, 0, 1, 1, 2))))
         if rng.random() < 0.6
@@ -155,7 +170,10 @@ def draw_plan(rng: Random, tag: str) -> ClientPlan:
 
 def draw_hostile_plan(rng: Random, tag: str) -> ClientPlan:
     """Returns the plan of a hostile model's job. Its answer may be large, so few clients watch."""
+    via = _via(rng)
     kind = rng.choice(_HOSTILE_KINDS)
+    if kind == "choices" and via in ("responses", "ai_sdk"):
+        kind = "text"  # these have one answer
     body: dict[str, Any] = {
         "model": f"hostile-{kind}",
         "messages": [{"role": "user", "content": f"{tag}: what becomes of this job?"}],
@@ -169,12 +187,21 @@ def draw_hostile_plan(rng: Random, tag: str) -> ClientPlan:
         key=f"{tag}-{rng.getrandbits(32):08x}",
         body=body,
         terms={},
-        chat=rng.random() < 0.2,
+        via=via,
+        stream=rng.random() < 0.7,
+        background=rng.random() < 0.5,
         at_once=1,
         readings=tuple(_reading(rng) for _ in range(rng.choice((1, 1, 2)))),
         cancels=(),
         erase=None,
     )
+
+
+def _via(rng: Random) -> Via:
+    """A third of the jobs come by the faces."""
+    if rng.random() < 1 / 3:
+        return rng.choice(FACES)
+    return "chat" if rng.random() < 0.2 else "jobs"
 
 
 def _terms(rng: Random) -> dict[str, Any]:

@@ -29,6 +29,8 @@ _READS: Final[dict[str, Callable[[str], list[str]]]] = {
     "string": lambda key: ["GET", key],
     "list": lambda key: ["LRANGE", key, "0", "-1"],
     "zset": lambda key: ["ZRANGE", key, "0", "-1"],
+    "set": lambda key: ["SMEMBERS", key],
+    "hash": lambda key: ["HGETALL", key],
 }
 #: A pattern of job ids.
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{22,}")
@@ -89,15 +91,20 @@ async def logs(cluster: Cluster) -> AsyncIterator[dict[str, Any]]:
 
 
 async def traces(cluster: Cluster) -> list[str]:
-    """Returns all traces of erased jobs in Redis: names of keys, and members of shared keys."""
+    """Returns all traces of erased jobs in Redis: names of keys, and members of shared keys.
+
+    A thread keeps what it has recorded of an erased job (docs/threads.md). An offer to repeats of a submit without a
+    key expires by itself, and no repeat gets an erased job (docs/decisions/0033).
+    """
     redis, found = cluster.redis, list[str]()
     job = cluster.stack.keys.job("?").split("?")[0]
+    thread, offers = (name("?").split("?")[0] for name in (cluster.stack.keys.thread, cluster.stack.keys.repeats))
     async for key in redis.scan_iter(match="*", count=1000):
         if not cluster.erased.isdisjoint(_ID.findall(key)):
             # The mark that blocks late copies of its submit expires by itself.
             if not (key.endswith(":cancel") and 0 <= await redis.pttl(key) <= _MARK_MS):
                 found.append(key)
-        elif not key.startswith(job):
+        elif not key.startswith((job, thread, offers)):
             found += [
                 f"{key}: {held}"
                 for held in await _held(cluster, key)
@@ -107,7 +114,7 @@ async def traces(cluster: Cluster) -> list[str]:
 
 
 async def _held(cluster: Cluster, key: str) -> list[str]:
-    """Returns the content of a string, a list or a sorted set; only jobs have keys of other types.
+    """Returns the content of a key: of a thread, of an index, of the queue.
 
     Returns nothing if the key expires soon, as a worker's last acquire does.
     """
@@ -115,7 +122,9 @@ async def _held(cluster: Cluster, key: str) -> list[str]:
     if kind == "none" or 0 <= await cluster.redis.pttl(key) <= _SOON_MS:
         return []
     answer = await cluster.redis.execute_command(*_READS[kind](key))
-    return [answer or ""] if kind == "string" else list(answer)
+    if kind == "string":
+        return [answer or ""]
+    return [*answer, *answer.values()] if kind == "hash" else list(answer)
 
 
 def most_bytes(process: Process) -> int:

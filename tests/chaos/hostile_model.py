@@ -150,8 +150,12 @@ class HostileModel(DemoModel):
         self._lines = journal
 
     async def completions(self, request: web.Request) -> web.StreamResponse:
-        request[_RAW] = await super()._read(request)
-        asked = orjson.loads(request[_RAW])
+        asked = orjson.loads(await super()._read(request))
+        if (
+            "demo" not in asked and "user" in asked
+        ):  # Responses has no parameters of a model's own, so it came in one of OpenAI's
+            asked["demo"] = orjson.loads(asked.pop("user"))
+        request[_RAW] = orjson.dumps(asked)
         if not asked["model"].startswith(PREFIX):
             return await super().completions(request)
         kind = asked["model"].removeprefix(PREFIX)

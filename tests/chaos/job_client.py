@@ -11,8 +11,10 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
-from tests.chaos.client_plan import Cancel, ClientPlan, Reading
+from tests.chaos.client_plan import FACES, Cancel, ClientPlan, Reading
 from tests.chaos.cluster import Cluster
+from tests.chaos.face_client import FaceClient
+from tests.chaos.face_reader import FaceReader
 from tests.chaos.history import History
 from tests.chaos.reader import Reader
 from tests.support.client import Answer, Cut, Response, call
@@ -42,7 +44,7 @@ class JobClient:
 
     async def run(self) -> None:
         """Returns when the plan is carried out."""
-        submit = self._chat if self._plan.chat else self._submit
+        submit = {"jobs": self._submit, "chat": self._chat}.get(self._plan.via, self._face)
         async with asyncio.TaskGroup() as group:
             submits = [group.create_task(submit()) for _ in range(self._plan.at_once)]
         job_id = submits[0].result()
@@ -55,8 +57,7 @@ class JobClient:
                 first = replace(readings.pop(0), join=0.0, after=0)
                 for stream in self._streams:
                     own = Random(self._rng.getrandbits(64))
-                    reader = Reader(self._history, self._urls, job_id, first, own, stream=stream)
-                    group.create_task(reader.run())
+                    group.create_task(self._reader(job_id, first, own, stream).run())
             for reading in readings:
                 group.create_task(self._watch(job_id, reading, Random(self._rng.getrandbits(64))))
             for cancel in self._plan.cancels:
@@ -90,6 +91,22 @@ class JobClient:
                 return job_id
             await asyncio.sleep(self._rng.uniform(*_PAUSES))
 
+    async def _face(self) -> str | None:
+        """Like `_submit`, by a face."""
+        client = FaceClient(self._history, self._urls, self._plan, self._rng)
+        job_id = await client.run()
+        self._sure = self._sure and client.sure
+        if client.stream is not None:
+            self._streams.append(client.stream)
+        return job_id
+
+    def _reader(self, job_id: str, reading: Reading, rng: Random, stream: tuple[int, Response] | None = None) -> Reader:
+        """Half of a face's readers speak the face. OpenAI's chat completions are read once, by their submit."""
+        plan = self._plan
+        if plan.via in FACES and (stream is not None or (plan.via != "openai" and rng.random() < 0.5)):
+            return FaceReader(self._history, self._urls, job_id, reading, rng, plan=plan, stream=stream)
+        return Reader(self._history, self._urls, job_id, reading, rng, stream=stream)
+
     def _submitted(self, via: str, replica: int, status: int | None, job_id: str | None) -> bool:
         """Writes a submit to the history; returns whether it was the last."""
         plan = self._plan
@@ -103,7 +120,7 @@ class JobClient:
 
     async def _watch(self, job_id: str, reading: Reading, rng: Random) -> None:
         await asyncio.sleep(reading.join)
-        await Reader(self._history, self._urls, job_id, reading, rng).run()
+        await self._reader(job_id, reading, rng).run()
 
     async def _cancel(self, job_id: str, cancel: Cancel) -> None:
         await asyncio.sleep(cancel.wait)
@@ -114,18 +131,29 @@ class JobClient:
 
     async def _cancel_by_call(self, job_id: str) -> None:
         status = None
+        path = self._cancel_path(job_id)
         while status != 202:
             replica = self._rng.randrange(len(self._urls))
-            answer = await self._ask(replica, f"/v1/jobs/{job_id}/cancel")
+            answer = await self._ask(replica, path)
             status = None if answer is None else answer.status
+            if status == 200:  # a face's way to say it
+                status = 202
             self._history.client("cancel", job=job_id, via="api", replica=replica, status=status)
-            if status in _GONE:  # the job was erased, or the checker reports it
+            over = status == 400 and path.startswith("/v1/responses/")
+            if status in _GONE or over:  # the job was erased, or has ended, or the checker reports it
                 return
             if status not in (None, 202, 503):
                 self._history.trouble(f"a cancel of {job_id} was refused: {status}")
                 return
             if status != 202:
                 await asyncio.sleep(self._rng.uniform(*_PAUSES))
+
+    def _cancel_path(self, job_id: str) -> str:
+        if self._plan.via == "ai_sdk" and self._rng.random() < 0.5:
+            return f"/api/chat/{job_id}/stop"
+        if self._plan.via == "responses" and self._plan.background and self._rng.random() < 0.5:
+            return f"/v1/responses/resp_{job_id}/cancel"
+        return f"/v1/jobs/{job_id}/cancel"
 
     async def _erase(self, job_id: str, wait: float) -> None:
         await asyncio.sleep(wait)

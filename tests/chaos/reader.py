@@ -53,7 +53,7 @@ class Reader:
 
     async def run(self) -> None:
         """Reads to the end. A cancelled reader gave up, which the history records."""
-        self._history.client("client", client=self._name, job=self._job_id, after=self._reading.after)
+        self._history.client("client", client=self._name, job=self._job_id, after=self._number)
         try:
             while self._how is None:
                 await self._connect()
@@ -69,15 +69,10 @@ class Reader:
             return
         watch = f"w{next(_NUMBERS)}"
         replica = self._rng.randrange(len(self._urls))
-        url = f"{self._urls[replica]}/v1/jobs/{self._job_id}/events"
-        headers = {}
-        if self._position and self._rng.random() < 0.2:
-            url += f"?after={self._position}"
-        elif self._position:
-            headers = {"Last-Event-ID": self._position}
+        path, headers = self._request()
         opened = self._opened(watch, replica)
         try:
-            response = await Response.open("GET", url, None, headers)
+            response = await Response.open("GET", self._urls[replica] + path, None, headers)
         except (OSError, Cut):
             self._history.client("open", **opened, status=None)
             self._history.client("close", watch=watch, how="refused")
@@ -99,9 +94,9 @@ class Reader:
             self._history.client("close", watch=watch, how=how)
 
     async def _go_on(self, replica: int, response: Response) -> None:
-        """Reads the submit's response; later connections read events."""
+        """Reads the submit's response."""
         watch = f"w{next(_NUMBERS)}"
-        self._history.client("open", **self._opened(watch, replica), status=response.status, form="chat")
+        self._history.client("open", **self._opened(watch, replica), status=response.status)
         how = "left"
         try:
             how = await self._read(response, watch)
@@ -110,14 +105,27 @@ class Reader:
             response.abort()
             self._history.client("close", watch=watch, how=how)
 
+    def _request(self) -> tuple[str, dict[str, str]]:
+        """Returns the path and the headers that ask for what follows the position."""
+        path = f"/v1/jobs/{self._job_id}/events"
+        if self._position and self._rng.random() < 0.2:
+            return f"{path}?after={self._position}", {}
+        return path, {"Last-Event-ID": self._position} if self._position else {}
+
+    @property
+    def _number(self) -> int:
+        """The number in its position."""
+        return int(self._position.partition("-")[0] or 0)
+
     def _opened(self, watch: str, replica: int) -> dict[str, object]:
         return {
             "watch": watch,
             "client": self._name,
             "job": self._job_id,
-            "after": int(self._position.partition("-")[0] or 0),
+            "after": self._number,
             "epoch": self._position.partition("-")[2],
             "replica": replica,
+            **({} if self._stream is None else {"form": "chat"}),
         }
 
     def _saw(self, watch: str, entry: Entry) -> bool:

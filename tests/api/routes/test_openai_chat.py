@@ -212,6 +212,22 @@ async def test_a_lost_worker_ends_a_stream_with_text_by_an_error_that_names_the_
         assert (await whole).choices[0].message.content == "5 "
 
 
+async def test_a_process_that_stops_ends_a_stream_by_an_error_that_names_the_job(settings: Settings, log: Log) -> None:
+    """The SDK takes a stream that ends without an error for a whole answer."""
+    async with a_site(settings) as site, sdk(site) as client, asyncio.timeout(WITHIN):
+        asking = asyncio.create_task(client.chat.completions.create(model="m", messages=MESSAGES, stream=True))
+        player = await Player.start(log, await newest_job(site))
+        await player.say(1)
+        stream = await asking
+        assert [(await anext(stream)).choices[0].delta.content for _ in range(2)] == ["", "3 "]
+        closing = asyncio.create_task(site.hub.close())
+        with pytest.raises(openai.APIError) as raised:
+            await anext(stream)
+        await closing
+        body: Any = raised.value.body
+        assert (body["code"], body["events"]) == ("interrupted", f"/v1/jobs/{body['job_id']}/events")
+
+
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_client_that_gives_up_has_left_the_job(redis_url: str, log: Log, stream: bool) -> None:
     """Presence is told to Redis, by which a worker cancels the job after its grace."""

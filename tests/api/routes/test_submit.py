@@ -152,6 +152,24 @@ async def test_a_job_that_is_gone_before_its_submit_is_answered_is_to_be_submitt
         assert answer.headers["retry-after"] == "1"
 
 
+async def test_a_job_that_redis_loses_while_a_repeat_is_answered_is_to_be_submitted_again(
+    settings: Settings, log: Log, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failover: the repeat has found the job, and its log is gone. A 404 would say that the address is wrong."""
+    async with a_site(settings) as site:
+        first = job(await submit(site, key="k"))
+        await (await Player.start(log, first.id)).say(3)
+        found = site.deps.submitter.submit
+
+        async def find(*args: Any, **more: Any) -> Record:
+            record = await found(*args, **more)
+            await redis.flushdb()
+            return record
+
+        monkeypatch.setattr(type(site.deps.submitter), "submit", staticmethod(find))
+        assert problem(await submit(site, key="k"), 503, "redis_unavailable").retryable
+
+
 async def test_the_erase_of_a_job_leaves_a_key_that_another_job_has_by_now(settings: Settings, redis: ArqRedis) -> None:
     """The key's first record expired before the erase. Otherwise a repeat of the newer job's submit would be
     generated and paid for again."""

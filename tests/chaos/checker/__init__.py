@@ -11,6 +11,9 @@ and relies on docs/protocol.md and docs/redis.md only.
 - `watches`    clients saw the log
 - `forgotten`  where Redis lost events, each client saw one attempt at a time
 - `chats`      clients of /chat/stream saw the log, in its form
+- `faces`      clients of OpenAI's chat completions, Responses and the AI SDK saw the log, each in its form
+- `face_chat`, `face_responses`, `face_ai_sdk`  what each face makes of a log
+- `told`       what one event of a face's stream means
 - `texts`      the log has the text that the model sent
 - `bill`       one job for each submit, no end without a reason
 - `calls`      connections to the model end with their attempts
@@ -73,6 +76,10 @@ def _counts(history: History) -> dict[str, Any]:
         "clients": len(history.clients),
         "watches": len(history.watches),
         "chats": sum(watch.chat for watch in history.watches.values()),
+        "faces": Counter(watch.form for watch in history.watches.values() if watch.face),
+        "events by faces": sum(len(watch.said) for watch in history.watches.values() if watch.face),
+        "repeats without a key": sum("late" in line.record and not line.record["key"] for line in history.submits)
+        - len({line.record["tag"] for line in history.submits if "late" in line.record and not line.record["key"]}),
         "events seen": sum(len(watch.events) for watch in history.watches.values()),
         "model calls": Counter(call.state for call in history.calls.values() if not call.refused),
         "hostile jobs": Counter(kind for job in history.jobs.values() if (kind := hostile_kind(job))),

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from math import ceil
+from typing import Final
 
 from tests.chaos.checker.excuses import Excuses, asked, misbehaves
 from tests.chaos.checker.history import History, Job
 from tests.chaos.checker.jobs import sound
 from tests.chaos.checker.report import Line, Rule, Violation
 
+#: Seconds in which an answer and its client's leaving cross.
+_CROSSES: Final = 1.0
+
 
 def check_bill(history: History, excuses: Excuses) -> Iterator[Violation]:
-    yield from _two_jobs(history)
+    yield from _two_jobs(history, excuses)
     yield from _calls(history)
     for job in history.jobs.values():
         if not sound(job):
@@ -30,13 +34,22 @@ def check_bill(history: History, excuses: Excuses) -> Iterator[Violation]:
             yield fault
 
 
-def _two_jobs(history: History) -> Iterator[Violation]:
-    """One job for each tag and for each key, named by a reply or found in Redis."""
+def _two_jobs(history: History, excuses: Excuses) -> Iterator[Violation]:
+    """One job for each tag and for each key, named by a reply or found in Redis.
+
+    A repeat without a key may be a job of its own if the first one was cancelled, as its client was gone.
+    """
+    live = Counter(job.tag for job in history.jobs.values() if job.hash["status"] != "cancelled")
+    again = {
+        line.record["tag"]
+        for line in history.submits
+        if line.record["key"] is None and (live[line.record["tag"]] <= 1 or _held_back(history, excuses, line))
+    }
     jobs_of: dict[str, dict[str, Line]] = defaultdict(dict)
     for line in history.submits:
         # If Redis lost data while it accepted the submit, the key may be lost and the job not.
         if line.record["job"] is not None and not history.lost(line.record["job"]):
-            for name in (f"tag {line.record['tag']}", f"key {line.record['key']}"):
+            for name in (f"tag {line.record['tag']}", f"key {line.record['key'] or line.record['tag']}"):
                 jobs_of[name].setdefault(line.record["job"], line)
     for job in history.jobs.values():
         if job.tag is None:
@@ -45,9 +58,23 @@ def _two_jobs(history: History) -> Iterator[Violation]:
             jobs_of[f"tag {job.tag}"].setdefault(job.id, job.line())
     told: set[frozenset[str]] = set()
     for name, found in jobs_of.items():
+        if name.partition(" ")[2] in again:
+            continue
         if len(found) > 1 and frozenset(found) not in told:
             told.add(frozenset(found))
             yield Violation(Rule.TWO_JOBS, None, f"{name} created {len(found)} jobs", tuple(found.values()))
+
+
+def _held_back(history: History, excuses: Excuses, line: Line) -> bool:
+    """Whether a submit without a key may have reached Redis behind its repeat, or its answer was on its way when the
+    client had left: then the repeat is a job of its own (docs/decisions/0033).
+    """
+    said, t = line.record, line.t or 0.0
+    if said["status"] not in (None, 503):
+        return False
+    ends = [job.ended for job in history.jobs.values() if job.tag == said["tag"] and job.ended is not None]
+    answered = any(said["asked"] <= end <= t + _CROSSES for end in ends)
+    return said["late"] or answered or excuses.held_back(said["replica"], said["asked"], t) or history.may_lose(t)
 
 
 def _calls(history: History) -> Iterator[Violation]:
@@ -87,7 +114,9 @@ def _failed(history: History, excuses: Excuses, job: Job) -> Violation | None:
 def _cancelled(history: History, excuses: Excuses, job: Job) -> Violation | None:
     # An erase begins with a cancel; Redis may have kept the cancel and lost the rest.
     half_erased = any(history.may_lose(line.t) for line in history.erases_of.get(job.id, ()))
-    if asked(history, job) or half_erased or excuses.orphaned(job):
+    # Redis may have lost the job's turn in its thread, and kept the job.
+    lost_turn = job.ends[0].fields["by"] == "thread" and history.forgot(job)
+    if asked(history, job) or half_erased or lost_turn or excuses.orphaned(job):
         return None
     return Violation(Rule.CANCELLED, job.id, "no cancel was requested", (job.line(), job.line(job.ends[0].place)))
 

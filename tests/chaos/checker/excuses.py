@@ -144,6 +144,14 @@ class Excuses:
         found = self._faults.between(begin, end) + self._lags.between(begin, end)
         return any(line.record["kind"] == "lag" or line.record["target"] == f"api-{replica}" for line in found)
 
+    def held_back(self, replica: int, begin: float, end: float) -> bool:
+        """Whether a command of an API may have reached Redis late: it, Redis or the way between them was held up."""
+        return any(
+            line.record["target"] == f"api-{replica}" or _of_redis(line)
+            for line in self._faults.between(begin, end)
+            if line.record["kind"] not in ("api_kill", "api_drain")
+        )
+
     def close_by(self, due: float, pids: Iterable[int] | None) -> float:
         """Returns the latest end of a call that should end at `due`, made by one of these processes (None: by any).
 
@@ -181,7 +189,7 @@ class Excuses:
         came = job.ended - min(1.0, self._seconds("disconnect_grace", 10.0))
         watched = any(
             watch.open.record["status"] == 200
-            and (watch.open.t or 0.0) <= came
+            and watch.open.record.get("asked", watch.open.t or 0.0) <= came
             and (watch.close is None or (watch.close.t or 0.0) >= job.ended)
             for watch in self._history.watches_of[job.id]
         )

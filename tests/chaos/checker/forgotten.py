@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from tests.chaos.checker.faces import check_forgotten_face
 from tests.chaos.checker.history import DONE, Call, Client, Job, Seen, Watch
 from tests.chaos.checker.log import TERMINAL, VOIDS, epochs_of, joined
 from tests.chaos.checker.report import Line, Rule, Violation
@@ -34,11 +35,16 @@ def check_forgotten(client: Client, job: Job, calls: Sequence[Call]) -> Iterator
     position, epoch = client.after, ""
     stretch = Stretch(whole=client.after == 0)
     for watch in client.watches:
-        fault = _chat(watch, job, calls) if watch.chat else _order(watch, job) or _left(watch, job)
+        if watch.chat:
+            fault = _chat(watch, job, calls)
+        elif watch.face:
+            fault = check_forgotten_face(watch, job, calls)
+        else:
+            fault = _order(watch, job) or _left(watch, job)
         if fault is not None:
             yield fault
             return
-        if not watch.chat and (watch.after, watch.epoch) != (position, epoch):
+        if not watch.form and (watch.after, watch.epoch) != (position, epoch):
             stretch = Stretch(whole=watch.after == 0)
         for seen in watch.events:
             if seen.type in VOIDS:

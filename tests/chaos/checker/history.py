@@ -33,6 +33,10 @@ _AFTER: Final = {
 }
 
 
+#: The types of the last events of a response, by OpenAI's Responses.
+RESPONSE_ENDS: Final = frozenset({"response.completed", "response.failed", "response.incomplete", "error"})
+
+
 class BadHistory(ValueError):
     """Raised for files that no run writes."""
 
@@ -68,12 +72,33 @@ class Watch:
     open: Line
     events: list[Seen] = field(default_factory=list)
     close: Line | None = None
-    #: The data lines of a response to `POST /chat/stream`, in place of events.
+    #: The data lines of a response to `POST /chat/stream` or of a face, in place of events.
     said: list[Line] = field(default_factory=list)
 
     @property
     def chat(self) -> bool:
-        return self.open.record.get("form") == "chat"
+        return self.form == "chat"
+
+    @property
+    def form(self) -> str:
+        """`chat`, or the face that it speaks; "" for the native events."""
+        return str(self.open.record.get("form", ""))
+
+    @property
+    def face(self) -> bool:
+        return self.form not in ("", "chat")
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is one whole answer by a face, or its error."""
+        return "whole" in self.open.record
+
+    @property
+    def position(self) -> int:
+        """Where it ends: a face's client counts what it gets."""
+        if self.face:
+            return self.after + len(self.said)
+        return self.events[-1].id if self.events else self.after
 
     @property
     def epoch(self) -> str:
@@ -83,8 +108,8 @@ class Watch:
     @property
     def ended(self) -> bool:
         """Whether the last event is a terminal one."""
-        if self.chat:
-            return any(line.record["data"] == DONE for line in self.said[-1:])
+        if self.form:
+            return any(self.whole or _is_end(line.record["data"]) for line in self.said[-1:])
         return any(seen.type in TERMINAL for seen in self.events[-1:])
 
     @property
@@ -146,7 +171,7 @@ class Job:
     tag: str | None = None
     #: The job options of its submit.
     terms: dict[str, Any] = field(default_factory=dict)
-    #: Whether it was submitted by `POST /chat/stream`.
+    #: Whether the call that submitted it has it cancelled when its last watcher has left.
     chat: bool = False
 
     def __post_init__(self) -> None:
@@ -326,7 +351,12 @@ def _add_model_line(history: History, line: Line) -> None:
 
 
 def _by_chat(submit: Line) -> bool:
-    return submit.record.get("via") == "chat"
+    via = submit.record.get("via")
+    return via in ("chat", "openai") or (via == "responses" and not submit.record["background"])
+
+
+def _is_end(data: str) -> bool:
+    return data == DONE or (data.startswith('{"type":"') and data.split('"', 4)[3] in RESPONSE_ENDS)
 
 
 def _tie(history: History) -> None:

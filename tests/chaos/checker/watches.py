@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tests.chaos.checker.chats import check_chat
+from tests.chaos.checker.faces import check_face, check_refusals
 from tests.chaos.checker.forgotten import check_forgotten
-from tests.chaos.checker.history import Call, Client, History, Job, Seen, Watch
+from tests.chaos.checker.history import Client, History, Job, Seen, Watch
 from tests.chaos.checker.jobs import sound
 from tests.chaos.checker.log import TERMINAL, Event, epochs_of, joined
 from tests.chaos.checker.report import Line, Rule, Violation
@@ -17,6 +19,8 @@ from tests.chaos.checker.report import Line, Rule, Violation
 _OPENED = {200, 204, 503, None}
 _SUBMITTED = {"jobs": {202, 429, 503, None}, "chat": {200, 429, 503, None}}
 _CANCELLED = {202, 503, None}
+#: A cancel by Responses of a job that has ended.
+_TOO_LATE = 400
 
 #: The statuses of an erased job.
 GONE = {404, 410}
@@ -27,12 +31,16 @@ Wrong = tuple[Rule, str, list[Seen]]
 
 def check_watches(history: History) -> Iterator[Violation]:
     yield from _answers(history)
+    yield from check_refusals(history)
+    #: The ids that the clients of a job's response were told, by their place.
+    ids: dict[str, dict[object, str]] = defaultdict(dict)
     logs = {job.id: job for job in history.jobs.values() if sound(job)}
     for client in history.clients.values():
         # A fault of the log itself is reported once, not for each of its readers.
         if (job := logs.get(client.job)) is not None:
-            check = check_forgotten if history.forgot(job) else _client
-            faults = list(check(client, job, history.calls_of[job.tag or ""]))
+            calls = history.calls_of[job.tag or ""]
+            forgot = history.forgot(job)
+            faults = list(check_forgotten(client, job, calls) if forgot else _client(client, job, history, ids[job.id]))
             yield from faults
             if not faults and (fault := left_alone(client)) is not None:
                 yield fault
@@ -41,15 +49,17 @@ def check_watches(history: History) -> Iterator[Violation]:
 def _answers(history: History) -> Iterator[Violation]:
     accepted = history.accepted
     for line in history.submits:
-        if line.record["status"] not in _SUBMITTED[line.record.get("via", "jobs")]:
+        statuses = _SUBMITTED.get(line.record.get("via", "jobs"))
+        if statuses is not None and line.record["status"] not in statuses:
             yield Violation(Rule.ANSWER, None, f"a submit got {line.record['status']}", (line,))
     for line in history.cancels:
         by_us = line.record["via"] == "api" and line.record["job"] in accepted
-        if by_us and line.record["status"] not in _CANCELLED and not _gone(history, line):
+        allowed = line.record["status"] in _CANCELLED or _gone(history, line) or _too_late(history, line)
+        if by_us and not allowed:
             says = f"a cancel got {line.record['status']}"
             yield Violation(Rule.ANSWER, line.record["job"], says, (accepted[line.record["job"]], line))
     for watch in history.watches.values():
-        known = watch.job in accepted
+        known = watch.job in accepted and not watch.whole  # a whole answer may be the job's error
         if known and watch.open.record["status"] not in _OPENED and not _gone(history, watch.open):
             says = f"a client got {watch.open.record['status']}"
             yield Violation(Rule.ANSWER, watch.job, says, (accepted[watch.job], watch.open))
@@ -61,7 +71,14 @@ def _gone(history: History, line: Line) -> bool:
     return line.record["status"] in GONE and gone
 
 
-def _client(client: Client, job: Job, _: Sequence[Call]) -> Iterator[Violation]:
+def _too_late(history: History, line: Line) -> bool:
+    """Whether a cancel is told that the job has ended, and it has."""
+    job = history.jobs.get(line.record["job"])
+    ended = job is not None and job.ended is not None and job.ended <= (line.t or 0.0)
+    return line.record["status"] == _TOO_LATE and (ended or history.may_lose(line.t))
+
+
+def _client(client: Client, job: Job, history: History, ids: dict[object, str]) -> Iterator[Violation]:
     """Checks each connection, and that each continues where the last one ended, or earlier."""
     position, last = client.after, client.begin
     for watch in client.watches:
@@ -71,12 +88,14 @@ def _client(client: Client, job: Job, _: Sequence[Call]) -> Iterator[Violation]:
             return
         if watch.chat:
             fault = check_chat(watch, job)
+        elif watch.face:
+            fault = check_face(watch, job, history, ids)
         else:
             fault = _refused(watch, job) if watch.open.record["status"] == 204 else _watch(watch, job)
         if fault is not None:
             yield fault
             return
-        position = watch.events[-1].id if watch.events else watch.after
+        position = watch.position
         last = watch.events[-1].line(watch.name) if watch.events else watch.open
 
 
