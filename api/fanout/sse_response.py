@@ -37,14 +37,15 @@ class SseResponse(Response):
         joined: Position | None = None,
         headers: dict[str, str] | None = None,
         cut: Cut | None = None,
+        opening: bytes = b"",
     ) -> None:
         """`joined` is the position of a client that wants only new events. `cut`: what of the frames the client gets;
-        None: all."""
+        None: all. `opening`: what this client alone gets before all else."""
         super().__init__()
         self._extra = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
         self._hub = hub
         self._feed = feed
-        self._opening = wire.start(joined)
+        self._opening = opening + wire.start(joined)
         rest = (feed, wire, position, send_timeout, hub.release)
         self._watcher = Watcher(*rest, epoch=epoch) if cut is None else CutWatcher(cut, *rest, epoch=epoch)
 
