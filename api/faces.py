@@ -9,8 +9,8 @@ from starlette.types import Scope
 
 
 class Face(Enum):
-    """`NATIVE`: problem details. `OPENAI`: OpenAI's error object. `AI_SDK`: a sentence of plain text. `AG_UI`: an object
-    with the fields of a RUN_ERROR."""
+    """`NATIVE`: problem details. `OPENAI`: OpenAI's error object. `AI_SDK`: a sentence of plain text. `AG_UI`: an
+    object with the fields of a RUN_ERROR."""
 
     NATIVE = "native"
     OPENAI = "openai"
