@@ -212,7 +212,7 @@ class Settings(BaseSettings):
         default=False, description="Keep the request of an ended job as long as the job; false: until its end."
     )
     thread_ttl: Annotated[float, Field(ge=1)] = Field(
-        default=2_592_000, description="Seconds that a thread is kept after its last turn or change."
+        default=2_592_000, description="Seconds that a thread is kept idle."
     )
     max_thread_entries: int = Field(
         default=10_000, ge=1, le=100_000, description="Entries of a thread: messages, tool calls and their outputs."
@@ -220,9 +220,7 @@ class Settings(BaseSettings):
     max_thread_bytes: int = Field(
         default=33_554_432, ge=1024, description="Bytes of a thread's entries beyond which it takes no further turn."
     )
-    max_thread_waiting: int = Field(
-        default=100, ge=1, le=1000, description="Jobs of a thread that wait for the one that runs."
-    )
+    max_thread_waiting: int = Field(default=100, ge=1, le=1000, description="Jobs of a thread that wait for another.")
     job_ttl: Annotated[float, Field(ge=10)] = Field(
         default=86_400, description="Seconds that a job lives unattended; renewed while it waits or runs."
     )

@@ -15,9 +15,7 @@ def item_of(entry: Entry) -> dict[str, Any]:
     if entry.item is not None:
         return {**entry.item, "id": entry.id}
     message = entry.message or {}
-    item = _item(entry.id, message)
-    # An output that names the call by the function of the older form has no other id.
-    return {**item, "id": entry.id, "status": "completed"}
+    return {**_item(entry.id, message), "id": entry.id, "status": "completed"}
 
 
 def entry_of(item: dict[str, Any], entry_id: str | None = None) -> Entry:
@@ -66,6 +64,7 @@ def _item(entry_id: str, message: Message) -> dict[str, Any]:
     if message.get("function_call"):
         return {"type": "function_call", "call_id": f"call_{entry_id}", **_function(message["function_call"])}
     if role in ("tool", "function"):
+        # The older form names the function alone.
         call_id = message.get("tool_call_id") or message.get("name") or ""
         return {"type": "function_call_output", "call_id": call_id, "output": _text(message.get("content"))}
     return {

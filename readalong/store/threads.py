@@ -121,6 +121,7 @@ class ThreadStore:
             "bytes": settings.max_thread_bytes,
             "turns": settings.max_thread_waiting,
         }
+        self._retention_ms = int(settings.retention * 1000)
         self._forget_ms = int((settings.retention + settings.job_ttl) * 1000)
 
     async def get(self, ref: ThreadRef) -> Thread | None:
@@ -215,16 +216,17 @@ class ThreadStore:
         ids = await self._call("thread_erase", ref)
         return [job_id.decode() for job_id in ids]
 
-    async def begin(self, ref: ThreadRef, job_id: str, turn: Turn) -> Begun:
+    async def begin(self, ref: ThreadRef, job_id: str, turn: Turn, *, unnamed: bool = False) -> Begun:
         """Begins a job's turn, before the job is written. A repeat returns where the turn stands.
 
+        `unnamed`: no client gave the thread its name, so only its jobs lead to it, and it is kept as long as they are.
         One script decides: two turns at once are never both begun to run. Raises ThreadBusy, ThreadFull, InvalidRequest
         for an entry whose id the thread has already.
         """
         limits = (self._limits["entries"], self._limits["bytes"], self._limits["turns"])
         arguments = (job_id, turn.policy, turn.parent, ref.id, *self._ttls, *limits, self._forget_ms)
-        whole = "1" if turn.leading == WHOLE else ""
-        verdict, what, *cancel = await self._call("thread_begin", ref, *arguments, whole, *_flat(turn.entries))
+        kinds = (self._retention_ms if unnamed else "", "1" if turn.leading == WHOLE else "")
+        verdict, what, *cancel = await self._call("thread_begin", ref, *arguments, *kinds, *_flat(turn.entries))
         match verdict:
             case b"run" | b"wait" | b"over":
                 return Begun(verdict.decode(), int(float(what)), tuple(each.decode() for each in cancel))

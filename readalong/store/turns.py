@@ -67,7 +67,7 @@ class Turns:
             ref = ThreadRef.of(turn.thread_id, pairs) if turn.thread_id else own
         for _ in range(_TRIES):
             try:
-                begun = await self._threads.begin(ref, job_id, turn)
+                begun = await self._threads.begin(ref, job_id, turn, unnamed=ref == own)
             except ThreadBusy as busy:
                 if not await self._mend(ref, busy.job_id):
                     raise

@@ -1,8 +1,9 @@
 -- Begins a job's turn, once, and decides about a turn that has not ended. Before the job is written.
 -- ARGV[1] job id, ARGV[2] policy, ARGV[3] the job that it follows, or '', ARGV[4] the thread's name, ARGV[5] the thread's time to
 -- live (ms), ARGV[6] that while a turn runs, ARGV[7] most entries, ARGV[8] most bytes, ARGV[9] most waiting turns,
--- ARGV[10] ms after which an ended job is forgotten, ARGV[11] '1' if the turn's entries are all that the thread is to have, or '',
--- ARGV[12..] id, data of the turn's entries.
+-- ARGV[10] ms after which an ended job is forgotten, ARGV[11] time to live of a thread that no client named (ms), or '',
+-- ARGV[12] '1' if the turn's entries are all that the thread is to have, or '',
+-- ARGV[13..] id, data of the turn's entries.
 -- Returns {verdict, time of the turn (ms) or what is meant, jobs to cancel …}; the verdicts: run, wait: it has begun so, or had
 -- before; over: it had, and has ended; busy: refused, for the turn of the job that follows; fork: the thread has gone on since
 -- the job that it follows; full: beyond the limit that follows; taken: the thread has the entry that follows.
@@ -16,7 +17,7 @@ if not at then
   if parent ~= '' and newest ~= parent then return { 'fork', '' } end
   if running and policy == 'reject' then return { 'busy', running } end
   if redis.call('LLEN', waiting) >= tonumber(ARGV[9]) then return { 'full', 'turns' } end
-  local why = refused(12, ARGV[7], ARGV[8], ARGV[11] == '1')
+  local why = refused(13, ARGV[7], ARGV[8], ARGV[12] == '1')
   if why then return why end
 
   if running and policy ~= 'enqueue' then
@@ -29,13 +30,14 @@ if not at then
   end
   redis.call('HSETNX', thread, 'id', ARGV[4])
   redis.call('HSETNX', thread, 'created_at', ms(now))
+  if ARGV[11] ~= '' then redis.call('HSET', thread, 'ttl', ARGV[11]) end
   local ids = {}
-  for i = 12, #ARGV, 2 do
+  for i = 13, #ARGV, 2 do
     put(ARGV[i], ARGV[i + 1])
     ids[#ids + 1] = ARGV[i]
   end
   redis.call('HSET', turns, 'entries:' .. id, table.concat(ids, ' '))
-  if ARGV[11] == '1' then redis.call('HSET', turns, 'whole:' .. id, '1') end
+  if ARGV[12] == '1' then redis.call('HSET', turns, 'whole:' .. id, '1') end
   redis.call('ZADD', jobs, ms(now), id)
   if running then
     redis.call('RPUSH', waiting, id)

@@ -196,6 +196,14 @@ async def test_all_keys_live_as_long_as_the_thread(redis: ArqRedis, settings: Se
     assert {await redis.ttl(name) for name in names if await redis.exists(name)} <= set(range(90, 101))
 
 
+async def test_a_thread_that_no_client_named_lives_as_long_as_its_jobs(redis: ArqRedis, settings: Settings) -> None:
+    short = store(redis, settings, retention=50, thread_ttl=1000, job_ttl=10)
+    await short.begin(REF, "job1", turn("a"), unnamed=True)
+    await short.end(REF, "job1", said("b"), keep=True)
+    there = [name for name in settings.keys.of_thread(REF.digest) if await redis.exists(name)]
+    assert {await redis.ttl(name) for name in there} <= set(range(40, 51))
+
+
 async def test_a_thread_with_a_broken_key_is_a_broken_job(
     threads: ThreadStore, redis: ArqRedis, settings: Settings
 ) -> None:

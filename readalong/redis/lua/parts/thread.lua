@@ -54,8 +54,8 @@ local function refused(from, most_entries, most_bytes, whole)
   return taken
 end
 
--- The thread lives for `idle` ms from here on, while turns are not recorded for `busy` ms.
+-- The thread lives for `idle` ms from here on, or for its own time; while turns are not recorded for `busy` ms.
 local function renew(idle, busy)
-  local ttl = redis.call('HEXISTS', thread, 'running') == 1 and busy or idle
+  local ttl = redis.call('HEXISTS', thread, 'running') == 1 and busy or redis.call('HGET', thread, 'ttl') or idle
   for i = 1, 6 do redis.call('PEXPIRE', KEYS[i], ttl) end
 end
