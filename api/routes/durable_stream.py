@@ -77,13 +77,13 @@ async def describe_stream(request: Request) -> Response:
 
 async def read_stream(request: Request) -> Response:
     """Returns what follows an offset: a page, the next events when they come, or a stream of them."""
+    deps, record = await _found(request)
     offset, live = _one(request, "offset"), _one(request, "live")
     if live not in (None, "long-poll", "sse"):
         raise _wrong("live", "must be long-poll or sse")
     if live is not None and offset is None:
         raise _wrong("offset", "must be there with live")
     given = _parse(offset)
-    deps, record = await _found(request)
     tail = _Tail.of(record)
     position = Position(tail.seq, tail.epochs.at(tail.seq)) if given is None else given
     if not tail.fits(position):
