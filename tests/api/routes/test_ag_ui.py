@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from typing import Any
 
 import orjson
 from starlette.datastructures import Headers
 
 from readalong.api.auth.policy import AllowAll, Unauthorized
+from readalong.api.wire.ag_ui import AgUi
 from readalong.core.events import NewEvent
 from readalong.core.settings import Settings
 from readalong.store.log import Log
 from tests.api.helpers import Player
 from tests.api.serving import Site, Stream, a_site, on_valkey
+from tests.support.waiting import until
 
 pytestmark = on_valkey
 
@@ -149,3 +153,19 @@ async def test_a_run_whose_client_is_gone_is_cancelled(settings: Settings) -> No
         async with await post(site, runId="stays", threadId="t", forwardedProps=props) as stays:
             job = (await site.http.get(f"/v1/jobs/{stays.headers['x-job-id']}")).json()
             assert job["cancel_on_disconnect"] is False
+
+
+async def test_watchers_of_a_run_hold_its_input_once(settings: Settings) -> None:
+    """It may be megabytes, and a watcher costs a connection."""
+    async with a_site(settings) as site, await post(site, threadId="held") as stream, AsyncExitStack() as watching:
+        for _ in range(3):
+            resumed = await watching.enter_async_context(await site.open("/agui/runs/a-run"))
+            await resumed.some(1)
+        await stream.some(1)
+
+        def held() -> bool:
+            gc.collect()
+            formats = [each for each in gc.get_objects() if isinstance(each, AgUi) and each.thread_id == "held"]
+            return len({id(each.messages) for each in formats}) == 1
+
+        await until(held, "one copy")
