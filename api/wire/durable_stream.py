@@ -15,9 +15,9 @@ from readalong.core.position import Position
 #: Digits of a number, so that offsets sort as text. Of two logs of the same number the epoch tells which one it is.
 _DIGITS: Final = 16
 #: How a control event begins, and nothing else: a line of data begins with a list.
-_CONTROL: Final = b'data: {"streamNextOffset":"'
+_CONTROL: Final = b'data:{"streamNextOffset":"'
 #: A control event that does not close the stream, without its end.
-_OPEN: Final = re.compile(rb'^(data: \{"streamNextOffset":"[^"]*")\}$', re.MULTILINE)
+_OPEN: Final = re.compile(rb'^(data:\{"streamNextOffset":"[^"]*")\}$', re.MULTILINE)
 #: In place of what the log has lost: the client's next read says so.
 _LOST: Final = b": lost\n\n"
 #: Seconds since the epoch of the first cursor, and seconds of one.
@@ -43,7 +43,7 @@ def control(offset: str, cursor: str, *, up_to_date: bool, closed: bool) -> byte
     said |= {"streamClosed": True} if closed else {"streamCursor": cursor}
     if up_to_date:
         said["upToDate"] = True
-    return b"event: control\ndata: %b\n\n" % orjson.dumps(said)
+    return b"event: control\ndata:%b\n\n" % orjson.dumps(said)
 
 
 def cursor_after(given: str | None, jitter: int) -> str:
@@ -71,7 +71,7 @@ class DurableStream:
         for each in event.expand():
             offset, closed = offset_of(Position(each.seq, each.epoch)).encode(), b',"streamClosed":true' * each.terminal
             frames.append(
-                b'event: data\ndata: [%b]\n\nevent: control\n%b%b"%b}\n\n' % (message(each), _CONTROL, offset, closed)
+                b'event: data\ndata:[%b]\n\nevent: control\n%b%b"%b}\n\n' % (message(each), _CONTROL, offset, closed)
             )
         return b"".join(frames)
 

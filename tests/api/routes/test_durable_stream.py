@@ -39,7 +39,7 @@ def events_of(body: bytes) -> list[tuple[str, Any]]:
     found = []
     for frame in body.decode().split("\n\n"):
         if frame.startswith("event: "):
-            name, _, data = frame.partition("\ndata: ")
+            name, _, data = frame.partition("\ndata:")
             found.append((name.removeprefix("event: "), orjson.loads(data)))
     return found
 
