@@ -71,7 +71,8 @@ def ag_ui_request(body: dict[str, Any]) -> AgUiRequest:
     if body.get("resume") not in (None, []):
         raise _wrong("resume", "No run is interrupted here", "unsupported")
     given = _objects(body.get("messages"), "messages", MAX_MESSAGES, least=1)
-    answered = {each.get("toolCallId") for each in given if each.get("role") == "tool"}
+    # By their text: what is wrong with an id, and cannot be in a set, is told below.
+    answered = {str(each.get("toolCallId")) for each in given if each.get("role") == "tool"}
     said = [message for number, each in enumerate(given) for message in _convert(each, f"messages.{number}", answered)]
     if not said:
         raise _wrong("messages", "No message says anything")
@@ -156,7 +157,7 @@ def _tool(tool: dict[str, Any], field: str) -> dict[str, Any]:
     return {"type": "function", "function": function if parameters is None else {**function, "parameters": parameters}}
 
 
-def _convert(message: dict[str, Any], field: str, answered: set[Any]) -> Iterator[Message]:
+def _convert(message: dict[str, Any], field: str, answered: set[str]) -> Iterator[Message]:
     """Reasoning and activities are not sent back: chat completions have no place for them."""
     role, named = message.get("role"), {}
     if message.get("name") is not None:
@@ -183,7 +184,7 @@ def _convert(message: dict[str, Any], field: str, answered: set[Any]) -> Iterato
             raise _wrong(f"{field}.role", "Must be developer, system, user, assistant, tool, reasoning or activity")
 
 
-def _calls(message: dict[str, Any], field: str, answered: set[Any]) -> list[dict[str, Any]]:
+def _calls(message: dict[str, Any], field: str, answered: set[str]) -> list[dict[str, Any]]:
     """A call without a result is left out, since models refuse it."""
     found = []
     for number, call in enumerate(_objects(message.get("toolCalls"), f"{field}.toolCalls", MAX_ITEMS)):
@@ -237,12 +238,12 @@ def _part(part: dict[str, Any], field: str) -> dict[str, Any]:
     source = part.get("source")
     if not isinstance(source, dict) or source.get("type") not in ("data", "url"):
         raise _wrong(f"{field}.source", "Must be of the type data or url", "unsupported")
-    value, media = _string(source, "value", f"{field}.source"), source.get("mimeType")
+    value, media = _string(source, "value", f"{field}.source"), str(source.get("mimeType"))
     if kind == "image" and source["type"] == "url":
         return {"type": "image_url", "image_url": {"url": value}}
     if source["type"] == "url":
         raise _wrong(f"{field}.source", "Sound and documents must be data", "unsupported")
-    if kind == "image" and isinstance(media, str) and media.startswith("image/"):
+    if kind == "image" and media.startswith("image/"):
         return {"type": "image_url", "image_url": {"url": f"data:{media};base64,{value}"}}
     if kind == "audio" and media in _AUDIO:
         return {"type": "input_audio", "input_audio": {"data": value, "format": _AUDIO[media]}}

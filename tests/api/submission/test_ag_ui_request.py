@@ -118,8 +118,10 @@ BAD: dict[str, dict[str, Any]] = {
     "messages.0.content.0.type": {"messages": [user({"type": "video"})]},
     "messages.0.content.0.text": {"messages": [user({"type": "text"})]},
     "messages.0.content.0.source": {"messages": [user(media("audio", url="https://x"))]},
-    "messages.0.content.0.source.mimeType": {"messages": [user(media("document", "text/html"))]},
-    "messages.0.toolCallId": {"messages": [{"id": "o", "role": "tool", "content": "x"}]},
+    "messages.0.content.0.source.mimeType": {
+        "messages": [user({"type": "audio", "source": {"type": "data", "value": "", "mimeType": []}})]
+    },
+    "messages.0.toolCallId": {"messages": [{"id": "o", "role": "tool", "content": "x", "toolCallId": []}]},
     "messages.0.toolCalls.0.function": {"messages": [{"id": "m", "role": "assistant", "toolCalls": [{"id": "c"}]}]},
 }
 
