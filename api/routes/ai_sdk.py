@@ -12,7 +12,7 @@ from starlette.responses import Response
 from readalong.api.auth.policy import Forbidden
 from readalong.api.dependencies import Dependencies, dependencies_of
 from readalong.api.fanout.feed import Feed
-from readalong.api.fanout.sse_response import SseResponse
+from readalong.api.fanout.sse_response import KEEP_ALIVE, SseResponse
 from readalong.api.http.client_presence import check_presence
 from readalong.api.http.request_body import off_loop, read_untyped_json
 from readalong.api.routes import job_ending
@@ -67,6 +67,8 @@ async def resume(request: Request) -> Response:
     deps, reset, index = dependencies_of(request), _reset_of(request), _index_of(request)
     pairs = await deps.policy.submit(request.headers)
     record = await _find(request, deps, pairs, running=index is None)
+    if record is None and index is not None and index > 0:
+        record = await _find_newest(request, deps, pairs)
     if record is None:
         if index is None:
             return Response(status_code=204)
@@ -126,6 +128,17 @@ async def _find(
     return None if record is None or (running and record.ended) else record
 
 
+async def _find_newest(request: Request, deps: Dependencies, pairs: Mapping[str, str]) -> Record | None:
+    """Returns the newest job of the chat that the path names. A WorkflowChatTransport that was loaded anew knows no
+    other name, and the answer may end while it reconnects."""
+    name = request.path_params["chat_id"]
+    jobs = await deps.threads.jobs(ThreadRef.of(name, pairs)) if len(name) <= MAX_NAME_LENGTH else []
+    if not jobs:
+        return None
+    await deps.authorize_watch(request, jobs[-1])
+    return await deps.log.record(jobs[-1])
+
+
 async def _jobs_of(deps: Dependencies, thread: ThreadRef) -> list[str]:
     """Returns the jobs of which the first that has not ended answers the chat: the one that runs, and the newest, which
     waits for it. One that is about to end, since the newest takes its place, is left out."""
@@ -151,6 +164,7 @@ def _stream(
     job_id = feed.job_id
     head = {
         **_VERSION,
+        **KEEP_ALIVE,
         _RUN: job_id,
         "x-job-id": job_id,
         "location": path_of(job_id, root_path_of(request)),

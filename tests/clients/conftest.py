@@ -13,15 +13,15 @@ from tests.support.stack import Stack
 
 _MISSING = [name for name in ("node", "npm") if shutil.which(name) is None]
 
-collect_ignore = ["test_ag_ui.py", "test_ai_sdk.py"] if _MISSING else []
+collect_ignore = ["test_ai_sdk.py", "test_openai_node.py"] if _MISSING else []
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> str:
     if config.option.markexpr == "not slow":
-        return "clients: not tested with the AI SDK and AG-UI, which is left to make test-all"
+        return "clients: left to make test-all"
     if _MISSING:
-        return f"clients: not tested with the AI SDK and AG-UI, there is no {' and no '.join(_MISSING)} on the PATH"
-    return "clients: tested with the AI SDK and AG-UI"
+        return f"clients: no AI SDK and no openai-node, since there is no {' and no '.join(_MISSING)} on the PATH"
+    return "clients: tested with those of Node too"
 
 
 @pytest.fixture(scope="package")
