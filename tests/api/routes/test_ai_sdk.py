@@ -72,7 +72,10 @@ async def test_a_chat_is_streamed_and_resumed_with_the_same_bytes(settings: Sett
             assert stream.body == resumed.body == by_job.body
         assert stream.body.startswith(b'data: {"type":"start","messageId":"msg_%s"' % job_id.encode())
         assert stream.body.endswith(DONE)
-        for name in (ID, job_id, "another", "x" * 300):
+        async with await site.open(path(job_id)) as ended:
+            await ended.rest()
+            assert ended.body == stream.body
+        for name in (ID, "another", "x" * 300):
             assert (await site.http.get(path(name))).status_code == 204
 
 
