@@ -10,7 +10,7 @@ import pytest
 
 from tests.chaos import planted_faults
 from tests.chaos.checker import Rule, check
-from tests.chaos.clean_history import QUEUED, clean_history, failed
+from tests.chaos.clean_history import QUEUED, clean_history, end, failed
 from tests.chaos.history_builder import START, HistoryBuilder, begun, dumped, said, tokens
 
 Change = Callable[[HistoryBuilder], None]
@@ -67,10 +67,8 @@ def test_a_call_of_a_second_job_of_one_submit_has_the_time_of_that_job(tmp_path:
     """Redis loses the claim of a key, and a repeat makes another job."""
     builder = clean_history()
     first, second = tokens("z1", 1, 3), tokens("z1", 2, 3)
-    planted_faults.alone(
-        builder, [QUEUED, begun("started", 1, 9), *said(first), planted_faults.end("done", first)], first
-    )
-    log = [QUEUED, begun("started", 1, 9), *said(second), planted_faults.end("done", second)]
+    planted_faults.alone(builder, [QUEUED, begun("started", 1, 9), *said(first), end("done", first)], first)
+    log = [QUEUED, begun("started", 1, 9), *said(second), end("done", second)]
     builder.call("z1.2", 109.1, 110.0, second)
     builder.job("z2", log, 100.0, 110.0)
     builder.log("z2")["hash"]["request"] = builder.log("z1")["hash"]["request"]

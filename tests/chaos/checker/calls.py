@@ -26,9 +26,10 @@ def check_calls(history: History, excuses: Excuses) -> Iterator[Violation]:
                 says = "a connection to the model was never closed"
                 yield Violation(Rule.OUTLIVED, jobs[0].id if jobs else None, says, (call.request,))
                 continue
-            faults = [_late(history, excuses, job, call, its) for job, its in zip(jobs, attempts, strict=True)]
-            if faults and None not in faults:
-                yield from faults[:1]
+            found = [_late(history, excuses, job, call, its) for job, its in zip(jobs, attempts, strict=True)]
+            faults = [fault for fault in found if fault is not None]
+            if faults and len(faults) == len(jobs):
+                yield faults[0]
 
 
 def _late(history: History, excuses: Excuses, job: Job, call: Call, attempts: Sequence[Attempt]) -> Violation | None:

@@ -14,9 +14,9 @@ from readalong.core.settings import Settings
 from readalong.store.log import Claim, ClaimStatus, ClaimTimes
 from readalong.worker.model.call import Access, ModelCall
 from tests.readalong.helpers import command, types
-from tests.support.servers import free_port
+from tests.support.servers import free_port, served
 from tests.support.waiting import until
-from tests.worker.doors import back_at, hanging_up, served
+from tests.worker.doors import back_at, hanging_up
 from tests.worker.helpers import Backend, settings_for, working
 from tests.worker.raw import DONE, HELLO, SSE, raw_server, reply
 from tests.worker.test_options import write
