@@ -21,8 +21,10 @@ from readalong.api.http.root_path import RootPath
 from readalong.api.openapi import customize_openapi
 from readalong.api.problems import describe_common
 from readalong.api.routes import (
+    ag_ui,
     ai_sdk,
     chat,
+    durable_stream,
     health,
     jobs,
     openai_chat,
@@ -52,7 +54,8 @@ _PAGE_HEADERS: Final = {
 
 #: Request headers of pages: what the API reads, and what the OpenAI SDKs and the AI SDK send by themselves.
 _CORS_HEADERS: Final = (
-    *("Authorization", "Content-Encoding", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer"),
+    *("Authorization", "Content-Encoding", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID"),
+    "Prefer",
     *("OpenAI-Beta", "OpenAI-Organization", "OpenAI-Project", "User-Agent", "X-Client-Request-Id"),
     *(
         f"X-Stainless-{name}"
@@ -75,6 +78,7 @@ _CORS_HEADERS: Final = (
 #: Response headers that those pages may read.
 _CORS_EXPOSED: Final = (
     *("Link", "Location", "Retry-After", "X-Job-Id", "X-Request-Id", "X-Should-Retry"),
+    *("ETag", "Stream-Closed", "Stream-Cursor", "Stream-Expires-At", "Stream-Next-Offset", "Stream-Up-To-Date"),
     *("X-Vercel-AI-UI-Message-Stream", "X-Workflow-Run-Id", "X-Workflow-Stream-Tail-Index"),
 )
 
@@ -149,7 +153,7 @@ def create_app(
             expose_headers=_CORS_EXPOSED,
         )
     direct = (*jobs.DIRECT, *chat.DIRECT, *openai_chat.DIRECT, *openai_responses.DIRECT, *ai_sdk.DIRECT)
-    add_direct_routes(app, *direct)
+    add_direct_routes(app, *direct, *ag_ui.DIRECT, *durable_stream.DIRECT)
     for router in (jobs.router, threads.router, chat.router, openai_responses.router, openai_conversations.router):
         app.include_router(router, responses=describe_common(421))
     for router in (openai_chat.router, openai_completions.router, openai_models.router):

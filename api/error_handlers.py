@@ -66,6 +66,7 @@ _STATUS_OF_CODE: Final = {
     "invalid_encoding": 400,
     "invalid_position": 400,
     "invalid_cursor": 400,
+    "offset_gone": 410,
     "forbidden_origin": 403,
     "unsupported_media_type": 415,
     "unsupported_encoding": 415,
@@ -144,6 +145,15 @@ def error_response(
     if face is Face.AI_SDK:
         return Response(shorten(message), status, more, media_type="text/plain")
     field = field if field is None else shorten(field)
+    if face is Face.AG_UI:
+        # HttpAgent makes it the `payload` of its error.
+        told = {
+            "message": shorten(message),
+            "code": code,
+            "retryable": retryable,
+            **({"field": field} if field else {}),
+        }
+        return Response(orjson.dumps(told), status, more, media_type="application/json")
     error = openai_error(code, shorten(message), status=status, field=field, mistake=mistake)
     # Without it the SDKs would repeat a 409, a 429 and each 5xx.
     more["x-should-retry"] = "true" if retryable else "false"

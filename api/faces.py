@@ -9,11 +9,13 @@ from starlette.types import Scope
 
 
 class Face(Enum):
-    """`NATIVE`: problem details. `OPENAI`: OpenAI's error object. `AI_SDK`: a sentence of plain text."""
+    """`NATIVE`: problem details. `OPENAI`: OpenAI's error object. `AI_SDK`: a sentence of plain text. `AG_UI`: an
+    object with the fields of a RUN_ERROR."""
 
     NATIVE = "native"
     OPENAI = "openai"
     AI_SDK = "ai_sdk"
+    AG_UI = "ag_ui"
 
 
 _PREFIXES: Final = (
@@ -22,6 +24,7 @@ _PREFIXES: Final = (
     ("/v1/responses", Face.OPENAI),
     ("/v1/conversations", Face.OPENAI),
     ("/api/chat", Face.AI_SDK),
+    ("/agui", Face.AG_UI),
 )
 
 

@@ -38,7 +38,7 @@ class EncodedLog:
     """Encodes what follows a position once for all watchers there. This class serves a format without state."""
 
     def __init__(self, wire: Format, source: EventSource) -> None:
-        self._wire = wire
+        self.wire = wire
         #: How many watchers get it.
         self.watchers = 0
         self._source = source
@@ -88,17 +88,17 @@ class EncodedLog:
 
     def _newest(self, after: int) -> Batch | None:
         """Returns what follows position `after`; None if that is not in memory."""
-        return self._source.window.batch(self._wire, after)
+        return self._source.window.batch(self.wire, after)
 
     def _lost_batch(self) -> Batch | None:
         """Returns what a watcher at `LOST` is told; None if `history` has to make it."""
         if (found := self._frames.find(LOST)) is not None:
             return found
         event = self._source.lost_event()
-        return self._frames.put_history(LOST, Batch(self._wire.encode(event), event.seq, False))
+        return self._frames.put_history(LOST, Batch(self.wire.encode(event), event.seq, False))
 
     async def _older(self, after: int) -> Batch:
         """Returns what follows position `after`, from the log. Raises LogChanged, and as `history`."""
         page = await self._source.pages.page(self._source.read_page, after)
         # Of many watchers that waited for the page, the first encodes.
-        return self._frames.find(after) or page.batch(self._wire, after)
+        return self._frames.find(after) or page.batch(self.wire, after)

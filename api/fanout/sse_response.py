@@ -39,15 +39,17 @@ class SseResponse(Response):
         joined: Position | None = None,
         headers: dict[str, str] | None = None,
         cut: Cut | None = None,
+        opening: bytes = b"",
         farewell: bytes = b"",
     ) -> None:
         """`joined` is the position of a client that wants only new events. `cut`: what of the frames the client gets;
-        None: all. `farewell`: what a client that cannot come back gets if this process stops."""
+        None: all. `opening`: what this client alone gets before all else. `farewell`: what a client that cannot come
+        back gets if this process stops."""
         super().__init__()
         self._extra = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
         self._hub = hub
         self._feed = feed
-        self._opening = wire.start(joined)
+        self._opening = opening + wire.start(joined)
         self._watcher = Watcher(
             feed, wire, position, send_timeout, hub.release, epoch=epoch, cut=cut, farewell=farewell
         )

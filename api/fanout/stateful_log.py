@@ -61,7 +61,7 @@ class StatefulLog(EncodedLog):
             if window.oldest:
                 return None
             # A young job's first token must not wait for a read of the log: all of it is here.
-            self._tail = FramePage(0), fresh(self._wire)
+            self._tail = FramePage(0), fresh(self.wire)
         tail, encoder = self._tail
         if behind := window.newest - tail.newest:
             self._tail = None  # also if an event cannot be encoded: the encoder may be halfway
@@ -112,7 +112,7 @@ class StatefulLog(EncodedLog):
         """Returns an encoder at the start of this page. Raises LogChanged, and as `history`."""
         states = self._states
         known = max((each for each in states if each <= number), default=0)
-        encoder = fresh(self._wire)
+        encoder = fresh(self.wire)
         if known:
             encoder = deepcopy(states[known])
             states[known] = states.pop(known)

@@ -143,6 +143,7 @@ class Watcher:
     def _join_feed(self) -> None:
         self.position = self._feed.place(self.position, self._epoch)
         self._encoded = self._feed.encoded(self._wire)
+        self._wire = self._encoded.wire  # equal formats are one object: each may hold a job's whole input
         self._encoded.watchers += 1
         self._feed.add(self)
 

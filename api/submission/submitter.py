@@ -169,6 +169,11 @@ class Submitter:
         after, _ = await asyncio.gather(self._enqueue(record), written)
         return after
 
+    async def find(self, key: str, pairs: Mapping[str, str]) -> str | None:
+        """Returns the id of the job that was submitted with this key by the owner of these pairs; None if there is none
+        or the key has expired. Raises StoreUnavailable."""
+        return await self._idempotency.find(_key_of_owner(key, pairs))
+
     async def _find(
         self, key: str | None, digest: str, pairs: Mapping[str, str], size: int, *, retried: bool
     ) -> tuple[str, Record | None]:

@@ -42,6 +42,11 @@ class IdempotencyStore:
         found_id, found_digest, *mark = before.decode().split(" ")
         return IdempotencyRecord(found_id, found_digest, mark == [_WRITTEN])
 
+    async def find(self, key: str) -> str | None:
+        """The id of the key's job; None if the key has no record."""
+        found: bytes | None = await self._redis.command("GET", self._keys.idempotency(key_digest(key)))
+        return None if found is None else found.decode().partition(" ")[0]
+
     async def mark_written(self, key: str, record: IdempotencyRecord) -> None:
         """Notes that the key's job is written. The record's time to live stays."""
         name = self._keys.idempotency(key_digest(key))

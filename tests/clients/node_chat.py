@@ -38,10 +38,14 @@ class NodeChat:
     @classmethod
     async def start(cls, version: int, transport: str, **options: Any) -> Self:
         """`transport`: default or workflow. `options`: as `node/chat.mjs` has them."""
-        words = ["node", "chat.mjs", str(version), transport, json.dumps(options)]
+        return await cls.of("chat.mjs", str(version), transport, json.dumps(options))
+
+    @classmethod
+    async def of(cls, *words: str) -> Self:
+        """A script of `node/` that reads and answers as `chat.mjs` does, with its arguments."""
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            *words, cwd=FOLDER, stdin=pipe, stdout=pipe, stderr=pipe, limit=_LIMIT
+            "node", *words, cwd=FOLDER, stdin=pipe, stdout=pipe, stderr=pipe, limit=_LIMIT
         )
         assert process.stderr is not None
         chat = cls(process, asyncio.create_task(process.stderr.read()))
