@@ -1,0 +1,89 @@
+"""The messages of a chat-completions request to input items (pure)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from readalong.core.events import ITEMS
+from readalong.core.thread_entries import MODEL_ID_END
+
+#: Fields of a call that are translated. The others are the model's own, such as `namespace`.
+_CALL_FIELDS: Final = frozenset({"id", "type", "index", "function", "custom"})
+
+
+def input_of(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the items of these messages, in order."""
+    items: list[dict[str, Any]] = []
+    custom: set[str] = set()
+    #: The id of the last call of each function, for the older form, which names the function alone.
+    named: dict[str, str] = {}
+    for message in messages:
+        items += [_own_item(item) for item in message.get(ITEMS) or [] if isinstance(item, dict)]
+        role = message.get("role")
+        if role == "tool":
+            call_id = message.get("tool_call_id") or ""
+            items.append(_output(call_id, message, custom=call_id in custom))
+        elif role == "function":
+            items.append(_output(named.get(message.get("name") or "", ""), message, custom=False))
+        elif role == "assistant":
+            items += _answer(message, custom, named, len(items))
+        else:
+            items.append({"role": role, "content": _content(message.get("content"), "input_text")})
+    return items
+
+
+def _own_item(item: dict[str, Any]) -> dict[str, Any]:
+    """An item as the model gave it. What a client got has an id of ours, and the model's before its secret text: the
+    model refuses an encrypted content under another id."""
+    own, mark, content = str(item.get("encrypted_content") or "").partition(MODEL_ID_END)
+    return {**item, "id": own, "encrypted_content": content} if mark else item
+
+
+def _answer(message: dict[str, Any], custom: set[str], named: dict[str, str], place: int) -> list[dict[str, Any]]:
+    """The items of an assistant's message. Adds its calls to `custom` and `named`."""
+    items: list[dict[str, Any]] = []
+    content = _content(message.get("content"), "output_text")
+    if refusal := message.get("refusal"):
+        said = [{"type": "output_text", "text": content}] if isinstance(content, str) and content else content or []
+        content = [*said, {"type": "refusal", "refusal": refusal}]
+    if content:
+        items.append({"role": "assistant", "content": content})
+    for call in message.get("tool_calls") or []:
+        call_id, rest = call.get("id") or "", {name: each for name, each in call.items() if name not in _CALL_FIELDS}
+        if call.get("type") == "custom":
+            custom.add(call_id)
+            said = call.get("custom") or {}
+            fields = {"type": "custom_tool_call", "name": said.get("name"), "input": said.get("input", "")}
+        else:
+            said = call.get("function") or {}
+            fields = {"type": "function_call", "name": said.get("name"), "arguments": said.get("arguments") or "{}"}
+        items.append({**rest, **fields, "call_id": call_id})
+    if called := message.get("function_call"):
+        call_id = named[called.get("name") or ""] = f"call_{place}"
+        arguments = called.get("arguments") or "{}"
+        items.append({"type": "function_call", "name": called.get("name"), "arguments": arguments, "call_id": call_id})
+    return items
+
+
+def _output(call_id: str, message: dict[str, Any], *, custom: bool) -> dict[str, Any]:
+    kind = "custom_tool_call_output" if custom else "function_call_output"
+    return {"type": kind, "call_id": call_id, "output": _content(message.get("content"), "input_text")}
+
+
+def _content(content: Any, text_type: str) -> Any:
+    if content is None:
+        return ""
+    return [_part(part, text_type) for part in content] if isinstance(content, list) else content
+
+
+def _part(part: Any, text_type: str) -> Any:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind == "text":
+        return {"type": text_type, "text": part.get("text", "")}
+    if kind == "image_url":
+        image = part.get("image_url")
+        image = image if isinstance(image, dict) else {"url": image}
+        return {"type": "input_image", "image_url": image.get("url"), "detail": image.get("detail") or "auto"}
+    if kind == "file":
+        return {"type": "input_file", **(part.get("file") or {})}
+    return part
