@@ -43,3 +43,9 @@ def response_error(error: Any) -> ModelError:
         away=status == 429 and not quota,
         refuses=quota or status == 401,
     )
+
+
+def unsupported(what: str) -> ModelError:
+    """Returns the error of a request that says what the Responses API cannot say."""
+    message = f"The model is asked by the Responses API, which does not support {what}."
+    return ModelError("model_bad_request", message, retryable=False)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from readalong.core.events import ITEMS
 from readalong.core.thread_entries import MODEL_ID_END
+from readalong.worker.model.openai.responses.errors import unsupported
 
 #: Fields of a call that are translated. The others are the model's own, such as `namespace`.
 _CALL_FIELDS: Final = frozenset({"id", "type", "index", "function", "custom"})
@@ -18,7 +19,7 @@ def input_of(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     #: The id of the last call of each function, for the older form, which names the function alone.
     named: dict[str, str] = {}
     for message in messages:
-        items += [_own_item(item) for item in message.get(ITEMS) or [] if isinstance(item, dict)]
+        items += [_own_item(item) for item in _mappings(message.get(ITEMS))]
         role = message.get("role")
         if role == "tool":
             call_id = message.get("tool_call_id") or ""
@@ -40,29 +41,39 @@ def _own_item(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _answer(message: dict[str, Any], custom: set[str], named: dict[str, str], place: int) -> list[dict[str, Any]]:
-    """The items of an assistant's message. Adds its calls to `custom` and `named`."""
+    """The items of an assistant's message, the first at this place. Adds its calls to `custom` and `named`."""
+    if message.get("audio"):
+        raise unsupported("`audio` of an assistant")
     items: list[dict[str, Any]] = []
-    content = _content(message.get("content"), "output_text")
-    if refusal := message.get("refusal"):
-        said = [{"type": "output_text", "text": content}] if isinstance(content, str) and content else content or []
-        content = [*said, {"type": "refusal", "refusal": refusal}]
-    if content:
-        items.append({"role": "assistant", "content": content})
-    for call in message.get("tool_calls") or []:
+    text, refusal = _text(message.get("content")), message.get("refusal")
+    if refusal:
+        parts = [{"type": "output_text", "text": text, "annotations": []}] if text else []
+        said = {"content": [*parts, {"type": "refusal", "refusal": refusal}], "role": "assistant"}
+        items.append({"type": "message", "id": f"msg_{place}", "status": "completed", **said})
+    elif text:
+        items.append({"role": "assistant", "content": text})
+    for call in _mappings(message.get("tool_calls")):
         call_id, rest = call.get("id") or "", {name: each for name, each in call.items() if name not in _CALL_FIELDS}
         if call.get("type") == "custom":
             custom.add(call_id)
-            said = call.get("custom") or {}
-            fields = {"type": "custom_tool_call", "name": said.get("name"), "input": said.get("input", "")}
+            made = call.get("custom") or {}
+            fields = {"type": "custom_tool_call", "name": made.get("name"), "input": made.get("input") or ""}
         else:
-            said = call.get("function") or {}
-            fields = {"type": "function_call", "name": said.get("name"), "arguments": said.get("arguments") or "{}"}
+            made = call.get("function") or {}
+            fields = {"type": "function_call", "name": made.get("name"), "arguments": made.get("arguments") or "{}"}
         items.append({**rest, **fields, "call_id": call_id})
     if called := message.get("function_call"):
         call_id = named[called.get("name") or ""] = f"call_{place}"
-        arguments = called.get("arguments") or "{}"
-        items.append({"type": "function_call", "name": called.get("name"), "arguments": arguments, "call_id": call_id})
+        made = {"name": called.get("name"), "arguments": called.get("arguments") or "{}"}
+        items.append({"type": "function_call", **made, "call_id": call_id})
     return items
+
+
+def _text(content: Any) -> str:
+    """The text of an assistant's message, whose parts can be nothing else."""
+    if isinstance(content, list):
+        return "".join(str(part.get("text") or part.get("refusal") or "") for part in _mappings(content))
+    return content or ""
 
 
 def _output(call_id: str, message: dict[str, Any], *, custom: bool) -> dict[str, Any]:
@@ -87,3 +98,7 @@ def _part(part: Any, text_type: str) -> Any:
     if kind == "file":
         return {"type": "input_file", **(part.get("file") or {})}
     return part
+
+
+def _mappings(value: Any) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from readalong.core.errors import ModelError
+from readalong.worker.model.openai.responses.errors import unsupported
 from readalong.worker.model.openai.responses.input_items import input_of
 
 #: Parameters that the Responses API does not have. It would refuse some, and ignore others.
@@ -70,12 +70,6 @@ def to_responses(chat: dict[str, Any]) -> dict[str, Any]:
         # Usage comes unasked.
         asked["stream_options"] = {"include_obfuscation": options["include_obfuscation"]}
     return asked
-
-
-def unsupported(what: str) -> ModelError:
-    """Returns the error of something that the Responses API cannot say."""
-    message = f"The model is asked by the Responses API, which does not support {what}."
-    return ModelError("model_bad_request", message, retryable=False)
 
 
 def _add_text(chat: dict[str, Any], asked: dict[str, Any]) -> None:
