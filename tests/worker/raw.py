@@ -28,11 +28,13 @@ def reply(body: bytes, kind: str = "application/json", status: str = "200 OK", *
 
 @dataclass
 class RawServer:
-    """`heads` are the request lines and headers so far, `bodies` the bodies."""
+    """`heads` are the request lines and headers so far, `bodies` the bodies. `left`: clients that closed their
+    connection while it was kept open."""
 
     url: str = ""
     heads: list[str] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    left: int = 0
 
 
 @asynccontextmanager
@@ -54,6 +56,7 @@ async def raw_server(*answers: bytes, keep_open: bool = False) -> AsyncIterator[
             await writer.drain()
             if keep_open:
                 await reader.read()
+                server.left += 1
         except (asyncio.IncompleteReadError, ConnectionError):
             return  # some tests are about a client that leaves first
         finally:

@@ -234,6 +234,10 @@ def failed(**error: Any) -> dict[str, Any]:
     return ends("failed", error=error)
 
 
+def nested(code: Any) -> dict[str, Any]:
+    return {"type": "error", "error": {"code": code, "message": "full"}}
+
+
 #: An event that fails the response, the job's code, and whether it may be tried again, is away, refuses the worker.
 FAILURES: list[tuple[str, dict[str, Any], str, bool, bool, bool]] = [
     ("server", failed(code="server_error", message="full"), "model_error", True, False, False),
@@ -243,9 +247,9 @@ FAILURES: list[tuple[str, dict[str, Any], str, bool, bool, bool]] = [
     ("picture", failed(code="image_too_large", message="full"), "model_bad_request", False, False, False),
     ("store", failed(code="vector_store_timeout", message="full"), "model_timeout", True, False, False),
     ("unknown", failed(code="another", message="full"), "model_error", True, False, False),
-    ("event", {"type": "error", "code": "server_error", "message": "full", "param": None}, "model_error", True, False, False),
-    ("nested", {"type": "error", "error": {"code": "invalid_prompt", "message": "full"}}, "model_bad_request", False, False, False),
-    ("number", {"type": "error", "error": {"code": 503, "message": "full"}}, "model_error", True, True, False),
+    ("event", {"type": "error", "code": "server_error", "message": "full"}, "model_error", True, False, False),
+    ("nested", nested("invalid_prompt"), "model_bad_request", False, False, False),
+    ("number", nested(503), "model_error", True, True, False),
     ("nothing", {"type": "response.failed", "response": {}}, "model_error", True, False, False),
     ("cancelled", {"type": "response.cancelled", "response": {}}, "model_error", True, False, False),
 ]  # fmt: skip

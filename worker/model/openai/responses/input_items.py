@@ -53,7 +53,8 @@ def _answer(message: dict[str, Any], custom: set[str], named: dict[str, str], pl
     elif text:
         items.append({"role": "assistant", "content": text})
     for call in _mappings(message.get("tool_calls")):
-        call_id, rest = call.get("id") or "", {name: each for name, each in call.items() if name not in _CALL_FIELDS}
+        call_id = call.get("id") or ""
+        rest = {name: each for name, each in call.items() if name not in _CALL_FIELDS and each is not None}
         if call.get("type") == "custom":
             custom.add(call_id)
             made = call.get("custom") or {}
