@@ -115,8 +115,8 @@ def answer_entries(job_id: str, transcript: Transcript, attempt: int = 1) -> lis
 def compose(entries: Iterable[Entry], *, items: bool = False) -> list[Message]:
     """The messages of these entries, in order: neighbouring assistant entries with tool calls are one message.
 
-    `items`: entries without a message stand in the field ITEMS of the assistant's message that follows them. A model
-    refuses its reasoning without what it led to.
+    `items`: entries without a message stand in the field ITEMS of the message that follows them, but no reasoning that
+    has led to nothing: models refuse that.
     """
     messages: list[Message] = []
     before: list[dict[str, Any]] = []
@@ -125,9 +125,11 @@ def compose(entries: Iterable[Entry], *, items: bool = False) -> list[Message]:
         if message is None:
             before += [entry.item] if items and entry.item else []
             continue
-        if before and message.get("role") == "assistant":
+        while before and before[-1].get("type") == "reasoning" and message.get("role") != "assistant":
+            before.pop()
+        if before:
             message = {ITEMS: before, **message}
-        before = []
+            before = []
         last = messages[-1] if messages else None
         if last is not None and last.get("role") == "assistant" and _continues(message):
             calls = [*(last.get("tool_calls") or ()), *message["tool_calls"]]

@@ -48,7 +48,7 @@ class Transcript:
         elif kind == "tool_call_delta":
             fields = event.fields()
             if not fields.get("choice"):
-                self._calls = max(self._calls, fields["index"] + 1)
+                self._calls = max(self._calls, fields.get("index", -1) + 1)
         elif kind == "tool_call":
             self.tool_calls.append(event.fields())
         elif kind == "function_call":

@@ -96,11 +96,15 @@ async def test_a_response_is_what_the_model_said_and_the_next_turn_gives_it_back
         bare = {**THOUGHT, "summary": [{"type": "summary_text", "text": "Owls.\n\nHoots."}], "status": "completed"}
         assert asked(server)["input"] == [before[0], bare, *before[2:], ANSWERS]
 
-        named: Any = [{"type": "item_reference", "id": second.output[0].id}, {"role": "user", "content": "more"}]
-        third = await client.responses.create(model="up-1", input=named, previous_response_id=second.id)
-        history = asked(server)["input"]
-        assert history[:-1] == [*before, ANSWERS, SEARCH, {"role": "assistant", "content": "Two."}]
+        found = second.output[0].to_dict()
+        named: Any = [*({"type": "item_reference", "id": each.id} for each in second.output), before[0]]
+        await client.responses.create(model="up-1", input=named, store=False)
+        assert asked(server)["input"] == [found, {"role": "assistant", "content": "Two."}, before[0]]
+
+        third = await client.responses.create(model="up-1", input="more", previous_response_id=second.id)
         assert third.status == "completed"
+        said = [SEARCH, {"role": "assistant", "content": "Two."}]
+        assert asked(server)["input"] == [*before, ANSWERS, *said, {"role": "user", "content": "more"}]
 
 
 async def test_chat_completions_and_the_native_stream_have_what_the_model_said() -> None:
