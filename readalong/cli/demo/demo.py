@@ -186,6 +186,7 @@ class Demo:
         lines = {
             "page": f"{url}/",
             "try": f"curl -N {url}/chat/stream -H 'content-type: application/json' -d '{body}'",
+            "openai": f"{url}/v1   (base_url of OpenAI's SDKs; the AI SDK's useChat takes {url}/api/chat)",
             "watch": f"{command} watch JOB{here}",
             "jobs": f"{command} jobs{here}",
             "redis": self._redis_cli,
