@@ -18,7 +18,7 @@ from readalong.core.transcript import Transcript
 
 Message = dict[str, Any]
 
-#: What stands between the model's id of a reasoning item and its encrypted content, as a client gets it.
+#: What stands between the model's id of a reasoning item and its encrypted content; see `with_model_id`.
 MODEL_ID_END: Final = "~"
 
 #: Fields of a message that only continues the tool calls of the one before it.
@@ -62,6 +62,13 @@ class Entry:
         if not isinstance(fields, dict):
             raise ValueError("an entry is no object")
         return cls(entry_id, fields.get("message"), fields.get("item"))
+
+
+def with_model_id(item: dict[str, Any]) -> dict[str, Any]:
+    """An item that a model gave, as clients and threads have it: its id will be another one, and a model takes its
+    encrypted reasoning back only under its own id. So that stands in front of the content."""
+    content = item.get("encrypted_content")
+    return {**item, "encrypted_content": f"{item.get('id') or ''}{MODEL_ID_END}{content}"} if content else item
 
 
 def new_entry_id(kind: str = "message") -> str:
@@ -155,7 +162,7 @@ def _kept_items(answered: str, transcript: Transcript, calls: int) -> list[tuple
         prefix = "rs" if item.get("type") == "reasoning" else "item"
         number, counts[prefix] = counts[prefix], counts[prefix] + 1
         entry_id = f"{prefix}_{answered}{f'_{number}' if number else ''}"
-        entries.append((before if before < calls else 0, Entry(entry_id, None, item)))
+        entries.append((before if before < calls else 0, Entry(entry_id, None, with_model_id(item))))
     return entries
 
 

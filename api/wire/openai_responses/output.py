@@ -8,7 +8,7 @@ import orjson
 
 from readalong.api.wire.openai_responses.items import Call, Speech, WireEvent, item_event
 from readalong.core.events import ITEMS
-from readalong.core.thread_entries import MODEL_ID_END
+from readalong.core.thread_entries import with_model_id
 
 _TEXTS: Final = {"content": "output_text", "refusal": "refusal"}
 #: Where the log keeps the annotations of the first choice.
@@ -176,9 +176,7 @@ class Output:
                 continue
             if item.get("type") == "reasoning":
                 speech = self._open_speech("reasoning", events)
-                if item.get("encrypted_content"):
-                    # The model takes it back only under its own id.
-                    speech.encrypted = f"{item.get('id', '')}{MODEL_ID_END}{item['encrypted_content']}"
+                speech.encrypted = with_model_id(item).get("encrypted_content") or ""
                 events += self._close_speech("completed")
                 continue
             events += self._close_speech("completed")

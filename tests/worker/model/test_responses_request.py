@@ -134,6 +134,9 @@ MESSAGES: list[tuple[str, list[dict[str, Any]], list[dict[str, Any]]]] = [
     ("reasoning as the model gave it", [
         {"role": "assistant", "response_items": [ENCRYPTED], "tool_calls": [CALL], "reasoning_content": "Hm"}], [
         ENCRYPTED, ASKS]),
+    ("reasoning of which there is only a summary", [{"role": "assistant", "content": "Hi", "response_items": [
+        {"type": "reasoning", "id": "rs_up", "summary": [{"type": "summary_text", "text": "Hm"}]}]}], [
+        {"role": "assistant", "content": "Hi"}]),
     ("reasoning as a client got it", [
         {"role": "assistant", "content": "Hi", "response_items": [
             {**ENCRYPTED, "id": "rs_ours", "encrypted_content": "rs_up~gAAAA"}]}], [

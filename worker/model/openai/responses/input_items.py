@@ -19,7 +19,7 @@ def input_of(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     #: The id of the last call of each function, for the older form, which names the function alone.
     named: dict[str, str] = {}
     for message in messages:
-        items += [_own_item(item) for item in _mappings(message.get(ITEMS))]
+        items += [_own_item(item) for item in _mappings(message.get(ITEMS)) if not _is_empty(item)]
         role = message.get("role")
         if role == "tool":
             call_id = message.get("tool_call_id") or ""
@@ -33,9 +33,13 @@ def input_of(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return items
 
 
+def _is_empty(item: dict[str, Any]) -> bool:
+    """Whether it is reasoning of which there is only a summary. OpenAI would look for the rest under its id."""
+    return item.get("type") == "reasoning" and not item.get("encrypted_content") and not item.get("content")
+
+
 def _own_item(item: dict[str, Any]) -> dict[str, Any]:
-    """An item as the model gave it. What a client got has an id of ours, and the model's before its secret text: the
-    model refuses an encrypted content under another id."""
+    """An item as the model gave it; see `with_model_id`."""
     own, mark, content = str(item.get("encrypted_content") or "").partition(MODEL_ID_END)
     return {**item, "id": own, "encrypted_content": content} if mark else item
 
