@@ -169,6 +169,7 @@ def test_each_message_is_its_items(messages: list[dict[str, Any]], wanted: list[
         ({"tools": [{"type": "file_search", "vector_store_ids": ["vs"]}]}, "tools of the type `file_search`"),
         ({"tools": [{}]}, "tools of the type `None`"),
         ({"tool_choice": {"type": "web_search"}}, "`tool_choice`"),
+        ({"messages": [{**USER, "response_items": [{"type": "item_reference", "id": "x"}]}]}, "`item_reference`"),
         ({"messages": [{"role": "assistant", "audio": {"id": "a"}}]}, "`audio`"),
     ],
 )

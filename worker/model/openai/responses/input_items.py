@@ -13,7 +13,7 @@ _CALL_FIELDS: Final = frozenset({"id", "type", "index", "function", "custom"})
 
 
 def input_of(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the items of these messages, in order."""
+    """Returns the items of these messages, in order. Raises ModelError for what no item can say."""
     items: list[dict[str, Any]] = []
     custom: set[str] = set()
     #: The id of the last call of each function, for the older form, which names the function alone.
@@ -39,7 +39,10 @@ def _is_empty(item: dict[str, Any]) -> bool:
 
 
 def _own_item(item: dict[str, Any]) -> dict[str, Any]:
-    """An item as the model gave it; see `with_model_id`."""
+    """An item as the model gave it; see `with_model_id`. Raises ModelError."""
+    if item.get("type") == "item_reference":
+        # It would reach what is stored under the worker's key.
+        raise unsupported("`item_reference`")
     own, mark, content = str(item.get("encrypted_content") or "").partition(MODEL_ID_END)
     return {**item, "id": own, "encrypted_content": content} if mark else item
 
