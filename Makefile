@@ -32,6 +32,7 @@ test: .venv/project ## Run the tests, three minutes; ARGS="-k cancel -x"
 	@$(TESTS) -m "not slow" $(ARGS)
 
 test-all: .venv/project ## Run these, then the slow tests: twelve minutes
+	@$(MAKE) --no-print-directory .venv-clients/done || echo "no .venv-clients: its clients are not tested" >&2
 	@fast=0; $(TESTS) -m "not slow" $(ARGS) $(MAY_BE_EMPTY) || fast=$$?; $(TESTS) -m slow $(ARGS) $(MAY_BE_EMPTY) && exit $$fast
 
 # No time limit a test: TIMES= makes them long.
@@ -59,9 +60,10 @@ lock: .venv-lock/done ## Renew the locks from pyproject.toml
 	@$(LOCK) pyproject.toml --extra server --group dev -o requirements.lock --upgrade
 	@$(LOCK) pyproject.toml --extra server --group build -o requirements-runtime.lock -c requirements.lock --upgrade
 	@$(LOCK) --group bench -o requirements-bench.lock -c requirements.lock --upgrade
+	@$(LOCK) --group clients -o requirements-clients.lock -c requirements.lock --upgrade
 
 clean: ## Remove the environments and all caches
-	rm -rf .venv .venv-lock .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-lock .venv-clients tests/clients/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # Stamps: the lock is installed again only when it changes, the project only when pyproject.toml changes.
@@ -78,6 +80,13 @@ clean: ## Remove the environments and all caches
 
 .venv/bench: requirements-bench.lock .venv/lock
 	@$(PIP) install --quiet --require-hashes -r requirements-bench.lock
+	@touch $@
+
+.venv-clients/done: requirements-clients.lock
+	@$(NEEDS_PYTHON)
+	@echo "Making .venv-clients and installing requirements-clients.lock ..." >&2
+	@$(PYTHON) -m venv --clear .venv-clients
+	@.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements-clients.lock
 	@touch $@
 
 .venv-lock/done: Makefile

@@ -171,6 +171,7 @@ class Attempt:
                         raise cleaned from None
                     await self._call.failed(cleaned)
         finally:
+            self._call.close()
             await self._writer.detach()
 
     async def _read_call(self, body: dict[str, Any]) -> None:

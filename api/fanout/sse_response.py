@@ -17,6 +17,9 @@ from readalong.core.position import LARGEST, Position
 
 #: Milliseconds after which a browser whose stream has ended comes back.
 RETRY: Final = 1000
+#: For streams whose clients do not miss a last event. Node's fetch takes a body that breaks off after
+#: `connection: close` for a whole one, and a text without its end would be an answer.
+KEEP_ALIVE: Final = {"connection": "keep-alive"}
 
 
 class SseResponse(Response):

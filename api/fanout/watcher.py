@@ -307,9 +307,11 @@ class Watcher:
 
 
 async def begin(scope: Scope, send: Send, headers: list[tuple[bytes, bytes]]) -> DetachableConnection | None:
-    """Writes the head of a stream. Returns the connection, to be taken over, if the server is ours."""
+    """Writes the head of a stream, which says that the connection closes unless `headers` say something else of it.
+    Returns the connection, to be taken over, if the server is ours."""
     line: DetachableConnection | None = scope.get("extensions", {}).get("readalong.line")
-    close = [] if line is None else [(b"connection", b"close")]
+    told = line is None or any(name == b"connection" for name, _ in headers)
+    close = [] if told else [(b"connection", b"close")]
     if line is not None:
         line.begin()
     await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *headers, *close]})

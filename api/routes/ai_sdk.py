@@ -12,7 +12,7 @@ from starlette.responses import Response
 from readalong.api.auth.policy import Forbidden
 from readalong.api.dependencies import Dependencies, dependencies_of
 from readalong.api.fanout.feed import Feed
-from readalong.api.fanout.sse_response import SseResponse
+from readalong.api.fanout.sse_response import KEEP_ALIVE, SseResponse
 from readalong.api.http.client_presence import check_presence
 from readalong.api.http.request_body import off_loop, read_untyped_json
 from readalong.api.routes import job_ending
@@ -66,7 +66,9 @@ async def resume(request: Request) -> Response:
     """Streams the chat's answer that runs, or a job's, from its first chunk or from `startIndex` on."""
     deps, reset, index = dependencies_of(request), _reset_of(request), _index_of(request)
     pairs = await deps.policy.submit(request.headers)
-    record = await _find(request, deps, pairs, running=index is None)
+    record = await _find(request, deps, pairs)
+    if record is None and index is not None and index > 0:
+        record = await _find_newest(request, deps, pairs)
     if record is None:
         if index is None:
             return Response(status_code=204)
@@ -97,17 +99,17 @@ async def stop(request: Request) -> Response:
     pairs = await deps.policy.submit(request.headers)
     _, body = await read_untyped_json(request, deps.settings.max_body_bytes)
     meant = body.get("activeStreamId")
-    record = await _find(request, deps, pairs, running=True, change=True)
+    record = await _find(request, deps, pairs, change=True)
     if record is not None and meant in (None, record.id, f"msg_{record.id}"):
         await job_ending.cancel(deps, record.id)
     return Response(b'{"success":true}', media_type="application/json")
 
 
 async def _find(
-    request: Request, deps: Dependencies, pairs: Mapping[str, str], *, running: bool, change: bool = False
+    request: Request, deps: Dependencies, pairs: Mapping[str, str], *, change: bool = False
 ) -> Record | None:
-    """Returns the job of the chat that the path names, if it runs, or else the job that the path names, an ended one
-    unless it must be `running`; None if there is none, also for the policy. `change`: the job is to be cancelled."""
+    """Returns the job of the chat that the path names, if it runs, or else the job that the path names, also one that
+    has ended; None if there is none, also for the policy. `change`: the job is to be cancelled, so it must run."""
     name = request.path_params["chat_id"]
     of_chat = await _jobs_of(deps, ThreadRef.of(name, pairs)) if len(name) <= MAX_NAME_LENGTH else []
     authorize = deps.authorize_change if change else deps.authorize_watch
@@ -123,7 +125,18 @@ async def _find(
     except (JobNotFound, Forbidden):
         return None  # chats' ids look like jobs'
     record = await deps.log.record(name)
-    return None if record is None or (running and record.ended) else record
+    return None if record is None or (change and record.ended) else record
+
+
+async def _find_newest(request: Request, deps: Dependencies, pairs: Mapping[str, str]) -> Record | None:
+    """Returns the newest job of the chat that the path names. A WorkflowChatTransport that was loaded anew knows no
+    other name, and the answer may end while it reconnects."""
+    name = request.path_params["chat_id"]
+    jobs = await deps.threads.jobs(ThreadRef.of(name, pairs)) if len(name) <= MAX_NAME_LENGTH else []
+    if not jobs:
+        return None
+    await deps.authorize_watch(request, jobs[-1])
+    return await deps.log.record(jobs[-1])
 
 
 async def _jobs_of(deps: Dependencies, thread: ThreadRef) -> list[str]:
@@ -151,6 +164,7 @@ def _stream(
     job_id = feed.job_id
     head = {
         **_VERSION,
+        **KEEP_ALIVE,
         _RUN: job_id,
         "x-job-id": job_id,
         "location": path_of(job_id, root_path_of(request)),

@@ -17,7 +17,7 @@ from readalong.api.dependencies import Dependencies, dependencies_of
 from readalong.api.error_handlers import request_id
 from readalong.api.fanout.end_watcher import wait_for_end, wait_until
 from readalong.api.fanout.feed import Feed
-from readalong.api.fanout.sse_response import SseResponse
+from readalong.api.fanout.sse_response import KEEP_ALIVE, SseResponse
 from readalong.api.http.client_presence import check_presence
 from readalong.api.http.request_body import read_json
 from readalong.api.openapi import CHAT_COMPLETION_REQUEST, IDEMPOTENCY_KEY, OPENAI_JOB_HEADERS, OPENAI_JSON
@@ -99,7 +99,7 @@ async def _stream(request: Request, deps: Dependencies, record: Record, feed: Fe
             completion_id(record.id), record.created_at // 1000, record.model, call.choices, call.include_usage
         )
     )
-    headers = _headers(request, record.id)
+    headers = {**KEEP_ALIVE, **_headers(request, record.id)}
     cut = OneAnswer(record.id, f"{headers['location']}/events", on_answer)
     return SseResponse(deps.hub, feed, wire, 0, send_timeout=deps.settings.send_timeout, headers=headers, cut=cut)
 

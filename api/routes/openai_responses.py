@@ -15,7 +15,7 @@ from readalong.api.dependencies import Dependencies, dependencies_of
 from readalong.api.error_handlers import request_id
 from readalong.api.fanout.end_watcher import wait_for_end, wait_until
 from readalong.api.fanout.feed import Feed
-from readalong.api.fanout.sse_response import SseResponse
+from readalong.api.fanout.sse_response import KEEP_ALIVE, SseResponse
 from readalong.api.http.client_presence import check_presence
 from readalong.api.http.request_body import off_loop, read_json
 from readalong.api.routes import job_ending, response_threads
@@ -254,7 +254,9 @@ def _stream(
     deps: Dependencies, feed: Feed, head: ResponseHead, cut: Cut | None, headers: dict[str, str]
 ) -> SseResponse:
     wire = ResponsesFormat(head)
-    return SseResponse(deps.hub, feed, wire, 0, send_timeout=deps.settings.send_timeout, headers=headers, cut=cut)
+    return SseResponse(
+        deps.hub, feed, wire, 0, send_timeout=deps.settings.send_timeout, headers={**KEEP_ALIVE, **headers}, cut=cut
+    )
 
 
 def _json(body: bytes, headers: dict[str, str] | None = None) -> Response:

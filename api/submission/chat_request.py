@@ -139,7 +139,8 @@ def _wrong(field: str, why: str) -> InvalidRequest:
 
 def _mistake(kind: str) -> str:
     """Returns what is wrong, by the type of pydantic's error."""
-    return "missing" if kind == "missing" else "type" if kind.endswith("_type") else "value"
+    known = {"missing": "missing", "too_short": "empty"}
+    return known.get(kind, "type" if kind.endswith("_type") else "value")
 
 
 def _is_union_member(part: int | str) -> bool:

@@ -12,6 +12,7 @@ _CODE_OF_MISTAKE: Final = {
     "value": "invalid_value",
     "type": "invalid_type",
     "missing": "missing_required_parameter",
+    "empty": "empty_array",
     "unknown": "unknown_parameter",
     "unsupported": "unsupported_parameter",
 }

@@ -46,7 +46,7 @@ class InvalidRequest(ReadalongError):
     def __init__(
         self, message: str, *, code: str = "invalid_request", field: str | None = None, mistake: str = "value"
     ) -> None:
-        """`mistake`: what is wrong with the field: `value`, `type`, `missing`, `unknown`, or `unsupported`."""
+        """`mistake`: what is wrong with the field: `value`, `type`, `missing`, `empty`, `unknown`, or `unsupported`."""
         super().__init__(message)
         self.code = code
         self.field = field

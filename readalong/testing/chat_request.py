@@ -48,6 +48,8 @@ class ChatRequest:
     parallel: bool
     logprobs: bool
     top_logprobs: int
+    schema: Json | None
+    """The JSON schema of the text; None: it is prose."""
     profile: Profile
     call: int = 1
     """The number of requests with this key so far, this one included. No field of the body tells it."""
@@ -114,6 +116,7 @@ def parse_chat_request(body: object, deployment: str | None = None) -> ChatReque
         parallel=body.get("parallel_tool_calls") is not False,
         logprobs=_flag(body, "logprobs") or profile.has(Behaviour.LOGPROBS),
         top_logprobs=_integer(body, "top_logprobs", 0, 20) or 0,
+        schema=_schema(body.get("response_format")),
         profile=profile,
     )
 
@@ -162,6 +165,21 @@ def _functions(value: object, param: str) -> tuple[Json, ...]:
                 f"'{param}[{index}].name' has more than {MAX_TOOL_NAME} characters.", f"{param}[{index}].name"
             )
     return tuple(value)
+
+
+def _schema(value: object) -> Json | None:
+    if value is None:
+        return None
+    kind = value.get("type") if isinstance(value, Mapping) else None
+    if not isinstance(value, Mapping) or kind not in ("text", "json_object", "json_schema"):
+        raise bad_request("'response_format' must be of the type text, json_object or json_schema.", "response_format")
+    if kind != "json_schema":
+        return None if kind == "text" else {}
+    named = value.get("json_schema")
+    schema = named.get("schema") if isinstance(named, Mapping) else None
+    if not isinstance(schema, Mapping):
+        raise bad_request("Missing required parameter: 'response_format.json_schema.schema'.", "response_format")
+    return schema
 
 
 def _stop(value: object) -> tuple[str, ...]:

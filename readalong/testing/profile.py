@@ -1,5 +1,6 @@
 """The profile of one answer: its pace, its length and its behaviours, from the model's name and `demo`."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,11 @@ FIRST_TOKEN_SECONDS = 0.2
 SLOW_FIRST_TOKEN_SECONDS = 3.0
 FAULT_AFTER_TOKENS = 12
 RETRY_AFTER_SECONDS = 1.0
+
+_NAMED_OPTION = re.compile(
+    r"(tokens|tokens_per_second|first_token_seconds|after|times|retry_after)=([0-9]{1,9}(?:\.[0-9]{1,9})?)"
+)
+"""An option as a part of a model's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +54,15 @@ class Profile:
 def parse_profile(model: str, options: object) -> Profile:
     """Returns the profile that a model's name and the request's `demo` object ask for; None means no object.
 
-    `demo-cut` has one behaviour, `demo-fast+unicode` has two. Behaviours named in `demo` are added. Any other name is
-    a well-behaved model. Raises ApiError(400) on an invalid option.
+    `demo-cut` has one behaviour, `demo-fast+unicode` has two. Behaviours named in `demo` are added. `demo-tokens=9` has
+    an option, over which the same one in `demo` goes. Any other name is a well-behaved model. Raises ApiError(400) on
+    an invalid option.
     """
     if options is None:
         options = {}
     if not isinstance(options, Mapping):
         raise bad_request("'demo' must be an object.", "demo")
+    options = {**_options_from_name(model), **options}
     behaviours = _from_name(model) | _from_field(options.get("behaviour"))
     fast = Behaviour.FAST in behaviours
     rate = _number(options, "tokens_per_second", 0.0 if fast else TOKENS_PER_SECOND, MAX_RATE)
@@ -83,6 +91,13 @@ def _from_name(model: str) -> frozenset[Behaviour]:
         return frozenset()
     known = {behaviour.value for behaviour in Behaviour}
     return frozenset(Behaviour(part) for part in model.removeprefix("demo-").split("+") if part in known)
+
+
+def _options_from_name(model: str) -> dict[str, float]:
+    if not model.startswith("demo-"):
+        return {}
+    found = [_NAMED_OPTION.fullmatch(part) for part in model.removeprefix("demo-").split("+")]
+    return {match[1]: float(match[2]) if "." in match[2] else int(match[2]) for match in found if match}
 
 
 def _from_field(value: object) -> frozenset[Behaviour]:

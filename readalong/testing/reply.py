@@ -9,7 +9,7 @@ from readalong.testing.behaviours import Behaviour
 from readalong.testing.chat_request import ChatRequest, parse_chat_request, text_of
 from readalong.testing.limits import COUNTED_TEXT, ENDLESS_TOKENS, MAX_TOKENS
 from readalong.testing.text import count_tokens, reasoning, refusal, story, tokenize, unicode_story
-from readalong.testing.tool_calls import ToolCall, function_call_for, tool_calls_for
+from readalong.testing.tool_calls import ToolCall, function_call_for, json_for, tool_calls_for
 
 LENGTH_TOKENS = 40
 """The length of `demo-length` when the request sets no limit."""
@@ -93,7 +93,10 @@ def _choice(request: ChatRequest, index: int, seed: int) -> Choice:
         return Choice(index, (), (), (), False, calls, function_call, reason)
     if profile.has(Behaviour.REFUSAL):
         return Choice(index, (), tokenize(refusal(question)), (), False, (), None, "stop")
-    text = _story_tokens(question, seed, profile.has(Behaviour.UNICODE))
+    if request.schema is None:
+        text = _story_tokens(question, seed, profile.has(Behaviour.UNICODE))
+    else:
+        text = json_for(request, seed)
     tokens, endless, reason = _limited(request, text)
     thoughts = tokenize(reasoning(question, seed)) if profile.has(Behaviour.REASONING) else ()
     if profile.has(Behaviour.NUMBERED):

@@ -75,6 +75,11 @@ def function_call_for(request: ChatRequest, seed: int) -> ToolCall | None:
     return _call(request, selected[0], seed, 0, 1) if selected else None
 
 
+def json_for(request: ChatRequest, seed: int) -> tuple[str, ...]:
+    """Returns the pieces of a text that fits the request's schema."""
+    return _call(request, {"name": "", "parameters": request.schema}, seed, 0, 1).fragments
+
+
 def _select(request: ChatRequest, tools: tuple[Json, ...], choice: object) -> tuple[Json, ...]:
     if choice == "none" or not tools:
         return ()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.chaos import planted_faults
 from tests.chaos.checker import Rule, check
-from tests.chaos.clean_history import QUEUED, clean_history, failed
+from tests.chaos.clean_history import QUEUED, clean_history, end, failed
 from tests.chaos.history_builder import START, HistoryBuilder, begun, dumped, said, tokens
 
 Change = Callable[[HistoryBuilder], None]
@@ -61,6 +61,22 @@ def test_a_late_close_is_excused_only_by_what_kept_its_worker(change: Change, ex
     planted_faults.outlived_its_job(builder)
     change(builder)
     assert rules(builder, tmp_path) == ([] if excused else [Rule.OUTLIVED])
+
+
+def test_a_call_of_a_second_job_of_one_submit_has_the_time_of_that_job(tmp_path: Path) -> None:
+    """Redis loses the claim of a key, and a repeat makes another job."""
+    builder = clean_history()
+    first, second = tokens("z1", 1, 3), tokens("z1", 2, 3)
+    planted_faults.alone(builder, [QUEUED, begun("started", 1, 9), *said(first), end("done", first)], first)
+    log = [QUEUED, begun("started", 1, 9), *said(second), end("done", second)]
+    builder.call("z1.2", 109.1, 110.0, second)
+    builder.job("z2", log, 100.0, 110.0)
+    builder.log("z2")["hash"]["request"] = builder.log("z1")["hash"]["request"]
+    builder.logs.reverse()
+    builder.fault("redis_forget", 100.0, 100.2, "redis", since=START + 100.0)
+    assert rules(builder, tmp_path) == []
+    builder.line(kind="closed", call="z1.2")["t"] = START + 150.0
+    assert rules(builder, tmp_path) == [Rule.OUTLIVED]
 
 
 def test_a_worker_that_goes_on_again_has_little_time_left(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ Change = Callable[[HistoryBuilder], None]
     [
         ("line", "model_answer_too_large"),
         ("deep", "model_malformed"),
+        ("garbage", "model_malformed"),
+        ("garbage", "model_unreachable"),
         ("refusal", "model_bad_request"),
         ("redirect-loop", "model_redirected"),
         ("silence", "model_timeout"),

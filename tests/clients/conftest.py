@@ -1,4 +1,5 @@
-"""One stack for all clients. Those of Node are collected where it is on the PATH, and the report says if not."""
+"""One stack for all clients. Those of Node are collected where it is on the PATH, pages where a browser is
+too, and the report says if not."""
 
 from __future__ import annotations
 
@@ -9,19 +10,27 @@ import pytest
 
 from tests.clients.node_chat import install
 from tests.e2e.conftest import healed
+from tests.page.browser import missing
 from tests.support.stack import Stack
 
 _MISSING = [name for name in ("node", "npm") if shutil.which(name) is None]
 
-collect_ignore = ["test_ai_sdk.py"] if _MISSING else []
+_MISSING_FOR_PAGES = [*_MISSING, *missing()]
+
+collect_ignore = [
+    *(["test_ai_sdk.py", "test_openai_node.py"] if _MISSING else []),
+    *(["test_react_page.py"] if _MISSING_FOR_PAGES else []),
+]
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> str:
     if config.option.markexpr == "not slow":
-        return "clients: not tested with the AI SDK, which is left to make test-all"
+        return "clients: left to make test-all"
     if _MISSING:
-        return f"clients: not tested with the AI SDK, there is no {' and no '.join(_MISSING)} on the PATH"
-    return "clients: tested with the AI SDK"
+        return f"clients: no AI SDK and no openai-node, since there is no {' and no '.join(_MISSING)} on the PATH"
+    if _MISSING_FOR_PAGES:
+        return f"clients: no page, since there is no {' and no '.join(_MISSING_FOR_PAGES)} on the PATH"
+    return "clients: tested with those of Node and a page too"
 
 
 @pytest.fixture(scope="package")

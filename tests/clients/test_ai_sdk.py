@@ -30,7 +30,7 @@ TOOL = {
 QUESTION = {"id": "u", "role": "user", "parts": [{"type": "text", "text": "How?"}]}
 
 
-def paced(tokens: int = 200, rate: float = 100, **more: Any) -> dict[str, Any]:
+def paced(tokens: int = 300, rate: float = 75, **more: Any) -> dict[str, Any]:
     """The body's extra fields: so many tokens at this rate."""
     return {"model": "demo", "demo": {"tokens": tokens, "tokens_per_second": rate, "first_token_seconds": 0}, **more}
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from openai import AsyncAzureOpenAI
 
-from readalong.testing import Behaviour, text_for
+from readalong.testing import Behaviour, text_for, tokens_for
 from tests.support.waiting import WITHIN
 from tests.testing.support import MESSAGES, ask, deltas, finish, running, text
 
@@ -60,6 +60,16 @@ async def test_max_tokens_and_length_end_with_the_reason_length() -> None:
         length = await server.events(ask("demo-length"))
         assert (finish(cut), text(cut)) == ("length", text_for(ask(max_tokens=5)))
         assert (finish(length), text(length)) == ("length", text_for(ask("demo-length")))
+
+
+async def test_a_models_name_may_have_options_and_the_field_goes_over_them() -> None:
+    async with running() as server:
+        for more, tokens in (({}, 7), ({"demo": {"tokens": 3}}, 3)):
+            body = {"model": "demo-fast+tokens=7", "messages": MESSAGES, **more}
+            assert text(await server.events({**body, "stream": True})) == text_for(body)
+            assert len(tokens_for(body)) == tokens
+        status, _ = await server.post({"model": "demo-tokens=7.5", "messages": MESSAGES})
+        assert status == 400
 
 
 async def test_stop_ends_with_the_reason_stop() -> None:

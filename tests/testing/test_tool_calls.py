@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from readalong.testing import text_for
 from readalong.testing.chat_request import parse_chat_request
 from readalong.testing.tool_calls import tool_calls_for
 from tests.testing.support import MESSAGES, ask, deltas, finish, running, text
@@ -76,6 +77,17 @@ async def test_a_whole_answer_makes_the_same_calls() -> None:
         assert choice["message"]["content"] is None
         shown = [call["function"]["arguments"] for call in choice["message"]["tool_calls"]]
         assert shown == [call["arguments"] for call in calls.values()]
+
+
+async def test_a_response_format_makes_the_text_json_that_fits_the_schema() -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "weather", "schema": WEATHER}}
+    async with running() as server:
+        body = ask("demo-fast", response_format=wanted)
+        said = text(await server.events(body))
+        assert_weather(said)
+        assert said == text_for(body)
+        status, _ = await server.post(ask("demo-fast", response_format={"type": "json_schema"}))
+        assert status == 400
 
 
 async def test_legacy_functions_are_called_in_fragments() -> None:

@@ -65,6 +65,8 @@ class ModelCall:
         self._retries = 0
         self._epochs = GateEpochs()
         self._called_at = 0.0
+        #: A call has begun, and the gates do not know its result.
+        self._pending = False
         #: When the model was first found away, and the reason of the last `waiting` event.
         self._away_since: float | None = None
         self._announced = ""
@@ -90,10 +92,18 @@ class ModelCall:
                 break
         self._epochs = self._gates.epochs(self._model)
         self._called_at = asyncio.get_running_loop().time()
+        self._pending = True
 
     def answered(self) -> None:
         """Records that the response begins."""
+        self._pending = False
         self._gates.answered(self._model, self._epochs)
+
+    def close(self) -> None:
+        """Records that no call follows. The jobs that wait for the result of a cancelled probe would wait in vain."""
+        if self._pending:
+            self._pending = False
+            self._gates.abandoned(self._model, self._epochs)
 
     def begun(self) -> None:
         """Records the first event of the answer."""
@@ -104,13 +114,15 @@ class ModelCall:
         if not self._patience:
             return await self._retry(error)
         if error.away:
+            self._pending = False
             self._gates.failed(self._model, error, self._epochs)
             asked = asyncio.get_running_loop().time() + (error.retry_after or 0.0)
             if asked >= self._give_up():
                 raise self._give_up_error(error)  # waiting would not help
             return None
         if error.status:
-            self._gates.answered(self._model, self._epochs)
+            self.answered()
+        self.close()
         if error.refuses:
             waited = asyncio.get_running_loop().time() - self._submitted
             again = self._reason == error.code

@@ -103,6 +103,13 @@ class Gate:
             # A server that has just come back could not bear all calls at once.
             loop.call_later(random.uniform(0, spread) if spread > 0 else 0, _release, waiter)
 
+    def abandoned(self, epoch: int) -> None:
+        """Records that a call of this epoch ended without a result, as by a cancel. Lets the next call probe."""
+        if self.error is not None and self.probing and epoch == self.epoch:
+            self.probing = False
+            self.next_probe = asyncio.get_running_loop().time()
+            self._schedule()
+
     def _start_probe(self) -> None:
         self.probing = True
         self.next_probe = asyncio.get_running_loop().time() + _PROBE_TIMEOUT
@@ -162,6 +169,12 @@ class Gates:
         self.server.answered(epochs.server)
         if (gate := self._models.get(model)) is not None:
             gate.answered(epochs.model)
+
+    def abandoned(self, model: str, epochs: GateEpochs) -> None:
+        """Records that a call ended without a result."""
+        self.server.abandoned(epochs.server)
+        if (gate := self._models.get(model)) is not None:
+            gate.abandoned(epochs.model)
 
     def failed(self, model: str, error: ModelError, epochs: GateEpochs) -> None:
         """Records that a call found the server or the model away."""

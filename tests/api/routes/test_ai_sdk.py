@@ -72,7 +72,10 @@ async def test_a_chat_is_streamed_and_resumed_with_the_same_bytes(settings: Sett
             assert stream.body == resumed.body == by_job.body
         assert stream.body.startswith(b'data: {"type":"start","messageId":"msg_%s"' % job_id.encode())
         assert stream.body.endswith(DONE)
-        for name in (ID, job_id, "another", "x" * 300):
+        async with await site.open(path(job_id)) as ended:
+            await ended.rest()
+            assert ended.body == stream.body
+        for name in (ID, "another", "x" * 300):
             assert (await site.http.get(path(name))).status_code == 204
 
 
@@ -94,6 +97,10 @@ async def test_from_any_chunk_on_also_when_the_job_has_ended(settings: Settings,
         frames = bytes(stream.body).split(b"\n\n")[:-2]
         rest = {number: b"\n\n".join([*frames[number:], DONE]) for number in range(len(frames))}
         assert (bytes(live.body), bytes(tail.body)) == (rest[4], rest[2])
+        # The answer has ended before a page that knows the chat's id alone has come back.
+        async with await site.open(f"{path(ID)}?startIndex=4") as late:
+            await late.rest()
+        assert bytes(late.body) == rest[4]
         for index, number, newest in [
             (0, 0, None),
             (5, 5, None),

@@ -278,7 +278,12 @@ def pids_of(job: Job) -> frozenset[int]:
 def told(job: Job, calls: Iterable[Call]) -> frozenset[str]:
     """Returns the codes that its model was told to cause, if any."""
     found = [_OF_BEHAVIOUR.get(name, frozenset[str]()) for name in _behaviours(job, calls)]
-    return frozenset().union(*found, {_OF_HOSTILE[kind]} if (kind := hostile_kind(job)) else ())
+    if kind := hostile_kind(job):
+        found.append(frozenset({_OF_HOSTILE[kind]}))
+    if kind == "garbage":
+        # Its server cuts some connections before a response, and then the model's jobs wait for it.
+        found.append(frozenset({"model_unreachable"}))
+    return frozenset().union(*found)
 
 
 def hostile_kind(job: Job) -> str:

@@ -84,3 +84,18 @@ async def test_a_cut_connection_closes_the_gate_of_its_model_alone() -> None:
     gates.failed("b", CUT, gates.epochs("b"))
     assert gates.closed("c") is gates.server
     assert gates.server.epoch == 2
+
+
+async def test_a_probe_without_a_result_lets_the_next_call_probe() -> None:
+    """Its job is cancelled, for example. The others would wait until the probe times out."""
+    gates = Gates()
+    gates.failed("a", BUSY, gates.epochs("a"))
+    gate = gates.closed("a")
+    assert gate is not None
+    assert await asyncio.wait_for(gate.enter(), WITHIN) is True
+    due = gate.next_probe
+    waits = asyncio.create_task(gate.enter())
+    await asyncio.sleep(0)
+    gates.abandoned("a", gates.epochs("a"))
+    assert gate.next_probe < due
+    assert await asyncio.wait_for(waits, WITHIN) is True

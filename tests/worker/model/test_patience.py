@@ -14,7 +14,7 @@ from readalong.core.settings import Settings
 from readalong.store.log import Claim, ClaimStatus, ClaimTimes
 from readalong.worker.model.call import Access, ModelCall
 from tests.readalong.helpers import command, types
-from tests.support.servers import free_port
+from tests.support.servers import free_port, served
 from tests.support.waiting import until
 from tests.worker.doors import back_at, hanging_up
 from tests.worker.helpers import Backend, settings_for, working
@@ -79,6 +79,33 @@ async def test_a_server_that_is_down_is_not_asked_by_all_jobs_that_wait(backend:
             for job_id in [first, *jobs]:
                 events = await backend.ended(job_id)
                 assert (events[-1].type, types(events).count("restarted")) == ("done", 0)
+
+
+async def test_the_cancel_of_the_job_that_probes_lets_another_one_probe(
+    backend: Backend, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the others would wait for the result of a call that is over."""
+    monkeypatch.setattr("readalong.worker.model.gate._PROBE_TIMEOUT", 1000.0)
+    calls: list[asyncio.StreamWriter] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        calls.append(writer)
+        if len(calls) > 2:
+            writer.write(SSE + HELLO + DONE)
+        if len(calls) == 2:
+            await reader.read()  # a probe without a response, until its client leaves
+        writer.close()
+
+    async with served(port, answer), working(patient(backend)):
+        probes = await backend.submit()
+        await backend.has(probes, "waiting")
+        await until(lambda: len(calls) == 2, "the probe")
+        waits = await backend.submit()
+        await backend.has(waits, "waiting")
+        await backend.log.cancel(probes, "test")
+        assert (await backend.ended(probes))[-1].type == "cancelled"
+        assert (await backend.ended(waits))[-1].type == "done"
 
 
 async def test_a_model_that_says_it_is_away_is_asked_again_and_retries_are_not_used_up(
