@@ -83,7 +83,8 @@ def read(pieces: list[bytes]) -> tuple[list[NewEvent], str, str | None]:
         events += parser.close()
     assert parser.done is (parser.failure is None)
     events += chunks.close()
-    return merge_drafts(events), chunks.text(), parser.failure and parser.failure.code
+    code = None if parser.failure is None else parser.failure.code
+    return merge_drafts(events), chunks.text(), code
 
 
 @fuzzed(300)
