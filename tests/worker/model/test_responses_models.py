@@ -22,7 +22,7 @@ KEY = "sk-secret-0123456789abcdef"
 
 @pytest.fixture
 def settings(redis_server: RedisServer) -> Settings:
-    return settings_for(redis_server.url, responses_models="up-*, demo", stall_timeout=1, model_retries=0)
+    return settings_for(redis_server.url, responses_models="up-*, demo", model_retries=0)
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ async def test_a_cut_and_a_silence_fail_the_job_and_keep_its_text(
     for code, keep_open in (("model_cut", False), ("model_stalled", True)):
         async with raw_server(SSE + CUT, keep_open=keep_open) as server:
             monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-            async with working(settings):
+            async with working(settings.model_copy(update={"stall_timeout": 1})):
                 events = await backend.ended(await backend.submit())
         end = events[-1].fields()
         assert (events[-1].type, end["error"]["code"], end["content"]) == ("failed", code, "Owls hoot")
@@ -65,7 +65,7 @@ async def test_a_cancel_closes_the_models_connection(
 ) -> None:
     async with raw_server(SSE + CUT, keep_open=True) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        async with working(settings.model_copy(update={"stall_timeout": 200})):
+        async with working(settings):
             job_id = await backend.submit()
             await backend.has(job_id, "content")
             await backend.log.cancel(job_id, "client")
