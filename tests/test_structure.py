@@ -19,6 +19,7 @@ PURE = sorted(
         ROOT / "readalong/store/entries.py",
         *(ROOT / "worker/model/chunks").rglob("*.py"),
         ROOT / "worker/model/openai/answer_parser.py",
+        *(ROOT / "worker/model/openai/responses").rglob("*.py"),
     )
 )
 

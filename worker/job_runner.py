@@ -154,7 +154,10 @@ class JobRunner:
         if not claim.thread or claim.status is not ClaimStatus.RUN:
             return claim, True
         thread, request, leading = claim.thread, claim.request, claim.leading
-        composed = await self._patiently(job_id, lambda: self._turns.compose(job_id, thread, request, leading))
+        items = self._settings.speaks_responses(claim.model)
+        composed = await self._patiently(
+            job_id, lambda: self._turns.compose(job_id, thread, request, leading, items=items)
+        )
         return (claim, False) if composed is None else (claim._replace(request=composed), True)
 
     async def _patiently(self, job_id: str, call: Callable[[], Awaitable[_Reply]]) -> _Reply:

@@ -63,10 +63,12 @@ async def create_response(request: Request) -> Response:
     raw, body = await read_json(request, deps.settings.max_body_bytes)
     thread = await response_threads.conversation(deps, body, pairs)
     known = await find_items(request, deps, references(body.get("input")), thread)
-    asked = await off_loop(len(raw), _translate, (body, known))
+    model = body.get("model") or deps.settings.model
+    native = isinstance(model, str) and deps.settings.speaks_responses(model)
+    asked = await off_loop(len(raw), _translate, (body, known, native))
     parent = await response_threads.followed(request, deps, asked, pairs)
     before = [] if asked.store else await response_threads.history(deps, thread, parent)
-    chat = await off_loop(len(raw), _chat_request, (asked, before))
+    chat = await off_loop(len(raw), _chat_request, (asked, before, native))
     key = request.headers.get("idempotency-key")
     original = OriginalRequest(body, _kept(asked))
     record = await deps.submitter.submit(
@@ -192,14 +194,15 @@ class OnAnswer:
         return frames, False
 
 
-def _translate(given: tuple[dict[str, Any], dict[str, dict[str, Any]]]) -> ResponsesRequest:
-    return translate(*given)
+def _translate(given: tuple[dict[str, Any], dict[str, dict[str, Any]], bool]) -> ResponsesRequest:
+    body, known, native = given
+    return translate(body, known, native=native)
 
 
-def _chat_request(given: tuple[ResponsesRequest, list[Entry]]) -> bytes:
+def _chat_request(given: tuple[ResponsesRequest, list[Entry], bool]) -> bytes:
     """Returns the chat request as JSON, after these entries have come into it behind its instructions."""
-    asked, before = given
-    asked.chat["messages"][asked.leading : asked.leading] = compose(before)
+    asked, before, native = given
+    asked.chat["messages"][asked.leading : asked.leading] = compose(before, items=native)
     return orjson.dumps(asked.chat)
 
 

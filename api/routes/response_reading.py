@@ -29,7 +29,7 @@ NOT_STORED: Final = b'{"store":false}'
 _PREFIX: Final = "resp_"
 #: Characters of the ids that `new_job_id` makes. An item's id has more behind it.
 _ID_LENGTH: Final = 22
-_ITEM_PREFIXES: Final = ("msg_", "rs_", "fc_", "ctc_")
+_ITEM_PREFIXES: Final = ("msg_", "rs_", "fc_", "ctc_", "item_")
 #: Events that one command reads.
 _PAGE_SIZE: Final = 1000
 #: Jobs whose items one request may name by their ids.

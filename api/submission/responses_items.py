@@ -8,7 +8,7 @@ from typing import Any, Final
 from readalong.api.submission import openai_mistakes as check
 from readalong.api.submission.chat_request import MAX_MESSAGES
 from readalong.api.wire.openai_responses.output import model_call_id
-from readalong.core.thread_entries import Entry
+from readalong.core.thread_entries import Entry, new_entry_id
 from readalong.core.thread_items import entry_of
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
@@ -16,6 +16,12 @@ _ROLES: Final = ("assistant", "system", "developer", "user")
 _CALLS: Final = ("function_call", "custom_tool_call")
 _OUTPUTS: Final = ("function_call_output", "custom_tool_call_output")
 _TYPES: Final = ("message", "reasoning", *_CALLS, *_OUTPUTS, "item_reference")
+#: Items of hosted tools. Only a model that is asked by the Responses API makes and gets them.
+_NATIVE_ALONE: Final = (
+    *("code_interpreter_call", "compaction", "file_search_call", "image_generation_call", "mcp_call"),
+    *("mcp_list_tools", "web_search_call"),
+)
+_NATIVE_TYPES: Final = (*_TYPES, *_NATIVE_ALONE)
 _PARTS: Final = ("input_text", "input_image", "input_file", "input_audio")
 _SAID_PARTS: Final = ("output_text", "refusal")
 #: What items of calls have besides the fields that the model itself adds.
@@ -33,8 +39,11 @@ def references(given: Any) -> list[str]:
     return found
 
 
-def read_input(given: Any, known: dict[str, dict[str, Any]], name: str = "input") -> list[Entry]:
-    """Returns the entries of `input`. `known`: the items that its references name. `name`: the parameter's.
+def read_input(
+    given: Any, known: dict[str, dict[str, Any]], name: str = "input", *, native: bool = False
+) -> list[Entry]:
+    """Returns the entries of `input`. `known`: the items that its references name. `name`: the parameter's. `native`:
+    the model gets encrypted reasoning and items of hosted tools as they are.
 
     Raises InvalidRequest."""
     if isinstance(given, str):
@@ -53,8 +62,13 @@ def read_input(given: Any, known: dict[str, dict[str, Any]], name: str = "input"
     for number, each in enumerate(check.objects(given, name)):
         param = f"{name}[{number}]"
         item = _referenced(each, known, param) if each.get("type") == "item_reference" else each
-        kind = _type(item, param)
+        kind = _type(item, param, _NATIVE_TYPES if native else _TYPES)
+        if kind in _NATIVE_ALONE:
+            entries.append(Entry(item.get("id") or new_entry_id(kind), None, item))
+            continue
         _CHECKS[kind](item, param)
+        if kind == "reasoning" and not native:
+            _refuse_encrypted(item, param)
         entry = _entry(item, kind, param)
         if kind == "reasoning":
             reasoning = _reasoning(item)
@@ -69,7 +83,7 @@ def read_input(given: Any, known: dict[str, dict[str, Any]], name: str = "input"
     return entries
 
 
-def _type(item: dict[str, Any], param: str) -> str:
+def _type(item: dict[str, Any], param: str, types: tuple[str, ...]) -> str:
     item_id = check.text(item, "id", f"{param}.id")
     if item_id is not None and not _ID.fullmatch(item_id):
         message = (
@@ -82,8 +96,8 @@ def _type(item: dict[str, Any], param: str) -> str:
         return "message"
     if kind is None:
         raise check.missing(f"{param}.type")
-    if kind not in _TYPES:
-        raise check.wrong_value(f"{param}.type", kind, _TYPES)
+    if kind not in types:
+        raise check.wrong_value(f"{param}.type", kind, types)
     return kind
 
 
@@ -170,6 +184,9 @@ def _check_reasoning(item: dict[str, Any], param: str) -> None:
     for name in ("summary", "content"):
         for number, part in enumerate(check.objects(item.get(name), f"{param}.{name}")):
             check.needed(part, "text", f"{param}.{name}[{number}].text")
+
+
+def _refuse_encrypted(item: dict[str, Any], param: str) -> None:
     if item.get("encrypted_content") and not _reasoning(item):
         raise check.mistake(
             "The encrypted content of a reasoning item could not be read: another API has encrypted it.",

@@ -42,6 +42,7 @@ _READ: Final = frozenset(
     }
 )
 _LOGPROBS: Final = "message.output_text.logprobs"
+_ENCRYPTED: Final = "reasoning.encrypted_content"
 #: Of these only log probabilities change what the model does. Images and the text of reasoning are always there, and
 #: no hosted tool runs that could have results.
 INCLUDES: Final = (
@@ -51,7 +52,7 @@ INCLUDES: Final = (
     "message.input_image.image_url",
     "computer_call_output.output.image_url",
     "code_interpreter_call.outputs",
-    "reasoning.encrypted_content",
+    _ENCRYPTED,
     _LOGPROBS,
 )
 _POLICIES: Final[tuple[ThreadPolicy, ...]] = ("reject", "enqueue", "interrupt", "rollback")
@@ -75,8 +76,11 @@ class ResponsesRequest(NamedTuple):
     thread_policy: ThreadPolicy
 
 
-def translate(body: dict[str, Any], known: dict[str, dict[str, Any]] | None = None) -> ResponsesRequest:
-    """Returns the request. `known`: the items that the input names by their ids. Raises InvalidRequest."""
+def translate(
+    body: dict[str, Any], known: dict[str, dict[str, Any]] | None = None, *, native: bool = False
+) -> ResponsesRequest:
+    """Returns the request. `known`: the items that the input names by their ids. `native`: the model is asked by the
+    Responses API itself, so that what chat completions cannot say reaches it. Raises InvalidRequest."""
     _check_names(body)
     background, store = check.flag(body, "background", "background", False), check.flag(body, "store", "store", True)
     stream = check.flag(body, "stream", "stream", False)
@@ -87,7 +91,7 @@ def translate(body: dict[str, Any], known: dict[str, dict[str, Any]] | None = No
         raise check.exclusive("conversation", "previous_response_id")
     if body.get("input") is None and previous is None and conversation is None:
         raise check.missing("input")
-    entries = [] if body.get("input") is None else read_input(body["input"], known or {})
+    entries = [] if body.get("input") is None else read_input(body["input"], known or {}, native=native)
     if not entries and previous is None and conversation is None:
         raise check.mistake("Invalid 'input': empty array. Expected at least one item.", "empty_array", "input")
     _check_the_rest(body, background=background, stream=stream)
@@ -95,7 +99,7 @@ def translate(body: dict[str, Any], known: dict[str, dict[str, Any]] | None = No
     first = [] if instructions is None else [{"role": "system", "content": instructions}]
     if not (entries or first):
         raise check.missing("input")
-    chat: dict[str, Any] = {"messages": [*first, *compose(entries)]}
+    chat: dict[str, Any] = {"messages": [*first, *compose(entries, items=native)]}
     echo: dict[str, Any] = {
         "background": background,
         "store": store,
@@ -105,6 +109,8 @@ def translate(body: dict[str, Any], known: dict[str, dict[str, Any]] | None = No
     }
     for read in _READERS:
         read(body, chat, echo)
+    if native:
+        _add_native(body, chat, echo)
     return ResponsesRequest(
         chat,
         len(first),
@@ -241,6 +247,14 @@ def _read_logprobs(body: dict[str, Any], chat: dict[str, Any], echo: dict[str, A
         chat["logprobs"] = True
     if top:
         chat["top_logprobs"] = echo["top_logprobs"] = top
+
+
+def _add_native(body: dict[str, Any], chat: dict[str, Any], echo: dict[str, Any]) -> None:
+    """Adds what chat completions do not have, under its own name."""
+    if summary := echo["reasoning"]["summary"]:
+        chat["reasoning"] = {"summary": summary}
+    if _ENCRYPTED in (body.get("include") or []):
+        chat["include"] = [_ENCRYPTED]
 
 
 def _read_metadata(body: dict[str, Any], chat: dict[str, Any], echo: dict[str, Any]) -> None:

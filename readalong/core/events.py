@@ -21,6 +21,10 @@ from readalong.core.states import TERMINAL
 #: The version of what the log and the job's hash hold.
 SCHEMA: Final = 1
 
+#: The field of items that no message and no event type can say, such as a model's encrypted reasoning: in `extra`, and
+#: in the message behind them. Only a model that is asked by the Responses API gets it.
+ITEMS: Final = "response_items"
+
 TEXT: Final = frozenset({"content", "reasoning", "refusal"})
 TOOLS: Final = frozenset({"tool_call_delta", "tool_call", "function_call"})
 TYPES: Final = TERMINAL | TEXT | TOOLS | {"queued", "started", "restarted", "waiting"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -55,6 +56,12 @@ class Settings(BaseSettings):
         default="",
         pattern=r"^[^\x00-\x1f\x7f]*$",
         description="Models that `/v1/models` lists: name,name; empty: the one of a job that names none.",
+    )
+    responses_models: str = Field(
+        default="",
+        pattern=r"^[^\x00-\x1f\x7f]*$",
+        description="Models that are asked by POST /responses in place of chat completions: name,name; * is any text. "
+        "The same for APIs and workers.",
     )
     providers: str = Field(
         default="",
@@ -319,6 +326,10 @@ class Settings(BaseSettings):
     def listed_models(self) -> list[str]:
         """In the order of the setting, each once."""
         return list(dict.fromkeys(name for each in self.models.split(",") if (name := each.strip()))) or [self.model]
+
+    def speaks_responses(self, model: str) -> bool:
+        """Whether this model is asked by the Responses API."""
+        return any(fnmatchcase(model, name) for each in self.responses_models.split(",") if (name := each.strip()))
 
     @property
     def allowed_hosts(self) -> frozenset[str]:

@@ -13,9 +13,13 @@ from typing import Any, Final
 
 import orjson
 
+from readalong.core.events import ITEMS
 from readalong.core.transcript import Transcript
 
 Message = dict[str, Any]
+
+#: What stands between the model's id of a reasoning item and its encrypted content; see `with_model_id`.
+MODEL_ID_END: Final = "~"
 
 #: Fields of a message that only continues the tool calls of the one before it.
 _CONTINUES: Final = frozenset({"role", "tool_calls", "content"})
@@ -60,6 +64,13 @@ class Entry:
         return cls(entry_id, fields.get("message"), fields.get("item"))
 
 
+def with_model_id(item: dict[str, Any]) -> dict[str, Any]:
+    """An item that a model gave, as clients and threads have it: its id will be another one, and a model takes its
+    encrypted reasoning back only under its own id. So that stands in front of the content."""
+    content = item.get("encrypted_content")
+    return {**item, "encrypted_content": f"{item.get('id') or ''}{MODEL_ID_END}{content}"} if content else item
+
+
 def new_entry_id(kind: str = "message") -> str:
     """An unguessable id for an item of this type, such as `msg_…`."""
     return f"{_PREFIXES.get(kind, 'item')}_{secrets.token_urlsafe(16)}"
@@ -95,24 +106,37 @@ def answer_entries(job_id: str, transcript: Transcript, attempt: int = 1) -> lis
         }
     if len(message) == 1:
         return []
-    found, number = [], 0
+    items = _kept_items(answered, transcript, len(calls))
+    found, number = [entry for before, entry in items if not before], 0
     for part in _split(message):
         kind = _kind(part)
         if kind == "message":
             found.append(Entry(f"msg_{answered}", part))
         else:
+            found += [entry for before, entry in items if before and before == number]
             found.append(Entry(f"{_PREFIXES[kind]}_{answered}_{number}", part))
             number += 1
     return found
 
 
-def compose(entries: Iterable[Entry]) -> list[Message]:
-    """The messages of these entries, in order: neighbouring assistant entries with tool calls are one message."""
+def compose(entries: Iterable[Entry], *, items: bool = False) -> list[Message]:
+    """The messages of these entries, in order: neighbouring assistant entries with tool calls are one message.
+
+    `items`: entries without a message stand in the field ITEMS of the message that follows them, but no reasoning that
+    has led to nothing: models refuse that.
+    """
     messages: list[Message] = []
+    before: list[dict[str, Any]] = []
     for entry in entries:
         message = entry.message
         if message is None:
+            before += [entry.item] if items and entry.item else []
             continue
+        while before and before[-1].get("type") == "reasoning" and message.get("role") != "assistant":
+            before.pop()
+        if before:
+            message = {ITEMS: before, **message}
+            before = []
         last = messages[-1] if messages else None
         if last is not None and last.get("role") == "assistant" and _continues(message):
             calls = [*(last.get("tool_calls") or ()), *message["tool_calls"]]
@@ -129,6 +153,17 @@ def _continues(message: Message) -> bool:
         and message.get("content") is None
         and message.keys() <= _CONTINUES
     )
+
+
+def _kept_items(answered: str, transcript: Transcript, calls: int) -> list[tuple[int, Entry]]:
+    """The entries of the items that are kept whole, and the number of calls before each."""
+    entries, counts = [], {"rs": 0, "item": 0}
+    for before, item in transcript.items:
+        prefix = "rs" if item.get("type") == "reasoning" else "item"
+        number, counts[prefix] = counts[prefix], counts[prefix] + 1
+        entry_id = f"{prefix}_{answered}{f'_{number}' if number else ''}"
+        entries.append((before if before < calls else 0, Entry(entry_id, None, with_model_id(item))))
+    return entries
 
 
 def _split(message: Message) -> list[Message]:

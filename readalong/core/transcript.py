@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from readalong.core.events import TEXT, Event
+from readalong.core.events import ITEMS, TEXT, Event
 from readalong.core.states import TERMINAL
+
+#: Where `extra` has them.
+_ITEMS: Final = f"choices.0.delta.{ITEMS}"
 
 
 @dataclass(slots=True)
@@ -21,8 +24,11 @@ class Transcript:
     refusal: list[str] = field(default_factory=list)
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
     function_call: dict[str, Any] | None = None
+    #: Items that no event type names, such as a model's encrypted reasoning, and how many calls had begun before each.
+    items: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     end: str | None = None
     end_fields: dict[str, Any] = field(default_factory=dict)
+    _calls: int = 0
 
     def add(self, event: Event) -> None:
         """Takes in the next event of the log; types that it does not know change nothing but the position."""
@@ -30,6 +36,8 @@ class Transcript:
         kind = event.type
         if kind in TEXT:
             fields = event.fields()
+            if "extra" in fields:
+                self._add_items(fields["extra"])
             if kind == "content":
                 self.content.setdefault(fields.get("choice", 0), []).append(fields["content"])
             elif not fields.get("choice"):
@@ -37,6 +45,10 @@ class Transcript:
         elif kind in ("started", "restarted"):
             self._void()
             self.attempt = event.fields()["attempt"]
+        elif kind == "tool_call_delta":
+            fields = event.fields()
+            if not fields.get("choice"):
+                self._calls = max(self._calls, fields.get("index", -1) + 1)
         elif kind == "tool_call":
             self.tool_calls.append(event.fields())
         elif kind == "function_call":
@@ -56,6 +68,9 @@ class Transcript:
         # An end of a lost worker's job, which names its own epoch, did not always say which calls were made.
         if "content" not in fields or ("epoch" in fields and "tool_calls" not in fields):
             return None
+        # The end only counts the items.
+        if ITEMS in (fields.get("extra") or {}):
+            return None
         said = cls(
             last_seq=event.seq,
             tool_calls=fields.get("tool_calls", []),
@@ -70,7 +85,15 @@ class Transcript:
         """The content of one choice so far."""
         return "".join(self.content.get(choice, ()))
 
+    def _add_items(self, extra: dict[str, Any]) -> None:
+        given = extra.get(_ITEMS)
+        for item in given if isinstance(given, list) else []:
+            if isinstance(item, dict):
+                self.items.append((self._calls, item))
+
     def _void(self) -> None:
+        self.items.clear()
+        self._calls = 0
         self.content.clear()
         self.reasoning.clear()
         self.refusal.clear()

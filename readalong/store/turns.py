@@ -100,8 +100,13 @@ class Turns:
             return await self._log.record(record.id) or record
         return record
 
-    async def compose(self, job_id: str, digest: str, request: bytes, leading: int) -> bytes | None:
-        """The request of a claimed job with its thread's messages; None if it is not the job's turn: it is to end."""
+    async def compose(
+        self, job_id: str, digest: str, request: bytes, leading: int, *, items: bool = False
+    ) -> bytes | None:
+        """The request of a claimed job with its thread's messages; None if it is not the job's turn: it is to end.
+
+        `items`: with the items that no message can say.
+        """
         ref = ThreadRef("", digest)
         place = await self._threads.place(ref, job_id)
         if place.place == "wait":
@@ -115,8 +120,8 @@ class Turns:
             return request
         history = await self._threads.entries(ref)
         if len(request) > _LARGE or len(history) > _PAGE:
-            return await asyncio.to_thread(_with_history, request, history, leading)
-        return _with_history(request, history, leading)
+            return await asyncio.to_thread(_with_history, request, history, leading, items)
+        return _with_history(request, history, leading, items)
 
     async def settle(self, job_id: str) -> None:
         """Ends the turn of a job that has ended, and queues the job of the next. Else does nothing."""
@@ -227,8 +232,8 @@ class Turns:
         return transcript
 
 
-def _with_history(request: bytes, history: Sequence[Entry], leading: int) -> bytes:
+def _with_history(request: bytes, history: Sequence[Entry], leading: int, items: bool) -> bytes:
     body = orjson.loads(request)
     messages = body["messages"]
-    body["messages"] = [*messages[:leading], *compose(history), *messages[leading:]]
+    body["messages"] = [*messages[:leading], *compose(history, items=items), *messages[leading:]]
     return orjson.dumps(body)

@@ -28,10 +28,13 @@ def reply(body: bytes, kind: str = "application/json", status: str = "200 OK", *
 
 @dataclass
 class RawServer:
-    """`heads` are the request lines and headers so far."""
+    """`heads` are the request lines and headers so far, `bodies` the bodies. `left`: clients that closed their
+    connection while it was kept open."""
 
     url: str = ""
     heads: list[str] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    left: int = 0
 
 
 @asynccontextmanager
@@ -48,11 +51,12 @@ async def raw_server(*answers: bytes, keep_open: bool = False) -> AsyncIterator[
             head = await reader.readuntil(b"\r\n\r\n")
             server.heads.append(head.decode())
             lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-            await reader.readexactly(int(lengths[0].split(b":")[1]))
+            server.bodies.append(await reader.readexactly(int(lengths[0].split(b":")[1])))
             writer.write(answers[min(len(server.heads), len(answers)) - 1])
             await writer.drain()
             if keep_open:
                 await reader.read()
+                server.left += 1
         except (asyncio.IncompleteReadError, ConnectionError):
             return  # some tests are about a client that leaves first
         finally:

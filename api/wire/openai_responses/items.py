@@ -57,7 +57,7 @@ class _Part:
 class Speech:
     """A message or a reasoning item. Its parts follow each other: a new one closes the one before."""
 
-    __slots__ = ("_done", "_part", "id", "index", "type")
+    __slots__ = ("_done", "_part", "encrypted", "id", "index", "type")
 
     def __init__(self, kind: str, item_id: str, index: int) -> None:
         """`kind`: `message` or `reasoning`."""
@@ -67,9 +67,11 @@ class Speech:
         #: The closed parts: kind and JSON.
         self._done: tuple[tuple[str, bytes], ...] = ()
         self._part: _Part | None = None
+        #: What a model has encrypted of its reasoning.
+        self.encrypted = ""
 
     def open(self) -> list[WireEvent]:
-        return [_item_event("added", self.index, self.json("in_progress"))]
+        return [item_event("added", self.index, self.json("in_progress"))]
 
     def say(self, kind: str, text: str, logprobs: list[dict[str, Any]]) -> list[WireEvent]:
         """Adds a piece of text to the part of this kind."""
@@ -98,7 +100,7 @@ class Speech:
     def close(self, status: str, *, cut: bool = False) -> list[WireEvent]:
         """`cut`: the text broke off. Only the item is told then: a client that parses whole texts would fail on it."""
         events = self._close_part()
-        return [*([] if cut else events), _item_event("done", self.index, self.json(status))]
+        return [*([] if cut else events), item_event("done", self.index, self.json(status))]
 
     def json(self, status: str) -> bytes:
         """The item so far."""
@@ -111,6 +113,8 @@ class Speech:
             fields["summary"] = orjson.Fragment(json_list([part for kind, part in parts if kind == "summary_text"]))
             if texts := [part for kind, part in parts if kind == "reasoning_text"]:
                 fields["content"] = orjson.Fragment(json_list(texts))
+            if self.encrypted:
+                fields["encrypted_content"] = self.encrypted
         return orjson.dumps(fields)
 
     def _open_part(self, kind: str) -> list[WireEvent]:
@@ -156,7 +160,7 @@ class Call:
         self._text = GrowingText()
 
     def open(self) -> list[WireEvent]:
-        return [_item_event("added", self.index, self.json("in_progress"))]
+        return [item_event("added", self.index, self.json("in_progress"))]
 
     def say(self, text: str) -> list[WireEvent]:
         """Adds a piece of the arguments, or of a custom tool's input."""
@@ -178,7 +182,7 @@ class Call:
             if not self.custom:
                 fields["name"] = self.name
             events.append((f"{self._event}.done", orjson.dumps(fields)))
-        events.append(_item_event("done", self.index, self.json(status)))
+        events.append(item_event("done", self.index, self.json(status)))
         return events
 
     def json(self, status: str) -> bytes:
@@ -215,6 +219,6 @@ def json_list(items: list[bytes] | tuple[bytes, ...]) -> bytes:
     return b"[%s]" % b",".join(items)
 
 
-def _item_event(what: str, index: int, item: bytes) -> WireEvent:
+def item_event(what: str, index: int, item: bytes) -> WireEvent:
     fields = {"output_index": index, "item": orjson.Fragment(item)}
     return f"response.output_item.{what}", orjson.dumps(fields)

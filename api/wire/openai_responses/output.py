@@ -6,11 +6,16 @@ from typing import Any, Final
 
 import orjson
 
-from readalong.api.wire.openai_responses.items import Call, Speech, WireEvent
+from readalong.api.wire.openai_responses.items import Call, Speech, WireEvent, item_event
+from readalong.core.events import ITEMS
+from readalong.core.thread_entries import with_model_id
 
 _TEXTS: Final = {"content": "output_text", "refusal": "refusal"}
 #: Where the log keeps the annotations of the first choice.
 _ANNOTATIONS: Final = ("choices.0.delta.annotations", "choices.0.message.annotations")
+#: Where it has whole items, and whether the reasoning is a summary, of a model that is asked by the Responses API.
+_ITEMS: Final = f"choices.0.delta.{ITEMS}"
+_REASONING_TYPE: Final = "choices.0.delta.reasoning_type"
 #: Fields of a call's events that are read. The others are the model's own.
 _CALL_FIELDS: Final = frozenset(
     {"index", "id", "name", "type", "arguments", "input", "arguments_error", "arguments_text", "choice"}
@@ -48,6 +53,9 @@ class Output:
         if fields.get("choice"):
             return []
         events: list[WireEvent] = []
+        extra = fields.get("extra") or {}
+        if extra.get(_REASONING_TYPE) in ("reasoning_text", "summary_text"):
+            self._reasoning = extra[_REASONING_TYPE]
         if kind in _TEXTS:
             logprobs = _logprobs(fields.get("logprobs"), kind)
             if fields["content"] or logprobs:
@@ -63,8 +71,9 @@ class Output:
                 events += call.say(fields["arguments"])
         elif kind in ("tool_call", "function_call"):
             self._finish_call(fields, events)
-        if "extra" in fields:
-            self._annotate(fields["extra"], events)
+        if extra:
+            self._annotate(extra, events)
+            self._add_items(extra.get(_ITEMS), events)
         return events
 
     def close(self, status: str, *, cut: bool = False) -> list[WireEvent]:
@@ -159,6 +168,21 @@ class Output:
             for annotation in annotations if isinstance(annotations, list) else []:
                 if isinstance(annotation, dict):
                     events += self._open_speech("message", events).annotate(_annotation(annotation))
+
+    def _add_items(self, items: Any, events: list[WireEvent]) -> None:
+        """Adds whole items. One of reasoning completes what was said of it."""
+        for item in items if isinstance(items, list) else []:
+            if not isinstance(item, dict):
+                continue
+            if item.get("type") == "reasoning":
+                speech = self._open_speech("reasoning", events)
+                speech.encrypted = with_model_id(item).get("encrypted_content") or ""
+                events += self._close_speech("completed")
+                continue
+            events += self._close_speech("completed")
+            item_id, index = self._place("item")
+            whole = self._done[index] = orjson.dumps({**item, "id": item_id})
+            events += [item_event("added", index, whole), item_event("done", index, whole)]
 
 
 def model_call_id(call_id: str) -> str:

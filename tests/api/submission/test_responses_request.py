@@ -198,6 +198,29 @@ def test_an_item_that_is_only_named_is_the_stored_one() -> None:
     ]
 
 
+def test_a_model_that_speaks_responses_gets_what_chat_completions_cannot_say() -> None:
+    secret = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"}
+    search = {
+        "type": "web_search_call",
+        "id": "ws_1",
+        "status": "completed",
+        "action": {"type": "search", "query": "q"},
+    }
+    body = {"reasoning": {"effort": "low", "summary": "auto"}, "include": ["reasoning.encrypted_content"]}
+    asked = translate({"input": [secret, CALL, search, USER, secret, USER], **body}, native=True)
+    assert asked.chat == {
+        "messages": [
+            {"role": "assistant", "tool_calls": [CHAT_CALL], "response_items": [secret]},
+            {**USER, "response_items": [search]},
+            USER,  # reasoning that led to nothing is left out
+        ],
+        "reasoning_effort": "low",
+        "reasoning": {"summary": "auto"},
+        "include": ["reasoning.encrypted_content"],
+    }
+    assert [entry.item for entry in asked.entries][:3:2] == [secret, search]
+
+
 def user(*parts: Any) -> dict[str, Any]:
     return {"input": [{"role": "user", "content": [*parts]}]}
 

@@ -192,6 +192,34 @@ def test_a_summary_is_shown_to_a_client_that_asks_for_one() -> None:
     assert "content" not in reasoning
 
 
+def test_the_items_of_a_model_that_speaks_responses_are_given_back() -> None:
+    """Whatever reasoning the request asks for. Encrypted reasoning that said nothing is an item of its own."""
+    thought = {"type": "reasoning", "id": "rs_up", "summary": [], "encrypted_content": "gAAAA"}
+    search = {
+        "type": "web_search_call",
+        "id": "ws_up",
+        "status": "completed",
+        "action": {"type": "search", "query": "q"},
+    }
+
+    def kept(item: dict[str, Any]) -> Said:
+        return content("", extra={"choices.0.delta.response_items": [item]})
+
+    begins = {"content": "Hm", "extra": {"choices.0.delta.reasoning_type": "summary_text"}}
+    said = [("reasoning", begins), kept(thought), kept(search), kept(thought), content("Hi"), DONE]
+    frames = frames_of([*BEGIN, *said])
+    output = last_response(frames)["output"]
+    encrypted = {"encrypted_content": "rs_up~gAAAA", "status": "completed", "type": "reasoning"}
+    assert output[:3] == [
+        {**encrypted, "id": f"rs_{JOB}", "summary": [{"type": "summary_text", "text": "Hm"}]},
+        {**search, "id": f"item_{JOB}"},
+        {**encrypted, "id": f"rs_{JOB}_1", "summary": []},
+    ]
+    whole = accumulate(frames)
+    assert whole is not None
+    assert (whole.output_text, len(whole.output)) == ("Hi", 4)
+
+
 ENDS: list[tuple[str, Said, str, dict[str, Any]]] = [
     ("length", ("done", {"finish_reason": "length"}), "incomplete", {"reason": "max_output_tokens"}),
     ("filter", ("done", {"finish_reason": "content_filter"}), "incomplete", {"reason": "content_filter"}),

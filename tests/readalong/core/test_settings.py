@@ -57,6 +57,7 @@ BAD = [
     ("MAX_TOOL_CALL_BYTES", "1023"),
     ("ALLOWED_FIELDS", "api_base;api_key"),
     ("MODELS", "a\nb"),
+    ("RESPONSES_MODELS", "a\nb"),
     ("PROVIDERS", "a=m:f;b=m:f"),
     ("CREDENTIALS", "m:f()"),
     ("MAX_ATTEMPTS", "0"),

@@ -96,6 +96,37 @@ def test_a_refusal_and_a_legacy_call_are_kept_and_silence_is_not() -> None:
     assert item_of(legacy)["type"] == "function_call"
 
 
+def test_items_that_no_message_can_say_stand_where_they_were_said() -> None:
+    """Each before the text or the call that it led to; the end alone does not say them."""
+
+    def kept(name: str) -> NewEvent:
+        item = {"type": "reasoning" if name < "s" else "web_search_call", "id": name}
+        return NewEvent("content", {"content": "", "extra": {"choices.0.delta.response_items": [item]}})
+
+    def fragment(index: int) -> NewEvent:
+        return NewEvent("tool_call_delta", {"index": index, "id": f"c{index}", "name": "f", "arguments": "{}"})
+
+    calls = [NewEvent("tool_call", {"index": n, "id": f"c{n}", "name": "f", "arguments": {}}) for n in range(2)]
+    end = NewEvent("done", {"content": "Hi", "tool_calls": [], "extra": {"response_items": 3}})
+    transcript = said(
+        kept("lost"),
+        NewEvent("restarted", {"attempt": 2}),
+        *(kept("r1"), kept("s1"), NewEvent("content", {"content": "Hi"}), fragment(0), kept("r2"), fragment(1)),
+        *(*calls, end),
+    )
+    answer = answer_entries(JOB, transcript)
+    assert [entry.id for entry in answer] == [
+        *(f"rs_{JOB}", f"item_{JOB}", f"msg_{JOB}", f"fc_{JOB}_0", f"rs_{JOB}_1", f"fc_{JOB}_1")
+    ]
+    composed = compose(answer, items=True)
+    assert [
+        ([item["id"] for item in message.get("response_items", [])], message.get("content"), len(message["tool_calls"]))
+        for message in composed
+    ] == [(["r1", "s1"], "Hi", 1), (["r2"], None, 1)]
+    assert all("response_items" not in message for message in compose(answer))
+    assert Transcript.of_end(Event(9, end.type, end.encode())) is None
+
+
 ITEMS: list[tuple[dict[str, Any], dict[str, Any] | None]] = [
     ({"role": "user", "content": "hi"}, {"role": "user", "content": "hi"}),
     (

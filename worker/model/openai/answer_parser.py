@@ -17,7 +17,7 @@ from readalong.worker.model.limits import MAX_LINES, AnswerTooLarge, Limits
 _MAX_FIELD_LINE: Final = 1024
 _DONE: Final = frozenset({b"[DONE]", b'"[DONE]"'})
 #: Names of events that keep a connection open and say nothing.
-_KEEP_ALIVES: Final = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
+KEEP_ALIVES: Final = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
 
 
 class AnswerParser:
@@ -71,7 +71,7 @@ class AnswerParser:
                 self._end()
                 break
             try:
-                events += self._chunks.add(data) if name == "message" else self._add_named(name, data)
+                events += self._add(name, data)
             except ModelError as error:
                 events += self._handle(name, data, error)
             if self.done or self.failure is not None:
@@ -100,8 +100,11 @@ class AnswerParser:
         else:
             self.failure = error
 
-    def _add_named(self, name: str, data: bytes) -> list[NewEvent]:
-        if name in _KEEP_ALIVES:
+    def _add(self, name: str, data: bytes) -> list[NewEvent]:
+        """Returns the events of one message. Raises ModelError."""
+        if name == "message":
+            return self._chunks.add(data)
+        if name in KEEP_ALIVES:
             return []
         if name == "error" and b'"choices"' not in data:
             raise reported_error(_json_or_text(data))

@@ -29,7 +29,7 @@ _MAX_URLS: Final = 100
 
 
 class Endpoint:
-    """The chat completions of one server."""
+    """The chat completions and the responses of one server."""
 
     def __init__(self, settings: Settings, on_key: Callable[[str], None]) -> None:
         """Calls `on_key` with each key that READALONG_CREDENTIALS returns. Raises BadSettings."""
@@ -49,9 +49,12 @@ class Endpoint:
         url = self.base_url
         return url.host if url.port is None else f"{url.host}:{url.port}"
 
-    def url(self, model: str) -> httpx2.URL:
+    def url(self, model: str, *, responses: bool = False) -> httpx2.URL:
         """Returns the address of a model's calls."""
-        return self._url_of(f"deployments/{quote(model, safe=_SEGMENT_SAFE)}/" if self.is_azure else "")
+        if responses:
+            return self._url_of("responses")
+        deployment = f"deployments/{quote(model, safe=_SEGMENT_SAFE)}/" if self.is_azure else ""
+        return self._url_of(f"{deployment}chat/completions")
 
     async def headers(self) -> Mapping[str, str]:
         """Returns the headers of one call. Asks READALONG_CREDENTIALS for its key. Raises CredentialsUnavailable."""
@@ -72,8 +75,8 @@ class Endpoint:
         headers.update(parts[1])
         return dict(headers)
 
-    def _build_url(self, deployment: str) -> httpx2.URL:
-        path = f"{self.base_url.raw_path.decode().rstrip('/')}/{deployment}chat/completions"
+    def _build_url(self, place: str) -> httpx2.URL:
+        path = f"{self.base_url.raw_path.decode().rstrip('/')}/{place}"
         url = self.base_url.copy_with(raw_path=path.encode())
         query = {name: str(value) for name, value in self._client.default_query.items()}
         return url.copy_merge_params(query) if query else url

@@ -26,6 +26,8 @@ from readalong.worker.model.openai.answer_parser import AnswerParser
 from readalong.worker.model.openai.body_reader import cause_chain, read_prefix, sse_pieces
 from readalong.worker.model.openai.credentials import CredentialsUnavailable, is_model_name, is_path_segment, secrets
 from readalong.worker.model.openai.endpoint import Endpoint
+from readalong.worker.model.openai.responses.answer_parser import ResponseParser
+from readalong.worker.model.openai.responses.request import to_responses
 from readalong.worker.model.openai.transport import RedirectNotFollowed, Transport, body_of
 from readalong.worker.model.provider import Batch
 from readalong.worker.model.redaction import Redactor
@@ -58,24 +60,38 @@ class OpenAIProvider:
         redactor.add(secrets(self._transport.proxies.values()))
         self.redactor = redactor
         self._limits = Limits.from_settings(settings)
+        self._speaks_responses = settings.speaks_responses
 
     @asynccontextmanager
     async def stream(self, request: dict[str, Any], chunks: ChunkAccumulator) -> AsyncIterator[AsyncIterator[Batch]]:
         """Implements `Provider.stream`."""
-        async with self.body(request) as pieces, aclosing(read_batches(pieces, chunks, self._limits)) as batches:
+        parser = AnswerParser
+        if responses := self._speaks_responses(request["model"]):
+            request, parser = to_responses(request), ResponseParser
+        async with (
+            self.body(request, responses=responses) as pieces,
+            aclosing(read_batches(pieces, chunks, self._limits, parser)) as batches,
+        ):
             yield batches
 
     @asynccontextmanager
-    async def body(self, request: dict[str, Any]) -> AsyncIterator[AsyncGenerator[bytes, None]]:
+    async def body(
+        self, request: dict[str, Any], *, responses: bool = False
+    ) -> AsyncIterator[AsyncGenerator[bytes, None]]:
         """Calls the model and yields the pieces of the response body, an SSE stream. Raises ModelError.
+
+        `responses`: by the Responses API, whose request this is.
 
         Leaving the block closes the connection, so that the model stops generating.
         """
-        response = await self._call(request)
+        response = await self._call(request, responses)
         try:
             read = body_of(response)
             if not 200 <= response.status < 300:
-                raise self._error_of(response, await read_prefix(read, _MAX_ERROR_BODY), request["model"])
+                error = self._error_of(response, await read_prefix(read, _MAX_ERROR_BODY), request["model"])
+                # A server without this API is not a wrong address: its other models are asked by another one.
+                error.refuses = error.refuses and not (responses and response.status == 404)
+                raise error
             kind = response.headers.get("content-type", "")
             body = sse_pieces(read, response.status, kind, self.redactor.redact, self._limits.line)
             # Otherwise another task would close the generator some time later.
@@ -90,13 +106,15 @@ class OpenAIProvider:
         await self._transport.close()
         return True
 
-    async def _call(self, request: dict[str, Any]) -> aiohttp.ClientResponse:
+    async def _call(self, request: dict[str, Any], responses: bool) -> aiohttp.ClientResponse:
         model: str = request["model"]
         if not (is_path_segment if self._endpoint.is_azure else is_model_name)(model):
             raise ModelError("model_not_found", "The name of the model is invalid.", retryable=False)
         try:
             headers = await self._endpoint.headers()
-            return await self._transport.post(self._endpoint.url(model), orjson.dumps(request), headers)
+            return await self._transport.post(
+                self._endpoint.url(model, responses=responses), orjson.dumps(request), headers
+            )
         except CredentialsUnavailable as error:
             # Most likely the identity service is away: the job waits, as for a model that is away.
             raise ModelError("model_unauthorized", error.args[0], retryable=True, away=True) from None
@@ -132,10 +150,13 @@ class OpenAIProvider:
 
 
 async def read_batches(
-    pieces: AsyncGenerator[bytes, None], chunks: ChunkAccumulator, limits: Limits
+    pieces: AsyncGenerator[bytes, None],
+    chunks: ChunkAccumulator,
+    limits: Limits,
+    parser_of: type[AnswerParser] = AnswerParser,
 ) -> AsyncGenerator[Batch, None]:
     """Yields the events of a response body. Raises ModelError after the events before the failure."""
-    parser = AnswerParser(chunks, limits=limits)
+    parser = parser_of(chunks, limits=limits)
     try:
         async for piece in pieces:
             yield parser.feed(piece), len(piece), parser.done
