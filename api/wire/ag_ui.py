@@ -266,14 +266,17 @@ def _tokens(usage: Any) -> dict[str, int]:
 class AfterFrame:
     """The cut of a client that has the frame of this id, and perhaps not all of its event's."""
 
+    marker: Final = b""
+
     def __init__(self, frame_id: str) -> None:
-        self._line: bytes | None = b"id: %b\n" % frame_id.encode()
+        self._line = b"id: %b\n" % frame_id.encode()
+        self.done = False
 
     def cut(self, frames: bytes) -> tuple[bytes, bool]:
         """See `Cut.cut`."""
         line = self._line
-        if line is None or frames.startswith(b":"):
+        if self.done or frames.startswith(b":"):
             return frames, False
-        self._line = None  # it is among the first frames, or the log has become another one
+        self.done = True  # it is among the first frames, or the log has become another one
         begin = 0 if frames.startswith(line) else frames.find(b"\n\n" + line)
         return (frames, False) if begin < 0 else (frames[frames.index(b"\n\n", begin + 2) + 2 :], False)

@@ -85,6 +85,9 @@ durable_stream: Final = DurableStream()
 class Controls:
     """The cut that adds the cursor, and to the last control event whether the client has all there is."""
 
+    done: Final = False
+    marker: Final = b""
+
     def __init__(self, cursor: str, newest: Callable[[], int]) -> None:
         """`newest()`: the number of the log's newest event."""
         self._more = rb'\1,"streamCursor":"%b"}' % cursor.encode()
