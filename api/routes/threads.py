@@ -85,7 +85,7 @@ async def show_running(request: Request, thread_id: str, deps: Deps) -> Response
     return _json(await job_json(request, deps, record, await deps.waits.of(record)))
 
 
-@router.get("/{thread_id}/jobs", response_model=JobList, responses=describe_problems(422))
+@router.get("/{thread_id}/jobs", response_model=JobList, responses=describe_problems(400, 422))
 async def list_jobs(
     request: Request,
     thread_id: str,

@@ -23,7 +23,7 @@ const shapes = {
 };
 
 function bound({ url, path, args, weather, options }) {
-  const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "sk-of-no-use", maxRetries: 0, timeout: 60_000, ...options });
+  const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "sk-of-no-use", timeout: 60_000, ...options });
   const names = path.split(".");
   const method = names.pop();
   const resource = names.reduce((part, name) => part[name], client);
