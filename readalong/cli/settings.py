@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def load_settings() -> Settings:
     """Returns the settings of a command for a reader. Warnings go to stderr. Raises CliError and BadSettings."""
     require_server_extra()
-    from readalong.core.settings import load, misspelt  # noqa: PLC0415
+    from readalong.core.misspelt import misspelt  # noqa: PLC0415
+    from readalong.core.settings import load  # noqa: PLC0415
 
     settings = load()
     for line in misspelt(os.environ):
@@ -31,7 +32,8 @@ def load_settings() -> Settings:
 def load_server_settings() -> Settings:
     """Returns the settings of a server and sets up its log. Raises CliError and BadSettings."""
     require_server_extra()
-    from readalong.core.settings import load, misspelt  # noqa: PLC0415
+    from readalong.core.misspelt import misspelt  # noqa: PLC0415
+    from readalong.core.settings import load  # noqa: PLC0415
     from readalong.process import logs  # noqa: PLC0415
 
     settings = load()

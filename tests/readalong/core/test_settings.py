@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from redis.asyncio.connection import parse_url
 
 from readalong.core.errors import BadSettings
-from readalong.core.settings import Settings, load, misspelt
+from readalong.core.misspelt import misspelt
+from readalong.core.settings import Settings, load
 
 FIELDS = Settings.model_fields
 
