@@ -2,7 +2,8 @@
 -- ARGV[1] job id, ARGV[2] '1' to record, unless a later turn has rolled it back; '0' to forget what was said; 'gone' to forget the
 -- turn itself, whose job is not there, ARGV[3] ms that a turn must have begun before,
 -- ARGV[4] the thread's time to live (ms), ARGV[5] that while a turn runs, ARGV[6..] id, data of the answer's entries.
--- A waiting turn that ends is recorded when those before it are.
+-- A waiting turn that ends is recorded when those before it are. A thread that no client named goes with the last of its jobs:
+-- nothing leads to it any more.
 -- Returns the job whose turn runs after it, or nil.
 -- Needs clock, thread.
 local id = ARGV[1]
@@ -23,6 +24,10 @@ if (at == 'run' or at == 'wait') and begun + tonumber(ARGV[3]) <= now_ms() and r
   end
   redis.call('HSET', turns, 'entries:' .. id, table.concat(ids, ' '), 'over:' .. id, '1')
   if ARGV[2] == 'gone' then redis.call('ZREM', jobs, id) end
+end
+if at == 'over' and ARGV[2] == 'gone' then
+  redis.call('ZREM', jobs, id)
+  redis.call('HDEL', turns, 'at:' .. id)
 end
 
 local running = redis.call('HGET', thread, 'running')
@@ -49,5 +54,9 @@ while running and redis.call('HEXISTS', turns, 'over:' .. running) == 1 do
     redis.call('HDEL', thread, 'running')
   end
 end
-renew(ARGV[4], ARGV[5])
+if ARGV[2] == 'gone' and not running and redis.call('ZCARD', jobs) == 0 and redis.call('HEXISTS', thread, 'ttl') == 1 then
+  redis.call('DEL', unpack(KEYS))
+else
+  renew(ARGV[4], ARGV[5])
+end
 return running

@@ -205,6 +205,22 @@ async def test_a_deleted_response_is_gone(settings: Settings, log: Log) -> None:
         assert answer.json()["error"]["message"] == f"Response with id '{response.id}' not found."
 
 
+async def test_what_was_said_goes_with_the_last_response_of_its_thread(
+    settings: Settings, log: Log, redis: ArqRedis
+) -> None:
+    """A later response needs what was said before it. No name leads to such a thread."""
+    async with a_site(settings) as site, client_of(site) as client:
+        first, player = await background(client, log)
+        await player.finish()
+        second, player = await background(client, log, previous_response_id=first.id)
+        await player.finish()
+        assert await redis.keys("*:thread:*")
+        await client.responses.delete(first.id)
+        assert await redis.keys("*:thread:*")
+        await client.responses.delete(second.id)
+        assert await redis.keys("*:thread:*") == []
+
+
 async def test_input_items_are_listed_in_pages(settings: Settings) -> None:
     given: Any = [{"role": "user", "content": str(number)} for number in range(5)]
     async with a_site(settings) as site, client_of(site) as client:

@@ -79,3 +79,15 @@ async def test_a_cancel_that_is_refused_says_why(settings: Settings, log: Log) -
                 "code": None,
             }
         await stream.close()
+
+
+async def test_a_response_may_follow_one_that_failed(settings: Settings, log: Log) -> None:
+    """It follows what was said before that one."""
+    async with a_site(settings) as site, client_of(site) as client:
+        first, player = await background(client, log)
+        await player.say(2)
+        await player.finish()
+        failed, player = await background(client, log, previous_response_id=first.id)
+        await player.finish("failed", error={"code": "c", "message": "m", "retryable": False})
+        after = await client.responses.create(model="m", input="again", background=True, previous_response_id=failed.id)
+        assert (after.status, after.previous_response_id) == ("queued", failed.id)
