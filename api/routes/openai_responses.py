@@ -41,7 +41,7 @@ from readalong.api.submission.submitter import OriginalRequest
 from readalong.api.wire.format import Cut
 from readalong.api.wire.openai_responses.response_object import ResponseHead
 from readalong.api.wire.openai_responses.responses_format import ResponsesFormat
-from readalong.api.wire.openai_responses.starting_after import StartingAfter
+from readalong.api.wire.openai_responses.starting_after import StartingAfter, UntilLost
 from readalong.core.errors import JobNotFound, Stopping, StoreUnavailable
 from readalong.core.states import Status
 from readalong.core.thread_entries import Entry, compose
@@ -253,10 +253,9 @@ def _headers(request: Request, record: Record) -> dict[str, str]:
 def _stream(
     deps: Dependencies, feed: Feed, head: ResponseHead, cut: Cut | None, headers: dict[str, str]
 ) -> SseResponse:
-    wire = ResponsesFormat(head)
-    return SseResponse(
-        deps.hub, feed, wire, 0, send_timeout=deps.settings.send_timeout, headers={**KEEP_ALIVE, **headers}, cut=cut
-    )
+    wire, timeout = ResponsesFormat(head), deps.settings.send_timeout
+    headers = {**KEEP_ALIVE, **headers}
+    return SseResponse(deps.hub, feed, wire, 0, send_timeout=timeout, headers=headers, cut=UntilLost(cut))
 
 
 def _json(body: bytes, headers: dict[str, str] | None = None) -> Response:

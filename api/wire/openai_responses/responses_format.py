@@ -53,7 +53,7 @@ class ResponsesFormat:
         if event.seq == UNNUMBERED:
             return b""
         if event.type == "restarted" and event.fields().get("reason") == "log_lost":
-            # The events that follow repeat numbers and items that the client has seen. The SDKs raise.
+            # The events that follow repeat numbers and items that the client has seen: `UntilLost` ends the stream.
             return self._frames([("error", orjson.dumps(_LOG_LOST))])
         events = self._take(event)
         frames = self._frames(events)

@@ -19,7 +19,7 @@ from pydantic import BaseModel, TypeAdapter
 from readalong.api.wire.openai_responses.output import model_call_id
 from readalong.api.wire.openai_responses.response_object import ResponseHead, echo_of
 from readalong.api.wire.openai_responses.responses_format import ResponsesFormat
-from readalong.api.wire.openai_responses.starting_after import StartingAfter
+from readalong.api.wire.openai_responses.starting_after import StartingAfter, UntilLost
 from readalong.core.events import UNNUMBERED, Event, merge
 from readalong.core.sse import Decoder
 
@@ -313,6 +313,19 @@ def test_a_lost_log_is_an_error_event() -> None:
     lost = Event(2, "restarted", b'{"attempt":1,"reason":"log_lost"}')
     [event] = events_of(wire.encode(lost))
     assert (event["type"], event["code"], event["sequence_number"]) == ("error", "log_lost", 2)
+
+
+@pytest.mark.parametrize("resumes", [False, True])
+def test_a_stream_ends_with_the_error_of_a_lost_log(resumes: bool) -> None:
+    """Also of a client that came back."""
+    wire = ResponsesFormat(HEAD)
+    begin = b"".join(map(wire.encode, log_of(BEGIN)))
+    lost = wire.encode(Event(9, "restarted", b'{"attempt":1,"reason":"log_lost"}'))
+    cut = UntilLost(StartingAfter(0) if resumes else None)
+    frames, ends = cut.cut(begin)
+    assert (frames == begin, ends) == (not resumes, False)
+    assert cut.marker in lost
+    assert cut.cut(lost + begin) == (lost, True)
 
 
 def test_what_is_not_in_the_log_has_no_event() -> None:
