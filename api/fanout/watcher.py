@@ -336,6 +336,6 @@ async def begin(scope: Scope, send: Send, headers: list[tuple[bytes, bytes]]) ->
     told = line is None or any(name == b"connection" for name, _ in headers)
     close = [] if told else [(b"connection", b"close")]
     if line is not None:
-        line.begin()
+        line.begin(keep_alive=told)
     await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *headers, *close]})
     return line

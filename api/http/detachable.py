@@ -37,14 +37,14 @@ class DetachableConnection(Protocol):
     @property
     def flow(self) -> Flow: ...
 
-    def begin(self) -> None:
-        """Prepares for the head of a response without a length."""
+    def begin(self, *, keep_alive: bool = False) -> None:
+        """Prepares for the head of a response without a length. `keep_alive`: the head offers further requests."""
 
     def detach(self, on_lost: Callable[[], None]) -> None:
-        """Takes the connection over, after a head with `connection: close`. `on_lost()` is called when it closes."""
+        """Takes the connection over. `on_lost()` is called when the stream has ended, or the connection is lost."""
 
     def say(self, data: bytes) -> None:
         """Writes a piece of the body."""
 
     def finish(self) -> None:
-        """Ends the body, and closes the connection when all of the body is sent."""
+        """Ends the body. The connection then serves further requests, or closes when all of the body is sent."""

@@ -35,9 +35,10 @@ _REQUIRED: Final = {
         *("connection_made", "connection_lost", "data_received", "shutdown", "send_400_response"),
         *("on_message_begin", "on_headers_complete", "on_body", "on_message_complete", "on_response_complete"),
         *("app", "app_state", "connections", "cycle", "flow", "headers", "loop", "parser", "pipeline", "scope"),
+        *("config", "server_state", "timeout_keep_alive", "timeout_keep_alive_handler"),
         *("timeout_keep_alive_task", "transport", "url"),
     ),
-    RequestResponseCycle: ("chunked_encoding", "more_body", "response_complete", "scope"),
+    RequestResponseCycle: ("chunked_encoding", "keep_alive", "more_body", "response_complete", "scope"),
     FlowControl: ("pause_reading", "resume_reading", "drain", "read_paused", "write_paused"),
     uvicorn.Server: ("startup", "shutdown", "lifespan", "server_state", "servers"),
 }
@@ -120,6 +121,8 @@ class DetachableHttpProtocol(HttpToolsProtocol):
     _request_start: float | None = None
     #: Bytes of a body that arrived after the response.
     _discarded = 0
+    #: Whether the detached connection serves further requests behind its stream.
+    _keeps_alive = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)  # uvicorn's own annotation; uvloop's has no base class
@@ -180,13 +183,15 @@ class DetachableHttpProtocol(HttpToolsProtocol):
             self._parse()
             self._flow.resume_reading()
 
-    def begin(self) -> None:
+    def begin(self, *, keep_alive: bool = False) -> None:
         """Prepares for the head of a response without a length."""
-        if self._responding is not None and not self.chunked:
-            self._responding.chunked_encoding = False  # uvicorn would send chunks to an HTTP/1.0 client
+        if self._responding is not None:
+            self._keeps_alive = keep_alive and self.chunked and self._responding.keep_alive
+            if not self.chunked:
+                self._responding.chunked_encoding = False  # uvicorn would send chunks to an HTTP/1.0 client
 
     def detach(self, on_lost: Callable[[], None]) -> None:
-        """Takes the connection over, after a head with `connection: close`. `on_lost()` is called when it closes."""
+        """Takes the connection over. `on_lost()` is called when the stream has ended, or the connection is lost."""
         if self._is_lost:
             on_lost()
             return
@@ -194,6 +199,8 @@ class DetachableHttpProtocol(HttpToolsProtocol):
         # For uvicorn the response is complete. The memory for a further request is released.
         if self._responding is not None:
             self._responding.response_complete = True
+        if self.pipeline or self._pending:
+            self._keeps_alive = False  # as in `data_received`
         self.pipeline.clear()
         self._pending, self._flow.is_held = b"", False
         self.cycle = self.scope = self.headers = self.parser = None  # type: ignore[assignment]  # as uvicorn does itself
@@ -208,13 +215,35 @@ class DetachableHttpProtocol(HttpToolsProtocol):
         self.written += len(chunk)
 
     def finish(self) -> None:
-        """Ends the body, and closes the connection when all of the body is sent."""
+        """Ends the body. The connection then serves further requests, or closes when all of the body is sent."""
         if self.chunked:
             self.transport.write(b"0\r\n\r\n")
-        self.transport.close()
+        if self._keeps_alive and not self.transport.is_closing():
+            self._hand_on()
+        else:
+            self.transport.close()
+
+    def _hand_on(self) -> None:
+        """Gives the connection to a new protocol: this one has released what a further request needs."""
+        on_lost, self._on_lost = self._on_lost, None
+        if on_lost is not None:
+            self.loop.call_soon(on_lost)
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+        self.connections.discard(self)
+        protocol = type(self)(config=self.config, server_state=self.server_state, app_state=self.app_state)
+        protocol.connection_made(self.transport)
+        self.transport.set_protocol(protocol)
+        protocol.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, protocol.timeout_keep_alive_handler
+        )
 
     def data_received(self, data: bytes) -> None:
-        if self._on_lost is None:  # after `connection: close` no further request is served
+        if self._on_lost is not None:
+            # It is not parsed, so the connection closes behind the stream: else its client would wait for a response.
+            self._keeps_alive = False
+        else:
             self._received = True
             self._pending = self._pending[self._offset :] + data if self._offset < len(self._pending) else data
             self._offset = 0
@@ -266,6 +295,7 @@ class DetachableHttpProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Stops serving requests. A detached stream is ended by the hub."""
+        self._keeps_alive = False
         if self._on_lost is None:
             super().shutdown()
 

@@ -38,7 +38,9 @@ async def test_close_drops_a_client_that_does_not_read(settings: Settings, log: 
         taken: list[Callable[[], None]] = []
         flow = FlowControl(Full())
         flow.pause_writing()
-        line = SimpleNamespace(transport=Full(), flow=flow, detach=taken.append, begin=lambda: None, chunked=True)
+        line = SimpleNamespace(
+            transport=Full(), flow=flow, detach=taken.append, begin=lambda keep_alive: None, chunked=True
+        )
         scope = {"type": "http", "extensions": {"readalong.line": line}}
         running = asyncio.create_task(stream(scope, client.receive, client.send))
         await until(lambda: client.status == 200, "the head")
