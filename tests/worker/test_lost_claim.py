@@ -266,9 +266,9 @@ async def test_a_job_whose_end_redis_loses_while_its_worker_lets_go_of_it_is_run
 
         async def forget_and_refile(*job_ids: str) -> Any:
             if finished.is_set() and job_ids:  # else the reconciler refiles it while it runs, on a busy machine
+                monkeypatch.setattr(one.worker._index, "refile", refile)  # first: it may come at the same time
                 for job_id in job_ids:
                     await forget(backend, job_id, then)
-                monkeypatch.setattr(one.worker._index, "refile", refile)
             return await refile(*job_ids)
 
         monkeypatch.setattr(one.worker._index, "refile", forget_and_refile)
