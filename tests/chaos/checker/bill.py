@@ -115,7 +115,7 @@ def _cancelled(history: History, excuses: Excuses, job: Job) -> Violation | None
     # An erase begins with a cancel; Redis may have kept the cancel and lost the rest.
     half_erased = any(history.may_lose(line.t) for line in history.erases_of.get(job.id, ()))
     # Redis may have lost the job's turn in its thread, and kept the job.
-    lost_turn = job.ends[0].fields["by"] == "thread" and history.forgot(job)
+    lost_turn = job.ends[0].fields.get("by") == "thread" and history.forgot(job)
     if asked(history, job) or half_erased or lost_turn or excuses.orphaned(job):
         return None
     return Violation(Rule.CANCELLED, job.id, "no cancel was requested", (job.line(), job.line(job.ends[0].place)))
