@@ -63,7 +63,7 @@ class Gate:
                     return True
             except asyncio.CancelledError:
                 if waiter.done() and not waiter.cancelled() and waiter.result():
-                    self._probe_next()  # otherwise the probe would be lost
+                    self.abandoned(self.epoch)  # otherwise the probe would be lost
                 raise
             finally:
                 if waiter in self._waiters:

@@ -62,6 +62,21 @@ async def test_a_call_that_is_cancelled_as_its_turn_comes_leaves_it_to_the_next(
     assert first.cancelled()
 
 
+async def test_a_call_that_is_cancelled_as_its_turn_comes_leaves_it_to_one_that_comes_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After a pause of the process the end of its patience and its turn come together."""
+    monkeypatch.setattr("readalong.worker.model.gate._PROBE_TIMEOUT", 1000.0)
+    gate = Gate()
+    gate.failed(AWAY, 0)
+    call = asyncio.create_task(gate.enter())
+    await asyncio.sleep(0)
+    gate._probe_next()
+    call.cancel()
+    await asyncio.wait([call])
+    assert await asyncio.wait_for(gate.enter(), WITHIN) is True
+
+
 async def test_a_status_closes_the_gate_of_its_model_alone() -> None:
     """It also shows that the server is reachable."""
     gates = Gates()
