@@ -14,8 +14,8 @@ from readalong.api.http.client_presence import check_presence
 from readalong.api.schemas import job_response
 from readalong.core.errors import JobExpired, JobNotFound
 from readalong.core.transcript import Transcript
+from readalong.store.broken_keys import readable
 from readalong.store.job_record import Record
-from readalong.store.log_reader import readable
 
 #: Events that one command reads.
 _PAGE_SIZE: Final = 1000

@@ -27,9 +27,9 @@ from readalong.api.wire.openai_completion import ChatCompletionFold
 from readalong.core.errors import InvalidRequest, JobFailed, JobNotFound
 from readalong.core.keys import is_job_id
 from readalong.core.states import Status
+from readalong.store.broken_keys import readable
 from readalong.store.job_index import Cursor
 from readalong.store.job_record import Record
-from readalong.store.log_reader import readable
 
 router = APIRouter(prefix="/v1/chat/completions", tags=["OpenAI chat completions"], route_class=Route)
 

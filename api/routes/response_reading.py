@@ -16,8 +16,8 @@ from readalong.api.wire.openai_responses.responses_format import ResponsesFormat
 from readalong.core.errors import JobNotFound
 from readalong.core.keys import is_job_id
 from readalong.core.thread_items import item_of
+from readalong.store.broken_keys import readable
 from readalong.store.job_record import Record
-from readalong.store.log_reader import readable
 from readalong.store.threads import ThreadRef
 
 #: The fields of a job's hash that a Responses request leaves: what its response repeats, and its input items.

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-from readalong.core.errors import BrokenJob, StoreRefused, UnknownSchema
+from readalong.core.errors import BrokenJob, UnknownSchema
 from readalong.core.events import PAGE_SIZE, Event
 from readalong.core.keys import model_digest
 from readalong.core.settings import Settings
 from readalong.core.states import TERMINAL
 from readalong.redis.facade import RedisFacade
+from readalong.store.broken_keys import readable
 from readalong.store.entries import Entry, ends, event_of, full_text, is_text_ref, parse_entries
 from readalong.store.job_record import LISTED, JobState, Record, parse, parse_schema, parse_state
 
@@ -151,21 +151,6 @@ class LogReader:
                 end = parse_entries(newest)[0] if newest else end  # erased meanwhile
             whole = full_text(end)
         return [event_of(entry, whole) for entry in entries]
-
-
-@contextmanager
-def readable(job_id: str) -> Iterator[None]:
-    """Turns what a broken key of this job's makes Redis, or us who read it, stumble over into BrokenJob."""
-    try:
-        yield
-    except (StoreRefused, LookupError, TypeError, ValueError) as error:
-        if isinstance(error, StoreRefused) and not error.broken_key:
-            raise
-        raise BrokenJob(f"What Redis holds of job {job_id} cannot be read: {_why(error)}") from error
-
-
-def _why(error: Exception) -> str:
-    return f"no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def record_of(values: Sequence[bytes | None]) -> Record | None:
