@@ -125,9 +125,7 @@ class Turns:
 
     async def settle(self, job_id: str) -> None:
         """Ends the turn of a job that has ended, and queues the job of the next. Else does nothing."""
-        record = await self._log.record(job_id)
-        while record is not None and record.ended and record.thread_open:
-            record = await self._settle(record)
+        await self._settle_from(await self._log.record(job_id))
 
     async def forget(self, job_id: str, digest: str) -> None:
         """Ends the turn of a job that is erased, unless it is recorded, and queues the job of the next."""
@@ -139,7 +137,7 @@ class Turns:
         if record is None or not record.thread_open:
             return record is not None
         if record.ended:
-            await self.settle(job_id)
+            await self._settle_from(record)
             return False
         ref = ThreadRef(record.thread, record.thread_digest)
         place = await self._threads.place(ref, job_id)
@@ -176,8 +174,13 @@ class Turns:
             return running != job_id
         if not record.ended:
             return False
-        await self.settle(job_id)
+        await self._settle_from(record)
         return await self._threads.running(ref) != job_id
+
+    async def _settle_from(self, record: Record | None) -> None:
+        """Ends the turn of this job, if it has ended, and of those that follow it and have ended."""
+        while record is not None and record.ended and record.thread_open:
+            record = await self._settle(record)
 
     async def _settle(self, record: Record) -> Record | None:
         """Returns the job of the next turn if that has ended too."""
