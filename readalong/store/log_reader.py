@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 from readalong.core.errors import BrokenJob, UnknownSchema
 from readalong.core.events import PAGE_SIZE, Event
@@ -16,6 +17,9 @@ from readalong.store.entries import Entry, ends, event_of, full_text, is_text_re
 from readalong.store.job_record import LISTED, JobState, Record, parse, parse_schema, parse_state
 
 logger = logging.getLogger(__name__)
+
+#: Positions that one command of `read_all` reads.
+_PAGE: Final = 1000
 
 
 class LogReader:
@@ -132,6 +136,29 @@ class LogReader:
             if events:
                 events[0] = events[0].since(after)
             return events
+
+    async def read_all(
+        self,
+        job_id: str,
+        add: Callable[[list[Event]], None],
+        *,
+        until: int | None = None,
+        check: Callable[[], Awaitable[None]] | None = None,
+    ) -> int:
+        """Calls `add` with the events of the whole log, as they are stored, page by page. Returns the last position.
+
+        `until`: the position that is enough; None: reads until nothing follows. `check` is awaited after each page that
+        is not enough, and what it raises ends the reading.
+        """
+        last = 0
+        while events := await self.read_merged(job_id, last, _PAGE):
+            add(events)
+            last = events[-1].seq
+            if until is not None and last >= until:
+                break
+            if check is not None:
+                await check()
+        return last
 
     async def newest(self, job_id: str, count: int) -> list[Event]:
         """The newest `count` events, in order, each as it was appended."""

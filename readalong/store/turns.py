@@ -39,9 +39,9 @@ BY: Final = "thread"
 GRACE_MS: Final = 5_000
 #: Times that a turn tries to begin, each after a mend.
 _TRIES: Final = 5
-_PAGE: Final = 1000
-#: Bytes of messages beyond which composing them would hold up the other streams of a worker.
+#: Bytes of a request, and entries of a thread, beyond which composing them would hold up the other streams of a worker.
 _LARGE: Final = 262_144
+_MANY: Final = 1000
 
 
 class Turns:
@@ -119,7 +119,7 @@ class Turns:
         if leading == WHOLE:
             return request
         history = await self._threads.entries(ref)
-        if len(request) > _LARGE or len(history) > _PAGE:
+        if len(request) > _LARGE or len(history) > _MANY:
             return await asyncio.to_thread(_with_history, request, history, leading, items)
         return _with_history(request, history, leading, items)
 
@@ -228,10 +228,7 @@ class Turns:
             if whole is not None and (whole.text() or whole.tool_calls or whole.function_call):
                 return whole
         transcript = Transcript()
-        while events := await self._log.read_merged(record.id, transcript.last_seq, _PAGE):
-            transcript.add_all(events)
-            if transcript.last_seq >= record.last_seq:
-                break
+        await self._log.read_all(record.id, transcript.add_all, until=record.last_seq)
         return transcript
 
 
