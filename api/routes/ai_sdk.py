@@ -20,11 +20,12 @@ from readalong.api.routes import job_ending
 from readalong.api.routes.job_reading import root_path_of
 from readalong.api.schemas import path_of
 from readalong.api.submission.ai_sdk_request import ai_sdk_request
+from readalong.api.submission.gone import submitting
 from readalong.api.submission.submitter import OriginalRequest
 from readalong.api.wire.ai_sdk import NOTHING, AiSdkStream, FromChunk, Reset
 from readalong.api.wire.ai_sdk_message import Continued, parts_as_chunks
 from readalong.api.wire.format import Cut, fresh
-from readalong.core.errors import InvalidRequest, JobNotFound, StoreUnavailable
+from readalong.core.errors import InvalidRequest, JobNotFound
 from readalong.core.events import Event
 from readalong.core.keys import is_job_id
 from readalong.core.settings import Settings
@@ -54,11 +55,8 @@ async def chat(request: Request) -> Response:
     record = await deps.submitter.submit(
         asked.raw, asked.body, key, pairs, chat=False, turn=asked.turn, original=original
     )
-    try:
+    with submitting():
         feed = await deps.hub.feed(record.id, 0)
-    except JobNotFound:
-        # Redis has lost the job since, or a client has erased it. A repeat creates it, or gets a 410.
-        raise StoreUnavailable("Redis has lost the job; submit it again.", retry_after=1) from None
     return _stream(request, deps, feed, _format(deps.settings, asked.continued, reset))
 
 
