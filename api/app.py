@@ -18,7 +18,7 @@ from readalong.api.auth.hosts import AllowedHosts
 from readalong.api.auth.policy import AllowAll, Policy
 from readalong.api.dependencies import Dependencies
 from readalong.api.http.root_path import RootPath
-from readalong.api.openapi import customize_openapi
+from readalong.api.openapi import DescribedAPI
 from readalong.api.problems import describe_common
 from readalong.api.routes import (
     ag_ui,
@@ -126,7 +126,7 @@ def create_app(
     has ended, without which watchers of this process get no more events: the process should end. The log and /readyz
     report the ended task in any case.
     """
-    app = FastAPI(
+    app = DescribedAPI(
         title="readalong",
         version=__version__,
         summary="One generation, many readers.",
@@ -173,5 +173,4 @@ def create_app(
 
     # The middleware added last sees a request first.
     app.add_middleware(AllowedHosts, names=settings.allowed_hosts)
-    customize_openapi(app)
     return app

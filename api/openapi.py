@@ -94,25 +94,24 @@ OPENAI_JOB_HEADERS: Final[dict[str, Any]] = {
 _NEVER_SENT: Final = ("HTTPValidationError", "ValidationError")
 
 
-def customize_openapi(app: FastAPI) -> None:
-    """Adds the schema of problems, and removes FastAPI's validation error from each operation."""
-    generate = app.openapi
+class DescribedAPI(FastAPI):
+    """An application whose description has the schema of problems, and no validation error of FastAPI's own."""
 
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = generate()
-            schemas = schema["components"]["schemas"]
-            for model in (Problem, OpenAIErrorBody, OpenAIErrorObject):
-                schemas[model.__name__] = model.model_json_schema(ref_template=_REF)
-                schemas[model.__name__].pop("$defs", None)
-            for name in _NEVER_SENT:
-                schemas.pop(name, None)
-            for operation in (each for path in schema["paths"].values() for each in path.values()):
-                operation["responses"] = {
-                    status: response
-                    for status, response in sorted(operation["responses"].items())
-                    if status != "422" or MEDIA_TYPE in response["content"]
-                }
-        return app.openapi_schema or generate()
-
-    app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI documents
+    def openapi(self) -> dict[str, Any]:
+        """Returns openapi.json, made once."""
+        if self.openapi_schema is not None:
+            return self.openapi_schema
+        schema = super().openapi()
+        schemas = schema["components"]["schemas"]
+        for model in (Problem, OpenAIErrorBody, OpenAIErrorObject):
+            schemas[model.__name__] = model.model_json_schema(ref_template=_REF)
+            schemas[model.__name__].pop("$defs", None)
+        for name in _NEVER_SENT:
+            schemas.pop(name, None)
+        for operation in (each for path in schema["paths"].values() for each in path.values()):
+            operation["responses"] = {
+                status: response
+                for status, response in sorted(operation["responses"].items())
+                if status != "422" or MEDIA_TYPE in response["content"]
+            }
+        return schema

@@ -13,9 +13,9 @@ from readalong.core.errors import BrokenJob, ModelError, StoreUnavailable
 from readalong.core.events import TEXT, TOOLS, NewEvent
 from readalong.core.transcript import Transcript
 from readalong.redis.facade import Argument
+from readalong.store.broken_keys import readable
 from readalong.store.epochs import epoch_of
 from readalong.store.log import Claim, ClaimStatus, Log
-from readalong.store.log_reader import readable
 from readalong.worker.log_writer import LogWriter
 from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from readalong.worker.timings import AttemptTimings

@@ -127,7 +127,7 @@ class JobRunner:
                         return False
                 finally:
                     del self.attempts[job_id]
-            if claim.thread:
+            if claim.thread_digest:
                 await self._turns.settle(job_id)
             await self._index.refile(job_id)
             return True
@@ -151,12 +151,12 @@ class JobRunner:
 
     async def _composed(self, job_id: str, claim: Claim) -> tuple[Claim, bool]:
         """Returns the claim with the messages of its thread, and whether it is the job's turn there."""
-        if not claim.thread or claim.status is not ClaimStatus.RUN:
+        if not claim.thread_digest or claim.status is not ClaimStatus.RUN:
             return claim, True
-        thread, request, leading = claim.thread, claim.request, claim.leading
         items = self._settings.speaks_responses(claim.model)
         composed = await self._patiently(
-            job_id, lambda: self._turns.compose(job_id, thread, request, leading, items=items)
+            job_id,
+            lambda: self._turns.compose(job_id, claim.thread_digest, claim.request, claim.leading, items=items),
         )
         return (claim, False) if composed is None else (claim._replace(request=composed), True)
 

@@ -112,13 +112,14 @@ class QueueWorker(Worker):
         self._capacity_changed = asyncio.Event()
         self._breaker.on_change = self._capacity_changed.set
         pool = redis.for_arq()
+        unlimited: Any = None  # arq takes None, its annotation does not
         super().__init__(
             functions=[func(generate, name=FUNCTION, max_tries=_ARQ_TRIES)],
             queue_name=settings.keys.queue,
             redis_pool=pool,
             max_jobs=settings.max_jobs,
             # An attempt keeps its own time limits, and writes into the log which of them ended it.
-            job_timeout=None,  # type: ignore[arg-type]  # arq takes None, its annotation does not
+            job_timeout=unlimited,
             keep_result=0,
             handle_signals=False,
             # arq deletes this key at exit: the default one is shared by all workers.

@@ -203,7 +203,8 @@ class DetachableHttpProtocol(HttpToolsProtocol):
             self._keeps_alive = False  # as in `data_received`
         self.pipeline.clear()
         self._pending, self._flow.is_held = b"", False
-        self.cycle = self.scope = self.headers = self.parser = None  # type: ignore[assignment]  # as uvicorn does itself
+        released: Any = self  # uvicorn's annotations have no None, which it sets itself
+        released.cycle = released.scope = released.headers = released.parser = None
         self._responding = None  # a cycle of references, which only the garbage collector would free
         # Reading may be paused by pipelined data. A paused transport never reports that the client has left.
         self.flow.resume_reading()

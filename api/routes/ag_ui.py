@@ -17,9 +17,10 @@ from readalong.api.routes.job_reading import missing, root_path_of
 from readalong.api.routes.route import Handler
 from readalong.api.schemas import path_of
 from readalong.api.submission.ag_ui_request import ag_ui_request
+from readalong.api.submission.gone import submitting
 from readalong.api.submission.submitter import OriginalRequest
 from readalong.api.wire.ag_ui import AfterFrame, AgUi
-from readalong.core.errors import JobNotFound, StoreUnavailable
+from readalong.core.errors import JobNotFound
 from readalong.core.keys import is_job_id
 from readalong.core.position import Position
 
@@ -40,11 +41,8 @@ async def run(request: Request) -> Response:
     record = await deps.submitter.submit(
         asked.raw, asked.body, key, pairs, chat=True, turn=asked.turn, original=original
     )
-    try:
+    with submitting():
         feed = await deps.hub.feed(record.id, 0)
-    except JobNotFound:
-        # Redis has lost the job since, or a client has erased it. A repeat creates it, or gets a 410.
-        raise StoreUnavailable("Redis has lost the run; send it again.", retry_after=1) from None
     wire = AgUi(asked.thread_id, asked.run_id, asked.parent_run_id, asked.messages)
     return _stream(request, feed, wire, Position(0), None)
 

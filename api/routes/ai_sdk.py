@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -19,11 +20,13 @@ from readalong.api.routes import job_ending
 from readalong.api.routes.job_reading import root_path_of
 from readalong.api.schemas import path_of
 from readalong.api.submission.ai_sdk_request import ai_sdk_request
+from readalong.api.submission.gone import submitting
 from readalong.api.submission.submitter import OriginalRequest
 from readalong.api.wire.ai_sdk import NOTHING, AiSdkStream, FromChunk, Reset
 from readalong.api.wire.ai_sdk_message import Continued, parts_as_chunks
 from readalong.api.wire.format import Cut, fresh
-from readalong.core.errors import InvalidRequest, JobNotFound, StoreUnavailable
+from readalong.core.errors import InvalidRequest, JobNotFound
+from readalong.core.events import Event
 from readalong.core.keys import is_job_id
 from readalong.core.settings import Settings
 from readalong.store.job_record import Record
@@ -37,8 +40,6 @@ _CONTINUED: Final = "ai_sdk_message"
 _RESETS: Final[dict[str, Reset]] = {"reset-step": "reset-step", "data": "data"}
 #: Digits of an index: no answer has more chunks.
 _MAX_DIGITS: Final = 12
-#: Events that one command reads.
-_PAGE_SIZE: Final = 1000
 
 
 async def chat(request: Request) -> Response:
@@ -54,11 +55,8 @@ async def chat(request: Request) -> Response:
     record = await deps.submitter.submit(
         asked.raw, asked.body, key, pairs, chat=False, turn=asked.turn, original=original
     )
-    try:
+    with submitting():
         feed = await deps.hub.feed(record.id, 0)
-    except JobNotFound:
-        # Redis has lost the job since, or a client has erased it. A repeat creates it, or gets a 410.
-        raise StoreUnavailable("Redis has lost the job; submit it again.", retry_after=1) from None
     return _stream(request, deps, feed, _format(deps.settings, asked.continued, reset))
 
 
@@ -189,12 +187,12 @@ async def _from_the_end(
     """
     encoder = fresh(wire)
     assert isinstance(encoder, AiSdkStream)
-    seq = 0
-    while events := await deps.log.read_merged(job_id, seq, _PAGE_SIZE):
+
+    def add(events: list[Event]) -> None:
         for event in events:
             encoder.encode(event)
-        seq = events[-1].seq
-        await check_presence(request)
+
+    await deps.log.read_all(job_id, add, check=partial(check_presence, request))
     count = encoder.chunks
     first = max(0, count + index)
     if encoder.opened_at is not None and first > encoder.opened_at:

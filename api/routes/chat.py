@@ -15,8 +15,9 @@ from readalong.api.problems import describe_problems
 from readalong.api.routes.job_reading import root_path_of
 from readalong.api.routes.route import Route
 from readalong.api.schemas import path_of
+from readalong.api.submission.gone import submitting
 from readalong.api.wire.chat_stream import OneText, chat_stream
-from readalong.core.errors import InvalidRequest, JobNotFound, StoreUnavailable
+from readalong.core.errors import InvalidRequest
 
 router = APIRouter(tags=["chat"], route_class=Route)
 
@@ -57,11 +58,8 @@ async def stream_chat(request: Request) -> Response:
     raw, body = await read_json(request, deps.settings.max_body_bytes)
     key = request.headers.get("idempotency-key")
     record = await deps.submitter.submit(raw, body, key, pairs, chat=True)
-    try:
+    with submitting():
         feed = await deps.hub.feed(record.id, 0)
-    except JobNotFound:
-        # Redis has lost the job since, or a client has erased it. A repeat creates it, or gets a 410.
-        raise StoreUnavailable("Redis has lost the job; submit it again.", retry_after=1) from None
     headers = {"x-job-id": record.id, "location": path_of(record.id, root_path_of(request))}
     cut = None if restarts else OneText(record.id)
     return SseResponse(

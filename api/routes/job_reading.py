@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from functools import partial
 
 import orjson
 from starlette.requests import Request
@@ -14,11 +14,8 @@ from readalong.api.http.client_presence import check_presence
 from readalong.api.schemas import job_response
 from readalong.core.errors import JobExpired, JobNotFound
 from readalong.core.transcript import Transcript
+from readalong.store.broken_keys import readable
 from readalong.store.job_record import Record
-from readalong.store.log_reader import readable
-
-#: Events that one command reads.
-_PAGE_SIZE: Final = 1000
 
 
 async def missing(deps: Dependencies, job_id: str) -> JobNotFound:
@@ -57,9 +54,6 @@ async def _transcript(request: Request, deps: Dependencies, record: Record) -> T
         for event in await deps.log.newest(record.id, 1):
             if (whole := Transcript.of_end(event)) is not None:
                 return whole
-    while events := await deps.log.read_merged(record.id, transcript.last_seq, _PAGE_SIZE):
-        transcript.add_all(events)
-        if transcript.last_seq >= record.last_seq:
-            break
-        await check_presence(request)
+    check = partial(check_presence, request)
+    await deps.log.read_all(record.id, transcript.add_all, until=record.last_seq, check=check)
     return transcript

@@ -24,8 +24,9 @@ from readalong.api.routes.jobs_page import Filters, metadata_filters, parse_curs
 from readalong.api.routes.route import Route, add_head_routes
 from readalong.api.routes.waiting import wait_for
 from readalong.api.schemas import JobList, JobView, job_response, path_of
+from readalong.api.submission.gone import submitting
 from readalong.api.wire.native import native
-from readalong.core.errors import InvalidRequest, JobExpired, JobNotFound, Stopping, StoreUnavailable, UnknownSchema
+from readalong.core.errors import InvalidRequest, JobNotFound, Stopping, StoreUnavailable, UnknownSchema
 from readalong.core.keys import is_job_id
 from readalong.core.states import Status
 from readalong.store.threads import ThreadRef
@@ -55,14 +56,9 @@ async def submit_job(request: Request) -> Response:
     key = request.headers.get("idempotency-key")
     seconds = wait_of(request.headers)
     record = await deps.submitter.submit(raw, body, key, pairs, chat=False)
-    try:
+    with submitting():
         record = await wait_for(deps, request, record, seconds)
         view = await job_json(request, deps, record)
-    except JobExpired:
-        raise
-    except JobNotFound:
-        # To a POST a 404 would say that the address is wrong.
-        raise StoreUnavailable("The job is gone; submit it again.", retry_after=1) from None
     headers = {"location": path_of(record.id, root_path_of(request)), **(applied(seconds) if seconds else {})}
     # RFC 7240: 202 says that the time was over before the job's end.
     status = 200 if seconds and record.ended else 202

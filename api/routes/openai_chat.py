@@ -9,7 +9,6 @@ from typing import Final
 import orjson
 from fastapi import APIRouter, Request
 from starlette.background import BackgroundTask
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from readalong.api.auth.policy import job_not_found
@@ -27,9 +26,9 @@ from readalong.api.routes.openai_completions import completion_id, failure_of, r
 from readalong.api.routes.route import Route
 from readalong.api.schemas import path_of
 from readalong.api.submission.openai_chat_request import ChatCall, read_call
-from readalong.api.submission.retries import is_retry
+from readalong.api.submission.retries import answering, is_retry
 from readalong.api.wire.openai_chat import ChatParameters, OneAnswer, openai_chat
-from readalong.core.errors import JobFailed, JobNotFound, Stopping, StoreUnavailable
+from readalong.core.errors import JobFailed
 from readalong.core.states import Status
 from readalong.store.job_record import Record
 
@@ -40,7 +39,6 @@ _HEAD_WAIT: Final = 5.0
 #: Events that are no answer.
 _SILENT: Final = frozenset({"queued", "waiting"})
 _FAILURES: Final = frozenset({"failed", "cancelled"})
-_GONE: Final = "Redis has lost the job; submit it again."
 
 
 @router.post(
@@ -66,20 +64,12 @@ async def create_completion(request: Request) -> Response:
     call = read_call(*await read_json(request, deps.settings.max_body_bytes))
     key = request.headers.get("idempotency-key")
     record = await deps.submitter.submit(call.raw, call.body, key, pairs, chat=True, retried=is_retry(request))
-    try:
+    async with answering(deps.retries, record, key, pairs):
         feed = await deps.hub.feed(record.id, 0)
         if call.stream:
             return await _stream(request, deps, record, feed, call)
         await wait_for_end(deps, request, feed)
         return await _whole(request, deps, record.id)
-    except (ClientDisconnect, Stopping):
-        if key is None:
-            # After a long wait the first offer is over, and the client may repeat the request now.
-            await deps.retries.offer(record.body_digest, record.id, pairs)
-        raise
-    except JobNotFound:
-        # To a POST a 404 would say that there is no such model. A repeat creates the job.
-        raise StoreUnavailable(_GONE, retry_after=1) from None
 
 
 async def _stream(request: Request, deps: Dependencies, record: Record, feed: Feed, call: ChatCall) -> Response:

@@ -27,15 +27,13 @@ from readalong.api.wire.openai_completion import ChatCompletionFold
 from readalong.core.errors import InvalidRequest, JobFailed, JobNotFound
 from readalong.core.keys import is_job_id
 from readalong.core.states import Status
+from readalong.store.broken_keys import readable
 from readalong.store.job_index import Cursor
 from readalong.store.job_record import Record
-from readalong.store.log_reader import readable
 
 router = APIRouter(prefix="/v1/chat/completions", tags=["OpenAI chat completions"], route_class=Route)
 
 _PREFIX: Final = "chatcmpl-"
-#: Events that one command reads.
-_PAGE_SIZE: Final = 1000
 #: Bytes of a list's answers after which it ends; `has_more` tells that others follow.
 _MAX_LIST_BYTES: Final = 8_388_608
 _METADATA: Final = re.compile(r"metadata\[(.+)\]", re.DOTALL)
@@ -64,11 +62,8 @@ async def read_completion(request: Request, deps: Dependencies, record: Record) 
     """
     fold = ChatCompletionFold()
     with readable(record.id):
-        while events := await deps.log.read_merged(record.id, fold.last_seq, _PAGE_SIZE):
-            fold.add_all(events)
-            if fold.last_seq >= record.last_seq:
-                break
-            await check_presence(request)
+        check = partial(check_presence, request)
+        await deps.log.read_all(record.id, fold.add_all, until=record.last_seq, check=check)
     if record.ended and not fold.ended:
         raise job_not_found(record.id)
     return _completion(request, record, fold)

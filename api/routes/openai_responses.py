@@ -7,7 +7,6 @@ from typing import Any, Final
 import orjson
 from fastapi import APIRouter, Request
 from starlette.background import BackgroundTask
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from readalong.api.dependencies import Dependencies, dependencies_of
@@ -36,13 +35,13 @@ from readalong.api.schemas import path_of
 from readalong.api.submission import openai_mistakes as check
 from readalong.api.submission.responses_items import references
 from readalong.api.submission.responses_request import INCLUDES, ResponsesRequest, translate
-from readalong.api.submission.retries import is_retry
+from readalong.api.submission.retries import answering, is_retry
 from readalong.api.submission.submitter import OriginalRequest
 from readalong.api.wire.format import Cut
 from readalong.api.wire.openai_responses.response_object import ResponseHead
 from readalong.api.wire.openai_responses.responses_format import ResponsesFormat
 from readalong.api.wire.openai_responses.starting_after import StartingAfter, UntilLost
-from readalong.core.errors import JobNotFound, Stopping, StoreUnavailable
+from readalong.core.errors import JobNotFound
 from readalong.core.states import Status
 from readalong.core.thread_entries import Entry, compose
 from readalong.store.job_record import Record
@@ -82,7 +81,7 @@ async def create_response(request: Request) -> Response:
         original=original,
     )
     head = ResponseHead(record.id, record.model, record.created_at, asked.echo)
-    try:
+    async with answering(deps.retries, record, key, pairs):
         if asked.background and not asked.stream:
             return await _whole(request, deps, record, head)
         feed = await deps.hub.feed(record.id, 0)
@@ -90,14 +89,6 @@ async def create_response(request: Request) -> Response:
             return _stream(deps, feed, head, OnAnswer(deps, record), _headers(request, record))
         await wait_for_end(deps, request, feed)
         return await _whole(request, deps, record, head)
-    except (ClientDisconnect, Stopping):
-        if key is None:
-            # After a long wait the first offer is over, and the client may repeat the request now.
-            await deps.retries.offer(record.body_digest, record.id, pairs)
-        raise
-    except JobNotFound:
-        # To a POST a 404 would say that the address is wrong. A repeat creates the job again.
-        raise StoreUnavailable("The response is gone; create it again.", retry_after=1) from None
 
 
 @router.get("/{response_id}")

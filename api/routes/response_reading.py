@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -14,10 +15,11 @@ from readalong.api.submission.openai_mistakes import mistake
 from readalong.api.wire.openai_responses.response_object import ResponseHead, echo_of, response_id
 from readalong.api.wire.openai_responses.responses_format import ResponsesFormat
 from readalong.core.errors import JobNotFound
+from readalong.core.events import Event
 from readalong.core.keys import is_job_id
 from readalong.core.thread_items import item_of
+from readalong.store.broken_keys import readable
 from readalong.store.job_record import Record
-from readalong.store.log_reader import readable
 from readalong.store.threads import ThreadRef
 
 #: The fields of a job's hash that a Responses request leaves: what its response repeats, and its input items.
@@ -30,8 +32,6 @@ _PREFIX: Final = "resp_"
 #: Characters of the ids that `new_job_id` makes. An item's id has more behind it.
 _ID_LENGTH: Final = 22
 _ITEM_PREFIXES: Final = ("msg_", "rs_", "fc_", "ctc_", "item_")
-#: Events that one command reads.
-_PAGE_SIZE: Final = 1000
 #: Jobs whose items one request may name by their ids.
 _MAX_REFERENCED: Final = 64
 
@@ -116,15 +116,15 @@ async def input_items(deps: Dependencies, job_id: str) -> list[dict[str, Any]]:
 
 
 async def _fold(request: Request, deps: Dependencies, record: Record, head: ResponseHead) -> ResponsesFormat:
-    wire, last = ResponsesFormat(head), 0
+    wire = ResponsesFormat(head)
+
+    def add(events: list[Event]) -> None:
+        for event in events:
+            wire.encode(event)
+
     with readable(record.id):
-        while events := await deps.log.read_merged(record.id, last, _PAGE_SIZE):
-            for event in events:
-                wire.encode(event)
-            last = events[-1].seq
-            if last >= record.last_seq:
-                break
-            await check_presence(request)
+        check = partial(check_presence, request)
+        last = await deps.log.read_all(record.id, add, until=record.last_seq, check=check)
         if last < record.last_seq and await is_lost(deps.log, record.id):
             raise response_not_found(head.id)
     return wire

@@ -10,10 +10,11 @@ import orjson
 
 from readalong.api.http.request_body import unencodable
 from readalong.api.submission.chat_request import MAX_ITEMS, MAX_MESSAGES
+from readalong.api.submission.own_options import own_options
 from readalong.api.wire.ag_ui import OURS
 from readalong.core.errors import InvalidRequest
 from readalong.core.thread_entries import Message, entries_of
-from readalong.store.threads import MAX_NAME_LENGTH, WHOLE, ThreadPolicy, Turn
+from readalong.store.threads import MAX_NAME_LENGTH, WHOLE, Turn
 
 #: Characters of a run's id.
 _MAX_RUN_ID: Final = 250
@@ -22,14 +23,6 @@ _PROPS: Final = "forwardedProps"
 _FIELDS: Final = frozenset(
     {"threadId", "runId", "parentRunId", "protocolVersion", "messages", "tools", "context", "state", "resume", _PROPS}
 )
-#: What a job may be told in an object of its own in the forwarded properties.
-_OPTIONS: Final = frozenset({"on_worker_lost", "deadline", "cancel_on_disconnect", "thread_policy"})
-_POLICIES: Final[dict[str, ThreadPolicy]] = {
-    "reject": "reject",
-    "enqueue": "enqueue",
-    "interrupt": "interrupt",
-    "rollback": "rollback",
-}
 #: Forwarded properties that are not taken, and what to do instead.
 _REFUSED: Final = {
     "messages": "the input has them",
@@ -80,8 +73,7 @@ def ag_ui_request(body: dict[str, Any]) -> AgUiRequest:
     if not isinstance(props, dict | None):
         raise _wrong(_PROPS, "Must be an object")
     props = dict(props or {})
-    options = _options(props.pop(OURS, None))
-    policy = _policy(options.pop("thread_policy", None))
+    options, policy = own_options(props.pop(OURS, None), f"{_PROPS}.{OURS}")
     request = _parameters(props) | {"messages": [*_context(body.get("context")), *said], **options}
     if tools := _objects(body.get("tools"), "tools", MAX_ITEMS):
         request["tools"] = [_tool(tool, f"tools.{number}") for number, tool in enumerate(tools)]
@@ -119,27 +111,6 @@ def _parameters(props: dict[str, Any]) -> dict[str, Any]:
     if props.get("n") not in (None, 1):
         raise _wrong(f"{_PROPS}.n", "A run has one answer", "unsupported")
     return props
-
-
-def _options(given: Any) -> dict[str, Any]:
-    if given is None:
-        return {}
-    if not isinstance(given, dict):
-        raise _wrong(f"{_PROPS}.{OURS}", "Must be an object")
-    for name in given:
-        if name not in _OPTIONS:
-            known = ", ".join(sorted(_OPTIONS))
-            raise _wrong(f"{_PROPS}.{OURS}.{name}", f"Unknown option; there are {known}", "unknown")
-    return dict(given)
-
-
-def _policy(given: Any) -> ThreadPolicy:
-    """A run that begins while another runs takes its place by default: `abortRun` has only closed a connection."""
-    if given is None:
-        return "interrupt"
-    if not isinstance(given, str) or given not in _POLICIES:
-        raise _wrong(f"{_PROPS}.{OURS}.thread_policy", f"Must be {', '.join(_POLICIES)}")
-    return _POLICIES[given]
 
 
 def _context(given: Any) -> list[Message]:

@@ -11,24 +11,17 @@ import orjson
 
 from readalong.api.http.request_body import unencodable
 from readalong.api.submission.chat_request import MAX_MESSAGES
+from readalong.api.submission.own_options import own_options
 from readalong.api.wire.ai_sdk import OURS
 from readalong.core.errors import InvalidRequest
 from readalong.core.thread_entries import Message, entries_of
-from readalong.store.threads import MAX_NAME_LENGTH, WHOLE, ThreadPolicy, Turn
+from readalong.store.threads import MAX_NAME_LENGTH, WHOLE, Turn
 
 _ROLES: Final = ("system", "user", "assistant")
 _SUBMIT: Final = "submit-message"
 _REGENERATE: Final = "regenerate-message"
 #: Fields of the body that are read here; all others are the model's parameters.
 _READ: Final = frozenset({"id", "messages", "message", "trigger", "messageId", "system", OURS})
-#: What a job may be told in the body's own object.
-_OPTIONS: Final = frozenset({"on_worker_lost", "deadline", "cancel_on_disconnect", "thread_policy"})
-_POLICIES: Final[dict[str, ThreadPolicy]] = {
-    "reject": "reject",
-    "enqueue": "enqueue",
-    "interrupt": "interrupt",
-    "rollback": "rollback",
-}
 #: Parameters that are not taken, and what to do instead.
 _REFUSED: Final = {
     "functions": "use tools",
@@ -64,8 +57,7 @@ def ai_sdk_request(body: dict[str, Any]) -> AiSdkRequest:
     if body.get("n") not in (None, 1):
         raise _wrong("n", "The AI SDK's stream has one answer")
     newest, said, leading = _said(body, chat_id, trigger)
-    options = _options(body.get(OURS))
-    policy = _policy(options.pop("thread_policy", None))
+    options, policy = own_options(body.get(OURS), OURS)
     turn = Turn(entries_of(said), chat_id, policy, leading=leading) if chat_id else None
     if (system := body.get("system")) is not None:
         if not isinstance(system, str):
@@ -106,27 +98,6 @@ def _said(body: dict[str, Any], chat_id: str, trigger: str) -> tuple[Message, li
         if not found:
             raise _wrong("message", "Its last step has no tool's result")
     return message, found, 0
-
-
-def _policy(given: Any) -> ThreadPolicy:
-    """A second message while an answer runs takes its place by default: the client has stopped to read that one, or
-    has gone back."""
-    if given is None:
-        return "interrupt"
-    if not isinstance(given, str) or given not in _POLICIES:
-        raise _wrong(f"{OURS}.thread_policy", f"Must be {', '.join(_POLICIES)}")
-    return _POLICIES[given]
-
-
-def _options(given: Any) -> dict[str, Any]:
-    if given is None:
-        return {}
-    if not isinstance(given, dict):
-        raise _wrong(OURS, "Must be an object")
-    for name in given:
-        if name not in _OPTIONS:
-            raise _wrong(f"{OURS}.{name}", f"Unknown option; there are {', '.join(sorted(_OPTIONS))}")
-    return dict(given)
 
 
 def _convert(message: Any, field: str) -> list[Message]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import Final
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
-from readalong.core.errors import StoreRefused, StoreUnavailable
+from readalong.api.submission.gone import submitting
+from readalong.core.errors import Stopping, StoreRefused, StoreUnavailable
 from readalong.store.job_record import Record
 from readalong.store.repeats import RepeatStore
 
@@ -59,6 +61,20 @@ class Retries:
         task = asyncio.get_running_loop().create_task(self.answered(record))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
+
+
+@asynccontextmanager
+async def answering(retries: Retries, record: Record, key: str | None, pairs: Mapping[str, str]) -> AsyncIterator[None]:
+    """Answers a submit. Without an Idempotency-Key (`key`), a client that leaves before its answer, or is sent away,
+    may repeat it: after a long wait the first offer is over. Raises as `submitting` does.
+    """
+    with submitting():
+        try:
+            yield
+        except (ClientDisconnect, Stopping):
+            if key is None:
+                await retries.offer(record.body_digest, record.id, pairs)
+            raise
 
 
 def _owner(pairs: Mapping[str, str]) -> str:

@@ -11,15 +11,14 @@ import orjson
 
 from readalong.api.http.request_body import off_loop, unencodable
 from readalong.api.submission.chat_request import ChatRequest, check
+from readalong.api.submission.gone import submitting
 from readalong.api.submission.queue_limits import QueueLimits
 from readalong.api.submission.retries import Retries
 from readalong.core.errors import (
     IdempotencyConflict,
     InvalidRequest,
     JobExpired,
-    JobNotFound,
     QueueFull,
-    StoreUnavailable,
 )
 from readalong.core.keys import new_job_id
 from readalong.core.options import resolve
@@ -152,16 +151,13 @@ class Submitter:
             leading=0 if turn is None else turn.leading,
             policy_keys=tuple(pairs),
         )
-        try:
+        with submitting():
             if offered:
                 # Sent before the job: a process that dies between them must not leave a job that no repeat finds.
                 offer = self._retries.offer(checked.digest, job_id, pairs)
                 _, (_, record) = await asyncio.gather(offer, self._log.submit(submission))
             else:
                 _, record = await self._log.submit(submission)
-        except JobNotFound:
-            # To a POST a 404 would say that the address is wrong. A repeat creates the job, or gets a 410.
-            raise StoreUnavailable("The job is gone; submit it again.", retry_after=1) from None
         if key is None:
             return await self._enqueue(record)
         # Both only need the job to be written.

@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from readalong.api.wire.openai_fields import call_arguments
+from readalong.api.wire.usage import camel_case_usage
 from readalong.core.events import TEXT, UNNUMBERED, Event
 from readalong.core.position import Position
 
@@ -249,17 +250,8 @@ def _arguments(call: str, text: str) -> Frame:
 
 
 def _tokens(usage: Any) -> dict[str, int]:
-    """OpenAI's usage by AG-UI's names. What is no count is left out: a client would refuse the whole event."""
-    if not isinstance(usage, dict):
-        return {}
-    read, said = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
-    found = {
-        "inputTokens": usage.get("prompt_tokens"),
-        "outputTokens": usage.get("completion_tokens"),
-        "totalTokens": usage.get("total_tokens"),
-        "cachedInputTokens": read.get("cached_tokens") if isinstance(read, dict) else None,
-        "reasoningTokens": said.get("reasoning_tokens") if isinstance(said, dict) else None,
-    }
+    """What is no count is left out: a client would refuse the whole event."""
+    found = camel_case_usage(usage)
     return {name: count for name, count in found.items() if type(count) is int and 0 <= count < 2**53}
 
 

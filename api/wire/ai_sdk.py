@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
+from readalong.api.wire.usage import camel_case_usage
 from readalong.core.events import TEXT, UNNUMBERED, Event
 from readalong.core.position import Position
 from readalong.core.sse import frame
@@ -209,26 +210,11 @@ class AiSdkStream:
 
 def _end_metadata(fields: dict[str, Any]) -> dict[str, Any]:
     metadata: dict[str, Any] = {}
-    if usage := _usage(fields.get("usage")):
+    if usage := camel_case_usage(fields.get("usage")):
         metadata["usage"] = usage
     if fields.get("metrics"):
         metadata["metrics"] = fields["metrics"]
     return metadata
-
-
-def _usage(usage: Any) -> dict[str, Any]:
-    """OpenAI's usage by the SDK's names."""
-    if not isinstance(usage, dict):
-        return {}
-    read, said = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
-    found = {
-        "inputTokens": usage.get("prompt_tokens"),
-        "outputTokens": usage.get("completion_tokens"),
-        "totalTokens": usage.get("total_tokens"),
-        "cachedInputTokens": read.get("cached_tokens") if isinstance(read, dict) else None,
-        "reasoningTokens": said.get("reasoning_tokens") if isinstance(said, dict) else None,
-    }
-    return {name: value for name, value in found.items() if value is not None}
 
 
 #: The whole stream for a chat in which nothing runs, for a client that would take an empty one for a break.

@@ -323,19 +323,19 @@ class Settings(BaseSettings):
     @property
     def listed_models(self) -> list[str]:
         """In the order of the setting, each once."""
-        return list(dict.fromkeys(name for each in self.models.split(",") if (name := each.strip()))) or [self.model]
+        return list(_parts(self.models)) or [self.model]
 
     def speaks_responses(self, model: str) -> bool:
         """Whether this model is asked by the Responses API."""
-        return any(fnmatchcase(model, name) for each in self.responses_models.split(",") if (name := each.strip()))
+        return any(fnmatchcase(model, name) for name in _parts(self.responses_models))
 
     @property
     def allowed_hosts(self) -> frozenset[str]:
-        return _parts(self.hosts)
+        return frozenset(_parts(self.hosts))
 
     @property
     def allowed_origins(self) -> frozenset[str]:
-        return _parts(self.origins)
+        return frozenset(_parts(self.origins))
 
     @property
     def allowed_field_names(self) -> frozenset[str]:
@@ -364,8 +364,9 @@ class Settings(BaseSettings):
 
 
 @lru_cache
-def _parts(text: str) -> frozenset[str]:
-    return frozenset(part for each in text.split(",") if (part := each.strip()))
+def _parts(text: str) -> dict[str, None]:
+    """Returns what stands between the commas, in order, each once."""
+    return dict.fromkeys(part for each in text.split(",") if (part := each.strip()))
 
 
 def _parse_addresses(text: str) -> list[tuple[str, int]]:

@@ -18,15 +18,15 @@ def item_of(entry: Entry) -> dict[str, Any]:
     return {**_item(entry.id, message), "id": entry.id, "status": "completed"}
 
 
-def entry_of(item: dict[str, Any], entry_id: str | None = None) -> Entry:
-    """The entry of an item that a client gave, with its message if the model can get one of it.
+def entry_of(item: dict[str, Any]) -> Entry:
+    """The entry of an item that a client gave, with its message if the model can get one of it. Its id is the item's,
+    or a new one.
 
-    `entry_id`: its id; None: the item's own, or a new one. Raises ValueError, whose text names what is wrong, for an
-    item that no chat-completions message can say.
+    Raises ValueError, whose text names what is wrong, for an item that no chat-completions message can say.
     """
     kind = item.get("type", "message" if "role" in item else None)
     given = item.get("id")
-    own = entry_id or (given if isinstance(given, str) and given else new_entry_id(str(kind)))
+    own = given if isinstance(given, str) and given else new_entry_id(str(kind))
     message: Message | None
     if kind == "message":
         message, item = _message(item), _stored_message(item)
@@ -90,10 +90,15 @@ def _parts(message: Message, text_type: str) -> list[dict[str, Any]]:
 
 
 def _part(part: dict[str, Any], text_type: str) -> dict[str, Any]:
+    if part.get("type") != "text":
+        return media_part(part)
+    text = {"type": text_type, "text": str(part.get("text", ""))}
+    return {**text, "annotations": []} if text_type == "output_text" else text
+
+
+def media_part(part: dict[str, Any]) -> dict[str, Any]:
+    """A picture or a file of a message as a part of an item; any other part as it is."""
     match part.get("type"):
-        case "text":
-            text = {"type": text_type, "text": str(part.get("text", ""))}
-            return {**text, "annotations": []} if text_type == "output_text" else text
         case "image_url":
             image = part.get("image_url")
             image = image if isinstance(image, dict) else {"url": image}

@@ -96,6 +96,7 @@ class RedisProtocol(asyncio.Protocol):
         self.lost.set()
 
     def _answered(self, answer: Any) -> None:
+        # Looked up for each answer: `leave` sets another callback.
         self._on_answer(answer)
 
     def _flush(self) -> None:

@@ -117,15 +117,16 @@ class JobIndex:
         thread with this digest, whatever the others say.
         `check` is awaited after each look that has not found enough, and what it raises ends them.
         """
-        lists = [*([] if state is None else [self._keys.jobs_in(state)])]
-        if model is not None:
-            lists.append(self._keys.jobs_of(model))
-        if len(lists) > 1:
-            sizes = [await self._redis.command("ZCARD", name) for name in lists]
-            lists = [lists[sizes.index(min(sizes))]]
-        name = lists[0] if lists else self._keys.jobs
         if thread is not None:
             name = self._keys.thread_jobs(thread)
+        elif state is not None and model is not None:
+            lists = (self._keys.jobs_in(state), self._keys.jobs_of(model))
+            sizes = [await self._redis.command("ZCARD", name) for name in lists]
+            name = lists[sizes.index(min(sizes))]
+        elif state is not None:
+            name = self._keys.jobs_in(state)
+        else:
+            name = self._keys.jobs if model is None else self._keys.jobs_of(model)
         return await self._walk(
             name, before, count, newest_first=newest_first, lowest=since, highest=until - 1, check=check
         )

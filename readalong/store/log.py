@@ -19,9 +19,10 @@ from readalong.core.states import Status
 from readalong.redis.facade import Argument, RedisFacade
 from readalong.redis.protocol import pack
 from readalong.redis.scripts import digest_of
+from readalong.store.broken_keys import readable
 from readalong.store.entries import encode_entries
 from readalong.store.job_record import LISTED, Record
-from readalong.store.log_reader import LogReader, readable, record_of
+from readalong.store.log_reader import LogReader, record_of
 from readalong.store.submission import Submission
 
 
@@ -66,7 +67,7 @@ class Claim(NamedTuple):
     #: This claim's alone. The attempt's number comes twice when Redis has lost a claim.
     token: str = ""
     #: The digest of the thread whose turn it is, and how many of its messages stand before the thread's.
-    thread: str = ""
+    thread_digest: str = ""
     leading: int = 0
 
     @property
@@ -282,12 +283,12 @@ def _claim(reply: list[Any], worker: bytes, token: str) -> Claim:
     if len(reply) == 1:
         return Claim(status)
     if status is ClaimStatus.ENDED:
-        return Claim(status, thread=reply[1].decode())
+        return Claim(status, thread_digest=reply[1].decode())
     waited, note = reply[3] / 1000, reply[4].decode(errors="replace")
     if status is not ClaimStatus.RUN:
         times = ClaimTimes(waited, _seconds(reply[5]), _seconds(reply[6]))
-        thread = reply[7].decode()
-        return Claim(status, reply[1], reply[2], note, times=times, worker=worker, token=token, thread=thread)
+        digest = reply[7].decode()
+        return Claim(status, reply[1], reply[2], note, times=times, worker=worker, token=token, thread_digest=digest)
     model, begun = reply[5].decode(), (reply[7].decode(), reply[8])
     times = ClaimTimes(waited, _seconds(reply[10]), left=_seconds(reply[9]))
     turn = reply[11].decode(), reply[12]

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
-from readalong.core.errors import BrokenJob, StoreRefused, UnknownSchema
+from readalong.core.errors import BrokenJob, UnknownSchema
 from readalong.core.events import PAGE_SIZE, Event
 from readalong.core.keys import model_digest
 from readalong.core.settings import Settings
 from readalong.core.states import TERMINAL
 from readalong.redis.facade import RedisFacade
+from readalong.store.broken_keys import readable
 from readalong.store.entries import Entry, ends, event_of, full_text, is_text_ref, parse_entries
 from readalong.store.job_record import LISTED, JobState, Record, parse, parse_schema, parse_state
 
 logger = logging.getLogger(__name__)
+
+#: Positions that one command of `read_all` reads.
+_PAGE: Final = 1000
 
 
 class LogReader:
@@ -133,6 +137,29 @@ class LogReader:
                 events[0] = events[0].since(after)
             return events
 
+    async def read_all(
+        self,
+        job_id: str,
+        add: Callable[[list[Event]], None],
+        *,
+        until: int | None = None,
+        check: Callable[[], Awaitable[None]] | None = None,
+    ) -> int:
+        """Calls `add` with the events of the whole log, as they are stored, page by page. Returns the last position.
+
+        `until`: the position that is enough; None: reads until nothing follows. `check` is awaited after each page that
+        is not enough, and what it raises ends the reading.
+        """
+        last = 0
+        while events := await self.read_merged(job_id, last, _PAGE):
+            add(events)
+            last = events[-1].seq
+            if until is not None and last >= until:
+                break
+            if check is not None:
+                await check()
+        return last
+
     async def newest(self, job_id: str, count: int) -> list[Event]:
         """The newest `count` events, in order, each as it was appended."""
         with readable(job_id):
@@ -151,21 +178,6 @@ class LogReader:
                 end = parse_entries(newest)[0] if newest else end  # erased meanwhile
             whole = full_text(end)
         return [event_of(entry, whole) for entry in entries]
-
-
-@contextmanager
-def readable(job_id: str) -> Iterator[None]:
-    """Turns what a broken key of this job's makes Redis, or us who read it, stumble over into BrokenJob."""
-    try:
-        yield
-    except (StoreRefused, LookupError, TypeError, ValueError) as error:
-        if isinstance(error, StoreRefused) and not error.broken_key:
-            raise
-        raise BrokenJob(f"What Redis holds of job {job_id} cannot be read: {_why(error)}") from error
-
-
-def _why(error: Exception) -> str:
-    return f"no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def record_of(values: Sequence[bytes | None]) -> Record | None:

@@ -7,25 +7,18 @@ and may be repeated after a lost reply.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
-from readalong.core.errors import (
-    BrokenJob,
-    InvalidRequest,
-    StoreRefused,
-    ThreadBusy,
-    ThreadFull,
-    ThreadNotFound,
-)
+from readalong.core.errors import InvalidRequest, ThreadBusy, ThreadFull, ThreadNotFound
 from readalong.core.settings import Settings
 from readalong.core.thread_entries import Entry
 from readalong.redis.facade import RedisFacade
+from readalong.store.broken_keys import readable_thread
 
 ThreadPolicy = Literal["reject", "enqueue", "interrupt", "rollback"]
 
@@ -125,7 +118,7 @@ class ThreadStore:
         self._forget_ms = int((settings.retention + settings.job_ttl) * 1000)
 
     async def get(self, ref: ThreadRef) -> Thread | None:
-        with self._readable(ref):
+        with readable_thread(ref.digest):
             fields = ("id", "created_at", "metadata", "running")
             values = await self._redis.command("HMGET", self._keys.thread(ref.digest), *fields)
             name, created_at, metadata, running = values
@@ -155,7 +148,7 @@ class ThreadStore:
 
     async def entry(self, ref: ThreadRef, entry_id: str) -> Entry | None:
         """An entry that is recorded: of a turn that has ended."""
-        with self._readable(ref):
+        with readable_thread(ref.digest):
             _, order, entries, *_ = self._keys.of_thread(ref.digest)
             place, data = await self._redis.pipeline([("ZSCORE", order, entry_id), ("HGET", entries, entry_id)])
             return None if place is None or data is None else Entry.decode(entry_id, data)
@@ -167,7 +160,7 @@ class ThreadStore:
 
         Raises ThreadNotFound if there is no entry `after`.
         """
-        with self._readable(ref):
+        with readable_thread(ref.digest):
             order = self._keys.of_thread(ref.digest)[1]
             start = 0
             if after:
@@ -188,7 +181,7 @@ class ThreadStore:
 
     async def entries_up_to(self, ref: ThreadRef, job_id: str) -> list[Entry] | None:
         """The entries that the thread had when this job's turn ended; None if that is not known."""
-        with self._readable(ref):
+        with readable_thread(ref.digest):
             _, order, _, turns, *_ = self._keys.of_thread(ref.digest)
             at = await self._redis.command("HGET", turns, f"at:{job_id}")
             if at is None:
@@ -201,13 +194,13 @@ class ThreadStore:
 
     async def running(self, ref: ThreadRef) -> str | None:
         """The job whose turn runs."""
-        with self._readable(ref):
+        with readable_thread(ref.digest):
             running = await self._redis.command("HGET", self._keys.thread(ref.digest), "running")
             return None if running is None else running.decode()
 
     async def jobs(self, ref: ThreadRef) -> list[str]:
         """All its jobs, the oldest first. Their records may be gone."""
-        with self._readable(ref):
+        with readable_thread(ref.digest):
             ids = await self._redis.command("ZRANGE", self._keys.thread_jobs(ref.digest), 0, -1)
             return [job_id.decode() for job_id in ids]
 
@@ -251,8 +244,9 @@ class ThreadStore:
         """Ends a job's turn: records it with its answer, or forgets it. Returns the job whose turn runs now.
 
         `keep`: record it, unless a later turn rolls it back. `gone`: the job is not there; then its id may begin a turn
-        again. `age_ms`: only if it began so long ago. Exactly once: a
-        turn that has ended, or is not known, changes nothing.
+        again. `age_ms`: only if it began so long ago.
+
+        Exactly once: a turn that has ended, or is not known, changes nothing.
         """
         how = "gone" if gone else int(keep)
         running = await self._call("thread_end", ref, job_id, how, age_ms, *self._ttls, *_flat(answer))
@@ -286,18 +280,8 @@ class ThreadStore:
         return [Entry.decode(entry_id.decode(), data) for entry_id, data in pairs if data is not None]
 
     async def _call(self, script: str, ref: ThreadRef, *arguments: str | bytes | int) -> Any:
-        with self._readable(ref):
+        with readable_thread(ref.digest):
             return await self._redis.call(script, self._keys.of_thread(ref.digest), *arguments)
-
-    @contextmanager
-    def _readable(self, ref: ThreadRef) -> Iterator[None]:
-        """Turns what a broken key makes Redis, or the reader, stumble over into BrokenJob."""
-        try:
-            yield
-        except (StoreRefused, LookupError, TypeError, ValueError) as error:
-            if isinstance(error, StoreRefused) and not error.broken_key:
-                raise
-            raise BrokenJob(f"What Redis holds of thread {ref.digest} cannot be read: {error}") from error
 
 
 def _flat(entries: Sequence[Entry]) -> list[str | bytes]:

@@ -39,9 +39,9 @@ BY: Final = "thread"
 GRACE_MS: Final = 5_000
 #: Times that a turn tries to begin, each after a mend.
 _TRIES: Final = 5
-_PAGE: Final = 1000
-#: Bytes of messages beyond which composing them would hold up the other streams of a worker.
+#: Bytes of a request, and entries of a thread, beyond which composing them would hold up the other streams of a worker.
 _LARGE: Final = 262_144
+_MANY: Final = 1000
 
 
 class Turns:
@@ -119,15 +119,13 @@ class Turns:
         if leading == WHOLE:
             return request
         history = await self._threads.entries(ref)
-        if len(request) > _LARGE or len(history) > _PAGE:
+        if len(request) > _LARGE or len(history) > _MANY:
             return await asyncio.to_thread(_with_history, request, history, leading, items)
         return _with_history(request, history, leading, items)
 
     async def settle(self, job_id: str) -> None:
         """Ends the turn of a job that has ended, and queues the job of the next. Else does nothing."""
-        record = await self._log.record(job_id)
-        while record is not None and record.ended and record.thread_open:
-            record = await self._settle(record)
+        await self._settle_from(await self._log.record(job_id))
 
     async def forget(self, job_id: str, digest: str) -> None:
         """Ends the turn of a job that is erased, unless it is recorded, and queues the job of the next."""
@@ -139,7 +137,7 @@ class Turns:
         if record is None or not record.thread_open:
             return record is not None
         if record.ended:
-            await self.settle(job_id)
+            await self._settle_from(record)
             return False
         ref = ThreadRef(record.thread, record.thread_digest)
         place = await self._threads.place(ref, job_id)
@@ -176,8 +174,13 @@ class Turns:
             return running != job_id
         if not record.ended:
             return False
-        await self.settle(job_id)
+        await self._settle_from(record)
         return await self._threads.running(ref) != job_id
+
+    async def _settle_from(self, record: Record | None) -> None:
+        """Ends the turn of this job, if it has ended, and of those that follow it and have ended."""
+        while record is not None and record.ended and record.thread_open:
+            record = await self._settle(record)
 
     async def _settle(self, record: Record) -> Record | None:
         """Returns the job of the next turn if that has ended too."""
@@ -225,10 +228,7 @@ class Turns:
             if whole is not None and (whole.text() or whole.tool_calls or whole.function_call):
                 return whole
         transcript = Transcript()
-        while events := await self._log.read_merged(record.id, transcript.last_seq, _PAGE):
-            transcript.add_all(events)
-            if transcript.last_seq >= record.last_seq:
-                break
+        await self._log.read_all(record.id, transcript.add_all, until=record.last_seq)
         return transcript
 
 

@@ -144,9 +144,8 @@ class ModelCall:
         if self._breaker.is_exhausted and began - self._submitted >= self._patience and due:
             raise self._give_up_error(gate.error)
         error = self.waits_for = gate.error
-        if (
-            gate.waiting or gate.next_probe > began
-        ):  # else this call is the probe, and what is known of the model is old
+        # Else this call is the probe, and what is known of the model is old.
+        if gate.waiting or gate.next_probe > began:
             self._announce(gate)
         try:
             async with asyncio.timeout_at(give_up):

@@ -2,8 +2,8 @@
 -- ARGV[1] worker (JSON), ARGV[2] claim token, ARGV[3] attempts allowed, ARGV[4] retention (ms).
 -- ARGV[5] the schema that the worker knows, ARGV[6] the end of its lease (ms), or 0.
 -- Returns {verdict, attempt, last_seq, ms since submit, flag or '', model, request, type and data of the event that it
--- wrote, ms to its deadline or -1, ms from submit to the first claim, thread, leading}: the digest of its thread or '', and how
--- many of its messages stand before the thread's; of one that ends the job for another attempt
+-- wrote, ms to its deadline or -1, ms from submit to the first claim, thread, leading}: the digest of its thread or '',
+-- and how many of its messages stand before the thread's; of one that ends the job for another attempt
 -- {verdict, attempt, last_seq, ms since submit, flag or reason, ms from submit to the first claim, ms from submit to
 -- that attempt's first token or -1, thread}; of one that has ended {verdict, thread}; the verdicts:
 --   gone       there is no such job

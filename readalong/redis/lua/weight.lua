@@ -1,4 +1,5 @@
--- Lets one more job in, by the bytes of its request and of what it keeps of a request of the Responses API, if those of the jobs that are due and not taken are below a limit.
+-- Lets one more job in, by the bytes of its request and of what it keeps of a request of the Responses API, if those of the
+-- jobs that are due and not taken are below a limit.
 -- KEYS[1] queue (sorted set), KEYS[2] what was found lately (string).
 -- ARGV[1] ms for which that is known, ARGV[2] bytes that the caller has let in since it asked, ARGV[3] those of the job,
 -- ARGV[4] the limit, ARGV[5] and ARGV[6] what stands before and behind a job's id in the name of its hash.

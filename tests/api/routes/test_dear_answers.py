@@ -111,7 +111,7 @@ async def leaves(site: Site, reads: Reads, request: bytes, after: int) -> None:
 async def test_a_long_log_is_not_read_on_for_a_client_that_has_gone(
     settings: Settings, log: Log, reads: Reads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("readalong.api.routes.job_reading._PAGE_SIZE", 10)
+    monkeypatch.setattr("readalong.store.log_reader._PAGE", 10)
     player = await Player.start(log)
     await player.say(1000)
     async with a_site(settings) as site:

@@ -13,6 +13,7 @@ from readalong.core.errors import ModelError
 from readalong.core.events import ITEMS
 from readalong.worker.model.chunks.error_messages import find_error
 from readalong.worker.model.openai.responses.errors import response_error
+from readalong.worker.model.openai.responses.json_values import mapping, mappings
 from readalong.worker.model.openai.responses.output_item import CALLS, OutputItem, OutputItems
 from readalong.worker.model.openai.responses.response_end import end_chunk, head_chunk
 
@@ -92,20 +93,20 @@ class EventTranslator:
         if kind == "error":
             self.failure = response_error(event.get("error") or event)
         elif kind in _ENDS:
-            chunks = self._end(_mapping(event.get("response")), _ENDS[kind])
+            chunks = self._end(mapping(event.get("response")), _ENDS[kind])
         elif subject in _TEXTS:
             chunks = self._take_text(_TEXTS[subject], action, event)
         elif subject in _ARGUMENTS:
             chunks = self._take_arguments(_ARGUMENTS[subject], action, event)
         elif subject == "response.output_item" and action in ("added", "done"):
-            item, given = self._items.of(event, begins=action == "added"), _mapping(event.get("item"))
+            item, given = self._items.of(event, begins=action == "added"), mapping(event.get("item"))
             chunks = self._begin(item, given) if action == "added" else self._finish(item, given)
         elif kind in _PARTS:
-            chunks = self._finish_part(self._items.of(event), event.get(_PARTS[kind]), _mapping(event.get("part")))
+            chunks = self._finish_part(self._items.of(event), event.get(_PARTS[kind]), mapping(event.get("part")))
         elif kind == "response.output_text.annotation.added":
             chunks = self._annotate(self._items.of(event), event.get("content_index"), [event.get("annotation")])
         elif kind == "response.created":
-            chunks = [head_chunk(_mapping(event.get("response")))]
+            chunks = [head_chunk(mapping(event.get("response")))]
         else:
             chunks = self._take_other(kind, event)
         return chunks
@@ -159,12 +160,12 @@ class EventTranslator:
             chunks = self._call(item, given, item.rest(CALLS[kind], 0, given.get(CALLS[kind])))
         elif kind == "message":
             chunks = self._keep_fields(item, given)
-            for place, part in enumerate(_mappings(given.get("content"))):
+            for place, part in enumerate(mappings(given.get("content"))):
                 chunks += self._finish_part(item, place, part)
         elif kind:
             if kind == "reasoning":
                 for name in ("summary", "content"):
-                    for place, part in enumerate(_mappings(given.get(name))):
+                    for place, part in enumerate(mappings(given.get(name))):
                         chunks += self._finish_part(item, place, part)
             self._kept += 1
             chunks.append(_delta({ITEMS: [given]}))
@@ -237,7 +238,7 @@ class EventTranslator:
     def _end(self, response: dict[str, Any], status: str) -> list[Chunk]:
         chunks: list[Chunk] = []
         # Of items that the events did not name it is not known which of these they are.
-        output = [] if self._items.nameless else _mappings(response.get("output"))
+        output = [] if self._items.nameless else mappings(response.get("output"))
         for place, given in enumerate(output):
             chunks += self._finish(self._items.of({"output_index": place, "item": given}), given)
         if status in ("failed", "cancelled"):
@@ -263,9 +264,9 @@ def _delta(delta: dict[str, Any], logprobs: list[Any] | None = None) -> Chunk:
 
 def _logprobs(given: Any) -> list[Any]:
     """The log probabilities with what those of chat completions always have."""
-    tokens = [{"bytes": None, **token} for token in _mappings(given)]
+    tokens = [{"bytes": None, **token} for token in mappings(given)]
     for token in tokens:
-        token["top_logprobs"] = [{"bytes": None, **top} for top in _mappings(token.get("top_logprobs"))]
+        token["top_logprobs"] = [{"bytes": None, **top} for top in mappings(token.get("top_logprobs"))]
     return tokens
 
 
@@ -275,14 +276,6 @@ def _annotation(given: Any) -> Any:
     if not isinstance(kind, str) or isinstance(given.get(kind), dict):
         return given
     return {"type": kind, kind: {name: value for name, value in given.items() if name != "type"}}
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _mappings(value: Any) -> list[dict[str, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _name_of(value: Any) -> str:

@@ -6,7 +6,9 @@ from typing import Any, Final
 
 from readalong.core.events import ITEMS
 from readalong.core.thread_entries import MODEL_ID_END
+from readalong.core.thread_items import media_part
 from readalong.worker.model.openai.responses.errors import unsupported
+from readalong.worker.model.openai.responses.json_values import mappings
 
 #: Fields of a call that are translated. The others are the model's own, such as `namespace`.
 _CALL_FIELDS: Final = frozenset({"id", "type", "index", "function", "custom"})
@@ -19,7 +21,7 @@ def input_of(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     #: The id of the last call of each function, for the older form, which names the function alone.
     named: dict[str, str] = {}
     for message in messages:
-        items += [_own_item(item) for item in _mappings(message.get(ITEMS)) if not _is_empty(item)]
+        items += [_own_item(item) for item in mappings(message.get(ITEMS)) if not _is_empty(item)]
         role = message.get("role")
         if role == "tool":
             call_id = message.get("tool_call_id") or ""
@@ -29,7 +31,7 @@ def input_of(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         elif role == "assistant":
             items += _answer(message, custom, named, len(items))
         else:
-            items.append({"role": role, "content": _content(message.get("content"), "input_text")})
+            items.append({"role": role, "content": _content(message.get("content"))})
     return items
 
 
@@ -59,7 +61,7 @@ def _answer(message: dict[str, Any], custom: set[str], named: dict[str, str], pl
         items.append({"type": "message", "id": f"msg_{place}", "status": "completed", **said})
     elif text:
         items.append({"role": "assistant", "content": text})
-    for call in _mappings(message.get("tool_calls")):
+    for call in mappings(message.get("tool_calls")):
         call_id = call.get("id") or ""
         rest = {name: each for name, each in call.items() if name not in _CALL_FIELDS and each is not None}
         if call.get("type") == "custom":
@@ -80,33 +82,24 @@ def _answer(message: dict[str, Any], custom: set[str], named: dict[str, str], pl
 def _text(content: Any) -> str:
     """The text of an assistant's message, whose parts can be nothing else."""
     if isinstance(content, list):
-        return "".join(str(part.get("text") or part.get("refusal") or "") for part in _mappings(content))
+        return "".join(str(part.get("text") or part.get("refusal") or "") for part in mappings(content))
     return content or ""
 
 
 def _output(call_id: str, message: dict[str, Any], *, custom: bool) -> dict[str, Any]:
     kind = "custom_tool_call_output" if custom else "function_call_output"
-    return {"type": kind, "call_id": call_id, "output": _content(message.get("content"), "input_text")}
+    return {"type": kind, "call_id": call_id, "output": _content(message.get("content"))}
 
 
-def _content(content: Any, text_type: str) -> Any:
+def _content(content: Any) -> Any:
     if content is None:
         return ""
-    return [_part(part, text_type) for part in content] if isinstance(content, list) else content
+    return [_part(part) for part in content] if isinstance(content, list) else content
 
 
-def _part(part: Any, text_type: str) -> Any:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if kind == "text":
-        return {"type": text_type, "text": part.get("text", "")}
-    if kind == "image_url":
-        image = part.get("image_url")
-        image = image if isinstance(image, dict) else {"url": image}
-        return {"type": "input_image", "image_url": image.get("url"), "detail": image.get("detail") or "auto"}
-    if kind == "file":
-        return {"type": "input_file", **(part.get("file") or {})}
-    return part
-
-
-def _mappings(value: Any) -> list[dict[str, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+def _part(part: Any) -> Any:
+    if not isinstance(part, dict):
+        return part
+    if part.get("type") == "text":
+        return {"type": "input_text", "text": part.get("text", "")}
+    return media_part(part)
