@@ -39,8 +39,8 @@ class FrameCache(dict[int, Batch]):
         found = self._history.get(after)
         return found if found is not None or self._large is None else self._large.get(after)
 
-    def put(self, after: int, batch: Batch, newest: int) -> Batch:
-        """Takes in a live batch, made when `newest` is the newest event, and returns it."""
+    def put(self, after: int, batch: Batch, newest: int) -> None:
+        """Takes in a live batch, made when `newest` is the newest event."""
         if newest != self._newest:
             self.clear()
             self._newest, self._bytes = newest, 0
@@ -50,7 +50,6 @@ class FrameCache(dict[int, Batch]):
             self._remember(after, batch)
         while self._bytes > _MAX_BYTES and len(self) > 1:
             self._bytes -= _cost(self.pop(next(iter(self))))
-        return batch
 
     def put_history(self, after: int, batch: Batch) -> Batch:
         """Takes in a batch that stays as it is, and returns it."""

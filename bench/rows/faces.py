@@ -4,7 +4,6 @@ the whole stack beside the same client straight at the model."""
 from __future__ import annotations
 
 import random
-from contextlib import ExitStack
 from typing import Any, Final
 
 from openai import AsyncOpenAI
@@ -51,8 +50,7 @@ class Faces:
         await caller.close()
         load = Load(plan.sdk_streams, plan.stream_rate, plan.stream_seconds, plan.settle)
         for straight in random.sample((True, False), 2):
-            with ExitStack() as halted:
-                halted.enter_context(stack.stopped("direct", *(("worker", "api") if straight else ())))
+            with stack.stopped("direct", *(("worker", "api") if straight else ())):
                 if straight:
                     await _run_sdk(self._straight, stack, "clock_model", (), load)
                 else:

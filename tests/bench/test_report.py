@@ -82,8 +82,8 @@ def test_a_row_is_held_up_to_its_limit(
     """Beyond the limit it is missed. `good` None: another figure decides too, so this one alone can only miss it."""
     found["fanout"].setdefault("nchan", copy.deepcopy(found["fanout"]["readalong"]))
     found.setdefault("deaths", {"restarted_s": {"n": 5, "p50": 2.0, "max": 2.1}})
-    found.setdefault("formats", {"watchers": 1000, "cpu_us": {"native": 1.0, "Responses": 1.0}})
-    found.setdefault("faces", copy.deepcopy(FACES))
+    found["formats"] = {"watchers": 1000, "cpu_us": {"native": 1.0, "Responses": 1.0}}
+    found["faces"] = copy.deepcopy(FACES)
     *way, last = path.split()
     place = found
     for name in way:

@@ -4,14 +4,14 @@ too, and the report says if not."""
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 
 import pytest
 
 from tests.clients.node_chat import install
-from tests.e2e.conftest import healed
+from tests.e2e.conftest import pytest_runtest_makereport, running_stack, stack
 from tests.page.browser import missing
-from tests.support.stack import Stack
+
+__all__ = ["pytest_runtest_makereport", "running_stack", "stack"]
 
 _MISSING = [name for name in ("node", "npm") if shutil.which(name) is None]
 
@@ -31,18 +31,6 @@ def pytest_report_collectionfinish(config: pytest.Config) -> str:
     if _MISSING_FOR_PAGES:
         return f"clients: no page, since there is no {' and no '.join(_MISSING_FOR_PAGES)} on the PATH"
     return "clients: tested with those of Node and a page too"
-
-
-@pytest.fixture(scope="package")
-def running_stack() -> Iterator[Stack]:
-    with Stack(apis=2, workers=2) as stack:
-        yield stack
-
-
-@pytest.fixture
-def stack(running_stack: Stack) -> Iterator[Stack]:
-    """The healed stack, with an empty Redis."""
-    yield from healed(running_stack)
 
 
 @pytest.fixture(scope="session")

@@ -86,6 +86,11 @@ class NodeChat:
         await self._errors
 
 
+def paced(tokens: int = 300, rate: float = 75) -> dict[str, Any]:
+    """Returns the fields of a body that ask the demo model for so many tokens at this rate."""
+    return {"model": "demo", "demo": {"tokens": tokens, "tokens_per_second": rate, "first_token_seconds": 0}}
+
+
 def text(shown: dict[str, Any]) -> str:
     """The text of the newest message."""
     return "".join(part["text"] for part in shown["messages"][-1]["parts"] if part["type"] == "text")

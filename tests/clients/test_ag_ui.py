@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from readalong.testing import text_for
-from tests.clients.node_chat import NodeChat
+from tests.clients.node_chat import NodeChat, paced
 from tests.support.client import call
 from tests.support.stack import Stack
 from tests.support.waiting import until
@@ -23,17 +23,13 @@ TOOL = {
 }
 
 
-async def agent(stack: Stack, url: str = "", **options: Any) -> NodeChat:
-    words = {"url": url or f"{stack.url}/agui", "threadId": uuid4().hex, "forwardedProps": {}, **options}
+async def agent(stack: Stack, **options: Any) -> NodeChat:
+    words = {"url": f"{stack.url}/agui", "threadId": uuid4().hex, "forwardedProps": {}, **options}
     return await NodeChat.of("ag_ui.mjs", json.dumps(words))
 
 
 def user(text: str) -> dict[str, Any]:
     return {"id": uuid4().hex, "role": "user", "content": text}
-
-
-def paced(tokens: int, rate: float) -> dict[str, Any]:
-    return {"model": "demo", "demo": {"tokens": tokens, "tokens_per_second": rate, "first_token_seconds": 0}}
 
 
 def answer(question: dict[str, Any], props: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from readalong.testing import text_for
-from tests.clients.node_chat import NodeChat, text
+from tests.clients.node_chat import NodeChat, paced, text
 from tests.support.client import Response, call
 from tests.support.stack import Stack
 from tests.support.waiting import until
@@ -28,11 +28,6 @@ TOOL = {
 
 #: What a page that is loaded anew has stored.
 QUESTION = {"id": "u", "role": "user", "parts": [{"type": "text", "text": "How?"}]}
-
-
-def paced(tokens: int = 300, rate: float = 75, **more: Any) -> dict[str, Any]:
-    """The body's extra fields: so many tokens at this rate."""
-    return {"model": "demo", "demo": {"tokens": tokens, "tokens_per_second": rate, "first_token_seconds": 0}, **more}
 
 
 def answer(shown: dict[str, Any], body: dict[str, Any]) -> str:
@@ -56,6 +51,14 @@ class Chats:
     async def open(self, **more: Any) -> NodeChat:
         version, transport = self._start
         return await NodeChat.start(version, transport, **{**self._options, **more})
+
+
+async def reload(chats: Chats, loaded: NodeChat, length: int = 100) -> None:
+    """Sends from one page. When the answer has so much text, `loaded` resumes it, and the first page is left."""
+    async with await chats.open() as left:
+        await left.do("send", text="How?")
+        await left.says(length)
+        await loaded.do("resume")
 
 
 @each
@@ -91,10 +94,7 @@ async def test_a_page_that_is_loaded_anew_shows_the_answer_from_its_start(stack:
     body = paced()
     chats = Chats(stack, version, "default", body=body)
     async with await chats.open(messages=[QUESTION], api=f"{stack.urls[1]}/api/chat") as second:
-        async with await chats.open() as first:
-            await first.do("send", text="How?")
-            await first.says(100)
-            await second.do("resume")
+        await reload(chats, second)
         shown = await second.do("wait")
         assert (shown["status"], text(shown)) == ("ready", answer(shown, body))
         assert len(shown["messages"]) == 2
@@ -127,10 +127,7 @@ async def test_the_workflow_transport_reloads(stack: Stack, start: int) -> None:
     body = paced(tokens=600, rate=200)
     chats = Chats(stack, 7, "workflow", body=body)
     async with await chats.open(messages=[QUESTION], startIndex=start, cuts=[1500]) as second:
-        async with await chats.open() as first:
-            await first.do("send", text="How?")
-            await first.says(100)
-            await second.do("resume")
+        await reload(chats, second)
         shown = await second.do("wait")
         assert (shown["status"], text(shown)) == ("ready", answer(shown, body))
         assert len(shown["requests"]) == 2
@@ -144,10 +141,7 @@ async def test_a_stop_after_a_reload_ends_the_answer(stack: Stack, version: int)
     """The page's own stop only closes its connection; a stop that means another answer does nothing."""
     chats = Chats(stack, version, "default", body=paced(tokens=3000))
     async with await chats.open(messages=[QUESTION]) as chat:
-        async with await chats.open() as first:
-            await first.do("send", text="How?")
-            await first.says()
-            await chat.do("resume")
+        await reload(chats, chat, 1)
         shown = await chat.says()
         path = f"{stack.url}/api/chat/{chats.id.replace(' ', '%20')}/stop"
         for stream, ends in (("another", False), (shown["messages"][-1]["metadata"]["jobId"], True)):

@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from readalong.testing import text_for
+from tests.clients.node_chat import paced
 from tests.clients.react_page import ReactPage, ReactSite
 from tests.page.browser import Browser
 from tests.support.proxy import Proxy, Route
@@ -58,11 +59,6 @@ def opens(request: pytest.FixtureRequest, stack: Stack, site: ReactSite, browser
     lead(route, stack.url)
     api = f"http://127.0.0.1:{route.do(lambda proxy: proxy.port)}"
     return lambda body: ReactPage(browser, site.address(version), api, transport, body)
-
-
-def paced(tokens: int, rate: float) -> dict[str, Any]:
-    """The body's fields: so many tokens at this rate."""
-    return {"model": "demo", "demo": {"tokens": tokens, "tokens_per_second": rate, "first_token_seconds": 0}}
 
 
 def said(body: dict[str, Any], *before: str) -> str:

@@ -62,13 +62,13 @@ async def test_workers_and_apis_die_at_any_moment_and_each_turn_is_recorded_once
         victim.restart(**often)
         await asyncio.to_thread(stack.wait_ready)
         if chance.random() < 0.3:
-            await stack_api_restarts(stack)
+            await restart_an_api(stack)
     for job in jobs:
         await job.ended()
     await assert_recorded(stack, jobs)
 
 
-async def stack_api_restarts(stack: Stack) -> None:
+async def restart_an_api(stack: Stack) -> None:
     stack.apis[1].kill()
     stack.apis[1].restart()
     await asyncio.to_thread(stack.wait_ready)

@@ -41,7 +41,7 @@ def tcp_socket() -> socket.socket:
     return socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
 
 
-async def connected_socket(port: int, receive_buffer: int = 0) -> socket.socket:
+async def connected_socket(port: int, receive_buffer: int) -> socket.socket:
     """Returns a socket connected to a port of 127.0.0.1. `receive_buffer`: bytes, 0 for the system's default."""
     sock = tcp_socket()
     try:

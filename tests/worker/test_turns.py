@@ -65,6 +65,20 @@ async def play(backend: Backend, job_id: str, text: str = "said", kind: str = "d
     await backend.log.finish(job_id, claim.fence, claim.last_seq + 1, last, {})
 
 
+async def play_unsettled(backend: Backend, job_id: str) -> None:
+    """A worker's attempt up to the queue, which the job leaves; its thread does not have the end yet."""
+    await play(backend, job_id)
+    await backend.queue.remove(job_id)
+
+
+async def two_turns(backend: Backend) -> tuple[Submit, Submit]:
+    """Returns a turn that may run, and one that waits for it."""
+    one, waits = Submit(backend, "a"), Submit(backend, "b")
+    await one.all()
+    await waits.all()
+    return one, waits
+
+
 async def history(backend: Backend) -> list[Any]:
     return [message.get("content") for message in compose(await backend.threads.entries(REF))]
 
@@ -193,11 +207,8 @@ async def test_a_job_that_was_written_and_not_queued_is_queued_by_the_sweep(
 @pytest.mark.parametrize("by", ["turn", "sweep"])
 async def test_an_end_that_was_not_recorded_is_recorded_once(backend: Backend, sweep: Reconciler, by: str) -> None:
     """The worker died between the job's end and the thread."""
-    one, waits = Submit(backend, "a"), Submit(backend, "b")
-    await one.all()
-    await waits.all()
-    await play(backend, one.id)
-    await backend.queue.remove(one.id)
+    one, waits = await two_turns(backend)
+    await play_unsettled(backend, one.id)
     await backend.index.refile(one.id)
     if by == "turn":
         await Submit(backend, "c").all()
@@ -218,8 +229,7 @@ async def test_the_newest_turn_is_recorded_by_the_sweep_though_none_follows(
     """The job has ended and left the queue; what it has not left is the list of open jobs."""
     one = Submit(backend, "a")
     await one.all()
-    await play(backend, one.id)
-    await backend.queue.remove(one.id)
+    await play_unsettled(backend, one.id)
     await backend.index.refile(one.id)
     await swept(backend, sweep)
     assert await history(backend) == ["a", "said"]
@@ -230,11 +240,8 @@ async def test_a_turn_that_was_recorded_and_whose_next_was_not_queued_is_mended_
     backend: Backend, sweep: Reconciler
 ) -> None:
     """The worker died between the thread and the queue."""
-    one, waits = Submit(backend, "a"), Submit(backend, "b")
-    await one.all()
-    await waits.all()
-    await play(backend, one.id)
-    await backend.queue.remove(one.id)
+    one, waits = await two_turns(backend)
+    await play_unsettled(backend, one.id)
     assert await backend.threads.end(REF, one.id, entries_of([asks("x")]), keep=True) == waits.id
     assert await queued(backend) == []
     await swept(backend, sweep)
@@ -244,9 +251,7 @@ async def test_a_turn_that_was_recorded_and_whose_next_was_not_queued_is_mended_
 
 async def test_a_turn_that_was_to_be_interrupted_is_cancelled_by_the_sweep(backend: Backend, sweep: Reconciler) -> None:
     """The API died between the thread and the cancel."""
-    one, waits = Submit(backend, "a"), Submit(backend, "b")
-    await one.all()
-    await waits.all()
+    one, waits = await two_turns(backend)
     claim = await backend.log.claim(one.id, WORKER, "t")
     await backend.threads.begin(REF, new_job_id(), Turn(entries_of([asks("c")]), "t", "rollback"))
     await swept(backend, sweep)
@@ -262,8 +267,7 @@ async def test_a_release_and_a_submit_that_cross_queue_the_job_once(backend: Bac
     one, waits = Submit(backend, "a"), Submit(backend, "b")
     await one.all()
     await waits.begin()
-    await play(backend, one.id)
-    await backend.queue.remove(one.id)
+    await play_unsettled(backend, one.id)
     await backend.turns.settle(one.id)
     assert await queued(backend) == []  # a job that is not written would be dropped from the queue
     await backend.turns.written(await waits.write())

@@ -27,11 +27,11 @@ pytestmark = on_valkey
 START = Parts().start(None)
 
 
-async def bytes_after(hub: Hub, job_id: str, position: int, wire: Parts, epoch: str = "") -> bytes:
+async def bytes_after(hub: Hub, job_id: str, position: int, wire: Parts) -> bytes:
     """Returns all that a watcher gets from this position to the job's end."""
     client = Client()
     async with asyncio.timeout(WITHIN):
-        await client.watch(hub, job_id, position, wire, epoch)
+        await client.watch(hub, job_id, position, wire)
     return client.raw.replace(HEARTBEAT, b"")
 
 

@@ -25,9 +25,9 @@ def log_of(*events: Written) -> list[Event]:
     ]
 
 
-def shown(*events: Written, wire: AgUi = RUN) -> list[str]:
+def shown(*events: Written) -> list[str]:
     """The frames behind those of `queued` and `started`: their ids and events, a line each."""
-    return text_of(b"".join(frames_of(wire, log_of(*events))[2:]))
+    return text_of(b"".join(frames_of(RUN, log_of(*events))[2:]))
 
 
 def text_of(frames: bytes) -> list[str]:

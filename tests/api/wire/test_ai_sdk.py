@@ -39,8 +39,8 @@ def say(text: str, **more: Any) -> Written:
     return "content", {"content": text, **more}
 
 
-def delta(arguments: str, *, index: int = 0, id: str | None = "c", name: str | None = "f", **more: Any) -> Written:
-    return "tool_call_delta", {"index": index, "id": id, "name": name, "arguments": arguments, **more}
+def delta(arguments: str, *, index: int = 0, name: str = "f", **more: Any) -> Written:
+    return "tool_call_delta", {"index": index, "id": "c", "name": name, "arguments": arguments, **more}
 
 
 END: Written = ("done", {"finish_reason": "stop", "content": "", "usage": None, "metrics": {}})

@@ -9,7 +9,6 @@ from tests.chaos.checker.history import RESPONSE_ENDS, Job, Watch
 from tests.chaos.checker.report import Rule
 from tests.chaos.checker.told import Told, Wrong, astray, parsed
 
-ENDS: Final = RESPONSE_ENDS
 _PARTS: Final = {
     "content": "response.output_text",
     "refusal": "response.refusal",
@@ -85,7 +84,7 @@ def _ids(fields: dict[str, Any]) -> list[tuple[object, str]]:
 
 
 def _astray(one: Told | None, expected: list[Told], place: int) -> tuple[Rule, str]:
-    if one is not None and one.name in ENDS and place < len(expected) and one not in expected:
+    if one is not None and one.name in RESPONSE_ENDS and place < len(expected) and one not in expected:
         return Rule.STATUS, f"ends by {one.name} {one.place}, which is not the job's end"
     return astray(one, expected, place)
 

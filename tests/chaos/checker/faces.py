@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from tests.chaos.checker import face_ai_sdk, face_chat, face_responses
-from tests.chaos.checker.history import DONE, Call, History, Job, Watch
+from tests.chaos.checker.history import DONE, RESPONSE_ENDS, Call, History, Job, Watch
 from tests.chaos.checker.report import Line, Rule, Violation
 from tests.chaos.checker.told import Told, Wrong, text_of
 
@@ -67,7 +67,7 @@ def check_forgotten_face(watch: Watch, job: Job, calls: Sequence[Call]) -> Viola
                 texts[-1] += text_of(one)
         ends = line.record["data"] == DONE
         if watch.form == "responses":
-            ends = any(one.name in face_responses.ENDS for one in told)
+            ends = any(one.name in RESPONSE_ENDS for one in told)
         if ends and number + 1 < len(watch.said):
             return _violation(watch, job, Rule.SECOND_END, "goes on after its end", number + 1)
     if any(call.closed is None and not call.refused for call in calls):
