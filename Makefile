@@ -61,6 +61,8 @@ lock: .venv-lock/done ## Renew the locks from pyproject.toml
 	@$(LOCK) pyproject.toml --extra server --group build -o requirements-runtime.lock -c requirements.lock --upgrade
 	@$(LOCK) --group bench -o requirements-bench.lock -c requirements.lock --upgrade
 	@$(LOCK) --group clients -o requirements-clients.lock -c requirements.lock --upgrade
+	@$(LOCK) --group generators -o requirements-generators.lock --upgrade
+	@$(LOCK) --group docs -o requirements-docs.lock -c requirements.lock --upgrade
 
 clean: ## Remove the environments and all caches
 	rm -rf .venv .venv-lock .venv-clients tests/clients/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
