@@ -41,12 +41,13 @@ class SseResponse(Response):
         headers: dict[str, str] | None = None,
         cut: Cut | None = None,
         opening: bytes = b"",
-        farewell: bytes = b"",
+        farewell: bytes | None = b"",
         readers: Readers | None = None,
     ) -> None:
         """`joined` is the position of a client that wants only new events. `cut`: what of the frames the client gets;
-        None: all. `opening`: what this client alone gets before all else. `farewell`: what a client that cannot come
-        back gets if this process stops. `readers`: tells this client how many read along."""
+        None: all. `opening`: what this client alone gets before all else. `farewell`: what a client gets if this
+        process stops; None: its connection breaks off, for a client that takes the body's end for the answer's.
+        `readers`: tells this client how many read along."""
         super().__init__()
         self._extra = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
         self._hub = hub

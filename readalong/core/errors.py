@@ -27,6 +27,8 @@ Redis's, the model's and arq's own errors are translated at the edge: `readalong
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class ReadalongError(Exception):
     """The root. `code` is stable and public; `retryable` says whether the same call may succeed later."""
@@ -135,10 +137,21 @@ class JobFailed(ReadalongError):
 
     code = "job_failed"
 
-    def __init__(self, message: str, *, code: str = "job_failed", job_id: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "job_failed",
+        job_id: str = "",
+        param: str | None = None,
+        model_code: str | None = None,
+    ) -> None:
+        """`param`, `model_code`: as of ModelError."""
         super().__init__(message)
         self.code = code
         self.job_id = job_id
+        self.param = param
+        self.model_code = model_code
 
 
 class Stopping(ReadalongError):
@@ -159,7 +172,8 @@ class ModelError(ReadalongError):
 
     `status`: the HTTP status that it answered, 0 if none. `away`: its server is away for a moment, by its own words or
     since it cannot be reached. `connected`: the server took the connection, so only this model is known to be away.
-    `refuses`: it may refuse this worker (its key, its address) rather than this job.
+    `refuses`: it may refuse this worker (its key, its address) rather than this job. `param`, `model_code`: the
+    parameter that the model finds wrong, and its own name of the error, such as `context_length_exceeded`.
     """
 
     def __init__(
@@ -173,6 +187,8 @@ class ModelError(ReadalongError):
         away: bool = False,
         connected: bool = False,
         refuses: bool = False,
+        param: str | None = None,
+        model_code: str | None = None,
     ) -> None:
         super().__init__(message, retry_after=retry_after)
         self.code = code
@@ -181,22 +197,32 @@ class ModelError(ReadalongError):
         self.away = away
         self.connected = connected or status > 0
         self.refuses = refuses
+        self.param = param
+        self.model_code = model_code
 
     def fields(self) -> dict[str, str | bool]:
         """Returns the `error` of a job's end."""
-        return {"code": self.code, "message": self.message, "retryable": self.retryable}
+        said = {"param": self.param, "model_code": self.model_code}
+        return {
+            "code": self.code,
+            "message": self.message,
+            "retryable": self.retryable,
+            **{name: value for name, value in said.items() if value is not None},
+        }
 
-    def saying(self, message: str) -> ModelError:
-        """The same error with another message."""
+    def cleaned(self, clean: Callable[[str], str]) -> ModelError:
+        """The same error with each text of the server's cleaned."""
         return ModelError(
             self.code,
-            message,
+            clean(self.message),
             retryable=self.retryable,
             retry_after=self.retry_after,
             status=self.status,
             away=self.away,
             connected=self.connected,
             refuses=self.refuses,
+            param=None if self.param is None else clean(self.param),
+            model_code=None if self.model_code is None else clean(self.model_code),
         )
 
 
