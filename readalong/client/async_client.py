@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import httpx2
 
@@ -19,6 +20,9 @@ from readalong.client.requests import DISCONNECT_GRACE, Messages
 from readalong.client.text_reader import OnRestart
 from readalong.client.transport import ClientOptions
 from readalong.client.watch_protocol import After, OnTrouble, WatchProtocol
+
+#: The loop itself keeps only weak references to its tasks.
+_CLOSING: Final[set[asyncio.Task[None]]] = set()
 
 _Open = TypeVar("_Open", AsyncStream, AsyncWatch)
 
@@ -136,7 +140,16 @@ class AsyncClient:
         await self._calls.erase(requests.erase(job))
 
     async def aclose(self) -> None:
-        """Ends all streams, with their generations, and all watches, and closes the connections."""
+        """Ends all streams, with their generations, and all watches, and closes the connections.
+
+        It goes on when the task that calls it is cancelled.
+        """
+        task = asyncio.ensure_future(self._close())
+        _CLOSING.add(task)
+        task.add_done_callback(_CLOSING.discard)
+        await asyncio.shield(task)
+
+    async def _close(self) -> None:
         for each in list(self._open):
             await each.aclose()
         await self._calls.stopped()

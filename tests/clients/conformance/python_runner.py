@@ -252,7 +252,7 @@ def _keys(record: dict[str, Any]) -> set[str | None]:
 
 
 def _is_cancel(request: dict[str, Any]) -> bool:
-    return request["method"] == "POST" and request["path"].endswith("/cancel")
+    return bool(request["method"] == "POST" and request["path"].endswith("/cancel"))
 
 
 def _is_gap(gap: tuple[int, float], requests: list[dict[str, Any]]) -> bool:
