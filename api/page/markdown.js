@@ -106,7 +106,7 @@ export class MarkdownView {
       }
       if (type === "plain") showPlain(block, raw);
       else if (type === "code") showCode(block, token, isLast);
-      else morph(block.node, render(shown, definitions));
+      else morph(block.node, renderSafely(shown, definitions));
       Object.assign(block, { raw: shown, type });
     });
     for (const { node } of this.#blocks.splice(from + tokens.length)) node.remove();
@@ -166,6 +166,18 @@ function codeBox(name) {
   pre.append(code);
   box.append(head, pre);
   return box;
+}
+
+/** Returns a fragment: the text as it came where its emphasis is nested so deep that the parser gives up. */
+function renderSafely(raw, definitions) {
+  try {
+    return render(raw, definitions);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    const fragment = new DocumentFragment();
+    fragment.append(element("p", "", raw));
+    return fragment;
+  }
 }
 
 /** Returns a fragment. `definitions`: a text whose link definitions hold here too. */

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -82,9 +82,14 @@ class Visitors:
 
 def wait_for(page: Page | Frame, script: str, argument: Any = None) -> Any:
     """Returns the first true result of a script. Playwright's own `wait_for_function` needs a policy with eval."""
+    return wait_until(page, lambda: page.evaluate(script, argument), script)
+
+
+def wait_until(page: Page | Frame, condition: Callable[[], Any], what: str = "condition") -> Any:
+    """Returns the first true result of `condition`. Raises AssertionError, with the page's text, when there is none."""
     deadline = time.monotonic() + PATIENCE / 1000
-    while not (result := page.evaluate(script, argument)):
+    while not (result := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"never true: {script}; the page: {page.inner_text('body')[:2000]!r}")
-        page.wait_for_timeout(20)
+            raise AssertionError(f"never true: {what}; the page: {page.inner_text('body')[:2000]!r}")
+        page.wait_for_timeout(20)  # the browser's events are handled meanwhile
     return result

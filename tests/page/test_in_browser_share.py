@@ -14,9 +14,9 @@ pytestmark = pytest.mark.slow
 #: Reads the code back: the modules of the SVG's path, at its corners and as a count.
 _MODULES = """() => {
     const svg = document.querySelector("#qr svg");
-    const dark = new Set([...svg.firstChild.getAttribute("d").matchAll(/M(\\d+) (\\d+)/g)].map(([, x, y]) => `${x},${y}`));
-    const size = svg.viewBox.baseVal.width - 8;
-    return [size, [...dark].sort().join(" "), dark.has("0,0") && dark.has(`${size - 1},0`) && dark.has(`0,${size - 1}`)];
+    const found = [...svg.firstChild.getAttribute("d").matchAll(/M(\\d+) (\\d+)/g)].map(([, x, y]) => `${x},${y}`);
+    const last = svg.viewBox.baseVal.width - 9;
+    return [last + 1, found.join(" "), ["0,0", `${last},0`, `0,${last}`].every((each) => found.includes(each))];
 }"""
 
 
