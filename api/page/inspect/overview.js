@@ -27,7 +27,7 @@ export function drawStatus(status) {
   setText($("running-note"), workers ? "slots busy" : "");
   setText($("alive"), workers ? number(alive.length) : NONE);
   const refused = alive.filter((worker) => worker.refused).length;
-  setText($("alive-note"), refused ? `${number(refused)} refused by the model` : "alive");
+  setText($("alive-note"), refused ? `${number(refused)} refused by the model` : workers ? "alive" : "");
   drawRedis(redis ?? {});
   for (const state of ["queued", "running", "done", "failed", "cancelled"]) {
     setText($(`count-${state}`), jobs ? number(jobs[state]) : "");
