@@ -19,6 +19,7 @@ export class JobPage {
   #job = null;
   #id = null;
   #visit = null; // AbortController: leaving ends what was begun here
+  #hasBegun = false;
   #stream = null;
   #timer = null;
   #textTimer = null;
@@ -54,6 +55,7 @@ export class JobPage {
     this.leave();
     this.#id = id;
     this.#visit = new AbortController();
+    this.#hasBegun = false;
     this.#events.clear();
     for (const text of Object.values(this.#texts)) text.close();
     setText($("job-title"), id);
@@ -63,7 +65,7 @@ export class JobPage {
     drawLines($("job-lines"), jobLines(id));
     setAttribute($("watch"), "href", `./?job=${encodeURIComponent(id)}`);
     this.showFindings();
-    return this.#read(true);
+    return this.#read();
   }
 
   leave() {
@@ -90,14 +92,14 @@ export class JobPage {
 
   /** There is a connection again: what has happened meanwhile is read. */
   reload() {
-    if (this.#id && isJobId(this.#id)) this.#read(!this.#job);
+    if (this.#id && isJobId(this.#id)) this.#read();
   }
 
   showFindings() {
     drawFindings($("job-findings"), this.#id ? this.#findings.ofJob(this.#id) : [], { withLinks: false });
   }
 
-  async #read(isFirst = false) {
+  async #read() {
     const { signal } = this.#visit;
     let job;
     try {
@@ -112,10 +114,11 @@ export class JobPage {
     this.#say("");
     setHidden($("job-body"), false);
     this.#draw();
-    if (isFirst) this.#begin();
+    if (!this.#hasBegun) this.#begin();
   }
 
   #begin() {
+    this.#hasBegun = true;
     const job = this.#job;
     this.#events.clear({ follows: !ENDED.has(job.status) });
     // An open stream keeps such a job alive: looking at it must not change what becomes of it.

@@ -66,7 +66,7 @@ export class ListView {
   }
 
   reload() {
-    if (this.#list.isLoaded || this.#list.problem) this.#list.reload();
+    this.#list.reload();
   }
 
   /** Marks the jobs that a finding names. */

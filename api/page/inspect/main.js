@@ -19,6 +19,7 @@ const list = new ListView({ read, onFilter: (filters) => (location.hash = hashOf
 const page = new JobPage({ findings, onLink: () => {} });
 let scrolled = 0; // where the list was when a job was opened
 let listHash = "#/"; // with its filters
+let isBehind = true; // there may have been changes that the page has not read
 let lostAt = null; // when the connection was lost, by the server's clock
 
 // Routes: #/ with filters as a query, and #/jobs/ID
@@ -94,6 +95,13 @@ async function follow() {
 }
 
 function take(type, data) {
+  if (type === "connected") return void (isBehind = true);
+  if (isBehind) {
+    // The first event says that from here on nothing is missed: what happened before is read now.
+    isBehind = false;
+    list.reload();
+    page.reload();
+  }
   if (type === "status") return showStatus(data);
   if (type === "job") {
     list.apply(data);
@@ -101,9 +109,6 @@ function take(type, data) {
   } else if (type === "erased") {
     list.erase(data.id);
     page.erased(data.id);
-  } else if (type === "connected" && data.again) {
-    list.reload();
-    page.reload();
   }
   return stats.changed();
 }
