@@ -33,6 +33,7 @@ from readalong.api.routes import (
     openai_conversations,
     openai_models,
     openai_responses,
+    operations,
     threads,
 )
 from readalong.api.routes.route import add_direct_routes
@@ -166,6 +167,7 @@ def create_app(
         )
     direct = (*jobs.DIRECT, *chat.DIRECT, *openai_chat.DIRECT, *openai_responses.DIRECT, *ai_sdk.DIRECT)
     add_direct_routes(app, *direct, *ag_ui.DIRECT, *durable_stream.DIRECT)
+    app.include_router(operations.router, responses=describe_common(421))
     for router in (jobs.router, threads.router, chat.router, openai_responses.router, openai_conversations.router):
         app.include_router(router, responses=describe_common(421))
     for router in (openai_chat.router, openai_completions.router, openai_models.router):

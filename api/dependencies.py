@@ -11,10 +11,12 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from readalong.api.auth.policy import Forbidden, Job, Policy, job_not_found
+from readalong.api.fanout.changes import Changes
 from readalong.api.fanout.hub import Hub
 from readalong.api.fanout.loss_audit import LossAudit
 from readalong.api.fanout.presence_reporter import PresenceReporter
 from readalong.api.fanout.worker_waits import WorkerWaits
+from readalong.api.operations_board import StatusBoard, listed
 from readalong.api.redis_monitor import RedisMonitor
 from readalong.api.submission.queue_limits import QueueLimits
 from readalong.api.submission.retries import Retries
@@ -31,6 +33,7 @@ from readalong.store.log import Log
 from readalong.store.presence import PresenceStore
 from readalong.store.queue import Queue
 from readalong.store.repeats import RepeatStore
+from readalong.store.status import StatusStore
 from readalong.store.threads import ThreadStore
 from readalong.store.turns import Turns
 from readalong.store.worker_registry import WorkerRegistry
@@ -57,6 +60,8 @@ class Dependencies:
     waits: WorkerWaits
     audit: LossAudit
     probe: Probe
+    board: StatusBoard
+    changes: Changes
     eviction: Eviction
     outage: OutageLogger
     monitor: RedisMonitor
@@ -76,6 +81,7 @@ class Dependencies:
         hub = Hub(redis, log, settings)
         registry = WorkerRegistry(redis, settings)
         probe, eviction, outage = Probe(redis, settings), Eviction(redis, settings), OutageLogger()
+        board = StatusBoard(StatusStore(redis, settings, probe), settings)
         return cls(
             settings=settings,
             policy=policy,
@@ -94,6 +100,8 @@ class Dependencies:
             waits=WorkerWaits(hub, registry),
             audit=LossAudit(hub, log, settings.hub_heartbeat),
             probe=probe,
+            board=board,
+            changes=Changes(hub, log, settings.keys.changes, board.look, listed),
             eviction=eviction,
             outage=outage,
             monitor=RedisMonitor(probe, eviction, outage),

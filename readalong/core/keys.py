@@ -137,6 +137,12 @@ class Keys:
         return f"{self.prefix}:probe"
 
     @property
+    def changes(self) -> str:
+        """Channel: each change of a job's state, as `{"id":…,"type":…}`. The scripts of a job's log make this name of
+        the name of its live channel."""
+        return f"{self.prefix}:changes"
+
+    @property
     def control(self) -> str:
         """Channel: nudges to the workers; a hint only."""
         return f"{self.prefix}:control"
