@@ -51,7 +51,9 @@ _PAGE_HEADERS: Final = {
     "cache-control": "no-cache",
     # Text that becomes markup by mistake can run nothing, and no other site can frame the page to lure a click.
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    # Only the sanitizer may make markup of a string.
+    "require-trusted-types-for 'script'; trusted-types dompurify",
     "x-content-type-options": "nosniff",
     # A link to a job holds its id, which is its only key.
     "referrer-policy": "no-referrer",

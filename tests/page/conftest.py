@@ -1,4 +1,4 @@
-"""The browser's tests are collected where a browser and its driver are on the PATH; otherwise the report says so."""
+"""The browser's tests are collected where a browser is on the PATH; otherwise the report says so."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Page
 
-from tests.page.browser import Browser, missing
+from tests.page.browser import Visitors, chromium, missing
 from tests.page.site import Site
 
 _MISSING = missing()
 
-collect_ignore = [path.name for path in Path(__file__).parent.glob("test_in_browser*.py")] if _MISSING else []
+collect_ignore = [
+    path.name
+    for path in Path(__file__).parent.glob("test_*.py")
+    if _MISSING and path.name != "test_page.py" and "browser" in path.read_text("utf-8")
+]
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> str:
@@ -29,16 +34,25 @@ def site() -> Iterator[Site]:
         yield site
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    with Browser() as browser:
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One for each module, which may have no async test: Playwright's loop runs in this thread."""
+    with chromium() as browser:
         yield browser
 
 
 @pytest.fixture
-def browser(chromium: Browser, site: Site) -> Iterator[Browser]:
-    """Shows a fresh page. Fails the test if the console has complaints afterwards."""
-    chromium.go(site.url + "/")
-    chromium.complaints()
-    yield chromium
-    assert not chromium.complaints()
+def visitors(browser: Browser) -> Iterator[Visitors]:
+    """Opens further pages, each in a context of its own. Fails the test if a console has complaints afterwards."""
+    visitors = Visitors(browser)
+    try:
+        yield visitors
+    finally:
+        visitors.close()
+    assert not visitors.complaints
+
+
+@pytest.fixture
+def page(visitors: Visitors, site: Site) -> Page:
+    """A fresh page of the site."""
+    return visitors.open(site.url + "/")
