@@ -121,7 +121,7 @@ export class Chat {
     this.#follow(turn, { known: job.last_seq });
   }
 
-  /** Connects anew: the computer has slept, or is online again. */
+  /** Connects anew: the computer has slept. */
   reconnect() {
     if (this.isRunning) this.live.stream?.reconnect();
   }
@@ -195,6 +195,7 @@ export class Chat {
     const view = new TurnView(question, (text) => this.#ui.announce(text));
     const turn = { id: job.id, question, transcript, view, thread: job.thread, isNewest: true, problem: null };
     turn.createdAt = job.created_at;
+    if (this.turns.length) this.turns.at(-1).isNewest = false;
     this.turns.push(turn);
     this.#list.append(view.element);
     return turn;

@@ -152,7 +152,6 @@ sizes.observe($("turns"));
 sizes.observe(document.querySelector(".dock"));
 addEventListener("resize", () => follower.follow());
 addEventListener("popstate", openAddress);
-addEventListener("online", () => chat.reconnect());
 document.addEventListener("visibilitychange", () => chat.setHidden(document.hidden));
 
 openAddress();

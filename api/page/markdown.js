@@ -32,6 +32,9 @@ const parser = new Marked({
   },
 });
 
+/** Elements in which white space is text. */
+const INLINE = new Set(["p", "pre", "h3", "h4", "h5", "h6", "td", "th"]);
+
 const SAFE = {
   ALLOWED_TAGS: [
     "a", "b", "blockquote", "br", "code", "del", "em", "h3", "h4", "h5", "h6", "hr", "i", "li", "ol", "p", "pre",
@@ -103,7 +106,7 @@ export class MarkdownView {
       }
       if (type === "plain") showPlain(block, raw);
       else if (type === "code") showCode(block, token, isLast);
-      else morph(block.node, render(shown, definitions));
+      else morph(block.node, renderSafely(shown, definitions));
       Object.assign(block, { raw: shown, type });
     });
     for (const { node } of this.#blocks.splice(from + tokens.length)) node.remove();
@@ -165,11 +168,24 @@ function codeBox(name) {
   return box;
 }
 
+/** Returns a fragment: the text as it came where its emphasis is nested so deep that the parser gives up. */
+function renderSafely(raw, definitions) {
+  try {
+    return render(raw, definitions);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    const fragment = new DocumentFragment();
+    fragment.append(element("p", "", raw));
+    return fragment;
+  }
+}
+
 /** Returns a fragment. `definitions`: a text whose link definitions hold here too. */
 function render(raw, definitions) {
   const lexer = new Lexer(parser.defaults);
   if (definitions) lexer.tokens.links = new Lexer(parser.defaults).lex(definitions).links;
   const fragment = globalThis.DOMPurify.sanitize(parser.parser(lexer.lex(raw)), SAFE);
+  removeGaps(fragment);
   for (const each of fragment.querySelectorAll("p, h3, h4, h5, h6, li, td, th, blockquote")) each.dir = "auto";
   for (const link of fragment.querySelectorAll("a")) {
     link.target = "_blank";
@@ -191,4 +207,15 @@ function render(raw, definitions) {
     pre.replaceWith(box);
   }
   return fragment;
+}
+
+/** Removes the line ends that the parser writes between blocks: they would be shown in a list's item. */
+function removeGaps(node) {
+  for (const child of [...node.childNodes]) {
+    if (child.nodeType === Node.ELEMENT_NODE) {
+      if (!INLINE.has(child.localName)) removeGaps(child);
+    } else if (!child.data.trim() && child.data.includes("\n")) {
+      child.remove();
+    }
+  }
 }

@@ -6,6 +6,7 @@ const MAYBE = /^[ \t>]*(?:[-=*+_]+|\d{1,9}[.)]?|#{1,6}|[`~]{1,3}|\|)[ \t]*$/;
 const TASK = /^([ \t>]*(?:[-*+]|\d{1,9}[.)]) )\[[ xX]?\]?$/;
 const HALF_LINK = /!?\[([^\][\n]*)(?:\]\([^)\n]*)?$/;
 const MARKER = /\\.|`+|\*{1,3}|~~/gs;
+const MOST_OPEN = 8; // more are no emphasis
 // "2*3" opens nothing.
 const MAY_OPEN = /[\s\p{P}]/u;
 
@@ -13,6 +14,7 @@ const MAY_OPEN = /[\s\p{P}]/u;
 export function mend(raw, type) {
   const cut = raw.lastIndexOf("\n") + 1;
   const last = raw.slice(cut);
+  if (type === "paragraph" && raw.startsWith("|") && cut) return mendTable(raw);
   if (MAYBE.test(last)) return raw.slice(0, cut);
   if (type === "paragraph" && raw.startsWith("|")) return mendTable(raw);
   if (type === "list" || type === "table") return raw.slice(0, cut) + mendInline(last.replace(TASK, "$1"));
@@ -29,6 +31,7 @@ function mendTable(raw) {
 
 function mendInline(text) {
   const { open, dangling } = scan(text);
+  if (open.length > MOST_OPEN) return text;
   if (open.at(-1)?.startsWith("`")) return text + (text.endsWith(open.at(-1)) ? "" : open.at(-1));
   if (dangling) return mendInline(text.slice(0, -dangling));
   const whole = text.replace(HALF_LINK, "$1").trimEnd();

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Frame, Page, expect, sync_playwright
 
 #: Milliseconds for one step: a busy machine must not fail a test.
 PATIENCE = 100_000
@@ -77,3 +78,18 @@ class Visitors:
     def _hear(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning") and not message.text.startswith("Failed to load resource"):
             self.complaints.append(message.text)
+
+
+def wait_for(page: Page | Frame, script: str, argument: Any = None) -> Any:
+    """Returns the first true result of a script. Playwright's own `wait_for_function` needs a policy with eval."""
+    return wait_until(page, lambda: page.evaluate(script, argument), script)
+
+
+def wait_until(page: Page | Frame, condition: Callable[[], Any], what: str = "condition") -> Any:
+    """Returns the first true result of `condition`. Raises AssertionError, with the page's text, when there is none."""
+    deadline = time.monotonic() + PATIENCE / 1000
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"never true: {what}; the page: {page.inner_text('body')[:2000]!r}")
+        page.wait_for_timeout(20)  # the browser's events are handled meanwhile
+    return result

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.clients.node_chat import install
 from tests.page.browser import Visitors, chromium, missing
 from tests.page.site import Site
 
 _MISSING = missing()
+#: axe comes with the packages of Node.
+_NO_NODE = [name for name in ("node", "npm") if shutil.which(name) is None]
 
 collect_ignore = [
     path.name
     for path in Path(__file__).parent.glob("test_*.py")
-    if _MISSING and path.name != "test_page.py" and "browser" in path.read_text("utf-8")
+    if (_MISSING and "tests.page.browser" in path.read_text("utf-8"))
+    or (_NO_NODE and "tests.page.axe" in path.read_text("utf-8"))
 ]
 
 
@@ -25,7 +30,15 @@ def pytest_report_collectionfinish(config: pytest.Config) -> str:
         return "page: not tested in a browser, which is left to make test-all"
     if _MISSING:
         return f"page: not tested in a browser, there is no {' and no '.join(_MISSING)} on the PATH"
+    if _NO_NODE:
+        return f"page: tested in a browser without axe, since there is no {' and no '.join(_NO_NODE)} on the PATH"
     return "page: tested in a browser too"
+
+
+@pytest.fixture(scope="session")
+def node_packages() -> None:
+    """The packages of `tests/clients/node/package-lock.json`."""
+    install()
 
 
 @pytest.fixture(scope="session")

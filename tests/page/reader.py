@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Page, expect
 
+from tests.page.browser import wait_for
 from tests.page.site import Pen, Site
 
 #: The question box has the job's id in the address when the submit has been answered.
@@ -15,7 +16,7 @@ def ask(page: Page, site: Site, question: str = "Why?") -> Pen:
     before = job_of(page)
     page.fill("#question", question)
     page.press("#question", "Enter")
-    page.wait_for_function(_CHANGED, arg=before)
+    wait_for(page, _CHANGED, before)
     expect(page.locator("#status")).to_contain_text("Queued")
     return site.job(job_of(page))
 
@@ -31,9 +32,7 @@ def answer(page: Page) -> str:
 
 def wait_answer(page: Page, text: str) -> None:
     """Waits until the last answer is exactly this text."""
-    page.wait_for_function(
-        "text => document.querySelector('.turn:last-child .answer')?.textContent === text", arg=text
-    )
+    wait_for(page, "text => document.querySelector('.turn:last-child .answer')?.textContent === text", text)
 
 
 def wait_status(page: Page, text: str) -> None:
