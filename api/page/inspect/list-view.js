@@ -92,7 +92,7 @@ export class ListView {
     this.#rows.refresh();
     const fresh = this.#held ? jobs.length - jobs.filter(({ id }) => this.#held.has(id)).length : 0;
     setHidden($("fresh"), !fresh);
-    setText($("fresh"), `Show ${plural(fresh, "new job")}`);
+    setText($("fresh"), `${plural(fresh, "new job")}, shown when you leave the list`);
     setAttribute($("job-table"), "aria-rowcount", isComplete ? shown.length + 1 : -1);
     setAttribute($("job-table"), "aria-busy", isLoading);
     setHidden($("empty"), !isLoaded || shown.length > 0 || isLoading || !!problem);
@@ -119,11 +119,6 @@ export class ListView {
     rows.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && update());
     rows.addEventListener("focusin", update);
     rows.addEventListener("focusout", () => setTimeout(update));
-    $("fresh").addEventListener("click", () => {
-      this.#held = null;
-      this.#scroller.scrollTop = 0;
-      this.#draw();
-    });
   }
 
   /** The rows that were there, as they are now, and older ones that have been loaded since. */
