@@ -25,7 +25,7 @@ from readalong.store.threads import ThreadRef
 router = APIRouter(prefix="/v1", tags=["operations"], route_class=Route)
 
 
-@router.get("/status", response_model=SystemStatus)
+@router.get("/status", response_model=SystemStatus, responses=describe_problems(403))
 async def get_status(request: Request, deps: Deps) -> Response:
     """Returns how readalong stands, and what is the matter.
 
@@ -35,7 +35,7 @@ async def get_status(request: Request, deps: Deps) -> Response:
     return Response(orjson.dumps(await deps.board.look()), media_type="application/json")
 
 
-@router.get("/stats", response_model=Stats, responses=describe_problems(422))
+@router.get("/stats", response_model=Stats, responses=describe_problems(403, 422))
 async def get_stats(
     request: Request,
     deps: Deps,
