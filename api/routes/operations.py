@@ -69,8 +69,8 @@ async def watch_changes(
 ) -> Response:
     """Watches all jobs and the status.
 
-    `metadata.<key>=<value>` in the query: only jobs with this pair in their metadata. Load the list after the first
-    event: what changes later is told. Without the right to operate there is no `status`.
+    `metadata.<key>=<value>` in the query: only jobs with this pair in their metadata. Load the list when the
+    response has begun: what changes later is told. Without the right to operate there is no `status`.
     """
     shows = await deps.policy.list(request.headers)
     ref = None if thread is None else ThreadRef.of(thread, await deps.policy.submit(request.headers))
