@@ -78,6 +78,7 @@ async def test_a_run_of_an_api_that_stops_has_failed(stack: Stack) -> None:
         await says(chat, 50)
         stack.apis[0].term()
         shown = await chat.do("wait")
+    stack.apis[0].wait()
     assert shown["error"] is not None
     assert shown["finished"] is None
 
