@@ -94,6 +94,11 @@ class Attempt:
         #: The model has said all; only its connection is still being read to its end.
         self._complete = False
 
+    @property
+    def claimed_at(self) -> float:
+        """When it began, by the loop's clock."""
+        return self._timings.claimed
+
     async def run(self) -> bool:
         """Runs to the end. Returns whether the job has ended; False means that another attempt goes on.
 

@@ -9,6 +9,7 @@
     ├── ThreadFull              the thread has as many entries, bytes or waiting turns as it may have
     ├── ModelNotListed          no such model in the list of models
     ├── IdempotencyConflict     the same Idempotency-Key with another body
+    ├── NotRetryable            the job cannot be submitted once more
     ├── QueueFull               as many jobs wait as the settings allow
     ├── StoreUnavailable        Redis is away, loading, full or read-only
     ├── StoreRefused            Redis refuses a command: a right is missing, or a key is broken
@@ -120,6 +121,14 @@ class BrokenJob(ReadalongError):
     """A job's keys hold what readalong did not write."""
 
     code = "broken_job"
+
+
+class NotRetryable(ReadalongError):
+    """`code` tells why: `job_running`, `request_gone`, `job_in_thread`."""
+
+    def __init__(self, message: str, *, code: str = "request_gone") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class JobFailed(ReadalongError):
