@@ -185,9 +185,9 @@ class Feed:
             self._encoded[wire] = found
         return found
 
-    def recent(self, after: int) -> list[Event] | None:
-        """Returns the events after this position, text perhaps merged; None if the feed does not keep them any more."""
-        return self.window.events(after)
+    def all_events(self) -> list[Event] | None:
+        """Returns all events so far, text perhaps merged; None if the feed does not keep them any more."""
+        return self.window.events(0)
 
     def is_complete_at(self, position: int) -> bool:
         """Returns whether nothing will ever follow `position`."""
