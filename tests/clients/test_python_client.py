@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -115,11 +114,13 @@ async def test_a_program_that_ends_leaves_no_generation_running(stack: Stack, ho
     minute: that the job has it is what the server needs."""
     asked = question()
     environment = {**clean_environment(), "READALONG_URL": stack.url}
-    command = [sys.executable, "-c", _READS, asked]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        process.send_signal(how)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _READS, asked, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert process.stdout is not None
+    await process.stdout.readline()
+    process.send_signal(how)
+    await process.communicate()
     if how is signal.SIGINT:
         await until(lambda: gone(stack, asked))
     else:
@@ -151,9 +152,9 @@ async def test_a_submit_with_a_key_is_one_job(stack: Stack) -> None:
 
 
 @pytest.fixture
-def direct(stack: Stack) -> Iterator[dict[str, Any]]:
+def direct(stack: Stack) -> dict[str, Any]:
     """The arguments of an openai client for the demo model."""
-    yield {"base_url": stack.model_url, "api_key": SECRET, "max_retries": 0}
+    return {"base_url": stack.model_url, "api_key": SECRET, "max_retries": 0}
 
 
 def test_without_a_server_the_events_are_the_same(stack: Stack, direct: dict[str, Any]) -> None:
@@ -164,7 +165,9 @@ def test_without_a_server_the_events_are_the_same(stack: Stack, direct: dict[str
         shown = [(event.type, event.fields) for event in events]
         return [(kind, fields.get("arguments", fields.get("content"))) for kind, fields in shown]
 
-    for model, more in [("demo-fast", {}), ("demo-tools", {"tools": [{"type": "function", "function": TOOL}]})]:
+    calls: dict[str, Any] = {"tools": [{"type": "function", "function": TOOL}]}
+    cases: list[tuple[str, dict[str, Any]]] = [("demo-fast", {}), ("demo-tools", calls)]
+    for model, more in cases:
         with Client(stack.url) as client, openai.OpenAI(**direct) as model_client:
             through = client.stream_chat(asked, model=model, **more)
             straight = DirectClient(model_client).stream_chat(asked, model=model, **more)

@@ -26,6 +26,7 @@ from readalong.client import (
 from tests.clients.conformance.python_runner import Play
 from tests.clients.conformance.scenarios import SCENARIOS
 from tests.support.servers import free_port
+from tests.support.waiting import until
 
 #: A generation that stops after its fourth event, and whose reader is to leave.
 HANGS = 67
@@ -177,6 +178,8 @@ async def test_a_scope_that_cancels_again_and_again_cancels_the_generation(play:
             async for _ in client.stream_chat("Why?"):
                 scope.cancel()
     assert await asyncio.to_thread(cancels, play) == 1
+    # The client closes in a task of its own.
+    await until(lambda: len(asyncio.all_tasks()) == 1)
 
 
 async def test_a_dropped_loop_cancels_the_generation_before_the_client_is_closed(play: Play) -> None:
