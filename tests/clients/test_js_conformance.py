@@ -44,7 +44,9 @@ def in_a_page(server: str) -> dict[str, Any]:
     def serve(route: Route) -> None:
         name = route.request.url.partition("/page/")[2]
         file = FOLDER / name if name.endswith(".mjs") else CLIENT / name
-        route.fulfill(body=file.read_text("utf-8") if name else PAGE, content_type="text/javascript" if name else "text/html")
+        route.fulfill(
+            body=file.read_text("utf-8") if name else PAGE, content_type="text/javascript" if name else "text/html"
+        )
 
     with chromium() as browser:
         page = browser.new_page()
