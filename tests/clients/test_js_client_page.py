@@ -11,7 +11,7 @@ from typing import Final
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from readalong.testing import text_for
 from tests.clients.node_chat import FOLDER, paced
@@ -43,11 +43,16 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """Fails the test if its console has an error."""
+    """Fails the test if its console has an error, except of refused requests."""
     context = browser.new_context()
     context.set_default_timeout(PATIENCE)
     complaints: list[str] = []
-    context.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+
+    def hear(message: ConsoleMessage) -> None:
+        if message.type == "error" and not message.text.startswith("Failed to load resource"):
+            complaints.append(message.text)
+
+    context.on("console", hear)
     context.on("weberror", lambda error: complaints.append(str(error.error)))
     yield context.new_page()
     context.close()
