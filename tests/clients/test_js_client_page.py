@@ -65,12 +65,14 @@ def component(node_packages: None, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("react")
     (folder / "answer.tsx").write_text(example("tsx"))
     (folder / "main.tsx").write_text(MAIN)
-    words = [FOLDER / "node_modules/.bin/esbuild", "main.tsx", "--bundle", "--format=esm", "--jsx=automatic"]
+    esbuild = str(FOLDER / "node_modules/.bin/esbuild")
+    words = [esbuild, "main.tsx", "--bundle", "--format=esm", "--jsx=automatic"]
     defined = ['--define:process.env.NODE_ENV="development"', f"--alias:readalong/react={ROOT / 'clients/js/react.js'}"]
     environment = {**os.environ, "NODE_PATH": str(FOLDER / "node_modules")}
     ran = subprocess.run([*words, *defined], cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-    return ran.stdout
+    script: str = ran.stdout
+    return script
 
 
 def test_a_component_shows_a_job_as_it_grows_and_stops_it(stack: Stack, page: Page, component: str) -> None:
@@ -80,9 +82,9 @@ def test_a_component_shows_a_job_as_it_grows_and_stops_it(stack: Stack, page: Pa
         httpx2.post(f"{stack.url}/v1/jobs", json={**body, "messages": messages}, trust_env=False).json()["id"]
         for body in (paced(3000, 50), {"model": "demo-fast"})
     ]
+    html = f'{HEAD}<div id="page"></div><script type="module" src="react.js"></script>'
     page.route("**/react.html", lambda route: route.fulfill(content_type="text/html", body=html))
     page.route("**/react.js", lambda route: route.fulfill(content_type="text/javascript", body=component))
-    html = f'{HEAD}<div id="page"></div><script type="module" src="react.js"></script>'
     page.goto(f"{stack.url}/react.html#{jobs[0]}")
     expect(page.locator(".status")).to_have_text("running")
     expect(page.locator(".text")).to_have_text(re.compile(r".{50}"))
