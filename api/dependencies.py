@@ -15,6 +15,7 @@ from readalong.api.fanout.changes import Changes
 from readalong.api.fanout.hub import Hub
 from readalong.api.fanout.loss_audit import LossAudit
 from readalong.api.fanout.presence_reporter import PresenceReporter
+from readalong.api.fanout.readers import Readers
 from readalong.api.fanout.worker_waits import WorkerWaits
 from readalong.api.operations_board import StatusBoard, listed
 from readalong.api.redis_monitor import RedisMonitor
@@ -32,7 +33,9 @@ from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.presence import PresenceStore
 from readalong.store.queue import Queue
+from readalong.store.readers import ReaderStore
 from readalong.store.repeats import RepeatStore
+from readalong.store.stats import StatsStore
 from readalong.store.status import StatusStore
 from readalong.store.threads import ThreadStore
 from readalong.store.turns import Turns
@@ -56,10 +59,12 @@ class Dependencies:
     retries: Retries
     hub: Hub
     presence: PresenceReporter
+    readers: Readers
     registry: WorkerRegistry
     waits: WorkerWaits
     audit: LossAudit
     probe: Probe
+    stats: StatsStore
     board: StatusBoard
     changes: Changes
     eviction: Eviction
@@ -81,7 +86,8 @@ class Dependencies:
         hub = Hub(redis, log, settings)
         registry = WorkerRegistry(redis, settings)
         probe, eviction, outage = Probe(redis, settings), Eviction(redis, settings), OutageLogger()
-        board = StatusBoard(StatusStore(redis, settings, probe), settings)
+        stats = StatsStore(redis, settings)
+        board = StatusBoard(StatusStore(redis, settings, probe), stats, settings)
         return cls(
             settings=settings,
             policy=policy,
@@ -96,10 +102,12 @@ class Dependencies:
             retries=retries,
             hub=hub,
             presence=PresenceReporter(hub, PresenceStore(redis, settings)),
+            readers=Readers(hub.name, ReaderStore(redis, settings)),
             registry=registry,
             waits=WorkerWaits(hub, registry),
             audit=LossAudit(hub, log, settings.hub_heartbeat),
             probe=probe,
+            stats=stats,
             board=board,
             changes=Changes(hub, log, settings.keys.changes, board.look, listed),
             eviction=eviction,
@@ -136,6 +144,7 @@ class Dependencies:
         await self.waits.close()
         await self.presence.close()
         await self.hub.close()
+        await self.readers.close()
         await self.redis.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,6 +12,7 @@ from readalong.core.states import Status
 from readalong.store.findings import Finding, Severity
 from readalong.store.health import State
 from readalong.store.job_record import rfc3339
+from readalong.store.stats import Minute, percentiles, total
 from readalong.store.status import RedisStatus, Snapshot, WorkerStatus
 
 #: A code that a later version may not know: known ones are listed, others parse.
@@ -45,7 +47,7 @@ _EXAMPLE: Final[dict[str, Any]] = {
             "severity": "warning",
             "title": "A job is stuck at its model",
             "reason": "The model 'gpt-4o' has sent nothing for 47 s; the job waits for its next token.",
-            "action": "Look at the model's server; or cancel the job: readalong cancel Jm4uN1c2dK8vQxZ0aB3cDe",
+            "action": "Look at the model's server; or cancel the job: `readalong cancel Jm4uN1c2dK8vQxZ0aB3cDe`",
             "job_id": "Jm4uN1c2dK8vQxZ0aB3cDe",
             "worker_id": "host-4711-a1b2c3",
             "since": "2026-11-30T02:59:13.000Z",
@@ -53,6 +55,7 @@ _EXAMPLE: Final[dict[str, Any]] = {
     ],
     "redis": {
         "state": "ok",
+        "prefix": "readalong",
         "version": "valkey 8.1.1",
         "used_memory_bytes": 12_582_912,
         "maxmemory_bytes": None,
@@ -80,6 +83,22 @@ _EXAMPLE: Final[dict[str, Any]] = {
 }
 
 
+_COUNTS_EXAMPLE: Final[dict[str, Any]] = {
+    "submitted": 12,
+    "done": 10,
+    "failed": 1,
+    "cancelled": 0,
+    "tokens": 4321,
+    "time_to_first_token": {"p50": 0.31, "p95": 0.92},
+    "queue_seconds": {"p50": 0.002, "p95": 0.011},
+    "errors": {"model_timeout": 1},
+}
+_STATS_EXAMPLE: Final[dict[str, Any]] = {
+    "minutes": [{"at": "2026-11-30T03:00:00.000Z", **_COUNTS_EXAMPLE}],
+    "totals": _COUNTS_EXAMPLE,
+}
+
+
 class StatusFinding(BaseModel):
     """What is the matter, why, and what to do."""
 
@@ -104,6 +123,7 @@ class RedisState(BaseModel):
     """What Redis says of itself; null where it does not."""
 
     state: State
+    prefix: str = Field(description="What the names of all keys begin with: `READALONG_PREFIX`.")
     version: str | None
     used_memory_bytes: int | None
     maxmemory_bytes: int | None = Field(description="Null: no limit.")
@@ -173,16 +193,59 @@ class ErasedJob(BaseModel):
     id: str
 
 
+class Percentiles(BaseModel):
+    """Of the jobs of a minute, in seconds, to a fortieth."""
+
+    p50: float
+    p95: float
+
+
+class MinuteStats(BaseModel):
+    """What happened in one minute. Jobs, their tokens and times count in the minute of their end."""
+
+    at: str = Field(description="Its beginning. RFC 3339, UTC.")
+    submitted: int
+    done: int
+    failed: int
+    cancelled: int
+    tokens: int = Field(description="Tokens of the answers; where the model does not count them, its chunks.")
+    time_to_first_token: Percentiles | None = Field(description="From the submit. Null: no job of this minute has one.")
+    queue_seconds: Percentiles | None
+    errors: dict[str, int] = Field(description="Failed jobs by the code of their error.")
+
+
+class TotalStats(BaseModel):
+    """The same of all these minutes."""
+
+    submitted: int
+    done: int
+    failed: int
+    cancelled: int
+    tokens: int
+    time_to_first_token: Percentiles | None
+    queue_seconds: Percentiles | None
+    errors: dict[str, int]
+
+
+class Stats(BaseModel):
+    """What happened in the last minutes."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_STATS_EXAMPLE]})
+
+    minutes: list[MinuteStats] = Field(description="Each of them, oldest first; the last is the present one.")
+    totals: TotalStats
+
+
 #: The data of a frame of /v1/changes, by its `event`: `job`, `erased`, `status`.
 Change = JobView | ErasedJob | SystemStatus
 
 
-def status_body(look: Snapshot, findings: list[Finding]) -> dict[str, Any]:
+def status_body(look: Snapshot, findings: list[Finding], prefix: str) -> dict[str, Any]:
     """Returns a SystemStatus as plain data."""
     return {
         "now": rfc3339(look.now),
         "findings": [_finding(each) for each in findings],
-        "redis": _redis(look.redis),
+        "redis": {"prefix": prefix, **_redis(look.redis)},
         "queue": {
             "length": look.queued,
             "bytes": look.queued_bytes,
@@ -191,6 +254,29 @@ def status_body(look: Snapshot, findings: list[Finding]) -> dict[str, Any]:
         "jobs": {str(state): look.counts.get(state) for state in Status},
         "workers": [_worker(each) for each in look.workers],
     }
+
+
+def stats_body(minutes: list[Minute]) -> dict[str, Any]:
+    """Returns Stats as plain data."""
+    return {
+        "minutes": [{"at": rfc3339(each.at), **_counts(each)} for each in minutes],
+        "totals": _counts(total(minutes)),
+    }
+
+
+def _counts(minute: Minute) -> dict[str, Any]:
+    names = ("submitted", "done", "failed", "cancelled", "tokens")
+    return {
+        **{name: minute.counts[name] for name in names},
+        "time_to_first_token": _percentiles(minute.first_token),
+        "queue_seconds": _percentiles(minute.queue),
+        "errors": dict(minute.errors),
+    }
+
+
+def _percentiles(steps: Counter[int]) -> dict[str, float] | None:
+    found = percentiles(steps)
+    return None if found is None else {name: round(value, 6) for name, value in found._asdict().items()}
 
 
 def _finding(found: Finding) -> dict[str, Any]:

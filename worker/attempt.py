@@ -266,8 +266,8 @@ class Attempt:
         return False
 
     def _cleaned(self, error: ModelError) -> ModelError:
-        """The error for watchers and logs: secrets are removed before the message is shortened."""
-        return error.saying(self._redactor.redact_excerpt(error.message))
+        """The error for watchers and logs: secrets are removed before a text is shortened."""
+        return error.cleaned(self._redactor.redact_excerpt)
 
 
 def _request_body(claim: Claim, *, include_usage: bool) -> dict[str, Any]:

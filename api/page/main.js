@@ -28,7 +28,8 @@ const chat = new Chat($("turns"), {
   readers: (count) => sharing.showReaders(count),
   changed: scheduleDraw,
   announce(text) {
-    if (!chat.isRunning && !chat.live?.sent) return; // an old answer is not read out when its link is opened
+    // What was written before the link was opened is not read out.
+    if (!chat.live || chat.live.turn.transcript.seq <= chat.live.known) return;
     $("said").append(element("p", "", text));
     while ($("said").children.length > SAID) $("said").firstChild.remove();
   },

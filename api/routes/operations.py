@@ -1,4 +1,4 @@
-"""`/v1/status`, `/v1/changes`: what operators ask."""
+"""`/v1/status`, `/v1/stats`, `/v1/changes`: what operators ask."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from readalong.api.auth.policy import Forbidden
 from readalong.api.dependencies import Deps
 from readalong.api.fanout.change_stream import ChangeStream
 from readalong.api.fanout.sse_response import StreamHead, come_back
-from readalong.api.operations_schemas import SystemStatus
+from readalong.api.operations_schemas import Stats, SystemStatus, stats_body
 from readalong.api.problems import describe_problems
 from readalong.api.routes.job_reading import root_path_of
 from readalong.api.routes.jobs_page import Filters, metadata_filters
 from readalong.api.routes.route import Route, add_head_routes
 from readalong.core.states import Status
 from readalong.store.job_record import Record
+from readalong.store.stats import MOST_MINUTES
 from readalong.store.threads import ThreadRef
 
 router = APIRouter(prefix="/v1", tags=["operations"], route_class=Route)
@@ -32,6 +33,17 @@ async def get_status(request: Request, deps: Deps) -> Response:
     """
     await deps.policy.operate(request.headers)
     return Response(orjson.dumps(await deps.board.look()), media_type="application/json")
+
+
+@router.get("/stats", response_model=Stats, responses=describe_problems(422))
+async def get_stats(
+    request: Request,
+    deps: Deps,
+    minutes: Annotated[int, Query(ge=1, le=MOST_MINUTES, description="How many minutes, with the present one.")] = 60,
+) -> Response:
+    """Returns what happened in each of the last minutes."""
+    await deps.policy.operate(request.headers)
+    return Response(orjson.dumps(stats_body(await deps.stats.minutes(minutes))), media_type="application/json")
 
 
 @router.get(

@@ -29,11 +29,12 @@ export class Client {
   #fetch;
   #tuning;
   #replica = 0; // that responded last
-  #reached = false;
+  #reached; // once: its address is right
 
   constructor({ baseUrl, headers, fetch = globalThis.fetch, ...options } = {}) {
     if (typeof fetch !== "function") throw misuse("This runtime has no fetch; Node has it since version 18.");
     this.#urls = [baseUrl ?? defaultUrl()].flat().map(apiUrl);
+    this.#reached = baseUrl === undefined; // the page came from there
     if (!this.#urls.length) throw misuse("baseUrl names no API.");
     this.#headers = typeof headers === "function" ? headers : () => headers;
     this.#fetch = (...call) => fetch.apply(globalThis, call);
@@ -190,10 +191,8 @@ export class Client {
             const event = read(message);
             if (!event) continue;
             retry.reset();
-            const isLast = TERMINAL.has(event.type);
-            if (isLast) connection.close();
             yield event;
-            if (isLast) return;
+            if (TERMINAL.has(event.type)) return;
           }
         }
       } catch (error) {

@@ -67,32 +67,32 @@ def _redis(redis: RedisStatus, address: str) -> Iterator[Finding]:
     why = "" if health.error is None else health.error.message
     if health.redis in ("away", "loading"):
         title = "Redis does not answer" if health.redis == "away" else "Redis is loading its data"
-        action = f"Run {cli} ping; start Redis, or correct READALONG_REDIS_URL."
+        action = f"Run `{cli} ping`; start Redis, or correct READALONG_REDIS_URL."
         yield Finding("redis_away", "critical", title, f"{why}, at {address}.", action)
     elif health.redis == "full":
         used, limit = _bytes(redis.used_memory), _bytes(redis.maxmemory)
         action = (
-            f"Erase ended jobs (readalong erase --ended --older-than 1h), or raise it: {cli} config set maxmemory …"
+            "Erase ended jobs (`readalong erase --ended --older-than 1h`), or raise `maxmemory` in its configuration."
         )
         yield Finding(
             "redis_full", "critical", "Redis is full", f"Redis uses {used} of {limit} and takes no writes.", action
         )
     elif health.redis in ("read_only", "refusing"):
         title = "Redis is a read-only replica" if health.redis == "read_only" else "Redis refuses commands"
-        action = f"Run {cli} role; READALONG_REDIS_URL must name the primary, and a user who may do everything."
+        action = f"Run `{cli} role`; READALONG_REDIS_URL must name the primary, and a user who may do everything."
         yield Finding("redis_refuses", "critical", title, f"{why}.", action)
     used_part = (redis.used_memory or 0) / redis.maxmemory if redis.maxmemory else 0.0
     if used_part >= _NEARLY_FULL and health.redis == "ok":
         reason = f"Redis uses {_bytes(redis.used_memory)} of {_bytes(redis.maxmemory)}, {used_part:.0%}."
-        action = f"Erase ended jobs, lower READALONG_RETENTION, or raise it: {cli} config set maxmemory …"
+        action = "Erase ended jobs, lower READALONG_RETENTION, or raise `maxmemory` in its configuration."
         yield Finding("redis_full", "warning", "Redis is nearly full", reason, action)
     if redis.policy not in (None, "noeviction"):
         reason = f"maxmemory-policy is {redis.policy}: a full Redis deletes logs and queues instead of refusing writes."
-        action = f"Run {cli} config set maxmemory-policy noeviction, and set it in its configuration."
+        action = f"Run `{cli} config set maxmemory-policy noeviction`, and set it in its configuration."
         yield Finding("redis_evicts", "warning", "Redis may drop jobs", reason, action)
     if redis.aof is False and redis.rdb is False:
         reason = "Neither append-only file nor snapshots are on: a restart of Redis loses every job."
-        action = f"Run {cli} config set appendonly yes, unless that is what you want."
+        action = f"Run `{cli} config set appendonly yes`, unless that is what you want."
         yield Finding("redis_not_persistent", "info", "Redis keeps nothing on disk", reason, action)
 
 
@@ -101,7 +101,7 @@ def _workers(look: Snapshot) -> Iterator[Finding]:
     refused = [worker for worker in live if worker.refused]
     if not live:
         reason = f"No worker has given a sign of life, and {_jobs_word(look.queued or 0)} waiting."
-        yield Finding("no_worker", "critical", "No worker is alive", reason, "Start one: readalong worker")
+        yield Finding("no_worker", "critical", "No worker is alive", reason, "Start one: `readalong worker`")
     if refused:
         codes = ", ".join(sorted({worker.refused or "" for worker in refused}))
         reason = f"{len(refused)} of {len(live)} live workers cannot use their model: {codes}."
@@ -111,12 +111,13 @@ def _workers(look: Snapshot) -> Iterator[Finding]:
         severity: Severity = "critical" if len(refused) == len(live) else "warning"
         yield Finding("workers_refused", severity, "The model refuses workers", reason, action, worker_id=refused[0].id)
     yield from _few(_lost_workers(look, {worker.id for worker in look.workers if worker.connected}))
-    for worker in live:
+    for worker in (worker for worker in look.workers if worker.connected):
         silence = 0.0 if worker.heard_at is None else (look.now - worker.heard_at) / 1000
-        if silence >= _SILENT:
-            reason = f"Its process {_where(worker)} is connected and has said nothing for {_seconds(silence)}."
+        if silence >= _SILENT or not worker.alive:
+            how_long = _seconds(silence) if silence else "a lease"
+            reason = f"Its process {_where(worker)} is connected and has said nothing for {how_long}."
             action = (
-                f"Look whether the process stands still or is out of CPU: top -p {worker.pid or 'PID'} on its host."
+                f"Look whether the process stands still or is out of CPU: `top -p {worker.pid or 'PID'}` on its host."
             )
             yield Finding(
                 "worker_silent",
@@ -132,7 +133,7 @@ def _workers(look: Snapshot) -> Iterator[Finding]:
     if slots and busy >= slots and look.queued:
         reason = f"All {slots} slots of {len(live)} workers are taken, and {_jobs_word(look.queued)} waiting."
         action = (
-            "Start more workers (readalong worker), or raise READALONG_MAX_JOBS if their machines have CPU to spare."
+            "Start more workers (`readalong worker`), or raise READALONG_MAX_JOBS if their machines have CPU to spare."
         )
         yield Finding("all_slots_busy", "warning", "All slots are busy", reason, action)
 
@@ -165,18 +166,18 @@ def _jobs(look: Snapshot) -> Iterator[Finding]:
         if job.waits:
             if silence >= _BETWEEN:
                 reason = f"Its worker is lost or stopped, and no other has begun it for {_seconds(silence)}."
-                action = "Wait for a free slot, or start a worker." if live else "Start a worker: readalong worker"
+                action = "Wait for a free slot, or start a worker." if live else "Start a worker: `readalong worker`"
                 yield _of(job, "job_waits_for_worker", "A running job waits for a worker", reason, action)
         elif job.newest == "waiting" and job.waiting_for == "model":
             reason = f"The model {_quoted(job.model)} is away for {_seconds(silence)}: {job.waiting_why or 'unknown'}."
-            action = f"Look at the model's server; or cancel the job: readalong cancel {job.id}"
+            action = f"Look at the model's server; or cancel the job: `readalong cancel {job.id}`"
             yield _of(job, "job_waits_for_model", "A job waits for its model", reason, action)
         elif silence >= STUCK:
             said = "its first token" if job.newest in ("started", "restarted") else "its next token"
             reason = (
                 f"The model {_quoted(job.model)} has sent nothing for {_seconds(silence)}; the job waits for {said}."
             )
-            action = f"Look at the model's server; or cancel the job: readalong cancel {job.id}"
+            action = f"Look at the model's server; or cancel the job: `readalong cancel {job.id}`"
             severity: Severity = "critical" if silence >= _LONG_STUCK else "warning"
             yield _of(job, "job_stuck", "A job is stuck at its model", reason, action)._replace(severity=severity)
 
@@ -185,21 +186,21 @@ def _queue(look: Snapshot, growth: Growth | None) -> Iterator[Finding]:
     queued, wait = look.queued or 0, look.oldest_wait or 0.0
     if wait >= OLD:
         reason = f"The oldest of {_jobs_word(queued, verb=False)} has waited for {_seconds(wait)}."
-        action = "Start more workers (readalong worker), or see what the running jobs wait for."
+        action = "Start more workers (`readalong worker`), or see what the running jobs wait for."
         yield Finding("queue_old", "warning", "Jobs wait for long", reason, action, since=int(look.now - wait * 1000))
     if growth is not None and queued >= _GROWN and growth.submitted - growth.ended >= _GROWN:
         reason = (
             f"In {growth.minutes} minutes {growth.submitted} jobs came and {growth.ended} ended; "
             f"{_jobs_word(queued)} waiting."
         )
-        action = "Start more workers (readalong worker), or submit less: READALONG_MAX_QUEUED refuses what is too much."
+        action = "Start more workers (`readalong worker`), or submit less: READALONG_MAX_QUEUED refuses the rest."
         yield Finding("queue_growing", "warning", "The queue grows", reason, action)
 
 
 def _keys(look: Snapshot) -> Iterator[Finding]:
     for job in [job for job in look.open_jobs if job.broken][:_MOST]:
         reason = f"The keys of job {job.id} hold what readalong did not write; it does not run, other jobs do."
-        action = f"Mend its hash with redis-cli (docs/redis.md), or erase it: readalong erase {job.id}"
+        action = f"Mend its hash with redis-cli (docs/redis.md), or erase it: `readalong erase {job.id}`"
         yield Finding("broken_key", "warning", "A job's keys are broken", reason, action, job_id=job.id)
     for name in look.aside:
         reason = f"A shared key held a value of a wrong type, which is at {name} for a day."
@@ -208,7 +209,7 @@ def _keys(look: Snapshot) -> Iterator[Finding]:
             "warning",
             "A shared key was broken",
             reason,
-            f"Find out who wrote it: redis-cli type '{name}'",
+            f"Find out who wrote it: `redis-cli type '{name}'`",
         )
 
 

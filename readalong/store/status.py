@@ -111,7 +111,6 @@ class StatusStore:
         self._probe = probe
         self._timeout = settings.redis_timeout
         keys = settings.keys
-        self._prefix = keys.prefix
         shared = [keys.queue, keys.leases, keys.workers, keys.active, *keys.by_state]
         self._keys = [*shared, *(keys.aside(name) for name in keys.shared)]
         head, tail = keys.job("?").split("?")

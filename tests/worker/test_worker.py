@@ -141,6 +141,7 @@ async def test_a_copy_of_the_enqueue_that_comes_after_the_erase_leaves_the_job_i
         backend.keys.jobs,
         backend.keys.active,
         *backend.keys.by_state,
+        backend.keys.ids,
         backend.keys.jobs_of("demo"),
     )
     assert not await backend.redis.exists(*lists)
@@ -316,7 +317,7 @@ async def test_nothing_in_redis_is_pickled_and_every_key_that_is_not_an_index_ex
         indexes = {backend.keys.queue, backend.keys.leases, backend.keys.jobs, backend.keys.active}
         keys = {key.decode() for key in await backend.redis.keys("*")}
         assert indexes < keys
-        indexes |= set(backend.keys.by_state)
+        indexes |= {*backend.keys.by_state, backend.keys.ids}
         for key in keys:
             # How a pickle begins; the last bytes are a checksum, which may be any.
             assert b"\x80\x04" not in (await backend.redis.dump(key) or b"")[:-10]
