@@ -31,7 +31,9 @@ def main(chromium: Browser, docs: Path) -> None:
         stuck = _scene(site)
         page = _overview(visitors, site, stuck, viewport=wide)
         page.screenshot(path=docs / "inspector.png")
-        _overview(visitors, site, stuck, viewport=wide, color_scheme="dark").screenshot(path=docs / "inspector-dark.png")
+        _overview(visitors, site, stuck, viewport=wide, color_scheme="dark").screenshot(
+            path=docs / "inspector-dark.png"
+        )
         _overview(visitors, site, stuck, **phone).screenshot(path=docs / "inspector-phone.png")
         open_job(page, stuck)
         expect(page.locator("#event-rows .row").first).to_be_visible()
@@ -56,7 +58,7 @@ def _scene(site: Site) -> Pen:
     for number in range(12, 0, -1):
         _ended(site, number, now)
     stuck = submit(site, model="gpt-5.2-mini", metadata={"tenant": "acme"}).claim()
-    for word in "The answer begins, and then nothing comes any more.".split():
+    for word in ["The", "answer", "begins,", "and", "then", "nothing", "comes", "any", "more."]:
         stuck.say(word + " ")
     running = [submit(site, model=model).claim() for model in _MODELS[:3]]
     for pen in running:
