@@ -23,6 +23,7 @@ CODES += [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 EVIL = "".join(map(chr, CODES))
 RAW = re.compile(f"[{re.escape(EVIL)}]")
 
+ID = "abcdefghijklmnopqrstuv"
 JOB = {
     "id": EVIL,
     "status": EVIL,
@@ -72,14 +73,14 @@ CALLS: dict[str, tuple[Sequence[str], list[Act]]] = {
     "jobs --json": (["jobs", "--json"], [answer(200, {"jobs": [JOB]})]),
     "jobs refused": (["jobs"], [REFUSED]),
     "jobs no json": (["jobs"], [no_json]),
-    "cancel": (["cancel", "x"], [answer(202, {"status": EVIL})]),
-    "cancel refused": (["cancel", "x"], [REFUSED]),
-    "ask": (["ask", "?"], [answer(202, {"id": "x" + EVIL}), stream(*STARTS, ENDS["done"])]),
+    "cancel": (["cancel", ID], [answer(202, {"status": EVIL})]),
+    "cancel refused": (["cancel", ID], [REFUSED]),
+    "ask": (["ask", "?"], [answer(202, {"id": ID + EVIL}), stream(*STARTS, ENDS["done"])]),
     "ask refused": (["ask", "?"], [REFUSED]),
-    "watch refused": (["watch", "x"], [REFUSED]),
-    "watch over": (["watch", "x"], [answer(204), answer(200, JOB)]),
-    "watch no stream": (["watch", "x", "--give-up", "0"], [stream(frame(b"\x1b[2J", event="content", id="1"))]),
-    **{f"watch {name}": (["watch", "x"], [stream(*STARTS, end)]) for name, end in ENDS.items()},
+    "watch refused": (["watch", ID], [REFUSED]),
+    "watch over": (["watch", ID], [answer(204), answer(200, JOB)]),
+    "watch no stream": (["watch", ID, "--give-up", "0"], [stream(frame(b"\x1b[2J", event="content", id="1"))]),
+    **{f"watch {name}": (["watch", ID], [stream(*STARTS, end)]) for name, end in ENDS.items()},
 }
 #: Those of `make test`: a process each.
 QUICK = {"jobs --json", "watch failed"}
@@ -174,7 +175,7 @@ def test_no_control_of_a_job_reaches_a_log(form: str) -> None:
         ),
         (["jobs", "--json"], [answer(200, {"jobs": [{**JOB, "id": f"{n:040}"} for n in range(100)]})] * 20),
         pytest.param(["settings"], [], marks=pytest.mark.slow),
-        (["watch", "x"], [stream(*[text(seq, "word " * 10_000) for seq in range(1, 30)])]),
+        (["watch", ID], [stream(*[text(seq, "word " * 10_000) for seq in range(1, 30)])]),
     ],
     ids=["jobs", "jobs --json", "settings", "watch"],
 )
