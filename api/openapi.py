@@ -30,8 +30,16 @@ INCLUDE: Final = {
     "name": "include",
     "in": "query",
     "required": False,
-    "schema": {"type": "string", "enum": ["request"]},
-    "description": "`request`: with the request, where it is kept.",
+    "schema": {"type": "string", "enum": ["request", "timeline"]},
+    "description": "`request`: with the request, where it is kept. `timeline`: with `timeline`, `progress` and `cost`. "
+    "Both: twice.",
+}
+READERS: Final = {
+    "name": "readers",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "boolean", "default": False},
+    "description": "`true`: events `readers`, without an id, say how many such streams of the job are open.",
 }
 JOB_ID: Final = {"name": "job_id", "in": "path", "required": True, "schema": {"type": "string", "title": "Job Id"}}
 CHAT_REQUEST: Final = {

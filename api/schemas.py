@@ -20,6 +20,35 @@ class Links(BaseModel):
     cancel: str
 
 
+class WorkerRef(BaseModel):
+    """A worker, as events name it."""
+
+    id: str
+    host: str
+    pid: int
+
+
+class TimelineEntry(BaseModel):
+    """Something that happened to a job."""
+
+    at: str = Field(description="RFC 3339, UTC.")
+    what: Literal["submitted", "started", "restarted", "first_token", "cancel_requested", "ended"]
+    attempt: int | None
+    worker: WorkerRef | None
+    reason: str | None = Field(
+        description="Why an attempt began again, or the job failed: a code. Of `cancel_requested`, who asked for it."
+    )
+
+
+class JobCost(BaseModel):
+    """What a job has cost, by `READALONG_PRICES`."""
+
+    amount: float
+    currency: str
+    prompt: float = Field(description="The prompt's part.")
+    completion: float = Field(description="The completion's part.")
+
+
 class JobView(BaseModel):
     """A job: its options, its state, and the model's answer so far."""
 
@@ -56,6 +85,18 @@ class JobView(BaseModel):
     )
     request: dict[str, JsonValue] | None = Field(
         None, description="The request, with `?include=request` alone; null where it is not kept."
+    )
+    retry_of: str | None = Field(description="The job whose request it repeats.")
+    timeline: list[TimelineEntry] | None = Field(
+        None, description="With `?include=timeline` alone: what happened to the job, in order."
+    )
+    progress: list[list[float]] | None = Field(
+        None,
+        description="With `?include=timeline` alone: pairs of seconds since the submit and pieces of the newest "
+        "attempt's answer by then, 120 at most; null if that is not known.",
+    )
+    cost: JobCost | None = Field(
+        None, description="With `?include=timeline` alone; null without `READALONG_PRICES` for its model, or usage."
     )
     links: Links
 
@@ -148,5 +189,6 @@ def job_response(
         "deadline": None if record.deadline is None else rfc3339(record.deadline),
         "cancel_on_disconnect": record.cancel_on_disconnect,
         "disconnect_grace": None if record.disconnect_grace is None else record.disconnect_grace / 1000,
+        "retry_of": record.retry_of or None,
         "links": {"self": path, "events": f"{path}/events", "cancel": f"{path}/cancel"},
     }

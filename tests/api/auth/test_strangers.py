@@ -247,6 +247,7 @@ async def test_head_is_answered_wherever_get_is(settings: Settings, log: Log) ->
             *("/v1/threads/{thread_id}", "/v1/threads/{thread_id}/running", "/v1/threads/{thread_id}/jobs"),
             *("/v1/chat/completions", "/v1/chat/completions/{completion_id}"),
             *("/v1/chat/completions/{completion_id}/messages", "/v1/models", "/v1/models/{model}"),
+            *("/v1/status", "/v1/stats", "/v1/changes"),
         }
         assert all("head" not in methods for methods in described.values())
         for path in GETS:
