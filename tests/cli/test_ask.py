@@ -49,8 +49,8 @@ def test_a_pipe_is_the_question_or_stands_below_it(submits: ScriptedApi) -> None
     variables = {**os.environ, "READALONG_URL": submits.url}
     for words, question in (([], "one\ntwo"), (["Sum", "up:"], "Sum up:\n\none\ntwo"), (["-"], "one\ntwo")):
         submits.requests.clear()
-        options: Any = {"env": variables, "capture_output": True, "text": True, "check": True, "timeout": 100}
-        ended = subprocess.run([*command, *words], input="one\ntwo\n", **options)
+        options: Any = {"env": variables, "capture_output": True, "text": True, "timeout": 100}
+        ended = subprocess.run([*command, *words], input="one\ntwo\n", check=True, **options)
         assert (ended.stdout, asked(submits)) == ("Because.", question)
 
 
