@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,12 +16,11 @@ from tests.cli.scripted_api import ScriptedApi, answer
 _NAMED = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
 #: How bash calls it for what stands before the cursor, and shows what it could become.
 _BASH = """
-readalong() { "$PYTHON" -m readalong.cli "$@"; }
 eval "$SCRIPT"
 function="$(complete -p readalong | sed 's/.*-F \\([^ ]*\\).*/\\1/')"
 COMP_WORDS=(readalong $LINE)
 COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
-"$function"
+"$function" readalong
 printf '%s\\n' "${COMPREPLY[@]}"
 """
 
@@ -91,10 +91,14 @@ def test_every_shell_has_a_script(shell: str) -> None:
     assert "_READALONG_COMPLETE" in script(shell)
 
 
-def test_bash_completes_in_earnest(api: ScriptedApi) -> None:
+def test_bash_completes_in_earnest(api: ScriptedApi, tmp_path: Path) -> None:
     """The script in a real bash."""
+    program = tmp_path / "readalong"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m readalong.cli "$@"\n')
+    program.chmod(0o700)
     api.routes["GET /v1/jobs"] = answer(200, {"jobs": [job(FIRST)]})
-    variables = {**os.environ, "SCRIPT": script("bash"), "PYTHON": sys.executable, "READALONG_URL": api.url}
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    variables = {**os.environ, "PATH": path, "SCRIPT": script("bash"), "READALONG_URL": api.url}
     for line, words in (("sh", ["show"]), ("show aaaa", [FIRST]), ("jobs --fol", ["--follow"])):
         ended = subprocess.run(
             ["bash", "-c", _BASH],

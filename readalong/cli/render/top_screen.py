@@ -22,7 +22,7 @@ def top_screen(status: dict[str, Any], stats: dict[str, Any], width: int, height
     """Returns at most `height` lines: what is the matter, queue and workers, the rates of an hour, the slowest jobs."""
     now = text(status.get("now"))[11:19]
     head = Text.assemble(("readalong top", "bold"), f"  {now}  ", ("q quits", "dim"))
-    trouble = wrapped(Text(text(notice), "yellow"), width, "").split() if notice else []
+    trouble: list[Text] = list(wrapped(Text(text(notice), "yellow"), width, "").split()) if notice else []
     lines = [head, *trouble, *_findings(status, width), *summary_lines(status), Text(), *_rates(stats, width), Text()]
     workers = mappings(status.get("workers"))
     lines += workers_table(workers, width, status.get("now"))[: _WORKERS + 1]
