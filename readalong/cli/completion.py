@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import typer
 
-_DEFAULT_URL: Final = "http://127.0.0.1:8000"
+DEFAULT_URL: Final = "http://127.0.0.1:8000"
 #: Jobs that the shell shows.
 _MOST: Final = 50
 _LIVE: Final = ("queued", "running")
@@ -51,7 +51,7 @@ def _jobs(ctx: typer.Context, beginning: str) -> list[dict[str, Any]]:
     from readalong.cli.json_fields import mappings  # noqa: PLC0415
 
     # The callback of an option does not run here, nor does its variable count.
-    url = ctx.params.get("url") or os.environ.get("READALONG_URL") or _DEFAULT_URL
+    url = ctx.params.get("url") or os.environ.get("READALONG_URL") or DEFAULT_URL
     found: dict[str, str | int] = {"id": beginning} if len(beginning) >= SHORTEST else {}
     try:
         with ApiClient(str(url)) as client:

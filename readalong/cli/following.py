@@ -30,10 +30,13 @@ class JobFeed:
         self._as_json = as_json
         self._lines = JobLines(terminal.width)
         self._known: dict[str, tuple[Any, ...]] = {}
+        self._begun = False
 
     def header(self) -> None:
-        if not self._as_json:
+        """Prints the header, once."""
+        if not self._as_json and not self._begun:
             self._terminal.lines([self._lines.header()])
+        self._begun = True
 
     def job(self, job: dict[str, Any]) -> None:
         """Prints a job, unless its line would be the same as before."""
@@ -65,7 +68,6 @@ def follow_jobs(
         with ApiClient(url) as client:
             changes = Changes(client, filters, give_up=give_up, notify=lambda line: streams.note("changes", line))
             streams.start("changes", changes.read())
-            feed.header()
             while True:
                 item = streams.next()
                 if item is None:
@@ -85,6 +87,7 @@ def _show(change: Change, feed: JobFeed, client: ApiClient, filters: dict[str, s
         case "connected":
             # What changed before this connection is in the list alone.
             found = [job for page in client.pages(limit, **filters) for job in page]
+            feed.header()
             for job in reversed(found):
                 feed.job(job)
         case "job":

@@ -20,6 +20,7 @@ from readalong.cli.changes import Change, Changes
 from readalong.cli.errors import CliError
 from readalong.cli.job_streams import Streams
 from readalong.cli.render.metrics import moment
+from readalong.cli.render.patience import patience
 from readalong.cli.render.terminal import Terminal
 from readalong.cli.render.top_screen import top_screen
 from readalong.cli.sanitize import harmless_json
@@ -47,7 +48,8 @@ def show_top(url: str, give_up: float, terminal: Terminal) -> None:
     with ApiClient(url) as client:
         streams: Streams[Change] = Streams()
         top = _Top(client, terminal)
-        top.refresh()
+        with patience(f"asking {client.url}"):
+            top.refresh()
         changes = Changes(client, give_up=give_up, notify=lambda line: streams.note("changes", line))
         streams.start("changes", changes.read())
         live = Live(screen=True, auto_refresh=False, console=terminal, vertical_overflow="crop")

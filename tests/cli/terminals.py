@@ -82,7 +82,7 @@ def in_terminal(
     """Runs `readalong` with these words."""
     ours, its = os.openpty()
     _resize(its, columns, rows)
-    variables = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+    variables = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
     process = subprocess.Popen(
         [sys.executable, "-c", _TAKE, *program, *words],
         stdin=its,

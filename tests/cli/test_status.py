@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import threading
+
 import orjson
 import pytest
 
 from tests.cli.conftest import Run
 from tests.cli.samples import FIRST, finding, status, worker
-from tests.cli.scripted_api import ScriptedApi, answer
+from tests.cli.scripted_api import Handler, ScriptedApi, answer
 from tests.cli.terminals import in_terminal
 
 STUCK = finding("job_stuck", "warning", job_id=FIRST, title="A job is stuck", since="2026-01-01T11:58:00.000Z")
@@ -76,6 +79,33 @@ def test_a_status_fits_its_terminal(api: ScriptedApi) -> None:
     assert max(map(len, terminal.text.splitlines())) <= 80
     assert FIRST in terminal.text
     assert "worker-host-2-0123456789  alive" in terminal.text
+
+
+def test_a_wait_is_seen_and_leaves_no_trace(api: ScriptedApi) -> None:
+    """What takes longer than a second says what it waits for."""
+    seen = threading.Event()
+
+    def slow(handler: Handler) -> None:
+        assert seen.wait(100)
+        answer(200, status())(handler)
+
+    api.routes["GET /v1/status"] = slow
+    with in_terminal("status", READALONG_URL=api.url) as terminal:
+        terminal.until(f"asking {api.url}")
+        seen.set()
+        assert terminal.ended() == 0
+    assert "all is well" in terminal.text
+
+
+@pytest.mark.parametrize("set_", [True, False])
+def test_no_color_is_obeyed(api: ScriptedApi, monkeypatch: pytest.MonkeyPatch, set_: bool) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if set_:
+        monkeypatch.setenv("NO_COLOR", "1")
+    api.routes["GET /v1/status"] = answer(200, status(findings=[FULL]))
+    with in_terminal("status", READALONG_URL=api.url) as terminal:
+        assert terminal.ended() == 11
+    assert bool(re.search(r"\x1b\[(?:[0-9]+;)*3[0-7]m", terminal.raw)) != set_
 
 
 def test_workers_are_a_table_with_their_jobs(api: ScriptedApi, run: Run) -> None:

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from readalong.cli.commands.options import DEFAULT_URL, GiveUp, Url
-from readalong.cli.completion import complete_model
+from readalong.cli.commands.options import GiveUp, Url
+from readalong.cli.completion import DEFAULT_URL, complete_model
 
 
 def ask(

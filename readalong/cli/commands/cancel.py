@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from readalong.cli.commands.options import DEFAULT_URL, AsJson, LiveJobs, Url
+from readalong.cli.commands.options import AsJson, LiveJobs, Url
+from readalong.cli.completion import DEFAULT_URL
 from readalong.cli.sanitize import harmless_json, one_line
 
 

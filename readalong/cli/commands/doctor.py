@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Annotated
 
 import typer
 
-from readalong.cli.commands.options import DEFAULT_URL, AsJson, Url
-from readalong.cli.completion import complete_model
+from readalong.cli.commands.options import AsJson, Url
+from readalong.cli.completion import DEFAULT_URL, complete_model
 from readalong.cli.sanitize import harmless_json
 
 
@@ -28,13 +29,12 @@ def doctor(
     from readalong.cli import exit_codes  # noqa: PLC0415
     from readalong.cli.doctor.examination import Examination  # noqa: PLC0415
     from readalong.cli.doctor.lines import check_lines  # noqa: PLC0415
-    from readalong.cli.render.patience import patience  # noqa: PLC0415
     from readalong.cli.render.terminal import Terminal  # noqa: PLC0415
 
     terminal = Terminal.for_tables()
     checks = []
     try:
-        for check in Examination(url, model, timeout, with_jobs=job, doing=patience).checks():
+        for check in Examination(url, model, timeout, with_jobs=job, doing=_trying).checks():
             checks.append(check)
             if not as_json:
                 terminal.lines(check_lines(check, terminal.width))
@@ -44,3 +44,9 @@ def doctor(
     if as_json:
         typer.echo(harmless_json({"ok": not code, "checks": [check.as_json() for check in checks]}, indent=True))
     raise typer.Exit(code)
+
+
+def _trying(what: str) -> AbstractContextManager[None]:
+    from readalong.cli.render.patience import patience  # noqa: PLC0415
+
+    return patience(f"trying {what}")

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from readalong.cli.commands.options import DEFAULT_URL, AsJson, Url
-from readalong.cli.completion import complete_job
+from readalong.cli.commands.options import AsJson, Url
+from readalong.cli.completion import DEFAULT_URL, complete_job
 
 
 def erase(

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from readalong.cli.commands.options import DEFAULT_URL, GiveUp, Url
+from readalong.cli.commands.options import GiveUp, Url
+from readalong.cli.completion import DEFAULT_URL
 from readalong.cli.sanitize import harmless_json
 
 if TYPE_CHECKING:

@@ -8,8 +8,6 @@ import typer
 
 from readalong.cli.completion import complete_ended, complete_job, complete_running
 
-DEFAULT_URL = "http://127.0.0.1:8000"
-
 _ID = "An id, or its beginning if no other id begins so."
 
 Url = Annotated[str, typer.Option(envvar="READALONG_URL", help="The API.")]

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from readalong.cli.commands.options import DEFAULT_URL, AsJson, EndedJobs, GiveUp, Url
+from readalong.cli.commands.options import AsJson, EndedJobs, GiveUp, Url
+from readalong.cli.completion import DEFAULT_URL
 from readalong.cli.sanitize import harmless_json, one_line
 
 

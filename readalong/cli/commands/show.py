@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from readalong.cli.commands.options import DEFAULT_URL, AsJson, Job, Url
+from readalong.cli.commands.options import AsJson, Job, Url
+from readalong.cli.completion import DEFAULT_URL
 from readalong.cli.sanitize import harmless_json
 
 if TYPE_CHECKING:

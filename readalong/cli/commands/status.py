@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from readalong.cli.commands.options import DEFAULT_URL, AsJson, Url
+from readalong.cli.commands.options import AsJson, Url
+from readalong.cli.completion import DEFAULT_URL
 from readalong.cli.sanitize import harmless_json
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from readalong.cli.commands.options import DEFAULT_URL, AsJson, GiveUp, Url
+from readalong.cli.commands.options import AsJson, GiveUp, Url
+from readalong.cli.completion import DEFAULT_URL
 
 
 def top(url: Url = DEFAULT_URL, give_up: GiveUp = 60, as_json: AsJson = False) -> None:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from readalong.cli.commands.options import DEFAULT_URL, GiveUp, Jobs, Url
+from readalong.cli.commands.options import GiveUp, Jobs, Url
+from readalong.cli.completion import DEFAULT_URL
 
 
 def watch(

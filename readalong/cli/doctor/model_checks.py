@@ -39,7 +39,7 @@ _LOGS: Final = "look at the workers' logs, and at docs/protocol.md for the code"
 def check_model(client: ApiClient, model: str | None, seconds: float) -> Iterator[Check]:
     """Whether the model answers within `seconds`, and streams."""
     with _job(client, model, _ASK) as job_id:
-        job = _wait(client, job_id, seconds, TERMINAL)
+        job = _wait(client, job_id, seconds)
         status, error = str(job.get("status")), mapping(job.get("error"))
         if status == "failed":
             code = text(error.get("code"), 40)
@@ -69,12 +69,12 @@ def check_model(client: ApiClient, model: str | None, seconds: float) -> Iterato
 def check_cancel(client: ApiClient, model: str | None, seconds: float) -> Check:
     """Whether a cancel ends a job whose answer is under way."""
     with _job(client, model, _ASK_LONG) as job_id:
-        job = _wait(client, job_id, seconds, TERMINAL, begun=True)
+        job = _wait(client, job_id, seconds, begun=True)
         if job.get("status") != "running":
             return Check("cancel", "skipped", f"the job to be cancelled was {text(job.get('status'))} before that")
         client.post(client.job_path(job_id) + "/cancel")
         began = monotonic()
-        job = _wait(client, job_id, CANCEL_SECONDS, TERMINAL)
+        job = _wait(client, job_id, CANCEL_SECONDS)
     status = str(job.get("status"))
     took = monotonic() - began
     if status == "cancelled" and took < _SLOW_CANCEL:
@@ -104,17 +104,15 @@ def _job(client: ApiClient, model: str | None, question: str) -> Iterator[str]:
         client.delete(path)
 
 
-def _wait(
-    client: ApiClient, job_id: str, seconds: float, statuses: frozenset[Any], *, begun: bool = False
-) -> dict[str, Any]:
-    """Returns the job once it has one of the statuses, or some text with `begun`, or after `seconds`.
+def _wait(client: ApiClient, job_id: str, seconds: float, *, begun: bool = False) -> dict[str, Any]:
+    """Returns the job once it has ended, or with `begun` has some text, or after `seconds`.
 
     It asks for the job instead of watching it: a proxy that buffers must not look like a model that is silent.
     """
     deadline = monotonic() + seconds
     while True:
         job = client.get(client.job_path(job_id))
-        if job.get("status") in statuses or (begun and job.get("content")) or monotonic() > deadline:
+        if job.get("status") in TERMINAL or (begun and job.get("content")) or monotonic() > deadline:
             return job
         sleep(_LOOK)
 
