@@ -23,7 +23,7 @@ _TEMPORARY: Final = (408, 425, 429)
 
 
 class Change(NamedTuple):
-    """One event of the stream: `job`, `erased`, `status`; or `connected`, before the first of a connection."""
+    """One event of the stream: `job`, `erased`, `status`; or `connected`: load again what is shown."""
 
     kind: str
     data: dict[str, Any]
@@ -32,7 +32,8 @@ class Change(NamedTuple):
 class Changes:
     """Reads changes without an end. Reconnects when the connection breaks.
 
-    The stream has no positions: after each `connected` the caller loads again what it shows. `give_up`: seconds of
+    The stream has no positions: after each `connected` the caller loads again what it shows. Each connection has one or
+    two. `give_up`: seconds of
     unbroken trouble until an error. `notify` gets one line when trouble lasts, and one when it ends.
     """
 
@@ -90,13 +91,17 @@ class Changes:
 
     def _messages(self, response: httpx2.Response) -> Iterator[Change]:
         decoder = Decoder()
-        connected = False
+        bytes_came = message_came = False
         for piece in response.iter_bytes():
             self._recovered()
+            if not bytes_came:
+                bytes_came = True
+                yield Change("connected", {})
             for message in decoder.feed(piece):
-                if not connected:
-                    # What changed before the first message may be missing from the stream.
-                    connected = True
+                if not message_came:
+                    # What changed between the first bytes and the first message may be missing from the stream. Who
+                    # may not see the status gets no message before the first change.
+                    message_came = True
                     yield Change("connected", {})
                 data = orjson.loads(message.data)
                 if isinstance(data, dict):

@@ -67,7 +67,8 @@ def test_what_changed_without_a_connection_is_in_the_list(api: ScriptedApi, run:
 
 
 def test_filters_go_to_the_list_and_to_the_stream(api: ScriptedApi, run: Run) -> None:
-    api.acts += [stream(NOTHING), answer(200, {"jobs": [], "next": None}), answer(400, {"detail": "no"})]
+    empty = answer(200, {"jobs": [], "next": None})
+    api.acts += [stream(NOTHING), empty, empty, answer(400, {"detail": "no"})]
     run("jobs", "-f", "--model", "m", "--thread", "t", "--status", "failed", "--metadata", "user=ada")
     filters = "status=failed&model=m&thread=t&metadata.user=ada"
     assert api.asked()[:2] == [f"/v1/changes?{filters}", f"/v1/jobs?limit=20&{filters}"]

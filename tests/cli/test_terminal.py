@@ -113,7 +113,7 @@ CALLS: dict[str, tuple[Sequence[str], list[Act]]] = {
     "erase": (["erase", "--yes", ID], [REFUSED]),
     "jobs --follow": (
         ["jobs", "--follow"],
-        [stream(change("job", **JOB), change("erased", id=EVIL)), answer(200, {"jobs": [JOB]}), REFUSED],
+        [stream(change("job", **JOB), change("erased", id=EVIL)), *[answer(200, {"jobs": [JOB]})] * 2, REFUSED],
     ),
     "doctor": (["doctor", "--no-job"], [answer(200, {}), answer(200, STATUS), REFUSED]),
     "watch two": (["watch", ID, ID[::-1]], [stream(*STARTS, ENDS["failed"]), stream(*STARTS, ENDS["done"])]),

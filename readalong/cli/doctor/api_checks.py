@@ -84,7 +84,9 @@ def check_memory(policy: object, used: object, limit: object) -> Iterator[Check]
         return
     action = "redis-cli config set maxmemory-policy noeviction, and the same in its configuration"
     if policy != "noeviction":
-        detail = f"maxmemory-policy is {policy}: a full Redis drops jobs" + ("" if limit else "; it has no limit yet")
+        detail = f"maxmemory-policy is {text(policy, 40)}: a full Redis drops jobs" + (
+            "" if limit else "; it has no limit yet"
+        )
         yield Check("memory", "critical" if limit else "warning", detail, action)
     all_bytes, bytes_used = number(limit) or 0, number(used) or 0
     told = f"{size(bytes_used)} of {size(all_bytes) if all_bytes else 'no limit'}"
