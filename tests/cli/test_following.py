@@ -52,14 +52,8 @@ def test_what_changed_without_a_connection_is_in_the_list(api: ScriptedApi, run:
     """The stream has no positions. After a reconnect the list is read again, and only what is new is shown."""
     first = answer(200, {"jobs": [job(FIRST)], "next": None})
     second = answer(200, {"jobs": [job(SECOND), job(FIRST, **ENDED)], "next": None})
-    api.acts += [
-        stream(NOTHING, drop=True),
-        first,
-        answer(503),
-        stream(NOTHING),
-        second,
-        answer(410, {"detail": "It is over."}),
-    ]
+    over = answer(410, {"detail": "It is over."})
+    api.acts += [stream(NOTHING, drop=True), first, first, answer(503), stream(NOTHING), second, second, over]
     result = run("jobs", "--follow", "--json")
     lines = [orjson.loads(line) for line in result.stdout.splitlines()]
     assert [(line["id"], line["status"]) for line in lines] == [(FIRST, "queued"), (FIRST, "done"), (SECOND, "queued")]
