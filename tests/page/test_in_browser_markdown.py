@@ -55,6 +55,8 @@ A [reference][1] and ![a picture](https://evil.example/x.png).
 plain
 ~~~
 
+4. Four
+
 Last *line* with 2*3 and snake_case
 
 [1]: https://example.com/ref
@@ -103,6 +105,7 @@ def test_the_page_is_the_same_however_the_text_is_cut(page: Page) -> None:
     for tag in ("<h3 ", "<strong>list</strong>", "<em>events</em>", "<h4 ", "<blockquote ", "<hr>", "<ol>", "<ul>"):
         assert tag in whole
     assert 'align="right"' in whole
+    assert 'start="4"' in whole
     assert 'href="https://example.com/ref"' in whole
     assert "&lt;b&gt;this&lt;/b&gt;" in whole
     assert "☐ open" in whole
