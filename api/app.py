@@ -187,6 +187,11 @@ def create_app(
         """Returns the description of the API for people."""
         return FileResponse(_PAGE / "docs.html", headers=_PAGE_HEADERS)
 
+    @app.api_route("/inspect", methods=["GET", "HEAD"], include_in_schema=False)
+    async def inspect() -> Response:
+        """Returns the inspector."""
+        return FileResponse(_PAGE / "inspect" / "index.html", headers=_PAGE_HEADERS)
+
     # The middleware added last sees a request first.
     app.add_middleware(AllowedHosts, names=settings.allowed_hosts)
     return app
