@@ -63,7 +63,7 @@ Last *line* with 2*3 and snake_case
 """
 
 #: Draws the pieces, and returns the markup after each.
-DRAW = """([pieces, wait]) => import("/page/markdown.js").then(async ({ MarkdownView }) => {
+DRAW = """(pieces) => import("/page/markdown.js").then(async ({ MarkdownView }) => {
     document.body.querySelector("#turns").replaceChildren();
     const view = new MarkdownView();
     document.body.querySelector("#turns").append(view.element);
@@ -74,13 +74,17 @@ DRAW = """([pieces, wait]) => import("/page/markdown.js").then(async ({ Markdown
       seen.push(view.element.innerText);
     }
     view.finish();
-    window.view = view;
+    for (const each of view.element.querySelectorAll("*")) {
+      const sorted = each.getAttributeNames().sort().map((name) => [name, each.getAttribute(name)]);
+      for (const [name] of sorted) each.removeAttribute(name);
+      for (const [name, value] of sorted) each.setAttribute(name, value);
+    }
     return [view.element.innerHTML, seen];
 })"""
 
 
 def draw(page: Page, pieces: list[str]) -> tuple[str, list[str]]:
-    markup, seen = page.evaluate(DRAW, [pieces, 0])
+    markup, seen = page.evaluate(DRAW, pieces)
     return markup, seen
 
 
