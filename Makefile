@@ -33,6 +33,7 @@ test: .venv/project ## Run the tests, three minutes; ARGS="-k cancel -x"
 
 test-all: .venv/project ## Run these, then the slow tests: twelve minutes
 	@$(MAKE) --no-print-directory .venv-clients/done || echo "no .venv-clients: its clients are not tested" >&2
+	@$(MAKE) --no-print-directory .venv-generators/done || echo "no .venv-generators: no client is generated in Python" >&2
 	@fast=0; $(TESTS) -m "not slow" $(ARGS) $(MAY_BE_EMPTY) || fast=$$?; $(TESTS) -m slow $(ARGS) $(MAY_BE_EMPTY) && exit $$fast
 
 # No time limit a test: TIMES= makes them long.
@@ -65,7 +66,7 @@ lock: .venv-lock/done ## Renew the locks from pyproject.toml
 	@$(LOCK) --group docs -o requirements-docs.lock -c requirements.lock --upgrade
 
 clean: ## Remove the environments and all caches
-	rm -rf .venv .venv-lock .venv-clients tests/clients/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-lock .venv-clients .venv-generators tests/clients/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # Stamps: the lock is installed again only when it changes, the project only when pyproject.toml changes.
@@ -89,6 +90,13 @@ clean: ## Remove the environments and all caches
 	@echo "Making .venv-clients and installing requirements-clients.lock ..." >&2
 	@$(PYTHON) -m venv --clear .venv-clients
 	@.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements-clients.lock
+	@touch $@
+
+.venv-generators/done: requirements-generators.lock
+	@$(NEEDS_PYTHON)
+	@echo "Making .venv-generators and installing requirements-generators.lock ..." >&2
+	@$(PYTHON) -m venv --clear .venv-generators
+	@.venv-generators/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements-generators.lock
 	@touch $@
 
 .venv-lock/done: Makefile

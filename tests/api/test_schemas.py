@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from readalong.api.schemas import JobList, JobView, job_response
+from readalong.api.schemas import Job, JobList, job_response
 from readalong.core.events import Event, NewEvent
 from readalong.core.states import Status
 from readalong.core.transcript import Transcript
@@ -133,8 +133,8 @@ def test_every_state_is_valid_against_the_published_model(status: Status) -> Non
         ),
         Transcript(),
     )
-    assert shown.keys() == JobView.model_fields.keys() - {"request"}
-    parsed = JobView.model_validate_json(orjson.dumps(shown), strict=True)
+    assert shown.keys() == Job.model_fields.keys() - {"request"}
+    parsed = Job.model_validate_json(orjson.dumps(shown), strict=True)
     assert parsed.status is status
     assert (parsed.started_at, parsed.ended_at) == ("2025-11-22T22:20:00.124Z", "2025-11-22T22:20:00.125Z")
     JobList.model_validate_json(orjson.dumps({"jobs": [shown], "next": None}))

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import httpx2
 import orjson
 import pytest
 from arq.connections import ArqRedis
-from jsonschema import Draft202012Validator
 
 from readalong.core.keys import new_job_id
 from readalong.core.settings import Settings
@@ -260,133 +256,3 @@ async def test_an_unexpected_exception_is_a_500_without_a_trace(
         assert "secret" in caplog.text
         monkeypatch.undo()
         assert (await site.http.get("/healthz")).status_code == 200
-
-
-# OpenAPI
-
-
-def refs(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        if isinstance(node.get("$ref"), str):
-            yield node["$ref"]
-        for value in node.values():
-            yield from refs(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from refs(value)
-
-
-def schemas_of(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields each JSON schema under a `schema` key."""
-    if isinstance(node, dict):
-        for name, value in node.items():
-            if name == "schema":
-                yield where, value
-            yield from schemas_of(value, f"{where}/{name}")
-    elif isinstance(node, list):
-        for position, value in enumerate(node):
-            yield from schemas_of(value, f"{where}/{position}")
-
-
-async def described(settings: Settings) -> dict[str, Any]:
-    async with a_site(settings) as site:
-        answer = await site.http.get("/openapi.json")
-        assert answer.status_code == 200
-        found: dict[str, Any] = answer.json()
-        return found
-
-
-@on_valkey
-async def test_openapi_is_whole(settings: Settings) -> None:
-    """The description is valid OpenAPI 3.1: every reference resolves, and every schema is valid."""
-    spec = await described(settings)
-    assert spec["openapi"].startswith("3.1.")
-    assert spec["info"].keys() >= {"title", "version"}
-    for ref in refs(spec):
-        assert ref.startswith("#/"), ref
-        node: Any = spec
-        for part in ref.removeprefix("#/").split("/"):
-            assert part in node, f"{ref} leads nowhere"
-            node = node[part]
-    for name, schema in spec["components"]["schemas"].items():
-        Draft202012Validator.check_schema(schema)
-        assert isinstance(schema, dict), name
-    for where, schema in schemas_of(spec["paths"]):
-        Draft202012Validator.check_schema(schema)
-        assert schema is not None, where
-    ids = [operation["operationId"] for path in spec["paths"].values() for operation in path.values()]
-    assert len(ids) == len(set(ids))
-    for path, operations in spec["paths"].items():
-        for operation in operations.values():
-            wanted = {part[1:-1] for part in path.split("/") if part.startswith("{")}
-            parameters = operation.get("parameters", [])
-            assert {parameter["name"] for parameter in parameters if parameter["in"] == "path"} == wanted
-            assert all(response["description"] for response in operation["responses"].values())
-
-
-#: The statuses that any call may get: for a malformed head, for too many connections, and for an unexpected error.
-ANYWHERE = {"400", "500", "501", "503"}
-ROUTES: dict[tuple[str, str], set[str]] = {
-    ("/v1/jobs", "post"): {"200", "202", "403", "409", "410", "413", "415", "421", "422", "429"},
-    ("/v1/jobs", "get"): {"200", "421", "422"},
-    ("/v1/jobs/{job_id}", "get"): {"200", "404", "410", "421", "422"},
-    ("/v1/jobs/{job_id}", "delete"): {"204", "403", "404", "421"},
-    ("/v1/jobs/{job_id}/events", "get"): {"200", "204", "404", "410", "421"},
-    ("/v1/jobs/{job_id}/cancel", "post"): {"202", "403", "404", "410", "421"},
-    ("/v1/threads/{thread_id}", "get"): {"200", "404", "421", "422"},
-    ("/v1/threads/{thread_id}", "delete"): {"204", "403", "404", "421", "422"},
-    ("/v1/threads/{thread_id}/running", "get"): {"200", "204", "404", "421", "422"},
-    ("/v1/threads/{thread_id}/jobs", "get"): {"200", "421", "422"},
-    ("/chat/stream", "post"): {"200", "403", "409", "410", "413", "415", "421", "422", "429"},
-    ("/healthz", "get"): {"200"},
-    ("/readyz", "get"): {"200"},
-}
-#: Those whose errors have OpenAI's form. A policy adds 401 and 403.
-OPENAI_ROUTES: dict[tuple[str, str], set[str]] = {
-    ("/v1/chat/completions", "post"): {"200", "401", "403", "404", "409", "413", "415", "421", "429", "502", "504"},
-    ("/v1/chat/completions", "get"): {"200", "401", "403", "421"},
-    ("/v1/chat/completions/{completion_id}", "get"): {"200", "401", "403", "404", "421"},
-    ("/v1/chat/completions/{completion_id}", "post"): {"200", "401", "403", "404", "413", "415", "421"},
-    ("/v1/chat/completions/{completion_id}", "delete"): {"200", "401", "403", "404", "421"},
-    ("/v1/chat/completions/{completion_id}/messages", "get"): {"200", "401", "403", "404", "421"},
-    ("/v1/models", "get"): {"200", "401", "403", "421"},
-    ("/v1/models/{model}", "get"): {"200", "401", "403", "404", "421"},
-}
-#: The content types of an error that is not a problem alone.
-ERRORS = {
-    "400": [{"application/problem+json", "text/plain"}, {"text/plain"}],
-    "501": [{"text/plain"}],
-    "503": [{"application/problem+json"}, {"application/json", "application/problem+json"}],
-}
-
-
-@on_valkey
-async def test_openapi_describes_every_route_and_each_of_its_answers(settings: Settings) -> None:
-    spec = await described(settings)
-    found = {
-        (path, method): operation for path, methods in spec["paths"].items() for method, operation in methods.items()
-    }
-    assert found.keys() == ROUTES.keys() | OPENAI_ROUTES.keys()
-    for route, statuses in OPENAI_ROUTES.items():
-        responses = found[route]["responses"]
-        assert responses.keys() == statuses | ANYWHERE, route
-        for status in responses.keys() - {"200", "421", "501"}:
-            # The connection itself refuses a malformed head, or one connection too many.
-            more = {"400": {"text/plain"}, "503": {"application/problem+json"}}.get(status, set())
-            kinds = responses[status]["content"].keys()
-            assert kinds in ({"application/json"} | more, *([more] if status == "400" else [])), (route, status)
-    for route, statuses in ROUTES.items():
-        responses = found[route]["responses"]
-        assert responses.keys() == statuses | ANYWHERE, route
-        for status in responses.keys() - {"200", "202", "204"}:
-            assert responses[status]["content"].keys() in ERRORS.get(status, [{"application/problem+json"}]), status
-    assert "HTTPValidationError" not in str(spec), "no error has FastAPI's own form"
-    for route in (("/v1/jobs/{job_id}/events", "get"), ("/chat/stream", "post")):
-        assert list(found[route]["responses"]["200"]["content"]) == ["text/event-stream"]
-    for route in (("/v1/jobs", "post"), ("/chat/stream", "post"), ("/v1/chat/completions", "post")):
-        schema = found[route]["requestBody"]["content"]["application/json"]["schema"]
-        assert "messages" in schema["properties"]
-        headers = {parameter["name"] for parameter in found[route]["parameters"] if parameter["in"] == "header"}
-        assert headers - {"Prefer"} == {"Idempotency-Key"}
-    watch = {(p["in"], p["name"]) for p in found[("/v1/jobs/{job_id}/events", "get")]["parameters"]}
-    assert watch == {("path", "job_id"), ("header", "Last-Event-ID"), ("query", "after"), ("query", "lastEventId")}

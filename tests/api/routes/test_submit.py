@@ -11,7 +11,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from readalong.api.problems import MEDIA_TYPE, Problem
-from readalong.api.schemas import JobView
+from readalong.api.schemas import Job
 from readalong.core.keys import is_job_id
 from readalong.core.settings import Settings
 from readalong.store.idempotency import key_digest
@@ -39,10 +39,10 @@ def problem(answer: httpx2.Response, status: int, code: str, field: str | None =
     return found
 
 
-def job(answer: httpx2.Response, status: int = 202) -> JobView:
+def job(answer: httpx2.Response, status: int = 202) -> Job:
     """Returns the job in a response, which must be one."""
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json"), answer.text
-    return JobView.model_validate_json(answer.content, strict=True)
+    return Job.model_validate_json(answer.content, strict=True)
 
 
 async def submit(site: Site, body: Any = None, key: str | None = None) -> httpx2.Response:
