@@ -15,7 +15,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-all fuzz chaos check format bench lock clean
+.PHONY: help demo test test-all fuzz chaos check format bench docs lock clean
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,10 @@ format: .venv/project ## Format, and fix what ruff can fix
 bench: .venv/project .venv/bench ## Measure, six minutes; QUICK=1: one
 	@$(BIN)/python -m bench
 
+docs: .venv/project .venv-docs/done ## Make the documentation's site, in site/
+	@$(BIN)/python -m tests.docs.configuration
+	@.venv-docs/bin/mkdocs build --quiet
+
 lock: .venv-lock/done ## Renew the locks from pyproject.toml
 	@$(LOCK) pyproject.toml --extra server --group dev -o requirements.lock --upgrade
 	@$(LOCK) pyproject.toml --extra server --group build -o requirements-runtime.lock -c requirements.lock --upgrade
@@ -66,7 +70,7 @@ lock: .venv-lock/done ## Renew the locks from pyproject.toml
 	@$(LOCK) --group docs -o requirements-docs.lock -c requirements.lock --upgrade
 
 clean: ## Remove the environments and all caches
-	rm -rf .venv .venv-lock .venv-clients .venv-generators tests/clients/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-lock .venv-clients .venv-docs .venv-generators site tests/clients/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # Stamps: the lock is installed again only when it changes, the project only when pyproject.toml changes.
@@ -97,6 +101,13 @@ clean: ## Remove the environments and all caches
 	@echo "Making .venv-generators and installing requirements-generators.lock ..." >&2
 	@$(PYTHON) -m venv --clear .venv-generators
 	@.venv-generators/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements-generators.lock
+	@touch $@
+
+.venv-docs/done: requirements-docs.lock
+	@$(NEEDS_PYTHON)
+	@echo "Making .venv-docs and installing requirements-docs.lock ..." >&2
+	@$(PYTHON) -m venv --clear .venv-docs
+	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements-docs.lock
 	@touch $@
 
 .venv-lock/done: Makefile

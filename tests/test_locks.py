@@ -7,7 +7,7 @@ import pytest
 from tests.support.distributions import normal, project
 from tests.test_packaging import ROOT, locked
 
-LOCKS = {"bench": "requirements-bench.lock", "clients": "requirements-clients.lock"}
+LOCKS = {"bench": "requirements-bench.lock", "clients": "requirements-clients.lock", "docs": "requirements-docs.lock"}
 
 each = pytest.mark.parametrize("group", LOCKS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 from bench.harness.errors import BenchError
@@ -23,6 +24,7 @@ async def weigh(stack: Stack, plan: Plan) -> dict[str, Any]:
     await caller.close()
     if job["status"] != "done":
         raise BenchError(f"the job to be weighed is {job['status']}")
+    await _let_go(stack, job["id"])
     keys = {}
     for key in stack.redis.command("KEYS", f"*{job['id']}*"):
         name = str(key).replace(job["id"], "id")
@@ -36,3 +38,10 @@ async def weigh(stack: Stack, plan: Plan) -> dict[str, Any]:
         "by_key": keys,
         "ratio": sum(keys.values()) / text,
     }
+
+
+async def _let_go(stack: Stack, job_id: str) -> None:
+    """Waits until the worker has given the job back: it compacts the log between the end and that."""
+    async with asyncio.timeout(_WITHIN):
+        while stack.redis.command("EXISTS", f"arq:in-progress:{job_id}"):  # noqa: ASYNC110 - Redis tells no one
+            await asyncio.sleep(0.01)
