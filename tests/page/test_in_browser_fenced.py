@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import partial
 from typing import Any
@@ -107,9 +108,12 @@ def test_the_description_shows_all_of_the_api_and_loads_nothing_from_elsewhere(b
             assert f"'{site.url}{re.sub('{.*?}', 'ID', path)}'" in shown
             assert all(parameter["name"] in shown for parameter in operation.get("parameters", []))
             assert all(status in shown for status in operation["responses"])
-    body = browser.text("#submit_job_v1_jobs_post")
-    schema = spec["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert all(name in body for name in schema["properties"])
+    components = spec["components"]["schemas"]
+    body = browser.text("#submit_job")
+    assert all(name in body for name in components["ChatRequest"]["properties"])
+    assert f"-d '{json.dumps(components['ChatRequest']['examples'][0], separators=(',', ':'))}'" in body
+    assert "Location" in body, "the headers are there"
+    assert all(browser.text(f"#{name} h2") == name for name in components)
     links = "return [...document.querySelectorAll('a[href^=\"#\"]')].every((a) => document.querySelector(a.hash))"
     assert browser.run(links) is True
     assert all(name.startswith(f"{site.url}/") for name in browser.run(ASKED))
