@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
@@ -154,10 +155,15 @@ class WaitingEvent(NumberedEvent):
     since: str | None = Field(None, description="When it became known that no worker is there; RFC 3339, UTC.")
 
 
-class RestartReason(
-    RootModel[Literal["worker_lost", "worker_stopped", "model_cut", "model_stalled", "model_unauthorized", "log_lost"]]
-):
+class RestartReason(StrEnum):
     """Why an attempt is another one. Reasons may be added."""
+
+    WORKER_LOST = "worker_lost"
+    WORKER_STOPPED = "worker_stopped"
+    MODEL_CUT = "model_cut"
+    MODEL_STALLED = "model_stalled"
+    MODEL_UNAUTHORIZED = "model_unauthorized"
+    LOG_LOST = "log_lost"
 
 
 class RestartedEvent(NumberedEvent):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from http import HTTPStatus
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from readalong.api.response_headers import (
@@ -35,43 +36,39 @@ _OPENAI_HEADERS: Final[Headers] = {**REQUEST_ID, **SHOULD_RETRY, **FAILED_JOB}
 _MAX_LENGTH: Final = 500
 
 
-class ProblemCode(
-    RootModel[
-        Literal[
-            "invalid_json",
-            "invalid_encoding",
-            "invalid_position",
-            "invalid_cursor",
-            "unauthorized",
-            "forbidden",
-            "forbidden_origin",
-            "forbidden_host",
-            "job_not_found",
-            "not_found",
-            "method_not_allowed",
-            "thread_not_found",
-            "thread_busy",
-            "idempotency_conflict",
-            "job_expired",
-            "offset_gone",
-            "body_too_large",
-            "unsupported_media_type",
-            "unsupported_encoding",
-            "invalid_request",
-            "invalid_parameter",
-            "thread_full",
-            "duplicate_entry",
-            "queue_full",
-            "redis_unavailable",
-            "stopping",
-            "too_many_connections",
-            "broken_job",
-            "internal_error",
-            "unknown_schema",
-        ]
-    ]
-):
+class ProblemCode(StrEnum):
     """What went wrong. Codes may be added."""
+
+    INVALID_JSON = "invalid_json"
+    INVALID_ENCODING = "invalid_encoding"
+    INVALID_POSITION = "invalid_position"
+    INVALID_CURSOR = "invalid_cursor"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    FORBIDDEN_ORIGIN = "forbidden_origin"
+    FORBIDDEN_HOST = "forbidden_host"
+    JOB_NOT_FOUND = "job_not_found"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    THREAD_NOT_FOUND = "thread_not_found"
+    THREAD_BUSY = "thread_busy"
+    IDEMPOTENCY_CONFLICT = "idempotency_conflict"
+    JOB_EXPIRED = "job_expired"
+    OFFSET_GONE = "offset_gone"
+    BODY_TOO_LARGE = "body_too_large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    UNSUPPORTED_ENCODING = "unsupported_encoding"
+    INVALID_REQUEST = "invalid_request"
+    INVALID_PARAMETER = "invalid_parameter"
+    THREAD_FULL = "thread_full"
+    DUPLICATE_ENTRY = "duplicate_entry"
+    QUEUE_FULL = "queue_full"
+    REDIS_UNAVAILABLE = "redis_unavailable"
+    STOPPING = "stopping"
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    BROKEN_JOB = "broken_job"
+    INTERNAL_ERROR = "internal_error"
+    UNKNOWN_SCHEMA = "unknown_schema"
 
 
 class Problem(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
@@ -69,31 +70,27 @@ class JobLinks(BaseModel):
     cancel: str
 
 
-class JobErrorCode(
-    RootModel[
-        Literal[
-            "model_unreachable",
-            "model_unauthorized",
-            "model_not_found",
-            "model_redirected",
-            "model_answer_too_large",
-            "model_bad_request",
-            "model_rate_limited",
-            "model_error",
-            "model_timeout",
-            "model_stalled",
-            "model_cut",
-            "model_malformed",
-            "job_timeout",
-            "internal_error",
-            "worker_lost",
-            "worker_stopped",
-            "deadline_exceeded",
-            "redis_outage",
-        ]
-    ]
-):
+class JobErrorCode(StrEnum):
     """Why a job failed. Codes may be added."""
+
+    MODEL_UNREACHABLE = "model_unreachable"
+    MODEL_UNAUTHORIZED = "model_unauthorized"
+    MODEL_NOT_FOUND = "model_not_found"
+    MODEL_REDIRECTED = "model_redirected"
+    MODEL_ANSWER_TOO_LARGE = "model_answer_too_large"
+    MODEL_BAD_REQUEST = "model_bad_request"
+    MODEL_RATE_LIMITED = "model_rate_limited"
+    MODEL_ERROR = "model_error"
+    MODEL_TIMEOUT = "model_timeout"
+    MODEL_STALLED = "model_stalled"
+    MODEL_CUT = "model_cut"
+    MODEL_MALFORMED = "model_malformed"
+    JOB_TIMEOUT = "job_timeout"
+    INTERNAL_ERROR = "internal_error"
+    WORKER_LOST = "worker_lost"
+    WORKER_STOPPED = "worker_stopped"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    REDIS_OUTAGE = "redis_outage"
 
 
 class JobError(BaseModel):

@@ -12,6 +12,7 @@ from readalong.core.events import Event, NewEvent
 from readalong.core.states import Status
 from readalong.core.transcript import Transcript
 from readalong.store.job_record import Record
+from tests.readalong.jobs import METRICS
 
 CREATED = 1_763_850_000_123
 
@@ -127,7 +128,7 @@ def test_every_state_is_valid_against_the_published_model(status: Status) -> Non
             worker={"host": "h", "pid": 1, "id": "w"},
             finish_reason="stop",
             usage={"total_tokens": 3},
-            metrics={"total_seconds": 1.5},
+            metrics=orjson.loads(METRICS),
             error={"code": "c", "message": "m", "retryable": False},
             metadata={"user": "u"},
         ),

@@ -61,7 +61,7 @@ async def test_a_submit_answers_the_queued_job_and_where_it_is(
         assert answer.headers["location"] == f"/v1/jobs/{shown.id}" == shown.links.self
         assert is_job_id(shown.id)
         assert (shown.status, shown.attempt, shown.last_seq, shown.model) == ("queued", 0, 1, "m1")
-        assert shown.metadata == {"user": "u"}
+        assert shown.metadata.root == {"user": "u"}
         record = await log.record(shown.id)
         assert record is not None
         stored = await command(redis, "HGET", settings.keys.job(shown.id), "request")
