@@ -11,6 +11,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY readalong readalong
 COPY api api
 COPY worker worker
+COPY clients clients
 # The build backend is in the lock, too.
 RUN /opt/readalong/bin/pip install --no-deps --no-build-isolation . \
     && /opt/readalong/bin/python -m compileall -q /opt/readalong/lib

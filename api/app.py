@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,6 +33,7 @@ from readalong.api.routes import (
     openai_conversations,
     openai_models,
     openai_responses,
+    operations,
     threads,
 )
 from readalong.api.routes.route import add_direct_routes
@@ -39,6 +41,10 @@ from readalong.api.signal_shutdown import SignalShutdown
 from readalong.core.settings import Settings
 
 _PAGE: Final = Path(__file__).parent / "page"
+#: The folder of the JavaScript client: in the repository where npm packs it, in a wheel among the page's files.
+_CLIENT: Final = next(
+    folder for folder in (_PAGE.resolve().parents[1] / "clients/js", _PAGE) if (folder / "readalong.js").exists()
+)
 #: Headers of the pages and of the files that they load.
 _PAGE_HEADERS: Final = {
     # Without it a browser would mix old and new modules after an upgrade.
@@ -83,8 +89,15 @@ _CORS_EXPOSED: Final = (
 )
 
 
-class NoCacheStaticFiles(StaticFiles):
-    """Static files with the headers of pages."""
+class PageFiles(StaticFiles):
+    """The page's files and the JavaScript client, with the headers of pages."""
+
+    _client = StaticFiles(directory=_CLIENT)
+
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        if Path(path).parts[:1] in (("readalong.js",), ("readalong",)):
+            return self._client.lookup_path(path)
+        return super().lookup_path(path)
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
@@ -155,14 +168,14 @@ def create_app(
         )
     direct = (*jobs.DIRECT, *chat.DIRECT, *openai_chat.DIRECT, *openai_responses.DIRECT, *ai_sdk.DIRECT)
     add_direct_routes(app, *direct, *ag_ui.DIRECT, *durable_stream.DIRECT)
-    for router in (jobs.router, threads.router, chat.router, durable_stream.router):
+    for router in (jobs.router, threads.router, chat.router, durable_stream.router, operations.router):
         app.include_router(router, responses=describe_common(401, 403, 421))
     for router in (openai_chat.router, openai_completions.router, openai_responses.router):
         app.include_router(router)
     for router in (openai_conversations.router, openai_models.router, ai_sdk.router, ag_ui.router):
         app.include_router(router)
     app.include_router(health.router, responses=describe_common())
-    app.mount("/page", NoCacheStaticFiles(directory=_PAGE), name="page")
+    app.mount("/page", PageFiles(directory=_PAGE), name="page")
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def index() -> Response:

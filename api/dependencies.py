@@ -11,10 +11,13 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from readalong.api.auth.policy import Forbidden, Job, Policy, job_not_found
+from readalong.api.fanout.changes import Changes
 from readalong.api.fanout.hub import Hub
 from readalong.api.fanout.loss_audit import LossAudit
 from readalong.api.fanout.presence_reporter import PresenceReporter
+from readalong.api.fanout.readers import Readers
 from readalong.api.fanout.worker_waits import WorkerWaits
+from readalong.api.operations_board import StatusBoard, listed
 from readalong.api.redis_monitor import RedisMonitor
 from readalong.api.submission.queue_limits import QueueLimits
 from readalong.api.submission.retries import Retries
@@ -30,7 +33,10 @@ from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.presence import PresenceStore
 from readalong.store.queue import Queue
+from readalong.store.readers import ReaderStore
 from readalong.store.repeats import RepeatStore
+from readalong.store.stats import StatsStore
+from readalong.store.status import StatusStore
 from readalong.store.threads import ThreadStore
 from readalong.store.turns import Turns
 from readalong.store.worker_registry import WorkerRegistry
@@ -53,10 +59,14 @@ class Dependencies:
     retries: Retries
     hub: Hub
     presence: PresenceReporter
+    readers: Readers
     registry: WorkerRegistry
     waits: WorkerWaits
     audit: LossAudit
     probe: Probe
+    stats: StatsStore
+    board: StatusBoard
+    changes: Changes
     eviction: Eviction
     outage: OutageLogger
     monitor: RedisMonitor
@@ -76,6 +86,8 @@ class Dependencies:
         hub = Hub(redis, log, settings)
         registry = WorkerRegistry(redis, settings)
         probe, eviction, outage = Probe(redis, settings), Eviction(redis, settings), OutageLogger()
+        stats = StatsStore(redis, settings)
+        board = StatusBoard(StatusStore(redis, settings, probe), stats, settings)
         return cls(
             settings=settings,
             policy=policy,
@@ -90,10 +102,14 @@ class Dependencies:
             retries=retries,
             hub=hub,
             presence=PresenceReporter(hub, PresenceStore(redis, settings)),
+            readers=Readers(hub.name, ReaderStore(redis, settings)),
             registry=registry,
             waits=WorkerWaits(hub, registry),
             audit=LossAudit(hub, log, settings.hub_heartbeat),
             probe=probe,
+            stats=stats,
+            board=board,
+            changes=Changes(hub, log, settings.keys.changes, board.look, listed),
             eviction=eviction,
             outage=outage,
             monitor=RedisMonitor(probe, eviction, outage),
@@ -128,6 +144,7 @@ class Dependencies:
         await self.waits.close()
         await self.presence.close()
         await self.hub.close()
+        await self.readers.close()
         await self.redis.close()
 
 

@@ -28,6 +28,7 @@ from readalong.core.errors import (
     JobFailed,
     JobNotFound,
     ModelNotListed,
+    NotRetryable,
     QueueFull,
     ReadalongError,
     Stopping,
@@ -52,6 +53,7 @@ _STATUS: Final[dict[type[ReadalongError], int]] = {
     ThreadFull: 422,
     ModelNotListed: 404,
     IdempotencyConflict: 409,
+    NotRetryable: 409,
     QueueFull: 429,
     StoreUnavailable: 503,
     UnknownSchema: 503,
@@ -102,6 +104,7 @@ async def _on_readalong_error(request: Request, error: Exception) -> Response:
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = error.challenge
     field, mistake = (error.field, error.mistake) if isinstance(error, InvalidRequest) else (None, "value")
+    param, model_code = (error.param, error.model_code) if isinstance(error, JobFailed) else (None, None)
     return error_response(
         request,
         status,
@@ -111,6 +114,8 @@ async def _on_readalong_error(request: Request, error: Exception) -> Response:
         field=field,
         mistake=mistake,
         headers=headers,
+        param=param,
+        model_code=model_code,
     )
 
 
@@ -137,8 +142,11 @@ def error_response(
     field: str | None = None,
     mistake: str = "value",
     headers: Mapping[str, str] | None = None,
+    param: str | None = None,
+    model_code: str | None = None,
 ) -> Response:
-    """Returns an error in the form of the path's clients. `mistake`: as of InvalidRequest."""
+    """Returns an error in the form of the path's clients. `mistake`: as of InvalidRequest. `param`, `model_code`: what
+    the model of a failed job has said, for clients of OpenAI's API."""
     face, more = face_of(request.scope), dict(headers or {})
     if face is Face.NATIVE:
         return problem_response(status, code, message, retryable=retryable, field=field, headers=more)
@@ -154,7 +162,9 @@ def error_response(
             **({"field": field} if field else {}),
         }
         return Response(orjson.dumps(told), status, more, media_type="application/json")
-    error = openai_error(code, shorten(message), status=status, field=field, mistake=mistake)
+    error = openai_error(
+        code, shorten(message), status=status, field=field, mistake=mistake, param=param, model_code=model_code
+    )
     # Without it the SDKs would repeat a 409, a 429 and each 5xx.
     more["x-should-retry"] = "true" if retryable else "false"
     more["x-request-id"] = request_id(request)

@@ -234,6 +234,15 @@ class FailedEvent(EndEvent):
     error: JobError
 
 
+class ReadersEvent(BaseModel):
+    """How many streams of the job ask for this event, at all replicas. Only with `readers=true`; not in the log."""
+
+    model_config = _example("readers", count=2)
+
+    type: Literal["readers"]
+    count: int
+
+
 class JobEvent(
     RootModel[
         Annotated[
@@ -249,7 +258,8 @@ class JobEvent(
             | RestartedEvent
             | DoneEvent
             | CancelledEvent
-            | FailedEvent,
+            | FailedEvent
+            | ReadersEvent,
             Field(discriminator="type"),
         ]
     ]

@@ -11,11 +11,21 @@ from pydantic import BaseModel, RootModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from readalong.api import event_schemas, face_schemas, problems, request_schemas, schemas, thread_schemas
+from readalong.api import (
+    event_schemas,
+    face_schemas,
+    operations_schemas,
+    problems,
+    request_schemas,
+    schemas,
+    thread_schemas,
+)
 from readalong.api.problems import json_content, reference
 
 #: Where the components are.
-_MODULES: Final = (schemas, thread_schemas, event_schemas, request_schemas, face_schemas, problems)
+_MODULES: Final = (
+    *(schemas, thread_schemas, event_schemas, operations_schemas, request_schemas, face_schemas, problems),
+)
 _REFERENCE: Final = "#/components/schemas/"
 #: What parameters say that a function's signature only names.
 _PARAMETERS: Final = {
@@ -52,6 +62,7 @@ _TAGS: Final[tuple[tuple[str, str, str | None], ...]] = (
         "A job's log for clients of Durable Streams.",
         "https://github.com/durable-streams/durable-streams",
     ),
+    ("operations", "How everything stands, for operators.", None),
     ("health", "Whether the process works.", None),
 )
 
@@ -81,7 +92,19 @@ PREFER: Final = parameter(
     "header",
     "`wait=30`: wait so many seconds for the job's end, 50 at most; `Preference-Applied` says how many.",
 )
-INCLUDE: Final = parameter("include", "query", "`request`: with the request, where it is kept.", enum=["request"])
+INCLUDE: Final = parameter(
+    "include",
+    "query",
+    "`request`: with the request, where it is kept. `timeline`: with `timeline`, `progress` and `cost`. Both: twice.",
+    enum=["request", "timeline"],
+)
+READERS: Final = parameter(
+    "readers",
+    "query",
+    "`true`: events `readers`, without an id, say how many such streams of the job are open.",
+    type="boolean",
+    default=False,
+)
 JOB_ID: Final = parameter("job_id", "path", "The job's id.", required=True)
 CHAT_REQUEST: Final = json_body(request_schemas.ChatRequest)
 

@@ -48,6 +48,7 @@ EXAMPLE: Final[dict[str, Any]] = {
     "deadline": None,
     "cancel_on_disconnect": False,
     "disconnect_grace": None,
+    "retry_of": None,
     "links": {"self": f"/v1/jobs/{_ID}", "events": f"/v1/jobs/{_ID}/events", "cancel": f"/v1/jobs/{_ID}/cancel"},
 }
 #: What a list leaves out of a job.
@@ -99,6 +100,8 @@ class JobError(BaseModel):
     code: JobErrorCode | str = Field(description="For programs; stable.")
     message: str = Field(description="For people.")
     retryable: bool = Field(description="Whether the same request may succeed later.")
+    param: str | None = Field(None, description="The parameter that the model's server finds wrong.")
+    model_code: str | None = Field(None, description="The code of the model's server.")
 
 
 class Metadata(RootModel[dict[str, Any]]):
@@ -155,6 +158,27 @@ class KeptRequest(RootModel[dict[str, Any]]):
     """The body of a submit, as it is kept."""
 
 
+class TimelineEntry(BaseModel):
+    """Something that happened to a job."""
+
+    at: str = Field(description="RFC 3339, UTC.")
+    what: Literal["submitted", "started", "restarted", "first_token", "cancel_requested", "ended"]
+    attempt: int | None
+    worker: WorkerRef | None
+    reason: str | None = Field(
+        description="Why an attempt began again, or the job failed: a code. Of `cancel_requested`, who asked for it."
+    )
+
+
+class JobCost(BaseModel):
+    """What a job has cost, by `READALONG_PRICES`."""
+
+    amount: float
+    currency: str
+    prompt: float = Field(description="The prompt's part.")
+    completion: float = Field(description="The completion's part.")
+
+
 class Job(BaseModel):
     """A job: its options, its state, and the model's answer so far."""
 
@@ -195,6 +219,18 @@ class Job(BaseModel):
     )
     request: KeptRequest | None = Field(
         None, description="The request, with `?include=request` alone; null where it is not kept."
+    )
+    retry_of: str | None = Field(description="The job whose request it repeats.")
+    timeline: list[TimelineEntry] | None = Field(
+        None, description="With `?include=timeline` alone: what happened to the job, in order."
+    )
+    progress: list[list[float]] | None = Field(
+        None,
+        description="With `?include=timeline` alone: pairs of seconds since the submit and pieces of the newest "
+        "attempt's answer by then, 120 at most; null if that is not known.",
+    )
+    cost: JobCost | None = Field(
+        None, description="With `?include=timeline` alone; null without `READALONG_PRICES` for its model, or usage."
     )
     links: JobLinks
 
@@ -285,5 +321,6 @@ def job_response(
         "deadline": None if record.deadline is None else rfc3339(record.deadline),
         "cancel_on_disconnect": record.cancel_on_disconnect,
         "disconnect_grace": None if record.disconnect_grace is None else record.disconnect_grace / 1000,
+        "retry_of": record.retry_of or None,
         "links": {"self": path, "events": f"{path}/events", "cancel": f"{path}/cancel"},
     }

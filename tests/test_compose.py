@@ -43,12 +43,12 @@ def schema() -> Draft202012Validator:
 
 def environment(service: dict[str, Any]) -> dict[str, str | None]:
     """Returns a service's variables; None is one that the caller's environment sets."""
-    entries = (entry.partition("=") for entry in service.get("environment", []))
-    return {name: value if sign else None for name, sign, value in entries}
+    found: dict[str, str | None] = service.get("environment", {})
+    return found
 
 
 def seconds(text: str) -> float:
-    found = re.fullmatch(r"(\d+)(s|m)", text)
+    found = re.fullmatch(r"(?:\$\{\w+:-)?(\d+)(s|m)\}?", text)
     assert found is not None, text
     return int(found[1]) * {"s": 1, "m": 60}[found[2]]
 
@@ -88,7 +88,22 @@ def test_the_models_variables_are_passed_on_to_workers_alone(compose: dict[str, 
     told = {name for name, variables in passed.items() if any(re.match("OPENAI_|AZURE_", one) for one in variables)}
     assert told == {"worker"}
     assert all("env_file" not in service for service in compose["services"].values())
-    assert "READALONG_MODEL" in passed["api"].keys() & passed["worker"].keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("api", {"READALONG_REDIS_URL", "READALONG_SENTINELS", "READALONG_PROVIDERS", "READALONG_CREDENTIALS"}),
+        ("worker", {"READALONG_REDIS_URL", "READALONG_SENTINELS"}),
+    ],
+)
+def test_every_setting_is_passed_on_by_its_name(compose: dict[str, Any], name: str, others: set[str]) -> None:
+    """But for those of the one Redis of this file, and of what only a worker runs."""
+    settings = {f"READALONG_{field.upper()}" for field in Settings.model_fields}
+    hosts = {"READALONG_HOSTS"}
+    passed = {variable for variable, value in environment(compose["services"][name]).items() if value is None}
+    assert {each for each in passed if each.startswith("READALONG_")} == settings - others - hosts
+    assert settings >= others | hosts
 
 
 @pytest.mark.parametrize("given", ["", "chat.example"])

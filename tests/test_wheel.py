@@ -137,6 +137,9 @@ def test_the_source_distribution_builds_the_same_wheel(wheel: Path, tmp_path: Pa
             each.filename: each.CRC for each in second.infolist()
         }
         assert "readalong/py.typed" in first.namelist()  # or type checkers would take every name for Any
+        for module in (ROOT / "clients/js").glob("readalong*/*.js"):
+            assert first.read(f"readalong/api/page/readalong/{module.name}") == module.read_bytes()
+        assert first.read("readalong/api/page/readalong.js") == (ROOT / "clients/js/readalong.js").read_bytes()
 
 
 def test_an_environment_gains_one_name(server: Environment, project: Path) -> None:

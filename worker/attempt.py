@@ -94,6 +94,11 @@ class Attempt:
         #: The model has said all; only its connection is still being read to its end.
         self._complete = False
 
+    @property
+    def claimed_at(self) -> float:
+        """When it began, by the loop's clock."""
+        return self._timings.claimed
+
     async def run(self) -> bool:
         """Runs to the end. Returns whether the job has ended; False means that another attempt goes on.
 
@@ -261,8 +266,8 @@ class Attempt:
         return False
 
     def _cleaned(self, error: ModelError) -> ModelError:
-        """The error for watchers and logs: secrets are removed before the message is shortened."""
-        return error.saying(self._redactor.redact_excerpt(error.message))
+        """The error for watchers and logs: secrets are removed before a text is shortened."""
+        return error.cleaned(self._redactor.redact_excerpt)
 
 
 def _request_body(claim: Claim, *, include_usage: bool) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from readalong.core.events import PAGE_SIZE, Event, NewEvent, merge, merge_draft
 from readalong.redis.facade import Argument
 from readalong.store.log import AppendResult, Claim, Log, encode
 from readalong.worker.model.limits import OVERHEAD
+from readalong.worker.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ class LogWriter:
         self._acked_seq = claim.last_seq
         self._pending: list[NewEvent] = []
         self._pending_bytes = 0
+        self._progress = Progress(claim.times.waited, self._loop.time())
         #: When an append noted its time last, by the loop's clock.
         self._timed_at = -_TIMED_EVERY
         self._resending: asyncio.Task[None] | None = None
@@ -123,6 +125,9 @@ class LogWriter:
 
         An append may still be in flight: whichever of the two comes second skips what the first has written.
         """
+        self._progress.add(len(self._pending), self._loop.time())
+        if progress := self._progress.encode(self._loop.time()):
+            fields = {**fields, "progress": progress}
         self._events += encode([*merge_drafts(self._pending), *events])
 
         async def write(first: int, events: list[_Encoded]) -> AppendResult:
@@ -160,6 +165,7 @@ class LogWriter:
             logger.info("job %s: log not compacted: %s", self._job_id, error)
 
     def _send(self) -> None:
+        count = len(self._pending)
         events = encode(merge_drafts(self._pending))
         self._pending, self._pending_bytes = [], 0
         self._events += events
@@ -167,10 +173,14 @@ class LogWriter:
             self.size += len(data) + OVERHEAD
         self._state = _State.BUSY
         now = self._loop.time()
+        self._progress.add(count, now)
         timed = now - self._timed_at >= _TIMED_EVERY
+        progress = b""
         if timed:
             self._timed_at = now
-        if not self._log.send(self._job_id, self._fence, self._acked_seq + 1, events, self._on_reply, timed=timed):
+            progress = self._progress.encode()
+        first = self._acked_seq + 1
+        if not self._log.send(self._job_id, self._fence, first, events, self._on_reply, timed=timed, progress=progress):
             self._resend()
 
     def _on_reply(self, reply: AppendResult | Exception) -> None:

@@ -95,6 +95,7 @@ class QueueWorker(Worker):
             lifeline=self._lifeline,
             breaker=self._breaker,
             running=self._runner.attempts,
+            slots=settings.max_jobs,
             lease=settings.lease,
         )
         self._model_host = providers.host

@@ -83,6 +83,10 @@ class Policy(Protocol):
         """Allows listing. Returns a predicate: whether the list shows a job."""
         ...
 
+    async def operate(self, headers: Headers) -> None:
+        """Allows seeing what concerns all jobs: the status, with ids of jobs and workers, and the statistics."""
+        ...
+
 
 class AllowAll:
     """The policy without authentication: every request may do everything."""
@@ -98,6 +102,9 @@ class AllowAll:
 
     async def list(self, headers: Headers) -> Callable[[Record], bool]:
         return _show_all
+
+    async def operate(self, headers: Headers) -> None:
+        pass
 
 
 def _show_all(_: Record) -> bool:

@@ -7,7 +7,7 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.pending_streams import PendingStreams
@@ -24,6 +24,16 @@ logger = logging.getLogger(__name__)
 _FIRST_LINGER: Final = 1.0
 #: What the channel of an erased job says: no event will come any more.
 _ERASED: Final = b"erased"
+
+
+class Listener(Protocol):
+    """Takes the messages of a channel that is no job's."""
+
+    def take(self, data: bytes) -> None:
+        """Takes a message."""
+
+    def end(self) -> None:
+        """Messages may be lost, or this process stops: clients come back and begin anew."""
 
 
 class Hub:
@@ -45,6 +55,8 @@ class Hub:
         self._asking: Counter[str] = Counter()
         self._beats: asyncio.Task[None] | None = None
         self._closed = False
+        #: Who else takes the messages of a channel, and hears that some may be lost.
+        self._listeners: dict[bytes, Listener] = {}
         #: Called when the first watcher of a job that ends with its watchers comes, and when the last one has left.
         self.on_arrival: Callable[[Feed], None] = _nothing
         self.on_departure: Callable[[Feed], None] = _nothing
@@ -115,6 +127,20 @@ class Hub:
             self.on_departure(feed)
         self._end_later(feed, self._linger)
 
+    async def listen(self, channel: str, listener: Listener) -> None:
+        """Gives the listener the messages of a channel that is no job's, from now on; the last listener counts.
+
+        Returns when Redis has confirmed the channel. Raises StoreUnavailable; the messages come as soon as Redis is
+        back.
+        """
+        self._listeners[channel.encode()] = listener
+        await self._subscriber.subscribe(channel)
+
+    def unlisten(self, channel: str) -> None:
+        """Ends that."""
+        del self._listeners[channel.encode()]
+        self._subscriber.unsubscribe(channel)
+
     def with_watchers(self) -> list[Feed]:
         """The feeds of jobs that end with their last watcher and that have watchers here."""
         return [feed for feed in self._feeds.values() if feed.cancel_on_disconnect and feed.watchers and not feed.ended]
@@ -132,6 +158,8 @@ class Hub:
     async def close(self) -> None:
         """Ends all streams, without terminal events."""
         self._closed = True
+        for listener in list(self._listeners.values()):
+            listener.end()
         await self.pending.close()
         for timer in self._timers.values():
             timer.cancel()
@@ -212,6 +240,8 @@ class Hub:
     def _on_message(self, channel: bytes, data: bytes) -> None:
         feed = self._feeds.get(channel)
         if feed is None:
+            if (listener := self._listeners.get(channel)) is not None:
+                listener.take(data)
             return
         if data == _ERASED:
             self._drop(feed)
@@ -223,6 +253,8 @@ class Hub:
             logger.warning("channel of job %s: %s", feed.job_id, error)
 
     def _on_gap(self) -> None:
+        for listener in list(self._listeners.values()):
+            listener.end()
         for feed in self._feeds.values():
             feed.repair()
 

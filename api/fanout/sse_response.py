@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.hub import Hub
+from readalong.api.fanout.readers import Reader, Readers
 from readalong.api.fanout.watcher import HEADERS, Watcher
 from readalong.api.http.detachable import DetachableConnection
 from readalong.api.wire.format import Cut, Format
@@ -40,23 +41,36 @@ class SseResponse(Response):
         headers: dict[str, str] | None = None,
         cut: Cut | None = None,
         opening: bytes = b"",
-        farewell: bytes = b"",
+        farewell: bytes | None = b"",
+        readers: Readers | None = None,
     ) -> None:
         """`joined` is the position of a client that wants only new events. `cut`: what of the frames the client gets;
-        None: all. `opening`: what this client alone gets before all else. `farewell`: what a client that cannot come
-        back gets if this process stops."""
+        None: all. `opening`: what this client alone gets before all else. `farewell`: what a client gets if this
+        process stops; None: its connection breaks off, for a client that takes the body's end for the answer's.
+        `readers`: tells this client how many read along."""
         super().__init__()
         self._extra = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
         self._hub = hub
         self._feed = feed
         self._opening = opening + wire.start(joined)
-        self._watcher = Watcher(
-            feed, wire, position, send_timeout, hub.release, epoch=epoch, cut=cut, farewell=farewell
-        )
+        self._readers = readers
+        if readers is not None:
+            self._watcher: Watcher = Reader(feed, wire, position, send_timeout, self._reader_gone, epoch=epoch)
+        else:
+            self._watcher = Watcher(
+                feed, wire, position, send_timeout, hub.release, epoch=epoch, cut=cut, farewell=farewell
+            )
 
     @classmethod
     async def open(
-        cls, hub: Hub, job_id: str, wire: Format, position: Position | None, *, send_timeout: float
+        cls,
+        hub: Hub,
+        job_id: str,
+        wire: Format,
+        position: Position | None,
+        *,
+        send_timeout: float,
+        readers: Readers | None = None,
     ) -> SseResponse | None:
         """The stream of a job; `position` None: from now on. None if nothing follows the position.
 
@@ -68,16 +82,28 @@ class SseResponse(Response):
         if feed.is_complete_at(feed.place(*start)):
             hub.release(feed)
             return None
-        return cls(hub, feed, wire, start.seq, epoch=start.epoch, send_timeout=send_timeout, joined=joined)
+        return cls(
+            hub, feed, wire, start.seq, epoch=start.epoch, send_timeout=send_timeout, joined=joined, readers=readers
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._hub.arrives(self._feed)
+        self._arrive()
         await self._watcher.run(scope, receive, send, self._extra, self._opening)
 
     def go_on(self, line: DetachableConnection) -> None:
         """Takes over a connection whose head is written."""
-        self._hub.arrives(self._feed)
+        self._arrive()
         self._watcher.join(line, self._opening)
+
+    def _arrive(self) -> None:
+        self._hub.arrives(self._feed)
+        if self._readers is not None and isinstance(self._watcher, Reader):
+            self._readers.join(self._feed.job_id, self._watcher)
+
+    def _reader_gone(self, feed: Feed) -> None:
+        if self._readers is not None and isinstance(self._watcher, Reader):
+            self._readers.leave(feed.job_id, self._watcher)
+        self._hub.release(feed)
 
     def head(self) -> Response:
         """Returns the answer to HEAD, and releases the feed."""

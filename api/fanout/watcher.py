@@ -69,10 +69,11 @@ class Watcher:
         *,
         epoch: str = "",
         cut: Cut | None = None,
-        farewell: bytes = b"",
+        farewell: bytes | None = b"",
     ) -> None:
         """`epoch` is that of the position; "" for a number in whatever log there is. `cut`: what of the frames the
-        client gets; None: all. `farewell`: what the client gets if its stream is closed before the end.
+        client gets; None: all. `farewell`: what the client gets if its stream is closed before the end; None: the
+        connection breaks off.
 
         `on_gone(feed)` is called when the client has its end, or is gone without.
         """
@@ -160,9 +161,11 @@ class Watcher:
         feed, line = self._feed, self._line
         while not (self._busy or self._over):
             if self.position >= feed.newest or self._end:
-                if self._end:
+                if self._end and self._farewell is None:
+                    self._break_off()
+                elif self._end:
                     self._cut = None
-                    self._write(Batch(self._farewell, self.position, True))
+                    self._write(Batch(self._farewell or b"", self.position, True))
                 elif feed.is_complete_at(self.position):
                     self._write(Batch(b"", self.position, True))
                 elif feed.notice is not None and feed.notice is not self._told:
@@ -311,6 +314,14 @@ class Watcher:
             await self._write_by_send(batch)
         else:
             self._write_to(self._line, batch)
+
+    def _break_off(self) -> None:
+        """Closes the connection without the end of the body."""
+        if self._line is None:
+            self._give_up()
+        else:
+            self._over = True
+            self._line.break_off()
 
     def _give_up(self) -> None:
         """Drops the connection at once, whatever is still unsent in its buffer."""

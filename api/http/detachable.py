@@ -48,3 +48,6 @@ class DetachableConnection(Protocol):
 
     def finish(self) -> None:
         """Ends the body. The connection then serves further requests, or closes when all of the body is sent."""
+
+    def break_off(self) -> None:
+        """Closes the connection so that the client does not take what it has for the whole body."""

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import struct
 from array import array
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
@@ -29,6 +30,8 @@ from readalong.process.signals import REPORT, ignore_reports
 
 logger = logging.getLogger(__name__)
 
+#: The option by which a close resets the connection: it lingers for no second (struct linger of socket(7)).
+_RESET: Final = struct.pack("ii", 1, 0)
 #: Methods and attributes of each class that this module calls, overrides or reads.
 _REQUIRED: Final = {
     HttpToolsProtocol: (
@@ -223,6 +226,15 @@ class DetachableHttpProtocol(HttpToolsProtocol):
             self._hand_on()
         else:
             self.transport.close()
+
+    def break_off(self) -> None:
+        """See `DetachableConnection.break_off`. A body without chunks ends with its connection, so that is reset."""
+        if self.chunked:
+            self.transport.close()
+            return
+        connected: socket.socket = self.transport.get_extra_info("socket")
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.transport.abort()
 
     def _hand_on(self) -> None:
         """Gives the connection to a new protocol: this one has released what a further request needs."""

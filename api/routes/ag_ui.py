@@ -12,7 +12,7 @@ from starlette.responses import Response
 from readalong.api.dependencies import dependencies_of
 from readalong.api.face_schemas import AgUiEvent
 from readalong.api.fanout.feed import Feed
-from readalong.api.fanout.sse_response import SseResponse
+from readalong.api.fanout.sse_response import KEEP_ALIVE, SseResponse
 from readalong.api.http.position import PARAMETERS, frame_position_of
 from readalong.api.http.request_body import off_loop, read_json
 from readalong.api.openapi import event_stream, json_body, parameter
@@ -99,7 +99,7 @@ async def resume(request: Request) -> Response:
 
 def _stream(request: Request, feed: Feed, wire: AgUi, position: Position, frame_id: str | None) -> Response:
     deps, job_id = dependencies_of(request), feed.job_id
-    head = {"x-job-id": job_id, "location": path_of(job_id, root_path_of(request))}
+    head = {**KEEP_ALIVE, "x-job-id": job_id, "location": path_of(job_id, root_path_of(request))}
     response = SseResponse(
         deps.hub,
         feed,
@@ -109,6 +109,7 @@ def _stream(request: Request, feed: Feed, wire: AgUi, position: Position, frame_
         send_timeout=deps.settings.send_timeout,
         headers=head,
         cut=None if frame_id is None else AfterFrame(frame_id),
+        farewell=None,
     )
     if request.method != "HEAD":
         return response

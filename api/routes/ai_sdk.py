@@ -214,7 +214,9 @@ def _stream(
         "location": path_of(job_id, root_path_of(request)),
         **(headers or {}),
     }
-    response = SseResponse(deps.hub, feed, wire, 0, send_timeout=deps.settings.send_timeout, headers=head, cut=cut)
+    response = SseResponse(
+        deps.hub, feed, wire, 0, send_timeout=deps.settings.send_timeout, headers=head, cut=cut, farewell=None
+    )
     if request.method != "HEAD":
         return response
     answer = response.head()

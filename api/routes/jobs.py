@@ -17,25 +17,38 @@ from readalong.api.http.client_presence import check_presence
 from readalong.api.http.position import PARAMETERS, position_of
 from readalong.api.http.preference import applied, wait_of
 from readalong.api.http.request_body import read_json
-from readalong.api.openapi import CHAT_REQUEST, IDEMPOTENCY_KEY, INCLUDE, JOB_ID, PREFER, event_stream
+from readalong.api.openapi import CHAT_REQUEST, IDEMPOTENCY_KEY, INCLUDE, JOB_ID, PREFER, READERS, event_stream
 from readalong.api.problems import describe_problems
 from readalong.api.response_headers import LOCATION, WAITED
 from readalong.api.routes import job_ending
 from readalong.api.routes.job_reading import job_json, missing, root_path_of
-from readalong.api.routes.jobs_page import Filters, metadata_filters, parse_cursor, parse_time, read_page
+from readalong.api.routes.jobs_page import (
+    Filters,
+    metadata_filters,
+    parse_cursor,
+    parse_time,
+    read_beginning,
+    read_page,
+)
 from readalong.api.routes.route import Route, add_head_routes
 from readalong.api.routes.waiting import wait_for
 from readalong.api.schemas import Job, JobList, job_response, path_of
 from readalong.api.submission.gone import submitting
+from readalong.api.submission.retry import repeated
+from readalong.api.submission.submitter import OriginalRequest
 from readalong.api.wire.native import native
 from readalong.core.errors import InvalidRequest, JobNotFound, Stopping, StoreUnavailable, UnknownSchema
 from readalong.core.keys import is_job_id
+from readalong.core.prices import parse_prices
 from readalong.core.states import Status
 from readalong.store.threads import ThreadRef
+from readalong.store.timeline import story_of
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Route)
 
 _MAX_LIMIT: Final = 200
+#: What a GET of one job may have besides.
+_INCLUDED: Final = frozenset({"request", "timeline"})
 _TIME: Final = "RFC 3339, or milliseconds since the epoch."
 
 
@@ -81,6 +94,10 @@ async def list_jobs(
     created_after: Annotated[str | None, Query(description=f"Only jobs created then or later. {_TIME}")] = None,
     created_before: Annotated[str | None, Query(description=f"Only jobs created before. {_TIME}")] = None,
     thread: Annotated[str | None, Query(min_length=1, description="Only jobs of this thread of the caller's.")] = None,
+    id: Annotated[
+        str | None,
+        Query(pattern=r"^[A-Za-z0-9_-]{4,64}$", description="Only jobs whose id begins so: all of them on one page."),
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=_MAX_LIMIT)] = 50,
     before: Annotated[str | None, Query(description="From the `next` of the previous page.")] = None,
 ) -> Response:
@@ -104,21 +121,20 @@ async def list_jobs(
         )
         if value is not None
     }
-    page = await read_page(
-        deps,
-        None if before is None else parse_cursor(before),
-        limit,
-        Filters(
-            state=status,
-            model=model,
-            since=None if created_after is None else parse_time(created_after, "created_after"),
-            until=None if created_before is None else parse_time(created_before, "created_before"),
-            shows=shows,
-            thread=None if ref is None else ref.digest,
-            metadata=metadata,
-        ),
-        check=partial(check_presence, request),
+    filters = Filters(
+        state=status,
+        model=model,
+        since=None if created_after is None else parse_time(created_after, "created_after"),
+        until=None if created_before is None else parse_time(created_before, "created_before"),
+        shows=shows,
+        thread=None if ref is None else ref.digest,
+        metadata=metadata,
     )
+    place, check = None if before is None else parse_cursor(before), partial(check_presence, request)
+    if id is None:
+        page = await read_page(deps, place, limit, filters, check=check)
+    else:
+        page = await read_beginning(deps, id, limit, filters)
     root = root_path_of(request)
     link = None if page.next is None else f"{root}/v1/jobs?{urlencode({'before': page.next, **query}, safe=':')}"
     jobs = [job_response(record, None, root_path=root) for record in page.records]
@@ -134,7 +150,7 @@ async def list_jobs(
 async def get_job(request: Request) -> Response:
     """Returns a job. With `Prefer: wait=30` the response waits so many seconds for the job's end."""
     deps, job_id = dependencies_of(request), _job_id(request)
-    with_request = _includes_request(request)
+    included = _included(request)
     await deps.authorize_watch(request, job_id)
     record = await deps.log.record(job_id)
     if record is None:
@@ -143,7 +159,12 @@ async def get_job(request: Request) -> Response:
     record = await wait_for(deps, request, record, seconds)
     waiting_for = "thread" if await deps.turns.waits(record) else await deps.waits.of(record)
     body = await job_json(request, deps, record, waiting_for)
-    if with_request:
+    if "timeline" in included:
+        found = await story_of(deps.log, record)
+        cost = parse_prices(deps.settings.prices).cost(record.model, record.usage)
+        more = {"timeline": found.entries, "progress": found.progress, "cost": cost}
+        body = b"%b,%b" % (body[:-1], orjson.dumps(more)[1:])
+    if "request" in included:
         # Its own bytes: parsing megabytes and writing them again would hold up other clients.
         body = b'%b,"request":%b}' % (body[:-1], await deps.log.request(job_id) or b"null")
     return _json(body, headers=applied(seconds) if seconds else None)
@@ -160,18 +181,20 @@ async def get_job(request: Request) -> Response:
             "content": event_stream(JobEvent),
         },
         204: {"description": "The job has ended and nothing follows the position."},
-        **describe_problems(400, 404, 410),
+        **describe_problems(400, 404, 410, 422),
     },
-    openapi_extra={"parameters": [JOB_ID, *PARAMETERS]},
+    openapi_extra={"parameters": [JOB_ID, *PARAMETERS, READERS]},
 )
 async def watch_job(request: Request) -> Response:
     """Watches a job. A position beyond the newest event of a live job waits until the log has caught up."""
     deps, position, job_id = dependencies_of(request), position_of(request), _job_id(request)
+    readers = deps.readers if _wants_readers(request) else None
 
     async def open_stream() -> SseResponse | None:
         await deps.authorize_watch(request, job_id)
         try:
-            return await SseResponse.open(deps.hub, job_id, native, position, send_timeout=deps.settings.send_timeout)
+            timeout = deps.settings.send_timeout
+            return await SseResponse.open(deps.hub, job_id, native, position, send_timeout=timeout, readers=readers)
         except JobNotFound:
             raise await missing(deps, job_id) from None
 
@@ -202,6 +225,29 @@ async def cancel_job(request: Request, job_id: str, deps: Deps) -> Response:
     return _json(orjson.dumps(job_response(record, None, root_path=root_path_of(request))), 202)
 
 
+@router.post(
+    "/{job_id}/retry",
+    status_code=202,
+    response_model=Job,
+    responses={202: {"description": "The new job.", "headers": LOCATION}, **describe_problems(404, 409, 410, 422, 429)},
+)
+async def retry_job(request: Request, job_id: str, deps: Deps) -> Response:
+    """Submits the request of an ended job once more.
+
+    The new job has its request and metadata, belongs to the caller, and has the old one's id in `retry_of`.
+    """
+    await deps.authorize_watch(request, _checked(job_id))
+    pairs = await deps.policy.submit(request.headers)
+    record, [kept] = await deps.log.record_with(job_id, "request")
+    if record is None:
+        raise await missing(deps, job_id)
+    raw, body = repeated(record, kept)
+    origin = OriginalRequest(body, kept=(("retry_of", job_id.encode()),))
+    again = await deps.submitter.submit(raw, body, None, pairs, chat=False, original=origin)
+    root = root_path_of(request)
+    return _json(orjson.dumps(job_response(again, None, root_path=root)), 202, {"location": path_of(again.id, root)})
+
+
 @router.delete("/{job_id}", status_code=204, response_class=Response, responses=describe_problems(404))
 async def erase_job(request: Request, job_id: str, deps: Deps) -> Response:
     """Cancels a job that has not ended, and erases everything that Redis holds of it."""
@@ -214,11 +260,18 @@ def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None)
     return Response(body, status, headers, media_type="application/json")
 
 
-def _includes_request(request: Request) -> bool:
-    wanted = request.query_params.getlist("include")
-    if any(name != "request" for name in wanted):
-        raise InvalidRequest("include must be request.", code="invalid_parameter", field="include")
-    return bool(wanted)
+def _included(request: Request) -> frozenset[str]:
+    wanted = frozenset(request.query_params.getlist("include"))
+    if wanted - _INCLUDED:
+        raise InvalidRequest("include must be request or timeline.", code="invalid_parameter", field="include")
+    return wanted
+
+
+def _wants_readers(request: Request) -> bool:
+    wanted = request.query_params.get("readers", "false")
+    if wanted not in ("true", "false"):
+        raise InvalidRequest("readers must be true or false.", code="invalid_parameter", field="readers")
+    return wanted == "true"
 
 
 def _job_id(request: Request) -> str:

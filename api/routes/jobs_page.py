@@ -111,6 +111,22 @@ async def read_page(
     return Page(found, cursor)
 
 
+async def read_beginning(deps: Dependencies, beginning: str, limit: int, filters: Filters) -> Page:
+    """Returns up to `limit` jobs whose id begins so, newest first. Of more than `_NEXT_READ` such jobs it looks at
+    some: a longer beginning finds the others. Raises StoreUnavailable."""
+    ids = await deps.index.beginning(beginning, _NEXT_READ)
+    since, until = filters.since or 0, _MAX_TIME if filters.until is None else filters.until
+    found: list[Record] = []
+    for start in range(0, len(ids), _BATCH):
+        records = await deps.log.records(ids[start : start + _BATCH])
+        found += [
+            record for record in records if record is not None and filters.shows(record) and filters.match(record)
+        ]
+    found = [record for record in found if since <= record.created_at < until]
+    found.sort(key=lambda record: (record.created_at, record.id), reverse=True)
+    return Page(found[:limit], None)
+
+
 def metadata_filters(query: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """Returns the pairs that a query's `metadata.<key>` name. Raises InvalidRequest."""
     found = tuple((name.removeprefix(_METADATA), value) for name, value in query if name.startswith(_METADATA))

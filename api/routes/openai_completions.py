@@ -57,7 +57,13 @@ def failure_of(record: Record) -> JobFailed:
     """Returns the error of a job that has ended without an answer."""
     if record.status is Status.CANCELLED or record.error is None:
         return JobFailed("The job was cancelled.", code="cancelled", job_id=record.id)
-    return JobFailed(record.error["message"], code=record.error["code"], job_id=record.id)
+    return JobFailed(
+        record.error["message"],
+        code=record.error["code"],
+        job_id=record.id,
+        param=record.error.get("param"),
+        model_code=record.error.get("model_code"),
+    )
 
 
 async def read_completion(request: Request, deps: Dependencies, record: Record) -> dict[str, Any]:

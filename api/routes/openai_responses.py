@@ -296,7 +296,9 @@ def _stream(
 ) -> SseResponse:
     wire, timeout = ResponsesFormat(head), deps.settings.send_timeout
     headers = {**KEEP_ALIVE, **headers}
-    return SseResponse(deps.hub, feed, wire, 0, send_timeout=timeout, headers=headers, cut=UntilLost(cut))
+    return SseResponse(
+        deps.hub, feed, wire, 0, send_timeout=timeout, headers=headers, cut=UntilLost(cut), farewell=None
+    )
 
 
 def _json(body: bytes, headers: dict[str, str] | None = None) -> Response:

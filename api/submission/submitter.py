@@ -120,7 +120,7 @@ class Submitter:
         size = len(stored) + sum(len(value) for _, value in kept)
         job_id, found = await self._find(key, checked.digest, pairs, size, retried=bool(retried))
         if found is not None:
-            return await self._enqueue(found) if found.status is Status.QUEUED else found
+            return await self._enqueue(found, turn) if found.status is Status.QUEUED else found
         offered = key is None and retried is not None
         if turn is None:
             thread, created_at = None, 0
@@ -159,10 +159,10 @@ class Submitter:
             else:
                 _, record = await self._log.submit(submission)
         if key is None:
-            return await self._enqueue(record)
+            return await self._enqueue(record, turn)
         # Both only need the job to be written.
         written = self._idempotency.mark_written(key, IdempotencyRecord(job_id, checked.digest))
-        after, _ = await asyncio.gather(self._enqueue(record), written)
+        after, _ = await asyncio.gather(self._enqueue(record, turn), written)
         return after
 
     async def find(self, key: str, pairs: Mapping[str, str]) -> str | None:
@@ -188,10 +188,10 @@ class Submitter:
         await self._limits.check(size)
         return job_id, None
 
-    async def _enqueue(self, record: Record) -> Record:
-        """Returns the job after it."""
+    async def _enqueue(self, record: Record, turn: Turn | None) -> Record:
+        """Returns the job after it. Raises ThreadBusy."""
         if record.thread_open:
-            return await self._turns.written(record)
+            return await self._turns.written(record, "enqueue" if turn is None else turn.policy)
         watched, grace = record.cancel_on_disconnect, record.disconnect_grace
         await self._queue.enqueue(record.id, record.created_at, model=record.model, watched=watched, grace=grace)
         return record

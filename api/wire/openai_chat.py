@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from readalong.api.wire.openai_call_order import CallOrder
 from readalong.api.wire.openai_errors import openai_error
 from readalong.api.wire.openai_fields import (
     REASONING_FIELD,
@@ -60,7 +61,10 @@ class OpenAIChat:
         elif kind in ("content", "reasoning", "refusal"):
             shown = self._encode_text(kind, fields)
         elif kind == "tool_call_delta":
-            shown = self._encode_call(fields)
+            order = self._orders.setdefault(fields.get("choice", 0), CallOrder())
+            shown = b"" if order.take(fields) is None else self._encode_call(fields)
+        elif kind == "tool_call":  # all has been said
+            shown = self._encode_held()
         elif kind == "function_call":
             call = {"name": fields.get("name"), "arguments": call_arguments(fields)}
             shown = self._chunk(fields, {"function_call": call})
@@ -70,7 +74,7 @@ class OpenAIChat:
         elif kind == "done":
             shown = self._encode_end(fields)
         elif kind == "failed":
-            shown = _error_frame(fields["error"]["code"], fields["error"]["message"])
+            shown = _failure_frame(fields["error"])
         elif kind == "cancelled":
             shown = _error_frame("cancelled", "The job was cancelled.")
         return _escaped(shown)
@@ -83,6 +87,7 @@ class OpenAIChat:
         self._begun: set[int] = set()
         #: The name of each call so far, by choice and index.
         self._calls: dict[tuple[int, int], str] = {}
+        self._orders: dict[int, CallOrder] = {}
         self._reasoning = REASONING_FIELD
         #: Fields of the whole answer that each chunk repeats.
         self._common: dict[str, Any] = {}
@@ -120,12 +125,16 @@ class OpenAIChat:
         call[kind] = inner | more.pop("function", {})
         return self._chunk(fields, {"tool_calls": [call | more]})
 
+    def _encode_held(self) -> bytes:
+        held = [fields for order in self._orders.values() for fields in order.take_held()]
+        return b"".join(self._encode_call(fields) for fields in held)
+
     def _encode_end(self, fields: dict[str, Any]) -> bytes:
         reason = fields.get("finish_reason") or default_finish_reason(fields)
         ends = {0: reason}
         for other in fields.get("choices", ()):
             ends[other["choice"]] = other.get("finish_reason") or "stop"
-        frames, last = b"", max(ends)
+        frames, last = self._encode_held(), max(ends)
         for index, reason in sorted(ends.items()):
             # The extras of the whole answer go with the last choice.
             frames += self._chunk({"choice": index, "extra": _part(fields, index, last)}, {}, finish_reason=reason)
@@ -216,6 +225,11 @@ def _part(fields: dict[str, Any], index: int, last: int) -> dict[str, Any]:
 
 def _error_frame(code: str, message: str, **more: str) -> bytes:
     return frame(orjson.dumps(openai_error(code, message).body(**more)))
+
+
+def _failure_frame(error: dict[str, Any]) -> bytes:
+    said = openai_error(error["code"], error["message"], param=error.get("param"), model_code=error.get("model_code"))
+    return frame(orjson.dumps(said.body()))
 
 
 class OneAnswer:

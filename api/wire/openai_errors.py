@@ -50,6 +50,8 @@ _KNOWN: Final[dict[str, tuple[int, str, str | None]]] = {
     "job_timeout": (504, _SERVER, "job_timeout"),
     "deadline_exceeded": (504, _SERVER, "deadline_exceeded"),
 }
+#: Codes in whose place a client gets the model's own, as from the model itself.
+_MODELS_OWN: Final = frozenset({"model_bad_request", "model_rate_limited"})
 #: A number in the path of a field.
 _INDEX: Final = re.compile(r"\.(\d+)(?=\.|$)")
 
@@ -70,15 +72,26 @@ class OpenAIError(NamedTuple):
 
 
 def openai_error(
-    code: str, message: str, *, status: int = 500, field: str | None = None, mistake: str = "value"
+    code: str,
+    message: str,
+    *,
+    status: int = 500,
+    field: str | None = None,
+    mistake: str = "value",
+    param: str | None = None,
+    model_code: str | None = None,
 ) -> OpenAIError:
-    """Returns the error for one of ours. `status`: ours, for a code that OpenAI does not know."""
+    """Returns the error for one of ours. `status`: ours, for a code that OpenAI does not know. `param`, `model_code`:
+    what the model has said of it."""
     if status == 422:  # OpenAI has no other status for a client's mistake
         status = 400
     known_status, kind, known_code = _KNOWN.get(code, (status, _SERVER if status >= 500 else _INVALID, code))
     if code == "invalid_request":
         known_code = _CODE_OF_MISTAKE[mistake]
-    param = None if field is None or field == "body" else param_of(field)
+    if field is not None and field != "body":
+        param = param_of(field)
+    if code in _MODELS_OWN:
+        known_code = model_code or known_code
     if code == "model_not_found":
         param = "model"
     return OpenAIError(known_status, kind, known_code, message, param)

@@ -9,6 +9,7 @@
     ├── ThreadFull              the thread has as many entries, bytes or waiting turns as it may have
     ├── ModelNotListed          no such model in the list of models
     ├── IdempotencyConflict     the same Idempotency-Key with another body
+    ├── NotRetryable            the job cannot be submitted once more
     ├── QueueFull               as many jobs wait as the settings allow
     ├── StoreUnavailable        Redis is away, loading, full or read-only
     ├── StoreRefused            Redis refuses a command: a right is missing, or a key is broken
@@ -25,6 +26,8 @@ Redis's, the model's and arq's own errors are translated at the edge: `readalong
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 
 class ReadalongError(Exception):
@@ -120,16 +123,35 @@ class BrokenJob(ReadalongError):
     code = "broken_job"
 
 
+class NotRetryable(ReadalongError):
+    """`code` tells why: `job_running`, `request_gone`, `job_in_thread`."""
+
+    def __init__(self, message: str, *, code: str = "request_gone") -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class JobFailed(ReadalongError):
     """`code`: that of the job's error, or `cancelled`. Never retryable: the queue has tried as often as the job's own
     terms allow, and a repeat would be another generation."""
 
     code = "job_failed"
 
-    def __init__(self, message: str, *, code: str = "job_failed", job_id: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "job_failed",
+        job_id: str = "",
+        param: str | None = None,
+        model_code: str | None = None,
+    ) -> None:
+        """`param`, `model_code`: as of ModelError."""
         super().__init__(message)
         self.code = code
         self.job_id = job_id
+        self.param = param
+        self.model_code = model_code
 
 
 class Stopping(ReadalongError):
@@ -150,7 +172,8 @@ class ModelError(ReadalongError):
 
     `status`: the HTTP status that it answered, 0 if none. `away`: its server is away for a moment, by its own words or
     since it cannot be reached. `connected`: the server took the connection, so only this model is known to be away.
-    `refuses`: it may refuse this worker (its key, its address) rather than this job.
+    `refuses`: it may refuse this worker (its key, its address) rather than this job. `param`, `model_code`: the
+    parameter that the model finds wrong, and its own name of the error, such as `context_length_exceeded`.
     """
 
     def __init__(
@@ -164,6 +187,8 @@ class ModelError(ReadalongError):
         away: bool = False,
         connected: bool = False,
         refuses: bool = False,
+        param: str | None = None,
+        model_code: str | None = None,
     ) -> None:
         super().__init__(message, retry_after=retry_after)
         self.code = code
@@ -172,22 +197,32 @@ class ModelError(ReadalongError):
         self.away = away
         self.connected = connected or status > 0
         self.refuses = refuses
+        self.param = param
+        self.model_code = model_code
 
     def fields(self) -> dict[str, str | bool]:
         """Returns the `error` of a job's end."""
-        return {"code": self.code, "message": self.message, "retryable": self.retryable}
+        said = {"param": self.param, "model_code": self.model_code}
+        return {
+            "code": self.code,
+            "message": self.message,
+            "retryable": self.retryable,
+            **{name: value for name, value in said.items() if value is not None},
+        }
 
-    def saying(self, message: str) -> ModelError:
-        """The same error with another message."""
+    def cleaned(self, clean: Callable[[str], str]) -> ModelError:
+        """The same error with each text of the server's cleaned."""
         return ModelError(
             self.code,
-            message,
+            clean(self.message),
             retryable=self.retryable,
             retry_after=self.retry_after,
             status=self.status,
             away=self.away,
             connected=self.connected,
             refuses=self.refuses,
+            param=None if self.param is None else clean(self.param),
+            model_code=None if self.model_code is None else clean(self.model_code),
         )
 
 

@@ -67,6 +67,11 @@ class Keys:
         ends when it has none, by the time until which that holds without asking, in milliseconds."""
         return f"{self.prefix}:job:{{{job_id}}}:watchers"
 
+    def readers(self, job_id: str) -> str:
+        """Hash with a time to live: API processes with streams that tell how many read along, each with their number
+        and the time until which that holds, in milliseconds."""
+        return f"{self.prefix}:job:{{{job_id}}}:readers"
+
     def of_job(self, job_id: str) -> tuple[str, str, str, str]:
         """The four that every script takes, in its order."""
         return _of_job(self, job_id)
@@ -89,6 +94,12 @@ class Keys:
     def by_state(self) -> list[str]:
         """The sorted sets of all states, in the order of `Status`, in which scripts take them."""
         return [self.jobs_in(state) for state in Status]
+
+    @property
+    def ids(self) -> str:
+        """Sorted set: ids of the jobs whose records are there, all with the score 0, so that Redis finds those with a
+        beginning."""
+        return f"{self.prefix}:jobs:ids"
 
     @property
     def model_jobs(self) -> str:
@@ -135,6 +146,21 @@ class Keys:
     def probe(self) -> str:
         """String with a time to live: an API process has looked whether Redis takes writes."""
         return f"{self.prefix}:probe"
+
+    @property
+    def changes(self) -> str:
+        """Channel: each change of a job's state, as `{"id":…,"type":…}`. The scripts of a job's log make this name of
+        the name of its live channel."""
+        return f"{self.prefix}:changes"
+
+    @property
+    def stats_names(self) -> str:
+        """What the names of the minutes' counts begin with; scripts add the number of a minute."""
+        return f"{self.prefix}:stats:"
+
+    def stats(self, minute: int) -> str:
+        """Hash with a time to live: what happened in this minute since the epoch."""
+        return f"{self.stats_names}{minute}"
 
     @property
     def control(self) -> str:
@@ -201,8 +227,8 @@ class Keys:
     @property
     def shared(self) -> dict[str, str]:
         """The keys that all jobs share, and the type of each as TYPE says it."""
-        sets = (self.queue, self.leases, self.jobs, self.active, self.presence, self.workers, *self.by_state)
-        return {**dict.fromkeys(sets, "zset"), self.wake: "list"} | dict.fromkeys(
+        sets = (self.queue, self.leases, self.jobs, self.active, self.presence, self.workers, self.ids)
+        return {**dict.fromkeys((*sets, *self.by_state), "zset"), self.wake: "list"} | dict.fromkeys(
             (self.liveness, self.sweep, self.orphans_from, self.probe, self.weight), "string"
         )
 

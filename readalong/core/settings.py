@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from readalong.core.errors import BadSettings
 from readalong.core.keys import Keys
+from readalong.core.prices import PriceList
 
 #: A socket's URL with a user or a password and, as is usual, no host.
 _SOCKET_WITH_USER = re.compile(r"^(unix://[^/?#]*@)/", re.IGNORECASE)
@@ -66,6 +67,10 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9_.:=, -]*$",
         description="Functions that answer in place of a model server: name=package.module:function,…; they answer "
         "jobs whose model is `name` or begins with `name/`.",
+    )
+    prices: PriceList = Field(
+        default="",
+        description="Prices of a million prompt and completion tokens: USD: name=0.25/2,…; * is any text; empty: none.",
     )
     credentials: str = Field(
         default="",

@@ -56,7 +56,7 @@ class JobIndex:
         self._retention_ms = int(settings.retention * 1000)
         self._keep_ms = int((settings.retention + settings.job_ttl) * 1000)
         keys = self._keys
-        self._lists = [keys.jobs, keys.active, keys.presence, *keys.by_state]
+        self._lists = [keys.jobs, keys.active, keys.presence, *keys.by_state, keys.ids]
         #: How far the trimming of each list has come.
         self._trimmed: dict[str, Cursor] = {}
 
@@ -76,7 +76,8 @@ class JobIndex:
                 *(name for job_id in some for name in (self._keys.job(job_id), self._keys.cancel(job_id))),
             ]
             times = (self._keep_ms, self._watched_ms, self._watched_ttl_ms)
-            flat = await self._redis.call("refile", keys, self._keys.model_jobs, *times, *some)
+            names = (self._keys.model_jobs, *times, self._keys.stats_names)
+            flat = await self._redis.call("refile", keys, *names, *some)
             strays += [Cursor(int(at), job_id.decode()) for job_id, at in zip(flat[::2], flat[1::2], strict=True)]
         return strays
 
@@ -130,6 +131,12 @@ class JobIndex:
         return await self._walk(
             name, before, count, newest_first=newest_first, lowest=since, highest=until - 1, check=check
         )
+
+    async def beginning(self, text: str, count: int) -> list[str]:
+        """Up to `count` ids that begin with this text, which is the beginning of one."""
+        # Behind the beginning, no byte of an id is as high.
+        found = await self._redis.command("ZRANGEBYLEX", self._keys.ids, f"[{text}", f"({text}\x7f", "LIMIT", 0, count)
+        return [job_id for member in found if is_job_id(job_id := member.decode(errors="replace"))]
 
     async def trim(self, now: int) -> int:
         """Forgets jobs that are old enough and whose record is gone. Answers how many.
@@ -189,6 +196,7 @@ class JobIndex:
                 gone = [at.job_id for at, kept in zip(old, there, strict=True) if not kept]
                 if gone:
                     removed += int(await self._redis.command("ZREM", name, *gone))
+                    await self._redis.command("ZREM", self._keys.ids, *gone)
             if len(old) < _SLICE:
                 break
             self._trimmed[name] = old[-1]

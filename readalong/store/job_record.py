@@ -42,6 +42,7 @@ LISTED: Final = (
     b"thread_digest",
     b"thread_open",
     b"policy_keys",
+    b"retry_of",
 )
 
 
@@ -88,6 +89,8 @@ class Record:
     thread_open: bool = False
     #: Keys of the metadata that the policy set; None: an earlier version wrote the job and did not say.
     policy_keys: tuple[str, ...] | None = None
+    #: The job whose request it repeats; "": none.
+    retry_of: str = ""
 
     @property
     def ended(self) -> bool:
@@ -190,6 +193,7 @@ def parse(fields: Mapping[bytes, bytes] | Iterable[bytes]) -> Record | None:
         thread_digest=fields.get(b"thread_digest", b"").decode(),
         thread_open=b"thread_open" in fields,
         policy_keys=tuple(orjson.loads(fields[b"policy_keys"])) if b"policy_keys" in fields else None,
+        retry_of=fields.get(b"retry_of", b"").decode(errors="replace"),
     )
 
 

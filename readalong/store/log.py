@@ -159,12 +159,14 @@ class Log(LogReader):
         on_answer: Callable[[AppendResult | Exception], None],
         *,
         timed: bool = False,
+        progress: bytes = b"",
     ) -> bool:
         """Sends an append if there is a connection, and answers whether there was. Each token takes this way.
-        `timed`: `last_event_at` becomes its time. `on_answer` hears what `append` would answer or raise; any exception
-        but Fenced means: call `append`, which connects, and says what fails. To append twice is to append once."""
+        `timed`: `last_event_at` becomes its time, and `progress` is noted unless it is empty. `on_answer` hears what
+        `append` would answer or raise; any exception but Fenced means: call `append`, which connects, and says what
+        fails. To append twice is to append once."""
         flat = [part for draft in drafts for part in draft]
-        rest = pack((first, int(timed), *flat)).partition(b"\n")[2]
+        rest = pack((first, (progress or b"1") if timed else b"0", *flat)).partition(b"\n")[2]
         size, head = self._append_head(job_id, fence)
         return self._redis.send(
             b"*%d\r\n%b%b" % (size + 2 + len(flat), head, rest),

@@ -67,11 +67,11 @@ class Queue:
         """
         call = serialize_job(FUNCTION, (job_id,), {}, None, created_at, serializer=encode_job)
         of_all = (self._keys.queue, self._keys.arq_job(job_id), self._keys.wake)
-        keys = [*of_all, self._keys.jobs, self._keys.active, self._keys.presence, self._moved[0]]
+        keys = [*of_all, self._keys.jobs, self._keys.active, self._keys.presence, self._moved[0], self._keys.ids]
         if model is not None:
             keys.append(self._keys.jobs_of(model))
         first = first_ms(self._settings, grace) if watched else 0
-        times = (created_at, first, self._watched_ttl_ms, self._model_ttl_ms, int(waits))
+        times = (created_at, first, self._watched_ttl_ms, self._model_ttl_ms, int(waits), self._keys.stats_names)
         return bool(await self._redis.call("enqueue", keys, job_id, call, self._ttl_ms, _LONGEST_WAKE_LIST, *times))
 
     async def depth(self) -> tuple[int, int]:

@@ -9,7 +9,8 @@ this order, and what a crash leaves between two steps is mended by the thread's 
 4. The job ends. `thread_open` keeps it in the list of open jobs until its turn has ended in the thread, and the next
    turn's job is in the queue.
 
-Whether a job may run is asked twice: when it is queued and, of the thread, when a worker has claimed it.
+Whether a job may run is asked twice: when it is queued and, of the thread, when a worker has claimed it. A turn that
+Redis has lost, while it kept the job, begins again (`_begin_again`).
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ from typing import Final
 
 import orjson
 
-from readalong.core.errors import BrokenJob, InvalidRequest, JobNotFound, StoreUnavailable, ThreadBusy
+from readalong.core.errors import BrokenJob, InvalidRequest, JobNotFound, StoreUnavailable, ThreadBusy, ThreadFull
 from readalong.core.states import Status
-from readalong.core.thread_entries import Entry, answer_entries, compose
+from readalong.core.thread_entries import Entry, answer_entries, compose, entries_of
 from readalong.core.transcript import Transcript
+from readalong.store.broken_keys import readable
 from readalong.store.job_record import Record
 from readalong.store.log import Log
 from readalong.store.queue import Queue
-from readalong.store.threads import WHOLE, Begun, ThreadRef, ThreadStore, Turn
+from readalong.store.threads import WHOLE, Begun, Place, ThreadPolicy, ThreadRef, ThreadStore, Turn
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +62,7 @@ class Turns:
         """
         if turn.thread_id and turn.parent:
             raise InvalidRequest("A turn names its thread or the job that it follows, not both.", field="thread")
-        own = ThreadRef.of(f"conv_{job_id}", pairs)
+        own = ThreadRef.of(_own_name(job_id), pairs)
         if turn.parent:
             ref = await self._thread_of(turn.parent, pairs)
         else:
@@ -84,10 +86,20 @@ class Turns:
             ref, turn = own, replace(turn, parent="")
         raise StoreUnavailable("The thread's turns change too fast; try again.", retry_after=1)
 
-    async def written(self, record: Record) -> Record:
-        """Queues a job that is written, or lists it while it waits for its thread. Returns the job after it."""
+    async def written(self, record: Record, policy: ThreadPolicy = "enqueue") -> Record:
+        """Queues a job that is written, or lists it while it waits for its thread. Returns the job after it.
+
+        `policy`: for a turn that the thread has lost since it began. Raises ThreadBusy, and the job is cancelled, as
+        `begin` would have now.
+        """
         ref = ThreadRef(record.thread, record.thread_digest)
         place = await self._threads.place(ref, record.id)
+        busy: ThreadBusy | None = None
+        if place.place is None and not record.ended:
+            try:
+                place = await self._begin_again(record.id, policy)
+            except ThreadBusy as error:
+                busy = error
         if place.place == "wait" and not place.drop:
             await self._enqueue(record, waits=True)
             # The worker of the turn before may have died after its job's end.
@@ -97,6 +109,8 @@ class Turns:
         else:
             await self._enqueue(record, waits=True)
             await self._cancel([record.id])
+            if busy is not None:
+                raise busy
             return await self._log.record(record.id) or record
         return record
 
@@ -113,7 +127,11 @@ class Turns:
             # Redis has lost the end of the turn before.
             await self._mend(ref, place.running)
             place = await self._threads.place(ref, job_id)
-        if place.place != "run":
+        lost = place.place is None
+        if lost:
+            place = await self._begin_again(job_id)
+        # A job that is claimed cannot wait for turns that began after its own was lost.
+        if place.place != "run" and not (lost and place.place == "wait"):
             logger.warning("job %s: not the turn of its thread (%s); it ends", job_id, place.place)
             return None
         if leading == WHOLE:
@@ -141,6 +159,8 @@ class Turns:
             return False
         ref = ThreadRef(record.thread, record.thread_digest)
         place = await self._threads.place(ref, job_id)
+        if place.place is None:
+            place = await self._begin_again(job_id)
         if place.drop or place.place not in ("run", "wait"):
             await self._cancel([job_id])
             return False
@@ -156,6 +176,31 @@ class Turns:
             return False
         place = await self._threads.place(ThreadRef(record.thread, record.thread_digest), record.id)
         return place.place == "wait"
+
+    async def _begin_again(self, job_id: str, policy: ThreadPolicy = "enqueue") -> Place:
+        """Begins a turn that its thread does not know, while its job is there: Redis has lost the one and kept the
+        other, or the submit was slow and its turn given up. Returns where the turn stands now.
+
+        Its entries are made of the job's request. Raises ThreadBusy.
+        """
+        record, [request, leading] = await self._log.record_with(job_id, "request", "thread_leading")
+        if record is None or request is None:
+            return Place(None, "", "")
+        ref = ThreadRef(record.thread, record.thread_digest)
+        with readable(job_id):
+            first = int(leading or 0)
+            messages = orjson.loads(request)["messages"]
+            if first == WHOLE:
+                messages = [each for each in messages if each.get("role") not in ("system", "developer")]
+            turn = Turn(entries_of(messages[max(first, 0) :]), policy=policy, leading=first)
+        try:
+            begun = await self._threads.begin(ref, job_id, turn, unnamed=record.thread == _own_name(job_id))
+        except ThreadFull as error:
+            logger.warning("job %s: its turn was lost, and cannot begin again: %s", job_id, error)
+            return Place(None, "", "")
+        logger.warning("job %s: its thread did not know its turn, which begins again", job_id)
+        await self._cancel(begun.cancel)
+        return await self._threads.place(ref, job_id)
 
     async def _thread_of(self, parent: str, pairs: Mapping[str, str]) -> ThreadRef:
         record = await self._log.record(parent)
@@ -230,6 +275,11 @@ class Turns:
         transcript = Transcript()
         await self._log.read_all(record.id, transcript.add_all, until=record.last_seq)
         return transcript
+
+
+def _own_name(job_id: str) -> str:
+    """Returns the name of a thread that no client named."""
+    return f"conv_{job_id}"
 
 
 def _with_history(request: bytes, history: Sequence[Entry], leading: int, items: bool) -> bytes:

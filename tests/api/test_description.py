@@ -144,7 +144,7 @@ def test_every_body_and_every_event_has_an_example() -> None:
 
 def test_every_type_of_event_has_a_component() -> None:
     mapping = COMPONENTS["JobEvent"]["discriminator"]["mapping"]
-    assert mapping.keys() == TYPES
+    assert mapping.keys() == TYPES | {"readers"}
     assert {each["$ref"] for each in COMPONENTS["JobEvent"]["oneOf"]} == set(mapping.values())
     for kind, ref in mapping.items():
         component = COMPONENTS[ref.rpartition("/")[2]]
@@ -181,7 +181,8 @@ ROUTES: dict[tuple[str, str], set[str]] = {
     ("/v1/jobs", "get"): {"200", "422"},
     ("/v1/jobs/{job_id}", "get"): {"200", "404", "410", "422"},
     ("/v1/jobs/{job_id}", "delete"): {"204", "404"},
-    ("/v1/jobs/{job_id}/events", "get"): {"200", "204", "404", "410"},
+    ("/v1/jobs/{job_id}/events", "get"): {"200", "204", "404", "410", "422"},
+    ("/v1/jobs/{job_id}/retry", "post"): {"202", "404", "409", "410", "422", "429"},
     ("/v1/jobs/{job_id}/cancel", "post"): {"202", "404", "410"},
     ("/v1/jobs/{job_id}/stream", "get"): {"200", "204", "304", "404", "410"},
     ("/v1/jobs/{job_id}/stream", "head"): {"200", "404", "410"},
@@ -190,6 +191,9 @@ ROUTES: dict[tuple[str, str], set[str]] = {
     ("/v1/threads/{thread_id}/running", "get"): {"200", "204", "404", "422"},
     ("/v1/threads/{thread_id}/jobs", "get"): {"200", "422"},
     ("/chat/stream", "post"): {"200", *SUBMIT},
+    ("/v1/status", "get"): {"200"},
+    ("/v1/stats", "get"): {"200", "422"},
+    ("/v1/changes", "get"): {"200", "422"},
 }
 HEALTH: dict[tuple[str, str], set[str]] = {("/healthz", "get"): {"200"}, ("/readyz", "get"): {"200"}}
 #: Those whose errors have OpenAI's form.
@@ -266,4 +270,6 @@ def test_no_route_is_left_out_of_this_list() -> None:
 
 def test_a_watch_has_each_form_of_its_position() -> None:
     watch = {(p["in"], p["name"]) for p in OPERATIONS[("/v1/jobs/{job_id}/events", "get")]["parameters"]}
-    assert watch == {("path", "job_id"), ("header", "Last-Event-ID"), ("query", "after"), ("query", "lastEventId")}
+    assert watch == {("path", "job_id"), ("header", "Last-Event-ID"), ("query", "after"), ("query", "lastEventId")} | {
+        ("query", "readers")
+    }

@@ -71,6 +71,17 @@ async def test_a_tool_of_the_application_and_the_answer_to_its_result(stack: Sta
     assert [each["role"] for each in made["body"]["messages"]] == ["user", "assistant", "tool", "tool"]
 
 
+async def test_a_run_of_an_api_that_stops_has_failed(stack: Stack) -> None:
+    """A run that ended with its connection would pass for a whole one."""
+    async with await agent(stack, forwardedProps=paced(3000, 100)) as chat:
+        await chat.do("run", messages=[user("How?")])
+        await says(chat, 50)
+        stack.apis[0].term()
+        shown = await chat.do("wait")
+    assert shown["error"] is not None
+    assert shown["finished"] is None
+
+
 async def test_a_lost_worker_leaves_one_text(stack: Stack) -> None:
     """The snapshot voids text and reasoning of the lost attempt; the steps and all else are closed."""
     question, props = user("How?"), {**paced(150, 50), "model": "demo-reasoning"}

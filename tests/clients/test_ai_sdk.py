@@ -61,6 +61,17 @@ async def reload(chats: Chats, loaded: NodeChat, length: int = 100) -> None:
         await loaded.do("resume")
 
 
+@both
+async def test_an_answer_of_an_api_that_stops_is_no_whole_one(stack: Stack, version: int) -> None:
+    """The chat says so without the recipe of the page."""
+    async with await Chats(stack, version, "default", body=paced(3000, 100)).open() as chat:
+        await chat.do("send", text="How?")
+        await chat.says(50)
+        stack.apis[0].term()
+        shown = await chat.do("wait")
+    assert shown["status"] == "error"
+
+
 @each
 async def test_a_conversation_of_two_turns(stack: Stack, version: int, transport: str) -> None:
     """Each answer is the model's, one message with the job's id, times and usage."""

@@ -42,7 +42,8 @@ WRONG: dict[str, Mistake] = {
     "chat: no messages": Mistake(chat(messages=[]), BAD, "empty_array", "messages", "messages"),
     "chat: message": Mistake(chat(messages=["hi"]), BAD, "invalid_type", "messages[0]", "messages"),
     "chat: n": Mistake(chat(n="two"), BAD, "invalid_type", "n", "n"),
-    "chat: tools": Mistake(chat(tools="all"), BAD, "model_bad_request", None, "tools"),
+    "chat: tools": Mistake(chat(tools="all"), BAD, "invalid_type", "tools", "tools"),
+    "chat: tools of a stream": Mistake(chat(tools="all", stream=True), BAD, "invalid_type", "tools", "tools"),
     "chat: option": Mistake(
         chat(extra_body={"readalong": {"x": 1}}), BAD, "unknown_parameter", "readalong.x", "no such"
     ),
@@ -167,6 +168,9 @@ async def test_a_cancel_of_what_cannot_be_cancelled_says_why(stack: Stack, kind:
             pass
         with pytest.raises(BAD, match="Cannot cancel a completed response"):
             await client.responses.cancel(made.id)
-        assert [
-            event async for event in await client.responses.retrieve(made.id, stream=True, starting_after=9999)
-        ] == []
+        last = 0
+        async for event in await client.responses.retrieve(made.id, stream=True):
+            last = event.sequence_number
+        for after, ends in ((last, []), (9999, ["response.completed"])):
+            again = await client.responses.retrieve(made.id, stream=True, starting_after=after)
+            assert [event.type async for event in again] == ends

@@ -152,7 +152,9 @@ EXPECTED = {
     "redis-cli hmget": ["running", "demo", '{"id":"cook"}', "5"],
     "redis-cli xrange 'readalong:job:{ID}:events' - +": ["queued", '{"content":" three"}', "5-0"],
     "redis-cli zrange readalong:workers": ["cook"],
-    "redis-cli --scan": ["readalong:worker:cook"],
+    "redis-cli zrangebylex": [_ID],
+    "redis-cli --scan --pattern 'readalong:worker": ["readalong:worker:cook"],
+    "redis-cli --scan --pattern 'readalong:stats": ["readalong:stats:"],
 }
 
 
@@ -233,6 +235,23 @@ async def test_a_job_is_followed_live(kitchen: Kitchen) -> None:
     assert orjson.loads(last) == {"id": 6, "type": "content", "content": " four"}
 
 
+async def test_all_jobs_are_followed_live(kitchen: Kitchen) -> None:
+    """SUBSCRIBE shows each change of a job's state, and no token."""
+    await kitchen.fill()
+    line = next(line for line in COOKBOOK if "subscribe readalong:changes" in line)
+    following = asyncio.create_task(kitchen.shell(line, until=b"done"))
+    channel = kitchen.settings.keys.changes
+
+    async def follows() -> bool:
+        return bool(dict(await kitchen.redis.pubsub_numsub(channel))[channel.encode()])
+
+    await until(follows)
+    await kitchen.log.append(_ID, 1, 6, [("content", b'{"content":" four"}')])
+    await kitchen.log.finish(_ID, 1, 7, [("done", b'{"content":""}')], {})
+    last = [json for json in (await following).strip().splitlines() if json.startswith("{")]
+    assert [orjson.loads(json) for json in last] == [{"id": _ID, "type": "done"}]
+
+
 async def test_a_job_is_cancelled_by_hand(kitchen: Kitchen) -> None:
     """The next append returns the flag set by hand."""
     await kitchen.fill()
@@ -263,6 +282,6 @@ def test_every_line_of_the_cookbook_is_tried() -> None:
         "redis-cli xrange",
         "redis-cli xrevrange",
     ]
-    assert len(COOKBOOK) == 16
+    assert len(COOKBOOK) == 19
     assert [line for line in COOKBOOK if not any(map(line.startswith, tried))] == []
     assert [line for line in _lines("README.md") if line not in COOKBOOK] == []

@@ -29,7 +29,10 @@ _PASSING = {
     "arq:in-progress:*",
 }
 #: Sorted sets that name jobs and so live as long as any job; the sweep trims them.
-INDEXES = {"readalong:jobs", "readalong:active", "arq:queue:readalong", "readalong:leases", *Keys().by_state}
+INDEXES = {"readalong:jobs", "readalong:active", "arq:queue:readalong", "readalong:leases"} | {
+    *Keys().by_state,
+    Keys().ids,
+}
 
 
 async def test_promise_1_one_log_every_watcher_sees_each_event_once_in_order_up_to_one_end(stack: Stack) -> None:
@@ -185,7 +188,7 @@ async def test_promise_7_nothing_hidden_all_of_redis_is_text_and_has_an_end(stac
         "readalong:leases",
         "readalong:active",
         "readalong:last-acquire:*",
-    } | (_shapes(names) & {*_PASSING, *Keys().by_state})
+    } | (_shapes(names) & {*_PASSING, *INDEXES, "readalong:stats:*"})
     for name in names:
         assert name in INDEXES or stack.redis.command("PTTL", name) != -1, f"{name} lives for ever"
         assert dump[name].isprintable(), name
@@ -268,7 +271,9 @@ def _resumed(job: Job) -> bool:
 def _shape(name: str) -> str:
     name = re.sub(r"\{[^}]+\}", "*", name)
     return re.sub(
-        r"^(arq:(?:in-progress|job|retry)|readalong:(?:idempotency|jobs:model|last-acquire|worker)):.+$", r"\1:*", name
+        r"^(arq:(?:in-progress|job|retry)|readalong:(?:idempotency|jobs:model|last-acquire|stats|worker)):.+$",
+        r"\1:*",
+        name,
     )
 
 

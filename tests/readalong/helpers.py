@@ -44,7 +44,7 @@ def check_log(events: Sequence[Event]) -> None:
     assert not any(event.type in TERMINAL for event in events[:-1])
 
 
-async def command(redis: Any, *words: str | float) -> Any:
+async def command(redis: Any, *words: str | bytes | float) -> Any:
     """Sends one command as redis-cli would."""
     return await redis.execute_command(*words)
 

@@ -136,7 +136,7 @@ async def test_not_each_append_notes_its_time(
     _, writer, log = await started(backend)
     seen: list[bool] = []
 
-    def send(*_: object, timed: bool) -> bool:
+    def send(*_: object, timed: bool, progress: bytes) -> bool:
         seen.append(timed)
         return False
 

@@ -186,10 +186,16 @@ async def test_a_turn_whose_job_was_never_written_is_ended_by_the_sweep(
     await swept(backend, sweep)
     await swept(backend, sweep)
     assert await queued(backend) == [one.id]
-    # The submit was only slow: its job does not run beside the other.
-    record = await backend.turns.written(await dead.write())
-    assert record.status == "cancelled"
+    # The submit was only slow: its turn begins again, by its policy.
+    with pytest.raises(ThreadBusy):
+        await backend.turns.written(await dead.write(), "reject")
+    assert (await backend.record(dead.id)).status == "cancelled"
+    late = Submit(backend, "late")
+    await backend.turns.written(await late.write())
     assert await queued(backend) == [one.id]
+    await play_unsettled(backend, one.id)
+    await backend.turns.settle(one.id)
+    assert await queued(backend) == [late.id]
 
 
 async def test_a_job_that_was_written_and_not_queued_is_queued_by_the_sweep(
@@ -288,19 +294,6 @@ async def test_a_waiting_turn_that_is_cancelled_lets_those_behind_it_run(
         assert types(await backend.ended(last.id))[-1] == "done"
     said = await history(backend)
     assert [said[0], said[2], said[3]] == ["a", "b", "c"]
-
-
-async def test_a_job_of_an_erased_thread_ends_when_it_is_claimed(
-    backend: Backend, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = Submit(backend, "a")
-    await one.all()
-    await backend.threads.erase(REF)
-    async with demo_at(monkeypatch) as demo, working(settings):
-        events = await backend.ended(one.id)
-        assert (events[-1].type, events[-1].fields()["by"]) == ("cancelled", "thread")
-        assert await demo.bodies() == []
-    assert await command(backend.redis, "EXISTS", *backend.keys.of_thread(REF.digest)) == 0
 
 
 @pytest.mark.parametrize("kind", ["done", "failed", "cancelled"])

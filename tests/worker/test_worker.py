@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack
+from datetime import datetime
 from typing import Any
 
 import orjson
 import pytest
 
+from readalong import __version__
 from readalong.core.settings import Settings
 from readalong.redis.facade import RedisFacade
 from readalong.store.log import Claim
@@ -139,6 +141,7 @@ async def test_a_copy_of_the_enqueue_that_comes_after_the_erase_leaves_the_job_i
         backend.keys.jobs,
         backend.keys.active,
         *backend.keys.by_state,
+        backend.keys.ids,
         backend.keys.jobs_of("demo"),
     )
     assert not await backend.redis.exists(*lists)
@@ -284,8 +287,15 @@ async def test_a_worker_gives_a_sign_of_life_and_takes_it_back_when_it_ends(
             await demo.streaming()
             await until(lambda: _runs(details, [job_id]))
             server = await backend.redis.info("server")
-            shown = {"id": "w1", "host": "h", "pid": 1, "running": [], "connected_to": server["run_id"]}
-            assert {**await details(), "running": []} == shown
+            said = await details()
+            shown = {"id": "w1", "host": "h", "pid": 1, "connected_to": server["run_id"], "slots": settings.max_jobs}
+            assert said.items() >= {**shown, "version": __version__}.items()
+            now = await backend.index.now()
+            for time in (said["started_at"], said["at"], *said["since"]):
+                assert 0 <= now - datetime.fromisoformat(time).timestamp() * 1000 < 600_000
+            assert len(said["since"]) == 1
+            assert said["lag_seconds"] >= 0
+            assert isinstance(said["clock_off_seconds"], float)
             assert 0 < await backend.redis.pttl(backend.keys.worker("w1")) <= 1000 * settings.lease
         assert (await alive(), await details()) == (0, {})
 
@@ -307,7 +317,7 @@ async def test_nothing_in_redis_is_pickled_and_every_key_that_is_not_an_index_ex
         indexes = {backend.keys.queue, backend.keys.leases, backend.keys.jobs, backend.keys.active}
         keys = {key.decode() for key in await backend.redis.keys("*")}
         assert indexes < keys
-        indexes |= set(backend.keys.by_state)
+        indexes |= {*backend.keys.by_state, backend.keys.ids}
         for key in keys:
             # How a pickle begins; the last bytes are a checksum, which may be any.
             assert b"\x80\x04" not in (await backend.redis.dump(key) or b"")[:-10]

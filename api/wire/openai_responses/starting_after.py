@@ -9,6 +9,8 @@ from readalong.api.wire.format import Cut
 
 #: How the frame begins that tells of a lost log, and no other: inside JSON there is no line break.
 _LOST: Final = b"event: error\n"
+#: How the frame of a response's end begins.
+_END: Final = re.compile(rb"^event: response\.(?:completed|incomplete|failed)\n", re.MULTILINE)
 _NUMBER: Final = re.compile(rb'^event: .*\ndata: \{"type":"[^"]*","sequence_number":(\d+),')
 
 
@@ -35,7 +37,11 @@ class UntilLost:
 
 
 class StartingAfter:
-    """Leaves out the frames up to and with this number, which may lie inside the frames of one event of the log."""
+    """Leaves out the frames up to and with this number, which may lie inside the frames of one event of the log.
+
+    A client whose number lies behind the response's end has seen a log that Redis has lost. It gets the end, which has
+    the whole output: of an empty stream it would ask for ever.
+    """
 
     marker: Final = b""
 
@@ -52,5 +58,8 @@ class StartingAfter:
             self.done = True
             return frames, False
         *_, rest = parts = frames.split(b"\n\n", skipped)
-        self.done = len(parts) > skipped and bool(rest)
-        return (rest if len(parts) > skipped else b""), False
+        if len(parts) > skipped:
+            self.done = bool(rest)
+            return rest, False
+        end = _END.search(frames)
+        return (b"" if end is None else frames[end.start() :]), False

@@ -113,6 +113,8 @@ class Demo:
         Raises CliError.
         """
         options, environment = self._options, self._environment
+        if "keep_request" not in self._settings.model_fields_set:
+            environment["READALONG_KEEP_REQUEST"] = "true"  # so that a job can be shown whole, and be retried
         if "redis_url" in self._settings.model_fields_set:
             await self._check_redis()
         else:

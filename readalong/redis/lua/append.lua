@@ -1,5 +1,6 @@
 -- Appends and publishes, atomically and idempotently.
--- ARGV[1] fence, ARGV[2] number of the first event, ARGV[3] '1' to note the time, ARGV[4..] type, data, …
+-- ARGV[1] fence, ARGV[2] number of the first event, ARGV[3] '1' to note the time, or how far it has come by then (JSON), to
+-- note both; '0' to note nothing, ARGV[4..] type, data, …
 -- Returns {verdict, last_seq, cancel flag or nil}; the verdicts: ok; gap (the log ends earlier than the writer thinks:
 -- send again from last_seq + 1); behind (it has lost the claim too: restore, then likewise); fenced, ended, gone (stop).
 -- Needs clock, job.
@@ -13,6 +14,8 @@ if from <= #ARGV then
   -- Not each time: to ask for the time and to set it takes a seventh of all that an append takes.
   if ARGV[3] == '1' then
     last = write(last, ARGV, from, 'last_event_at', ms(now_ms()))
+  elseif ARGV[3] ~= '0' then
+    last = write(last, ARGV, from, 'last_event_at', ms(now_ms()), 'progress', ARGV[3])
   else
     last = write(last, ARGV, from)
   end

@@ -16,7 +16,7 @@
 --              stands in the flag's place
 -- Needs clock, job.
 local fields = redis.call('HMGET', job, 'status', 'attempt', 'lost', 'last_seq', 'created_at', 'claim', 'handover', 'max_attempts', 'schema', 'model', 'request',
-  'on_worker_lost', 'deadline', 'started_at', 'first_token_at', 'thread_digest', 'thread_leading')
+  'on_worker_lost', 'deadline', 'started_at', 'first_token_at', 'thread_digest', 'thread_leading', 'began')
 local status, attempt, lost, last = fields[1], tonumber(fields[2]), tonumber(fields[3]), tonumber(fields[4])
 if not status then return { 'gone' } end
 local thread, leading = fields[16] or '', tonumber(fields[17] or '0')
@@ -58,7 +58,8 @@ if status == 'queued' then
   end
   local begun = { 'started', '{"attempt":1,"epoch":' .. cjson.encode(epoch) .. ',"worker":' .. ARGV[1] .. '}' }
   last = write(last, begun, 1, 'status', 'running', 'attempt', '1', 'worker', ARGV[1], 'claim', ARGV[2],
-    'fence', '1:' .. ARGV[2], 'started_at', ms(now), 'last_event_at', ms(now), 'epochs', epochs_with(last + 1, epoch))
+    'fence', '1:' .. ARGV[2], 'started_at', ms(now), 'last_event_at', ms(now), 'epochs', epochs_with(last + 1, epoch),
+    'began', '1:' .. ms(now))
   if not last then return { 'gone' } end
   return { 'run', 1, last, waited, '', model, request, begun[1], begun[2], left, queued, thread, leading }
 end
@@ -88,7 +89,10 @@ if verdict then
 end
 local begun = { 'restarted', string.format('{"attempt":%d,"reason":%s,"epoch":%s,"worker":%s}', attempt,
   cjson.encode(reason), cjson.encode(epoch), ARGV[1]) }
-last = write(last, begun, 1, 'claim', ARGV[2], 'last_event_at', ms(now), unpack(mine))
+-- When each attempt began and, of those that said something, when first: `<attempt>:<ms>[/<ms>]`, from the oldest on.
+local before = fields[18] and fields[18] .. (first_token_at and '/' .. ms(first_token_at) or '') .. ' ' or ''
+last = write(last, begun, 1, 'claim', ARGV[2], 'last_event_at', ms(now),
+  'began', before .. string.format('%d:', attempt) .. ms(now), unpack(mine))
 if not last then return { 'gone' } end
-redis.call('HDEL', job, 'handover', 'first_token_at')
+redis.call('HDEL', job, 'handover', 'first_token_at', 'progress')
 return { 'run', attempt, last, waited, '', model, request, begun[1], begun[2], left, queued, thread, leading }

@@ -7,6 +7,7 @@
 -- Needs clock, erased, job.
 local model = ARGV[2]
 if model == '' then model = erased_model(redis.pcall('GET', cancel)) or '' end
+if redis.call('EXISTS', job) == 1 then tell_erased() end
 redis.call('DEL', job, events, cancel, KEYS[5]) -- first: a full Redis refuses the other before it
 redis.call('SET', cancel, '{"by":"erase","model":"' .. model .. '"}', 'PX', ARGV[1])
 redis.call('PUBLISH', live, 'erased')

@@ -18,16 +18,6 @@ for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], ms(now), '+inf')) d
 end
 local found = { now, live }
 for i = 4, #ARGV do
-  local id = ARGV[i]
-  local at, taken = place(id)
-  local ends = tonumber(redis.call('ZSCORE', leases, id))
-  local waits = false -- of one that is not in the queue: it ends just now, or the sweep puts it back
-  if at and (not taken or not ends or ends < now) then
-    waits = true
-  elseif at then
-    local holder = redis.pcall('GET', ARGV[1] .. id)
-    waits = type(holder) == 'string' and is_dead(holder)
-  end
-  if waits then found[#found + 1] = id end
+  if waits_for_worker(ARGV[i], ARGV[1] .. ARGV[i], now, is_dead) then found[#found + 1] = ARGV[i] end
 end
 return found

@@ -25,6 +25,8 @@ pytestmark = on_valkey
 
 BODY = {"messages": [{"role": "user", "content": "hi"}], "metadata": {"owner": "ann", "ticket": "7"}}
 ANN, BOB = {"Authorization": "Bearer ann"}, {"Authorization": "Bearer bob"}
+#: May operate and see all jobs in a list, and nothing else.
+OPS = {"Authorization": "Bearer ops"}
 #: All requests about one job.
 OF_A_JOB = (
     ("GET", ""),
@@ -32,10 +34,14 @@ OF_A_JOB = (
     ("GET", "/events"),
     ("HEAD", "/events"),
     ("POST", "/cancel"),
+    ("POST", "/retry"),
     ("DELETE", ""),
 )
 #: All requests that name no job.
-OF_NONE = (("POST", "/v1/jobs"), ("GET", "/v1/jobs"), ("HEAD", "/v1/jobs"), ("POST", "/chat/stream"))
+OF_NONE = (
+    *(("POST", "/v1/jobs"), ("GET", "/v1/jobs"), ("HEAD", "/v1/jobs"), ("POST", "/chat/stream")),
+    *(("GET", "/v1/status"), ("GET", "/v1/stats"), ("GET", "/v1/changes")),
+)
 
 
 class Owners:
@@ -54,8 +60,15 @@ class Owners:
         await self._check(headers, job)
 
     async def list(self, headers: Headers) -> Callable[[Record], bool]:
+        if headers.get("authorization") == OPS["Authorization"]:
+            return lambda _: True
         owner = self._owner(headers)
         return lambda record: record.metadata.get("owner") == owner
+
+    async def operate(self, headers: Headers) -> None:
+        if headers.get("authorization") != OPS["Authorization"]:
+            self._owner(headers)
+            raise Forbidden
 
     async def _check(self, headers: Headers, job: Job) -> None:
         owner, metadata = self._owner(headers), await job.metadata()
@@ -114,7 +127,7 @@ async def test_without_credentials_no_route_does_anything(settings: Settings, re
 
 async def test_a_hidden_job_is_answered_as_one_that_there_never_was(settings: Settings) -> None:
     """Every route gives the same bytes for both. The owner may do everything."""
-    async with a_site(settings, Owners(hides=True)) as site:
+    async with a_site(settings.model_copy(update={"keep_request": True}), Owners(hides=True)) as site:
         job_id, never = await submitted(site, ANN), new_job_id()
         for method, rest in OF_A_JOB:
             status, headers, body = await asked(site, method, f"/v1/jobs/{job_id}{rest}", BOB)

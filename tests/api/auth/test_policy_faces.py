@@ -51,6 +51,9 @@ class Owners:
         owner = _owner(headers)
         return lambda record: record.metadata.get("owner") == owner
 
+    async def operate(self, headers: Headers) -> None:
+        _owner(headers)
+
 
 def _owner(headers: Headers) -> str:
     owner = headers.get("authorization", "").removeprefix("Bearer ")

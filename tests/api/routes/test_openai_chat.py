@@ -159,29 +159,46 @@ async def test_what_cannot_be_honoured_is_refused_by_name(settings: Settings) ->
         assert (await site.http.get("/v1/jobs")).json()["jobs"] == []
 
 
+@pytest.mark.parametrize("own", [True, False])
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_job_that_fails_before_it_says_something_is_an_exception_with_a_status_and_is_not_repeated(
-    settings: Settings, log: Log, stream: bool
+    settings: Settings, log: Log, stream: bool, own: bool
 ) -> None:
-    """A repeat would be another generation, which the job's own terms do not allow."""
+    """A repeat would be another generation, which the job's own terms do not allow. `own`: the model has named what is
+    wrong."""
     error = {"code": "model_bad_request", "message": "The model answered 400: no such tool.", "retryable": False}
+    named: dict[str, Any] = {"param": "tools.0", "model_code": "no_tool"} if own else {}
+    code, param = ("no_tool", "tools.0") if own else ("model_bad_request", None)
     async with a_site(settings) as site, sdk(site) as client, asyncio.timeout(WITHIN):
-        playing = asyncio.create_task(answer(site, log, kind="failed", error=error))
+        playing = asyncio.create_task(answer(site, log, kind="failed", error={**error, **named}))
         with pytest.raises(openai.BadRequestError) as raised:
             await client.chat.completions.create(model="m", messages=MESSAGES, stream=stream)
-        assert (raised.value.code, raised.value.response.headers["x-job-id"]) == ("model_bad_request", await playing)
+        assert (raised.value.code, raised.value.param) == (code, param)
+        assert raised.value.response.headers["x-job-id"] == await playing
         assert len((await site.http.get("/v1/jobs")).json()["jobs"]) == 1
 
 
-async def test_a_job_that_fails_in_its_answer_is_an_exception_of_the_stream(settings: Settings, log: Log) -> None:
-    error = {"code": "model_cut", "message": "The model broke off.", "retryable": True}
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        ({"code": "model_cut"}, ("model_cut", "server_error", None)),
+        (
+            {"code": "model_bad_request", "param": "n", "model_code": "too_many"},
+            ("too_many", "invalid_request_error", "n"),
+        ),
+    ],
+)
+async def test_a_job_that_fails_in_its_answer_is_an_exception_of_the_stream(
+    settings: Settings, log: Log, error: dict[str, Any], shown: tuple[str, str, str | None]
+) -> None:
+    error = {**error, "message": "The model broke off.", "retryable": True}
     async with a_site(settings) as site, sdk(site) as client, asyncio.timeout(WITHIN):
         playing = asyncio.create_task(answer(site, log, "a", kind="failed", error=error))
         stream = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
         with pytest.raises(openai.APIError) as raised:
             async for _ in stream:
                 pass
-        assert (raised.value.code, raised.value.type) == ("model_cut", "server_error")
+        assert (raised.value.code, raised.value.type, raised.value.param) == shown
         await playing
 
 

@@ -157,6 +157,42 @@ def test_calls_say_their_id_and_name_once_and_their_arguments_as_the_model_did()
     assert (first.id, first.function.name, first.function.arguments) == ("c0", "f", '{"a": 1}')
 
 
+def test_calls_that_come_in_turns_are_said_one_after_the_other() -> None:
+    """The SDKs' helper ends a call, and parses it, when another one begins."""
+
+    def piece(index: int, text: str, **more: Any) -> tuple[str, dict[str, Any]]:
+        return "tool_call_delta", {"index": index, "id": f"c{index}", "name": "f", "arguments": text, **more}
+
+    turns = [('{"q', '{"r": ["}\\'), ('": "\\"', '""]'), ('"}', "}")]
+    log = [
+        *(piece(index, text) for turn in turns for index, text in enumerate(turn)),
+        *(piece(0, text, choice=1) for text in ('{"s"', ":1}")),
+        piece(1, "{", choice=1),
+        piece(1, "}", choice=1),
+        piece(2, '{"last": 1}'),
+    ]
+    calls = [
+        ("tool_call", {"index": 0, "id": "c0", "name": "f", "arguments": {"q": '"'}}),
+        done(tool_calls=[{"index": 0}], choices=[{"choice": 1, "finish_reason": "tool_calls"}]),
+    ]
+    strict: Any = {"type": "function", "function": {"name": "f", "strict": True, "parameters": {}}}
+    state, ended = ChatCompletionStreamState(input_tools=[strict]), []
+    said = chunks(stream(OpenAIChat(ChatParameters(ID, CREATED, MODEL, choices=2)), *log, *calls))
+    for chunk in said:
+        for event in state.handle_chunk(ChatCompletionChunk.model_validate(chunk)):
+            if event.type == "tool_calls.function.arguments.done":
+                ended.append((event.index, event.parsed_arguments))
+    assert ended == [(0, {"s": 1}), (0, {"q": '"'}), (1, {"r": ['}"']}), (2, {"last": 1}), (1, {})]
+    # What is whole is followed at once.
+    orders = [
+        (each["index"], call["index"])
+        for c in said
+        for each in c["choices"]
+        for call in each["delta"].get("tool_calls", ())
+    ]
+    assert orders == [*[(0, 0)] * 3, *[(1, 0)] * 2, *[(1, 1)] * 2, (0, 1), (0, 2)]
+
+
 def test_broken_arguments_and_the_legacy_form_are_text_again() -> None:
     broken = {"arguments": None, "arguments_error": "no JSON", "arguments_text": '{"a'}
     said: Log = [

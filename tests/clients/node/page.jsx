@@ -37,10 +37,8 @@ const chat = new Chat({
   id,
   messages: stored,
   transport: await made(),
-  // The network broke.
+  // The network broke, or the server stopped.
   onError: (error) => error instanceof TypeError && again(),
-  // A server that stops ends its responses.
-  onFinish: ({ message, isAbort, isError }) => isAbort || isError || ended(message) || again(),
 });
 
 const resume = !ended(chat.lastMessage);

@@ -60,6 +60,7 @@ BAD = [
     ("MODELS", "a\nb"),
     ("RESPONSES_MODELS", "a\nb"),
     ("PROVIDERS", "a=m:f;b=m:f"),
+    ("PRICES", "demo=1"),
     ("CREDENTIALS", "m:f()"),
     ("MAX_ATTEMPTS", "0"),
     ("MAX_ATTEMPTS", "101"),

@@ -150,7 +150,7 @@ async def test_promise_7_nothing_hidden_everything_has_a_time_to_live(redis: Arq
     without = {name.decode() for name in await redis.keys("*") if await redis.pttl(name) == -1}
     # A deployment has one of each. The lists of jobs are trimmed with retention; members of the queue and of its leases
     # leave with their jobs. None of them belongs to one job.
-    assert without <= {keys.jobs, keys.active, *keys.by_state, keys.queue, keys.leases}
+    assert without <= {keys.jobs, keys.active, *keys.by_state, keys.ids, keys.queue, keys.leases}
 
 
 async def test_promise_7_nothing_hidden_what_ended_goes_with_its_retention(redis: ArqRedis, settings: Settings) -> None:

@@ -55,7 +55,7 @@ ODDITIES: Final[dict[str, list[Oddity]]] = {
             "a field",
             OWLS,
             b'error: {"code":400,"message":"full"}\n\n',
-            **failed("full", content="Owls", may_help=False),
+            **failed("full", "model_bad_request", content="Owls", may_help=False),
         ),
         sse("a field first", b'error: {"message":"full"}\n\n', **failed("full")),
         sse("a bare line", OWLS, b'{"error":{"message":"full"}}\n\n', **failed("full", content="Owls")),

@@ -235,9 +235,6 @@ def test_line_separators_of_unicode_are_text() -> None:
         ({"error": {"message": None, "code": "insufficient_quota"}}, "insufficient_quota", True),
         ({"error": "no such adapter", "choices": []}, "no such adapter", True),
         ({"error": "no such adapter", "status": 404}, "no such adapter", False),
-        ({"object": "error", "message": "too long", "code": 400}, "too long", False),
-        ([{"error": [{"message": "too long", "code": 413}]}], "too long", False),
-        ({"error": {"message": {"text": "too long"}, "code": 422}}, "too long", False),
         ({"base_resp": {"status_code": 1004, "status_msg": "login fail"}}, "login fail", True),
         ({"detail": [{"loc": ["body", "n"], "msg": "too many"}]}, "body.n: too many", True),
         ({"code": "InvalidParameter", "message": "no such field", "request_id": "r"}, "no such field", True),
@@ -252,6 +249,29 @@ def test_an_error_inside_the_stream_is_the_models_error(chunk_: Any, message: st
         accumulate(chunk_)
     assert (caught.value.code, caught.value.retryable) == ("model_error", may_help)
     assert caught.value.message == f"The model reported an error: {message}"
+
+
+@pytest.mark.parametrize(
+    ("chunk_", "param", "model_code"),
+    [
+        ({"object": "error", "message": "too long", "param": "messages", "code": 400}, "messages", None),
+        ([{"error": [{"message": "too long", "code": 413}]}], None, None),
+        ({"error": {"message": {"text": "too long"}, "param": {}, "code": 422}}, None, None),
+        ({"error": {"message": "too long", "param": "n", "code": "long"}, "status": 400}, "n", "long"),
+    ],
+)
+def test_an_error_inside_the_stream_that_blames_the_request_names_what_is_wrong(
+    chunk_: Any, param: str | None, model_code: str | None
+) -> None:
+    with pytest.raises(ModelError) as caught:
+        accumulate(chunk_)
+    error = caught.value
+    assert (error.code, error.retryable) == ("model_bad_request", False)
+    assert (error.message, error.param, error.model_code) == (
+        "The model reported an error: too long",
+        param,
+        model_code,
+    )
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,25 @@ async def test_the_reason_of_a_refusal_is_the_servers_own_or_its_status_line(
 
 
 @pytest.mark.parametrize(
+    ("status", "told", "named"),
+    [
+        (400, b'{"error":{"message":"m","param":"messages[1].role","code":"long"}}', ("messages[1].role", "long")),
+        (400, b'{"message":"m","param":"n","code":"400"}', ("n", None)),
+        (429, b'{"error":{"message":"m","param":null,"code":"insufficient_quota"}}', (None, "insufficient_quota")),
+        (400, b'{"error":{"message":"m","param":["n"],"code":7}}', (None, None)),
+        (400, b'{"error":{"message":"m","param":"%s"}}' % (b"n" * 201), (None, None)),
+        # It is not the client whose key is wrong.
+        (401, b'{"error":{"message":"m","param":"key","code":"invalid_api_key"}}', (None, None)),
+    ],
+)
+async def test_a_refusal_names_what_the_server_finds_wrong(
+    monkeypatch: pytest.MonkeyPatch, status: int, told: bytes, named: tuple[str | None, str | None]
+) -> None:
+    error = await failure(monkeypatch, reply(told, status=f"{status} No"))
+    assert (error.param, error.model_code) == named
+
+
+@pytest.mark.parametrize(
     ("status", "message", "away", "refuses"),
     [
         *((status, "because", True, False) for status in (429, 502, 503, 504, 521, 522, 523, 529)),

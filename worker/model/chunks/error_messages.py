@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -36,8 +36,26 @@ _ERROR_FIELDS: Final = ("detail", "errors", "error_msg", "error_message", "error
 _SUCCESS_CODES: Final = frozenset({"0", "200", "ok", "success", "succeeded"})
 #: Levels of nesting that are searched for a message.
 _MAX_DEPTH: Final = 6
+#: Characters of a parameter's path, or of an error's name.
+_MAX_NAME: Final = 200
+#: Client errors (4xx) that are the request's fault.
+_REQUEST_FAULTS: Final = frozenset({400, 413, 422})
 #: Client errors (4xx) after which another try may help.
 _RETRYABLE: Final = frozenset({408, 409, 425, 429})
+
+
+class Blame(NamedTuple):
+    """What a server finds wrong: the parameter, and its own name of the error."""
+
+    param: str | None = None
+    model_code: str | None = None
+
+
+def blame_of(error: Any) -> Blame:
+    """Returns what OpenAI's form of an error names, with or without an object `error` around it."""
+    inner = error.get("error") if isinstance(error, dict) else None
+    told = inner if isinstance(inner, dict) else error
+    return Blame(_name(told.get("param")), _name(told.get("code"))) if isinstance(told, dict) else Blame()
 
 
 def server_message(value: Any, depth: int = 0) -> str | None:
@@ -82,13 +100,16 @@ def reported_error(error: Any) -> ModelError:
     retryable = status is None or not 400 <= status < 500 or status in _RETRYABLE
     quota_exhausted = status == 429 and "insufficient_quota" in str(error)
     # Shortened where it is shown, after redaction.
+    param, model_code = blame_of(error)
     return ModelError(
-        "model_error",
+        "model_bad_request" if status in _REQUEST_FAULTS else "model_error",
         f"The model reported an error: {message}",
         retryable=retryable,
         status=status if status is not None and 400 <= status < 600 else 0,
         away=status in AWAY_STATUSES and not quota_exhausted,
         refuses=status in _WORKER_FAULTS or quota_exhausted,
+        param=param,
+        model_code=model_code,
     )
 
 
@@ -102,6 +123,12 @@ def _is_error(chunk: dict[str, Any]) -> bool:
     if codes:
         return not all(map(_is_success, codes))
     return not chunk.keys() & {"usage", "id", "object", "model"}
+
+
+def _name(value: Any) -> str | None:
+    """Returns a text that names something; None for another value, and for a status that is written as text."""
+    named = isinstance(value, str) and value and not value.isdecimal() and len(value) <= _MAX_NAME
+    return value if named else None
 
 
 def _is_success(code: Any) -> bool:

@@ -20,7 +20,7 @@ import orjson
 from readalong.core.errors import ModelError
 from readalong.core.settings import Settings
 from readalong.worker.model.chunks.accumulator import ChunkAccumulator
-from readalong.worker.model.chunks.error_messages import AWAY_STATUSES, server_message
+from readalong.worker.model.chunks.error_messages import AWAY_STATUSES, Blame, blame_of, server_message
 from readalong.worker.model.limits import Limits
 from readalong.worker.model.openai.answer_parser import AnswerParser
 from readalong.worker.model.openai.body_reader import cause_chain, read_prefix, sse_pieces
@@ -127,11 +127,14 @@ class OpenAIProvider:
         """Returns the error of a response with an error status."""
         status = response.status
         code, retryable = _CODES.get(status, ("model_error", status >= 500))
+        told = _parsed(body)
+        blame = Blame()
         if code == "model_unauthorized":
             # The server's own message may quote the key.
             message = f"The model refused our credentials ({status})."
         else:
-            reason = _body_message(body) or response.reason or ""
+            reason = _message_of(told) or response.reason or ""
+            blame = blame_of(told)
             message = f"The model answered {status}: {self.redactor.redact_excerpt(reason)}"
         return ModelError(
             code,
@@ -141,6 +144,8 @@ class OpenAIProvider:
             status=status,
             away=status in AWAY_STATUSES and not _is_quota_exhausted(body),
             refuses=_blames_worker(status, body, model),
+            param=blame.param,
+            model_code=blame.model_code,
         )
 
     @property
@@ -222,17 +227,21 @@ def _blames_worker(status: int, body: bytes, model: str) -> bool:
     return status in (401, 402) or (status == 429 and _is_quota_exhausted(body))
 
 
-def _body_message(body: bytes) -> str | None:
-    """Returns the message of an error body, JSON or plain text; None for a page and for bytes that are no text."""
+def _parsed(body: bytes) -> Any:
+    """Returns an error body: its JSON value, or its text; None for bytes that are neither."""
     try:
-        return server_message(orjson.loads(body))
+        return orjson.loads(body)
     except orjson.JSONDecodeError:
         pass
     try:
-        text = body.decode().strip()
+        return body.decode()
     except UnicodeDecodeError:
         return None
-    return None if text.startswith("<") else text or None
+
+
+def _message_of(told: Any) -> str | None:
+    """Returns the message of a parsed error body; None for a page."""
+    return None if isinstance(told, str) and told.strip().startswith("<") else server_message(told)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -4,6 +4,41 @@ local job, events, cancel, live = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 local TERMINAL = { done = true, failed = true, cancelled = true }
 
+-- The text, with '?' for each byte beyond ASCII if it is not UTF-8: such JSON in a log could not be read.
+local function utf8(text)
+  local rest = string.gsub(text, '[\194-\223][\128-\191]', ' ')
+  rest = string.gsub(rest, '\224[\160-\191][\128-\191]', ' ')
+  rest = string.gsub(rest, '[\225-\236\238\239][\128-\191][\128-\191]', ' ')
+  rest = string.gsub(rest, '\237[\128-\159][\128-\191]', ' ')
+  rest = string.gsub(rest, '\240[\144-\191][\128-\191][\128-\191]', ' ')
+  rest = string.gsub(rest, '[\241-\243][\128-\191][\128-\191][\128-\191]', ' ')
+  rest = string.gsub(rest, '\244[\128-\143][\128-\191][\128-\191]', ' ')
+  if not string.find(rest, '[\128-\255]') then return text end
+  return (string.gsub(text, '[\128-\255]', '?'))
+end
+
+-- Events that change the job's state, or begin another attempt.
+local CHANGES = { queued = true, started = true, restarted = true, done = true, failed = true, cancelled = true }
+-- What tells who may see an erased job.
+local SHOWN = { 'schema', 'id', 'status', 'model', 'attempt', 'last_seq', 'created_at', 'metadata', 'body_digest', 'thread',
+  'thread_digest', 'policy_keys' }
+
+-- Tells operators of a change, on a channel that all jobs share. Nothing depends on it, so that a user of Redis who may not
+-- publish there can still run jobs.
+local function tell(kind, more)
+  local prefix, id = string.match(live, '^(.*):job:{(.-)}')
+  redis.pcall('PUBLISH', prefix .. ':changes', '{"id":"' .. id .. '","type":"' .. kind .. '"' .. (more or '') .. '}')
+end
+
+-- The same before a job is deleted: nothing could be read of it afterwards.
+local function tell_erased()
+  local values, shown = redis.pcall('HMGET', job, unpack(SHOWN)), {}
+  for i, name in ipairs(SHOWN) do
+    if values[i] then shown[name] = utf8(values[i]) end
+  end
+  tell('erased', ',"job":' .. cjson.encode(shown))
+end
+
 -- Appends the type/data pairs of `pairs_` from index `from` on after number `last`, sets the fields and values of the
 -- hash that follow, tells the watchers in one message, and returns the new last number.
 -- The events come first: nothing rolls a script back whose XADD is refused, and a job that had ended without its
@@ -11,7 +46,7 @@ local TERMINAL = { done = true, failed = true, cancelled = true }
 -- Returns nil if Redis has dropped the log, by an eviction or by hand: the job is gone then. A log that went on without
 -- its beginning could be read by no watcher.
 local function write(last, pairs_, from, ...)
-  local lines = {}
+  local lines, changed = {}, nil
   local begins = last == 0
   for i = from, #pairs_, 2 do
     last = last + 1
@@ -20,15 +55,18 @@ local function write(last, pairs_, from, ...)
     if begins then
       redis.call('XADD', events, id, 'type', kind, 'data', data)
     elseif not redis.call('XADD', events, 'NOMKSTREAM', id, 'type', kind, 'data', data) then
+      tell_erased()
       redis.call('DEL', job)
       redis.call('PUBLISH', live, 'erased')
       return nil
     end
+    if CHANGES[kind] then changed = kind end
     lines[#lines + 1] = string.format('{"id":%d,"type":"', last) .. kind .. '",' .. string.sub(data, 2)
   end
   if #lines > 0 then
     redis.call('HSET', job, 'last_seq', string.format('%d', last), ...)
     redis.call('PUBLISH', live, table.concat(lines, '\n'))
+    if changed then tell(changed) end
   end
   return last
 end
@@ -53,19 +91,6 @@ local function retire(retention_ms)
   redis.call('PEXPIRE', job, retention_ms)
   redis.call('PEXPIRE', events, retention_ms)
   redis.call('PEXPIRE', cancel, retention_ms)
-end
-
--- The text, with '?' for each byte beyond ASCII if it is not UTF-8: such JSON in a log could not be read.
-local function utf8(text)
-  local rest = string.gsub(text, '[\194-\223][\128-\191]', ' ')
-  rest = string.gsub(rest, '\224[\160-\191][\128-\191]', ' ')
-  rest = string.gsub(rest, '[\225-\236\238\239][\128-\191][\128-\191]', ' ')
-  rest = string.gsub(rest, '\237[\128-\159][\128-\191]', ' ')
-  rest = string.gsub(rest, '\240[\144-\191][\128-\191][\128-\191]', ' ')
-  rest = string.gsub(rest, '[\241-\243][\128-\191][\128-\191][\128-\191]', ' ')
-  rest = string.gsub(rest, '\244[\128-\143][\128-\191][\128-\191]', ' ')
-  if not string.find(rest, '[\128-\255]') then return text end
-  return (string.gsub(text, '[\128-\255]', '?'))
 end
 
 -- Who set the flag: the `by` of the API's JSON, or whatever a person typed in redis-cli.

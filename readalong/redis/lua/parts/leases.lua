@@ -87,3 +87,13 @@ local function held_by_another(id, lease_key, worker)
   return holder and holder ~= worker and redis.call('ZSCORE', leases, id)
 end
 
+-- Whether a job that has begun waits for a worker: it was given back, its lease is over, or `is_dead` says so of its worker.
+-- One that is not in the queue does not: it ends just now, or the sweep puts it back.
+local function waits_for_worker(id, lease_key, now, is_dead)
+  local at, taken = place(id)
+  if not at then return false end
+  local ends = tonumber(redis.call('ZSCORE', leases, id))
+  if not taken or not ends or ends < now then return true end
+  local holder = text(lease_key)
+  return holder and is_dead(holder) or false
+end

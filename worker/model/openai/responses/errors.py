@@ -35,6 +35,7 @@ def response_error(error: Any) -> ModelError:
     status, code, retryable = known
     quota = name == "insufficient_quota"
     message = "The model refused our credentials." if status == 401 else found.message
+    param, model_code = (None, None) if status == 401 else (found.param, found.model_code)
     return ModelError(
         code,
         message,
@@ -42,6 +43,8 @@ def response_error(error: Any) -> ModelError:
         status=status,
         away=status == 429 and not quota,
         refuses=quota or status == 401,
+        param=param,
+        model_code=model_code,
     )
 
 
