@@ -119,7 +119,8 @@ def test_no_body_is_an_object_without_a_name() -> None:
     for name in seen:
         component = COMPONENTS[name.rpartition("/")[2]]
         inner = [each for each in schemas_in(component) if each is not component and each.get("type") == "object"]
-        assert inner == [], name
+        # A map of numbers needs no name.
+        assert [each for each in inner if not isinstance(each.get("additionalProperties"), dict)] == [], name
 
 
 @pytest.mark.parametrize(("name", "example"), EXAMPLES, ids=[name for name, _ in EXAMPLES])
