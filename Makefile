@@ -15,7 +15,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-all fuzz chaos check format bench docs lock clean
+.PHONY: help demo test test-all fuzz chaos check format screenshots bench docs lock clean
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,9 @@ check: .venv/project ## Lint, format, types, import directions, house rules
 format: .venv/project ## Format, and fix what ruff can fix
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
+
+screenshots: .venv/project ## Draw the pictures of the docs anew; needs Chromium
+	@$(BIN)/python -m tests.page.screenshots
 
 bench: .venv/project .venv/bench ## Measure, six minutes; QUICK=1: one
 	@$(BIN)/python -m bench

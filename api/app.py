@@ -51,7 +51,9 @@ _PAGE_HEADERS: Final = {
     "cache-control": "no-cache",
     # Text that becomes markup by mistake can run nothing, and no other site can frame the page to lure a click.
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    # Only the sanitizer may make markup of a string.
+    "require-trusted-types-for 'script'; trusted-types dompurify",
     "x-content-type-options": "nosniff",
     # A link to a job holds its id, which is its only key.
     "referrer-policy": "no-referrer",
@@ -186,6 +188,11 @@ def create_app(
     async def docs() -> Response:
         """Returns the description of the API for people."""
         return FileResponse(_PAGE / "docs.html", headers=_PAGE_HEADERS)
+
+    @app.api_route("/inspect", methods=["GET", "HEAD"], include_in_schema=False)
+    async def inspect() -> Response:
+        """Returns the inspector."""
+        return FileResponse(_PAGE / "inspect" / "index.html", headers=_PAGE_HEADERS)
 
     # The middleware added last sees a request first.
     app.add_middleware(AllowedHosts, names=settings.allowed_hosts)

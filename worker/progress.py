@@ -40,6 +40,8 @@ class Progress:
     def _note(self, now: float) -> None:
         self._points.append((round(now - self._began, 2), self._count))
         if len(self._points) >= _MOST:
-            self._points = self._points[1::2]
-            self._every *= 2
+            self._points = self._points[::2]
+            # Of an answer with rare pieces the points are further apart already.
+            span = self._points[-1][0] - self._points[0][0]
+            self._every = max(2 * self._every, span / len(self._points))
         self.due = now + self._every

@@ -1,6 +1,6 @@
 // The API's description (openapi.json) for people. Paths are relative.
 
-import { element } from "./turn.js";
+import { element } from "./dom.js";
 
 const METHODS = ["get", "head", "post", "put", "patch", "delete"];
 const main = document.getElementById("description");

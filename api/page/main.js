@@ -1,248 +1,158 @@
-// The page: a conversation of turns. The last one may be live.
+// The page: connects the conversation, the text box, the bar, the scrolling and the sharing.
 
-import { cancel, inspect, newIdempotencyKey, sleep, submit, withRetry } from "./api.js";
-import { makeMetadata, previousJobs, readQuestion } from "./conversation.js";
-import { applyEvent, countCharacters, emptyTranscript, fromJob, hasContent, TERMINAL, text } from "./transcript.js";
-import { Rate } from "./rate.js";
+import { Chat } from "./chat.js";
+import { copy } from "./clipboard.js";
+import { $, element, setText } from "./dom.js";
+import { Input } from "./input.js";
+import { EndFollower } from "./scroll.js";
+import { Sharing } from "./share.js";
 import { StatusBar } from "./status-bar.js";
-import { element, TurnView } from "./turn.js";
-import { Watcher } from "./watch.js";
 
-const $ = (id) => document.getElementById(id);
+const TICK = 250; // milliseconds
+const SLEPT = 10_000; // a tick that comes so late: the computer has slept
+const SAID = 3; // pieces that the live region keeps
+
 const bar = new StatusBar();
-const scroller = document.scrollingElement;
-
-let turns = []; // { id, question, state, view }, oldest first
-let live = null; // the turn in the status bar, the last one, with its watcher and times
-let loading = Promise.resolve(); // loads the earlier turns of a link
-let unsent = null; // { body, key } of a submit without a response
-let view = 0; // changes when the page shows another conversation, so that late responses are dropped
-let atEnd = true;
+const sharing = new Sharing();
+const follower = new EndFollower($("turns"), $("down"));
+let edited = null; // the turn whose question is being edited
 let frame = 0;
+let notBefore = 0; // when the next drawing may begin
 
-// Asking
+const chat = new Chat($("turns"), {
+  problem: (text) => bar.showProblem(text),
+  busy: (text) => input.showBusy(text),
+  idle: () => input.showIdle(),
+  stopping: (yes) => input.showStopping(yes),
+  link: (up) => bar.showLink(up),
+  readers: (count) => sharing.showReaders(count),
+  changed: scheduleDraw,
+  announce(text) {
+    // What was written before the link was opened is not read out.
+    if (!chat.live || chat.live.turn.transcript.seq <= chat.live.known) return;
+    $("said").append(element("p", "", text));
+    while ($("said").children.length > SAID) $("said").firstChild.remove();
+  },
+  asked(question, id) {
+    edited = null;
+    input.asked(question);
+    setAddress(id);
+    follower.goToEnd();
+  },
+  watching(id) {
+    $("intro").hidden = true;
+    bar.showLink(true);
+    bar.show(id);
+    follower.goToEnd();
+    scheduleDraw();
+  },
+  cleared() {
+    edited = null;
+    $("intro").hidden = false;
+    $("said").replaceChildren();
+    bar.hide();
+    sharing.showReaders(0);
+    input.showEditing(false);
+    input.showRunning(false);
+    input.showIdle();
+    document.title = "readalong";
+  },
+});
 
-async function ask(question) {
-  const mine = view;
-  bar.showProblem("");
-  bar.showBusy("Sending");
-  await loading;
-  if (mine !== view) return;
-  const previous = turns.at(-1)?.id;
-  const body = {
-    messages: [...history(), { role: "user", content: question }],
-    metadata: makeMetadata(question, previous),
-  };
-  if ($("model").value.trim()) body.model = $("model").value.trim();
-  // The same body after a lost response: the same key, so the same job.
-  const same = unsent && JSON.stringify(unsent.body) === JSON.stringify(body);
-  unsent = { body, key: same ? unsent.key : newIdempotencyKey() };
-  const sent = performance.now();
-  let job;
-  try {
-    job = await submit(body, unsent.key, () => mine === view && bar.showBusy("Sending again"));
-  } catch (problem) {
-    if (mine !== view) return;
-    bar.showProblem(problem.message);
-    return bar.showIdle();
-  }
-  unsent = null;
-  if (mine !== view) return;
-  if ($("question").value.trim() === question) $("question").value = "";
-  grow();
-  setAddress(job.id);
-  atEnd = true;
-  follow(add({ id: job.id, question, state: emptyTranscript(), view: new TurnView(question) }), { sent });
-}
-
-function history() {
-  return turns.flatMap(({ question, state }) => {
-    const answer = text(state);
-    return [
-      ...(question ? [{ role: "user", content: question }] : []),
-      ...(answer ? [{ role: "assistant", content: answer }] : []),
-    ];
-  });
-}
+const input = new Input({
+  ask: (question, model) => chat.ask(question, model, edited),
+  stop: () => chat.isRunning && chat.stop(),
+  keep() {
+    edited = null;
+    input.showEditing(false);
+    input.fill("");
+    input.focus();
+  },
+});
 
 function setAddress(id) {
-  window.history.pushState(null, "", id ? `?job=${encodeURIComponent(id)}` : location.pathname);
+  history.pushState(null, "", id ? `?job=${encodeURIComponent(id)}` : location.pathname);
 }
 
-// Watching
-
-/** `sent`: when this tab submitted. `known`: events up to this number are history, and do not count for the rate. */
-function follow(turn, { sent = null, known = 0, metrics = null } = {}) {
-  live?.watcher.close();
-  const first = metrics?.time_to_first_token ?? null;
-  const mine = { turn, sent, first, rate: new Rate(), lastEventAt: performance.now(), watcher: null };
-  live = mine;
-  mine.watcher = new Watcher(turn.id, {
-    event(seq, type, data) {
-      const before = turn.state.position;
-      if (!applyEvent(turn.state, seq, type, data)) return;
-      const now = (mine.lastEventAt = performance.now());
-      // An event may merge history and new text: only the share of the new numbers counts.
-      const newShare = (seq - Math.max(known, before)) / (seq - before);
-      if (newShare > 0) mine.rate.add(now, newShare * countCharacters(type, data));
-      if (mine.first === null && sent !== null && hasContent(turn.state)) mine.first = (now - sent) / 1000;
-      scheduleRender();
-    },
-    link: (up) => bar.showLink(up),
-    gone(problem) {
-      bar.showProblem(problem.message);
-      turn.state.status = "failed";
-      turn.state.error = { code: problem.code, message: "The job no longer exists" };
-      scheduleRender();
-    },
-    ended(job) {
-      turn.state = fromJob(job);
-      turn.view.element.replaceWith((turn.view = new TurnView(turn.question)).element);
-      scheduleRender();
-    },
-  });
-  bar.showLink(true);
-  bar.show(turn.id);
-  scheduleRender();
+function openAddress() {
+  const id = new URLSearchParams(location.search).get("job");
+  if (id) chat.open(id);
+  else chat.clear();
 }
 
-/** Draws in the next frame: a layout for each token of a fast model would be too slow. */
-function scheduleRender() {
-  frame ||= requestAnimationFrame(() => {
-    frame = 0;
-    if (!live) return;
-    live.turn.view.draw(live.turn.state);
-    bar.draw(live, performance.now());
-    followEnd();
-  });
+/** Draws in the next frame. Drawings that take long are rare ones: the page must stay usable. */
+function scheduleDraw() {
+  if (frame || !chat.live) return;
+  const wait = notBefore - performance.now();
+  if (wait > 0) frame = setTimeout(draw, wait);
+  else frame = requestAnimationFrame(draw);
 }
 
-/** Scrolls to the end, unless the reader has scrolled up. */
-function followEnd() {
-  if (atEnd) scroller.scrollTop = scroller.scrollHeight;
+function draw() {
+  frame = 0;
+  if (!chat.live) return;
+  const began = performance.now();
+  const { turn } = chat.live;
+  turn.view.draw(turn.transcript, turn.problem);
+  bar.draw(chat.live, began);
+  input.showRunning(chat.isRunning);
+  if (!chat.isRunning) sharing.showReaders(0);
+  document.title = turn.question ? `${turn.question.slice(0, 60)} – readalong` : "readalong";
+  follower.follow();
+  const took = performance.now() - began;
+  notBefore = took > 8 ? began + 5 * took : 0;
 }
+
+let lastTick = performance.now();
 
 // A stalled model sends no events, and the rate must fall.
-setInterval(() => live && !TERMINAL.has(live.turn.state.status) && bar.draw(live, performance.now()), 250);
+setInterval(() => {
+  const now = performance.now();
+  if (now - lastTick > SLEPT && !document.hidden) chat.reconnect();
+  lastTick = now;
+  if (chat.isRunning) bar.draw(chat.live, now);
+}, TICK);
 
-// What the page shows
+// Buttons of the turns
 
-function add(turn) {
-  turns.push(turn);
-  $("turns").append(turn.view.element);
-  $("intro").hidden = true;
-  return turn;
-}
+const ACTIONS = {
+  "copy-code": (clicked) => copyFrom(clicked, clicked.closest(".code").querySelector("code").textContent),
+  "copy-answer": (clicked, turn) => copyFrom(clicked, turn.transcript.text),
+  again: (_, turn) => chat.ask(turn.question, $("model").value.trim(), turn),
+  edit(_, turn) {
+    edited = turn;
+    input.fill(turn.question);
+    input.showEditing(true);
+    input.focus();
+  },
+};
 
-function clear() {
-  view += 1;
-  live?.watcher.close();
-  live = null;
-  turns = [];
-  unsent = null;
-  loading = Promise.resolve();
-  atEnd = true;
-  $("turns").replaceChildren();
-  $("intro").hidden = false;
-  bar.showProblem("");
-  bar.hide();
-}
-
-/** Shows the job in the address, and the turns before it. */
-async function open() {
-  clear();
-  const mine = view;
-  const id = new URLSearchParams(location.search).get("job");
-  if (!id) return;
-  $("intro").hidden = true;
-  bar.showBusy("Opening");
-  for (;;) {
-    try {
-      const job = await inspect(id);
-      if (mine !== view) return;
-      const question = readQuestion(job);
-      bar.showProblem("");
-      loading = loadEarlier(job, mine);
-      return follow(add({ id, question, state: emptyTranscript(), view: new TurnView(question) }), {
-        known: job.last_seq,
-        metrics: job.metrics,
-      });
-    } catch (problem) {
-      if (mine !== view) return;
-      bar.showProblem(problem.message);
-      if (problem.isGone) {
-        $("intro").hidden = false;
-        return bar.showIdle();
-      }
-      await sleep(2000);
-      if (mine !== view) return;
-    }
-  }
-}
-
-/** Adds the earlier turns, newest first, each above the next. */
-async function loadEarlier(last, mine) {
-  const jobs = previousJobs(last, (id) => withRetry(() => inspect(id)));
-  for (;;) {
-    const { value, done } = await jobs.next();
-    if (mine !== view) return;
-    if (done) return value && $("turns").prepend(element("p", "note", value));
-    const turn = { id: value.id, question: readQuestion(value), state: fromJob(value), view: null };
-    turn.view = new TurnView(turn.question);
-    turn.view.draw(turn.state);
-    turns.unshift(turn);
-    $("turns").prepend(turn.view.element);
-    scheduleRender();
-  }
-}
-
-// Input
-
-function grow() {
-  const box = $("question");
-  box.rows = Math.min(8, Math.max(1, box.value.split("\n").length));
-}
-
-$("ask").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const question = $("question").value.trim();
-  if (question && !$("send").disabled && !$("send").hidden) ask(question);
+$("turns").addEventListener("click", (event) => {
+  const clicked = event.target.closest("button");
+  const action = Object.keys(ACTIONS).find((name) => clicked?.classList.contains(name));
+  const turn = chat.turns.find(({ view }) => view.element.contains(clicked));
+  if (!action || !turn) return;
+  if (!action.startsWith("copy") && chat.isRunning) return;
+  ACTIONS[action](clicked, turn);
 });
 
-$("question").addEventListener("keydown", (event) => {
-  // An Enter that ends the composition of a character does not send.
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
-  event.preventDefault();
-  $("ask").requestSubmit();
-});
-
-$("question").addEventListener("input", grow);
-
-$("stop").addEventListener("click", async () => {
-  const mine = live;
-  bar.showStopping(true);
-  try {
-    await cancel(mine.turn.id);
-  } catch (problem) {
-    if (mine !== live) return;
-    bar.showStopping(false);
-    bar.showProblem(problem.message);
-  }
-});
+async function copyFrom(clicked, text) {
+  const done = await copy(text);
+  setText(clicked, done ? "Copied" : "Not copied");
+  setTimeout(() => setText(clicked, "Copy"), 2000);
+}
 
 $("new").addEventListener("click", () => {
-  clear();
+  chat.clear();
   setAddress("");
-  $("question").focus();
+  input.focus();
 });
 
-const sizes = new ResizeObserver(followEnd);
+const sizes = new ResizeObserver(() => follower.follow());
 sizes.observe($("turns"));
 sizes.observe(document.querySelector(".dock"));
-addEventListener("resize", followEnd);
-addEventListener("popstate", open);
-addEventListener("scroll", () => {
-  atEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 48;
-}, { passive: true });
+addEventListener("resize", () => follower.follow());
+addEventListener("popstate", openAddress);
+document.addEventListener("visibilitychange", () => chat.setHidden(document.hidden));
 
-open();
+openAddress();

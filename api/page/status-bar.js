@@ -1,69 +1,24 @@
-// The bar above the text box: the state of the live job, and its buttons.
+// The bar above the text box: the state of the live answer in words and numbers.
 
-import { copy } from "./clipboard.js";
+import { $, setText as write } from "./dom.js";
 import { formatRate, formatSeconds } from "./rate.js";
-import { hasContent, TERMINAL } from "./transcript.js";
 
 const SILENCE = 3000; // milliseconds without an event after which the status is no longer "Streaming"
 
-const KEYS = "Enter sends, Shift+Enter starts a new line";
-const WAIT = "Stop it, or wait, to ask again";
-
-const $ = (id) => document.getElementById(id);
-
-/** Writes only changes: a screen reader would repeat the text. */
-function setText(id, text) {
-  const node = $(id);
-  if (node.textContent !== text) node.textContent = text;
-}
+const setText = (id, text) => write($(id), text);
 
 export class StatusBar {
-  #busy = false;
-
-  constructor() {
-    $("copy").addEventListener("click", () => this.#copy());
-  }
-
   show(id) {
-    this.#busy = false;
     $("bar").hidden = $("trail").hidden = false;
     setText("follow", `redis-cli --raw subscribe 'readalong:job:{${id}}:live'`);
   }
 
   hide() {
     $("bar").hidden = $("trail").hidden = true;
-    this.showIdle();
-  }
-
-  /** From the click until there is a job. */
-  showBusy(text) {
-    this.#busy = true;
-    setText("send", `${text}…`);
-    $("send").disabled = true;
-  }
-
-  showIdle() {
-    this.#busy = false;
-    this.#drawButtons(false);
-  }
-
-  #drawButtons(running) {
-    if (this.#busy) return;
-    setText("send", "Send");
-    $("send").disabled = false;
-    $("send").hidden = running;
-    $("stop").hidden = !running;
-    setText("keys", running ? WAIT : KEYS); // Enter does nothing while a job runs
-    if (!running) this.showStopping(false);
-  }
-
-  showStopping(yes) {
-    $("stop").disabled = yes;
-    setText("stop", yes ? "Stopping…" : "Stop");
   }
 
   showLink(up) {
-    setText("away", up ? "" : "reconnecting…");
+    setText("away", up ? "" : navigator.onLine ? "reconnecting…" : "offline: it goes on when you are back");
   }
 
   showProblem(text) {
@@ -71,38 +26,40 @@ export class StatusBar {
     setText("problem", text);
   }
 
-  draw({ turn: { state }, sent, first, rate, lastEventAt }, now) {
-    const ended = TERMINAL.has(state.status);
-    const [label, className] = describeStatus(state, now - lastEventAt > SILENCE);
+  /** Draws a turn that is watched. `place`: how many jobs are before it in the queue, or null. */
+  draw({ turn: { transcript, problem }, sent, first, rate, lastEventAt, place }, now) {
+    const ended = transcript.ended || problem !== null;
+    const [label, className] = problem ? ["Not kept", "failed"] : describe(transcript, now - lastEventAt > SILENCE, place);
     setText("status", label);
     $("dot").className = className;
     if (ended) this.showLink(true);
     const waited = first ?? (sent !== null && !ended ? (now - sent) / 1000 : null);
-    setText("first", formatSeconds(state.metrics?.time_to_first_token ?? waited));
-    const exact = ended ? state.metrics?.tokens_per_second : null;
+    setText("first", formatSeconds(transcript.metrics?.time_to_first_token ?? waited));
+    const exact = ended ? transcript.metrics?.tokens_per_second : null;
     const recent = ended ? null : rate.read(now);
     setText("rate", exact != null ? formatRate(exact) : recent != null ? `≈ ${formatRate(recent)}` : "–");
-    setText("position", state.position ? String(state.position) : "–");
-    setText("attempt", state.attempt ? String(state.attempt) : "–");
-    setText("worker", formatWorker(state.worker));
-    this.#drawButtons(!ended);
-  }
-
-  async #copy() {
-    if (!(await copy(location.href))) return this.showProblem("The browser does not allow copying; the link is in the address bar.");
-    setText("copy", "Copied");
-    setTimeout(() => setText("copy", "Copy link"), 2000);
+    setText("position", transcript.seq ? String(transcript.seq) : "–");
+    setText("attempt", transcript.attempt ? String(transcript.attempt) : "–");
+    setText("worker", formatWorker(transcript.worker));
   }
 }
 
-function describeStatus(state, silent) {
-  if (state.waitsFor === "worker") return ["Waiting for a worker", "waiting"];
-  if (state.status === "queued") return ["Queued", "waiting"];
-  if (state.status === "running") {
-    if (!hasContent(state)) return ["Waiting for the model", "waiting"];
+function describe(transcript, silent, place) {
+  if (transcript.waiting?.for === "worker") return ["Waiting for a worker", "waiting"];
+  if (transcript.waiting?.for === "model") return ["The model is away, trying again", "waiting"];
+  if (transcript.status === "queued") return [`Queued${formatPlace(place)}`, "waiting"];
+  if (transcript.status === "running") {
+    const part = transcript.parts.at(-1);
+    if (!part) return ["Waiting for the model", "waiting"];
+    if (part.kind === "reasoning") return ["Reasoning", "live"];
     return silent ? ["Waiting for the next word", "waiting"] : ["Streaming", "live"];
   }
-  return { done: ["Done", "done"], cancelled: ["Stopped", "done"], failed: ["Failed", "failed"] }[state.status];
+  return { done: ["Done", "done"], cancelled: ["Stopped", "done"], failed: ["Failed", "failed"] }[transcript.status];
+}
+
+function formatPlace(place) {
+  if (place === null) return "";
+  return place === 0 ? ", next in line" : `, ${place.toLocaleString("en")} before it`;
 }
 
 function formatWorker(value) {

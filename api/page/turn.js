@@ -1,124 +1,96 @@
-// A question and its answer on the page. Text is added as text nodes, once a frame.
+// A question and its answer on the page.
 
-import { hasContent, TERMINAL } from "./transcript.js";
+import { button, element, setText } from "./dom.js";
+import { MarkdownView } from "./markdown.js";
 
 const NAMES = { reasoning: "Reasoning", refusal: "Refusal", tool: "Tool call", function: "Function call" };
-// Characters after which the next line starts a new block: a browser lays out a growing block anew each time.
-const BLOCK_LENGTH = 4000;
-
-export function element(tag, name = "", text = "") {
-  const made = document.createElement(tag);
-  if (name) made.className = name;
-  if (text) made.append(text);
-  return made;
-}
+const LONG_QUESTION = 1000; // characters, after which the question scrolls in its bubble
 
 export class TurnView {
   element = element("article", "turn");
   #restarts = element("div", "restarts");
   #answer = element("div", "answer");
   #notes = element("div", "notes");
+  #actions = element("div", "actions");
+  #announce;
+  #parts = null; // of the transcript's attempt that is drawn
   #drawn = new Map();
-  #resets = 0;
   #lastNotes = "";
 
-  constructor(question) {
-    if (question) {
-      const asked = element("p", "question", question);
-      asked.dir = "auto";
-      this.element.append(asked);
-    }
-    this.element.append(this.#restarts, this.#answer, this.#notes);
+  /** `announce(text)`: for screen readers, a piece of the answer that is complete. */
+  constructor(question, announce = () => {}) {
+    this.#announce = announce;
+    if (question) this.element.append(...askedNodes(question));
+    this.#actions.append(button("copy-answer", "Copy", "Copy the answer"), button("again", "Ask again"));
+    this.element.append(element("h2", "unseen", "Answer"), this.#restarts, this.#answer, this.#notes, this.#actions);
   }
 
-  /** Draws what is new in `state`. */
-  draw(state) {
-    if (state.resets !== this.#resets) {
-      this.#resets = state.resets;
+  /** Draws what is new in the transcript. `problem`: why there will be no more of it. */
+  draw(transcript, problem = null) {
+    if (transcript.parts !== this.#parts) {
+      this.#parts = transcript.parts;
       this.#answer.replaceChildren();
       this.#drawn.clear();
     }
-    for (const part of state.parts) this.#drawPart(part);
-    const ended = TERMINAL.has(state.status);
+    const ended = transcript.ended || problem !== null;
+    transcript.parts.forEach((part, at) => this.#drawPart(part, ended, at + 1 < transcript.parts.length));
     this.element.classList.toggle("live", !ended);
-    this.element.classList.toggle("waiting", !ended && !hasContent(state));
-    this.#drawNotes(state);
+    this.element.classList.toggle("waiting", !ended && !transcript.parts.length);
+    this.element.setAttribute("aria-busy", String(!ended));
+    this.#drawNotes(transcript, problem);
   }
 
-  #drawPart(part) {
-    let drawn = this.#drawn.get(part.key);
-    if (!drawn) this.#drawn.set(part.key, (drawn = this.#createPart(part)));
-    if (drawn.name && part.name) drawn.name.textContent = part.name;
-    if (part.whole && !drawn.whole) {
-      drawn.whole = true;
-      drawn.body.replaceChildren(part.whole.text);
-      if (part.whole.problem) drawn.box.append(element("p", "bad", `Invalid JSON in the arguments: ${part.whole.problem}`));
-    } else if (!part.whole && part.pieces.length > drawn.count) {
-      this.#appendText(drawn, part.pieces.slice(drawn.count).join(""));
-      drawn.count = part.pieces.length;
+  #drawPart(part, ended, hasNext) {
+    let drawn = this.#drawn.get(part);
+    if (!drawn) this.#drawn.set(part, (drawn = this.#create(part)));
+    if (part.kind === "tool" || part.kind === "function") return drawCall(drawn, part);
+    const isComplete = ended || (hasNext && part.kind === "reasoning");
+    if (part.text.length > drawn.length) {
+      drawn.view.append(part.text.slice(drawn.length));
+      drawn.length = part.text.length;
+      drawn.view.draw();
     }
+    if (isComplete) drawn.view.finish();
+    if (drawn.summary) setText(drawn.summary, isComplete ? "Reasoning" : "Reasoning …");
   }
 
-  #createPart(part) {
+  #create(part) {
     const choice = part.choice ? `Choice ${part.choice + 1}` : "";
     if (part.kind === "tool" || part.kind === "function") {
-      const box = element("section", "call");
-      const head = element("p", "kind", NAMES[part.kind]);
-      const name = element("code", "", part.name ?? "");
-      head.append(" ", name, choice && ` (${choice})`);
-      const body = element("pre");
-      body.tabIndex = 0; // the keyboard can scroll it
-      box.append(head, body);
-      this.#answer.append(box);
-      return { box, name, body, count: 0, size: -Infinity, whole: false };
+      const made = createCall(part, choice);
+      this.#answer.append(made.box);
+      return made;
     }
+    // Only the answer itself is read out: reasoning is folded.
+    const view = new MarkdownView(part.kind === "reasoning" || part.choice ? undefined : this.#announce);
     let box = element("section", part.kind);
+    let summary = null;
     if (part.kind === "reasoning") {
       box = element("details", "reasoning");
-      box.open = true;
-      box.append(element("summary", "kind", NAMES.reasoning + (choice && `, ${choice}`)));
+      summary = element("summary", "kind");
+      box.append(summary);
     } else if (choice || NAMES[part.kind]) {
       box.append(element("p", "kind", [NAMES[part.kind], choice].filter(Boolean).join(", ")));
     }
-    const body = this.#createBlock(box);
+    box.append(view.element);
     this.#answer.append(box);
-    return { box, body, count: 0, size: 0, whole: false };
+    return { view, summary, length: 0 };
   }
 
-  #createBlock(box) {
-    const block = element("div", "text");
-    block.dir = "auto";
-    box.append(block);
-    return block;
-  }
-
-  #appendText(drawn, text) {
-    let rest = text;
-    while (drawn.size + rest.length > BLOCK_LENGTH) {
-      // The newline stays, unseen, at the end of its block: copied text is the same.
-      const cut = rest.indexOf("\n", Math.max(0, BLOCK_LENGTH - drawn.size)) + 1;
-      if (!cut) break;
-      drawn.body.append(rest.slice(0, cut));
-      rest = rest.slice(cut);
-      drawn.body = this.#createBlock(drawn.box);
-      drawn.size = 0;
-    }
-    drawn.body.append(rest);
-    drawn.size += rest.length;
-  }
-
-  #drawNotes(state) {
+  #drawNotes(transcript, problem) {
+    const { status, by, error, finishReason, parts } = transcript;
     // Above the answer: below it, the note would seem to discard the text that is shown.
-    const restarts = state.restarts.map(({ attempt, reason }) => {
+    const restarts = transcript.restarts.map(({ attempt, reason }) => {
       const why = reason && ` (${reason.replaceAll("_", " ")})`;
       return ["note", `Started over: attempt ${attempt}${why}. The earlier text is discarded.`];
     });
     const notes = [];
-    if (state.status === "cancelled") notes.push(["note", `Stopped${hasContent(state) ? " here" : ""}${state.by && state.by !== "client" ? `, by ${state.by}` : ""}.`]);
-    if (state.status === "failed") notes.push(["bad", `${state.error?.message ?? "It failed."} (${state.error?.code ?? "unknown"})`]);
-    if (state.finishReason === "length") notes.push(["note", "Cut off at the model’s length limit."]);
-    if (state.finishReason === "content_filter") notes.push(["note", "Cut off by the model’s content filter."]);
-    if (state.status === "done" && !hasContent(state)) notes.push(["note", "The answer is empty."]);
+    if (status === "cancelled") notes.push(["note", `Stopped${parts.length ? " here" : ""}${by && by !== "client" ? `, by ${by}` : ""}.`]);
+    if (status === "failed") notes.push(["bad", `${error?.message ?? "It failed."} (${error?.code ?? "unknown"})`]);
+    if (problem) notes.push(["bad", problem]);
+    if (finishReason === "length") notes.push(["note", "Cut off at the model’s length limit."]);
+    if (finishReason === "content_filter") notes.push(["note", "Cut off by the model’s content filter."]);
+    if (status === "done" && !parts.length) notes.push(["note", "The answer is empty."]);
     const notesJson = JSON.stringify([restarts, notes]);
     if (notesJson === this.#lastNotes) return;
     this.#lastNotes = notesJson;
@@ -126,4 +98,48 @@ export class TurnView {
     this.#restarts.replaceChildren(...lines(restarts));
     this.#notes.replaceChildren(...lines(notes));
   }
+}
+
+function askedNodes(question) {
+  const asked = element("p", "question", question);
+  asked.dir = "auto";
+  if (question.length > LONG_QUESTION || question.split("\n").length > 15) {
+    asked.classList.add("long");
+    asked.tabIndex = 0; // the keyboard can scroll it
+  }
+  const edit = element("p", "asked-actions");
+  edit.append(button("edit", "Edit", "Edit this question"));
+  return [element("h2", "unseen", "Question"), asked, edit];
+}
+
+function createCall(part, choice) {
+  const box = element("section", "call");
+  const head = element("p", "kind", NAMES[part.kind]);
+  const name = element("code");
+  const state = element("span", "writing", " …");
+  head.append(" ", name, choice && ` (${choice})`, state);
+  const body = element("pre");
+  body.dir = "ltr";
+  body.tabIndex = 0; // the keyboard can scroll it
+  body.setAttribute("role", "region");
+  body.setAttribute("aria-label", "Arguments");
+  box.append(head, body);
+  return { box, name, state, body, length: 0, isComplete: false };
+}
+
+function drawCall(drawn, part) {
+  setText(drawn.name, part.name ?? "");
+  if (part.complete && !drawn.isComplete) {
+    drawn.isComplete = true;
+    drawn.state.remove();
+    drawn.body.replaceChildren(part.error || part.arguments == null ? part.text : pretty(part.arguments));
+    if (part.error) drawn.box.append(element("p", "bad", `Invalid JSON in the arguments: ${part.error}`));
+  } else if (!drawn.isComplete && part.text.length > drawn.length) {
+    drawn.body.append(part.text.slice(drawn.length));
+    drawn.length = part.text.length;
+  }
+}
+
+function pretty(value) {
+  return typeof value === "string" ? value : JSON.stringify(value, null, 2);
 }

@@ -102,6 +102,11 @@ class Decoder:
         return self.feed(b"\n\n") if self._rest or self._data else []
 
     @property
+    def last_id(self) -> str:
+        """The last id that the stream has sent, also one without an event."""
+        return self._id
+
+    @property
     def between(self) -> bool:
         """Whether the pieces so far ended with the end of a message."""
         return self._begun and not (self._rest or self._data or self._event or self._after_cr)

@@ -111,10 +111,11 @@ def _workers(look: Snapshot) -> Iterator[Finding]:
         severity: Severity = "critical" if len(refused) == len(live) else "warning"
         yield Finding("workers_refused", severity, "The model refuses workers", reason, action, worker_id=refused[0].id)
     yield from _few(_lost_workers(look, {worker.id for worker in look.workers if worker.connected}))
-    for worker in live:
+    for worker in (worker for worker in look.workers if worker.connected):
         silence = 0.0 if worker.heard_at is None else (look.now - worker.heard_at) / 1000
-        if silence >= _SILENT:
-            reason = f"Its process {_where(worker)} is connected and has said nothing for {_seconds(silence)}."
+        if silence >= _SILENT or not worker.alive:
+            how_long = _seconds(silence) if silence else "a lease"
+            reason = f"Its process {_where(worker)} is connected and has said nothing for {how_long}."
             action = (
                 f"Look whether the process stands still or is out of CPU: `top -p {worker.pid or 'PID'}` on its host."
             )

@@ -13,10 +13,12 @@ from typing import Any, Final, Self
 from urllib.parse import quote
 from uuid import uuid4
 
-from tests.clients.node_chat import FOLDER
-from tests.page.browser import Browser
+from playwright.sync_api import expect
 
-_ENTER: Final = "\ue007"
+from tests.clients.node_chat import FOLDER
+from tests.page.browser import Visitors, wait_for
+
+_ANSWER: Final = "(document.querySelector('p:last-of-type.assistant')?.textContent ?? '')"
 _ENDED: Final = "document.querySelector('p:last-of-type.assistant[data-ended=true]')"
 #: What the page's imports mean in each version of the AI SDK.
 _PACKAGES: Final[dict[int, dict[str, str]]] = {6: {"ai": "ai6", "@ai-sdk/react": "ai6-react"}, 7: {}}
@@ -55,45 +57,48 @@ class ReactSite:
 
 
 class ReactPage:
-    """A chat of its own in a browser's tab."""
+    """A chat of its own in a browser."""
 
-    def __init__(self, browser: Browser, address: str, api: str, transport: str, body: dict[str, Any]) -> None:
-        self.browser = browser
+    def __init__(self, visitors: Visitors, address: str, api: str, transport: str, body: dict[str, Any]) -> None:
         chat = f"chat {uuid4().hex}"
         options = {"api": f"{api}/api/chat", "id": chat, "transport": transport, "body": body}
-        browser.go("about:blank")  # an address that differs behind the # alone would load nothing
-        browser.go(f"{address}#{quote(json.dumps(options))}")
-        browser.wait_text("#status", "ready")
+        self.tab = visitors.open(f"{address}#{quote(json.dumps(options))}")
+        self.is_in("ready")
 
     def ask(self, question: str) -> None:
-        self.browser.type("[name=question]", question + _ENTER)
+        self.tab.fill("[name=question]", question)
+        self.tab.press("[name=question]", "Enter")
+
+    def is_in(self, status: str) -> None:
+        """Returns when the chat has this status."""
+        expect(self.tab.locator("#status")).to_contain_text(status)
 
     def says(self, length: int = 1) -> str:
         """Returns the newest answer's text once it is so long."""
-        return str(self.browser.wait(lambda: len(text := self.answer()) >= length and text, f"text of {length}"))
+        return str(wait_for(self.tab, f"least => (text => text.length >= least && text)({_ANSWER})", length))
 
     def ends(self) -> str:
         """Returns the newest answer's text when it has come to its end and the chat is ready."""
-        self.browser.wait(lambda: self.browser.run(f"return !!{_ENDED}"), "the answer's end")
-        self.browser.wait_text("#status", "ready")
+        wait_for(self.tab, f"!!{_ENDED}")
+        self.is_in("ready")
         return self.answer()
 
     def rests(self) -> None:
         """Returns when the page reads no response."""
-        self.browser.wait(lambda: self.browser.text("#status") in ("ready", "error"), "the response's end")
+        wait_for(self.tab, "['ready', 'error'].includes(document.querySelector('#status').textContent)")
 
     def answer(self) -> str:
         """Returns the text of the newest message if it is the assistant's, or else ''."""
-        return str(self.browser.run("return document.querySelector('p:last-of-type.assistant')?.textContent ?? ''"))
+        return str(self.tab.evaluate(_ANSWER))
 
     def messages(self) -> list[str]:
         """Returns the roles of all messages."""
-        found: list[str] = self.browser.run("return [...document.querySelectorAll('p')].map((each) => each.className)")
+        found: list[str] = self.tab.evaluate("[...document.querySelectorAll('p')].map((each) => each.className)")
         return found
 
     def job(self) -> str:
         """Returns the job of the newest message."""
-        return str(self.browser.run("return document.querySelector('p:last-of-type').id")).removeprefix("msg_")
+        return str(self.tab.evaluate("document.querySelector('p:last-of-type').id")).removeprefix("msg_")
 
 
 class _Quiet(SimpleHTTPRequestHandler):

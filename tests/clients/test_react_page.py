@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from playwright.sync_api import Browser, Page
 
 from readalong.testing import text_for
 from tests.clients.node_chat import paced
 from tests.clients.react_page import ReactPage, ReactSite
-from tests.page.browser import Browser
+from tests.page.browser import Visitors, chromium, wait_until
 from tests.support.proxy import Proxy, Route
 from tests.support.stack import Stack
 
@@ -40,9 +41,15 @@ def running_stack(site: ReactSite) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with Browser() as browser:
-        browser.devtools("Network.enable")
+    with chromium() as browser:
         yield browser
+
+
+@pytest.fixture
+def visitors(browser: Browser) -> Iterator[Visitors]:
+    visitors = Visitors(browser)
+    yield visitors
+    visitors.close()
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +60,12 @@ def route() -> Iterator[Route]:
 
 
 @pytest.fixture(params=[(6, "default"), (7, "default"), (7, "workflow")], ids=lambda each: f"{each[1]}-{each[0]}")
-def opens(request: pytest.FixtureRequest, stack: Stack, site: ReactSite, browser: Browser, route: Route) -> Opens:
+def opens(request: pytest.FixtureRequest, stack: Stack, site: ReactSite, visitors: Visitors, route: Route) -> Opens:
     """Opens the page with a new chat, whose body has these fields."""
     version, transport = request.param
     lead(route, stack.url)
     api = f"http://127.0.0.1:{route.do(lambda proxy: proxy.port)}"
-    return lambda body: ReactPage(browser, site.address(version), api, transport, body)
+    return lambda body: ReactPage(visitors, site.address(version), api, transport, body)
 
 
 def said(body: dict[str, Any], *before: str) -> str:
@@ -81,15 +88,14 @@ def lead(route: Route, url: str) -> None:
 
 
 @contextmanager
-def offline(browser: Browser, route: Route) -> Iterator[None]:
+def offline(tab: Page, route: Route) -> Iterator[None]:
     """The browser has no network in the block, and knows it."""
-    command, unlimited = "Network.emulateNetworkConditions", {"downloadThroughput": -1, "uploadThroughput": -1}
-    browser.devtools(command, offline=True, latency=0, **unlimited)
+    tab.context.set_offline(True)
     route.do(Proxy.cut)  # Chromium lets a response that is under way run on
     try:
         yield
     finally:
-        browser.devtools(command, offline=False, latency=0, **unlimited)
+        tab.context.set_offline(False)
 
 
 def test_an_answer_is_whole_over_reloads(opens: Opens) -> None:
@@ -98,13 +104,13 @@ def test_an_answer_is_whole_over_reloads(opens: Opens) -> None:
     page = opens(body)
     page.ask(QUESTION)
     page.says(200)
-    page.browser.reload()
+    page.tab.reload()
     assert page.ends() == said(body)
-    page.browser.reload()
+    page.tab.reload()
     assert page.ends() == said(body)
     assert page.messages() == ["user", "assistant"]
     page.ask(QUESTION)
-    page.browser.wait(lambda: page.messages() == ["user", "assistant", "user", "assistant"], "the second answer")
+    wait_until(page.tab, lambda: page.messages() == ["user", "assistant", "user", "assistant"])
     assert page.ends() == said(body, QUESTION, said(body))
 
 
@@ -114,15 +120,15 @@ def test_an_answer_is_whole_after_breaks(opens: Opens, stack: Stack, route: Rout
     page = opens(body)
     page.ask(QUESTION)
     page.says(200)
-    with offline(page.browser, route):
+    with offline(page.tab, route):
         page.rests()
     page.says(600)
     stack.apis[0].term()
     lead(route, stack.urls[1])
     page.says(1200)
-    with offline(page.browser, route):
+    with offline(page.tab, route):
         page.rests()
-        page.browser.wait(lambda: job_of(stack, page)["status"] == "done", "the job's end")
+        wait_until(page.tab, lambda: job_of(stack, page)["status"] == "done")
     assert page.ends() == said(body)
     assert page.messages() == ["user", "assistant"]
 
@@ -132,13 +138,13 @@ def test_a_stop_after_a_reload_cancels_the_job(opens: Opens, stack: Stack) -> No
     page = opens(paced(3000, 100))
     page.ask(QUESTION)
     page.says(50)
-    page.browser.reload()
-    page.browser.wait_text("#status", "streaming")
+    page.tab.reload()
+    page.is_in("streaming")
     shown = page.says(100)
-    page.browser.click("#stop")
-    page.browser.wait(lambda: job_of(stack, page)["status"] == "cancelled", "the job's end")
+    page.tab.click("#stop")
+    wait_until(page.tab, lambda: job_of(stack, page)["status"] == "cancelled")
     assert job_of(stack, page)["metrics"]["chunk_count"] < 3000
-    page.browser.wait_text("#status", "ready")
+    page.is_in("ready")
     assert page.answer().startswith(shown)
 
 

@@ -1,28 +1,18 @@
-"""A headless Chromium, driven through chromedriver's HTTP protocol (W3C WebDriver)."""
+"""A headless Chromium, driven by Playwright: contexts of their own, and what their consoles complain about."""
 
 from __future__ import annotations
 
-import base64
-import json
-import os
 import shutil
-import signal
-import subprocess
-import tempfile
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
-import httpx2
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Frame, Page, expect, sync_playwright
 
-from tests.support.servers import free_port
-
-_START_WITHIN = 120.0  # seconds
-_CALL_WITHIN = 120.0
-_ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the protocol's name for a reference to an element
+#: Milliseconds for one step: a busy machine must not fail a test.
+PATIENCE = 100_000
 _FLAGS = (
-    "--headless",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -34,163 +24,72 @@ _FLAGS = (
     "--hide-scrollbars",
 )
 
+expect.set_options(timeout=PATIENCE)
+
 
 def missing() -> list[str]:
     """Returns the programs that a browser test needs and that are not on the PATH."""
-    found = {"chromium": chromium(), "chromedriver": shutil.which("chromedriver")}
-    return [name for name, path in found.items() if path is None]
+    return [] if chromium_path() else ["chromium"]
 
 
-def chromium() -> str | None:
+def chromium_path() -> str | None:
     """Returns Chromium or Chrome on the PATH."""
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
     return next((path for name in names if (path := shutil.which(name))), None)
 
 
-class BrowserError(Exception):
-    """Raised when the browser does not start, refuses a command, or does not reach an awaited state."""
-
-
-class Browser:
-    """One browser with its own profile. `tab` opens further tabs. End it with `close`, or use it as a context
-    manager."""
-
-    def __init__(self, *, width: int = 1000, height: int = 760) -> None:
-        self._profile = Path(tempfile.mkdtemp(prefix="readalong-browser-"))
-        port = free_port()
-        with (self._profile / "driver.log").open("wb") as log:
-            self._driver = subprocess.Popen(
-                [shutil.which("chromedriver") or "chromedriver", f"--port={port}"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self._http = httpx2.Client(
-            base_url=f"http://127.0.0.1:{port}", timeout=_CALL_WITHIN, trust_env=False, verify=False
-        )
-        self._session = ""
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Yields a browser. Meanwhile this thread has a running event loop: it can run no other."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=list(_FLAGS), timeout=PATIENCE)
         try:
-            self._wait_for_driver()
-            self._session = self._new_session(width, height)
-        except BaseException:
-            self.close()
-            raise
+            yield browser
+        finally:
+            browser.close()
+
+
+class Visitors:
+    """Opens pages, each in a context of its own: a person with a profile, as another device would have.
+
+    `complaints` has the errors and warnings of all consoles, except of refused requests.
+    """
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._contexts: list[BrowserContext] = []
+        self.complaints: list[str] = []
+
+    def open(self, url: str, **options: Any) -> Page:
+        """Opens the address. `options` are those of Playwright's `new_context`."""
+        context = self._browser.new_context(**{"viewport": {"width": 1000, "height": 760}, **options})
+        context.set_default_timeout(PATIENCE)
+        self._contexts.append(context)
+        context.on("console", self._hear)
+        context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+        page = context.new_page()
+        page.goto(url)
+        return page
 
     def close(self) -> None:
-        """Ends browser and driver, also when they no longer respond, and removes the profile."""
-        self._http.close()
-        # The browser is in the driver's process group.
-        os.killpg(self._driver.pid, signal.SIGKILL)
-        self._driver.wait()
-        shutil.rmtree(self._profile, ignore_errors=True)
+        for context in self._contexts:
+            context.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def go(self, url: str) -> None:
-        self._call("POST", "/frame", id=None)
-        self._call("POST", "/url", url=url)
-
-    def reload(self) -> None:
-        self._call("POST", "/refresh")
-
-    def tab(self) -> str:
-        """Opens a tab and switches to it; returns its handle."""
-        handle = str(self._call("POST", "/window/new", type="tab")["handle"])
-        self.switch(handle)
-        return handle
-
-    def current_tab(self) -> str:
-        return str(self._call("GET", "/window"))
-
-    def switch(self, handle: str) -> None:
-        self._call("POST", "/window", handle=handle)
-
-    def enter_frame(self) -> None:
-        """Switches to the page's first frame, until the next `go`."""
-        self._call("POST", "/frame", id=0)
-
-    def run(self, script: str, *arguments: Any) -> Any:
-        """Runs the body of a JavaScript function in the page; returns its result."""
-        return self._call("POST", "/execute/sync", script=script, args=list(arguments))
-
-    def type(self, selector: str, text: str) -> None:
-        """Types into an element with real key strokes; "\ue007" is Enter, "\ue008" holds Shift."""
-        self._call("POST", f"/element/{self._find(selector)}/value", text=text)
-
-    def click(self, selector: str) -> None:
-        self._call("POST", f"/element/{self._find(selector)}/click")
-
-    def text(self, selector: str) -> str:
-        """Returns the text content of the first such element, '' if there is none or if it is hidden."""
-        script = "const e = document.querySelector(arguments[0]); return e && e.checkVisibility() ? e.textContent : ''"
-        return str(self.run(script, selector))
-
-    def wait(self, condition: Callable[[], Any], what: str, seconds: float = 100.0) -> Any:
-        """Returns the first true result of `condition`. Raises BrowserError, with the page's text, when there is
-        none."""
-        deadline = time.monotonic() + seconds
-        while not (answer := condition()):
-            if time.monotonic() > deadline:
-                raise BrowserError(f"no {what} within {seconds:g} s; the page: {self.text('body')[:2000]!r}")
-            time.sleep(0.02)
-        return answer
-
-    def wait_text(self, selector: str, part: str, seconds: float = 100.0) -> str:
-        """Returns the text of an element as soon as it contains `part`."""
-        found: str = self.wait(
-            lambda: text if part in (text := self.text(selector)) else "", f"{part!r} in {selector}", seconds
-        )
-        return found
-
-    def complaints(self) -> list[str]:
-        """Returns errors and warnings of the console since the last call, except refused requests."""
-        entries = self._call("POST", "/se/log", type="browser")
-        return [entry["message"] for entry in entries if entry["source"] != "network"]
-
-    def devtools(self, command: str, **parameters: Any) -> Any:
-        """Sends a command of Chromium's own protocol, such as Emulation.setEmulatedMedia."""
-        return self._call("POST", "/goog/cdp/execute", cmd=command, params=parameters)
-
-    def screenshot(self, path: Path) -> None:
-        path.write_bytes(base64.b64decode(self._call("GET", "/screenshot")))
-
-    def _find(self, selector: str) -> str:
-        return str(self._call("POST", "/element", using="css selector", value=selector)[_ELEMENT])
-
-    def _new_session(self, width: int, height: int) -> str:
-        options = {
-            "binary": chromium(),
-            "args": [*_FLAGS, f"--window-size={width},{height}", f"--user-data-dir={self._profile / 'profile'}"],
-        }
-        wanted = {"alwaysMatch": {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "WARNING"}}}
-        reply = self._http.post("/session", json={"capabilities": wanted})
-        return str(_value(reply)["sessionId"])
-
-    def _wait_for_driver(self) -> None:
-        deadline = time.monotonic() + _START_WITHIN
-        while True:
-            if self._driver.poll() is not None:
-                raise BrowserError(f"chromedriver exited: {(self._profile / 'driver.log').read_text()[-500:]}")
-            try:
-                if _value(self._http.get("/status"))["ready"]:
-                    return
-            except httpx2.TransportError:
-                if time.monotonic() > deadline:
-                    raise
-            time.sleep(0.02)
-
-    def _call(self, method: str, path: str, **body: Any) -> Any:
-        content = json.dumps(body).encode() if method == "POST" else None
-        return _value(self._http.request(method, f"/session/{self._session}{path}", content=content))
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and not message.text.startswith("Failed to load resource"):
+            self.complaints.append(message.text)
 
 
-def _value(reply: httpx2.Response) -> Any:
-    value = reply.json()["value"]
-    if reply.is_error:
-        raise BrowserError(f"{value['error']}: {value['message']}")
-    return value
+def wait_for(page: Page | Frame, script: str, argument: Any = None) -> Any:
+    """Returns the first true result of a script. Playwright's own `wait_for_function` needs a policy with eval."""
+    return wait_until(page, lambda: page.evaluate(script, argument), script)
+
+
+def wait_until(page: Page | Frame, condition: Callable[[], Any], what: str = "condition") -> Any:
+    """Returns the first true result of `condition`. Raises AssertionError, with the page's text, when there is none."""
+    deadline = time.monotonic() + PATIENCE / 1000
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"never true: {what}; the page: {page.inner_text('body')[:2000]!r}")
+        page.wait_for_timeout(20)  # the browser's events are handled meanwhile
+    return result

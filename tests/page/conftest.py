@@ -1,18 +1,28 @@
-"""The browser's tests are collected where a browser and its driver are on the PATH; otherwise the report says so."""
+"""The browser's tests are collected where a browser is on the PATH; otherwise the report says so."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Page
 
-from tests.page.browser import Browser, missing
+from tests.clients.node_chat import install
+from tests.page.browser import Visitors, chromium, missing
 from tests.page.site import Site
 
 _MISSING = missing()
+#: axe comes with the packages of Node.
+_NO_NODE = [name for name in ("node", "npm") if shutil.which(name) is None]
 
-collect_ignore = [path.name for path in Path(__file__).parent.glob("test_in_browser*.py")] if _MISSING else []
+collect_ignore = [
+    path.name
+    for path in Path(__file__).parent.glob("test_*.py")
+    if (_MISSING and "tests.page.browser" in path.read_text("utf-8"))
+    or (_NO_NODE and "tests.page.axe" in path.read_text("utf-8"))
+]
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> str:
@@ -20,7 +30,15 @@ def pytest_report_collectionfinish(config: pytest.Config) -> str:
         return "page: not tested in a browser, which is left to make test-all"
     if _MISSING:
         return f"page: not tested in a browser, there is no {' and no '.join(_MISSING)} on the PATH"
+    if _NO_NODE:
+        return f"page: tested in a browser without axe, since there is no {' and no '.join(_NO_NODE)} on the PATH"
     return "page: tested in a browser too"
+
+
+@pytest.fixture(scope="session")
+def node_packages() -> None:
+    """The packages of `tests/clients/node/package-lock.json`."""
+    install()
 
 
 @pytest.fixture(scope="session")
@@ -29,16 +47,25 @@ def site() -> Iterator[Site]:
         yield site
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    with Browser() as browser:
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One for each module, which may have no async test: Playwright's loop runs in this thread."""
+    with chromium() as browser:
         yield browser
 
 
 @pytest.fixture
-def browser(chromium: Browser, site: Site) -> Iterator[Browser]:
-    """Shows a fresh page. Fails the test if the console has complaints afterwards."""
-    chromium.go(site.url + "/")
-    chromium.complaints()
-    yield chromium
-    assert not chromium.complaints()
+def visitors(browser: Browser) -> Iterator[Visitors]:
+    """Opens further pages, each in a context of its own. Fails the test if a console has complaints afterwards."""
+    visitors = Visitors(browser)
+    try:
+        yield visitors
+    finally:
+        visitors.close()
+    assert not visitors.complaints
+
+
+@pytest.fixture
+def page(visitors: Visitors, site: Site) -> Page:
+    """A fresh page of the site."""
+    return visitors.open(site.url + "/")

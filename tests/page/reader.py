@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from tests.page.browser import Browser
+from playwright.sync_api import Page, expect
+
+from tests.page.browser import wait_for
 from tests.page.site import Pen, Site
 
-ENTER = "\ue007"
+#: The question box has the job's id in the address when the submit has been answered.
+_CHANGED = "before => (new URLSearchParams(location.search).get('job') ?? '') !== before"
 
 
-def ask(browser: Browser, site: Site, question: str = "Why?") -> Pen:
+def ask(page: Page, site: Site, question: str = "Why?") -> Pen:
     """Types a question; returns its job, which waits in the queue."""
-    before = job_of(browser)
-    browser.type("#question", question + ENTER)
-    job_id = browser.wait(lambda: (now := job_of(browser)) != before and now, "job in the address")
-    browser.wait_text("#status", "Queued")
-    return site.job(str(job_id))
+    before = job_of(page)
+    page.fill("#question", question)
+    page.press("#question", "Enter")
+    wait_for(page, _CHANGED, before)
+    expect(page.locator("#status")).to_contain_text("Queued")
+    return site.job(job_of(page))
 
 
-def job_of(browser: Browser) -> str:
-    return str(browser.run("return new URLSearchParams(location.search).get('job') ?? ''"))
+def job_of(page: Page) -> str:
+    return str(page.evaluate("new URLSearchParams(location.search).get('job') ?? ''"))
 
 
-def answer(browser: Browser) -> str:
+def answer(page: Page) -> str:
     """Returns the exact text of the last answer."""
-    found = browser.run("return document.querySelector('.turn:last-child .answer')?.textContent ?? ''")
-    return str(found)
+    return str(page.evaluate("document.querySelector('.turn:last-child .answer')?.textContent ?? ''"))
+
+
+def wait_answer(page: Page, text: str) -> None:
+    """Waits until the last answer is exactly this text."""
+    wait_for(page, "text => document.querySelector('.turn:last-child .answer')?.textContent === text", text)
+
+
+def wait_status(page: Page, text: str) -> None:
+    expect(page.locator("#status")).to_contain_text(text)

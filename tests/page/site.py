@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from threading import Thread
 from typing import Any, Self
 
 import httpx2
@@ -40,10 +41,13 @@ class Site:
 
     def __init__(self) -> None:
         self._redis = RedisServer.start(aof=True)
-        self._runner = asyncio.Runner()
+        # A thread of its own: Playwright's event loop runs in the test's.
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name="site", daemon=True)
+        self._thread.start()
         self._port = free_port()
         self.settings = settings = Settings(redis_url=AnyUrl(self._redis.url))
-        self.client = self._runner.run(_made(lambda: connect(settings)))
+        self.client = self.run(_made(lambda: connect(settings)))
         self.log = Log(RedisFacade(self.client, settings), settings)
         self.queue = Queue(
             RedisFacade(self.client, settings.model_copy(update={"lease": 600})),
@@ -82,12 +86,15 @@ class Site:
         return Pen(self, job_id)
 
     def run(self, coroutine: Any) -> Any:
-        return self._runner.run(coroutine)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(100)
 
     def close(self) -> None:
         self.stop_api()
-        self._runner.run(self.client.aclose())
-        self._runner.close()
+        self.run(self.client.aclose())
+        self.run(self._loop.shutdown_asyncgens())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
         self._redis.stop()
 
     def __enter__(self) -> Self:

@@ -1,166 +1,218 @@
-"""Faults around the page in a real browser: lost replies, an API that restarts, missing jobs."""
+"""Faults around the page in a real browser: lost replies, an API that restarts, no network, missing jobs."""
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Iterator
 
-from tests.page.browser import Browser
-from tests.page.reader import ENTER, answer, ask, job_of
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.page.browser import Visitors, wait_for
+from tests.page.reader import answer, ask, job_of, wait_answer, wait_status
 from tests.page.site import Site
+from tests.support.proxy import Proxy
+from tests.support.proxy import Route as Way
 
 pytestmark = pytest.mark.slow
 
-#: Counts the EventSources and their responses; the first one connects to `instead`.
-_COUNT = """
-    const Real = EventSource; window.opened = []; window.opens = 0; window.instead = null;
-    window.EventSource = class extends Real {
-      constructor(url) {
-        super(window.instead ?? url);
-        window.instead = null;
-        this.addEventListener("open", () => (window.opens += 1));
-        window.opened.push(url);
-      }
-    };"""
+
+@pytest.fixture
+def way(site: Site) -> Iterator[Way]:
+    """A proxy before the site, which can cut what a browser in offline mode lets run on."""
+    with Way(int(site.url.rpartition(":")[2])) as way:
+        yield way
 
 
-def test_a_repeat_after_a_lost_reply_is_one_job(browser: Browser, site: Site) -> None:
+def test_a_repeat_after_a_lost_reply_is_one_job(page: Page, site: Site) -> None:
     """The page sends the same key again."""
-    browser.run("""
-        const real = fetch; window.replies = [];
-        window.fetch = async (...args) => {
-          const reply = await real(...args);
-          window.replies.push((await reply.clone().json()).id);
-          if (window.replies.length < 3) throw new TypeError("lost");
-          return reply;
-        };""")
-    pen = ask(browser, site)
-    assert browser.run("return window.replies") == [pen.id] * 3
+    losing = _Losing(2)
+    page.route("**/v1/jobs", losing)
+    pen = ask(page, site)
+    assert len(losing.keys) == 3
+    assert len(set(losing.keys)) == 1
+    assert [job["id"] for job in site.get("/v1/jobs")["jobs"]].count(pen.id) == 1
 
 
-def test_sending_again_after_a_failure_is_one_job(browser: Browser, site: Site) -> None:
+class _Losing:
+    """Sends the request on, and loses the first replies."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self.keys: list[str | None] = []
+
+    def __call__(self, route: Route) -> None:
+        self.keys.append(route.request.headers.get("idempotency-key"))
+        reply = route.fetch()
+        if len(self.keys) <= self._count:
+            route.abort("connectionreset")
+        else:
+            route.fulfill(response=reply)
+
+
+def test_sending_again_after_a_failure_is_one_job(page: Page, site: Site) -> None:
     """The reader sees an error, although the job was created, and presses Enter once more."""
-    browser.run("""
-        const real = fetch; window.replies = [];
-        window.fetch = async (...args) => {
-          const reply = await real(...args);
-          window.replies.push((await reply.clone().json()).id);
-          return window.replies.length < 2 ? new Response("{}", { status: 500 }) : reply;
-        };""")
-    browser.type("#question", "Why?" + ENTER)
-    browser.wait_text("#problem", "500")
-    browser.type("#question", ENTER)
-    browser.wait_text("#status", "Queued")
-    assert browser.run("return window.replies") == [job_of(browser)] * 2
+    made: list[str] = []
+
+    def fail_once(route: Route) -> None:
+        reply = route.fetch()
+        made.append(reply.json()["id"])
+        if len(made) == 1:
+            route.fulfill(status=418, body="{}")
+        else:
+            route.fulfill(response=reply)
+
+    page.route("**/v1/jobs", fail_once)
+    page.fill("#question", "Why?")
+    page.press("#question", "Enter")
+    expect(page.locator("#problem")).to_contain_text("418")
+    page.press("#question", "Enter")
+    wait_status(page, "Queued")
+    assert made == [job_of(page)] * 2
 
 
-def test_an_api_that_restarts_costs_nothing(browser: Browser, site: Site) -> None:
+def test_an_api_that_restarts_costs_nothing(page: Page, site: Site) -> None:
     """The page says that it reconnects, continues from its position, and shows each word once."""
-    pen = ask(browser, site).claim()
+    pen = ask(page, site).claim()
     pen.say("before ")
-    browser.wait_text("#status", "Streaming")
+    wait_status(page, "Streaming")
     site.stop_api()
     try:
-        browser.wait_text("#away", "reconnecting")
+        expect(page.locator("#away")).to_have_text("reconnecting…")
         pen.say("meanwhile ")
     finally:
         site.start_api()
-    browser.wait(lambda: answer(browser) == "before meanwhile ", "the missed piece", 30)
-    assert browser.text("#away") == ""
+    wait_answer(page, "before meanwhile")
+    expect(page.locator("#away")).to_have_text("")
     pen.say("after")
     pen.end()
-    browser.wait_text("#status", "Done")
-    assert answer(browser) == "before meanwhile after"
+    wait_status(page, "Done")
+    assert answer(page) == "before meanwhile after"
 
 
-def test_an_api_that_restarts_while_redis_is_away_costs_no_event_source(browser: Browser, site: Site) -> None:
-    """A 503 would end the EventSource for good. It gets comments, and continues when Redis is back."""
-    browser.run(_COUNT)
-    pen = ask(browser, site).claim()
+def test_an_api_that_restarts_while_redis_is_away_costs_nothing(page: Page, site: Site) -> None:
+    """The page goes on when Redis is back."""
+    pen = ask(page, site).claim()
     pen.say("one ")
-    browser.wait_text("#status", "Streaming")
+    wait_status(page, "Streaming")
     site.pause_redis()
     try:
         site.stop_api()
-        site.start_api()
-        browser.wait(lambda: browser.run("return window.opens") == 2, "second answer", 30)
-        assert answer(browser) == "one "
+        with page.expect_response(f"**/v1/jobs/{pen.id}/events*"):
+            site.start_api()
+        assert answer(page) == "one"
     finally:
         site.resume_redis()
     pen.say("two ")
-    browser.wait(lambda: answer(browser) == "one two ", "the missed piece", 30)
+    wait_answer(page, "one two")
     pen.end()
-    browser.wait_text("#status", "Done")
-    assert browser.run("return window.opened") == [f"v1/jobs/{pen.id}/events"]
+    wait_status(page, "Done")
 
 
-def test_a_refused_connection_is_tried_again(browser: Browser, site: Site) -> None:
-    """EventSource gives up for good after a proxy's error; the page creates a new one."""
-    browser.run(_COUNT)
-    browser.run("window.instead = 'no/such/path'")
-    pen = ask(browser, site).claim()
+def test_a_question_that_redis_cannot_take_is_kept(page: Page, site: Site) -> None:
+    """The page says what is the matter, leaves the question in the box, and sends it when Redis is back."""
+    site.pause_redis()
+    try:
+        page.fill("#question", "Why?")
+        page.press("#question", "Enter")
+        expect(page.locator("#send")).to_have_text("Sending…")
+    finally:
+        site.resume_redis()
+    wait_status(page, "Queued")
+    site.job(job_of(page)).claim().end()
+    wait_status(page, "Done")
+
+
+def test_a_page_without_network_goes_on_where_it_was(visitors: Visitors, site: Site, way: Way) -> None:
+    """The answer is written and ends meanwhile. The page says that it is offline."""
+    page = visitors.open(f"http://127.0.0.1:{way.do(lambda proxy: proxy.port)}/")
+    pen = ask(page, site).claim()
+    pen.say("before ")
+    wait_status(page, "Streaming")
+    page.context.set_offline(True)
+    way.do(Proxy.cut)
+    expect(page.locator("#away")).to_contain_text("offline")
+    pen.say("meanwhile ")
+    pen.say("and the end")
+    pen.end()
+    page.context.set_offline(False)
+    wait_answer(page, "before meanwhile and the end")
+    wait_status(page, "Done")
+
+
+def test_a_page_that_nobody_sees_gives_its_connection_back(page: Page, site: Site) -> None:
+    """A browser has six for all tabs of a site. When the page is seen again, it goes on where it was."""
+    page.clock.install()
+    page.reload()
+    pen = ask(page, site).claim()
+    pen.say("before ")
+    wait_answer(page, "before")
+    see = """hidden => {
+        Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    with page.expect_event("requestfailed", lambda request: "/events" in request.url):
+        page.evaluate(see, True)
+        page.clock.run_for(31_000)
+    pen.say("meanwhile")
+    page.evaluate(see, False)
+    page.clock.resume()
+    wait_answer(page, "before meanwhile")
+    pen.end()
+    wait_status(page, "Done")
+
+
+def test_a_refused_connection_is_tried_again(page: Page, site: Site) -> None:
+    """A proxy's error page is no end."""
+    page.route("**/events*", lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"), times=2)
+    pen = ask(page, site).claim()
     pen.say("one ")
-    browser.wait(lambda: answer(browser) == "one ", "the piece", 30)
-    assert browser.run("return window.opened") == [f"v1/jobs/{pen.id}/events"] * 2
+    wait_answer(page, "one")
     pen.end()
-    browser.wait_text("#status", "Done")
+    wait_status(page, "Done")
 
 
-def test_an_unknown_job_is_said_to_be_one(browser: Browser, site: Site) -> None:
+def test_an_unknown_job_is_said_to_be_one(page: Page, site: Site) -> None:
     """The page shows the API's own message and stays usable."""
-    browser.go(f"{site.url}/?job=AAAAAAAAAAAAAAAAAAAAAA")
-    browser.wait_text("#problem", "does not exist")
-    ask(browser, site)
-    assert browser.text("#problem") == ""
+    page.goto(f"{site.url}/?job=AAAAAAAAAAAAAAAAAAAAAA")
+    expect(page.locator("#problem")).to_contain_text("does not exist")
+    ask(page, site).claim().end()
+    expect(page.locator("#problem")).to_be_hidden()
 
 
-def test_an_erased_job_ends_the_watching(browser: Browser, site: Site) -> None:
-    """The page says so, and does not reconnect for ever."""
-    pen = ask(browser, site).claim()
+def test_an_erased_job_ends_the_watching(page: Page, site: Site) -> None:
+    """The page says so, keeps what it has, and does not reconnect for ever."""
+    pen = ask(page, site).claim()
     pen.say("some ")
-    browser.wait_text("#status", "Streaming")
+    wait_status(page, "Streaming")
     site.stop_api()
-    browser.wait_text("#away", "reconnecting")
+    expect(page.locator("#away")).to_have_text("reconnecting…")
     site.run(site.log.delete(pen.id))
     site.start_api()
-    browser.wait_text("#problem", pen.id, 30)
-    browser.wait_text("#status", "Failed")
-    assert answer(browser) == "some "
+    expect(page.locator("#problem")).to_contain_text(pen.id)
+    wait_status(page, "Not kept")
+    assert answer(page).strip() == "some"
+    expect(page.locator("#send")).to_be_visible()
 
 
-def test_an_event_that_comes_again_changes_nothing(browser: Browser) -> None:
-    """Numbers rise: an event that is not newer than the position was seen before."""
-    script = """
-        return import("/page/transcript.js").then(({ applyEvent, emptyTranscript, text }) => {
-          const state = emptyTranscript();
-          const news = [[1, "a"], [3, "b"], [3, "b"], [2, "c"]].map(
-            ([seq, content]) => applyEvent(state, seq, "content", { content }));
-          return [news, text(state), state.position];
-        });"""
-    assert browser.run(script) == [[True, True, False, False], "ab", 3]
-
-
-def test_a_log_that_redis_has_lost_is_begun_anew(browser: Browser) -> None:
-    """Numbers start over after the notice, and the text before it is void."""
-    script = """
-        return import("/page/transcript.js").then(({ applyEvent, emptyTranscript, text }) => {
-          const state = emptyTranscript();
-          applyEvent(state, 9, "content", { content: "lost" });
-          const lost = applyEvent(state, 3, "restarted", { attempt: 2, reason: "log_lost", worker: null });
-          return [lost, applyEvent(state, 4, "content", { content: "new" }), text(state), state.position];
-        });"""
-    assert browser.run(script) == [True, True, "new", 4]
-
-
-def test_that_a_job_waits_for_a_worker_is_shown_until_something_comes(browser: Browser) -> None:
-    """The notice has no number of its own: it has that of the event before it."""
-    script = """
-        return import("/page/transcript.js").then(({ applyEvent, emptyTranscript }) => {
-          const state = emptyTranscript();
-          const seen = [];
-          for (const [seq, type, data] of [
-            [1, "started", { attempt: 1 }], [1, "waiting", { for: "worker" }], [2, "content", { content: "a" }]]) {
-            seen.push(applyEvent(state, seq, type, data), state.waitsFor, state.position);
-          }
-          return seen;
-        });"""
-    assert browser.run(script) == [True, None, 1, True, "worker", 1, True, None, 2]
+def test_a_slow_network_costs_two_trips_to_a_usable_page(visitors: Visitors, site: Site) -> None:
+    """The page names all modules at once: with each level of imports a network of 1.5 s would cost 1.5 s more."""
+    page = visitors.open("about:blank")
+    held: list[Route] = []
+    released: list[bool] = []
+    page.route("**/page/**", lambda route: route.continue_() if released else held.append(route))
+    page.goto(site.url, wait_until="commit")
+    wanted = page.locator("link[rel=modulepreload]").evaluate_all("all => all.map((each) => each.href)")
+    wait_for(page, "document.readyState !== 'loading'")
+    while not {*wanted, f"{site.url}/page/main.js"} <= {route.request.url for route in held}:
+        page.wait_for_timeout(10)
+    first = {route.request.url for route in held}
+    assert not page.locator("#send").is_enabled()
+    page.type("#question", "typed early")
+    later: list[str] = []
+    released.append(True)
+    page.on("request", lambda request: later.append(request.url))
+    for route in held:
+        route.continue_()
+    expect(page.locator("#send")).to_be_enabled()
+    assert {url for url in later if url.endswith("js")} <= first
+    assert page.input_value("#question") == "typed early"

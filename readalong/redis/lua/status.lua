@@ -23,7 +23,13 @@ local function is_dead(worker)
 end
 for i = 1, math.min(#known, 2000), 2 do
   local id = known[i]
-  for _, value in ipairs({ id, known[i + 1], field(text(ARGV[2] .. id)), is_dead(id) and 1 or 0 }) do
+  local sign = text(ARGV[2] .. id)
+  if not sign then
+    -- Its sign of life is over: its channel tells a process that stands still from one that has died.
+    local counts = redis.pcall('PUBSUB', 'NUMSUB', ARGV[3] .. id)
+    dead[id] = not counts.err and counts[2] == 0
+  end
+  for _, value in ipairs({ id, known[i + 1], field(sign), is_dead(id) and 1 or 0 }) do
     workers[#workers + 1] = value
   end
 end

@@ -169,11 +169,9 @@ async def test_a_job_is_found_by_the_beginning_of_its_id(settings: Settings) -> 
         shared = [f"samesame-{number}-{'x' * 10}" for number in range(3)]
         now = await site.deps.index.now()
         for number, job_id in enumerate(shared):
-            body = {"id": job_id, "created_at": now + number}
-            fields = [part for pair in body.items() for part in pair]
             source = settings.keys.job(ids[0])
             await site.deps.redis.command("COPY", source, settings.keys.job(job_id))
-            await site.deps.redis.command("HSET", settings.keys.job(job_id), *fields)
+            await site.deps.redis.command("HSET", settings.keys.job(job_id), "id", job_id, "created_at", now + number)
             await site.deps.index.refile(job_id)
         assert await found("id=same") == shared[::-1]
         assert await found("id=same&limit=2") == shared[:0:-1]

@@ -84,7 +84,7 @@ GENERATIONS: Final = [
     ),
     Scenario(
         number=61,
-        title="Its text can be read alone.",
+        title="The text of a generation can be read alone.",
         do="stream",
         read="text",
         acts={SUBMIT: [job()], EVENTS: [stream(*LOG)]},
@@ -189,7 +189,7 @@ GENERATIONS: Final = [
     ),
     Scenario(
         number=71,
-        title="It is an error to a reader of text.",
+        title="A failed job is an error to a reader of text.",
         do="stream",
         read="text",
         acts={SUBMIT: [job()], EVENTS: [stream(*LOG[:3], _FAILED)]},
@@ -215,7 +215,7 @@ GENERATIONS: Final = [
     ),
     Scenario(
         number=73,
-        title="With a handler the text starts again.",
+        title="With a handler of restarts the text starts again.",
         do="stream",
         read="text",
         acts={SUBMIT: [job()], EVENTS: [stream(*_RESTART)]},
@@ -249,7 +249,7 @@ GENERATIONS: Final = [
     ),
     Scenario(
         number=76,
-        title="So is a call of the legacy form, and one whose arguments are broken JSON.",
+        title="A function call of the legacy form is parsed, too; arguments that are broken JSON are kept as text.",
         do="stream",
         acts={
             SUBMIT: [job()],

@@ -39,7 +39,7 @@ RESUMING: Final = [
     ),
     Scenario(
         number=21,
-        title="So is one whose connection breaks in the middle of the body.",
+        title="A stream whose connection breaks in the middle of the body is resumed likewise.",
         acts={EVENTS: [stream(*LOG[:2], end="cut"), stream(*LOG[2:])]},
         options=_QUICK,
         expect={**WHOLE, "requests": _asked(None, "2-e1")},
@@ -99,7 +99,7 @@ RESUMING: Final = [
     ),
     Scenario(
         number=28,
-        title="So is `retry:` in a stream.",
+        title="`retry:` in a stream is waited for.",
         acts={EVENTS: [stream(b"retry: 700\n: Redis is away\n\n"), stream(*LOG)]},
         options=_QUICK,
         expect={**WHOLE, "gaps": [[1, 0.7]]},
@@ -132,10 +132,16 @@ RESUMING: Final = [
         retryable=False,
     ),
     _refused(
-        "So is an expired one.", 32, problem(410, "job_expired"), "api", status=410, code="job_expired", retryable=False
+        "An expired job is an error at once.",
+        32,
+        problem(410, "job_expired"),
+        "api",
+        status=410,
+        code="job_expired",
+        retryable=False,
     ),
     _refused(
-        "So are wrong credentials.",
+        "Wrong credentials are an error at once.",
         33,
         problem(401, "unauthorized"),
         "api",
@@ -144,7 +150,7 @@ RESUMING: Final = [
         retryable=False,
     ),
     _refused(
-        "So is a 500 that says that another try does not help.",
+        "An error that says that another try does not help is one at once, also a 500.",
         34,
         problem(500, "broken_job"),
         "api",
@@ -153,14 +159,14 @@ RESUMING: Final = [
         retryable=False,
     ),
     _refused(
-        "So is a page where a stream should be.",
+        "A page where a stream should be is an error at once.",
         35,
         reply(200, b"<html>Log in</html>", kind="text/html"),
         "protocol",
         retryable=False,
     ),
     _refused(
-        "So is a redirect, which is not followed.",
+        "A redirect is an error at once, and is not followed.",
         36,
         reply(307, Location="http://127.0.0.1:9/"),
         "api",

@@ -79,8 +79,11 @@ class Exchange:
 
     async def client_leaves(self) -> None:
         """Returns when the client closes the connection, which counts as `left`."""
-        with suppress(ConnectionError):
-            await self._reader.read()
+        await self._reader.read()
+        await self.left()
+
+    async def left(self) -> None:
+        """Counts a client that has gone."""
         self.run.left += 1
         await self.run.change()
 
@@ -132,7 +135,11 @@ class ConformanceServer:
             }
             run.requests.append(request)
             await run.change()
-            await self._act(run, request)(Exchange(run, request, reader, writer))
+            exchange = Exchange(run, request, reader, writer)
+            try:
+                await self._act(run, request)(exchange)
+            except ConnectionError:
+                await exchange.left()
 
     def _run(self, number: str, name: str) -> Run:
         return self._runs.setdefault((int(number), name), Run(SCENARIOS[int(number)]))

@@ -26,6 +26,7 @@ from tests.readalong.helpers import command, enqueue
 from tests.readalong.jobs import submission
 from tests.support.clients import client_of
 from tests.support.servers import RedisServer, free_port
+from tests.support.waiting import WITHIN
 
 LEASE_MS = 60_000
 
@@ -147,7 +148,9 @@ async def test_a_dead_worker_is_named_while_its_sign_of_life_is_there_and_afterw
     waits = await place.found("job_waits_for_worker")
     assert (waits.job_id, waits.worker_id) == (job_id, "gone")
     assert "readalong worker" in waits.action
-    # Its sign of life is over, and its lease too.
+    # Its sign of life is over, and then its entry too, and the lease.
+    await place.redis.delete(place.keys.worker("gone"))
+    assert await codes(place) == ["no_worker", "worker_dead", "job_waits_for_worker"]
     await place.registry.leave("gone")
     await place.redis.zadd(place.keys.leases, {job_id: 1})
     await place.worker("other")
@@ -176,6 +179,12 @@ async def test_a_worker_that_stands_still_is_silent_and_not_dead(place: Place) -
     await place.worker(at="2026-01-01T00:00:00.000Z")
     assert (await place.found("worker_silent")).worker_id == "w1"
     assert "worker_dead" not in await codes(place)
+    # For so long that its sign of life is over.
+    async with place.redis.pubsub() as pubsub:
+        await pubsub.subscribe(place.keys.alive("w1"))
+        await pubsub.get_message(timeout=WITHIN)
+        await place.redis.delete(place.keys.worker("w1"))
+        assert await codes(place) == ["no_worker", "worker_silent"]
 
 
 async def test_busy_slots_and_a_queue_that_waits_and_grows(place: Place) -> None:

@@ -1,0 +1,57 @@
+// The tokens of one job over time: what the API knows of the past, and what arrives while one looks.
+
+import { now } from "./clock.js";
+import { number, parseTime, seconds } from "./format.js";
+import { Plot } from "./plot.js";
+
+const MOST = 240; // points
+const TEXT = new Set(["content", "reasoning", "refusal", "tool_call_delta"]);
+
+export class TokenPlot {
+  #plot = new Plot({ title: "Tokens over time", format: number, series: [{ name: "tokens", class: "first" }] });
+  #points = [];
+  #job = null;
+  #known = 0; // events up to this number are in the points that the API gave
+
+  get element() {
+    return this.#plot.element;
+  }
+
+  /** Takes the job as the API has it. */
+  show(job) {
+    const isOther = this.#job?.id !== job.id;
+    this.#job = job;
+    if (isOther || job.progress) {
+      this.#points = [...(job.progress ?? [])];
+      this.#known = job.last_seq;
+    }
+    this.draw();
+  }
+
+  /** Takes an event in; `count`: the numbers that it covers. */
+  add({ type, seq }, count) {
+    if (seq <= this.#known) return;
+    if (type === "restarted") this.#points.push([this.#elapsed(), 0]);
+    if (!TEXT.has(type)) return;
+    this.#points.push([this.#elapsed(), (this.#points.at(-1)?.[1] ?? 0) + count]);
+    if (this.#points.length > MOST) this.#points = this.#points.filter((_, index) => index % 2 || index === this.#points.length - 1);
+  }
+
+  draw() {
+    const points = this.#points;
+    const last = points.at(-1);
+    const x = points.map(([at]) => at);
+    this.#plot.set({
+      x: [0, ...x],
+      values: [[0, ...points.map(([, tokens]) => tokens)]],
+      label: (index) => `after ${seconds([0, ...x][index])}`,
+      from: "submitted",
+      to: last ? seconds(last[0]) : "",
+      now: last ? `${number(last[1])} so far` : "",
+    });
+  }
+
+  #elapsed() {
+    return Math.max(0, (now() - parseTime(this.#job.created_at)) / 1000);
+  }
+}

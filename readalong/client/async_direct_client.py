@@ -1,0 +1,111 @@
+"""Streams straight from a model, without a server, in an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any, Self
+
+from readalong.client.async_stream import AsyncStream
+from readalong.client.chunk_events import ChunkEvents
+from readalong.client.events import Event
+from readalong.client.openai_extra import CUT, arguments, failure, is_azure, require_openai
+from readalong.client.requests import Messages
+from readalong.client.text_reader import OnRestart
+
+if TYPE_CHECKING:
+    import openai
+
+
+class AsyncDirectClient:
+    """OpenAI, Azure or any compatible server, by the openai package: the same streams and events, and no queue.
+
+    `client`: one of the openai package; else the environment's: OPENAI_BASE_URL and OPENAI_API_KEY, or Azure's
+    variables. Raises ImportError without the package.
+    """
+
+    def __init__(self, client: openai.AsyncOpenAI | None = None) -> None:
+        require_openai()
+        import openai  # noqa: PLC0415
+
+        self._owns_client = client is None
+        self._client = client or (openai.AsyncAzureOpenAI() if is_azure() else openai.AsyncOpenAI())
+
+    def stream_chat(
+        self, messages: Messages, *, model: str | None = None, on_restart: OnRestart | None = None, **parameters: Any
+    ) -> AsyncStream:
+        """Returns the stream of a generation. `model`: else READALONG_MODEL. `parameters`: OpenAI's. It never
+        restarts."""
+        return AsyncStream(AsyncDirectGeneration(self._client, arguments(messages, model, parameters)), on_restart)
+
+    async def aclose(self) -> None:
+        """Closes the connections, unless the openai client is yours."""
+        if self._owns_client:
+            await self._client.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+class AsyncDirectGeneration:
+    """One call of the model."""
+
+    job_id = None
+
+    def __init__(self, client: openai.AsyncOpenAI, arguments: dict[str, Any]) -> None:
+        self._client = client
+        self._arguments = arguments
+        self._call: asyncio.Task[Any] | None = None
+        self._stream: openai.AsyncStream[Any] | None = None
+        self._cancelled = asyncio.Event()
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        import openai  # noqa: PLC0415
+
+        events = ChunkEvents(self._arguments["model"])
+        for event in events.begin():
+            yield event
+        trouble: Exception | None = None
+        try:
+            async with await self._open() as self._stream:
+                async for chunk in self._stream:
+                    for event in events.read(chunk.to_dict()):
+                        yield event
+                    if self._cancelled.is_set():
+                        break
+        except (openai.OpenAIError, *CUT) as error:
+            trouble = error
+        except asyncio.CancelledError:
+            if not self._cancelled.is_set() or self._stream is not None:
+                raise
+        if self._cancelled.is_set():
+            yield events.cancelled()
+        elif trouble is not None:
+            yield failure(events, trouble, begun=self._stream is not None)
+        elif not events.finished:
+            yield events.failed("model_cut", "The model closed the stream early.", retryable=True)
+        else:
+            for event in events.done():
+                yield event
+
+    async def cancel(self) -> None:
+        self._cancelled.set()
+        await self.interrupt()
+
+    async def interrupt(self) -> None:
+        if self._stream is not None:
+            await self._stream.response.aclose()
+        elif self._call is not None:
+            self._call.cancel()
+
+    async def _open(self) -> openai.AsyncStream[Any]:
+        """Returns the stream. Raises CancelledError when it was cancelled meanwhile."""
+        call = self._client.chat.completions.create(**self._arguments)
+        self._call = asyncio.ensure_future(call)
+        if self._cancelled.is_set():
+            self._call.cancel()
+        stream: openai.AsyncStream[Any] = await self._call
+        return stream

@@ -1,0 +1,1 @@
+"""Every file of /examples runs against a real stack."""
