@@ -115,8 +115,11 @@ def operation_id(route: APIRoute) -> str:
 
 
 class _Components(GenerateJsonSchema):
-    """Schemas without the titles that only repeat a field's name, and without defaults of null: by some generators a
-    field with a default is one that each request has."""
+    """Schemas in the order of their fields, without the titles that only repeat a field's name, and without defaults of
+    null: by some generators a field with a default is one that each request has."""
+
+    def sort(self, value: JsonSchemaValue, parent_key: str | None = None) -> JsonSchemaValue:
+        return value
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
