@@ -98,6 +98,13 @@ INCLUDE: Final = parameter(
     "`request`: with the request, where it is kept. `timeline`: with `timeline`, `progress` and `cost`. Both: twice.",
     enum=["request", "timeline"],
 )
+COUNT: Final = parameter(
+    "count",
+    "query",
+    "`false`: the stream does not count as a watcher of a job that ends with its watchers.",
+    type="boolean",
+    default=True,
+)
 READERS: Final = parameter(
     "readers",
     "query",

@@ -272,5 +272,6 @@ def test_no_route_is_left_out_of_this_list() -> None:
 def test_a_watch_has_each_form_of_its_position() -> None:
     watch = {(p["in"], p["name"]) for p in OPERATIONS[("/v1/jobs/{job_id}/events", "get")]["parameters"]}
     assert watch == {("path", "job_id"), ("header", "Last-Event-ID"), ("query", "after"), ("query", "lastEventId")} | {
-        ("query", "readers")
+        ("query", "readers"),
+        ("query", "count"),
     }
