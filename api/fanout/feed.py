@@ -112,8 +112,9 @@ class Feed:
             self._doubt()
         self._take_held()
 
-    def add(self, watcher: FeedWatcher) -> None:
-        self.watchers.add(watcher)
+    def add(self, watcher: FeedWatcher, *, keeps: bool = True) -> None:
+        """`keeps`: a job that ends with its watchers goes on while it is there."""
+        self.watchers.add(watcher, keeps=keeps)
 
     def remove(self, watcher: FeedWatcher) -> bool:
         """Returns whether the watcher was there."""
