@@ -158,6 +158,7 @@ def test_the_doctor_finds_a_proxy_that_buffers(stack: Stack, run: Run, version: 
     assert (found, code) == (result, 11 if result == "critical" else 0)
 
 
+@pytest.mark.slow
 def test_the_base_install_has_all_commands_but_the_servers(stack: Stack) -> None:
     """None of them imports a package of the extra `server`."""
     hides = "import sys; sys.modules.update(dict.fromkeys(%r)); from readalong.cli.start import main; main()"
