@@ -34,7 +34,7 @@ def test_a_stuck_job_is_the_first_thing_that_one_sees_with_its_reason(visitors: 
     expect(first).to_have_attribute("data-severity", "critical")
     expect(first).to_contain_text("slow-model")
     expect(first.locator("code")).to_contain_text(f"readalong cancel {pen.id}")
-    assert (first.bounding_box() or {})["y"] < 200
+    assert first.evaluate("element => element.getBoundingClientRect().top") < 200
     expect(row(page, pen)).to_have_attribute("data-stuck", "")
     first.locator("a").click()
     expect(page.locator("#job-findings .finding")).to_have_attribute("data-code", "job_stuck")

@@ -9,7 +9,7 @@ import { money, NONE, number, plural, rate, seconds, visible } from "./format.js
 import { HiddenText } from "./hidden-text.js";
 import { ENDED, isNewer } from "./job-list.js";
 import { drawLines, jobLines } from "./redis-lines.js";
-import { drawBar, drawTimeline } from "./timeline.js";
+import { drawBar, drawTimeline, timesOf } from "./timeline.js";
 import { TokenPlot } from "./token-plot.js";
 
 const REREAD_AFTER = 400; // milliseconds after a change: several come at once
@@ -215,6 +215,7 @@ export class JobPage {
 
   #drawFacts(job, isEnded) {
     const { metrics = null, usage = null, worker, cost, error } = job;
+    const times = timesOf(job);
     const tokens = [
       [usage?.prompt_tokens ?? metrics?.prompt_tokens, "in"],
       [usage?.completion_tokens ?? metrics?.completion_tokens ?? metrics?.chunk_count, "out"],
@@ -224,8 +225,8 @@ export class JobPage {
       ["Attempt", number(job.attempt)],
       worker && ["Worker", [worker.host, worker.pid].filter(Boolean).join(" · ")],
       !isEnded && ["Last event", { since: job.last_event_at }],
-      ["In the queue", seconds(metrics?.queue_seconds)],
-      ["First token after", seconds(metrics?.time_to_first_token)],
+      ["In the queue", seconds(metrics?.queue_seconds ?? times.queue)],
+      ["First token after", seconds(metrics?.time_to_first_token ?? times.first)],
       ["Took", isEnded ? seconds(metrics?.total_seconds) : { since: job.created_at, still: true }],
       ["Tokens", tokens.map(([count, way]) => `${number(count)} ${way}`).join(", ") || NONE],
       ["Tokens a second", rate(metrics?.tokens_per_second)],

@@ -48,7 +48,8 @@ function drawRedis(redis) {
   const used = redis.used_memory_bytes;
   const most = redis.maxmemory_bytes;
   const memory = typeof used === "number" ? `${bytes(used)}${most ? ` of ${bytes(most)}` : ""}` : "";
-  const trip = typeof redis.round_trip_seconds === "number" ? `${seconds(redis.round_trip_seconds)} a round trip` : "";
+  const took = redis.round_trip_seconds;
+  const trip = typeof took === "number" ? `${took < 0.001 ? "under 1 ms" : seconds(took)} a round trip` : "";
   setText($("redis-note"), [memory, trip].filter(Boolean).join(", "));
   const saves = Object.entries(redis.persistence ?? {}).filter(([, on]) => on).map(([name]) => name.toUpperCase());
   const more = [redis.version && `version ${redis.version}`, redis.maxmemory_policy, saves.join(" and ") || "not persistent"];

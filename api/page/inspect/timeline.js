@@ -29,6 +29,16 @@ function stepsOf(job) {
   return steps.filter(Boolean).map((step) => ({ ...step, ms: parseTime(step.at) })).filter(({ ms }) => ms !== null);
 }
 
+/** Seconds in the queue and to the first token, of a job that has no metrics yet; null if they are not over. */
+export function timesOf(job) {
+  const steps = stepsOf(job);
+  const after = (what) => {
+    const ms = steps.find((step) => step.what === what)?.ms;
+    return ms === undefined ? null : (ms - steps[0].ms) / 1000;
+  };
+  return { queue: after("started"), first: after("first_token") };
+}
+
 /** The parts of a job's life: [{ phase, from, to }], milliseconds; the last one of a live job goes up to `until`. */
 function phasesOf(job, until) {
   const phases = [];

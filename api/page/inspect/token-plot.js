@@ -40,11 +40,11 @@ export class TokenPlot {
   draw() {
     const points = this.#points;
     const last = points.at(-1);
-    const x = points.map(([at]) => at);
+    const all = last ? [[0, 0], ...points] : [];
     this.#plot.set({
-      x: [0, ...x],
-      values: [[0, ...points.map(([, tokens]) => tokens)]],
-      label: (index) => `after ${seconds([0, ...x][index])}`,
+      x: all.map(([at]) => at),
+      values: [all.map(([, tokens]) => tokens)],
+      label: (index) => `after ${seconds(all[index][0])}`,
       from: "submitted",
       to: last ? seconds(last[0]) : "",
       now: last ? `${number(last[1])} so far` : "",
