@@ -34,6 +34,13 @@ INCLUDE: Final = {
     "description": "`request`: with the request, where it is kept. `timeline`: with `timeline`, `progress` and `cost`. "
     "Both: twice.",
 }
+COUNT: Final = {
+    "name": "count",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "boolean", "default": True},
+    "description": "`false`: the stream does not count as a watcher of a job that ends with its watchers.",
+}
 READERS: Final = {
     "name": "readers",
     "in": "query",

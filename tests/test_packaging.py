@@ -28,6 +28,12 @@ def locked(lock: str) -> dict[str, str]:
     return {normal(name): version for name, version in pins}
 
 
+def vendored() -> set[str]:
+    """The names of the page's libraries, from the table of their copies."""
+    table = (ROOT / "api/page/vendor/README.md").read_text("utf-8")
+    return {normal(name) for name in re.findall(r"^\| `[^`]+` \| `@?([^`]+)` ", table, re.MULTILINE)}
+
+
 def our_files() -> Iterator[Path]:
     """Every file of the project; hidden folders but the CI's hold tools' caches and the environment."""
     for folder, folders, files in os.walk(ROOT):
@@ -74,11 +80,11 @@ def test_a_lock_has_a_hash_for_every_pin_and_no_address(lock: str) -> None:
 
 
 def test_every_dependency_is_explained() -> None:
-    """docs/dependencies.md has a line for each one that pyproject.toml names."""
+    """docs/dependencies.md has a line for each one that pyproject.toml names, and for each library of the page."""
     named = [*runtime(), *(entry for group in project()["dependency-groups"].values() for entry in group)]
     text = (ROOT / "docs/dependencies.md").read_text("utf-8")
-    explained = {normal(name) for name in re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)}
-    assert {normal(entry) for entry in named if isinstance(entry, str)} == explained
+    explained = {normal(name) for name in re.findall(r"^\| `@?([^`]+)` \|", text, re.MULTILINE)}
+    assert {normal(entry) for entry in named if isinstance(entry, str)} | vendored() == explained
 
 
 def test_no_file_names_a_package_registry_or_a_home_folder() -> None:

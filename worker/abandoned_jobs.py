@@ -10,7 +10,6 @@ from readalong.core.states import Status
 from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.presence import PresenceStore
-from readalong.store.queue import Queue
 from readalong.store.turns import Turns
 from readalong.worker.bisect import bisect_failures
 
@@ -22,10 +21,9 @@ _PAGE: Final = 100
 class AbandonedJobs:
     """Every worker looks. Redis returns each abandoned job to one of them."""
 
-    def __init__(self, log: Log, index: JobIndex, queue: Queue, presence: PresenceStore, *, turns: Turns) -> None:
+    def __init__(self, log: Log, index: JobIndex, presence: PresenceStore, *, turns: Turns) -> None:
         self._log = log
         self._index = index
-        self._queue = queue
         self._turns = turns
         self._presence = presence
 
@@ -43,7 +41,6 @@ class AbandonedJobs:
             logger.info("job %s: no watcher left, cancelling", job_id)
             if await self._log.cancel(job_id, "disconnect") is Status.CANCELLED:
                 # The job was still queued, and the cancel has ended it.
-                await self._queue.remove(job_id)
-                await self._turns.settle(job_id)
+                await self._turns.withdraw(job_id)
                 await self._index.refile(job_id)
         await self._presence.forget(page)

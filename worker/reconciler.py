@@ -97,12 +97,12 @@ class Reconciler:
         flags = await self._log.flags(ids)
         alive = []
         for cursor, state, in_queue in zip(page, states, queued, strict=True):
-            job_id = cursor.job_id
-            flag = flags.get(job_id)
-            due = state is not None and _is_due(state, flag, now)
-            fresh = now - cursor.created_at < _GRACE_MS
             if state is None:  # the job has expired
                 continue
+            job_id = cursor.job_id
+            flag = flags.get(job_id)
+            due = _is_due(state, flag, now)
+            fresh = now - cursor.created_at < _GRACE_MS
             if state.broken:
                 logger.error("job %s: broken keys", job_id)
             elif state.status in TERMINAL:
@@ -117,8 +117,7 @@ class Reconciler:
                 alive.append(job_id)
                 if not in_queue and not fresh and not state.thread_open:
                     await self._requeue(cursor)
-        for cursor, state, in_queue in zip(page, states, queued, strict=True):
-            if state is not None and state.thread_open:
+            if state.thread_open:
                 await self._mend_turn(cursor, in_queue=in_queue, now=now)
         if alive and renew:
             await self._log.keep_alive(alive)

@@ -75,7 +75,7 @@ class QueueWorker(Worker):
         turns = Turns(self._log, self._queue, ThreadStore(redis, settings))
         self._reconciler = Reconciler(self._log, self._index, self._queue, settings, self._end_waiting, turns=turns)
         presence = PresenceStore(redis, settings)
-        self._abandoned_jobs = AbandonedJobs(self._log, self._index, self._queue, presence, turns=turns)
+        self._abandoned_jobs = AbandonedJobs(self._log, self._index, presence, turns=turns)
         self._runner = JobRunner(
             settings,
             self._log,

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from readalong.api.fanout.changes import Changes
 from readalong.api.fanout.watcher import begin
+from readalong.api.http.detachable import DetachableConnection
 from readalong.core.sse import HEARTBEAT
 from readalong.core.states import Status
 from readalong.store.job_record import Record
@@ -48,6 +49,7 @@ class ChangeStream(Response):
         self._frames: dict[str, bytes] = {}
         self._size = 0
         self._over = False
+        self._lost = False
         self._news = asyncio.Event()
 
     def change(self, record: Record, left: frozenset[Status], encode: Callable[[str], bytes]) -> None:
@@ -66,18 +68,40 @@ class ChangeStream(Response):
         self._news.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await begin(scope, send, [])
-        leaving = asyncio.create_task(self._wait_for_leaving(receive), name="changes: client")
         try:
-            await self._send(send, _FIRST)
+            # First: a client that has the head may load its list, and misses nothing.
             await self._changes.join(self)
-            while not self._over:
-                await self._send(send, await self._next())
-            await self._send(send, b"", more=False)
+            line = await begin(scope, send, [])
+            if line is None:
+                await self._serve_by_send(receive, send)
+            else:
+                await self._serve(line)
         except TimeoutError:
             return  # it reads nothing; the server closes the connection
         finally:
             self._changes.leave(self)
+
+    async def _serve(self, line: DetachableConnection) -> None:
+        """Raises TimeoutError if the client takes too long."""
+        line.detach(self._lose)
+        line.say(_FIRST)
+        while not self._over:
+            if frames := await self._next():
+                line.say(frames)
+            async with asyncio.timeout(self._send_timeout):
+                await line.flow.drain()
+        if not self._lost:
+            line.finish()
+
+    async def _serve_by_send(self, receive: Receive, send: Send) -> None:
+        """The same on a server that is not ours."""
+        leaving = asyncio.create_task(self._wait_for_leaving(receive), name="changes: client")
+        try:
+            await self._send(send, _FIRST)
+            while not self._over:
+                await self._send(send, await self._next())
+            await self._send(send, b"", more=False)
+        finally:
             leaving.cancel()
             await asyncio.gather(leaving, return_exceptions=True)
 
@@ -98,6 +122,11 @@ class ChangeStream(Response):
         if body or not more:
             async with asyncio.timeout(self._send_timeout):
                 await send({"type": "http.response.body", "body": body, "more_body": more})
+
+    def _lose(self) -> None:
+        """The connection is lost."""
+        self._lost = True
+        self.end()
 
     async def _wait_for_leaving(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":

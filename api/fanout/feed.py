@@ -112,8 +112,9 @@ class Feed:
             self._doubt()
         self._take_held()
 
-    def add(self, watcher: FeedWatcher) -> None:
-        self.watchers.add(watcher)
+    def add(self, watcher: FeedWatcher, *, keeps: bool = True) -> None:
+        """`keeps`: a job that ends with its watchers goes on while it is there."""
+        self.watchers.add(watcher, keeps=keeps)
 
     def remove(self, watcher: FeedWatcher) -> bool:
         """Returns whether the watcher was there."""
@@ -184,9 +185,9 @@ class Feed:
             self._encoded[wire] = found
         return found
 
-    def recent(self, after: int) -> list[Event] | None:
-        """Returns the events after this position, text perhaps merged; None if the feed does not keep them any more."""
-        return self.window.events(after)
+    def all_events(self) -> list[Event] | None:
+        """Returns all events so far, text perhaps merged; None if the feed does not keep them any more."""
+        return self.window.events(0)
 
     def is_complete_at(self, position: int) -> bool:
         """Returns whether nothing will ever follow `position`."""

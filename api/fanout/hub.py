@@ -117,13 +117,14 @@ class Hub:
 
     def arrives(self, feed: Feed) -> None:
         """A watcher is about to come."""
-        if feed.cancel_on_disconnect and not feed.watchers:
+        if feed.cancel_on_disconnect and not feed.watchers.keepers:
             self.on_arrival(feed)
 
-    def release(self, feed: Feed) -> None:
-        """A watcher is gone; a feed without any ends after a short while, so that a reconnection costs nothing."""
+    def release(self, feed: Feed, *, kept: bool = True) -> None:
+        """A watcher is gone; a feed without any ends after a short while, so that a reconnection costs nothing. `kept`:
+        it was one that keeps a job which ends with its watchers."""
         # A process that stops has sent its clients away: they come to another one, and have not left the job.
-        if feed.cancel_on_disconnect and not (feed.watchers or feed.ended or self._closed):
+        if kept and feed.cancel_on_disconnect and not (feed.watchers.keepers or feed.ended or self._closed):
             self.on_departure(feed)
         self._end_later(feed, self._linger)
 
@@ -143,7 +144,11 @@ class Hub:
 
     def with_watchers(self) -> list[Feed]:
         """The feeds of jobs that end with their last watcher and that have watchers here."""
-        return [feed for feed in self._feeds.values() if feed.cancel_on_disconnect and feed.watchers and not feed.ended]
+        return [
+            feed
+            for feed in self._feeds.values()
+            if feed.cancel_on_disconnect and feed.watchers.keepers and not feed.ended
+        ]
 
     def watched(self) -> list[Feed]:
         """The feeds of jobs that have not ended and that have watchers here."""

@@ -22,9 +22,9 @@ _GATHER: Final = 0.05
 
 
 class Reader(Watcher):
-    """A watcher whose client is told, between the events, how many read along."""
+    """A watcher whose client may be told, between the events, how many read along, and that may not keep its job."""
 
-    __slots__ = ("_frame",)
+    __slots__ = ("_frame", "keeps")
 
     def __init__(
         self,
@@ -35,8 +35,10 @@ class Reader(Watcher):
         on_gone: Callable[[Feed], None],
         *,
         epoch: str,
+        keeps: bool,
     ) -> None:
         super().__init__(feed, wire, position, send_timeout, on_gone, epoch=epoch)
+        self.keeps = keeps
         #: What the client is to be told; b"": nothing.
         self._frame = b""
 

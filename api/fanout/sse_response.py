@@ -43,19 +43,22 @@ class SseResponse(Response):
         opening: bytes = b"",
         farewell: bytes | None = b"",
         readers: Readers | None = None,
+        keeps: bool = True,
     ) -> None:
         """`joined` is the position of a client that wants only new events. `cut`: what of the frames the client gets;
         None: all. `opening`: what this client alone gets before all else. `farewell`: what a client gets if this
         process stops; None: its connection breaks off, for a client that takes the body's end for the answer's.
-        `readers`: tells this client how many read along."""
+        `readers`: tells this client how many read along. `keeps`: a job that ends with its watchers goes on for it."""
         super().__init__()
         self._extra = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
         self._hub = hub
         self._feed = feed
         self._opening = opening + wire.start(joined)
         self._readers = readers
-        if readers is not None:
-            self._watcher: Watcher = Reader(feed, wire, position, send_timeout, self._reader_gone, epoch=epoch)
+        self._keeps = keeps
+        if readers is not None or not keeps:
+            gone = self._reader_gone
+            self._watcher: Watcher = Reader(feed, wire, position, send_timeout, gone, epoch=epoch, keeps=keeps)
         else:
             self._watcher = Watcher(
                 feed, wire, position, send_timeout, hub.release, epoch=epoch, cut=cut, farewell=farewell
@@ -71,6 +74,7 @@ class SseResponse(Response):
         *,
         send_timeout: float,
         readers: Readers | None = None,
+        keeps: bool = True,
     ) -> SseResponse | None:
         """The stream of a job; `position` None: from now on. None if nothing follows the position.
 
@@ -83,7 +87,15 @@ class SseResponse(Response):
             hub.release(feed)
             return None
         return cls(
-            hub, feed, wire, start.seq, epoch=start.epoch, send_timeout=send_timeout, joined=joined, readers=readers
+            hub,
+            feed,
+            wire,
+            start.seq,
+            epoch=start.epoch,
+            send_timeout=send_timeout,
+            joined=joined,
+            readers=readers,
+            keeps=keeps,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,18 +108,19 @@ class SseResponse(Response):
         self._watcher.join(line, self._opening)
 
     def _arrive(self) -> None:
-        self._hub.arrives(self._feed)
+        if self._keeps:
+            self._hub.arrives(self._feed)
         if self._readers is not None and isinstance(self._watcher, Reader):
             self._readers.join(self._feed.job_id, self._watcher)
 
     def _reader_gone(self, feed: Feed) -> None:
         if self._readers is not None and isinstance(self._watcher, Reader):
             self._readers.leave(feed.job_id, self._watcher)
-        self._hub.release(feed)
+        self._hub.release(feed, kept=self._keeps)
 
     def head(self) -> Response:
         """Returns the answer to HEAD, and releases the feed."""
-        self._hub.release(self._feed)
+        self._hub.release(self._feed, kept=self._keeps)
         return StreamHead()
 
 

@@ -58,6 +58,8 @@ class Watcher:
         "_wire",
         "position",
     )
+    #: Whether a job that ends with its watchers goes on while it is there.
+    keeps = True
 
     def __init__(
         self,
@@ -146,7 +148,7 @@ class Watcher:
         self._encoded = self._feed.encoded(self._wire)
         self._wire = self._encoded.wire  # equal formats are one object: each may hold a job's whole input
         self._encoded.watchers += 1
-        self._feed.add(self)
+        self._feed.add(self, keeps=self.keeps)
 
     def push(self) -> None:
         """Writes what is new, unless a write is under way: that one goes on by itself. Raises nothing."""

@@ -35,6 +35,8 @@ class WatcherSet:
 
     def __init__(self) -> None:
         self._watchers: set[FeedWatcher] = set()
+        #: Those of them that do not keep a job which ends with its watchers.
+        self._onlookers: set[FeedWatcher] = set()
         #: Watchers to push in the next turns of the loop, and whether all are to be pushed once more.
         self._waiting: list[FeedWatcher] = []
         self._again = False
@@ -45,13 +47,21 @@ class WatcherSet:
     def __iter__(self) -> Iterator[FeedWatcher]:
         return iter(self._watchers)
 
-    def add(self, watcher: FeedWatcher) -> None:
+    @property
+    def keepers(self) -> int:
+        """How many of them keep a job which ends with its watchers."""
+        return len(self._watchers) - len(self._onlookers)
+
+    def add(self, watcher: FeedWatcher, *, keeps: bool = True) -> None:
         self._watchers.add(watcher)
+        if not keeps:
+            self._onlookers.add(watcher)
 
     def remove(self, watcher: FeedWatcher) -> bool:
         """Returns whether the watcher was there."""
         there = watcher in self._watchers
         self._watchers.discard(watcher)
+        self._onlookers.discard(watcher)
         return there
 
     def push(self) -> None:

@@ -16,7 +16,7 @@ from readalong.api.http.client_presence import check_presence
 from readalong.api.http.position import PARAMETERS, position_of
 from readalong.api.http.preference import applied, wait_of
 from readalong.api.http.request_body import read_json
-from readalong.api.openapi import CHAT_REQUEST, IDEMPOTENCY_KEY, INCLUDE, JOB_ID, LOCATION, PREFER, READERS
+from readalong.api.openapi import CHAT_REQUEST, COUNT, IDEMPOTENCY_KEY, INCLUDE, JOB_ID, LOCATION, PREFER, READERS
 from readalong.api.problems import describe_problems
 from readalong.api.routes import job_ending
 from readalong.api.routes.job_reading import job_json, missing, root_path_of
@@ -177,18 +177,21 @@ async def inspect_job(request: Request) -> Response:
         204: {"description": "The job has ended and nothing follows the position."},
         **describe_problems(400, 404, 410, 422),
     },
-    openapi_extra={"parameters": [JOB_ID, *PARAMETERS, READERS]},
+    openapi_extra={"parameters": [JOB_ID, *PARAMETERS, READERS, COUNT]},
 )
 async def watch_job(request: Request) -> Response:
     """Watches a job. A position beyond the newest event of a live job waits until the log has caught up."""
     deps, position, job_id = dependencies_of(request), position_of(request), _job_id(request)
-    readers = deps.readers if _wants_readers(request) else None
+    readers = deps.readers if _is_true(request, "readers", "false") else None
+    keeps = _is_true(request, "count", "true")
 
     async def open_stream() -> SseResponse | None:
         await deps.authorize_watch(request, job_id)
         try:
             timeout = deps.settings.send_timeout
-            return await SseResponse.open(deps.hub, job_id, native, position, send_timeout=timeout, readers=readers)
+            return await SseResponse.open(
+                deps.hub, job_id, native, position, send_timeout=timeout, readers=readers, keeps=keeps
+            )
         except JobNotFound:
             raise await missing(deps, job_id) from None
 
@@ -261,10 +264,10 @@ def _included(request: Request) -> frozenset[str]:
     return wanted
 
 
-def _wants_readers(request: Request) -> bool:
-    wanted = request.query_params.get("readers", "false")
+def _is_true(request: Request, name: str, default: str) -> bool:
+    wanted = request.query_params.get(name, default)
     if wanted not in ("true", "false"):
-        raise InvalidRequest("readers must be true or false.", code="invalid_parameter", field="readers")
+        raise InvalidRequest(f"{name} must be true or false.", code="invalid_parameter", field=name)
     return wanted == "true"
 
 

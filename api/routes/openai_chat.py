@@ -131,7 +131,7 @@ class Answer(Enum):
 
 
 def _answer(feed: Feed) -> Answer:
-    events = feed.recent(0)
+    events = feed.all_events()
     if events is None:
         return Answer.BEGUN  # there are too many to be kept
     for event in reversed(events):

@@ -25,7 +25,7 @@ from readalong.store.threads import ThreadRef
 router = APIRouter(prefix="/v1", tags=["operations"], route_class=Route)
 
 
-@router.get("/status", response_model=SystemStatus)
+@router.get("/status", response_model=SystemStatus, responses=describe_problems(403))
 async def get_status(request: Request, deps: Deps) -> Response:
     """Returns how readalong stands, and what is the matter.
 
@@ -35,7 +35,7 @@ async def get_status(request: Request, deps: Deps) -> Response:
     return Response(orjson.dumps(await deps.board.look()), media_type="application/json")
 
 
-@router.get("/stats", response_model=Stats, responses=describe_problems(422))
+@router.get("/stats", response_model=Stats, responses=describe_problems(403, 422))
 async def get_stats(
     request: Request,
     deps: Deps,
@@ -69,8 +69,8 @@ async def watch_changes(
 ) -> Response:
     """Watches all jobs and the status.
 
-    `metadata.<key>=<value>` in the query: only jobs with this pair in their metadata. Load the list after the first
-    event: what changes later is told. Without the right to operate there is no `status`.
+    `metadata.<key>=<value>` in the query: only jobs with this pair in their metadata. Load the list when the
+    response has begun: what changes later is told. Without the right to operate there is no `status`.
     """
     shows = await deps.policy.list(request.headers)
     ref = None if thread is None else ThreadRef.of(thread, await deps.policy.submit(request.headers))

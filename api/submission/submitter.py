@@ -217,11 +217,12 @@ class Submitter:
         if claimed.job_id == job_id:
             return job_id, None
         record = await self._log.record(claimed.job_id)
-        if record is None and not claimed.written and await self._log.flags([claimed.job_id]):
+        expired = claimed.written and claimed.outlives
+        if record is None and not expired and await self._log.flags([claimed.job_id]):
             # A copy of the first submit's claim arrived after the job was erased.
             await self._idempotency.release(key_digest(key), claimed.job_id)
             return await self._find_job(key, job_id, digest)
-        if record is None and claimed.written:
+        if record is None and expired:
             # Writing the job again would generate its answer again.
             raise JobExpired(f"The job of this Idempotency-Key, {claimed.job_id}, has expired.")
         if record is not None and not claimed.written:

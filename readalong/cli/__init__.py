@@ -11,10 +11,23 @@
 
 Clients of an API:
 
+- `exit_codes`   what each exit code means
 - `client`       an HTTP client with one-line errors
+- `api_client`   the client of all commands: finds jobs by the beginning of an id, lists, erases
 - `follower`     a job's events over as many connections as necessary
-- `watcher`      `watch` and `ask`: a follower and a renderer
-- `render/`      events, tables, times and rates for a terminal
+- `changes`      the stream of all changes, likewise
+- `job_streams`  several streams, a thread each, in one queue
+- `watching`     `watch` and `ask`: followers whose events are rendered
+- `question`     what `ask` asks: its words, and a pipe's text
+- `queue_place`  where a job waits
+- `following`    `jobs --follow`
+- `erasing`      `erase`: finds, asks, erases
+- `live_top`     `top`
+- `doctor/`      the checks of `doctor`
+- `completion`   job ids for the shell
+- `json_fields`  fields of foreign JSON
+- `durations`    `1h30m` as seconds
+- `render/`      events, tables, screens, times and rates for a terminal
 - `sanitize`     foreign text and JSON, safe for a terminal
 
 The demo:

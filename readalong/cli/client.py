@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.parse import quote
 
 import httpx2
 import orjson
 
 from readalong.cli.errors import CliError
+from readalong.cli.exit_codes import FAILED, NOT_FOUND
 from readalong.cli.sanitize import one_line
 
 #: Seconds to connect, and seconds until a response.
@@ -35,7 +36,7 @@ class Client:
             mounts={f"all://{host}": None for host in _LOOPBACK},
         )
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -95,12 +96,13 @@ def unreachable(url: str, error: Exception) -> CliError:
 def error_response(url: str, response: httpx2.Response) -> CliError:
     """Returns the error for an error response: the `detail` of its problem details, or else its status.
 
-    The response's body must have been read.
+    The response's body must have been read. A job that is not there has an exit code of its own.
     """
+    code = NOT_FOUND if response.status_code in (404, 410) else FAILED
     try:
         problem = orjson.loads(response.content)
     except ValueError:
         problem = None
     if isinstance(problem, dict) and isinstance(problem.get("detail"), str):
-        return CliError(one_line(problem["detail"]))
-    return CliError(f"{url} answered {response.status_code} {response.reason_phrase}")
+        return CliError(one_line(problem["detail"]), code=code)
+    return CliError(f"{url} answered {response.status_code} {response.reason_phrase}", code=code)

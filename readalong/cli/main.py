@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -17,20 +18,27 @@ from readalong.cli.commands.api import api
 from readalong.cli.commands.ask import ask
 from readalong.cli.commands.cancel import cancel
 from readalong.cli.commands.demo import demo
+from readalong.cli.commands.doctor import doctor
+from readalong.cli.commands.erase import erase
 from readalong.cli.commands.jobs import jobs
 from readalong.cli.commands.model import model
+from readalong.cli.commands.retry import retry
 from readalong.cli.commands.settings import settings
+from readalong.cli.commands.show import show
+from readalong.cli.commands.status import status
+from readalong.cli.commands.top import top
 from readalong.cli.commands.watch import watch
 from readalong.cli.commands.worker import worker
+from readalong.cli.commands.workers import workers
 from readalong.cli.errors import CliError
+from readalong.cli.exit_codes import CLOSED_PIPE, FAILED, MISUSE
 from readalong.cli.sanitize import one_line
 from readalong.core.errors import BadSettings, ReadalongError
 from readalong.core.sanitize import harmless
 
-#: The exit code that a shell gives to a program that SIGPIPE has ended.
-CLOSED_PIPE = 141
 # An id may begin with a minus, and must not be taken for an option then.
 _IDS = {"ignore_unknown_options": True}
+_BY_ID = (watch, show, cancel, retry, erase)
 
 
 class CommandGroup(TyperGroup):
@@ -44,7 +52,7 @@ class CommandGroup(TyperGroup):
             raise typer.Exit(error.code) from None
         except ReadalongError as error:
             typer.echo(f"readalong: {one_line(error.message, 2000)}", err=True)
-            raise typer.Exit(2 if isinstance(error, BadSettings) else 1) from None
+            raise typer.Exit(MISUSE if isinstance(error, BadSettings) else FAILED) from None
         except BrokenPipeError:
             # `readalong jobs | head`: the interpreter would fail to flush its buffer at the exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -54,18 +62,18 @@ class CommandGroup(TyperGroup):
 app = typer.Typer(
     cls=CommandGroup,
     no_args_is_help=True,
-    add_completion=False,
     # Rich's tracebacks show local variables, keys and passwords among them.
     pretty_exceptions_enable=False,
     help="One generation, many readers: chat jobs queued, streamed, watched and cancelled.",
 )
-for command in (demo, api, worker, model):
-    app.command()(command)
-app.command(context_settings=_IDS)(watch)
-app.command()(ask)
-app.command(context_settings=_IDS)(cancel)
-app.command()(jobs)
-app.command()(settings)
+_PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Jobs": (ask, watch, jobs, show, cancel, retry, erase),
+    "Operating": (status, workers, top, doctor),
+    "Servers": (demo, api, worker, model, settings),
+}
+for panel, commands in _PANELS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel, context_settings=_IDS if command in _BY_ID else {})(command)
 
 
 def _version(wanted: bool) -> None:

@@ -8,13 +8,15 @@
 
 # Layout
 
-    client, async_client                the same methods, blocking and in an event loop
-    stream, async_stream                a generation: its text, its cancel
-    watch, async_watch                  a job's events, over as many connections as it takes
-    calls, async_calls                  single requests, with their retries
-    direct_client, async_direct_client  the same streams straight from a model
-    watch_protocol, retry, requests     what both kinds share, without I/O
-    events, transcript, progress, job   what callers get
+    client          the methods; async_client has the same ones in an event loop, and so for all others
+    stream          a generation: its text, its cancel
+    watch           a job's events, over as many connections as it takes
+    calls           single requests, with their retries
+    direct_client   the same streams straight from a model
+    watch_protocol  what both kinds share, without I/O: the reading of a log
+    retry           when and where a call is tried again
+    requests        the calls as data, and what their responses mean
+    events          what callers get: events, transcript, progress, job, errors
 """
 
 from readalong.client.async_client import AsyncClient

@@ -103,9 +103,8 @@ class AsyncDirectGeneration:
 
     async def _open(self) -> openai.AsyncStream[Any]:
         """Returns the stream. Raises CancelledError when it was cancelled meanwhile."""
-        call = self._client.chat.completions.create(**self._arguments)
-        self._call = asyncio.ensure_future(call)
+        call: asyncio.Task[openai.AsyncStream[Any]]
+        self._call = call = asyncio.ensure_future(self._client.chat.completions.create(**self._arguments))
         if self._cancelled.is_set():
-            self._call.cancel()
-        stream: openai.AsyncStream[Any] = await self._call
-        return stream
+            call.cancel()
+        return await call

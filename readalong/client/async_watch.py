@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Self
 
@@ -110,7 +110,7 @@ class AsyncWatch:
                 await wait(self._closed, protocol.failed(trouble))
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[httpx2.Response]:
+    async def _connection(self) -> AsyncGenerator[httpx2.Response, None]:
         options, http = self._calls.options, self._calls.http
         arguments = options.arguments(self._protocol.url, self._protocol.request(), stream=True)
         async with http.stream(**arguments) as response:

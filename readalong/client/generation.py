@@ -17,6 +17,7 @@ class Generation(Protocol):
 
     def events(self) -> Generator[Event, None, None]:
         """Yields the events. Closed before the end, it ends the generation, unless that is to go on."""
+        ...
 
     def cancel(self) -> None:
         """Asks for the end, from any thread. The events go on to `cancelled`, or to another end that came first."""

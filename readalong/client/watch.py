@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Self
 
@@ -110,7 +110,7 @@ class Watch:
                 self._closed.wait(protocol.failed(trouble))
 
     @contextmanager
-    def _connection(self) -> Iterator[httpx2.Response]:
+    def _connection(self) -> Generator[httpx2.Response, None, None]:
         options, http = self._calls.options, self._calls.http
         arguments = options.arguments(self._protocol.url, self._protocol.request(), stream=True)
         with http.stream(**arguments) as response:

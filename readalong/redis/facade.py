@@ -36,10 +36,18 @@ class RedisFacade:
     Raises StoreUnavailable while Redis is away, loading, full or read-only, and StoreRefused for any other refusal.
     """
 
-    def __init__(self, pool: ArqRedis, settings: Settings, connection: MultiplexedConnection | None = None) -> None:
-        """Without a `connection` each call takes a connection of the pool. `close` closes both."""
+    def __init__(
+        self,
+        pool: ArqRedis,
+        settings: Settings,
+        connection: MultiplexedConnection | None = None,
+        *,
+        owns_pool: bool = True,
+    ) -> None:
+        """Without a `connection` each call takes a connection of the pool. `close` closes the connection, and the pool
+        if the facade owns it."""
         self._pool = pool
-        self._owns_pool = True
+        self._owns_pool = owns_pool
         self._settings = settings
         self._keys = settings.keys
         self._connection = connection
@@ -60,9 +68,7 @@ class RedisFacade:
     def for_blocking(self) -> RedisFacade:
         """A facade with a connection of its own: a call behind a command that blocks would wait as long."""
         connection = MultiplexedConnection(self._pool, 2 * self._settings.redis_timeout)
-        blocking = RedisFacade(self._pool, self._settings, connection)
-        blocking._owns_pool = False
-        return blocking
+        return RedisFacade(self._pool, self._settings, connection, owns_pool=False)
 
     def for_arq(self) -> ArqRedis:
         """Returns the pool of connections that arq's worker takes. `close` closes it."""

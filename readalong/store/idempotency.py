@@ -18,11 +18,13 @@ def key_digest(key: str) -> str:
 
 
 class IdempotencyRecord(NamedTuple):
-    """The job and the body of an Idempotency-Key. `written`: the job was there once, so a missing job has expired."""
+    """The job and the body of an Idempotency-Key. `written`: the job was there once. `outlives`: the record is older
+    than an ended job is kept, so a missing job has expired; a missing job of a younger one was lost by Redis."""
 
     job_id: str
     body_digest: str
     written: bool = False
+    outlives: bool = False
 
 
 class IdempotencyStore:
@@ -32,15 +34,17 @@ class IdempotencyStore:
         self._redis = redis
         self._keys = settings.keys
         self._ttl_ms = int(settings.idempotency_ttl * 1000)
+        self._retention_ms = int(settings.retention * 1000)
 
     async def claim(self, key: str, job_id: str, body_digest: str) -> IdempotencyRecord:
         """Records the job and the body, unless the key has a record. Returns the key's record."""
         names = [self._keys.idempotency(key_digest(key))]
-        before: bytes | None = await self._redis.call("claim_key", names, job_id, body_digest, self._ttl_ms)
+        before = await self._redis.call("claim_key", names, job_id, body_digest, self._ttl_ms)
         if before is None:
             return IdempotencyRecord(job_id, body_digest)
-        found_id, found_digest, *mark = before.decode().split(" ")
-        return IdempotencyRecord(found_id, found_digest, mark == [_WRITTEN])
+        value, left = before
+        found_id, found_digest, *mark = value.decode().split(" ")
+        return IdempotencyRecord(found_id, found_digest, mark == [_WRITTEN], self._ttl_ms - left >= self._retention_ms)
 
     async def find(self, key: str) -> str | None:
         """The id of the key's job; None if the key has no record."""

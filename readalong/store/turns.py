@@ -145,6 +145,11 @@ class Turns:
         """Ends the turn of a job that has ended, and queues the job of the next. Else does nothing."""
         await self._settle_from(await self._log.record(job_id))
 
+    async def withdraw(self, job_id: str) -> None:
+        """Takes a job out of the queue that a cancel has ended there, and ends its turn."""
+        await self._queue.remove(job_id)
+        await self.settle(job_id)
+
     async def forget(self, job_id: str, digest: str) -> None:
         """Ends the turn of a job that is erased, unless it is recorded, and queues the job of the next."""
         await self._release(await self._threads.end(ThreadRef("", digest), job_id, keep=False, gone=True))
@@ -256,8 +261,7 @@ class Turns:
     async def _cancel(self, job_ids: Iterable[str]) -> None:
         for job_id in job_ids:
             if await self._log.cancel(job_id, BY) is Status.CANCELLED:
-                await self._queue.remove(job_id)
-                await self.settle(job_id)
+                await self.withdraw(job_id)
 
     async def _answer(self, record: Record) -> Sequence[Entry]:
         try:

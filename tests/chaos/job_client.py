@@ -16,6 +16,7 @@ from tests.chaos.cluster import Cluster
 from tests.chaos.face_client import FaceClient
 from tests.chaos.face_reader import FaceReader
 from tests.chaos.history import History
+from tests.chaos.library_reader import LibraryReader
 from tests.chaos.reader import Reader
 from tests.support.client import Answer, Cut, Response, call
 
@@ -100,11 +101,16 @@ class JobClient:
             self._streams.append(client.stream)
         return job_id
 
-    def _reader(self, job_id: str, reading: Reading, rng: Random, stream: tuple[int, Response] | None = None) -> Reader:
-        """Half of a face's readers speak the face. OpenAI's chat completions are read once, by their submit."""
+    def _reader(
+        self, job_id: str, reading: Reading, rng: Random, stream: tuple[int, Response] | None = None
+    ) -> Reader | LibraryReader:
+        """Half of a face's readers speak the face. OpenAI's chat completions are read once, by their submit. A third of
+        the others are the client library."""
         plan = self._plan
         if plan.via in FACES and (stream is not None or (plan.via != "openai" and rng.random() < 0.5)):
             return FaceReader(self._history, self._urls, job_id, reading, rng, plan=plan, stream=stream)
+        if stream is None and rng.random() < 1 / 3:
+            return LibraryReader(self._history, self._urls, job_id, reading, rng)
         return Reader(self._history, self._urls, job_id, reading, rng, stream=stream)
 
     def _submitted(self, via: str, replica: int, status: int | None, job_id: str | None) -> bool:

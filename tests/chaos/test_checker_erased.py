@@ -180,3 +180,12 @@ def test_a_run_that_did_not_look_for_what_is_left_is_no_history(tmp_path: Path) 
     assert not traces
     with pytest.raises(BadHistory, match="left of erased jobs"):
         rules(builder, tmp_path)
+
+
+@pytest.mark.parametrize(("since", "excused"), [(79.5, True), (82.0, False)])
+def test_lists_may_name_an_erased_job_whose_record_redis_has_lost(since: float, excused: bool, tmp_path: Path) -> None:
+    """j16 was submitted at 80.0."""
+    builder = clean_history()
+    builder.after["traces"].append("readalong:jobs:model:6fb3: id-j16")
+    builder.fault("redis_failover", since, since + 0.1, "redis", since=START + since)
+    assert rules(builder, tmp_path) == ([] if excused else [Rule.LEAK])

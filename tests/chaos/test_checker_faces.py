@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from tests.chaos.checker import Rule, check
+from tests.chaos.checker.faces import check_forgotten_face
+from tests.chaos.checker.history import Job, Watch
+from tests.chaos.checker.report import Line
 from tests.chaos.clean_history import QUEUED, end
 from tests.chaos.face_history import attempts, chunk, error, face_history, submit
 from tests.chaos.history_builder import HistoryBuilder, Record, dumped
@@ -331,3 +334,18 @@ def test_a_stream_that_was_cut_off_is_part_of_an_attempt(tmp_path: Path) -> None
     builder.line(kind="close", watch=lines[0]["watch"])["how"] = "reset"
     builder.line(kind="client_end", client=builder.line(kind="open", watch=lines[0]["watch"])["client"])["how"] = "left"
     assert rules(builder, tmp_path) == []
+
+
+def test_a_resumed_refusal_of_a_job_with_lost_events_is_no_text_of_a_call() -> None:
+    """Its client does not see again how the text began."""
+    log = [
+        ("1-0", {"type": "refusal", "data": '{"content":"I"}'}),
+        ("2-0", {"type": "refusal", "data": '{"content":" help"}'}),
+    ]
+    delta = Line("clients.jsonl", 1.0, {"data": '{"type":"text-delta","id":"1","delta":" help"}'})
+    watch = Watch("w1", "id-j1", 3, Line("clients.jsonl", 1.0, {"form": "ai_sdk", "status": 200}), said=[delta])
+    assert check_forgotten_face(watch, Job("id-j1", {}, log, {}), []) is None
+    content = [(number, {**row, "type": "content"}) for number, row in log]
+    found = check_forgotten_face(watch, Job("id-j1", {}, content, {}), [])
+    assert found is not None
+    assert found.rule is Rule.MIXED

@@ -27,6 +27,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer()
 
+    def do_DELETE(self) -> None:
+        self._answer()
+
     def log_message(self, format: str, *args: Any) -> None:
         """Logs nothing: the output belongs to the command."""
 
@@ -34,17 +37,21 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         self.server.requests.append((self.command, self.path, dict(self.headers.items()), body))
         self.close_connection = True
-        self.server.acts.popleft()(self)
+        act = self.server.routes.get(f"{self.command} {self.path.partition('?')[0]}")
+        (act or self.server.acts.popleft())(self)
 
 
 class ScriptedApi(ThreadingHTTPServer):
-    """`acts` are played in order, one a request. `requests` are (method, path, headers, body)."""
+    """`routes` are played for their method and path, such as `GET /v1/jobs`. `acts` are played in order, one for each
+    other request. `requests` are (method, path, headers, body).
+    """
 
     daemon_threads = False
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.acts: deque[Act] = deque()
+        self.routes: dict[str, Act] = {}
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -55,6 +62,10 @@ class ScriptedApi(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def asked(self, method: str = "GET") -> list[str]:
+        """Returns the paths of the requests, with their queries."""
+        return [path for called, path, _, _ in self.requests if called == method]
 
     def positions(self) -> list[str | None]:
         """Returns the position of each watch."""
@@ -107,6 +118,11 @@ def stream(*frames: bytes, drop: bool = False, hold: threading.Event | None = No
             handler.wfile.write(b"0\r\n\r\n")
 
     return act
+
+
+def change(kind: str, **fields: Any) -> bytes:
+    """An event of `/v1/changes`, which has no id."""
+    return frame(orjson.dumps(fields), event=kind)
 
 
 def answer(status: int, body: dict[str, Any] | None = None, **headers: str) -> Act:

@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 import orjson
 import pytest
 
 from readalong import __version__
 from readalong.cli.model_env import describe_model, has_model
-from readalong.cli.render.metrics import age, seconds
+from readalong.cli.render.metrics import age, seconds, short, size
 from readalong.core.settings import Settings
 from tests.cli.conftest import Run
+from tests.cli.samples import job
 from tests.cli.scripted_api import ScriptedApi, answer
 
+JOB = "abcdefghijklmnopqrstuv"
 KEYS = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY", "OPENAI_API_VERSION")
 
 
-def job(name: str, **fields: Any) -> dict[str, Any]:
-    return {
-        "id": name,
-        "status": "queued",
-        "model": "demo",
-        "attempt": 0,
-        "last_seq": 1,
-        "created_at": "2026-01-01T00:00:00.000Z",
-        "metrics": None,
-        "error": None,
-        **fields,
-    }
-
-
 def test_jobs_are_a_table(api: ScriptedApi, run: Run) -> None:
-    """A row a job: id, status, model, attempt, events, first token, rate, and the error's first words."""
+    """A row a job: id, status, age, model, the error's code, attempt, first token, rate, events, the error's words."""
     metrics = {"time_to_first_token": 0.5, "tokens_per_second": 31.25}
     error = {"code": "model_cut", "message": "It [b]broke\x1b off.", "retryable": False}
     rows = [job("waits"), job("broke", status="failed", attempt=2, last_seq=77, metrics=metrics, error=error)]
@@ -41,23 +28,24 @@ def test_jobs_are_a_table(api: ScriptedApi, run: Run) -> None:
     result = run("jobs")
     assert result.exit_code == 0
     head, first, second = (" ".join(line.split()) for line in result.stdout.splitlines())
-    assert head == "job status model attempt age events first token tokens/s error"
-    assert first.startswith("waits queued demo 0 ")
-    assert second.startswith("broke failed demo 2 ")
-    assert second.endswith(" 77 0.50 s 31.2 model_cut: It [b]broke␛ off.")
+    assert head == "job status age model error attempt first token tokens/s events message"
+    assert first.startswith("waits queued ")
+    assert first.endswith(" demo 0 - - 1")
+    assert second.startswith("broke failed ")
+    assert second.endswith(" demo model_cut 2 0.50s 31.2 77 It [b]broke␛ off.")
 
 
 def test_jobs_are_fetched_page_by_page(api: ScriptedApi, run: Run) -> None:
     """--limit beyond a page follows `next`; --status goes along; --json is one job a line."""
     api.acts += [
-        answer(200, {"jobs": [job(f"a{n}") for n in range(100)], "next": "/v1/jobs?before=x%2By&limit=100"}),
+        answer(200, {"jobs": [job(f"a{n}") for n in range(200)], "next": "/v1/jobs?before=x%2By&limit=200"}),
         answer(200, {"jobs": [job(f"b{n}") for n in range(20)], "next": "/v1/jobs?before=z"}),
     ]
-    result = run("jobs", "--limit", "120", "--status", "queued", "--json")
+    result = run("jobs", "--limit", "220", "--status", "queued", "--json")
     names = [orjson.loads(line)["id"] for line in result.stdout.splitlines()]
-    assert names == [f"a{n}" for n in range(100)] + [f"b{n}" for n in range(20)]
+    assert names == [f"a{n}" for n in range(200)] + [f"b{n}" for n in range(20)]
     assert [path for _, path, _, _ in api.requests] == [
-        "/v1/jobs?limit=100&status=queued",
+        "/v1/jobs?limit=200&status=queued",
         "/v1/jobs?limit=20&status=queued&before=x%2By",
     ]
 
@@ -85,27 +73,27 @@ def test_cancel_prints_the_status(api: ScriptedApi, run: Run) -> None:
         answer(202, {"status": "running"}),
         answer(404, {"detail": "no"}),
     ]
-    result = run("cancel", "some-job")
+    result = run("cancel", JOB)
     assert (result.exit_code, result.stdout, result.stderr) == (0, "cancelled\n", "")
-    assert api.requests[0][:2] == ("POST", "/v1/jobs/some-job/cancel")
-    result = run("cancel", "some-job")
+    assert api.requests[0][:2] == ("POST", f"/v1/jobs/{JOB}/cancel")
+    result = run("cancel", JOB)
     assert result.stdout == "running\n"
     assert "the cancel is kept" in result.stderr
-    assert run("cancel", "some-job").exit_code == 1
+    assert run("cancel", JOB).exit_code == 4
 
 
 def test_a_trailing_slash_and_a_base_path_are_kept(api: ScriptedApi, run: Run) -> None:
     """The API may be below a path of a proxy."""
     api.acts.append(answer(202, {"status": "done"}))
-    run("cancel", "x", "--url", f"{api.url}/below/")
-    assert api.requests[0][1] == "/below/v1/jobs/x/cancel"
+    run("cancel", JOB, "--url", f"{api.url}/below/")
+    assert api.requests[0][1] == f"/below/v1/jobs/{JOB}/cancel"
 
 
 def test_loopback_is_reached_without_a_proxy(api: ScriptedApi, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """HTTP_PROXY does not apply to 127.0.0.1."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     api.acts.append(answer(202, {"status": "done"}))
-    assert run("cancel", "x").exit_code == 0
+    assert run("cancel", JOB).exit_code == 0
 
 
 def test_settings_shows_every_setting(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,9 +177,23 @@ def test_durations_are_words() -> None:
     assert seconds(None) == seconds(True) == seconds("1") == "-"
 
 
+def test_times_of_tables_are_short() -> None:
+    known = {0: "0s", 0.0004: "0.4ms", 0.5: "0.50s", 3: "3s", 9.91: "9.9s", 59: "59s", 125: "2m05s", 11_400: "3h10m"}
+    known[187_200] = "2d04h"
+    assert {value: short(value) for value in known} == known
+    assert short(None) == short(True) == "-"
+
+
 def test_ages_are_from_now() -> None:
-    """An age is counted from now and never negative. A value that is not a time is a dash."""
-    now = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
-    assert age("2026-01-01T00:00:00.000Z", now) == "1 min 0 s"
-    assert age("2026-01-01T00:02:00.000Z", now) == "0.00 s"
-    assert age("yesterday", now) == age(None, now) == age("2026-01-01T00:00:00", now) == "-"
+    """An age is counted to now, or to a time, and never negative. A value that is not a time is a dash."""
+    minute = "2026-01-01T00:01:00Z"
+    assert age("2026-01-01T00:00:00.000Z", minute) == "1m00s"
+    assert age("2026-01-01T00:02:00.000Z", minute) == "0s"
+    assert age("yesterday", minute) == age(None, minute) == age("2026-01-01T00:00:00", minute) == "-"
+    assert age(datetime.now(UTC).isoformat()).endswith("s")
+
+
+def test_sizes_are_round() -> None:
+    known = {0: "0 B", 999: "999 B", 1500: "1.5 kB", 34_000: "34 kB", 2_500_000_000: "2.5 GB", 3e12: "3.0 TB"}
+    assert {value: size(value) for value in known} == known
+    assert size(None) == "-"

@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from readalong.core.sse import frame
-from tests.cli.scripted_api import Act, ScriptedApi, answer, event, stream, text
+from tests.cli.scripted_api import Act, ScriptedApi, answer, change, event, stream, text
 
 #: Characters that could steer a terminal, or change the order of text.
 CODES = [*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0), 0x061C, 0x200E, 0x200F]
@@ -23,6 +23,7 @@ CODES += [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 EVIL = "".join(map(chr, CODES))
 RAW = re.compile(f"[{re.escape(EVIL)}]")
 
+ID = "abcdefghijklmnopqrstuv"
 JOB = {
     "id": EVIL,
     "status": EVIL,
@@ -59,6 +60,30 @@ ENDS = {
     "restarted, done": event(10, "restarted", attempt=EVIL, reason=EVIL) + event(11, "done", **ENDED),
 }
 REFUSED = answer(409, {"code": EVIL, "detail": EVIL})
+STATUS: dict[str, Any] = {
+    "now": EVIL,
+    "findings": [dict.fromkeys(("code", "severity", "title", "reason", "action", "job_id", "worker_id"), EVIL)],
+    "redis": {**dict.fromkeys(("state", "version", "maxmemory_policy", "round_trip_seconds"), EVIL), "prefix": EVIL},
+    "queue": dict.fromkeys(("length", "bytes", "oldest_wait_seconds"), EVIL),
+    "jobs": {"queued": EVIL, EVIL: EVIL},
+    "workers": [
+        {
+            **dict.fromkeys(("id", "host", "pid", "version", "started_at", "slots", "refused", "lag_seconds"), EVIL),
+            "alive": True,
+            "running": [{"job_id": EVIL, "since": EVIL}],
+        }
+    ],
+}
+STATS: dict[str, Any] = {"minutes": [{"tokens": EVIL}], "totals": {"done": EVIL, "errors": {EVIL: EVIL}}}
+STORY: dict[str, Any] = {
+    **JOB,
+    **dict.fromkeys(("content", "waiting_for", "thread", "deadline", "retry_of"), EVIL),
+    "worker": {"id": EVIL, "pid": EVIL, "host": EVIL},
+    "metadata": {EVIL: EVIL},
+    "cost": {"amount": EVIL, "currency": EVIL},
+    "timeline": [{"at": EVIL, "what": EVIL, "attempt": EVIL, "reason": EVIL, "worker": {"id": EVIL}}],
+    "progress": [[EVIL, EVIL]],
+}
 
 
 def no_json(handler: Any) -> None:
@@ -72,17 +97,34 @@ CALLS: dict[str, tuple[Sequence[str], list[Act]]] = {
     "jobs --json": (["jobs", "--json"], [answer(200, {"jobs": [JOB]})]),
     "jobs refused": (["jobs"], [REFUSED]),
     "jobs no json": (["jobs"], [no_json]),
-    "cancel": (["cancel", "x"], [answer(202, {"status": EVIL})]),
-    "cancel refused": (["cancel", "x"], [REFUSED]),
-    "ask": (["ask", "?"], [answer(202, {"id": "x" + EVIL}), stream(*STARTS, ENDS["done"])]),
+    "cancel": (["cancel", ID], [answer(202, {"status": EVIL})]),
+    "cancel refused": (["cancel", ID], [REFUSED]),
+    "ask": (["ask", "?"], [answer(202, {"id": ID + EVIL}), stream(*STARTS, ENDS["done"])]),
     "ask refused": (["ask", "?"], [REFUSED]),
-    "watch refused": (["watch", "x"], [REFUSED]),
-    "watch over": (["watch", "x"], [answer(204), answer(200, JOB)]),
-    "watch no stream": (["watch", "x", "--give-up", "0"], [stream(frame(b"\x1b[2J", event="content", id="1"))]),
-    **{f"watch {name}": (["watch", "x"], [stream(*STARTS, end)]) for name, end in ENDS.items()},
+    "status": (["status"], [answer(200, STATUS)]),
+    "status --json": (["status", "--json"], [answer(200, STATUS)]),
+    "status oddly": (["status"], [answer(200, dict.fromkeys(STATUS, EVIL))]),
+    "workers": (["workers"], [answer(200, STATUS)]),
+    "top": (["top"], [answer(200, STATUS), answer(200, STATS)]),
+    "show": (["show", ID], [answer(200, STORY), answer(403)]),
+    "show --content": (["show", ID, "--content"], [answer(200, STORY)]),
+    "several": (["cancel", "abcd"], [answer(200, {"jobs": [{**JOB, "id": "abcd" + EVIL + end} for end in "xy"]})]),
+    "retry": (["retry", ID], [answer(202, JOB)]),
+    "erase": (["erase", "--yes", ID], [REFUSED]),
+    "jobs --follow": (
+        ["jobs", "--follow"],
+        [stream(change("job", **JOB), change("erased", id=EVIL)), *[answer(200, {"jobs": [JOB]})] * 2, REFUSED],
+    ),
+    "doctor": (["doctor", "--no-job"], [answer(200, {}), answer(200, STATUS), REFUSED]),
+    "watch two": (["watch", ID, ID[::-1]], [stream(*STARTS, ENDS["failed"]), stream(*STARTS, ENDS["done"])]),
+    "watch --json": (["watch", ID, "--json"], [stream(*STARTS, ENDS["done"])]),
+    "watch refused": (["watch", ID], [REFUSED]),
+    "watch over": (["watch", ID], [answer(204), answer(200, JOB)]),
+    "watch no stream": (["watch", ID, "--give-up", "0"], [stream(frame(b"\x1b[2J", event="content", id="1"))]),
+    **{f"watch {name}": (["watch", ID], [stream(*STARTS, end)]) for name, end in ENDS.items()},
 }
 #: Those of `make test`: a process each.
-QUICK = {"jobs --json", "watch failed"}
+QUICK = {"jobs --json", "watch failed", "status", "show"}
 
 
 def shown(command: Sequence[str], **environment: str) -> str:
@@ -128,7 +170,7 @@ def test_no_control_of_a_server_or_a_job_reaches_a_terminal(api: ScriptedApi, na
     assert RAW.findall(seen) == []
     assert "Traceback" not in seen
     assert seen.strip()
-    if "--json" in words:
+    if name == "jobs --json":
         assert [orjson.loads(line) for line in seen.split("\n") if line] == [JOB]
 
 
@@ -174,7 +216,7 @@ def test_no_control_of_a_job_reaches_a_log(form: str) -> None:
         ),
         (["jobs", "--json"], [answer(200, {"jobs": [{**JOB, "id": f"{n:040}"} for n in range(100)]})] * 20),
         pytest.param(["settings"], [], marks=pytest.mark.slow),
-        (["watch", "x"], [stream(*[text(seq, "word " * 10_000) for seq in range(1, 30)])]),
+        (["watch", ID], [stream(*[text(seq, "word " * 10_000) for seq in range(1, 30)])]),
     ],
     ids=["jobs", "jobs --json", "settings", "watch"],
 )

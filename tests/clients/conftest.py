@@ -18,8 +18,12 @@ _MISSING = [name for name in ("node", "npm") if shutil.which(name) is None]
 _MISSING_FOR_PAGES = [*_MISSING, *missing()]
 
 collect_ignore = [
-    *(["test_ag_ui.py", "test_ai_sdk.py", "test_durable_streams.py", "test_openai_node.py"] if _MISSING else []),
-    *(["test_react_page.py"] if _MISSING_FOR_PAGES else []),
+    *(
+        ["test_ag_ui.py", "test_ai_sdk.py", "test_durable_streams.py", "test_js_client.py", "test_openai_node.py"]
+        if _MISSING
+        else []
+    ),
+    *(["test_js_client_page.py", "test_js_conformance.py", "test_react_page.py"] if _MISSING_FOR_PAGES else []),
 ]
 
 

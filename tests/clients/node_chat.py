@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -64,13 +65,15 @@ class NodeChat:
         shown: dict[str, Any] = json.loads(line)
         return shown
 
-    async def says(self, length: int = 1) -> dict[str, Any]:
-        """Returns the state once the newest message is the assistant's, with so much text."""
+    async def says(self, length: int = 1, of: Callable[[dict[str, Any]], str] | None = None) -> dict[str, Any]:
+        """Returns the state once the newest message is the assistant's, with so much text. `of`: a state's text, if it
+        is not in parts."""
+        of = of or text
 
         async def found() -> dict[str, Any] | None:
             shown = await self.do("show")
             assert shown["error"] is None, shown
-            return shown if shown["messages"][-1]["role"] == "assistant" and len(text(shown)) >= length else None
+            return shown if shown["messages"][-1]["role"] == "assistant" and len(of(shown)) >= length else None
 
         return await until(found, "the assistant's text")
 

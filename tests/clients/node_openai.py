@@ -58,6 +58,11 @@ class NodeOpenAI:
         found = await self._do("helper", url, path, args, more)
         return set(found["events"]), found["final"]
 
+    async def accumulate(self, chunks: list[Any]) -> tuple[list[list[Any]], Any]:
+        """Returns the ends of calls that the helper of chat completions tells, and what it ends with."""
+        found = await self._do("accumulate", "", "chat.completions.create", tuple(chunks), {})
+        return found["ended"], found["final"]
+
     async def _do(self, what: str, url: str, path: str, args: tuple[Any, ...], more: dict[str, Any]) -> Any:
         number = next(self._numbers)
         waiting = self._waiting[number] = asyncio.get_running_loop().create_future()

@@ -41,14 +41,9 @@ def named(shown: dict[str, Any], name: str) -> list[dict[str, Any]]:
     return [each["value"] for each in shown["events"] if each.get("name") == f"readalong.{name}"]
 
 
-async def says(chat: NodeChat, length: int) -> dict[str, Any]:
-    async def found() -> dict[str, Any] | None:
-        shown = await chat.do("show")
-        assert shown["error"] is None, shown
-        newest = shown["messages"][-1]
-        return shown if newest["role"] == "assistant" and len(newest["content"]) >= length else None
-
-    return await until(found, "the assistant's text")
+def text(shown: dict[str, Any]) -> str:
+    """The text of the newest message."""
+    return str(shown["messages"][-1]["content"])
 
 
 async def test_a_tool_of_the_application_and_the_answer_to_its_result(stack: Stack) -> None:
@@ -75,9 +70,10 @@ async def test_a_run_of_an_api_that_stops_has_failed(stack: Stack) -> None:
     """A run that ended with its connection would pass for a whole one."""
     async with await agent(stack, forwardedProps=paced(3000, 100)) as chat:
         await chat.do("run", messages=[user("How?")])
-        await says(chat, 50)
+        await chat.says(50, text)
         stack.apis[0].term()
         shown = await chat.do("wait")
+    stack.apis[0].wait()
     assert shown["error"] is not None
     assert shown["finished"] is None
 
@@ -87,7 +83,7 @@ async def test_a_lost_worker_leaves_one_text(stack: Stack) -> None:
     question, props = user("How?"), {**paced(150, 50), "model": "demo-reasoning"}
     async with await agent(stack, forwardedProps=props) as chat:
         await chat.do("run", messages=[question])
-        shown = await says(chat, 50)
+        shown = await chat.says(50, text)
         [queued] = named(shown, "queued")
         running = (await call("GET", f"{stack.url}/v1/jobs/{queued['jobId']}")).json()
         stack.worker_of(running["worker"]["pid"]).kill()
@@ -107,7 +103,7 @@ async def test_an_abort_cancels_the_run(stack: Stack) -> None:
     question, props = user("How?"), {**paced(3000, 50), "readalong": {"cancel_on_disconnect": 0}}
     async with await agent(stack, forwardedProps=props) as chat:
         await chat.do("run", messages=[question])
-        [queued] = named(await says(chat, 1), "queued")
+        [queued] = named(await chat.says(1, text), "queued")
         await chat.do("abort")
 
         async def cancelled() -> bool:

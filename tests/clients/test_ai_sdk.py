@@ -69,6 +69,7 @@ async def test_an_answer_of_an_api_that_stops_is_no_whole_one(stack: Stack, vers
         await chat.says(50)
         stack.apis[0].term()
         shown = await chat.do("wait")
+    stack.apis[0].wait()
     assert shown["status"] == "error"
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.api.wire.test_openai_chat import PLAIN, done, stream
+from tests.api.wire.test_openai_chat import chunks as chunks_of
 from tests.clients.asked import Weather, answer, job_for, messages, paced, question
 from tests.clients.node_openai import NodeError, NodeOpenAI
 from tests.e2e.jobs import Job
@@ -40,6 +42,27 @@ def text(events: list[Any]) -> str:
 
 def numbers(events: list[Any]) -> list[int]:
     return [event["sequence_number"] for event in events]
+
+
+async def test_the_helper_ends_calls_in_turns_and_a_legacy_function_right() -> None:
+    """A call when it is whole, though the model said two of them in turns; a function that comes in one piece."""
+
+    def piece(index: int, arguments: str) -> tuple[str, dict[str, Any]]:
+        return "tool_call_delta", {"index": index, "id": f"c{index}", "name": "f", "arguments": arguments}
+
+    turns = [piece(0, '{"a":'), piece(1, '{"b":'), piece(0, "1}"), piece(1, "2}")]
+    legacy = {"name": "f", "arguments": {"q": [1]}}
+    async with await NodeOpenAI.start() as node:
+        ended, final = await node.accumulate(chunks_of(stream(PLAIN, *turns, done(finish_reason="tool_calls"))))
+        assert ended == [[0, '{"a":1}'], [1, '{"b":2}']]
+        assert [each["function"]["arguments"] for each in final["choices"][0]["message"]["tool_calls"]] == [
+            each for _, each in ended
+        ]
+        called = stream(PLAIN, ("function_call", legacy), done(finish_reason="function_call", function_call=legacy))
+        _, final = await node.accumulate(chunks_of(called))
+    [choice] = final["choices"]
+    assert choice["message"]["function_call"] == {"name": "f", "arguments": '{"q":[1]}'}
+    assert choice["finish_reason"] == "function_call"
 
 
 async def test_chat_completions(stack: Stack) -> None:

@@ -107,6 +107,27 @@ async def test_a_response_is_what_the_model_said_and_the_next_turn_gives_it_back
         assert asked(server)["input"] == [*before, ANSWERS, *said, {"role": "user", "content": "more"}]
 
 
+async def test_a_conversation_gives_the_model_its_reasoning_and_its_calls_with_their_outputs() -> None:
+    """And shows them to its client, who may give them to a conversation again."""
+    async with asking(LONG, SEARCHED, SEARCHED) as (server, client, _):
+        first = await client.conversations.create()
+        include: Any = ["reasoning.encrypted_content"]
+        body: Any = {"model": "up-1", "conversation": first.id, "include": include, "tools": [TOOL]}
+        await client.responses.create(input="hi", **body)
+        await client.responses.create(input=[ANSWERS], **body)
+        before = [{"role": "user", "content": "hi"}, THOUGHT, {"role": "assistant", "content": "Owls hoot"}, ASKS]
+        assert asked(server)["input"] == [*before, ANSWERS]
+        items = [each.to_dict() async for each in await client.conversations.items.list(first.id, order="asc")]
+        kinds = ["message", "reasoning", "message", "function_call", "function_call_output"]
+        assert [each["type"] for each in items[:5]] == kinds
+        assert (items[1]["encrypted_content"], items[4]["output"]) == ("rs_up~gAAAA", ANSWERS["output"])
+        second = await client.conversations.create(items=[{**each, "id": f"{each['id']}2"} for each in items[:5]])
+        await client.responses.create(input="more", **{**body, "conversation": second.id})
+        sent = asked(server)["input"]
+        assert next(each for each in sent if each.get("type") == "reasoning")["encrypted_content"] == "gAAAA"
+        assert sent[-3:] == [ASKS, ANSWERS, {"role": "user", "content": "more"}]
+
+
 async def test_chat_completions_and_the_native_stream_have_what_the_model_said() -> None:
     tool: Any = {"type": "function", "function": {"name": "seek"}}
     async with asking(LONG) as (server, client, stack):

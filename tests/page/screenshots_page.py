@@ -42,7 +42,7 @@ def main(chromium: Browser, docs: Path) -> None:
         page.click("#share")
         page.wait_for_selector("#qr svg")
         page.screenshot(path=docs / "page-share.png")
-        dark = visitors.open(page.url.partition("#")[0], color_scheme="dark", viewport={"width": 1000, "height": 860})
+        dark = visitors.open(page.url.partition("#")[0], color_scheme="dark", viewport={"width": 1000, "height": 940})
         _wait(dark)
         dark.screenshot(path=docs / "page-dark.png")
         small = visitors.open(page.url.partition("#")[0], **phone)
@@ -54,11 +54,12 @@ def main(chromium: Browser, docs: Path) -> None:
 
 
 def _streaming(visitors: Visitors, site: Site) -> tuple[Page, Pen]:
-    page = visitors.open(site.url, viewport={"width": 1000, "height": 860})
+    page = visitors.open(site.url, viewport={"width": 1000, "height": 940})
     pen = ask(page, site, _QUESTION).claim()
     pen.say("The user wants to read a stream.", "reasoning")
     for at in range(0, len(_ANSWER), 12):
         pen.say(_ANSWER[at : at + 12])
+        page.wait_for_timeout(40)  # a picture shows a rate that models have
     _wait(page)
     return page, pen
 

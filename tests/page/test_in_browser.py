@@ -301,6 +301,28 @@ def test_the_page_does_not_scroll_for_a_reader_that_scrolled_up(page: Page, site
     wait_for(page, f"document.querySelectorAll('.block').length === 300 && {_LEFT} < 2")
 
 
+def test_nothing_jumps_while_an_answer_is_written(visitors: Visitors, site: Site) -> None:
+    """Not even at its end, when its buttons come: what is on the page stays where it is."""
+    page = visitors.open(site.url, viewport={"width": 1000, "height": 1600})
+    pen = ask(page, site).claim()
+    pen.say("Begin.\n\n")
+    wait_answer(page, "Begin.")
+    page.evaluate("""() => {
+        window.jumps = [];
+        new PerformanceObserver((list) => window.jumps.push(...list.getEntries().flatMap(
+          ({ sources }) => sources.map(({ node }) => node?.outerHTML?.slice(0, 200) ?? node?.textContent ?? "?"))))
+          .observe({ type: "layout-shift" });
+    }""")
+    text = "# Head\n\nA **list**:\n\n1. one\n2. two\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n"
+    text += "```python\nx = 1\n```\n\n> quoted\n"
+    for at in range(0, len(text), 3):
+        pen.say(text[at : at + 3])
+    pen.end()
+    wait_status(page, "Done")
+    page.evaluate("new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))")
+    assert page.evaluate("window.jumps") == []
+
+
 def test_the_rate_is_that_of_the_last_four_seconds(page: Page) -> None:
     """A hundred characters a second are about 25 tokens. The rate of a silent model falls to zero."""
     script = """

@@ -55,13 +55,15 @@ A [reference][1] and ![a picture](https://evil.example/x.png).
 plain
 ~~~
 
+4. Four
+
 Last *line* with 2*3 and snake_case
 
 [1]: https://example.com/ref
 """
 
 #: Draws the pieces, and returns the markup after each.
-DRAW = """([pieces, wait]) => import("/page/markdown.js").then(async ({ MarkdownView }) => {
+DRAW = """(pieces) => import("/page/markdown.js").then(async ({ MarkdownView }) => {
     document.body.querySelector("#turns").replaceChildren();
     const view = new MarkdownView();
     document.body.querySelector("#turns").append(view.element);
@@ -72,13 +74,17 @@ DRAW = """([pieces, wait]) => import("/page/markdown.js").then(async ({ Markdown
       seen.push(view.element.innerText);
     }
     view.finish();
-    window.view = view;
+    for (const each of view.element.querySelectorAll("*")) {
+      const sorted = each.getAttributeNames().sort().map((name) => [name, each.getAttribute(name)]);
+      for (const [name] of sorted) each.removeAttribute(name);
+      for (const [name, value] of sorted) each.setAttribute(name, value);
+    }
     return [view.element.innerHTML, seen];
 })"""
 
 
 def draw(page: Page, pieces: list[str]) -> tuple[str, list[str]]:
-    markup, seen = page.evaluate(DRAW, [pieces, 0])
+    markup, seen = page.evaluate(DRAW, pieces)
     return markup, seen
 
 
@@ -103,6 +109,7 @@ def test_the_page_is_the_same_however_the_text_is_cut(page: Page) -> None:
     for tag in ("<h3 ", "<strong>list</strong>", "<em>events</em>", "<h4 ", "<blockquote ", "<hr>", "<ol>", "<ul>"):
         assert tag in whole
     assert 'align="right"' in whole
+    assert 'start="4"' in whole
     assert 'href="https://example.com/ref"' in whole
     assert "&lt;b&gt;this&lt;/b&gt;" in whole
     assert "☐ open" in whole

@@ -37,6 +37,7 @@ http {{
             proxy_set_header Host $http_host;
             proxy_http_version {version};
             proxy_read_timeout 60s;
+            {more}
         }}
     }}
 }}
@@ -55,15 +56,24 @@ def temp_paths(folder: Path | str) -> str:
 
 
 @contextmanager
-def nginx(target: int, prefix: str, version: str) -> Iterator[str]:
-    """Runs nginx in front of this port, under the prefix and with this HTTP version upstream. Yields its base URL."""
+def nginx(target: int, prefix: str, version: str, more: str = "") -> Iterator[str]:
+    """Runs nginx in front of this port, under the prefix and with this HTTP version upstream. Yields its base URL.
+
+    `more`: further settings of the location.
+    """
     program = nginx_binary()
     assert program is not None
     with tempfile.TemporaryDirectory(prefix="readalong-nginx-") as folder:
         port = free_port()
         file = Path(folder) / "nginx.conf"
         settings = _SETTINGS.format(
-            folder=folder, temp_paths=temp_paths(folder), port=port, target=target, prefix=prefix, version=version
+            folder=folder,
+            temp_paths=temp_paths(folder),
+            port=port,
+            target=target,
+            prefix=prefix,
+            version=version,
+            more=more,
         )
         file.write_text(settings)
         process = subprocess.Popen([program, "-p", folder, "-e", f"{folder}/errors", "-c", str(file)])

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import typer
 
-from readalong.cli.commands.options import DEFAULT_URL, Job, Url
-from readalong.cli.sanitize import one_line
+from readalong.cli.commands.options import AsJson, LiveJobs, Url
+from readalong.cli.completion import DEFAULT_URL
+from readalong.cli.sanitize import harmless_json, one_line
 
 
-def cancel(job: Job, url: Url = DEFAULT_URL) -> None:
-    """Cancel a job and print its status. A job that has ended stays as it is."""
-    from readalong.cli.client import Client  # noqa: PLC0415
+def cancel(jobs: LiveJobs, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Cancel jobs and print the status of each. A job that has ended stays as it is."""
+    from readalong.cli.api_client import ApiClient  # noqa: PLC0415
 
-    with Client(url) as client:
-        status = client.post(client.job_path(job) + "/cancel").get("status")
-    typer.echo(one_line(str(status)))
-    if status == "running":
+    with ApiClient.asking(url) as client:
+        answers = [client.post(client.job_path(job_id) + "/cancel") for job_id in client.find_jobs(jobs)]
+    for answer in answers:
+        status = one_line(str(answer.get("status")))
+        if as_json:
+            typer.echo(harmless_json(answer))
+        else:
+            typer.echo(status if len(answers) == 1 else f"{one_line(str(answer.get('id')))}  {status}")
+    if any(answer.get("status") == "running" for answer in answers):
         typer.echo("the cancel is kept; the worker ends the job", err=True)

@@ -9,13 +9,12 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+from readalong.cli.exit_codes import CANCELLED, DONE, FAILED
 from readalong.cli.follower import ReceivedEvent
+from readalong.cli.json_fields import mapping
 from readalong.cli.render.metrics import summary
 from readalong.cli.sanitize import harmless_json, one_line
 from readalong.core.sanitize import harmless
-
-#: Exit codes of `readalong watch` and `readalong ask`.
-DONE, FAILED, CANCELLED, INTERRUPTED = 0, 1, 2, 130
 
 
 class EventRenderer:
@@ -53,7 +52,7 @@ class EventRenderer:
             case "restarted":
                 self._restarted(fields)
             case "waiting" if fields.get("for") == "worker":
-                self.note("waiting for a worker", "yellow")
+                self._no_worker(event.seq)
             case "waiting" if fields.get("for") == "model":
                 self.note(f"waiting for the model ({fields.get('reason')})", "yellow")
             case "done":
@@ -63,7 +62,7 @@ class EventRenderer:
                 self._end("cancelled" + (f" by {by}" if isinstance(by, str) and by else ""), fields, "yellow")
                 return CANCELLED
             case "failed":
-                error = _mapping(fields.get("error"))
+                error = mapping(fields.get("error"))
                 retry = "; a new job may succeed" if error.get("retryable") else ""
                 self._end(f"failed: {error.get('message')} ({error.get('code')}{retry})", fields, "red")
                 return FAILED
@@ -102,6 +101,11 @@ class EventRenderer:
             self._notes.print()
         self._open_line = None
 
+    def _no_worker(self, seq: int) -> None:
+        """Reports a job that no worker runs. The first event is `queued`, the second one a worker's."""
+        why = "none is there" if seq <= 1 else "its own is lost, and no other has begun"
+        self.note(f"waiting for a worker: {why} (readalong worker starts one)", "yellow")
+
     def _restarted(self, fields: dict[str, Any]) -> None:
         self.end_line()
         self._other_choices.clear()
@@ -117,13 +121,8 @@ class EventRenderer:
         return DONE
 
     def _end(self, line: str, fields: dict[str, Any], style: str) -> None:
-        numbers = summary(_mapping(fields.get("metrics")), _mapping(fields.get("usage")))
+        numbers = summary(mapping(fields.get("metrics")), mapping(fields.get("usage")))
         self.note(line + (f" · {numbers}" if numbers else ""), style)
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    """Returns `value` if it is an object, else an empty one."""
-    return value if isinstance(value, dict) else {}
 
 
 def _integer(value: object) -> int:

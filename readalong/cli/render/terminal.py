@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any, Self
 
 from rich.console import Console
+from rich.text import Text
 
 
 class Terminal(Console):
@@ -20,6 +22,11 @@ class Terminal(Console):
         """Returns stdout, as wide as its terminal. A pipe has no width and gets lines that are not cut."""
         wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 1000
         return cls(highlight=False, width=wide)
+
+    def lines(self, lines: Iterable[Text]) -> None:
+        """Prints lines that were made to fit; a longer one is folded by the terminal, not cut."""
+        for line in lines:
+            self.print(line, soft_wrap=True)
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError

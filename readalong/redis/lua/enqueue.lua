@@ -13,7 +13,7 @@ local id, created = ARGV[1], ARGV[5]
 if redis.call('ZADD', KEYS[4], 'NX', created, id) == 1 then
   redis.call('ZADD', KEYS[5], created, id)
   redis.call('ZADD', KEYS[7], created, id)
-  redis.call('ZADD', KEYS[8], 0, id)
+  redis.pcall('ZADD', KEYS[8], 0, id) -- only people search it, and the sweep mends it
   count_submit(ARGV[10])
   if KEYS[9] then
     redis.call('ZADD', KEYS[9], created, id)

@@ -28,8 +28,7 @@ if not at then
       end
     end
   end
-  redis.call('HSETNX', thread, 'id', ARGV[4])
-  redis.call('HSETNX', thread, 'created_at', ms(now))
+  create(ARGV[4], ms(now))
   if ARGV[11] ~= '' then redis.call('HSET', thread, 'ttl', ARGV[11]) end
   local ids = {}
   for i = 13, #ARGV, 2 do

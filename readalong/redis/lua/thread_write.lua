@@ -13,10 +13,7 @@ if why and why[1] == 'taken' then
 elseif why then
   return why
 end
-if ARGV[1] ~= '' then
-  redis.call('HSETNX', thread, 'id', ARGV[1])
-  redis.call('HSETNX', thread, 'created_at', ms(now_ms()))
-end
+if ARGV[1] ~= '' then create(ARGV[1], ms(now_ms())) end
 if ARGV[2] ~= '' then redis.call('HSET', thread, 'metadata', ARGV[2]) end
 for i = 7, #ARGV, 2 do
   put(ARGV[i], ARGV[i + 1])

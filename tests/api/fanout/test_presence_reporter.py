@@ -17,7 +17,7 @@ from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.presence import PresenceStore
 from readalong.store.queue import Queue
-from tests.api.helpers import Client, Player
+from tests.api.helpers import Client, Player, check_stream
 from tests.api.serving import Site, a_site, on_valkey
 from tests.readalong.helpers import command
 from tests.readalong.jobs import submission
@@ -250,3 +250,33 @@ async def test_without_watchers_nothing_is_sent(
         await a_job(log, queue)
         await turns_without_calls(site, calls, monkeypatch)
         assert calls.made == []
+
+
+async def test_a_stream_that_does_not_count_keeps_no_job_and_sees_it_all(
+    settings: Settings, log: Log, queue: Queue, redis: ArqRedis
+) -> None:
+    """An operator looks on: Redis hears of the others alone, and that they have left."""
+    new = submission(terms=JobOptions(cancel_on_disconnect=True))
+    await log.submit(new)
+    await queue.enqueue(new.job_id, new.created_at, watched=True)
+    player = await Player.start(log, new.job_id)
+    visits = settings.keys.watchers(new.job_id)
+    async with a_site(settings) as site:
+        events = f"/v1/jobs/{new.job_id}/events"
+        async with await site.open(f"{events}?count=false") as onlooker:
+            seen = await onlooker.some(2)
+            assert site.hub.with_watchers() == []
+            async with await site.open(events) as watcher:
+                await watcher.some(2)
+                await until(lambda: redis.zcard(visits), "the visit of the one that counts")
+            await until(lambda: _gone(redis, visits), "its leaving")
+            # A second one that does not count leaves: nothing is told of it.
+            async with await site.open(f"{events}?count=false&readers=true") as other:
+                await other.some(2)
+            await player.say(3)
+            await player.finish()
+            check_stream([*seen, *await onlooker.rest()], 0, player.last)
+
+
+async def _gone(redis: ArqRedis, name: str) -> bool:
+    return not await redis.zcard(name)

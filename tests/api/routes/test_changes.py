@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
+from readalong.api.app import create_app, running
 from readalong.api.auth.policy import Policy
 from readalong.core.keys import new_job_id
 from readalong.core.settings import Settings
@@ -20,7 +22,7 @@ from tests.api.routes.test_submit import BODY
 from tests.api.serving import Site, Stream, a_site, on_valkey, short_settings
 from tests.readalong.jobs import submission
 from tests.support.servers import RedisServer, free_port
-from tests.support.waiting import until
+from tests.support.waiting import WITHIN, until
 
 pytestmark = on_valkey
 
@@ -148,8 +150,8 @@ async def test_filters_are_those_of_the_list_and_a_job_that_leaves_a_state_is_to
 async def test_an_owner_sees_own_jobs_and_neither_others_nor_the_status(settings: Settings) -> None:
     async with watched(settings, Owners(hides=True)) as place:
         site = place.site
+        # The head of a stream says that nothing is missed from now on.
         ann, bob = await place.changes(who=ANN, first=""), await place.changes(who=BOB, first="")
-        await until(lambda: len(site.deps.changes) == 2, "both streams")
         job_id = await submitted(site, ANN)
         await ann.until("job", id=job_id, status="queued")
         assert (await site.http.delete(f"/v1/jobs/{job_id}", headers=ANN)).status_code == 204
@@ -291,3 +293,36 @@ async def test_a_client_that_does_not_read_is_left_behind_and_not_waited_for(
         await other.until("job", id=player.job_id)
         left = await slow.rest()
         assert player.job_id.encode() not in b"".join(message.data for message in left)
+
+
+async def test_an_http_1_0_client_such_as_a_proxy_reads_the_bare_bytes(settings: Settings) -> None:
+    async with watched(settings) as place:
+        stream = await place.stream("/v1/changes", version="1.0")
+        assert "transfer-encoding" not in stream.headers
+        async with asyncio.timeout(WITHIN):
+            seen = await stream.reader.readuntil(b"event: status\ndata: ")
+            assert seen.startswith(b"retry: 1000\n\n")
+            status = orjson.loads(await stream.reader.readline())
+        assert status["redis"]["state"] == "ok"
+
+
+async def test_on_another_server_the_stream_goes_by_asgi(settings: Settings) -> None:
+    """An application that is mounted elsewhere has no connection of ours to take over."""
+    app = create_app(settings)
+    async with running(app):
+        sent: asyncio.Queue[Any] = asyncio.Queue()
+        gone = asyncio.Event()
+
+        async def receive() -> Any:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        scope = {"type": "http", "method": "GET", "path": "/v1/changes", "query_string": b"", "headers": []}
+        serving = asyncio.create_task(app({**scope, "http_version": "1.1", "app": app}, receive, sent.put))
+        async with asyncio.timeout(WITHIN):
+            assert (await sent.get())["status"] == 200
+            assert (await sent.get())["body"] == b"retry: 1000\n\n"
+            assert (await sent.get())["body"].startswith(b"event: status\n")
+            gone.set()
+            await serving
+        assert len(app.state.dependencies.changes) == 0

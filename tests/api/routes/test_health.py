@@ -331,12 +331,16 @@ ROUTES: dict[tuple[str, str], set[str]] = {
     ("/v1/jobs", "get"): {"200", "421", "422"},
     ("/v1/jobs/{job_id}", "get"): {"200", "404", "410", "421", "422"},
     ("/v1/jobs/{job_id}", "delete"): {"204", "403", "404", "421"},
-    ("/v1/jobs/{job_id}/events", "get"): {"200", "204", "404", "410", "421"},
+    ("/v1/jobs/{job_id}/events", "get"): {"200", "204", "404", "410", "421", "422"},
+    ("/v1/jobs/{job_id}/retry", "post"): {"202", "403", "404", "409", "410", "421", "422", "429"},
     ("/v1/jobs/{job_id}/cancel", "post"): {"202", "403", "404", "410", "421"},
     ("/v1/threads/{thread_id}", "get"): {"200", "404", "421", "422"},
     ("/v1/threads/{thread_id}", "delete"): {"204", "403", "404", "421", "422"},
     ("/v1/threads/{thread_id}/running", "get"): {"200", "204", "404", "421", "422"},
     ("/v1/threads/{thread_id}/jobs", "get"): {"200", "421", "422"},
+    ("/v1/status", "get"): {"200", "403", "421"},
+    ("/v1/stats", "get"): {"200", "403", "421", "422"},
+    ("/v1/changes", "get"): {"200", "421", "422"},
     ("/chat/stream", "post"): {"200", "403", "409", "410", "413", "415", "421", "422", "429"},
     ("/healthz", "get"): {"200"},
     ("/readyz", "get"): {"200"},
@@ -389,4 +393,7 @@ async def test_openapi_describes_every_route_and_each_of_its_answers(settings: S
         headers = {parameter["name"] for parameter in found[route]["parameters"] if parameter["in"] == "header"}
         assert headers - {"Prefer"} == {"Idempotency-Key"}
     watch = {(p["in"], p["name"]) for p in found[("/v1/jobs/{job_id}/events", "get")]["parameters"]}
-    assert watch == {("path", "job_id"), ("header", "Last-Event-ID"), ("query", "after"), ("query", "lastEventId")}
+    assert watch == {
+        *(("path", "job_id"), ("header", "Last-Event-ID"), ("query", "after"), ("query", "lastEventId")),
+        *(("query", "readers"), ("query", "count")),
+    }

@@ -114,15 +114,30 @@ async def test_the_same_key_with_another_body_is_a_conflict(settings: Settings) 
         assert job(await submit(site, {**BODY, "n": 2}, "other")).id != first.id
 
 
-async def test_a_key_whose_job_has_expired_starts_nothing(settings: Settings, log: Log, queue: Queue) -> None:
+async def test_a_key_whose_job_has_expired_starts_nothing(
+    settings: Settings, redis: ArqRedis, log: Log, queue: Queue
+) -> None:
     """A new job would generate the answer again. A job that was never written is another matter."""
-    async with a_site(settings) as site:
+    async with a_site(settings.model_copy(update={"retention": 3600.0})) as site:
         shown = job(await submit(site, key="key"))
         await queue.remove(shown.id)
         await log.delete(shown.id)
+        await redis.pexpire(settings.keys.idempotency(key_digest("key")), 60_000)  # as after the rest of its day
         assert not problem(await submit(site, key="key"), 410, "job_expired").retryable
         assert await queue.acquire("w", 10) == []
         assert await log.record(shown.id) is None
+
+
+async def test_a_key_whose_job_redis_has_lost_writes_it_again(
+    settings: Settings, redis: ArqRedis, queue: Queue
+) -> None:
+    """A failover loses the job, and the mark of its key is sent again behind it."""
+    async with a_site(settings) as site:
+        shown = job(await submit(site, key="key"))
+        await queue.remove(shown.id)
+        await redis.delete(settings.keys.job(shown.id), settings.keys.events(shown.id))
+        assert job(await submit(site, key="key")).id == shown.id
+        assert [taken.job_id for taken in await queue.acquire("w", 10)] == [shown.id]
 
 
 async def test_an_erased_jobs_key_is_as_good_as_new(settings: Settings) -> None:

@@ -58,9 +58,10 @@ def _came_late(history: History, trace: str) -> bool:
 
 
 def _came_back(history: History, trace: str) -> bool:
-    """Whether the key belongs to a job whose erase Redis lost."""
+    """Whether the key belongs to a job whose erase Redis lost, or whose record: only that says the names of the model
+    and of the key that list the job. The sweep clears the one, and the other has a time to live."""
     return any(
-        job_id in trace and any(history.may_lose(line.t) for line in lines)
+        job_id in trace and (history.lost(job_id) or any(history.may_lose(line.t) for line in lines))
         for job_id, lines in history.erases_of.items()
     )
 

@@ -53,7 +53,8 @@ def _interrupted(watch: Watch, history: History) -> bool:
 def check_forgotten_face(watch: Watch, job: Job, calls: Sequence[Call]) -> Violation | None:
     """Where Redis lost events of the job: each attempt's text is that of one call, and nothing follows an end."""
     texts: list[str] = [""]
-    refuses = False
+    # A client that came back does not see again how the text began that goes on.
+    refuses = watch.form == "ai_sdk" and watch.after > 0 and any(event.type == "refusal" for event in job.log)
     for number, line in enumerate(watch.said):
         told = _told(watch, line)
         if told is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,8 @@ import pytest
 from tests.clients.conformance.python_runner import Play
 from tests.clients.conformance.scenario import Scenario
 from tests.clients.conformance.scenarios import SCENARIOS
-from tests.clients.conformance.server import served_in_thread
 
 LIST = Path(__file__).parents[3] / "clients" / "conformance.md"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with served_in_thread() as url:
-        yield url
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=lambda scenario: scenario.number)

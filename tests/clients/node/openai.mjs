@@ -4,9 +4,11 @@
 // A command: {id, do, url, path, args, weather?, options?, stop?}. `path` names a method of the client, as
 // "chat.completions.create". `do`: call (what it resolves to), list (all items of what it resolves to: chunks, events,
 // pages; with `stop` so many, then it leaves), helper (what a stream's helper ends with, and its events' names).
+// accumulate (what the helper of chat completions makes of the chunks in `args`, and its ends of calls).
 // `weather`: the structure that is asked for, a schema of zod: "format" or "tool".
 import { createInterface } from "node:readline";
 import OpenAI from "openai";
+import { ChatCompletionStream } from "openai/lib/ChatCompletionStream";
 import { zodFunction, zodResponseFormat, zodResponsesFunction, zodTextFormat } from "openai/helpers/zod";
 import { z } from "zod";
 
@@ -41,6 +43,13 @@ const commands = {
       if (items.length === stop) break;
     }
     return items;
+  },
+  async accumulate(_, { args }) {
+    const lines = new Blob(args.map((chunk) => `${JSON.stringify(chunk)}\n`));
+    const stream = ChatCompletionStream.fromReadableStream(lines.stream());
+    const ended = [];
+    stream.on("tool_calls.function.arguments.done", (event) => ended.push([event.index, event.arguments]));
+    return { ended, final: await stream.finalChatCompletion() };
   },
   async helper(run, { path }) {
     const events = new Set();

@@ -4,6 +4,8 @@ import assert from "node:assert/strict";
 import { getEventListeners, once } from "node:events";
 import { createServer } from "node:http";
 import { afterEach, test as nodeTest } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import * as readalong from "../../../clients/js/readalong.js";
 
 const { Client, EventStreamDecoder, Transcript, UsageError } = readalong;
@@ -127,6 +129,31 @@ test("the server sees at once that a watch was left", async () => {
     for (let count = 0; count < 3; count += 1) await stream.next();
     leave(stream, aborting);
     await tick(() => closed);
+  }
+});
+
+test("a watch is left for good after the garbage collector has run", async () => {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc");
+  let open = 0;
+  const { baseUrl } = await serve((_, response) => {
+    open += 1;
+    response.on("close", () => (open -= 1));
+    sse(response, HALF);
+  });
+  const client = new Client({ baseUrl });
+  for (const leave of [(stream) => stream.return(), (_, aborting) => aborting.abort()]) {
+    const aborting = new AbortController();
+    const stream = client.watch("job", { signal: aborting.signal });
+    for (let count = 0; count < 3; count += 1) await stream.next();
+    const waiting = stream.next().catch(() => {});
+    for (let count = 0; count < 5; count += 1) {
+      collect();
+      await new Promise(setImmediate);
+    }
+    await leave(stream, aborting);
+    await waiting;
+    await tick(() => open === 0);
   }
 });
 

@@ -27,9 +27,10 @@ async def test_an_idempotency_key_knows_whether_its_job_was_written(
     """The mark lives no longer than the key, and does not recreate an expired key."""
     record = await idempotency.claim("key", _id("1"), "digest-1")
     name = keys.idempotency(key_digest("key"))
-    await redis.pexpire(name, 50_000)
     await idempotency.mark_written("key", record)
     assert await idempotency.claim("key", _id("2"), "digest-1") == IdempotencyRecord(_id("1"), "digest-1", written=True)
+    await redis.pexpire(name, 50_000)
+    await idempotency.mark_written("key", record)
     assert 0 < await redis.pttl(name) <= 50_000
     await idempotency.release(key_digest("key"), _id("2"))
     assert await redis.exists(name), "another job's"

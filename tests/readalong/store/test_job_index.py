@@ -141,6 +141,32 @@ async def test_trimming_forgets_old_jobs_whose_record_is_gone_and_no_others(
     assert await index.page(None, 10) == await index.page(None, 10, state="queued") == []
 
 
+async def test_ids_are_found_by_their_beginning_whatever_else_stands_among_them(
+    log: Log, queue: Queue, index: JobIndex, redis: ArqRedis, keys: Keys
+) -> None:
+    await fill(queue)
+    odd = (
+        "listed-job-00000-{x}",
+        "listed-job-0",
+        "listed-job-00000-a\xff",
+        b"listed-job-00000-\xff\xfe",
+        "",
+        "x" * 5000,
+    )
+    await command(redis, "ZADD", keys.ids, *(part for member in odd for part in (0, member)))
+    assert await index.beginning("listed-job", 100) == [cursor.job_id for cursor in LISTED]
+    assert await index.beginning(_id("c"), 100) == [_id("c")]
+    assert await index.beginning("listee", 100) == []
+    # Another type in its place stops no submit; a search moves it aside, and the sweep mends it.
+    await redis.delete(keys.ids)
+    await command(redis, "SET", keys.ids, "a person wrote this")
+    job_id = await queued(log)
+    assert await queue.enqueue(job_id, CREATED_AT)
+    assert await index.beginning(job_id, 100) == []
+    await index.refile(job_id)
+    assert await index.beginning(job_id, 100) == [job_id]
+
+
 async def test_one_of_many_may_sweep_and_another_after_a_while(index: JobIndex) -> None:
     turns = await asyncio.gather(*(index.try_lock_sweep(1_500) for _ in range(10)))
     assert sorted(turns) == [False] * 9 + [True]

@@ -17,12 +17,6 @@ local function utf8(text)
   return (string.gsub(text, '[\128-\255]', '?'))
 end
 
--- Events that change the job's state, or begin another attempt.
-local CHANGES = { queued = true, started = true, restarted = true, done = true, failed = true, cancelled = true }
--- What tells who may see an erased job.
-local SHOWN = { 'schema', 'id', 'status', 'model', 'attempt', 'last_seq', 'created_at', 'metadata', 'body_digest', 'thread',
-  'thread_digest', 'policy_keys' }
-
 -- Tells operators of a change, on a channel that all jobs share. Nothing depends on it, so that a user of Redis who may not
 -- publish there can still run jobs.
 local function tell(kind, more)
@@ -32,8 +26,11 @@ end
 
 -- The same before a job is deleted: nothing could be read of it afterwards.
 local function tell_erased()
-  local values, shown = redis.pcall('HMGET', job, unpack(SHOWN)), {}
-  for i, name in ipairs(SHOWN) do
+  -- What tells who may see the job.
+  local names = { 'schema', 'id', 'status', 'model', 'attempt', 'last_seq', 'created_at', 'metadata', 'body_digest', 'thread',
+    'thread_digest', 'policy_keys' }
+  local values, shown = redis.pcall('HMGET', job, unpack(names)), {}
+  for i, name in ipairs(names) do
     if values[i] then shown[name] = utf8(values[i]) end
   end
   tell('erased', ',"job":' .. cjson.encode(shown))
@@ -60,7 +57,8 @@ local function write(last, pairs_, from, ...)
       redis.call('PUBLISH', live, 'erased')
       return nil
     end
-    if CHANGES[kind] then changed = kind end
+    -- Not by a table: it would be made anew for each token.
+    if TERMINAL[kind] or kind == 'queued' or kind == 'started' or kind == 'restarted' then changed = kind end
     lines[#lines + 1] = string.format('{"id":%d,"type":"', last) .. kind .. '",' .. string.sub(data, 2)
   end
   if #lines > 0 then

@@ -4,6 +4,12 @@
 -- A turn's entries stand among the entries from its beginning on, and in the order once the turn is recorded.
 local thread, order, entries, turns, waiting, jobs = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 
+-- Creates the thread with this name and time, unless it is there.
+local function create(name, at)
+  redis.call('HSETNX', thread, 'id', name)
+  redis.call('HSETNX', thread, 'created_at', at)
+end
+
 -- Where the job's turn stands: run, wait, over; false if the thread does not know it.
 local function place(id)
   if redis.call('HGET', thread, 'running') == id then return 'run' end

@@ -1,0 +1,127 @@
+"""What changes: the stream `/v1/changes` over as many connections as it takes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from time import monotonic, sleep
+from typing import Any, Final, NamedTuple
+
+import httpx2
+import orjson
+
+from readalong.cli.api_client import ApiClient
+from readalong.cli.client import error_response, unreachable
+from readalong.cli.errors import CliError
+from readalong.cli.follower import FIRST_WAIT, LONGEST_WAIT, QUIET_SECONDS, SILENCE_SECONDS
+from readalong.core.sse import Decoder
+
+_PATH: Final = "/v1/changes"
+#: Statuses after which another try may succeed.
+_TEMPORARY: Final = (408, 425, 429)
+
+
+class Change(NamedTuple):
+    """One event of the stream: `job`, `erased`, `status`; or `connected`: load again what is shown."""
+
+    kind: str
+    data: dict[str, Any]
+
+
+class Changes:
+    """Reads changes without an end. Reconnects when the connection breaks.
+
+    The stream has no positions: after each `connected` the caller loads again what it shows. Each connection has one or
+    two. `give_up`: seconds of
+    unbroken trouble until an error. `notify` gets one line when trouble lasts, and one when it ends.
+    """
+
+    def __init__(
+        self,
+        client: ApiClient,
+        filters: dict[str, str] | None = None,
+        *,
+        give_up: float = 60,
+        notify: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._client = client
+        self._filters = filters or {}
+        self._give_up = give_up
+        self._notify = notify
+        self._trouble_since: float | None = None
+        self._notified = False
+        self._attempts = 0
+        self._reached = False
+
+    def read(self) -> Iterator[Change]:
+        """Yields the changes. Raises CliError for a permanent error, or trouble longer than `give_up`."""
+        while True:
+            reason = "the stream of changes ended"
+            try:
+                response = self._client.open_stream(_PATH, self._filters, SILENCE_SECONDS)
+                with closing(response):
+                    if self._is_open(response):
+                        yield from self._messages(response)
+                    else:
+                        reason = f"the API at {self._client.url} is not available"
+            except (httpx2.TransportError, ValueError) as error:
+                if not self._reached and isinstance(error, httpx2.ConnectError):
+                    raise unreachable(self._client.url, error) from None  # most likely a wrong URL: fail at once
+                if isinstance(error, httpx2.TransportError):
+                    reason = unreachable(self._client.url, error).message
+                else:
+                    reason = f"{self._client.url} sends a stream that cannot be read"
+            self._wait(reason)
+
+    def _is_open(self, response: httpx2.Response) -> bool:
+        """Whether the stream is open; False for a temporary error. Raises CliError for a permanent one."""
+        self._reached = True
+        if response.status_code == 200:
+            kind = response.headers.get("content-type", "")
+            if not kind.startswith("text/event-stream"):
+                raise CliError(
+                    f"{self._client.url} does not answer like a readalong API: {_PATH} gave {kind or 'nothing'}"
+                )
+            return True
+        response.read()
+        if response.status_code in _TEMPORARY or response.status_code >= 500:
+            return False
+        raise error_response(self._client.url, response)
+
+    def _messages(self, response: httpx2.Response) -> Iterator[Change]:
+        decoder = Decoder()
+        bytes_came = message_came = False
+        for piece in response.iter_bytes():
+            self._recovered()
+            if not bytes_came:
+                bytes_came = True
+                yield Change("connected", {})
+            for message in decoder.feed(piece):
+                if not message_came:
+                    # What changed between the first bytes and the first message may be missing from the stream. Who
+                    # may not see the status gets no message before the first change.
+                    message_came = True
+                    yield Change("connected", {})
+                data = orjson.loads(message.data)
+                if isinstance(data, dict):
+                    yield Change(message.event, data)
+
+    def _recovered(self) -> None:
+        if self._notified:
+            self._notify("connected again")
+        self._trouble_since, self._notified, self._attempts = None, False, 0
+
+    def _wait(self, reason: str) -> None:
+        now = monotonic()
+        self._trouble_since = now if self._trouble_since is None else self._trouble_since
+        elapsed = now - self._trouble_since
+        if elapsed >= self._give_up:
+            raise CliError(f"{reason}; gave up after {self._give_up:g} s")
+        if elapsed >= QUIET_SECONDS and not self._notified:
+            self._notified = True
+            self._notify(f"{reason}; trying again for {self._give_up:g} s")
+        # Jitter: all watchers of a restarted API must not reconnect at the same moment.
+        wait = min(LONGEST_WAIT, FIRST_WAIT * 2**self._attempts) * random.uniform(0.5, 1)
+        self._attempts = min(self._attempts + 1, 16)
+        sleep(min(wait, self._give_up - elapsed))

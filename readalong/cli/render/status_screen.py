@@ -1,0 +1,124 @@
+"""The screen of `readalong status`, and the parts that `readalong top` shows too."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from rich.text import Text
+
+from readalong.cli.json_fields import mapping, mappings, text
+from readalong.cli.render.metrics import age, count, short, size
+from readalong.cli.render.workers_table import running_table, slots, workers_table
+
+SEVERITIES: Final = ("critical", "warning", "info")
+_STYLES: Final = {"critical": "bold red", "warning": "bold yellow", "info": "bold cyan"}
+_STATES: Final = ("queued", "running", "done", "failed", "cancelled")
+#: Findings and running jobs that one screen has room for.
+_MOST: Final = 6
+_INDENT: Final = " " * 10
+
+
+def findings_of(status: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the findings, the worst first, and among those of one severity stuck jobs first."""
+    return sorted(mappings(status.get("findings")), key=lambda one: (_rank(one), one.get("code") != "job_stuck"))
+
+
+def status_screen(status: dict[str, Any], width: int, most: int = _MOST) -> list[Text]:
+    """Returns the lines: what is the matter and what to do, then Redis, queue, jobs, workers and what runs longest."""
+    workers = mappings(status.get("workers"))
+    found = findings_of(status)
+    lines = [line for finding in found[:most] for line in finding_lines(finding, width, status.get("now"))]
+    if len(found) > most:
+        lines.append(Text(f"{_INDENT}and {len(found) - most} more: readalong status --json", style="dim"))
+    if not found:
+        lines.append(Text("all is well", style="bold green"))
+    lines += [Text(), *(wrapped(line, width) for line in summary_lines(status))]
+    if workers:
+        lines += [Text(), *workers_table(workers, width, status.get("now"))]
+    running = running_table(workers, width, status.get("now"), most)
+    if len(running) > 1:
+        lines += [Text(), *running]
+    return lines
+
+
+def finding_lines(finding: dict[str, Any], width: int, now: object = None) -> list[Text]:
+    """Returns the title, the reason and what to do."""
+    head = Text.assemble(finding_title(finding))
+    if (since := age(finding.get("since"), now)) != "-":
+        head.append(f"  for {since}", style="dim")
+    lines = [wrapped(head, width, "")]
+    named = [text(finding.get(name)) for name in ("job_id", "worker_id")]
+    title = text(finding.get("title"))
+    for name in named:
+        if name and name not in title:
+            lines.append(Text(f"{_INDENT}{name}"))
+    if reason := text(finding.get("reason"), 600):
+        lines.append(wrapped(Text(_INDENT + reason), width))
+    if action := text(finding.get("action"), 600):
+        # A command that is folded could not be copied: the terminal folds it, without a newline.
+        lines.append(Text.assemble(_INDENT, ("→ ", "bold"), (action, "cyan")))
+    return lines
+
+
+def finding_title(finding: dict[str, Any]) -> Text:
+    severity = text(finding.get("severity"), 20)
+    return Text.assemble((f"{severity:<10}", _STYLES.get(severity, "bold")), (text(finding.get("title"), 80), "bold"))
+
+
+def summary_lines(status: dict[str, Any]) -> list[Text]:
+    """Returns a line each for Redis, the queue, the jobs and the workers."""
+    queue, jobs = mapping(status.get("queue")), mapping(status.get("jobs"))
+    workers = mappings(status.get("workers"))
+    used, all_slots = slots(workers)
+    alive = sum(bool(worker.get("alive")) for worker in workers)
+    waits = [f"{count(queue.get('length'))} waiting", size(queue.get("bytes"))]
+    if queue.get("oldest_wait_seconds") is not None:
+        waits.append(f"the oldest for {short(queue.get('oldest_wait_seconds'))}")
+    states = [f"{count(jobs.get(state))} {state}" for state in _STATES if jobs.get(state)] or ["none"]
+    return [
+        _line("redis", _redis(mapping(status.get("redis")))),
+        _line("queue", waits),
+        _line("jobs", states),
+        _line("workers", [f"{alive} alive of {len(workers)}", f"{used} of {all_slots} slots in use"]),
+    ]
+
+
+def wrapped(line: Text, width: int, indent: str = _INDENT) -> Text:
+    """Returns the line folded at spaces, with the further lines indented; unchanged where that is too narrow."""
+    if line.cell_len <= width or width < 2 * len(indent) + 20:
+        return line
+    folded, current = Text(), Text()
+    # The first word has the spaces before it.
+    start = len(line.plain) - len(line.plain.lstrip(" "))
+    for word in line[start:].split(" "):
+        if not current and not folded:
+            current = line[:start] + word
+        elif current.cell_len + 1 + word.cell_len > width:
+            folded.append_text(current).append("\n")
+            current = Text(indent) + word
+        else:
+            current = Text.assemble(current, " ", word)
+    return folded.append_text(current)
+
+
+def _redis(redis: dict[str, Any]) -> list[str]:
+    kept = mapping(redis.get("persistence"))
+    limit = redis.get("maxmemory_bytes")
+    parts = [
+        text(redis.get("state"), 20),
+        text(redis.get("version"), 40),
+        f"{size(redis.get('used_memory_bytes'))} of {size(limit) if limit else 'no limit'}",
+        text(redis.get("maxmemory_policy"), 40),
+        "+".join(name.upper() for name in ("aof", "rdb") if kept.get(name)) or ("not kept on disk" if kept else ""),
+        short(redis.get("round_trip_seconds")),
+    ]
+    return [part for part in parts if part not in ("", "-", "- of no limit")]
+
+
+def _line(name: str, parts: list[str]) -> Text:
+    return Text.assemble((f"{name:<10}", "dim"), " · ".join(parts))
+
+
+def _rank(finding: dict[str, Any]) -> int:
+    severity = finding.get("severity")
+    return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)

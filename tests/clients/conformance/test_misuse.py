@@ -1,0 +1,220 @@
+"""A Python client in wrong hands, in two threads, and in a cancelled task: it says what is wrong, and leaves no
+generation behind."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import suppress
+from typing import Any
+
+import anyio
+import pytest
+
+from readalong.client import (
+    ApiConnectionError,
+    AsyncClient,
+    AsyncStream,
+    Client,
+    ClientError,
+    ClientOptions,
+    Event,
+    MisuseError,
+    Stream,
+)
+from tests.clients.conformance.python_runner import Play
+from tests.clients.conformance.scenarios import SCENARIOS
+from tests.support.servers import free_port
+from tests.support.waiting import until
+
+#: A generation that stops after its fourth event, and whose reader is to leave.
+HANGS = 67
+
+
+@pytest.fixture
+def play(server: str) -> Play:
+    return Play.new(server, SCENARIOS[HANGS].manifest())
+
+
+def cancels(play: Play) -> int:
+    """Returns the number of cancels, once submit, watch and cancel are there."""
+    return sum(request["path"].endswith("/cancel") for request in play.record()["requests"])
+
+
+def read_four(stream: Stream) -> Any:
+    """Reads up to where the stream hangs; returns the iterator."""
+    events = stream.events()
+    for _ in range(4):
+        next(events)
+    return events
+
+
+async def read_four_events(stream: AsyncStream) -> Any:
+    events = stream.events()
+    for _ in range(4):
+        await anext(events)
+    return events
+
+
+@pytest.mark.parametrize("closes", ["stream", "client"])
+def test_a_close_from_another_thread_ends_the_loop_and_the_generation(play: Play, closes: str) -> None:
+    client = Client(play.urls)
+    stream = client.stream_chat("Why?")
+    reading = threading.Event()
+
+    def read() -> list[str]:
+        events = read_four(stream)
+        reading.set()
+        return [event.type for event in events]
+
+    with ThreadPoolExecutor(1) as pool:
+        rest = pool.submit(read)
+        assert reading.wait(60)
+        (stream if closes == "stream" else client).close()
+        assert rest.result(60) == []
+    assert cancels(play) == 1
+    client.close()
+
+
+def test_a_second_thread_is_told_that_the_stream_is_being_read(play: Play) -> None:
+    """One of two readers waits for the next event; the other one gets an error, and not half of the events."""
+    with Client(play.urls) as client, ThreadPoolExecutor(2) as pool:
+        stream = client.stream_chat("Why?")
+        events = read_four(stream)
+        readers = [pool.submit(list, events) for _ in range(2)]
+        [told], [waits] = wait(readers, timeout=60, return_when=FIRST_COMPLETED)
+        with pytest.raises(MisuseError, match="is being read already"):
+            told.result()
+        stream.close()
+        assert waits.result(60) == []
+
+
+def test_a_stream_is_read_once(play: Play) -> None:
+    with Client(play.urls) as client, client.stream_chat("Why?") as stream:
+        events = read_four(stream)
+        with pytest.raises(MisuseError, match="read once"):
+            iter(stream)
+        events.close()
+    with pytest.raises(MisuseError, match="closed"):
+        iter(stream)
+
+
+def test_a_watch_is_read_by_one_loop_and_goes_on_in_the_next(server: str) -> None:
+    play = Play.new(server, SCENARIOS[20].manifest())
+    with Client(play.urls, options=play.options) as client:
+        watch = client.watch(play.scenario["job"])
+        first = iter(watch)
+        next(first)
+        with pytest.raises(MisuseError, match="being read already"):
+            iter(watch)
+        first.close()
+        assert [event.seq for event in watch] == [2, 3, 4, 5]
+        assert list(watch) == []
+
+
+def test_a_loop_that_is_dropped_cancels_the_generation_at_once(play: Play) -> None:
+    """`for … break`, without a `with`."""
+    client = Client(play.urls)
+    for _ in client.stream_chat("Why?"):
+        break
+    assert cancels(play) == 1
+    client.close()
+
+
+@pytest.mark.parametrize("what", ["http:/x", "nowhere", "http://h:99999", ""])
+def test_a_url_that_is_none_is_told_at_once(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("READALONG_URL", "mailto:")
+    with pytest.raises(MisuseError, match="not the URL of an API"):
+        Client(what)
+
+
+@pytest.mark.parametrize("wrong", [{"job": ".."}, {"job": "a", "after": "b"}, {"job": "a", "after": -1}])
+def test_what_is_no_id_or_position_is_told_at_once(wrong: dict[str, Any]) -> None:
+    with Client("http://127.0.0.1:9") as client, pytest.raises(MisuseError):
+        client.watch(**wrong)
+
+
+def test_a_wrong_port_is_an_error_at_once_which_names_the_url() -> None:
+    """A limit of an hour would otherwise be waited for."""
+    url = f"http://127.0.0.1:{free_port()}"
+    with Client(url, options=ClientOptions(give_up=3600)) as client, pytest.raises(ApiConnectionError, match=url):
+        client.submit("Why?")
+
+
+def test_trouble_is_told_while_it_lasts(server: str) -> None:
+    play = Play.new(server, SCENARIOS[20].manifest())
+    told: list[ClientError | None] = []
+    with Client(play.urls, options=play.options) as client:
+        assert list(client.watch(play.scenario["job"], on_trouble=told.append))
+    assert [None if error is None else error.code for error in told] == ["connection_failed", None] * 2
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_cancelled_task_cancels_its_generation(play: Play, times: int) -> None:
+    """Also when it is cancelled again while it does so."""
+    async with AsyncClient(play.urls) as client:
+        stream = client.stream_chat("Why?")
+        events = await read_four_events(stream)
+
+        async def rest() -> list[Event]:
+            return [event async for event in events]
+
+        task = asyncio.create_task(rest())
+        await asyncio.sleep(0)
+        for _ in range(times):
+            task.cancel()
+            await asyncio.sleep(0)
+        with suppress(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
+    assert await asyncio.to_thread(cancels, play) == 1
+
+
+async def test_a_scope_that_cancels_again_and_again_cancels_the_generation(play: Play) -> None:
+    """As Starlette does to a response whose client has gone: every await of the task raises from then on."""
+    with anyio.CancelScope() as scope:
+        async with AsyncClient(play.urls) as client:
+            async for _ in client.stream_chat("Why?"):
+                scope.cancel()
+    assert await asyncio.to_thread(cancels, play) == 1
+    # The client closes in a task of its own.
+    await until(lambda: len(asyncio.all_tasks()) == 1)
+
+
+async def test_a_dropped_loop_cancels_the_generation_before_the_client_is_closed(play: Play) -> None:
+    async with AsyncClient(play.urls) as client:
+        async for _ in client.stream_chat("Why?"):
+            break
+    assert await asyncio.to_thread(cancels, play) == 1
+
+
+@pytest.mark.parametrize("closes", ["stream", "client"])
+async def test_a_close_from_another_task_ends_the_loop_and_the_generation(play: Play, closes: str) -> None:
+    client = AsyncClient(play.urls)
+    stream = client.stream_chat("Why?")
+    events = await read_four_events(stream)
+
+    async def rest() -> list[Event]:
+        return [event async for event in events]
+
+    task = asyncio.create_task(rest())
+    await asyncio.sleep(0)
+    with pytest.raises(MisuseError, match="is being read already"):
+        await anext(events)
+    await (stream if closes == "stream" else client).aclose()
+    assert await task == []
+    assert await asyncio.to_thread(cancels, play) == 1
+    await client.aclose()
+
+
+def test_a_client_of_another_event_loop_says_so(play: Play) -> None:
+    client = AsyncClient(play.urls)
+
+    async def ask() -> None:
+        await client.job("x")
+
+    with pytest.raises(ClientError, match="not in the scenario"):
+        asyncio.run(ask())
+    with pytest.raises(MisuseError, match="another event loop"):
+        asyncio.run(ask())
