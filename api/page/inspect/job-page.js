@@ -183,6 +183,8 @@ export class JobPage {
     this.#textTimer ??= setTimeout(() => {
       this.#textTimer = null;
       this.#texts.result.refresh();
+      const length = (this.#stream?.transcript.text || this.#job?.content || "").length;
+      this.#texts.result.hint(length ? `hidden: ${plural(length, "character")}` : "hidden");
     }, TEXT_EVERY);
   }
 
@@ -233,7 +235,6 @@ export class JobPage {
     const keys = Object.keys(job.metadata ?? {});
     this.#texts.metadata.hint(keys.length ? `hidden: ${visible(keys.join(", "))}` : "none");
     this.#texts.request.hint("hidden");
-    this.#texts.result.hint(job.content ? `hidden: ${plural(job.content.length, "character")}` : "hidden");
     drawTimeline(this.#current);
     this.#plot.show(job);
     this.#drawFacts(this.#current, isEnded);

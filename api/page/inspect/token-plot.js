@@ -1,7 +1,7 @@
 // The tokens of one job over time: what the API knows of the past, and what arrives while one looks.
 
 import { now } from "./clock.js";
-import { number, parseTime, seconds } from "./format.js";
+import { number, parseTime, plural, seconds } from "./format.js";
 import { Plot } from "./plot.js";
 
 const MOST = 240; // points
@@ -55,7 +55,7 @@ export class TokenPlot {
       label: (index) => `after ${seconds(all[index][0])}`,
       from: "submitted",
       to: last ? seconds(last[0]) : "",
-      now: last ? `${number(last[1])} so far` : "",
+      now: last ? plural(last[1], "token") : "",
     });
   }
 
