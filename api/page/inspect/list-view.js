@@ -71,7 +71,7 @@ export class ListView {
 
   /** Redis answers: a page of the list that did not come is asked for again. */
   retry() {
-    if (this.#list.problem && !this.#list.isLoading) this.#list.retry();
+    if (this.#list.problem?.retryable && !this.#list.isLoading) this.#list.retry();
   }
 
   /** Marks the jobs that a finding names. */
