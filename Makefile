@@ -33,6 +33,7 @@ test: .venv/project ## Run the tests, three minutes; ARGS="-k cancel -x"
 
 test-all: .venv/project ## Run these, then the slow tests: twelve minutes
 	@$(MAKE) --no-print-directory .venv-clients/done || echo "no .venv-clients: its clients are not tested" >&2
+	@$(MAKE) --no-print-directory .venv-generators/done || echo "no .venv-generators: no client is generated in Python" >&2
 	@fast=0; $(TESTS) -m "not slow" $(ARGS) $(MAY_BE_EMPTY) || fast=$$?; $(TESTS) -m slow $(ARGS) $(MAY_BE_EMPTY) && exit $$fast
 
 # No time limit a test: TIMES= makes them long.
@@ -96,6 +97,13 @@ clean: ## Remove the environments and all caches
 	@echo "Making .venv-clients and installing requirements-clients.lock ..." >&2
 	@$(PYTHON) -m venv --clear .venv-clients
 	@.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements-clients.lock
+	@touch $@
+
+.venv-generators/done: requirements-generators.lock
+	@$(NEEDS_PYTHON)
+	@echo "Making .venv-generators and installing requirements-generators.lock ..." >&2
+	@$(PYTHON) -m venv --clear .venv-generators
+	@.venv-generators/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements-generators.lock
 	@touch $@
 
 .venv-docs/done: requirements-docs.lock

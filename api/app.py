@@ -19,7 +19,7 @@ from readalong.api.auth.hosts import AllowedHosts
 from readalong.api.auth.policy import AllowAll, Policy
 from readalong.api.dependencies import Dependencies
 from readalong.api.http.root_path import RootPath
-from readalong.api.openapi import DescribedAPI
+from readalong.api.openapi import DescribedAPI, operation_id
 from readalong.api.problems import describe_common
 from readalong.api.routes import (
     ag_ui,
@@ -146,6 +146,7 @@ def create_app(
         version=__version__,
         summary="One generation, many readers.",
         lifespan=running,
+        generate_unique_id_function=operation_id,
         docs_url=None,  # FastAPI's own page runs a script of another site
         redoc_url=None,
         # Looking for a tracer costs a tenth of a request. An application around this one has its own.
@@ -169,10 +170,11 @@ def create_app(
         )
     direct = (*jobs.DIRECT, *chat.DIRECT, *openai_chat.DIRECT, *openai_responses.DIRECT, *ai_sdk.DIRECT)
     add_direct_routes(app, *direct, *ag_ui.DIRECT, *durable_stream.DIRECT)
-    app.include_router(operations.router, responses=describe_common(421))
-    for router in (jobs.router, threads.router, chat.router, openai_responses.router, openai_conversations.router):
-        app.include_router(router, responses=describe_common(421))
-    for router in (openai_chat.router, openai_completions.router, openai_models.router):
+    for router in (jobs.router, threads.router, chat.router, durable_stream.router, operations.router):
+        app.include_router(router, responses=describe_common(401, 403, 421))
+    for router in (openai_chat.router, openai_completions.router, openai_responses.router):
+        app.include_router(router)
+    for router in (openai_conversations.router, openai_models.router, ai_sdk.router, ag_ui.router):
         app.include_router(router)
     app.include_router(health.router, responses=describe_common())
     app.mount("/page", PageFiles(directory=_PAGE), name="page")

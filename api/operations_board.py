@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from contextlib import suppress
 from typing import Any, Final
 
@@ -29,19 +30,28 @@ class StatusBoard:
         self._stats = stats
         self._timeout = settings.redis_timeout
         self._address = settings.safe_redis_url
+        self._cli = _cli(settings)
         self._prefix = settings.prefix
 
     async def look(self) -> dict[str, Any]:
         """Returns a SystemStatus as plain data. Raises nothing that Redis may answer."""
         look = await self._store.look()
         growth = await self._growth() if look.queued else None
-        return status_body(look, findings_of(look, self._address, growth), self._prefix)
+        return status_body(look, findings_of(look, self._address, self._cli, growth), self._prefix)
 
     async def _growth(self) -> Growth | None:
         with suppress(StoreUnavailable, StoreRefused, TimeoutError):
             async with asyncio.timeout(self._timeout):
                 return await self._stats.growth(_GROWTH_MINUTES)
         return None
+
+
+def _cli(settings: Settings) -> str:
+    """Returns what a command of redis-cli begins with; a person puts in the password."""
+    if settings.redis_socket is not None:
+        return f"redis-cli -s {shlex.quote(settings.redis_socket)}"
+    # Behind Sentinels the URL names the set, and not a host.
+    return "redis-cli -h PRIMARY" if settings.sentinels else f"redis-cli -u {settings.safe_redis_url}"
 
 
 def listed(record: Record, root_path: str) -> bytes:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from readalong.api.schemas import JobView
+from readalong.api.schemas import Job
 from readalong.core.states import Status
 from readalong.store.findings import Finding, Severity
 from readalong.store.health import State
@@ -236,8 +236,8 @@ class Stats(BaseModel):
     totals: TotalStats
 
 
-#: The data of a frame of /v1/changes, by its `event`: `job`, `erased`, `status`.
-Change = JobView | ErasedJob | SystemStatus
+class Change(RootModel[Job | ErasedJob | SystemStatus]):
+    """The data of a change, by its `event`: `job`, `erased` or `status`."""
 
 
 def status_body(look: Snapshot, findings: list[Finding], prefix: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ below is imported when it is first used.
     store/      what is in Redis: log, queue, indexes, presence
     api/        the HTTP face (a link to ../api)
     worker/     the arq face (a link to ../worker)
+    client/     the Python client: streams, watches and calls of an API
     cli/        the command `readalong`
     testing/    the demo model
 """

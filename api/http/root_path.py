@@ -7,7 +7,7 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 #: The first segments of the API's own paths.
-OWN_SEGMENTS: Final = frozenset({"v1", "chat", "page", "docs", "openapi.json", "healthz", "readyz"})
+OWN_SEGMENTS: Final = frozenset({"v1", "chat", "api", "agui", "page", "docs", "openapi.json", "healthz", "readyz"})
 
 
 class RootPath:

@@ -12,8 +12,7 @@ const MAX_BLOCK = 20_000;
 /** Blocks at the end that the next text may change: "2" after a list may be its next item. */
 const OPEN_BLOCKS = 2;
 /** Quotes and lists in one another that a browser would not survive. */
-const TOO_DEEP = /^[ \t]*(?:>[ \t]?|[*+-][ \t]+|\d{1,9}[.)][ \t]+){20}/m;
-const TOO_INDENTED = /^(?:[ \t]{40,})(?:[>*+-]|\d{1,9}[.)])/m;
+const TOO_DEEP = /^[ \t]*(?:>[ \t]?|[*+-][ \t]+|\d{1,9}[.)][ \t]+){100}|^[ \t]{200,}(?:[>*+-]|\d{1,9}[.)])/m;
 
 const escape = (text) => text.replace(/[&<>"']/g, (each) => `&#${each.charCodeAt(0)};`);
 
@@ -74,10 +73,10 @@ export class MarkdownView {
   }
 
   draw() {
-    const tokens = split(this.#text.slice(this.#start));
-    this.#show(this.#closed, tokens, true);
-    for (let left = tokens.length - OPEN_BLOCKS; left > 0; left -= 1) {
-      this.#start += tokens.shift().length;
+    const { blocks, links } = split(this.#text.slice(this.#start));
+    this.#show(this.#closed, blocks, links, true);
+    for (const { length } of blocks.slice(0, -OPEN_BLOCKS)) {
+      this.#start += length;
       this.#close();
     }
   }
@@ -88,29 +87,29 @@ export class MarkdownView {
     this.#isFinal = true;
     this.#text += this.#held ? "\n" : "";
     this.#held = "";
-    const tokens = split(this.#text);
-    this.#show(0, tokens, false);
+    const { blocks, links } = split(this.#text);
+    this.#show(0, blocks, links, false);
     while (this.#closed < this.#blocks.length) this.#close();
   }
 
   /** Shows these blocks, the first of them as number `from`, and none after them. */
-  #show(from, tokens, isLive) {
-    const definitions = tokens.some(({ type }) => type === "def") ? this.#text : "";
-    tokens.forEach(({ raw, type, token }, at) => {
-      const isLast = isLive && at === tokens.length - 1;
+  #show(from, blocks, links, isLive) {
+    const hasLinks = Object.keys(links).length > 0;
+    blocks.forEach(({ raw, type, token }, at) => {
+      const isLast = isLive && at === blocks.length - 1;
       const shown = isLast && type !== "code" && raw.length <= MAX_BLOCK ? mend(raw, type) : raw;
       let block = this.#blocks[from + at];
-      if (block?.raw === shown && block.type === type && !definitions) return;
+      if (block?.raw === shown && block.type === type && !hasLinks) return;
       if (!block) {
         this.#blocks.push((block = { node: element("div", "block") }));
         this.element.append(block.node);
       }
       if (type === "plain") showPlain(block, raw);
       else if (type === "code") showCode(block, token, isLast);
-      else morph(block.node, renderSafely(shown, definitions));
+      else morph(block.node, renderSafely(shown, links));
       Object.assign(block, { raw: shown, type });
     });
-    for (const { node } of this.#blocks.splice(from + tokens.length)) node.remove();
+    for (const { node } of this.#blocks.splice(from + blocks.length)) node.remove();
   }
 
   #close() {
@@ -120,19 +119,33 @@ export class MarkdownView {
   }
 }
 
-/** Returns the blocks of a text: each with what it is, its source, and its length with the empty lines after it. */
+/** Returns the blocks of a text: each with what it is, its source, and its length with the empty lines after it. And the
+ * links that the text defines. */
 function split(text) {
-  if (TOO_DEEP.test(text) || TOO_INDENTED.test(text)) return [{ type: "plain", raw: text, length: text.length }];
-  const blocks = [];
-  for (const token of new Lexer(parser.defaults).blockTokens(text, [])) {
-    if (token.type === "space") {
-      if (blocks.length) blocks.at(-1).length += token.raw.length;
-      continue;
-    }
-    const isLong = token.raw.length > MAX_BLOCK && token.type !== "code";
-    blocks.push({ type: isLong ? "plain" : token.type, raw: token.raw, length: token.raw.length, token });
+  const lexer = new Lexer(parser.defaults);
+  const plain = { blocks: [{ type: "plain", raw: text, length: text.length }], links: {} };
+  if (TOO_DEEP.test(text)) return plain;
+  try {
+    lexer.blockTokens(text, lexer.tokens);
+  } catch (error) {
+    if (error instanceof RangeError) return plain;
+    throw error;
   }
-  return blocks;
+  const blocks = [];
+  let before = 0; // empty lines at the beginning
+  for (const token of lexer.tokens) {
+    const { type, raw } = token;
+    if (type !== "space") {
+      const isLong = raw.length > MAX_BLOCK && type !== "code";
+      blocks.push({ type: isLong ? "plain" : type, raw, length: before + raw.length, token });
+      before = 0;
+    } else if (blocks.length) {
+      blocks.at(-1).length += raw.length;
+    } else {
+      before += raw.length;
+    }
+  }
+  return { blocks, links: lexer.tokens.links };
 }
 
 function showPlain(block, raw) {
@@ -170,9 +183,9 @@ function codeBox(name) {
 }
 
 /** Returns a fragment: the text as it came where its emphasis is nested so deep that the parser gives up. */
-function renderSafely(raw, definitions) {
+function renderSafely(raw, links) {
   try {
-    return render(raw, definitions);
+    return render(raw, links);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     const fragment = new DocumentFragment();
@@ -181,10 +194,10 @@ function renderSafely(raw, definitions) {
   }
 }
 
-/** Returns a fragment. `definitions`: a text whose link definitions hold here too. */
-function render(raw, definitions) {
+/** Returns a fragment. `links`: what other blocks define. */
+function render(raw, links) {
   const lexer = new Lexer(parser.defaults);
-  if (definitions) lexer.tokens.links = new Lexer(parser.defaults).lex(definitions).links;
+  lexer.tokens.links = links;
   const fragment = globalThis.DOMPurify.sanitize(parser.parser(lexer.lex(raw)), SAFE);
   removeGaps(fragment);
   for (const each of fragment.querySelectorAll("p, h3, h4, h5, h6, li, td, th, blockquote")) each.dir = "auto";

@@ -5,16 +5,22 @@ from __future__ import annotations
 from typing import Final
 
 import orjson
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from readalong.api.dependencies import dependencies_of
+from readalong.api.face_schemas import AgUiEvent
 from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.sse_response import KEEP_ALIVE, SseResponse
-from readalong.api.http.position import frame_position_of
+from readalong.api.http.position import PARAMETERS, frame_position_of
 from readalong.api.http.request_body import off_loop, read_json
+from readalong.api.openapi import event_stream, json_body, parameter
+from readalong.api.problems import describe_ag_ui_errors
+from readalong.api.request_schemas import RunAgentInput
+from readalong.api.response_headers import JOB
 from readalong.api.routes.job_reading import missing, root_path_of
-from readalong.api.routes.route import Handler
+from readalong.api.routes.route import Handler, Route
 from readalong.api.schemas import path_of
 from readalong.api.submission.ag_ui_request import ag_ui_request
 from readalong.api.submission.gone import submitting
@@ -24,11 +30,23 @@ from readalong.core.errors import JobNotFound
 from readalong.core.keys import is_job_id
 from readalong.core.position import Position
 
+router = APIRouter(prefix="/agui", tags=["AG-UI"], route_class=Route)
+
+_RUN_ID: Final = parameter("run_id", "path", "The run's id, or its job's.", required=True)
+_EVENTS: Final = {"description": "The events of the run.", "content": event_stream(AgUiEvent), "headers": JOB}
+
 #: Fields of a job's hash: the run's ids, and its messages.
 _RUN: Final = "ag_ui_run"
 _MESSAGES: Final = "ag_ui_messages"
 
 
+@router.post(
+    "",
+    response_class=Response,
+    operation_id="run_agent",
+    responses={200: _EVENTS, **describe_ag_ui_errors(400, 409, 410, 413, 415, 422, 429)},
+    openapi_extra=json_body(RunAgentInput),
+)
 async def run(request: Request) -> Response:
     """Queues a run and streams its events. A repeat of the same run is that run, from its start."""
     deps = dependencies_of(request)
@@ -47,6 +65,13 @@ async def run(request: Request) -> Response:
     return _stream(request, feed, wire, Position(0), None)
 
 
+@router.get(
+    "/runs/{run_id}",
+    response_class=Response,
+    operation_id="resume_run",
+    responses={200: _EVENTS, 204: {"description": "Nothing follows."}, **describe_ag_ui_errors(400, 404, 410)},
+    openapi_extra={"parameters": [_RUN_ID, *PARAMETERS[:2]]},
+)
 async def resume(request: Request) -> Response:
     """Streams the events of a run, which its id or its job's names, after `Last-Event-ID`. 204: nothing follows."""
     deps = dependencies_of(request)
@@ -102,7 +127,7 @@ def _no_run() -> JobNotFound:
     return JobNotFound("This run does not exist.")
 
 
-#: Not in openapi.json: the protocol is AG-UI's.
+#: Served without FastAPI's router: clients wait for these before their first token.
 DIRECT: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/agui", run),
     ("GET", "/agui/runs/{run_id}", resume),

@@ -7,17 +7,24 @@ from functools import partial
 from typing import Any, Final
 
 import orjson
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from readalong.api.auth.policy import Forbidden
 from readalong.api.dependencies import Dependencies, dependencies_of
+from readalong.api.face_schemas import UiMessageChunk, UiStopped
 from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.sse_response import KEEP_ALIVE, SseResponse
 from readalong.api.http.client_presence import check_presence
 from readalong.api.http.request_body import off_loop, read_untyped_json
+from readalong.api.openapi import IDEMPOTENCY_KEY, event_stream, json_body, parameter
+from readalong.api.problems import describe_ai_sdk_errors
+from readalong.api.request_schemas import UiChatRequest, UiStopRequest
+from readalong.api.response_headers import AI_SDK_JOB, AI_SDK_RESUMED
 from readalong.api.routes import job_ending
 from readalong.api.routes.job_reading import root_path_of
+from readalong.api.routes.route import Route
 from readalong.api.schemas import path_of
 from readalong.api.submission.ai_sdk_request import ai_sdk_request
 from readalong.api.submission.gone import submitting
@@ -32,6 +39,20 @@ from readalong.core.settings import Settings
 from readalong.store.job_record import Record
 from readalong.store.threads import MAX_NAME_LENGTH, ThreadRef
 
+router = APIRouter(prefix="/api/chat", tags=["AI SDK"], route_class=Route)
+
+_RESET: Final = parameter(
+    "reset", "query", "How a lost worker is told; else by the setting.", enum=["reset-step", "data"]
+)
+_CHAT_ID: Final = parameter("chat_id", "path", "The chat's id, or a job's.", required=True)
+_INDEX: Final = parameter(
+    "startIndex", "query", "The first chunk, by its number; negative: from the newest back.", type="integer"
+)
+_CHUNKS: Final = {
+    "description": "UI message stream, version 1, up to `data: [DONE]`.",
+    "content": event_stream(UiMessageChunk),
+}
+
 _VERSION: Final = {"x-vercel-ai-ui-message-stream": "v1"}
 _RUN: Final = "x-workflow-run-id"
 _TAIL: Final = "x-workflow-stream-tail-index"
@@ -42,6 +63,13 @@ _RESETS: Final[dict[str, Reset]] = {"reset-step": "reset-step", "data": "data"}
 _MAX_DIGITS: Final = 12
 
 
+@router.post(
+    "",
+    response_class=Response,
+    operation_id="stream_ui_chat",
+    responses={200: {**_CHUNKS, "headers": AI_SDK_JOB}, **describe_ai_sdk_errors(400, 409, 410, 413, 415, 422, 429)},
+    openapi_extra={"parameters": [_RESET, IDEMPOTENCY_KEY], **json_body(UiChatRequest)},
+)
 async def chat(request: Request) -> Response:
     """Queues the answer to the chat's messages and streams it. An answer of the chat that still runs is cancelled,
     unless `readalong.thread_policy` says otherwise."""
@@ -60,6 +88,17 @@ async def chat(request: Request) -> Response:
     return _stream(request, deps, feed, _format(deps.settings, asked.continued, reset))
 
 
+@router.get(
+    "/{chat_id}/stream",
+    response_class=Response,
+    operation_id="resume_ui_chat",
+    responses={
+        200: {**_CHUNKS, "headers": AI_SDK_RESUMED},
+        204: {"description": "No answer of the chat runs."},
+        **describe_ai_sdk_errors(400, 404, 422),
+    },
+    openapi_extra={"parameters": [_CHAT_ID, _INDEX, _RESET]},
+)
 async def resume(request: Request) -> Response:
     """Streams the chat's answer that runs, or a job's, from its first chunk or from `startIndex` on."""
     deps, reset, index = dependencies_of(request), _reset_of(request), _index_of(request)
@@ -90,6 +129,13 @@ async def resume(request: Request) -> Response:
     return _stream(request, deps, feed, wire, cut=cut, headers=tail)
 
 
+@router.post(
+    "/{chat_id}/stop",
+    response_model=UiStopped,
+    operation_id="stop_ui_chat",
+    responses=describe_ai_sdk_errors(400, 413, 415, 422),
+    openapi_extra={"parameters": [_CHAT_ID], **json_body(UiStopRequest, required=False)},
+)
 async def stop(request: Request) -> Response:
     """Cancels the chat's answer that runs, or a job. An `activeStreamId` in the body that is another answer's, as a
     stop that comes late has it, cancels nothing."""
@@ -225,7 +271,7 @@ def _index_of(request: Request) -> int | None:
     return int(given)
 
 
-#: Not in openapi.json: the protocol is the AI SDK's, and errors are plain text.
+#: Served without FastAPI's router: pages wait for these before their first token.
 DIRECT: Final = (
     ("POST", "/api/chat", chat),
     ("GET", "/api/chat/{chat_id}/stream", resume),

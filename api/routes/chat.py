@@ -8,10 +8,12 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from readalong.api.dependencies import dependencies_of
+from readalong.api.face_schemas import ChatStreamLine
 from readalong.api.fanout.sse_response import SseResponse
 from readalong.api.http.request_body import read_json
-from readalong.api.openapi import CHAT_REQUEST, IDEMPOTENCY_KEY, LOCATION
+from readalong.api.openapi import CHAT_REQUEST, IDEMPOTENCY_KEY, event_stream, parameter
 from readalong.api.problems import describe_problems
+from readalong.api.response_headers import JOB
 from readalong.api.routes.job_reading import root_path_of
 from readalong.api.routes.route import Route
 from readalong.api.schemas import path_of
@@ -23,13 +25,11 @@ router = APIRouter(tags=["chat"], route_class=Route)
 
 _TRUE: Final = frozenset({"1", "true"})
 _FALSE: Final = frozenset({"", "0", "false"})
-_RESTARTED: Final = {
-    "name": "restarted",
-    "in": "query",
-    "required": False,
-    "schema": {"type": "string"},
-    "description": "`true`: a lost worker is a line `restarted`, and the text starts over. Else it is an error.",
-}
+_RESTARTED: Final = parameter(
+    "restarted",
+    "query",
+    "`true`: a lost worker is a line `restarted`, and the text starts over. Else it is an error.",
+)
 
 
 @router.post(
@@ -40,13 +40,10 @@ _RESTARTED: Final = {
             "description": 'Lines `data: {"content": "…"}`, one for each piece of text. Tool and function calls, a '
             "restart, a cancel and an error are fields of their own beside an empty `content`. The last line is "
             "`data: [DONE]`.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
-            "headers": {
-                **LOCATION,
-                "X-Job-Id": {"description": "The job's id.", "required": True, "schema": {"type": "string"}},
-            },
+            "content": event_stream(ChatStreamLine),
+            "headers": JOB,
         },
-        **describe_problems(400, 403, 409, 410, 413, 415, 422, 429),
+        **describe_problems(400, 409, 410, 413, 415, 422, 429),
     },
     openapi_extra={"parameters": [_RESTARTED, IDEMPOTENCY_KEY], **CHAT_REQUEST},
 )

@@ -5,16 +5,21 @@ from __future__ import annotations
 import random
 from typing import Final, NamedTuple
 
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from readalong.api.auth.policy import job_not_found
 from readalong.api.dependencies import Dependencies, dependencies_of
+from readalong.api.face_schemas import StreamFrame, StreamMessages
 from readalong.api.fanout.end_watcher import wait_until
 from readalong.api.fanout.lost_jobs import is_lost
 from readalong.api.fanout.sse_response import SseResponse
+from readalong.api.openapi import JOB_ID, event_stream, parameter
+from readalong.api.problems import describe_problems, json_content
+from readalong.api.response_headers import STREAM_END, STREAM_PAGE, STREAM_SILENT
 from readalong.api.routes.job_reading import missing
-from readalong.api.routes.route import Handler
+from readalong.api.routes.route import Handler, Route
 from readalong.api.wire.durable_stream import (
     CURSOR_SECONDS,
     Controls,
@@ -30,6 +35,13 @@ from readalong.core.keys import is_job_id
 from readalong.core.position import Position
 from readalong.store.epochs import Epochs
 from readalong.store.job_record import Record, rfc3339
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["Durable Streams"], route_class=Route)
+
+_OFFSET: Final = parameter("offset", "query", "`Stream-Next-Offset` of the last read; -1: the start; `now`: the end.")
+_LIVE: Final = parameter("live", "query", "Wait for what comes; needs an `offset`.", enum=["long-poll", "sse"])
+_GIVEN_CURSOR: Final = parameter("cursor", "query", "`Stream-Cursor` of the last read.")
+_KNOWN_PAGE: Final = parameter("If-None-Match", "header", "The `ETag` of a page that the client has.")
 
 #: Bytes of messages after which a page ends, and events that one command reads.
 _PAGE_BYTES: Final = 1_048_576
@@ -65,6 +77,12 @@ class _Tail(NamedTuple):
         return not (ahead and self.closed) and (known == position.epoch or not (known and position.epoch))
 
 
+@router.head(
+    "/stream",
+    response_class=Response,
+    responses={200: {"headers": STREAM_END}, **describe_problems(404, 410)},
+    openapi_extra={"parameters": [JOB_ID]},
+)
 async def describe_stream(request: Request) -> Response:
     """Tells where the stream ends."""
     deps, record = await _found(request)
@@ -75,6 +93,22 @@ async def describe_stream(request: Request) -> Response:
     return _json(b"", head)
 
 
+@router.get(
+    "/stream",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "What follows the offset: a page, or with `live=sse` events with a list of one message, and "
+            "between them where the stream goes on.",
+            "content": {**json_content(StreamMessages), **event_stream(StreamFrame)},
+            "headers": STREAM_PAGE,
+        },
+        204: {"description": "Nothing has come.", "headers": STREAM_SILENT},
+        304: {"description": "The client has this page.", "headers": STREAM_PAGE},
+        **describe_problems(400, 404, 410),
+    },
+    openapi_extra={"parameters": [JOB_ID, _OFFSET, _LIVE, _GIVEN_CURSOR, _KNOWN_PAGE]},
+)
 async def read_stream(request: Request) -> Response:
     """Returns what follows an offset: a page, the next events when they come, or a stream of them."""
     deps, record = await _found(request)
@@ -256,7 +290,7 @@ def _gone() -> InvalidRequest:
     return InvalidRequest(message, code="offset_gone", field="offset")
 
 
-#: Not in openapi.json: the protocol is Durable Streams'.
+#: Served without FastAPI's router: HEAD and GET are two functions.
 DIRECT: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("HEAD", "/v1/jobs/{job_id}/stream", describe_stream),
     ("GET", "/v1/jobs/{job_id}/stream", read_stream),

@@ -10,16 +10,16 @@ from starlette.responses import JSONResponse, Response
 from readalong.api.dependencies import Dependencies, Deps
 from readalong.api.problems import describe_problems
 from readalong.api.routes.route import Route, add_head_routes
-from readalong.api.schemas import Ready
+from readalong.api.schemas import Alive, Ready
 from readalong.store.health import RedisHealth
 
 router = APIRouter(tags=["health"], route_class=Route)
 
 
 @router.get("/healthz")
-async def healthz() -> dict[str, str]:
+async def get_health() -> Alive:
     """Returns 200 while the process is alive."""
-    return {"status": "ok"}
+    return Alive(status="ok")
 
 
 #: The response of /readyz, or that of a process with too many connections.
@@ -34,7 +34,7 @@ _NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
 
 
 @router.get("/readyz", response_model=Ready, responses=_NOT_READY)
-async def readyz(deps: Deps) -> Response:
+async def get_readiness(deps: Deps) -> Response:
     """Returns 200 if a submit would be stored and a worker is there to run the job, else 503."""
     health = await deps.probe.look()
     reason = _reason(deps, health)

@@ -32,7 +32,7 @@ def root_path_of(request: Request) -> str:
 
 
 async def job_json(request: Request, deps: Dependencies, record: Record, waiting_for: str | None = None) -> bytes:
-    """Returns the JobView as JSON, with the model's answer so far.
+    """Returns the Job as JSON, with the model's answer so far.
 
     Raises JobNotFound if Redis has lost the job's log, BrokenJob, StoreUnavailable, and ClientDisconnect when the
     client leaves meanwhile.

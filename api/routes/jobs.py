@@ -11,13 +11,24 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from readalong.api.dependencies import Deps, dependencies_of
+from readalong.api.event_schemas import JobEvent
 from readalong.api.fanout.sse_response import SseResponse, come_back
 from readalong.api.http.client_presence import check_presence
 from readalong.api.http.position import PARAMETERS, position_of
 from readalong.api.http.preference import applied, wait_of
 from readalong.api.http.request_body import read_json
-from readalong.api.openapi import CHAT_REQUEST, COUNT, IDEMPOTENCY_KEY, INCLUDE, JOB_ID, LOCATION, PREFER, READERS
+from readalong.api.openapi import (
+    CHAT_REQUEST,
+    COUNT,
+    IDEMPOTENCY_KEY,
+    INCLUDE,
+    JOB_ID,
+    PREFER,
+    READERS,
+    event_stream,
+)
 from readalong.api.problems import describe_problems
+from readalong.api.response_headers import LOCATION, WAITED
 from readalong.api.routes import job_ending
 from readalong.api.routes.job_reading import job_json, missing, root_path_of
 from readalong.api.routes.jobs_page import (
@@ -30,7 +41,7 @@ from readalong.api.routes.jobs_page import (
 )
 from readalong.api.routes.route import Route, add_head_routes
 from readalong.api.routes.waiting import wait_for
-from readalong.api.schemas import JobList, JobView, job_response, path_of
+from readalong.api.schemas import Job, JobList, job_response, path_of
 from readalong.api.submission.gone import submitting
 from readalong.api.submission.retry import repeated
 from readalong.api.submission.submitter import OriginalRequest
@@ -53,11 +64,15 @@ _TIME: Final = "RFC 3339, or milliseconds since the epoch."
 @router.post(
     "",
     status_code=202,
-    response_model=JobView,
+    response_model=Job,
     responses={
-        200: {"model": JobView, "description": "With `Prefer: wait`: the job has ended.", "headers": LOCATION},
-        202: {"headers": LOCATION},
-        **describe_problems(400, 403, 409, 410, 413, 415, 422, 429),
+        200: {
+            "model": Job,
+            "description": "With `Prefer: wait`: the job has ended.",
+            "headers": {**LOCATION, **WAITED},
+        },
+        202: {"description": "The job is queued, or was before.", "headers": {**LOCATION, **WAITED}},
+        **describe_problems(400, 409, 410, 413, 415, 422, 429),
     },
     openapi_extra={"parameters": [IDEMPOTENCY_KEY, PREFER], **CHAT_REQUEST},
 )
@@ -137,11 +152,11 @@ async def list_jobs(
 
 @router.get(
     "/{job_id}",
-    response_model=JobView,
-    responses=describe_problems(404, 410, 422),
+    response_model=Job,
+    responses={200: {"headers": WAITED}, **describe_problems(404, 410, 422)},
     openapi_extra={"parameters": [JOB_ID, PREFER, INCLUDE]},
 )
-async def inspect_job(request: Request) -> Response:
+async def get_job(request: Request) -> Response:
     """Returns a job. With `Prefer: wait=30` the response waits so many seconds for the job's end."""
     deps, job_id = dependencies_of(request), _job_id(request)
     included = _included(request)
@@ -172,7 +187,7 @@ async def inspect_job(request: Request) -> Response:
             "description": "The job's events after the position, up to its end, as server-sent events: `id` is the "
             "position after the event, `event` its type, `data` one line of JSON that repeats the type. Comments keep "
             "the connection open. With `Accept: text/event-stream` also while Redis is away.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": event_stream(JobEvent),
         },
         204: {"description": "The job has ended and nothing follows the position."},
         **describe_problems(400, 404, 410, 422),
@@ -212,7 +227,7 @@ async def watch_job(request: Request) -> Response:
     return stream.head() if request.method == "HEAD" else stream
 
 
-@router.post("/{job_id}/cancel", status_code=202, response_model=JobView, responses=describe_problems(403, 404, 410))
+@router.post("/{job_id}/cancel", status_code=202, response_model=Job, responses=describe_problems(404, 410))
 async def cancel_job(request: Request, job_id: str, deps: Deps) -> Response:
     """Cancels a job in any state; an ended job keeps its end. The response has no `content`, as in a list."""
     await deps.authorize_change(request, _checked(job_id))
@@ -225,8 +240,8 @@ async def cancel_job(request: Request, job_id: str, deps: Deps) -> Response:
 @router.post(
     "/{job_id}/retry",
     status_code=202,
-    response_model=JobView,
-    responses={202: {"headers": LOCATION}, **describe_problems(403, 404, 409, 410, 422, 429)},
+    response_model=Job,
+    responses={202: {"description": "The new job.", "headers": LOCATION}, **describe_problems(404, 409, 410, 422, 429)},
 )
 async def retry_job(request: Request, job_id: str, deps: Deps) -> Response:
     """Submits the request of an ended job once more.
@@ -245,7 +260,7 @@ async def retry_job(request: Request, job_id: str, deps: Deps) -> Response:
     return _json(orjson.dumps(job_response(again, None, root_path=root)), 202, {"location": path_of(again.id, root)})
 
 
-@router.delete("/{job_id}", status_code=204, response_class=Response, responses=describe_problems(403, 404))
+@router.delete("/{job_id}", status_code=204, response_class=Response, responses=describe_problems(404))
 async def erase_job(request: Request, job_id: str, deps: Deps) -> Response:
     """Cancels a job that has not ended, and erases everything that Redis holds of it."""
     await deps.authorize_change(request, _checked(job_id))
@@ -288,5 +303,5 @@ add_head_routes(router)
 DIRECT: Final = (
     ("POST", "/v1/jobs", submit_job),
     ("GET", "/v1/jobs/{job_id}/events", watch_job),
-    ("GET", "/v1/jobs/{job_id}", inspect_job),
+    ("GET", "/v1/jobs/{job_id}", get_job),
 )

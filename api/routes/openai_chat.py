@@ -14,13 +14,16 @@ from starlette.responses import Response
 from readalong.api.auth.policy import job_not_found
 from readalong.api.dependencies import Dependencies, dependencies_of
 from readalong.api.error_handlers import request_id
+from readalong.api.face_schemas import ChatCompletion, ChatCompletionStreamItem
 from readalong.api.fanout.end_watcher import wait_for_end, wait_until
 from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.sse_response import KEEP_ALIVE, SseResponse
 from readalong.api.http.client_presence import check_presence
 from readalong.api.http.request_body import read_json
-from readalong.api.openapi import CHAT_COMPLETION_REQUEST, IDEMPOTENCY_KEY, OPENAI_JOB_HEADERS, OPENAI_JSON
-from readalong.api.problems import describe_openai_errors
+from readalong.api.openapi import IDEMPOTENCY_KEY, event_stream, json_body
+from readalong.api.problems import describe_openai_errors, json_content
+from readalong.api.request_schemas import ChatCompletionRequest
+from readalong.api.response_headers import LINK, OPENAI_JOB
 from readalong.api.routes.job_reading import root_path_of
 from readalong.api.routes.openai_completions import completion_id, failure_of, read_completion
 from readalong.api.routes.route import Route
@@ -47,15 +50,13 @@ _FAILURES: Final = frozenset({"failed", "cancelled"})
     responses={
         200: {
             "description": "The completion, or with `stream` its chunks, up to `data: [DONE]`.",
-            "content": {
-                **OPENAI_JSON,
-                "text/event-stream": {"schema": {"type": "string"}},
-            },
-            "headers": OPENAI_JOB_HEADERS,
+            "content": {**json_content(ChatCompletion), **event_stream(ChatCompletionStreamItem)},
+            "headers": {**OPENAI_JOB, **LINK},
         },
-        **describe_openai_errors(400, 401, 403, 404, 409, 413, 415, 429, 502, 504),
+        **describe_openai_errors(400, 404, 409, 413, 415, 429, 502, 504),
     },
-    openapi_extra={"parameters": [IDEMPOTENCY_KEY], **CHAT_COMPLETION_REQUEST},
+    operation_id="create_chat_completion",
+    openapi_extra={"parameters": [IDEMPOTENCY_KEY], **json_body(ChatCompletionRequest)},
 )
 async def create_completion(request: Request) -> Response:
     """Queues a chat job and answers with its completion, as OpenAI's API does."""

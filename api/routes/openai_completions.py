@@ -13,10 +13,17 @@ from starlette.responses import Response
 
 from readalong.api.auth.policy import job_not_found
 from readalong.api.dependencies import Dependencies, Deps, dependencies_of
+from readalong.api.face_schemas import (
+    ChatCompletion,
+    ChatCompletionDeleted,
+    ChatCompletionList,
+    CompletionMessageList,
+)
 from readalong.api.http.client_presence import check_presence
 from readalong.api.http.request_body import read_json
-from readalong.api.openapi import METADATA_UPDATE, OPENAI_JSON
+from readalong.api.openapi import json_body
 from readalong.api.problems import describe_openai_errors
+from readalong.api.request_schemas import MetadataUpdate
 from readalong.api.routes import job_ending
 from readalong.api.routes.job_reading import root_path_of
 from readalong.api.routes.jobs_page import Filters, read_page
@@ -37,8 +44,7 @@ _PREFIX: Final = "chatcmpl-"
 #: Bytes of a list's answers after which it ends; `has_more` tells that others follow.
 _MAX_LIST_BYTES: Final = 8_388_608
 _METADATA: Final = re.compile(r"metadata\[(.+)\]", re.DOTALL)
-_JSON: Final[dict[int | str, dict[str, Any]]] = {200: {"content": OPENAI_JSON}}
-_ERRORS: Final = describe_openai_errors(401, 403, 404)
+_ERRORS: Final = describe_openai_errors(404)
 _Id = Annotated[str, Path(alias="completion_id", description="`chatcmpl-` and the job's id.")]
 
 
@@ -83,7 +89,12 @@ def _completion(request: Request, record: Record, fold: ChatCompletionFold) -> d
     return completion
 
 
-@router.get("", response_class=Response, responses={**_JSON, **describe_openai_errors(400, 401, 403)})
+@router.get(
+    "",
+    response_model=ChatCompletionList,
+    responses=describe_openai_errors(400),
+    operation_id="list_chat_completions",
+)
 async def list_completions(
     request: Request,
     deps: Deps,
@@ -130,7 +141,7 @@ async def list_completions(
     return _list(data, ids[0] if ids else None, ids[-1] if ids else None, more=more)
 
 
-@router.get("/{completion_id}", response_class=Response, responses={**_JSON, **_ERRORS})
+@router.get("/{completion_id}", response_model=ChatCompletion, responses=_ERRORS, operation_id="get_chat_completion")
 async def retrieve_completion(request: Request, completion_id: _Id) -> Response:
     """Returns a completion. One that has not ended is there too, with what it says so far."""
     deps, job_id = dependencies_of(request), await _authorized(request, completion_id)
@@ -140,9 +151,10 @@ async def retrieve_completion(request: Request, completion_id: _Id) -> Response:
 
 @router.post(
     "/{completion_id}",
-    response_class=Response,
-    responses={**_JSON, **describe_openai_errors(400, 401, 403, 404, 413, 415)},
-    openapi_extra=METADATA_UPDATE,
+    response_model=ChatCompletion,
+    responses=describe_openai_errors(400, 404, 413, 415),
+    operation_id="update_chat_completion",
+    openapi_extra=json_body(MetadataUpdate),
 )
 async def update_completion(request: Request, completion_id: _Id) -> Response:
     """Replaces a completion's metadata, but for the pairs that the policy set."""
@@ -169,7 +181,12 @@ async def update_completion(request: Request, completion_id: _Id) -> Response:
     return _json(await read_completion(request, deps, await _record(deps, job_id)))
 
 
-@router.delete("/{completion_id}", response_class=Response, responses={**_JSON, **_ERRORS})
+@router.delete(
+    "/{completion_id}",
+    response_model=ChatCompletionDeleted,
+    responses=_ERRORS,
+    operation_id="delete_chat_completion",
+)
 async def delete_completion(request: Request, completion_id: _Id) -> Response:
     """Cancels a job that has not ended, and erases everything that Redis holds of it."""
     deps, job_id = dependencies_of(request), await _authorized(request, completion_id, change=True)
@@ -183,8 +200,9 @@ async def delete_completion(request: Request, completion_id: _Id) -> Response:
 
 @router.get(
     "/{completion_id}/messages",
-    response_class=Response,
-    responses={**_JSON, **describe_openai_errors(400, 401, 403, 404)},
+    response_model=CompletionMessageList,
+    responses=describe_openai_errors(400, 404),
+    operation_id="list_chat_completion_messages",
 )
 async def list_messages(
     request: Request,

@@ -11,26 +11,48 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from readalong.api.dependencies import Dependencies, dependencies_of
+from readalong.api.face_schemas import Conversation, ConversationDeleted, ItemList
 from readalong.api.http.request_body import read_json
+from readalong.api.openapi import json_body, parameter
+from readalong.api.problems import describe_openai_errors
+from readalong.api.request_schemas import ConversationItemsRequest, ConversationRequest, MetadataUpdate
 from readalong.api.routes import threads
 from readalong.api.routes.route import Route, add_head_routes
 from readalong.api.submission import openai_mistakes as check
 from readalong.api.submission.chat_request import MAX_KEY_LENGTH, MAX_PAIRS, MAX_VALUE_LENGTH
 from readalong.api.submission.responses_items import read_input
 from readalong.api.submission.responses_request import INCLUDES
+from readalong.api.thread_schemas import ThreadItem
 from readalong.core.errors import ThreadNotFound
 from readalong.core.thread_entries import Entry
 from readalong.core.thread_items import item_of
 from readalong.store.threads import Thread, ThreadRef
 
-router = APIRouter(prefix="/v1/conversations", tags=["openai"], route_class=Route, include_in_schema=False)
+router = APIRouter(prefix="/v1/conversations", tags=["OpenAI conversations"], route_class=Route)
+
+_ID: Final = parameter("conversation_id", "path", "The conversation's id, or a thread's.", required=True)
+_ITEM: Final = parameter("item_id", "path", "The item's id.", required=True)
+_INCLUDE: Final = parameter("include", "query", "As at OpenAI. Changes nothing: items are whole.")
+_PAGE: Final = (
+    parameter("limit", "query", "Items of a page.", type="integer", minimum=1, maximum=100, default=20),
+    parameter("order", "query", "By place in the conversation.", enum=["asc", "desc"], default="desc"),
+    parameter("after", "query", "The last item of the previous page."),
+    _INCLUDE,
+)
+_ERRORS: Final = describe_openai_errors(404)
+_BODY_ERRORS: Final = describe_openai_errors(400, 404, 413, 415)
 
 #: OpenAI's limits: items that one request adds, and those of a page.
 _MAX_ITEMS: Final = 20
 _MAX_PAGE: Final = 100
 
 
-@router.post("")
+@router.post(
+    "",
+    response_model=Conversation,
+    responses=describe_openai_errors(400, 413, 415),
+    openapi_extra=json_body(ConversationRequest, required=False),
+)
 async def create_conversation(request: Request) -> Response:
     """Creates a conversation, with up to 20 items."""
     deps = dependencies_of(request)
@@ -41,13 +63,24 @@ async def create_conversation(request: Request) -> Response:
     return _json(_conversation(await _find(deps, ref)))
 
 
-@router.get("/{conversation_id}")
+@router.get(
+    "/{conversation_id}",
+    response_model=Conversation,
+    responses=_ERRORS,
+    openapi_extra={"parameters": [_ID]},
+)
 async def get_conversation(request: Request) -> Response:
+    """Returns a conversation."""
     deps, ref = await _named(request)
     return _json(_conversation(await _find(deps, ref)))
 
 
-@router.post("/{conversation_id}")
+@router.post(
+    "/{conversation_id}",
+    response_model=Conversation,
+    responses=_BODY_ERRORS,
+    openapi_extra={"parameters": [_ID], **json_body(MetadataUpdate)},
+)
 async def update_conversation(request: Request) -> Response:
     """Replaces a conversation's metadata."""
     deps, ref = await _named(request)
@@ -60,7 +93,12 @@ async def update_conversation(request: Request) -> Response:
     return _json(_conversation(await _find(deps, ref)))
 
 
-@router.delete("/{conversation_id}")
+@router.delete(
+    "/{conversation_id}",
+    response_model=ConversationDeleted,
+    responses=_ERRORS,
+    openapi_extra={"parameters": [_ID]},
+)
 async def delete_conversation(request: Request) -> Response:
     """Erases a conversation, its items and its responses."""
     deps, ref = await _named(request)
@@ -69,7 +107,13 @@ async def delete_conversation(request: Request) -> Response:
     return _json({"id": ref.id, "object": "conversation.deleted", "deleted": True})
 
 
-@router.post("/{conversation_id}/items")
+@router.post(
+    "/{conversation_id}/items",
+    response_model=ItemList,
+    responses=_BODY_ERRORS,
+    operation_id="create_conversation_items",
+    openapi_extra={"parameters": [_ID, _INCLUDE], **json_body(ConversationItemsRequest)},
+)
 async def create_items(request: Request) -> Response:
     """Adds up to 20 items behind all others."""
     deps, ref = await _named(request)
@@ -83,7 +127,13 @@ async def create_items(request: Request) -> Response:
     return _json(_list(entries, has_more=False))
 
 
-@router.get("/{conversation_id}/items")
+@router.get(
+    "/{conversation_id}/items",
+    response_model=ItemList,
+    responses=describe_openai_errors(400, 404),
+    operation_id="list_conversation_items",
+    openapi_extra={"parameters": [_ID, *_PAGE]},
+)
 async def list_items(request: Request) -> Response:
     """Lists the items, the newest first, as OpenAI does."""
     deps, ref = await _named(request)
@@ -100,8 +150,15 @@ async def list_items(request: Request) -> Response:
     return _json(_list(found[:limit], has_more=len(found) > limit))
 
 
-@router.get("/{conversation_id}/items/{item_id}")
+@router.get(
+    "/{conversation_id}/items/{item_id}",
+    response_model=ThreadItem,
+    responses=describe_openai_errors(400, 404),
+    operation_id="get_conversation_item",
+    openapi_extra={"parameters": [_ID, _ITEM, _INCLUDE]},
+)
 async def get_item(request: Request) -> Response:
+    """Returns an item."""
     deps, ref = await _named(request)
     _check_include(request)
     item_id = request.path_params["item_id"]
@@ -112,7 +169,13 @@ async def get_item(request: Request) -> Response:
     return _json(item_of(entry))
 
 
-@router.delete("/{conversation_id}/items/{item_id}")
+@router.delete(
+    "/{conversation_id}/items/{item_id}",
+    response_model=Conversation,
+    responses=_ERRORS,
+    operation_id="delete_conversation_item",
+    openapi_extra={"parameters": [_ID, _ITEM]},
+)
 async def delete_item(request: Request) -> Response:
     """Erases an item. Returns the conversation."""
     deps, ref = await _named(request)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from readalong.api.dependencies import dependencies_of
-from readalong.api.openapi import OPENAI_JSON
+from readalong.api.face_schemas import Model, ModelList
 from readalong.api.problems import describe_openai_errors
 from readalong.api.routes.route import Route, add_head_routes
 from readalong.core.errors import ModelNotListed
 
 router = APIRouter(prefix="/v1/models", tags=["OpenAI models"], route_class=Route)
 
-_JSON: Final[dict[int | str, dict[str, Any]]] = {200: {"content": OPENAI_JSON}}
 
-
-@router.get("", response_class=Response, responses={**_JSON, **describe_openai_errors(401, 403)})
+@router.get("", response_model=ModelList, responses=describe_openai_errors())
 async def list_models(request: Request) -> Response:
     """Lists the models of `READALONG_MODELS`; without it, the one of a job that names none."""
     deps = dependencies_of(request)
@@ -27,7 +25,7 @@ async def list_models(request: Request) -> Response:
     return _json({"object": "list", "data": [_model(name) for name in deps.settings.listed_models]})
 
 
-@router.get("/{model:path}", response_class=Response, responses={**_JSON, **describe_openai_errors(401, 403, 404)})
+@router.get("/{model:path}", response_model=Model, responses=describe_openai_errors(404), operation_id="get_model")
 async def retrieve_model(request: Request, model: str) -> Response:
     """Returns a model of the list."""
     deps = dependencies_of(request)

@@ -11,11 +11,16 @@ from starlette.responses import Response
 
 from readalong.api.dependencies import Dependencies, dependencies_of
 from readalong.api.error_handlers import request_id
+from readalong.api.face_schemas import ItemList, ResponseDeleted, ResponseEvent, ResponseObject
 from readalong.api.fanout.end_watcher import wait_for_end, wait_until
 from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.sse_response import KEEP_ALIVE, SseResponse
 from readalong.api.http.client_presence import check_presence
 from readalong.api.http.request_body import off_loop, read_json
+from readalong.api.openapi import IDEMPOTENCY_KEY, event_stream, json_body, parameter
+from readalong.api.problems import describe_openai_errors, json_content
+from readalong.api.request_schemas import ResponseRequest
+from readalong.api.response_headers import OPENAI_JOB, OPENAI_STREAM
 from readalong.api.routes import job_ending, response_threads
 from readalong.api.routes.job_reading import root_path_of
 from readalong.api.routes.response_reading import (
@@ -46,15 +51,40 @@ from readalong.core.states import Status
 from readalong.core.thread_entries import Entry, compose
 from readalong.store.job_record import Record
 
-router = APIRouter(prefix="/v1/responses", tags=["openai"], route_class=Route, include_in_schema=False)
+router = APIRouter(prefix="/v1/responses", tags=["OpenAI responses"], route_class=Route)
 
 _FLAGS: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
 _LIMITS: Final = (1, 100)
+_ID: Final = parameter("response_id", "path", "`resp_` and the job's id.", required=True)
+_INCLUDE: Final = parameter("include", "query", "As at OpenAI.", enum=list(INCLUDES))
+_READ: Final = (
+    parameter("stream", "query", "The response comes as events, from its first one.", type="boolean"),
+    parameter("starting_after", "query", "Only events with a higher number.", type="integer", minimum=0),
+    _INCLUDE,
+)
+_PAGE: Final = (
+    parameter("limit", "query", "Items of a page.", type="integer", minimum=1, maximum=100, default=20),
+    parameter("order", "query", "By place in the request.", enum=["asc", "desc"], default="desc"),
+    parameter("after", "query", "Only items behind this one."),
+    parameter("before", "query", "Only items before this one."),
+)
+_WHOLE_OR_STREAM: Final[dict[str, Any]] = {
+    "description": "The response, or its events.",
+    "content": {**json_content(ResponseObject), **event_stream(ResponseEvent)},
+}
 #: Seconds that a cancel waits for the worker.
 _CANCEL_TIMEOUT: Final = 5.0
 
 
-@router.post("")
+@router.post(
+    "",
+    response_class=Response,
+    responses={
+        200: {**_WHOLE_OR_STREAM, "headers": OPENAI_JOB},
+        **describe_openai_errors(400, 404, 409, 413, 415, 429),
+    },
+    openapi_extra={"parameters": [IDEMPOTENCY_KEY], **json_body(ResponseRequest)},
+)
 async def create_response(request: Request) -> Response:
     """Queues a response: answers it whole, as a stream, or at once if it runs in the background."""
     deps = dependencies_of(request)
@@ -91,7 +121,12 @@ async def create_response(request: Request) -> Response:
         return await _whole(request, deps, record, head)
 
 
-@router.get("/{response_id}")
+@router.get(
+    "/{response_id}",
+    response_class=Response,
+    responses={200: {**_WHOLE_OR_STREAM, "headers": OPENAI_STREAM}, **describe_openai_errors(400, 404)},
+    openapi_extra={"parameters": [_ID, *_READ]},
+)
 async def get_response(request: Request) -> Response:
     """Returns a response, or streams all its events, or those after a number."""
     deps, query = dependencies_of(request), request.query_params
@@ -115,7 +150,12 @@ async def get_response(request: Request) -> Response:
     return response.head() if request.method == "HEAD" else response
 
 
-@router.post("/{response_id}/cancel")
+@router.post(
+    "/{response_id}/cancel",
+    response_model=ResponseObject,
+    responses=describe_openai_errors(400, 404),
+    openapi_extra={"parameters": [_ID]},
+)
 async def cancel_response(request: Request) -> Response:
     """Cancels a response that runs in the background."""
     deps, job_id = dependencies_of(request), job_id_of(request.path_params["response_id"])
@@ -133,7 +173,12 @@ async def cancel_response(request: Request) -> Response:
     return _json(await _read_again(request, deps, job_id, found.head))
 
 
-@router.delete("/{response_id}")
+@router.delete(
+    "/{response_id}",
+    response_model=ResponseDeleted,
+    responses=describe_openai_errors(400, 404),
+    openapi_extra={"parameters": [_ID]},
+)
 async def delete_response(request: Request) -> Response:
     """Cancels a response that has not ended, and erases everything that Redis holds of it."""
     deps, job_id = dependencies_of(request), job_id_of(request.path_params["response_id"])
@@ -145,7 +190,12 @@ async def delete_response(request: Request) -> Response:
     return _json(orjson.dumps({"id": found.head.id, "object": "response.deleted", "deleted": True}))
 
 
-@router.get("/{response_id}/input_items")
+@router.get(
+    "/{response_id}/input_items",
+    response_model=ItemList,
+    responses=describe_openai_errors(400, 404),
+    openapi_extra={"parameters": [_ID, *_PAGE]},
+)
 async def list_input_items(request: Request) -> Response:
     """Lists what the request gave as its input."""
     deps, query = dependencies_of(request), request.query_params

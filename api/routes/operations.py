@@ -12,7 +12,8 @@ from readalong.api.auth.policy import Forbidden
 from readalong.api.dependencies import Deps
 from readalong.api.fanout.change_stream import ChangeStream
 from readalong.api.fanout.sse_response import StreamHead, come_back
-from readalong.api.operations_schemas import Stats, SystemStatus, stats_body
+from readalong.api.openapi import event_stream
+from readalong.api.operations_schemas import Change, Stats, SystemStatus, stats_body
 from readalong.api.problems import describe_problems
 from readalong.api.routes.job_reading import root_path_of
 from readalong.api.routes.jobs_page import Filters, metadata_filters
@@ -54,7 +55,7 @@ async def get_stats(
             "description": "Server-sent events without an id, without an end. `job`: a job has changed its state; data "
             "is the job as the list has it. `erased`: data has its id. `status`: data is that of `/v1/status`, at once "
             "and when it has changed. When the stream ends, a client comes back and loads its list again.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": event_stream(Change),
         },
         **describe_problems(422),
     },

@@ -11,6 +11,7 @@ import orjson
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from readalong.api import thread_schemas
 from readalong.api.dependencies import Dependencies, Deps
 from readalong.api.http.client_presence import check_presence
 from readalong.api.problems import describe_problems
@@ -18,7 +19,7 @@ from readalong.api.routes import job_ending
 from readalong.api.routes.job_reading import job_json, root_path_of
 from readalong.api.routes.jobs_page import Filters, parse_cursor, read_page
 from readalong.api.routes.route import Route, add_head_routes
-from readalong.api.schemas import JobList, JobView, ThreadView, job_response
+from readalong.api.schemas import Job, JobList, job_response
 from readalong.core.errors import JobNotFound, ThreadNotFound
 from readalong.core.thread_items import item_of
 from readalong.store.job_record import rfc3339
@@ -31,8 +32,8 @@ _MAX_LIMIT: Final = 200
 _MAX_BYTES: Final = 4_194_304
 
 
-@router.get("/{thread_id}", response_model=ThreadView, responses=describe_problems(404, 422))
-async def show_thread(
+@router.get("/{thread_id}", response_model=thread_schemas.Thread, responses=describe_problems(404, 422))
+async def get_thread(
     request: Request,
     thread_id: str,
     deps: Deps,
@@ -41,8 +42,9 @@ async def show_thread(
     limit: Annotated[int, Query(ge=1, le=_MAX_LIMIT)] = 50,
     after: Annotated[str | None, Query(description="From the `next` of the previous page.")] = None,
 ) -> Response:
-    """Returns a thread and what was said in it. A page may hold fewer than `limit` and have a `next`.
+    """Returns a thread and what was said in it.
 
+    A page may hold fewer than `limit` and have a `next`.
     What a turn says is there once its job has ended.
     """
     ref = await ref_of(deps, request, thread_id)
@@ -71,10 +73,10 @@ async def show_thread(
 
 @router.get(
     "/{thread_id}/running",
-    response_model=JobView,
+    response_model=Job,
     responses={204: {"description": "No turn runs."}, **describe_problems(404, 422)},
 )
-async def show_running(request: Request, thread_id: str, deps: Deps) -> Response:
+async def get_running_job(request: Request, thread_id: str, deps: Deps) -> Response:
     """Returns the job whose turn runs."""
     ref = await ref_of(deps, request, thread_id)
     running = await deps.threads.running(ref)
@@ -86,7 +88,7 @@ async def show_running(request: Request, thread_id: str, deps: Deps) -> Response
 
 
 @router.get("/{thread_id}/jobs", response_model=JobList, responses=describe_problems(400, 422))
-async def list_jobs(
+async def list_thread_jobs(
     request: Request,
     thread_id: str,
     deps: Deps,
@@ -108,7 +110,7 @@ async def list_jobs(
     return _json(orjson.dumps({"jobs": jobs, "next": link}))
 
 
-@router.delete("/{thread_id}", status_code=204, response_class=Response, responses=describe_problems(403, 404, 422))
+@router.delete("/{thread_id}", status_code=204, response_class=Response, responses=describe_problems(404, 422))
 async def erase_thread(request: Request, thread_id: str, deps: Deps) -> Response:
     """Erases a thread and all its jobs; those that have not ended are cancelled. A repeat completes an erase that broke
     off."""

@@ -19,6 +19,7 @@ Clients of an API:
 - `job_streams`  several streams, a thread each, in one queue
 - `watching`     `watch` and `ask`: followers whose events are rendered
 - `question`     what `ask` asks: its words, and a pipe's text
+- `interrupts`   signals that end a program as Ctrl-C does
 - `queue_place`  where a job waits
 - `following`    `jobs --follow`
 - `erasing`      `erase`: finds, asks, erases

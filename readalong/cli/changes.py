@@ -23,7 +23,7 @@ _TEMPORARY: Final = (408, 425, 429)
 
 
 class Change(NamedTuple):
-    """One event of the stream: `job`, `erased`, `status`; or `connected`: load again what is shown."""
+    """One event of the stream: `job`, `erased`, `status`; or `connected`, when a connection begins."""
 
     kind: str
     data: dict[str, Any]
@@ -32,8 +32,7 @@ class Change(NamedTuple):
 class Changes:
     """Reads changes without an end. Reconnects when the connection breaks.
 
-    The stream has no positions: after each `connected` the caller loads again what it shows. Each connection has one or
-    two. `give_up`: seconds of
+    The stream has no positions: after each `connected` the caller loads again what it shows. `give_up`: seconds of
     unbroken trouble until an error. `notify` gets one line when trouble lasts, and one when it ends.
     """
 
@@ -62,6 +61,8 @@ class Changes:
                 response = self._client.open_stream(_PATH, self._filters, SILENCE_SECONDS)
                 with closing(response):
                     if self._is_open(response):
+                        # The API sends the head once nothing can be missed.
+                        yield Change("connected", {})
                         yield from self._messages(response)
                     else:
                         reason = f"the API at {self._client.url} is not available"
@@ -91,18 +92,9 @@ class Changes:
 
     def _messages(self, response: httpx2.Response) -> Iterator[Change]:
         decoder = Decoder()
-        bytes_came = message_came = False
         for piece in response.iter_bytes():
             self._recovered()
-            if not bytes_came:
-                bytes_came = True
-                yield Change("connected", {})
             for message in decoder.feed(piece):
-                if not message_came:
-                    # What changed between the first bytes and the first message may be missing from the stream. Who
-                    # may not see the status gets no message before the first change.
-                    message_came = True
-                    yield Change("connected", {})
                 data = orjson.loads(message.data)
                 if isinstance(data, dict):
                     yield Change(message.event, data)

@@ -16,6 +16,7 @@ from rich.console import Console
 from readalong.cli.api_client import ApiClient
 from readalong.cli.exit_codes import INTERRUPTED, of_status, worst
 from readalong.cli.follower import Follower, ReceivedEvent
+from readalong.cli.interrupts import code_of, signals_interrupt
 from readalong.cli.job_streams import Item, Streams
 from readalong.cli.queue_place import QueuePlace
 from readalong.cli.render.event_renderer import EventRenderer
@@ -136,10 +137,13 @@ def watch_jobs(url: str, beginnings: list[str], after: Position, give_up: float,
 
 
 def submit_and_watch(url: str, body: dict[str, Any], give_up: float, *, as_json: bool = False) -> int:
-    """Submits a job and shows its events. Ctrl-C cancels it. Returns the exit code. Raises CliError."""
+    """Submits a job and shows its events. Ctrl-C, SIGTERM, SIGHUP and a closed pipe cancel it.
+
+    Returns the exit code. Raises CliError.
+    """
     _replace_unknown_characters()
     key = uuid4().hex
-    with ApiClient(url) as client, QueuePlace(client) as place:
+    with signals_interrupt(), ApiClient(url) as client, QueuePlace(client) as place:
         watching = Watching(client, give_up, place.pause)
         job: dict[str, Any] | None = None
         try:
@@ -147,10 +151,15 @@ def submit_and_watch(url: str, body: dict[str, Any], give_up: float, *, as_json:
                 job = client.submit(body, key)
             _watch_own(job, watching, place, as_json)
             return watching.code
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             place.pause()
             # The API may have a job whose response is missing: the same key finds it.
-            return _cancel(client, (job or client.submit(body, key))["id"], watching)
+            _cancel(client, (job or client.submit(body, key))["id"], watching)
+            return code_of(interrupt)
+        except BrokenPipeError:
+            if job is not None:
+                client.post(client.job_path(job["id"]) + "/cancel")
+            raise
 
 
 def _watch_own(job: dict[str, Any], watching: Watching, place: QueuePlace, as_json: bool) -> None:
@@ -167,7 +176,7 @@ def _watch_own(job: dict[str, Any], watching: Watching, place: QueuePlace, as_js
             place.see(item.event)
 
 
-def _cancel(client: ApiClient, job_id: str, watching: Watching) -> int:
+def _cancel(client: ApiClient, job_id: str, watching: Watching) -> None:
     """Cancels the job and shows its end."""
     end = f"it may go on: readalong cancel {job_id}"
     try:
@@ -182,7 +191,6 @@ def _cancel(client: ApiClient, job_id: str, watching: Watching) -> int:
             watched.renderer.end_line()
     if not watching.is_over:
         typer.echo(end, err=True)
-    return INTERRUPTED
 
 
 def _renderer(job_id: str, jobs: list[str], as_json: bool) -> tuple[Renderer, Callable[[], None]]:

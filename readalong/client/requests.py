@@ -140,7 +140,9 @@ def json_of(url: str, request: Request, body: bytes) -> Mapping[str, Any]:
     """Returns the JSON object of a success. Raises ProtocolError for anything else."""
     found = _object(body)
     if found is None:
-        raise ProtocolError(f"{url} is not a readalong API: {request.method} {request.path} gave no JSON object.")
+        raise ProtocolError(
+            f"{url} does not answer like a readalong API: {request.method} {request.path} gave no JSON object."
+        )
     return found
 
 
@@ -148,7 +150,7 @@ def job_of(url: str, request: Request, body: bytes) -> Job:
     """Returns the job of a success. Raises ProtocolError for anything else."""
     found = json_of(url, request, body)
     if not isinstance(found.get("id"), str):
-        raise ProtocolError(f"{url} is not a readalong API: {request.method} {request.path} gave no job.")
+        raise ProtocolError(f"{url} does not answer like a readalong API: {request.method} {request.path} gave no job.")
     return Job.parse(found)
 
 

@@ -79,7 +79,9 @@ class WatchProtocol:
             return False
         kind = headers.get("content-type", "")
         if not kind.startswith("text/event-stream"):
-            raise ProtocolError(f"{self.url} is not a readalong API: a watch gave {kind or 'no content type'}.")
+            raise ProtocolError(
+                f"{self.url} does not answer like a readalong API: a watch gave {kind or 'no content type'}."
+            )
         self._opened = self._clock()
         self._decoder = Decoder(max_line=_LONGEST_LINE, max_message=_LONGEST_LINE)
         self._last_id = ""

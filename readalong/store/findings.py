@@ -52,17 +52,17 @@ class Growth(NamedTuple):
     minutes: int
 
 
-def findings_of(look: Snapshot, address: str, growth: Growth | None = None) -> list[Finding]:
-    """Returns the findings, worst first. `address`: Redis' own, without a password."""
-    found = [*_redis(look.redis, address)]
+def findings_of(look: Snapshot, address: str, cli: str, growth: Growth | None = None) -> list[Finding]:
+    """Returns the findings, worst first. `address`: Redis' own, without a password. `cli`: what a command of redis-cli
+    begins with there."""
+    found = [*_redis(look.redis, address, cli)]
     if look.queued is not None:
-        found += [*_workers(look), *_few(_jobs(look)), *_queue(look, growth), *_keys(look), *_clocks(look)]
+        found += [*_workers(look), *_few(_jobs(look)), *_queue(look, growth), *_keys(look, cli), *_clocks(look)]
     # Stable: those of one severity keep the order above.
     return sorted(found, key=lambda each: _ORDER[each.severity])
 
 
-def _redis(redis: RedisStatus, address: str) -> Iterator[Finding]:
-    cli = f"redis-cli -u {address}"
+def _redis(redis: RedisStatus, address: str, cli: str) -> Iterator[Finding]:
     health = redis.health
     why = "" if health.error is None else health.error.message
     if health.redis in ("away", "loading"):
@@ -197,10 +197,10 @@ def _queue(look: Snapshot, growth: Growth | None) -> Iterator[Finding]:
         yield Finding("queue_growing", "warning", "The queue grows", reason, action)
 
 
-def _keys(look: Snapshot) -> Iterator[Finding]:
+def _keys(look: Snapshot, cli: str) -> Iterator[Finding]:
     for job in [job for job in look.open_jobs if job.broken][:_MOST]:
         reason = f"The keys of job {job.id} hold what readalong did not write; it does not run, other jobs do."
-        action = f"Mend its hash with redis-cli (docs/redis.md), or erase it: `readalong erase {job.id}`"
+        action = f"Mend its hash (docs/redis.md), or erase it: `readalong erase {job.id}`"
         yield Finding("broken_key", "warning", "A job's keys are broken", reason, action, job_id=job.id)
     for name in look.aside:
         reason = f"A shared key held a value of a wrong type, which is at {name} for a day."
@@ -209,7 +209,7 @@ def _keys(look: Snapshot) -> Iterator[Finding]:
             "warning",
             "A shared key was broken",
             reason,
-            f"Find out who wrote it: `redis-cli type '{name}'`",
+            f"Find out who wrote it: `{cli} type '{name}'`",
         )
 
 

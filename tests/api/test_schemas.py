@@ -7,11 +7,12 @@ from typing import Any
 import orjson
 import pytest
 
-from readalong.api.schemas import JobList, JobView, job_response
+from readalong.api.schemas import Job, JobList, job_response
 from readalong.core.events import Event, NewEvent
 from readalong.core.states import Status
 from readalong.core.transcript import Transcript
 from readalong.store.job_record import Record
+from tests.readalong.jobs import METRICS
 
 CREATED = 1_763_850_000_123
 
@@ -128,14 +129,14 @@ def test_every_state_is_valid_against_the_published_model(status: Status) -> Non
             worker={"host": "h", "pid": 1, "id": "w"},
             finish_reason="stop",
             usage={"total_tokens": 3},
-            metrics={"total_seconds": 1.5},
+            metrics=orjson.loads(METRICS),
             error={"code": "c", "message": "m", "retryable": False},
             metadata={"user": "u"},
         ),
         Transcript(),
     )
-    assert shown.keys() == JobView.model_fields.keys() - {"request", "timeline", "progress", "cost"}
-    parsed = JobView.model_validate_json(orjson.dumps(shown), strict=True)
+    assert shown.keys() == Job.model_fields.keys() - {"request", "timeline", "progress", "cost"}
+    parsed = Job.model_validate_json(orjson.dumps(shown), strict=True)
     assert parsed.status is status
     assert (parsed.started_at, parsed.ended_at) == ("2025-11-22T22:20:00.124Z", "2025-11-22T22:20:00.125Z")
     JobList.model_validate_json(orjson.dumps({"jobs": [shown], "next": None}))

@@ -23,8 +23,8 @@ NOTES = """
 from readalong.api.fanout.feed import Feed
 joined = []
 add = Feed.add
-def noted(self, watcher):
-    add(self, watcher)
+def noted(self, watcher, **how):
+    add(self, watcher, **how)
     joined.append(watcher)
 Feed.add = noted
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import time
 from dataclasses import replace
 from random import Random
@@ -17,12 +18,14 @@ from tests.chaos.face_client import FaceClient
 from tests.chaos.face_reader import FaceReader
 from tests.chaos.history import History
 from tests.chaos.library_reader import LibraryReader
+from tests.chaos.node_reader import NodeReader
 from tests.chaos.reader import Reader
 from tests.support.client import Answer, Cut, Response, call
 
 #: Seconds that a client waits for a response before it asks again.
 _PATIENCE: Final = 8.0
 _PAUSES: Final = (0.1, 1.0)
+_HAS_NODE: Final = shutil.which("node") is not None
 #: The statuses of an erased job.
 _GONE: Final = (404, 410)
 
@@ -103,14 +106,16 @@ class JobClient:
 
     def _reader(
         self, job_id: str, reading: Reading, rng: Random, stream: tuple[int, Response] | None = None
-    ) -> Reader | LibraryReader:
+    ) -> Reader | LibraryReader | NodeReader:
         """Half of a face's readers speak the face. OpenAI's chat completions are read once, by their submit. A third of
-        the others are the client library."""
+        the others are the client library, and one in twenty is that of JavaScript where there is Node."""
         plan = self._plan
         if plan.via in FACES and (stream is not None or (plan.via != "openai" and rng.random() < 0.5)):
             return FaceReader(self._history, self._urls, job_id, reading, rng, plan=plan, stream=stream)
         if stream is None and rng.random() < 1 / 3:
             return LibraryReader(self._history, self._urls, job_id, reading, rng)
+        if stream is None and _HAS_NODE and rng.random() < 1 / 20:
+            return NodeReader(self._history, self._urls, job_id, reading, rng)
         return Reader(self._history, self._urls, job_id, reading, rng, stream=stream)
 
     def _submitted(self, via: str, replica: int, status: int | None, job_id: str | None) -> bool:

@@ -11,11 +11,12 @@ from typing import Final
 import httpx2
 import orjson
 
-from readalong.client import ApiError, AsyncClient, ClientError, ClientOptions, Event
+from readalong.client import ApiConnectionError, ApiError, AsyncClient, ClientError, ClientOptions, Event
+from readalong.core.sse import Decoder
 from readalong.core.states import TERMINAL
 from tests.chaos.client_plan import Reading
 from tests.chaos.history import History
-from tests.chaos.reader import How
+from tests.chaos.reader import PAUSES, How
 
 #: Chaos ends sooner: what the library gives up is a trouble.
 _OPTIONS: Final = ClientOptions(give_up=86_400, longest_wait=1.5, response_timeout=8.0)
@@ -72,6 +73,11 @@ class LibraryReader:
                         await asyncio.sleep(self._reading.dawdle)
                 else:
                     self._how = "204"
+            except ApiConnectionError as error:
+                # A client that has never reached a replica does not know that its URLs are right.
+                if not error.refused:
+                    raise
+                await asyncio.sleep(self._rng.uniform(*PAUSES))
             except ClientError as error:
                 self._failed(error)
             return watch.position
@@ -79,7 +85,11 @@ class LibraryReader:
     def _saw(self, event: Event) -> None:
         kind = event.name if event.type == "other" else event.type
         number, _, epoch = event.position.partition("-")
-        seen = {"id": int(number), "epoch": epoch, "type": kind, "data": orjson.dumps(event.fields).decode()}
+        # As the API sent it: JSON that is written again may spell its numbers in another way.
+        data = self._recorder.data[event.position]
+        if orjson.loads(data) != event.fields:
+            self._history.trouble(f"{self._name}: event {event.position} is {event.fields}, which was {data}")
+        seen = {"id": int(number), "epoch": epoch, "type": kind, "data": data}
         self._history.client("event", watch=self._recorder.watch, **seen)
         self._seen += 1
         if event.type in TERMINAL:
@@ -106,6 +116,8 @@ class _Recorder(httpx2.AsyncBaseTransport):
         self._inner = httpx2.AsyncHTTPTransport()
         #: The newest connection.
         self.watch = ""
+        #: What the events said, by position.
+        self.data: dict[str, str] = {}
         #: Whether it has brought the terminal event.
         self.ended = False
 
@@ -151,8 +163,10 @@ class _Body(httpx2.AsyncByteStream):
         self._open = True
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        decoder = Decoder(max_line=2**26)
         try:
             async for piece in self._inner:
+                self._recorder.data |= {message.id: message.data.decode() for message in decoder.feed(piece)}
                 yield piece
         except httpx2.TransportError:
             self._how = "reset"

@@ -16,7 +16,7 @@ from tests.support.client import Cut, Entry, Malformed, Response
 How = Literal["terminal", "204", "gone", "left", "gave_up"]
 
 #: Seconds before a reconnect, at least and at most.
-_PAUSES: Final = (0.1, 1.5)
+PAUSES: Final = (0.1, 1.5)
 #: Events over which it may dawdle: a long answer must not take for ever.
 _DAWDLES: Final = 60
 _NUMBERS: Final = count(1)
@@ -58,7 +58,7 @@ class Reader:
             while self._how is None:
                 await self._connect()
                 if self._how is None:
-                    await asyncio.sleep(self._rng.uniform(*_PAUSES))
+                    await asyncio.sleep(self._rng.uniform(*PAUSES))
         finally:
             self._history.client("client_end", client=self._name, how=self._how or "gave_up")
 

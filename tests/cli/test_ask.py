@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -107,6 +108,56 @@ def test_ctrl_c_cancels_the_job_and_shows_its_end(api: ScriptedApi) -> None:
     assert f"/v1/jobs/{FIRST}/cancel" in api.asked("POST")
     assert "cancelled by client" in terminal.text
     assert "Traceback" not in terminal.text
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_it_cancels_too(api: ScriptedApi, number: signal.Signals) -> None:
+    """`timeout 10 readalong ask`, and a terminal that is closed."""
+    hold = threading.Event()
+
+    def cancel(handler: Handler) -> None:
+        hold.set()
+        answer(202, {"status": "cancelled"})(handler)
+
+    end = event(2, "cancelled", content="so far", by="client", metrics={})
+
+    def answered(handler: Handler) -> None:
+        api.routes[EVENTS] = stream(end)
+        stream(text(1, "so far"), hold=hold, drop=True)(handler)
+
+    api.routes.update({"POST /v1/jobs": answer(202, job(FIRST)), CANCEL: cancel, EVENTS: answered})
+    with in_terminal("ask", "Why?", READALONG_URL=api.url) as terminal:
+        terminal.until("so far")
+        terminal.process.send_signal(number)
+        assert terminal.ended() == 128 + number
+    assert api.asked("POST")[-1].endswith("/cancel")
+    assert "cancelled by client" in terminal.text
+
+
+def test_a_reader_that_goes_away_cancels(api: ScriptedApi) -> None:
+    """`readalong ask … | head -1`: the rest would be generated for no one."""
+    hold = threading.Event()
+    api.routes.update({"POST /v1/jobs": answer(202, job(FIRST)), CANCEL: answer(202, {"status": "running"})})
+    api.routes[EVENTS] = stream(*[text(seq, "x" * 1000 + "\n") for seq in range(1, 400)], hold=hold)
+    command = [sys.executable, "-m", "readalong.cli", "ask", "Why?"]
+    variables = {**os.environ, "READALONG_URL": api.url}
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        with os.fdopen(writer, "wb") as stdout:
+            ended = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=subprocess.PIPE,
+                env=variables,
+                check=False,
+                timeout=100,
+            )
+    finally:
+        hold.set()
+    assert (ended.returncode, ended.stderr) == (141, f"job {FIRST}\n".encode())
+    assert api.asked("POST")[-1].endswith("/cancel")
 
 
 def test_a_second_ctrl_c_does_not_wait_for_the_end(api: ScriptedApi) -> None:

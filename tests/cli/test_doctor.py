@@ -103,6 +103,14 @@ def test_without_an_api_there_is_nothing_else_to_try(run: Run) -> None:
     assert "readalong api" in checks["api"]["action"]
 
 
+def test_without_a_status_the_rest_is_tried(healthy: ScriptedApi, run: Run) -> None:
+    """A policy may keep it from this caller."""
+    healthy.routes["GET /v1/status"] = answer(403, {"detail": "This is for operators."})
+    code, checks = checked(run)
+    assert (code, checks["status"]["detail"]) == (11, "This is for operators.")
+    assert [checks[name]["result"] for name in ("streaming", "model", "cancel")] == ["ok"] * 3
+
+
 def redis(**fields: Any) -> dict[str, Any]:
     return {"redis": {**status()["redis"], **fields}}
 

@@ -11,8 +11,6 @@ from tests.cli.samples import FIRST, SECOND, job
 from tests.cli.scripted_api import ScriptedApi, answer, change, stream
 from tests.cli.terminals import CTRL_C, in_terminal
 
-#: The first message of each stream.
-NOTHING = change("status", findings=[])
 ENDED = {"status": "done", "attempt": 1, "ended_at": "2026-01-01T12:00:05.000Z"}
 
 
@@ -21,7 +19,7 @@ def test_a_line_for_each_change_of_a_job(api: ScriptedApi) -> None:
     hold = threading.Event()
     api.routes["GET /v1/jobs"] = answer(200, {"jobs": [job(SECOND), job(FIRST)], "next": None})
     api.routes["GET /v1/changes"] = stream(
-        NOTHING,
+        change("status", findings=[]),
         change("job", **job(SECOND)),
         change("job", **job(FIRST, status="running", attempt=1)),
         change("job", **job(FIRST, **ENDED)),
@@ -53,7 +51,7 @@ def test_what_changed_without_a_connection_is_in_the_list(api: ScriptedApi, run:
     first = answer(200, {"jobs": [job(FIRST)], "next": None})
     second = answer(200, {"jobs": [job(SECOND), job(FIRST, **ENDED)], "next": None})
     over = answer(410, {"detail": "It is over."})
-    api.acts += [stream(NOTHING, drop=True), first, first, answer(503), stream(NOTHING), second, second, over]
+    api.acts += [stream(drop=True), first, answer(503), stream(), second, over]
     result = run("jobs", "--follow", "--json")
     lines = [orjson.loads(line) for line in result.stdout.splitlines()]
     assert [(line["id"], line["status"]) for line in lines] == [(FIRST, "queued"), (FIRST, "done"), (SECOND, "queued")]
@@ -62,7 +60,7 @@ def test_what_changed_without_a_connection_is_in_the_list(api: ScriptedApi, run:
 
 def test_filters_go_to_the_list_and_to_the_stream(api: ScriptedApi, run: Run) -> None:
     empty = answer(200, {"jobs": [], "next": None})
-    api.acts += [stream(NOTHING), empty, empty, answer(400, {"detail": "no"})]
+    api.acts += [stream(), empty, answer(400, {"detail": "no"})]
     run("jobs", "-f", "--model", "m", "--thread", "t", "--status", "failed", "--metadata", "user=ada")
     filters = "status=failed&model=m&thread=t&metadata.user=ada"
     assert api.asked()[:2] == [f"/v1/changes?{filters}", f"/v1/jobs?limit=20&{filters}"]

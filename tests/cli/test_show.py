@@ -80,6 +80,16 @@ def test_the_lines_of_redis_cli_have_the_prefix_of_the_api(api: ScriptedApi, run
     assert all(f"'mine:job:{{{FIRST}}}" in line for line in found)
 
 
+@pytest.mark.parametrize("progress", [None, [], [[0, 0]], [[0.01, 0], [0.01, 9]], [[3, 1], [2, 2]], [["a", 1], 5]])
+def test_a_progress_without_a_duration_is_no_plot(api: ScriptedApi, run: Run, progress: object) -> None:
+    """A fast model has sent everything within one moment."""
+    api.routes["GET /v1/status"] = answer(200, status())
+    api.routes[f"GET /v1/jobs/{FIRST}"] = answer(200, {**ENDED, "progress": progress})
+    result = run("show", FIRST)
+    assert result.exit_code == 0
+    assert "tokens/s over" not in result.stdout
+
+
 def test_a_job_fits_its_terminal(api: ScriptedApi) -> None:
     """But for the lines that are to be copied: they are never folded by us."""
     api.routes["GET /v1/status"] = answer(200, status())

@@ -49,6 +49,25 @@ def test_the_worst_comes_first_and_stuck_jobs_before_others(api: ScriptedApi, ru
     assert f"{FIRST}     1m00s  worker-1" in text
 
 
+def test_many_of_one_kind_are_told_once(api: ScriptedApi, run: Run) -> None:
+    """A model that is away makes a hundred jobs stuck. The first is told in full, of others the ids, up to a number."""
+    stuck = [
+        finding("job_stuck", "warning", title="A job is stuck", job_id=f"job-{n}", since="2026-01-01T11:58:00.000Z")
+        for n in range(100)
+    ]
+    api.routes["GET /v1/status"] = answer(200, status(findings=[*stuck, FULL]))
+    lines = run("status").stdout.splitlines()
+    at = lines.index("warning   A job is stuck (100)  for 2m00s")
+    assert [line.strip() for line in lines[at + 1 : at + 10]] == [
+        "job-0",
+        "reason of job_stuck.",
+        "→ readalong mend job_stuck",
+        *[f"job-{n}  for 2m00s" for n in range(1, 6)],
+        "and 94 more: readalong status --json",
+    ]
+    assert lines[0] == "critical  Redis is full"
+
+
 def test_all_is_well_is_said(api: ScriptedApi, run: Run) -> None:
     api.routes["GET /v1/status"] = answer(200, status())
     assert run("status").stdout.startswith("all is well\n")

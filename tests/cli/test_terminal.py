@@ -103,6 +103,7 @@ CALLS: dict[str, tuple[Sequence[str], list[Act]]] = {
     "ask refused": (["ask", "?"], [REFUSED]),
     "status": (["status"], [answer(200, STATUS)]),
     "status --json": (["status", "--json"], [answer(200, STATUS)]),
+    "status many": (["status"], [answer(200, {**STATUS, "findings": STATUS["findings"] * 9})]),
     "status oddly": (["status"], [answer(200, dict.fromkeys(STATUS, EVIL))]),
     "workers": (["workers"], [answer(200, STATUS)]),
     "top": (["top"], [answer(200, STATUS), answer(200, STATS)]),
@@ -113,7 +114,7 @@ CALLS: dict[str, tuple[Sequence[str], list[Act]]] = {
     "erase": (["erase", "--yes", ID], [REFUSED]),
     "jobs --follow": (
         ["jobs", "--follow"],
-        [stream(change("job", **JOB), change("erased", id=EVIL)), *[answer(200, {"jobs": [JOB]})] * 2, REFUSED],
+        [stream(change("job", **JOB), change("erased", id=EVIL)), answer(200, {"jobs": [JOB]}), REFUSED],
     ),
     "doctor": (["doctor", "--no-job"], [answer(200, {}), answer(200, STATUS), REFUSED]),
     "watch two": (["watch", ID, ID[::-1]], [stream(*STARTS, ENDS["failed"]), stream(*STARTS, ENDS["done"])]),
@@ -216,9 +217,11 @@ def test_no_control_of_a_job_reaches_a_log(form: str) -> None:
         ),
         (["jobs", "--json"], [answer(200, {"jobs": [{**JOB, "id": f"{n:040}"} for n in range(100)]})] * 20),
         pytest.param(["settings"], [], marks=pytest.mark.slow),
+        pytest.param(["status"], [answer(200, STATUS)], marks=pytest.mark.slow),
+        pytest.param(["show", ID, "--json"], [answer(200, STORY)], marks=pytest.mark.slow),
         (["watch", ID], [stream(*[text(seq, "word " * 10_000) for seq in range(1, 30)])]),
     ],
-    ids=["jobs", "jobs --json", "settings", "watch"],
+    ids=["jobs", "jobs --json", "settings", "status", "show", "watch"],
 )
 def test_a_closed_pipe_ends_a_command_without_a_word(api: ScriptedApi, words: list[str], acts: list[Act]) -> None:
     """`| head`: nothing on stderr, and the exit code of a program that SIGPIPE has ended."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from itertools import count
 from typing import Any, Final, Self
 
@@ -58,7 +59,7 @@ class NodeOpenAI:
         found = await self._do("helper", url, path, args, more)
         return set(found["events"]), found["final"]
 
-    async def accumulate(self, chunks: list[Any]) -> tuple[list[list[Any]], Any]:
+    async def accumulate(self, chunks: Sequence[Any]) -> tuple[Any, Any]:
         """Returns the ends of calls that the helper of chat completions tells, and what it ends with."""
         found = await self._do("accumulate", "", "chat.completions.create", tuple(chunks), {})
         return found["ended"], found["final"]

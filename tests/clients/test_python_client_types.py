@@ -57,7 +57,7 @@ def complaints(folder: Path, path: Path, mode: str = "strict") -> list[tuple[str
     }
     project = folder / "pyrightconfig.json"
     project.write_text(json.dumps(config))
-    command = [
+    command: list[str | Path] = [
         FOLDER / "node_modules/.bin/pyright",
         "--outputjson",
         "--project",

@@ -121,7 +121,8 @@ async def test_a_conversation_gives_the_model_its_reasoning_and_its_calls_with_t
         kinds = ["message", "reasoning", "message", "function_call", "function_call_output"]
         assert [each["type"] for each in items[:5]] == kinds
         assert (items[1]["encrypted_content"], items[4]["output"]) == ("rs_up~gAAAA", ANSWERS["output"])
-        second = await client.conversations.create(items=[{**each, "id": f"{each['id']}2"} for each in items[:5]])
+        again: Any = [{**each, "id": f"{each['id']}2"} for each in items[:5]]
+        second = await client.conversations.create(items=again)
         await client.responses.create(input="more", **{**body, "conversation": second.id})
         sent = asked(server)["input"]
         assert next(each for each in sent if each.get("type") == "reasoning")["encrypted_content"] == "gAAAA"

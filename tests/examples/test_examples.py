@@ -5,22 +5,17 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 import httpx2
 import pytest
 
 from tests.clients.asked import answer
+from tests.examples.served import EXAMPLES, endpoint
 from tests.support.environment import clean_environment
-from tests.support.servers import free_port
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
-ROOT: Final = Path(__file__).parents[2]
-EXAMPLES: Final = ROOT / "examples"
 FILES: Final = sorted(path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".html"))
 
 
@@ -71,23 +66,6 @@ async def test_cancelling(stack: Stack) -> None:
     """It ends with the event, and the model's stream is closed."""
     assert run(stack, "cancelling.py", "demo-endless").splitlines()[-1].strip() == "cancelled"
     assert [each["state"] for each in stack.generations("Tell me a long story.")] == ["gone"]
-
-
-@contextmanager
-def endpoint(stack: Stack) -> Iterator[str]:
-    """Serves the endpoint; yields its URL."""
-    port = free_port()
-    words = [sys.executable, "-m", "uvicorn", "sse_endpoint:app", "--app-dir", str(EXAMPLES), "--port", str(port)]
-    environment = {**clean_environment(), "READALONG_URL": stack.url}
-    with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            for line in process.stderr:
-                if "Uvicorn running" in line:
-                    break
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.kill()
 
 
 def test_sse_endpoint(stack: Stack) -> None:

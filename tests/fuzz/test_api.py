@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, Final
@@ -11,6 +12,7 @@ import pytest
 import schemathesis
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from schemathesis import Case, GenerationMode, checks
 
 from readalong.api.app import create_app
@@ -53,8 +55,11 @@ ADDED: Final[list[dict[str, str]]] = [
 #: Bodies that are sent in place of the drawn one.
 BODIES: Final = st.binary(max_size=8) | st.sampled_from([b"{", b"\xff", b'{"messages": [7]}', b" " * (MOST + 1)])
 
-described: Final = schemathesis.openapi.from_dict(create_app(Settings()).openapi(), config=schemathesis.Config())
+DOCUMENT: Final[dict[str, Any]] = create_app(Settings()).openapi()
+described: Final = schemathesis.openapi.from_dict(DOCUMENT, config=schemathesis.Config())
 cases: Final = st.one_of(*(described.as_strategy(mode) for mode in GenerationMode))
+#: What is before a job's id in each part of a path that names a job.
+PREFIXES: Final = {"job_id": "", "completion_id": "chatcmpl-", "response_id": "resp_", "chat_id": "", "run_id": ""}
 #: Ids of present and past jobs.
 known: Final[deque[str]] = deque(maxlen=8)
 
@@ -64,6 +69,16 @@ def stack() -> Iterator[Stack]:
     with Stack(settings={"READALONG_MAX_BODY_BYTES": str(MOST)}) as stack:
         yield stack
         assert_no_traceback(stack)
+
+
+def check_events(case: Case[Any], text: str) -> None:
+    """Each `data` of a stream is as the description says."""
+    responses = DOCUMENT["paths"][case.operation.path][case.method.lower()]["responses"]
+    inside = responses["200"]["content"]["text/event-stream"]["schema"]["contentSchema"]
+    validator = Draft202012Validator({**inside, "components": DOCUMENT["components"]})
+    for line in text.split("\n"):
+        if line.startswith("data:") and (data := line.removeprefix("data:").strip()) != "[DONE]":
+            validator.validate(json.loads(data))
 
 
 @fuzzed(500)
@@ -78,14 +93,16 @@ def test_each_answer_is_one_that_the_description_names(
 ) -> None:
     """In status, content type, headers and schema. None is a server error."""
     if place is not None and place < len(known):
-        for name, text in (("job_id", known[place]), ("completion_id", f"chatcmpl-{known[place]}")):
+        for name, prefix in PREFIXES.items():
             if name in case.path_parameters:
-                case.path_parameters[name] = text
+                case.path_parameters[name] = prefix + known[place]
     more: dict[str, Any] = {} if body is None else {"data": body}
     answer = case.call(base_url=stack.url, headers=added, **more)
-    # The checker takes the schema of a stream for that of each of its events, since OpenAPI 3.0 has no other way.
+    # The checker would take the schema of a stream's text for that of each of its events.
     streams = answer.headers.get("content-type", [""])[0].startswith("text/event-stream")
     case.validate_response(answer, checks=CHECKS, excluded_checks=[checks.response_schema_conformance] * streams)
+    if streams:
+        check_events(case, answer.text)
     # A job that failed by its model is no error of the server's; its response names the job.
     failed = answer.status_code == httpx2.codes.NOT_IMPLEMENTED or "x-job-id" in answer.headers
     assert answer.status_code < 500 or failed, answer.text

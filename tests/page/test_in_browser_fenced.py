@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -119,9 +120,12 @@ def test_the_description_shows_all_of_the_api_and_loads_nothing_from_elsewhere(p
             assert f"'{site.url}{re.sub('{.*?}', 'ID', path)}'" in shown
             assert all(parameter["name"] in shown for parameter in operation.get("parameters", []))
             assert all(status in shown for status in operation["responses"])
-    body = page.locator("#submit_job_v1_jobs_post").text_content() or ""
-    schema = spec["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert all(name in body for name in schema["properties"])
+    components = spec["components"]["schemas"]
+    body = page.locator("#submit_job").text_content() or ""
+    assert all(name in body for name in components["ChatRequest"]["properties"])
+    assert f"-d '{json.dumps(components['ChatRequest']['examples'][0], separators=(',', ':'))}'" in body
+    assert "Location" in body, "the headers are there"
+    assert all(page.locator(f"#{name} h2").text_content() == name for name in components)
     links = "[...document.querySelectorAll('a[href^=\"#\"]')].every((a) => document.querySelector(a.hash))"
     assert page.evaluate(links) is True
     assert all(name.startswith(f"{site.url}/") for name in page.evaluate(ASKED))

@@ -105,6 +105,7 @@ def test_the_page_is_the_same_however_the_text_is_cut(page: Page) -> None:
         assert draw(page, pieces)[0] == whole
     assert draw(page, list(TEXT))[0] == whole
     assert draw(page, TEXT.splitlines(keepends=True))[0] == whole
+    assert draw(page, list("\n\n" + TEXT))[0] == whole
     assert draw(page, list(TEXT.replace("\n", "\r\n")))[0] == whole
     for tag in ("<h3 ", "<strong>list</strong>", "<em>events</em>", "<h4 ", "<blockquote ", "<hr>", "<ol>", "<ul>"):
         assert tag in whole

@@ -90,11 +90,15 @@ def test_a_redis_that_is_away_is_the_first_finding_until_it_is_back(visitors: Vi
     try:
         expect(page.locator("#finding-list .finding").first).to_have_attribute("data-code", "redis_away")
         expect(page.locator("#redis")).to_have_text("away")
+        late = visitors.open(f"{site.url}/inspect")
+        expect(late.locator("#redis")).to_have_text("away")
     finally:
         site.resume_redis()
     expect(page.locator("#redis")).to_have_text("answers")
     pen = submit(site)
     wait_state(page, pen, "queued")
+    wait_state(late, pen, "queued")
+    expect(late.locator("#list-problem")).to_be_hidden()
 
 
 def test_a_job_that_does_not_exist_is_told(visitors: Visitors, site: Site) -> None:

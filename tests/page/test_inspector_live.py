@@ -114,6 +114,20 @@ def test_events_come_as_rows_and_void_text_is_struck_out(visitors: Visitors, sit
     expect(page.locator("#event-rows")).to_contain_text("done")
 
 
+def test_the_figures_of_a_running_job_go_on_without_a_reload(visitors: Visitors, site: Site) -> None:
+    """Its first token is a step of the timeline at once, and its tokens are counted as they come."""
+    pen = submit(site).claim()
+    page = inspect(visitors, site)
+    open_job(page, pen)
+    expect(page.locator("#steps li")).to_have_count(2)
+    for word in ("One ", "two ", "three "):
+        pen.say(word)
+    expect(page.locator("#steps")).to_contain_text("First token")
+    expect(page.locator('#facts [data-key="Tokens"]')).to_contain_text("3 out")
+    pen.end()
+    expect(page.locator('#facts [data-key="Took"]')).to_contain_text("2.5 s")
+
+
 def test_a_job_that_ends_with_its_watchers_is_not_watched_unasked(visitors: Visitors, site: Site) -> None:
     """An open stream keeps such a job alive: a look must not change what becomes of it."""
     pen = submit(site, cancel_on_disconnect=True).claim()

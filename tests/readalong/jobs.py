@@ -11,7 +11,10 @@ from readalong.store.submission import Submission
 
 WORKER = b'{"host":"h","pid":1,"id":"w1"}'
 OTHER_WORKER = b'{"host":"h","pid":2,"id":"w2"}'
-METRICS = b'{"total_seconds":1.5}'
+METRICS = (
+    b'{"queue_seconds":0.5,"time_to_first_token":null,"time_to_first_token_from_call":null,"total_seconds":1.5,'
+    b'"chunk_count":0,"tokens_per_second":null}'
+)
 CREATED_AT = 1_763_850_000_123
 
 

@@ -66,6 +66,26 @@ print(transcript.text())
     assert run(without_server + code) == "Hi\n"
 
 
+def test_the_client_library_works_with_the_base_install(without_server: str) -> None:
+    """All but the streams that need no server: these say what to install."""
+    code = """
+from readalong.client import ApiConnectionError, Client, ClientOptions, DirectClient
+try:
+    with Client("http://127.0.0.1:9", options=ClientOptions(give_up=0)) as client:
+        client.job("a")
+except ApiConnectionError as error:
+    print(error.retryable)
+try:
+    DirectClient()
+except ImportError as error:
+    print(error)
+"""
+    assert (
+        run(without_server + code)
+        == "True\nA direct stream needs the openai package: pip install 'readalong[server]'\n"
+    )
+
+
 @pytest.mark.parametrize("name", ["Settings", "create_app"])
 def test_a_missing_extra_is_named(without_server: str, name: str) -> None:
     """The error says what to install."""

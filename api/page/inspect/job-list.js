@@ -139,14 +139,14 @@ export class JobList {
     else if (known) Object.assign(known, lean(job));
     else if (fits && this.#belongs(lean(job))) {
       this.#insert(lean(job));
-      this.#inserted.add(job.id);
+      if (this.isLoading) this.#inserted.add(job.id);
       this.#trim();
     } else return;
     this.#onChange();
   }
 
   erase(id) {
-    this.#erased.add(id);
+    if (this.isLoading) this.#erased.add(id);
     const known = this.#byId.get(id);
     if (!known) return;
     this.#remove(known);

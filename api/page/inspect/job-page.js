@@ -1,11 +1,11 @@
 // The page of one job.
 
 import { client, hrefOf, isGone, isJobId, retryJob } from "./api.js";
-import { setSince, setStill, since } from "./clock.js";
+import { now, setSince, setStill, since } from "./clock.js";
 import { $, h, inNextFrame, reconcile, setAttribute, setHidden, setText } from "./dom.js";
 import { EventsTable } from "./events-table.js";
 import { drawFindings } from "./findings.js";
-import { money, NONE, number, plural, rate, seconds, visible } from "./format.js";
+import { money, NONE, number, parseTime, plural, rate, seconds, visible } from "./format.js";
 import { HiddenText } from "./hidden-text.js";
 import { ENDED, isNewer } from "./job-list.js";
 import { drawLines, jobLines } from "./redis-lines.js";
@@ -13,6 +13,7 @@ import { drawBar, drawTimeline, timesOf } from "./timeline.js";
 import { TokenPlot } from "./token-plot.js";
 
 const REREAD_AFTER = 400; // milliseconds after a change: several come at once
+const TEXT = new Set(["content", "reasoning", "refusal", "tool_call_delta", "tool_call", "function_call"]);
 const TEXT_EVERY = 300; // milliseconds between two drawings of a text that grows
 
 export class JobPage {
@@ -20,6 +21,8 @@ export class JobPage {
   #id = null;
   #visit = null; // AbortController: leaving ends what was begun here
   #hasBegun = false;
+  #heard = { seq: 0, at: 0 }; // the newest event, and when it came
+  #hasSpoken = false; // the attempt has sent text
   #stream = null;
   #timer = null;
   #textTimer = null;
@@ -47,7 +50,7 @@ export class JobPage {
     $("erase").addEventListener("click", () => $("erase-dialog").showModal());
     $("erase-dialog").addEventListener("close", () => $("erase-dialog").returnValue === "erase" && this.#erase());
     $("read-along").addEventListener("click", () => this.#watch());
-    setInterval(() => this.#job && !ENDED.has(this.#job.status) && !document.hidden && drawBar(this.#job), 1000);
+    setInterval(() => this.#drawLive(), 1000);
   }
 
   /** Shows the job. */
@@ -120,6 +123,8 @@ export class JobPage {
   #begin() {
     this.#hasBegun = true;
     const job = this.#job;
+    this.#heard = { seq: job.last_seq, at: 0 };
+    this.#hasSpoken = timesOf(job).first !== null;
     this.#events.clear({ follows: !ENDED.has(job.status) });
     // An open stream keeps such a job alive: looking at it must not change what becomes of it.
     const isKeptByWatchers = job.cancel_on_disconnect && !ENDED.has(job.status);
@@ -141,6 +146,7 @@ export class JobPage {
         this.#events.add(event);
         this.#plot.add(event, Math.max(1, event.seq - seen));
         if (event.seq) seen = event.seq;
+        this.#hear(event);
         this.#drawPlot();
         this.#textSoon();
       }
@@ -151,10 +157,34 @@ export class JobPage {
     if (!signal.aborted) this.changed({ id: this.#id });
   }
 
+  /** Notes that an event has just come, and reads the timeline anew when it has a new step. */
+  #hear({ type, seq }) {
+    if (seq <= this.#heard.seq) return;
+    this.#heard = { seq, at: now() };
+    const isStep = type === "restarted" || type === "started" || (TEXT.has(type) && !this.#hasSpoken);
+    this.#hasSpoken = TEXT.has(type) || (this.#hasSpoken && type === "waiting");
+    if (isStep) this.changed({ id: this.#id });
+  }
+
+  /** The job, with the time of an event that has come since it was read. */
+  get #current() {
+    const at = Math.max(this.#heard.at, parseTime(this.#job.last_event_at) ?? 0);
+    return { ...this.#job, last_event_at: new Date(at).toISOString() };
+  }
+
+  /** Draws what changes from second to second. */
+  #drawLive() {
+    if (!this.#job || ENDED.has(this.#job.status) || document.hidden) return;
+    drawBar(this.#current);
+    this.#drawFacts(this.#current, false);
+  }
+
   #textSoon() {
     this.#textTimer ??= setTimeout(() => {
       this.#textTimer = null;
       this.#texts.result.refresh();
+      const length = (this.#stream?.transcript.text || this.#job?.content || "").length;
+      this.#texts.result.hint(length ? `hidden: ${plural(length, "character")}` : "hidden");
     }, TEXT_EVERY);
   }
 
@@ -205,10 +235,9 @@ export class JobPage {
     const keys = Object.keys(job.metadata ?? {});
     this.#texts.metadata.hint(keys.length ? `hidden: ${visible(keys.join(", "))}` : "none");
     this.#texts.request.hint("hidden");
-    this.#texts.result.hint(job.content ? `hidden: ${plural(job.content.length, "character")}` : "hidden");
-    drawTimeline(job);
-    this.#drawFacts(job, isEnded);
+    drawTimeline(this.#current);
     this.#plot.show(job);
+    this.#drawFacts(this.#current, isEnded);
     this.showFindings();
     this.#textSoon();
   }
@@ -216,9 +245,10 @@ export class JobPage {
   #drawFacts(job, isEnded) {
     const { metrics = null, usage = null, worker, cost, error } = job;
     const times = timesOf(job);
+    const progress = this.#plot.progress;
     const tokens = [
       [usage?.prompt_tokens ?? metrics?.prompt_tokens, "in"],
-      [usage?.completion_tokens ?? metrics?.completion_tokens ?? metrics?.chunk_count, "out"],
+      [usage?.completion_tokens ?? metrics?.completion_tokens ?? metrics?.chunk_count ?? progress.count, "out"],
     ].filter(([count]) => typeof count === "number");
     const facts = [
       error && ["Error", [error.code, error.message].filter(Boolean).join(": ")],
@@ -229,7 +259,7 @@ export class JobPage {
       ["First token after", seconds(metrics?.time_to_first_token ?? times.first)],
       ["Took", isEnded ? seconds(metrics?.total_seconds) : { since: job.created_at, still: true }],
       ["Tokens", tokens.map(([count, way]) => `${number(count)} ${way}`).join(", ") || NONE],
-      ["Tokens a second", rate(metrics?.tokens_per_second)],
+      ["Tokens a second", rate(metrics?.tokens_per_second ?? progress.rate)],
       cost && ["Cost", money(cost.amount, cost.currency)],
       job.finish_reason && ["Finish reason", job.finish_reason],
       job.deadline && ["Deadline", job.deadline],

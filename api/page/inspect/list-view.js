@@ -69,6 +69,11 @@ export class ListView {
     this.#list.reload();
   }
 
+  /** Redis answers: a page of the list that did not come is asked for again. */
+  retry() {
+    if (this.#list.problem?.retryable && !this.#list.isLoading) this.#list.retry();
+  }
+
   /** Marks the jobs that a finding names. */
   markStuck(ids) {
     if (ids.length === this.#stuck.size && ids.every((id) => this.#stuck.has(id))) return;

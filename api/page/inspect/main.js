@@ -67,6 +67,7 @@ function showStatus(status) {
   drawStatus(status);
   list.markStuck((status.findings ?? []).map((finding) => finding.job_id).filter(Boolean));
   page.showFindings();
+  if (status.redis?.state === "ok") list.retry();
 }
 
 /** Says whether what one sees is live. */

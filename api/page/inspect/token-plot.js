@@ -1,7 +1,7 @@
 // The tokens of one job over time: what the API knows of the past, and what arrives while one looks.
 
 import { now } from "./clock.js";
-import { number, parseTime, seconds } from "./format.js";
+import { number, parseTime, plural, seconds } from "./format.js";
 import { Plot } from "./plot.js";
 
 const MOST = 240; // points
@@ -37,6 +37,14 @@ export class TokenPlot {
     if (this.#points.length > MOST) this.#points = this.#points.filter((_, index) => index % 2 || index === this.#points.length - 1);
   }
 
+  /** What has come so far, and how fast since the attempt's first token; nulls while nothing is known. */
+  get progress() {
+    const restart = this.#points.findLastIndex(([, tokens]) => tokens === 0);
+    const [first, last] = [this.#points[restart + 1], this.#points.at(-1)];
+    if (!first || !last) return { count: null, rate: null };
+    return { count: last[1], rate: last[0] > first[0] ? (last[1] - first[1]) / (last[0] - first[0]) : null };
+  }
+
   draw() {
     const points = this.#points;
     const last = points.at(-1);
@@ -47,7 +55,7 @@ export class TokenPlot {
       label: (index) => `after ${seconds(all[index][0])}`,
       from: "submitted",
       to: last ? seconds(last[0]) : "",
-      now: last ? `${number(last[1])} so far` : "",
+      now: last ? plural(last[1], "token") : "",
     });
   }
 

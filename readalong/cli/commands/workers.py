@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from readalong.cli.commands.options import Url
@@ -11,7 +13,7 @@ from readalong.cli.sanitize import harmless_json
 
 def workers(
     url: Url = DEFAULT_URL,
-    as_json: bool = typer.Option(False, "--json", help="As JSON, one worker a line."),
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, one worker a line.")] = False,
 ) -> None:
     """List the workers, and what each runs, the oldest job first."""
     from readalong.cli.api_client import ApiClient  # noqa: PLC0415

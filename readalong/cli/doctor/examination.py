@@ -49,6 +49,19 @@ class Examination:
         yield from found
 
     def _through_api(self, client: ApiClient) -> Iterator[Check]:
+        by_status = list(self._by_status(client))
+        yield from by_status
+        with self._doing("a stream"):
+            streaming = check_streaming(client, STREAM_SECONDS)
+        yield streaming
+        if not self._with_jobs:
+            yield Check("model", "skipped", "--no-job: the model was not asked")
+        elif any(check.name == "workers" and check.result == "critical" for check in by_status):
+            yield Check("model", "skipped", "no worker could ask the model")
+        else:
+            yield from self._by_jobs(client)
+
+    def _by_status(self, client: ApiClient) -> Iterator[Check]:
         asked = utc_now()
         with self._doing("Redis, workers and clocks as the API sees them"):
             try:
@@ -58,17 +71,7 @@ class Examination:
                 return
         answered = utc_now()
         yield from check_redis(status)
-        workers = check_workers(status)
-        yield from (workers, check_clock(status, asked, answered), *check_findings(status))
-        with self._doing("a stream"):
-            streaming = check_streaming(client, STREAM_SECONDS)
-        yield streaming
-        if not self._with_jobs:
-            yield Check("model", "skipped", "--no-job: the model was not asked")
-        elif workers.result == "critical":
-            yield Check("model", "skipped", "no worker could ask the model")
-        else:
-            yield from self._by_jobs(client)
+        yield from (check_workers(status), check_clock(status, asked, answered), *check_findings(status))
 
     def _by_jobs(self, client: ApiClient) -> Iterator[Check]:
         answered = self._try("model", lambda: check_model(client, self._model, self._seconds))

@@ -116,9 +116,9 @@ def _plot(job: dict[str, Any], width: int) -> Text | None:
             seconds, tokens = number(point[0]), number(point[1])
             if seconds is not None and tokens is not None:
                 points.append((seconds, tokens))
-    if len(points) < 2 or width < 10:
+    spans = rates(points, width)
+    if not spans:
         return None
-    spans = rates(points, min(width, 60))
     label = f"tokens/s over {short(points[-1][0])}: {count(points[-1][1])} tokens, up to {rate(max(spans))}/s"
     return Text.assemble((label, "dim"), "\n", sparkline(spans, width))
 

@@ -23,14 +23,20 @@ def findings_of(status: dict[str, Any]) -> list[dict[str, Any]]:
     return sorted(mappings(status.get("findings")), key=lambda one: (_rank(one), one.get("code") != "job_stuck"))
 
 
+def grouped(findings: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Returns the findings of one code and severity together, in the order of the first of each."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for finding in findings:
+        groups.setdefault((str(finding.get("code")), str(finding.get("severity"))), []).append(finding)
+    return list(groups.values())
+
+
 def status_screen(status: dict[str, Any], width: int, most: int = _MOST) -> list[Text]:
     """Returns the lines: what is the matter and what to do, then Redis, queue, jobs, workers and what runs longest."""
     workers = mappings(status.get("workers"))
-    found = findings_of(status)
-    lines = [line for finding in found[:most] for line in finding_lines(finding, width, status.get("now"))]
-    if len(found) > most:
-        lines.append(Text(f"{_INDENT}and {len(found) - most} more: readalong status --json", style="dim"))
-    if not found:
+    groups = grouped(findings_of(status))
+    lines = [line for group in groups for line in group_lines(group, width, status.get("now"), most)]
+    if not groups:
         lines.append(Text("all is well", style="bold green"))
     lines += [Text(), *(wrapped(line, width) for line in summary_lines(status))]
     if workers:
@@ -41,28 +47,37 @@ def status_screen(status: dict[str, Any], width: int, most: int = _MOST) -> list
     return lines
 
 
-def finding_lines(finding: dict[str, Any], width: int, now: object = None) -> list[Text]:
-    """Returns the title, the reason and what to do."""
-    head = Text.assemble(finding_title(finding))
+def group_lines(group: list[dict[str, Any]], width: int, now: object, most: int) -> list[Text]:
+    """Returns the title, reason and action of the first one, and a line for each further one that names a job."""
+    finding = group[0]
+    head = finding_title(group)
     if (since := age(finding.get("since"), now)) != "-":
         head.append(f"  for {since}", style="dim")
     lines = [wrapped(head, width, "")]
-    named = [text(finding.get(name)) for name in ("job_id", "worker_id")]
-    title = text(finding.get("title"))
-    for name in named:
-        if name and name not in title:
-            lines.append(Text(f"{_INDENT}{name}"))
+    if subject := _subject(finding):
+        lines.append(Text(f"{_INDENT}{subject}"))
     if reason := text(finding.get("reason"), 600):
         lines.append(wrapped(Text(_INDENT + reason), width))
     if action := text(finding.get("action"), 600):
         # A command that is folded could not be copied: the terminal folds it, without a newline.
         lines.append(Text.assemble(_INDENT, ("→ ", "bold"), (action, "cyan")))
+    for other in group[1:most]:
+        lines.append(Text.assemble(_INDENT, _subject(other), (f"  for {age(other.get('since'), now)}", "dim")))
+    if len(group) > most:
+        lines.append(Text(f"{_INDENT}and {len(group) - most} more: readalong status --json", style="dim"))
     return lines
 
 
-def finding_title(finding: dict[str, Any]) -> Text:
-    severity = text(finding.get("severity"), 20)
-    return Text.assemble((f"{severity:<10}", _STYLES.get(severity, "bold")), (text(finding.get("title"), 80), "bold"))
+def finding_title(group: list[dict[str, Any]]) -> Text:
+    """Returns severity and title, and how many there are."""
+    severity = text(group[0].get("severity"), 20)
+    title = text(group[0].get("title"), 80) + (f" ({len(group)})" if len(group) > 1 else "")
+    return Text.assemble((f"{severity:<10}", _STYLES.get(severity, "bold")), (title, "bold"))
+
+
+def _subject(finding: dict[str, Any]) -> str:
+    """Returns the id of the job that it is about, or else of the worker."""
+    return text(finding.get("job_id")) or text(finding.get("worker_id"))
 
 
 def summary_lines(status: dict[str, Any]) -> list[Text]:
@@ -110,7 +125,7 @@ def _redis(redis: dict[str, Any]) -> list[str]:
         f"{size(redis.get('used_memory_bytes'))} of {size(limit) if limit else 'no limit'}",
         text(redis.get("maxmemory_policy"), 40),
         "+".join(name.upper() for name in ("aof", "rdb") if kept.get(name)) or ("not kept on disk" if kept else ""),
-        short(redis.get("round_trip_seconds")),
+        short(redis.get("round_trip_seconds") or None),
     ]
     return [part for part in parts if part not in ("", "-", "- of no limit")]
 

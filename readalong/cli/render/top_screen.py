@@ -9,7 +9,7 @@ from rich.text import Text
 from readalong.cli.json_fields import mapping, mappings, number, text
 from readalong.cli.render.metrics import count, rate, short
 from readalong.cli.render.sparkline import sparkline
-from readalong.cli.render.status_screen import finding_title, findings_of, summary_lines, wrapped
+from readalong.cli.render.status_screen import finding_title, findings_of, grouped, summary_lines, wrapped
 from readalong.cli.render.workers_table import running_table, workers_table
 
 _MINUTE: Final = 60
@@ -37,15 +37,16 @@ def top_screen(status: dict[str, Any], stats: dict[str, Any], width: int, height
 
 
 def _findings(status: dict[str, Any], width: int) -> list[Text]:
-    found = findings_of(status)
+    """Returns a line for each kind of finding: its title, the first job, the reason."""
+    groups = grouped(findings_of(status))
     lines = []
-    for finding in found[:_FINDINGS]:
-        line = finding_title(finding)
-        line.append(f"  {text(finding.get('reason'))}", style="dim")
+    for group in groups[:_FINDINGS]:
+        parts = [text(group[0].get("job_id")), text(group[0].get("reason"))]
+        line = finding_title(group).append("".join(f"  {part}" for part in parts if part), style="dim")
         line.truncate(width, overflow="ellipsis")
         lines.append(line)
-    if len(found) > _FINDINGS:
-        lines.append(Text(f"{'':10}and {len(found) - _FINDINGS} more: readalong status", style="dim"))
+    if len(groups) > _FINDINGS:
+        lines.append(Text(f"{'':10}and {len(groups) - _FINDINGS} more: readalong status", style="dim"))
     return lines
 
 

@@ -26,8 +26,6 @@ CALLS: Final = (
     ("DELETE", "/v1/conversations/t"),
     ("DELETE", "/v1/threads/t"),
 )
-#: The paths that the description has.
-THREADS: Final = {f"/v1/threads/{{thread_id}}{rest}" for rest in ("", "/running", "/jobs")}
 
 
 async def asked(site: Site, method: str, path: str, who: dict[str, str]) -> tuple[int, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from typing import Any
 
@@ -183,7 +184,7 @@ async def test_integers_come_back_as_they_were_sent_or_are_refused_by_name(setti
         for value in (0, -1, 2**53 + 1, 2**63 - 1, -(2**63), 2**64 - 1):
             raw = b'{"messages":[{}],"seed":%d,"metadata":{"n":[%d]}}' % (value, value)
             shown = job(await site.http.post("/v1/jobs", content=raw))
-            assert shown.metadata == {"n": [value]}
+            assert shown.metadata.root == {"n": [value]}
             stored = await command(redis, "HGET", settings.keys.job(shown.id), "request")
             assert stored == b'{"messages":[{}],"seed":%d}' % value
         for value in (2**64, -(2**63) - 1, 10**400):
@@ -241,18 +242,14 @@ async def test_head_is_answered_wherever_get_is(settings: Settings, log: Log) ->
     player = await Player.start(log)
     async with a_site(settings) as site:
         described = (await site.http.get("/openapi.json")).json()["paths"]
-        gets = {path for path, methods in described.items() if "get" in methods}
-        assert gets == {
-            *("/v1/jobs", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/events", "/healthz", "/readyz"),
-            *("/v1/threads/{thread_id}", "/v1/threads/{thread_id}/running", "/v1/threads/{thread_id}/jobs"),
-            *("/v1/chat/completions", "/v1/chat/completions/{completion_id}"),
-            *("/v1/chat/completions/{completion_id}/messages", "/v1/models", "/v1/models/{model}"),
-            *("/v1/status", "/v1/stats", "/v1/changes"),
-        }
-        assert all("head" not in methods for methods in described.values())
-        for path in GETS:
+        gets = [
+            re.sub(r"\{\w+\}", "none", path)
+            for path, methods in described.items()
+            if "get" in methods and not path.endswith(("/events", "/running", "/changes"))
+        ]
+        for path in (*GETS, *gets):
             asked = path.replace("{id}", player.job_id)
             full, head = await site.http.get(asked), await site.http.head(asked)
             assert (head.status_code, head.content) == (full.status_code, b""), path
-            assert head.headers["content-length"] == full.headers["content-length"], path
+            assert head.headers.get("content-length") == full.headers.get("content-length"), path
         assert (await site.http.head("/chat/stream")).status_code == 405

@@ -9,6 +9,7 @@ from unittest.mock import AsyncMock
 import pytest
 from arq.connections import ArqRedis
 
+from readalong.api.schemas import FunctionCall, Metrics, ToolCall, WorkerRef
 from readalong.core.errors import StoreUnavailable
 from readalong.core.events import NewEvent
 from readalong.core.keys import new_job_id
@@ -22,6 +23,7 @@ from readalong.store.queue import Queue
 from tests.api.helpers import Player
 from tests.api.routes.test_submit import BODY, job, problem, submit
 from tests.api.serving import a_site, on_valkey, short_settings
+from tests.readalong.jobs import METRICS
 from tests.support.waiting import WITHIN, until
 
 pytestmark = on_valkey
@@ -56,13 +58,13 @@ async def test_a_job_shows_how_far_it_is(settings: Settings, log: Log) -> None:
         await player.append(NewEvent("tool_call", call), NewEvent("function_call", {"name": "g", "arguments": {}}))
         running = job(await site.http.get(path), 200)
         assert (running.status, running.attempt, running.last_seq) == ("running", 1, 6)
-        assert (running.content, running.tool_calls) == ("3 4 ", [call])
-        assert running.function_call == {"name": "g", "arguments": {}}
-        assert running.worker == {"host": "h", "pid": 1, "id": "w1"}
+        assert (running.content, running.tool_calls) == ("3 4 ", [ToolCall.model_validate(call)])
+        assert running.function_call == FunctionCall(name="g", arguments={})
+        assert running.worker == WorkerRef(host="h", pid=1, id="w1")
         assert running.started_at is not None
         await player.finish("failed", error={"code": "model_cut", "message": "m", "retryable": True})
         ended = job(await site.http.get(path), 200)
-        assert (ended.status, ended.metrics) == ("failed", {"total_seconds": 1.5})
+        assert (ended.status, ended.metrics) == ("failed", Metrics.model_validate_json(METRICS))
         assert ended.ended_at is not None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from readalong.api.schemas import JobView
+from readalong.api.schemas import Job
 from readalong.core.events import NewEvent
 from readalong.core.settings import Settings
 from readalong.store.log import encode
@@ -27,7 +27,7 @@ async def story(site: Site, job_id: str) -> dict[str, Any]:
     """Returns the job with its timeline, in the form that the API describes."""
     answer = await site.http.get(f"/v1/jobs/{job_id}?include=timeline")
     assert answer.status_code == 200, answer.text
-    JobView.model_validate_json(answer.content, strict=True)
+    Job.model_validate_json(answer.content, strict=True)
     found: dict[str, Any] = answer.json()
     return found
 

@@ -11,7 +11,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from readalong.api.problems import MEDIA_TYPE, Problem
-from readalong.api.schemas import JobView
+from readalong.api.schemas import Job
 from readalong.core.keys import is_job_id
 from readalong.core.settings import Settings
 from readalong.store.idempotency import key_digest
@@ -39,10 +39,10 @@ def problem(answer: httpx2.Response, status: int, code: str, field: str | None =
     return found
 
 
-def job(answer: httpx2.Response, status: int = 202) -> JobView:
+def job(answer: httpx2.Response, status: int = 202) -> Job:
     """Returns the job in a response, which must be one."""
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json"), answer.text
-    return JobView.model_validate_json(answer.content, strict=True)
+    return Job.model_validate_json(answer.content, strict=True)
 
 
 async def submit(site: Site, body: Any = None, key: str | None = None) -> httpx2.Response:
@@ -61,7 +61,7 @@ async def test_a_submit_answers_the_queued_job_and_where_it_is(
         assert answer.headers["location"] == f"/v1/jobs/{shown.id}" == shown.links.self
         assert is_job_id(shown.id)
         assert (shown.status, shown.attempt, shown.last_seq, shown.model) == ("queued", 0, 1, "m1")
-        assert shown.metadata == {"user": "u"}
+        assert shown.metadata.root == {"user": "u"}
         record = await log.record(shown.id)
         assert record is not None
         stored = await command(redis, "HGET", settings.keys.job(shown.id), "request")

@@ -57,7 +57,7 @@ async def test_metadata_is_stored_once_unless_the_model_gets_it_too(
     body = {"messages": [{"content": "hi"}], "metadata": {"a": 1}, "store": store, "temperature": 0.5}
     async with a_site(settings) as site:
         made = job(await site.http.post("/v1/jobs", json=body))
-        assert made.metadata == {"a": 1}
+        assert made.metadata.root == {"a": 1}
     stored = await command(redis, "HGET", settings.keys.job(made.id), "request")
     wanted = body if store else {name: value for name, value in body.items() if name != "metadata"}
     assert orjson.loads(stored) == wanted

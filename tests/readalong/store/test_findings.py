@@ -45,7 +45,7 @@ class Place:
         return await self.store.look()
 
     async def findings(self, growth: Growth | None = None) -> list[Finding]:
-        return findings_of(await self.look(), self.settings.safe_redis_url, growth)
+        return findings_of(await self.look(), self.settings.safe_redis_url, "redis-cli", growth)
 
     async def found(self, code: str, growth: Growth | None = None) -> Finding:
         """Returns the one finding of this code."""
