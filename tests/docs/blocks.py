@@ -105,6 +105,17 @@ TESTS: Final[dict[tuple[str, str, str], tuple[str, ...]]] = {
     ),
     ("docs/providers.md", "python", "import asyncio"): (_PROVIDER,),
     ("docs/providers.md", "sh", "export PYTHONPATH"): (_PROVIDER,),
+    ("docs/quickstart.md", "sh", "make demo"): (_MAKE, "tests/cli/test_demo.py::test_ctrl_c_ends_all_in_order"),
+    ("docs/quickstart.md", "sh", "readalong ask"): (_SHELL,),
+    ("docs/quickstart.md", "sh", "curl"): (_SHELL,),
+    ("docs/quickstart.md", "sh", "kill -9"): (
+        "tests/cli/test_demo.py::test_a_killed_worker_is_replaced_its_job_goes_on_and_a_sighup_ends_all_in_order",
+    ),
+    ("docs/quickstart.md", "sh", "pip install"): (
+        "tests/test_wheel.py::test_the_demo_of_the_wheel_answers_a_client_of_the_base_install",
+        "tests/cli/test_demo.py::test_a_model_that_cannot_be_used_is_the_workers_own_words",
+    ),
+    ("docs/quickstart.md", "python", "from openai import OpenAI"): (_PYTHON,),
     ("docs/recipes/browser.md", "html", ""): (_BROWSER,),
     ("docs/recipes/browser.md", "js", "const events"): (_BROWSER,),
     ("docs/recipes/django.md", "python", ""): (_SERVED,),
