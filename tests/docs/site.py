@@ -17,6 +17,9 @@ from tests.docs import configuration, pictures
 
 ROOT: Final = Path(__file__).parents[2]
 TOOL: Final = ROOT / ".venv-docs" / "bin" / "zensical"
+#: What the search needs on a page from the disk; the tool's pages load it from another site.
+_SHIM: Final = Path(__file__).parent / "vendor" / "iframe-worker.js"
+_SHIM_ADDRESS: Final = "https://unpkg.com/iframe-worker/shim"
 _LINK: Final = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 
 
@@ -32,6 +35,11 @@ def build(target: Path) -> None:
         ran = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
         if ran.returncode:
             raise SystemExit(ran.stdout + ran.stderr)
+        shutil.copy(_SHIM, folder / "site" / "assets")
+        for page in (folder / "site").rglob("*.html"):
+            up = "../" * (len(page.relative_to(folder / "site").parts) - 1)
+            html = page.read_text("utf-8").replace(_SHIM_ADDRESS, f"{up}assets/{_SHIM.name}")
+            page.write_text(html, "utf-8")
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(folder / "site", target)
 
