@@ -55,7 +55,7 @@ format: .venv/project ## Format, and fix what ruff can fix
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-screenshots: .venv/project ## Draw the pictures of the docs anew; needs Chromium
+screenshots: .venv/project .venv/bench ## Draw the pictures of the docs anew; needs Chromium
 	@$(BIN)/python -m tests.page.screenshots
 
 bench: .venv/project .venv/bench ## Measure, six minutes; QUICK=1: one

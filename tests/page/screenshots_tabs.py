@@ -32,10 +32,10 @@ def main(chromium: Browser, docs: Path) -> None:
         first.keyboard.press("Enter")
         expect(first.locator(".content .md").first).to_be_visible()
         second = visitors.open(first.url, viewport=_SIZE)
-        film.takes(first, second, 20, "two tabs read one answer")
+        film.takes(first, second, 12, "two tabs read one answer")
         (job,) = httpx2.get(f"{stack.url}/v1/jobs", trust_env=False).json()["jobs"]
         os.kill(job["worker"]["pid"], signal.SIGKILL)
-        film.takes(first, second, 45, f"kill -9 {job['worker']['pid']}: its worker is gone, another one starts over")
+        film.takes(first, second, 28, f"kill -9 {job['worker']['pid']}: its worker is gone, another one starts over")
         visitors.close()
     film.write(docs / "two-tabs.webp")
 
@@ -59,4 +59,4 @@ class Film:
 
     def write(self, path: Path) -> None:
         head, *rest = self._pictures
-        head.save(path, save_all=True, append_images=rest, duration=_STEP * 2, loop=0, quality=60, method=6)
+        head.save(path, save_all=True, append_images=rest, duration=_STEP * 2, loop=0, quality=40, method=6)
