@@ -43,7 +43,7 @@ class AsyncCalls:
         elif self._loop is not loop:
             raise MisuseError("This client belongs to another event loop: make one client in each.")
 
-    async def bytes(self, request: Request, retry: Retry | None = None) -> tuple[str, bytes]:
+    async def body(self, request: Request, retry: Retry | None = None) -> tuple[str, bytes]:
         """Returns the base URL that responded, and the body of the success. Raises ClientError."""
         self.check_open()
         retry = retry or Retry(self.replicas)
@@ -67,18 +67,18 @@ class AsyncCalls:
 
     async def json(self, request: Request) -> Mapping[str, Any]:
         """Returns the JSON object of the success."""
-        url, body = await self.bytes(request)
+        url, body = await self.body(request)
         return requests.json_of(url, request, body)
 
     async def job(self, request: Request) -> Job:
         """Returns the job of the success."""
-        url, body = await self.bytes(request)
+        url, body = await self.body(request)
         return requests.job_of(url, request, body)
 
     async def erase(self, request: Request) -> None:
         retry = Retry(self.replicas)
         try:
-            await self.bytes(request, retry)
+            await self.body(request, retry)
         except ClientError as error:
             if not requests.erased(error, retry.tries):
                 raise

@@ -36,7 +36,7 @@ class Calls:
         if self.closed.is_set():
             raise MisuseError("This client is closed.")
 
-    def bytes(self, request: Request, retry: Retry | None = None) -> tuple[str, bytes]:
+    def body(self, request: Request, retry: Retry | None = None) -> tuple[str, bytes]:
         """Returns the base URL that responded, and the body of the success. Raises ClientError."""
         self.check_open()
         retry = retry or Retry(self.replicas)
@@ -60,18 +60,18 @@ class Calls:
 
     def json(self, request: Request) -> Mapping[str, Any]:
         """Returns the JSON object of the success."""
-        url, body = self.bytes(request)
+        url, body = self.body(request)
         return requests.json_of(url, request, body)
 
     def job(self, request: Request) -> Job:
         """Returns the job of the success."""
-        url, body = self.bytes(request)
+        url, body = self.body(request)
         return requests.job_of(url, request, body)
 
     def erase(self, request: Request) -> None:
         retry = Retry(self.replicas)
         try:
-            self.bytes(request, retry)
+            self.body(request, retry)
         except ClientError as error:
             if not requests.erased(error, retry.tries):
                 raise
