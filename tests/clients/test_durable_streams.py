@@ -29,7 +29,6 @@ _RETENTION: Final = "a client sets no time to live: a job has its retention"
 FAILS: Final = {
     "Browser Security Headers should include X-Content-Type-Options: nosniff on PUT responses": _WRITES,
     "Browser Security Headers should include X-Content-Type-Options: nosniff on POST responses": _WRITES,
-    "Browser Security Headers should include security headers on error responses": "errors are problem+json",
     "TTL and Expiry Edge Cases should reject invalid Expires-At timestamp": _RETENTION,
     "TTL and Expiry Edge Cases should reject idempotent PUT with different TTL": _RETENTION,
     "HEAD Metadata Edge Cases should return TTL metadata if configured": _RETENTION,
