@@ -18,7 +18,7 @@ from starlette.routing import Match, Mount
 
 from readalong.api.auth.policy import Forbidden, Unauthorized
 from readalong.api.faces import Face, face_of
-from readalong.api.problems import problem_response, shorten
+from readalong.api.problems import NO_PAGE, problem_response, shorten
 from readalong.api.wire.openai_errors import openai_error
 from readalong.core.errors import (
     BrokenJob,
@@ -147,7 +147,7 @@ def error_response(
 ) -> Response:
     """Returns an error in the form of the path's clients. `mistake`: as of InvalidRequest. `param`, `model_code`: what
     the model of a failed job has said, for clients of OpenAI's API."""
-    face, more = face_of(request.scope), dict(headers or {})
+    face, more = face_of(request.scope), {**NO_PAGE, **(headers or {})}
     if face is Face.NATIVE:
         return problem_response(status, code, message, retryable=retryable, field=field, headers=more)
     if face is Face.AI_SDK:

@@ -19,6 +19,9 @@ _METRICS: Final[dict[str, Any]] = {
 }
 _WORKER: Final[dict[str, Any]] = {"id": "host-7-a1b2c3", "host": "host", "pid": 7}
 _CALL: Final[dict[str, Any]] = {"index": 0, "id": "call_1", "name": "weather"}
+#: The same in a Durable Stream.
+_MESSAGE: Final[dict[str, Any]] = {"id": 4, "index": 0, "call_id": "call_1", "name": "weather"}
+_NUMBER: Final = "The event's number."
 _CHOICE: Final = "The choice, if not the first."
 
 
@@ -100,33 +103,60 @@ class RefusalEvent(NumberedEvent):
     logprobs: Any = Field(None, description="The model's log probabilities, if requested.")
 
 
-class ToolCallDeltaEvent(AnyEvent):
-    """A piece of a call of a tool. The model's own further fields are unchanged."""
+class _ToolEvent(AnyEvent):
+    """What both events of a call say of it."""
 
-    model_config = ConfigDict(extra="allow", **_example("tool_call_delta", **_CALL, arguments='{"city"'))
-
-    type: Literal["tool_call_delta"]
     index: int
-    id: str | None
     name: str | None
-    arguments: str = Field(description="The fragment; of a custom tool, of its input.")
+    tool_type: Literal["custom"] | str | None = Field(None, description="`custom`: of a custom tool.")
     choice: int | None = Field(None, description=_CHOICE)
 
 
-class ToolCallEvent(AnyEvent):
-    """A call of a tool is complete. The model's own further fields are unchanged."""
+class _ToolCallDelta(_ToolEvent):
+    type: Literal["tool_call_delta"]
+    arguments: str = Field(description="The fragment; of a custom tool, of its input.")
 
-    model_config = ConfigDict(extra="allow", **_example("tool_call", **_CALL, arguments={"city": "Oslo"}))
 
+class _ToolCall(_ToolEvent):
     type: Literal["tool_call"]
-    index: int
-    id: str | None
-    name: str | None
     arguments: Any = Field(description="Parsed; null if the model's text is not JSON, and of a custom tool.")
     arguments_error: str | None = Field(None, description="What is wrong with the text.")
     arguments_text: str | None = Field(None, description="The text, if it is not JSON.")
     input: str | None = Field(None, description="The text for a custom tool.")
-    choice: int | None = Field(None, description=_CHOICE)
+
+
+class ToolCallDeltaEvent(_ToolCallDelta):
+    """A piece of a call of a tool. The model's own further fields are unchanged."""
+
+    model_config = ConfigDict(extra="allow", **_example("tool_call_delta", **_CALL, arguments='{"city"'))
+
+    id: str | None
+
+
+class ToolCallEvent(_ToolCall):
+    """A call of a tool is complete. The model's own further fields are unchanged."""
+
+    model_config = ConfigDict(extra="allow", **_example("tool_call", **_CALL, arguments={"city": "Oslo"}))
+
+    id: str | None
+
+
+class ToolCallDeltaMessage(_ToolCallDelta):
+    """A piece of a call of a tool, in a message of `/v1/jobs/{job_id}/stream`."""
+
+    model_config = ConfigDict(extra="allow", **_example("tool_call_delta", **_MESSAGE, arguments='{"city"'))
+
+    id: int = Field(description=_NUMBER)
+    call_id: str | None
+
+
+class ToolCallMessage(_ToolCall):
+    """A call of a tool is complete, in a message of `/v1/jobs/{job_id}/stream`."""
+
+    model_config = ConfigDict(extra="allow", **_example("tool_call", **_MESSAGE, arguments={"city": "Oslo"}))
+
+    id: int = Field(description=_NUMBER)
+    call_id: str | None
 
 
 class FunctionCallEvent(NumberedEvent):
@@ -243,25 +273,28 @@ class ReadersEvent(BaseModel):
     count: int
 
 
+_OtherEvent = (
+    QueuedEvent
+    | StartedEvent
+    | ContentEvent
+    | ReasoningEvent
+    | RefusalEvent
+    | FunctionCallEvent
+    | WaitingEvent
+    | RestartedEvent
+    | DoneEvent
+    | CancelledEvent
+    | FailedEvent
+)
+
+
 class JobEvent(
-    RootModel[
-        Annotated[
-            QueuedEvent
-            | StartedEvent
-            | ContentEvent
-            | ReasoningEvent
-            | RefusalEvent
-            | ToolCallDeltaEvent
-            | ToolCallEvent
-            | FunctionCallEvent
-            | WaitingEvent
-            | RestartedEvent
-            | DoneEvent
-            | CancelledEvent
-            | FailedEvent
-            | ReadersEvent,
-            Field(discriminator="type"),
-        ]
-    ]
+    RootModel[Annotated[_OtherEvent | ToolCallDeltaEvent | ToolCallEvent | ReadersEvent, Field(discriminator="type")]]
 ):
     """An event of a job, by its `type`. Types may be added: ignore unknown ones."""
+
+
+class StreamMessage(
+    RootModel[Annotated[_OtherEvent | ToolCallDeltaMessage | ToolCallMessage, Field(discriminator="type")]]
+):
+    """An event of a job as a message of a Durable Stream, by its `type`. Types may be added: ignore unknown ones."""

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from readalong.api.event_schemas import JobEvent
+from readalong.api.event_schemas import StreamMessage
 from readalong.api.problems import OpenAIError
 from readalong.api.schemas import FunctionCall, JobError, Metadata, ToolCall
 from readalong.api.thread_schemas import ThreadItem
@@ -292,7 +292,7 @@ class AgUiEvent(BaseModel):
     type: str
 
 
-class StreamMessages(RootModel[list[JobEvent]]):
+class StreamMessages(RootModel[list[StreamMessage]]):
     """Events of a job as messages of a Durable Stream."""
 
     model_config = ConfigDict(

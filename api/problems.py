@@ -21,6 +21,8 @@ from readalong.api.response_headers import (
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
+#: Of every error: its text may quote the request, and no browser takes it for a page or a script of this site.
+NO_PAGE: Final = {"x-content-type-options": "nosniff"}
 
 #: The body of an error that the connection itself sends, for a malformed head.
 _PLAIN: Final = {"text/plain": {"schema": {"type": "string"}}}
@@ -167,7 +169,7 @@ def problem_response(
     }
     if field is not None:
         body["field"] = shorten(field)
-    return Response(orjson.dumps(body), status, headers, media_type=MEDIA_TYPE)
+    return Response(orjson.dumps(body), status, {**NO_PAGE, **(headers or {})}, media_type=MEDIA_TYPE)
 
 
 def shorten(text: str) -> str:

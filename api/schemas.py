@@ -149,7 +149,7 @@ class ToolCall(BaseModel):
     arguments: Any = Field(description="Parsed; null if the model's text is not JSON, and of a custom tool.")
     arguments_error: str | None = Field(None, description="What is wrong with the text.")
     arguments_text: str | None = Field(None, description="The text, if it is not JSON.")
-    type: Literal["custom"] | str | None = Field(None, description="`custom`: of a custom tool.")
+    tool_type: Literal["custom"] | str | None = Field(None, description="`custom`: of a custom tool.")
     input: str | None = Field(None, description="The text for a custom tool.")
     choice: int | None = Field(None, description="The choice, if not the first.")
 

@@ -257,11 +257,13 @@ class QueueWorker(Worker):
     async def _accept(self, job: LeasedJob, releasing: Container[str] = ()) -> None:
         """Starts an acquired job. `releasing`: jobs whose release had begun before it was acquired."""
         if self._stopping.is_set():
-            await self._queue.nack(self._id, job.job_id)
+            await self._release(job.job_id, done=False)
+        elif job.job_id in releasing and job.job_id in self._releasing:
+            self._acquired_again[job.job_id] = job
         elif job.job_id in self._releasing:
-            # A release that began after the acquire gave this very lease back: the job waits for the next acquire.
-            if job.job_id in releasing:
-                self._acquired_again[job.job_id] = job
+            # The release began while the acquire was under way. If Redis served the release first, the new lease is
+            # ours and no task of ours would ever give it back. If not, there is none, and this does nothing.
+            await self._release(job.job_id, done=False)
         elif job.job_id not in self.tasks:  # a running job is ours again: Redis was away for longer than our lease
             self._start(job)
 
@@ -310,8 +312,11 @@ class QueueWorker(Worker):
     async def finish_job(self, job_id: str, finish: bool, *_: Any) -> None:
         """Gives the lease back, if this worker still holds it. arq's own would delete another worker's."""
         self._releasing.add(job_id)
+        await self._release(job_id, done=finish)
+
+    async def _release(self, job_id: str, *, done: bool) -> None:
         try:
-            if finish:
+            if done:
                 await self._queue.ack(self._id, job_id)
             else:
                 await self._queue.nack(self._id, job_id)

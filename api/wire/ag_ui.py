@@ -21,7 +21,7 @@ VERSION: Final = "1.0"
 OURS: Final = "readalong"
 #: Fields of a tool call that have a place of their own in its frames.
 _CALL_FIELDS: Final = frozenset(
-    {"index", "choice", "id", "name", "type", "input", "arguments", "arguments_error", "arguments_text"}
+    {"index", "choice", "id", "name", "tool_type", "input", "arguments", "arguments_error", "arguments_text"}
 )
 
 Frame = dict[str, Any]

@@ -33,7 +33,7 @@ _FINISH_REASONS: Final = {
 }
 #: Fields of a tool call that have a place of their own in a chunk.
 _CALL_FIELDS: Final = frozenset(
-    {"index", "choice", "id", "name", "arguments", "arguments_error", "arguments_text", "input"}
+    {"index", "choice", "id", "name", "tool_type", "arguments", "arguments_error", "arguments_text", "input"}
 )
 
 Chunk = dict[str, Any]
@@ -159,7 +159,7 @@ class AiSdkStream:
         return [*chunks, delta]
 
     def _tool_call(self, fields: dict[str, Any]) -> list[Chunk]:
-        chunks = self._close()
+        chunks, custom = self._close(), fields.get("tool_type") == "custom"
         call_id = self._call_id(fields.get("index", -1), fields.get("id"))
         call: Chunk = {"type": "tool-input-available", "toolCallId": call_id, "toolName": fields.get("name") or ""}
         if "arguments_error" in fields:
@@ -167,9 +167,10 @@ class AiSdkStream:
             call["input"] = fields.get("arguments_text")
             call["errorText"] = f"The arguments are no JSON: {fields['arguments_error']}"
         else:
-            call["input"] = fields["input"] if fields.get("type") == "custom" else fields.get("arguments")
-        # Such as a custom tool's type, or a signature without which the model refuses the next turn.
-        if kept := {name: value for name, value in fields.items() if name not in _CALL_FIELDS}:
+            call["input"] = fields["input"] if custom else fields.get("arguments")
+        # Such as a signature without which the model refuses the next turn.
+        kept = {name: value for name, value in fields.items() if name not in _CALL_FIELDS}
+        if kept := {**({"type": "custom"} if custom else {}), **kept}:
             call["providerMetadata"] = {OURS: kept}
         return [*chunks, call]
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import orjson
 
-from readalong.core.events import UNNUMBERED, Event
+from readalong.core.events import TOOLS, UNNUMBERED, Event
 from readalong.core.position import Position
 
 #: Digits of a number, so that offsets sort as text. Of two logs of the same number the epoch tells which one it is.
@@ -33,8 +33,12 @@ def offset_of(position: Position) -> str:
 
 
 def message(event: Event) -> bytes:
-    """An event as a message: its data with its number and type. It is not merged."""
-    return b'{"id":%d,"type":"%b",%b' % (event.seq, event.type.encode(), event.data[1:])
+    """An event as a message: its data with its number and type. It is not merged. A call's own id is its `call_id`."""
+    data = event.data
+    if event.type in TOOLS and "id" in (fields := event.fields()):
+        fields["call_id"] = fields.pop("id")
+        data = orjson.dumps(fields)
+    return b'{"id":%d,"type":"%b",%b' % (event.seq, event.type.encode(), data[1:])
 
 
 def control(offset: str, cursor: str, *, up_to_date: bool, closed: bool) -> bytes:

@@ -34,7 +34,7 @@ class CallOrder:
                 return None
             self._current, self._end = index, _JsonEnd()
         # The text of a custom tool has no end of its own, and the helpers parse none.
-        self._end.add("{}" if fields.get("type") == "custom" else fields["arguments"])
+        self._end.add("{}" if fields.get("tool_type") == "custom" else fields["arguments"])
         return fields
 
     def take_held(self) -> list[dict[str, Any]]:

@@ -109,7 +109,7 @@ class OpenAIChat:
     def _encode_call(self, fields: dict[str, Any]) -> bytes:
         place = fields.get("choice", 0), fields["index"]
         said, name = self._calls.get(place), fields.get("name") or ""
-        kind = fields.get("type", "function")
+        kind = fields.get("tool_type", "function")
         inner: dict[str, Any] = {}
         # A client appends each piece of a name. One that is no longer a continuation cannot be told.
         if name != said and name.startswith(said or ""):
@@ -120,7 +120,7 @@ class OpenAIChat:
         if said is None:
             call |= {"id": fields.get("id"), "type": kind}
             self._calls[place] = name
-        known = ("index", "id", "name", "arguments", "type", "choice", "extra")
+        known = ("index", "id", "name", "arguments", "tool_type", "choice", "extra")
         more = {field: value for field, value in fields.items() if field not in known}
         call[kind] = inner | more.pop("function", {})
         return self._chunk(fields, {"tool_calls": [call | more]})

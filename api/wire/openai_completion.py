@@ -18,7 +18,7 @@ from readalong.core.states import TERMINAL
 
 #: Fields of a delta whose first value stays; other strings are pieces.
 _WHOLE: Final = frozenset({"id", "type", "index", "format"})
-_CALL_FIELDS: Final = frozenset({"index", "id", "name", "arguments", "type", "choice", "extra", "input"})
+_CALL_FIELDS: Final = frozenset({"index", "id", "name", "arguments", "tool_type", "choice", "extra", "input"})
 _ERROR_FIELDS: Final = frozenset({"arguments_error", "arguments_text"})
 
 
@@ -64,7 +64,7 @@ class _Choice:
 
     def _call(self, place: int) -> dict[str, Any]:
         fields = self.calls[place]
-        kind = fields.get("type", "function")
+        kind = fields.get("tool_type", "function")
         given = "".join(self.fragments.get(place, ()))
         # The model's own text, unless its pieces are not what the call came to.
         text = given if _means(given, fields) else call_arguments(fields)
@@ -166,7 +166,7 @@ class ChatCompletionFold:
 
 def _means(text: str, call: dict[str, Any]) -> bool:
     """Whether the pieces of a call's arguments together are what the whole call says."""
-    if "arguments" not in call or call.get("type") == "custom" or call.get("arguments") is None:
+    if "arguments" not in call or call.get("tool_type") == "custom" or call.get("arguments") is None:
         return bool(text)
     try:
         return bool(orjson.loads(text) == call["arguments"])

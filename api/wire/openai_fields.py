@@ -37,7 +37,7 @@ def extras_of(fields: dict[str, Any]) -> Iterator[Extra]:
 
 def call_arguments(fields: dict[str, Any]) -> str:
     """Returns the arguments of a whole call as text; its input, for a custom tool."""
-    if fields.get("type") == "custom":
+    if fields.get("tool_type") == "custom":
         return str(fields.get("input") or "")
     if fields.get("arguments") is None:
         return str(fields.get("arguments_text") or "")

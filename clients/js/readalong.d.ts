@@ -13,7 +13,7 @@ export interface Metrics {
   prompt_tokens?: number; completion_tokens?: number; total_tokens?: number; [name: string]: unknown;
 }
 export interface ToolCall {
-  index?: number; id?: string | null; name?: string | null; choice?: number; type?: string;
+  index?: number; id?: string | null; name?: string | null; choice?: number; tool_type?: string;
   /** Parsed; null for broken JSON and for a custom tool. */
   arguments: Json; arguments_error?: string; arguments_text?: string; input?: string; [name: string]: unknown;
 }
@@ -55,7 +55,7 @@ export interface EventData {
   content: Piece;
   reasoning: Piece & { field?: string };
   refusal: Piece;
-  tool_call_delta: { index?: number; id?: string | null; name?: string | null; arguments?: string; choice?: number; type?: string };
+  tool_call_delta: { index?: number; id?: string | null; name?: string | null; arguments?: string; choice?: number; tool_type?: string };
   tool_call: ToolCall;
   function_call: FunctionCall;
   waiting: { for: "model"; reason: string; seconds: number } | { for: "worker"; since: string };

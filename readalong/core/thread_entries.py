@@ -25,7 +25,7 @@ MODEL_ID_END: Final = "~"
 _CONTINUES: Final = frozenset({"role", "tool_calls", "content"})
 #: Fields of an event's tool call that its message has elsewhere, or not at all.
 _OF_EVENTS: Final = frozenset(
-    {"index", "id", "name", "type", "choice", "input", "arguments", "arguments_text", "arguments_error"}
+    {"index", "id", "name", "tool_type", "choice", "input", "arguments", "arguments_text", "arguments_error"}
 )
 #: What the id of an item of this type begins with.
 _PREFIXES: Final = {
@@ -192,7 +192,7 @@ def _kind(message: Message) -> str:
 def _call(call: dict[str, Any], default_id: str) -> dict[str, Any]:
     """An event's tool call as the request of the next turn has it. Some models give their calls no ids."""
     call_id = call.get("id") or default_id
-    if call.get("type") == "custom":
+    if call.get("tool_type") == "custom":
         custom = {"name": call.get("name", ""), "input": call.get("input", "")}
         return {"id": call_id, "type": "custom", "custom": custom}
     function = {"name": call.get("name", ""), "arguments": _arguments(call)}

@@ -152,6 +152,13 @@ def test_a_path_of_no_face_keeps_problem_details_and_one_of_the_ai_sdk_gets_a_se
     assert plain.headers["content-type"] == "text/plain; charset=utf-8"
 
 
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/modelsome", "/api/chat/x/stream", "/agui/runs/x", "/nowhere"])
+def test_no_error_is_taken_for_a_page(path: str) -> None:
+    """Its text may quote the request."""
+    answer = Calls(JobNotFound("<script>")).get(f"/behind{path}")
+    assert (answer.status_code, answer.headers["x-content-type-options"]) == (404, "nosniff")
+
+
 def test_a_method_of_openais_that_is_not_here_is_refused_in_its_form() -> None:
     async def call() -> None:
         async with httpx2.AsyncClient(transport=Calls(RuntimeError()).transport()) as http:

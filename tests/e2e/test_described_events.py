@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final
 
 import pytest
@@ -11,6 +10,7 @@ from jsonschema import Draft202012Validator
 from readalong.api.app import create_app
 from readalong.core.settings import Settings
 from tests.support.client import call
+from tests.support.json_once import loads_once
 from tests.support.stack import Stack
 
 DOCUMENT: Final[dict[str, Any]] = create_app(Settings()).openapi()
@@ -48,7 +48,7 @@ async def test_all_that_a_model_says_is_described(
     body = {"model": model, "messages": [{"role": "user", "content": "What is a log?"}], **more}
     job = (await call("POST", f"{stack.url}/v1/jobs", body)).json()
     stream = (await call("GET", f"{stack.url}/v1/jobs/{job['id']}/events")).body.decode()
-    events = [json.loads(line.removeprefix("data: ")) for line in stream.split("\n") if line.startswith("data: ")]
+    events = [loads_once(line.removeprefix("data: ")) for line in stream.split("\n") if line.startswith("data: ")]
     assert kinds <= {event["type"] for event in events}
     mapping = COMPONENTS["JobEvent"]["discriminator"]["mapping"]
     for event in events:
@@ -58,4 +58,4 @@ async def test_all_that_a_model_says_is_described(
     check(shown, "Job")
     for call_made in shown["tool_calls"]:
         check(call_made, "ToolCall")
-    check((await call("GET", f"{stack.url}/v1/jobs/{job['id']}/stream")).json(), "StreamMessages")
+    check(loads_once((await call("GET", f"{stack.url}/v1/jobs/{job['id']}/stream")).body), "StreamMessages")

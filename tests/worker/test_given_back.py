@@ -35,6 +35,13 @@ def takes_once_more(
     return taken
 
 
+async def arq_runs(worker: QueueWorker, job_id: str) -> asyncio.Task[None]:
+    """Waits until arq has read its record of the job, for which the model need not wait, and runs it. Cancelled before,
+    arq gives nothing back: the lease runs out. Returns the job's task."""
+    await until(lambda: job_id in worker.job_tasks)
+    return worker.tasks[job_id]
+
+
 async def test_a_worker_that_takes_a_job_from_itself_goes_on_with_it(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,7 +82,7 @@ async def test_a_job_taken_again_while_its_last_run_ends_is_run_again_after_it(
         monkeypatch.setattr(queue, "nack", give_back_and_see_it_taken)
         job_id = await backend.submit("demo-hang")
         await demo.streaming()
-        first = worker.tasks[job_id]
+        first = await arq_runs(worker, job_id)
         first.cancel()
         await backend.has(job_id, "restarted")
         assert first.done()
@@ -119,8 +126,8 @@ async def test_a_job_that_a_worker_took_from_itself_and_gave_back_is_left_to_the
         begin, give_back, told = worker._accept, worker._queue.nack, asyncio.Event()
 
         async def begin_and_tell(*given: Any) -> None:
-            await begin(*given)
             told.set()
+            await begin(*given)
 
         async def give_back_and_wait(*given: str) -> bool:
             answer = await give_back(*given)
@@ -143,6 +150,45 @@ async def test_a_job_that_a_worker_took_from_itself_and_gave_back_is_left_to_the
             await backend.queue.nack("another", job_id)
         await backend.log.cancel(job_id, "test")
         await backend.ended(job_id)
+
+
+async def test_a_job_that_an_acquire_under_way_takes_right_after_its_release_is_run_again(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The acquire was called before the release began, and Redis served it after the release. The job would have a
+    holder, and no run, until the lease is over."""
+    long = settings_for(str(backend.settings.redis_url), lease=300)
+    async with demo_at(monkeypatch), working(long) as one:
+        worker = one.worker
+        take, give_back, begin = worker._queue.acquire, worker._queue.nack, worker._accept
+        asked, given_back, told = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def take_after_release(*given: Any) -> list[LeasedJob]:
+            asked.set()
+            await given_back.wait()
+            return await take(*given)
+
+        async def give_back_and_wait(*given: str) -> bool:
+            answer = await give_back(*given)
+            given_back.set()
+            await told.wait()
+            return answer
+
+        async def begin_and_tell(*given: Any) -> None:
+            told.set()
+            await begin(*given)
+
+        job_id = await backend.submit("demo-hang")
+        first = await arq_runs(worker, job_id)
+        monkeypatch.setattr(worker._queue, "acquire", take_after_release)
+        monkeypatch.setattr(worker._queue, "nack", give_back_and_wait)
+        monkeypatch.setattr(worker, "_accept", begin_and_tell)
+        await asked.wait()
+        first.cancel()
+        await until(lambda: worker.tasks.get(job_id) not in (None, first))
+        await backend.has(job_id, "restarted")
+        await backend.log.cancel(job_id, "test")
+        assert (await backend.ended(job_id))[-1].type == "cancelled"
 
 
 async def test_a_job_that_is_given_back_is_not_taken_back_by_the_renewal_of_leases(

@@ -18,7 +18,7 @@ _ITEMS: Final = f"choices.0.delta.{ITEMS}"
 _REASONING_TYPE: Final = "choices.0.delta.reasoning_type"
 #: Fields of a call's events that are read. The others are the model's own.
 _CALL_FIELDS: Final = frozenset(
-    {"index", "id", "name", "type", "arguments", "input", "arguments_error", "arguments_text", "choice"}
+    {"index", "id", "name", "tool_type", "arguments", "input", "arguments_error", "arguments_text", "choice"}
 )
 #: What the ids of calls begin with.
 _CALLS: Final = ("fc", "ctc")
@@ -132,7 +132,7 @@ class Output:
         call = self._calls.get(number)
         if call is None:
             events += self._close_speech("completed")
-            custom = fields.get("type") == "custom"
+            custom = fields.get("tool_type") == "custom"
             item_id, index = self._place("ctc" if custom else "fc")
             call_id = self._unique(fields.get("id"), item_id, index)
             call = self._calls[number] = Call(item_id, index, call_id, fields.get("name") or "", custom=custom)

@@ -159,13 +159,14 @@ async def test_a_stream_tells_offsets_with_which_it_goes_on(
             await live.some(8)
             first = await tail.some(1)
             assert orjson.loads(first[0].data)["upToDate"] is True
-            await player.append(NewEvent("tool_call", {"index": 0, "arguments": {"streamNextOffset": "x"}}))
+            await player.append(NewEvent("tool_call", {"id": "c", "arguments": {"streamNextOffset": "x"}}))
             await player.finish()
             await live.rest()
             await tail.rest()
         seen = events_of(bytes(live.body))
         said = [message for name, data in seen if name == "data" for message in data]
         assert said == (await get(site, player.job_id)).json()
+        assert (said[-2]["id"], said[-2]["call_id"]) == (said[-1]["id"] - 1, "c")
         controls = [data for name, data in seen if name == "control"]
         assert len(controls) == len(said)
         assert [each["streamNextOffset"] for each in controls] == sorted(each["streamNextOffset"] for each in controls)

@@ -98,7 +98,10 @@ GOLDEN: dict[str, tuple[list[Written], bytes]] = {
                 "tool_call",
                 {"index": 1, "id": "c", "name": "f", "arguments": None, "arguments_error": "E", "arguments_text": "{"},
             ),
-            ("tool_call", {"index": 2, "id": "u", "name": "s", "type": "custom", "arguments": None, "input": "ls"}),
+            (
+                "tool_call",
+                {"index": 2, "id": "u", "name": "s", "tool_type": "custom", "arguments": None, "input": "ls"},
+            ),
             ("function_call", {"name": "old", "arguments": {}}),
             ("done", {"finish_reason": "tool_calls"}),
         ],

@@ -122,15 +122,15 @@ def test_calls_say_their_id_and_name_once_and_their_arguments_as_the_model_did()
         call(0, "", name="f"),
         call(0, '{"a": '),
         call(0, "1}", extra_content={"signature": "s"}),
-        call(1, "to", name="custom", type="custom"),
-        call(1, "ols", name="custom_tool", type="custom"),
+        call(1, "to", name="custom", tool_type="custom"),
+        call(1, "ols", name="custom_tool", tool_type="custom"),
         (
             "tool_call",
             {"index": 0, "id": "c0", "name": "f", "arguments": {"a": 1}, "extra_content": {"signature": "s"}},
         ),
         (
             "tool_call",
-            {"index": 1, "id": "c1", "name": "custom_tool", "type": "custom", "arguments": None, "input": "tools"},
+            {"index": 1, "id": "c1", "name": "custom_tool", "tool_type": "custom", "arguments": None, "input": "tools"},
         ),
         done(finish_reason="tool_calls"),
     ]

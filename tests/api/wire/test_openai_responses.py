@@ -65,7 +65,7 @@ ATTEMPT: list[Said] = [
     content("", extra={"choices.0.delta.annotations": [CITED]}),
     ("refusal", {"content": "No"}),
     fragment('{"a"'),
-    fragment("", index=1, call_id=None, type="custom"),
+    fragment("", index=1, call_id=None, tool_type="custom"),
 ]
 #: Each thing that an answer may have, and a lost attempt that had begun all of them.
 WHOLE: list[Said] = [
@@ -74,9 +74,9 @@ WHOLE: list[Said] = [
     restarted(),
     *ATTEMPT,
     fragment(":1}"),
-    fragment("text", index=1, call_id=None, type="custom"),
+    fragment("text", index=1, call_id=None, tool_type="custom"),
     called({"a": 1}, extra_content={"signature": "s"}),
-    called(None, index=1, call_id=None, type="custom", input="text"),
+    called(None, index=1, call_id=None, tool_type="custom", input="text"),
     content("other", choice=1),
     ("waiting", {"for": "model", "reason": "model_unreachable", "seconds": 1}),
     DONE,

@@ -68,6 +68,12 @@ def test_an_events_data_is_one_line_of_json_that_gives_its_fields_back(fields: d
     assert Event(1, "content", data).fields() == fields
 
 
+def test_no_event_has_a_field_named_type() -> None:
+    """Clients would find the key twice and take the last."""
+    with pytest.raises(ValueError, match="an event tool_call with a field `type`"):
+        NewEvent("tool_call", {"index": 0, "type": "custom"}).encode()
+
+
 def test_typed_data_has_the_type_in_front() -> None:
     event = Event(5, "content", b'{"content":"a"}')
     assert event.data_with_type() == b'{"type":"content","content":"a"}'

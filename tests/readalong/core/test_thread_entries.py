@@ -60,7 +60,8 @@ def test_an_answer_is_the_message_that_the_next_turn_needs() -> None:
             ),
             NewEvent("tool_call", {"index": 1, "id": "b", "name": "g", "arguments": None, "arguments_text": "{x"}),
             NewEvent(
-                "tool_call", {"index": 2, "id": "c", "type": "custom", "name": "h", "input": "i", "arguments": None}
+                "tool_call",
+                {"index": 2, "id": "c", "tool_type": "custom", "name": "h", "input": "i", "arguments": None},
             ),
         ),
         attempt=2,

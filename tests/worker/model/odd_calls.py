@@ -98,6 +98,12 @@ CALLS: Final[dict[str, list[Oddity]]] = {
             calls=(("run", "1+1"),),
         ),
         calling(
+            "a type and an id in the older form",
+            chunk({"function_call": {"type": "function", "id": "a", "name": "seek", "arguments": '{"q":1}'}}),
+            calls=(),
+            keeps=("function_call seek", "done seek"),
+        ),
+        calling(
             "an empty custom",
             call(part(0, "a", "seek", "", custom={})),
             call(part(0, None, None, '{"q":1}', custom={})),

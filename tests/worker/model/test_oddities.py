@@ -14,9 +14,11 @@ from typing import Any
 import orjson
 import pytest
 
+from readalong.api.wire.durable_stream import message
 from readalong.core.events import Event
 from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from readalong.worker.model.openai.answer_parser import AnswerParser
+from tests.support.json_once import loads_once
 from tests.worker.helpers import Backend, settings_for, text_of, working
 from tests.worker.model.odd_answers import ALL, DONE, HOLD, HOOT, OWLS, STOP, Oddity, chunk, data, head, say
 from tests.worker.model.oddities import ODDITIES
@@ -67,6 +69,9 @@ def stand_still() -> None:
 
 def check(oddity: Oddity, events: list[Event]) -> None:
     """Asserts that the events are the expected ones."""
+    for event in events:
+        loads_once(event.data_with_type())
+        loads_once(message(event))
     end = events[-1].fields()
     assert (oddity.name, events[-1].type) == (oddity.name, oddity.end), end.get("error")
     assert (text_of(events), end["content"]) == (oddity.content, oddity.content)

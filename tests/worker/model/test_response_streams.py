@@ -123,12 +123,12 @@ def test_everything_that_a_response_says_is_in_the_log() -> None:
         ("tool_call_delta", {"index": 0, "id": "call_1", "name": "seek", "arguments": ""}),
         ("tool_call_delta", {"index": 0, "id": "call_1", "name": "seek", "arguments": '{"q":'}),
         ("tool_call_delta", {"index": 0, "id": "call_1", "name": "seek", "arguments": "1}"}),
-        ("tool_call_delta", {"index": 1, "id": "call_2", "name": "run", "arguments": "", "type": "custom"}),
-        ("tool_call_delta", {"index": 1, "id": "call_2", "name": "run", "arguments": "a b", "type": "custom"}),
+        ("tool_call_delta", {"index": 1, "id": "call_2", "name": "run", "arguments": "", "tool_type": "custom"}),
+        ("tool_call_delta", {"index": 1, "id": "call_2", "name": "run", "arguments": "a b", "tool_type": "custom"}),
     ]
     assert [event.fields for event in answer.calls] == [
         {"index": 0, "id": "call_1", "name": "seek", "arguments": {"q": 1}},
-        {"index": 1, "id": "call_2", "name": "run", "type": "custom", "arguments": None, "input": "a b"},
+        {"index": 1, "id": "call_2", "name": "run", "tool_type": "custom", "arguments": None, "input": "a b"},
     ]
     assert (answer.chunks.finish_reason, answer.chunks.usage) == ("tool_calls", CHAT_USAGE)
     # Two items stand in the log alone: a reader of the end knows.

@@ -23,7 +23,7 @@ _TOO_MANY: Final = f"more than {MAX_VALUES} values"
 #: of a thought.
 _READ_FIELDS: Final = frozenset({"index", "id", "type", "function", "custom", "name", "arguments", "input"})
 #: Names of our events that a server's own field must not take.
-_RESERVED_FIELDS: Final = frozenset({"choice", "arguments_error", "arguments_text"})
+_RESERVED_FIELDS: Final = frozenset({"choice", "tool_type", "arguments_error", "arguments_text"})
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class ToolCall:
     def fields(self) -> dict[str, Any]:
         """Returns id, name, arguments as in `parsed`, and the fields that are not read."""
         if self.custom:
-            arguments: dict[str, Any] = {"type": "custom", "arguments": None, "input": self._text()}
+            arguments: dict[str, Any] = {"tool_type": "custom", "arguments": None, "input": self._text()}
         else:
             arguments = self.parsed()
         return {"id": self.id, "name": self.name, **arguments, **self.extra}
@@ -164,7 +164,7 @@ class ToolCallAccumulator:
             call.named_in = self._chunk
         fields = {"index": call.index, "id": call.id, "name": call.name, "arguments": text}
         if call.custom:
-            fields["type"] = "custom"
+            fields["tool_type"] = "custom"
         if rest:
             call.extra |= rest
             fields |= rest
