@@ -33,6 +33,7 @@ test: .venv/project ## Run the tests, three minutes; ARGS="-k cancel -x"
 
 test-all: .venv/project ## Run these, then the slow tests: twelve minutes
 	@$(MAKE) --no-print-directory .venv-clients/done || echo "no .venv-clients: its clients are not tested" >&2
+	@$(MAKE) --no-print-directory .venv-docs/done || echo "no .venv-docs: the site is not tested" >&2
 	@$(MAKE) --no-print-directory .venv-generators/done || echo "no .venv-generators: no client is generated in Python" >&2
 	@fast=0; $(TESTS) -m "not slow" $(ARGS) $(MAY_BE_EMPTY) || fast=$$?; $(TESTS) -m slow $(ARGS) $(MAY_BE_EMPTY) && exit $$fast
 
@@ -54,15 +55,14 @@ format: .venv/project ## Format, and fix what ruff can fix
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-screenshots: .venv/project ## Draw the pictures of the docs anew; needs Chromium
+screenshots: .venv/project .venv/bench ## Draw the pictures of the docs anew; needs Chromium
 	@$(BIN)/python -m tests.page.screenshots
 
 bench: .venv/project .venv/bench ## Measure, six minutes; QUICK=1: one
 	@$(BIN)/python -m bench
 
 docs: .venv/project .venv-docs/done ## Make the documentation's site, in site/
-	@$(BIN)/python -m tests.docs.configuration
-	@.venv-docs/bin/mkdocs build --quiet
+	@$(BIN)/python -m tests.docs.site
 
 lock: .venv-lock/done ## Renew the locks from pyproject.toml
 	@$(LOCK) pyproject.toml --extra server --group dev -o requirements.lock --upgrade

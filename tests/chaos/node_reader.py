@@ -49,6 +49,8 @@ class NodeReader:
         assert node.stdout is not None
         try:
             async for line in node.stdout:
+                if not line.endswith(b"\n"):
+                    break  # the process died in the middle of it
                 kind, *fields = json.loads(line)
                 self._saw(kind, fields)
         finally:

@@ -63,7 +63,14 @@ async def test_the_read_side_passes_the_conformance_suite(
 async def run_suite(url: str, report: Path) -> tuple[int | None, str]:
     """Returns the exit code and what was printed."""
     wanted = "^" + "".join(f"(?!.*{group})" for group in LEFT_OUT)
-    words = ["node_modules/.bin/vitest", "run", "durable.test.mjs", "--reporter=json", f"--outputFile={report}"]
+    words = [
+        "node_modules/.bin/vitest",
+        "run",
+        "durable.test.mjs",
+        "--reporter=json",
+        f"--outputFile={report}",
+        "--testTimeout=60000",
+    ]
     ran = await asyncio.create_subprocess_exec(
         *words,
         f"--testNamePattern={wanted}",

@@ -84,13 +84,15 @@ async def _all_expired(jobs: list[Job], told: dict[str, list[int]]) -> bool:
 
 
 def _lasting(stack: Stack) -> list[str]:
-    """Returns the keys of Redis, without those that record the last sweep, poll, acquire or heartbeat."""
+    """Returns the keys of Redis, without those that record the last sweep, poll, acquire or heartbeat, and without the
+    counts of each minute."""
     passing = (
         stack.keys.sweep,
         stack.keys.orphans_from,
         stack.keys.liveness,
         stack.keys.probe,
         stack.keys.last_acquire(""),
+        stack.keys.stats_names,
     )
     return [name for name in stack.key_names() if not name.startswith(passing)]
 

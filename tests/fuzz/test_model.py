@@ -17,7 +17,7 @@ from tests.worker.model.odd_answers import DONE, call, chunk, data, part, say
 
 KINDS: Final = st.sampled_from([STREAM, "application/json", "text/plain; charset=utf-8", ""])
 #: Codes of a failed job that an answer may cause.
-CODES: Final = {"model_malformed", "model_bad_request", "model_error", "model_cut", "model_answer_too_large"}
+CODES: Final = {"model_malformed", "model_error", "model_cut", "model_bad_request", "model_answer_too_large"}
 
 
 @fuzzed(1000)

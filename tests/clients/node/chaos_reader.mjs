@@ -63,4 +63,5 @@ try {
 }
 close({ gone: "refused", left: "left" }[how] ?? "end");
 write("end", how);
+await new Promise((done) => process.stdout.write("", done)); // an exit drops what is not written yet
 process.exit(0); // without waiting for what undici keeps open
