@@ -1,6 +1,5 @@
 """A tool call as it builds up, then with its arguments parsed."""
 
-import os
 from typing import Any
 
 from readalong.client import Client
@@ -9,7 +8,7 @@ look_up: dict[str, Any] = {"name": "look_up", "parameters": {"type": "object", "
 tools = [{"type": "function", "function": look_up}]
 
 with Client() as client:
-    stream = client.stream_chat("Look it up.", model=os.environ.get("MODEL"), tools=tools)
+    stream = client.stream_chat("Use look_up to find out what a queue is.", tools=tools)
     for event in stream.events():
         if event.type == "tool_call_delta":
             call = stream.transcript.tool_calls[event.index]

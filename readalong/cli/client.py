@@ -9,7 +9,7 @@ import httpx2
 import orjson
 
 from readalong.cli.errors import CliError
-from readalong.cli.exit_codes import FAILED, NOT_FOUND
+from readalong.cli.exit_codes import FAILED, MISUSE, NOT_FOUND
 from readalong.cli.sanitize import one_line
 
 #: Seconds to connect, and seconds until a response.
@@ -17,6 +17,8 @@ CONNECT_SECONDS: Final = 5.0
 RESPONSE_SECONDS: Final = 15.0
 #: This machine itself, which a proxy cannot reach.
 _LOOPBACK: Final = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
+#: Exit codes of error responses.
+_CODES: Final = {400: MISUSE, 404: NOT_FOUND, 410: NOT_FOUND, 422: MISUSE}
 
 
 class Client:
@@ -96,9 +98,10 @@ def unreachable(url: str, error: Exception) -> CliError:
 def error_response(url: str, response: httpx2.Response) -> CliError:
     """Returns the error for an error response: the `detail` of its problem details, or else its status.
 
-    The response's body must have been read. A job that is not there has an exit code of its own.
+    The response's body must have been read. A job that is not there, and a request that the API finds wrong, have
+    exit codes of their own.
     """
-    code = NOT_FOUND if response.status_code in (404, 410) else FAILED
+    code = _CODES.get(response.status_code, FAILED)
     try:
         problem = orjson.loads(response.content)
     except ValueError:

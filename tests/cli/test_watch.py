@@ -79,6 +79,15 @@ def test_a_job_that_waits_for_a_worker_says_so_though_that_has_no_number(api: Sc
     assert api.positions() == [None, "1"]
 
 
+def test_a_job_that_a_worker_has_given_back_says_why_it_may_wait(api: ScriptedApi, run: Run) -> None:
+    """A worker that its model refuses is there: "start one" would be no help."""
+    waiting = b'event: waiting\ndata: {"type":"waiting","for":"worker","since":"2026-01-01T00:00:00.000Z"}\n\n'
+    api.acts.append(stream(event(1, "queued"), text(2, "a"), waiting, done(3)))
+    assert "its own is lost, or refused by its model, and no other has begun (readalong status" in (
+        " ".join(run("watch", JOB).stderr.split())
+    )
+
+
 def test_after_is_the_first_position(api: ScriptedApi, run: Run) -> None:
     """--after N asks for the events behind N."""
     api.acts.append(stream(text(8, "x"), done(9)))
@@ -131,12 +140,12 @@ def test_an_api_that_is_not_there_is_told_at_once(run: Run) -> None:
         assert f"no API at {url}" in result.stderr
 
 
-@pytest.mark.parametrize("status", [404, 410, 400])
-def test_a_job_that_is_not_there_is_one_line(api: ScriptedApi, run: Run, status: int) -> None:
-    """Answers that will not change are told with the API's own detail. A missing job has an exit code of its own."""
+@pytest.mark.parametrize(("status", "code"), [(404, 4), (410, 4), (400, 2), (422, 2), (403, 1)])
+def test_a_job_that_is_not_there_is_one_line(api: ScriptedApi, run: Run, status: int, code: int) -> None:
+    """Answers that will not change are told with the API's own detail. A missing job and misuse have own exit codes."""
     api.acts.append(answer(status, {"code": "x", "detail": "There is\nno [bold]such job."}))
     result = run("watch", JOB)
-    assert result.exit_code == (1 if status == 400 else 4)
+    assert result.exit_code == code
     assert result.stderr.strip() == "readalong: There is no [bold]such job."
     assert len(api.requests) == 1
 

@@ -23,9 +23,10 @@ from tests.support.stack import Stack
 
 #: Bytes of a body.
 MOST: Final = 4096
-#: Headers that HTTP itself and proxies need.
+#: Headers that HTTP itself, proxies and browsers need.
 USUAL: Final = frozenset(
     {"cache-control", "connection", "content-length", "content-type", "date", "transfer-encoding", "x-accel-buffering"}
+    | {"x-content-type-options"}
 )
 CHECKS: Final = [
     checks.status_code_conformance,

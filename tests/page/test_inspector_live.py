@@ -33,6 +33,17 @@ def test_a_job_appears_and_moves_from_state_to_state_without_a_reload(visitors: 
     assert page.evaluate("window.sameDocument")
 
 
+@pytest.mark.parametrize("width", [1000, 1280, 1500])
+def test_the_list_shows_its_last_column_without_scrolling(visitors: Visitors, site: Site, width: int) -> None:
+    """Its last column tells why a job failed: cut off, it would be the one that is missed."""
+    page = inspect(visitors, site)
+    page.set_viewport_size({"width": width, "height": 800})
+    note, table = (page.locator(name).bounding_box() for name in ("#job-table .table-head .c-note", "#job-table"))
+    assert note
+    assert table
+    assert note["x"] + note["width"] <= table["x"] + table["width"]
+
+
 def test_a_job_is_cancelled_from_its_page(visitors: Visitors, site: Site) -> None:
     """The cancel is a flag that its worker sees; the page shows the end that the worker writes."""
     page = inspect(visitors, site)

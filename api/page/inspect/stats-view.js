@@ -25,7 +25,7 @@ export class StatsView {
       ],
     }),
     tokens: new Plot({ title: "Tokens a second", format: rate, series: [{ name: "tokens a second", class: "first" }] }),
-    first: new Plot({ title: "Time to first token", format: seconds, series: p50p95 }),
+    first: new Plot({ title: "First token", format: seconds, series: p50p95 }),
     queue: new Plot({ title: "Time in the queue", format: seconds, series: p50p95 }),
   };
   #stats = null;

@@ -103,8 +103,11 @@ class EventRenderer:
 
     def _no_worker(self, seq: int) -> None:
         """Reports a job that no worker runs. The first event is `queued`, the second one a worker's."""
-        why = "none is there" if seq <= 1 else "its own is lost, and no other has begun"
-        self.note(f"waiting for a worker: {why} (readalong worker starts one)", "yellow")
+        if seq <= 1:
+            why = "none is there (readalong worker starts one)"
+        else:
+            why = "its own is lost, or refused by its model, and no other has begun (readalong status tells more)"
+        self.note(f"waiting for a worker: {why}", "yellow")
 
     def _restarted(self, fields: dict[str, Any]) -> None:
         self.end_line()
