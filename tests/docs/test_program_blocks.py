@@ -13,7 +13,7 @@ from typing import Final
 import httpx2
 import pytest
 
-from tests.clients.asked import answer
+from tests.clients.asked import answer, question
 from tests.docs.blocks import ROOT, Block, blocks_for, blocks_of
 from tests.docs.test_shell_blocks import ADDRESS, lines, shell
 from tests.support.environment import clean_environment
@@ -52,7 +52,7 @@ async def test_a_provider_answers_as_the_page_asks(stack: Stack, tmp_path: Path)
     """That of the README and that of the page, with the page's settings and its question."""
     (page,) = [block for block in blocks_of(ROOT / "docs/providers.md") if block.language == "sh"]
     (setting,) = re.findall(r"READALONG_PROVIDERS=(\S+)", page.text)
-    (question,) = [line for line in lines(page.text) if line.startswith("readalong ask")]
+    (asked,) = [line for line in lines(page.text) if line.startswith("readalong ask")]
     providers = [each for each in blocks_for(f"{_HERE}::test_a_provider_answers_as_the_page_asks") if each != page]
     assert {block.page for block in providers} <= {"README.md", "docs/providers.md"}
     (tmp_path / "my_app").mkdir()
@@ -62,7 +62,7 @@ async def test_a_provider_answers_as_the_page_asks(stack: Stack, tmp_path: Path)
             worker.kill()
         stack.workers[0].restart_cold_as(WORKER_CODE, READALONG_PROVIDERS=setting, PYTHONPATH=f"{tmp_path}:{ROOT}")
         stack.wait_ready()
-        ran = shell(question, tmp_path, stack)
+        ran = shell(asked, tmp_path, stack)
         assert ran.returncode == 0, ran.stderr
         assert ran.stdout.rstrip().endswith("One generation, many readers"), ran.stdout
 
@@ -95,14 +95,14 @@ async def test_an_application_of_a_recipe_streams(stack: Stack, block: Block, tm
     python = _FOREIGN if "django" in block.text else Path(sys.executable)
     if not python.exists():
         pytest.skip("make test-all could not make .venv-clients")
-    asked = "Who reads along?"
+    asked, stays = question("Who reads along?"), question("Who stays?")
     with served(stack, block.text, tmp_path, python) as url, httpx2.Client(trust_env=False, timeout=100) as client:
         assert client.get(f"{url}/ask", params={"q": asked}).text == answer("demo-fast", asked)
         stack.apis[0].restart(READALONG_MODEL="demo-endless")
         stack.wait_ready()
-        with client.stream("GET", f"{url}/ask", params={"q": "Who stays?"}) as response:
+        with client.stream("GET", f"{url}/ask", params={"q": stays}) as response:
             assert next(response.iter_bytes())
-        await until(lambda: [each["state"] for each in stack.generations("Who stays?")] == ["gone"])
+        await until(lambda: [each["state"] for each in stack.generations(stays)] == ["gone"])
 
 
 @pytest.mark.skipif(not _FOREIGN.exists(), reason="make test-all could not make .venv-clients")
