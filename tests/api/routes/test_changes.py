@@ -80,7 +80,11 @@ class Place:
 
 @asynccontextmanager
 async def watched(settings: Settings, policy: Policy | None = None) -> AsyncIterator[Place]:
-    async with a_site(settings, policy) as site, AsyncExitStack() as resources:
+    """A process that does not get to its heartbeats on a busy machine would end the streams."""
+    async with (
+        a_site(settings.model_copy(update={"hub_heartbeat": 60.0}), policy) as site,
+        AsyncExitStack() as resources,
+    ):
         yield Place(site, resources)
 
 
