@@ -92,25 +92,12 @@ clean: ## Remove the environments and all caches
 	@$(PIP) install --quiet --require-hashes -r requirements-bench.lock
 	@touch $@
 
-.venv-clients/done: requirements-clients.lock
+# An environment of its own, from the lock of its group: clients of other makers, a client's generator, the site.
+.venv-%/done: requirements-%.lock
 	@$(NEEDS_PYTHON)
-	@echo "Making .venv-clients and installing requirements-clients.lock ..." >&2
-	@$(PYTHON) -m venv --clear .venv-clients
-	@.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements-clients.lock
-	@touch $@
-
-.venv-generators/done: requirements-generators.lock
-	@$(NEEDS_PYTHON)
-	@echo "Making .venv-generators and installing requirements-generators.lock ..." >&2
-	@$(PYTHON) -m venv --clear .venv-generators
-	@.venv-generators/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements-generators.lock
-	@touch $@
-
-.venv-docs/done: requirements-docs.lock
-	@$(NEEDS_PYTHON)
-	@echo "Making .venv-docs and installing requirements-docs.lock ..." >&2
-	@$(PYTHON) -m venv --clear .venv-docs
-	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements-docs.lock
+	@echo "Making .venv-$* and installing $< ..." >&2
+	@$(PYTHON) -m venv --clear .venv-$*
+	@.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r $<
 	@touch $@
 
 .venv-lock/done: Makefile

@@ -131,7 +131,7 @@ def _workers(look: Snapshot) -> Iterator[Finding]:
     slots = sum(worker.slots or 0 for worker in live)
     busy = sum(len(worker.running) for worker in live)
     if slots and busy >= slots and look.queued:
-        reason = f"All {slots} slots of {len(live)} workers are taken, and {_jobs_word(look.queued)} waiting."
+        reason = f"All {slots} slots of the workers are taken, and {_jobs_word(look.queued)} waiting."
         action = (
             "Start more workers (`readalong worker`), or raise READALONG_MAX_JOBS if their machines have CPU to spare."
         )
