@@ -193,7 +193,7 @@ async def test_busy_slots_and_a_queue_that_waits_and_grows(place: Place) -> None
     assert "all_slots_busy" not in await codes(place)  # none waits
     waiting = await enqueue(place.queue, place.index, 12)
     await place.redis.zadd(place.keys.queue, {waiting[0]: await place.index.now() - 95_000})
-    assert "All 3 slots of 1 workers are taken, and 12 jobs" in (await place.found("all_slots_busy")).reason
+    assert "All 3 slots of the workers are taken, and 12 jobs" in (await place.found("all_slots_busy")).reason
     old = await place.found("queue_old")
     assert old.reason.startswith("The oldest of 12 jobs has waited for 9")
     assert "queue_growing" not in await codes(place)
