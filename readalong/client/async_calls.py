@@ -16,7 +16,7 @@ from readalong.client.errors import ClientError, MisuseError
 from readalong.client.job import Job
 from readalong.client.requests import Request
 from readalong.client.retry import Replicas, Retry
-from readalong.client.transport import BROKEN, ClientOptions, connection_error
+from readalong.client.transport import BROKEN, ClientOptions, connection_error, sending
 
 _log: Final = logging.getLogger("readalong.client")
 
@@ -51,7 +51,8 @@ class AsyncCalls:
             url = retry.url
             error: ClientError
             try:
-                response = await self.http.request(**self.options.arguments(url, request))
+                with sending():
+                    response = await self.http.request(**self.options.arguments(url, request))
             except BROKEN as broken:
                 self.check_open()
                 error = connection_error(url, broken)
@@ -99,7 +100,8 @@ class AsyncCalls:
         for url in self.replicas.urls:
             try:
                 arguments = self.options.arguments(url, request)
-                response = await self.http.request(**{**arguments, "timeout": STOP_SECONDS})
+                with sending():
+                    response = await self.http.request(**{**arguments, "timeout": STOP_SECONDS})
             except BROKEN as broken:
                 _log.info("the cancel of %s was not heard: %s", job_id, broken)
             else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Self
 
 import httpx2
@@ -16,7 +16,7 @@ from readalong.client.events import End, Event, TerminalEvent
 from readalong.client.progress import Progress, ProgressMeter
 from readalong.client.reader import AsyncReader
 from readalong.client.transcript import Transcript
-from readalong.client.transport import BROKEN, connection_error
+from readalong.client.transport import BROKEN, connection_error, sending
 from readalong.client.watch_protocol import WatchProtocol
 
 
@@ -113,7 +113,9 @@ class AsyncWatch:
     async def _connection(self) -> AsyncGenerator[httpx2.Response, None]:
         options, http = self._calls.options, self._calls.http
         arguments = options.arguments(self._protocol.url, self._protocol.request(), stream=True)
-        async with http.stream(**arguments) as response:
+        async with AsyncExitStack() as stack:
+            with sending():
+                response = await stack.enter_async_context(http.stream(**arguments))
             self._response = response
             try:
                 yield response

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -78,6 +79,18 @@ def connection_error(url: str, error: Exception) -> ApiConnectionError:
     if isinstance(error, httpx2.TimeoutException):
         return ApiConnectionError(f"The API at {url} does not answer ({type(error).__name__}).")
     return ApiConnectionError(f"The connection to {url} failed: {what}.")
+
+
+@contextmanager
+def sending() -> Iterator[None]:
+    """Around a request in an event loop: a connection that breaks while it is made is an error of the connection.
+
+    On uvloop its transport has no socket any more when anyio asks for the peer's name, which is an AttributeError.
+    """
+    try:
+        yield
+    except AttributeError as error:
+        raise httpx2.ReadError("the connection broke while it was made") from error
 
 
 def shut_down(response: httpx2.Response) -> None:

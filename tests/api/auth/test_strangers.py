@@ -251,5 +251,9 @@ async def test_head_is_answered_wherever_get_is(settings: Settings, log: Log) ->
             asked = path.replace("{id}", player.job_id)
             full, head = await site.http.get(asked), await site.http.head(asked)
             assert (head.status_code, head.content) == (full.status_code, b""), path
-            assert head.headers.get("content-length") == full.headers.get("content-length"), path
+            lengths = [answer.headers.get("content-length") for answer in (head, full)]
+            if path in ("/v1/status", "/readyz"):  # their numbers change from one request to the next
+                assert None not in lengths
+            else:
+                assert lengths[0] == lengths[1], path
         assert (await site.http.head("/chat/stream")).status_code == 405

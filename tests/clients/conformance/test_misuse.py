@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 
 from readalong.client import (
@@ -218,3 +219,26 @@ def test_a_client_of_another_event_loop_says_so(play: Play) -> None:
         asyncio.run(ask())
     with pytest.raises(MisuseError, match="another event loop"):
         asyncio.run(ask())
+
+
+@pytest.mark.parametrize("how", ["erase", "watch"])
+async def test_a_connection_that_breaks_while_it_is_made_is_made_again(how: str) -> None:
+    """On uvloop anyio tells that so."""
+    methods: list[str] = []
+
+    def respond(request: httpx2.Request) -> httpx2.Response:
+        methods.append(request.method)
+        if len(methods) == 1:
+            raise AttributeError("'NoneType' object has no attribute 'getpeername'")
+        if request.method == "DELETE":
+            return httpx2.Response(204)
+        end = b'id: 1-a\nevent: cancelled\ndata: {"type":"cancelled","by":"client","content":""}\n\n'
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=end)
+
+    http = httpx2.AsyncClient(transport=httpx2.MockTransport(respond))
+    async with http, AsyncClient("http://127.0.0.1:9", http_client=http) as client:
+        if how == "erase":
+            await client.erase("job")
+        else:
+            assert [event.type async for event in client.watch("job")] == ["cancelled"]
+    assert methods == {"erase": ["DELETE"] * 2, "watch": ["GET"] * 2}[how]

@@ -357,7 +357,7 @@ async def test_a_redis_that_drops_each_connection_as_soon_as_it_subscribes_is_no
         async with listening(proxy.url, heartbeat=60) as heard:
             await until(lambda: proxy.accepted > 1, "a second connection")
             await asyncio.sleep(1.5)  # the time itself in which they are counted
-            assert proxy.accepted <= 8
+            assert proxy.accepted < 40  # without a pause it would be hundreds
             proxy.keeps = None
             await heard.subscriber.subscribe("c")
 
