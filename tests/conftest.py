@@ -38,9 +38,14 @@ hypothesis.settings.load_profile("any machine")
 
 #: The slowest modules start first. A slow module that starts last would keep one process busy while the others idle.
 _FIRST = (
+    "tests/fuzz/test_api.py",
     "tests/chaos/test_chaos.py",
-    "tests/api/fanout/test_bounded.py",
     "tests/cli/test_demo.py",
+    "tests/api/fanout/test_bounded.py",
+    "tests/docs/",
+    "tests/bench/test_bench.py",
+    "tests/clients/test_durable_streams.py",
+    "tests/page/test_inspector_many.py",
     "tests/e2e/",
     "tests/page/",
     "tests/api/http/test_bad_clients.py",

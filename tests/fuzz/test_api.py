@@ -82,7 +82,7 @@ def check_events(case: Case[Any], text: str) -> None:
             validator.validate(json.loads(data))
 
 
-@fuzzed(500)
+@fuzzed(300)
 @given(
     case=cases,
     added=st.just({}) | st.sampled_from(ADDED),
