@@ -28,10 +28,10 @@ TESTS = $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reord
 # With ARGS a tier may have no test: pytest then exits with 5.
 MAY_BE_EMPTY = $(if $(ARGS),|| [ $$? -eq 5 ])
 
-test: .venv/project ## Run the tests, three minutes; ARGS="-k cancel -x"
+test: .venv/project ## Run the tests, four minutes; ARGS="-k cancel -x"
 	@$(TESTS) -m "not slow" $(ARGS)
 
-test-all: .venv/project ## Run these, then the slow tests: twelve minutes
+test-all: .venv/project ## Run these, then the slow tests: a quarter of an hour
 	@$(MAKE) --no-print-directory .venv-clients/done || echo "no .venv-clients: its clients are not tested" >&2
 	@$(MAKE) --no-print-directory .venv-docs/done || echo "no .venv-docs: the site is not tested" >&2
 	@$(MAKE) --no-print-directory .venv-generators/done || echo "no .venv-generators: no client is generated in Python" >&2

@@ -107,8 +107,7 @@ def test_a_job_that_does_not_exist_is_told(visitors: Visitors, site: Site) -> No
     expect(page.locator("#job-body")).to_be_hidden()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1400, 360])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 360), ("dark", 1400)])
 def test_axe_finds_no_violation_and_nothing_is_wider_than_the_screen(
     scheme: str, width: int, visitors: Visitors, site: Site, node_packages: None
 ) -> None:
