@@ -40,14 +40,13 @@ hypothesis.settings.load_profile("any machine")
 _FIRST = (
     "tests/fuzz/test_api.py",
     "tests/chaos/test_chaos.py",
-    "tests/cli/test_demo.py",
     "tests/api/fanout/test_bounded.py",
+    "tests/cli/test_demo.py",
+    "tests/e2e/",
+    "tests/page/",
     "tests/docs/",
     "tests/bench/test_bench.py",
     "tests/clients/test_durable_streams.py",
-    "tests/page/test_inspector_many.py",
-    "tests/e2e/",
-    "tests/page/",
     "tests/api/http/test_bad_clients.py",
     "tests/api/test_server.py",
 )
