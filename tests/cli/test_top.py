@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.cli.samples import FIRST, finding, stats, status, worker
-from tests.cli.scripted_api import ScriptedApi, answer, change, stream
+from tests.cli.scripted_api import Handler, ScriptedApi, answer, change, stream
 from tests.cli.terminals import CTRL_C, in_terminal
 
 _ALTERNATE, _NORMAL = "\x1b[?1049h", "\x1b[?1049l"
@@ -25,11 +25,11 @@ def watched(api: ScriptedApi) -> Iterator[threading.Event]:
     api.routes["GET /v1/status"] = answer(200, status())
     api.routes["GET /v1/stats"] = answer(200, stats())
 
-    def changes(handler: object) -> None:
+    def changes(handler: Handler) -> None:
         hold.wait(100)
         api.routes["GET /v1/status"] = answer(200, status(findings=[stuck]))
         api.routes["GET /v1/changes"] = stream(hold=over)
-        stream(change("status", **status(findings=[stuck])), hold=over)(handler)  # type: ignore[arg-type]
+        stream(change("status", **status(findings=[stuck])), hold=over)(handler)
 
     over = threading.Event()
     api.routes["GET /v1/changes"] = changes
