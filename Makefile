@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	done; echo python3)
 UV = 0.13.9
 # Parallel test modules: they wait for processes more than they compute.
-JOBS ?= 5
+JOBS ?= 6
 # Without Python's caches each of them would compile all tests again.
 unexport PYTHONDONTWRITEBYTECODE
 

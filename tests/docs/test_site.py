@@ -77,7 +77,9 @@ def test_every_link_of_the_site_leads_somewhere(site: Path) -> None:
 def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
     found = []
     for page in site.rglob("*.html"):
-        for tag in re.findall(r"<(?:audio|embed|iframe|img|link|object|script|source|video)\b[^>]*>", page.read_text("utf-8")):
+        for tag in re.findall(
+            r"<(?:audio|embed|iframe|img|link|object|script|source|video)\b[^>]*>", page.read_text("utf-8")
+        ):
             if re.search(r"(?:src|href|data|srcset)=\"?(?:https?:)?//", tag) and "canonical" not in tag:
                 found.append(f"{page.relative_to(site)}: {tag}")
     assert found == []

@@ -12,6 +12,8 @@ from tests.support.description import COMPONENTS, DOCUMENT
 from tests.support.json_once import loads_once
 from tests.support.stack import Stack
 
+pytestmark = pytest.mark.slow
+
 FUNCTION: Final = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
 TOOLS: Final = {"tools": [{"type": "function", "function": FUNCTION}]}
 #: A model, the fields of its request, and types of events that there must be.

@@ -1,4 +1,4 @@
-"""openapi.json as an API of default settings serves it. To make it takes half a second, so each process does it once."""
+"""openapi.json as an API of default settings serves it; each process makes it once, which takes half a second."""
 
 from __future__ import annotations
 
