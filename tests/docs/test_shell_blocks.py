@@ -77,7 +77,7 @@ def test_the_demo_model_answers_the_lines_of_its_page(tmp_path: Path) -> None:
     (block,) = blocks_for("tests/docs/test_shell_blocks.py::test_the_demo_model_answers_the_lines_of_its_page")
     serve, ask = lines(block.text.replace("9000", str(free_port())))
     program, *words = shlex.split(serve, comments=True)
-    command = [Path(sys.executable).with_name(program), *words]
+    command = [str(Path(sys.executable).with_name(program)), *words]
     with subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE, text=True) as model:
         try:
             assert model.stdout is not None
