@@ -10,7 +10,7 @@ import httpx2
 
 from readalong.client.chunk_events import ChunkEvents
 from readalong.client.events import Event
-from readalong.client.openai_extra import CUT, arguments, failure, is_azure, require_openai
+from readalong.client.openai_extra import CUT, arguments, end, is_azure, require_openai
 from readalong.client.requests import Messages
 from readalong.client.stream import Stream
 from readalong.client.text_reader import OnRestart
@@ -63,6 +63,7 @@ class DirectGeneration:
         self._arguments = arguments
         self._response: httpx2.Response | None = None
         self._cancelled = threading.Event()
+        self._interrupted = threading.Event()
 
     def events(self) -> Generator[Event, None, None]:
         import openai  # noqa: PLC0415
@@ -76,25 +77,23 @@ class DirectGeneration:
         try:
             with self._client.chat.completions.create(**self._arguments) as stream:
                 self._response = stream.response
-                for chunk in stream:
+                # Given up before there was a connection to shut down: it is not read at all.
+                for chunk in () if self._interrupted.is_set() else stream:
                     yield from events.read(chunk.to_dict())
-                    if self._cancelled.is_set():
+                    if self._interrupted.is_set():
                         break
         except (openai.OpenAIError, *CUT) as error:
             trouble = error
         if self._cancelled.is_set():
             yield events.cancelled()
-        elif trouble is not None:
-            yield failure(events, trouble, begun=self._response is not None)
-        elif not events.finished:
-            yield events.failed("model_cut", "The model closed the stream early.", retryable=True)
-        else:
-            yield from events.done()
+        elif not self._interrupted.is_set():
+            yield from end(events, trouble, begun=self._response is not None)
 
     def cancel(self) -> None:
         self._cancelled.set()
         self.interrupt()
 
     def interrupt(self) -> None:
+        self._interrupted.set()
         if self._response is not None:
             shut_down(self._response)

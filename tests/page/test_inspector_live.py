@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import httpx2
+import orjson
 import pytest
 from playwright.sync_api import expect
 
 from readalong.core.events import NewEvent
+from readalong.redis.facade import RedisFacade
+from readalong.store.job_index import JobIndex
+from readalong.store.worker_registry import WorkerRegistry
 from tests.page.browser import Visitors
 from tests.page.inspecting import inspect, open_job, row, submit, wait_state
 from tests.page.site import Site
@@ -126,8 +131,10 @@ def test_events_come_as_rows_and_void_text_is_struck_out(visitors: Visitors, sit
 
 
 def test_the_figures_of_a_running_job_go_on_without_a_reload(visitors: Visitors, site: Site) -> None:
-    """Its first token is a step of the timeline at once, and its tokens are counted as they come."""
+    """Its first token is a step of the timeline at once, and its tokens are counted as they come. When it has ended, it
+    can run again."""
     pen = submit(site).claim()
+    site.run(site.client.hset(site.settings.keys.job(pen.id), "keep_request", 1))
     page = inspect(visitors, site)
     open_job(page, pen)
     expect(page.locator("#steps li")).to_have_count(2)
@@ -135,8 +142,34 @@ def test_the_figures_of_a_running_job_go_on_without_a_reload(visitors: Visitors,
         pen.say(word)
     expect(page.locator("#steps")).to_contain_text("First token")
     expect(page.locator('#facts [data-key="Tokens"]')).to_contain_text("3 out")
+    expect(page.locator("#token-plot .plot-value")).to_have_text("3 tokens")
+    expect(page.locator("#watch")).to_have_attribute("href", f"./?job={pen.id}")
     pen.end()
     expect(page.locator('#facts [data-key="Took"]')).to_contain_text("2.5 s")
+    page.click("#retry")
+    expect(page.locator("#original")).to_have_text(pen.id)
+    expect(page.locator("#job-title")).not_to_have_text(pen.id)
+    page.click("#cancel")
+    expect(page.locator("#job-state")).to_have_text("cancelled")
+
+
+def test_the_last_hour_and_what_each_worker_runs_are_shown(visitors: Visitors, site: Site) -> None:
+    failed, pen = submit(site).claim(), submit(site).claim()
+    failed.end("failed", error={"code": "model_cut", "message": "The model broke off.", "retryable": True})
+    redis = RedisFacade(site.client, site.settings)
+    site.run(JobIndex(redis, site.settings).refile(failed.id))  # as its worker does, which counts it
+    sign = {"host": "cedar", "pid": 4711, "slots": 3, "lag_seconds": 0.004, "running": [pen.id]}
+    registry = WorkerRegistry(redis, site.settings)
+    now = int(time.time() * 1000)
+    site.run(registry.heartbeat("pen", orjson.dumps(sign), now, 600_000))
+    page = inspect(visitors, site)
+    for seen in ("cedar", "pid 4711", "1 of 3", pen.id[:8], "4.0 ms"):
+        expect(page.locator("#workers")).to_contain_text(seen)
+    expect(page.locator("#errors")).to_contain_text("model_cut")
+    for title, seen in (("Jobs a minute", "failed"), ("Tokens a second", "tokens"), ("First token", "p50 4")):
+        expect(page.locator(f".plot:has-text('{title}') .plot-value")).to_contain_text(seen)
+    site.run(registry.heartbeat("pen", b"{}", now, 600_000))
+    pen.end()
 
 
 def test_a_job_that_ends_with_its_watchers_is_not_watched_unasked(visitors: Visitors, site: Site) -> None:
