@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 from readalong import __version__
 from readalong.api import error_handlers
 from readalong.api.auth.hosts import AllowedHosts
-from readalong.api.auth.policy import AllowAll, Policy
+from readalong.api.auth.policy import AllowAll, Policy, check_policy
 from readalong.api.dependencies import Dependencies
 from readalong.api.http.root_path import RootPath
 from readalong.api.openapi import DescribedAPI, operation_id
@@ -139,8 +139,10 @@ def create_app(
 
     `policy`: who may do what; None: every request may do everything. `on_death()` is called when a background task
     has ended, without which watchers of this process get no more events: the process should end. The log and /readyz
-    report the ended task in any case.
+    report the ended task in any case. Raises TypeError for a policy that lacks a method.
     """
+    policy = policy or AllowAll()
+    check_policy(policy)
     app = DescribedAPI(
         title="readalong",
         version=__version__,
@@ -154,7 +156,7 @@ def create_app(
         redirect_slashes=False,  # the redirect would repeat the Host, which the client chooses
     )
     app.state.settings = settings
-    app.state.policy = policy or AllowAll()
+    app.state.policy = policy
     app.state.on_death = on_death
     if settings.root_path:
         app.root_path = settings.root_path
