@@ -197,7 +197,11 @@ def test_a_slow_network_costs_two_trips_to_a_usable_page(
     """The second one is for all files at once: a browser opens six connections. What is typed meanwhile stays."""
     page = visitors.open("about:blank")
     held: list[Route] = []
-    page.route("**/page/**", lambda route: held.append(route))
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/page/**", hold)
     page.goto(site.url + path, wait_until="commit")
     wait_for(page, "document.readyState !== 'loading'")
     scripts = page.locator("script").evaluate_all("all => all.map((each) => each.src)")
