@@ -78,11 +78,16 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the folders of `_SLOW` and moves the modules of `_FIRST` to the front; each group keeps its order."""
+    """Marks the folders of `_SLOW`, and sorts: the slow tests come last, in each tier the modules of `_FIRST` first."""
     for item in items:
         if _place(item.path).startswith(_SLOW):
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: [not item.nodeid.startswith(name) for name in _FIRST])
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("slow") is not None,
+            [not item.nodeid.startswith(name) for name in _FIRST],
+        )
+    )
 
 
 def pytest_collection_finish() -> None:

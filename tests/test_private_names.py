@@ -11,6 +11,11 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+import pytest
+
+#: It reads all modules of the libraries; `make check` runs it.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 
 #: Documented, in spite of the underscore.

@@ -11,17 +11,14 @@ import pytest
 from jsonschema import Draft202012Validator
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 
-from readalong.api.app import create_app
 from readalong.api.face_schemas import StreamMessages
 from readalong.api.problems import ProblemCode
 from readalong.api.request_schemas import JobOptions, TurnOptions
 from readalong.api.schemas import JobErrorCode
 from readalong.core.events import TYPES
 from readalong.core.options import OPTION_FIELDS
-from readalong.core.settings import Settings
+from tests.support.description import COMPONENTS, DOCUMENT
 
-DOCUMENT: Final[dict[str, Any]] = create_app(Settings()).openapi()
-COMPONENTS: Final[dict[str, Any]] = DOCUMENT["components"]["schemas"]
 OPERATIONS: Final[dict[tuple[str, str], dict[str, Any]]] = {
     (path, method): operation for path, item in DOCUMENT["paths"].items() for method, operation in item.items()
 }

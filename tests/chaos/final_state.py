@@ -137,6 +137,15 @@ def most_bytes(process: Process) -> int:
     return 0 if found is None else 1024 * int(found[1])
 
 
+def waited(process: Process) -> float:
+    """Returns the seconds that a process's main thread has waited for a processor; 0 where the system does not say."""
+    try:
+        schedule = (_PROC / str(process.pid) / "schedstat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return int(schedule.split()[1]) / 1e9
+
+
 def shut_times(logs: Mapping[str, str]) -> list[dict[str, Any]]:
     """Returns the periods in which each worker took no jobs because its model refused it, from its log.
 

@@ -12,7 +12,7 @@ from typing import Final
 from tests.chaos.attacker import Attacker
 from tests.chaos.client_plan import ClientPlan, draw_hostile_plan, draw_plan
 from tests.chaos.cluster import Cluster
-from tests.chaos.final_state import logs, most_bytes, readings, shut_times, traces, when_quiet
+from tests.chaos.final_state import logs, most_bytes, readings, shut_times, traces, waited, when_quiet
 from tests.chaos.fuzz_client import FuzzClient
 from tests.chaos.history import History
 from tests.chaos.job_client import JobClient
@@ -24,6 +24,9 @@ _TICK: Final = 0.1
 _MEMORY_INTERVAL: Final = 0.5
 #: Seconds of delay of this process that are not recorded.
 _LATE: Final = 0.3
+#: Seconds between two samples of the time that processes wait for a processor, and the part of it that starves one.
+_WAIT_INTERVAL: Final = 1.0
+_STARVED: Final = 0.8
 
 
 async def run(plan: Plan, history: History) -> None:
@@ -39,6 +42,7 @@ async def run(plan: Plan, history: History) -> None:
             fuzz_client = asyncio.create_task(FuzzClient(history, cluster.urls, fuzz_rng).run(), name="fuzz client")
             attacker = asyncio.create_task(Attacker(history, cluster, attack_rng).run(), name="attacker")
             memory_gauge = asyncio.create_task(_gauge_memory(cluster), name="memory gauge")
+            waits = asyncio.create_task(_record_waits(cluster, history), name="waits")
             nemesis = Nemesis(cluster, history, fault_rng, plan.pause)
             try:
                 async with asyncio.TaskGroup() as group:
@@ -63,7 +67,7 @@ async def run(plan: Plan, history: History) -> None:
                 history.keep("after.json", {**found, "before": before, **more})
                 history.keep_lines("logs.jsonl", [line async for line in logs(cluster)])
             finally:
-                helpers = (supervisor, fuzz_client, attacker, memory_gauge)
+                helpers = (supervisor, fuzz_client, attacker, memory_gauge, waits)
                 for task in helpers:
                     task.cancel()
                 await asyncio.gather(*helpers, return_exceptions=True)
@@ -110,3 +114,27 @@ async def _record_delays(history: History) -> None:
         late = loop.time() - due
         if late > _LATE:
             history.fault("lag", time.time() - late, seconds=round(late, 3))
+
+
+async def _record_waits(cluster: Cluster, history: History) -> None:
+    """Records when any process was kept from the processor: a worker that misses its renewals loses its leases."""
+    last: dict[int, float] = {}
+    since: float | None = None
+
+    def record() -> None:
+        if since is not None:
+            history.fault("lag", since, seconds=round(time.time() - since, 3))
+
+    try:
+        while True:
+            await asyncio.sleep(_WAIT_INTERVAL)
+            now = {process.pid: waited(process) for process in cluster.processes}
+            starved = any(seconds - last.get(pid, seconds) >= _STARVED * _WAIT_INTERVAL for pid, seconds in now.items())
+            last = now
+            if starved and since is None:
+                since = time.time() - _WAIT_INTERVAL
+            elif not starved:
+                record()
+                since = None
+    finally:
+        record()

@@ -12,6 +12,9 @@ import pytest
 from tests.cli.samples import FIRST, SECOND, job
 from tests.cli.scripted_api import ScriptedApi, answer
 
+#: A process of each shell, and one of Python for each completion.
+pytestmark = pytest.mark.slow
+
 #: Gives the shell's name as the option's value, instead of looking for the shell around us.
 _NAMED = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
 #: How bash calls it for what stands before the cursor, and shows what it could become.

@@ -169,6 +169,7 @@ def test_ctrl_c_ends_all_in_order(start: Start) -> None:
     assert_ends_in_order(start(), signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_what_it_prints_works_and_a_sigterm_ends_all_in_order(start: Start) -> None:
     """The curl line streams, its socket answers, to its user alone, its model answers too; watch, jobs and cancel find
     the job, pids are right."""

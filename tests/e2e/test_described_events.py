@@ -7,14 +7,13 @@ from typing import Any, Final
 import pytest
 from jsonschema import Draft202012Validator
 
-from readalong.api.app import create_app
-from readalong.core.settings import Settings
 from tests.support.client import call
+from tests.support.description import COMPONENTS, DOCUMENT
 from tests.support.json_once import loads_once
 from tests.support.stack import Stack
 
-DOCUMENT: Final[dict[str, Any]] = create_app(Settings()).openapi()
-COMPONENTS: Final[dict[str, Any]] = DOCUMENT["components"]["schemas"]
+pytestmark = pytest.mark.slow
+
 FUNCTION: Final = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
 TOOLS: Final = {"tools": [{"type": "function", "function": FUNCTION}]}
 #: A model, the fields of its request, and types of events that there must be.

@@ -6,12 +6,15 @@ import asyncio
 from typing import Any
 
 import openai
+import pytest
 from openai.types.responses import Response
 
 from readalong.testing import text_for
 from tests.support.history import text
 from tests.support.stack import Stack
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.slow
 
 
 def client_of(url: str) -> openai.AsyncOpenAI:

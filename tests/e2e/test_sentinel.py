@@ -17,6 +17,8 @@ from tests.support.servers import free_port
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 
 def _settings(port: int, password: str = "") -> Settings:
     return Settings(

@@ -6,11 +6,15 @@ import asyncio
 import random
 from typing import Any
 
+import pytest
+
 from tests.e2e.jobs import Job, paced, submit
 from tests.support.client import call
 from tests.support.history import text
 from tests.support.stack import Stack
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.slow
 
 #: Turns of the test that kills processes.
 MANY = 12

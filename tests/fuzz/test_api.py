@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from schemathesis import Case, GenerationMode, checks
 
-from readalong.api.app import create_app
-from readalong.core.settings import Settings
 from tests.e2e.conftest import assert_no_traceback
 from tests.fuzz.effort import fuzzed
+from tests.support.description import DOCUMENT
 from tests.support.stack import Stack
 
 #: Bytes of a body.
@@ -56,7 +55,6 @@ ADDED: Final[list[dict[str, str]]] = [
 #: Bodies that are sent in place of the drawn one.
 BODIES: Final = st.binary(max_size=8) | st.sampled_from([b"{", b"\xff", b'{"messages": [7]}', b" " * (MOST + 1)])
 
-DOCUMENT: Final[dict[str, Any]] = create_app(Settings()).openapi()
 described: Final = schemathesis.openapi.from_dict(DOCUMENT, config=schemathesis.Config())
 cases: Final = st.one_of(*(described.as_strategy(mode) for mode in GenerationMode))
 #: What is before a job's id in each part of a path that names a job.
@@ -82,7 +80,7 @@ def check_events(case: Case[Any], text: str) -> None:
             validator.validate(json.loads(data))
 
 
-@fuzzed(300)
+@fuzzed(150)
 @given(
     case=cases,
     added=st.just({}) | st.sampled_from(ADDED),

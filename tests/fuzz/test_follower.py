@@ -58,7 +58,7 @@ def a_log(texts: list[str], epoch: str) -> list[Event]:
     return [Event(seq, kind, orjson.dumps(fields), (), epoch) for seq, (kind, fields) in enumerate(log, 1)]
 
 
-@fuzzed(600)
+@fuzzed(200)
 @given(
     st.lists(st.text(max_size=8), max_size=8),
     st.sampled_from(["", "a1"]),
@@ -108,7 +108,7 @@ frames: Final = st.builds(
 )
 
 
-@fuzzed(600)
+@fuzzed(200)
 @given(st.lists(frames | st.binary(max_size=6), max_size=8).map(b"".join), cuts)
 def test_a_watch_of_any_bytes_ends_with_a_code_or_a_problem(body: bytes, places: list[int]) -> None:
     """The same events in any pieces, their numbers rising, and shown without an error."""

@@ -20,7 +20,7 @@ KINDS: Final = st.sampled_from([STREAM, "application/json", "text/plain; charset
 CODES: Final = {"model_malformed", "model_error", "model_cut", "model_bad_request", "model_answer_too_large"}
 
 
-@fuzzed(1000)
+@fuzzed(400)
 @given(bodies(), cuts, KINDS, st.sampled_from([1, 3]))
 def test_any_bytes_cut_anywhere_tell_the_same_and_end_once(
     body: bytes, places: list[int], kind: str, asked: int
@@ -49,7 +49,7 @@ texts: Final = st.text(st.sampled_from('a \n"\\{}é🦉\u2028\r\0') | st.charact
 said: Final = st.tuples(st.integers(0, 2), texts, st.sampled_from(["content", "reasoning", "refusal"]))
 
 
-@fuzzed(1000)
+@fuzzed(400)
 @given(
     st.lists(said | st.sampled_from(SILENT), min_size=1, max_size=12),
     st.sampled_from([b"\n", b"\r\n", b"\r"]),
@@ -100,7 +100,7 @@ def loud(draw: st.DrawFn) -> list[Any]:
     return draw(st.lists(st.one_of(*kinds), min_size=count, max_size=count))
 
 
-@fuzzed(600)
+@fuzzed(200)
 @given(loud(), cuts)
 def test_of_an_answer_beyond_its_limits_no_more_is_kept_than_they_allow(stream: list[Any], places: list[int]) -> None:
     """The earlier events are kept."""

@@ -132,7 +132,7 @@ def as_it_is(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-@fuzzed(3000)
+@fuzzed(800)
 @given(bodies())
 def test_a_body_reaches_the_worker_as_it_was_meant_or_is_refused_by_name(raw: bytes) -> None:
     answer = asyncio.run(asked(raw))

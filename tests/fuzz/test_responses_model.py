@@ -87,7 +87,7 @@ def read(pieces: list[bytes]) -> tuple[list[NewEvent], str, str | None]:
     return merge_drafts(events), chunks.text(), code
 
 
-@fuzzed(300)
+@fuzzed(150)
 @given(streams(), cuts)
 def test_any_stream_cut_anywhere_tells_the_same_and_ends_once(body: bytes, places: list[int]) -> None:
     events, text, code = read([body])
