@@ -46,9 +46,10 @@ def on_nothing() -> None:
 class PubSubConnection:
     """One connection for any number of channels. `on_message(channel, data)` is called for each message, in order.
 
-    `on_gap()` is called after each reconnection, when all channels are subscribed again and messages may have been
-    lost. `on_change()` is called when all channels are subscribed, the first time too, and when the connection breaks.
-    `on_refusal(error)` is called when Redis does not allow a subscription; without it the log says so.
+    `on_gap()` is called after a reconnection, when all channels are subscribed again and messages of one that had been
+    confirmed may have been lost. `on_change()` is called when all channels are subscribed, the first time too, and when
+    the connection breaks. `on_refusal(error)` is called when Redis does not allow a subscription; without it the log
+    says so.
 
     With an `own_channel` each heartbeat is published on it, which proves that what Redis publishes arrives. Without one
     it is a PING on the connection itself.
@@ -95,6 +96,8 @@ class PubSubConnection:
         #: The channels that a new connection begins with and Redis has not confirmed yet.
         self._missing: set[bytes] = set()
         self._is_first = True
+        #: A channel was confirmed on a connection that is lost.
+        self._missed = False
 
     def __repr__(self) -> str:
         state = "away" if self._protocol is None else "connected"
@@ -232,6 +235,7 @@ class PubSubConnection:
         if self._protocol is not None:  # we did not close it ourselves
             self._complain(error)
         self._protocol = self.subscribed_at = None
+        self._missed = self._missed or not self._confirmed <= {self._own}
         self._confirmed.clear()
         self._on_change()
 
@@ -272,7 +276,8 @@ class PubSubConnection:
     def _complete(self) -> None:
         self.subscribed_at = asyncio.get_running_loop().time()
         self._on_change()
-        if not self._is_first:
+        if self._missed:
+            self._missed = False
             self._on_gap()
 
     def _confirm(self, channel: bytes) -> None:

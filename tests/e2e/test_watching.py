@@ -45,15 +45,15 @@ async def test_fifty_watchers_on_two_replicas_that_join_at_different_moments_end
 async def test_a_watcher_that_drops_and_resumes_ten_times_on_alternating_replicas_sees_every_event_once(
     stack: Stack,
 ) -> None:
-    job = await submit(stack, paced(tokens=110, rate=70))
+    job = await submit(stack, chat("demo-endless"))
     watcher = job.watcher(*stack.urls)
     for _ in range(10):
         await watcher.run(count=3)
         assert not watcher.ended
+    await job.cancel()
     await watcher.run()
     assert watcher.connections == 11
     assert_whole(stack.log_of(job.id), watcher.history)
-    assert text(watcher.history) == job.text
 
 
 async def test_a_position_from_the_query_is_as_good_as_one_from_the_header(stack: Stack) -> None:

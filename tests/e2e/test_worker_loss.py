@@ -51,7 +51,8 @@ async def test_a_job_whose_worker_is_killed_is_finished_by_another(stack: Stack)
         await assert_done(job, (2, "worker_lost"))
         shown = await job.show()
         assert (shown["attempt"], shown["worker"]["pid"]) == (2, successor.pid)
-        assert [made["state"] for made in stack.generations(job.question)] == ["gone", "finished"]
+        # On a busy machine the model may have said all to the victim, which did not get to read it.
+        assert [made["state"] for made in stack.generations(job.question)][1:] == ["finished"]
     log = stack.log_of(speaking.id)
     assert_whole(log, *[(await watcher).history for watcher in watchers])
     assert kinds(log) == ["queued", "started", "content", "restarted", "content", "done"]

@@ -145,7 +145,7 @@ async def test_a_forged_event_of_one_job_does_not_stop_another_job_s_events(
         tasks = [asyncio.create_task(client.watch(hub, forged.job_id)) for client in others]
         sound_task = asyncio.create_task(third.watch(hub, sound.job_id))
         await until(lambda: "watchers=12 " in repr(hub), "all watch")
-        await redis.publish(settings.keys.live(forged.job_id), b'{"id":3,"type":"reasoning","nothing":1}')
+        await redis.publish(settings.keys.live(forged.job_id), b'{"seq":3,"type":"reasoning","nothing":1}')
         await until(lambda: all(client.position == 3 for client in others), "it reaches clients of the other format")
         await broken  # dropped at once; it may come back
         await sound.say(3)
@@ -361,7 +361,7 @@ async def test_a_log_that_a_person_broke_ends_its_streams_alone(
         watching = asyncio.create_task(other.watch(hub, sound.job_id))
         await until(lambda: victim.position == other.position == 2, "the beginning")
         await redis.set(settings.keys.events(broken.job_id), "not a stream")
-        await redis.publish(settings.keys.live(broken.job_id), b'{"id":9,"type":"content","content":"a gap"}')
+        await redis.publish(settings.keys.live(broken.job_id), b'{"seq":9,"type":"content","content":"a gap"}')
         await ended
         assert (victim.complete, victim.ended) == (True, False)
         assert f"job {broken.job_id} cannot be read" in caplog.text

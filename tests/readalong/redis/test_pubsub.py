@@ -231,6 +231,8 @@ async def test_a_subscribe_that_waits_is_served_when_redis_comes(redis: ArqRedis
             proxy.refusing = False
             await waiting
             assert await redis.publish("c", b"x") == 1
+            await until(lambda: heard.subscriber.subscribed_at is not None, "all channels")
+            assert heard.gaps == 0, "a gap ends the streams that waited for the first connection"
 
 
 async def test_a_half_open_connection_is_found_by_the_heartbeat(redis: ArqRedis, redis_server: RedisServer) -> None:

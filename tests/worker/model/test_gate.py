@@ -51,7 +51,10 @@ async def test_one_call_tries_and_all_others_go_when_it_gets_through() -> None:
     assert gate.waiting == 0
 
 
-async def test_a_call_that_is_cancelled_as_its_turn_comes_leaves_it_to_the_next() -> None:
+async def test_a_call_that_is_cancelled_as_its_turn_comes_leaves_it_to_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("readalong.worker.model.gate._FIRST", 1000.0)
     gate = Gate()
     gate.failed(AWAY, 0)
     first, second = (asyncio.create_task(gate.enter()) for _ in range(2))
@@ -67,6 +70,7 @@ async def test_a_call_that_is_cancelled_as_its_turn_comes_leaves_it_to_one_that_
 ) -> None:
     """After a pause of the process the end of its patience and its turn come together."""
     monkeypatch.setattr("readalong.worker.model.gate._PROBE_TIMEOUT", 1000.0)
+    monkeypatch.setattr("readalong.worker.model.gate._FIRST", 1000.0)
     gate = Gate()
     gate.failed(AWAY, 0)
     call = asyncio.create_task(gate.enter())
