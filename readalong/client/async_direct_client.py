@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from readalong.client.async_stream import AsyncStream
 from readalong.client.chunk_events import ChunkEvents
+from readalong.client.errors import MisuseError
 from readalong.client.events import Event
 from readalong.client.openai_extra import CUT, arguments, end, is_azure, require_openai
 from readalong.client.requests import Messages
@@ -28,6 +29,7 @@ class AsyncDirectClient:
         require_openai()
         import openai  # noqa: PLC0415
 
+        self._closed = False
         self._owns_client = client is None
         self._client = client or (openai.AsyncAzureOpenAI() if is_azure() else openai.AsyncOpenAI())
 
@@ -36,10 +38,13 @@ class AsyncDirectClient:
     ) -> AsyncStream:
         """Returns the stream of a generation. `model`: else READALONG_MODEL. `parameters`: OpenAI's. It never
         restarts."""
+        if self._closed:
+            raise MisuseError("This client is closed.")
         return AsyncStream(AsyncDirectGeneration(self._client, arguments(messages, model, parameters)), on_restart)
 
     async def aclose(self) -> None:
         """Closes the connections, unless the openai client is yours."""
+        self._closed = True
         if self._owns_client:
             await self._client.close()
 

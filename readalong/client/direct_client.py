@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx2
 
 from readalong.client.chunk_events import ChunkEvents
+from readalong.client.errors import MisuseError
 from readalong.client.events import Event
 from readalong.client.openai_extra import CUT, arguments, end, is_azure, require_openai
 from readalong.client.requests import Messages
@@ -31,6 +32,7 @@ class DirectClient:
         require_openai()
         import openai  # noqa: PLC0415
 
+        self._closed = False
         self._owns_client = client is None
         self._client = client or (openai.AzureOpenAI() if is_azure() else openai.OpenAI())
 
@@ -39,10 +41,13 @@ class DirectClient:
     ) -> Stream:
         """Returns the stream of a generation. `model`: else READALONG_MODEL. `parameters`: OpenAI's. It never
         restarts."""
+        if self._closed:
+            raise MisuseError("This client is closed.")
         return Stream(DirectGeneration(self._client, arguments(messages, model, parameters)), on_restart)
 
     def close(self) -> None:
         """Closes the connections, unless the openai client is yours."""
+        self._closed = True
         if self._owns_client:
             self._client.close()
 

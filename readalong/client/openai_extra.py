@@ -11,7 +11,7 @@ import httpx2
 from readalong.client.chunk_events import ChunkEvents
 from readalong.client.errors import MisuseError
 from readalong.client.events import Event
-from readalong.client.requests import Messages, chat_messages
+from readalong.client.requests import Messages, chat_messages, encoded
 
 #: readalong's own parameters: no model gets them.
 _OWN: Final = ("on_worker_lost", "deadline", "cancel_on_disconnect", "thread", "thread_policy", "metadata")
@@ -43,13 +43,16 @@ def is_azure() -> bool:
 
 
 def arguments(messages: Messages, model: str | None, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the arguments of `chat.completions.create`. Raises MisuseError if no model is named."""
+    """Returns the arguments of `chat.completions.create`. Raises MisuseError if no model is named, or for what is
+    no JSON."""
     model = model or os.environ.get("READALONG_MODEL")
     if not model:
         raise MisuseError("A direct stream needs the name of a model: model=… or READALONG_MODEL.")
     body = {name: value for name, value in parameters.items() if name not in _OWN and value is not None}
     body.setdefault("stream_options", {"include_usage": True})
-    return {"model": model, "messages": chat_messages(messages), "stream": True, "extra_body": body}
+    said = chat_messages(messages)
+    encoded({"messages": [message for message in said if isinstance(message, Mapping)], **body})
+    return {"model": model, "messages": said, "stream": True, "extra_body": body}
 
 
 def end(events: ChunkEvents, error: Exception | None, *, begun: bool) -> Iterator[Event]:

@@ -135,7 +135,24 @@ def test_a_url_that_is_none_is_told_at_once(what: str, monkeypatch: pytest.Monke
         Client(what)
 
 
-@pytest.mark.parametrize("wrong", [{"job": ".."}, {"job": "a", "after": "b"}, {"job": "a", "after": -1}])
+async def test_messages_that_are_none_are_told_at_once() -> None:
+    """By each client, before anything is sent: what is no list, no message, no JSON. A closed client sends nothing."""
+    wrong: list[Any] = [5, None, b"Why?", {"role": "user", "content": "Why?"}, ["Why?"], [None]]
+    wrong += [[{"role": "user", "content": part}] for part in ({"a set"}, float("nan"), "half a pair \ud83d")]
+    api = (Client("http://127.0.0.1:9"), AsyncClient("http://127.0.0.1:9"))
+    direct, asynchronous = DirectClient(openai.OpenAI(api_key="x")), AsyncDirectClient(openai.AsyncOpenAI(api_key="x"))
+    for client in (*api, direct, asynchronous):
+        for messages in wrong:
+            with pytest.raises(MisuseError, match=r"must be|sent as JSON"):
+                client.stream_chat(messages, model="m")
+    direct.close()
+    await asynchronous.aclose()
+    for closed in (direct, asynchronous):
+        with pytest.raises(MisuseError, match="client is closed"):
+            closed.stream_chat("Why?", model="m")
+
+
+@pytest.mark.parametrize("wrong", [{"job": 5}, {"job": ".."}, {"job": "a", "after": "b"}, {"job": "a", "after": -1}])
 def test_what_is_no_id_or_position_is_told_at_once(wrong: dict[str, Any]) -> None:
     with Client("http://127.0.0.1:9") as client, pytest.raises(MisuseError):
         client.watch(**wrong)
