@@ -37,7 +37,7 @@ class StatusBoard:
         """Returns a SystemStatus as plain data. Raises nothing that Redis may answer."""
         look = await self._store.look()
         growth = await self._growth() if look.queued else None
-        return status_body(look, findings_of(look, self._address, self._cli, growth), self._prefix)
+        return status_body(look, findings_of(look, self._address, self._cli, growth), self._prefix, self._cli)
 
     async def _growth(self) -> Growth | None:
         with suppress(StoreUnavailable, StoreRefused, TimeoutError):

@@ -56,6 +56,7 @@ _EXAMPLE: Final[dict[str, Any]] = {
     "redis": {
         "state": "ok",
         "prefix": "readalong",
+        "cli": "redis-cli -u redis://10.0.0.7:6379/0",
         "version": "valkey 8.1.1",
         "used_memory_bytes": 12_582_912,
         "maxmemory_bytes": None,
@@ -124,6 +125,9 @@ class RedisState(BaseModel):
 
     state: State
     prefix: str = Field(description="What the names of all keys begin with: `READALONG_PREFIX`.")
+    cli: str = Field(
+        description="What a command of redis-cli begins with to reach it from the API, without a password."
+    )
     version: str | None
     used_memory_bytes: int | None
     maxmemory_bytes: int | None = Field(description="Null: no limit.")
@@ -240,12 +244,12 @@ class Change(RootModel[Job | ErasedJob | SystemStatus]):
     """The data of a change, by its `event`: `job`, `erased` or `status`."""
 
 
-def status_body(look: Snapshot, findings: list[Finding], prefix: str) -> dict[str, Any]:
+def status_body(look: Snapshot, findings: list[Finding], prefix: str, cli: str) -> dict[str, Any]:
     """Returns a SystemStatus as plain data."""
     return {
         "now": rfc3339(look.now),
         "findings": [_finding(each) for each in findings],
-        "redis": {"prefix": prefix, **_redis(look.redis)},
+        "redis": {"prefix": prefix, "cli": cli, **_redis(look.redis)},
         "queue": {
             "length": look.queued,
             "bytes": look.queued_bytes,

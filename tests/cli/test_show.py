@@ -71,11 +71,11 @@ def test_content_is_shown_when_asked_for(api: ScriptedApi, run: Run) -> None:
 
 
 @pytest.mark.parametrize(("state", "lines"), [("running", 4), ("done", 2)])
-def test_the_lines_of_redis_cli_have_the_prefix_of_the_api(api: ScriptedApi, run: Run, state: str, lines: int) -> None:
+def test_the_lines_of_redis_cli_reach_the_redis_of_the_api(api: ScriptedApi, run: Run, state: str, lines: int) -> None:
     """Those that follow and cancel are of use while the job runs."""
-    api.routes["GET /v1/status"] = answer(200, status(redis={"prefix": "mine"}))
+    api.routes["GET /v1/status"] = answer(200, status(redis={"prefix": "mine", "cli": "redis-cli -s /a"}))
     api.routes[f"GET /v1/jobs/{FIRST}"] = answer(200, job(FIRST, status=state))
-    found = [line for line in run("show", FIRST).stdout.splitlines() if line.startswith("redis-cli")]
+    found = [line for line in run("show", FIRST).stdout.splitlines() if line.startswith("redis-cli -s /a ")]
     assert len(found) == lines
     assert all(f"'mine:job:{{{FIRST}}}" in line for line in found)
 

@@ -63,7 +63,11 @@ REFUSED = answer(409, {"code": EVIL, "detail": EVIL})
 STATUS: dict[str, Any] = {
     "now": EVIL,
     "findings": [dict.fromkeys(("code", "severity", "title", "reason", "action", "job_id", "worker_id"), EVIL)],
-    "redis": {**dict.fromkeys(("state", "version", "maxmemory_policy", "round_trip_seconds"), EVIL), "prefix": EVIL},
+    "redis": {
+        **dict.fromkeys(("state", "version", "maxmemory_policy", "round_trip_seconds"), EVIL),
+        "prefix": EVIL,
+        "cli": EVIL,
+    },
     "queue": dict.fromkeys(("length", "bytes", "oldest_wait_seconds"), EVIL),
     "jobs": {"queued": EVIL, EVIL: EVIL},
     "workers": [

@@ -241,6 +241,13 @@ def test_a_client_goes_straight_when_asked_to(stack: Stack, monkeypatch: pytest.
         assert "".join(client.stream_chat("Why?", model="demo-fast", direct=True)) == answer("demo-fast", "Why?")
         with pytest.raises(MisuseError, match="name of a model"):
             client.stream_chat("Why?", direct=True)
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", stack.model_url.removesuffix("/v1"))
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", SECRET)
+    monkeypatch.setenv("OPENAI_API_VERSION", "2026-01-01")
+    with DirectClient() as azure:
+        assert "".join(azure.stream_chat("Why?", model="demo-fast")) == answer("demo-fast", "Why?")
 
 
 @pytest.mark.parametrize("code", EXAMPLES)

@@ -207,15 +207,18 @@ def test_a_job_that_ends_with_its_watchers_is_not_watched_unasked(visitors: Visi
 
 
 def test_the_lines_for_redis_are_those_of_the_cookbook(visitors: Visitors, site: Site) -> None:
-    """The cookbook's lines are tried on a Redis by its own test."""
+    """The cookbook's lines are tried on a Redis by its own test; these say besides which Redis it is."""
     pen = submit(site)
     page = inspect(visitors, site)
-    overview = page.locator("#lines code").all_text_contents()
+    cli = site.get("/v1/status")["redis"]["cli"]
+    expect(page.locator("#lines code").first).to_contain_text(cli)
+    lines = page.locator("#lines code").all_text_contents()
     open_job(page, pen)
-    lines = overview + [line.replace(pen.id, "ID") for line in page.locator("#job-lines code").all_text_contents()]
+    lines += page.locator("#job-lines code").all_text_contents()
     assert len(lines) > 10
+    assert all(line.startswith(f"{cli} ") for line in lines)
     cookbook = REDIS_DOCS.read_text("utf-8").splitlines()
-    assert not [line for line in lines if line not in cookbook]
+    assert {line.replace(cli, "redis-cli").replace(pen.id, "ID") for line in lines} <= set(cookbook)
 
 
 def test_filters_are_in_the_address_and_hold_for_what_comes(visitors: Visitors, site: Site) -> None:

@@ -70,7 +70,7 @@ export class JobPage {
     this.#say("action", "");
     setHidden($("job-body"), true);
     if (!isJobId(id)) return this.#say("reading", "This is not the id of a job.");
-    drawLines($("job-lines"), jobLines(id));
+    this.drawLines();
     setAttribute($("watch"), "href", `./?job=${encodeURIComponent(id)}`);
     this.showFindings();
     return this.#read();
@@ -101,6 +101,10 @@ export class JobPage {
   /** There is a connection again: what has happened meanwhile is read. */
   reload() {
     if (this.#id && isJobId(this.#id)) this.#read();
+  }
+
+  drawLines() {
+    if (isJobId(this.#id)) drawLines($("job-lines"), jobLines(this.#id));
   }
 
   showFindings() {

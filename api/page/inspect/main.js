@@ -8,7 +8,7 @@ import { FILTERS } from "./job-list.js";
 import { JobPage } from "./job-page.js";
 import { ListView } from "./list-view.js";
 import { drawStatus } from "./overview.js";
-import { drawLines, overviewLines, setPrefix } from "./redis-lines.js";
+import { drawLines, overviewLines, setRedis } from "./redis-lines.js";
 import { StatsView } from "./stats-view.js";
 
 const MINUTE = 60_000;
@@ -62,7 +62,10 @@ function decode(text) {
 
 function showStatus(status) {
   setNow(status.now);
-  if (setPrefix(status.redis?.prefix)) drawLines($("lines"), overviewLines());
+  if (setRedis(status.redis)) {
+    drawLines($("lines"), overviewLines());
+    page.drawLines();
+  }
   findings.show(status.findings ?? []);
   drawStatus(status);
   list.markStuck((status.findings ?? []).map((finding) => finding.job_id).filter(Boolean));

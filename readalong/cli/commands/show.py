@@ -30,7 +30,7 @@ def show(
 
     with ApiClient.asking(url) as client:
         found = client.get(client.job_path(client.find_job(job)), include="timeline")
-        prefix = "" if content or as_json else _prefix(client)
+        prefix, cli = ("", "") if content or as_json else _redis(client)
     if content:
         answer = str(found.get("content") or "")
         typer.echo(harmless(answer) if sys.stdout.isatty() else answer)
@@ -38,16 +38,18 @@ def show(
         typer.echo(harmless_json(found, indent=True))
     else:
         terminal = Terminal.for_tables()
-        terminal.lines(job_screen(found, terminal.width, prefix))
+        terminal.lines(job_screen(found, terminal.width, prefix, cli))
 
 
-def _prefix(client: ApiClient) -> str:
-    """Returns what the names of the API's keys begin with. An API may keep it from this caller."""
+def _redis(client: ApiClient) -> tuple[str, str]:
+    """Returns what the names of the API's keys begin with, and what a command of redis-cli does. An API may keep them
+    from this caller."""
     from readalong.cli.errors import CliError  # noqa: PLC0415
     from readalong.cli.json_fields import mapping, text  # noqa: PLC0415
 
     try:
-        found = text(mapping(client.get("/v1/status").get("redis")).get("prefix"), 100)
+        told = mapping(client.get("/v1/status").get("redis"))
     except CliError:
-        found = ""
-    return found or os.environ.get("READALONG_PREFIX") or "readalong"
+        told = {}
+    prefix = text(told.get("prefix"), 100) or os.environ.get("READALONG_PREFIX") or "readalong"
+    return prefix, text(told.get("cli"), 500) or "redis-cli"

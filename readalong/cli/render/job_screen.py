@@ -29,7 +29,7 @@ _INDENT: Final = " " * 12
 _PLOT: Final = 60
 
 
-def job_screen(job: dict[str, Any], width: int, prefix: str) -> list[Text]:
+def job_screen(job: dict[str, Any], width: int, prefix: str, cli: str) -> list[Text]:
     """Returns the lines. What the prompt and the answer say is not among them."""
     lines = [_line("job", text(job.get("id")), width, fold=False), *_state(job, width)]
     if timeline := mappings(job.get("timeline")):
@@ -37,22 +37,22 @@ def job_screen(job: dict[str, Any], width: int, prefix: str) -> list[Text]:
     if plot := _plot(job, min(_PLOT, width - len(_INDENT))):
         lines += [Text(), plot]
     if is_job_id(str(job.get("id"))):
-        lines += [Text(), Text("the same in Redis", style="dim"), *redis_lines(str(job["id"]), job, prefix)]
+        lines += [Text(), Text("the same in Redis", style="dim"), *redis_lines(str(job["id"]), job, prefix, cli)]
     return lines
 
 
-def redis_lines(job_id: str, job: dict[str, Any], prefix: str) -> list[Text]:
+def redis_lines(job_id: str, job: dict[str, Any], prefix: str, cli: str) -> list[Text]:
     """Returns the commands that show, follow and cancel the job."""
     keys = Keys(prefix)
     commands = [
         # Not the request: a prompt is nothing to be shown by the way.
-        f"redis-cli hmget '{keys.job(job_id)}' status attempt last_seq worker error",
-        f"redis-cli xrevrange '{keys.events(job_id)}' + - count 10",
+        f"{cli} hmget '{keys.job(job_id)}' status attempt last_seq worker error",
+        f"{cli} xrevrange '{keys.events(job_id)}' + - count 10",
     ]
     if job.get("status") not in TERMINAL:
         commands += [
-            f"redis-cli --raw subscribe '{keys.live(job_id)}'",
-            f"redis-cli set '{keys.cancel(job_id)}' 'your name'",
+            f"{cli} --raw subscribe '{keys.live(job_id)}'",
+            f"{cli} set '{keys.cancel(job_id)}' 'your name'",
         ]
     return [Text(command, style="cyan") for command in commands]
 
