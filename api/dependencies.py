@@ -80,7 +80,7 @@ class Dependencies:
         index, queue = JobIndex(redis, settings), Queue(redis, settings)
         idempotency = IdempotencyStore(redis, settings)
         threads = ThreadStore(redis, settings)
-        turns = Turns(log, queue, threads)
+        turns = Turns(log, queue, index, threads)
         limits = QueueLimits(queue, settings.max_queued, settings.max_queued_bytes)
         retries = Retries(RepeatStore(redis, settings))
         hub = Hub(redis, log, settings)

@@ -62,8 +62,11 @@ class Transcript:
             self.add(event)
 
     @classmethod
-    def of_end(cls, event: Event) -> Transcript | None:
-        """What was said, by the terminal event alone; None if it does not say all that a job shows."""
+    def of_end(cls, event: Event, *, refusal: bool = False) -> Transcript | None:
+        """What was said, by the terminal event alone; None if it does not say all that a job shows.
+
+        `refusal`: that is wanted too. The end does not repeat it: None if nothing else was said.
+        """
         fields = event.fields() if event.terminal else {}
         # An end of a lost worker's job, which names its own epoch, did not always say which calls were made.
         if "content" not in fields or ("epoch" in fields and "tool_calls" not in fields):
@@ -79,6 +82,8 @@ class Transcript:
             end_fields=fields,
         )
         said.content[0] = [fields["content"]]
+        if refusal and not (fields["content"] or said.tool_calls or said.function_call):
+            return None
         return said
 
     def text(self, choice: int = 0) -> str:

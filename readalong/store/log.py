@@ -220,7 +220,7 @@ class Log(LogReader):
         """The same, in the same call, with the job after it. Raises UnknownSchema, when the flag is set already."""
         status, values = await self._cancel(job_id, by, *LISTED)
         with readable(job_id):
-            record = None if values is None else record_of(values)
+            record = None if values is None else record_of(job_id, values)
         return None if status is None or record is None else (status, record)
 
     async def _cancel(self, job_id: str, by: str, *fields: bytes) -> tuple[Status | None, list[bytes | None] | None]:

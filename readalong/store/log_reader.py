@@ -11,6 +11,7 @@ from readalong.core.events import PAGE_SIZE, Event
 from readalong.core.keys import model_digest
 from readalong.core.settings import Settings
 from readalong.core.states import TERMINAL
+from readalong.core.transcript import Transcript
 from readalong.redis.facade import RedisFacade
 from readalong.store.broken_keys import readable
 from readalong.store.entries import Entry, ends, event_of, full_text, is_text_ref, parse_entries
@@ -35,13 +36,13 @@ class LogReader:
     async def record(self, job_id: str) -> Record | None:
         """The job; None if it is gone. Raises UnknownSchema."""
         with readable(job_id):
-            return record_of(await self._redis.command("HMGET", self._keys.job(job_id), *LISTED))
+            return record_of(job_id, await self._redis.command("HMGET", self._keys.job(job_id), *LISTED))
 
     async def record_with(self, job_id: str, *fields: str) -> tuple[Record | None, list[bytes | None]]:
         """The job, and further fields of its hash, in one command. Raises UnknownSchema."""
         with readable(job_id):
             values = await self._redis.command("HMGET", self._keys.job(job_id), *LISTED, *fields)
-            return record_of(values[: len(LISTED)]), values[len(LISTED) :]
+            return record_of(job_id, values[: len(LISTED)]), values[len(LISTED) :]
 
     async def request(self, job_id: str) -> bytes | None:
         """The job's request, JSON; None where it is not kept."""
@@ -60,7 +61,7 @@ class LogReader:
             with readable(job_id):
                 if isinstance(values, Exception):
                     raise values
-                return record_of(values)
+                return record_of(job_id, values)
         except UnknownSchema:
             return None
         except BrokenJob as error:
@@ -160,6 +161,23 @@ class LogReader:
                 await check()
         return last
 
+    async def transcript(
+        self, record: Record, *, refusal: bool = False, check: Callable[[], Awaitable[None]] | None = None
+    ) -> Transcript:
+        """What a job has said so far. `refusal`: see `Transcript.of_end`; `check`: see `read_all`.
+
+        Of an ended job the end alone is read where it says all: reading a million events takes seconds.
+        """
+        transcript = Transcript()
+        if record.attempt:
+            with readable(record.id):
+                newest = await self.newest(record.id, 1) if record.ended else ()
+                for event in newest:
+                    if (whole := Transcript.of_end(event, refusal=refusal)) is not None:
+                        return whole
+                await self.read_all(record.id, transcript.add_all, until=record.last_seq, check=check)
+        return transcript
+
     async def newest(self, job_id: str, count: int) -> list[Event]:
         """The newest `count` events, in order, each as it was appended."""
         with readable(job_id):
@@ -180,6 +198,10 @@ class LogReader:
         return [event_of(entry, whole) for entry in entries]
 
 
-def record_of(values: Sequence[bytes | None]) -> Record | None:
-    """The record of these values of LISTED. Raises UnknownSchema, ValueError, KeyError."""
-    return parse({name: value for name, value in zip(LISTED, values, strict=True) if value is not None})
+def record_of(job_id: str, values: Sequence[bytes | None]) -> Record | None:
+    """The record of a job, of these values of LISTED. Raises UnknownSchema, ValueError, KeyError."""
+    record = parse({name: value for name, value in zip(LISTED, values, strict=True) if value is not None})
+    if record is not None and record.id != job_id:
+        # All that asks with the record would reach another job, or none.
+        raise ValueError(f"its id is {record.id!r:.80}")
+    return record
