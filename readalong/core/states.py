@@ -21,8 +21,9 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
-#: States that nothing leaves. The terminal event of a log has the name of its job's state.
-TERMINAL: Final = frozenset({Status.DONE, Status.FAILED, Status.CANCELLED})
+#: States that nothing leaves, in the order in which they are shown. A log ends with an event of the same name.
+ENDS: Final = (Status.DONE, Status.FAILED, Status.CANCELLED)
+TERMINAL: Final = frozenset(ENDS)
 
 _MOVES: Final[dict[Status, frozenset[Status]]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELLED}),

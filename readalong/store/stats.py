@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from readalong.core.errors import StoreRefused
 from readalong.core.settings import Settings
+from readalong.core.states import ENDS
 from readalong.redis.facade import RedisFacade
 from readalong.store.findings import Growth
 
@@ -54,7 +55,7 @@ class StatsStore:
     async def growth(self, minutes: int) -> Growth:
         """How many jobs came and ended in the last minutes. Raises StoreUnavailable."""
         whole = total(await self.minutes(minutes))
-        ended = sum(whole.counts[state] for state in ("done", "failed", "cancelled"))
+        ended = sum(whole.counts[state] for state in ENDS)
         return Growth(whole.counts["submitted"], ended, minutes)
 
 
