@@ -155,7 +155,8 @@ def dependencies_of(request: Request) -> Dependencies:
 
 
 async def _dependencies_of(request: Request) -> Dependencies:
-    """The same for FastAPI. Async: FastAPI runs other functions in a thread, which costs more than the route."""
+    """Returns the dependencies, for FastAPI. Async: FastAPI runs other functions in a thread, which costs more than
+    the route."""
     return dependencies_of(request)
 
 

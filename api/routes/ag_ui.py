@@ -121,7 +121,7 @@ def _stream(request: Request, feed: Feed, wire: AgUi, position: Position, frame_
 
 
 def _key_of(run_id: str) -> str:
-    """A run's Idempotency-Key. A header cannot hold a line break, so it is no client's."""
+    """Returns a run's Idempotency-Key. A header cannot hold a line break, so it is no client's."""
     return f"run\n{run_id}"
 
 

@@ -251,7 +251,7 @@ def _chat_request(given: tuple[ResponsesRequest, list[Entry], bool]) -> bytes:
 
 
 def _kept(asked: ResponsesRequest) -> tuple[tuple[str, bytes], ...]:
-    """The fields of the job's hash. Of a response that is not to be stored, only that."""
+    """Returns the fields of the job's hash. Of a response that is not to be stored, only that."""
     if not asked.store:
         return ((ECHO, NOT_STORED),)
     return ((ECHO, asked.echo), (INPUT, orjson.dumps([entry.item for entry in asked.entries])))

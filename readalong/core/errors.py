@@ -211,7 +211,7 @@ class ModelError(ReadalongError):
         }
 
     def cleaned(self, clean: Callable[[str], str]) -> ModelError:
-        """The same error with each text of the server's cleaned."""
+        """Returns the same error with each text of the server's cleaned."""
         return ModelError(
             self.code,
             clean(self.message),

@@ -35,5 +35,5 @@ _MOVES: Final[dict[Status, frozenset[Status]]] = {
 
 
 def can_move(before: Status, after: Status) -> bool:
-    """Whether a job may go from `before` to `after`; running → running is the next attempt."""
+    """Returns whether a job may go from `before` to `after`; running → running is the next attempt."""
     return after in _MOVES[before]

@@ -70,7 +70,7 @@ class Probe:
 
 
 def _is_refused(details: Any) -> bool:
-    """Whether a worker's sign of life says that its model refuses it."""
+    """Returns whether a worker's sign of life says that its model refuses it."""
     try:
         found = orjson.loads(details or b"{}")
     except orjson.JSONDecodeError:  # a person may write anything there

@@ -74,7 +74,7 @@ def _attempt(
 
 
 def _cancelled(flag: str | None) -> list[dict[str, Any]]:
-    """A flag that was set by hand does not say when."""
+    """Returns the entry of a cancel flag; none for a flag that a person set, which has no time."""
     try:
         said = orjson.loads(flag or "")
         at = datetime.fromisoformat(said["at"])

@@ -118,7 +118,8 @@ class Turns:
     async def compose(
         self, job_id: str, digest: str, request: bytes, leading: int, *, items: bool = False
     ) -> bytes | None:
-        """The request of a claimed job with its thread's messages; None if it is not the job's turn: it is to end.
+        """Returns the request of a claimed job with its thread's messages; None if it is not the job's turn: it is to
+        end.
 
         `items`: with the items that no message can say.
         """
@@ -157,7 +158,7 @@ class Turns:
         await self._release(await self._threads.end(ThreadRef("", digest), job_id, keep=False, gone=True))
 
     async def check(self, job_id: str, *, in_queue: bool) -> bool:
-        """What the sweep does for a job whose turn is not recorded. Returns whether the job may be in the queue."""
+        """Mends an unrecorded turn, for the sweep. Returns whether its job may be in the queue."""
         record = await self._log.record(job_id)
         if record is None or not record.thread_open:
             return record is not None
@@ -178,7 +179,7 @@ class Turns:
         return False
 
     async def waits(self, record: Record) -> bool:
-        """Whether a queued job waits for its thread."""
+        """Returns whether a queued job waits for its thread."""
         if record.status is not Status.QUEUED or not record.thread_open:
             return False
         place = await self._threads.place(ThreadRef(record.thread, record.thread_digest), record.id)
