@@ -9,6 +9,8 @@
     problems        errors as RFC 9457 problem details
     error_handlers  exceptions to problems
     openapi         what FastAPI cannot derive for openapi.json
+    page_files      the files of the pages, by version
+    page_modules    joins a page's modules into one
     redis_monitor   logs the state of Redis
     signal_shutdown  ends open streams on servers other than ours
     supervisor      ends the process when a background task ends
@@ -19,7 +21,7 @@
     http/           the request's parts, and our connection and server on uvicorn
     fanout/         the hub, feeds, watchers
     wire/           events to bytes, one wire format a file (pure)
-    page/           the page at / and at /docs
+    page/           the pages at /, /inspect and /docs
 
 docs/architecture.md shows how they work together.
 """

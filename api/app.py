@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, Final, TypedDict
+from typing import Final, TypedDict
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import FileResponse, Response
-from starlette.staticfiles import StaticFiles
+from starlette.requests import Request
+from starlette.responses import Response
 
 from readalong import __version__
 from readalong.api import error_handlers
 from readalong.api.auth.hosts import AllowedHosts
-from readalong.api.auth.policy import AllowAll, Policy
+from readalong.api.auth.policy import AllowAll, Policy, check_policy
 from readalong.api.dependencies import Dependencies
 from readalong.api.http.root_path import RootPath
 from readalong.api.openapi import DescribedAPI, operation_id
+from readalong.api.page_files import PageFiles, page_response
 from readalong.api.problems import describe_common
 from readalong.api.routes import (
     ag_ui,
@@ -39,26 +38,6 @@ from readalong.api.routes import (
 from readalong.api.routes.route import add_direct_routes
 from readalong.api.signal_shutdown import SignalShutdown
 from readalong.core.settings import Settings
-
-_PAGE: Final = Path(__file__).parent / "page"
-#: The folder of the JavaScript client: in the repository where npm packs it, in a wheel among the page's files.
-_CLIENT: Final = next(
-    folder for folder in (_PAGE.resolve().parents[1] / "clients/js", _PAGE) if (folder / "readalong.js").exists()
-)
-#: Headers of the pages and of the files that they load.
-_PAGE_HEADERS: Final = {
-    # Without it a browser would mix old and new modules after an upgrade.
-    "cache-control": "no-cache",
-    # Text that becomes markup by mistake can run nothing, and no other site can frame the page to lure a click.
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-    # Only the sanitizer may make markup of a string.
-    "require-trusted-types-for 'script'; trusted-types dompurify",
-    "x-content-type-options": "nosniff",
-    # A link to a job holds its id, which is its only key.
-    "referrer-policy": "no-referrer",
-}
-
 
 #: Request headers of pages: what the API reads, and what the OpenAI SDKs and the AI SDK send by themselves.
 _CORS_HEADERS: Final = (
@@ -89,22 +68,6 @@ _CORS_EXPOSED: Final = (
     *("ETag", "Stream-Closed", "Stream-Cursor", "Stream-Expires-At", "Stream-Next-Offset", "Stream-Up-To-Date"),
     *("X-Vercel-AI-UI-Message-Stream", "X-Workflow-Run-Id", "X-Workflow-Stream-Tail-Index"),
 )
-
-
-class PageFiles(StaticFiles):
-    """The page's files and the JavaScript client, with the headers of pages."""
-
-    _client = StaticFiles(directory=_CLIENT)
-
-    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
-        if Path(path).parts[:1] in (("readalong.js",), ("readalong",)):
-            return self._client.lookup_path(path)
-        return super().lookup_path(path)
-
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
-        response.headers.update(_PAGE_HEADERS)
-        return response
 
 
 class State(TypedDict):
@@ -139,8 +102,10 @@ def create_app(
 
     `policy`: who may do what; None: every request may do everything. `on_death()` is called when a background task
     has ended, without which watchers of this process get no more events: the process should end. The log and /readyz
-    report the ended task in any case.
+    report the ended task in any case. Raises TypeError for a policy that lacks a method.
     """
+    policy = policy or AllowAll()
+    check_policy(policy)
     app = DescribedAPI(
         title="readalong",
         version=__version__,
@@ -154,7 +119,7 @@ def create_app(
         redirect_slashes=False,  # the redirect would repeat the Host, which the client chooses
     )
     app.state.settings = settings
-    app.state.policy = policy or AllowAll()
+    app.state.policy = policy
     app.state.on_death = on_death
     if settings.root_path:
         app.root_path = settings.root_path
@@ -177,22 +142,22 @@ def create_app(
     for router in (openai_conversations.router, openai_models.router, ai_sdk.router, ag_ui.router):
         app.include_router(router)
     app.include_router(health.router, responses=describe_common())
-    app.mount("/page", PageFiles(directory=_PAGE), name="page")
+    app.mount("/page", PageFiles(), name="page")
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
-    async def index() -> Response:
+    async def index(request: Request) -> Response:
         """Returns the page."""
-        return FileResponse(_PAGE / "index.html", headers=_PAGE_HEADERS)
+        return page_response("index.html", request)
 
     @app.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)
-    async def docs() -> Response:
+    async def docs(request: Request) -> Response:
         """Returns the description of the API for people."""
-        return FileResponse(_PAGE / "docs.html", headers=_PAGE_HEADERS)
+        return page_response("docs.html", request)
 
     @app.api_route("/inspect", methods=["GET", "HEAD"], include_in_schema=False)
-    async def inspect() -> Response:
+    async def inspect(request: Request) -> Response:
         """Returns the inspector."""
-        return FileResponse(_PAGE / "inspect" / "index.html", headers=_PAGE_HEADERS)
+        return page_response("inspect/index.html", request)
 
     # The middleware added last sees a request first.
     app.add_middleware(AllowedHosts, names=settings.allowed_hosts)

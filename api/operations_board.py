@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 from contextlib import suppress
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ import orjson
 from readalong.api.operations_schemas import status_body
 from readalong.api.schemas import job_response
 from readalong.core.errors import StoreRefused, StoreUnavailable
+from readalong.core.redis_cli import redis_cli_command
 from readalong.core.settings import Settings
 from readalong.store.findings import Growth, findings_of
 from readalong.store.job_record import Record
@@ -30,7 +30,7 @@ class StatusBoard:
         self._stats = stats
         self._timeout = settings.redis_timeout
         self._address = settings.safe_redis_url
-        self._cli = _cli(settings)
+        self._cli = redis_cli_command(settings)
         self._prefix = settings.prefix
 
     async def look(self) -> dict[str, Any]:
@@ -44,14 +44,6 @@ class StatusBoard:
             async with asyncio.timeout(self._timeout):
                 return await self._stats.growth(_GROWTH_MINUTES)
         return None
-
-
-def _cli(settings: Settings) -> str:
-    """Returns what a command of redis-cli begins with; a person puts in the password."""
-    if settings.redis_socket is not None:
-        return f"redis-cli -s {shlex.quote(settings.redis_socket)}"
-    # Behind Sentinels the URL names the set, and not a host.
-    return "redis-cli -h PRIMARY" if settings.sentinels else f"redis-cli -u {settings.safe_redis_url}"
 
 
 def listed(record: Record, root_path: str) -> bytes:

@@ -107,6 +107,16 @@ class AllowAll:
         pass
 
 
+def check_policy(policy: Policy) -> None:
+    """Raises TypeError for a policy that lacks a method, such as one that was written before the method was added.
+
+    The requests that ask the method would be answered 500.
+    """
+    missing = [f"{name}()" for name in vars(AllowAll) if not name.startswith("_") and not hasattr(policy, name)]
+    if missing:
+        raise TypeError(f"The policy {type(policy).__name__} lacks {', '.join(missing)}: see docs/embedding.md.")
+
+
 def _show_all(_: Record) -> bool:
     return True
 

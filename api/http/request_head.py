@@ -8,6 +8,8 @@ from typing import Final, NamedTuple
 
 #: Headers whose duplicates would leave open which of them counts.
 _SINGLE: Final = frozenset({b"host", b"idempotency-key", b"last-event-id", b"content-type"})
+#: Behind it a path has the name of a model and nothing else. The OpenAI SDKs escape the slash of `org/model`.
+_MODELS: Final = b"/v1/models/"
 _TRANSFER_ENCODING: Final = b"transfer-encoding"
 #: Bytes of a head: its target, names and values, and four for each header.
 _MAX_LENGTH: Final = 65_536
@@ -28,7 +30,8 @@ def check_head(url: bytes, headers: Sequence[tuple[bytes, bytes]], http_version:
 
     The names of headers are in lower case.
     """
-    if b"%2f" in url.partition(b"?")[0].lower():
+    before, slash, _ = url.partition(b"?")[0].lower().partition(b"%2f")
+    if slash and _MODELS not in before:
         # Decoded, it would separate segments: the end of an id could name another call.
         return HeadError(HTTPStatus.BAD_REQUEST, "The path contains an escaped slash (%2F).")
     seen: set[bytes] = set()

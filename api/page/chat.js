@@ -13,7 +13,7 @@ const PLACE_EVERY = 2000;
 // A browser has six connections to a server for all tabs together: one that nobody sees leaves its own to others.
 const HIDDEN_FOR = 30_000;
 
-const client = new Client();
+const client = new Client({ baseUrl: "./" });
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Returns a unique key. Pages on plain http have no randomUUID, since they are no secure context. */

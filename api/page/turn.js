@@ -51,7 +51,15 @@ export class TurnView {
       drawn.view.draw();
     }
     if (isComplete) drawn.view.finish();
-    if (drawn.summary) setText(drawn.summary, isComplete ? "Reasoning" : "Reasoning …");
+    if (part.kind === "reasoning") this.#drawFolded(drawn, isComplete);
+  }
+
+  /** A screen reader is told where the reasoning is, once. The page's status says that the model reasons. */
+  #drawFolded(drawn, isComplete) {
+    setText(drawn.summary, isComplete ? "Reasoning" : "Reasoning …");
+    if (!isComplete || drawn.isTold) return;
+    drawn.isTold = true;
+    if (!drawn.box.open) this.#announce("The reasoning is folded above the answer.");
   }
 
   #create(part) {
@@ -61,12 +69,12 @@ export class TurnView {
       this.#answer.append(made.box);
       return made;
     }
-    // Only the answer itself is read out: reasoning is folded.
-    const view = new MarkdownView(part.kind === "reasoning" || part.choice ? undefined : this.#announce);
-    let box = element("section", part.kind);
+    const isFolded = part.kind === "reasoning";
+    const box = element(isFolded ? "details" : "section", part.kind);
+    // The answer itself is read out, and reasoning by one who has unfolded it.
+    const view = new MarkdownView((text) => !part.choice && (!isFolded || box.open) && this.#announce(text));
     let summary = null;
-    if (part.kind === "reasoning") {
-      box = element("details", "reasoning");
+    if (isFolded) {
       summary = element("summary", "kind");
       box.append(summary);
     } else if (choice || NAMES[part.kind]) {
@@ -74,7 +82,7 @@ export class TurnView {
     }
     box.append(view.element);
     this.#answer.append(box);
-    return { view, summary, length: 0 };
+    return { box, view, summary, length: 0, isTold: false };
   }
 
   #drawNotes(transcript, problem) {

@@ -21,6 +21,7 @@ from bench.rows.fanout import Pace, paced
 _WARM: Final = (20, 0.5)
 _ASKED: Final = "What time is it?"
 _MESSAGES: Final = [{"role": "user", "content": _ASKED}]
+_RUN_MESSAGES: Final = [{"id": "m1", "role": "user", "content": _ASKED}]
 _UI_MESSAGES: Final = [{"id": "m1", "role": "user", "parts": [{"type": "text", "text": _ASKED}]}]
 
 #: The call that submits and streams in one, and its body. Its clients are those with most work: some of them must not
@@ -30,6 +31,7 @@ _CALLS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "OpenAI chat": ("/v1/chat/completions", {"model": "clock", "messages": _MESSAGES, "stream": True}),
     "Responses": ("/v1/responses", {"model": "clock", "input": _ASKED, "stream": True}),
     "AI SDK": ("/api/chat", {"id": "bench", "messages": _UI_MESSAGES}),
+    "AG-UI": ("/agui", {"threadId": "run", "runId": "bench", "messages": _RUN_MESSAGES}),
 }
 NATIVE: Final = "native"
 

@@ -16,6 +16,7 @@ Clients of an API:
 - `api_client`   the client of all commands: finds jobs by the beginning of an id, lists, erases
 - `follower`     a job's events over as many connections as necessary
 - `changes`      the stream of all changes, likewise
+- `trouble`      tells of trouble that lasts, for both
 - `job_streams`  several streams, a thread each, in one queue
 - `watching`     `watch` and `ask`: followers whose events are rendered
 - `question`     what `ask` asks: its words, and a pipe's text

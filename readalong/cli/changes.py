@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from time import monotonic, sleep
+from time import sleep
 from typing import Any, Final, NamedTuple
 
 import httpx2
@@ -14,7 +14,8 @@ import orjson
 from readalong.cli.api_client import ApiClient
 from readalong.cli.client import error_response, unreachable
 from readalong.cli.errors import CliError
-from readalong.cli.follower import FIRST_WAIT, LONGEST_WAIT, QUIET_SECONDS, SILENCE_SECONDS
+from readalong.cli.follower import FIRST_WAIT, LONGEST_WAIT, SILENCE_SECONDS
+from readalong.cli.trouble import Trouble
 from readalong.core.sse import Decoder
 
 _PATH: Final = "/v1/changes"
@@ -47,20 +48,25 @@ class Changes:
         self._client = client
         self._filters = filters or {}
         self._give_up = give_up
-        self._notify = notify
-        self._trouble_since: float | None = None
-        self._notified = False
+        self._trouble = Trouble(give_up, notify)
         self._attempts = 0
         self._reached = False
 
     def read(self) -> Iterator[Change]:
         """Yields the changes. Raises CliError for a permanent error, or trouble longer than `give_up`."""
+        try:
+            yield from self._read()
+        finally:
+            self._trouble.pause()
+
+    def _read(self) -> Iterator[Change]:
         while True:
             reason = "the stream of changes ended"
             try:
                 response = self._client.open_stream(_PATH, self._filters, SILENCE_SECONDS)
                 with closing(response):
                     if self._is_open(response):
+                        self._trouble.pause()
                         # The API sends the head once nothing can be missed.
                         yield Change("connected", {})
                         yield from self._messages(response)
@@ -100,19 +106,13 @@ class Changes:
                     yield Change(message.event, data)
 
     def _recovered(self) -> None:
-        if self._notified:
-            self._notify("connected again")
-        self._trouble_since, self._notified, self._attempts = None, False, 0
+        self._trouble.over()
+        self._attempts = 0
 
     def _wait(self, reason: str) -> None:
-        now = monotonic()
-        self._trouble_since = now if self._trouble_since is None else self._trouble_since
-        elapsed = now - self._trouble_since
+        elapsed = self._trouble.failed(reason)
         if elapsed >= self._give_up:
             raise CliError(f"{reason}; gave up after {self._give_up:g} s")
-        if elapsed >= QUIET_SECONDS and not self._notified:
-            self._notified = True
-            self._notify(f"{reason}; trying again for {self._give_up:g} s")
         # Jitter: all watchers of a restarted API must not reconnect at the same moment.
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2**self._attempts) * random.uniform(0.5, 1)
         self._attempts = min(self._attempts + 1, 16)

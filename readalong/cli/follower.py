@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from time import monotonic, sleep
+from time import sleep
 from typing import Any, Final
 
 import httpx2
 
 from readalong.cli.client import Client, error_response, unreachable
 from readalong.cli.errors import CliError
+from readalong.cli.trouble import Trouble
 from readalong.client.errors import ApiConnectionError, ApiError, ClientError, ProtocolError
 from readalong.client.events import Event
 from readalong.client.retry import FIRST_WAIT, Replicas
@@ -19,14 +20,12 @@ from readalong.client.watch_protocol import WatchProtocol
 from readalong.core.position import Position
 from readalong.core.states import TERMINAL
 
-__all__ = ["FIRST_WAIT", "LONGEST_WAIT", "QUIET_SECONDS", "SILENCE_SECONDS", "Follower", "ReceivedEvent"]
+__all__ = ["FIRST_WAIT", "LONGEST_WAIT", "SILENCE_SECONDS", "Follower", "ReceivedEvent"]
 
 #: Seconds without a byte after which a connection counts as dead: three of the API's heartbeats.
 SILENCE_SECONDS: Final = 45.0
 #: The longest wait between two attempts to connect, in seconds.
 LONGEST_WAIT: Final = 3.0
-#: Seconds of trouble after which it is reported.
-QUIET_SECONDS: Final = 2.0
 _START: Final = Position(0)
 
 
@@ -42,9 +41,8 @@ class ReceivedEvent:
 class Follower:
     """Reads a job's events, each once and in order. Reconnects when the connection breaks.
 
-    `position` is that of the last event. `give_up`: seconds of unbroken trouble until an error. `notify` is called with
-    one line when trouble lasts longer than QUIET_SECONDS, and with one when the trouble ends. Raises CliError for an id
-    that is none.
+    `position` is that of the last event. `give_up`: seconds of unbroken trouble until an error. `notify` gets one line
+    when trouble lasts, and one when it ends. Raises CliError for an id that is none.
     """
 
     def __init__(
@@ -60,9 +58,7 @@ class Follower:
         self._client = client
         self._job_id = job_id
         self._give_up = give_up
-        self._notify = notify
-        self._trouble_since: float | None = None
-        self._notified = False
+        self._trouble = Trouble(give_up, notify)
         #: The words for the newest trouble.
         self._reason = ""
         replicas = Replicas([client.url], give_up=give_up, longest_wait=LONGEST_WAIT)
@@ -77,6 +73,12 @@ class Follower:
 
         Raises CliError for an unknown job, a permanent error, or trouble longer than `give_up`.
         """
+        try:
+            yield from self._events()
+        finally:
+            self._trouble.pause()
+
+    def _events(self) -> Iterator[ReceivedEvent]:
         while True:
             trouble: ClientError
             try:
@@ -84,6 +86,7 @@ class Follower:
                 with closing(self._client.events(self._job_id, position, SILENCE_SECONDS)) as response:
                     if not self._opened(response):
                         return
+                    self._trouble.pause()
                     for data in response.iter_bytes():
                         for event in self._protocol.feed(data):
                             received = self._received(event)
@@ -126,17 +129,11 @@ class Follower:
             return self._protocol.failed(trouble)
         except ClientError:
             given_up = f"; gave up after {self._give_up:g} s at event {self.position}"
-            at_once = not trouble.retryable or (self._trouble_since is None and self._give_up > 0)
+            at_once = not trouble.retryable or (not self._trouble.lasts and self._give_up > 0)
             raise CliError(self._reason + ("" if at_once else given_up)) from None
 
     def _on_trouble(self, trouble: ClientError | None) -> None:
         if trouble is None:
-            if self._notified:
-                self._notify("connected again")
-            self._trouble_since, self._notified = None, False
-            return
-        if self._trouble_since is None:
-            self._trouble_since = monotonic()
-        if monotonic() - self._trouble_since >= QUIET_SECONDS and not self._notified:
-            self._notified = True
-            self._notify(f"{self._reason}; trying again for {self._give_up:g} s")
+            self._trouble.over()
+        else:
+            self._trouble.failed(self._reason)

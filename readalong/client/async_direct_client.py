@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from readalong.client.async_stream import AsyncStream
 from readalong.client.chunk_events import ChunkEvents
+from readalong.client.errors import MisuseError
 from readalong.client.events import Event
-from readalong.client.openai_extra import CUT, arguments, failure, is_azure, require_openai
+from readalong.client.openai_extra import CUT, arguments, end, is_azure, require_openai
 from readalong.client.requests import Messages
 from readalong.client.text_reader import OnRestart
 
@@ -28,6 +29,7 @@ class AsyncDirectClient:
         require_openai()
         import openai  # noqa: PLC0415
 
+        self._closed = False
         self._owns_client = client is None
         self._client = client or (openai.AsyncAzureOpenAI() if is_azure() else openai.AsyncOpenAI())
 
@@ -36,10 +38,13 @@ class AsyncDirectClient:
     ) -> AsyncStream:
         """Returns the stream of a generation. `model`: else READALONG_MODEL. `parameters`: OpenAI's. It never
         restarts."""
+        if self._closed:
+            raise MisuseError("This client is closed.")
         return AsyncStream(AsyncDirectGeneration(self._client, arguments(messages, model, parameters)), on_restart)
 
     async def aclose(self) -> None:
         """Closes the connections, unless the openai client is yours."""
+        self._closed = True
         if self._owns_client:
             await self._client.close()
 
@@ -61,6 +66,7 @@ class AsyncDirectGeneration:
         self._call: asyncio.Task[Any] | None = None
         self._stream: openai.AsyncStream[Any] | None = None
         self._cancelled = asyncio.Event()
+        self._interrupted = asyncio.Event()
 
     async def events(self) -> AsyncGenerator[Event, None]:
         import openai  # noqa: PLC0415
@@ -74,21 +80,17 @@ class AsyncDirectGeneration:
                 async for chunk in self._stream:
                     for event in events.read(chunk.to_dict()):
                         yield event
-                    if self._cancelled.is_set():
+                    if self._interrupted.is_set():
                         break
         except (openai.OpenAIError, *CUT) as error:
             trouble = error
         except asyncio.CancelledError:
-            if not self._cancelled.is_set() or self._stream is not None:
+            if not self._interrupted.is_set() or self._stream is not None:
                 raise
         if self._cancelled.is_set():
             yield events.cancelled()
-        elif trouble is not None:
-            yield failure(events, trouble, begun=self._stream is not None)
-        elif not events.finished:
-            yield events.failed("model_cut", "The model closed the stream early.", retryable=True)
-        else:
-            for event in events.done():
+        elif not self._interrupted.is_set():
+            for event in end(events, trouble, begun=self._stream is not None):
                 yield event
 
     async def cancel(self) -> None:
@@ -96,15 +98,20 @@ class AsyncDirectGeneration:
         await self.interrupt()
 
     async def interrupt(self) -> None:
+        self._interrupted.set()
         if self._stream is not None:
             await self._stream.response.aclose()
         elif self._call is not None:
             self._call.cancel()
 
     async def _open(self) -> openai.AsyncStream[Any]:
-        """Returns the stream. Raises CancelledError when it was cancelled meanwhile."""
+        """Returns the stream. Raises CancelledError when it was given up meanwhile."""
         call: asyncio.Task[openai.AsyncStream[Any]]
         self._call = call = asyncio.ensure_future(self._client.chat.completions.create(**self._arguments))
-        if self._cancelled.is_set():
+        if self._interrupted.is_set():
             call.cancel()
-        return await call
+        stream = await call
+        if self._interrupted.is_set():  # just when it came
+            await stream.close()
+            raise asyncio.CancelledError
+        return stream

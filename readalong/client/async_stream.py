@@ -12,7 +12,7 @@ from readalong.client import requests
 from readalong.client.async_calls import AsyncCalls
 from readalong.client.async_watch import AsyncWatch
 from readalong.client.errors import MisuseError
-from readalong.client.events import End, Event, TerminalEvent
+from readalong.client.events import Cancelled, End, Event, TerminalEvent
 from readalong.client.generation import AsyncGeneration
 from readalong.client.progress import Progress, ProgressMeter
 from readalong.client.reader import AsyncReader
@@ -135,7 +135,8 @@ class AsyncApiGeneration:
         self._interrupted = asyncio.Event()
 
     async def events(self) -> AsyncGenerator[Event, None]:
-        if self._cancelled.is_set():
+        if self._cancelled.is_set():  # before it was submitted
+            yield Cancelled(by="client")
             return
         job_id = self.job_id = (await self._calls.job(self._submit)).id
         ended = False

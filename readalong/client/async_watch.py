@@ -92,7 +92,7 @@ class AsyncWatch:
             try:
                 async with self._connection() as response:
                     body = b"" if response.status_code == 200 else await response.aread()
-                    if not protocol.open(response.status_code, response.headers, body):
+                    if not protocol.open(response.status_code, response.headers, body) or self._closed.is_set():
                         return
                     async for data in response.aiter_bytes():
                         for event in protocol.feed(data):

@@ -13,12 +13,12 @@ from readalong.client.events import Event, parse_event
 from readalong.client.progress import ProgressMeter
 from readalong.client.transcript import Transcript
 
-#: Fields of a delta that are text, in the order in which they are told, and their events.
+#: Events of text, in the order in which they are told, and their fields in a delta. Some servers send a text twice,
+#: under both names: the first one counts.
 _TEXTS: Final = (
-    ("reasoning_content", "reasoning"),
-    ("reasoning", "reasoning"),
-    ("content", "content"),
-    ("refusal", "refusal"),
+    ("reasoning", ("reasoning_content", "reasoning")),
+    ("content", ("content",)),
+    ("refusal", ("refusal",)),
 )
 
 
@@ -27,10 +27,14 @@ class _Call:
     id: str = ""
     name: str = ""
     arguments: list[str] = field(default_factory=list)
+    #: Of a custom tool: its input is text.
+    custom: bool = False
 
     def whole(self) -> dict[str, Any]:
         """Returns the call with its arguments parsed."""
         text = "".join(self.arguments)
+        if self.custom:
+            return {"name": self.name, "tool_type": "custom", "arguments": None, "input": text}
         try:
             parsed = orjson.loads(text or "{}")
         except ValueError as error:
@@ -67,8 +71,9 @@ class ChunkEvents:
         for choice in chunk.get("choices") or ():
             index, delta = choice.get("index") or 0, choice.get("delta") or {}
             other = {"choice": index} if index else {}
-            for name, kind in _TEXTS:
-                if isinstance(text := delta.get(name), str) and text:
+            for kind, names in _TEXTS:
+                texts = (text for name in names if isinstance(text := delta.get(name), str) and text)
+                if text := next(texts, ""):
                     yield self._event(kind, content=text, **other)
             if not index:
                 for piece in delta.get("tool_calls") or ():
@@ -98,8 +103,10 @@ class ChunkEvents:
         index = piece.get("index") or 0
         call = self._calls.setdefault(index, _Call())
         call.id = piece.get("id") or call.id
-        fragment = _add(call, piece.get("function") or {})
-        return self._event("tool_call_delta", index=index, id=call.id, name=call.name, arguments=fragment)
+        call.custom = call.custom or bool(piece.get("custom"))
+        fragment = _add(call, piece.get("custom") or piece.get("function") or {})
+        kind = {"tool_type": "custom"} if call.custom else {}
+        return self._event("tool_call_delta", index=index, id=call.id, name=call.name, arguments=fragment, **kind)
 
     def _end(self, kind: str, **fields: Any) -> Event:
         now = self._meter.progress
@@ -126,6 +133,6 @@ class ChunkEvents:
 def _add(call: _Call, function: Mapping[str, Any]) -> str:
     """Adds a piece to a call; returns its part of the arguments."""
     call.name = function.get("name") or call.name
-    fragment = str(function.get("arguments") or "")
+    fragment = str(function.get("arguments") or function.get("input") or "")
     call.arguments.append(fragment)
     return fragment

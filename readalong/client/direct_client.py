@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx2
 
 from readalong.client.chunk_events import ChunkEvents
+from readalong.client.errors import MisuseError
 from readalong.client.events import Event
-from readalong.client.openai_extra import CUT, arguments, failure, is_azure, require_openai
+from readalong.client.openai_extra import CUT, arguments, end, is_azure, require_openai
 from readalong.client.requests import Messages
 from readalong.client.stream import Stream
 from readalong.client.text_reader import OnRestart
@@ -31,6 +32,7 @@ class DirectClient:
         require_openai()
         import openai  # noqa: PLC0415
 
+        self._closed = False
         self._owns_client = client is None
         self._client = client or (openai.AzureOpenAI() if is_azure() else openai.OpenAI())
 
@@ -39,10 +41,13 @@ class DirectClient:
     ) -> Stream:
         """Returns the stream of a generation. `model`: else READALONG_MODEL. `parameters`: OpenAI's. It never
         restarts."""
+        if self._closed:
+            raise MisuseError("This client is closed.")
         return Stream(DirectGeneration(self._client, arguments(messages, model, parameters)), on_restart)
 
     def close(self) -> None:
         """Closes the connections, unless the openai client is yours."""
+        self._closed = True
         if self._owns_client:
             self._client.close()
 
@@ -63,6 +68,7 @@ class DirectGeneration:
         self._arguments = arguments
         self._response: httpx2.Response | None = None
         self._cancelled = threading.Event()
+        self._interrupted = threading.Event()
 
     def events(self) -> Generator[Event, None, None]:
         import openai  # noqa: PLC0415
@@ -76,25 +82,23 @@ class DirectGeneration:
         try:
             with self._client.chat.completions.create(**self._arguments) as stream:
                 self._response = stream.response
-                for chunk in stream:
+                # Given up before there was a connection to shut down: it is not read at all.
+                for chunk in () if self._interrupted.is_set() else stream:
                     yield from events.read(chunk.to_dict())
-                    if self._cancelled.is_set():
+                    if self._interrupted.is_set():
                         break
         except (openai.OpenAIError, *CUT) as error:
             trouble = error
         if self._cancelled.is_set():
             yield events.cancelled()
-        elif trouble is not None:
-            yield failure(events, trouble, begun=self._response is not None)
-        elif not events.finished:
-            yield events.failed("model_cut", "The model closed the stream early.", retryable=True)
-        else:
-            yield from events.done()
+        elif not self._interrupted.is_set():
+            yield from end(events, trouble, begun=self._response is not None)
 
     def cancel(self) -> None:
         self._cancelled.set()
         self.interrupt()
 
     def interrupt(self) -> None:
+        self._interrupted.set()
         if self._response is not None:
             shut_down(self._response)

@@ -7,7 +7,7 @@ ReadalongError              `code`, `message`, `retryable`: whether the same cal
     ├── ProtocolError       what answered is not a readalong API
     ├── GenerationFailed    the job failed while its text was read: `code` is the job's
     ├── GenerationRestarted the job starts over after some of its text was handed out: `code` is the reason
-    └── MisuseError         used after close, or by two threads or tasks at once
+    └── MisuseError         used after close, by two threads or tasks at once, or with what cannot be sent
 """
 
 from __future__ import annotations

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import httpx2
 
 from readalong.client.chunk_events import ChunkEvents
 from readalong.client.errors import MisuseError
 from readalong.client.events import Event
-from readalong.client.requests import Messages, chat_messages
-
-if TYPE_CHECKING:
-    import openai
+from readalong.client.requests import Messages, chat_messages, encoded
 
 #: readalong's own parameters: no model gets them.
 _OWN: Final = ("on_worker_lost", "deadline", "cancel_on_disconnect", "thread", "thread_policy", "metadata")
@@ -46,16 +43,29 @@ def is_azure() -> bool:
 
 
 def arguments(messages: Messages, model: str | None, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the arguments of `chat.completions.create`. Raises MisuseError if no model is named."""
+    """Returns the arguments of `chat.completions.create`. Raises MisuseError if no model is named, or for what is
+    no JSON."""
     model = model or os.environ.get("READALONG_MODEL")
     if not model:
         raise MisuseError("A direct stream needs the name of a model: model=… or READALONG_MODEL.")
     body = {name: value for name, value in parameters.items() if name not in _OWN and value is not None}
     body.setdefault("stream_options", {"include_usage": True})
-    return {"model": model, "messages": chat_messages(messages), "stream": True, "extra_body": body}
+    said = chat_messages(messages)
+    encoded({"messages": [message for message in said if isinstance(message, Mapping)], **body})
+    return {"model": model, "messages": said, "stream": True, "extra_body": body}
 
 
-def failure(events: ChunkEvents, error: openai.OpenAIError | Exception, *, begun: bool) -> Event:
+def end(events: ChunkEvents, error: Exception | None, *, begun: bool) -> Iterator[Event]:
+    """Yields what follows the model's stream: the whole calls and `done`, or `failed`. `begun`: it responded."""
+    if error is not None:
+        yield _failure(events, error, begun=begun)
+    elif not events.finished:
+        yield events.failed("model_cut", "The model closed the stream early.", retryable=True)
+    else:
+        yield from events.done()
+
+
+def _failure(events: ChunkEvents, error: Exception, *, begun: bool) -> Event:
     """Returns the `failed` event for an error of the openai package or of the connection."""
     import openai  # noqa: PLC0415
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, TypeAlias
@@ -26,11 +27,11 @@ GONE: Final = (404, 410)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call. Every one may be repeated: a submit has a key."""
+    """One call. Every one may be repeated: a submit has a key. `body`: JSON."""
 
     method: str
     path: str
-    body: Mapping[str, Any] | None = None
+    body: bytes | None = None
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -43,17 +44,36 @@ def submit(
     idempotency_key: str | None = None,
     cancel_on_disconnect: bool | float | None = None,
 ) -> Request:
-    """Returns the submit of a job. A parameter that is None is left out."""
+    """Returns the submit of a job. A parameter that is None is left out. Raises MisuseError for what is no JSON."""
     body = {"messages": chat_messages(messages), "model": model, "cancel_on_disconnect": cancel_on_disconnect}
     body |= parameters
     key = idempotency_key or secrets.token_urlsafe(16)
     given = {name: value for name, value in body.items() if value is not None}
-    return Request("POST", "/v1/jobs", given, headers={"idempotency-key": key})
+    headers = {"idempotency-key": key, "content-type": "application/json"}
+    return Request("POST", "/v1/jobs", encoded(given), headers=headers)
 
 
-def chat_messages(messages: Messages) -> list[Mapping[str, Any]]:
-    """Returns the messages of a chat; a question is the user's."""
-    return [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
+def chat_messages(messages: Messages) -> list[Any]:
+    """Returns the messages of a chat; a question is the user's. Raises MisuseError for what is neither."""
+    given: Any = messages  # callers without types give anything
+    if isinstance(given, str):
+        return [{"role": "user", "content": given}]
+    if isinstance(given, Mapping | bytes | bytearray) or not isinstance(given, Iterable):
+        raise MisuseError(f"messages: must be one question or a list of messages, not {type(given).__name__}.")
+    found = list(given)
+    for at, message in enumerate(found):
+        # A direct stream takes the objects of the openai package, too.
+        if not isinstance(message, Mapping) and not hasattr(message, "model_dump"):
+            raise MisuseError(f"messages.{at}: must be a message with role and content, not {type(message).__name__}.")
+    return found
+
+
+def encoded(body: Mapping[str, Any]) -> bytes:
+    """Returns JSON. Raises MisuseError for a value that has none, such as a set, NaN or half a surrogate pair."""
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise MisuseError(f"The request cannot be sent as JSON: {error}.") from None
 
 
 def cancel(job: Job | str) -> Request:
@@ -107,8 +127,8 @@ def jobs_of(page: Mapping[str, Any]) -> list[Job]:
 
 def job_path(job: Job | str) -> str:
     """Returns the path of a job. Raises MisuseError for an id that would lead to another path."""
-    job_id = job.id if isinstance(job, Job) else job
-    if not job_id.strip("."):
+    job_id: Any = job.id if isinstance(job, Job) else job
+    if not isinstance(job_id, str) or not job_id.strip("."):
         raise MisuseError(f"{job_id!r} is not the id of a job.")
     return f"/v1/jobs/{quote(job_id, safe='')}"
 

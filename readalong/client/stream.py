@@ -11,7 +11,7 @@ from typing import Any, Self
 from readalong.client import requests
 from readalong.client.calls import Calls
 from readalong.client.errors import MisuseError
-from readalong.client.events import End, Event, TerminalEvent
+from readalong.client.events import Cancelled, End, Event, TerminalEvent
 from readalong.client.generation import Generation
 from readalong.client.progress import Progress, ProgressMeter
 from readalong.client.reader import Reader
@@ -127,7 +127,8 @@ class ApiGeneration:
         self._interrupted = threading.Event()
 
     def events(self) -> Generator[Event, None, None]:
-        if self._cancelled.is_set():
+        if self._cancelled.is_set():  # before it was submitted
+            yield Cancelled(by="client")
             return
         job_id = self.job_id = self._calls.job(self._submit).id
         ended = False

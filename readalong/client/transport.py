@@ -65,7 +65,7 @@ class ClientOptions:
             "method": request.method,
             "url": url + request.path,
             "params": dict(request.query) or None,
-            "json": request.body,
+            "content": request.body,
             "headers": dict(request.headers),
             "timeout": timeout,
         }

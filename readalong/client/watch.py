@@ -92,7 +92,7 @@ class Watch:
             try:
                 with self._connection() as response:
                     body = b"" if response.status_code == 200 else response.read()
-                    if not protocol.open(response.status_code, response.headers, body):
+                    if not protocol.open(response.status_code, response.headers, body) or self._closed.is_set():
                         return
                     for data in response.iter_bytes():
                         for event in protocol.feed(data):

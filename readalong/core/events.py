@@ -6,7 +6,7 @@ object, kept as bytes from the worker to the watcher, so that it is encoded once
 Neighbouring pieces of text may be stored and sent merged: one event with the number of the last that it covers. In
 the log it also holds the length of each piece, so that it can be taken apart again at any position.
 
-On the job's live channel an append is one message: a JSON line for each event, `{"id":5,"type":"content",…}`.
+On the job's live channel an append is one message: a JSON line for each event, `{"seq":5,"type":"content",…}`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ _LONGEST: Final = 65_536
 #: Bytes of a piece's data that are not its text.
 _FRAME: Final = len(b'{"content":""}')
 
+#: What readers get in front of an event's fields: on the live channel both.
+_IN_FRONT: Final = frozenset({"seq", "type"})
 #: A text event merges with its neighbour only if it says nothing besides these, such as log probabilities.
 _MERGEABLE: Final = frozenset({"content", "choice"})
 
@@ -51,11 +53,11 @@ class NewEvent(NamedTuple):
     fields: dict[str, Any]
 
     def encode(self) -> bytes:
-        """Returns the data as one line of JSON. Raises ValueError for a field `type`, which readers get in front of
-        it."""
-        if self.type not in TEXT and "type" in self.fields:
+        """Returns the data as one line of JSON. Raises ValueError for a field with the name of one that readers get in
+        front of it."""
+        if self.type not in TEXT and (taken := _IN_FRONT & self.fields.keys()):
             # JSON readers take the last of two: a client would see another type of event.
-            raise ValueError(f"an event {self.type} with a field `type`")
+            raise ValueError(f"an event {self.type} with a field `{min(taken)}`")
         return orjson.dumps(self.fields)
 
 
@@ -126,12 +128,12 @@ def parse_live(message: bytes, epoch: str = "") -> list[Event]:
     """
     events = []
     for line in message.split(b"\n"):
-        if not line.startswith(b'{"id":'):
+        if not line.startswith(b'{"seq":'):
             raise ValueError(f"not an event of a live channel: {line[:80]!r}")
         comma = line.index(b",")
         quote = line.index(b'"', comma + 9)
         data = b"{" + line[quote + 2 :]
-        events.append(Event(int(line[6:comma]), line[comma + 9 : quote].decode(), data, (), epoch))
+        events.append(Event(int(line[7:comma]), line[comma + 9 : quote].decode(), data, (), epoch))
     return events
 
 

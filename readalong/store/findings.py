@@ -67,7 +67,11 @@ def _redis(redis: RedisStatus, address: str, cli: str) -> Iterator[Finding]:
     why = "" if health.error is None else health.error.message
     if health.redis in ("away", "loading"):
         title = "Redis does not answer" if health.redis == "away" else "Redis is loading its data"
-        action = f"Run `{cli} ping`; start Redis, or correct READALONG_REDIS_URL."
+        action = (
+            f"Run `{cli} ping`; start Redis, or correct READALONG_REDIS_URL."
+            if health.redis == "away"
+            else f"Wait: `{cli} info persistence` shows how far it is."
+        )
         yield Finding("redis_away", "critical", title, f"{why}, at {address}.", action)
     elif health.redis == "full":
         used, limit = _bytes(redis.used_memory), _bytes(redis.maxmemory)
@@ -79,7 +83,11 @@ def _redis(redis: RedisStatus, address: str, cli: str) -> Iterator[Finding]:
         )
     elif health.redis in ("read_only", "refusing"):
         title = "Redis is a read-only replica" if health.redis == "read_only" else "Redis refuses commands"
-        action = f"Run `{cli} role`; READALONG_REDIS_URL must name the primary, and a user who may do everything."
+        action = (
+            f"Run `{cli} role`; READALONG_REDIS_URL must name the primary, or READALONG_SENTINELS lead to it."
+            if health.redis == "read_only"
+            else f"Run `{cli} acl log`; docs/redis.md lists what the user needs."
+        )
         yield Finding("redis_refuses", "critical", title, f"{why}.", action)
     used_part = (redis.used_memory or 0) / redis.maxmemory if redis.maxmemory else 0.0
     if used_part >= _NEARLY_FULL and health.redis == "ok":
@@ -104,7 +112,8 @@ def _workers(look: Snapshot) -> Iterator[Finding]:
         yield Finding("no_worker", "critical", "No worker is alive", reason, "Start one: `readalong worker`")
     if refused:
         codes = ", ".join(sorted({worker.refused or "" for worker in refused}))
-        reason = f"{len(refused)} of {len(live)} live workers cannot use their model: {codes}."
+        who = "The live worker cannot use its" if len(live) == 1 else f"{len(refused)} of {len(live)} cannot use their"
+        reason = f"{who} model: {codes}."
         action = (
             "Check the model's key and address in the environment of the workers (OPENAI_API_KEY, OPENAI_BASE_URL)."
         )
@@ -131,7 +140,8 @@ def _workers(look: Snapshot) -> Iterator[Finding]:
     slots = sum(worker.slots or 0 for worker in live)
     busy = sum(len(worker.running) for worker in live)
     if slots and busy >= slots and look.queued:
-        reason = f"All {slots} slots of the workers are taken, and {_jobs_word(look.queued)} waiting."
+        taken = "The only slot is" if slots == 1 else f"All {slots} slots of the workers are"
+        reason = f"{taken} taken, and {_jobs_word(look.queued)} waiting."
         action = (
             "Start more workers (`readalong worker`), or raise READALONG_MAX_JOBS if their machines have CPU to spare."
         )

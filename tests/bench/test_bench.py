@@ -88,7 +88,8 @@ def test_a_tiny_run_measures_every_row_and_leaves_no_process(started: list[subpr
     assert found["streams"]["2"]["direct"]["cpu_us"].keys() == {"client", "direct"}
     assert found["streams"]["2"]["readalong"]["cpu_us"].keys() == {"client", "worker", "api", "valkey"}
     assert found["starts"]["idle"]["first_token_ms"]["n"] == found["starts"]["loaded"]["first_token_ms"]["n"] == 2
-    assert found["formats"]["cpu_us"].keys() == {"native", "chat_stream", "OpenAI chat", "Responses", "AI SDK"}
+    formats = {"native", "chat_stream", "OpenAI chat", "Responses", "AI SDK", "AG-UI"}
+    assert found["formats"]["cpu_us"].keys() == formats
     assert {name: times["n"] for name, times in found["faces"]["first_token"].items()} == {"native": 2, "chat": 2}
     assert found["faces"]["sdk"]["readalong"]["cpu_us"].keys() == {"client", "worker", "api", "valkey"}
     assert found["faces"]["sdk"]["straight"]["cpu_us"].keys() == {"client"}

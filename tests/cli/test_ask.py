@@ -209,21 +209,17 @@ def test_a_job_that_waits_tells_its_place(api: ScriptedApi, run: Run, before: in
         answer(200, {"jobs": [job(f"job-{n}") for n in range(before)], "next": None})(handler)
         looked.set()
 
-    def answered(handler: Handler) -> None:
-        assert looked.wait(100)
-        stream(event(2, "started"), text(3, "Because."), done(4))(handler)
-
     def waits(handler: Handler) -> None:
-        api.routes[EVENTS] = answered
-        stream(event(1, "queued"), drop=True)(handler)
+        api.routes[EVENTS] = stream(event(2, "started"), text(3, "Because."), done(4))
+        stream(event(1, "queued"), hold=looked)(handler)
 
     api.routes.update({"POST /v1/jobs": answer(202, job(FIRST)), "GET /v1/jobs": places, EVENTS: waits})
     result = run("ask", "Why?")
     assert result.stdout == "Because."
     assert result.stderr.splitlines()[1] == f"waiting: {place} in the queue"
-    assert [path for path in api.asked() if "?" in path] == [
+    assert {path for path in api.asked() if "?" in path} == {
         f"/v1/jobs?status=queued&created_before={NOW.replace(':', '%3A')}&limit=200"
-    ]
+    }
 
 
 def test_without_a_worker_it_says_so(api: ScriptedApi, run: Run) -> None:

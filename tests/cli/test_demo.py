@@ -184,7 +184,8 @@ def test_what_it_prints_works_and_a_sigterm_ends_all_in_order(start: Start) -> N
     with redis.Redis(unix_socket_path=str(path), decode_responses=True) as client:
         assert client.config_get("port", "save") == {"port": "0", "save": ""}
     assert [stat.S_IMODE(one.stat().st_mode) for one in (path.parent, path)] == [0o700, 0o700]
-    assert httpx2.get(f"{demo.line('model')}/models", trust_env=False, verify=False).is_success
+    for url in (f"{demo.line('model')}/models", demo.line("inspector")):
+        assert httpx2.get(url, trust_env=False, verify=False).is_success
     (job,) = [json.loads(line) for line in call(demo, "jobs", "--json").splitlines()]
     assert (job["status"], job["model"]) == ("done", "demo")
     assert len(call(demo, "watch", job["id"])) > 5
@@ -244,15 +245,13 @@ def test_nothing_outlives_a_demo_that_is_killed(start: Start) -> None:
 
 @pytest.mark.slow
 def test_a_killed_worker_is_replaced_its_job_goes_on_and_a_sighup_ends_all_in_order(start: Start) -> None:
-    """kill -9 of the worker in mid-stream: a new worker, reported in one line, ends the job in a second attempt."""
+    """kill -9 of the worker in mid-stream: a new worker, reported in one line, goes on in a second attempt."""
     demo = start()
     with httpx2.Client(base_url=demo.url, trust_env=False, verify=False, timeout=120) as client:
-        request = {**ASK, "demo": {"tokens": 60, "tokens_per_second": 30}}
-        job = client.post("/v1/jobs", json=request).json()["id"]
-        wait_for(lambda: client.get(f"/v1/jobs/{job}").json()["last_seq"] > 5)
+        job = client.post("/v1/jobs", json={**ASK, "model": "demo-endless"}).json()["id"]
+        wait_for(lambda: client.get(f"/v1/jobs/{job}").json()["content"])
         os.kill(demo.pids["worker"], signal.SIGKILL)
-        wait_for(lambda: client.get(f"/v1/jobs/{job}").json()["status"] == "done")
-        assert client.get(f"/v1/jobs/{job}").json()["attempt"] == 2
+        wait_for(lambda: (shown := client.get(f"/v1/jobs/{job}").json())["attempt"] == 2 and shown["content"])
     assert f"worker (pid {demo.pids['worker']}) was killed by signal 9 (Killed); started again as pid" in demo.err[0]
     assert_ends_in_order(demo, signal.SIGHUP)
 
@@ -292,8 +291,8 @@ def test_each_process_that_is_killed_comes_back_where_it_was(start: Start) -> No
 
 @pytest.mark.slow
 def test_a_second_ctrl_c_ends_at_once(start: Start) -> None:
-    """The second signal does not wait for a worker that drains for a minute. Exit code 130."""
-    demo = start(READALONG_DRAIN_TIMEOUT="60")
+    """The second signal does not wait for a worker that drains for ten minutes. Exit code 130."""
+    demo = start(READALONG_DRAIN_TIMEOUT="600")
     with httpx2.Client(base_url=demo.url, trust_env=False, verify=False, timeout=120) as client:
         job = client.post("/v1/jobs", json={**ASK, "model": "demo-endless"}).json()["id"]
         wait_for(lambda: client.get(f"/v1/jobs/{job}").json()["status"] == "running")
@@ -302,7 +301,7 @@ def test_a_second_ctrl_c_ends_at_once(start: Start) -> None:
     demo.process.send_signal(signal.SIGINT)
     wait_for(lambda: not any(line.startswith(f"{api} ") for line in members(group)))
     demo.process.send_signal(signal.SIGINT)
-    assert demo.code(5) == 130
+    assert demo.code() == 130
 
 
 def test_a_signal_while_it_starts_ends_it(start: Start) -> None:

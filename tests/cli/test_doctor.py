@@ -29,8 +29,10 @@ def now() -> str:
 
 
 @pytest.fixture
-def healthy(api: ScriptedApi) -> ScriptedApi:
+def healthy(api: ScriptedApi, monkeypatch: pytest.MonkeyPatch) -> ScriptedApi:
     """An API with which all is well. Its first job is done, its second one runs until the cancel."""
+    monkeypatch.setattr(model_checks, "SLOW_CANCEL", 100.0)  # this machine may be slow
+    monkeypatch.setattr(examination, "STREAM_SECONDS", 100.0)
     jobs: list[str] = []
 
     def submit(handler: Handler) -> None:
@@ -147,6 +149,18 @@ def test_each_fault_has_its_name_and_what_to_do(
         assert code == {"critical": 11, "warning": 10, "info": 0}[result]
 
 
+def test_what_to_do_about_redis_is_the_apis_command(healthy: ScriptedApi, run: Run) -> None:
+    """It names the socket, say, by which that Redis is reached."""
+    told = {
+        name: f"Run `redis-cli -s /x {name}`." for name in ("redis_refuses", "redis_evicts", "redis_not_persistent")
+    }
+    found = [finding(code, "warning", action=action) for code, action in told.items()]
+    bad = redis(state="refusing", maxmemory_policy="allkeys-lru", persistence={"aof": False, "rdb": False})
+    healthy.routes["GET /v1/status"] = answer(200, status(now=now(), findings=found, **bad))
+    _, checks = checked(run, "--no-job")
+    assert [checks[name]["action"] for name in ("redis", "memory", "disk")] == list(told.values())
+
+
 @pytest.mark.parametrize(("hours", "words"), [(-1, "1h00m ahead of"), (1, "behind the server")])
 def test_a_clock_that_is_off_is_told(healthy: ScriptedApi, run: Run, hours: int, words: str) -> None:
     there = datetime.now(UTC) + timedelta(hours=hours)
@@ -233,6 +247,8 @@ def test_redis_is_tried_from_here_too(run: Run, redis_server: RedisServer, monke
     checks = {check["name"]: check for check in orjson.loads(result.stdout)["checks"]}
     assert checks["redis here"]["result"] == "ok"
     assert {"version", "memory", "disk"} <= set(checks)
+    to_set = checks["disk"]["action"]
+    assert (checks["disk"]["result"], to_set.startswith("redis-cli -u 'redis://ada:***@127.0.0.1:")) == ("info", True)
     assert "s3cret" not in result.output
 
 

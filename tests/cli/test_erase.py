@@ -135,6 +135,16 @@ def test_a_request_that_is_not_kept_is_the_apis_own_sentence(api: ScriptedApi, r
     assert (result.exit_code, result.stderr) == (1, f"readalong: {problem['detail']}\n")
 
 
+@pytest.mark.parametrize("command", ["retry", "cancel"])
+def test_what_was_done_before_an_error_is_told(command: str, api: ScriptedApi, run: Run) -> None:
+    """The id of a job that runs again would be lost otherwise."""
+    api.routes[f"POST /v1/jobs/{FIRST}/{command}"] = answer(202, job(FIRST, status="queued"))
+    api.routes[f"POST /v1/jobs/{SECOND}/{command}"] = answer(409, {"code": "job_running", "detail": "No."})
+    result = run(command, FIRST, SECOND)
+    assert (result.exit_code, result.stderr) == (1, "readalong: No.\n")
+    assert result.stdout.startswith(FIRST)
+
+
 def test_several_are_cancelled_at_once(api: ScriptedApi, run: Run) -> None:
     api.routes[f"POST /v1/jobs/{FIRST}/cancel"] = answer(202, job(FIRST, status="cancelled"))
     api.routes[f"POST /v1/jobs/{SECOND}/cancel"] = answer(202, job(SECOND, status="done"))

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import orjson
 import pytest
 
-from readalong.cli.doctor import model_checks
+from readalong.cli.doctor import examination, model_checks
 from tests.cli.conftest import Run
 from tests.cli.processes import wait_for
 from tests.cli.terminals import CTRL_C, InTerminal, in_terminal
@@ -118,6 +118,9 @@ def test_without_a_worker_ask_and_status_say_so(stack: Stack, run: Run) -> None:
 def test_the_doctor_finds_a_healthy_stack_healthy(stack: Stack, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """With its own two jobs, which are gone afterwards."""
     monkeypatch.setenv("READALONG_REDIS_URL", stack.redis.url)
+    monkeypatch.setattr(model_checks, "SLOW_CANCEL", 100.0)  # this machine may be slow
+    monkeypatch.setattr(model_checks, "CANCEL_SECONDS", 100.0)
+    monkeypatch.setattr(examination, "STREAM_SECONDS", 100.0)
     result = run("doctor", "--model", "demo", "--json")
     checks = {check["name"]: check["result"] for check in orjson.loads(result.stdout)["checks"]}
     assert {name for name, found in checks.items() if found not in ("ok", "info")} == set(), result.stdout
@@ -127,12 +130,13 @@ def test_the_doctor_finds_a_healthy_stack_healthy(stack: Stack, run: Run, monkey
 
 
 def test_the_doctor_finds_a_model_that_hangs(stack: Stack, run: Run) -> None:
-    assert result_of(stack, run, "model", "--model", "demo-hang", "--timeout", "2") == (11, "critical")
+    assert result_of(stack, run, "model", "--model", "demo-hang", "--timeout", "1") == (11, "critical")
 
 
 @pytest.mark.slow
-def test_the_doctor_finds_a_model_that_ignores_its_end(stack: Stack, run: Run) -> None:
+def test_the_doctor_finds_a_model_that_ignores_its_end(stack: Stack, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its job ends without it, late."""
+    monkeypatch.setattr(model_checks, "CANCEL_SECONDS", 100.0)
     assert result_of(stack, run, "cancel", "--model", "deaf") == (10, "warning")
 
 
@@ -146,15 +150,18 @@ def test_the_doctor_finds_a_model_that_blocks_its_worker(
 
 @pytest.mark.skipif(nginx_binary() is None, reason="needs nginx")
 @pytest.mark.parametrize(
-    ("more", "result", "words"),
+    ("more", "seconds", "result", "words"),
     [
-        ("", "ok", "at once"),
-        ("proxy_ignore_headers X-Accel-Buffering;", "critical", "a proxy in front of the API buffers"),
+        ("", 100.0, "ok", "at once"),
+        ("proxy_ignore_headers X-Accel-Buffering;", 1.0, "critical", "a proxy in front of the API buffers"),
     ],
     ids=["passes", "buffers"],
 )
-def test_the_doctor_finds_a_proxy_that_buffers(stack: Stack, run: Run, more: str, result: str, words: str) -> None:
+def test_the_doctor_finds_a_proxy_that_buffers(
+    stack: Stack, run: Run, monkeypatch: pytest.MonkeyPatch, *, more: str, seconds: float, result: str, words: str
+) -> None:
     """A real nginx as it comes: by our header it passes on at once; told to ignore the header, it fills its buffers."""
+    monkeypatch.setattr(examination, "STREAM_SECONDS", seconds)
     with nginx(urlsplit(stack.url).port or 0, "", "1.0", more) as url:
         ended = run("doctor", "--json", "--no-job", "--url", url)
     (found,) = [check for check in orjson.loads(ended.stdout)["checks"] if check["name"] == "streaming"]

@@ -21,8 +21,8 @@ from readalong.cli.errors import CliError
 from tests.cli.processes import members, wait_for
 from tests.support.waiting import until
 
-SLEEPS = "import time; print('up'); time.sleep(60)"
-STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); time.sleep(60)"
+SLEEPS = "import time; print('up'); time.sleep(600)"
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); time.sleep(600)"
 
 
 def process(name: str, code: str, *, role: str = "worker", grace: float = 5.0) -> ManagedProcess:
@@ -56,7 +56,7 @@ async def test_processes_end_role_by_role_the_last_one_first(tmp_path: Path) -> 
             sys.exit(0)
         signal.signal(signal.SIGTERM, end)
         print("up")
-        time.sleep(60)
+        time.sleep(600)
         """
     )
     async with group_of() as group:
@@ -122,8 +122,9 @@ async def test_a_process_that_is_killed_is_started_again() -> None:
     assert failed == []
 
 
-async def test_a_process_that_dies_at_once_is_not_started_for_ever() -> None:
-    """After five restarts in 30 s the next death is a failure."""
+async def test_a_process_that_dies_at_once_is_not_started_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After five restarts within the limit the next death is a failure."""
+    monkeypatch.setattr("readalong.cli.demo.process_group._RESTARTS_SECONDS", 3600.0)
     said: list[str] = []
     reasons: list[str] = []
     async with group_of(said.append, reasons.append) as group:
@@ -169,7 +170,7 @@ def test_nothing_outlives_a_parent_that_is_killed() -> None:
         async def main():
             async with group_of() as group:
                 print(await up(group, process("a", STUBBORN), process("b", SLEEPS)), group.folder, flush=True)
-                await asyncio.sleep(60)
+                await asyncio.sleep(600)
         asyncio.run(main())
         """
     )

@@ -69,8 +69,11 @@ def test_many_of_one_kind_are_told_once(api: ScriptedApi, run: Run) -> None:
 
 
 def test_all_is_well_is_said(api: ScriptedApi, run: Run) -> None:
-    api.routes["GET /v1/status"] = answer(200, status())
-    assert run("status").stdout.startswith("all is well\n")
+    """Also if there is information, which comes last."""
+    api.routes["GET /v1/status"] = answer(200, status(findings=[finding("redis_not_persistent", "info")]))
+    shown = run("status").stdout
+    assert shown.startswith("all is well\n")
+    assert shown.endswith("reason of redis_not_persistent.\n          → readalong mend redis_not_persistent\n")
 
 
 def test_a_status_of_nulls_is_shown(api: ScriptedApi, run: Run) -> None:

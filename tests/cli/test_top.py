@@ -98,11 +98,12 @@ def test_without_an_api_the_screen_does_not_begin(run: Run) -> None:
 
 
 def test_an_api_that_goes_away_is_told_on_the_screen(api: ScriptedApi) -> None:
-    """The last numbers stay until it is back, or it is given up."""
+    """The last numbers stay until it is back, or gone for good."""
     api.routes["GET /v1/status"] = answer(200, status())
     api.routes["GET /v1/stats"] = answer(200, stats())
     api.routes["GET /v1/changes"] = answer(503)
-    with in_terminal("top", "--give-up", "4", READALONG_URL=api.url) as terminal:
-        terminal.until("is not available; trying again for 4 s")
-        assert terminal.ended() == 1
-    assert "gave up after 4 s" in terminal.text
+    with in_terminal("top", READALONG_URL=api.url) as terminal:
+        terminal.until("is not available; trying again for 60 s")
+        api.routes["GET /v1/changes"] = answer(410, {"detail": "It is over."})
+        assert terminal.ended() == 4
+    assert "It is over." in terminal.text

@@ -13,7 +13,6 @@ from typing import IO
 import orjson
 import pytest
 
-from readalong.cli import follower
 from readalong.cli.demo.ports import usable_port
 from tests.cli.conftest import Run
 from tests.cli.scripted_api import ScriptedApi, answer, done, event, stream, text
@@ -108,18 +107,6 @@ def test_a_log_that_redis_has_lost_is_begun_anew(api: ScriptedApi, run: Run) -> 
     assert "restarted (attempt 2: log_lost)" in result.stderr
     assert api.positions() == ["7-a", "8-a", "4-b"]
     assert run("watch", JOB, "--after", "7-").exit_code == 2
-
-
-def test_trouble_is_told_once_and_its_end_too(api: ScriptedApi, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trouble that lasts is one line on stderr, and one when it is over."""
-    monkeypatch.setattr(follower, "QUIET_SECONDS", 0.0)
-    api.acts += [stream(text(1, "a")), answer(503), answer(503), stream(text(2, "b"), done(3))]
-    result = run("watch", JOB)
-    lines = result.stderr.splitlines()
-    assert lines[0] == f"the API at {api.url} is not available; trying again for 60 s"
-    assert lines[1] == "connected again"
-    assert lines[2].startswith("done")
-    assert result.stdout == "ab"
 
 
 def test_a_watch_gives_up(api: ScriptedApi, run: Run) -> None:

@@ -95,6 +95,23 @@ async def test_chat_completions(stack: Stack) -> None:
         assert [each["id"] for each in await node.list(first, "models.list")] == ["demo-fast"]
 
 
+async def test_a_client_that_leaves_cancels_its_job(stack: Stack) -> None:
+    """It breaks off its loop over the chunks, or gives up its call."""
+    asked, mine = question(), {"readalong": {"cancel_on_disconnect": 0}}
+    models = [paced(tokens) for tokens in (3000, 4000)]
+    bodies = [{"model": model, "messages": messages(asked), **mine} for model in models]
+    async with await NodeOpenAI.start() as node:
+        said_some = node.list(stack.url, CREATE, {**bodies[0], "stream": True}, stop=2)
+        gives_up = node.call(stack.url, CREATE, bodies[1], options={"timeout": 2000, "maxRetries": 0})
+        _, error = await asyncio.gather(said_some, gives_up, return_exceptions=True)
+        assert isinstance(error, NodeError)
+        assert error.name == "APIConnectionTimeoutError"
+        for model in models:
+            job = await job_for(stack, model, asked)
+            assert (await job.ended())["status"] == "cancelled"
+            await job.model_let_go()
+
+
 async def test_structures_reasoning_and_refusals(stack: Stack) -> None:
     """The SDK parses texts and arguments by zod, in both faces, whole and by the helpers."""
     url, asked = stack.url, question()

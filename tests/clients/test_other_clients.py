@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-clients" / "bin" / "python"
 
 #: The programs of `others/`.
-CLIENTS = ("langchain", "litellm", "llm", "pydantic_ai", "openai_agents")
+CLIENTS = ("httpx_sse", "langchain", "litellm", "llm", "pydantic_ai", "openai_agents")
 
 pytestmark = pytest.mark.skipif(
     not (ROOT / ".venv-clients" / "done").exists(), reason="make test-all could not make .venv-clients"

@@ -1,14 +1,12 @@
-"""What needs no SDK: curl as the documentation of OpenAI has it, and a reader of lines as httpx-sse is."""
+"""What needs no SDK: curl as the documentation of OpenAI has it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx2
 import pytest
 
 from tests.clients.asked import answer, job_for, messages, paced, question
@@ -61,29 +59,3 @@ async def test_curl_tells_a_stream_that_broke_off(stack: Stack) -> None:
     code, output = await reading
     assert code == BROKEN
     assert payloads(output)
-
-
-async def test_a_reader_of_lines_gets_events_with_names(stack: Stack) -> None:
-    """The name of each event of a response is in its own field too, as `aconnect_sse` of httpx-sse returns it."""
-    asked = question()
-    body = {"model": "demo-fast", "input": asked, "stream": True}
-    async with (
-        httpx2.AsyncClient(timeout=60) as client,
-        client.stream("POST", f"{stack.url}/v1/responses", json=body) as response,
-    ):
-        assert response.headers["content-type"].partition(";")[0] == "text/event-stream"
-        events = [block async for block in _blocks(response)]
-    assert [event["event"] for event in events] == [json.loads(event["data"])["type"] for event in events]
-    assert json.loads(events[-1]["data"])["response"]["output"][0]["content"][0]["text"] == answer("demo-fast", asked)
-
-
-async def _blocks(response: httpx2.Response) -> AsyncIterator[dict[str, str]]:
-    """Yields the fields of each event; comments have none."""
-    fields: dict[str, str] = {}
-    async for line in response.aiter_lines():
-        if line:
-            name, _, value = line.partition(":")
-            fields |= {name: value.removeprefix(" ")} if name else {}
-        elif fields:
-            yield fields
-            fields = {}

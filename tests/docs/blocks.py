@@ -80,6 +80,9 @@ TESTS: Final[dict[tuple[str, str, str], tuple[str, ...]]] = {
     ("docs/clients/python.md", "python", ""): (
         "tests/clients/test_python_client.py::test_an_example_of_the_documentation_runs",
     ),
+    ("docs/demo-model.md", "sh", "readalong model"): (
+        "tests/docs/test_shell_blocks.py::test_the_demo_model_answers_the_lines_of_its_page",
+    ),
     ("docs/embedding.md", "python", "from fastapi"): (
         "tests/api/test_embedding.py::"
         "test_the_lines_of_the_docs_mount_it_with_its_addresses_and_the_end_of_its_streams",

@@ -28,6 +28,8 @@ def test_every_fence_is_a_block() -> None:
     fences = [line for page in PAGES for line in page.read_text("utf-8").splitlines() if re.match(r" *[`~]{3}", line)]
     assert len(fences) == 2 * len(BLOCKS)
     assert len(PROGRAMS) > 50
+    commands = re.compile(r"^(readalong|make|curl|pip|export|redis-cli|docker) ", re.MULTILINE)
+    assert [block.name for block in BLOCKS if block not in PROGRAMS and commands.search(block.text)] == []
 
 
 def test_every_entry_is_of_a_block() -> None:

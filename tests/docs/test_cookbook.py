@@ -232,7 +232,7 @@ async def test_a_job_is_followed_live(kitchen: Kitchen) -> None:
     await until(follows)
     await kitchen.log.append(_ID, 1, 6, [("content", b'{"content":" four"}')])
     last = (await following).strip().splitlines()[-1]
-    assert orjson.loads(last) == {"id": 6, "type": "content", "content": " four"}
+    assert orjson.loads(last) == {"seq": 6, "type": "content", "content": " four"}
 
 
 async def test_all_jobs_are_followed_live(kitchen: Kitchen) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from tests.docs.blocks import ROOT, Block, blocks_for
 from tests.support.environment import clean_environment
+from tests.support.servers import free_port
 from tests.support.stack import Stack
 
 pytestmark = [
@@ -69,3 +71,20 @@ def test_a_block_runs_in_a_shell(stack: Stack, block: Block, tmp_path: Path) -> 
         assert ran.stdout or any(word in line for word in _SILENT), f"{line} printed nothing"
         made = re.match(r'\{"id":\s?"([^"]+)"', ran.stdout)
         job_id = made[1] if made else job_id
+
+
+def test_the_demo_model_answers_the_lines_of_its_page(tmp_path: Path) -> None:
+    (block,) = blocks_for("tests/docs/test_shell_blocks.py::test_the_demo_model_answers_the_lines_of_its_page")
+    serve, ask = lines(block.text.replace("9000", str(free_port())))
+    program, *words = shlex.split(serve, comments=True)
+    command = [str(Path(sys.executable).with_name(program)), *words]
+    with subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE, text=True) as model:
+        try:
+            assert model.stdout is not None
+            assert "demo model on" in model.stdout.readline()
+            asked = subprocess.run(
+                shlex.split(ask), cwd=tmp_path, capture_output=True, text=True, timeout=200, check=True
+            )
+            assert asked.stdout.rstrip().endswith("data: [DONE]")
+        finally:
+            model.terminate()

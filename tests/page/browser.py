@@ -49,31 +49,45 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
+def new_profile(browser: Browser, **options: Any) -> BrowserContext:
+    """Returns a context: a person's profile. `options` are those of Playwright's `new_context`.
+
+    Nothing moves by itself: each frame of an animation would be drawn by the CPU.
+    """
+    plain: dict[str, Any] = {"viewport": {"width": 1000, "height": 760}, "reduced_motion": "reduce"}
+    context = browser.new_context(**{**plain, **options})
+    context.set_default_timeout(PATIENCE)
+    return context
+
+
 class Visitors:
-    """Opens pages, each in a context of its own: a person with a profile, as another device would have.
+    """Opens pages, each as another tab of `profile`, or in a profile of its own: as another device would have.
 
     `complaints` has the errors and warnings of all consoles, except of refused requests.
     """
 
-    def __init__(self, browser: Browser) -> None:
+    def __init__(self, browser: Browser, profile: BrowserContext | None = None) -> None:
         self._browser = browser
-        self._contexts: list[BrowserContext] = []
+        self._profile = profile
+        self._opened: list[Page | BrowserContext] = []
         self.complaints: list[str] = []
 
-    def open(self, url: str, **options: Any) -> Page:
-        """Opens the address. `options` are those of Playwright's `new_context`."""
-        context = self._browser.new_context(**{"viewport": {"width": 1000, "height": 760}, **options})
-        context.set_default_timeout(PATIENCE)
-        self._contexts.append(context)
-        context.on("console", self._hear)
-        context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+    def open(self, url: str, *, alone: bool = False, **options: Any) -> Page:
+        """Opens the address. With `alone`, or `options` of Playwright's `new_context`, in a profile of its own."""
+        context = self._profile
+        if context is None or alone or options:
+            context = new_profile(self._browser, **options)
+            self._opened.append(context)
         page = context.new_page()
+        self._opened.append(page)
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.goto(url)
         return page
 
     def close(self) -> None:
-        for context in self._contexts:
-            context.close()
+        for each in reversed(self._opened):
+            each.close()
 
     def _hear(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning") and not message.text.startswith("Failed to load resource"):

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from tests.clients.node_chat import install
-from tests.page.browser import Visitors, chromium, missing
+from tests.page.browser import Visitors, chromium, missing, new_profile
 from tests.page.site import Site
+from tests.page.way import Way
 
 _MISSING = missing()
 #: axe comes with the packages of Node.
@@ -47,17 +48,23 @@ def site() -> Iterator[Site]:
         yield site
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """One for each module, which may have no async test: Playwright's loop runs in this thread."""
+    """One for this package, which may have no async test: Playwright's loop runs in this thread."""
     with chromium() as browser:
         yield browser
 
 
+@pytest.fixture(scope="package")
+def profile(browser: Browser) -> BrowserContext:
+    """The profile of all visitors who need none of their own. The page keeps nothing in it but its files."""
+    return new_profile(browser)
+
+
 @pytest.fixture
-def visitors(browser: Browser) -> Iterator[Visitors]:
-    """Opens further pages, each in a context of its own. Fails the test if a console has complaints afterwards."""
-    visitors = Visitors(browser)
+def visitors(browser: Browser, profile: BrowserContext) -> Iterator[Visitors]:
+    """Opens further pages. Fails the test if a console has complaints afterwards."""
+    visitors = Visitors(browser, profile)
     try:
         yield visitors
     finally:
@@ -69,3 +76,10 @@ def visitors(browser: Browser) -> Iterator[Visitors]:
 def page(visitors: Visitors, site: Site) -> Page:
     """A fresh page of the site."""
     return visitors.open(site.url + "/")
+
+
+@pytest.fixture
+def way(site: Site) -> Iterator[Way]:
+    """A network before the site."""
+    with Way(site) as way:
+        yield way

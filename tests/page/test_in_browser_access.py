@@ -52,26 +52,79 @@ def test_escape_in_the_dialog_stops_nothing(page: Page, site: Site) -> None:
     wait_status(page, "Done")
 
 
+def heard(page: Page) -> list[str]:
+    """Returns what a screen reader has said by itself, since the first call: each change of a live region."""
+    return list(
+        page.evaluate("""() => {
+        if (!window.heard) {
+          window.heard = [];
+          const hear = ({ target, addedNodes }) => {
+            if (!target.closest("[aria-live]")) return;
+            window.heard.push(...[...addedNodes].map(({ textContent }) => textContent));
+          };
+          new MutationObserver((all) => all.forEach(hear)).observe(document.body, { childList: true, subtree: true });
+        }
+        return window.heard.filter((text) => text);
+    }""")
+    )
+
+
+def tree(page: Page) -> dict[str, dict[str, Any]]:
+    """Returns what a screen reader finds: the properties of each node of the accessibility tree, by its name."""
+    session = page.context.new_cdp_session(page)
+    nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+    session.detach()
+    found: dict[str, dict[str, Any]] = {}
+    for node in nodes:
+        if not node["ignored"]:
+            properties = {each["name"]: each["value"].get("value") for each in node.get("properties", [])}
+            found.setdefault(node["name"]["value"], {}).update(properties)
+    return found
+
+
 def test_a_screen_reader_hears_paragraphs_and_not_tokens(page: Page, site: Site) -> None:
     """Each once, when it is complete. The text that grows is in no live region."""
-    said = """() => { window.said = []; new MutationObserver((all) => {
-        for (const { addedNodes } of all) for (const node of addedNodes) window.said.push(node.textContent);
-    }).observe(document.getElementById("said"), { childList: true }); }"""
-    page.evaluate(said)
+    heard(page)
     pen = ask(page, site).claim()
     for piece in ("First ", "para", "graph.\n\nSecond ", "**one**.\n\n", "Third."):
         pen.say(piece)
-    pen.say("", "content")
     wait_answer(page, "First paragraph.Second one.Third.")
-    assert page.evaluate("window.said.length") < 3
+    assert "Third." not in heard(page)
+    assert "live" not in tree(page)["Third."]
     pen.end()
     wait_status(page, "Done")
-    assert page.evaluate("window.said") == ["First paragraph.", "Second one.", "Third."]
-    assert page.evaluate("document.querySelector('.answer').closest('[aria-live]')") is None
+    said = heard(page)
+    assert [text for text in said if text.endswith(".")] == ["First paragraph.", "Second one.", "Third."]
+    assert [text for text in said if text in ("Streaming", "Done")] == ["Streaming", "Done"]
     assert page.locator(".turn").get_attribute("aria-busy") == "false"
     page.reload()
     wait_answer(page, "First paragraph.Second one.Third.")
     assert page.locator("#said").text_content() == ""
+
+
+def test_a_screen_reader_is_told_of_reasoning_and_hears_it_when_it_is_unfolded(page: Page, site: Site) -> None:
+    """Folded, it is told twice: that the model reasons, and where the reasoning is."""
+    heard(page)
+    pen = ask(page, site).claim()
+    pen.say("First thought.\n\nSecond ", "reasoning")
+    wait_status(page, "Reasoning")
+    assert tree(page)["Reasoning …"]["expanded"] is False
+    assert "First thought." not in tree(page)
+    pen.say("thought.\n\n", "reasoning")
+    pen.say("Yes.")
+    wait_status(page, "Streaming")
+    told = ["Reasoning", "The reasoning is folded above the answer."]
+    assert [text for text in heard(page) if text in told or "thought" in text] == told
+    page.click(".reasoning summary")
+    assert tree(page)["Reasoning"]["expanded"] is True
+    assert "First thought." in tree(page)
+    pen.claim().say("Open ", "reasoning")
+    page.click(".reasoning summary")
+    pen.say("thought.\n\n", "reasoning")
+    pen.say("No.")
+    pen.end()
+    wait_status(page, "Done")
+    assert heard(page)[-3:] == ["Open thought.", "No.", "Done"]
 
 
 def test_it_fits_a_phone(visitors: Visitors, site: Site) -> None:

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.page.browser import Visitors, wait_for
+from tests.page.browser import Visitors, wait_for, wait_until
 from tests.page.reader import answer, ask, job_of, wait_answer, wait_status
 from tests.page.site import Site
+from tests.page.way import Way
 from tests.support.proxy import Proxy
-from tests.support.proxy import Route as Way
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def way(site: Site) -> Iterator[Way]:
-    """A proxy before the site, which can cut what a browser in offline mode lets run on."""
-    with Way(int(site.url.rpartition(":")[2])) as way:
-        yield way
 
 
 def test_a_repeat_after_a_lost_reply_is_one_job(page: Page, site: Site) -> None:
@@ -124,12 +115,12 @@ def test_a_question_that_redis_cannot_take_is_kept(page: Page, site: Site) -> No
 
 def test_a_page_without_network_goes_on_where_it_was(visitors: Visitors, site: Site, way: Way) -> None:
     """The answer is written and ends meanwhile. The page says that it is offline."""
-    page = visitors.open(f"http://127.0.0.1:{way.do(lambda proxy: proxy.port)}/")
+    page = visitors.open(way.url, alone=True)
     pen = ask(page, site).claim()
     pen.say("before ")
     wait_status(page, "Streaming")
     page.context.set_offline(True)
-    way.do(Proxy.cut)
+    way.do(Proxy.cut)  # a browser in offline mode lets its connections run on
     expect(page.locator("#away")).to_contain_text("offline")
     pen.say("meanwhile ")
     pen.say("and the end")
@@ -139,10 +130,11 @@ def test_a_page_without_network_goes_on_where_it_was(visitors: Visitors, site: S
     wait_status(page, "Done")
 
 
-def test_a_page_that_nobody_sees_gives_its_connection_back(page: Page, site: Site) -> None:
+def test_a_page_that_nobody_sees_gives_its_connection_back(visitors: Visitors, site: Site) -> None:
     """A browser has six for all tabs of a site. When the page is seen again, it goes on where it was."""
+    page = visitors.open("about:blank", alone=True)
     page.clock.install()
-    page.reload()
+    page.goto(site.url)
     pen = ask(page, site).claim()
     pen.say("before ")
     wait_answer(page, "before")
@@ -179,40 +171,57 @@ def test_an_unknown_job_is_said_to_be_one(page: Page, site: Site) -> None:
     expect(page.locator("#problem")).to_be_hidden()
 
 
-def test_an_erased_job_ends_the_watching(page: Page, site: Site) -> None:
+def test_an_erased_job_ends_the_watching(visitors: Visitors, site: Site, way: Way) -> None:
     """The page says so, keeps what it has, and does not reconnect for ever."""
+    page = visitors.open(way.url)
     pen = ask(page, site).claim()
     pen.say("some ")
     wait_status(page, "Streaming")
-    site.stop_api()
+    way.shut()
     expect(page.locator("#away")).to_have_text("reconnecting…")
     site.run(site.log.delete(pen.id))
-    site.start_api()
+    way.open()
     expect(page.locator("#problem")).to_contain_text(pen.id)
     wait_status(page, "Not kept")
     assert answer(page).strip() == "some"
     expect(page.locator("#send")).to_be_visible()
 
 
-def test_a_slow_network_costs_two_trips_to_a_usable_page(visitors: Visitors, site: Site) -> None:
-    """The page names all modules at once: with each level of imports a network of 1.5 s would cost 1.5 s more."""
+@pytest.mark.parametrize(
+    ("path", "field", "usable"),
+    [("/", "#question", "#send:not([disabled])"), ("/inspect", "#search", "#link[data-state=live]")],
+)
+def test_a_slow_network_costs_two_trips_to_a_usable_page(
+    path: str, field: str, usable: str, visitors: Visitors, site: Site
+) -> None:
+    """The second one is for all files at once: a browser opens six connections. What is typed meanwhile stays."""
     page = visitors.open("about:blank")
     held: list[Route] = []
-    released: list[bool] = []
-    page.route("**/page/**", lambda route: route.continue_() if released else held.append(route))
-    page.goto(site.url, wait_until="commit")
-    wanted = page.locator("link[rel=modulepreload]").evaluate_all("all => all.map((each) => each.href)")
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/page/**", hold)
+    page.goto(site.url + path, wait_until="commit")
     wait_for(page, "document.readyState !== 'loading'")
-    while not {*wanted, f"{site.url}/page/main.js"} <= {route.request.url for route in held}:
-        page.wait_for_timeout(10)
-    first = {route.request.url for route in held}
-    assert not page.locator("#send").is_enabled()
-    page.type("#question", "typed early")
-    later: list[str] = []
-    released.append(True)
-    page.on("request", lambda request: later.append(request.url))
-    for route in held:
+    scripts = page.locator("script").evaluate_all("all => all.map((each) => each.src)")
+    wait_until(page, lambda: {*scripts} <= {route.request.url for route in held})
+    assert page.locator(usable).count() == 0
+    page.type(field, "typed early")
+    first = len(held)
+    assert first <= 6
+    for route in held[:first]:
         route.continue_()
-    expect(page.locator("#send")).to_be_enabled()
-    assert {url for url in later if url.endswith("js")} <= first
-    assert page.input_value("#question") == "typed early"
+    page.wait_for_selector(usable)
+    later = [route.request.url for route in held[first:]]
+    assert not [url for url in later if not url.endswith("icon.svg")]
+    assert page.input_value(field) == "typed early"
+
+
+def test_a_page_that_comes_back_asks_for_its_html_alone(page: Page, site: Site) -> None:
+    """Its files are in the browser's cache, under the version that the HTML names."""
+    page.goto(site.url)
+    kept = "performance.getEntriesByType('resource').filter(({ name }) => name.includes('/page/'))"
+    sizes = page.evaluate(f"{kept}.map(({{ transferSize }}) => transferSize)")
+    assert len(sizes) > 3
+    assert not any(sizes)

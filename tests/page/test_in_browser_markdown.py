@@ -62,8 +62,13 @@ Last *line* with 2*3 and snake_case
 [1]: https://example.com/ref
 """
 
+#: The module, beside the one of the page: there is one sanitizer.
+MODULE = """import(new URL("markdown.js", document.querySelector("script").src))"""
+
 #: Draws the pieces, and returns the markup after each.
-DRAW = """(pieces) => import("/page/markdown.js").then(async ({ MarkdownView }) => {
+DRAW = (
+    f"(pieces) => {MODULE}"
+    + """.then(async ({ MarkdownView }) => {
     document.body.querySelector("#turns").replaceChildren();
     const view = new MarkdownView();
     document.body.querySelector("#turns").append(view.element);
@@ -81,6 +86,7 @@ DRAW = """(pieces) => import("/page/markdown.js").then(async ({ MarkdownView }) 
     }
     return [view.element.innerHTML, seen];
 })"""
+)
 
 
 def draw(page: Page, pieces: list[str]) -> tuple[str, list[str]]:
@@ -133,7 +139,9 @@ def test_no_marker_flashes_while_the_text_is_written(page: Page) -> None:
 
 def test_finished_blocks_are_not_touched_again(page: Page) -> None:
     """Their nodes stay, so that a selection stays, and nothing is laid out anew."""
-    script = """() => import("/page/markdown.js").then(async ({ MarkdownView }) => {
+    script = (
+        f"() => {MODULE}"
+        + """.then(async ({ MarkdownView }) => {
         const view = new MarkdownView();
         document.querySelector("#turns").append(view.element);
         view.append("# One\\n\\nTwo **three**\\n\\n- four\\n\\nFive\\n\\n");
@@ -152,6 +160,7 @@ def test_finished_blocks_are_not_touched_again(page: Page) -> None:
         const touched = changed.filter(({ target }) => nodes.includes(target) || nodes.includes(target.parentNode));
         return [touched.length, nodes.every((node, at) => node.isConnected && node.textContent === before[at])];
     })"""
+    )
     assert page.evaluate(script) == [0, True]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -12,10 +13,12 @@ from tests.page.axe import violations
 from tests.page.browser import Visitors
 from tests.page.inspecting import inspect, open_job, row, submit, wait_state
 from tests.page.site import Site
+from tests.page.way import Way
 
 pytestmark = pytest.mark.slow
 
 HOSTILE = "<img src=x onerror=\"window.broken='yes'\"><script>window.broken='yes'</script>"
+SCREENS: tuple[tuple[Literal["light", "dark"], int], ...] = (("light", 360), ("dark", 1400))
 
 
 def silence(site: Site, job_id: str, seconds: int) -> None:
@@ -68,17 +71,17 @@ def unbroken(page: Page) -> bool:
     return not page.evaluate("window.broken ?? document.querySelectorAll('img, script:not([src])').length")
 
 
-def test_an_api_that_restarts_is_noticed_and_what_happened_meanwhile_is_shown(visitors: Visitors, site: Site) -> None:
+def test_a_lost_connection_is_noticed_and_what_happened_meanwhile_is_shown(
+    visitors: Visitors, site: Site, way: Way
+) -> None:
     pen = submit(site).claim()
-    page = inspect(visitors, site)
+    page = visitors.open(f"{way.url}/inspect")
     wait_state(page, pen, "running")
-    site.stop_api()
-    try:
-        expect(page.locator("#stale")).to_contain_text("Connection lost")
-        pen.end()
-        wait_state(page, pen, "running")
-    finally:
-        site.start_api()
+    way.shut()
+    expect(page.locator("#stale")).to_contain_text("Connection lost")
+    pen.end()
+    wait_state(page, pen, "running")
+    way.open()
     expect(page.locator("#link-text")).to_have_text("Live")
     wait_state(page, pen, "done")
     expect(page.locator("#stale")).to_be_hidden()
@@ -107,33 +110,35 @@ def test_a_job_that_does_not_exist_is_told(visitors: Visitors, site: Site) -> No
     expect(page.locator("#job-body")).to_be_hidden()
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 360), ("dark", 1400)])
 def test_axe_finds_no_violation_and_nothing_is_wider_than_the_screen(
-    scheme: str, width: int, visitors: Visitors, site: Site, node_packages: None
+    visitors: Visitors, site: Site, node_packages: None
 ) -> None:
-    """On a screen and on a phone: the list with findings, a job with all its texts shown, and the dialog."""
+    """On a phone in light colours and on a screen in dark ones: the list with findings, a job with all its texts shown,
+    and the dialog."""
     pen = submit(site, model="a-model-with-a-name-that-is-longer-than-a-phone-is-wide-" * 2).claim()
     pen.say("A word that does not end: " + "x" * 500)
     silence(site, pen.id, 600)
-    page = inspect(visitors, site, color_scheme=scheme, viewport={"width": width, "height": 800})
+    page = inspect(visitors, site)
     expect(page.locator("#finding-list .finding").first).to_be_visible()
     wait_state(page, pen, "running")
     page.click("text=The numbers, minute by minute")
     expect(page.locator("#minutes tr")).to_have_count(60)
-    assert violations(page) == []
-    assert fits(page)
+    check(page)
     open_job(page, pen)
     for summary in page.locator("#job summary").all():
         summary.click()
     page.click("#show-texts")
     page.click("#event-rows .row:has-text('content') button")
-    assert violations(page) == []
-    assert fits(page)
+    check(page)
     page.click("#erase")
-    assert violations(page) == []
+    check(page)
     page.click("#erase-dialog [value=keep]")
     pen.end()
 
 
-def fits(page: Page) -> bool:
-    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+def check(page: Page) -> None:
+    for scheme, width in SCREENS:
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 800})
+        assert violations(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import httpx2
+import orjson
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from readalong.core.events import NewEvent
-from tests.page.browser import Visitors
+from readalong.redis.facade import RedisFacade
+from readalong.store.job_index import JobIndex
+from readalong.store.worker_registry import WorkerRegistry
+from tests.page.browser import Visitors, wait_until
 from tests.page.inspecting import inspect, open_job, row, submit, wait_state
 from tests.page.site import Site
 
@@ -33,15 +38,15 @@ def test_a_job_appears_and_moves_from_state_to_state_without_a_reload(visitors: 
     assert page.evaluate("window.sameDocument")
 
 
-@pytest.mark.parametrize("width", [1000, 1280, 1500])
-def test_the_list_shows_its_last_column_without_scrolling(visitors: Visitors, site: Site, width: int) -> None:
+def test_the_list_shows_its_last_column_without_scrolling(visitors: Visitors, site: Site) -> None:
     """Its last column tells why a job failed: cut off, it would be the one that is missed."""
     page = inspect(visitors, site)
-    page.set_viewport_size({"width": width, "height": 800})
-    note, table = (page.locator(name).bounding_box() for name in ("#job-table .table-head .c-note", "#job-table"))
-    assert note
-    assert table
-    assert note["x"] + note["width"] <= table["x"] + table["width"]
+    for width in (1000, 1280, 1500):
+        page.set_viewport_size({"width": width, "height": 800})
+        note, table = (page.locator(name).bounding_box() for name in ("#job-table .table-head .c-note", "#job-table"))
+        assert note
+        assert table
+        assert note["x"] + note["width"] <= table["x"] + table["width"], width
 
 
 def test_a_job_is_cancelled_from_its_page(visitors: Visitors, site: Site) -> None:
@@ -60,29 +65,49 @@ def test_a_job_is_cancelled_from_its_page(visitors: Visitors, site: Site) -> Non
 
 
 def test_erasing_asks_first(visitors: Visitors, site: Site) -> None:
-    """Escape keeps the job. When it is erased, another operator's list loses it, too."""
-    pen = submit(site).claim()
+    """Escape keeps the job, also after another one was erased. Another operator's list loses an erased job, too."""
+    pen, kept = submit(site).claim(), submit(site).claim()
     pen.end()
+    kept.end()
     other, page = inspect(visitors, site), inspect(visitors, site)
+    erased: list[str] = []
+    page.on("request", lambda request: erased.append(request.url) if request.method == "DELETE" else None)
     wait_state(other, pen, "done")
     open_job(page, pen)
-    page.click("#erase")
-    page.keyboard.press("Escape")
-    expect(page.locator("#erase-dialog")).to_be_hidden()
-    assert site.get(f"/v1/jobs/{pen.id}")["status"] == "done"
     page.click("#erase")
     page.click("#erase-dialog [value=erase]")
     expect(page.locator("#job-problem")).to_have_text("This job has been erased.")
     expect(row(other, pen)).to_have_count(0)
     assert httpx2.get(f"{site.url}/v1/jobs/{pen.id}", trust_env=False, verify=False).status_code in (404, 410)
+    open_job(page, kept)
+    page.click("#erase")
+    page.keyboard.press("Escape")
+    expect(page.locator("#erase-dialog")).to_be_hidden()
+    page.click("#retry")
+    expect(page.locator("#job-problem")).to_contain_text("READALONG_KEEP_REQUEST")
+    assert erased == [f"{site.url}/v1/jobs/{pen.id}"]
 
 
 def test_a_request_that_is_not_kept_cannot_run_again_and_the_page_says_why(visitors: Visitors, site: Site) -> None:
+    """Until the next action: the page reads the job anew meanwhile, as it does when its stream has ended."""
     pen = submit(site).claim()
     pen.end()
     page = inspect(visitors, site)
+    reads: list[Route] = []
+
+    def hold(route: Route) -> None:
+        reads.append(route)
+        if len(reads) == 1:
+            route.continue_()
+
+    page.route("**/v1/jobs/*include=timeline*", hold)
     open_job(page, pen)
+    wait_until(page, lambda: len(reads) == 2)
     page.click("#retry")
+    expect(page.locator("#job-problem")).to_contain_text("READALONG_KEEP_REQUEST")
+    with page.expect_event("requestfinished", lambda request: request == reads[1].request):
+        reads[1].continue_()
+    page.evaluate("new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)))")
     expect(page.locator("#job-problem")).to_contain_text("READALONG_KEEP_REQUEST")
     expect(page.locator("#retry")).to_have_text("Run again")
 
@@ -126,8 +151,10 @@ def test_events_come_as_rows_and_void_text_is_struck_out(visitors: Visitors, sit
 
 
 def test_the_figures_of_a_running_job_go_on_without_a_reload(visitors: Visitors, site: Site) -> None:
-    """Its first token is a step of the timeline at once, and its tokens are counted as they come."""
+    """Its first token is a step of the timeline at once, and its tokens are counted as they come. When it has ended, it
+    can run again."""
     pen = submit(site).claim()
+    site.run(site.client.hset(site.settings.keys.job(pen.id), "keep_request", 1))
     page = inspect(visitors, site)
     open_job(page, pen)
     expect(page.locator("#steps li")).to_have_count(2)
@@ -135,8 +162,34 @@ def test_the_figures_of_a_running_job_go_on_without_a_reload(visitors: Visitors,
         pen.say(word)
     expect(page.locator("#steps")).to_contain_text("First token")
     expect(page.locator('#facts [data-key="Tokens"]')).to_contain_text("3 out")
+    expect(page.locator("#token-plot .plot-value")).to_have_text("3 tokens")
+    expect(page.locator("#watch")).to_have_attribute("href", f"./?job={pen.id}")
     pen.end()
     expect(page.locator('#facts [data-key="Took"]')).to_contain_text("2.5 s")
+    page.click("#retry")
+    expect(page.locator("#original")).to_have_text(pen.id)
+    expect(page.locator("#job-title")).not_to_have_text(pen.id)
+    page.click("#cancel")
+    expect(page.locator("#job-state")).to_have_text("cancelled")
+
+
+def test_the_last_hour_and_what_each_worker_runs_are_shown(visitors: Visitors, site: Site) -> None:
+    failed, pen = submit(site).claim(), submit(site).claim()
+    failed.end("failed", error={"code": "model_cut", "message": "The model broke off.", "retryable": True})
+    redis = RedisFacade(site.client, site.settings)
+    site.run(JobIndex(redis, site.settings).refile(failed.id))  # as its worker does, which counts it
+    sign = {"host": "cedar", "pid": 4711, "slots": 3, "lag_seconds": 0.004, "running": [pen.id]}
+    registry = WorkerRegistry(redis, site.settings)
+    now = int(time.time() * 1000)
+    site.run(registry.heartbeat("pen", orjson.dumps(sign), now, 600_000))
+    page = inspect(visitors, site)
+    for seen in ("cedar", "pid 4711", "1 of 3", pen.id[:8], "4.0 ms"):
+        expect(page.locator("#workers")).to_contain_text(seen)
+    expect(page.locator("#errors")).to_contain_text("model_cut")
+    for title, seen in (("Jobs a minute", "failed"), ("Tokens a second", "tokens"), ("First token", "p50 4")):
+        expect(page.locator(f".plot:has-text('{title}') .plot-value")).to_contain_text(seen)
+    site.run(registry.heartbeat("pen", b"{}", now, 600_000))
+    pen.end()
 
 
 def test_a_job_that_ends_with_its_watchers_is_not_watched_unasked(visitors: Visitors, site: Site) -> None:

@@ -3,7 +3,7 @@
 import { Client } from "../readalong.js";
 
 /** Base address, retries and errors are the client's. */
-export const client = new Client();
+export const client = new Client({ baseUrl: "./" });
 
 /** Whether a text has the form of an id: nothing else becomes part of a line for a shell. */
 export const isJobId = (text) => /^[A-Za-z0-9_-]{16,64}$/.test(text);

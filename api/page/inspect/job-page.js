@@ -23,6 +23,8 @@ export class JobPage {
   #hasBegun = false;
   #heard = { seq: 0, at: 0 }; // the newest event, and when it came
   #hasSpoken = false; // the attempt has sent text
+  #problems = { reading: "", action: "" };
+  #labels = new Map(); // of the buttons, as they are without an action
   #stream = null;
   #timer = null;
   #textTimer = null;
@@ -47,7 +49,8 @@ export class JobPage {
     $("token-plot").append(this.#plot.element);
     $("cancel").addEventListener("click", () => this.#cancel());
     $("retry").addEventListener("click", () => this.#retry());
-    $("erase").addEventListener("click", () => $("erase-dialog").showModal());
+    for (const name of ["cancel", "retry", "erase"]) this.#labels.set($(name), $(name).textContent);
+    $("erase").addEventListener("click", () => this.#askToErase());
     $("erase-dialog").addEventListener("close", () => $("erase-dialog").returnValue === "erase" && this.#erase());
     $("read-along").addEventListener("click", () => this.#watch());
     setInterval(() => this.#drawLive(), 1000);
@@ -61,10 +64,12 @@ export class JobPage {
     this.#hasBegun = false;
     this.#events.clear();
     for (const text of Object.values(this.#texts)) text.close();
+    for (const [button, label] of this.#labels) this.#setBusy(button, false, label);
     setText($("job-title"), id);
-    this.#say("");
+    this.#say("reading", "");
+    this.#say("action", "");
     setHidden($("job-body"), true);
-    if (!isJobId(id)) return this.#say("This is not the id of a job.");
+    if (!isJobId(id)) return this.#say("reading", "This is not the id of a job.");
     drawLines($("job-lines"), jobLines(id));
     setAttribute($("watch"), "href", `./?job=${encodeURIComponent(id)}`);
     this.showFindings();
@@ -76,7 +81,7 @@ export class JobPage {
     clearTimeout(this.#timer);
     clearTimeout(this.#textTimer);
     this.#timer = this.#textTimer = this.#stream = this.#job = this.#id = null;
-    if ($("erase-dialog").open) $("erase-dialog").close();
+    if ($("erase-dialog").open) $("erase-dialog").close("keep");
   }
 
   /** The list has heard of a change of a job. */
@@ -110,11 +115,11 @@ export class JobPage {
     } catch (problem) {
       if (signal.aborted) return;
       if (isGone(problem)) return this.#showGone("This job does not exist, or its retention is over.");
-      return this.#say(problem.message);
+      return this.#say("reading", problem.message);
     }
     if (signal.aborted || (this.#job && !isNewer(job, this.#job))) return;
     this.#job = job;
-    this.#say("");
+    this.#say("reading", "");
     setHidden($("job-body"), false);
     this.#draw();
     if (!this.#hasBegun) this.#begin();
@@ -152,7 +157,7 @@ export class JobPage {
       }
     } catch (problem) {
       if (signal.aborted) return;
-      if (!isGone(problem)) this.#say(problem.message);
+      if (!isGone(problem)) this.#say("reading", problem.message);
     }
     if (!signal.aborted) this.changed({ id: this.#id });
   }
@@ -224,7 +229,6 @@ export class JobPage {
     setText($("job-model"), visible(job.model));
     setSince($("job-age"), job.created_at, " ago");
     setHidden($("cancel"), isEnded);
-    if (isEnded) setText($("cancel"), "Cancel");
     setHidden($("retry"), !isEnded);
     const original = isJobId(job.retry_of ?? "") ? job.retry_of : null;
     setHidden($("retry-of"), !original);
@@ -277,19 +281,22 @@ export class JobPage {
 
   async #act(button, busy, action) {
     const { signal } = this.#visit;
-    const label = button.textContent;
-    button.disabled = true;
-    setText(button, busy);
-    this.#say("");
+    this.#setBusy(button, true, busy);
+    this.#say("action", "");
     try {
-      return await action(this.#id, signal);
+      return await action(this.#id);
     } catch (problem) {
-      if (!signal.aborted) this.#say(problem.message);
+      if (!signal.aborted) this.#say("action", problem.message);
       return null;
     } finally {
-      button.disabled = false;
-      setText(button, label);
+      // The page of another job has buttons of its own.
+      if (this.#visit.signal === signal) this.#setBusy(button, false, this.#labels.get(button));
     }
+  }
+
+  #setBusy(button, isBusy, label) {
+    button.disabled = isBusy;
+    setText(button, label);
   }
 
   async #cancel() {
@@ -297,6 +304,12 @@ export class JobPage {
     if (!job || job.id !== this.#id) return;
     if (!ENDED.has(job.status)) setText($("cancel"), "Cancel asked for");
     this.#read();
+  }
+
+  #askToErase() {
+    // Escape leaves the value of the last time, which may have been a yes to another job.
+    $("erase-dialog").returnValue = "keep";
+    $("erase-dialog").showModal();
   }
 
   async #erase() {
@@ -318,10 +331,14 @@ export class JobPage {
     this.#visit.abort();
     this.#job = null;
     setHidden($("job-body"), true);
-    this.#say(text);
+    this.#say("action", "");
+    this.#say("reading", text);
   }
 
-  #say(text) {
+  /** Shows a problem, or none. One of an action stays when the job is read anew. */
+  #say(kind, problem) {
+    this.#problems[kind] = problem;
+    const text = this.#problems.action || this.#problems.reading;
     setText($("job-problem"), text);
     setHidden($("job-problem"), !text);
   }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,11 +21,15 @@ def retry(
     """Run ended jobs again, as new jobs, and print their ids. The API must have kept the requests."""
     from readalong.cli.api_client import ApiClient  # noqa: PLC0415
 
-    with ApiClient.asking(url) as client:
-        answers = [client.post(client.job_path(job_id) + "/retry") for job_id in client.find_jobs(jobs)]
-    for answer in answers:
-        # With --watch stdout belongs to the answers.
-        typer.echo(harmless_json(answer) if as_json else one_line(str(answer.get("id"))), err=watch)
+    answers: list[dict[str, Any]] = []
+    try:
+        with ApiClient.asking(url) as client:
+            for job_id in client.find_jobs(jobs):
+                answers.append(client.post(client.job_path(job_id) + "/retry"))
+    finally:
+        # Also when a later one is refused: the new jobs run. With --watch stdout belongs to the answers.
+        for answer in answers:
+            typer.echo(harmless_json(answer) if as_json else one_line(str(answer.get("id"))), err=watch)
     if watch:
         from readalong.cli.watching import watch_jobs  # noqa: PLC0415
         from readalong.core.position import Position  # noqa: PLC0415

@@ -4,6 +4,6 @@
 - `options`         the options of the command
 - `process_group`   starts, supervises, restarts and ends processes
 - `managed_process` one process: its command, its last lines, its end
-- `programs`        the commands of readalong, Valkey and redis-cli
+- `programs`        the commands of readalong and Valkey
 - `ports`           a port to listen on
 """

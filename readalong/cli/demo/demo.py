@@ -17,10 +17,11 @@ from readalong.cli.demo.managed_process import ManagedProcess
 from readalong.cli.demo.options import DemoOptions
 from readalong.cli.demo.ports import usable_port
 from readalong.cli.demo.process_group import ProcessGroup
-from readalong.cli.demo.programs import readalong_command, redis_cli_command, typed_command, valkey_program
+from readalong.cli.demo.programs import readalong_command, typed_command, valkey_program
 from readalong.cli.errors import CliError
 from readalong.cli.model_env import has_model, without_model, without_settings
 from readalong.cli.render.terminal import Terminal
+from readalong.core.redis_cli import redis_cli_command
 from readalong.core.settings import Settings
 from readalong.process.signals import ending_signals
 
@@ -187,6 +188,7 @@ class Demo:
         command = typed_command()
         lines = {
             "page": f"{url}/",
+            "inspector": f"{url}/inspect",
             "try": f"curl -N {url}/chat/stream -H 'content-type: application/json' -d '{body}'",
             "openai": f"{url}/v1   (base_url of OpenAI's SDKs; the AI SDK's useChat takes {url}/api/chat)",
             "watch": f"{command} watch JOB{here}",

@@ -1,4 +1,4 @@
-"""The commands of readalong, Valkey and redis-cli."""
+"""The commands of readalong and Valkey."""
 
 from __future__ import annotations
 
@@ -7,12 +7,8 @@ import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from readalong.cli.errors import CliError
-
-if TYPE_CHECKING:
-    from readalong.core.settings import Settings
 
 
 def readalong_command() -> list[str]:
@@ -28,14 +24,6 @@ def typed_command() -> str:
         return "readalong"
     script = _console_script()
     return shlex.quote(script) if script else "python -m readalong.cli"
-
-
-def redis_cli_command(settings: Settings) -> str:
-    """Returns the redis-cli command line for the Redis of the settings. redis-cli takes no URL of a socket."""
-    if settings.redis_socket is None:
-        return f"redis-cli -u {shlex.quote(settings.safe_redis_url)}"
-    database = settings.safe_redis_url.partition("?db=")[2]
-    return f"redis-cli -s {shlex.quote(settings.redis_socket)}" + (f" -n {database}" if database else "")
 
 
 def valkey_program() -> str:

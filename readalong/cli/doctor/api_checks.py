@@ -30,12 +30,14 @@ _WORDS: Final = {
     "read_only": "is a replica that takes no writes",
     "refusing": "refuses commands",
 }
+_FULL: Final = "readalong erase --ended --older-than 1h, a larger maxmemory, or a lower READALONG_RETENTION"
+#: The API's finding of the same, whose action names a command that reaches this Redis; and what to do without one.
 _ACTIONS: Final = {
-    "away": "start Redis, or mend READALONG_REDIS_URL of API and workers",
-    "loading": "wait; redis-cli info persistence shows how far it is",
-    "full": "readalong erase --ended --older-than 1h, a larger maxmemory, or a lower READALONG_RETENTION",
-    "read_only": "let READALONG_REDIS_URL lead to the primary, or set READALONG_SENTINELS",
-    "refusing": "redis-cli acl log; docs/redis.md lists what the user needs",
+    "away": ("redis_away", "start Redis, or mend READALONG_REDIS_URL of API and workers"),
+    "loading": ("redis_away", "wait until it has loaded them"),
+    "full": ("redis_full", _FULL),
+    "read_only": ("redis_refuses", "let READALONG_REDIS_URL lead to the primary, or set READALONG_SENTINELS"),
+    "refusing": ("redis_refuses", "docs/redis.md lists what the user needs"),
 }
 
 
@@ -56,15 +58,19 @@ def check_redis(status: dict[str, Any]) -> Iterator[Check]:
     redis = mapping(status.get("redis"))
     state = text(redis.get("state"), 20)
     if state != "ok":
-        yield Check("redis", "critical", f"Redis {_WORDS.get(state, state)}", _ACTIONS.get(state, ""))
+        action = _told_action(status, *_ACTIONS.get(state, ("", "")))
+        yield Check("redis", "critical", f"Redis {_WORDS.get(state, state)}", action)
         if state in ("away", "loading"):
             return
     else:
         trip = short(redis.get("round_trip_seconds"))
         yield Check("redis", "ok", f"the API reaches it; a round trip takes {trip}")
     yield from check_version(text(redis.get("version"), 40))
-    yield from check_memory(redis.get("maxmemory_policy"), redis.get("used_memory_bytes"), redis.get("maxmemory_bytes"))
-    yield from check_persistence(mapping(redis.get("persistence")))
+    evicts = _told_action(status, "redis_evicts", "set maxmemory-policy noeviction in the configuration of Redis")
+    sizes = redis.get("used_memory_bytes"), redis.get("maxmemory_bytes")
+    yield from check_memory(redis.get("maxmemory_policy"), *sizes, evicts)
+    keep = _told_action(status, "redis_not_persistent", "set appendonly yes in the configuration of Redis")
+    yield from check_persistence(mapping(redis.get("persistence")), keep)
 
 
 def check_version(version: str) -> Iterator[Check]:
@@ -77,12 +83,11 @@ def check_version(version: str) -> Iterator[Check]:
         yield Check("version", "ok", version)
 
 
-def check_memory(policy: object, used: object, limit: object) -> Iterator[Check]:
-    """The policy of a full Redis, and whether it is nearly full."""
+def check_memory(policy: object, used: object, limit: object, action: str) -> Iterator[Check]:
+    """The policy of a full Redis, and whether it is nearly full. `action` sets another policy."""
     if not isinstance(policy, str):
         yield Check("memory", "skipped", "Redis does not tell what it does when it is full")
         return
-    action = "redis-cli config set maxmemory-policy noeviction, and the same in its configuration"
     if policy != "noeviction":
         detail = f"maxmemory-policy is {text(policy, 40)}: a full Redis drops jobs" + (
             "" if limit else "; it has no limit yet"
@@ -91,15 +96,15 @@ def check_memory(policy: object, used: object, limit: object) -> Iterator[Check]
     all_bytes, bytes_used = number(limit) or 0, number(used) or 0
     told = f"{size(bytes_used)} of {size(all_bytes) if all_bytes else 'no limit'}"
     if all_bytes and bytes_used > _NEARLY_FULL * all_bytes:
-        yield Check("memory", "warning", f"Redis is nearly full: {told}", _ACTIONS["full"])
+        yield Check("memory", "warning", f"Redis is nearly full: {told}", _FULL)
     elif policy == "noeviction":
         yield Check("memory", "ok", f"noeviction, {told}")
 
 
-def check_persistence(kept: dict[str, Any]) -> Iterator[Check]:
+def check_persistence(kept: dict[str, Any], action: str) -> Iterator[Check]:
+    """Whether Redis keeps jobs on disk. `action` makes it keep all."""
     if not kept:
         return
-    action = "redis-cli config set appendonly yes, and the same in its configuration"
     if kept.get("aof"):
         yield Check("disk", "ok", "Redis keeps an append-only file")
     elif kept.get("rdb"):
@@ -118,7 +123,7 @@ def check_workers(status: dict[str, Any]) -> Check:
     if refused:
         code = text(refused[0].get("refused"), 40)
         result: Result = "critical" if len(refused) == len(alive) else "warning"
-        detail = f"{len(refused)} of {len(alive)} workers are refused by their model: {code}"
+        detail = f"refused by the model: {len(refused)} of {len(alive)} alive ({code})"
         return Check("workers", result, detail, "mend the key or address of the model; the workers' logs name it")
     used, every = slots(alive)
     return Check("workers", "ok", f"{len(alive)} alive, {used} of {every} slots in use")
@@ -144,6 +149,12 @@ def check_findings(status: dict[str, Any]) -> Iterator[Check]:
             result: Result = severity if severity in ("critical", "warning") else "info"
             detail = f"{text(finding.get('title'), 80)}: {text(finding.get('reason'), 600)}"
             yield Check(code, result, detail, text(finding.get("action"), 600))
+
+
+def _told_action(status: dict[str, Any], code: str, otherwise: str) -> str:
+    """Returns what the API says to do about a finding."""
+    found = [finding.get("action") for finding in mappings(status.get("findings")) if finding.get("code") == code]
+    return text(found[0], 600) if found else otherwise
 
 
 def utc_now() -> datetime:

@@ -19,7 +19,7 @@ _LOOK: Final = 0.1
 #: Seconds within which a cancelled job must end; a worker looks at its flags several times a second.
 CANCEL_SECONDS: Final = 8.0
 #: Seconds after which a cancel is slow: a provider has two to end when it is closed, and the job goes on without it.
-_SLOW_CANCEL: Final = 1.5
+SLOW_CANCEL: Final = 1.5
 _DEAF: Final = "look whether the provider ignores that it is closed: the worker's log says so (docs/providers.md)"
 #: Characters of an answer that one chunk alone does not have if the model streams.
 _LONG: Final = 40
@@ -77,7 +77,7 @@ def check_cancel(client: ApiClient, model: str | None, seconds: float) -> Check:
         job = _wait(client, job_id, CANCEL_SECONDS)
     status = str(job.get("status"))
     took = monotonic() - began
-    if status == "cancelled" and took < _SLOW_CANCEL:
+    if status == "cancelled" and took < SLOW_CANCEL:
         return Check("cancel", "ok", f"a cancel ends the answer within {short(took)}")
     if status == "cancelled":
         return Check("cancel", "warning", f"a cancel ended the answer only after {short(took)}", _DEAF)

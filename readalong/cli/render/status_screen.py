@@ -32,18 +32,24 @@ def grouped(findings: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 
 def status_screen(status: dict[str, Any], width: int, most: int = _MOST) -> list[Text]:
-    """Returns the lines: what is the matter and what to do, then Redis, queue, jobs, workers and what runs longest."""
-    workers = mappings(status.get("workers"))
+    """Returns the lines: what is the matter and what to do, then Redis, queue, jobs, workers and what runs longest.
+
+    Information comes last: it is no trouble.
+    """
+    workers, now = mappings(status.get("workers")), status.get("now")
     groups = grouped(findings_of(status))
-    lines = [line for group in groups for line in group_lines(group, width, status.get("now"), most)]
-    if not groups:
+    infos = [group for group in groups if group[0].get("severity") == "info"]
+    lines = [line for group in groups if group not in infos for line in group_lines(group, width, now, most)]
+    if not lines:
         lines.append(Text("all is well", style="bold green"))
     lines += [Text(), *(wrapped(line, width) for line in summary_lines(status))]
     if workers:
-        lines += [Text(), *workers_table(workers, width, status.get("now"))]
-    running = running_table(workers, width, status.get("now"), most)
+        lines += [Text(), *workers_table(workers, width, now)]
+    running = running_table(workers, width, now, most)
     if len(running) > 1:
         lines += [Text(), *running]
+    for group in infos:
+        lines += [Text(), *group_lines(group, width, now, most)]
     return lines
 
 

@@ -11,6 +11,7 @@ import pytest
 from arq.connections import ArqRedis
 from starlette.datastructures import Headers
 
+from readalong.api.app import create_app
 from readalong.api.auth.policy import Forbidden, Job, Unauthorized
 from readalong.core.errors import StoreUnavailable
 from readalong.core.keys import new_job_id
@@ -80,6 +81,15 @@ class Owners:
         if scheme != "Bearer" or owner not in ("ann", "bob"):
             raise Unauthorized
         return owner
+
+
+def test_a_policy_that_lacks_a_method_is_refused_at_the_start(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that was written before there was an `operate`."""
+    monkeypatch.delattr(Owners, "operate")
+    with pytest.raises(TypeError, match=r"Owners lacks operate\(\)"):
+        create_app(settings, policy=Owners(hides=True))
 
 
 async def submitted(site: Site, who: dict[str, str], **headers: str) -> str:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
+import socket
 from functools import partial
+from typing import Any
+
+import orjson
+import pytest
 
 from readalong.api.fanout.feed import Feed
 from readalong.api.fanout.replay_buffer import ReplayBuffer
@@ -102,3 +108,41 @@ async def test_the_count_of_live_objects_sees_a_stream_and_its_going(settings: S
                 for name in ("Watcher", "Feed", "ReplayBuffer", "DetachableHttpProtocol")
             ), during
         await until(lambda: live_objects() == before, f"{before} again")
+
+
+_MESSAGES: list[dict[str, Any]] = [{"role": "user", "content": "hi"}]
+#: A call of each API that begins a job, and whether the job ends with its watchers.
+CALLS: dict[str, tuple[str, dict[str, Any], bool]] = {
+    "chat stream": ("/chat/stream", {"messages": _MESSAGES}, True),
+    "whole completion": ("/v1/chat/completions", {"messages": _MESSAGES}, True),
+    "completion": ("/v1/chat/completions", {"messages": _MESSAGES, "stream": True}, True),
+    "whole response": ("/v1/responses", {"input": "hi"}, True),
+    "response": ("/v1/responses", {"input": "hi", "stream": True}, True),
+    "response in the background": ("/v1/responses", {"input": "hi", "stream": True, "background": True}, False),
+    "useChat": ("/api/chat", {"messages": [{"role": "user", "parts": [{"type": "text", "text": "hi"}]}]}, False),
+    "AG-UI": ("/agui", {"threadId": "t", "runId": "r", "messages": [{"id": "m", **_MESSAGES[0]}]}, True),
+}
+
+
+async def test_a_client_that_drops_as_soon_as_it_has_asked_leaves_a_job_that_ends_as_if_it_had_watched(
+    settings: Settings, log: Log, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No watcher ever came that could leave, and no error is logged."""
+    async with a_site(settings) as site:
+        for number, (path, body, ends) in enumerate(CALLS.values(), 1):
+            raw = orjson.dumps(body)
+            head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            with socket.create_connection(("127.0.0.1", site.port)) as client:
+                client.sendall(f"{head}Content-Length: {len(raw)}\r\n\r\n".encode() + raw)
+            jobs: list[dict[str, Any]] = []
+
+            async def made(number: int = number, jobs: list[dict[str, Any]] = jobs) -> bool:
+                jobs[:] = (await site.http.get("/v1/jobs")).json()["jobs"]
+                return len(jobs) == number
+
+            await until(made, f"the job of {path}")
+            due = await site.deps.redis.command("ZSCORE", settings.keys.presence, jobs[0]["id"])
+            assert (jobs[0]["status"], due is not None) == ("queued", ends), path
+        await until(lambda: "watchers=0 " in repr(site.hub), "no watcher")
+        await until(lambda: not site.server.server_state.tasks, "no request")
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING or record.exc_info] == []

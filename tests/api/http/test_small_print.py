@@ -41,6 +41,7 @@ HEADS: dict[str, tuple[bytes, int]] = {
     "a slash in a query": (get(b"Host: localhost", path=b"/healthz?a=%2F"), 200),
     "an escaped slash": (get(b"Host: localhost", path=b"/v1/jobs/abcdefghijklmnop%2fevents"), 400),
     "another escaped one": (get(b"Host: localhost", path=b"/v1%2Fjobs"), 400),
+    "one before a model": (get(b"Host: localhost", path=b"/v1%2Fmodels/v1/models/m"), 400),
 }
 
 

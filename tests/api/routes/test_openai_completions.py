@@ -130,7 +130,7 @@ async def test_an_update_does_not_change_the_pairs_of_the_policy(settings: Setti
 async def test_models_are_those_of_the_setting_or_the_default(redis_url: str) -> None:
     async with a_site(short_settings(redis_url, models="a, org/b,a")) as site, sdk(site) as client:
         assert [model.id async for model in client.models.list()] == ["a", "org/b"]
-        assert (await client.models.retrieve("a")).id == "a"
+        assert [(await client.models.retrieve(name)).id for name in ("a", "org/b")] == ["a", "org/b"]
         assert (await site.http.get("/v1/models/org/b")).json()["id"] == "org/b"
         with pytest.raises(openai.NotFoundError) as raised:
             await client.models.retrieve("c")

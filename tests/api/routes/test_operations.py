@@ -67,8 +67,8 @@ async def test_an_owner_of_jobs_may_not_see_what_concerns_all(settings: Settings
 @pytest.mark.parametrize(
     ("url", "sentinels", "cli"),
     [
-        ("redis://:secret@127.0.0.1:1/0", "", "`redis-cli -u redis://:***@127.0.0.1:1/0 ping`"),
-        ("unix:///run/a%20place/redis.sock", "", "`redis-cli -s '/run/a place/redis.sock' ping`"),
+        ("redis://:secret@127.0.0.1:1/0", "", "`redis-cli -u 'redis://:***@127.0.0.1:1/0' ping`"),
+        ("unix:///run/a%20place/redis.sock?db=2", "", "`redis-cli -s '/run/a place/redis.sock' -n 2 ping`"),
         ("redis://mymaster/0", "127.0.0.1:1", "`redis-cli -h PRIMARY ping`"),
     ],
 )

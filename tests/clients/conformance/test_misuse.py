@@ -7,22 +7,27 @@ import asyncio
 import threading
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import httpx2
+import openai
 import pytest
 
 from readalong.client import (
     ApiConnectionError,
     AsyncClient,
+    AsyncDirectClient,
     AsyncStream,
+    AsyncWatch,
     Client,
     ClientError,
     ClientOptions,
+    DirectClient,
     Event,
     MisuseError,
     Stream,
+    Watch,
 )
 from tests.clients.conformance.python_runner import Play
 from tests.clients.conformance.scenarios import SCENARIOS
@@ -130,7 +135,24 @@ def test_a_url_that_is_none_is_told_at_once(what: str, monkeypatch: pytest.Monke
         Client(what)
 
 
-@pytest.mark.parametrize("wrong", [{"job": ".."}, {"job": "a", "after": "b"}, {"job": "a", "after": -1}])
+async def test_messages_that_are_none_are_told_at_once() -> None:
+    """By each client, before anything is sent: what is no list, no message, no JSON. A closed client sends nothing."""
+    wrong: list[Any] = [5, None, b"Why?", {"role": "user", "content": "Why?"}, ["Why?"], [None]]
+    wrong += [[{"role": "user", "content": part}] for part in ({"a set"}, float("nan"), "half a pair \ud83d")]
+    api = (Client("http://127.0.0.1:9"), AsyncClient("http://127.0.0.1:9"))
+    direct, asynchronous = DirectClient(openai.OpenAI(api_key="x")), AsyncDirectClient(openai.AsyncOpenAI(api_key="x"))
+    for client in (*api, direct, asynchronous):
+        for messages in wrong:
+            with pytest.raises(MisuseError, match=r"must be|sent as JSON"):
+                client.stream_chat(messages, model="m")
+    direct.close()
+    await asynchronous.aclose()
+    for closed in (direct, asynchronous):
+        with pytest.raises(MisuseError, match="client is closed"):
+            closed.stream_chat("Why?", model="m")
+
+
+@pytest.mark.parametrize("wrong", [{"job": 5}, {"job": ".."}, {"job": "a", "after": "b"}, {"job": "a", "after": -1}])
 def test_what_is_no_id_or_position_is_told_at_once(wrong: dict[str, Any]) -> None:
     with Client("http://127.0.0.1:9") as client, pytest.raises(MisuseError):
         client.watch(**wrong)
@@ -242,3 +264,68 @@ async def test_a_connection_that_breaks_while_it_is_made_is_made_again(how: str)
         else:
             assert [event.type async for event in client.watch("job")] == ["cancelled"]
     assert methods == {"erase": ["DELETE"] * 2, "watch": ["GET"] * 2}[how]
+
+
+_EVENTS: Final = b'id: 1\nevent: queued\ndata: {"type":"queued"}\n\n'
+_CHUNK: Final = (
+    b'data: {"id":"a","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
+)
+
+
+def sse(content: bytes) -> httpx2.Response:
+    return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=content)
+
+
+@pytest.mark.parametrize("ends", ["close", "cancel"])
+def test_a_stream_that_is_given_up_while_its_connection_is_made_is_not_read(ends: str) -> None:
+    """There is nothing to shut down yet: the reader of a silent job would go on to wait."""
+    reading: list[Watch | Stream] = []
+
+    def respond(request: httpx2.Request) -> httpx2.Response:
+        (reading[0].interrupt if isinstance(reading[0], Watch) else reading[0].cancel)()
+        return sse(_EVENTS if request.method == "GET" else _CHUNK)
+
+    with httpx2.Client(transport=httpx2.MockTransport(respond)) as http:
+        if ends == "close":
+            with Client("http://127.0.0.1:9", http_client=http) as client:
+                reading.append(watch := client.watch("job"))
+                assert list(watch) == []
+        else:
+            model = openai.OpenAI(base_url="http://127.0.0.1:9", api_key="unused", http_client=http)
+            reading.append(stream := DirectClient(model).stream_chat("Why?", model="demo"))
+            assert [event.type for event in stream.events()] == ["queued", "started", "cancelled"]
+
+
+@pytest.mark.parametrize("source", ["api", "model"])
+async def test_a_stream_of_an_event_loop_that_is_closed_while_its_connection_is_made_ends(source: str) -> None:
+    """The task that reads it is not cancelled by that."""
+    reading: list[AsyncWatch | AsyncStream] = []
+
+    async def respond(_: httpx2.Request) -> httpx2.Response:
+        if isinstance(reading[0], AsyncWatch):
+            await reading[0].interrupt()
+        else:
+            await reading[0].aclose()
+        return sse(_EVENTS)
+
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(respond)) as http:
+        if source == "api":
+            async with AsyncClient("http://127.0.0.1:9", http_client=http) as client:
+                reading.append(watch := client.watch("job"))
+                assert [event async for event in watch] == []
+        else:
+            model = openai.AsyncOpenAI(base_url="http://127.0.0.1:9", api_key="unused", http_client=http)
+            reading.append(stream := AsyncDirectClient(model).stream_chat("Why?", model="demo"))
+            assert [event.type async for event in stream.events()] == ["queued", "started"]
+
+
+async def test_a_stream_that_is_cancelled_before_its_loop_is_an_end_and_no_job(play: Play) -> None:
+    with Client(play.urls) as client:
+        stream = client.stream_chat("Why?")
+        stream.cancel()
+        assert [event.type for event in stream.events()] == ["cancelled"]
+    async with AsyncClient(play.urls) as client:
+        other = client.stream_chat("Why?")
+        await other.cancel()
+        assert [event.type async for event in other.events()] == ["cancelled"]
+    assert stream.job_id is other.job_id is None

@@ -68,10 +68,11 @@ def test_an_events_data_is_one_line_of_json_that_gives_its_fields_back(fields: d
     assert Event(1, "content", data).fields() == fields
 
 
-def test_no_event_has_a_field_named_type() -> None:
+@pytest.mark.parametrize("name", ["seq", "type"])
+def test_no_event_has_a_field_that_readers_get_in_front(name: str) -> None:
     """Clients would find the key twice and take the last."""
-    with pytest.raises(ValueError, match="an event tool_call with a field `type`"):
-        NewEvent("tool_call", {"index": 0, "type": "custom"}).encode()
+    with pytest.raises(ValueError, match=f"an event tool_call with a field `{name}`"):
+        NewEvent("tool_call", {"index": 0, name: "custom"}).encode()
 
 
 def test_typed_data_has_the_type_in_front() -> None:
@@ -87,7 +88,7 @@ def test_typed_data_of_every_event_is_its_fields_and_the_type(drafts: list[NewEv
 
 def live_message(events: list[Event]) -> bytes:
     """Builds the message that `write` of parts/job.lua publishes; test_scripts.py compares the two on a real server."""
-    return b"\n".join(b'{"id":%d,"type":"%s",%s' % (e.seq, e.type.encode(), e.data[1:]) for e in events)
+    return b"\n".join(b'{"seq":%d,"type":"%s",%s' % (e.seq, e.type.encode(), e.data[1:]) for e in events)
 
 
 @given(histories.filter(bool), st.integers(1, 10**15))
@@ -96,7 +97,7 @@ def test_a_live_message_gives_back_its_events_byte_for_byte(drafts: list[NewEven
     assert parse_live(live_message(events)) == events
 
 
-@pytest.mark.parametrize("message", [b"", b"hello", b'{"seq":1}', b'{"id":1,"type":"a","b":1}\n', b"\n"])
+@pytest.mark.parametrize("message", [b"", b"hello", b'{"id":1}', b'{"seq":1,"type":"a","b":1}\n', b"\n"])
 def test_a_live_message_that_no_script_wrote_is_refused(message: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - its subclasses of index() and int() count too
         parse_live(message)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import orjson
 import pytest
 from arq.connections import ArqRedis
 
@@ -13,6 +12,7 @@ from readalong.redis.facade import RedisFacade
 from readalong.store.log import Log
 from tests.readalong.helpers import command, history, types
 from tests.readalong.jobs import WORKER, content, end, running, submission
+from tests.support.json_once import loads_once
 
 
 async def test_each_write_is_one_message_that_parses_to_what_the_log_holds(
@@ -26,7 +26,9 @@ async def test_each_write_is_one_message_that_parses_to_what_the_log_holds(
         await log.claim(new.job_id, WORKER, "t")
         await log.append(new.job_id, 1, 3, content(*hard))
         await log.append(new.job_id, 1, 3, content(*hard))  # a repeat is not published again
-        await log.finish(new.job_id, 1, 3 + len(hard), end("done", by='"\n'), {})
+        called = ("tool_call", b'{"index":0,"id":"call_1","name":"f","arguments":{}}')
+        await log.append(new.job_id, 1, 3 + len(hard), [called])
+        await log.finish(new.job_id, 1, 4 + len(hard), end("done", by='"\n'), {})
         await redis.publish(keys.live(new.job_id), b"over")
         messages: list[bytes] = []
         while not messages or messages[-1] != b"over":
@@ -34,11 +36,11 @@ async def test_each_write_is_one_message_that_parses_to_what_the_log_holds(
             if message is not None:
                 messages.append(message["data"])
     events = await history(log, new.job_id)
-    assert [event.fields()["content"] for event in events[2:-1]] == hard
-    assert len(messages) == 4 + 1
+    assert [event.fields()["content"] for event in events[2:-2]] == hard
+    assert len(messages) == 5 + 1
     assert [event for message in messages[:-1] for event in parse_live(message)] == events
     for line in b"\n".join(messages[:-1]).split(b"\n"):
-        assert isinstance(orjson.loads(line), dict)
+        assert isinstance(loads_once(line), dict)
 
 
 async def test_a_server_that_forgot_the_scripts_gets_them_again_before_every_call(log: Log, redis: ArqRedis) -> None:

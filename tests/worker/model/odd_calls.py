@@ -89,6 +89,7 @@ CALLS: Final[dict[str, list[Oddity]]] = {
             chunk({"tool_calls": part(0, "", "seek", '{"q"')}),
             chunk({"tool_calls": part(0, "", "seek", ":1}")}),
         ),
+        calling("a number of its own", call(part(0, "a", "seek", '{"q":1}', seq=7))),
         calling("no function around it", call({"index": 0, "id": "a", "name": "seek", "arguments": '{"q":1}'})),
         calling(
             "a custom tool",
@@ -98,8 +99,8 @@ CALLS: Final[dict[str, list[Oddity]]] = {
             calls=(("run", "1+1"),),
         ),
         calling(
-            "a type and an id in the older form",
-            chunk({"function_call": {"type": "function", "id": "a", "name": "seek", "arguments": '{"q":1}'}}),
+            "a type, an id and a number in the older form",
+            chunk({"function_call": {"type": "function", "id": "a", "seq": 7, "name": "seek", "arguments": '{"q":1}'}}),
             calls=(),
             keeps=("function_call seek", "done seek"),
         ),

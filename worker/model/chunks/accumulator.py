@@ -33,7 +33,7 @@ _DELTA_FIELDS: Final = frozenset(
     {"role", "content", "refusal", "tool_calls", "function_call", "reasoning_details", *REASONING_FIELDS}
 )
 #: Fields of a `function_call` that are read, or that are names of our events.
-_FUNCTION_FIELDS: Final = frozenset({"name", "arguments", "choice", "type", "tool_type"})
+_FUNCTION_FIELDS: Final = frozenset({"name", "arguments", "choice", "seq", "type", "tool_type"})
 #: Chunks in a row that match no template, after which no more templates are made: the server's chunks all differ.
 _MAX_MISSES: Final = 16
 #: Bytes of a chunk without a choice that are kept for the error message of an answer without a choice.

@@ -23,7 +23,7 @@ _TOO_MANY: Final = f"more than {MAX_VALUES} values"
 #: of a thought.
 _READ_FIELDS: Final = frozenset({"index", "id", "type", "function", "custom", "name", "arguments", "input"})
 #: Names of our events that a server's own field must not take.
-_RESERVED_FIELDS: Final = frozenset({"choice", "tool_type", "arguments_error", "arguments_text"})
+_RESERVED_FIELDS: Final = frozenset({"seq", "choice", "tool_type", "arguments_error", "arguments_text"})
 
 
 @dataclass(slots=True)

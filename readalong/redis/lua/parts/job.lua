@@ -59,7 +59,7 @@ local function write(last, pairs_, from, ...)
     end
     -- Not by a table: it would be made anew for each token.
     if TERMINAL[kind] or kind == 'queued' or kind == 'started' or kind == 'restarted' then changed = kind end
-    lines[#lines + 1] = string.format('{"id":%d,"type":"', last) .. kind .. '",' .. string.sub(data, 2)
+    lines[#lines + 1] = string.format('{"seq":%d,"type":"', last) .. kind .. '",' .. string.sub(data, 2)
   end
   if #lines > 0 then
     redis.call('HSET', job, 'last_seq', string.format('%d', last), ...)
