@@ -35,6 +35,8 @@ class RedisHealth(NamedTuple):
 
 
 class Probe:
+    """Finds out whether a submit would be stored now."""
+
     def __init__(self, redis: RedisFacade, settings: Settings) -> None:
         self._redis = redis
         self._keys = settings.keys

@@ -48,6 +48,8 @@ class Found(NamedTuple):
 
 
 class JobIndex:
+    """All lists of one prefix. Each call raises StoreUnavailable."""
+
     def __init__(self, redis: RedisFacade, settings: Settings) -> None:
         self._redis = redis
         self._keys = settings.keys

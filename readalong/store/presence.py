@@ -56,6 +56,8 @@ def set_ttl_ms(settings: Settings) -> int:
 
 
 class PresenceStore:
+    """The jobs that end without a watcher, and the visits of processes that watch them."""
+
     def __init__(self, redis: RedisFacade, settings: Settings) -> None:
         self._settings = settings
         self._redis = redis

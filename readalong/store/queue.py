@@ -36,6 +36,8 @@ class LeasedJob(NamedTuple):
 
 
 class Queue:
+    """The queue of one prefix. Each call raises StoreUnavailable."""
+
     def __init__(self, redis: RedisFacade, settings: Settings) -> None:
         self._redis = redis
         self._keys = settings.keys

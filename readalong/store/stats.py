@@ -38,6 +38,8 @@ class Minute(NamedTuple):
 
 
 class StatsStore:
+    """Reads what the scripts have counted."""
+
     def __init__(self, redis: RedisFacade, settings: Settings) -> None:
         self._redis = redis
         self._keys = settings.keys

@@ -33,6 +33,8 @@ class Waiting(NamedTuple):
 
 
 class WorkerRegistry:
+    """The workers of one prefix. Each call raises StoreUnavailable."""
+
     def __init__(self, redis: RedisFacade, settings: Settings) -> None:
         self._redis = redis
         self._keys = settings.keys
