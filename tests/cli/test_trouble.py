@@ -36,7 +36,7 @@ def test_it_is_told_once_while_the_reader_waits_and_its_end_too(
     def sleep(_: float) -> None:
         assert waits != "for its next try" or told.wait(60)
 
-    monkeypatch.setattr(trouble, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(trouble, "QUIET_SECONDS", 0.01)
     monkeypatch.setattr(f"readalong.cli.{reader}.sleep", sleep)
     monkeypatch.setattr(Streams, "note", noted)
     words, first, last = (
