@@ -80,7 +80,7 @@ class Dependencies:
         index, queue = JobIndex(redis, settings), Queue(redis, settings)
         idempotency = IdempotencyStore(redis, settings)
         threads = ThreadStore(redis, settings)
-        turns = Turns(log, queue, threads)
+        turns = Turns(log, queue, index, threads)
         limits = QueueLimits(queue, settings.max_queued, settings.max_queued_bytes)
         retries = Retries(RepeatStore(redis, settings))
         hub = Hub(redis, log, settings)
@@ -155,7 +155,8 @@ def dependencies_of(request: Request) -> Dependencies:
 
 
 async def _dependencies_of(request: Request) -> Dependencies:
-    """The same for FastAPI. Async: FastAPI runs other functions in a thread, which costs more than the route."""
+    """Returns the dependencies, for FastAPI. Async: FastAPI runs other functions in a thread, which costs more than
+    the route."""
     return dependencies_of(request)
 
 

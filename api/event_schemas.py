@@ -40,6 +40,8 @@ class AnyEvent(BaseModel):
 
 
 class NumberedEvent(AnyEvent):
+    """An event of the log, which has a number."""
+
     id: int | None = Field(None, description="The event's number. Only in a message of `/v1/jobs/{job_id}/stream`.")
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from readalong.api.schemas import Job
-from readalong.core.states import Status
+from readalong.core.states import ENDS, Status
 from readalong.store.findings import Finding, Severity
 from readalong.store.health import State
 from readalong.store.job_record import rfc3339
@@ -269,7 +269,7 @@ def stats_body(minutes: list[Minute]) -> dict[str, Any]:
 
 
 def _counts(minute: Minute) -> dict[str, Any]:
-    names = ("submitted", "done", "failed", "cancelled", "tokens")
+    names = ("submitted", *(state.value for state in ENDS), "tokens")
     return {
         **{name: minute.counts[name] for name in names},
         "time_to_first_token": _percentiles(minute.first_token),

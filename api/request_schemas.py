@@ -21,7 +21,7 @@ class ChatMessage(RootModel[dict[str, Any]]):
 
 
 def _open(**example: Any) -> ConfigDict:
-    """An object that takes further fields."""
+    """Returns an object that takes further fields."""
     return ConfigDict(extra="allow", json_schema_extra={"examples": [example]})
 
 

@@ -1,5 +1,5 @@
-"""The rules of structure that import-linter (pyproject.toml) cannot say: nothing pure waits, and every name in Redis
-comes from one module."""
+"""The rules of structure that import-linter (pyproject.toml) cannot say: nothing pure waits, every name in Redis comes
+from one module, and a public class says what it is."""
 
 from __future__ import annotations
 
@@ -67,3 +67,13 @@ def test_every_name_in_redis_comes_from_the_module_of_keys() -> None:
         if code.search(path.read_text("utf-8"))
     ]
     assert not broken, "\n".join(broken)
+
+
+def test_a_public_class_says_what_it_is() -> None:
+    bare = [
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for path in OURS
+        for node in ast.parse(path.read_bytes()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and ast.get_docstring(node) is None
+    ]
+    assert not bare, "\n".join(bare)

@@ -7,7 +7,6 @@ from typing import Final
 
 from readalong.core.errors import StoreUnavailable
 from readalong.core.states import Status
-from readalong.store.job_index import JobIndex
 from readalong.store.log import Log
 from readalong.store.presence import PresenceStore
 from readalong.store.turns import Turns
@@ -21,9 +20,8 @@ _PAGE: Final = 100
 class AbandonedJobs:
     """Every worker looks. Redis returns each abandoned job to one of them."""
 
-    def __init__(self, log: Log, index: JobIndex, presence: PresenceStore, *, turns: Turns) -> None:
+    def __init__(self, log: Log, presence: PresenceStore, *, turns: Turns) -> None:
         self._log = log
-        self._index = index
         self._turns = turns
         self._presence = presence
 
@@ -42,5 +40,4 @@ class AbandonedJobs:
             if await self._log.cancel(job_id, "disconnect") is Status.CANCELLED:
                 # The job was still queued, and the cancel has ended it.
                 await self._turns.withdraw(job_id)
-                await self._index.refile(job_id)
         await self._presence.forget(page)

@@ -266,12 +266,13 @@ class Attempt:
         return False
 
     def _cleaned(self, error: ModelError) -> ModelError:
-        """The error for watchers and logs: secrets are removed before a text is shortened."""
+        """Returns the error for watchers and logs: secrets are removed before a text is shortened."""
         return error.cleaned(self._redactor.redact_excerpt)
 
 
 def _request_body(claim: Claim, *, include_usage: bool) -> dict[str, Any]:
-    """The body for the model: the client's own, streamed, with usage asked for unless the client says otherwise."""
+    """Returns the body for the model: the client's own, streamed, with usage asked for unless the client says
+    otherwise."""
     body: dict[str, Any] = orjson.loads(claim.request)
     for name in (OPTION_FIELDS | TURN_FIELDS) & body.keys():
         del body[name]

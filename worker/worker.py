@@ -72,10 +72,10 @@ class QueueWorker(Worker):
         self._index = JobIndex(redis, settings)
         self._queue = Queue(redis, settings)
         self._registry = WorkerRegistry(redis, settings)
-        turns = Turns(self._log, self._queue, ThreadStore(redis, settings))
+        turns = Turns(self._log, self._queue, self._index, ThreadStore(redis, settings))
         self._reconciler = Reconciler(self._log, self._index, self._queue, settings, self._end_waiting, turns=turns)
         presence = PresenceStore(redis, settings)
-        self._abandoned_jobs = AbandonedJobs(self._log, self._index, presence, turns=turns)
+        self._abandoned_jobs = AbandonedJobs(self._log, presence, turns=turns)
         self._runner = JobRunner(
             settings,
             self._log,

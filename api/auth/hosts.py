@@ -58,7 +58,7 @@ class AllowedHosts:
 
 
 def _is_probe(scope: Scope) -> bool:
-    """Whether the path is a probe's, with or without the prefix: a proxy may remove it, a mount keeps it."""
+    """Returns whether the path is a probe's, with or without the prefix: a proxy may remove it, a mount keeps it."""
     return scope["path"] in _PROBES or scope["path"].removeprefix(scope.get("root_path", "")) in _PROBES
 
 

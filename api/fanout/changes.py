@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from readalong.api.fanout.hub import Hub
-from readalong.core.errors import StoreUnavailable
+from readalong.core.errors import StoreUnavailable, UnknownSchema
 from readalong.core.states import TERMINAL, Status
 from readalong.store.job_record import Record, parse
 from readalong.store.log import Log
@@ -124,7 +124,7 @@ class Changes:
             job_id, kind = said["id"], said["type"]
             gone = _record(said["job"]) if kind == "erased" else None
             self._changed.setdefault(job_id, set()).add(kind)
-        except (LookupError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             logger.warning("channel %s: no change of a job: %.100r: %s", self._channel, data, type(error).__name__)
             return
         if kind == "erased":
@@ -213,8 +213,12 @@ class Changes:
 
 
 def _record(fields: dict[str, str]) -> Record | None:
-    """Returns the record of an erased job; None if its keys were broken. Raises what a message that is none causes."""
-    return parse({name.encode(): value.encode() for name, value in fields.items()})
+    """Returns the record of an erased job; None if its keys were broken, or another version wrote it. Raises what a
+    message that is none causes."""
+    try:
+        return parse({name.encode(): value.encode() for name, value in fields.items()})
+    except UnknownSchema:
+        return None
 
 
 def _left(record: Record, kinds: set[str]) -> frozenset[Status]:

@@ -75,6 +75,6 @@ class FrameCache(dict[int, Batch]):
 
 
 def _cost(batch: Batch) -> int:
-    """Bytes of memory: the frames, and those that are not large once more, as a chunk."""
+    """Returns bytes of memory: the frames, and those that are not large once more, as a chunk."""
     size = len(batch.frames)
     return (size if size > LARGE else 2 * size) + _OVERHEAD

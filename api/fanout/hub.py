@@ -89,7 +89,7 @@ class Hub:
         return [self._beats, *self._subscriber.start()]
 
     async def feed(self, job_id: str, position: int, epoch: str = "") -> Feed:
-        """The feed of a job, ready to be watched from `position`, which is a number of this epoch.
+        """Returns the feed of a job, ready to be watched from `position`, which is a number of this epoch.
 
         Raises JobNotFound, UnknownSchema, StoreUnavailable, Stopping.
         """
@@ -143,7 +143,7 @@ class Hub:
         self._subscriber.unsubscribe(channel)
 
     def with_watchers(self) -> list[Feed]:
-        """The feeds of jobs that end with their last watcher and that have watchers here."""
+        """Returns the feeds of jobs that end with their last watcher and that have watchers here."""
         return [
             feed
             for feed in self._feeds.values()
@@ -151,7 +151,7 @@ class Hub:
         ]
 
     def watched(self) -> list[Feed]:
-        """The feeds of jobs that have not ended and that have watchers here."""
+        """Returns the feeds of jobs that have not ended and that have watchers here."""
         return [feed for feed in self._feeds.values() if feed.watchers and not feed.ended]
 
     async def evict(self, job_id: str) -> None:

@@ -57,7 +57,8 @@ class PendingStreams:
         return len(self._waiting)
 
     def stream(self, open_: Open) -> Response:
-        """A response that waits until `open_` does not raise StoreUnavailable, and is that stream from then on."""
+        """Returns a response that waits until `open_` does not raise StoreUnavailable, and is that stream from then
+        on."""
         return _PendingStream(self, open_)
 
     def add(self, line: DetachableConnection, open_: Open) -> None:

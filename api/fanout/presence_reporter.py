@@ -60,7 +60,7 @@ class PresenceReporter:
         self._news.set()
 
     def _visit(self, feed: Feed) -> Visit:
-        """The visit that goes on, or a new one."""
+        """Returns the visit that goes on, or a new one."""
         if (visit := self._visits.get(feed.job_id)) is None:
             name = f"{self._hub.name}:{next(self._numbers)}"
             visit = self._visits[feed.job_id] = Visit(feed.job_id, name, feed.grace)

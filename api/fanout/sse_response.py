@@ -76,7 +76,7 @@ class SseResponse(Response):
         readers: Readers | None = None,
         keeps: bool = True,
     ) -> SseResponse | None:
-        """The stream of a job; `position` None: from now on. None if nothing follows the position.
+        """Returns the stream of a job; `position` None: from now on. None if nothing follows the position.
 
         Raises JobNotFound, UnknownSchema, StoreUnavailable, Stopping.
         """
@@ -135,5 +135,6 @@ class StreamHead(Response):
 
 
 def come_back(seconds: float) -> Response:
-    """A stream without an event, after whose end EventSource comes back. A 503 it would take for the last word."""
+    """Returns a stream without an event, after whose end EventSource comes back. A 503 it would take for the last
+    word."""
     return StreamHead(b"retry: %d\n\n" % int(seconds * 1000))

@@ -25,5 +25,5 @@ def wait_of(headers: Headers) -> int | None:
 
 
 def applied(seconds: int) -> dict[str, str]:
-    """The headers of a response that has waited."""
+    """Returns the headers of a response that has waited."""
     return {"preference-applied": f"wait={seconds}", "vary": "Prefer"}

@@ -344,7 +344,7 @@ class DetachableHttpProtocol(HttpToolsProtocol):
         return cycle is None or cycle.response_complete or cycle.more_body
 
     def _is_late(self) -> bool:
-        """Whether an incomplete request began too long ago. A request that waits unread is not late."""
+        """Returns whether an incomplete request began too long ago. A request that waits unread is not late."""
         if self._on_lost is not None or self._request_start is None or not self._request_timeout or self.pipeline:
             return False
         late: bool = self.loop.time() - self._request_start > self._request_timeout

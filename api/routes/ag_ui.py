@@ -29,6 +29,7 @@ from readalong.api.wire.ag_ui import AfterFrame, AgUi
 from readalong.core.errors import JobNotFound
 from readalong.core.keys import is_job_id
 from readalong.core.position import Position
+from readalong.store.broken_keys import readable
 
 router = APIRouter(prefix="/agui", tags=["AG-UI"], route_class=Route)
 
@@ -89,7 +90,8 @@ async def resume(request: Request) -> Response:
         raise await missing(deps, job_id)
     if ids is None or messages is None:
         raise _no_run()
-    thread_id, run_id, parent_run_id = orjson.loads(ids)
+    with readable(job_id):
+        thread_id, run_id, parent_run_id = orjson.loads(ids)
     feed = await deps.hub.feed(job_id, *position)
     if frame_id is None and feed.is_complete_at(feed.place(*position)):
         deps.hub.release(feed)
@@ -119,7 +121,7 @@ def _stream(request: Request, feed: Feed, wire: AgUi, position: Position, frame_
 
 
 def _key_of(run_id: str) -> str:
-    """A run's Idempotency-Key. A header cannot hold a line break, so it is no client's."""
+    """Returns a run's Idempotency-Key. A header cannot hold a line break, so it is no client's."""
     return f"run\n{run_id}"
 
 

@@ -36,6 +36,7 @@ from readalong.core.errors import InvalidRequest, JobNotFound
 from readalong.core.events import Event
 from readalong.core.keys import is_job_id
 from readalong.core.settings import Settings
+from readalong.store.broken_keys import readable
 from readalong.store.job_record import Record
 from readalong.store.threads import MAX_NAME_LENGTH, ThreadRef
 
@@ -114,8 +115,10 @@ async def resume(request: Request) -> Response:
         # To a WorkflowChatTransport a 204 is an error, and an empty stream a break.
         return Response(NOTHING, headers={**_VERSION}, media_type="text/event-stream")
     _, [kept] = await deps.log.record_with(record.id, _CONTINUED)
-    continued = None if kept is None else orjson.loads(kept)
-    wire = _format(deps.settings, continued, reset)
+    with readable(record.id):
+        continued = None if kept is None else orjson.loads(kept)
+        wire = _format(deps.settings, continued, reset)
+        parts = b"" if continued is None or index is not None else parts_as_chunks(continued["parts"])
     cut: Cut | None = None
     tail = {}
     if index is not None and index < 0:
@@ -124,7 +127,7 @@ async def resume(request: Request) -> Response:
     if index:
         cut = FromChunk(index)
     elif index is None and continued is not None:
-        cut = Continued(parts_as_chunks(continued["parts"]))
+        cut = Continued(parts)
     feed = await deps.hub.feed(record.id, 0)
     return _stream(request, deps, feed, wire, cut=cut, headers=tail)
 

@@ -71,7 +71,7 @@ class _Tail(NamedTuple):
         return offset_of(Position(seq, self.epochs.at(seq)))
 
     def fits(self, position: Position) -> bool:
-        """Whether the position is of this log: Redis may have lost what its client has seen."""
+        """Returns whether the position is of this log: Redis may have lost what its client has seen."""
         ahead = position.seq > self.seq
         known = self.epochs.newest if ahead else self.epochs.at(position.seq)
         return not (ahead and self.closed) and (known == position.epoch or not (known and position.epoch))
@@ -269,7 +269,7 @@ def _cursor(request: Request) -> str:
 
 
 def _matches(given: str, etag: str) -> bool:
-    """Whether `If-None-Match` names the page (RFC 9110, section 13.1.2)."""
+    """Returns whether `If-None-Match` names the page (RFC 9110, section 13.1.2)."""
     return etag in (each.strip().removeprefix("W/") for each in given.split(",")) or given.strip() == "*"
 
 

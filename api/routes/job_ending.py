@@ -22,9 +22,7 @@ async def cancel(deps: Dependencies, job_id: str) -> Record | None:
         return None
     status, record = found
     if status is Status.CANCELLED:
-        if record.thread_open:
-            await deps.turns.settle(job_id)
-        await _leave_queue(deps, job_id)
+        await deps.turns.withdraw(job_id, record)
     return record
 
 
@@ -41,7 +39,7 @@ async def erase(deps: Dependencies, job_id: str) -> None:
     if status is None and not await deps.index.contains(job_id):
         raise job_not_found(job_id)
     if status is Status.CANCELLED:
-        await _leave_queue(deps, job_id)
+        await deps.index.refile(job_id)  # counts its end, of which nothing will be left
     elif status is Status.RUNNING:
         await _wait_for_end(deps, job_id)
     key_digest, model, thread = await deps.log.erasable(job_id)
@@ -56,11 +54,6 @@ async def erase(deps: Dependencies, job_id: str) -> None:
     await deps.hub.evict(job_id)
     await deps.queue.remove(job_id)
     await deps.index.remove(job_id, model=model)
-
-
-async def _leave_queue(deps: Dependencies, job_id: str) -> None:
-    """Removes a job from the queue that may have ended while it waited; a worker's claim would refuse it anyway."""
-    await asyncio.gather(deps.queue.remove(job_id), deps.index.refile(job_id))
 
 
 async def _wait_for_end(deps: Dependencies, job_id: str) -> None:

@@ -13,7 +13,6 @@ from readalong.api.fanout.lost_jobs import is_lost
 from readalong.api.http.client_presence import check_presence
 from readalong.api.schemas import job_response
 from readalong.core.errors import JobExpired, JobNotFound
-from readalong.core.transcript import Transcript
 from readalong.store.broken_keys import readable
 from readalong.store.job_record import Record
 
@@ -38,22 +37,8 @@ async def job_json(request: Request, deps: Dependencies, record: Record, waiting
     client leaves meanwhile.
     """
     with readable(record.id):
-        transcript = await _transcript(request, deps, record)
+        transcript = await deps.log.transcript(record, check=partial(check_presence, request))
         if record.attempt and transcript.last_seq < record.last_seq and await is_lost(deps.log, record.id):
             # Without its log the job would seem to have no answer.
             raise await missing(deps, record.id)
         return orjson.dumps(job_response(record, transcript, waiting_for, root_path_of(request)))
-
-
-async def _transcript(request: Request, deps: Dependencies, record: Record) -> Transcript:
-    transcript = Transcript()
-    if not record.attempt:
-        return transcript
-    if record.ended:
-        # The terminal event repeats the whole answer; reading a million events takes seconds.
-        for event in await deps.log.newest(record.id, 1):
-            if (whole := Transcript.of_end(event)) is not None:
-                return whole
-    check = partial(check_presence, request)
-    await deps.log.read_all(record.id, transcript.add_all, until=record.last_seq, check=check)
-    return transcript

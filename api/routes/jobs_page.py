@@ -43,7 +43,7 @@ class Filters(NamedTuple):
     metadata: tuple[tuple[str, str], ...] = ()
 
     def match(self, record: Record) -> bool:
-        """Whether the job is one of these, but for its time and the policy."""
+        """Returns whether the job is one of these, but for its time and the policy."""
         return (
             self.state in (None, record.status)
             and self.model in (None, record.model)

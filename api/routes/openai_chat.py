@@ -32,7 +32,7 @@ from readalong.api.submission.openai_chat_request import ChatCall, read_call
 from readalong.api.submission.retries import answering, is_retry
 from readalong.api.wire.openai_chat import ChatParameters, OneAnswer, openai_chat
 from readalong.core.errors import JobFailed
-from readalong.core.states import Status
+from readalong.core.states import TERMINAL, Status
 from readalong.store.job_record import Record
 
 router = APIRouter(prefix="/v1/chat/completions", tags=["OpenAI chat completions"], route_class=Route)
@@ -41,7 +41,7 @@ router = APIRouter(prefix="/v1/chat/completions", tags=["OpenAI chat completions
 _HEAD_WAIT: Final = 5.0
 #: Events that are no answer.
 _SILENT: Final = frozenset({"queued", "waiting"})
-_FAILURES: Final = frozenset({"failed", "cancelled"})
+_FAILURES: Final = TERMINAL - {Status.DONE}
 
 
 @router.post(

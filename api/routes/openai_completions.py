@@ -218,10 +218,11 @@ async def list_messages(
     raw = await deps.log.request(job_id)
     if raw is None:
         raise JobNotFound("The messages of this completion are not kept; READALONG_KEEP_REQUEST keeps them.")
-    messages = [
-        {**message, "id": f"{completion_id}-{number}", "content_parts": None} | _parts(message)
-        for number, message in enumerate(orjson.loads(raw)["messages"])
-    ]
+    with readable(job_id):
+        messages = [
+            {**message, "id": f"{completion_id}-{number}", "content_parts": None} | _parts(message)
+            for number, message in enumerate(orjson.loads(raw)["messages"])
+        ]
     if order == "desc":
         messages.reverse()
     ids = [message["id"] for message in messages]

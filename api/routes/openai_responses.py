@@ -49,6 +49,7 @@ from readalong.api.wire.openai_responses.starting_after import StartingAfter, Un
 from readalong.core.errors import JobNotFound
 from readalong.core.states import Status
 from readalong.core.thread_entries import Entry, compose
+from readalong.store.broken_keys import readable
 from readalong.store.job_record import Record
 
 router = APIRouter(prefix="/v1/responses", tags=["OpenAI responses"], route_class=Route)
@@ -160,7 +161,9 @@ async def cancel_response(request: Request) -> Response:
     """Cancels a response that runs in the background."""
     deps, job_id = dependencies_of(request), job_id_of(request.path_params["response_id"])
     found = await _find(request, deps, change=True)
-    if not orjson.loads(found.head.echo)["background"]:
+    with readable(job_id):
+        background = orjson.loads(found.head.echo)["background"]
+    if not background:
         raise check.mistake("Cannot cancel a synchronous response.", "not_cancellable")
     if found.record.status in (Status.DONE, Status.FAILED):
         what = "completed" if found.record.status is Status.DONE else "failed"
@@ -248,7 +251,7 @@ def _chat_request(given: tuple[ResponsesRequest, list[Entry], bool]) -> bytes:
 
 
 def _kept(asked: ResponsesRequest) -> tuple[tuple[str, bytes], ...]:
-    """The fields of the job's hash. Of a response that is not to be stored, only that."""
+    """Returns the fields of the job's hash. Of a response that is not to be stored, only that."""
     if not asked.store:
         return ((ECHO, NOT_STORED),)
     return ((ECHO, asked.echo), (INPUT, orjson.dumps([entry.item for entry in asked.entries])))

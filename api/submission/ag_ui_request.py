@@ -114,7 +114,7 @@ def _parameters(props: dict[str, Any]) -> dict[str, Any]:
 
 
 def _context(given: Any) -> list[Message]:
-    """What the application tells besides the conversation, as instructions before it."""
+    """Returns what the application tells besides the conversation, as instructions before it."""
     told = []
     for number, each in enumerate(_objects(given, "context", MAX_ITEMS)):
         about, value = (_string(each, name, f"context.{number}") for name in ("description", "value"))
@@ -156,7 +156,7 @@ def _convert(message: dict[str, Any], field: str, answered: set[str]) -> Iterato
 
 
 def _calls(message: dict[str, Any], field: str, answered: set[str]) -> list[dict[str, Any]]:
-    """A call without a result is left out, since models refuse it."""
+    """Returns the calls that have a result: models refuse the others."""
     found = []
     for number, call in enumerate(_objects(message.get("toolCalls"), f"{field}.toolCalls", MAX_ITEMS)):
         where = f"{field}.toolCalls.{number}"
@@ -172,7 +172,7 @@ def _calls(message: dict[str, Any], field: str, answered: set[str]) -> list[dict
 
 
 def _result(message: dict[str, Any], field: str) -> str:
-    """What a tool has returned, and why it failed, as text."""
+    """Returns what a tool has returned, and why it failed, as text."""
     content = message.get("content")
     if isinstance(content, list):
         parts = _parts(content, f"{field}.content")

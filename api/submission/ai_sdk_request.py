@@ -128,7 +128,7 @@ def _text(part: dict[str, Any], field: str) -> str:
 
 
 def _text_of(parts: list[dict[str, Any]], field: str) -> str:
-    """The text parts, joined."""
+    """Returns the text parts, joined."""
     return "".join(_text(part, f"{field}.parts.{n}") for n, part in enumerate(parts) if part["type"] == "text")
 
 
@@ -197,7 +197,7 @@ def _assistant(parts: list[dict[str, Any]], field: str) -> Iterator[Message]:
 
 
 def _voids(part: dict[str, Any]) -> bool:
-    """Whether the parts before this one are a lost attempt's."""
+    """Returns whether the parts before this one are a lost attempt's."""
     data = part.get("data")
     return part["type"] == f"data-{OURS}" and isinstance(data, dict) and data.get("status") == "restarted"
 
@@ -225,7 +225,7 @@ def _call(part: dict[str, Any], field: str) -> dict[str, Any]:
 
 
 def _output(part: dict[str, Any], field: str) -> str | None:
-    """What a tool has returned, as text; None if it has not."""
+    """Returns what a tool has returned, as text; None if it has not."""
     approval = part.get("approval")
     match part.get("state"):
         case "output-available":

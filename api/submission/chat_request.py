@@ -144,5 +144,5 @@ def _mistake(kind: str) -> str:
 
 
 def _is_union_member(part: int | str) -> bool:
-    """Whether this part of pydantic's path names a member of a union, not a field."""
+    """Returns whether this part of pydantic's path names a member of a union, not a field."""
     return isinstance(part, str) and (part in ("bool", "float", "int") or part.startswith(("list[", "constrained")))

@@ -30,7 +30,7 @@ _NAMES: Final = frozenset(
 
 
 def is_gateway_field(field: str) -> bool:
-    """Whether a gateway could obey a field of this name, in any spelling."""
+    """Returns whether a gateway could obey a field of this name, in any spelling."""
     name = _normalize(field)
     return name in _NAMES or name.startswith(_PREFIXES)
 

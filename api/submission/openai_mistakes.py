@@ -34,7 +34,7 @@ def unsupported(param: str, why: str = "") -> InvalidRequest:
 
 
 def moved(param: str, to: str) -> InvalidRequest:
-    """The parameter of chat completions has another name here."""
+    """Returns the error of a parameter of chat completions that has another name here."""
     message = (
         f"Unsupported parameter: '{param}'. In the Responses API, this parameter has moved to '{to}'. "
         "Try again with the new parameter."

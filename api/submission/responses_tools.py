@@ -68,7 +68,7 @@ def _named(tool: dict[str, Any], param: str) -> dict[str, Any]:
 
 
 def _format(given: dict[str, Any]) -> dict[str, Any]:
-    """A grammar stands in an object of its own there."""
+    """Returns the format for chat completions, where a grammar stands in an object of its own."""
     if given.get("type") != "grammar":
         return given
     return {"type": "grammar", "grammar": {name: value for name, value in given.items() if name != "type"}}

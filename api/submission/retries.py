@@ -23,7 +23,7 @@ _COUNT: Final = "x-stainless-retry-count"
 
 
 def is_retry(request: Request) -> bool:
-    """Whether an OpenAI SDK sends this request again."""
+    """Returns whether an OpenAI SDK sends this request again."""
     count = request.headers.get(_COUNT, "").strip()
     return count.isascii() and count.isdigit() and int(count[:9]) > 0
 

@@ -243,7 +243,7 @@ def _check_body(given: tuple[dict[str, Any], Iterable[str]]) -> _CheckedBody:
 
 
 def _turn_of(request: ChatRequest) -> Turn | None:
-    """The turn of a body that names its thread: all its messages."""
+    """Returns the turn of a body that names its thread: all its messages."""
     if request.thread is None:
         return None
     return Turn(entries_of(request.messages), request.thread, request.thread_policy or "reject")

@@ -162,7 +162,7 @@ class AgUi:
         return frames
 
     def _tool_arguments(self, fields: dict[str, Any]) -> list[Frame]:
-        """A call begins with the first piece of its arguments: its name may come in pieces before it."""
+        """Begins a call with the first piece of its arguments: its name may come in pieces before it."""
         index = fields["index"]
         if not fields["arguments"]:
             return []
@@ -250,7 +250,7 @@ def _arguments(call: str, text: str) -> Frame:
 
 
 def _tokens(usage: Any) -> dict[str, int]:
-    """What is no count is left out: a client would refuse the whole event."""
+    """Returns the counts alone: a client would refuse an event with another value."""
     found = camel_case_usage(usage)
     return {name: count for name, count in found.items() if type(count) is int and 0 <= count < 2**53}
 

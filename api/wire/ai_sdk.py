@@ -145,7 +145,7 @@ class AiSdkStream:
         )
 
     def _tool_input(self, fields: dict[str, Any]) -> list[Chunk]:
-        """A call begins with the first piece of its arguments: its name may come in pieces before it."""
+        """Begins a call with the first piece of its arguments: its name may come in pieces before it."""
         state, index = self._state, fields["index"]
         if not fields["arguments"]:
             return []
@@ -175,7 +175,7 @@ class AiSdkStream:
         return [*chunks, call]
 
     def _call_id(self, index: int, given: str | None) -> str:
-        """The id under which the client knows a call. Models leave ids out, or use one for several calls."""
+        """Returns the id under which the client knows a call. Models leave ids out, or use one for several calls."""
         calls = self._state.calls
         if index not in calls:
             calls[index] = given if given and given not in calls.values() else f"call_{self._state.job_id}_{index}"

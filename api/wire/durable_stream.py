@@ -33,7 +33,7 @@ def offset_of(position: Position) -> str:
 
 
 def message(event: Event) -> bytes:
-    """An event as a message: its data with its number and type. It is not merged. A call's own id is its `call_id`."""
+    """Returns an event that is not merged as a message: its data with number and type. A call's own id is `call_id`."""
     data = event.data
     if event.type in TOOLS and "id" in (fields := event.fields()):
         fields["call_id"] = fields.pop("id")
@@ -51,7 +51,7 @@ def control(offset: str, cursor: str, *, up_to_date: bool, closed: bool) -> byte
 
 
 def cursor_after(given: str | None, jitter: int) -> str:
-    """The cursor of now; if the client has that or a later one, one that is later by `jitter`."""
+    """Returns the cursor of now; if the client has that or a later one, one that is later by `jitter`."""
     now = int(time.time() - _FIRST_CURSOR) // CURSOR_SECONDS
     known = int(given) if given and given.isascii() and given.isdigit() and len(given) <= _DIGITS else -1
     return str(now if known < now else known + jitter)

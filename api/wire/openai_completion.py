@@ -165,7 +165,7 @@ class ChatCompletionFold:
 
 
 def _means(text: str, call: dict[str, Any]) -> bool:
-    """Whether the pieces of a call's arguments together are what the whole call says."""
+    """Returns whether the pieces of a call's arguments together are what the whole call says."""
     if "arguments" not in call or call.get("tool_type") == "custom" or call.get("arguments") is None:
         return bool(text)
     try:

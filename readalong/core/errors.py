@@ -57,14 +57,20 @@ class InvalidRequest(ReadalongError):
 
 
 class JobNotFound(ReadalongError):
+    """No such job, or none that the caller may see."""
+
     code = "job_not_found"
 
 
 class JobExpired(JobNotFound):
+    """The job's retention is over."""
+
     code = "job_expired"
 
 
 class ThreadNotFound(ReadalongError):
+    """No such thread, or no such entry of it."""
+
     code = "thread_not_found"
 
 
@@ -79,23 +85,33 @@ class ThreadBusy(ReadalongError):
 
 
 class ThreadFull(ReadalongError):
+    """The thread has reached a limit, which the message names."""
+
     code = "thread_full"
 
 
 class ModelNotListed(ReadalongError):
+    """The list of models does not have this one."""
+
     code = "model_not_found"
 
 
 class IdempotencyConflict(ReadalongError):
+    """The Idempotency-Key was used with another body."""
+
     code = "idempotency_conflict"
 
 
 class QueueFull(ReadalongError):
+    """Too many jobs wait, or too many bytes of their requests."""
+
     code = "queue_full"
     retryable = True
 
 
 class StoreUnavailable(ReadalongError):
+    """Redis is away, loading, full or read-only."""
+
     code = "redis_unavailable"
     retryable = True
 
@@ -155,6 +171,8 @@ class JobFailed(ReadalongError):
 
 
 class Stopping(ReadalongError):
+    """This process stops; another one serves."""
+
     code = "stopping"
     retryable = True
 
@@ -211,7 +229,7 @@ class ModelError(ReadalongError):
         }
 
     def cleaned(self, clean: Callable[[str], str]) -> ModelError:
-        """The same error with each text of the server's cleaned."""
+        """Returns the same error with each text of the server's cleaned."""
         return ModelError(
             self.code,
             clean(self.message),
@@ -227,4 +245,6 @@ class ModelError(ReadalongError):
 
 
 class BadSettings(ReadalongError):
+    """A variable of the environment cannot be used."""
+
     code = "bad_settings"

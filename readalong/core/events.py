@@ -1,7 +1,7 @@
 """What a job's log holds.
 
 A `NewEvent` is an event that has no number yet; an `Event` is one line of the log. An event's data is a JSON
-object, kept as bytes from the worker to the watcher, so that it is encoded once and everybody sees the same bytes.
+object, kept as bytes from the worker to the watcher, so that it is encoded once and all watchers get the same bytes.
 
 Neighbouring pieces of text may be stored and sent merged: one event with the number of the last that it covers. In
 the log it also holds the length of each piece, so that it can be taken apart again at any position.
@@ -53,7 +53,8 @@ class NewEvent(NamedTuple):
     fields: dict[str, Any]
 
     def encode(self) -> bytes:
-        """The data as one line of JSON. Raises ValueError if a field is named as what readers get in front of it."""
+        """Returns the data as one line of JSON. Raises ValueError for a field with the name of one that readers get in
+        front of it."""
         if self.type not in TEXT and (taken := _IN_FRONT & self.fields.keys()):
             # JSON readers take the last of two: a client would see another type of event.
             raise ValueError(f"an event {self.type} with a field `{min(taken)}`")
@@ -88,12 +89,12 @@ class Event(NamedTuple):
         return len(self.data) - _FRAME
 
     def fields(self) -> dict[str, Any]:
-        """The data, parsed."""
+        """Returns the data, parsed."""
         fields: dict[str, Any] = orjson.loads(self.data)
         return fields
 
     def since(self, position: int) -> Event:
-        """What of it follows `position`, which lies before its number."""
+        """Returns the part that follows `position`, which is less than its number."""
         skip = position - self.after
         if skip <= 0:
             return self
@@ -103,7 +104,7 @@ class Event(NamedTuple):
         return Event(self.seq, self.type, orjson.dumps(fields), left if len(left) > 1 else (), self.epoch)
 
     def expand(self) -> list[Event]:
-        """Its pieces, each with its own number and the bytes that it came with."""
+        """Returns its pieces, each with its own number and the bytes that it came with."""
         if not self.chunk_lengths:
             return [self]
         fields = self.fields()
@@ -116,12 +117,12 @@ class Event(NamedTuple):
         return events
 
     def data_with_type(self) -> bytes:
-        """The data with its type in front, for readers who see only the data."""
+        """Returns the data with its type in front, for readers who see only the data."""
         return b'{"type":"%s",%s' % (self.type.encode(), self.data[1:])
 
 
 def parse_live(message: bytes, epoch: str = "") -> list[Event]:
-    """The events of one message of a live channel, without parsing their data, as of this epoch.
+    """Returns the events of one message of a live channel, without parsing their data, as of this epoch.
 
     Raises ValueError for a message that `parts/job.lua` did not write.
     """

@@ -16,7 +16,7 @@ _OF_A_SERVICE: Final = re.compile(r"_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|
 
 
 def misspelt(environment: Mapping[str, str]) -> list[str]:
-    """A sentence for each variable with our prefix that is no setting, with the nearest one."""
+    """Returns a sentence for each variable with our prefix that is no setting. It names the nearest setting."""
     known = [*(name.upper() for name in Settings.model_fields), *_OTHERS]
     lines = []
     for name, value in sorted(environment.items()):

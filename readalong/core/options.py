@@ -1,4 +1,4 @@
-"""How a job wants to be treated: what its request says, and else the settings."""
+"""The options of a job: those of its request, with the settings as defaults."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def resolve(
     deadline: float | None,
     cancel_on_disconnect: bool | float | None,
 ) -> JobOptions:
-    """The terms of a job; None: the request does not say. `chat`: it came by `/chat/stream`. A number of seconds for
-    `cancel_on_disconnect` is the job's own grace."""
+    """Returns the options of a job. None: the request does not set the option. `chat`: the job came by `/chat/stream`.
+    A number for `cancel_on_disconnect` is the job's own grace, in seconds."""
     grace = None
     if cancel_on_disconnect is not None and not isinstance(cancel_on_disconnect, bool):
         grace, cancel_on_disconnect = float(cancel_on_disconnect), True

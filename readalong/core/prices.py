@@ -23,6 +23,8 @@ class Price(NamedTuple):
 
 
 class Prices(NamedTuple):
+    """The rows of `READALONG_PRICES`, in their order, in one currency."""
+
     currency: str
     rows: tuple[Price, ...]
 

@@ -331,7 +331,7 @@ class Settings(BaseSettings):
         return list(_parts(self.models)) or [self.model]
 
     def speaks_responses(self, model: str) -> bool:
-        """Whether this model is asked by the Responses API."""
+        """Returns whether this model is asked by the Responses API."""
         return any(fnmatchcase(model, name) for name in _parts(self.responses_models))
 
     @property
@@ -386,7 +386,7 @@ def _parse_addresses(text: str) -> list[tuple[str, int]]:
 
 
 def load() -> Settings:
-    """The settings of this environment. Raises BadSettings, which names each variable that cannot be used."""
+    """Returns the settings of this environment. Raises BadSettings, which names each variable that cannot be used."""
     try:
         return Settings()
     except ValidationError as error:

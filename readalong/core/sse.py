@@ -27,7 +27,7 @@ class MessageTooLong(ValueError):
 
 
 def frame(data: bytes, *, event: str | None = None, id: str | None = None) -> bytes:
-    """One event. `data` must hold no line end (JSON on one line does not)."""
+    """Returns the bytes of one event. `data` must hold no line end (JSON on one line does not)."""
     head = b"" if id is None else b"id: %s\n" % id.encode()
     if event is not None:
         head += b"event: %s\n" % event.encode()
@@ -59,7 +59,7 @@ class Decoder:
         self.retry: int | None = None
 
     def feed(self, piece: bytes) -> list[Message]:
-        """The messages that this piece completes. Raises MessageTooLong."""
+        """Returns the messages that this piece completes. Raises MessageTooLong."""
         if self._is_one_message(piece):
             return [Message("message", piece[6:-2], self._id)]
         if self._after_cr and piece:
@@ -97,8 +97,8 @@ class Decoder:
         return messages
 
     def close(self) -> list[Message]:
-        """The message that the stream ended in, if it did: by the specification it is none, but some servers send the
-        last one so. It may be cut off."""
+        """Returns a last message without its empty line, which some servers leave out. The specification discards it,
+        and it may be cut off."""
         return self.feed(b"\n\n") if self._rest or self._data else []
 
     @property
@@ -112,7 +112,7 @@ class Decoder:
         return self._begun and not (self._rest or self._data or self._event or self._after_cr)
 
     def _is_one_message(self, piece: bytes) -> bool:
-        """Whether it is one line of data from its start to its end, which is how most models' tokens come."""
+        """Returns whether it is one line of data from its start to its end, which is how most models' tokens come."""
         # No line ends before the last two bytes, which are two of them.
         return (
             self.between

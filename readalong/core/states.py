@@ -21,8 +21,9 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
-#: States that nothing leaves. The terminal event of a log has the name of its job's state.
-TERMINAL: Final = frozenset({Status.DONE, Status.FAILED, Status.CANCELLED})
+#: States that nothing leaves, in the order in which they are shown. A log ends with an event of the same name.
+ENDS: Final = (Status.DONE, Status.FAILED, Status.CANCELLED)
+TERMINAL: Final = frozenset(ENDS)
 
 _MOVES: Final[dict[Status, frozenset[Status]]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELLED}),
@@ -34,5 +35,5 @@ _MOVES: Final[dict[Status, frozenset[Status]]] = {
 
 
 def can_move(before: Status, after: Status) -> bool:
-    """Whether a job may go from `before` to `after`; running → running is the next attempt."""
+    """Returns whether a job may go from `before` to `after`; running → running is the next attempt."""
     return after in _MOVES[before]

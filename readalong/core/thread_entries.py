@@ -51,7 +51,7 @@ class Entry:
     item: dict[str, Any] | None = None
 
     def encode(self) -> bytes:
-        """The entry as Redis keeps it: JSON without its id."""
+        """Returns the entry as Redis keeps it: JSON without its id."""
         fields = {"message": self.message, "item": self.item}
         return orjson.dumps({name: value for name, value in fields.items() if value is not None})
 
@@ -65,25 +65,25 @@ class Entry:
 
 
 def with_model_id(item: dict[str, Any]) -> dict[str, Any]:
-    """An item that a model gave, as clients and threads have it: its id will be another one, and a model takes its
-    encrypted reasoning back only under its own id. So that stands in front of the content."""
+    """Returns an item that a model gave, as clients and threads have it: its id will be another one, and a model takes
+    its encrypted reasoning back only under its own id. So that stands in front of the content."""
     content = item.get("encrypted_content")
     return {**item, "encrypted_content": f"{item.get('id') or ''}{MODEL_ID_END}{content}"} if content else item
 
 
 def new_entry_id(kind: str = "message") -> str:
-    """An unguessable id for an item of this type, such as `msg_…`."""
+    """Returns an unguessable id for an item of this type, such as `msg_…`."""
     return f"{_PREFIXES.get(kind, 'item')}_{secrets.token_urlsafe(16)}"
 
 
 def entries_of(messages: Iterable[Message]) -> list[Entry]:
-    """The entries of these messages, with new ids."""
+    """Returns the entries of these messages, with new ids."""
     return [Entry(new_entry_id(_kind(part)), part) for message in messages for part in _split(message)]
 
 
 def answer_entries(job_id: str, transcript: Transcript, attempt: int = 1) -> list[Entry]:
-    """What a job's answer adds to its thread. Its ids are those of the answer's items in the Responses API: `msg_<job>`
-    and `fc_<job>_<n>`, of a later attempt `msg_<job>_a<attempt>`.
+    """Returns what a job's answer adds to its thread. Its ids are those of the answer's items in the Responses API:
+    `msg_<job>` and `fc_<job>_<n>`, of a later attempt `msg_<job>_a<attempt>`.
 
     Of the first choice. An answer that says nothing adds nothing.
     """
@@ -120,7 +120,7 @@ def answer_entries(job_id: str, transcript: Transcript, attempt: int = 1) -> lis
 
 
 def compose(entries: Iterable[Entry], *, items: bool = False) -> list[Message]:
-    """The messages of these entries, in order: neighbouring assistant entries with tool calls are one message.
+    """Returns the messages of these entries, in order: neighbouring assistant entries with tool calls are one message.
 
     `items`: entries without a message stand in the field ITEMS of the message that follows them, but no reasoning that
     has led to nothing: models refuse that.
@@ -156,7 +156,7 @@ def _continues(message: Message) -> bool:
 
 
 def _kept_items(answered: str, transcript: Transcript, calls: int) -> list[tuple[int, Entry]]:
-    """The entries of the items that are kept whole, and the number of calls before each."""
+    """Returns the entries of the items that are kept whole, and the number of calls before each."""
     entries, counts = [], {"rs": 0, "item": 0}
     for before, item in transcript.items:
         prefix = "rs" if item.get("type") == "reasoning" else "item"
@@ -167,7 +167,7 @@ def _kept_items(answered: str, transcript: Transcript, calls: int) -> list[tuple
 
 
 def _split(message: Message) -> list[Message]:
-    """The message as one for each item: text, and each tool call. `compose` joins them to the same message."""
+    """Returns the message as one for each item: text, and each tool call. `compose` joins them to the same message."""
     calls = message.get("tool_calls")
     if message.get("role") != "assistant" or not isinstance(calls, list) or not calls:
         return [message]
@@ -179,7 +179,7 @@ def _split(message: Message) -> list[Message]:
 
 
 def _kind(message: Message) -> str:
-    """The type of a message's item."""
+    """Returns the type of a message's item."""
     calls = message.get("tool_calls")
     if message.get("role") == "assistant" and isinstance(calls, list) and calls:
         custom = isinstance(calls[0], dict) and calls[0].get("type") == "custom"
@@ -190,7 +190,7 @@ def _kind(message: Message) -> str:
 
 
 def _call(call: dict[str, Any], default_id: str) -> dict[str, Any]:
-    """An event's tool call as the request of the next turn has it. Some models give their calls no ids."""
+    """Returns an event's tool call as the request of the next turn has it. Some models give their calls no ids."""
     call_id = call.get("id") or default_id
     if call.get("tool_type") == "custom":
         custom = {"name": call.get("name", ""), "input": call.get("input", "")}
@@ -202,7 +202,7 @@ def _call(call: dict[str, Any], default_id: str) -> dict[str, Any]:
 
 
 def _arguments(call: dict[str, Any]) -> str:
-    """The arguments as JSON, as the model wrote them if they are no JSON."""
+    """Returns the arguments as JSON, as the model wrote them if they are no JSON."""
     if isinstance(call.get("arguments_text"), str):
         return str(call["arguments_text"])
     return orjson.dumps(call.get("arguments")).decode() if call.get("arguments") is not None else "{}"

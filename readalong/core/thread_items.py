@@ -11,7 +11,8 @@ _ROLES: Final = frozenset({"user", "assistant", "system", "developer"})
 
 
 def item_of(entry: Entry) -> dict[str, Any]:
-    """The entry as a Responses item with the entry's id: the one that it holds, or one made from its message."""
+    """Returns the entry as a Responses item with the entry's id: the one that it holds, or one made from its
+    message."""
     if entry.item is not None:
         return {**entry.item, "id": entry.id}
     message = entry.message or {}
@@ -19,8 +20,8 @@ def item_of(entry: Entry) -> dict[str, Any]:
 
 
 def entry_of(item: dict[str, Any]) -> Entry:
-    """The entry of an item that a client gave, with its message if the model can get one of it. Its id is the item's,
-    or a new one.
+    """Returns the entry of an item that a client gave, with its message if the model can get one of it. Its id is the
+    item's, or a new one.
 
     Raises ValueError, whose text names what is wrong, for an item that no chat-completions message can say.
     """
@@ -80,7 +81,7 @@ def _function(function: Any) -> dict[str, Any]:
 
 
 def _parts(message: Message, text_type: str) -> list[dict[str, Any]]:
-    """The content of a message as parts of an item."""
+    """Returns the content of a message as parts of an item."""
     content = message.get("content")
     given = content if isinstance(content, list) else [] if content is None else [{"type": "text", "text": content}]
     parts = [_part(part, text_type) for part in given if isinstance(part, dict)]
@@ -97,7 +98,7 @@ def _part(part: dict[str, Any], text_type: str) -> dict[str, Any]:
 
 
 def media_part(part: dict[str, Any]) -> dict[str, Any]:
-    """A picture or a file of a message as a part of an item; any other part as it is."""
+    """Returns a picture or a file of a message as a part of an item; any other part as it is."""
     match part.get("type"):
         case "image_url":
             image = part.get("image_url")
@@ -129,7 +130,7 @@ def _message(item: dict[str, Any]) -> Message:
 
 
 def _stored_message(item: dict[str, Any]) -> dict[str, Any]:
-    """The item of a message with its content as parts, as it is answered."""
+    """Returns the item of a message with its content as parts, as it is answered."""
     content = item.get("content")
     if not isinstance(content, str):
         return item
@@ -167,7 +168,7 @@ def _string(item: dict[str, Any], field: str) -> str:
 
 
 def _output(output: Any) -> Any:
-    """What a tool's message says: text, or parts where there is more than text."""
+    """Returns what a tool's message says: text, or parts where there is more than text."""
     if isinstance(output, str):
         return output
     if not isinstance(output, list):
@@ -177,7 +178,7 @@ def _output(output: Any) -> Any:
 
 
 def _text(content: Any) -> str:
-    """The text of a tool's message."""
+    """Returns the text of a tool's message."""
     if isinstance(content, list):
         return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return content if isinstance(content, str) else ""

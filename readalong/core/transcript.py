@@ -1,4 +1,4 @@
-"""Events to what they say: the text, the tool calls and the end so far."""
+"""Adds up the events of a log: the text, the tool calls and the end so far."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Transcript:
     _calls: int = 0
 
     def add(self, event: Event) -> None:
-        """Takes in the next event of the log; types that it does not know change nothing but the position."""
+        """Adds the next event of the log. An unknown type changes only the position."""
         self.last_seq = event.seq
         kind = event.type
         if kind in TEXT:
@@ -62,8 +62,11 @@ class Transcript:
             self.add(event)
 
     @classmethod
-    def of_end(cls, event: Event) -> Transcript | None:
-        """What was said, by the terminal event alone; None if it does not say all that a job shows."""
+    def of_end(cls, event: Event, *, refusal: bool = False) -> Transcript | None:
+        """Returns what was said, by the terminal event alone; None if it does not say all that a job shows.
+
+        `refusal`: that is wanted too. The end does not repeat it: None if nothing else was said.
+        """
         fields = event.fields() if event.terminal else {}
         # An end of a lost worker's job, which names its own epoch, did not always say which calls were made.
         if "content" not in fields or ("epoch" in fields and "tool_calls" not in fields):
@@ -79,10 +82,12 @@ class Transcript:
             end_fields=fields,
         )
         said.content[0] = [fields["content"]]
+        if refusal and not (fields["content"] or said.tool_calls or said.function_call):
+            return None
         return said
 
     def text(self, choice: int = 0) -> str:
-        """The content of one choice so far."""
+        """Returns the content of one choice so far."""
         return "".join(self.content.get(choice, ()))
 
     def _add_items(self, extra: dict[str, Any]) -> None:

@@ -52,7 +52,7 @@ class TextFormatter(logging.Formatter):
 
 
 def set_up(settings: Settings) -> None:
-    """Has all loggers of this process write so, uvicorn's too."""
+    """Makes all loggers of this process write in this format, uvicorn's too."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter(_TEXT))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])

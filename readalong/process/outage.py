@@ -32,7 +32,7 @@ class OutageLogger:
         return self._since is not None
 
     def seen(self, error: Exception) -> None:
-        """Redis did not answer, or refused."""
+        """Notes that Redis did not answer, or refused."""
         now = self._seen_at = self._clock()
         if self._since is None:
             self._since = self._said_at = now
@@ -42,7 +42,7 @@ class OutageLogger:
             logger.warning("%s, for %.0f s now", error, now - self._since)
 
     def over(self) -> None:
-        """Redis did what it was asked."""
+        """Notes that Redis did what it was asked."""
         now = self._clock()
         if self._since is not None and now - self._seen_at > _QUIET:
             logger.warning("Redis answers again, after %.1f s", now - self._since)

@@ -15,7 +15,7 @@ def ignore_reports() -> None:
 
 
 def ending_signals() -> tuple[signal.Signals, ...]:
-    """The signals that ask for the end in order: SIGTERM, SIGINT, and SIGHUP of a terminal that is closed.
+    """Returns the signals that ask for the end in order: SIGTERM, SIGINT, and SIGHUP of a terminal that is closed.
 
     Without SIGHUP where this process was started to outlive its terminal, as `nohup` does.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import orjson
 import redis
@@ -67,6 +67,14 @@ BROKEN: Final = "its keys are broken"
 #: What a Redis says that is there and takes no writes.
 _REFUSALS = {OutOfMemoryError: "it is full (maxmemory)", ReadOnlyError: "it is a read-only replica"}
 
+Trouble = Literal["away", "full", "read_only", "loading", "refusing"]
+_TROUBLES: Final[dict[type[Exception], Trouble]] = {
+    OutOfMemoryError: "full",
+    ReadOnlyError: "read_only",
+    BusyLoadingError: "loading",
+    ResponseError: "refusing",
+}
+
 
 def connect(settings: Settings, *, max_connections: int = 64) -> ArqRedis:
     """Returns a client of the settings' Redis. It connects when it is first used.
@@ -117,6 +125,11 @@ def connect(settings: Settings, *, max_connections: int = 64) -> ArqRedis:
 def encode_job(value: dict[str, Any]) -> bytes:
     """Returns arq's description of a call, as JSON."""
     return orjson.dumps(value, default=repr)
+
+
+def trouble_of(error: StoreUnavailable) -> Trouble:
+    """Returns what is the matter with Redis, by the error that `as_ours` made."""
+    return next((trouble for kind, trouble in _TROUBLES.items() if isinstance(error.__cause__, kind)), "away")
 
 
 @contextmanager

@@ -56,17 +56,17 @@ class RedisFacade:
 
     @classmethod
     def connect(cls, settings: Settings, *, max_connections: int = 64) -> RedisFacade:
-        """The calls of a process on one connection, with a pool beside it. Raises BadSettings."""
+        """Returns a facade with one connection for all calls, and a pool beside it. Raises BadSettings."""
         return cls.multiplexed(connect(settings, max_connections=max_connections), settings)
 
     @classmethod
     def multiplexed(cls, pool: ArqRedis, settings: Settings) -> RedisFacade:
-        """The calls of a process on one connection, which loads all scripts whenever it connects: only a FLUSH or a
-        restart makes Redis forget one."""
+        """Returns a facade with one connection for all calls. It loads all scripts whenever it connects, so only a
+        FLUSH or a restart makes Redis forget one."""
         return cls(pool, settings, MultiplexedConnection(pool, settings.redis_timeout, first=LOADS))
 
     def for_blocking(self) -> RedisFacade:
-        """A facade with a connection of its own: a call behind a command that blocks would wait as long."""
+        """Returns a facade with a connection of its own: a call behind a command that blocks would wait as long."""
         connection = MultiplexedConnection(self._pool, 2 * self._settings.redis_timeout)
         return RedisFacade(self._pool, self._settings, connection, owns_pool=False)
 

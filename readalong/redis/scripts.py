@@ -14,7 +14,7 @@ _NEEDS: Final = re.compile(r"^-- Needs (.+)\.$", re.MULTILINE)
 
 
 def _load() -> dict[str, tuple[str, str]]:
-    """Each script's text, its parts in front, and its digest, by name."""
+    """Returns each script's text, its parts in front, and its digest, by name."""
     folder = files("readalong.redis") / "lua"
     loaded = {}
     for file in folder.iterdir():

@@ -18,30 +18,30 @@ _LONGEST_QUOTED: Final = 65_536
 
 
 def parse_entries(entries: list[Any]) -> list[Entry]:
-    """A stream's entries, as redis-py gives them, or as Redis does, with flat fields."""
+    """Returns a stream's entries, as redis-py gives them, or as Redis does, with flat fields."""
     if not entries or isinstance(entries[0][1], dict):
         return entries
     return [(entry_id, dict(zip(flat[::2], flat[1::2], strict=True))) for entry_id, flat in entries]
 
 
 def ends(entry: Entry) -> bool:
-    """Whether it is the terminal event."""
+    """Returns whether it is the terminal event."""
     return entry[1][b"type"].decode() in TERMINAL
 
 
 def full_text(entry: Entry) -> str:
-    """The whole text that a terminal event says was said."""
+    """Returns the whole text that a terminal event says was said."""
     text: str = orjson.loads(entry[1][b"data"]).get("content", "")
     return text
 
 
 def is_text_ref(entry: Entry) -> bool:
-    """Whether it takes its text from the terminal event."""
+    """Returns whether it takes its text from the terminal event."""
     return b"from" in entry[1]
 
 
 def event_of(entry: Entry, whole: str) -> Event:
-    """The event; `whole` is what the terminal event says was said, for one that `is_text_ref`."""
+    """Returns the event; `whole` is what the terminal event says was said, for one that `is_text_ref`."""
     entry_id, fields = entry
     data = fields[b"data"]
     pieces = tuple(map(int, fields[b"pieces"].split(b","))) if b"pieces" in fields else ()

@@ -15,7 +15,7 @@ BEGINS: Final = frozenset({"started", "restarted"})
 
 
 def epoch_of(token: str) -> str:
-    """The epoch of what the claim with this token writes, as `parts/job.lua` makes it."""
+    """Returns the epoch of what the claim with this token writes, as `parts/job.lua` makes it."""
     return token[:6]
 
 
@@ -27,7 +27,7 @@ class Epochs:
     """
 
     def __init__(self, text: str = "") -> None:
-        """Reads the field. What is no entry of it is passed over."""
+        """Reads the field. Ignores parts that are no entries."""
         self._firsts: list[int] = []
         self._names: list[str] = []
         for first, name in _ENTRY.findall(text):
@@ -47,7 +47,7 @@ class Epochs:
         return self._names[-1] if self._names else ""
 
     def at(self, seq: int) -> str:
-        """The epoch of this number."""
+        """Returns the epoch of this number."""
         place = bisect_right(self._firsts, seq)
         return self._names[place - 1] if place else ""
 
@@ -60,19 +60,20 @@ class Epochs:
         self._names.append(name)
 
     def after(self, seq: int) -> list[tuple[int, str]]:
-        """The stretches that begin after this number."""
+        """Returns the stretches that begin after this number."""
         place = bisect_right(self._firsts, seq)
         return list(zip(self._firsts[place:], self._names[place:], strict=True))
 
     def follow(self, other: Epochs, seq: int) -> None:
-        """Takes over what the other says of numbers after this one."""
+        """Replaces the stretches after this number by those of the other."""
         place = bisect_right(self._firsts, seq)
         del self._firsts[place:], self._names[place:]
         for first, name in other.after(seq):
             self.begin(first, name)
 
     def parting(self, other: Epochs, newest: int) -> int | None:
-        """The first number, up to `newest`, that the two know to be by different epochs; None if there is none."""
+        """Returns the first number, up to `newest`, that the two know to be by different epochs; None if there is
+        none."""
         for first in sorted({*self._firsts, *other._firsts}):
             if first > newest:
                 return None
@@ -83,7 +84,7 @@ class Epochs:
 
 
 def named(event: Event) -> str | None:
-    """The epoch that begins with this event; None if it goes on with the one before it."""
+    """Returns the epoch that begins with this event; None if it goes on with the one before it."""
     if event.type in BEGINS or (event.type in TERMINAL and b'"epoch":"' in event.data):
         epoch = event.fields().get("epoch")
         if isinstance(epoch, str):

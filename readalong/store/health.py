@@ -7,20 +7,14 @@ import math
 from typing import Any, Final, Literal, NamedTuple
 
 import orjson
-from redis.exceptions import BusyLoadingError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from readalong.core.errors import StoreRefused, StoreUnavailable
 from readalong.core.settings import Settings
+from readalong.redis.client import Trouble, trouble_of
 from readalong.redis.facade import RedisFacade
 
-State = Literal["ok", "away", "full", "read_only", "loading", "refusing"]
+State = Literal["ok", Trouble]
 
-_STATES: Final[dict[type[Exception], State]] = {
-    OutOfMemoryError: "full",
-    ReadOnlyError: "read_only",
-    BusyLoadingError: "loading",
-    ResponseError: "refusing",
-}
 #: Milliseconds that the key lives which the probe writes.
 _PROBE_MS: Final = 1000
 
@@ -41,6 +35,8 @@ class RedisHealth(NamedTuple):
 
 
 class Probe:
+    """Finds out whether a submit would be stored now."""
+
     def __init__(self, redis: RedisFacade, settings: Settings) -> None:
         self._redis = redis
         self._keys = settings.keys
@@ -55,9 +51,7 @@ class Probe:
                 await self._redis.command("SET", self._keys.probe, "1", "PX", _PROBE_MS)
             return health
         except StoreUnavailable as error:
-            cause = error.__cause__
-            state: State = next((state for kind, state in _STATES.items() if isinstance(cause, kind)), "away")
-            return health._replace(redis=state, error=error)
+            return health._replace(redis=trouble_of(error), error=error)
         except TimeoutError:
             return health._replace(redis="away", error=StoreUnavailable("Redis does not answer in time", retry_after=1))
         except StoreRefused as refusal:
@@ -78,7 +72,7 @@ class Probe:
 
 
 def _is_refused(details: Any) -> bool:
-    """Whether a worker's sign of life says that its model refuses it."""
+    """Returns whether a worker's sign of life says that its model refuses it."""
     try:
         found = orjson.loads(details or b"{}")
     except orjson.JSONDecodeError:  # a person may write anything there

@@ -13,7 +13,8 @@ _WRITTEN: Final = "written"
 
 
 def key_digest(key: str) -> str:
-    """The SHA-256 of an Idempotency-Key. Redis never sees the key: a client may have made it of something private."""
+    """Returns the SHA-256 of an Idempotency-Key. Redis never sees the key: a client may have made it of something
+    private."""
     return sha256(key.encode()).hexdigest()
 
 
@@ -47,7 +48,7 @@ class IdempotencyStore:
         return IdempotencyRecord(found_id, found_digest, mark == [_WRITTEN], self._ttl_ms - left >= self._retention_ms)
 
     async def find(self, key: str) -> str | None:
-        """The id of the key's job; None if the key has no record."""
+        """Returns the id of the key's job; None if the key has no record."""
         found: bytes | None = await self._redis.command("GET", self._keys.idempotency(key_digest(key)))
         return None if found is None else found.decode().partition(" ")[0]
 

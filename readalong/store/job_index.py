@@ -29,7 +29,7 @@ _SCANNED: Final = 1000
 
 
 class Cursor(NamedTuple):
-    """A place in the list: the time of creation (ms) and the id of the last job seen."""
+    """A place in a list: the time of creation (ms) and the id of the last job before it."""
 
     created_at: int
     job_id: str
@@ -48,6 +48,8 @@ class Found(NamedTuple):
 
 
 class JobIndex:
+    """All lists of one prefix. Each call raises StoreUnavailable."""
+
     def __init__(self, redis: RedisFacade, settings: Settings) -> None:
         self._redis = redis
         self._keys = settings.keys
@@ -66,8 +68,8 @@ class JobIndex:
 
     async def refile(self, *job_ids: str) -> list[Cursor]:
         """Puts each job where its hash says: into the list, the open jobs, those of its state and of its model. One
-        whose hash is gone leaves all but the list; an erased one leaves that too. Answers those that are open and were
-        not known to be."""
+        whose hash is gone leaves all but the list; an erased one leaves that too. Returns the open jobs that no list of
+        open jobs had."""
         strays: list[Cursor] = []
         for at in range(0, len(job_ids), _REFILED):
             some = job_ids[at : at + _REFILED]
@@ -91,11 +93,11 @@ class JobIndex:
         await self._redis.call("remove", [*keys, self._keys.model_jobs + model] if model else keys, *job_ids)
 
     async def open_jobs(self, after: Cursor | None, count: int) -> list[Cursor]:
-        """Up to `count` jobs that have not ended and are newer than `after`, oldest first."""
+        """Returns up to `count` jobs that have not ended and are newer than `after`, oldest first."""
         return await self._walk(self._keys.active, after, count, newest_first=False)
 
     async def contains(self, job_id: str) -> bool:
-        """Whether the list still names the job, also after its record is gone."""
+        """Returns whether the list still names the job, also after its record is gone."""
         return await self._redis.command("ZSCORE", self._keys.jobs, job_id) is not None
 
     async def page(
@@ -111,8 +113,8 @@ class JobIndex:
         check: Callable[[], Awaitable[None]] | None = None,
         newest_first: bool = True,
     ) -> list[Cursor]:
-        """Up to `count` jobs older than `before`, newest first, created at `since` or later and before `until`; or
-        those that are newer, oldest first.
+        """Returns up to `count` jobs older than `before`, newest first, created at `since` or later and before `until`;
+        or those that are newer, oldest first.
 
         Of this state or this model, as far as a list of these knows; of both: of the one that fewer jobs have. Of the
         thread with this digest, whatever the others say.
@@ -133,13 +135,13 @@ class JobIndex:
         )
 
     async def beginning(self, text: str, count: int) -> list[str]:
-        """Up to `count` ids that begin with this text, which is the beginning of one."""
+        """Returns up to `count` ids that begin with this text, which is the beginning of one."""
         # Behind the beginning, no byte of an id is as high.
         found = await self._redis.command("ZRANGEBYLEX", self._keys.ids, f"[{text}", f"({text}\x7f", "LIMIT", 0, count)
         return [job_id for member in found if is_job_id(job_id := member.decode(errors="replace"))]
 
     async def trim(self, now: int) -> int:
-        """Forgets jobs that are old enough and whose record is gone. Answers how many.
+        """Removes old jobs whose record is gone from the lists. Returns their number.
 
         Each turn goes on where the last one stopped, and looks at some ten thousand of each list at most.
         """
@@ -156,12 +158,12 @@ class JobIndex:
         return removed
 
     async def trim_model(self, name: str, now: int) -> int:
-        """The same for the list of a model, by its name in Redis."""
+        """Trims the list of a model as `trim` does. `name` is its name in Redis. Returns the number of removed jobs."""
         return await self._trim(name, now - self._retention_ms)
 
     async def scan(self, cursor: int) -> tuple[int, Found]:
-        """Some of Redis' keys: those of ours whose jobs no list may know. `cursor` is where to go on, 0 at first;
-        answers the next."""
+        """Looks at some of Redis' keys from `cursor` on, which is 0 at first. Returns the next cursor, and those keys
+        that may belong to unlisted jobs."""
         pattern = f"{self._keys.prefix}:job*"
         cursor, names = await self._redis.command("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED)
         begin, end = self._keys.job("?").split("?")
@@ -213,7 +215,7 @@ class JobIndex:
         highest: int = _LATEST,
         check: Callable[[], Awaitable[None]] | None = None,
     ) -> list[Cursor]:
-        """Up to `count` members of a sorted set that follow `start`. What cannot be a job's id is removed."""
+        """Returns up to `count` members of a sorted set that follow `start`. What cannot be a job's id is removed."""
         if start is not None and newest_first:
             highest = min(highest, start.created_at)
         elif start is not None:
@@ -257,7 +259,7 @@ class JobIndex:
             return 0
 
     async def try_lock_sweep(self, every_ms: int) -> bool:
-        """Whether it is this worker's turn: one sweep for all workers in `every_ms`."""
+        """Locks the sweep of all workers for `every_ms`. Returns whether this worker has the lock."""
         if await self._redis.command("SET", self._keys.sweep, "1", "NX", "PX", every_ms):
             return True
         # A lock that a person set without a time to live would keep all workers from sweeping for ever.

@@ -135,7 +135,7 @@ def parse_state(values: Sequence[bytes | None]) -> JobState | None:
 
 
 def parse(fields: Mapping[bytes, bytes] | Iterable[bytes]) -> Record | None:
-    """The record of a hash, as HGETALL answers it, mapped or flat; None for an empty one.
+    """Returns the record of a hash, as HGETALL returns it, mapped or flat; None for an empty one.
 
     Raises UnknownSchema for one that this version does not know; ValueError, KeyError for a broken one. Fields
     that it does not know are nothing to it.
@@ -204,5 +204,5 @@ def parse_schema(value: bytes) -> None:
 
 
 def rfc3339(ms: int) -> str:
-    """A time in milliseconds since the epoch as RFC 3339, UTC, with milliseconds."""
+    """Returns a time in milliseconds since the epoch as RFC 3339, UTC, with milliseconds."""
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,7 +1,7 @@
-"""A job's log in Redis: what may happen to it, and how it is read.
+"""A job's log in Redis.
 
-Each write is one script call, atomic with its publish, and may be repeated after a lost reply without effect.
-Only the newest attempt of a job that has not ended may write; anybody may read.
+Each write is one script call, atomic with its publish. A repetition after a lost reply has no effect.
+Only the newest attempt of a job that has not ended may write.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Log(LogReader):
         self._heads: dict[tuple[str, Fence], tuple[int, bytes]] = {}
 
     async def submit(self, new: Submission) -> tuple[bool, Record]:
-        """Creates the job unless its id exists. Answers whether it did, and the job.
+        """Creates the job unless its id exists. Returns whether it did, and the job.
 
         Raises JobNotFound if the job was erased, or lost by Redis, since another copy of the submit; StoreUnavailable.
         """
@@ -140,8 +140,8 @@ class Log(LogReader):
             return _claim(answer, worker, token)
 
     async def reclaim(self, job_id: str, claim: Claim) -> AppendResult:
-        """Takes up again a claim that Redis has lost. Answers a gap: where the log stands, all the rest of which the
-        caller sends again. Raises Fenced, also if an older attempt has written since, and StoreUnavailable."""
+        """Restores a claim that a failover has lost. Returns the status `gap`: the caller sends everything after
+        `last_seq` again. Raises Fenced, also if an older attempt has written since, and StoreUnavailable."""
         lost = (claim.attempt, claim.fence, claim.worker, claim.last_seq - 1)
         return _result(job_id, await self._do("reclaim", job_id, *lost))
 
@@ -161,10 +161,11 @@ class Log(LogReader):
         timed: bool = False,
         progress: bytes = b"",
     ) -> bool:
-        """Sends an append if there is a connection, and answers whether there was. Each token takes this way.
-        `timed`: `last_event_at` becomes its time, and `progress` is noted unless it is empty. `on_answer` hears what
-        `append` would answer or raise; any exception but Fenced means: call `append`, which connects, and says what
-        fails. To append twice is to append once."""
+        """Sends an append if there is a connection, and returns whether there was. Each token takes this way.
+
+        `timed`: sets `last_event_at`, and `progress` unless that is empty. `on_answer` gets what `append` would return
+        or raise. After any exception but Fenced, call `append`: it connects, and repeating an append has no effect.
+        """
         flat = [part for draft in drafts for part in draft]
         rest = pack((first, (progress or b"1") if timed else b"0", *flat)).partition(b"\n")[2]
         size, head = self._append_head(job_id, fence)
@@ -174,8 +175,8 @@ class Log(LogReader):
         )
 
     def _append_head(self, job_id: str, fence: Fence) -> tuple[int, bytes]:
-        """How many arguments all appends of a job begin with, and these, packed: it would take most of the time of
-        packing an append."""
+        """Returns the number of the arguments with which each append of a job begins, and these, packed: packing them
+        anew would take most of the time."""
         head = self._heads.get((job_id, fence))
         if head is None:
             if len(self._heads) >= _MOST_HEADS:
@@ -209,7 +210,7 @@ class Log(LogReader):
         _result(job_id, answer)
 
     async def cancel(self, job_id: str, by: str) -> Status | None:
-        """Sets the flag, ends a queued job, nudges the workers. Answers the status after it; None: no such job.
+        """Sets the flag, ends a queued job, nudges the workers. Returns the status after it; None: no such job.
 
         A queued job that another version wrote keeps the flag until a worker of that version sees it.
         """
@@ -217,10 +218,11 @@ class Log(LogReader):
         return status
 
     async def cancelled(self, job_id: str, by: str) -> tuple[Status, Record] | None:
-        """The same, in the same call, with the job after it. Raises UnknownSchema, when the flag is set already."""
+        """Cancels as `cancel` does. Returns the status and the job after it; None: no such job. Raises UnknownSchema,
+        although the flag is set."""
         status, values = await self._cancel(job_id, by, *LISTED)
         with readable(job_id):
-            record = None if values is None else record_of(values)
+            record = None if values is None else record_of(job_id, values)
         return None if status is None or record is None else (status, record)
 
     async def _cancel(self, job_id: str, by: str, *fields: bytes) -> tuple[Status | None, list[bytes | None] | None]:
@@ -236,11 +238,11 @@ class Log(LogReader):
         return bool(await self._do("set_metadata", job_id, metadata))
 
     async def expire(self, job_id: str) -> bool:
-        """Ends a queued job whose deadline has passed. Answers whether it did."""
+        """Ends a queued job whose deadline has passed. Returns whether it did."""
         return bool(await self._do("expire", job_id, self._retention_ms))
 
     async def keep_alive(self, job_ids: Sequence[str]) -> list[str]:
-        """Renews the time to live of jobs that wait or run, not of others. Answers the ids whose record is gone."""
+        """Renews the time to live of the jobs that wait or run. Returns the ids whose record is gone."""
         names = [name for job_id in job_ids for name in self._keys.of_job(job_id)[:3]]
         answers = await self._redis.call("keep_alive", names, self._ttl_ms)
         return [job_id for job_id, there in zip(job_ids, answers, strict=True) if not there]
@@ -249,7 +251,7 @@ class Log(LogReader):
         """Stores an ended job's events from number `first` on in this form: all that its last attempt wrote, merged.
 
         Atomic, and without effect unless the log ends with that attempt's very last event and is not compacted yet.
-        Answers whether it did. Raises StoreUnavailable.
+        Returns whether it did. Raises StoreUnavailable.
         """
         keys = [*self._keys.of_job(job_id), self._keys.compacted(job_id)]
         with readable(job_id):
@@ -263,7 +265,7 @@ class Log(LogReader):
     async def delete(self, job_id: str, model: str = "") -> str:
         """Deletes the record and the log, tells the watchers, and keeps late copies of the submit and the enqueue out.
 
-        `model`: the `model_digest`, "" if it is not known. Answers it; also to a repeat that does not know it.
+        `model`: the `model_digest`, "" if it is unknown. Returns it, also to a repeat that does not know it.
         """
         keys = (*self._keys.of_job(job_id), self._keys.watchers(job_id))
         with readable(job_id):
@@ -276,7 +278,7 @@ class Log(LogReader):
 
 
 def encode(drafts: Sequence[NewEvent]) -> list[tuple[str, bytes]]:
-    """Drafts as `append` and `finish` take them."""
+    """Returns the events in the form that `append` and `finish` take."""
     return [(draft.type, draft.encode()) for draft in drafts]
 
 

@@ -1,4 +1,4 @@
-"""How a job's record and log are read: by anybody, at any time."""
+"""Reads records and logs of jobs. Reading needs no claim."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from readalong.core.events import PAGE_SIZE, Event
 from readalong.core.keys import model_digest
 from readalong.core.settings import Settings
 from readalong.core.states import TERMINAL
+from readalong.core.transcript import Transcript
 from readalong.redis.facade import RedisFacade
 from readalong.store.broken_keys import readable
 from readalong.store.entries import Entry, ends, event_of, full_text, is_text_ref, parse_entries
@@ -33,24 +34,25 @@ class LogReader:
         self._keys = settings.keys
 
     async def record(self, job_id: str) -> Record | None:
-        """The job; None if it is gone. Raises UnknownSchema."""
+        """Returns the job; None if it is gone. Raises UnknownSchema."""
         with readable(job_id):
-            return record_of(await self._redis.command("HMGET", self._keys.job(job_id), *LISTED))
+            return record_of(job_id, await self._redis.command("HMGET", self._keys.job(job_id), *LISTED))
 
     async def record_with(self, job_id: str, *fields: str) -> tuple[Record | None, list[bytes | None]]:
-        """The job, and further fields of its hash, in one command. Raises UnknownSchema."""
+        """Returns the job, and further fields of its hash, in one command. Raises UnknownSchema."""
         with readable(job_id):
             values = await self._redis.command("HMGET", self._keys.job(job_id), *LISTED, *fields)
-            return record_of(values[: len(LISTED)]), values[len(LISTED) :]
+            return record_of(job_id, values[: len(LISTED)]), values[len(LISTED) :]
 
     async def request(self, job_id: str) -> bytes | None:
-        """The job's request, JSON; None where it is not kept."""
+        """Returns the job's request, JSON; None where it is not kept."""
         with readable(job_id):
             found: bytes | None = await self._redis.command("HGET", self._keys.job(job_id), "request")
             return found
 
     async def records(self, job_ids: Sequence[str]) -> list[Record | None]:
-        """Many records in one round trip; None for each that is gone, that another version wrote, or that is broken."""
+        """Returns many records in one round trip; None for a job that is gone or broken, or that another version
+        wrote."""
         commands = [("HMGET", self._keys.job(job_id), *LISTED) for job_id in job_ids]
         found = await self._redis.pipeline(commands, keep_broken=True)
         return [self._listed(job_id, values) for job_id, values in zip(job_ids, found, strict=True)]
@@ -60,7 +62,7 @@ class LogReader:
             with readable(job_id):
                 if isinstance(values, Exception):
                     raise values
-                return record_of(values)
+                return record_of(job_id, values)
         except UnknownSchema:
             return None
         except BrokenJob as error:
@@ -68,13 +70,13 @@ class LogReader:
             return None
 
     async def states(self, job_ids: Sequence[str]) -> list[JobState | None]:
-        """How many jobs stand, in one command; None for each that is gone."""
+        """Returns the states of many jobs, in one command; None for each that is gone."""
         answers = await self._redis.call("states", [self._keys.job(job_id) for job_id in job_ids])
         return [parse_state(answer) for answer in answers]
 
     async def erasable(self, job_id: str) -> tuple[str, str, str]:
-        """What else must go with a job: the `key_digest` of its Idempotency-Key, its `model_digest`, and the digest of
-        its thread; "" for what is not known."""
+        """Returns what an erase needs of a job: the `key_digest` of its Idempotency-Key, its `model_digest`, and the
+        digest of its thread; "" for what is unknown."""
         try:
             with readable(job_id):
                 schema, digest, model, thread = await self._redis.command(
@@ -98,7 +100,7 @@ class LogReader:
         ]
 
     async def flags(self, job_ids: Sequence[str]) -> dict[str, str]:
-        """The cancel flags that are set, of many jobs in one command."""
+        """Returns the cancel flags that are set, of many jobs in one command."""
         if not job_ids:
             return {}
         values = await self._redis.command("MGET", *(self._keys.cancel(job_id) for job_id in job_ids))
@@ -109,7 +111,7 @@ class LogReader:
         }
 
     async def missing(self, job_ids: Sequence[str]) -> list[str]:
-        """Those of the ids whose record is gone; mostly none, which takes one command."""
+        """Returns the ids whose record is gone. If there is none, that takes one command."""
         names = [self._keys.job(job_id) for job_id in job_ids]
         if not names or await self._redis.command("EXISTS", *names) == len(names):
             return []
@@ -117,15 +119,15 @@ class LogReader:
         return [job_id for job_id, there in zip(job_ids, answers, strict=True) if not there]
 
     async def read(self, job_id: str, after: int, count: int) -> list[Event]:
-        """Up to `count` events after position `after`, in order, each as it was appended."""
+        """Returns up to `count` events after position `after`, in order, each as it was appended."""
         events: list[Event] = []
         for event in await self.read_merged(job_id, after, count):
             events += event.expand()
         return events[:count]
 
     async def read_merged(self, job_id: str, after: int, count: int) -> list[Event]:
-        """The events after position `after`, as they are stored: up to `count` of them, that cover `count` numbers or
-        a few more if they are merged, or all to the newest."""
+        """Returns the events after position `after`, as they are stored: up to `count` of them, that cover `count`
+        numbers or a few more if they are merged, or all to the newest."""
         # A merged one that begins before the last number asked for ends at the next multiple.
         last = -(-(after + count) // PAGE_SIZE) * PAGE_SIZE
         with readable(job_id):
@@ -160,8 +162,25 @@ class LogReader:
                 await check()
         return last
 
+    async def transcript(
+        self, record: Record, *, refusal: bool = False, check: Callable[[], Awaitable[None]] | None = None
+    ) -> Transcript:
+        """Returns what a job has said so far. `refusal`: see `Transcript.of_end`; `check`: see `read_all`.
+
+        Of an ended job the end alone is read where it says all: reading a million events takes seconds.
+        """
+        transcript = Transcript()
+        if record.attempt:
+            with readable(record.id):
+                newest = await self.newest(record.id, 1) if record.ended else ()
+                for event in newest:
+                    if (whole := Transcript.of_end(event, refusal=refusal)) is not None:
+                        return whole
+                await self.read_all(record.id, transcript.add_all, until=record.last_seq, check=check)
+        return transcript
+
     async def newest(self, job_id: str, count: int) -> list[Event]:
-        """The newest `count` events, in order, each as it was appended."""
+        """Returns the newest `count` events, in order, each as it was appended."""
         with readable(job_id):
             entries = await self._redis.command("XREVRANGE", self._keys.events(job_id), "+", "-", "COUNT", count)
             events: list[Event] = []
@@ -180,6 +199,10 @@ class LogReader:
         return [event_of(entry, whole) for entry in entries]
 
 
-def record_of(values: Sequence[bytes | None]) -> Record | None:
-    """The record of these values of LISTED. Raises UnknownSchema, ValueError, KeyError."""
-    return parse({name: value for name, value in zip(LISTED, values, strict=True) if value is not None})
+def record_of(job_id: str, values: Sequence[bytes | None]) -> Record | None:
+    """Returns the record of a job, of these values of LISTED. Raises UnknownSchema, ValueError, KeyError."""
+    record = parse({name: value for name, value in zip(LISTED, values, strict=True) if value is not None})
+    if record is not None and record.id != job_id:
+        # All that asks with the record would reach another job, or none.
+        raise ValueError(f"its id is {record.id!r:.80}")
+    return record

@@ -34,7 +34,7 @@ class Visit(NamedTuple):
 
 
 def lease_ms(settings: Settings, grace: int | None = None) -> int:
-    """Milliseconds from a renewal on in which the next one must come. `grace`: the job's own, in ms, or None.
+    """Returns the milliseconds after a renewal in which the next one must come. `grace`: the job's own, in ms, or None.
 
     A watcher that comes back within the grace is in time, though its process was killed right after a renewal and the
     next process says so an interval later: hence twice the interval. A process that is alive may be silent for as
@@ -45,17 +45,19 @@ def lease_ms(settings: Settings, grace: int | None = None) -> int:
 
 
 def first_ms(settings: Settings, grace: int | None) -> int:
-    """Milliseconds from the submit on in which the first watcher must come, though the job's grace may be none."""
+    """Returns the milliseconds after the submit within which the first watcher must come, also with a grace of 0."""
     own = settings.disconnect_grace if grace is None else grace / 1000
     return int((max(own, settings.disconnect_grace, _LEAST_SILENCE) + 2 * RENEW_EVERY) * 1000)
 
 
 def set_ttl_ms(settings: Settings) -> int:
-    """Milliseconds that the set outlives its last change: longer than any member's time."""
+    """Returns the milliseconds that the set outlives its last change: longer than any member's time."""
     return lease_ms(settings) + int((settings.job_ttl + LONGEST_GRACE) * 1000)
 
 
 class PresenceStore:
+    """The jobs that end without a watcher, and the visits of processes that watch them."""
+
     def __init__(self, redis: RedisFacade, settings: Settings) -> None:
         self._settings = settings
         self._redis = redis
@@ -68,15 +70,15 @@ class PresenceStore:
         self._hubs = settings.keys.heartbeat("")
 
     async def touch(self, visits: Sequence[Visit]) -> None:
-        """These jobs have watchers. Does nothing for one that is not in the set. Raises StoreUnavailable."""
+        """Notes that these jobs have watchers. Ignores a job that is not in the set. Raises StoreUnavailable."""
         for start in range(0, len(visits), _AT_ONCE):
             some = visits[start : start + _AT_ONCE]
             args = _flat(some, [lease_ms(self._settings, visit.grace) for visit in some])
             await self._redis.call("touch", self._names(some), self._ttl_ms, self._holds_ms, self._still_ms, *args)
 
     async def depart(self, visits: Sequence[Visit]) -> None:
-        """These jobs have no watchers here any more. One that has none anywhere is an orphan when its grace is over,
-        unless a watcher comes. Raises StoreUnavailable."""
+        """Notes that these jobs have no watchers here any more. A job that has none at any process is abandoned after
+        its grace, unless a watcher comes. Raises StoreUnavailable."""
         for start in range(0, len(visits), _AT_ONCE):
             some = visits[start : start + _AT_ONCE]
             graces = [self._grace_ms if visit.grace is None else visit.grace for visit in some]
@@ -95,7 +97,7 @@ class PresenceStore:
         return [job_id.decode() for job_id in found]
 
     async def forget(self, job_ids: Sequence[str]) -> None:
-        """These jobs have ended, or are cancelled. Raises StoreUnavailable."""
+        """Removes jobs that have ended or are cancelled. Raises StoreUnavailable."""
         await self._redis.command("ZREM", self._keys.presence, *job_ids)
 
     def _names(self, visits: Sequence[Visit]) -> list[str]:

@@ -36,6 +36,8 @@ class LeasedJob(NamedTuple):
 
 
 class Queue:
+    """The queue of one prefix. Each call raises StoreUnavailable."""
+
     def __init__(self, redis: RedisFacade, settings: Settings) -> None:
         self._redis = redis
         self._keys = settings.keys
@@ -59,8 +61,7 @@ class Queue:
         grace: int | None = None,
         waits: bool = False,
     ) -> bool:
-        """Lists a job that is written, puts it into the queue and wakes a worker, unless it is there. Answers whether
-        it was not.
+        """Lists a job that is written, puts it into the queue and wakes a worker. Returns False if it was there.
 
         `created_at` is in milliseconds. `watched`: it is to end without a watcher, and its time begins now;
         `grace`: its own, in milliseconds, or None. `waits`: only list it, since it waits for its thread.
@@ -80,8 +81,8 @@ class Queue:
         return now, waiting
 
     async def weight(self, size: int, limit: int, let_in: int) -> int:
-        """How many bytes the requests of jobs have that are due and not taken, as they were found within a second, with
-        what all processes have let in since. If they are below the limit, those of a further job are added.
+        """Returns the bytes of the requests that wait: as they were counted up to a second ago, with those that all
+        processes have let in since. Adds `size` if they are below the limit.
 
         `let_in`: bytes that this process has let in without asking."""
         keys = [self._keys.queue, self._keys.weight]
@@ -89,12 +90,12 @@ class Queue:
         return int(await self._redis.call("weight", keys, _WEIGHED_MS, let_in, size, limit, *name))
 
     async def overdue(self, patience_ms: int) -> int:
-        """How many jobs wait, not taken, since longer than this."""
+        """Returns how many jobs have waited for longer than this."""
         now, _ = await self.depth()
         return int(await self._redis.command("ZCOUNT", self._keys.queue, "-inf", now - patience_ms))
 
     async def contains(self, job_ids: list[str], *, renew: bool = True) -> list[bool]:
-        """For each job whether it is in the queue; `renew`: the ones that are get a new time to live."""
+        """Returns for each job whether it is in the queue. `renew`: those get a new time to live."""
         if not job_ids:
             return []
         names = [self._keys.arq_job(job_id) for job_id in job_ids]
@@ -118,7 +119,7 @@ class Queue:
         return [LeasedJob(job_id.decode(), int(score), int(until)) for job_id, score, until in rows]
 
     async def acquire_by_id(self, worker_id: str, job_id: str) -> LeasedJob | None:
-        """Takes this job, whatever waits before it. Answers None, and does nothing, if another worker holds it or it is
+        """Takes this job, whatever waits before it. Returns None, and does nothing, if another worker holds it or it is
         not in the queue."""
         keys = [*self._leased, self._keys.liveness, self._keys.arq_in_progress(job_id), *self._moved]
         held = await self._redis.call("acquire_by_id", keys, worker_id, job_id, self._lease_ms, self._ttl_ms)
@@ -149,7 +150,7 @@ class Queue:
         await self._waiting.close()
 
     async def renew(self, worker_id: str, job_ids: list[str]) -> list[str]:
-        """Renews the leases of these jobs, and says that the worker lives. Answers those that are another's by now."""
+        """Renews the leases of these jobs, and notes that the worker lives. Returns those that another worker has."""
         keys = [*self._leased, self._keys.liveness]
         lost = await self._redis.call(
             "renew", keys, worker_id, self._lease_ms, in_progress_key_prefix, self._ttl_ms, *job_ids

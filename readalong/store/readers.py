@@ -16,6 +16,8 @@ _AT_ONCE: Final = 200
 
 
 class ReaderStore:
+    """The number of open streams of each job, by process."""
+
     def __init__(self, redis: RedisFacade, settings: Settings) -> None:
         self._redis = redis
         self._keys = settings.keys

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from readalong.core.errors import StoreRefused
 from readalong.core.settings import Settings
+from readalong.core.states import ENDS
 from readalong.redis.facade import RedisFacade
 from readalong.store.findings import Growth
 
@@ -37,12 +38,14 @@ class Minute(NamedTuple):
 
 
 class StatsStore:
+    """Reads what the scripts have counted."""
+
     def __init__(self, redis: RedisFacade, settings: Settings) -> None:
         self._redis = redis
         self._keys = settings.keys
 
     async def minutes(self, count: int) -> list[Minute]:
-        """The last `count` minutes, oldest first, with the present one. Raises StoreUnavailable."""
+        """Returns the last `count` minutes, oldest first, with the present one. Raises StoreUnavailable."""
         newest = await self._redis.now() // _MINUTE_MS
         numbers = range(newest - count + 1, newest + 1)
         # A key of another type, which a person has put there, is an empty minute.
@@ -52,9 +55,9 @@ class StatsStore:
         return [_minute(number * _MINUTE_MS, fields) for number, fields in zip(numbers, found, strict=True)]
 
     async def growth(self, minutes: int) -> Growth:
-        """How many jobs came and ended in the last minutes. Raises StoreUnavailable."""
+        """Returns how many jobs came and ended in the last minutes. Raises StoreUnavailable."""
         whole = total(await self.minutes(minutes))
-        ended = sum(whole.counts[state] for state in ("done", "failed", "cancelled"))
+        ended = sum(whole.counts[state] for state in ENDS)
         return Growth(whole.counts["submitted"], ended, minutes)
 
 

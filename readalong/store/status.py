@@ -106,6 +106,8 @@ class Snapshot:
 
 
 class StatusStore:
+    """Looks at Redis, the queue, the workers and the open jobs at once."""
+
     def __init__(self, redis: RedisFacade, settings: Settings, probe: Probe) -> None:
         self._redis = redis
         self._probe = probe

@@ -43,7 +43,7 @@ class Submission(NamedTuple):
         return max(1, int(deadline * 1000)) if deadline else 0  # one of less than a millisecond is not none
 
     def fields(self) -> dict[str, Argument]:
-        """What of its hash is known before it is written."""
+        """Returns what of its hash is known before it is written."""
         return {
             "schema": SCHEMA,
             "id": self.job_id,
@@ -66,11 +66,11 @@ class Submission(NamedTuple):
         return {**named, "thread_leading": self.leading} if self.leading else named
 
     def queued(self) -> bytes:
-        """The data of its first event, up to the time of creation, which Redis adds."""
+        """Returns the data of its first event, up to the time of creation, which Redis adds."""
         return orjson.dumps({"job_id": self.job_id, "model": self.model})[:-1]
 
     def record(self, created_at: int) -> Record:
-        """The job right after its writing."""
+        """Returns the job right after its writing."""
         known: dict[str, Argument] = {
             **self.fields(),
             "status": "queued",

@@ -147,7 +147,7 @@ class ThreadStore:
         return bool(await self._call("thread_remove", ref, entry_id))
 
     async def entry(self, ref: ThreadRef, entry_id: str) -> Entry | None:
-        """An entry that is recorded: of a turn that has ended."""
+        """Returns an entry that is recorded: of a turn that has ended."""
         with readable_thread(ref.digest):
             _, order, entries, *_ = self._keys.of_thread(ref.digest)
             place, data = await self._redis.pipeline([("ZSCORE", order, entry_id), ("HGET", entries, entry_id)])
@@ -156,7 +156,7 @@ class ThreadStore:
     async def entries(
         self, ref: ThreadRef, after: str = "", limit: int | None = None, *, newest_first: bool = False
     ) -> list[Entry]:
-        """Up to `limit` recorded entries that follow the entry `after`, in order, or in the opposite order.
+        """Returns up to `limit` recorded entries that follow the entry `after`, in order, or in the opposite order.
 
         Raises ThreadNotFound if there is no entry `after`.
         """
@@ -180,7 +180,7 @@ class ThreadStore:
             return found
 
     async def entries_up_to(self, ref: ThreadRef, job_id: str) -> list[Entry] | None:
-        """The entries that the thread had when this job's turn ended; None if that is not known."""
+        """Returns the entries that the thread had when this job's turn ended; None if that is not known."""
         with readable_thread(ref.digest):
             _, order, _, turns, *_ = self._keys.of_thread(ref.digest)
             at = await self._redis.command("HGET", turns, f"at:{job_id}")
@@ -193,13 +193,13 @@ class ThreadStore:
             return found
 
     async def running(self, ref: ThreadRef) -> str | None:
-        """The job whose turn runs."""
+        """Returns the job whose turn runs."""
         with readable_thread(ref.digest):
             running = await self._redis.command("HGET", self._keys.thread(ref.digest), "running")
             return None if running is None else running.decode()
 
     async def jobs(self, ref: ThreadRef) -> list[str]:
-        """All its jobs, the oldest first. Their records may be gone."""
+        """Returns all its jobs, the oldest first. Their records may be gone."""
         with readable_thread(ref.digest):
             ids = await self._redis.command("ZRANGE", self._keys.thread_jobs(ref.digest), 0, -1)
             return [job_id.decode() for job_id in ids]

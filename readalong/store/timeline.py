@@ -12,6 +12,7 @@ import orjson
 from readalong.core.cancel_flag import cancelled_by
 from readalong.core.events import Event
 from readalong.core.states import Status
+from readalong.store.broken_keys import readable
 from readalong.store.epochs import BEGINS, Epochs
 from readalong.store.job_record import Record, rfc3339
 from readalong.store.log import Log
@@ -41,8 +42,9 @@ async def story_of(log: Log, record: Record) -> Story:
     pages = await asyncio.gather(*(log.read(record.id, first - 1, 1) for first in firsts))
     times = {int(found[1]): found for found in _BEGAN.finditer((began or b"").decode(errors="replace"))}
     entries = [_entry(record.created_at, "submitted")]
-    for event in (event for page in pages for event in page if event.type in BEGINS):
-        entries += _attempt(record, event, times, first_token_at)
+    with readable(record.id):
+        for event in (event for page in pages for event in page if event.type in BEGINS):
+            entries += _attempt(record, event, times, first_token_at)
     entries += _cancelled(flags.get(record.id))
     if record.ended_at is not None:
         code = (record.error or {}).get("code") if record.status is Status.FAILED else None
@@ -72,7 +74,7 @@ def _attempt(
 
 
 def _cancelled(flag: str | None) -> list[dict[str, Any]]:
-    """A flag that was set by hand does not say when."""
+    """Returns the entry of a cancel flag; none for a flag that a person set, which has no time."""
     try:
         said = orjson.loads(flag or "")
         at = datetime.fromisoformat(said["at"])

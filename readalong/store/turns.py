@@ -26,8 +26,8 @@ import orjson
 from readalong.core.errors import BrokenJob, InvalidRequest, JobNotFound, StoreUnavailable, ThreadBusy, ThreadFull
 from readalong.core.states import Status
 from readalong.core.thread_entries import Entry, answer_entries, compose, entries_of
-from readalong.core.transcript import Transcript
 from readalong.store.broken_keys import readable
+from readalong.store.job_index import JobIndex
 from readalong.store.job_record import Record
 from readalong.store.log import Log
 from readalong.store.queue import Queue
@@ -49,9 +49,10 @@ _MANY: Final = 1000
 class Turns:
     """Begins, releases and ends turns. Each call may be repeated, and raises StoreUnavailable and BrokenJob."""
 
-    def __init__(self, log: Log, queue: Queue, threads: ThreadStore) -> None:
+    def __init__(self, log: Log, queue: Queue, index: JobIndex, threads: ThreadStore) -> None:
         self._log = log
         self._queue = queue
+        self._index = index
         self._threads = threads
 
     async def begin(self, job_id: str, turn: Turn, pairs: Mapping[str, str]) -> tuple[ThreadRef, Begun]:
@@ -117,7 +118,8 @@ class Turns:
     async def compose(
         self, job_id: str, digest: str, request: bytes, leading: int, *, items: bool = False
     ) -> bytes | None:
-        """The request of a claimed job with its thread's messages; None if it is not the job's turn: it is to end.
+        """Returns the request of a claimed job with its thread's messages; None if it is not the job's turn: it is to
+        end.
 
         `items`: with the items that no message can say.
         """
@@ -145,17 +147,18 @@ class Turns:
         """Ends the turn of a job that has ended, and queues the job of the next. Else does nothing."""
         await self._settle_from(await self._log.record(job_id))
 
-    async def withdraw(self, job_id: str) -> None:
-        """Takes a job out of the queue that a cancel has ended there, and ends its turn."""
-        await self._queue.remove(job_id)
-        await self.settle(job_id)
+    async def withdraw(self, job_id: str, record: Record | None = None) -> None:
+        """Follows a cancel that has ended a job in the queue: ends its turn, and takes it out of the queue and the open
+        jobs. `record`: the job after the cancel, if the caller has it."""
+        await self._settle_from(record or await self._log.record(job_id))
+        await asyncio.gather(self._queue.remove(job_id), self._index.refile(job_id))
 
     async def forget(self, job_id: str, digest: str) -> None:
         """Ends the turn of a job that is erased, unless it is recorded, and queues the job of the next."""
         await self._release(await self._threads.end(ThreadRef("", digest), job_id, keep=False, gone=True))
 
     async def check(self, job_id: str, *, in_queue: bool) -> bool:
-        """What the sweep does for a job whose turn is not recorded. Returns whether the job may be in the queue."""
+        """Mends an unrecorded turn, for the sweep. Returns whether its job may be in the queue."""
         record = await self._log.record(job_id)
         if record is None or not record.thread_open:
             return record is not None
@@ -176,7 +179,7 @@ class Turns:
         return False
 
     async def waits(self, record: Record) -> bool:
-        """Whether a queued job waits for its thread."""
+        """Returns whether a queued job waits for its thread."""
         if record.status is not Status.QUEUED or not record.thread_open:
             return False
         place = await self._threads.place(ThreadRef(record.thread, record.thread_digest), record.id)
@@ -265,20 +268,10 @@ class Turns:
 
     async def _answer(self, record: Record) -> Sequence[Entry]:
         try:
-            return answer_entries(record.id, await self._transcript(record), record.attempt)
+            return answer_entries(record.id, await self._log.transcript(record, refusal=True), record.attempt)
         except BrokenJob as error:
             logger.error("%s; its thread gets no answer", error)
             return []
-
-    async def _transcript(self, record: Record) -> Transcript:
-        for event in await self._log.newest(record.id, 1):
-            whole = Transcript.of_end(event)
-            # A refusal is not in the end.
-            if whole is not None and (whole.text() or whole.tool_calls or whole.function_call):
-                return whole
-        transcript = Transcript()
-        await self._log.read_all(record.id, transcript.add_all, until=record.last_seq)
-        return transcript
 
 
 def _own_name(job_id: str) -> str:

@@ -33,6 +33,8 @@ class Waiting(NamedTuple):
 
 
 class WorkerRegistry:
+    """The workers of one prefix. Each call raises StoreUnavailable."""
+
     def __init__(self, redis: RedisFacade, settings: Settings) -> None:
         self._redis = redis
         self._keys = settings.keys
@@ -40,7 +42,7 @@ class WorkerRegistry:
         self._leased = [self._keys.queue, self._keys.leases, self._keys.workers]
 
     async def heartbeat(self, worker_id: str, details: bytes, now: int, ttl_ms: int) -> None:
-        """A worker's sign of life; `details` is JSON. Forgets workers that are long dead."""
+        """Writes a worker's sign of life; `details` is JSON. Forgets workers that are long dead."""
         workers = self._keys.workers
         await asyncio.gather(
             self._redis.command("SET", self._keys.worker(worker_id), details, "PX", ttl_ms),
@@ -53,31 +55,31 @@ class WorkerRegistry:
         await self._redis.command("PEXPIRE", workers, 10 * ttl_ms)
 
     async def others_get_through(self, worker_id: str, now: int) -> bool:
-        """Whether another live worker has not said, in its sign of life, that its model refuses it."""
+        """Returns whether the sign of life of another live worker names no refusal by its model."""
         live = await self._redis.command("ZRANGEBYSCORE", self._keys.workers, now, now + _LONGEST_LIFE)
         others = [found for name in live if (found := name.decode(errors="replace")) != worker_id]
         signs = await self._redis.command("MGET", *(self._keys.worker(other) for other in others)) if others else []
         return any(sign is not None and _gets_through(sign) for sign in signs)
 
     async def leave(self, worker_id: str) -> None:
-        """A worker ends."""
+        """Removes a worker that ends."""
         await asyncio.gather(
             self._redis.command("DEL", self._keys.worker(worker_id)),
             self._redis.command("ZREM", self._keys.workers, worker_id),
         )
 
     async def live_workers(self, now: int) -> int:
-        """How many workers have given a sign of life lately."""
+        """Returns how many workers have given a sign of life lately."""
         return int(await self._redis.command("ZCOUNT", self._keys.workers, now, now + _LONGEST_LIFE))
 
     async def workers(self) -> list[str]:
-        """The ids of all registered workers."""
+        """Returns the ids of all registered workers."""
         members = await self._redis.command("ZRANGE", self._keys.workers, 0, -1)
         return [worker_id for member in members if (worker_id := _text(member))]
 
     async def connections(self, worker_ids: Sequence[str]) -> dict[str, int]:
-        """How many connections are subscribed to the channel of each. Raises StoreRefused if Redis does not allow the
-        question, ValueError if the answer is none."""
+        """Returns the number of subscribers of each worker's channel. Raises StoreRefused if Redis does not allow the
+        command, ValueError for a reply of another form."""
         flat = await self._redis.command("PUBSUB", "NUMSUB", *map(self._keys.alive, worker_ids))
         counts = _counts(flat)
         if len(counts) != len(worker_ids):
@@ -98,7 +100,8 @@ class WorkerRegistry:
         return None if freed is None else [job_id.decode(errors="replace") for job_id in freed]
 
     async def waiting(self, job_ids: Sequence[str]) -> Waiting:
-        """Which of these jobs, which have begun and not ended, wait for a worker; and how many workers there are."""
+        """Returns which of these jobs, which have begun and not ended, wait for a worker; and how many workers there
+        are."""
         prefixes = (in_progress_key_prefix, self._keys.worker(""), self._keys.alive(""))
         found: set[str] = set()
         now = workers = 0
@@ -110,7 +113,7 @@ class WorkerRegistry:
 
 
 def _text(member: bytes) -> str:
-    """A worker's id; empty for a member that is none."""
+    """Returns a worker's id; empty for a member that is none."""
     try:
         return member.decode()
     except UnicodeDecodeError:
@@ -125,7 +128,7 @@ def _counts(flat: Any) -> list[int]:
 
 
 def _gets_through(sign: bytes) -> bool:
-    """What a sign of life says; one that cannot be read says nothing."""
+    """Returns the fields of a sign of life; none of one that cannot be read."""
     try:
         details = orjson.loads(sign)
     except orjson.JSONDecodeError:

@@ -108,7 +108,7 @@ class Backend:
         self.registry = WorkerRegistry(RedisFacade(redis, settings), settings)
         self.queue = Queue(RedisFacade(redis, settings), settings)
         self.threads = ThreadStore(RedisFacade(redis, settings), settings)
-        self.turns = Turns(self.log, self.queue, self.threads)
+        self.turns = Turns(self.log, self.queue, self.index, self.threads)
 
     async def write(self, model: str = "demo", *, age: float = 0, for_watchers: bool = False, **body: Any) -> str:
         """Writes a job that is `age` seconds old, as the first half of a submit does. Returns its id.

@@ -21,7 +21,7 @@ def watched(backend: Backend, settings: Settings) -> PresenceStore:
 
 @pytest.fixture
 def orphans(backend: Backend, watched: PresenceStore) -> AbandonedJobs:
-    return AbandonedJobs(backend.log, backend.index, watched, turns=backend.turns)
+    return AbandonedJobs(backend.log, watched, turns=backend.turns)
 
 
 async def leave(backend: Backend, *job_ids: str) -> None:

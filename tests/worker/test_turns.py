@@ -307,6 +307,24 @@ async def test_what_an_end_leaves_in_the_thread(backend: Backend, kind: str) -> 
     assert last.id == ("" if kind == "failed" else f"msg_{one.id}")
 
 
+async def test_an_answer_that_is_a_refusal_alone_is_in_the_history(backend: Backend) -> None:
+    """The end does not repeat a refusal."""
+    one = Submit(backend, "a")
+    await one.all()
+    claim = await backend.log.claim(one.id, WORKER, "t")
+    said = [("refusal", b'{"content":"no"}'), ("done", b'{"content":""}')]
+    await backend.log.finish(one.id, claim.fence, claim.last_seq + 1, said, {})
+    await backend.turns.settle(one.id)
+    assert [message.get("refusal") for message in compose(await backend.threads.entries(REF))] == [None, "no"]
+
+
+async def test_turns_that_wait_and_are_interrupted_are_listed_as_cancelled_at_once(backend: Backend) -> None:
+    jobs = {turn.id for turn in await two_turns(backend)}
+    await Submit(backend, "c", "interrupt").begin()
+    assert {found.job_id for found in await backend.index.page(None, 10, state="cancelled")} == jobs
+    assert await backend.index.open_jobs(None, 10) == []
+
+
 async def test_a_turn_after_an_older_one_begins_a_thread_of_its_own(backend: Backend) -> None:
     first, second = Submit(backend, "a"), Submit(backend, "b")
     for each in (first, second):

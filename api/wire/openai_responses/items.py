@@ -103,7 +103,7 @@ class Speech:
         return [*([] if cut else events), item_event("done", self.index, self.json(status))]
 
     def json(self, status: str) -> bytes:
-        """The item so far."""
+        """Returns the item so far."""
         parts = self._done if self._part is None else (*self._done, (self._part.kind, self._part.json()))
         fields: dict[str, Any] = {"id": self.id, "type": self.type, "status": status}
         if self.type == "message":
@@ -186,7 +186,7 @@ class Call:
         return events
 
     def json(self, status: str) -> bytes:
-        """The item so far."""
+        """Returns the item so far."""
         fields = {
             **orjson.loads(self.rest),
             "id": self.id,

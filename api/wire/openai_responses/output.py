@@ -91,7 +91,7 @@ class Output:
         return events
 
     def items(self) -> list[bytes]:
-        """The items of the present attempt so far."""
+        """Returns the items of the present attempt so far."""
         found = dict(self._done)
         for item in (self._speech, *self._calls.values()):
             if item is not None:
@@ -99,12 +99,12 @@ class Output:
         return [found[index] for index in sorted(found)]
 
     def all_items(self) -> list[bytes]:
-        """The items of lost attempts, and those of the present one: one for each output index."""
+        """Returns the items of lost attempts, and those of the present one: one for each output index."""
         return [*self._lost, *self.items()]
 
     def _place(self, prefix: str) -> tuple[str, int]:
-        """The id and the output index of a new item. The ids are those that `thread_entries.answer_entries` gives to
-        the same answer in its thread."""
+        """Returns the id and the output index of a new item. The ids are those that `thread_entries.answer_entries`
+        gives to the same answer in its thread."""
         index, self._next = self._next, self._next + 1
         kind = "call" if prefix in _CALLS else prefix
         number = self._begun[kind] = self._begun.get(kind, -1) + 1
@@ -153,8 +153,8 @@ class Output:
         return events
 
     def _unique(self, call_id: str | None, item_id: str, index: int) -> str:
-        """The SDKs refuse a stream with two calls of one id: some servers count the calls of each answer from 0, so a
-        second attempt repeats them."""
+        """Returns an id that no other call of the stream has: the SDKs refuse two of one id. Some servers count the
+        calls of each answer from 0, so a second attempt repeats them."""
         if not call_id:
             call_id = f"call_{item_id.partition('_')[2]}"
         elif call_id in self._call_ids:
@@ -192,7 +192,7 @@ def model_call_id(call_id: str) -> str:
 
 
 def _whole_text(call: Call, fields: dict[str, Any]) -> str | None:
-    """The arguments as text: as the model wrote them, if that is what they were read as."""
+    """Returns the arguments as text: as the model wrote them, if that is what they were read as."""
     if call.custom:
         return fields.get("input")
     if fields.get("arguments_text") is not None:
@@ -207,14 +207,14 @@ def _whole_text(call: Call, fields: dict[str, Any]) -> str | None:
 
 
 def _annotation(annotation: dict[str, Any]) -> dict[str, Any]:
-    """A chat annotation has its fields in an object of the type's name; here they stand beside the type."""
+    """Returns a chat annotation with its fields beside the type: chat has them in an object of the type's name."""
     kind = annotation.get("type")
     inner = annotation.get(kind) if isinstance(kind, str) else None
     return {"type": kind, **inner} if isinstance(inner, dict) else annotation
 
 
 def _logprobs(logprobs: Any, kind: str) -> list[dict[str, Any]]:
-    """The log probabilities of a piece of text, with what the SDKs' types require."""
+    """Returns the log probabilities of a piece of text, with what the SDKs' types require."""
     tokens = logprobs.get(kind) if isinstance(logprobs, dict) else None
     return [
         {"top_logprobs": [], "bytes": [], **{name: value for name, value in token.items() if value is not None}}

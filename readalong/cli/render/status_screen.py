@@ -9,10 +9,10 @@ from rich.text import Text
 from readalong.cli.json_fields import mapping, mappings, text
 from readalong.cli.render.metrics import age, count, short, size
 from readalong.cli.render.workers_table import running_table, slots, workers_table
+from readalong.core.states import Status
 
 SEVERITIES: Final = ("critical", "warning", "info")
 _STYLES: Final = {"critical": "bold red", "warning": "bold yellow", "info": "bold cyan"}
-_STATES: Final = ("queued", "running", "done", "failed", "cancelled")
 #: Findings and running jobs that one screen has room for.
 _MOST: Final = 6
 _INDENT: Final = " " * 10
@@ -95,7 +95,7 @@ def summary_lines(status: dict[str, Any]) -> list[Text]:
     waits = [f"{count(queue.get('length'))} waiting", size(queue.get("bytes"))]
     if queue.get("oldest_wait_seconds") is not None:
         waits.append(f"the oldest for {short(queue.get('oldest_wait_seconds'))}")
-    states = [f"{count(jobs.get(state))} {state}" for state in _STATES if jobs.get(state)] or ["none"]
+    states = [f"{count(jobs.get(state))} {state}" for state in Status if jobs.get(state)] or ["none"]
     return [
         _line("redis", _redis(mapping(status.get("redis")))),
         _line("queue", waits),

@@ -11,6 +11,7 @@ from readalong.cli.render.metrics import count, rate, short
 from readalong.cli.render.sparkline import sparkline
 from readalong.cli.render.status_screen import finding_title, findings_of, grouped, summary_lines, wrapped
 from readalong.cli.render.workers_table import running_table, workers_table
+from readalong.core.states import ENDS
 
 _MINUTE: Final = 60
 #: Findings and workers that the screen has room for.
@@ -54,7 +55,7 @@ def _rates(stats: dict[str, Any], width: int) -> list[Text]:
     minutes, totals = mappings(stats.get("minutes")), mapping(stats.get("totals"))
     if not minutes:
         return [Text("no numbers of the last hour", style="dim")]
-    ended = [sum(number(minute.get(name)) or 0 for name in ("done", "failed", "cancelled")) for minute in minutes]
+    ended = [sum(number(minute.get(name)) or 0 for name in ENDS) for minute in minutes]
     tokens = [number(minute.get("tokens")) or 0 for minute in minutes]
     # The minute that runs is not whole: its rate would always look like a fall.
     jobs_now, tokens_now = ended[-2:][0], tokens[-2:][0] / _MINUTE
@@ -79,7 +80,7 @@ def _times(name: str, value: object) -> Text:
 
 def _errors(errors: dict[str, Any], totals: dict[str, Any]) -> Text:
     worst = sorted(errors.items(), key=lambda pair: -(number(pair[1]) or 0))
-    ends = [f"{count(totals.get(name))} {name}" for name in ("done", "failed", "cancelled")]
+    ends = [f"{count(totals.get(name))} {name}" for name in ENDS]
     line = Text.assemble((f"{'last hour':<12}", "dim"), " · ".join(ends))
     if worst:
         line.append("  " + ", ".join(f"{text(code, 40)} {text(number_of, 20)}" for code, number_of in worst), "red")

@@ -2,7 +2,7 @@
 -- their leases are over. The scan sees only what waits, never the jobs that run elsewhere.
 -- KEYS[3] key that says that a worker was heard, KEYS[4] the worker's last take, KEYS[5] jobs that wait, KEYS[6] jobs that run.
 -- ARGV[1] worker, ARGV[2] lease (ms), ARGV[3] n, ARGV[4] prefix of arq's in-progress keys, ARGV[5] their time to live (ms),
--- ARGV[6] token of this take: a repeat after a lost reply answers the same jobs, and takes no more.
+-- ARGV[6] token of this take: a repeat after a lost reply returns the same jobs, and takes no more.
 -- Returns {id, place, end of its lease, id, …}, oldest first.
 -- One server only: the queue, the leases, the lists of jobs, and arq's keys, whose names it makes of the ids.
 -- Needs clock, ids, leases.

@@ -1,4 +1,4 @@
--- Answers up to n jobs that have gone without a watcher for too long.
+-- Returns up to n jobs that have gone without a watcher for too long.
 -- KEYS[1] watched (sorted set), KEYS[2] time before which nothing counts as an orphan (ms).
 -- ARGV[1] ms that a job may go without a watcher, ARGV[2] ms that may pass between two looks, ARGV[3] n, ARGV[4] what the
 -- channels of hubs begin with, ARGV[5] ms that a hub may stand still, ARGV[6] and ARGV[7] what stands before and behind a

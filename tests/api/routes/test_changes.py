@@ -240,10 +240,16 @@ async def test_a_process_that_stops_ends_the_streams(settings: Settings) -> None
         await changes.ends()
 
 
-async def test_what_a_person_publishes_there_hurts_no_stream(settings: Settings, log: Log) -> None:
+async def test_what_a_person_publishes_there_hurts_no_stream(
+    settings: Settings, log: Log, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor does a job whose hash says that it is another."""
     async with watched(settings) as place:
         site = place.site
         changes = await place.changes()
+        other = submission(new_job_id())
+        await log.submit(other)
+        await site.deps.redis.command("HSET", settings.keys.job(other.job_id), "id", new_job_id())
         odd = (
             b"",
             b"\xff",
@@ -259,10 +265,12 @@ async def test_what_a_person_publishes_there_hurts_no_stream(settings: Settings,
             *odd,
             b'{"id":"x","type":"done"}',
             *(b'{"id":"a","type":"erased","job":%b}' % job for job in erased),
+            b'{"id":"%b","type":"started"}' % other.job_id.encode(),
         ):
             await site.deps.redis.command("PUBLISH", settings.keys.changes, message)
         player = await Player.start(log)
         await changes.until("job", id=player.job_id)
+        assert "Traceback" not in caplog.text
 
 
 async def test_the_erase_of_a_broken_job_ends_no_stream(settings: Settings, log: Log) -> None:

@@ -128,7 +128,7 @@ async def test_a_list_is_not_walked_on_for_a_client_that_has_gone(
     looks = Reads(monkeypatch, "records")
     # As if no job matched.
     monkeypatch.setattr("readalong.api.routes.jobs_page._size", lambda record: 0)
-    monkeypatch.setattr("readalong.store.log_reader.record_of", lambda values: None)
+    monkeypatch.setattr("readalong.store.log_reader.record_of", lambda *_: None)
     async with a_site(settings) as site:
         await leaves(site, looks, b"GET /v1/jobs?status=queued&model=m&limit=1 HTTP/1.1\r\nHost: localhost\r\n\r\n", 2)
     assert len(looks.made) == 2

@@ -31,6 +31,7 @@ class ResponseParser(AnswerParser):
         try:
             for event in given:
                 for chunk in self._translator.take(event, name):
+                    # As bytes, most are recognized by those before, which costs less than to read each (ChunkTemplate).
                     events += self._chunks.add(orjson.dumps(chunk))
         except AnswerTooLarge as error:
             self._stop(error)

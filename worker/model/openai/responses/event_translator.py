@@ -263,7 +263,7 @@ def _delta(delta: dict[str, Any], logprobs: list[Any] | None = None) -> Chunk:
 
 
 def _logprobs(given: Any) -> list[Any]:
-    """The log probabilities with what those of chat completions always have."""
+    """Returns the log probabilities with what those of chat completions always have."""
     tokens = [{"bytes": None, **token} for token in mappings(given)]
     for token in tokens:
         token["top_logprobs"] = [{"bytes": None, **top} for top in mappings(token.get("top_logprobs"))]
@@ -271,7 +271,7 @@ def _logprobs(given: Any) -> list[Any]:
 
 
 def _annotation(given: Any) -> Any:
-    """In chat completions an annotation has its fields in an object of the type's name."""
+    """Returns an annotation as in chat completions: its fields in an object of the type's name."""
     kind = given.get("type") if isinstance(given, dict) else None
     if not isinstance(kind, str) or isinstance(given.get(kind), dict):
         return given

@@ -36,12 +36,12 @@ def input_of(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _is_empty(item: dict[str, Any]) -> bool:
-    """Whether it is reasoning of which there is only a summary. OpenAI would look for the rest under its id."""
+    """Returns whether it is reasoning of which there is only a summary. OpenAI would look for the rest under its id."""
     return item.get("type") == "reasoning" and not item.get("encrypted_content") and not item.get("content")
 
 
 def _own_item(item: dict[str, Any]) -> dict[str, Any]:
-    """An item as the model gave it; see `with_model_id`. Raises ModelError."""
+    """Returns an item as the model gave it; see `with_model_id`. Raises ModelError."""
     if item.get("type") == "item_reference":
         # It would reach what is stored under the worker's key.
         raise unsupported("`item_reference`")
@@ -50,7 +50,7 @@ def _own_item(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _answer(message: dict[str, Any], custom: set[str], named: dict[str, str], place: int) -> list[dict[str, Any]]:
-    """The items of an assistant's message, the first at this place. Adds its calls to `custom` and `named`."""
+    """Returns the items of an assistant's message, the first at this place. Adds its calls to `custom` and `named`."""
     if message.get("audio"):
         raise unsupported("`audio` of an assistant")
     items: list[dict[str, Any]] = []
@@ -80,7 +80,7 @@ def _answer(message: dict[str, Any], custom: set[str], named: dict[str, str], pl
 
 
 def _text(content: Any) -> str:
-    """The text of an assistant's message, whose parts can be nothing else."""
+    """Returns the text of an assistant's message, whose parts can be nothing else."""
     if isinstance(content, list):
         return "".join(str(part.get("text") or part.get("refusal") or "") for part in mappings(content))
     return content or ""
