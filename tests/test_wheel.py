@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import httpx2
+import orjson
 import pytest
 
 import readalong
@@ -140,6 +142,21 @@ def test_the_source_distribution_builds_the_same_wheel(wheel: Path, tmp_path: Pa
         for module in (ROOT / "clients/js").glob("readalong*/*.js"):
             assert first.read(f"readalong/api/page/readalong/{module.name}") == module.read_bytes()
         assert first.read("readalong/api/page/readalong.js") == (ROOT / "clients/js/readalong.js").read_bytes()
+
+
+def test_the_page_of_a_package_index_has_absolute_links_to_the_repository_that_is_named() -> None:
+    """There the README's own links would be dead."""
+    metadata = [sys.executable, "-m", "hatchling", "metadata"]
+    found = orjson.loads(run(metadata, ROOT, READALONG_REPOSITORY="https://forge.example/a/readalong/"))
+    links = re.findall(r"\]\(([^)]+)\)", found["readme"]["text"])
+    assert len(links) > 20
+    assert [link for link in links if not link.startswith(("https://", "http://", "#"))] == []
+    for kind, path in (("blob", "docs/protocol.md"), ("raw", "docs/inspector.png")):
+        assert f"https://forge.example/a/readalong/{kind}/HEAD/{path}" in links
+    assert found["urls"]["Changelog"] == "https://forge.example/a/readalong/blob/HEAD/CHANGELOG.md"
+    plain = orjson.loads(run(metadata, ROOT))
+    assert plain["readme"]["text"] == (ROOT / "README.md").read_text("utf-8")
+    assert not plain.get("urls")
 
 
 def test_an_environment_gains_one_name(server: Environment, project: Path) -> None:

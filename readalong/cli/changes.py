@@ -82,7 +82,7 @@ class Changes:
             self._wait(reason)
 
     def _is_open(self, response: httpx2.Response) -> bool:
-        """Whether the stream is open; False for a temporary error. Raises CliError for a permanent one."""
+        """Returns whether the stream is open; False for a temporary error. Raises CliError for a permanent one."""
         self._reached = True
         if response.status_code == 200:
             kind = response.headers.get("content-type", "")

@@ -127,7 +127,7 @@ def _single_keys() -> Iterator[None]:
 
 
 def _quit_pressed() -> bool:
-    """Whether a key that ends the screen was pressed. Without a terminal at stdin there are no keys."""
+    """Returns whether a key that ends the screen was pressed. Without a terminal at stdin there are no keys."""
     if not sys.stdin.isatty() or not select.select([sys.stdin], [], [], 0)[0]:
         return False
     keys = os.read(sys.stdin.fileno(), 64)

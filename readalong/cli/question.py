@@ -34,7 +34,7 @@ def read_question(words: list[str]) -> str:
 
 
 def _has_input() -> bool:
-    """Whether stdin is a pipe or a file; /dev/null, a terminal and a socket are neither."""
+    """Returns whether stdin is a pipe or a file; /dev/null, a terminal and a socket are neither."""
     if sys.stdin is None:
         return False
     try:

@@ -38,7 +38,7 @@ def require_openai() -> None:
 
 
 def is_azure() -> bool:
-    """Whether the environment names a model of Azure."""
+    """Returns whether the environment names a model of Azure."""
     return "AZURE_OPENAI_ENDPOINT" in os.environ
 
 

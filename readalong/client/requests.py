@@ -175,7 +175,8 @@ def job_of(url: str, request: Request, body: bytes) -> Job:
 
 
 def erased(error: ClientError, tries: int) -> bool:
-    """Whether an erase has succeeded in spite of the error: an earlier try, whose response was lost, may have."""
+    """Returns whether an erase has succeeded in spite of the error: an earlier try, whose response was lost, may
+    have."""
     return tries > 1 and isinstance(error, ApiError) and error.status in GONE
 
 

@@ -42,7 +42,7 @@ _ACTIONS: Final = {
 
 
 def check_api(client: ApiClient) -> Check:
-    """Whether there is an API at the address."""
+    """Returns whether there is an API at the address."""
     began = monotonic()
     try:
         client.get("/healthz")
@@ -114,7 +114,7 @@ def check_persistence(kept: dict[str, Any], action: str) -> Iterator[Check]:
 
 
 def check_workers(status: dict[str, Any]) -> Check:
-    """Whether a worker is alive that its model lets in."""
+    """Returns whether a worker is alive that its model lets in."""
     workers = mappings(status.get("workers"))
     alive = [worker for worker in workers if worker.get("alive")]
     refused = [worker for worker in alive if worker.get("refused")]
@@ -130,7 +130,7 @@ def check_workers(status: dict[str, Any]) -> Check:
 
 
 def check_clock(status: dict[str, Any], asked: datetime, answered: datetime) -> Check:
-    """Whether the clock of this machine agrees with Redis'. The response was made between the two times."""
+    """Returns whether the clock of this machine agrees with Redis'. The response was made between the two times."""
     now = moment(status.get("now"))
     if now is None:
         return Check("clock", "skipped", "the API does not tell its time")

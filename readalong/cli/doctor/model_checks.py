@@ -67,7 +67,7 @@ def check_model(client: ApiClient, model: str | None, seconds: float) -> Iterato
 
 
 def check_cancel(client: ApiClient, model: str | None, seconds: float) -> Check:
-    """Whether a cancel ends a job whose answer is under way."""
+    """Returns whether a cancel ends a job whose answer is under way."""
     with _job(client, model, _ASK_LONG) as job_id:
         job = _wait(client, job_id, seconds, begun=True)
         if job.get("status") != "running":
