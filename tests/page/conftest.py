@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, Page
 
 from tests.clients.node_chat import install
-from tests.page.browser import Visitors, chromium, missing, new_profile
+from tests.page.browser import Tabs, Visitors, chromium, missing
 from tests.page.site import Site
 from tests.page.way import Way
 
@@ -56,15 +56,15 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="package")
-def profile(browser: Browser) -> BrowserContext:
-    """The profile of all visitors who need none of their own. The page keeps nothing in it but its files."""
-    return new_profile(browser)
+def tabs(browser: Browser) -> Tabs:
+    """The tabs of all visitors who need no profile of their own. The page keeps nothing in it but its files."""
+    return Tabs(browser)
 
 
 @pytest.fixture
-def visitors(browser: Browser, profile: BrowserContext) -> Iterator[Visitors]:
+def visitors(browser: Browser, tabs: Tabs) -> Iterator[Visitors]:
     """Opens further pages. Fails the test if a console has complaints afterwards."""
-    visitors = Visitors(browser, profile)
+    visitors = Visitors(browser, tabs)
     try:
         yield visitors
     finally:

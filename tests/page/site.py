@@ -39,8 +39,8 @@ METRICS = {
 class Site:
     """An API process on a Redis of its own. `job` gives a pen that writes the log of a job."""
 
-    def __init__(self) -> None:
-        self._redis = RedisServer.start(aof=True)
+    def __init__(self, *, aof: bool = True) -> None:
+        self._redis = RedisServer.start(aof=aof)
         # A thread of its own: Playwright's event loop runs in the test's.
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="site", daemon=True)

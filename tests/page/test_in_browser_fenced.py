@@ -78,7 +78,7 @@ def test_markup_that_gets_into_a_page_runs_nothing_and_loads_nothing(path: str, 
         reply = route.fetch()
         route.fulfill(response=reply, body=reply.body().replace(b"</body>", markup))
 
-    page = visitors.open("about:blank")
+    page = visitors.open("about:blank", alone=True)
     page.add_init_script("""window.refused = [];
         addEventListener("securitypolicyviolation", (event) => window.refused.push(event.effectiveDirective));""")
     page.route(site.url + path, spoil)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import httpx2
@@ -22,9 +23,14 @@ def read(name: str) -> str:
     return (FOLDER / name).read_text("utf-8")
 
 
+@cache
+def client() -> TestClient:
+    """The application, without an event loop in this thread, which may have a browser's."""
+    return TestClient(create_app(Settings()), base_url="http://localhost")
+
+
 def get(path: str) -> httpx2.Response:
-    """Returns a response of the application. No event loop may start in this thread while a browser is open."""
-    return TestClient(create_app(Settings()), base_url="http://localhost").get(path)
+    return client().get(path)
 
 
 @pytest.mark.parametrize("path", ["/inspect", *(f"/page/inspect/{name}" for name in FILES)])

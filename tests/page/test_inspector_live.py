@@ -281,7 +281,7 @@ def test_the_keyboard_finds_and_opens_a_job(visitors: Visitors, site: Site) -> N
 def test_a_clock_that_is_off_does_not_change_an_age(visitors: Visitors, site: Site) -> None:
     """Times count by the server's clock."""
     pen = submit(site)
-    page = visitors.open("about:blank")
+    page = visitors.open("about:blank", alone=True)
     page.add_init_script("const real = Date.now; Date.now = () => real() + 7 * 3600 * 1000;")
     page.goto(f"{site.url}/inspect")
     wait_state(page, pen, "queued")

@@ -19,13 +19,14 @@ _AT_ONCE = 5_000  # copies: Redis is busy meanwhile
 #: Copies the hash of an ended job, each copy a second older, into the lists of all jobs, of done ones and of ids.
 _COPY = """
 local fields = redis.call('HGETALL', KEYS[1])
-local created = tonumber(redis.call('HGET', KEYS[1], 'created_at'))
+local place = {}
+for at = 1, #fields, 2 do place[fields[at]] = at + 1 end
+local created = tonumber(fields[place.created_at])
 for number = tonumber(ARGV[1]), tonumber(ARGV[2]) do
   local id = string.format('copy-%017d', number)
-  local key = ARGV[3] .. id .. ARGV[4]
   local at = string.format('%d', created - number * 1000)
-  redis.call('HSET', key, unpack(fields))
-  redis.call('HSET', key, 'id', id, 'created_at', at)
+  fields[place.id], fields[place.created_at] = id, at
+  redis.call('HSET', ARGV[3] .. id .. ARGV[4], unpack(fields))
   redis.call('ZADD', KEYS[2], at, id)
   redis.call('ZADD', KEYS[3], at, id)
   redis.call('ZADD', KEYS[4], 0, id)
@@ -35,7 +36,7 @@ end
 
 @pytest.fixture(scope="module")
 def crowded() -> Iterator[Site]:
-    with Site() as site:
+    with Site(aof=False) as site:
         pen = submit(site).claim()
         pen.end()
         keys = site.settings.keys

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import urljoin
@@ -49,9 +50,14 @@ def ids() -> set[str]:
     return {attributes["id"] for _, attributes in Tags(read("index.html")).tags if "id" in attributes}
 
 
+@cache
+def client() -> TestClient:
+    """The application, without an event loop in this thread, which may have a browser's."""
+    return TestClient(create_app(Settings()), base_url="http://localhost")
+
+
 def get(path: str, headers: dict[str, str] | None = None) -> httpx2.Response:
-    """Returns a response of the application. No event loop may start in this thread while a browser is open."""
-    return TestClient(create_app(Settings()), base_url="http://localhost").get(path, headers=headers)
+    return client().get(path, headers=headers)
 
 
 def test_the_page_is_at_the_root() -> None:
