@@ -298,6 +298,7 @@ class Feed:
 
     async def _read_on(self) -> JobState:
         """Reads to the log's end. Returns the state of the job. Raises StoreUnavailable, JobNotFound."""
+        ended = False
         while True:
             events, state = await self._job_log.read(self.window.newest)
             if not await self._make_sure(state):
@@ -310,9 +311,11 @@ class Feed:
             if window.newest > before:
                 self.notice = None
             self.watchers.push()
-            # The last number may be missing: the channel brings what has come just now, or the log has a hole.
-            if window.ended or window.newest >= state.last_seq or window.newest == before:
+            # The last number may be missing: the channel brings what has come just now, or the log has a hole. But
+            # a job that ended between the two reads has its end in the log, for one more read.
+            if window.ended or window.newest >= state.last_seq or (window.newest == before and ended == state.ended):
                 return state
+            ended = state.ended
 
     async def _make_sure(self, state: JobState) -> bool:
         """Returns whether the log is still the one that is known. If not, the feed starts over from what Redis has."""

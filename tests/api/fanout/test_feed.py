@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -17,6 +17,7 @@ from readalong.core.errors import JobNotFound
 from readalong.core.events import Event, merge
 from readalong.core.settings import Settings
 from readalong.core.sse import Decoder, Message
+from readalong.store.job_record import JobState
 from readalong.store.log import Log
 from tests.api.helpers import Player, check_stream, number
 from tests.api.serving import a_log, on_valkey, short_settings
@@ -228,6 +229,32 @@ async def test_what_the_channel_says_while_a_repair_reads_is_taken_once(
             go_on.set()
             await until(lambda: feed.ended, "the rest")
         check_stream(await read_all(feed), 0, 8)
+
+
+async def test_a_job_that_ends_between_the_two_reads_of_a_repair_is_read_to_its_end(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log was read before the end, and its state after it: its streams would be closed as those of a broken log."""
+    player = await Player.start(log)
+    async with started(log, player.job_id, 0, 2) as feed:
+        read, state, over = log.read_merged, log.states, asyncio.Event()
+
+        async def read_early(job_id: str, after: int, count: int) -> list[Event]:
+            events = await read(job_id, after, count)
+            if not over.is_set():
+                await player.finish()
+                over.set()
+            return events
+
+        async def ask_later(job_ids: Sequence[str]) -> list[JobState | None]:
+            await over.wait()
+            return await state(job_ids)
+
+        monkeypatch.setattr(log, "read_merged", read_early)
+        monkeypatch.setattr(log, "states", ask_later)
+        feed.repair()
+        await until(lambda: feed.ended or feed.closed, "the end, or a closed feed")
+        check_stream(await read_all(feed), 0, player.last)
 
 
 async def test_a_log_that_is_gone_is_said_to_be_gone(log: Log) -> None:

@@ -86,9 +86,16 @@ class Excuses:
         self._settle = self._lease + self._seconds("redis_timeout", 5.0) + 1.0
         self._faults = Timeline((line.t or 0.0, self._over(line), line) for line in history.faults)
         self._lags = Timeline((line.t or 0.0, (line.t or 0.0) + line.record["seconds"], line) for line in history.lags)
-        # Half a lease late, and one renewal, due each third of a lease, may have been missed.
-        long = (line for line in history.lags if line.record["seconds"] >= self._lease / 2)
-        self._long_lags = Timeline((line.t or 0.0, self._over(line), line) for line in long)
+        self._long_lags = Timeline((line.t or 0.0, self._over(line), line) for line in self._long(history.lags))
+
+    def _long(self, lags: list[Line]) -> Iterator[Line]:
+        """Yields the lags that cost a lease: half a lease late, alone or with those that follow within a lease, and one
+        renewal, due each third of a lease, may have been missed."""
+        for line in lags:
+            begin = line.t or 0.0
+            near = (one for one in self._lags.between(begin, begin + self._lease) if (one.t or 0.0) >= begin)
+            if sum(float(one.record["seconds"]) for one in near) >= self._lease / 2:
+                yield line
 
     def disturbances(self, job: Job) -> list[Line]:
         """Returns the faults that overlap the job's life or ended a moment before it, and lags that cost a lease."""
