@@ -311,7 +311,7 @@ export class JobPage {
   }
 
   #askToErase() {
-    // Escape leaves the value of the last time, which may have been a yes to another job.
+    // In some browsers Escape leaves the value of the last time, which may have been a yes to another job.
     $("erase-dialog").returnValue = "keep";
     $("erase-dialog").showModal();
   }
