@@ -307,11 +307,19 @@ def test_an_attempt_of_a_job_that_redis_forgot_is_the_text_of_one_call(tmp_path:
     assert rules(builder, tmp_path) == [Rule.MIXED]
 
 
-def test_an_api_that_stops_interrupts_its_streams(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", [False, True])
+def test_an_api_that_stops_interrupts_its_streams(left: bool, tmp_path: Path) -> None:
+    """A client may leave between the error and `[DONE]`."""
     builder = face_history()
     an_interruption_without_a_reason(builder)
     drop(builder, said(builder, "f2")[-3])
     builder.fault("api_drain", 200.1, 203.0, "api-1", pid=5)
+    if left:
+        line = said(builder, "f2")[-1]
+        drop(builder, line)
+        builder.line(kind="close", watch=line["watch"])["how"] = "left"
+        opened = builder.line(kind="open", watch=line["watch"])
+        builder.line(kind="client_end", client=opened["client"])["how"] = "left"
     assert rules(builder, tmp_path) == []
 
 

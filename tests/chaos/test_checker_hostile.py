@@ -18,7 +18,7 @@ from tests.chaos.checker import Rule
 from tests.chaos.clean_history import QUEUED, clean_history, failed
 from tests.chaos.final_state import shut_times
 from tests.chaos.history_builder import START, HistoryBuilder, begun, said, tokens
-from tests.chaos.test_checker_excuses import fault, rules
+from tests.chaos.test_checker_excuses import fault, lag, rules
 
 Change = Callable[[HistoryBuilder], None]
 
@@ -47,6 +47,16 @@ def test_a_job_of_a_hostile_model_fails_with_the_code_of_what_it_answers(kind: s
     assert rules(builder, tmp_path) == [Rule.FAILURE]
 
 
+def lags(*times: float) -> Change:
+    """Delays of 0.4 s; a lease is 1.5 s."""
+
+    def change(builder: HistoryBuilder) -> None:
+        for t in times:
+            lag(t, 0.4)(builder)
+
+    return change
+
+
 #: The faults that may explain an effect on z1, and whether they do, by the planted effect. z1 lived from 100 to 101, in
 #: process 9 and then in 8; it waited in 9.
 NOTICED: dict[Change, dict[str, tuple[Change, bool]]] = {
@@ -54,6 +64,9 @@ NOTICED: dict[Change, dict[str, tuple[Change, bool]]] = {
         "its worker was killed": (fault("worker_kill", 100.1, 100.2, pid=9), True),
         "another worker was killed": (fault("worker_kill", 100.1, 100.2, pid=7), False),
         "an API was killed": (fault("api_kill", 100.1, 100.2, "api-0", pid=9), False),
+        "the machine was busy, in pieces that cost half a lease": (lags(100.1, 100.6), True),
+        "the machine was busy for a quarter of a lease": (lags(100.1), False),
+        "the machine was busy, in pieces that are leases apart": (lags(100.1, 103.0), False),
     },
     planted_hostile_faults.given_back_though_no_worker_was_stopped: {
         "Redis was away, so that its worker lost the lease and gave it back": (

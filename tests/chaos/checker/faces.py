@@ -19,7 +19,7 @@ _OF_JOBS = frozenset({400, 404, 409, 429, 502, 503, 504})
 def check_face(watch: Watch, job: Job, history: History, ids: dict[object, str]) -> Violation | None:
     """Returns the first fault of one connection. `ids`: those that all clients of the job were told, by their place."""
     found: Wrong | None
-    interrupted = watch.how in ("end", "eof") and _interrupted(watch, history)
+    interrupted = watch.how in ("end", "eof", "left") and _interrupted(watch, history)
     match watch.form:
         case "openai":
             found = face_chat.check(watch, job, interrupted=interrupted)
