@@ -85,7 +85,7 @@ async def test_promise_3_one_step_what_the_log_holds_is_what_was_published(stack
     log = stack.log_of(job.id)
     assert_whole(log)
     assert text(log) == job.text
-    said = [{"id": entry.id, "type": entry.event, **entry.fields} for entry in log]
+    said = [{"seq": entry.id, "type": entry.event, **entry.fields} for entry in log]
     assert heard == said[-len(heard) :]
 
 
