@@ -12,7 +12,7 @@ from readalong.store.log import Claim
 from readalong.store.queue import LeasedJob
 from readalong.worker.model.chunks.accumulator import ChunkAccumulator
 from tests.readalong.helpers import command, types
-from tests.support.waiting import until
+from tests.support.waiting import WITHIN, until
 from tests.worker.helpers import Backend, Working, demo_at, settings_for, text_of, working
 
 
@@ -58,7 +58,7 @@ async def test_a_worker_that_was_paused_between_acquire_and_claim_does_not_fence
 ) -> None:
     """A claim would be the next attempt: a second generation, and a lost worker where none was lost."""
     settings = settings_for(str(backend.settings.redis_url), lease=3)
-    gone_on = asyncio.Event()
+    paused, gone_on = asyncio.Event(), asyncio.Event()
     async with demo_at(monkeypatch) as demo:
         async with working(settings, "paused") as one:
             take = one.worker._queue.acquire
@@ -66,11 +66,13 @@ async def test_a_worker_that_was_paused_between_acquire_and_claim_does_not_fence
             async def take_and_pause(*given: Any) -> list[LeasedJob]:
                 taken = await take(*given)
                 if taken:
+                    paused.set()
                     await gone_on.wait()
                 return taken
 
             monkeypatch.setattr(one.worker._queue, "acquire", take_and_pause)
             job_id = await backend.submit("demo-endless", rate=200)
+            await asyncio.wait_for(paused.wait(), WITHIN)
             async with working(settings, "heir") as heir:
                 await backend.has(job_id, "content", 3)
                 assert list(heir.runs) == [job_id]
