@@ -40,5 +40,7 @@ async def job_json(request: Request, deps: Dependencies, record: Record, waiting
         transcript = await deps.log.transcript(record, check=partial(check_presence, request))
         if record.attempt and transcript.last_seq < record.last_seq and await is_lost(deps.log, record.id):
             # Without its log the job would seem to have no answer.
+            if await deps.log.record(record.id) is None:
+                raise job_not_found(record.id)  # lost since it was read: a list that names it does not make it expired
             raise await missing(deps, record.id)
         return orjson.dumps(job_response(record, transcript, waiting_for, root_path_of(request)))

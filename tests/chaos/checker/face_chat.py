@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 from tests.chaos.checker.history import DONE, Job, Watch
@@ -105,16 +106,37 @@ def _streams(job: Job) -> list[list[Told]]:
 
 def _of_events(events: list[Event]) -> list[Told]:
     found: list[Told] = []
+    #: By choice: the arguments of the calls so far, by index, and those that are told once all are there.
+    said: dict[int, dict[int, str]] = {}
+    held: dict[int, dict[int, str]] = {}
     for event in events:
         fields = event.fields
         choice = fields.get("choice", 0)
         if event.type in _TEXTS and fields["content"]:
             found.append(Told(event.type, choice, fields["content"]))
-        elif event.type == "tool_call_delta" and fields["arguments"]:
-            found.append(Told("call", choice, fields["arguments"]))
-        elif event.type in TERMINAL:
+        elif event.type == "tool_call_delta":
+            index, calls, late = fields["index"], said.setdefault(choice, {}), held.setdefault(choice, {})
+            others = [text for other, text in calls.items() if other != index]
+            if index in late or (index not in calls and (late or not all(map(_is_json, others)))):
+                late[index] = late.get(index, "") + fields["arguments"]
+                continue
+            calls[index] = calls.get(index, "") + fields["arguments"]
+            if fields["arguments"]:
+                found.append(Told("call", choice, fields["arguments"]))
+        if event.type in ("tool_call", "done"):
+            found += [Told("call", place, text) for place, late in held.items() for text in late.values() if text]
+            held.clear()
+        if event.type in TERMINAL:
             found += _end(event.type, fields)
     return found
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _end(kind: str, fields: dict[str, Any]) -> list[Told]:
