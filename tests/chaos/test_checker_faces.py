@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from tests.chaos.checker import Rule, check
+from tests.chaos.checker.face_chat import told_of_log
 from tests.chaos.checker.faces import check_forgotten_face
 from tests.chaos.checker.history import Job, Watch
+from tests.chaos.checker.log import Event
 from tests.chaos.checker.report import Line
+from tests.chaos.checker.told import Told
 from tests.chaos.clean_history import QUEUED, end
 from tests.chaos.face_history import attempts, chunk, error, face_history, submit
 from tests.chaos.history_builder import HistoryBuilder, Record, dumped
@@ -49,6 +52,21 @@ def test_a_clean_history_of_the_faces_has_no_violation(tmp_path: Path) -> None:
     assert not report.violations, str(report)
     assert report.counts["faces"] == {"openai": 3, "responses": 5, "ai_sdk": 4}
     assert report.counts["repeats without a key"] == 1
+
+
+@pytest.mark.parametrize(
+    ("pieces", "told"),
+    [
+        ([(0, '{"a'), (1, "{"), (0, '":1}'), (1, "}")], ['{"a', '":1}', "{}"]),
+        ([(0, "{"), (0, "}"), (1, "{"), (1, "}")], ["{", "}", "{", "}"]),
+    ],
+)
+def test_calls_in_turns_are_told_one_after_the_other(pieces: list[tuple[int, str]], told: list[str]) -> None:
+    """A call that is whole is followed at once."""
+    said = [("tool_call_delta", {"index": index, "arguments": piece}) for index, piece in pieces]
+    calls = [("tool_call", {"index": index, "arguments": {}}) for index in (0, 1)]
+    events = [Event(number, kind, dumped(fields), number) for number, (kind, fields) in enumerate([*said, *calls])]
+    assert told_of_log(events) == [Told("call", 0, text) for text in told]
 
 
 def a_chunk_left_out(builder: HistoryBuilder) -> None:

@@ -140,6 +140,25 @@ async def test_a_key_whose_job_redis_has_lost_writes_it_again(
         assert [taken.job_id for taken in await queue.acquire("w", 10)] == [shown.id]
 
 
+async def test_a_job_that_redis_loses_during_a_repeat_is_to_be_submitted_again(
+    settings: Settings, redis: ArqRedis, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list that still names it does not make it expired, which tells a client to give up."""
+    async with a_site(settings) as site:
+        shown = job(await submit(site, key="key"))
+        await Player.start(log, shown.id)
+        read = site.deps.log.transcript
+
+        async def read_late(*given: Any, **more: Any) -> Any:
+            await redis.delete(settings.keys.job(shown.id), settings.keys.events(shown.id))
+            return await read(*given, **more)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(site.deps.log, "transcript", read_late)
+            assert problem(await submit(site, key="key"), 503, "redis_unavailable").retryable
+        assert job(await submit(site, key="key")).id == shown.id
+
+
 async def test_an_erased_jobs_key_is_as_good_as_new(settings: Settings) -> None:
     async with a_site(settings) as site:
         shown = job(await submit(site, key="key"))

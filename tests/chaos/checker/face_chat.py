@@ -101,10 +101,11 @@ def _streams(job: Job) -> list[list[Told]]:
         attempts[-1].append(event)
     lost = [attempt for attempt in attempts[:-1] if any(event.type in _SAYS for event in attempt)]
     restarted = [Told("error", None, "restarted"), Told(DONE)]
-    return [*([*_of_events(attempt), *restarted] for attempt in lost), [*_of_events(attempts[-1]), Told(DONE)]]
+    return [*([*told_of_log(attempt), *restarted] for attempt in lost), [*told_of_log(attempts[-1]), Told(DONE)]]
 
 
-def _of_events(events: list[Event]) -> list[Told]:
+def told_of_log(events: list[Event]) -> list[Told]:
+    """Returns what an attempt's events tell: of calls that the model says in turns, the others once all are said."""
     found: list[Told] = []
     #: By choice: the arguments of the calls so far, by index, and those that are told once all are there.
     said: dict[int, dict[int, str]] = {}
