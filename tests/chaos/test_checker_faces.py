@@ -63,9 +63,9 @@ def test_a_clean_history_of_the_faces_has_no_violation(tmp_path: Path) -> None:
 )
 def test_calls_in_turns_are_told_one_after_the_other(pieces: list[tuple[int, str]], told: list[str]) -> None:
     """A call that is whole is followed at once."""
-    said = [("tool_call_delta", {"index": index, "arguments": piece}) for index, piece in pieces]
-    calls = [("tool_call", {"index": index, "arguments": {}}) for index in (0, 1)]
-    events = [Event(number, kind, dumped(fields), number) for number, (kind, fields) in enumerate([*said, *calls])]
+    lines = [("tool_call_delta", dumped({"index": index, "arguments": piece})) for index, piece in pieces]
+    lines += [("tool_call", dumped({"index": index, "arguments": {}})) for index in (0, 1)]
+    events = [Event(number, kind, data, number) for number, (kind, data) in enumerate(lines, 3)]
     assert told_of_log(events) == [Told("call", 0, text) for text in told]
 
 
