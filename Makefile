@@ -26,11 +26,11 @@ demo: .venv/project ## Run everything with the built-in model; ARGS="--port 9000
 # xdist would start modules with few tests last, which take longest: tests/conftest.py has the order.
 TESTS = $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
-test: .venv/project ## Run the tests, four minutes; ARGS="-k cancel -x"
+test: .venv/project ## Run the tests, three minutes; ARGS="-k cancel -x"
 	@$(TESTS) -m "not slow" $(ARGS)
 
 # One run for both tiers: each of its processes imports all tests once.
-test-all: .venv/project ## Run these, then the slow tests: twelve minutes
+test-all: .venv/project ## Run these, then the slow tests: ten minutes
 	@for name in clients docs generators; do \
 		{ $(MAKE) --no-print-directory .venv-$$name/done || echo "no .venv-$$name: what needs it is not tested" >&2; } & \
 	done; wait
