@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	done; echo python3)
 UV = 0.13.9
 # Parallel test modules: they wait for processes more than they compute.
-JOBS ?= 6
+JOBS ?= 8
 # Without Python's caches each of them would compile all tests again.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -29,6 +29,8 @@ TESTS = $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reord
 test: .venv/project ## Run the tests, three minutes; ARGS="-k cancel -x"
 	@$(TESTS) -m "not slow" $(ARGS)
 
+# The slow tests compute more than they wait.
+test-all: JOBS = 6
 # One run for both tiers: each of its processes imports all tests once.
 test-all: .venv/project ## Run these, then the slow tests: ten minutes
 	@for name in clients docs generators; do \
